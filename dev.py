@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Set up this checkout and run what is in it, with nothing but Python 3.11 or newer.
+
+usage: python3 dev.py COMMAND [ARGUMENT]...
+
+  run [OPTION]...     start a daemon: `dhtd start OPTION...`
+  dht ARGUMENT...     run the client
+  test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
+  lint                check format, lint and types
+  sync                only set up, or bring up to date
+  uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
+
+The first command makes .venv, with the Python that runs it, and again whenever that Python, uv.lock or
+pyproject.toml has changed. What it fetches lies in .uv and .venv, every byte checked against the SHA-256 in
+uv.lock. While .venv is fresh, nothing touches the network.
+"""
+
+import fcntl
+import hashlib
+import http.client
+import io
+import os
+import platform
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+try:
+    import tomllib
+except ImportError:
+    sys.exit(
+        f"dev.py: this is Python {platform.python_version()}, and dhtd needs 3.11 or newer: "
+        "install one and run dev.py with it, e.g. `python3.12 dev.py`"
+    )
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+TOOLS = ROOT / ".uv"
+TIMEOUT = 60.0  # seconds without a byte from the network
+
+
+class Platform(NamedTuple):
+    """What a wheel's platform tag must suit: the C library or system, its version, and the machine."""
+
+    family: str
+    version: tuple[int, ...]
+    machine: str
+
+
+def this_platform() -> Platform:
+    """Describe this interpreter's platform in the words of wheel tags (PEP 600, PEP 656)."""
+    machine = platform.machine()
+    if sys.maxsize < 2**32:  # a 32-bit Python, be it on a 64-bit kernel
+        machine = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}.get(machine, machine)
+    if sys.platform == "darwin":
+        return Platform("macosx", tuple(map(int, platform.mac_ver()[0].split("."))), machine)
+    if sys.platform != "linux":
+        return Platform(sys.platform, (), machine)
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION")  # "glibc 2.36"
+    except ValueError:
+        libc = None
+    if libc:
+        return Platform("manylinux", tuple(map(int, libc.split()[1].split("."))), machine)
+    return Platform("musllinux", (1, 1), machine)  # uv's build is static: any musl will do
+
+
+def choose_wheel(wheels: list[dict[str, str]], here: Platform) -> dict[str, str] | None:
+    """Return the first of `wheels` (as uv.lock lists them) that runs on `here`."""
+    for wheel in wheels:
+        tags = wheel["url"].removesuffix(".whl").rsplit("-", 1)[1].split(".")
+        for tag in tags:
+            if tag == f"linux_{here.machine}" and here.family.endswith("linux"):
+                return wheel
+            match = re.fullmatch(rf"{here.family}_(\d+)_(\d+)_{here.machine}", tag)
+            if match and (int(match[1]), int(match[2])) <= here.version:
+                return wheel
+    return None
+
+
+def check_hash(data: bytes, wheel: dict[str, str]) -> None:
+    """Exit unless `data` is the file that uv.lock means by `wheel`."""
+    found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if found != wheel["hash"]:
+        sys.exit(
+            f"dev.py: {wheel['url']}\n  is not the file that uv.lock names: nothing of it was kept or run.\n"
+            f"  wanted {wheel['hash']}\n  found  {found}\n"
+            "  Something between this machine and the server changes downloads; try another network."
+        )
+
+
+def can_verify(url: str) -> bool:
+    """Tell whether this machine can check the certificate of `url`; any other failure is left for later."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
+    except OSError as error:
+        return not isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
+    return True
+
+
+def fetch(wheel: dict[str, str], *, verify: bool) -> bytes:
+    """Download `wheel` and check its hash, which is what makes `verify=False` safe."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with urllib.request.urlopen(wheel["url"], timeout=TIMEOUT, context=context) as response:
+            data: bytes = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        sys.exit(
+            f"dev.py: cannot fetch {wheel['url']}: {error}\n"
+            "  Setting up needs the network once (HTTPS_PROXY is respected); run the same command again."
+        )
+    check_hash(data, wheel)
+    return data
+
+
+def install_uv(package: dict[str, Any], wheel: dict[str, str] | None, *, verify: bool) -> Path:
+    """Return the path of the uv that uv.lock names, fetching it unless it is there."""
+    uv = TOOLS / f"uv-{package['version']}"
+    if uv.exists():
+        return uv
+    if wheel is None:
+        own = shutil.which("uv")
+        if own:
+            return Path(own)
+        sys.exit(
+            f"dev.py: there is no build of uv for {this_platform()}: put a uv on PATH, and run this again"
+        )
+    say(f"fetching uv {package['version']}")
+    with zipfile.ZipFile(io.BytesIO(fetch(wheel, verify=verify))) as archive:
+        [member] = [name for name in archive.namelist() if name.endswith(".data/scripts/uv")]
+        partial = uv.with_suffix(".partial")
+        partial.write_bytes(archive.read(member))
+    partial.chmod(0o755)
+    return partial.replace(uv)
+
+
+def uv_environment(*, verify: bool) -> dict[str, str]:
+    """Keep uv inside the checkout, away from other environments, and trusting whom Python trusts."""
+    env = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    env |= {"UV_PROJECT_ENVIRONMENT": str(VENV), "UV_PYTHON_DOWNLOADS": "never"}
+    env.setdefault("UV_CACHE_DIR", str(TOOLS / "cache"))
+    trusted = ssl.get_default_verify_paths()
+    if not verify:
+        env["UV_INSECURE_HOST"] = "files.pythonhosted.org"
+    elif trusted.cafile:
+        env["SSL_CERT_FILE"] = trusted.cafile
+    elif trusted.capath:
+        env["SSL_CERT_DIR"] = trusted.capath
+    return env
+
+
+def python() -> str:
+    """Return the Python that runs this, not the virtual environment that it may have been called from."""
+    return str(getattr(sys, "_base_executable", sys.executable))
+
+
+def prepare_uv() -> tuple[Path, dict[str, str]]:
+    """Return uv and the environment to run it in.
+
+    A machine without ca-certificates cannot check a server, so it does without: every file is checked against
+    uv.lock, by `fetch` here and then by uv, which is not let near anything that the lock does not name.
+    """
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    package = next(package for package in packages if package["name"] == "uv")
+    wheel = choose_wheel(package["wheels"], this_platform())
+    verify = can_verify(package["sdist"]["url"])
+    if not verify:
+        say("cannot check the certificate of the server: going by the SHA-256 of each file in uv.lock")
+    TOOLS.mkdir(exist_ok=True)
+    return install_uv(package, wheel, verify=verify), uv_environment(verify=verify)
+
+
+def fingerprint() -> str:
+    """Name all that .venv was made from: the lock, the project's metadata, the Python, and the place."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {sys.maxsize} {ROOT}".encode())
+    for name in ("uv.lock", "pyproject.toml"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def is_fresh(venv: Path, wanted: str) -> bool:
+    """Tell whether `venv` was completely made from what `wanted` names, and its Python is still there."""
+    stamp = venv / "dev.stamp"
+    return (venv / "bin" / "python").exists() and stamp.exists() and stamp.read_text() == wanted
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other dev.py is setting up this checkout."""
+    TOOLS.mkdir(exist_ok=True)
+    with (TOOLS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def sync() -> None:
+    """Make .venv what uv.lock says, unless it is."""
+    wanted = fingerprint()
+    if is_fresh(VENV, wanted):
+        return
+    with alone():
+        if is_fresh(VENV, wanted):  # made by another run, meanwhile
+            return
+        uv, env = prepare_uv()
+        say(f"making {VENV} (about 30 MB to fetch)")
+        (VENV / "dev.stamp").unlink(missing_ok=True)
+        if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
+            shutil.rmtree(VENV, ignore_errors=True)
+        command = [str(uv), "sync", "--quiet", "--frozen", "--python", python()]
+        # First all that the lock names, and it alone; then dhtd, built offline by the locked hatchling.
+        for step in (["--no-install-project", "--no-build"], ["--no-build-isolation", "--offline"]):
+            if subprocess.run([*command, *step], cwd=ROOT, env=env, check=False).returncode:
+                sys.exit(
+                    "dev.py: uv could not make .venv, for the reason above; mend it and run the same again"
+                )
+        (VENV / "dev.stamp").write_text(wanted)
+
+
+def say(text: str) -> None:
+    """Tell the user what takes so long; stdout belongs to what is run."""
+    print(f"dev.py: {text}", file=sys.stderr, flush=True)
+
+
+def become(program: str, *arguments: str) -> NoReturn:
+    """Go on as a program of .venv, which so receives the signals and gives the exit status."""
+    os.execv(VENV / "bin" / program, [program, *arguments])
+
+
+def lint() -> int:
+    """Run every check, and return the first failure's exit status."""
+    checks = (["ruff", "format", "--check"], ["ruff", "check"], ["mypy", "--strict"])
+    return next(filter(None, [subprocess.call([VENV / "bin" / name, *rest]) for name, *rest in checks]), 0)
+
+
+def main(command: str = "", *arguments: str) -> int:
+    """Run one command line; return its exit status where it does not become another program."""
+    if command in ("help", "-h", "--help"):
+        print(__doc__)
+        return 0
+    if command not in ("run", "dht", "test", "lint", "sync", "uv"):
+        print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
+        return 2
+    if command == "uv":
+        with alone():
+            uv, env = prepare_uv()
+        env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
+        os.execve(uv, ["uv", *arguments], env)
+    sync()
+    if command == "run":
+        become("dhtd", "start", *arguments)
+    if command == "dht":
+        become("dht", *arguments)
+    os.chdir(ROOT)
+    if command == "test":
+        become("pytest", *(arguments or ("--cov",)))
+    return lint() if command == "lint" else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(
+            f"dev.py: {error}\n  It writes 150 MB to .venv and .uv in {ROOT}: is there space, and permission?"
+        )
