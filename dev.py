@@ -213,7 +213,7 @@ def sync() -> None:
         if is_fresh(VENV, wanted):  # made by another run, meanwhile
             return
         uv, env = prepare_uv()
-        say(f"making {VENV} (about 30 MB to fetch)")
+        say(f"making {VENV}; at most 30 MB to fetch")
         (VENV / "dev.stamp").unlink(missing_ok=True)
         if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
             shutil.rmtree(VENV, ignore_errors=True)

@@ -1,0 +1,250 @@
+"""dev.py: what it fetches, what it refuses, and when it does nothing. No test here touches the network."""
+
+import hashlib
+import importlib.metadata
+import io
+import platform
+import runpy
+import shutil
+import ssl
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+import zipfile
+from email.message import Message
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+
+import dev
+import dhtd
+
+LOCK = tomllib.loads((dev.ROOT / "uv.lock").read_text())
+UV = next(package for package in LOCK["package"] if package["name"] == "uv")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give dev.py an empty checkout with a lock and metadata of its own."""
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    monkeypatch.setattr(dev, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(dev, "TOOLS", tmp_path / ".uv")
+    for name in ("uv.lock", "pyproject.toml"):
+        (tmp_path / name).write_text(f"{name} as committed")
+    return tmp_path
+
+
+def make_venv(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").touch()
+    (checkout / ".venv" / "dev.stamp").write_text(dev.fingerprint())
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Answer every download with `content`."""
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO(content))
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Answer every download with `error`."""
+
+    def urlopen(*args: object, **kwargs: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+
+
+def wheel_with(content: bytes) -> tuple[bytes, dict[str, str]]:
+    """Make a wheel of uv whose program is `content`, and what uv.lock would say of it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("uv-1.2.3.dist-info/METADATA", "Name: uv")
+        archive.writestr("uv-1.2.3.data/scripts/uvx", b"not this one")
+        archive.writestr("uv-1.2.3.data/scripts/uv", content)
+    digest = hashlib.sha256(file.getvalue()).hexdigest()
+    return file.getvalue(), {
+        "url": "https://example.org/uv-1.2.3-py3-none-any.whl",
+        "hash": f"sha256:{digest}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("here", "tag"),
+    [
+        (dev.Platform("manylinux", (2, 36), "x86_64"), "manylinux_2_17_x86_64"),
+        (dev.Platform("manylinux", (2, 17), "aarch64"), "manylinux_2_17_aarch64"),
+        (dev.Platform("manylinux", (2, 41), "armv7l"), "manylinux_2_17_armv7l"),
+        (dev.Platform("manylinux", (2, 36), "armv6l"), "linux_armv6l"),
+        (dev.Platform("manylinux", (2, 36), "i686"), "manylinux_2_17_i686"),
+        (dev.Platform("manylinux", (2, 41), "riscv64"), "manylinux_2_31_riscv64"),
+        (dev.Platform("musllinux", (1, 1), "x86_64"), "musllinux_1_1_x86_64"),
+        (dev.Platform("musllinux", (1, 1), "aarch64"), "musllinux_1_1_aarch64"),
+        (dev.Platform("macosx", (15, 1), "arm64"), "macosx_11_0_arm64"),
+        (dev.Platform("macosx", (10, 15, 7), "x86_64"), "macosx_10_12_x86_64"),
+    ],
+)
+def test_the_wheel_suits_the_platform(here: dev.Platform, tag: str) -> None:
+    wheel = dev.choose_wheel(UV["wheels"], here)
+    assert wheel is not None
+    assert tag in wheel["url"]
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        dev.Platform("manylinux", (2, 12), "x86_64"),  # the C library is too old
+        dev.Platform("manylinux", (2, 36), "sparc64"),
+        dev.Platform("macosx", (10, 9), "x86_64"),
+        dev.Platform("macosx", (15, 0), "armv6l"),  # a wheel for Linux is not one for another system
+        dev.Platform("freebsd14", (), "amd64"),
+    ],
+)
+def test_no_wheel_is_chosen_that_would_not_run(here: dev.Platform) -> None:
+    assert dev.choose_wheel(UV["wheels"], here) is None
+
+
+def test_this_platform_has_a_wheel() -> None:
+    assert dev.choose_wheel(UV["wheels"], dev.this_platform()) is not None
+
+
+def test_a_32_bit_python_on_a_64_bit_kernel_gets_the_32_bit_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "maxsize", 2**31 - 1)
+        patch.setattr(platform, "machine", lambda: "aarch64")
+        here = dev.this_platform()
+    assert here.machine == "armv7l"
+
+
+def test_uv_is_unpacked_once_and_can_be_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, wheel = wheel_with(b"the program")
+    serve(monkeypatch, data)
+    dev.TOOLS.mkdir()
+    uv = dev.install_uv({"version": "1.2.3"}, wheel, verify=True)
+    assert uv.read_bytes() == b"the program"
+    assert uv.stat().st_mode & 0o111
+    fail(monkeypatch, AssertionError("fetched again"))
+    assert dev.install_uv({"version": "1.2.3"}, wheel, verify=True) == uv
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_wheel_with_the_wrong_hash_is_refused_and_nothing_is_kept(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    data, wheel = wheel_with(b"the program")
+    serve(monkeypatch, data + b"!")
+    dev.TOOLS.mkdir()
+    with pytest.raises(SystemExit, match=r"is not the file that uv\.lock names"):
+        dev.install_uv({"version": "1.2.3"}, wheel, verify=verify)
+    assert not list(dev.TOOLS.iterdir())
+
+
+def test_without_a_network_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, urllib.error.URLError("Temporary failure in name resolution"))
+    with pytest.raises(SystemExit, match=r"cannot fetch .*name resolution.*\n.*run the same command again"):
+        dev.fetch(wheel_with(b"")[1], verify=True)
+
+
+def test_without_a_wheel_a_uv_on_the_path_serves(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert dev.install_uv({"version": "1.2.3"}, None, verify=True) == Path("/usr/bin/uv")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit, match=r"no build of uv for .*put a uv on PATH"):
+        dev.install_uv({"version": "1.2.3"}, None, verify=True)
+
+
+def test_only_an_unverifiable_certificate_turns_verification_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, b"")
+    assert dev.can_verify("https://example.org")
+    fail(monkeypatch, urllib.error.URLError(ssl.SSLCertVerificationError("unable to get local issuer")))
+    assert not dev.can_verify("https://example.org")
+    for error in (
+        urllib.error.URLError(ssl.SSLError("wrong version number")),
+        urllib.error.HTTPError("https://example.org", 404, "Not Found", Message(), None),
+        ConnectionResetError(),
+        TimeoutError(),
+    ):
+        fail(monkeypatch, error)
+        assert dev.can_verify("https://example.org")
+
+
+def test_the_unverified_host_is_the_one_whose_files_the_lock_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV_INSECURE_HOST", raising=False)
+    [host] = {urlsplit(file["url"]).hostname for file in locked_files()}
+    assert dev.uv_environment(verify=False)["UV_INSECURE_HOST"] == host
+    assert "UV_INSECURE_HOST" not in dev.uv_environment(verify=True)
+
+
+def test_the_lock_names_only_the_public_index_and_hashes_every_file() -> None:
+    sources = [package["source"] for package in LOCK["package"] if package["name"] != "dhtd"]
+    assert all(source == {"registry": "https://pypi.org/simple"} for source in sources)
+    assert all(file["hash"].startswith("sha256:") for file in locked_files())
+
+
+def locked_files() -> list[dict[str, Any]]:
+    packages = LOCK["package"]
+    sdists = [package["sdist"] for package in packages if "sdist" in package]
+    return sdists + [wheel for package in packages for wheel in package.get("wheels", [])]
+
+
+def test_a_complete_venv_is_fresh_and_nothing_is_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_venv(checkout)
+    monkeypatch.setattr(dev, "prepare_uv", lambda: pytest.fail("set up again"))
+    dev.sync()
+
+
+@pytest.mark.parametrize("changed", ["uv.lock", "pyproject.toml"])
+def test_a_venv_is_stale_when_its_inputs_change(checkout: Path, changed: str) -> None:
+    make_venv(checkout)
+    assert dev.is_fresh(dev.VENV, dev.fingerprint())
+    (checkout / changed).write_text("edited")
+    assert not dev.is_fresh(dev.VENV, dev.fingerprint())
+
+
+@pytest.mark.parametrize("lost", ["bin/python", "dev.stamp"])
+def test_a_venv_is_stale_when_it_is_incomplete(checkout: Path, lost: str) -> None:
+    make_venv(checkout)
+    (dev.VENV / lost).unlink()
+    assert not dev.is_fresh(dev.VENV, dev.fingerprint())
+
+
+def test_a_venv_is_stale_for_another_python(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_venv(checkout)
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    assert not dev.is_fresh(dev.VENV, dev.fingerprint())
+
+
+def test_a_failed_set_up_leaves_no_stamp(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_venv(checkout)
+    (checkout / "uv.lock").write_text("edited")
+    monkeypatch.setattr(dev, "prepare_uv", lambda: (Path("/bin/false"), {}))
+    with pytest.raises(SystemExit, match=r"could not make \.venv"):
+        dev.sync()
+    assert not (dev.VENV / "dev.stamp").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("frobnicate",), ("--port", "1")])
+def test_a_misunderstood_command_line_gets_the_usage(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dev.main(*arguments) == 2
+    output = capsys.readouterr()
+    assert not output.out
+    assert "usage: python3 dev.py" in output.err
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev.main("--help") == 0
+    assert "usage: python3 dev.py" in capsys.readouterr().out
+
+
+def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tomllib", None)  # which came with 3.11
+    with pytest.raises(SystemExit, match=r"dhtd needs 3\.11 or newer"):
+        runpy.run_path(str(Path(dev.__file__)))
+
+
+def test_the_version_has_one_source() -> None:
+    assert importlib.metadata.version("dhtd") == dhtd.__version__
