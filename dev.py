@@ -160,11 +160,6 @@ def uv_environment(*, verify: bool) -> dict[str, str]:
     return env
 
 
-def python() -> str:
-    """Return the Python that runs this, not the virtual environment that it may have been called from."""
-    return str(getattr(sys, "_base_executable", sys.executable))
-
-
 def prepare_uv() -> tuple[Path, dict[str, str]]:
     """Return uv and the environment to run it in.
 
@@ -217,7 +212,8 @@ def sync() -> None:
         (VENV / "dev.stamp").unlink(missing_ok=True)
         if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
             shutil.rmtree(VENV, ignore_errors=True)
-        command = [str(uv), "sync", "--quiet", "--frozen", "--python", python()]
+        python = getattr(sys, "_base_executable", sys.executable)  # not that of a .venv in which this may run
+        command = [str(uv), "sync", "--quiet", "--frozen", "--python", python]
         # First all that the lock names, and it alone; then dhtd, built offline by the locked hatchling.
         for step in (["--no-install-project", "--no-build"], ["--no-build-isolation", "--offline"]):
             if subprocess.run([*command, *step], cwd=ROOT, env=env, check=False).returncode:
