@@ -133,9 +133,7 @@ def install_uv(package: dict[str, Any], wheel: dict[str, str] | None, *, verify:
         own = shutil.which("uv")
         if own:
             return Path(own)
-        sys.exit(
-            f"dev.py: there is no build of uv for {this_platform()}: put a uv on PATH, and run this again"
-        )
+        sys.exit(f"dev.py: there is no build of uv for {this_platform()}: put a uv on PATH, and run this again")
     say(f"fetching uv {package['version']}")
     with zipfile.ZipFile(io.BytesIO(fetch(wheel, verify=verify))) as archive:
         [member] = [name for name in archive.namelist() if name.endswith(".data/scripts/uv")]
@@ -217,9 +215,7 @@ def sync() -> None:
         # First all that the lock names, and it alone; then dhtd, built offline by the locked hatchling.
         for step in (["--no-install-project", "--no-build"], ["--no-build-isolation", "--offline"]):
             if subprocess.run([*command, *step], cwd=ROOT, env=env, check=False).returncode:
-                sys.exit(
-                    "dev.py: uv could not make .venv, for the reason above; mend it and run the same again"
-                )
+                sys.exit("dev.py: uv could not make .venv, for the reason above; mend it and run the same again")
         (VENV / "dev.stamp").write_text(wanted)
 
 
@@ -269,6 +265,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        sys.exit(
-            f"dev.py: {error}\n  It writes 150 MB to .venv and .uv in {ROOT}: is there space, and permission?"
-        )
+        sys.exit(f"dev.py: {error}\n  It writes 150 MB to .venv and .uv in {ROOT}: is there space, and permission?")
