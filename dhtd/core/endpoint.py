@@ -1,0 +1,132 @@
+"""Endpoints: an IP address and a port, in the compact form of BEP 5 and BEP 32.
+
+An `Endpoint` *is* its 6 bytes (IPv4) or 18 bytes (IPv6) in network order, so it hashes, compares and travels without
+conversion. A second address family is a second length, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Self
+
+from dhtd.errors import InvalidEndpoint, InvalidPort
+
+IPV4_SIZE = 6
+IPV6_SIZE = 18
+PORT_MAX = 65_535
+
+
+class Endpoint(bytes):
+    """4 or 16 bytes of address and 2 of port."""
+
+    __slots__ = ()
+
+    def __new__(cls, packed: bytes) -> Self:
+        """Return the endpoint that `packed` is; raise `InvalidEndpoint` for any other length."""
+        if len(packed) != IPV4_SIZE and len(packed) != IPV6_SIZE:
+            raise InvalidEndpoint(f"an endpoint has {IPV4_SIZE} or {IPV6_SIZE} bytes, not {len(packed)}")
+        return super().__new__(cls, packed)
+
+    @classmethod
+    def of(cls, host: str, port: int) -> Endpoint:
+        """Return the endpoint of a numeric address; raise `InvalidEndpoint` or `InvalidPort`."""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            raise InvalidEndpoint(f"{host!r} is not an IP address") from None
+        if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+            raise InvalidEndpoint(f"{host!r} has a zone, which means nothing to another machine")
+        return cls(address.packed + check_port(port).to_bytes(2, "big"))
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Return the endpoint that `1.2.3.4:80` or `[::1]:80` names; raise `InvalidEndpoint` or `InvalidPort`."""
+        return cls.of(*split_host_port(text))
+
+    @property
+    def ip(self) -> bytes:
+        """The address: 4 or 16 bytes."""
+        return self[:-2]
+
+    @property
+    def host(self) -> str:
+        """The address as text, without brackets."""
+        return str(ipaddress.ip_address(self[:-2]))
+
+    @property
+    def port(self) -> int:
+        """The port: 0 to 65535 as it came, 1 to 65535 where `of` or `parse` made it."""
+        return self[-2] << 8 | self[-1]
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether the address is one of IPv4."""
+        return len(self) == IPV4_SIZE
+
+    def with_port(self, port: int) -> Endpoint:
+        """Return the same address with another port."""
+        return Endpoint(self[:-2] + port.to_bytes(2, "big"))
+
+    def __str__(self) -> str:
+        """Return `1.2.3.4:80` or `[::1]:80`."""
+        return f"{self.host}:{self.port}" if self.is_ipv4 else f"[{self.host}]:{self.port}"
+
+    def __repr__(self) -> str:
+        """Return the text form: easier to read in a failing test than bytes."""
+        return f"<{self}>"
+
+
+def source_group(ip: bytes) -> bytes:
+    """Return what counts as one source: an IPv4 address, or the /64 that an IPv6 host is usually given whole."""
+    return ip if len(ip) == 4 else ip[:8]
+
+
+def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
+    """Whether a node's word that somebody listens at `endpoint` deserves a datagram.
+
+    Never port 0, "this network" (0/8), multicast or reserved addresses (224/3), or an IPv4 address in IPv6 clothes. A
+    loopback address only when another loopback address says so: a stranger must not aim us at our own machine.
+    """
+    if endpoint[-2:] == b"\0\0":
+        return False
+    if endpoint.is_ipv4:
+        first = endpoint[0]
+        return 0 < first < 224 and (first != 127 or _is_loopback(told_by))
+    if endpoint[0] == 0xFF or endpoint[:12] == b"\0" * 10 + b"\xff\xff" or endpoint[:16] == b"\0" * 16:
+        return False
+    return endpoint[:16] != _LOOPBACK6 or _is_loopback(told_by)
+
+
+def split_host_port(text: str) -> tuple[str, int]:
+    """Split `host:port` or `[v6]:port`; raise `InvalidEndpoint` or `InvalidPort`. The host may be a name."""
+    host, colon, port = text.rpartition(":")
+    if text.startswith("["):
+        if not host.endswith("]"):
+            raise InvalidEndpoint(f"{text!r} has no port: write [ADDRESS]:PORT, such as [2001:db8::1]:1729")
+        return host[1:-1], parse_port(port)
+    if not colon or not host:
+        raise InvalidEndpoint(f"{text!r} is not HOST:PORT, such as 192.168.1.123:1729")
+    if ":" in host:
+        raise InvalidEndpoint(f"{text!r} has an IPv6 address without brackets: write [ADDRESS]:PORT")
+    return host, parse_port(port)
+
+
+def parse_port(text: str) -> int:
+    """Return the port that decimal digits name; raise `InvalidPort`."""
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidPort(f"{text!r} is not a port: a number from 1 to {PORT_MAX}")
+    return check_port(int(text[:20]))
+
+
+def check_port(port: int) -> int:
+    """Return `port`; raise `InvalidPort` where it is not from 1 to 65535."""
+    if not 1 <= port <= PORT_MAX:
+        raise InvalidPort(f"{port} is not a port: a number from 1 to {PORT_MAX}")
+    return port
+
+
+def _is_loopback(endpoint: Endpoint) -> bool:
+    return endpoint[0] == 127 if endpoint.is_ipv4 else endpoint[:16] == _LOOPBACK6
+
+
+_LOOPBACK6 = b"\0" * 15 + b"\x01"

@@ -1,0 +1,122 @@
+"""What a node tells its owner, by `poll_event`. `op` is the handle of the command that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, Error, Result
+from dhtd.core.metric import Id
+
+Handle = NewType("Handle", int)
+
+INTERNAL = Handle(0)  # the operations that the node starts on its own account
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A single query was answered, after `rtt` seconds."""
+
+    op: Handle
+    contact: Contact
+    result: Result
+    rtt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A single query timed out (`error` is None) or was refused."""
+
+    op: Handle
+    endpoint: Endpoint
+    error: Error | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookupStats:
+    """How a lookup went; queries, responses and timeouts count nodes."""
+
+    hops: int
+    queries: int
+    responses: int
+    timeouts: int
+    elapsed: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LookupProgress:
+    """A node has answered a lookup; `endpoints` are those that nobody had named before."""
+
+    op: Handle
+    endpoints: tuple[Endpoint, ...]
+    stats: LookupStats
+
+
+@dataclass(frozen=True, slots=True)
+class LookupDone:
+    """A lookup has ended. Endpoints in the order in which they were found."""
+
+    op: Handle
+    key: Id
+    endpoints: tuple[Endpoint, ...]
+    stats: LookupStats
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A publication has ended: `replicas` took the entry, `asked` nodes were asked to.
+
+    `cancelled` where the entry was deleted meanwhile.
+    """
+
+    op: Handle
+    key: Id
+    port: int
+    replicas: tuple[Contact, ...]
+    asked: int
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A withdrawal has ended: `nodes` acknowledged it."""
+
+    op: Handle
+    key: Id
+    ports: tuple[int, ...]
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """Each endpoint was tried, and a lookup of our own ID has followed if one answered."""
+
+    op: Handle
+    contacted: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A lookup on the node's own account has ended."""
+
+    op: Handle
+    target: Id
+    responses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The network is reached: at start, or again after an outage."""
+
+    contacts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """Nobody answers any more."""
+
+
+Outcome = Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | Refreshed
+Event = Outcome | Joined | Isolated

@@ -1,0 +1,35 @@
+"""Our own address as others see it: each peer has one vote, the latest ones count, and the most frequent wins."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dhtd.core.endpoint import Endpoint, source_group
+
+
+class ExternalAddress:
+    """Votes on our address, from the `observed` field of replies."""
+
+    __slots__ = ("_limit", "_votes")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._votes: dict[tuple[int, bytes], Endpoint] = {}  # by family and voter, the latest last
+
+    def vote(self, voter: Endpoint, observed: Endpoint) -> None:
+        """Take `voter`'s word for our address. It can only tell of the family that it is reached by."""
+        if len(voter) != len(observed):
+            return
+        key = (len(voter), source_group(voter.ip))
+        self._votes.pop(key, None)
+        self._votes[key] = observed
+        if len(self._votes) > self._limit:
+            del self._votes[next(iter(self._votes))]
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the winner of each family that has votes, IPv4 first."""
+        winners = []
+        for family in sorted({family for family, _ in self._votes}):
+            votes = Counter(observed for (of, _), observed in self._votes.items() if of == family)
+            winners.append(votes.most_common(1)[0][0])
+        return winners

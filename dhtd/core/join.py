@@ -1,0 +1,95 @@
+"""Staying connected: when to try to join, when the network counts as down, and how partitions find each other again.
+
+While nobody answers, attempts follow each other with a growing, jittered pause: the bootstrap endpoints and some
+contacts are pinged. While all is well, now and then one bootstrap endpoint and one lost contact are probed, since the
+other half of a network that was cut in two is known by nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.policy import Policy
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Join:
+    """Knows whether we are connected, and when to do something about it. Sends nothing itself."""
+
+    __slots__ = (
+        "_attempt_at",
+        "_failures",
+        "_policy",
+        "_probe_at",
+        "_rng",
+        "_silence",
+        "attempt",
+        "bootstrap",
+        "connected",
+    )
+
+    def __init__(self, rng: Random, policy: Policy) -> None:
+        self._rng = rng
+        self._policy = policy
+        self.bootstrap: tuple[Endpoint, ...] = ()
+        self.connected = False
+        self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
+        self._attempt_at: float | None = None
+        self._probe_at: float | None = None
+        self._failures = 0  # attempts in a row that nobody answered
+        self._silence = 0  # timeouts in a row, of any queries
+
+    def attempt_now(self, now: float) -> None:
+        """Try to join at once, unless we are connected."""
+        if not self.connected:
+            self._attempt_at = now
+
+    def answered(self, now: float) -> bool:
+        """Somebody has answered; return whether that connects us."""
+        self._silence = 0
+        self._failures = 0
+        if self.connected:
+            return False
+        self.connected = True
+        self._attempt_at = None
+        self._probe_at = now + self._jittered(self._policy.probe_interval)
+        return True
+
+    def timed_out(self, now: float) -> bool:
+        """A query was not answered; return whether we count as disconnected from now on."""
+        self._silence += 1
+        if not self.connected or self._silence < self._policy.outage_timeouts:
+            return False
+        self.connected = False
+        self._probe_at = None
+        self._attempt_at = now + self._pause()
+        return True
+
+    def next_timeout(self) -> float | None:
+        """Return when `is_attempt_due` or `is_probe_due` changes."""
+        return self._probe_at if self.connected else self._attempt_at
+
+    def is_attempt_due(self, now: float) -> bool:
+        """Whether to try to join now; the next attempt is then set, for the case that this one fails."""
+        if self.connected or self._attempt_at is None or self._attempt_at > now:
+            return False
+        self._attempt_at = now + self._policy.query_timeout + self._pause()
+        self._failures += 1
+        return True
+
+    def is_probe_due(self, now: float) -> bool:
+        """Whether to look for lost parts of the network now; the next time is then set."""
+        if not self.connected or self._probe_at is None or self._probe_at > now:
+            return False
+        self._probe_at = now + self._jittered(self._policy.probe_interval)
+        return True
+
+    def _pause(self) -> float:
+        exponent = min(self._failures, 32)
+        return self._jittered(min(self._policy.rejoin_first * 2**exponent, self._policy.rejoin_max))
+
+    def _jittered(self, interval: float) -> float:
+        return interval * self._rng.uniform(0.75, 1.0)

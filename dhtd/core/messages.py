@@ -1,0 +1,197 @@
+"""What nodes say to each other, and the `Codec` that a wire implements.
+
+A *request* is what is asked, a *query* is a request on its way (with transaction ID and sender), and a *reply* or an
+*error* answers one. A reply is decoded in two steps, because what its result may look like depends on the request that
+it answers, which only `transactions` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.metric import Id, Keyspace
+
+ERROR_GENERIC = 201
+ERROR_SERVER = 202  # busy, full
+ERROR_PROTOCOL = 203  # bad arguments, bad token
+ERROR_METHOD = 204  # unknown method
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A node: its ID and where it is reached."""
+
+    id: Id
+    endpoint: Endpoint
+
+
+# Requests
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there?"""
+
+
+@dataclass(frozen=True, slots=True)
+class FindNode:
+    """Which nodes do you know nearest to `target`? A `token` from an earlier answer proves our address."""
+
+    target: Id
+    token: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindValue:
+    """Who serves `key`, and which nodes do you know nearest to it?"""
+
+    key: Id
+    token: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The machine that sends this serves `key` on `port`."""
+
+    key: Id
+    port: int
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The machine that sends this no longer serves `key` on `port`."""
+
+    key: Id
+    port: int
+    token: bytes
+
+
+Request = Ping | FindNode | FindValue | Store | Withdraw
+
+
+# Results
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The result of ping, store and withdraw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of find_node and find_value.
+
+    `more`: the answer was cut, and asking again with `token` brings the rest. `endpoints` is empty for find_node.
+    """
+
+    token: bytes
+    contacts: tuple[Contact, ...]
+    endpoints: tuple[Endpoint, ...] = ()
+    more: bool = False
+
+
+Result = Acknowledged | Found
+
+
+# Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A request on its way."""
+
+    tid: bytes
+    sender: Id
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class BadQuery:
+    """A query whose envelope is right and whose method or arguments are not: answered with error `code`."""
+
+    tid: bytes
+    sender: Id
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. `body` is for `Codec.decode_result`; `observed` is our own address as the answering node saw it."""
+
+    tid: bytes
+    sender: Id
+    observed: Endpoint
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """A refusal."""
+
+    tid: bytes
+    sender: Id
+    code: int
+    text: str
+
+
+Message = Query | BadQuery | Reply | Error
+
+
+@dataclass(frozen=True, slots=True)
+class PackedContacts:
+    """Contacts together with their wire form, made once and sent many times."""
+
+    contacts: tuple[Contact, ...]
+    wire: bytes
+
+
+class Codec(Protocol):
+    """A wire: how messages look as datagrams. Decoders are total: any bytes give a message or raise `WireError`."""
+
+    @property
+    def keyspace(self) -> Keyspace:
+        """The keyspace that this wire speaks of."""
+
+    @property
+    def tid_size(self) -> int:
+        """Bytes of a transaction ID."""
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message that a datagram holds; raise `WireError`."""
+
+    def decode_result(self, request: Request, body: object) -> Result:
+        """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+
+    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+        """Return the datagram. A find request without a token is padded, so that its answer may be whole."""
+
+    def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
+        """Return the datagram that answers ping, store and withdraw."""
+
+    def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
+        """Return `contacts` in the form that `encode_found` takes."""
+
+    def encode_found(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        packed: PackedContacts,
+        endpoints: Sequence[Endpoint],
+        limit: int,
+        proved: bool,
+    ) -> bytes:
+        """Return the datagram that answers find_node (`endpoints` is then left out) or find_value.
+
+        At most `limit` bytes long: contacts go first, nearest first, then as many `endpoints` as fit. Where something
+        was left out and the requester has not `proved` its address, `more` is set.
+        """
+
+    def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
+        """Return the datagram."""

@@ -1,0 +1,106 @@
+"""Keyspaces, IDs and the XOR metric (Kademlia section 2.1).
+
+An `Id` is an integer: distance is one `^`, and the order of integers is the order of ranges. Only a `Keyspace` knows
+how wide IDs are and how they look as bytes and as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import TYPE_CHECKING, NewType, Protocol, TypeVar
+
+from dhtd.errors import InvalidId
+
+if TYPE_CHECKING:
+    from random import Random
+
+Id = NewType("Id", int)
+
+
+class HasId(Protocol):
+    """Anything with a place in the keyspace."""
+
+    @property
+    def id(self) -> Id: ...
+
+
+T = TypeVar("T", bound=HasId)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The IDs from 0 to 2**bits - 1."""
+
+    bits: int
+
+    @property
+    def size(self) -> int:
+        """How many IDs there are."""
+        return 1 << self.bits
+
+    @property
+    def width(self) -> int:
+        """Bytes of an ID on the wire."""
+        return (self.bits + 7) // 8
+
+    def id(self, value: int) -> Id:
+        """Return `value` as an ID; raise `InvalidId` where it is out of range."""
+        if not 0 <= value < self.size:
+            raise InvalidId(f"{value} is not an ID of {self.bits} bits")
+        return Id(value)
+
+    def from_bytes(self, data: bytes) -> Id:
+        """Return the ID that `width` big-endian bytes spell; raise `InvalidId` for any other bytes."""
+        if len(data) != self.width:
+            raise InvalidId(f"an ID has {self.width} bytes, not {len(data)}")
+        return self.id(int.from_bytes(data, "big"))
+
+    def to_bytes(self, id: Id) -> bytes:
+        """Return the ID as `width` big-endian bytes."""
+        return id.to_bytes(self.width, "big")
+
+    def parse(self, text: str) -> Id:
+        """Return the ID that exactly 2 * `width` hex digits spell, in either case; raise `InvalidId`."""
+        digits = 2 * self.width
+        if len(text) != digits:
+            raise InvalidId(f"an ID is {digits} hex digits, and {_shown(text)} has {len(text)} characters")
+        if not all(character in "0123456789abcdefABCDEF" for character in text):
+            raise InvalidId(f"an ID is {digits} hex digits, and {_shown(text)} has a character that is none")
+        return self.id(int(text, 16))
+
+    def format(self, id: Id) -> str:
+        """Return the ID as 2 * `width` lower-case hex digits."""
+        return f"{id:0{2 * self.width}x}"
+
+    def digest(self, data: bytes) -> Id:
+        """Return the ID of `data`: the leading bits of its SHA-256 (FIPS 180-4), all of it at 256 bits."""
+        return Id(int.from_bytes(hashlib.sha256(data).digest(), "big") >> (256 - self.bits))
+
+    def random(self, rng: Random) -> Id:
+        """Return any ID, each as likely."""
+        return Id(rng.getrandbits(self.bits))
+
+
+def random_between(rng: Random, low: Id, high: Id) -> Id:
+    """Return any ID from `low` to `high`, both included, each as likely."""
+    return Id(rng.randint(low, high))
+
+
+def distance(a: Id, b: Id) -> int:
+    """Return how far apart two IDs are: their exclusive or."""
+    return a ^ b
+
+
+def closest(candidates: Iterable[T], target: Id, count: int) -> list[T]:
+    """Return the `count` candidates nearest to `target`, nearest first. O(n log count)."""
+    return nsmallest(count, candidates, key=lambda candidate: candidate.id ^ target)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+NATIVE = Keyspace(256)

@@ -1,0 +1,436 @@
+"""The node: composes the parts of `dhtd.core` behind `handle_*` (input), `poll_*` (output) and commands.
+
+Drive it like this, from any loop and on any clock:
+
+- hand each datagram to `handle_datagram` and send what it returns, which is the answer to a query;
+- whenever `poll_timeout` has passed, call `handle_timeout`; a call too early or too often does nothing;
+- after either, or a command, send what `poll_transmit` yields and act on what `poll_event` yields.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, assert_never
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import (
+    INTERNAL,
+    Answered,
+    Bootstrapped,
+    Event,
+    Handle,
+    Isolated,
+    Joined,
+    LookupDone,
+    LookupProgress,
+    Outcome,
+    Published,
+    Refreshed,
+    Unanswered,
+    Withdrawn,
+)
+from dhtd.core.join import Join
+from dhtd.core.messages import (
+    BadQuery,
+    Codec,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Store,
+)
+from dhtd.core.metric import Id
+from dhtd.core.operations import (
+    Bootstrap,
+    Check,
+    Lookup,
+    Publication,
+    Refresh,
+    SingleQuery,
+    Traversal,
+    Withdrawal,
+)
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.rate_limit import RateLimit
+from dhtd.core.refresh import Refresher
+from dhtd.core.requester import Asked, Requester, Transmit
+from dhtd.core.responder import Responder
+from dhtd.core.routing_meta import Standing
+from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, State, Verify
+from dhtd.core.store import HeldEntry
+from dhtd.core.track import EntryKey, Tracker
+from dhtd.core.transactions import Retry, Slow, TimedOut
+from dhtd.errors import WireError
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Node:
+    """One Kademlia node."""
+
+    def __init__(self, own_id: Id, codec: Codec, *, rng: Random, now: float, policy: Policy = DEFAULT) -> None:
+        self.own_id = own_id
+        self.codec = codec
+        self.policy = policy
+        self.state = State(own_id, codec, policy, now)
+        self.tracker = Tracker(rng, policy)
+        self._requester = Requester(own_id, codec, rng, policy, self.state)
+        self.counters = self._requester.counters
+        self._responder = Responder(own_id, codec, rng, policy, self.state, self.tracker, self.counters, now)
+        self.store = self._responder.store
+        self.external = self._responder.external
+        self.join = Join(rng, policy)
+        self._rng = rng
+        self._refresher = Refresher(self.state.table, rng, policy)
+        self._rate_limit = RateLimit(policy.rate_limit, policy.rate_burst)
+        self._sweep_at = now + policy.store_sweep
+        self._strangers: set[Endpoint] = set()  # being pinged
+        self._stranger_rate = RateLimit(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
+        self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
+        self._publications: dict[EntryKey, Publication] = {}
+        self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
+        self._cancelled: set[Handle] = set()
+        self._events: deque[Event] = deque()
+        self._last_handle = 0
+
+    # Input
+
+    def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
+        """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
+        counters = self.counters
+        counters.datagrams_received += 1
+        counters.bytes_received += len(data)
+        try:
+            message = self.codec.decode(data)
+        except WireError:
+            counters.malformed += 1
+            return None
+        answer: bytes | None = None
+        match message:
+            case Query():
+                if not self._rate_limit.allows(source.ip, now):
+                    counters.rate_limited += 1
+                    return None
+                answer = self._responder.answer(message, source, len(data), now)
+                self._consider(Contact(message.sender, source), now)
+            case BadQuery():
+                if not self._rate_limit.allows(source.ip, now):
+                    counters.rate_limited += 1
+                    return None
+                counters.bad_queries += 1
+                answer = self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
+            case Reply() | Error():
+                self._handle_answer(message, source, now)
+            case _:
+                assert_never(message)
+        if answer is not None:
+            counters.datagrams_sent += 1
+            counters.bytes_sent += len(answer)
+        return answer
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due by `now`."""
+        for expiry in self._requester.transactions.expire(now):
+            match expiry:
+                case Slow(query):
+                    query.owner.slow(query, now)
+                case Retry(query, sent_at):
+                    self.counters.retries += 1
+                    self._requester.send(query.datagram, query.endpoint)
+                    self._unanswered(query, sent_at, now)
+                    query.owner.retried(query, now)
+                case TimedOut(query):
+                    self.counters.timeouts += 1
+                    self._unanswered(query, query.sent_at, now)
+                    query.owner.failed(query, None, now)
+                case _:
+                    assert_never(expiry)
+        self._settle(now)
+        if now >= self._sweep_at:
+            self.store.sweep(now)
+            self._sweep_at = now + self.policy.store_sweep
+        if self.join.is_attempt_due(now):
+            self._attempt_join(now)
+        if self.join.is_probe_due(now):
+            self._probe(now)
+        target = self._refresher.next_target(now)
+        if target is not None:
+            self._refresh(target, now)
+        for entry in self.tracker.pop_due(now):
+            self._publish(INTERNAL, entry.key, entry.port, now)
+        self._settle(now)
+
+    # Output
+
+    def poll_transmit(self) -> Transmit | None:
+        """Return the next datagram to send."""
+        transmits = self._requester.transmits
+        if not transmits:
+            return None
+        transmit = transmits.popleft()
+        self.counters.datagrams_sent += 1
+        self.counters.bytes_sent += len(transmit.data)
+        return transmit
+
+    def poll_timeout(self) -> float | None:
+        """Return when `handle_timeout` is next to be called. Asking again after any input is cheap."""
+        return min(
+            deadline
+            for deadline in (
+                self._sweep_at,
+                self._requester.transactions.next_timeout(),
+                self.join.next_timeout(),
+                self._refresher.next_timeout(),
+                self.tracker.next_timeout(),
+            )
+            if deadline is not None
+        )
+
+    def poll_event(self) -> Event | None:
+        """Return the next event."""
+        return self._events.popleft() if self._events else None
+
+    # Commands. Each returns at once; its handle comes back in events, of which the last is named here.
+
+    def ping(self, endpoint: Endpoint, now: float) -> Handle:
+        """Ping an endpoint; ends with `Answered` or `Unanswered`."""
+        return self._ask(Ping(), endpoint, now)
+
+    def find_node(self, endpoint: Endpoint, target: Id, now: float) -> Handle:
+        """Ask one node for the nodes nearest to `target`; ends with `Answered` or `Unanswered`."""
+        return self._ask(FindNode(target), endpoint, now)
+
+    def find_value(self, endpoint: Endpoint, key: Id, now: float) -> Handle:
+        """Ask one node who serves `key`; ends with `Answered` or `Unanswered`."""
+        return self._ask(FindValue(key), endpoint, now)
+
+    def store_at(self, endpoint: Endpoint, key: Id, port: int, token: bytes, now: float) -> Handle:
+        """Ask one node to hold an entry, once; ends with `Answered` or `Unanswered`."""
+        return self._ask(Store(key, port, token), endpoint, now)
+
+    def lookup(self, key: Id, now: float) -> Handle:
+        """Find who serves `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
+        op = self._new_handle()
+        return self._begin(op, Lookup(op, self._requester, key, self._responder.known(key, now), now), now)
+
+    def enter(self, key: Id, port: int, now: float) -> Handle:
+        """Track an own entry and publish it; ends with `Published`, once for this publication.
+
+        Where the entry is being published already, this waits for that publication.
+        """
+        op = self._new_handle()
+        self.tracker.add(key, port)
+        self._publish(op, key, port, now)
+        self._settle(now)
+        return op
+
+    def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
+        """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
+
+        Also returns the ports that were tracked; if there were none, nothing follows.
+        """
+        op = self._new_handle()
+        ports = [tracked for tracked in self.tracker.ports(key) if port is None or tracked == port]
+        holders: list[Contact] = []
+        for tracked in ports:
+            publication = self._publications.pop((key, tracked), None)
+            if publication is not None:
+                publication.cancel()
+            entry = self.tracker.remove(key, tracked)
+            assert entry is not None
+            holders += entry.holders(now)
+        if ports:
+            self._begin(op, Withdrawal(op, self._requester, key, ports, holders), now)
+        return op, ports
+
+    def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
+        """Join the network by these endpoints; ends with `Bootstrapped`."""
+        op = self._new_handle()
+        Bootstrap(op, self._requester, endpoints).start(now)
+        self._settle(now)
+        return op
+
+    def cancel(self, op: Handle) -> None:
+        """Report nothing more of this operation: its owner is gone."""
+        self._cancelled.add(op)
+
+    # Beginning, and what survives a restart
+
+    def start(self, bootstrap: Iterable[Endpoint], now: float) -> None:
+        """Join the network: try these endpoints, now or when the network is lost, and the restored contacts."""
+        self.join.bootstrap = tuple(bootstrap)
+        self.join.attempt_now(now)
+
+    def restore_contact(self, contact: Contact) -> bool:
+        """Put back a contact of an earlier run; it is questionable until it answers."""
+        return self.state.restore(contact)
+
+    def restore_own(self, key: Id, port: int) -> None:
+        """Put back an own entry; it is published once the network is reached."""
+        self.tracker.add(key, port)
+
+    def restore_held(self, entry: HeldEntry, now: float) -> None:
+        """Put back an entry that is held for another node, unless it has expired."""
+        if entry.expires_at > now:
+            self.store.restore(entry, now)
+
+    # Inside
+
+    def _handle_answer(self, message: Reply | Error, source: Endpoint, now: float) -> None:
+        query = self._requester.transactions.match(message.tid, source)
+        if query is None:
+            self.counters.unmatched += 1
+            return
+        contact = Contact(message.sender, source)
+        if isinstance(message, Error):
+            self.counters.errors_received += 1
+            self._heard(query, contact, now)
+            query.owner.failed(query, message, now)
+        else:
+            try:
+                result = self.codec.decode_result(query.request, message.body)
+            except WireError:
+                self.counters.malformed += 1
+                return
+            self.counters.replies_received += 1
+            self.external.vote(source, message.observed)
+            self._heard(query, contact, now)
+            query.owner.answered(query, contact, result, now)
+        self._settle(now)
+
+    def _heard(self, query: Asked, contact: Contact, now: float) -> None:
+        """Bring the routing table up to date with an answer."""
+        rtt = self._requester.transactions.conclude(query, now)
+        if query.id is not None and query.id != contact.id:
+            self.state.moved(query.id, query.endpoint)
+        outcome = self.state.answered(contact, rtt, now)
+        match outcome:
+            case Inserted() | Replaced():
+                self.tracker.contact_joined(contact, now)
+            case Verify(questionable):
+                self._verify(questionable, contact, now)
+            case Known() | Full() | Refused():
+                pass
+            case _:
+                assert_never(outcome)
+        if contact.id != self.own_id and self.join.answered(now):
+            self._refresh(self.own_id, now)
+
+    def _unanswered(self, query: Asked, sent_at: float, now: float) -> None:
+        if query.id is not None:
+            self.state.timed_out(Contact(query.id, query.endpoint), sent_at)
+        if self.join.timed_out(now):
+            self._events.append(Isolated())
+
+    def _consider(self, contact: Contact, now: float) -> None:
+        """Ping a node that queries us, if it may belong in the table: never insert it on its word."""
+        if not self.state.queried(contact, now) or contact.endpoint in self._strangers:
+            return
+        if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(b"\0\0\0\0", now):
+            Check(self._requester, self._strangers).start(contact.endpoint, contact.id, now, attempts=1)
+
+    def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
+        if questionable.endpoint in self._verifying or len(self._verifying) >= self.policy.verifications:
+            return
+        check = Check(self._requester, self._verifying, witness=newcomer)
+        check.start(questionable.endpoint, questionable.id, now, self.policy.ping_attempts)
+
+    def _attempt_join(self, now: float) -> None:
+        contacts = list(self.state.table)
+        some = self._rng.sample(contacts, min(self.policy.k, len(contacts)))
+        for contact in some:
+            self._check_for_join(contact.endpoint, contact.id, now)
+        for endpoint in self.join.bootstrap:
+            self._check_for_join(endpoint, None, now)
+
+    def _check_for_join(self, endpoint: Endpoint, id: Id | None, now: float) -> None:
+        if endpoint not in self.join.attempt:
+            Check(self._requester, self.join.attempt).start(endpoint, id, now, attempts=1)
+
+    def _probe(self, now: float) -> None:
+        """Try a bootstrap endpoint and a contact that was lost: they may lead to the other half of the network."""
+        lost = [contact for contact in self.state.table if self.state.standing(contact, now) is Standing.BAD]
+        if lost:
+            contact = self._rng.choice(lost)
+            Check(self._requester, set()).start(contact.endpoint, contact.id, now, attempts=1)
+        if self.join.bootstrap:
+            Bootstrap(INTERNAL, self._requester, [self._rng.choice(self.join.bootstrap)]).start(now)
+
+    def _refresh(self, target: Id, now: float) -> None:
+        self._refresher.busy = True
+        Refresh(INTERNAL, self._requester, target).start(now)
+
+    def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:
+        publication = self._publications.get((key, port))
+        if publication is not None:
+            publication.watchers.append(op)
+            return
+        entry = self.tracker.add(key, port)
+        self.tracker.began(entry)
+        publication = self._publications[key, port] = Publication(op, self._requester, entry)
+        self._begin(op, publication, now)
+
+    def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
+        op = self._new_handle()
+        SingleQuery(op, self._requester, request, endpoint).start(now)
+        return op
+
+    def _begin(self, op: Handle, operation: Traversal, now: float) -> Handle:
+        """Start an operation; later, if we know nobody yet and are trying to join."""
+        if not len(self.state.table) and self.join.attempt:
+            self._deferred.append(operation)
+        else:
+            operation.start(now)
+            self._settle(now)
+        return op
+
+    def _settle(self, now: float) -> None:
+        """Act on what became of operations, and pass it on to the owner."""
+        while True:
+            if self._deferred and (len(self.state.table) or not self.join.attempt):
+                deferred, self._deferred = self._deferred, []
+                for operation in deferred:
+                    operation.start(now)
+            if not self._requester.outcomes:
+                return
+            self._take(self._requester.outcomes.popleft(), now)
+
+    def _take(self, outcome: Outcome, now: float) -> None:
+        match outcome:
+            case Published():
+                self._published(outcome, now)
+            case Refreshed(_, target, responses):
+                self._refresher.busy = False
+                if target == self.own_id and responses:
+                    self._joined(now)
+            case Answered() | Unanswered() | LookupProgress() | LookupDone() | Withdrawn() | Bootstrapped():
+                pass
+            case _:
+                assert_never(outcome)
+        if outcome.op in self._cancelled:
+            if not isinstance(outcome, LookupProgress):
+                self._cancelled.discard(outcome.op)
+        elif outcome.op != INTERNAL or isinstance(outcome, Published):
+            self._events.append(outcome)
+
+    def _published(self, outcome: Published, now: float) -> None:
+        key = (outcome.key, outcome.port)
+        publication = self._publications.get(key)
+        if publication is not None and not outcome.cancelled:
+            del self._publications[key]
+            self.tracker.published(outcome.key, outcome.port, outcome.replicas, now)
+
+    def _joined(self, now: float) -> None:
+        self._refresher.expire_far_buckets(now)
+        self.tracker.joined(now)
+        self._events.append(Joined(len(self.state.table)))
+
+    def _new_handle(self) -> Handle:
+        self._last_handle += 1
+        return Handle(self._last_handle)

@@ -1,0 +1,425 @@
+"""The operations of a node: single queries, and what is built on a search (lookup, publication, withdrawal, refresh).
+
+Each is started once, is told about its queries, and reports its outcome once. An operation that is over ignores late
+answers; the routing table does not, since the node tells it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dhtd.core.endpoint import Endpoint, is_contactable
+from dhtd.core.events import (
+    Answered,
+    Bootstrapped,
+    Handle,
+    LookupDone,
+    LookupProgress,
+    LookupStats,
+    Published,
+    Refreshed,
+    Unanswered,
+    Withdrawn,
+)
+from dhtd.core.messages import (
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.requester import Asked, Requester
+from dhtd.core.search import Ask, Finished, Search, Wait
+from dhtd.core.track import OwnEntry
+
+
+class SingleQuery:
+    """One query to one endpoint, for the user."""
+
+    def __init__(self, op: Handle, requester: Requester, request: Request, endpoint: Endpoint) -> None:
+        self._op = op
+        self._requester = requester
+        self._request = request
+        self._endpoint = endpoint
+
+    def start(self, now: float) -> None:
+        """Send the query."""
+        attempts = self._requester.policy.ping_attempts
+        self._requester.ask(self, self._request, self._endpoint, None, now, attempts)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Report the answer."""
+        self._requester.tell(Answered(self._op, contact, result, now - query.sent_at))
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Report the failure."""
+        self._requester.tell(Unanswered(self._op, self._endpoint, error))
+
+
+class Traversal:
+    """A search of the network towards a target, and the queries that it needs. Subclasses say what it is for."""
+
+    def __init__(self, op: Handle, requester: Requester, target: Id, *, patient: bool) -> None:
+        self.op = op
+        self._requester = requester
+        self._search = Search(target, requester.own_id, requester.policy, patient=patient)
+        self._searching = True
+        self._tokens: dict[Id, bytes] = {}
+
+    def start(self, now: float) -> None:
+        """Begin, from the nearest contacts that we know."""
+        seeds = self._requester.state.closest(self._search.target, 2 * self._requester.policy.k)
+        self._search.seed(seeds)
+        self._advance(now)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Take what the contact knows, and go on."""
+        if not self._searching:
+            return
+        assert query.id is not None
+        if contact.id != query.id:
+            self._search.mistaken(query.id, contact)
+        elif isinstance(result, Found):
+            self._tokens[contact.id] = result.token
+            named = [other for other in result.contacts if is_contactable(other.endpoint, contact.endpoint)]
+            self._search.learn(contact.id, named)
+            self._found(result, now)
+            if result.more and query.request == self._request(None):
+                self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
+                return
+            self._search.answered(contact.id)
+            self._progressed(now)
+        self._advance(now)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Use the slot for another contact."""
+        if self._searching:
+            assert query.id is not None
+            self._search.slow(query.id)
+            self._advance(now)
+
+    def retried(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Do without this contact; without the rest of its answer, where it has given a part."""
+        if not self._searching:
+            return
+        assert query.id is not None
+        if query.id in self._tokens:
+            self._search.answered(query.id)
+        else:
+            self._search.failed(query.id, timeout=error is None)
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
+        while self._searching:
+            match self._search.next():
+                case Ask(contact):
+                    self._requester.ask(self, self._request(None), contact.endpoint, contact.id, now)
+                case Wait():
+                    return
+                case Finished():
+                    self._searching = False
+                    self._finished(now)
+
+    def _request(self, token: bytes | None) -> Request:
+        return FindNode(self._search.target, token)
+
+    def _found(self, found: Found, now: float) -> None:
+        """Take the part of an answer that is not contacts."""
+
+    def _progressed(self, now: float) -> None:
+        """A contact has given its whole answer."""
+
+    def _finished(self, now: float) -> None:
+        """Go on after the search, or report the outcome."""
+        raise NotImplementedError
+
+
+class Refresh(Traversal):
+    """A lookup for the sake of the contacts on the way."""
+
+    def __init__(self, op: Handle, requester: Requester, target: Id) -> None:
+        super().__init__(op, requester, target, patient=False)
+
+    def _finished(self, now: float) -> None:
+        stats = self._search.stats()
+        self._requester.tell(Refreshed(self.op, self._search.target, stats.responses))
+
+
+class Lookup(Traversal):
+    """Who serves a key? Asks the network to the end, whatever is found before it, and merges all answers."""
+
+    def __init__(self, op: Handle, requester: Requester, key: Id, known: Iterable[Endpoint], now: float) -> None:
+        super().__init__(op, requester, key, patient=True)
+        self._endpoints: dict[Endpoint, None] = {}  # in the order in which they were found
+        self._news: list[Endpoint] = []
+        self._known = tuple(known)
+        self._started_at = now
+
+    def start(self, now: float) -> None:
+        """Begin with what this node knows itself."""
+        self._add(self._known)
+        super().start(now)
+
+    def _request(self, token: bytes | None) -> Request:
+        return FindValue(self._search.target, token)
+
+    def _found(self, found: Found, now: float) -> None:
+        self._add(endpoint for endpoint in found.endpoints if endpoint.port)
+
+    def _progressed(self, now: float) -> None:
+        self._requester.tell(LookupProgress(self.op, tuple(self._news), self._stats(now)))
+        self._news.clear()
+
+    def _finished(self, now: float) -> None:
+        endpoints = tuple(self._endpoints)
+        self._requester.tell(LookupDone(self.op, self._search.target, endpoints, self._stats(now)))
+
+    def _add(self, endpoints: Iterable[Endpoint]) -> None:
+        for endpoint in endpoints:
+            if endpoint not in self._endpoints:
+                self._endpoints[endpoint] = None
+                self._news.append(endpoint)
+        self._search.patient = not self._endpoints  # waiting for the slow is for those who have found nothing
+
+    def _stats(self, now: float) -> LookupStats:
+        stats = self._search.stats()
+        elapsed = now - self._started_at
+        return LookupStats(stats.hops, stats.queries, stats.responses, stats.timeouts, elapsed)
+
+
+class Publication(Traversal):
+    """Stores an own entry on the K nearest nodes that take it. Several commands may wait for one publication."""
+
+    def __init__(self, op: Handle, requester: Requester, entry: OwnEntry) -> None:
+        super().__init__(op, requester, entry.key, patient=True)
+        self.entry = entry
+        self.watchers = [op]
+        self._targets: list[Contact] = []  # not asked yet, the farthest first
+        self._replicas: list[Contact] = []
+        self._asked = 0
+        self._in_flight = 0
+        self._over = False
+
+    def cancel(self) -> None:
+        """Stop, because the entry is deleted. Stores on their way cannot be called back; the entry knows of them."""
+        self._searching = False
+        if not self._over:
+            self._report(cancelled=True)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Count a node that has taken the entry."""
+        if not isinstance(query.request, Store):
+            super().answered(query, contact, result, now)
+            return
+        self._in_flight -= 1
+        self._replicas.append(contact)
+        self._store(now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Try the next nearest node instead of one that did not take the entry."""
+        if not isinstance(query.request, Store):
+            super().failed(query, error, now)
+            return
+        self._in_flight -= 1
+        self._store(now)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Wait for stores however slow; a replica is worth it."""
+        if not isinstance(query.request, Store):
+            super().slow(query, now)
+
+    def _finished(self, now: float) -> None:
+        answered = [contact for contact in self._search.closest() if contact.id in self._tokens]
+        self._targets = answered[::-1]
+        self._store(now)
+
+    def _store(self, now: float) -> None:
+        policy = self._requester.policy
+        while self._targets and not self._over and self._in_flight + len(self._replicas) < policy.k:
+            contact = self._targets.pop()
+            request = Store(self.entry.key, self.entry.port, self._tokens[contact.id])
+            self._requester.ask(self, request, contact.endpoint, contact.id, now, policy.ping_attempts)
+            self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout * policy.ping_attempts)
+            self._asked += 1
+            self._in_flight += 1
+        if not self._in_flight and not self._over:
+            self._report(cancelled=False)
+
+    def _report(self, *, cancelled: bool) -> None:
+        self._over = True
+        for op in self.watchers:
+            self._requester.tell(
+                Published(op, self.entry.key, self.entry.port, tuple(self._replicas), self._asked, cancelled)
+            )
+
+
+class Withdrawal(Traversal):
+    """Withdraws own entries of one key from every node that may hold them: known holders and the K nearest.
+
+    The tokens that came with the entry's publication have expired, so each node is asked for a new one first: in the
+    search, or, where a holder is not on its way any more, by a find_value of its own.
+    """
+
+    def __init__(
+        self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], holders: Iterable[Contact]
+    ) -> None:
+        super().__init__(op, requester, key, patient=True)
+        self._ports = tuple(ports)
+        self._holders = tuple(dict.fromkeys(holders))
+        self._in_flight = 0
+        self._acknowledged: set[Contact] = set()
+
+    def start(self, now: float) -> None:
+        """Begin from the holders too: they are near the key."""
+        self._search.seed(self._holders)
+        super().start(now)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Use a token at once; count a node that has let go of the entry."""
+        match query.request:
+            case FindNode():
+                super().answered(query, contact, result, now)
+                return
+            case FindValue():
+                assert isinstance(result, Found)
+                self._withdraw(contact, result.token, now)
+            case _:
+                self._acknowledged.add(contact)
+        self._in_flight -= 1
+        self._report_if_over()
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Leave the entry there to expire."""
+        if isinstance(query.request, FindNode):
+            super().failed(query, error, now)
+            return
+        self._in_flight -= 1
+        self._report_if_over()
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Wait for withdrawals however slow."""
+        if isinstance(query.request, FindNode):
+            super().slow(query, now)
+
+    def _finished(self, now: float) -> None:
+        answered = self._search.closest()
+        for place, contact in enumerate(answered):
+            if place < self._requester.policy.k or contact in self._holders:
+                self._withdraw(contact, self._tokens[contact.id], now)
+        for holder in self._holders:
+            if holder not in answered:
+                self._ask(FindValue(self._search.target), holder, now)
+        self._report_if_over()
+
+    def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
+        for port in self._ports:
+            self._ask(Withdraw(self._search.target, port, token), contact, now)
+
+    def _ask(self, request: Request, contact: Contact, now: float) -> None:
+        attempts = self._requester.policy.ping_attempts
+        self._requester.ask(self, request, contact.endpoint, contact.id, now, attempts)
+        self._in_flight += 1
+
+    def _report_if_over(self) -> None:
+        if not self._in_flight:
+            self._requester.tell(Withdrawn(self.op, self._search.target, self._ports, len(self._acknowledged)))
+
+
+class Bootstrap(Traversal):
+    """Pings endpoints whose IDs are unknown, and looks up our own ID as soon as one has answered."""
+
+    def __init__(self, op: Handle, requester: Requester, endpoints: Iterable[Endpoint]) -> None:
+        super().__init__(op, requester, requester.own_id, patient=True)
+        self._endpoints = tuple(dict.fromkeys(endpoints))
+        self._contacted = 0
+        self._failed = 0
+
+    def start(self, now: float) -> None:
+        """Ping them all."""
+        for endpoint in self._endpoints:
+            self._requester.ask(self, Ping(), endpoint, None, now, self._requester.policy.ping_attempts)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Start the lookup with the first pong."""
+        if not isinstance(query.request, Ping):
+            super().answered(query, contact, result, now)
+            return
+        self._contacted += 1
+        if self._contacted == 1:
+            super().start(now)
+        self._report_if_over()
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Count an endpoint where nobody answers."""
+        if not isinstance(query.request, Ping):
+            super().failed(query, error, now)
+            return
+        self._failed += 1
+        self._report_if_over()
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Wait for pongs however slow."""
+        if not isinstance(query.request, Ping):
+            super().slow(query, now)
+
+    def _finished(self, now: float) -> None:
+        self._report_if_over()
+
+    def _report_if_over(self) -> None:
+        settled = self._contacted + self._failed == len(self._endpoints)
+        if settled and not (self._contacted and self._searching):
+            self._requester.tell(Bootstrapped(self.op, self._contacted, self._failed))
+
+
+class Check:
+    """A ping on the node's own account. What it decides, the routing table decides when it hears of the answer.
+
+    `witness`, a contact that is known to answer, is pinged along with each attempt: only its answer shows that silence
+    is the checked contact's fault and not the network's.
+    """
+
+    def __init__(self, requester: Requester, ongoing: set[Endpoint], witness: Contact | None = None) -> None:
+        self._requester = requester
+        self._ongoing = ongoing  # the endpoints under check, for whoever bounds them
+        self._witness = witness
+
+    def start(self, endpoint: Endpoint, id: Id | None, now: float, attempts: int) -> None:
+        """Send the ping."""
+        self._ongoing.add(endpoint)
+        self._requester.ask(self, Ping(), endpoint, id, now, attempts)
+        self._ping_witness(now)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """The check is over."""
+        self._ongoing.discard(query.endpoint)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """Ask the witness again, too."""
+        self._ping_witness(now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The check is over."""
+        self._ongoing.discard(query.endpoint)
+
+    def _ping_witness(self, now: float) -> None:
+        if self._witness is not None:
+            witness = Check(self._requester, set())
+            self._requester.ask(witness, Ping(), self._witness.endpoint, self._witness.id, now)

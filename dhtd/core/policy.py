@@ -1,0 +1,67 @@
+"""Every constant of the protocol's behaviour, in one injectable value. Times are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a node does when. The defaults are those of dht-protocol(7); tests and other wires pass their own."""
+
+    # Routing table (Kademlia section 2.2, BEP 5 "Routing Table")
+    k: int = 8  # contacts in a bucket, nodes in an answer, nodes that an entry is stored on
+    good_for: float = 15 * 60.0  # a contact is good this long after it was last heard
+    bad_after: int = 1  # more consecutive timeouts than this make a contact bad
+    bucket_refresh: float = 15 * 60.0  # a bucket without activity for this long is looked up
+    replacements: int = 8  # contacts kept in waiting for each full bucket
+
+    # Queries and lookups
+    alpha: int = 4  # queries of one lookup in flight at once
+    query_timeout: float = 2.0  # then a query has failed
+    slow_floor: float = 0.05  # no query is called slow before this
+    slow_initial: float = 0.5  # what an answer is given while no round trip has been measured
+    search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
+    search_candidates: int = 256  # and remembers no more than this
+    ping_attempts: int = 2  # for a ping that decides about a contact
+
+    # Strangers: nodes that query us without being in the table are pinged before they may enter it
+    stranger_pings: int = 16  # in flight at once
+    stranger_rate: float = 8.0  # new ones a second
+    verifications: int = 8  # questionable contacts being checked at once
+
+    # Store tokens
+    token_size: int = 8  # bytes
+    token_rotation: float = 60.0  # two secrets are live, so a token lasts one to two minutes
+
+    # Entries
+    republish: float = 45 * 60.0  # own entries are published again; jittered
+    republish_jitter: float = 0.1  # of the interval, either way
+    republish_retry: float = 15.0  # after a publication that no node took; doubles up to republish_retry_max
+    republish_retry_max: float = 5 * 60.0
+    republish_gap: float = 60.0  # an entry that a new contact should hold is published no sooner after the last time
+    startup_spread: float = 10.0  # own entries are published within this time once the table is warm
+    publishing: int = 8  # publications on the node's own account at once
+    store_expiry: float = 60 * 60.0  # an entry that is not published again is forgotten
+    store_sweep: float = 5 * 60.0  # how often expired entries are dropped
+    store_entries: int = 65_536  # held for others in all
+    store_entries_per_key: int = 1_024
+    store_entries_per_source: int = 8_192  # from one IP address (one /64 for IPv6)
+
+    # Staying connected
+    outage_timeouts: int = 3  # this many timeouts and no answer between them: the network is down
+    rejoin_first: float = 2.0  # pause before the first new attempt to join; doubles, jittered, up to rejoin_max
+    rejoin_max: float = 5 * 60.0
+    probe_interval: float = 15 * 60.0  # how often a bootstrap endpoint and a lost contact are tried: partitions merge
+
+    # Datagrams and their rate
+    datagram_sent_max: int = 1_200  # bytes
+    datagram_received_max: int = 2_048  # bytes; larger ones are dropped unread
+    amplification: int = 3  # an answer to an unproved address is at most this many times its query
+    rate_limit: float = 256.0  # queries a second and source; 0 is off
+    rate_burst: float = 2.0  # seconds' worth of queries that may come at once
+
+    external_votes: int = 16  # distinct peers whose word on our own address is kept
+
+
+DEFAULT = Policy()

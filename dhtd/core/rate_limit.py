@@ -1,0 +1,37 @@
+"""How many queries one source may send: a virtual-scheduling rate limit (GCRA, ITU-T I.371), one number per source."""
+
+from __future__ import annotations
+
+from dhtd.core.endpoint import source_group
+
+_SOURCES_MAX = 16_384
+
+
+class RateLimit:
+    """At most `rate` queries a second from each source, with bursts of `burst` seconds' worth; rate 0 is no limit."""
+
+    __slots__ = ("_allowance", "_due", "_interval")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._interval = 1 / rate if rate > 0 else 0.0
+        self._allowance = burst - self._interval
+        self._due: dict[bytes, float] = {}  # when a source that keeps to the rate would send its next query
+
+    def allows(self, ip: bytes, now: float) -> bool:
+        """Whether a query from this address is within the limit; it counts if so."""
+        if not self._interval:
+            return True
+        source = source_group(ip)
+        due = max(self._due.get(source, now), now)
+        if due - now > self._allowance:
+            return False
+        if source not in self._due and len(self._due) >= _SOURCES_MAX:
+            self._make_room(now)
+        self._due[source] = due + self._interval
+        return True
+
+    def _make_room(self, now: float) -> None:
+        """Forget the sources that owe nothing; all of them, where forged addresses have filled the table."""
+        self._due = {source: due for source, due in self._due.items() if due > now}
+        if len(self._due) >= _SOURCES_MAX:
+            self._due.clear()

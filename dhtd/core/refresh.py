@@ -1,0 +1,50 @@
+"""Which buckets are stale, and what to look up in them (Kademlia section 2.3, BEP 5 "Routing Table")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dhtd.core.metric import Id, random_between
+from dhtd.core.policy import Policy
+from dhtd.core.routing_table import Bucket, RoutingTable
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Refresher:
+    """Watches the ages of buckets. One refresh is under way at a time: they are never urgent."""
+
+    __slots__ = ("_policy", "_rng", "_table", "busy")
+
+    def __init__(self, table: RoutingTable, rng: Random, policy: Policy) -> None:
+        self._table = table
+        self._rng = rng
+        self._policy = policy
+        self.busy = False  # set by whoever runs the lookup
+
+    def next_timeout(self) -> float | None:
+        """Return when the next bucket turns stale; None where there is nobody to ask, or a refresh is under way."""
+        if self.busy or not len(self._table):
+            return None
+        return min(bucket.activity for bucket in self._table.buckets) + self._policy.bucket_refresh
+
+    def next_target(self, now: float) -> Id | None:
+        """Return a random ID in the range of the stalest bucket, if it is stale; the bucket counts as active then."""
+        due = self.next_timeout()
+        if due is None or due > now:
+            return None
+        bucket = min(self._table.buckets, key=lambda bucket: bucket.activity)
+        bucket.activity = now
+        return random_between(self._rng, bucket.low, bucket.high)
+
+    def expire_far_buckets(self, now: float) -> None:
+        """Make stale each bucket farther than our nearest neighbour: a node that joins asks about them all."""
+        nearest = min((contact.id ^ self._table.own_id for contact in self._table), default=0)
+        for bucket in self._table.buckets:
+            if self._is_farther(bucket, nearest):
+                bucket.activity = min(bucket.activity, now - self._policy.bucket_refresh)
+
+    def _is_farther(self, bucket: Bucket, distance: int) -> bool:
+        span = bucket.high - bucket.low
+        return (bucket.low ^ self._table.own_id) & ~span > distance

@@ -1,0 +1,122 @@
+"""The asking side of a node: queries go out on behalf of operations, and operations report outcomes.
+
+An operation is an object with a purpose (a lookup, a ping for the user); it owns queries and is told what becomes of
+each. Datagrams to send and outcomes wait in queues here until the node's owner polls for them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Outcome
+from dhtd.core.messages import Codec, Contact, Error, Request, Result
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.state import State
+from dhtd.core.transactions import InFlight, Transactions
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Operation(Protocol):
+    """Who asks, and what to do about each answer. Called by the node only, and never from within `ask`."""
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """`contact` has answered; its ID may be another than the one that was asked for."""
+
+    def slow(self, query: Asked, now: float) -> None:
+        """The query is late; it may still be answered."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """An attempt timed out and another goes out."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The query was refused with `error`, answered with nonsense, or (None) timed out for good."""
+
+
+Asked = InFlight[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """A datagram to send."""
+
+    data: bytes
+    endpoint: Endpoint
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has gone through this node since it started; section `network` of `dht info`."""
+
+    datagrams_received: int = 0
+    bytes_received: int = 0
+    datagrams_sent: int = 0
+    bytes_sent: int = 0
+    malformed: int = 0  # datagrams that are no message of this version, answered with silence
+    rate_limited: int = 0  # queries above the limit, answered with silence
+    unmatched: int = 0  # replies and errors that belong to no query in flight
+    queries_received: dict[str, int] = field(default_factory=dict)  # by method
+    bad_queries: int = 0  # answered with an error: unknown method, bad arguments, bad token, full
+    queries_sent: int = 0
+    replies_received: int = 0
+    errors_received: int = 0
+    retries: int = 0
+    timeouts: int = 0
+
+
+class Requester:
+    """Sends queries for operations, and keeps what is to go out."""
+
+    __slots__ = (
+        "_codec",
+        "counters",
+        "outcomes",
+        "own_id",
+        "policy",
+        "rng",
+        "state",
+        "transactions",
+        "transmits",
+    )
+
+    def __init__(self, own_id: Id, codec: Codec, rng: Random, policy: Policy, state: State) -> None:
+        self.own_id = own_id
+        self.rng = rng
+        self.policy = policy
+        self.state = state
+        self.counters = Counters()
+        self.transactions: Transactions[Operation] = Transactions(codec.tid_size, rng, policy)
+        self.transmits: deque[Transmit] = deque()
+        self.outcomes: deque[Outcome] = deque()
+        self._codec = codec
+
+    def ask(
+        self,
+        owner: Operation,
+        request: Request,
+        endpoint: Endpoint,
+        id: Id | None,
+        now: float,
+        attempts: int = 1,
+    ) -> None:
+        """Send `request` for `owner`; `id` is the node that is expected there, where that is known."""
+        tid = self.transactions.new_tid()
+        datagram = self._codec.encode_query(tid, self.own_id, request)
+        query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts)
+        measured = None if id is None else self.state.round_trips(Contact(id, endpoint))
+        self.transactions.begin(query, measured)
+        self.counters.queries_sent += 1
+        self.send(datagram, endpoint)
+
+    def send(self, datagram: bytes, endpoint: Endpoint) -> None:
+        """Queue a datagram."""
+        self.transmits.append(Transmit(datagram, endpoint))
+
+    def tell(self, outcome: Outcome) -> None:
+        """Queue what has become of an operation."""
+        self.outcomes.append(outcome)

@@ -1,0 +1,143 @@
+"""The answering side of a node: one query in, one datagram out, at once.
+
+An address that has not shown a token is not proved to be the requester's own, and gets no answer longer than
+`amplification` times its query: forged queries cannot make this node a weapon.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.external import ExternalAddress
+from dhtd.core.messages import (
+    ERROR_PROTOCOL,
+    ERROR_SERVER,
+    Codec,
+    FindNode,
+    FindValue,
+    Ping,
+    Query,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.requester import Counters
+from dhtd.core.state import State
+from dhtd.core.store import QuotaReached
+from dhtd.core.store import Store as Held
+from dhtd.core.tokens import Tokens
+from dhtd.core.track import Tracker
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Responder:
+    """Answers queries from what the node knows."""
+
+    __slots__ = (
+        "_codec",
+        "_counters",
+        "_own_id",
+        "_policy",
+        "_rng",
+        "_state",
+        "_tokens",
+        "external",
+        "store",
+        "tracker",
+    )
+
+    def __init__(
+        self,
+        own_id: Id,
+        codec: Codec,
+        rng: Random,
+        policy: Policy,
+        state: State,
+        tracker: Tracker,
+        counters: Counters,
+        now: float,
+    ) -> None:
+        self._own_id = own_id
+        self._codec = codec
+        self._rng = rng
+        self._policy = policy
+        self._state = state
+        self._counters = counters
+        self._tokens = Tokens(rng, policy, now)
+        self.tracker = tracker
+        self.store = Held(policy)
+        self.external = ExternalAddress(policy.external_votes)
+
+    def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
+        """Return the datagram that answers `query`, which came as `size` bytes."""
+        request = query.request
+        match request:
+            case Ping():
+                self._count("ping")
+                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+            case FindNode(target, token):
+                self._count("find_node")
+                return self._found(query, target, token, (), source, size, now)
+            case FindValue(key, token):
+                self._count("find_value")
+                return self._found(query, key, token, self.known(key, now), source, size, now)
+            case Store(key, port, token):
+                self._count("store")
+                if not self._is_valid(token, source, key, now):
+                    return self._refuse(query, ERROR_PROTOCOL, "bad token")
+                outcome = self.store.put(key, source.with_port(port), now)
+                if isinstance(outcome, QuotaReached):
+                    return self._refuse(query, ERROR_SERVER, outcome.text)
+                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+            case Withdraw(key, port, token):
+                self._count("withdraw")
+                if not self._is_valid(token, source, key, now):
+                    return self._refuse(query, ERROR_PROTOCOL, "bad token")
+                self.store.remove(key, source.with_port(port))
+                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+            case _:
+                assert_never(request)
+
+    def known(self, key: Id, now: float) -> list[Endpoint]:
+        """Return the endpoints under `key` that this node knows without asking: held for others, and its own."""
+        endpoints = self.store.get(key, now)
+        ports = self.tracker.ports(key)
+        if ports:
+            own = [seen.with_port(port) for seen in self.external.endpoints() for port in ports]
+            endpoints += [endpoint for endpoint in own if endpoint not in endpoints]
+        return endpoints
+
+    def _found(
+        self,
+        query: Query,
+        target: Id,
+        token: bytes | None,
+        endpoints: list[Endpoint] | tuple[()],
+        source: Endpoint,
+        size: int,
+        now: float,
+    ) -> bytes:
+        proved = token is not None and self._is_valid(token, source, target, now)
+        limit = self._policy.datagram_sent_max
+        if not proved:
+            limit = min(limit, self._policy.amplification * size)
+        if len(endpoints) * len(source) > limit:  # they cannot all go: any of them are as good as the others
+            endpoints = self._rng.sample(endpoints, len(endpoints))
+        issued = self._tokens.issue(source.ip, self._codec.keyspace.to_bytes(target), now)
+        packed = self._state.packed_closest(target)
+        return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)
+
+    def _is_valid(self, token: bytes, source: Endpoint, key: Id, now: float) -> bool:
+        return self._tokens.is_valid(token, source.ip, self._codec.keyspace.to_bytes(key), now)
+
+    def _refuse(self, query: Query, code: int, text: str) -> bytes:
+        self._counters.bad_queries += 1
+        return self._codec.encode_error(query.tid, self._own_id, code, text)
+
+    def _count(self, method: str) -> None:
+        counts = self._counters.queries_received
+        counts[method] = counts.get(method, 0) + 1

@@ -1,0 +1,91 @@
+"""What is known about the contacts in the routing table: when they were heard, how fast they are, what they missed.
+
+A contact is *good* while it was lately heard, *questionable* afterwards, and *bad* after more than `bad_after`
+consecutive timeouts (BEP 5 "Routing Table"). Only an answer makes a contact heard; once it has answered, its queries
+keep it good too.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.transactions import RoundTrips
+
+
+class Standing(Enum):
+    """How far a contact is to be trusted to answer."""
+
+    GOOD = "good"
+    QUESTIONABLE = "questionable"
+    BAD = "bad"
+
+
+class Record:
+    """One contact's history."""
+
+    __slots__ = ("heard_at", "reachable", "round_trips", "timeouts")
+
+    def __init__(self) -> None:
+        self.heard_at: float | None = None  # when it last answered, or queried us having once answered
+        self.reachable = False  # has answered since this node started
+        self.timeouts = 0  # consecutive, of queries that others' answers show to have been sent in vain
+        self.round_trips = RoundTrips()
+
+
+class RoutingMeta:
+    """The records of the contacts in the table."""
+
+    __slots__ = ("_policy", "_records")
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._records: dict[Id, Record] = {}
+
+    def add(self, id: Id) -> Record:
+        """Begin a record for a contact that enters the table."""
+        record = self._records[id] = Record()
+        return record
+
+    def drop(self, id: Id) -> None:
+        """End the record of a contact that leaves the table."""
+        del self._records[id]
+
+    def get(self, id: Id) -> Record:
+        """Return the record of a contact in the table."""
+        return self._records[id]
+
+    def answered(self, id: Id, rtt: float | None, now: float) -> None:
+        """Note an answer, and how long it took where that is unambiguous."""
+        record = self._records[id]
+        record.heard_at = now
+        record.reachable = True
+        record.timeouts = 0
+        if rtt is not None:
+            record.round_trips.add(rtt)
+
+    def queried(self, id: Id, now: float) -> None:
+        """Note a query from a contact; it counts only once the contact has answered us."""
+        record = self._records[id]
+        if record.reachable:
+            record.heard_at = now
+
+    def timed_out(self, id: Id) -> bool:
+        """Note a timeout; return whether it made the contact bad."""
+        record = self._records[id]
+        record.timeouts += 1
+        return record.timeouts == self._policy.bad_after + 1
+
+    def is_bad(self, id: Id) -> bool:
+        """Whether the contact has missed too many queries in a row."""
+        return self._records[id].timeouts > self._policy.bad_after
+
+    def standing(self, id: Id, now: float) -> Standing:
+        """Return how far the contact is to be trusted."""
+        record = self._records[id]
+        if record.timeouts > self._policy.bad_after:
+            return Standing.BAD
+        if record.heard_at is not None and now - record.heard_at < self._policy.good_for:
+            return Standing.GOOD
+        return Standing.QUESTIONABLE

@@ -1,0 +1,156 @@
+"""The routing table: contacts in buckets, each a range of the keyspace (Kademlia section 2.4).
+
+It knows structure only: ranges, splitting, nearness. Which contact is good is `routing_meta`, who may enter is `state`.
+Ranges are halves of halves, so of two buckets the one nearer to a target holds only contacts nearer to it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, PackedContacts
+from dhtd.core.metric import Id, Keyspace, closest
+
+
+class Bucket:
+    """The contacts with IDs from `low` to `high`, both included."""
+
+    __slots__ = ("activity", "answer", "contacts", "high", "low")
+
+    def __init__(self, low: Id, high: Id, activity: float) -> None:
+        self.low = low
+        self.high = high
+        self.activity = activity  # when a contact in it last answered or entered, or it was looked up; seconds
+        self.contacts: list[Contact] = []  # in the order in which they entered
+        self.answer: PackedContacts | None = None  # cached by `state`; dropped when the contacts or their states change
+
+    def __contains__(self, id: Id) -> bool:
+        """Whether the ID is in this bucket's range."""
+        return self.low <= id <= self.high
+
+    def halves(self) -> tuple[Bucket, Bucket]:
+        """Return the two buckets that this one splits into."""
+        middle = (self.low + self.high) // 2
+        lower, upper = (
+            Bucket(self.low, Id(middle), self.activity),
+            Bucket(Id(middle + 1), self.high, self.activity),
+        )
+        for contact in self.contacts:
+            (lower if contact.id in lower else upper).contacts.append(contact)
+        return lower, upper
+
+
+class RoutingTable:
+    """Contacts by nearness. Each ID and each endpoint is in it once at most; our own ID never."""
+
+    __slots__ = ("_by_endpoint", "_by_id", "_lows", "buckets", "k", "own_id")
+
+    def __init__(self, keyspace: Keyspace, own_id: Id, k: int, now: float) -> None:
+        self.own_id = own_id
+        self.k = k
+        self.buckets = [Bucket(Id(0), Id(keyspace.size - 1), now)]  # in the order of their ranges
+        self._lows = [Id(0)]
+        self._by_id: dict[Id, Contact] = {}
+        self._by_endpoint: dict[Endpoint, Contact] = {}
+
+    def __len__(self) -> int:
+        """How many contacts there are."""
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Contact]:
+        """Yield each contact."""
+        return iter(self._by_id.values())
+
+    def get(self, id: Id) -> Contact | None:
+        """Return the contact with this ID."""
+        return self._by_id.get(id)
+
+    def at(self, endpoint: Endpoint) -> Contact | None:
+        """Return the contact at this endpoint."""
+        return self._by_endpoint.get(endpoint)
+
+    def bucket(self, id: Id) -> Bucket:
+        """Return the bucket whose range holds `id`."""
+        return self.buckets[bisect_right(self._lows, id) - 1]
+
+    def insert(self, contact: Contact) -> bool:
+        """Put `contact` into its bucket, splitting it where that is allowed and needed; return whether it went in.
+
+        The contact's ID and endpoint must be new to the table, and its ID not our own.
+        """
+        assert contact.id != self.own_id
+        assert contact.id not in self._by_id
+        assert contact.endpoint not in self._by_endpoint
+        bucket = self.bucket(contact.id)
+        while len(bucket.contacts) >= self.k:
+            if not self._may_split(bucket, contact):
+                return False
+            self._split(bucket)
+            bucket = self.bucket(contact.id)
+        bucket.contacts.append(contact)
+        bucket.answer = None
+        self._by_id[contact.id] = contact
+        self._by_endpoint[contact.endpoint] = contact
+        return True
+
+    def has_room(self, id: Id) -> bool:
+        """Whether `insert` would take a contact with this ID. Splits nothing."""
+        bucket = self.bucket(id)
+        while len(bucket.contacts) >= self.k:
+            if not self._may_split_for(bucket, id):
+                return False
+            lower, upper = bucket.halves()
+            bucket = lower if id in lower else upper
+        return True
+
+    def remove(self, contact: Contact) -> None:
+        """Take out a contact that is in the table."""
+        bucket = self.bucket(contact.id)
+        bucket.contacts.remove(contact)
+        bucket.answer = None
+        del self._by_id[contact.id]
+        del self._by_endpoint[contact.endpoint]
+
+    def closest(self, target: Id, count: int, accept: Callable[[Contact], bool]) -> list[Contact]:
+        """Return up to `count` accepted contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
+
+        Visits buckets from near to far and stops when it has enough.
+        """
+        found: list[Contact] = []
+        for bucket in self.by_nearness(target):
+            accepted = [contact for contact in bucket.contacts if accept(contact)]
+            found += closest(accepted, target, count - len(found))
+            if len(found) == count:
+                break
+        return found
+
+    def by_nearness(self, target: Id) -> Iterator[Bucket]:
+        """Yield the buckets, the one whose range holds `target` first, then always the next nearest."""
+        yield self.bucket(target)
+        # The distances from `target` to the IDs of a range are a range of their own, as wide and aligned alike.
+        rest = [bucket for bucket in self.buckets if target not in bucket]
+        yield from sorted(rest, key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low))
+
+    def _may_split(self, bucket: Bucket, contact: Contact) -> bool:
+        return self._may_split_for(bucket, contact.id)
+
+    def _may_split_for(self, bucket: Bucket, id: Id) -> bool:
+        """Our own bucket splits; so does one that keeps out a node that is among the K nearest to us.
+
+        The second rule is that of Kademlia section 2.4 for unbalanced trees: else a node whose own bucket is almost
+        empty would not know its real neighbours, and entries near it would have nobody who knows their holders.
+        """
+        if bucket.low == bucket.high:
+            return False
+        if self.own_id in bucket:
+            return True
+        ours = id ^ self.own_id
+        return sum(other ^ self.own_id < ours for other in self._by_id) < self.k
+
+    def _split(self, bucket: Bucket) -> None:
+        index = bisect_right(self._lows, bucket.low) - 1
+        halves = bucket.halves()
+        self.buckets[index : index + 1] = halves
+        self._lows[index : index + 1] = [half.low for half in halves]

@@ -1,0 +1,228 @@
+"""Who may enter the routing table, and who must leave it: the policy over `routing_table` and `routing_meta`.
+
+Only a contact that has answered us enters. A full bucket replaces a bad contact; else its oldest questionable one is to
+be verified while the newcomer waits; else the newcomer is refused, but remembered for the day a contact turns bad.
+An incumbent is never displaced by another address that claims its ID, unless it is bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Codec, Contact, PackedContacts
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.routing_meta import Record, RoutingMeta, Standing
+from dhtd.core.routing_table import Bucket, RoutingTable
+from dhtd.core.transactions import RoundTrips
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """The contact is in the table now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The contact is in the table now, in place of `evicted`."""
+
+    evicted: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The contact was in the table already; its record is up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """The bucket is full: ping `questionable`. If it fails, the newcomer, which waits, takes its place."""
+
+    questionable: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The bucket is full of good contacts; the newcomer waits for one of them to turn bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The contact claims our own ID, or one that a live contact has at another endpoint."""
+
+
+Outcome = Inserted | Replaced | Known | Verify | Full | Refused
+
+
+class State:
+    """The routing table under its admission policy."""
+
+    __slots__ = ("_codec", "_policy", "_waiting", "heard_at", "meta", "table")
+
+    def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
+        self._codec = codec
+        self._policy = policy
+        self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
+        self.meta = RoutingMeta(policy)
+        self._waiting: dict[
+            Id, tuple[Contact, float]
+        ] = {}  # newcomers to full buckets and when they answered; latest last
+        self.heard_at: float | None = None  # when anybody last answered: evidence that the network is up
+
+    def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
+        """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
+        self.heard_at = now
+        if contact.id == self.table.own_id:
+            return Refused()
+        incumbent = self.table.get(contact.id)
+        if incumbent == contact:
+            self._heard(contact, rtt, now)
+            return Known()
+        if incumbent is not None:
+            if not self.meta.is_bad(contact.id):
+                return Refused()
+            self._remove(incumbent)
+        predecessor = self.table.at(contact.endpoint)
+        if predecessor is not None:  # the node there has changed its ID
+            self._remove(predecessor)
+        return self._admit(contact, rtt, now)
+
+    def queried(self, contact: Contact, now: float) -> bool:
+        """Take note of a query from `contact`; return whether to ping it, to learn if it belongs in the table."""
+        incumbent = self.table.get(contact.id)
+        if incumbent == contact:
+            self.meta.queried(contact.id, now)
+            return not self.meta.get(contact.id).reachable or self.meta.is_bad(contact.id)
+        if contact.id == self.table.own_id:
+            return False
+        if incumbent is not None:
+            return self.meta.is_bad(contact.id)
+        return self.table.has_room(contact.id) or any(
+            self.meta.standing(other.id, now) is not Standing.GOOD for other in self.table.bucket(contact.id).contacts
+        )
+
+    def timed_out(self, contact: Contact, sent_at: float) -> Contact | None:
+        """Take note that a query sent at `sent_at` was not answered; return the contact that is evicted for it.
+
+        It counts only if somebody else has answered since: while the network is down, nobody is to blame. A contact
+        that turns bad leaves when another waits for its place, and else stays, as bad, to be tried again.
+        """
+        if self.table.get(contact.id) != contact or self.heard_at is None or self.heard_at <= sent_at:
+            return None
+        if not self.meta.timed_out(contact.id):
+            return None
+        bucket = self.table.bucket(contact.id)
+        bucket.answer = None
+        newcomer = self._take_waiting(bucket)
+        if newcomer is None:
+            return None
+        self._remove(contact)
+        replacement, answered_at = newcomer
+        self._insert(replacement, None, answered_at)
+        return contact
+
+    def moved(self, id: Id, endpoint: Endpoint) -> None:
+        """Take out the contact with this ID, if it is at `endpoint`: another node has answered from there."""
+        contact = Contact(id, endpoint)
+        if self.table.get(id) == contact:
+            self._remove(contact)
+
+    def restore(self, contact: Contact) -> bool:
+        """Put back a contact of an earlier run, as questionable; return whether there was room."""
+        if contact.id == self.table.own_id or self.table.get(contact.id) or self.table.at(contact.endpoint):
+            return False
+        if not self.table.insert(contact):
+            return False
+        self.meta.add(contact.id)
+        return True
+
+    def standing(self, contact: Contact, now: float) -> Standing:
+        """Return the standing of a contact in the table."""
+        return self.meta.standing(contact.id, now)
+
+    def round_trips(self, contact: Contact) -> RoundTrips | None:
+        """Return the measured round trips of a contact, if it is in the table."""
+        return self.meta.get(contact.id).round_trips if self.table.get(contact.id) == contact else None
+
+    def waiting(self, bucket: Bucket) -> Iterator[Contact]:
+        """Yield the newcomers that wait for a place in `bucket`, the latest first."""
+        return (contact for contact, _ in reversed(self._waiting.values()) if contact.id in bucket)
+
+    def closest(self, target: Id, count: int) -> list[Contact]:
+        """Return up to `count` contacts that are not bad, nearest to `target` first.
+
+        Questionable contacts are not put behind good ones: that would trade the neighbours of a quiet target for
+        strangers farther away, and a lookup must end at the same nodes as the publication before it.
+        """
+        return self.table.closest(target, count, self._is_live)
+
+    def packed_closest(self, target: Id) -> PackedContacts:
+        """Return the K contacts of `closest` in wire form; O(1), and in no order, where one full bucket is the answer."""
+        bucket = self.table.bucket(target)
+        if bucket.answer is not None:
+            return bucket.answer
+        live = [contact for contact in bucket.contacts if self._is_live(contact)]
+        if len(live) < self._policy.k:
+            return self._codec.pack_contacts(self.closest(target, self._policy.k))
+        bucket.answer = self._codec.pack_contacts(live)
+        return bucket.answer
+
+    def _is_live(self, contact: Contact) -> bool:
+        return not self.meta.is_bad(contact.id)
+
+    def _heard(self, contact: Contact, rtt: float | None, now: float) -> None:
+        bucket = self.table.bucket(contact.id)
+        if self.meta.is_bad(contact.id):
+            bucket.answer = None
+        self.meta.answered(contact.id, rtt, now)
+        bucket.activity = now
+
+    def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
+        bucket = self.table.bucket(contact.id)
+        evicted = None
+        if len(bucket.contacts) >= self._policy.k:
+            evicted = next((other for other in bucket.contacts if self.meta.is_bad(other.id)), None)
+            if evicted is not None:
+                self._remove(evicted)
+        if self.table.has_room(contact.id):
+            self._insert(contact, rtt, now)
+            self._waiting.pop(contact.id, None)
+            return Inserted() if evicted is None else Replaced(evicted)
+        self._wait(contact, bucket, now)
+        questionable = [
+            other for other in bucket.contacts if self.meta.standing(other.id, now) is Standing.QUESTIONABLE
+        ]
+        if questionable:
+            return Verify(min(questionable, key=lambda other: _age_key(self.meta.get(other.id))))
+        return Full()
+
+    def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
+        went_in = self.table.insert(contact)
+        assert went_in
+        self.meta.add(contact.id)
+        self._heard(contact, rtt, answered_at)
+
+    def _remove(self, contact: Contact) -> None:
+        self.table.remove(contact)
+        self.meta.drop(contact.id)
+
+    def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
+        self._waiting.pop(contact.id, None)
+        self._waiting[contact.id] = contact, now
+        in_line = [id for id in self._waiting if id in bucket]
+        if len(in_line) > self._policy.replacements:
+            del self._waiting[in_line[0]]
+
+    def _take_waiting(self, bucket: Bucket) -> tuple[Contact, float] | None:
+        """Take the newcomer that has answered last of those in line, and is not in the table by another way."""
+        for contact in list(self.waiting(bucket)):
+            newcomer = self._waiting.pop(contact.id)
+            if self.table.get(contact.id) is None and self.table.at(contact.endpoint) is None:
+                return newcomer
+        return None
+
+
+def _age_key(record: Record) -> float:
+    return float("-inf") if record.heard_at is None else record.heard_at

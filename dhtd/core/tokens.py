@@ -1,0 +1,55 @@
+"""Store tokens (BEP 5): who asks for a key first proves that it receives at the address it sends from.
+
+A token is a keyed hash over the requester's IP address and the key, so nothing is remembered per requester. The secret
+rotates; the current and the previous one are accepted. Rotation happens when somebody asks, so no timer wakes for it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import TYPE_CHECKING
+
+from dhtd.core.policy import Policy
+
+if TYPE_CHECKING:
+    from random import Random
+
+_SECRET_SIZE = 32
+
+
+class Tokens:
+    """Issues and checks tokens."""
+
+    __slots__ = ("_current", "_previous", "_rng", "_rotates_at", "_rotation", "_size")
+
+    def __init__(self, rng: Random, policy: Policy, now: float) -> None:
+        self._rng = rng
+        self._rotation = policy.token_rotation
+        self._size = policy.token_size
+        self._current = rng.randbytes(_SECRET_SIZE)
+        self._previous = rng.randbytes(_SECRET_SIZE)
+        self._rotates_at = now + self._rotation
+
+    def issue(self, ip: bytes, key: bytes, now: float) -> bytes:
+        """Return the token for `key`, to whom receives at `ip`."""
+        self._rotate(now)
+        return self._token(self._current, ip, key)
+
+    def is_valid(self, token: bytes, ip: bytes, key: bytes, now: float) -> bool:
+        """Whether `token` was issued for `key` to `ip`, one rotation ago at most."""
+        self._rotate(now)
+        return compare_digest(token, self._token(self._current, ip, key)) or compare_digest(
+            token, self._token(self._previous, ip, key)
+        )
+
+    def _token(self, secret: bytes, ip: bytes, key: bytes) -> bytes:
+        return blake2b(ip + key, key=secret, digest_size=self._size).digest()
+
+    def _rotate(self, now: float) -> None:
+        if now < self._rotates_at:
+            return
+        late = now - self._rotates_at >= self._rotation  # then the current secret is too old to be the previous one
+        self._previous = self._rng.randbytes(_SECRET_SIZE) if late else self._current
+        self._current = self._rng.randbytes(_SECRET_SIZE)
+        self._rotates_at = now + self._rotation if late else self._rotates_at + self._rotation

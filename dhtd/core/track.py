@@ -1,0 +1,162 @@
+"""This node's own entries: when each is published, who holds it, when it is published again.
+
+One entry has one timer, so entering it twice cannot start two chains of publications. While it is being published it
+has none, and `published` sets the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.timers import Timers
+
+if TYPE_CHECKING:
+    from random import Random
+
+EntryKey = tuple[Id, int]
+
+
+class OwnEntry:
+    """One port that this machine serves a key on."""
+
+    __slots__ = ("_holders", "failures", "key", "port", "published_at", "replicas")
+
+    def __init__(self, key: Id, port: int) -> None:
+        self.key = key
+        self.port = port
+        self.replicas: tuple[Contact, ...] = ()  # the nodes that took it at its last publication
+        self.published_at: float | None = None  # when it was last published, whatever came of it
+        self.failures = 0  # publications in a row that no node took
+        self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when
+
+    def may_hold(self, contact: Contact, until: float) -> None:
+        """Note that a store was sent to `contact`, whether or not it will say that it arrived."""
+        self._holders[contact] = until
+
+    def holders(self, now: float) -> list[Contact]:
+        """Return the nodes that may hold the entry now."""
+        return [contact for contact, until in self._holders.items() if until > now]
+
+    def forget_expired(self, now: float) -> None:
+        """Drop the holders that have let go of the entry by now."""
+        self._holders = {contact: until for contact, until in self._holders.items() if until > now}
+
+
+class Tracker:
+    """The own entries and their timers."""
+
+    __slots__ = ("_entries", "_policy", "_publishing", "_rng", "_timers")
+
+    def __init__(self, rng: Random, policy: Policy) -> None:
+        self._rng = rng
+        self._policy = policy
+        self._entries: dict[EntryKey, OwnEntry] = {}
+        self._publishing: set[EntryKey] = set()
+        self._timers: Timers[EntryKey] = Timers()
+
+    def __len__(self) -> int:
+        """How many entries there are."""
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[OwnEntry]:
+        """Yield each entry."""
+        return iter(self._entries.values())
+
+    def get(self, key: Id, port: int) -> OwnEntry | None:
+        """Return the entry, if it is tracked."""
+        return self._entries.get((key, port))
+
+    def ports(self, key: Id) -> list[int]:
+        """Return the ports on which this machine serves `key`."""
+        return sorted(port for other, port in self._entries if other == key)
+
+    def add(self, key: Id, port: int) -> OwnEntry:
+        """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""
+        return self._entries.setdefault((key, port), OwnEntry(key, port))
+
+    def remove(self, key: Id, port: int) -> OwnEntry | None:
+        """Stop tracking an entry; return it, if it was tracked."""
+        self._timers.cancel((key, port))
+        self._publishing.discard((key, port))
+        return self._entries.pop((key, port), None)
+
+    def began(self, entry: OwnEntry) -> None:
+        """The entry is being published: it has no timer meanwhile."""
+        self._publishing.add((entry.key, entry.port))
+        self._timers.cancel((entry.key, entry.port))
+
+    def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float) -> None:
+        """A publication has ended, and these nodes took the entry: set the next one.
+
+        After none did, it is tried again soon, ever later; else once a `republish` interval, jittered.
+        """
+        entry = self._entries.get((key, port))
+        if entry is None or (key, port) not in self._publishing:
+            return
+        self._publishing.discard((key, port))
+        entry.replicas = tuple(replicas)
+        entry.published_at = now
+        entry.forget_expired(now)
+        if entry.replicas:
+            entry.failures = 0
+            self.due_at(entry, now + self._jittered(self._policy.republish))
+        else:
+            wait = min(self._policy.republish_retry * 2**entry.failures, self._policy.republish_retry_max)
+            entry.failures = min(entry.failures + 1, 32)
+            self.due_at(entry, now + self._jittered(wait))
+
+    def due_at(self, entry: OwnEntry, when: float) -> None:
+        """Publish the entry at `when`, unless it is being published."""
+        if (entry.key, entry.port) not in self._publishing:
+            self._timers.set((entry.key, entry.port), when)
+
+    def joined(self, now: float) -> None:
+        """The network is reached, at start or after an outage: publish all soon, spread over `startup_spread`."""
+        for entry in self:
+            if entry.published_at is None or not entry.replicas:
+                self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
+
+    def contact_joined(self, contact: Contact, now: float) -> None:
+        """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder."""
+        for entry in self:
+            if entry.published_at is None:
+                continue
+            if len(entry.replicas) >= self._policy.k:
+                farthest = max(replica.id ^ entry.key for replica in entry.replicas)
+                if contact.id ^ entry.key > farthest:
+                    continue
+            gap = self._jittered(self._policy.republish_gap)
+            self._sooner(entry, max(now, entry.published_at + gap) if entry.replicas else now)
+
+    def next_timeout(self) -> float | None:
+        """Return when `pop_due` has an entry."""
+        return None if len(self._publishing) >= self._policy.publishing else self._timers.next()
+
+    def pop_due(self, now: float) -> Iterator[OwnEntry]:
+        """Take and yield the entries that are to be published now; the caller calls `began` for each.
+
+        No more than `publishing` are under way at once; the others wait for `published`.
+        """
+        while len(self._publishing) < self._policy.publishing:
+            due = next(self._timers.pop_due(now), None)
+            if due is None:
+                return
+            yield self._entries[due]
+
+    def due_in(self, entry: OwnEntry, now: float) -> float:
+        """Return the seconds until the entry is published again; 0 while it is being published."""
+        when = self._timers.get((entry.key, entry.port))
+        return 0.0 if when is None else max(0.0, when - now)
+
+    def _sooner(self, entry: OwnEntry, when: float) -> None:
+        current = self._timers.get((entry.key, entry.port))
+        if current is None or when < current:
+            self.due_at(entry, when)
+
+    def _jittered(self, interval: float) -> float:
+        spread = self._policy.republish_jitter
+        return interval * (1 + self._rng.uniform(-spread, spread))

@@ -1,0 +1,159 @@
+"""Queries in flight: matching answers to them, noticing that one is slow, sending again, giving up.
+
+An answer counts only if its transaction ID *and* its exact source are those of a query in flight. Each query has one
+deadline at a time: first the one after which it is slow (an estimate from round trips, so that a dead contact does not
+hold a slot for two seconds), then the hard one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Request
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.timers import Timers
+
+if TYPE_CHECKING:
+    from random import Random
+
+Owner = TypeVar("Owner")
+
+
+class RoundTrips:
+    """A running estimate of how long an answer takes (RFC 6298 section 2: smoothed mean and deviation)."""
+
+    __slots__ = ("_deviation", "mean")
+
+    def __init__(self) -> None:
+        self.mean: float | None = None  # seconds; None before the first sample
+        self._deviation = 0.0
+
+    def add(self, rtt: float) -> None:
+        """Take one measured round trip, in seconds."""
+        if self.mean is None:
+            self.mean, self._deviation = rtt, rtt / 2
+        else:
+            self._deviation += (abs(rtt - self.mean) - self._deviation) / 4
+            self.mean += (rtt - self.mean) / 8
+
+    def patience(self) -> float | None:
+        """Return the time after which an answer is late; None before the first sample."""
+        return None if self.mean is None else self.mean + 4 * self._deviation
+
+
+@dataclass(slots=True, eq=False)
+class InFlight(Generic[Owner]):
+    """A query on its way."""
+
+    tid: bytes
+    request: Request
+    endpoint: Endpoint
+    id: Id | None  # who should answer, where that is known
+    owner: Owner
+    datagram: bytes
+    sent_at: float  # of the latest attempt
+    attempts_left: int
+    retried: bool = False  # then an answer's round trip is ambiguous (Karn's algorithm, RFC 6298 section 3)
+    slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slow(Generic[Owner]):
+    """The query takes longer than answers do; it may still be answered."""
+
+    query: InFlight[Owner]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Generic[Owner]):
+    """An attempt timed out; its datagram is to be sent again."""
+
+    query: InFlight[Owner]
+    sent_at: float  # of the attempt that timed out
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Generic[Owner]):
+    """The last attempt timed out, and the query is over."""
+
+    query: InFlight[Owner]
+
+
+class Transactions(Generic[Owner]):
+    """The table of queries in flight, for owners of any type."""
+
+    __slots__ = ("_deadlines", "_policy", "_queries", "_rng", "_tid_size", "round_trips")
+
+    def __init__(self, tid_size: int, rng: Random, policy: Policy) -> None:
+        self._tid_size = tid_size
+        self._rng = rng
+        self._policy = policy
+        self._queries: dict[bytes, InFlight[Owner]] = {}
+        self._deadlines: Timers[bytes] = Timers()
+        self.round_trips = RoundTrips()  # over all contacts: the estimate for one that was never measured
+
+    def __len__(self) -> int:
+        """How many queries are in flight."""
+        return len(self._queries)
+
+    def new_tid(self) -> bytes:
+        """Return a transaction ID that no query in flight has."""
+        while (tid := self._rng.randbytes(self._tid_size)) in self._queries:
+            pass
+        return tid
+
+    def begin(self, query: InFlight[Owner], measured: RoundTrips | None) -> None:
+        """Take note of a query that is being sent; `measured` are the round trips of this contact, where known."""
+        self._queries[query.tid] = query
+        self._deadlines.set(query.tid, query.sent_at + self._slow_after(measured))
+
+    def match(self, tid: bytes, source: Endpoint) -> InFlight[Owner] | None:
+        """Return the query that an answer from `source` belongs to, if there is one. Changes nothing."""
+        query = self._queries.get(tid)
+        return query if query is not None and query.endpoint == source else None
+
+    def conclude(self, query: InFlight[Owner], now: float) -> float | None:
+        """Take out a query that has been answered; return its round trip in seconds, where that is unambiguous."""
+        del self._queries[query.tid]
+        self._deadlines.cancel(query.tid)
+        if query.retried:
+            return None
+        rtt = now - query.sent_at
+        self.round_trips.add(rtt)
+        return rtt
+
+    def next_timeout(self) -> float | None:
+        """Return when `expire` has something to do."""
+        return self._deadlines.next()
+
+    def expire(self, now: float) -> Iterator[Slow[Owner] | Retry[Owner] | TimedOut[Owner]]:
+        """Yield what happened to queries by `now`. A retried query is in flight again from `now` on."""
+        for tid in self._deadlines.pop_due(now):
+            query = self._queries[tid]
+            hard = query.sent_at + self._policy.query_timeout
+            if now < hard:
+                query.slow = True
+                self._deadlines.set(tid, hard)
+                yield Slow(query)
+            elif query.attempts_left > 1:
+                sent_at = query.sent_at
+                query.attempts_left -= 1
+                query.retried = True
+                query.sent_at = now
+                self._deadlines.set(tid, now + self._policy.query_timeout)
+                yield Retry(query, sent_at)
+            else:
+                del self._queries[tid]
+                yield TimedOut(query)
+
+    def _slow_after(self, measured: RoundTrips | None) -> float:
+        patience = measured.patience() if measured is not None else None
+        if patience is None:
+            patience = self.round_trips.patience()
+        if patience is None:
+            patience = self._policy.slow_initial
+        return min(max(patience, self._policy.slow_floor), self._policy.query_timeout)

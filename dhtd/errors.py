@@ -1,0 +1,236 @@
+"""The one exception tree.
+
+A class says what went wrong, in words for a person, and carries a stable `code` for programs and the exit status of
+section "EXIT STATUS" of dht(1). Codes are a promise: they appear in `--json` output and on the control socket.
+
+Two families never reach a user: `WireError` (a peer sent bytes that are not a message) is counted and answered with
+silence, and a plain `ValueError` or `AssertionError` from `dhtd.core` means that our own code misused it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_NEGATIVE = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_NETWORK = 4
+EXIT_INTERRUPTED = 130
+
+
+class DhtdError(Exception):
+    """Base of every error that this program reports to a person or a program."""
+
+    code: ClassVar[str] = "failed"
+    exit_status: ClassVar[int] = EXIT_NEGATIVE
+
+
+# What a peer did.
+
+
+class WireError(DhtdError):
+    """Bytes from the network that are not a message of this version."""
+
+    code = "bad-datagram"
+
+
+# What the user did: exit status 2.
+
+
+class UsageError(DhtdError):
+    """The request itself is wrong; repeating it cannot help."""
+
+    code, exit_status = "usage", EXIT_USAGE
+
+
+class InvalidId(UsageError, ValueError):
+    """Not an ID of this keyspace."""
+
+    code = "invalid-id"
+
+
+class InvalidEndpoint(UsageError, ValueError):
+    """Not an endpoint: a host and a port from 1 to 65535."""
+
+    code = "invalid-endpoint"
+
+
+class InvalidPort(UsageError, ValueError):
+    """Not a port number from 1 to 65535."""
+
+    code = "invalid-port"
+
+
+class InvalidToken(UsageError, ValueError):
+    """Not a store token in hexadecimal."""
+
+    code = "invalid-token"
+
+
+class UnresolvableHost(UsageError):
+    """A host name that no resolver knows, or that has no address of a family in use."""
+
+    code = "unresolvable-host"
+
+
+class ConfigError(UsageError):
+    """A configuration file or environment variable that cannot be used."""
+
+    code = "bad-configuration"
+
+
+class BadRequest(UsageError):
+    """A control request that is not one JSON object of a known method with the right parameters."""
+
+    code = "bad-request"
+
+
+class UnknownMethod(BadRequest):
+    """A control request for a method that this daemon does not have."""
+
+    code = "unknown-method"
+
+
+class FrameTooLarge(BadRequest):
+    """A control request longer than a frame may be."""
+
+    code = "frame-too-large"
+
+
+# A clear "no": exit status 1.
+
+
+class NoPong(DhtdError):
+    """The peer did not answer in time."""
+
+    code = "no-pong"
+
+
+class NotFound(DhtdError):
+    """Nobody serves this ID."""
+
+    code = "not-found"
+
+
+class NotTracked(DhtdError):
+    """This node has not entered this ID."""
+
+    code = "not-tracked"
+
+
+class PeerRefused(DhtdError):
+    """The peer answered with an error of the protocol."""
+
+    code = "peer-refused"
+
+
+class PortTaken(DhtdError):
+    """Another program has the UDP port."""
+
+    code = "port-taken"
+
+
+class AddressUnavailable(DhtdError):
+    """The address to bind is not one of this machine's."""
+
+    code = "address-unavailable"
+
+
+class StateError(DhtdError):
+    """The state file cannot be used."""
+
+    code = "state-unusable"
+
+
+class StateLocked(StateError):
+    """A running daemon has the state file."""
+
+    code = "state-locked"
+
+
+class StateTooNew(StateError):
+    """A newer dhtd wrote the state file."""
+
+    code = "state-too-new"
+
+
+class SocketInUse(DhtdError):
+    """A running daemon has the control socket."""
+
+    code = "socket-in-use"
+
+
+class SocketUnusable(DhtdError):
+    """The control socket cannot be made there."""
+
+    code = "socket-unusable"
+
+
+class InternalError(DhtdError):
+    """A defect in dhtd."""
+
+    code = "internal-error"
+
+
+# No daemon to talk to: exit status 3.
+
+
+class DaemonUnreachable(DhtdError):
+    """No daemon answers on the control socket."""
+
+    code, exit_status = "daemon-unreachable", EXIT_UNREACHABLE
+
+
+class DaemonTimeout(DaemonUnreachable):
+    """The daemon took longer than the client was told to wait."""
+
+    code = "daemon-timeout"
+
+
+class SocketForbidden(DaemonUnreachable):
+    """The control socket is there, but not for this user."""
+
+    code = "socket-forbidden"
+
+
+class ShuttingDown(DaemonUnreachable):
+    """The daemon is stopping and takes no more requests."""
+
+    code = "shutting-down"
+
+
+# The network could not do it: exit status 4.
+
+
+class NetworkFailure(DhtdError):
+    """The request was right, but the network could not carry it out."""
+
+    code, exit_status = "network-failure", EXIT_NETWORK
+
+
+class NoPeers(NetworkFailure):
+    """This node knows no other node."""
+
+    code = "no-peers"
+
+
+class TooFewReplicas(NetworkFailure):
+    """Fewer nodes than asked for hold the entry."""
+
+    code = "too-few-replicas"
+
+
+def by_code(code: str) -> type[DhtdError]:
+    """Return the class with this `code`, or `DhtdError` where a newer daemon sends one that is not known here."""
+    return _CLASSES.get(code, DhtdError)
+
+
+def _collect(root: type[DhtdError]) -> dict[str, type[DhtdError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found.update(_collect(child))
+    return found
+
+
+_CLASSES = _collect(DhtdError)

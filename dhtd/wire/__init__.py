@@ -1,0 +1,1 @@
+"""Wires: how the messages of `dhtd.core.messages` look as datagrams."""

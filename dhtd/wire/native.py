@@ -1,0 +1,296 @@
+"""The native wire, version 1: msgpack over UDP, 256-bit IDs. dht-protocol(7) is its specification.
+
+A datagram is four bytes of magic and version and one msgpack array with nothing behind it. Elements behind those
+that this version knows are ignored, in the array and in the arrays within it. The decoder is strict about the rest:
+`True` is not an integer, text is not binary, and lengths are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeGuard, assert_never
+
+import msgpack
+
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
+from dhtd.core.messages import (
+    ERROR_METHOD,
+    ERROR_PROTOCOL,
+    Acknowledged,
+    BadQuery,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    PackedContacts,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import NATIVE, Id, Keyspace, closest
+from dhtd.errors import WireError
+
+MAGIC: Final = b"DHT\x01"
+
+QUERY, REPLY, ERROR = 0, 1, 2
+
+TID_SIZE = 8
+TOKEN_MAX = 64  # bytes of a token that another implementation may issue
+
+# A find query without a token is padded to this size, so that an answer of three times its size is a whole one: eight
+# IPv6 nodes for find_node, a full datagram of 1200 bytes for find_value.
+FIND_NODE_SIZE = 170
+FIND_VALUE_SIZE = 400
+
+_ID_SIZE = NATIVE.width
+_NODE4_SIZE = _ID_SIZE + IPV4_SIZE
+_NODE6_SIZE = _ID_SIZE + IPV6_SIZE
+
+_UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
+
+
+class NativeCodec:
+    """The `Codec` of the native wire."""
+
+    keyspace: Keyspace = NATIVE
+    tid_size = TID_SIZE
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message that a datagram holds; raise `WireError` for anything else."""
+        if data[:4] != MAGIC:
+            raise WireError("not a datagram of version 1")
+        try:
+            fields = msgpack.unpackb(data[4:], raw=False)
+        except _UNPACK_ERRORS as error:
+            raise WireError(f"not one msgpack object: {error}") from None
+        if type(fields) is not list or len(fields) < 5:
+            raise WireError("not an array of five elements")
+        kind, tid, sender, fourth, fifth = fields[:5]
+        if type(kind) is not int or not _is_bytes(tid, TID_SIZE) or not _is_bytes(sender, _ID_SIZE):
+            raise WireError("the type, transaction ID or sender is malformed")
+        sender = Id(int.from_bytes(sender, "big"))
+        if kind == QUERY:
+            if type(fourth) is not str:
+                raise WireError("the method is not text")
+            return _decode_query(tid, sender, fourth, fifth)
+        if kind == REPLY:
+            if not _is_endpoint(fourth) or type(fifth) is not list:
+                raise WireError("the observed address or the result is malformed")
+            return Reply(tid, sender, Endpoint(fourth), fifth)
+        if kind == ERROR:
+            if type(fourth) is not int or type(fifth) is not str:
+                raise WireError("the error is malformed")
+            return Error(tid, sender, fourth, fifth)
+        raise WireError("unknown message type")
+
+    def decode_result(self, request: Request, body: object) -> Result:
+        """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+        if type(body) is not list:
+            raise WireError("the result is not an array")
+        match request:
+            case Ping() | Store() | Withdraw():
+                return Acknowledged()
+            case FindNode():
+                if len(body) < 4:
+                    raise WireError("the result of find_node is too short")
+                token, nodes4, nodes6, more = body[:4]
+                return _decode_found(token, nodes4, nodes6, [], more)
+            case FindValue():
+                if len(body) < 5:
+                    raise WireError("the result of find_value is too short")
+                return _decode_found(*body[:5])
+            case _:
+                assert_never(request)
+
+    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+        """Return the datagram. A find request without a token is padded."""
+        match request:
+            case Ping():
+                return self._encode(QUERY, tid, sender, "ping", [])
+            case FindNode(target, token):
+                return self._encode_find(tid, sender, "find_node", target, token, FIND_NODE_SIZE)
+            case FindValue(key, token):
+                return self._encode_find(tid, sender, "find_value", key, token, FIND_VALUE_SIZE)
+            case Store(key, port, token):
+                return self._encode(QUERY, tid, sender, "store", [NATIVE.to_bytes(key), port, token])
+            case Withdraw(key, port, token):
+                return self._encode(QUERY, tid, sender, "withdraw", [NATIVE.to_bytes(key), port, token])
+            case _:
+                assert_never(request)
+
+    def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
+        """Return the datagram that answers ping, store and withdraw."""
+        return b"%b\x90" % _reply_head(tid, sender, observed)
+
+    def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
+        """Return `contacts` with their two elements of a result, `nodes4` and `nodes6`."""
+        of_ipv4 = b"".join(_node(contact) for contact in contacts if contact.endpoint.is_ipv4)
+        of_ipv6 = b"".join(_node(contact) for contact in contacts if not contact.endpoint.is_ipv4)
+        return PackedContacts(tuple(contacts), _bin(of_ipv4) + _bin(of_ipv6))
+
+    def encode_found(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        packed: PackedContacts,
+        endpoints: Sequence[Endpoint],
+        limit: int,
+        proved: bool,
+    ) -> bytes:
+        """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
+        of_value = isinstance(query.request, FindValue)
+        head = b"%b%c%b" % (_reply_head(query.tid, sender, observed), 0x95 if of_value else 0x94, _bin(token))
+        room = limit - len(head) - 1  # for `more`
+        if of_value:
+            room -= 3  # for the header of `endpoints`, at its largest
+        cut = False
+        if len(packed.wire) > room:
+            cut = True
+            packed = self._cut(query, packed, room)
+        if not of_value:
+            return b"%b%b%b" % (head, packed.wire, _BOOL[cut and not proved])
+        room -= len(packed.wire)
+        encoded = []
+        for endpoint in endpoints:
+            room -= 2 + len(endpoint)
+            if room < 0:
+                cut = True
+                break
+            encoded.append(_bin(endpoint))
+        return b"".join((head, packed.wire, _array(len(encoded)), *encoded, _BOOL[cut and not proved]))
+
+    def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
+        """Return the datagram."""
+        return self._encode(ERROR, tid, sender, code, text)
+
+    def _encode(self, kind: int, tid: bytes, sender: Id, fourth: object, fifth: object) -> bytes:
+        return MAGIC + _pack([kind, tid, NATIVE.to_bytes(sender), fourth, fifth])
+
+    def _encode_find(self, tid: bytes, sender: Id, method: str, target: Id, token: bytes | None, size: int) -> bytes:
+        args = [NATIVE.to_bytes(target), token]
+        if token is not None:
+            return self._encode(QUERY, tid, sender, method, args)
+        bare = len(self._encode(QUERY, tid, sender, method, [*args, b""]))
+        return self._encode(QUERY, tid, sender, method, [*args, bytes(size - bare)])
+
+    def _cut(self, query: Query, packed: PackedContacts, room: int) -> PackedContacts:
+        """Leave out as many of the contacts farthest from the target as it takes to fit into `room` bytes."""
+        request = query.request
+        assert isinstance(request, FindNode | FindValue)
+        target = request.target if isinstance(request, FindNode) else request.key
+        contacts = closest(packed.contacts, target, len(packed.contacts))
+        while len(packed.wire) > room and contacts:
+            contacts.pop()
+            packed = self.pack_contacts(contacts)
+        return packed
+
+
+def _decode_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQuery:
+    if type(args) is not list:
+        return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
+    request: Request | None
+    match method:
+        case "ping":
+            request = Ping()
+        case "find_node":
+            request = FindNode(*find) if (find := _find_args(args)) else None
+        case "find_value":
+            request = FindValue(*find) if (find := _find_args(args)) else None
+        case "store":
+            request = Store(*entry) if (entry := _entry_args(args)) else None
+        case "withdraw":
+            request = Withdraw(*entry) if (entry := _entry_args(args)) else None
+        case _:
+            return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
+    if request is None:
+        return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
+    return Query(tid, sender, request)
+
+
+def _find_args(args: list[object]) -> tuple[Id, bytes | None] | None:
+    if len(args) < 2:
+        return None
+    target, token = args[:2]
+    if not _is_bytes(target, _ID_SIZE) or not (token is None or _is_token(token)):
+        return None
+    return Id(int.from_bytes(target, "big")), token
+
+
+def _entry_args(args: list[object]) -> tuple[Id, int, bytes] | None:
+    if len(args) < 3:
+        return None
+    key, port, token = args[:3]
+    if not _is_bytes(key, _ID_SIZE) or not _is_token(token):
+        return None
+    if type(port) is not int or not 1 <= port <= PORT_MAX:
+        return None
+    return Id(int.from_bytes(key, "big")), port, token
+
+
+def _decode_found(token: object, nodes4: object, nodes6: object, endpoints: object, more: object) -> Found:
+    if not _is_token(token) or type(more) is not bool:
+        raise WireError("the token, or the mark that there is more, is malformed")
+    if type(endpoints) is not list or not all(_is_endpoint(endpoint) for endpoint in endpoints):
+        raise WireError("the endpoints are malformed")
+    contacts = (*_decode_nodes(nodes4, _NODE4_SIZE), *_decode_nodes(nodes6, _NODE6_SIZE))
+    return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more)
+
+
+def _decode_nodes(nodes: object, size: int) -> Iterable[Contact]:
+    if type(nodes) is not bytes or len(nodes) % size:
+        raise WireError("the nodes are malformed")
+    for start in range(0, len(nodes), size):
+        id = Id(int.from_bytes(nodes[start : start + _ID_SIZE], "big"))
+        yield Contact(id, Endpoint(nodes[start + _ID_SIZE : start + size]))
+
+
+def _is_bytes(value: object, size: int) -> TypeGuard[bytes]:
+    return type(value) is bytes and len(value) == size
+
+
+def _is_token(value: object) -> TypeGuard[bytes]:
+    return type(value) is bytes and 1 <= len(value) <= TOKEN_MAX
+
+
+def _is_endpoint(value: object) -> TypeGuard[bytes]:
+    return type(value) is bytes and len(value) in (IPV4_SIZE, IPV6_SIZE)
+
+
+def _reply_head(tid: bytes, sender: Id, observed: Endpoint) -> bytes:
+    """Return a reply up to where its result begins. Put together by hand: this is the hot path."""
+    return b"%b\x95\x01\xc4\x08%b\xc4\x20%b\xc4%c%b" % (
+        MAGIC,
+        tid,
+        sender.to_bytes(_ID_SIZE, "big"),
+        len(observed),
+        observed,
+    )
+
+
+def _node(contact: Contact) -> bytes:
+    return NATIVE.to_bytes(contact.id) + contact.endpoint
+
+
+def _pack(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def _bin(data: bytes) -> bytes:
+    size = len(data)
+    return b"\xc4%c%b" % (size, data) if size < 256 else b"\xc5%b%b" % (size.to_bytes(2, "big"), data)
+
+
+def _array(size: int) -> bytes:
+    return b"%c" % (0x90 | size) if size < 16 else b"\xdc" + size.to_bytes(2, "big")
+
+
+_BOOL = (b"\xc2", b"\xc3")  # msgpack false, true
