@@ -1,0 +1,182 @@
+"""The blocking client of the control socket. No trio in here: importing it would take longer than most requests do."""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self, cast
+
+from dhtd.control.protocol import (
+    BootstrapResult,
+    DeleteResult,
+    EnterResult,
+    FindNodeResult,
+    FindValueResult,
+    InfoResult,
+    LookupEvent,
+    LookupResult,
+    NodeIdResult,
+    PingResult,
+    StoreResult,
+    encode,
+)
+from dhtd.errors import DaemonTimeout, DaemonUnreachable, SocketForbidden, SocketUnusable, by_code
+
+
+class Client:
+    """One request to the daemon behind a control socket; each method makes one. Use it as a context manager.
+
+    `timeout` is in seconds, for the whole request. `start_hint` is the command that starts the daemon, for messages.
+    Raises `DaemonUnreachable` (or a class below it) where no daemon answers, and what the daemon says otherwise.
+    """
+
+    def __init__(self, path: Path, timeout: float, start_hint: str = "dhtd start") -> None:
+        self._path = path
+        self._timeout = timeout
+        self._hint = start_hint
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._buffer = bytearray()
+        self._deadline = time.monotonic() + timeout
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the connection; the daemon stops what it does for us."""
+        self._socket.close()
+
+    def ping(self, endpoint: str) -> PingResult:
+        """Ping a node."""
+        return cast("PingResult", self._call("ping", endpoint=endpoint))
+
+    def enter(self, id: str, port: int, *, wait: bool) -> EnterResult:
+        """Enter this machine under an ID."""
+        return cast("EnterResult", self._call("enter", id=id, port=port, wait=wait))
+
+    def lookup(self, id: str) -> Iterator[LookupEvent | LookupResult]:
+        """Yield events, and at last the result."""
+        for kind, body in self._stream("lookup", id=id):
+            yield cast("LookupResult", body) if kind == "result" else cast("LookupEvent", body)
+
+    def delete(self, id: str, port: int | None) -> DeleteResult:
+        """Delete this machine's entries under an ID."""
+        return cast("DeleteResult", self._call("delete", id=id, port=port))
+
+    def info(self, section: str | None) -> InfoResult:
+        """Return what is inside the daemon."""
+        return cast("InfoResult", self._call("info", section=section))
+
+    def node_id(self) -> NodeIdResult:
+        """Return who the node is."""
+        return cast("NodeIdResult", self._call("node-id"))
+
+    def bootstrap(self, endpoints: list[str]) -> BootstrapResult:
+        """Join by these nodes."""
+        return cast("BootstrapResult", self._call("bootstrap", endpoints=endpoints))
+
+    def find_node(self, endpoint: str, id: str) -> FindNodeResult:
+        """Send one find_node."""
+        return cast("FindNodeResult", self._call("find-node", endpoint=endpoint, id=id))
+
+    def find_value(self, endpoint: str, id: str) -> FindValueResult:
+        """Send one find_value."""
+        return cast("FindValueResult", self._call("find-value", endpoint=endpoint, id=id))
+
+    def store(self, endpoint: str, id: str, port: int, token: str) -> StoreResult:
+        """Send one store."""
+        return cast("StoreResult", self._call("store", endpoint=endpoint, id=id, port=port, token=token))
+
+    def _call(self, method: str, **params: object) -> dict[str, Any]:
+        for kind, body in self._stream(method, **params):
+            if kind == "result":
+                return body
+        raise AssertionError("a stream ends with a result or an error")
+
+    def _stream(self, method: str, **params: object) -> Iterator[tuple[str, dict[str, Any]]]:
+        given = {name: value for name, value in params.items() if value is not None}
+        self._connect()
+        self._send(encode({"method": method, "params": given}))
+        while True:
+            kind, body = self._receive()
+            if kind == "error":
+                raise by_code(body["code"])(body["message"])
+            yield kind, body
+            if kind == "result":
+                return
+
+    def _connect(self) -> None:
+        try:
+            self._socket.settimeout(self._remaining())
+            self._socket.connect(str(self._path))
+        except TimeoutError:
+            raise self._too_late() from None
+        except FileNotFoundError:
+            message = f"no daemon is running: there is no socket {self._path}. Start one: {self._hint}"
+            raise DaemonUnreachable(message) from None
+        except ConnectionRefusedError:
+            message = f"no daemon is running: nobody listens on {self._path}, it is left over. Start one: {self._hint}"
+            raise DaemonUnreachable(message) from None
+        except PermissionError:
+            message = f"the socket {self._path} is not for this user: be the user who started the daemon"
+            raise SocketForbidden(message) from None
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                message = f"the daemon on {self._path} takes no more connections: it is busy or hangs"
+                raise DaemonUnreachable(message) from None
+            if error.errno is None:  # what Python says of a path that is too long for a socket
+                raise SocketUnusable(f"{self._path} is too long a path for a socket: use --socket") from None
+            message = f"cannot reach the daemon on {self._path}: {error.strerror}. Start one: {self._hint}"
+            raise DaemonUnreachable(message) from None
+
+    def _send(self, data: bytes) -> None:
+        # Where the daemon has refused us and closed already, its reason is there to be read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            try:
+                self._socket.settimeout(self._remaining())
+                self._socket.sendall(data)
+            except TimeoutError:
+                raise self._too_late() from None
+
+    def _receive(self) -> tuple[str, dict[str, Any]]:
+        try:
+            body = json.loads(self._receive_line())
+            kind = next(kind for kind in ("event", "result", "error") if kind in body)
+            return kind, dict(body[kind])
+        except (ValueError, TypeError, StopIteration):
+            raise DaemonUnreachable(f"what listens on {self._path} is not dhtd") from None
+
+    def _receive_line(self) -> bytes:
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            try:
+                self._socket.settimeout(self._remaining())
+                data = self._socket.recv(262_144)
+            except TimeoutError:
+                raise self._too_late() from None
+            except OSError:
+                data = b""
+            if not data:
+                raise DaemonUnreachable(f"the daemon on {self._path} has closed the connection: it is stopping")
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    def _remaining(self) -> float:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise self._too_late()
+        return remaining
+
+    def _too_late(self) -> DaemonTimeout:
+        return DaemonTimeout(
+            f"the daemon on {self._path} has not answered within {self._timeout:g} s: give it longer with --timeout, "
+            "or restart it"
+        )
