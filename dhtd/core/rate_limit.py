@@ -8,13 +8,16 @@ _SOURCES_MAX = 16_384
 
 
 class RateLimit:
-    """At most `rate` queries a second from each source, with bursts of `burst` seconds' worth; rate 0 is no limit."""
+    """At most `rate` queries a second from each source, with bursts of `burst` seconds' worth; rate 0 is no limit.
+
+    A burst is one query at least, however low the rate.
+    """
 
     __slots__ = ("_allowance", "_due", "_interval")
 
     def __init__(self, rate: float, burst: float) -> None:
         self._interval = 1 / rate if rate > 0 else 0.0
-        self._allowance = burst - self._interval
+        self._allowance = max(burst - self._interval, 0.0)
         self._due: dict[bytes, float] = {}  # when a source that keeps to the rate would send its next query
 
     def allows(self, ip: bytes, now: float) -> bool:
