@@ -1,0 +1,134 @@
+"""Endpoints: their bytes, their text, and which of them deserve a datagram."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+
+from dhtd.core.endpoint import Endpoint, check_port, is_contactable, parse_port, source_group, split_host_port
+from dhtd.errors import InvalidEndpoint, InvalidPort
+from tests.strategies import endpoints, ports
+
+STRANGER = Endpoint.of("203.0.113.9", 5)
+LOOPBACK4 = Endpoint.of("127.0.0.1", 5)
+LOOPBACK6 = Endpoint.of("::1", 5)
+
+
+def test_an_endpoint_is_its_bytes_in_network_order() -> None:
+    assert Endpoint.of("1.2.3.4", 0x0506) == b"\x01\x02\x03\x04\x05\x06"
+    assert Endpoint.of("2001:db8::1", 80) == bytes.fromhex("20010db8000000000000000000000001") + b"\0P"
+
+
+@given(endpoints(), ports())
+def test_an_endpoint_survives_its_text(endpoint: Endpoint, port: int) -> None:
+    endpoint = endpoint.with_port(port)
+    assert Endpoint.parse(str(endpoint)) == endpoint
+    assert endpoint.port == port
+    assert endpoint.ip == ipaddress.ip_address(endpoint.host).packed
+    assert endpoint.is_ipv4 == (ipaddress.ip_address(endpoint.host).version == 4)
+    assert repr(endpoint) == f"<{endpoint}>"
+
+
+def test_text_has_brackets_for_ipv6_only() -> None:
+    assert str(Endpoint.of("1.2.3.4", 80)) == "1.2.3.4:80"
+    assert str(Endpoint.of("::1", 80)) == "[::1]:80"
+
+
+def test_another_port_leaves_the_address_and_the_type() -> None:
+    moved = Endpoint.of("::1", 80).with_port(65_535)
+    assert moved == Endpoint.of("::1", 65_535)
+    assert type(moved) is Endpoint
+
+
+@pytest.mark.parametrize("size", [0, 4, 5, 7, 16, 17, 19])
+def test_bytes_of_another_length_are_no_endpoint(size: int) -> None:
+    with pytest.raises(InvalidEndpoint, match=f"6 or 18 bytes, not {size}"):
+        Endpoint(bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("1.2.3.4", "is not HOST:PORT"),
+        ("", "is not HOST:PORT"),
+        (":80", "is not HOST:PORT"),
+        ("::1", "without brackets"),
+        ("2001:db8::1:80", "without brackets"),
+        ("[::1]", "has no port"),
+        ("[::1", "has no port"),
+        ("[::1]80", "has no port"),
+        ("[]:80", "'' is not an IP address"),
+        ("localhost:80", "'localhost' is not an IP address"),
+        ("1.2.3:80", "is not an IP address"),
+        ("1.2.3.256:80", "is not an IP address"),
+        ("[fe80::1%eth0]:80", "has a zone"),
+    ],
+)
+def test_text_that_is_no_endpoint_is_refused_with_the_reason(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidEndpoint) as caught:
+        Endpoint.parse(text)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "-1", "+1", "abc", "8 0", "1.0", "\u0661", "9" * 5_000])
+def test_text_that_is_no_port_is_refused(port: str) -> None:
+    for text in (f"1.2.3.4:{port}", f"[::1]:{port}"):
+        with pytest.raises(InvalidPort, match="is not a port: a number from 1 to 65535"):
+            split_host_port(text)
+    with pytest.raises(InvalidPort):
+        parse_port(port)
+
+
+def test_the_first_and_the_last_port_are_ports() -> None:
+    assert [parse_port("1"), parse_port("65535"), parse_port("0080")] == [1, 65_535, 80]
+    assert check_port(1) == 1
+    for outside in (0, 65_536, -1):
+        with pytest.raises(InvalidPort):
+            check_port(outside)
+
+
+def test_a_host_may_be_a_name_until_it_is_needed_as_an_address() -> None:
+    assert split_host_port("node.example:1729") == ("node.example", 1729)
+    assert split_host_port("[2001:db8::1]:1729") == ("2001:db8::1", 1729)
+
+
+def test_one_source_is_an_ipv4_address_or_the_64_of_an_ipv6_one() -> None:
+    assert source_group(Endpoint.of("1.2.3.4", 1).ip) != source_group(Endpoint.of("1.2.3.5", 1).ip)
+    same = [source_group(Endpoint.of(host, 1).ip) for host in ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9")]
+    assert same[0] == same[1]
+    assert same[0] != source_group(Endpoint.of("2001:db8:1:3::1", 1).ip)
+
+
+@pytest.mark.parametrize(
+    ("host", "worth_it"),
+    [
+        ("1.2.3.4", True),
+        ("10.0.0.1", True),
+        ("192.168.1.1", True),
+        ("0.0.0.0", False),
+        ("0.1.2.3", False),
+        ("223.255.255.255", True),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("2001:db8::1", True),
+        ("fe80::1", True),
+        ("ff02::1", False),
+        ("::", False),
+        ("::ffff:1.2.3.4", False),
+    ],
+)
+def test_what_nobody_can_listen_on_deserves_no_datagram(host: str, worth_it: bool) -> None:
+    assert is_contactable(Endpoint.of(host, 80), STRANGER) is worth_it
+    assert is_contactable(Endpoint.of(host, 80), LOOPBACK4) is worth_it
+    assert is_contactable(Endpoint.of(host, 80).with_port(0), STRANGER) is False
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.255.0.3", "::1"])
+def test_only_a_loopback_address_may_send_us_to_our_own_machine(host: str) -> None:
+    here = Endpoint.of(host, 80)
+    assert is_contactable(here, LOOPBACK4)
+    assert is_contactable(here, LOOPBACK6)
+    assert not is_contactable(here, STRANGER)
+    assert not is_contactable(here, Endpoint.of("2001:db8::1", 5))

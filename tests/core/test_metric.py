@@ -1,0 +1,125 @@
+"""Keyspaces, IDs and the XOR metric."""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id, Keyspace, closest, distance, random_between
+from dhtd.errors import InvalidId
+from tests.strategies import ids
+
+SEVEN = Keyspace(7)
+MAINLINE = Keyspace(160)
+KEYSPACES = [SEVEN, MAINLINE, NATIVE]
+keyspaces = st.sampled_from(KEYSPACES)
+
+
+@pytest.mark.parametrize(("bits", "size", "width"), [(7, 128, 1), (8, 256, 1), (160, 2**160, 20), (256, 2**256, 32)])
+def test_a_keyspace_knows_how_many_ids_it_has_and_how_wide_they_are(bits: int, size: int, width: int) -> None:
+    assert (Keyspace(bits).size, Keyspace(bits).width) == (size, width)
+
+
+@pytest.mark.parametrize("keyspace", KEYSPACES)
+def test_the_first_and_the_last_id_are_ids_and_their_neighbours_outside_are_not(keyspace: Keyspace) -> None:
+    assert keyspace.id(0) == 0
+    assert keyspace.id(keyspace.size - 1) == keyspace.size - 1
+    for outside in (-1, keyspace.size):
+        with pytest.raises(InvalidId, match=f"is not an ID of {keyspace.bits} bits"):
+            keyspace.id(outside)
+
+
+@given(st.data(), keyspaces)
+def test_an_id_survives_its_bytes_and_its_text(data: st.DataObject, keyspace: Keyspace) -> None:
+    id = data.draw(ids(keyspace))
+    assert keyspace.from_bytes(keyspace.to_bytes(id)) == id
+    text = keyspace.format(id)
+    assert len(text) == 2 * keyspace.width
+    assert text == text.lower()
+    assert keyspace.parse(text) == keyspace.parse(text.upper()) == id
+    assert bytes.fromhex(text) == keyspace.to_bytes(id)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(31), bytes(33)])
+def test_bytes_of_another_length_are_no_id(data: bytes) -> None:
+    with pytest.raises(InvalidId, match=f"an ID has 32 bytes, not {len(data)}"):
+        NATIVE.from_bytes(data)
+
+
+def test_bytes_beyond_the_keyspace_are_no_id() -> None:
+    assert SEVEN.from_bytes(b"\x7f") == 127
+    with pytest.raises(InvalidId):
+        SEVEN.from_bytes(b"\x80")
+    with pytest.raises(InvalidId):
+        SEVEN.parse("80")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "'' has 0 characters"),
+        ("ab", "'ab' has 2 characters"),
+        ("0" * 65, "has 65 characters"),
+        ("0" * 63 + "g", "has a character that is none"),
+        ("0x" + "0" * 62, "has a character that is none"),
+        ("+" + "0" * 63, "has a character that is none"),
+        ("0" * 31 + "_" + "0" * 32, "has a character that is none"),
+        (" " + "0" * 63, "has a character that is none"),
+        ("\uff10" * 64, "has a character that is none"),  # a digit to int(), not to us
+    ],
+)
+def test_text_that_is_not_exactly_64_hex_digits_is_no_id(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidId, match="an ID is 64 hex digits") as caught:
+        NATIVE.parse(text)
+    assert complaint in str(caught.value)
+
+
+def test_a_complaint_shows_no_more_than_80_characters_of_the_text() -> None:
+    with pytest.raises(InvalidId) as caught:
+        NATIVE.parse("a" * 80)
+    assert "a" * 80 in str(caught.value)
+    with pytest.raises(InvalidId) as caught:
+        NATIVE.parse("a" * 100_000)
+    assert "a" * 77 + "..." in str(caught.value)
+    assert len(str(caught.value)) < 160
+
+
+def test_the_digest_is_sha_256_or_its_leading_bits() -> None:
+    # FIPS 180-4's example "abc"
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert NATIVE.format(NATIVE.digest(b"abc")) == digest == hashlib.sha256(b"abc").hexdigest()
+    assert MAINLINE.format(MAINLINE.digest(b"abc")) == digest[:40]
+    assert SEVEN.digest(b"abc") == 0xBA >> 1
+
+
+@given(ids(), ids(), ids())
+def test_distance_is_a_metric_in_which_each_distance_has_one_id(a: Id, b: Id, c: Id) -> None:
+    assert distance(a, a) == 0
+    assert (distance(a, b) == 0) == (a == b)
+    assert distance(a, b) == distance(b, a)
+    assert distance(a, c) <= distance(a, b) + distance(b, c)
+    assert Id(a ^ distance(a, b)) == b
+
+
+@given(st.sets(ids(SEVEN)), ids(SEVEN), st.integers(0, 130))
+def test_closest_is_the_head_of_all_candidates_sorted_by_distance(members: set[Id], target: Id, count: int) -> None:
+    candidates = [Contact(id, Endpoint(bytes(6))) for id in members]
+    nearest = [contact.id for contact in closest(iter(candidates), target, count)]
+    assert nearest == sorted(members, key=lambda id: distance(id, target))[:count]
+
+
+def test_random_ids_reach_every_id_of_a_small_keyspace_and_nothing_else() -> None:
+    rng = Random(1)
+    assert {SEVEN.random(rng) for _ in range(4_000)} == set(range(128))
+
+
+def test_random_ids_of_a_range_reach_every_id_of_it_and_nothing_else() -> None:
+    rng = Random(1)
+    assert {random_between(rng, Id(40), Id(47)) for _ in range(400)} == set(range(40, 48))
+    assert random_between(rng, Id(9), Id(9)) == 9

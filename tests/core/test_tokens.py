@@ -1,0 +1,97 @@
+"""Store tokens: who may use one, for what, and how long."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.tokens import Tokens
+
+IP, OTHER_IP = b"\x01\x02\x03\x04", b"\x01\x02\x03\x05"
+KEY, OTHER_KEY = bytes(32), bytes(31) + b"\x01"
+ROTATION = DEFAULT.token_rotation
+
+
+def make(policy: Policy = DEFAULT) -> Tokens:
+    return Tokens(Random(1), policy, now=0.0)
+
+
+@pytest.mark.parametrize("size", [1, 8, 64])
+def test_a_token_has_the_size_that_the_policy_says(size: int) -> None:
+    assert len(make(Policy(token_size=size)).issue(IP, KEY, 0.0)) == size
+
+
+def test_a_token_holds_for_its_address_and_key_only() -> None:
+    tokens = make()
+    token = tokens.issue(IP, KEY, 0.0)
+    assert tokens.is_valid(token, IP, KEY, 0.0)
+    assert not tokens.is_valid(token, OTHER_IP, KEY, 0.0)
+    assert not tokens.is_valid(token, IP, OTHER_KEY, 0.0)
+
+
+@pytest.mark.parametrize("forged", [b"", b"\0" * 8, b"\0" * 7, b"\0" * 64])
+def test_a_made_up_token_is_not_valid(forged: bytes) -> None:
+    assert not make().is_valid(forged, IP, KEY, 0.0)
+
+
+def test_a_prefix_or_an_extension_of_a_token_is_not_valid() -> None:
+    tokens = make()
+    token = tokens.issue(IP, KEY, 0.0)
+    assert not tokens.is_valid(token[:-1], IP, KEY, 0.0)
+    assert not tokens.is_valid(token + b"\0", IP, KEY, 0.0)
+
+
+def test_two_nodes_do_not_take_each_other_s_tokens() -> None:
+    mine, yours = Tokens(Random(1), Policy(), 0.0), Tokens(Random(2), Policy(), 0.0)
+    assert not yours.is_valid(mine.issue(IP, KEY, 0.0), IP, KEY, 0.0)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 300))
+def test_a_token_lasts_one_rotation_at_least_and_two_at_most(issued_at: float, age: float) -> None:
+    tokens = make()
+    token = tokens.issue(IP, KEY, issued_at)
+    valid = tokens.is_valid(token, IP, KEY, issued_at + age)
+    if age < ROTATION:
+        assert valid
+    if age > 2 * ROTATION:
+        assert not valid
+
+
+@given(st.lists(st.floats(0, 200), max_size=20))
+def test_the_life_of_a_token_does_not_depend_on_how_often_others_ask(gaps: list[float]) -> None:
+    tokens = make()
+    now = 0.0
+    issued: list[tuple[float, bytes]] = []
+    for gap in gaps:
+        now += gap
+        issued.append((now, tokens.issue(IP, KEY, now)))
+        for issued_at, token in issued:
+            if now - issued_at < ROTATION:
+                assert tokens.is_valid(token, IP, KEY, now)
+            if now - issued_at > 2 * ROTATION:
+                assert not tokens.is_valid(token, IP, KEY, now)
+
+
+def test_secrets_rotate_on_a_steady_beat() -> None:
+    tokens = make()
+    first = tokens.issue(IP, KEY, 0.0)
+    second = tokens.issue(IP, KEY, 60.0)
+    assert second != first
+    assert tokens.is_valid(first, IP, KEY, 119.9)
+    assert not tokens.is_valid(first, IP, KEY, 120.0)
+    assert tokens.is_valid(second, IP, KEY, 179.9)
+    assert not tokens.is_valid(second, IP, KEY, 180.0)
+
+
+def test_after_a_long_silence_no_old_secret_is_left() -> None:
+    tokens = make()
+    stale = tokens.issue(IP, KEY, 0.0)
+    fresh = tokens.issue(IP, KEY, 1_000.0)
+    assert not tokens.is_valid(stale, IP, KEY, 1_000.0)
+    assert tokens.is_valid(fresh, IP, KEY, 1_059.9)
+    assert tokens.is_valid(fresh, IP, KEY, 1_119.9)
+    assert not tokens.is_valid(fresh, IP, KEY, 1_120.0)

@@ -1,0 +1,119 @@
+"""Hypothesis strategies for what the core and the wire speak of.
+
+Importing this loads the settings under which all property tests run: derandomized, so that a run proves what the run
+before it proved, and without deadlines, since a slow machine is no defect.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
+from dhtd.core.messages import (
+    ERROR_GENERIC,
+    ERROR_METHOD,
+    Acknowledged,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    Ping,
+    Query,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import NATIVE, Id, Keyspace
+
+settings.register_profile(
+    "dhtd",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("dhtd")
+
+
+def ids(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Id]:
+    """Any ID of a keyspace."""
+    return st.integers(0, keyspace.size - 1).map(Id)
+
+
+def endpoints4() -> st.SearchStrategy[Endpoint]:
+    """Any six bytes, as an endpoint."""
+    return st.binary(min_size=IPV4_SIZE, max_size=IPV4_SIZE).map(Endpoint)
+
+
+def endpoints6() -> st.SearchStrategy[Endpoint]:
+    """Any eighteen bytes, as an endpoint."""
+    return st.binary(min_size=IPV6_SIZE, max_size=IPV6_SIZE).map(Endpoint)
+
+
+def endpoints() -> st.SearchStrategy[Endpoint]:
+    """Any endpoint."""
+    return endpoints4() | endpoints6()
+
+
+def contacts(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Contact]:
+    """Any contact."""
+    return st.builds(Contact, ids(keyspace), endpoints())
+
+
+def ports() -> st.SearchStrategy[int]:
+    """A port that somebody can listen on."""
+    return st.integers(1, 65_535)
+
+
+def tids() -> st.SearchStrategy[bytes]:
+    """A transaction ID."""
+    return st.binary(min_size=8, max_size=8)
+
+
+def tokens() -> st.SearchStrategy[bytes]:
+    """A token that any implementation may have issued."""
+    return st.binary(min_size=1, max_size=64)
+
+
+def requests(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Request]:
+    """Any request."""
+    return st.one_of(
+        st.just(Ping()),
+        st.builds(FindNode, ids(keyspace), st.none() | tokens()),
+        st.builds(FindValue, ids(keyspace), st.none() | tokens()),
+        st.builds(Store, ids(keyspace), ports(), tokens()),
+        st.builds(Withdraw, ids(keyspace), ports(), tokens()),
+    )
+
+
+def queries() -> st.SearchStrategy[Query]:
+    """Any query."""
+    return st.builds(Query, tids(), ids(), requests())
+
+
+def errors() -> st.SearchStrategy[Error]:
+    """Any error; the text as long as a datagram allows."""
+    return st.builds(Error, tids(), ids(), st.integers(ERROR_GENERIC, ERROR_METHOD), st.text(max_size=200))
+
+
+def messages() -> st.SearchStrategy[Message]:
+    """Any message whose encoding says all that there is in it."""
+    return queries() | errors()
+
+
+def results() -> st.SearchStrategy[Result]:
+    """Any result, its contacts of IPv4 before those of IPv6, as the wire has them."""
+    found = st.builds(
+        lambda token, of_ipv4, of_ipv6, endpoints, more: Found(token, (*of_ipv4, *of_ipv6), tuple(endpoints), more),
+        tokens(),
+        st.lists(st.builds(Contact, ids(), endpoints4()), max_size=8),
+        st.lists(st.builds(Contact, ids(), endpoints6()), max_size=8),
+        st.lists(endpoints(), max_size=20),
+        st.booleans(),
+    )
+    return st.just(Acknowledged()) | found
