@@ -1,0 +1,176 @@
+"""A wire for any keyspace, as JSON: it shows that the core assumes nothing of the native one.
+
+A datagram is one array; bytes travel as hexadecimal text, IDs as numbers. Meant to be read in a debugger, not sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import assert_never
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    ERROR_METHOD,
+    Acknowledged,
+    BadQuery,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    PackedContacts,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id, Keyspace, closest
+from dhtd.errors import DhtdError, WireError
+
+_FIND_SIZE = 400  # bytes to which a find query without a token is padded
+
+_BAD = (ValueError, TypeError, DhtdError, RecursionError)
+
+
+class JsonCodec:
+    """The `Codec` of a keyspace of any width."""
+
+    tid_size = 4
+
+    def __init__(self, keyspace: Keyspace) -> None:
+        self.keyspace = keyspace
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message that a datagram holds; raise `WireError` for anything else."""
+        try:
+            kind, tid, sender, fourth, fifth = json.loads(data)[:5]
+            tid, sender = bytes.fromhex(tid), self._id(sender)
+            match kind:
+                case "query":
+                    request = self._request(fourth, fifth)
+                    if request is None:
+                        return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
+                    return Query(tid, sender, request)
+                case "reply":
+                    return Reply(tid, sender, Endpoint(bytes.fromhex(fourth)), fifth)
+                case "error" if type(fourth) is int and type(fifth) is str:
+                    return Error(tid, sender, fourth, fifth)
+        except _BAD as error:
+            raise WireError(str(error)) from None
+        raise WireError("unknown message type")
+
+    def decode_result(self, request: Request, body: object) -> Result:
+        """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+        if isinstance(request, Ping | Store | Withdraw):
+            return Acknowledged()
+        try:
+            token, contacts, endpoints, more = body  # type: ignore[misc] # whatever it is, it unpacks or raises
+            return Found(
+                bytes.fromhex(token),  # type: ignore[has-type]
+                tuple(Contact(self._id(id), _endpoint(at)) for id, at in contacts),  # type: ignore[has-type]
+                tuple(_endpoint(at) for at in endpoints),  # type: ignore[has-type]
+                bool(more),  # type: ignore[has-type]
+            )
+        except _BAD as error:
+            raise WireError(str(error)) from None
+
+    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+        """Return the datagram. A find request without a token is padded."""
+        match request:
+            case Ping():
+                return _dump("query", tid, sender, "ping", [])
+            case FindNode(target, token):
+                return _find(tid, sender, "find_node", target, token)
+            case FindValue(key, token):
+                return _find(tid, sender, "find_value", key, token)
+            case Store(key, port, token):
+                return _dump("query", tid, sender, "store", [key, port, token.hex()])
+            case Withdraw(key, port, token):
+                return _dump("query", tid, sender, "withdraw", [key, port, token.hex()])
+            case _:
+                assert_never(request)
+
+    def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
+        """Return the datagram that answers ping, store and withdraw."""
+        return _dump("reply", tid, sender, observed.hex(), [])
+
+    def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
+        """Return `contacts` with their wire form."""
+        return PackedContacts(tuple(contacts), b"")
+
+    def encode_found(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        packed: PackedContacts,
+        endpoints: Sequence[Endpoint],
+        limit: int,
+        proved: bool,
+    ) -> bytes:
+        """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
+        request = query.request
+        assert isinstance(request, FindNode | FindValue)
+        target = request.target if isinstance(request, FindNode) else request.key
+        contacts = [(contact.id, contact.endpoint.hex()) for contact in closest(packed.contacts, target, 99)]
+        values = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in endpoints]
+        cut = False
+        while True:
+            body = [token.hex(), contacts, values, cut and not proved]
+            data = _dump("reply", query.tid, sender, observed.hex(), body)
+            if len(data) <= limit:
+                return data
+            cut = True
+            (values or contacts).pop()
+
+    def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
+        """Return the datagram."""
+        return _dump("error", tid, sender, code, text)
+
+    def _id(self, value: object) -> Id:
+        if type(value) is not int:
+            raise WireError("an ID is a number")
+        return self.keyspace.id(value)
+
+    def _request(self, method: object, args: list[object]) -> Request | None:
+        match method, args:
+            case "ping", []:
+                return Ping()
+            case "find_node", [target, token, *_]:
+                return FindNode(self._id(target), _token(token))
+            case "find_value", [key, token, *_]:
+                return FindValue(self._id(key), _token(token))
+            case "store", [key, int(port), str(token)] if 0 < port < 65_536:
+                return Store(self._id(key), port, bytes.fromhex(token))
+            case "withdraw", [key, int(port), str(token)] if 0 < port < 65_536:
+                return Withdraw(self._id(key), port, bytes.fromhex(token))
+        return None
+
+
+def _find(tid: bytes, sender: Id, method: str, target: Id, token: bytes | None) -> bytes:
+    if token is not None:
+        return _dump("query", tid, sender, method, [target, token.hex()])
+    bare = len(_dump("query", tid, sender, method, [target, None, ""]))
+    return _dump("query", tid, sender, method, [target, None, " " * (_FIND_SIZE - bare)])
+
+
+def _token(token: object) -> bytes | None:
+    if token is None:
+        return None
+    if type(token) is not str:
+        raise WireError("a token is text")
+    return bytes.fromhex(token)
+
+
+def _endpoint(text: str) -> Endpoint:
+    return Endpoint(bytes.fromhex(text))
+
+
+def _dump(kind: str, tid: bytes, sender: Id, fourth: object, fifth: object) -> bytes:
+    return json.dumps([kind, tid.hex(), sender, fourth, fifth]).encode()

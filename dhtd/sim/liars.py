@@ -1,0 +1,209 @@
+"""Nodes that lie. A liar runs an honest node, so that it gets into tables, and falsifies the node's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, FindNode, FindValue, Query
+from dhtd.core.metric import Id
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from dhtd.sim.host import Host
+    from dhtd.sim.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Forged:
+    """A datagram with the source that it is to show."""
+
+    data: bytes
+    source: Endpoint
+    destination: Endpoint
+
+
+class Lie(Protocol):
+    """What becomes of a liar's answers."""
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterable[Forged]:
+        """Return what to send instead of the `honest` answer to the query `data` from `source`."""
+
+
+class _Finds:
+    """A lie told in answers to find queries; other queries are answered honestly."""
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        query = net.codec.decode(data)
+        assert isinstance(query, Query)
+        if isinstance(query.request, FindNode | FindValue):
+            honest = self.lie(net, host, query, source)
+        yield Forged(honest, host.endpoint, source)
+
+    def lie(self, net: Network, host: Host, query: Query, source: Endpoint) -> bytes:
+        target = _target(query)
+        contacts = self.contacts(net, host, target)
+        return _found(net, query, self.sender(net, host, target), source, contacts, self.endpoints(net))
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        return host.node.state.closest(target, net.policy.k)
+
+    def endpoints(self, net: Network) -> Sequence[Endpoint]:
+        return ()
+
+    def sender(self, net: Network, host: Host, target: Id) -> Id:
+        return host.id
+
+
+class FakeContacts(_Finds):
+    """Names nodes that do not exist, as near to the target as it likes, others each time."""
+
+    def __init__(self, count: int = 25) -> None:
+        self._count = count
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        return [Contact(near(net, target), nowhere(net.rng)) for _ in range(self._count)]
+
+
+class FakeEndpoints(_Finds):
+    """Names the nodes that are truly nearest, at addresses where nobody is."""
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        return [Contact(other.id, nowhere(net.rng)) for other in net.closest(target)]
+
+
+class FakeIds(_Finds):
+    """Names the endpoints of the nodes that are truly nearest, under IDs as far from the target as can be."""
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        far = net.codec.keyspace.size - 1 ^ target
+        return [Contact(Id(near(net, Id(far))), other.endpoint) for other in net.closest(target)]
+
+
+class Aimed(_Finds):
+    """Names one victim's endpoint under many IDs, and as who serves the key."""
+
+    def __init__(self, victim: Endpoint) -> None:
+        self._victim = victim
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        return [Contact(near(net, target), self._victim) for _ in range(20)]
+
+    def endpoints(self, net: Network) -> Sequence[Endpoint]:
+        return [self._victim]
+
+
+class ManyIds(_Finds):
+    """Answers under another ID each time, near the target."""
+
+    def sender(self, net: Network, host: Host, target: Id) -> Id:
+        return near(net, target)
+
+
+class Impostor(_Finds):
+    """Answers under the ID of the node that is truly nearest to the target."""
+
+    def sender(self, net: Network, host: Host, target: Id) -> Id:
+        return net.closest(target, 1)[0].id
+
+
+class Mute(_Finds):
+    """Answers pings, and never a find query."""
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        query = net.codec.decode(data)
+        assert isinstance(query, Query)
+        if not isinstance(query.request, FindNode | FindValue):
+            yield Forged(honest, host.endpoint, source)
+
+
+class Refuser(_Finds):
+    """Answers every find query with an error."""
+
+    def lie(self, net: Network, host: Host, query: Query, source: Endpoint) -> bytes:
+        return net.codec.encode_error(query.tid, host.id, 202, "no")
+
+
+class Empty(_Finds):
+    """Knows nobody and nothing."""
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        return ()
+
+
+class WrongTid:
+    """Answers with another transaction ID."""
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        query = net.codec.decode(data)
+        assert isinstance(query, Query)
+        tid = net.rng.randbytes(net.codec.tid_size)
+        yield Forged(net.codec.encode_acknowledged(tid, host.id, source), host.endpoint, source)
+
+
+class WrongSource:
+    """Answers from addresses that were not asked, and repeats what it has answered before from its own."""
+
+    def __init__(self) -> None:
+        self._before: list[bytes] = []
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        yield Forged(honest, nowhere(net.rng), source)
+        yield Forged(honest, net.rng.choice(net.hosts).endpoint, source)
+        if self._before:
+            yield Forged(net.rng.choice(self._before), host.endpoint, source)
+        self._before = [*self._before[-15:], honest]
+
+
+class Garbage:
+    """Answers with noise, and with its honest answer damaged."""
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        yield Forged(net.rng.randbytes(net.rng.randrange(1500)), host.endpoint, source)
+        yield Forged(damaged(honest, net.rng), host.endpoint, source)
+
+
+def near(net: Network, target: Id) -> Id:
+    """Return an ID nearer to `target` than honest nodes happen to be."""
+    return Id(target ^ net.rng.getrandbits(max(1, net.codec.keyspace.bits // 2)))
+
+
+def nowhere(rng: Random) -> Endpoint:
+    """Return an endpoint where there is no host."""
+    return Endpoint(bytes((10, 255)) + rng.randbytes(4))
+
+
+def damaged(data: bytes, rng: Random) -> bytes:
+    """Return `data` cut, lengthened, or with some of its bytes changed."""
+    changed = bytearray(data)
+    match rng.randrange(3):
+        case 0:
+            del changed[rng.randrange(len(changed)) :]
+        case 1:
+            changed += rng.randbytes(rng.randrange(1, 9))
+        case _:
+            for _ in range(rng.randrange(1, 9)):
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def _target(query: Query) -> Id:
+    request = query.request
+    assert isinstance(request, FindNode | FindValue)
+    return request.target if isinstance(request, FindNode) else request.key
+
+
+def _found(
+    net: Network,
+    query: Query,
+    sender: Id,
+    observed: Endpoint,
+    contacts: Sequence[Contact],
+    endpoints: Sequence[Endpoint],
+) -> bytes:
+    packed = net.codec.pack_contacts(contacts)
+    limit = net.policy.datagram_sent_max
+    return net.codec.encode_found(query, sender, observed, b"a token!", packed, endpoints, limit, proved=True)

@@ -1,0 +1,246 @@
+"""A network of real nodes on one virtual clock.
+
+Datagrams and wake-ups share one heap. A host has one wake-up planned at most; it is moved forward when an input gives
+the node an earlier deadline, and a planned one that comes too early looks at the node's deadline and plans anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import TypeVar
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Event, Handle, LookupDone, Published, Withdrawn
+from dhtd.core.messages import Codec
+from dhtd.core.metric import Id, closest
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.sim.host import Host, Saved
+from dhtd.sim.liars import Lie
+from dhtd.sim.links import Links, Nat, Weather
+from dhtd.sim.schedule import Schedule
+from dhtd.wire.native import NativeCodec
+
+PORT = 1729
+
+E = TypeVar("E", bound=Event)
+
+Tap = Callable[[Endpoint, Endpoint, bytes], None]
+
+
+class Network:
+    """Hosts, the links between them, and the time."""
+
+    def __init__(
+        self, seed: int, *, links: Links | None = None, codec: Codec | None = None, policy: Policy = DEFAULT
+    ) -> None:
+        self.seed = seed
+        self.rng = Random(f"network {seed}")
+        self.codec: Codec = codec if codec is not None else NativeCodec()
+        self.policy = policy
+        self.schedule = Schedule()
+        self.weather = Weather(links if links is not None else Links(), Random(f"weather {seed}"))
+        self.hosts: list[Host] = []
+        self.taps: list[Tap] = []  # each is shown (source, destination, data) of every datagram sent
+        self._by_endpoint: dict[Endpoint, Host] = {}
+        self._starts = 0
+
+    # Hosts
+
+    @property
+    def now(self) -> float:
+        """The virtual time in seconds."""
+        return self.schedule.now
+
+    @property
+    def live(self) -> list[Host]:
+        """The hosts that are running."""
+        return [host for host in self.hosts if host.alive]
+
+    def add(
+        self,
+        *,
+        bootstrap: Iterable[Host] = (),
+        id: Id | None = None,
+        nat: Nat | None = None,
+        lie: Lie | None = None,
+    ) -> Host:
+        """Start a host, at an address of its own."""
+        number = len(self.hosts)
+        endpoint = Endpoint.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT)
+        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id)
+        host = Host(endpoint, node, tuple(other.endpoint for other in bootstrap), nat)
+        host.lie = lie
+        self.hosts.append(host)
+        self._by_endpoint[endpoint] = host
+        node.start(host.bootstrap, self.now)
+        self.flush(host)
+        return host
+
+    def grow(self, count: int, *, every: float = 0.1) -> list[Host]:
+        """Start `count` hosts, one `every` so many seconds, each bootstrapped from any that ran before it."""
+        added = []
+        for _ in range(count):
+            live = self.live
+            added.append(self.add(bootstrap=[self.rng.choice(live)] if live else []))
+            self.run_for(every)
+        return added
+
+    def populate(self, count: int, *, known: int = 64) -> list[Host]:
+        """Start `count` hosts that all ran before: each restores its neighbours and `known` contacts of any kind.
+
+        Much faster than `grow`, for tests to which the way into the network does not matter.
+        """
+        added = [self.add() for _ in range(count)]
+        ordered = sorted(added, key=lambda host: host.id)
+        for place, host in enumerate(ordered):
+            near = ordered[max(0, place - self.policy.k) : place + self.policy.k + 1]
+            for other in (*near, *self.rng.sample(added, min(known, len(added)))):
+                if other is not host:
+                    host.node.restore_contact(other.contact)
+            host.node.join.attempt_now(self.now)
+            self.flush(host)
+        return added
+
+    def kill(self, host: Host) -> Saved:
+        """Stop a host at once, without a word to anybody; return its state."""
+        host.alive = False
+        return host.save()
+
+    def restart(self, host: Host, saved: Saved | None = None, *, id: Id | None = None) -> None:
+        """Start a host that was killed, with its `saved` state or none, under that state's ID or a new one."""
+        assert not host.alive
+        if id is None:
+            id = self.codec.keyspace.random(self.rng) if saved is None else saved.id
+        node = host.node = self._node(id)
+        host.alive = True
+        host.wake_at = None
+        host.done.clear()
+        if saved is not None:
+            for contact in saved.contacts:
+                node.restore_contact(contact)
+            for key, port in saved.own:
+                node.restore_own(key, port)
+            for held in saved.held:
+                node.restore_held(held, self.now)
+        node.start(host.bootstrap, self.now)
+        self.flush(host)
+
+    def closest(self, target: Id, count: int | None = None) -> list[Host]:
+        """Return the live hosts that are truly nearest to `target`, nearest first; K where no `count` is given."""
+        return closest(self.live, target, self.policy.k if count is None else count)
+
+    # Faults
+
+    def partition(self, sides: Sequence[Sequence[Host]]) -> None:
+        """Let nothing pass between these sides; hosts on none of them form one more."""
+        self.weather.partition([[host.endpoint for host in side] for side in sides])
+
+    def outage(self) -> None:
+        """Let nothing arrive anywhere, until `heal`."""
+        self.weather.is_down = True
+
+    def unplug(self, host: Host) -> None:
+        """Cut one host off, until `heal`."""
+        self.weather.unplug(host.endpoint)
+
+    def heal(self) -> None:
+        """End partitions, outages, and cut cables."""
+        self.weather.heal()
+
+    # Time
+
+    def run_for(self, seconds: float) -> None:
+        """Let this much time pass."""
+        until = self.now + seconds
+        while self.schedule.step(until):
+            pass
+
+    def run_until(self, condition: Callable[[], bool], limit: float = 60.0) -> None:
+        """Let time pass until `condition` holds; fail where it does not within `limit` seconds."""
+        until = self.now + limit
+        while not condition():
+            assert self.schedule.step(until), f"seed {self.seed}: not within {limit} s"
+
+    def finish(self, host: Host, op: Handle, kind: type[E], limit: float = 60.0) -> E:
+        """Run until the operation has ended, within `limit` seconds; return its last event."""
+        self.flush(host)
+        self.run_until(lambda: op in host.done, limit)
+        event = host.done[op]
+        assert isinstance(event, kind)
+        return event
+
+    # Commands
+
+    def lookup(self, host: Host, key: Id) -> LookupDone:
+        """Look `key` up from `host`, to the end."""
+        return self.finish(host, host.node.lookup(key, self.now), LookupDone)
+
+    def enter(self, host: Host, key: Id, port: int) -> Published:
+        """Enter `key` on `port` at `host`, until it is published."""
+        return self.finish(host, host.node.enter(key, port, self.now), Published)
+
+    def delete(self, host: Host, key: Id, port: int | None = None) -> Withdrawn:
+        """Delete the entry of `key` at `host`, until it is withdrawn. It must be there."""
+        op, ports = host.node.delete(key, port, self.now)
+        assert ports
+        return self.finish(host, op, Withdrawn)
+
+    # The wire
+
+    def flush(self, host: Host) -> None:
+        """Carry on what the host's node has to send and to tell; to be called after any command given to the node."""
+        node = host.node
+        while (transmit := node.poll_transmit()) is not None:
+            self.send(host, transmit.endpoint, transmit.data)
+        host.collect(self.now)
+        wake_at = node.poll_timeout()
+        if wake_at is not None and (host.wake_at is None or wake_at < host.wake_at):
+            host.wake_at = wake_at
+            self.schedule.at(wake_at, lambda: self._wake(host, node, wake_at))
+
+    def send(self, host: Host, destination: Endpoint, data: bytes) -> None:
+        """Send a datagram from `host`."""
+        host.sent += 1
+        if host.nat is not None:
+            host.nat.sent(destination, self.now)
+        self.inject(host.endpoint, destination, data, host.delay)
+
+    def inject(self, source: Endpoint, destination: Endpoint, data: bytes, later: float = 0.0) -> None:
+        """Send a datagram that claims to come from `source`, whoever sends it."""
+        for tap in self.taps:
+            tap(source, destination, data)
+        delay = self.weather.delay(source, destination)
+        if delay is not None and self.weather.carries(source, destination):
+            self.schedule.at(self.now + delay + later, lambda: self._deliver(source, destination, data))
+
+    def _deliver(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
+        host = self._by_endpoint.get(destination)
+        if host is None or not host.alive or not self.weather.carries(source, destination):
+            return
+        if host.nat is not None and not host.nat.admits(source, self.now):
+            return
+        host.received += 1
+        answer = host.node.handle_datagram(data, source, self.now)
+        if answer is not None:
+            if host.lie is None:
+                self.send(host, source, answer)
+            else:
+                for forged in host.lie.answer(self, host, data, answer, source):
+                    self.inject(forged.source, forged.destination, forged.data)
+        self.flush(host)
+
+    def _wake(self, host: Host, node: Node, planned: float) -> None:
+        if not host.alive or host.node is not node or host.wake_at != planned:
+            return  # the host was stopped, or has an earlier wake-up, which plans the next
+        host.wake_at = None
+        wake_at = node.poll_timeout()
+        if wake_at is not None and wake_at <= self.now:
+            host.wake(self.now)
+        self.flush(host)
+
+    def _node(self, id: Id) -> Node:
+        self._starts += 1
+        rng = Random(f"node {self.seed} {self._starts}")
+        return Node(id, self.codec, rng=rng, now=self.now, policy=self.policy)
