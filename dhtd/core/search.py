@@ -177,7 +177,13 @@ class Search:
             self._candidates[contact.id] = candidate
             self._endpoints.add(contact.endpoint)
             insort(self._order, candidate, key=lambda other: other.distance)
-            if len(self._order) > self._policy.search_candidates and self._order[-1].progress is _Progress.FRESH:
-                dropped = self._order.pop()
-                del self._candidates[dropped.contact.id]
-                self._endpoints.discard(dropped.contact.endpoint)
+            if len(self._order) > self._policy.search_candidates:
+                self._drop_farthest_fresh()
+
+    def _drop_farthest_fresh(self) -> None:
+        fresh = (candidate for candidate in reversed(self._order) if candidate.progress is _Progress.FRESH)
+        dropped = next(fresh, None)
+        if dropped is not None:
+            self._order.remove(dropped)
+            del self._candidates[dropped.contact.id]
+            self._endpoints.discard(dropped.contact.endpoint)

@@ -1,0 +1,377 @@
+"""The iterative lookup, against an oracle that knows the whole network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id, Keyspace
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.search import Ask, Finished, Search, SearchStats, Wait
+from tests.core.small import SEVEN, contact, endpoint
+from tests.strategies import ids
+
+US = Id(0)
+TARGET = Id(0)
+SMALL = Policy(k=3, alpha=2)
+
+
+def make(*seeds: int, target: int = 0, own_id: int = 127, policy: Policy = SMALL, patient: bool = False) -> Search:
+    search = Search(Id(target), Id(own_id), policy, patient=patient)
+    search.seed(contact(id) for id in seeds)
+    return search
+
+
+def ask(search: Search) -> int:
+    step = search.next()
+    assert isinstance(step, Ask)
+    return step.contact.id
+
+
+def asks(search: Search) -> list[int]:
+    """Ask until the search wants to wait or is over."""
+    asked = []
+    while isinstance(step := search.next(), Ask):
+        asked.append(int(step.contact.id))
+    return asked
+
+
+def test_a_search_that_knows_nobody_is_over_at_once() -> None:
+    search = make()
+    assert search.next() == Finished()
+    assert search.closest() == []
+    assert search.stats() == SearchStats(hops=0, queries=0, responses=0, timeouts=0)
+
+
+def test_alpha_of_the_nearest_are_asked_first() -> None:
+    search = make(40, 10, 30, 20, 50)
+    assert asks(search) == [10, 20]
+    assert search.next() == Wait()
+
+
+def test_nearness_is_to_the_target_and_not_to_ourselves() -> None:
+    assert asks(make(1, 2, 100, 101, target=101, own_id=0)) == [101, 100]
+
+
+def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:
+    search = make(40, 10, 30, 20, 50)
+    asks(search)
+    search.answered(Id(10))
+    assert asks(search) == [30]
+    search.learn(Id(20), [contact(5)])
+    search.answered(Id(20))
+    assert asks(search) == [5]
+
+
+def test_it_ends_when_the_k_nearest_have_answered_and_asks_nobody_farther() -> None:
+    search = make(10, 20, 30, 40, 50)
+    for id in (10, 20):
+        assert ask(search) == id
+        search.answered(Id(id))
+    assert ask(search) == 30
+    assert search.next() == Wait()
+    search.answered(Id(30))
+    assert search.next() == Finished()
+    assert [member.id for member in search.closest()] == [10, 20, 30]
+
+
+def test_who_fails_is_replaced_by_the_next_nearest() -> None:
+    search = make(10, 20, 30, 40, 50)
+    assert asks(search) == [10, 20]
+    search.failed(Id(10), timeout=True)
+    search.failed(Id(20), timeout=False)
+    assert asks(search) == [30, 40]
+    for id in (30, 40):
+        search.answered(Id(id))
+    assert ask(search) == 50
+    search.answered(Id(50))
+    assert search.next() == Finished()
+    assert [member.id for member in search.closest()] == [30, 40, 50]
+    assert search.stats() == SearchStats(hops=1, queries=5, responses=3, timeouts=1)
+
+
+def test_who_is_slow_frees_its_slot_and_nobody_waits_for_it() -> None:
+    search = make(10, 20, 30, 40, 50)
+    assert asks(search) == [10, 20]
+    search.slow(Id(10))
+    assert ask(search) == 30
+    search.answered(Id(20))
+    search.answered(Id(30))
+    assert ask(search) == 40
+    search.answered(Id(40))
+    assert search.next() == Finished()
+
+
+def test_a_late_answer_counts_if_it_comes_before_the_end() -> None:
+    search = make(10, 20, 30, 40)
+    asks(search)
+    search.slow(Id(10))
+    search.learn(Id(10), [contact(1)])
+    search.answered(Id(10))
+    assert asks(search) == [1]
+    search.answered(Id(1))
+    search.answered(Id(20))
+    assert search.next() == Finished()
+    assert [member.id for member in search.closest()] == [1, 10, 20]
+
+
+def test_an_answered_contact_cannot_turn_slow() -> None:
+    search = make(10, 20, 30)
+    asks(search)
+    search.answered(Id(10))
+    search.slow(Id(10))
+    assert [member.id for member in search.closest()] == [10]
+
+
+def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
+    search = make(10, 20)
+    asks(search)
+    search.slow(Id(10))
+    search.slow(Id(20))
+    assert search.next() == Wait()
+    search.failed(Id(10), timeout=True)
+    assert search.next() == Wait()
+    search.failed(Id(20), timeout=True)
+    assert search.next() == Finished()
+
+
+@pytest.mark.parametrize(("patient", "then"), [(False, Finished()), (True, Wait())])
+def test_with_too_few_answers_only_the_patient_wait_for_the_slow(patient: bool, then: Wait | Finished) -> None:
+    search = make(10, 20, patient=patient)
+    asks(search)
+    search.slow(Id(10))
+    search.answered(Id(20))
+    assert search.next() == then
+    search.failed(Id(10), timeout=True)
+    assert search.next() == Finished()
+
+
+def test_the_patient_wait_for_nobody_once_k_have_answered() -> None:
+    search = make(10, 20, 30, 40, patient=True)
+    asks(search)
+    search.slow(Id(10))
+    for id in (20, 30, 40):
+        asks(search)
+        search.answered(Id(id))
+    assert search.next() == Finished()
+
+
+def test_patience_may_end_in_the_middle() -> None:
+    search = make(10, 20, patient=True)
+    asks(search)
+    search.slow(Id(10))
+    search.answered(Id(20))
+    assert search.next() == Wait()
+    search.patient = False
+    assert search.next() == Finished()
+
+
+def test_we_are_never_asked_ourselves() -> None:
+    search = make(10, 127)
+    ask(search)
+    search.learn(Id(10), [contact(127)])
+    search.answered(Id(10))
+    assert search.next() == Finished()
+
+
+def test_no_id_and_no_endpoint_is_asked_twice_however_often_it_is_named() -> None:
+    search = make(10)
+    assert ask(search) == 10
+    search.learn(Id(10), [contact(10), contact(10, machine=99), contact(1, machine=10), contact(20), contact(20)])
+    search.learn(Id(10), [contact(20, machine=98), contact(21, machine=20)])
+    search.answered(Id(10))
+    assert asks(search) == [20]
+    search.answered(Id(20))
+    assert search.next() == Finished()
+
+
+def test_another_node_than_expected_is_asked_under_its_own_id() -> None:
+    search = make(10, 20)
+    assert asks(search) == [10, 20]
+    search.mistaken(Id(10), contact(11, machine=10))
+    assert search.next() == Ask(contact(11, machine=10))
+    search.answered(Id(11))
+    search.answered(Id(20))
+    assert search.next() == Finished()
+    assert [member.id for member in search.closest()] == [11, 20]
+    assert search.stats() == SearchStats(hops=1, queries=3, responses=2, timeouts=0)
+
+
+def test_another_node_than_expected_that_is_known_already_is_not_asked_again() -> None:
+    search = make(10, 20)
+    asks(search)
+    search.answered(Id(20))
+    search.mistaken(Id(10), contact(20, machine=10))
+    assert search.next() == Finished()
+    assert search.closest() == [contact(20)]
+
+
+def test_hops_count_from_contacts_of_our_own_along_the_answers() -> None:
+    search = make(64)
+    for id in (64, 32, 16):
+        assert ask(search) == id
+        search.learn(Id(id), [contact(id // 2)])
+        search.answered(Id(id))
+    assert search.stats().hops == 3
+    assert ask(search) == 8
+    assert search.stats() == SearchStats(hops=3, queries=4, responses=3, timeouts=0)
+
+
+def test_no_more_nodes_are_asked_than_the_policy_says_whatever_we_are_told() -> None:
+    wide = Keyspace(32)
+    policy = Policy(k=8, search_queries=50, search_candidates=100)
+    search = Search(Id(0), Id(wide.size - 1), policy)
+    search.seed([Contact(Id(2**31), endpoint(0))])
+    asked = 0
+    while isinstance(step := search.next(), Ask):
+        asked += 1
+        # A liar: each node names sixteen that are ever nearer.
+        nearer = [Contact(Id(step.contact.id - 1 - place), endpoint(asked * 16 + place)) for place in range(16)]
+        search.learn(step.contact.id, nearer)
+        search.answered(step.contact.id)
+        assert len(search._order) <= 100
+        assert set(search._candidates) == {candidate.contact.id for candidate in search._order}
+        assert search._endpoints == {candidate.contact.endpoint for candidate in search._order}
+    assert asked == 50
+    assert search.next() == Finished()
+    assert search.stats().queries == 50
+
+
+def test_queries_in_flight_are_waited_for_after_the_last_that_the_policy_allows() -> None:
+    search = make(10, 20, 30, policy=Policy(k=3, alpha=2, search_queries=2))
+    assert asks(search) == [10, 20]
+    search.answered(Id(10))
+    assert search.next() == Wait()
+    search.answered(Id(20))
+    assert search.next() == Finished()
+
+
+def test_the_farthest_that_nobody_asked_give_way_and_may_come_back() -> None:
+    search = make(40, policy=Policy(k=3, search_candidates=3))
+    assert ask(search) == 40
+    search.learn(Id(40), [contact(20), contact(30), contact(35), contact(10)])
+    assert [candidate.contact.id for candidate in search._order] == [10, 20, 40]  # who was asked stays
+    search.failed(Id(40), timeout=True)
+    assert asks(search) == [10, 20]
+    search.learn(Id(10), [contact(5)])  # all were asked: there is no room for anybody new
+    assert [candidate.contact.id for candidate in search._order] == [10, 20, 40]
+    search = make(10, 20, 30, 40, policy=Policy(k=3, search_candidates=3))
+    assert [candidate.contact.id for candidate in search._order] == [10, 20, 30]
+    assert ask(search) == 10
+    search.learn(Id(10), [contact(5, machine=40)])  # the endpoint of one that gave way is free again
+    assert [candidate.contact.id for candidate in search._order] == [5, 10, 20]
+
+
+@dataclass
+class Network:
+    """Every node, whom it knows, and how it behaves; drives one search to its end."""
+
+    known: dict[Id, list[Contact]]
+    dead: set[Id]
+    slow: set[Id]
+    asked: list[Id] = field(default_factory=list)
+
+    def run(self, search: Search, policy: Policy, rng: Random) -> None:
+        in_flight: list[Id] = []
+        late: list[Id] = []
+        for _ in range(10_000):
+            step = search.next()
+            if isinstance(step, Ask):
+                assert step.contact.id not in self.asked
+                self.asked.append(step.contact.id)
+                in_flight.append(step.contact.id)
+                nearest = sorted(
+                    (id for id in self.known if id in search._candidates), key=lambda id: id ^ search.target
+                )
+                gone = {id for id in nearest if search._candidates[id].progress.name in ("FAILED", "SLOW")}
+                among_nearest = [id for id in nearest if id not in gone][: policy.k]
+                assert sum(id in among_nearest for id in in_flight) <= policy.alpha
+                continue
+            if isinstance(step, Finished):
+                return
+            assert in_flight or late, "the search waits for nobody"
+            if in_flight and (not late or rng.random() < 0.8):
+                id = in_flight.pop(rng.randrange(len(in_flight)))
+                if id in self.slow:
+                    search.slow(id)
+                    late.append(id)
+                    continue
+            else:
+                id = late.pop(rng.randrange(len(late)))
+            if id in self.dead:
+                search.failed(id, timeout=True)
+            else:
+                search.learn(id, self.known[id])
+                search.answered(id)
+        raise AssertionError("the search does not end")
+
+
+def nearest_known(members: list[Contact], from_id: Id, rng: Random) -> list[Contact]:
+    """Return what a Kademlia node knows: K of each distance class, all of the nearest."""
+    by_class: dict[int, list[Contact]] = {}
+    for member in members:
+        if member.id != from_id:
+            by_class.setdefault((member.id ^ from_id).bit_length(), []).append(member)
+    return [kept for one_class in by_class.values() for kept in rng.sample(one_class, min(8, len(one_class)))]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_it_finds_the_true_k_closest_of_a_whole_network(seed: int) -> None:
+    rng = Random(seed)
+    wide = Keyspace(32)
+    everyone = [Contact(wide.random(rng), endpoint(number)) for number in range(300)]
+    by_id = {member.id: nearest_known(everyone, member.id, rng) for member in everyone}
+    target = wide.random(rng)
+
+    def answer(of: Id) -> list[Contact]:
+        return sorted(by_id[of], key=lambda member: member.id ^ target)[: DEFAULT.k]
+
+    search = Search(target, wide.random(rng), DEFAULT)
+    search.seed(rng.sample(everyone, 3))
+    network = Network({id: answer(id) for id in by_id}, dead=set(), slow=set())
+    network.run(search, DEFAULT, rng)
+    truth = sorted(everyone, key=lambda member: member.id ^ target)[: DEFAULT.k]
+    assert search.closest()[: DEFAULT.k] == truth
+    assert len(network.asked) < 60
+    assert search.stats().queries == len(network.asked)
+
+
+@given(st.data(), st.booleans(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
+def test_it_ends_asks_nobody_twice_and_finds_the_closest_of_all_that_it_could_reach(
+    data: st.DataObject, patient: bool, k: int, alpha: int, seed: int
+) -> None:
+    policy = Policy(k=k, alpha=alpha)
+    everyone = data.draw(st.lists(ids(SEVEN), unique=True, min_size=1, max_size=30))
+    target = data.draw(ids(SEVEN))
+    rng = Random(seed)
+    known = {id: [contact(rng.choice(everyone)) for _ in range(rng.randint(0, 6))] for id in everyone}
+    dead = {id for id in everyone if rng.random() < 0.3}
+    slow = {id for id in everyone if rng.random() < 0.2}
+    seeds = rng.sample(everyone, min(len(everyone), 3))
+    own_id = data.draw(ids(SEVEN))
+    search = Search(target, own_id, policy, patient=patient)
+    search.seed(contact(id) for id in seeds)
+    network = Network(known, dead, slow)
+    network.run(search, policy, rng)
+
+    answered = [member.id for member in search.closest()]
+    assert own_id not in network.asked
+    assert answered == sorted(answered, key=lambda id: id ^ target)
+    assert set(answered) <= set(network.asked) - dead
+    stats = search.stats()
+    assert stats.queries == len(network.asked) == len(set(network.asked))
+    assert stats.responses == len(answered)
+    assert stats.timeouts <= len(dead & set(network.asked))
+    # Everyone who was named by somebody who answered and is nearer than the K-th answer was asked, too.
+    named = {Id(id) for id in seeds} | {member.id for id in answered for member in known[id]}
+    bound = (answered[k - 1] ^ target) if len(answered) >= k else SEVEN.size
+    missed = {id for id in named - {own_id} - set(network.asked) if id ^ target < bound}
+    assert not missed
+    if patient and len(answered) < k:
+        assert set(network.asked) == named - {own_id}
+        assert set(answered) == set(network.asked) - dead
