@@ -1,0 +1,122 @@
+"""Staying connected."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from dhtd.core.join import Join
+from dhtd.core.policy import DEFAULT
+
+TIMEOUT = DEFAULT.query_timeout
+
+
+def make(seed: int = 1) -> Join:
+    return Join(Random(seed), DEFAULT)
+
+
+def connected(now: float = 0.0) -> Join:
+    join = make()
+    assert join.answered(now)
+    return join
+
+
+def test_nothing_is_attempted_before_the_start() -> None:
+    join = make()
+    assert join.next_timeout() is None
+    assert not join.is_attempt_due(1e9)
+    assert not join.is_probe_due(1e9)
+
+
+def test_the_first_attempt_is_made_at_once_and_once() -> None:
+    join = make()
+    join.attempt_now(5.0)
+    assert join.next_timeout() == 5.0
+    assert not join.is_attempt_due(4.9)
+    assert join.is_attempt_due(5.0)
+    assert not join.is_attempt_due(5.0)
+
+
+def test_attempts_follow_each_other_ever_more_slowly_up_to_five_minutes() -> None:
+    join = make()
+    join.attempt_now(0.0)
+    now, pauses = 0.0, []
+    for _ in range(60):
+        assert join.is_attempt_due(now)
+        later = join.next_timeout()
+        assert later is not None
+        pauses.append(later - now - TIMEOUT)
+        now = later
+    for pause, expected in zip(pauses, [2, 4, 8, 16, 32, 64, 128, 256] + [300] * 52, strict=True):
+        assert expected * 0.75 <= pause <= expected
+    assert len(set(pauses[8:])) > 40  # jittered
+
+
+def test_an_answer_connects_once() -> None:
+    join = make()
+    join.attempt_now(0.0)
+    join.is_attempt_due(0.0)
+    assert join.answered(1.0) is True
+    assert join.connected
+    assert join.answered(2.0) is False
+    assert not join.is_attempt_due(1e9)
+    join.attempt_now(3.0)
+    assert not join.is_attempt_due(1e9)
+
+
+def test_three_timeouts_without_an_answer_between_them_are_an_outage() -> None:
+    join = connected()
+    assert [join.timed_out(1.0), join.timed_out(1.0)] == [False, False]
+    join.answered(2.0)
+    assert [join.timed_out(3.0) for _ in range(4)] == [False, False, True, False]
+    assert not join.connected
+    due = join.next_timeout()
+    assert due is not None
+    assert 3.0 + 0.75 * DEFAULT.rejoin_first <= due <= 3.0 + DEFAULT.rejoin_first
+    assert join.is_attempt_due(due)
+
+
+def test_timeouts_before_the_network_is_reached_are_no_outage() -> None:
+    join = make()
+    join.attempt_now(0.0)
+    assert not any(join.timed_out(1.0) for _ in range(10))
+    assert join.next_timeout() == 0.0
+
+
+def test_after_an_outage_pauses_start_small_again() -> None:
+    join = make()
+    join.attempt_now(0.0)
+    for when in range(20):
+        join.is_attempt_due(when * 1_000.0)
+    join.answered(1e5)
+    for _ in range(3):
+        join.timed_out(1e5)
+    due = join.next_timeout()
+    assert due is not None
+    assert due - 1e5 <= DEFAULT.rejoin_first
+
+
+def test_while_connected_lost_parts_are_probed_for_now_and_then() -> None:
+    join = connected()
+    now = 0.0
+    for _ in range(5):
+        due = join.next_timeout()
+        assert due is not None
+        assert 0.75 * DEFAULT.probe_interval <= due - now <= DEFAULT.probe_interval
+        assert not join.is_probe_due(due - 0.1)
+        assert join.is_probe_due(due)
+        assert not join.is_probe_due(due)
+        now = due
+    for _ in range(3):
+        join.timed_out(now)
+    assert not join.is_probe_due(1e9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_nodes_do_not_attempt_in_step(seed: int) -> None:
+    one, other = make(seed), make(seed + 100)
+    for join in (one, other):
+        join.attempt_now(0.0)
+        join.is_attempt_due(0.0)
+    assert one.next_timeout() != other.next_timeout()

@@ -1,0 +1,196 @@
+"""Held entries, against a dictionary with quotas."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.store import HeldEntry, QuotaReached, Store, Stored
+
+A, B = Id(1), Id(2)
+FULL = QuotaReached("store is full")
+KEY_FULL = QuotaReached("too many entries under this key")
+SOURCE_FULL = QuotaReached("too many entries from this address")
+
+
+def at(machine: int, port: int = 80) -> Endpoint:
+    return Endpoint.of(f"10.0.0.{machine}", port)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Puts, restores, removals and sweeps in any order: the store is a dict of expiries, and the quotas hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store(DEFAULT)
+        self.model: dict[tuple[Id, Endpoint], float] = {}
+        self.now = 0.0
+        self.changed: set[Id] = set()
+        self.policy = DEFAULT
+
+    @initialize(total=st.integers(1, 8), per_key=st.integers(1, 4), per_source=st.integers(1, 4))
+    def begin(self, total: int, per_key: int, per_source: int) -> None:
+        self.policy = Policy(
+            store_expiry=10.0,
+            store_entries=total,
+            store_entries_per_key=per_key,
+            store_entries_per_source=per_source,
+        )
+        self.store = Store(self.policy)
+
+    def drop_expired(self) -> int:
+        expired = [entry for entry, at in self.model.items() if at <= self.now]
+        for entry in expired:
+            del self.model[entry]
+            self.changed.add(entry[0])
+        return len(expired)
+
+    def refusal(self, key: Id, endpoint: Endpoint) -> QuotaReached | None:
+        if len(self.model) >= self.policy.store_entries:
+            return FULL
+        if sum(other == key for other, _ in self.model) >= self.policy.store_entries_per_key:
+            return KEY_FULL
+        group = source_group(endpoint.ip)
+        if sum(source_group(other.ip) == group for _, other in self.model) >= self.policy.store_entries_per_source:
+            return SOURCE_FULL
+        return None
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 11.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        key=st.integers(0, 3).map(Id),
+        machine=st.integers(1, 3),
+        port=st.integers(1, 3),
+        life=st.none() | st.floats(0.1, 20),
+    )
+    def put(self, key: Id, machine: int, port: int, life: float | None) -> None:
+        endpoint = at(machine, port)
+        refusal = None
+        if (key, endpoint) not in self.model:
+            refusal = self.refusal(key, endpoint)
+            if refusal is not None:  # the dead make way for the living
+                self.drop_expired()
+                refusal = self.refusal(key, endpoint)
+        if life is None:
+            outcome = self.store.put(key, endpoint, self.now)
+            expires_at = self.now + 10.0
+        else:
+            expires_at = self.now + life
+            outcome = self.store.restore(HeldEntry(key, endpoint, expires_at), self.now)
+        assert outcome == (refusal or Stored())
+        if refusal is None:
+            self.model[key, endpoint] = expires_at
+            self.changed.add(key)
+
+    @rule(key=st.integers(0, 3).map(Id), machine=st.integers(1, 3), port=st.integers(1, 3))
+    def remove(self, key: Id, machine: int, port: int) -> None:
+        was_there = self.model.pop((key, at(machine, port)), None) is not None
+        assert self.store.remove(key, at(machine, port)) is was_there
+        if was_there:
+            self.changed.add(key)
+
+    @rule()
+    def sweep(self) -> None:
+        assert self.store.sweep(self.now) == self.drop_expired()
+
+    @rule()
+    def save(self) -> None:
+        assert self.store.take_changes() == self.changed
+        assert self.store.take_changes() == set()
+        self.changed = set()
+
+    @invariant()
+    def agrees(self) -> None:
+        assert len(self.store) == len(self.model)
+        assert {(held.key, held.endpoint): held.expires_at for held in self.store} == self.model
+        for key in map(Id, range(4)):
+            live = {endpoint for (other, endpoint), at in self.model.items() if other == key and at > self.now}
+            assert set(self.store.get(key, self.now)) == live
+            held = {entry.endpoint: entry.expires_at for entry in self.store.held(key)}
+            assert held == {endpoint: at for (other, endpoint), at in self.model.items() if other == key}
+        assert sum(self.store._source_sizes.values()) == len(self.model)
+        assert all(self.store._source_sizes.values())
+        assert all(self.store._expiries.values())
+
+
+TestTheStoreAgreesWithADictionary = StoreMachine.TestCase
+
+
+def test_an_entry_is_held_for_an_hour_and_no_longer_answered_with_after_it() -> None:
+    store = Store(DEFAULT)
+    assert store.put(A, at(1), 100.0) == Stored()
+    assert store.get(A, 100.0 + 3_599.9) == [at(1)]
+    assert store.get(A, 100.0 + 3_600.0) == []
+    assert len(store) == 1  # until it is swept
+    assert store.sweep(100.0 + 3_599.9) == 0
+    assert store.sweep(100.0 + 3_600.0) == 1
+    assert len(store) == 0
+    assert store.held(A) == []
+
+
+def test_storing_again_prolongs_and_does_not_double() -> None:
+    store = Store(DEFAULT)
+    store.put(A, at(1), 0.0)
+    store.put(A, at(1), 1_000.0)
+    assert list(store) == [HeldEntry(A, at(1), 4_600.0)]
+
+
+def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_serve_it() -> None:
+    store = Store(DEFAULT)
+    endpoints = [at(1, 80), at(1, 81), at(2, 80)]
+    for endpoint in endpoints:
+        store.put(A, endpoint, 0.0)
+    assert store.get(A, 1.0) == endpoints
+    assert store.get(B, 1.0) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "held", "newcomer", "refusal"),
+    [
+        (Policy(store_entries=2), [(A, at(1)), (B, at(2))], (Id(3), at(3)), FULL),
+        (Policy(store_entries_per_key=2), [(A, at(1)), (A, at(2))], (A, at(3)), KEY_FULL),
+        (Policy(store_entries_per_source=2), [(A, at(1)), (B, at(1))], (Id(3), at(1, 99)), SOURCE_FULL),
+    ],
+)
+def test_a_quota_refuses_what_is_new_and_never_what_is_held_already(
+    policy: Policy, held: list[tuple[Id, Endpoint]], newcomer: tuple[Id, Endpoint], refusal: QuotaReached
+) -> None:
+    store = Store(policy)
+    for entry in held:
+        assert store.put(*entry, 0.0) == Stored()
+    assert store.put(*newcomer, 1.0) == refusal
+    assert store.get(*newcomer[:1], 1.0) == [endpoint for key, endpoint in held if key == newcomer[0]]
+    assert store.put(*held[0], 1.0) == Stored()
+    assert store.remove(*held[1])
+    assert store.put(*newcomer, 1.0) == Stored()
+
+
+def test_an_ipv6_host_cannot_multiply_its_quota_within_its_64() -> None:
+    store = Store(Policy(store_entries_per_source=1))
+    assert store.put(A, Endpoint.of("2001:db8::1", 80), 0.0) == Stored()
+    assert store.put(A, Endpoint.of("2001:db8::2", 80), 0.0) == SOURCE_FULL
+    assert store.put(A, Endpoint.of("2001:db8:0:1::1", 80), 0.0) == Stored()
+
+
+def test_expired_entries_make_way_before_anything_is_refused() -> None:
+    store = Store(Policy(store_entries_per_key=1))
+    store.put(A, at(1), 0.0)
+    assert store.put(A, at(2), 3_599.0) == KEY_FULL
+    assert store.put(A, at(2), 3_600.0) == Stored()
+    assert [entry.endpoint for entry in store] == [at(2)]
+
+
+def test_a_key_without_entries_leaves_nothing_behind() -> None:
+    store = Store(DEFAULT)
+    assert not store.remove(A, at(1))
+    store.put(A, at(1), 0.0)
+    assert not store.remove(A, at(1, 81))
+    assert store.remove(A, at(1))
+    assert not store.remove(A, at(1))
+    assert (store._expiries, store._source_sizes, len(store)) == ({}, {}, 0)
