@@ -1,0 +1,202 @@
+"""The settings of `dhtd start`, from five places: options, environment, user and system configuration, defaults.
+
+dhtd.toml(5) is the user's side of this, and `SETTINGS` the list that both follow. Keys are the names of the options:
+`node-id` stands for `--node-id`, `DHTD_NODE_ID` and `node-id = "…"`. A variable that is set but empty is not set.
+
+An instance gives the state file and the control socket their default places. Where the instance is named nearer (on the
+command line, say) than a state file or a socket is (in the environment, say), the instance's own is meant, and the
+farther name does not count. `dht` goes by the same rule, or it would ask another daemon than the one that was started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from dhtd.core.metric import Id
+from dhtd.daemon import paths
+from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, Setting, shown
+from dhtd.errors import ConfigError, UsageError
+
+CONFIG_VARIABLE: Final = "DHTD_CONFIG"
+CONFIG_SIZE_MAX: Final = 1 << 20  # bytes of a configuration file
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `dhtd start` runs with; every field has been checked."""
+
+    port: int
+    bind: tuple[str, ...]  # IPv4 addresses
+    bootstrap: tuple[str, ...]  # HOST:PORT, names not resolved yet
+    state: Path
+    socket: Path
+    instance: str
+    node_id: Id | None  # None: that of the state file, or a new one
+    rate_limit: float  # queries a second and source; 0 is off
+    log_level: str  # of config_keys.LOG_LEVELS
+    log_format: str  # of config_keys.LOG_FORMATS
+    origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting that differs between two `Settings`. Its text is for the log."""
+
+    key: str
+    old: str
+    new: str
+    at_run_time: bool  # else it waits for a restart
+
+    def __str__(self) -> str:
+        """Return one line."""
+        line = f"{self.key} is now {self.new}, and was {self.old}"
+        return line if self.at_run_time else f"{line}: restart dhtd for this to take effect"
+
+
+def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Return the settings; raise `ConfigError`, or `SocketUnusable` for a path that is too long for a socket.
+
+    `options` are those of the command line, by key or by Python's name for it (`node-id`, `node_id`), and `config`
+    among them; None and an empty list mean "not given". Text is read as on the command line. The directories of
+    configuration, state and socket follow the environment of the process, not `environ`.
+    """
+    given = {key.replace("_", "-"): value for key, value in options.items()}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source in _sources(given, environ):
+        source.refuse_unknown()
+        instance_named = "instance" in values  # nearer than this source
+        for setting in SETTINGS:
+            if setting.key in source.values:
+                value = source.read(setting)  # a value that does not count is checked, too: tell before it bites
+                if setting.key not in values and not (instance_named and setting.key in OF_INSTANCE):
+                    values[setting.key] = value
+                    origins[setting.key] = source.origin(setting)
+    instance = values.get("instance", paths.DEFAULT_INSTANCE)
+    if "state" not in values:
+        values["state"] = paths.state_file(instance)
+    if "socket" not in values:
+        values["socket"] = paths.control_socket(instance)
+    paths.check_socket(values["socket"])
+    return Settings(
+        **{setting.field: values.get(setting.key, setting.default) for setting in SETTINGS},
+        origins={setting.key: origins.get(setting.key, "default") for setting in SETTINGS},
+    )
+
+
+def client_socket(socket: Path | None, instance: str | None, environ: Mapping[str, str]) -> Path:
+    """Return the socket that `dht` is to use, by the same rules; raise `ConfigError` or `SocketUnusable`.
+
+    Looks no further than it must: a socket or an instance that is named on the command line or in the environment is
+    found without opening a configuration file.
+    """
+    given: dict[str, object] = {"socket": socket, "instance": instance}
+    for source in _sources(given, environ):
+        if "socket" in source.values:
+            path: Path = source.read(SOCKET)
+            return paths.check_socket(path)
+        if "instance" in source.values:
+            return paths.control_socket(source.read(INSTANCE))
+    return paths.control_socket()
+
+
+def changes(old: Settings, new: Settings) -> list[Change]:
+    """Return what has changed, in the order of `SETTINGS`."""
+    found = []
+    for setting in SETTINGS:
+        before, after = getattr(old, setting.field), getattr(new, setting.field)
+        if before != after:
+            found.append(Change(setting.key, shown(before), shown(after), setting.at_run_time))
+    return found
+
+
+class _Source(NamedTuple):
+    """One place that settings come from: the options, the environment, or a file."""
+
+    values: Mapping[str, object]  # by key
+    kind: str  # "option", "variable" or "file"
+    file: Path = Path()
+
+    def origin(self, setting: Setting) -> str:
+        """Return the name of the place, for `Settings.origins`."""
+        match self.kind:
+            case "option":
+                return f"--{setting.key}"
+            case "variable":
+                return setting.variable
+            case _:
+                return str(self.file)
+
+    def read(self, setting: Setting) -> Any:
+        """Return the checked value; raise `ConfigError`, which names the place."""
+        raw = self.values[setting.key]
+        if isinstance(raw, Path):
+            raw = str(raw)
+        try:
+            return setting.text(raw) if isinstance(raw, str) and self.kind != "file" else setting.value(raw)
+        except UsageError as error:
+            key = f": {setting.key}" if self.kind == "file" else ""
+            raise ConfigError(f"{self.origin(setting)}{key}: {error}") from error
+
+    def refuse_unknown(self) -> None:
+        """Raise where a file has a key that there is not."""
+        known = [setting.key for setting in SETTINGS]
+        for key in self.values:
+            if key not in known:
+                assert self.kind == "file", key
+                from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
+
+                near = get_close_matches(key.lower().replace("_", "-"), known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+                raise ConfigError(f"{self.file}: unknown key {shown(key)}; {hint}")
+
+
+def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Iterator[_Source]:
+    """Yield the places from the nearest to the farthest, opening files only when it comes to them."""
+    given = {key: value for key, value in options.items() if value not in (None, [], ())}
+    named = given.pop("config", None)
+    yield _Source(given, "option")
+    variables = {setting.key: environ.get(setting.variable, "") for setting in SETTINGS}
+    yield _Source({key: text for key, text in variables.items() if text.strip()}, "variable")
+    if named is not None:
+        yield _read_file(Path(str(named)), "--config")
+    elif environ.get(CONFIG_VARIABLE, "").strip():
+        yield _read_file(Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
+    else:
+        yield _read_file(paths.user_config())
+    yield _read_file(paths.system_config())
+
+
+def _read_file(path: Path, named_by: str | None = None) -> _Source:
+    """Read a configuration file; only one that is `named_by` something must be there."""
+    try:
+        path = path.expanduser().absolute()
+        with path.open("rb") as file:
+            data = file.read(CONFIG_SIZE_MAX + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if named_by is None:
+            return _Source({}, "file", path)
+        raise ConfigError(f"{named_by}: there is no configuration file {path}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"the configuration file {path} cannot be read: {reason}") from error
+    if len(data) > CONFIG_SIZE_MAX:
+        raise ConfigError(f"the configuration file {path} is longer than {CONFIG_SIZE_MAX} bytes")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"the configuration file {path} is not UTF-8 (line {line}, byte {error.start + 1})"
+        ) from error
+    import tomllib  # noqa: PLC0415 - most machines have no file, and `dht` starts sooner without
+
+    try:
+        return _Source(tomllib.loads(text), "file", path)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"the configuration file {path} is nested too deeply") from error

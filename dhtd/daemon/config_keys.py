@@ -1,0 +1,186 @@
+"""The keys of dhtd.toml(5): what each may be, how it is read from text and from TOML, and its default.
+
+Readers raise a `UsageError` that says what is wrong and what is allowed; where the value came from, config.py knows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from dhtd.core.endpoint import check_port, parse_port, split_host_port
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.daemon import paths
+from dhtd.errors import ConfigError
+
+T = TypeVar("T")
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("text", "json")
+
+
+class Setting(NamedTuple):
+    """One key."""
+
+    key: str
+    text: Callable[[str], object]  # reads it from the command line or a variable
+    value: Callable[[object], object]  # reads it from TOML
+    default: object  # None: there is none, or another setting decides
+    at_run_time: bool = False  # a change takes effect on SIGHUP
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"DHTD_{self.field.upper()}"
+
+    @property
+    def field(self) -> str:
+        """The field of `Settings`."""
+        return self.key.replace("-", "_")
+
+
+def _typed(wanted: str, kinds: tuple[type, ...], check: Callable[[Any], T]) -> Callable[[object], T]:
+    def read(value: object) -> T:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ConfigError(f"must be {wanted}, not {_kind(value)}")
+        return check(value)
+
+    return read
+
+
+def _listed(example: str, check: Callable[[list[str]], T]) -> Callable[[object], T]:
+    def read(value: object) -> T:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f'must be an array of strings, such as ["{example}"], not {_kind(value)}')
+        for element in value:
+            if not isinstance(element, str):
+                raise ConfigError(f'must be an array of strings, such as ["{example}"], and has {_kind(element)}')
+        return check(list(value))
+
+    return read
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text) if word]
+
+
+def _addresses(texts: list[str]) -> tuple[str, ...]:
+    if not texts:
+        raise ConfigError(f"must name at least one address; {_ALL} is all of this machine's")
+    addresses = []
+    for text in texts:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            raise ConfigError(f"{shown(text)} is not an IPv4 address, such as 192.168.1.123 or 0.0.0.0") from None
+        if address.version != 4:
+            raise ConfigError(f"{shown(text)} is an IPv6 address, which dhtd does not support yet: give IPv4 addresses")
+        if str(address) in addresses:
+            raise ConfigError(f"{text} is named twice")
+        addresses.append(str(address))
+    if _ALL in addresses and len(addresses) > 1:
+        raise ConfigError(f"{_ALL} is all of this machine's addresses: name no others beside it")
+    return tuple(addresses)
+
+
+def _hosts(texts: list[str]) -> tuple[str, ...]:
+    for text in texts:
+        host, _ = split_host_port(text)
+        if text.startswith("["):
+            try:
+                ipaddress.IPv6Address(host)
+            except ValueError:
+                raise ConfigError(f"{shown(text)} has no IPv6 address in its brackets") from None
+        elif not _HOST.fullmatch(host):
+            raise ConfigError(f"{shown(text)} has no host name or address before the port")
+    return tuple(dict.fromkeys(texts))
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ConfigError("is empty, and must be a path")
+    if "\0" in text:
+        raise ConfigError("has a zero byte, which no path may have")
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"{shown(text)} leads nowhere: {error}") from None
+
+
+def _absolute_path(text: str) -> Path:
+    # A daemon's working directory is an accident, so that a file that all daemons read cannot mean it.
+    if text and not text.startswith(("/", "~")):
+        raise ConfigError(f"{shown(text)} is relative: a path in this file begins with / or ~")
+    return _path(text)
+
+
+def _rate_text(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
+        raise ConfigError(f"{shown(text)} is not a number of queries a second, such as 256, or 0 for no limit")
+    return float(text)
+
+
+def _rate(value: float) -> float:
+    if not (math.isfinite(value) and 0 <= value < 1e15):
+        raise ConfigError(f"{value} is not a number of queries a second, such as 256, or 0 for no limit")
+    return float(value)
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ConfigError(f"{shown(text)} is none of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _string(check: Callable[[str], T]) -> Callable[[object], T]:
+    return _typed("a string", (str,), check)
+
+
+_ALL: Final = "0.0.0.0"  # noqa: S104 - a node is there to be reached
+_HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
+
+SOCKET: Final = Setting("socket", _path, _string(_absolute_path), None)
+INSTANCE: Final = Setting(
+    "instance", paths.check_instance, _string(paths.check_instance), default=paths.DEFAULT_INSTANCE
+)
+
+SETTINGS: Final = (
+    Setting("port", parse_port, _typed("an integer from 1 to 65535", (int,), check_port), 1729),
+    Setting("bind", lambda text: _addresses(_words(text)), _listed("192.168.1.123", _addresses), ("0.0.0.0",)),  # noqa: S104 - the way into a network
+    Setting(
+        "bootstrap", lambda text: _hosts(_words(text)), _listed("192.168.1.123:1729", _hosts), (), at_run_time=True
+    ),
+    Setting("state", _path, _string(_absolute_path), None),
+    SOCKET,
+    INSTANCE,
+    Setting("node-id", NATIVE.parse, _string(NATIVE.parse), None),
+    Setting(
+        "rate-limit",
+        _rate_text,
+        _typed("a number of queries a second, such as 256, or 0 for no limit", (int, float), _rate),
+        DEFAULT.rate_limit,
+        True,
+    ),
+    Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
+    Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
+)
+OF_INSTANCE: Final = ("state", "socket")
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(str(value) if isinstance(value, Path) else value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _kind(value: object) -> str:
+    kinds = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
+    return kinds.get(type(value), "a date or time")
