@@ -1,0 +1,66 @@
+"""`dht`: asks the running daemon. One verb a file where it has substance; the small ones are in `queries`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from dhtd import __version__
+from dhtd.cli import entries, info, lookup, queries
+from dhtd.cli.common import TIMEOUT, JsonOption, Session, run
+from dhtd.errors import UsageError
+
+app = typer.Typer(
+    name="dht",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"dht {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dht(
+    context: typer.Context,
+    *,
+    socket: Annotated[
+        Path | None,
+        typer.Option("--socket", metavar="PATH", help="The daemon's control socket. [env: DHTD_SOCKET]"),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", metavar="NAME", help="Which of several daemons to ask. [env: DHTD_INSTANCE]"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", help="Seconds to wait for the daemon.", show_default=True)
+    ] = TIMEOUT,
+    json: JsonOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Ask the DHT daemon on this machine: who serves an ID?"""
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise UsageError(f"--timeout {timeout:g}: give a number of seconds above 0")
+    context.obj = Session(socket, instance, timeout, json=json)
+
+
+queries.register_first(app)
+entries.register(app)
+lookup.register(app)
+info.register(app)
+queries.register_rest(app)
+
+
+def main() -> NoReturn:
+    """Run `dht`."""
+    run(app, "dht")

@@ -1,0 +1,143 @@
+"""What every command shares: options, the way to the daemon, output, and how failures end."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from dhtd.errors import EXIT_INTERRUPTED, DhtdError, UsageError
+
+if TYPE_CHECKING:
+    from dhtd.control.client import Client
+
+TIMEOUT = 15.0  # seconds
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+NameOption = Annotated[bool, typer.Option("--name", help="ID is a name; use the SHA-256 of it.")]
+
+
+class Failure(DhtdError):
+    """A failure together with the part of a result that there is: `--json` prints both."""
+
+    def __init__(self, error: DhtdError, partial: Mapping[str, Any]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.partial = partial
+
+
+class Session:
+    """The options of one invocation of `dht`."""
+
+    def __init__(self, socket: Path | None, instance: str | None, timeout: float, *, json: bool) -> None:
+        self._socket = socket
+        self._instance = instance
+        self._timeout = timeout
+        self.json = json
+
+    def client(self) -> Client:
+        """Return a client of the daemon that the options, the environment or the configuration name."""
+        from dhtd.control.client import Client
+        from dhtd.daemon.config import client_socket
+
+        path = client_socket(self._socket, self._instance, os.environ)
+        start = "dhtd start" if self._instance is None else f"dhtd start --instance {self._instance}"
+        return Client(path, self._timeout, start)
+
+    def show(self, result: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """Print a result: as one JSON object, or as lines."""
+        if self.json:
+            print_json(result)
+        else:
+            for line in lines:
+                typer.echo(line)
+
+    def note(self, text: str) -> None:
+        """Say something that is not data."""
+        if not self.json:
+            typer.echo(text, err=True)
+
+
+def session(context: typer.Context, *, json: bool) -> Session:
+    """Return this invocation's options; `--json` may stand before the command or after it."""
+    found: Session = context.find_root().obj
+    found.json = found.json or json
+    return found
+
+
+def print_json(body: Mapping[str, Any]) -> None:
+    """Print one object on one line."""
+    typer.echo(json_module.dumps(body))
+
+
+def parse_id(text: str, *, name: bool) -> str:
+    """Return the ID that an argument means, as the daemon takes it; raise `InvalidId`."""
+    from dhtd.core.metric import NATIVE
+
+    id = NATIVE.digest(text.encode("utf-8", "surrogateescape")) if name else NATIVE.parse(text)
+    return NATIVE.format(id)
+
+
+def parse_port(text: str) -> int:
+    """Return the port that an argument means; raise `InvalidPort`."""
+    from dhtd.core import endpoint
+
+    return endpoint.parse_port(text)
+
+
+def check_endpoint(text: str) -> str:
+    """Return `text`; raise `InvalidEndpoint` or `InvalidPort` where it is not HOST:PORT."""
+    from dhtd.core.endpoint import split_host_port
+
+    split_host_port(text)
+    return text
+
+
+def run(app: typer.Typer, program: str) -> NoReturn:
+    """Run a program to its end: every failure becomes a message and an exit status."""
+    # A usage error comes before options are known, so whether it is to be JSON is looked up, not parsed.
+    json = "--json" in sys.argv[1:]
+    try:
+        status = app(prog_name=program, standalone_mode=False)
+        sys.stdout.flush()
+    except DhtdError as error:
+        status = _fail(program, error, json=json)
+    except typer.Abort:
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _die_of_broken_pipe()
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of the errors that typer shows
+            raise
+        context = getattr(error, "ctx", None)
+        hint = "" if context is None else f"\nTry '{context.command_path} --help'."
+        status = _fail(program, UsageError(error.format_message() + ("" if json else hint)), json=json)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(program: str, error: DhtdError, *, json: bool) -> int:
+    partial: Mapping[str, Any] = {}
+    if isinstance(error, Failure):
+        partial = error.partial
+        error = error.error
+    if json:
+        with suppress(BrokenPipeError):
+            print_json({"error": {"code": error.code, "message": str(error)}, **partial})
+    else:
+        typer.echo(f"{program}: {error}", err=True)
+    return error.exit_status
+
+
+def _die_of_broken_pipe() -> NoReturn:
+    """End as other programs do when the reader of their output goes away (`dht info | head -1`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    raise AssertionError("SIGPIPE ends a process")

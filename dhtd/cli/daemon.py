@@ -1,0 +1,154 @@
+"""`dhtd`: the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from dhtd import __version__
+from dhtd.cli.common import JsonOption, print_json, run
+
+if TYPE_CHECKING:
+    from dhtd.daemon.app import Ready
+    from dhtd.daemon.config import Settings
+
+app = typer.Typer(
+    name="dhtd",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"dhtd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dhtd(
+    context: typer.Context,
+    *,
+    json: JsonOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run a DHT daemon on this machine."""
+    context.obj = json
+
+
+# Every option is text or absent here: `load_settings` checks values from all their sources alike.
+@app.command()
+def start(
+    context: typer.Context,
+    *,
+    port: Annotated[
+        str | None, typer.Option("--port", metavar="PORT", help="UDP port. [env: DHTD_PORT; default: 1729]")
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        typer.Option("--bind", metavar="ADDR", help="Address to listen on; repeat for more. [env: DHTD_BIND]"),
+    ] = None,
+    bootstrap: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bootstrap", metavar="HOST:PORT", help="Node to join by; repeat for more. [env: DHTD_BOOTSTRAP]"
+        ),
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="FILE", help="The state file. [env: DHTD_STATE]")
+    ] = None,
+    socket: Annotated[
+        str | None, typer.Option("--socket", metavar="PATH", help="The control socket. [env: DHTD_SOCKET]")
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", metavar="NAME", help="Names state file and socket. [env: DHTD_INSTANCE]"),
+    ] = None,
+    node_id: Annotated[
+        str | None,
+        typer.Option("--node-id", metavar="HEX", help="This node's ID from now on. [env: DHTD_NODE_ID]"),
+    ] = None,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--rate-limit", metavar="N", help="Queries answered a second and source; 0 is off. [env: DHTD_RATE_LIMIT]"
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level",
+            metavar="LEVEL",
+            help="debug, info, warning or error. [env: DHTD_LOG_LEVEL]",
+            autocompletion=lambda: ["debug", "info", "warning", "error"],
+        ),
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            "--log-format",
+            metavar="FORMAT",
+            help="text or json. [env: DHTD_LOG_FORMAT]",
+            autocompletion=lambda: ["text", "json"],
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", metavar="FILE", help="Use this configuration file. [env: DHTD_CONFIG]"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a node in the foreground until SIGTERM or SIGINT. Prints its ID, addresses and socket when it is ready."""
+    from dhtd.daemon.app import run as run_daemon
+    from dhtd.daemon.config import load_settings
+
+    given = {
+        "port": port,
+        "bind": bind,
+        "bootstrap": bootstrap,
+        "state": state,
+        "socket": socket,
+        "instance": instance,
+        "node-id": node_id,
+        "rate-limit": rate_limit,
+        "log-level": log_level,
+        "log-format": log_format,
+        "config": config,
+    }
+    options = {key: value for key, value in given.items() if value not in (None, [])}
+
+    def load() -> Settings:
+        return load_settings(options, os.environ)
+
+    def announce(ready: Ready) -> None:
+        _announce(ready, json=json or context.obj)
+
+    run_daemon(load(), announce, load)
+
+
+def _announce(ready: Ready, *, json: bool) -> None:
+    """Say that the daemon is ready, to whoever still listens: a closed stdout must not end a daemon."""
+    try:
+        if json:
+            print_json(asdict(ready))
+        else:
+            typer.echo(f"node {ready.node_id}")
+            for endpoint in ready.endpoints:
+                typer.echo(f"address {endpoint}")
+            typer.echo(f"socket {ready.socket}")
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
+
+
+def main() -> NoReturn:
+    """Run `dhtd`."""
+    run(app, "dhtd")

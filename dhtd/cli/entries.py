@@ -1,0 +1,86 @@
+"""`dht enter` and `dht delete`: what this machine serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dhtd.cli.common import Failure, JsonOption, NameOption, parse_id, parse_port, session
+from dhtd.cli.complete import complete_own_id, complete_own_port
+from dhtd.cli.queries import IdArgument
+from dhtd.errors import TooFewReplicas, UsageError
+
+if TYPE_CHECKING:
+    from dhtd.control.protocol import EnterResult
+
+
+def enter(
+    context: typer.Context,
+    id: IdArgument,
+    port: Annotated[str, typer.Argument(metavar="PORT", help="Where the service listens.", show_default=False)],
+    *,
+    min_replicas: Annotated[
+        int, typer.Option("--min-replicas", metavar="N", help="Fail if fewer nodes than this take the entry.")
+    ] = 1,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the entry is published, or only until it is durable.")
+    ] = True,
+    name: NameOption = False,
+    json: JsonOption = False,
+) -> None:
+    """This machine serves ID on PORT. Prints the nodes that hold the entry now."""
+    options = session(context, json=json)
+    if min_replicas < 0:
+        raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
+    with options.client() as client:
+        result = client.enter(parse_id(id, name=name), parse_port(port), wait=wait)
+    if wait and len(result["replicas"]) < min_replicas:
+        raise Failure(TooFewReplicas(_too_few(result, min_replicas)), result)
+    options.show(result, [f"{replica['node_id']} {replica['endpoint']}" for replica in result["replicas"]])
+    options.note(_entered(result) if wait else "entered; it is being published")
+
+
+def delete(
+    context: typer.Context,
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="64 hex digits; with --name, a name.", autocompletion=complete_own_id, show_default=False
+        ),
+    ],
+    port: Annotated[
+        str | None,
+        typer.Argument(metavar="[PORT]", help="Only this port.", autocompletion=complete_own_port, show_default=False),
+    ] = None,
+    *,
+    name: NameOption = False,
+    json: JsonOption = False,
+) -> None:
+    """This machine no longer serves ID. Prints the ports that were entered."""
+    options = session(context, json=json)
+    with options.client() as client:
+        result = client.delete(parse_id(id, name=name), None if port is None else parse_port(port))
+    options.show(result, [str(removed) for removed in result["removed"]])
+    options.note(f"withdrawn from {_nodes(result['withdrawn'])}")
+
+
+def _entered(result: EnterResult) -> str:
+    return f"on {_nodes(len(result['replicas']))}; published again in {result['refresh_in_s'] / 60:.0f} min"
+
+
+def _too_few(result: EnterResult, wanted: int) -> str:
+    return (
+        f"{_nodes(len(result['replicas']))} took the entry, of {wanted} wanted. It is kept all the same, and published "
+        f"again in {result['refresh_in_s']:.0f} s or as soon as a node is found: see dht bootstrap"
+    )
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(enter)
+    app.command()(delete)

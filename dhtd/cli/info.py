@@ -1,0 +1,90 @@
+"""`dht info`: everything inside the daemon, as a view on a terminal, as plain lines elsewhere, or as JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dhtd.cli.common import JsonOption, session
+from dhtd.cli.complete import complete_section
+from dhtd.errors import UsageError
+
+if TYPE_CHECKING:
+    from dhtd.control.protocol import InfoResult
+
+
+def info(
+    context: typer.Context,
+    section: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SECTION]",
+            help="Only this: node, routing_table, store, tracking or network.",
+            autocompletion=complete_section,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """What is inside the daemon: the node, its routing table, the entries it holds and has entered, its traffic."""
+    from dhtd.control.protocol import SECTIONS
+
+    options = session(context, json=json)
+    wanted = None if section is None else section.replace("-", "_")
+    if wanted not in {None, *SECTIONS}:
+        raise UsageError(f"no section {section!r}; there are: {', '.join(SECTIONS)}")
+    with options.client() as client:
+        result = client.info(wanted)
+    if not options.json and sys.stdout.isatty():
+        from dhtd.cli import render
+
+        render.info(result)
+    else:
+        options.show(result, _lines(result))
+
+
+def _lines(result: InfoResult) -> Iterator[str]:
+    """Yield one line a fact: what it is about, then its values, with `-` for what is not known."""
+    if "node" in result:
+        yield from _facts("node", result["node"])
+    if "routing_table" in result:
+        for bucket in result["routing_table"]["buckets"]:
+            yield f"bucket {bucket['low']} {bucket['high']} {bucket['last_activity_s']} {len(bucket['members'])}"
+            for member in bucket["members"]:
+                values = (_text(value) for value in member.values())
+                yield f"contact {' '.join(values)}"
+    for held in result.get("store", []):
+        yield f"store {' '.join(_text(value) for value in held.values())}"
+    for tracked in result.get("tracking", []):
+        yield f"tracking {' '.join(_text(value) for value in tracked.values())}"
+    if "network" in result:
+        yield from _facts("network", result["network"])
+
+
+def _facts(about: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _facts(f"{about} {name}", value)
+        elif isinstance(value, list):
+            yield from (f"{about} {name} {_text(element)}" for element in value)
+        else:
+            yield f"{about} {name} {_text(value)}"
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(info)

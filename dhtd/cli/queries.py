@@ -1,0 +1,158 @@
+"""The verbs of one question and one answer: ping, node-id, bootstrap, find-node, find-value, store and hash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dhtd.cli.common import JsonOption, NameOption, check_endpoint, parse_id, parse_port, session
+from dhtd.cli.complete import complete_id
+from dhtd.errors import UsageError
+
+if TYPE_CHECKING:
+    from dhtd.control.protocol import FindNodeResult
+
+HostPortArgument = Annotated[
+    str, typer.Argument(metavar="HOST:PORT", help="A node: name or address, and UDP port.", show_default=False)
+]
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="64 hex digits; with --name, a name.", autocompletion=complete_id, show_default=False
+    ),
+]
+
+
+def ping(context: typer.Context, endpoint: HostPortArgument, *, json: JsonOption = False) -> None:
+    """Is a node there? Prints its ID, its endpoint and the round trip."""
+    options = session(context, json=json)
+    with options.client() as client:
+        result = client.ping(check_endpoint(endpoint))
+    options.show(result, [f"{result['node_id']} {result['endpoint']} {result['rtt_ms']:.3f} ms"])
+
+
+def node_id(context: typer.Context, *, json: JsonOption = False) -> None:
+    """Who is this node? Prints its ID, then where it is reached."""
+    options = session(context, json=json)
+    with options.client() as client:
+        result = client.node_id()
+    options.show(result, [result["node_id"], *result["endpoints"]])
+
+
+def bootstrap(
+    context: typer.Context,
+    endpoints: Annotated[
+        list[str], typer.Argument(metavar="HOST:PORT...", help="Nodes to join by.", show_default=False)
+    ],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Join the network by nodes that are in it."""
+    options = session(context, json=json)
+    with options.client() as client:
+        result = client.bootstrap([check_endpoint(endpoint) for endpoint in endpoints])
+    options.show(result, [f"{name} {value}" for name, value in result.items()])
+
+
+def find_node(
+    context: typer.Context,
+    endpoint: HostPortArgument,
+    id: IdArgument,
+    *,
+    name: NameOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Ask one node for the nodes nearest to an ID."""
+    options = session(context, json=json)
+    with options.client() as client:
+        result = client.find_node(check_endpoint(endpoint), parse_id(id, name=name))
+    options.show(result, _found_lines(result))
+
+
+def find_value(
+    context: typer.Context,
+    endpoint: HostPortArgument,
+    id: IdArgument,
+    *,
+    name: NameOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Ask one node who serves an ID."""
+    options = session(context, json=json)
+    with options.client() as client:
+        result = client.find_value(check_endpoint(endpoint), parse_id(id, name=name))
+    options.show(result, [*_found_lines(result), *(f"peer {peer}" for peer in result["peers"])])
+
+
+def store(
+    context: typer.Context,
+    endpoint: HostPortArgument,
+    id: IdArgument,
+    port: Annotated[str, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)],
+    *,
+    token: Annotated[
+        str, typer.Option("--token", metavar="HEX", help="What find-node or find-value printed for this ID.")
+    ],
+    name: NameOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Ask one node to hold an entry, once: nothing keeps it there. To serve an ID, use enter."""
+    from dhtd.control.protocol import parse_token
+
+    options = session(context, json=json)
+    with options.client() as client:
+        proof = parse_token(token).hex()
+        result = client.store(check_endpoint(endpoint), parse_id(id, name=name), parse_port(port), proof)
+    options.show(result, [result["node_id"]])
+
+
+def hash_(
+    context: typer.Context,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to hash.", show_default=False)] = None,
+    *,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="PATH", help="Hash this file's content instead; - is stdin.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the ID of a text or a file: its SHA-256. Needs no daemon."""
+    options = session(context, json=json)
+    if (text is None) == (file is None):
+        raise UsageError("give a TEXT or --file PATH")
+    id = parse_id(text, name=True) if text is not None else _hash_file(file or Path("-"))
+    options.show({"id": id}, [id])
+
+
+def _hash_file(path: Path) -> str:
+    import hashlib
+
+    try:
+        with open(0 if str(path) == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _found_lines(result: FindNodeResult) -> Iterator[str]:
+    yield f"node_id {result['node_id']}"
+    yield f"token {result['token']}"
+    for node in result["nodes"]:
+        yield f"node {node['id']} {node['endpoint']}"
+
+
+def register_first(app: typer.Typer) -> None:
+    """Add the verb that a user tries first."""
+    app.command()(ping)
+
+
+def register_rest(app: typer.Typer) -> None:
+    """Add the others, in the order in which the help shows them."""
+    app.command("node-id")(node_id)
+    app.command()(bootstrap)
+    app.command("find-node")(find_node)
+    app.command("find-value")(find_value)
+    app.command()(store)
+    app.command("hash")(hash_)

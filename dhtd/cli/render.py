@@ -1,0 +1,198 @@
+"""What is drawn on a terminal. The only module that imports rich; off a terminal nothing comes here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dhtd.control.protocol import (
+        BucketInfo,
+        HeldInfo,
+        InfoResult,
+        LookupEvent,
+        LookupResult,
+        NodeInfo,
+        Stats,
+        TrackedInfo,
+    )
+
+_STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
+_K = 8  # places in a bucket's bar; fuller buckets have longer ones
+_ROWS_MAX = 20  # entries shown of each kind; the rest is counted
+_BAR_WIDTH = 12
+
+
+def lookup(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
+    """Print endpoints as they come in, above a line that tells how the lookup goes; return the result."""
+    console = Console(highlight=False)
+    printed: set[str] = set()
+    answer: LookupEvent | LookupResult | None = None
+    with console.status("asking the nearest nodes") as status:
+        for answer in answers:
+            for peer in answer["peers"]:
+                if peer not in printed:
+                    printed.add(peer)
+                    console.print(Text(peer))
+            status.update(Text(_progress(len(printed), answer["stats"])))
+    return cast("LookupResult", answer)
+
+
+def info(result: InfoResult) -> None:
+    """Print the view of what is inside the daemon."""
+    Console(highlight=False).print(Group(*_view(result)))
+
+
+def _view(result: InfoResult) -> Iterator[RenderableType]:
+    if "node" in result:
+        yield _node(result["node"])
+    if "routing_table" in result:
+        yield _title("Routing table")
+        yield _buckets(result["routing_table"]["buckets"])
+    if "tracking" in result:
+        yield _title(f"Entered here: {len(result['tracking'])}")
+        yield _tracked(result["tracking"])
+    if "store" in result:
+        yield _title(f"Held for others: {len(result['store'])}")
+        yield _held(result["store"])
+    if "network" in result:
+        yield _title("Since start")
+        yield _network(result["network"])
+
+
+def _progress(found: int, stats: Stats) -> str:
+    return (
+        f"{found} found; asked {stats['queries']} nodes, {stats['responses']} answered, {stats['timeouts']} did not; "
+        f"{stats['hops']} hops"
+    )
+
+
+def _title(text: str) -> RenderableType:
+    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
+
+
+def _grid(*justify: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for side in justify:
+        grid.add_column(justify="right" if side == "right" else "left", no_wrap=True, overflow="ellipsis")
+    return grid
+
+
+def _node(node: NodeInfo) -> RenderableType:
+    good, total = node["contacts"]["good"], sum(node["contacts"].values())
+    if node["connected"]:
+        health = Text("● connected", style="green")
+    elif total:
+        health = Text("● nobody answers", style="red")
+    else:
+        health = Text("● alone", style="yellow")
+    health.append(f"   {good} good of {total} contacts, up {_duration(node['uptime_s'])}", style="default")
+    grid = _grid("left", "left")
+    grid.columns[1].no_wrap = False
+    grid.columns[1].overflow = "fold"
+    grid.add_row(Text("node", style="dim"), Text(node["node_id"], style="cyan"))
+    grid.add_row(Text("reached at", style="dim"), Text("  ".join(node["endpoints"])))
+    grid.add_row(Text("health", style="dim"), health)
+    grid.add_row(Text("dhtd", style="dim"), Text(f"{node['version']}, process {node['pid']}, {node['socket']}"))
+    return grid
+
+
+def _buckets(buckets: list[BucketInfo]) -> RenderableType:
+    grid = _grid("left", "left", "right", "left")
+    empty = 0
+    for bucket in buckets:
+        if not bucket["members"]:
+            empty += 1
+            continue
+        bar = Text()
+        for member in sorted(bucket["members"], key=lambda member: list(_STATES).index(member["state"])):
+            style, glyph = _STATES[member["state"]]
+            bar.append(glyph, style=style)
+        bar.append("·" * max(0, _K - len(bucket["members"])), style="dim")
+        active = Text(f"{_duration(bucket['last_activity_s'])} ago", style="dim")
+        count = Text(str(len(bucket["members"])))
+        grid.add_row(Text(_range(bucket), style="cyan"), bar, count, active)
+    legend = Text()
+    for state, (style, glyph) in _STATES.items():
+        legend.append(f"{glyph} {state}  ", style=style)
+    if empty:
+        legend.append(f"{empty} empty buckets not shown", style="dim")
+    return Group(grid, legend)
+
+
+def _range(bucket: BucketInfo) -> str:
+    """Return what the IDs of a bucket have in common, in hexadecimal, and the rest of its bits as a mask."""
+    low, high = int(bucket["low"], 16), int(bucket["high"], 16)
+    width = 4 * len(bucket["low"])
+    prefix = width - (low ^ high).bit_length()
+    digits = -(-prefix // 4)
+    shown = bucket["low"][:digits] if digits <= 8 else f"{bucket['low'][:3]}..{bucket['low'][digits - 3 : digits]}"
+    return f"{shown}…/{prefix}"
+
+
+def _tracked(entries: list[TrackedInfo]) -> RenderableType:
+    grid = _grid("left", "right", "right", "left")
+    longest = max((entry["refresh_in_s"] for entry in entries), default=1.0) or 1.0
+    for entry in entries[:_ROWS_MAX]:
+        bar = _remaining(entry["refresh_in_s"], longest, "blue")
+        replicas = Text(f"{entry['replicas']} replicas", style="green" if entry["replicas"] else "red")
+        again = Text(" published again in ").append(_duration(entry["refresh_in_s"]))
+        grid.add_row(Text(entry["id"], style="cyan"), Text(f"port {entry['port']}"), replicas, bar + again)
+    return _with_rest(grid, len(entries))
+
+
+def _held(entries: list[HeldInfo]) -> RenderableType:
+    grid = _grid("left", "left", "left")
+    for entry in sorted(entries, key=lambda entry: entry["expires_in_s"])[:_ROWS_MAX]:
+        bar = _remaining(entry["expires_in_s"], entry["age_s"] + entry["expires_in_s"], "magenta")
+        expires = Text(" expires in ").append(_duration(entry["expires_in_s"]))
+        grid.add_row(Text(entry["id"], style="cyan"), Text(entry["endpoint"]), bar + expires)
+    return _with_rest(grid, len(entries))
+
+
+def _with_rest(grid: Table, count: int) -> RenderableType:
+    if count == 0:
+        return Text("none", style="dim")
+    if count <= _ROWS_MAX:
+        return grid
+    return Group(grid, Text(f"and {count - _ROWS_MAX} more: dht info | cat, or --json, has them all", style="dim"))
+
+
+def _remaining(seconds: float, of: float, style: str) -> Text:
+    filled = round(_BAR_WIDTH * min(1.0, seconds / of)) if of > 0 else 0
+    return Text("━" * filled, style=style).append("━" * (_BAR_WIDTH - filled), style="bright_black")
+
+
+def _network(counters: dict[str, object]) -> RenderableType:
+    grid = _grid("left", "right", "left", "right")
+    cells: list[tuple[str, str]] = []
+    for name, value in counters.items():
+        if isinstance(value, dict):
+            cells += [(f"{name} {method}", f"{count:,}") for method, count in value.items()]
+        elif value:
+            cells.append((name, f"{value:,}"))
+    half = -(-len(cells) // 2)
+    for index in range(half):
+        right = cells[half + index] if half + index < len(cells) else ("", "")
+        row = (*cells[index], *right)
+        grid.add_row(
+            *(Text(cell.replace("_", " "), style="dim" if place % 2 == 0 else "") for place, cell in enumerate(row))
+        )
+    return grid if cells else Text("nothing", style="dim")
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in its two largest units, such as `2 h 5 min`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

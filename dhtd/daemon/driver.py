@@ -1,0 +1,124 @@
+"""Drives a `Node` on trio: datagrams and time in, datagrams and events out. No decisions are made here."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Self
+
+import trio
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
+from dhtd.core.node import Node
+from dhtd.daemon.udp import UdpSockets
+
+log = logging.getLogger("dhtd.node")
+
+Start = Callable[[float], Handle]
+
+
+class Ongoing:
+    """An operation that somebody waits for."""
+
+    def __init__(self, op: Handle, events: trio.MemoryReceiveChannel[Event], driver: Driver) -> None:
+        self._op = op
+        self._events = events
+        self._driver = driver
+
+    def __enter__(self) -> Self:
+        """Return the operation."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Cancel the operation, if it is not over."""
+        self._driver.end(self._op)
+        self._events.close()
+
+    async def event(self) -> Event:
+        """Wait for the next event; the last one is that which the command of `Node` names."""
+        return await self._events.receive()
+
+
+class Driver:
+    """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out."""
+
+    def __init__(self, node: Node, udp: UdpSockets, clock: Callable[[], float] = time.monotonic) -> None:
+        self.node = node
+        self.udp = udp
+        self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
+        self.isolated = trio.Event()  # set, and replaced, when the network is lost
+        self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
+        self._sleeping_until = float("inf")
+        self._wake = trio.Event()
+
+    async def run(self) -> None:
+        """Drive the node until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for bound in self.udp.sockets:
+                nursery.start_soon(self.udp.receive, bound, self._handle_datagram, self.flush)
+            nursery.start_soon(self._keep_time)
+
+    def flush(self) -> None:
+        """Send what the node has to send, pass on its events, and see to its next timeout. Call it after any input."""
+        node = self.node
+        while (transmit := node.poll_transmit()) is not None:
+            self.udp.send(transmit.data, transmit.endpoint)
+        while (event := node.poll_event()) is not None:
+            self._dispatch(event)
+        deadline = node.poll_timeout()
+        if deadline is not None and deadline < self._sleeping_until:
+            self._wake.set()
+
+    def begin(self, start: Start) -> Ongoing:
+        """Start an operation. Use what is returned as a context manager: leaving it early cancels the operation."""
+        send, receive = trio.open_memory_channel[Event](math.inf)  # bounded by `search_queries`
+        op = start(self.clock())
+        self._operations[op] = send
+        self.flush()
+        return Ongoing(op, receive, self)
+
+    def end(self, op: Handle) -> None:
+        """Nobody waits for this operation any more."""
+        if self._operations.pop(op, None) is not None:
+            self.node.cancel(op)
+
+    def _handle_datagram(self, data: bytes, source: Endpoint) -> bytes | None:
+        return self.node.handle_datagram(data, source, self.clock())
+
+    async def _keep_time(self) -> None:
+        while True:
+            deadline = self.node.poll_timeout()
+            self._sleeping_until = float("inf") if deadline is None else deadline
+            self._wake = trio.Event()
+            pause = max(0.0, self._sleeping_until - self.clock())
+            with trio.move_on_after(pause):
+                await self._wake.wait()
+            now = self.clock()
+            if now >= self._sleeping_until:
+                self.node.handle_timeout(now)
+                self.flush()
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case Joined(contacts):
+                log.info("joined the network: %d contacts", contacts)
+            case Isolated():
+                log.warning("nobody answers: the network is down, or every contact is; trying again")
+                self.isolated.set()
+                self.isolated = trio.Event()
+            case Published(op=op) if op == INTERNAL:
+                log.debug("published %064x port %d on %d nodes", event.key, event.port, len(event.replicas))
+            case _:
+                self._deliver(event)
+
+    def _deliver(self, event: Event) -> None:
+        assert not isinstance(event, Joined | Isolated)
+        channel = self._operations.get(event.op)
+        if channel is None:
+            return
+        if not isinstance(event, LookupProgress):
+            del self._operations[event.op]
+        channel.send_nowait(event)

@@ -1,0 +1,136 @@
+"""The daemon's state as the control socket shows it: plain values, every key of which is a promise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from dhtd import __version__
+from dhtd.control import protocol
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.core.routing_meta import Standing
+from dhtd.core.routing_table import Bucket
+from dhtd.daemon.config import Settings
+from dhtd.daemon.driver import Driver
+
+
+def milliseconds(seconds: float) -> float:
+    """Return a duration as the control socket gives it."""
+    return round(1000 * seconds, 3)
+
+
+class Report:
+    """Reads a running node."""
+
+    def __init__(self, driver: Driver, settings: Settings) -> None:
+        self._driver = driver
+        self._node = driver.node
+        self._settings = settings
+        self._started_at = driver.clock()
+
+    def info(self, section: str | None) -> protocol.InfoResult:
+        """Return every section, or only one."""
+        sections: protocol.InfoResult = {}
+        if section in {None, "node"}:
+            sections["node"] = self._about_node()
+        if section in {None, "routing_table"}:
+            sections["routing_table"] = {"buckets": [self._bucket(bucket) for bucket in self._node.state.table.buckets]}
+        if section in {None, "store"}:
+            sections["store"] = self._held()
+        if section in {None, "tracking"}:
+            sections["tracking"] = self._tracked()
+        if section in {None, "network"}:
+            sections["network"] = {**asdict(self._node.counters), **asdict(self._driver.udp.counters)}
+        return sections
+
+    def node_id(self) -> protocol.NodeIdResult:
+        """Return the node's ID and where it is reached."""
+        return {"node_id": self._format(self._node.own_id), "endpoints": self.endpoints()}
+
+    def endpoints(self) -> list[str]:
+        """Return our endpoints as others see them, or, until somebody has told us, those that are bound."""
+        seen = self._node.external.endpoints()
+        return [str(endpoint) for endpoint in seen or self._driver.udp.listening()]
+
+    def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> protocol.EnterResult:
+        """Return what has become of an entry."""
+        entry = self._node.tracker.get(key, port)
+        now = self._driver.clock()
+        return {
+            "id": self._format(key),
+            "port": port,
+            "replicas": [{"node_id": self._format(node.id), "endpoint": str(node.endpoint)} for node in replicas],
+            "refresh_in_s": 0.0 if entry is None else _seconds(self._node.tracker.due_in(entry, now)),
+            "expires_in_s": self._node.policy.store_expiry,
+        }
+
+    def _about_node(self) -> protocol.NodeInfo:
+        now = self._driver.clock()
+        contacts = {standing.value: 0 for standing in Standing}
+        for contact in self._node.state.table:
+            contacts[self._node.state.standing(contact, now).value] += 1
+        return {
+            **self.node_id(),
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": _seconds(now - self._started_at),
+            "connected": self._node.join.connected,
+            "contacts": contacts,
+            "listening": [str(endpoint) for endpoint in self._driver.udp.listening()],
+            "state": str(self._settings.state),
+            "socket": str(self._settings.socket),
+        }
+
+    def _bucket(self, bucket: Bucket) -> protocol.BucketInfo:
+        return {
+            "low": self._format(bucket.low),
+            "high": self._format(bucket.high),
+            "last_activity_s": _seconds(self._driver.clock() - bucket.activity),
+            "members": [self._member(contact) for contact in bucket.contacts],
+        }
+
+    def _member(self, contact: Contact) -> protocol.Member:
+        now = self._driver.clock()
+        record = self._node.state.meta.get(contact.id)
+        return {
+            "id": self._format(contact.id),
+            "endpoint": str(contact.endpoint),
+            "state": self._node.state.standing(contact, now).value,
+            "reachable": record.reachable,
+            "last_activity_s": None if record.heard_at is None else _seconds(now - record.heard_at),
+            "timeouts": record.timeouts,
+        }
+
+    def _held(self) -> list[protocol.HeldInfo]:
+        now, expiry = self._driver.clock(), self._node.policy.store_expiry
+        return [
+            {
+                "id": self._format(entry.key),
+                "endpoint": str(entry.endpoint),
+                "age_s": _seconds(now + expiry - entry.expires_at),
+                "expires_in_s": _seconds(entry.expires_at - now),
+            }
+            for entry in self._node.store
+            if entry.expires_at > now
+        ]
+
+    def _tracked(self) -> list[protocol.TrackedInfo]:
+        now = self._driver.clock()
+        return [
+            {
+                "id": self._format(entry.key),
+                "port": entry.port,
+                "replicas": len(entry.replicas),
+                "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
+            }
+            for entry in self._node.tracker
+        ]
+
+    def _format(self, id: Id) -> str:
+        return self._node.codec.keyspace.format(id)
+
+
+def _seconds(duration: float) -> float:
+    return round(duration, 3)

@@ -1,0 +1,94 @@
+"""Names to endpoints. IPv4 only for now: a name with no IPv4 address is said to have none."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import trio
+
+from dhtd.core.endpoint import Endpoint, split_host_port
+from dhtd.daemon.driver import Driver
+from dhtd.errors import InvalidEndpoint, UnresolvableHost
+
+RETRY_FIRST = 5.0  # seconds until names that did not resolve are tried again; doubles up to RETRY_MAX
+RETRY_MAX = 300.0
+
+log = logging.getLogger("dhtd.resolver")
+
+
+async def resolve(host_port: tuple[str, int]) -> Endpoint:
+    """Return the endpoint of a host, which may be a name; raise `UnresolvableHost` or `InvalidEndpoint`."""
+    host, port = host_port
+    try:
+        endpoint = Endpoint.of(host, port)
+    except InvalidEndpoint:
+        endpoint = await _look_up(host, port)
+    if not endpoint.is_ipv4:
+        raise InvalidEndpoint(f"{endpoint} is IPv6, which dhtd does not speak yet: give an IPv4 address")
+    return endpoint
+
+
+async def _look_up(host: str, port: int) -> Endpoint:
+    try:
+        found = await trio.socket.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+    except socket.gaierror as error:
+        raise UnresolvableHost(
+            f"cannot resolve {host!r}: {error.strerror}. Give a name that resolves, or an IP"
+        ) from None
+    except (UnicodeError, ValueError):
+        raise UnresolvableHost(f"{host!r} is not a host name") from None
+    address = found[0][4]
+    return Endpoint.of(str(address[0]), port)
+
+
+class BootstrapHosts:
+    """The configured hosts to join by, and their endpoints, which the node is told.
+
+    They are resolved at start, again while one fails, and again when the network is lost: a resolver that is down at
+    boot is common, and so is a bootstrap node that has moved.
+    """
+
+    def __init__(self, driver: Driver, hosts: tuple[str, ...]) -> None:
+        self._driver = driver
+        self._hosts = hosts
+        self._changed = trio.Event()
+
+    def change(self, hosts: tuple[str, ...]) -> None:
+        """Use other hosts from now on."""
+        self._hosts = hosts
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the node told, until cancelled."""
+        pause = RETRY_FIRST
+        while True:
+            self._changed = trio.Event()
+            failures = await self._tell()
+            for failure in failures:
+                log.warning("bootstrap: %s; trying again in %.0f s", failure, pause)
+            with trio.move_on_after(pause if failures else float("inf")):
+                await self._reason_to_resolve()
+            pause = min(2 * pause, RETRY_MAX) if failures else RETRY_FIRST
+
+    async def _tell(self) -> list[str]:
+        endpoints, failures = [], []
+        for host in self._hosts:
+            try:
+                endpoints.append(await resolve(split_host_port(host)))
+            except (UnresolvableHost, InvalidEndpoint) as error:
+                failures.append(str(error))
+        self._driver.node.start(endpoints, self._driver.clock())
+        self._driver.flush()
+        return failures
+
+    async def _reason_to_resolve(self) -> None:
+        """Return when the network is lost or the hosts have changed."""
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, self._changed)
+            nursery.start_soon(wait, self._driver.isolated)

@@ -1,0 +1,96 @@
+"""Keeps the state file up to date: own entries at every change, the rest now and then and at the end.
+
+SQLite blocks, so it works in a thread, one call at a time. Own entries are on disk before anybody hears that they are
+entered; what is saved now and then is what the network would give back anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import trio
+
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.store import HeldEntry
+from dhtd.daemon.state_file import SavedEntry, StateFile
+from dhtd.errors import StateError
+
+SAVE_INTERVAL = 60.0  # seconds between looks at what has changed
+
+log = logging.getLogger("dhtd.state")
+
+T = TypeVar("T")
+
+
+class Saver:
+    """Writes one node's state to one file."""
+
+    def __init__(self, file: StateFile, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
+        self._file = file
+        self._clock = clock
+        self._wall = wall  # seconds since the epoch
+        self._thread = trio.CapacityLimiter(1)
+        self._saved_contacts: list[object] = []
+
+    def restore(self, node: Node) -> None:
+        """Give the node what the file holds. Called once, before the node runs."""
+        saved = self._file.load()
+        now, wall = self._clock(), self._wall()
+        for contact in saved.contacts:
+            node.restore_contact(contact)
+        for key, port in saved.own:
+            node.restore_own(key, port)
+        for entry in saved.held:
+            node.restore_held(HeldEntry(entry.key, entry.endpoint, now + entry.expires_at - wall), now)
+        node.store.take_changes()
+        self._saved_contacts = list(saved.contacts)
+        log.info(
+            "restored %d contacts, %d own entries, %d entries held for others",
+            len(saved.contacts),
+            len(saved.own),
+            len(saved.held),
+        )
+
+    async def add_own(self, key: Id, port: int) -> None:
+        """Make an own entry durable; raise `StateError` where the disk refuses."""
+        await self._in_thread(lambda: self._file.add_own(key, port))
+
+    async def remove_own(self, key: Id, ports: Sequence[int]) -> None:
+        """Make it durable that own entries are gone; raise `StateError` where the disk refuses."""
+        await self._in_thread(lambda: self._file.remove_own(key, ports))
+
+    async def run(self, node: Node) -> None:
+        """Save what has changed, again and again, until cancelled."""
+        while True:
+            await trio.sleep(SAVE_INTERVAL)
+            try:
+                await self.save(node)
+            except StateError as error:
+                log.error("%s", error)  # the next round tries again
+
+    async def save(self, node: Node) -> None:
+        """Save contacts and held entries, as far as they have changed."""
+        contacts = list(node.state.table)
+        if contacts != self._saved_contacts:
+            await self._in_thread(lambda: self._file.save_contacts(contacts))
+            self._saved_contacts = list(contacts)
+        changed = node.store.take_changes()
+        if not changed:
+            return
+        offset = self._wall() - self._clock()
+        entries = {
+            key: [SavedEntry(key, held.endpoint, held.expires_at + offset) for held in node.store.held(key)]
+            for key in changed
+        }
+        try:
+            await self._in_thread(lambda: self._file.save_held(entries))
+        except BaseException:
+            node.store.mark_changed(changed)
+            raise
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._thread)

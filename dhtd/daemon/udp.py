@@ -1,0 +1,134 @@
+"""UDP sockets: bound, drained, and never the reason for a crash.
+
+Reading drains: wait until the socket is readable, then take up to `BATCH` datagrams in a row, each answered at once.
+One awaited call a datagram would cost three times as much. `sendto` raises for hostile and unreachable addresses; that
+concerns one datagram, and is counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+import trio
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.policy import Policy
+from dhtd.errors import AddressUnavailable, PortTaken
+
+BATCH = 64  # datagrams read in a row before other tasks have their turn
+RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst is not lost while Python is busy
+
+log = logging.getLogger("dhtd.udp")
+
+Handle = Callable[[bytes, Endpoint], bytes | None]
+
+
+@dataclass(slots=True)
+class UdpCounters:
+    """What the sockets did with datagrams that never reached the node, or never left."""
+
+    oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
+    receive_errors: int = 0
+    send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
+    send_buffer_full: int = 0
+
+
+@contextmanager
+def open_sockets(addresses: Iterable[str], port: int) -> Iterator[list[socket.socket]]:
+    """Bind a socket to `port` on each address; raise `PortTaken` or `AddressUnavailable`."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(_bind(address, port)) for address in addresses]
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    bound.setblocking(False)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    with suppress(OSError):
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    try:
+        bound.bind((address, port))
+    except OSError as error:
+        bound.close()
+        shown = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            message = f"UDP port {port} of {address} is taken, perhaps by another dhtd. Use --port for another"
+            raise PortTaken(message) from None
+        if error.errno == errno.EACCES:
+            message = f"binding {shown} is not allowed: ports below 1024 need privileges. Use --port for another"
+            raise AddressUnavailable(message) from None
+        message = f"cannot bind {shown}: {error.strerror}. Use --bind with an address of this machine"
+        raise AddressUnavailable(message) from None
+    return bound
+
+
+class UdpSockets:
+    """Every socket of a daemon, and which of them a datagram leaves by."""
+
+    def __init__(self, sockets: list[socket.socket], policy: Policy) -> None:
+        self.sockets = sockets
+        self.counters = UdpCounters()
+        self._receive_max = policy.datagram_received_max
+
+    def listening(self) -> list[Endpoint]:
+        """Return the endpoints that are bound."""
+        return [Endpoint.of(*bound.getsockname()[:2]) for bound in self.sockets]
+
+    async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
+        """Hand every datagram to `handle`, send what it returns, and call `after` behind each batch. Never returns."""
+        while True:
+            await trio.lowlevel.wait_readable(bound)
+            self._drain(bound, handle)
+            after()
+
+    def send(self, data: bytes, endpoint: Endpoint) -> None:
+        """Send a datagram, or count why it could not be sent."""
+        for bound in self.sockets:
+            if _suits(bound, endpoint):
+                self._send_from(bound, data, (endpoint.host, endpoint.port))
+                return
+        self.counters.send_errors += 1
+
+    def _drain(self, bound: socket.socket, handle: Handle) -> None:
+        for _ in range(BATCH):
+            try:
+                data, address = bound.recvfrom(self._receive_max + 1)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.debug("receiving failed: %s", error)
+                self.counters.receive_errors += 1
+                continue
+            if len(data) > self._receive_max:
+                self.counters.oversized += 1
+                continue
+            host, port = address[:2]
+            packed = socket.inet_pton(bound.family, host.partition("%")[0])
+            answer = handle(data, Endpoint(packed + port.to_bytes(2, "big")))
+            if answer is not None:
+                self._send_from(bound, answer, address)
+
+    def _send_from(self, bound: socket.socket, data: bytes, address: tuple[str, int]) -> None:
+        try:
+            bound.sendto(data, address)
+        except BlockingIOError:
+            self.counters.send_buffer_full += 1
+        except OSError as error:
+            log.debug("sending to %s failed: %s", address, error)
+            self.counters.send_errors += 1
+
+
+def _suits(bound: socket.socket, endpoint: Endpoint) -> bool:
+    """Whether a datagram to `endpoint` can leave by this socket: a loopback one reaches loopback addresses only."""
+    if (bound.family == socket.AF_INET) != endpoint.is_ipv4:
+        return False
+    host = bound.getsockname()[0]
+    from_loopback = host == "::1" or host.startswith("127.")
+    return not from_loopback or endpoint.is_loopback

@@ -1,0 +1,160 @@
+"""Real daemons on loopback, each with an address, a state file and a socket of its own, and an end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+BIN = Path(sys.executable).parent
+DEADLINE = 60.0  # seconds; only a hang reaches it
+PORT = 1729
+
+_addresses = count(2)
+
+
+@dataclass
+class Daemon:
+    """One `dhtd start`, running or not."""
+
+    address: str
+    state: Path
+    socket: Path
+    log: Path
+    arguments: list[str]
+    process: subprocess.Popen[str]
+    ready: dict[str, Any]
+
+    @property
+    def endpoint(self) -> str:
+        """HOST:PORT."""
+        return f"{self.address}:{PORT}"
+
+    @property
+    def node_id(self) -> str:
+        """The node's ID."""
+        return str(self.ready["node_id"])
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    def stop(self) -> int:
+        """End it politely; return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE)
+
+
+class Network:
+    """Daemons in a directory of their own; leaving it ends them and removes it.
+
+    Each listens on an address of its own in 127/8, so that no port has to be found and no rate limit is shared.
+    """
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="dhtd-"))
+        self.daemons: list[Daemon] = []
+
+    def __enter__(self) -> Self:
+        """Return the network."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every daemon that still runs; show the logs where a test has failed."""
+        for daemon in self.daemons:
+            daemon.process.kill()
+            daemon.process.wait(DEADLINE)
+            if daemon.process.stdout is not None:
+                daemon.process.stdout.close()
+            if error is not None:
+                sys.stderr.write(f"--- {daemon.address}\n{daemon.log.read_text(encoding='utf-8')}")
+        shutil.rmtree(self.directory)
+
+    def environment(self) -> dict[str, str]:
+        """Return an environment in which nothing of this machine's user is found."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DHTD_", "XDG_"))}
+        return {**kept, "HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.directory), "COLUMNS": "120"}
+
+    def start(self, many: int, *options: str) -> list[Daemon]:
+        """Start daemons that join by the first one ever started; return them when all are ready."""
+        started = [self._spawn(*options) for _ in range(many)]
+        for daemon in started:
+            self._wait_ready(daemon)
+        return started
+
+    def launch(self, daemon: Daemon, *options: str) -> Daemon:
+        """Start a daemon that has ended once more, with these options instead of those to join by."""
+        daemon.process = self._popen([*daemon.arguments, *options], daemon.log)
+        self._wait_ready(daemon)
+        return daemon
+
+    def dht(self, daemon: Daemon, *arguments: str, status: int = 0) -> dict[str, Any]:
+        """Run `dht` with `--json` against a daemon; return what it printed, having checked its exit status."""
+        done = self.run("dht", "--socket", str(daemon.socket), *arguments, "--json")
+        assert done.returncode == status, (arguments, done)
+        body: dict[str, Any] = json.loads(done.stdout)
+        return body
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of ours to its end."""
+        return subprocess.run(
+            [BIN / program, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    def dht_all(self, daemons: Sequence[Daemon], *arguments: str) -> list[tuple[int, dict[str, Any]]]:
+        """Run the same `dht` command against several daemons at once; return exit statuses and what was printed."""
+        running = [
+            subprocess.Popen(
+                [BIN / "dht", "--socket", str(daemon.socket), *arguments, "--json"],
+                env=self.environment(),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for daemon in daemons
+        ]
+        outputs = [process.communicate(timeout=DEADLINE)[0] for process in running]
+        return [(process.returncode, json.loads(output)) for process, output in zip(running, outputs, strict=True)]
+
+    def _spawn(self, *options: str) -> Daemon:
+        number = next(_addresses)
+        address = f"127.{1 + os.getpid() % 254}.{1 + number // 250}.{1 + number % 250}"
+        state, socket, log = (self.directory / f"{number}.{suffix}" for suffix in ("db", "sock", "log"))
+        fixed = [f"--bind={address}", f"--port={PORT}", f"--state={state}", f"--socket={socket}", "--json"]
+        join = [f"--bootstrap={self.daemons[0].endpoint}"] if self.daemons else []
+        daemon = Daemon(address, state, socket, log, fixed, self._popen([*fixed, *join, *options], log), {})
+        self.daemons.append(daemon)
+        return daemon
+
+    def _popen(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[str]:
+        with log.open("a", encoding="utf-8") as stderr:
+            return subprocess.Popen(
+                [BIN / "dhtd", "start", *arguments],
+                env=self.environment(),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+
+    def _wait_ready(self, daemon: Daemon) -> None:
+        assert daemon.process.stdout is not None
+        line = daemon.process.stdout.readline()  # a daemon that ends instead closes it
+        assert line, f"{daemon.address} did not start:\n{daemon.log.read_text(encoding='utf-8')}"
+        daemon.ready = json.loads(line)
