@@ -79,9 +79,9 @@ async def _serve_connection(stream: trio.SocketStream, handler: Handler) -> None
         await _send_error(stream, None, error)
         await _linger(stream)
     except trio.Cancelled:
-        with trio.CancelScope(deadline=trio.current_time() + SHUTDOWN_GRACE, shield=True):
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await _send_error(stream, None, ShuttingDown("the daemon is stopping"))
+        grace = trio.CancelScope(deadline=trio.current_time() + SHUTDOWN_GRACE, shield=True)
+        with grace, suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await _send_error(stream, None, ShuttingDown("the daemon is stopping"))
         raise
 
 
@@ -135,8 +135,9 @@ async def _cancel_when_gone(stream: trio.SocketStream, scope: trio.CancelScope) 
             return  # the next request waits there, so somebody is at home
         poll = select.poll()
         poll.register(stream.socket.fileno(), 0)
-        while not poll.poll(0):  # POLLHUP is reported unasked, once both directions are closed
-            await trio.sleep(HANG_UP_INTERVAL)  # noqa: ASYNC110 - nothing wakes for it: see epoll(7) on EPOLLHUP
+        # POLLHUP is reported unasked once both directions are closed; epoll would report the closed one all the time.
+        while not poll.poll(0):  # noqa: ASYNC110
+            await trio.sleep(HANG_UP_INTERVAL)
         break
     scope.cancel()
 

@@ -63,6 +63,11 @@ class Endpoint(bytes):
         """Whether the address is one of IPv4."""
         return len(self) == IPV4_SIZE
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the address is this machine to itself: 127/8 or ::1."""
+        return self[0] == 127 if self.is_ipv4 else self[:16] == _LOOPBACK6
+
     def with_port(self, port: int) -> Endpoint:
         """Return the same address with another port."""
         return Endpoint(self[:-2] + port.to_bytes(2, "big"))
@@ -91,10 +96,10 @@ def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
         return False
     if endpoint.is_ipv4:
         first = endpoint[0]
-        return 0 < first < 224 and (first != 127 or _is_loopback(told_by))
+        return 0 < first < 224 and (first != 127 or told_by.is_loopback)
     if endpoint[0] == 0xFF or endpoint[:12] == b"\0" * 10 + b"\xff\xff" or endpoint[:16] == b"\0" * 16:
         return False
-    return endpoint[:16] != _LOOPBACK6 or _is_loopback(told_by)
+    return endpoint[:16] != _LOOPBACK6 or told_by.is_loopback
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -123,10 +128,6 @@ def check_port(port: int) -> int:
     if not 1 <= port <= PORT_MAX:
         raise InvalidPort(f"{port} is not a port: a number from 1 to {PORT_MAX}")
     return port
-
-
-def _is_loopback(endpoint: Endpoint) -> bool:
-    return endpoint[0] == 127 if endpoint.is_ipv4 else endpoint[:16] == _LOOPBACK6
 
 
 _LOOPBACK6 = b"\0" * 15 + b"\x01"

@@ -260,6 +260,10 @@ class Node:
         """Report nothing more of this operation: its owner is gone."""
         self._cancelled.add(op)
 
+    def limit_rate(self, rate: float) -> None:
+        """Answer at most `rate` queries a second from each source from now on; 0 is no limit."""
+        self._rate_limit = RateLimit(rate, self.policy.rate_burst)
+
     # Beginning, and what survives a restart
 
     def start(self, bootstrap: Iterable[Endpoint], now: float) -> None:

@@ -159,7 +159,7 @@ class State:
         return self.table.closest(target, count, self._is_live)
 
     def packed_closest(self, target: Id) -> PackedContacts:
-        """Return the K contacts of `closest` in wire form; O(1), and in no order, where one full bucket is the answer."""
+        """Return the K contacts of `closest` in wire form; O(1) and unordered where one full bucket is the answer."""
         bucket = self.table.bucket(target)
         if bucket.answer is not None:
             return bucket.answer

@@ -114,6 +114,10 @@ class Store:
         changed, self._changed = self._changed, set()
         return changed
 
+    def mark_changed(self, keys: set[Id]) -> None:
+        """Have these keys among the next changes again: they could not be saved."""
+        self._changed |= keys
+
     def _refusal(self, entry: HeldEntry, under_key: int) -> QuotaReached | None:
         if self._size >= self._policy.store_entries:
             return QuotaReached("store is full")
