@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
@@ -125,8 +125,8 @@ class Responder:
         limit = self._policy.datagram_sent_max
         if not proved:
             limit = min(limit, self._policy.amplification * size)
-        if len(endpoints) * len(source) > limit:  # they cannot all go: any of them are as good as the others
-            endpoints = self._rng.sample(endpoints, len(endpoints))
+        if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
+            endpoints = self._rng.sample(endpoints, min(len(endpoints), limit // IPV4_SIZE))  # never do more fit
         issued = self._tokens.issue(source.ip, self._codec.keyspace.to_bytes(target), now)
         packed = self._state.packed_closest(target)
         return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)

@@ -1,0 +1,147 @@
+"""A node on the bench: the test plays every peer, and the clock moves only when it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Event
+from dhtd.core.messages import Contact, Error, Ping, Query, Reply, Request
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.wire.native import NativeCodec, _node
+from tests.core.small import CODEC
+
+US = Endpoint.of("192.0.2.1", 1729)
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A query that the node has sent."""
+
+    query: Query
+    to: Endpoint
+    size: int
+
+    @property
+    def request(self) -> Request:
+        return self.query.request
+
+
+class Bench:
+    """One node and its surroundings."""
+
+    def __init__(
+        self, own_id: int = 0, policy: Policy = DEFAULT, codec: NativeCodec = CODEC, seed: int = 1, now: float = 0.0
+    ) -> None:
+        self.codec = codec
+        self.now = now
+        self.node = Node(Id(own_id), codec, rng=Random(seed), now=now, policy=policy)
+        self._tids = 0
+
+    # What comes out
+
+    def sent(self) -> list[Sent]:
+        """Return the queries sent since the last call; a node sends nothing else of its own accord."""
+        sent = []
+        while (transmit := self.node.poll_transmit()) is not None:
+            query = self.codec.decode(transmit.data)
+            assert isinstance(query, Query)
+            sent.append(Sent(query, transmit.endpoint, len(transmit.data)))
+        return sent
+
+    def sent_one(self) -> Sent:
+        """Return the only query sent since the last call."""
+        (sent,) = self.sent()
+        return sent
+
+    def events(self) -> list[Event]:
+        """Return the events since the last call."""
+        events = []
+        while (event := self.node.poll_event()) is not None:
+            events.append(event)
+        return events
+
+    def event(self, kind: type[E]) -> E:
+        """Return the only event of this kind since the last call."""
+        (event,) = [event for event in self.events() if isinstance(event, kind)]
+        return event
+
+    # What goes in
+
+    def deliver(self, data: bytes, source: Endpoint) -> bytes | None:
+        """Hand the node a datagram."""
+        return self.node.handle_datagram(data, source, self.now)
+
+    def query(self, request: Request, source: Contact, tid: bytes | None = None) -> Reply | Error | None:
+        """Send the node a query as `source`; return its answer, decoded."""
+        self._tids += 1
+        tid = self._tids.to_bytes(8, "big") if tid is None else tid
+        answer = self.deliver(self.codec.encode_query(tid, source.id, request), source.endpoint)
+        if answer is None:
+            return None
+        message = self.codec.decode(answer)
+        assert isinstance(message, Reply | Error)
+        assert message.tid == tid
+        assert message.sender == self.node.own_id
+        return message
+
+    def pong(self, sent: Sent, id: int, observed: Endpoint = US, source: Endpoint | None = None) -> None:
+        """Answer a ping, a store or a withdrawal as the node `id`."""
+        self.deliver(
+            self.codec.encode_acknowledged(sent.query.tid, Id(id), observed), sent.to if source is None else source
+        )
+
+    def found(
+        self,
+        sent: Sent,
+        id: int,
+        contacts: Sequence[Contact] = (),
+        endpoints: Iterable[Endpoint] = (),
+        *,
+        token: bytes = b"token",
+        more: bool = False,
+    ) -> None:
+        """Answer a find query as the node `id`."""
+        nodes4 = b"".join(_node(contact) for contact in contacts if contact.endpoint.is_ipv4)
+        nodes6 = b"".join(_node(contact) for contact in contacts if not contact.endpoint.is_ipv4)
+        result = [token, nodes4, nodes6, list(map(bytes, endpoints)), more]
+        if type(sent.request).__name__ == "FindNode":
+            del result[3]
+        self.deliver(self.codec._encode(1, sent.query.tid, Id(id), bytes(US), result), sent.to)
+
+    def refuse(self, sent: Sent, id: int, code: int = 202, text: str = "busy") -> None:
+        """Answer with an error as the node `id`."""
+        self.deliver(self.codec.encode_error(sent.query.tid, Id(id), code, text), sent.to)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, waking the node whenever it wants to be."""
+        until = self.now + seconds
+        while (when := self.node.poll_timeout()) is not None and when <= until:
+            assert when >= self.now
+            self.now = when
+            self.node.handle_timeout(when)
+            after = self.node.poll_timeout()
+            assert after is None or after > when, "the node wakes and wakes, and time stands still"
+        self.now = until
+
+    def know(self, *contacts: Contact) -> None:
+        """Have these contacts in the node's table, good."""
+        for contact in contacts:
+            self.node.ping(contact.endpoint, self.now)
+            for sent in self.sent():
+                if sent.to == contact.endpoint and isinstance(sent.request, Ping):
+                    self.pong(sent, contact.id)
+        for _ in range(20):  # the lookup of our own ID, which the first answer starts
+            for sent in self.sent():
+                known = self.node.state.table.at(sent.to)
+                assert known is not None
+                self.found(sent, known.id)
+        assert set(contacts) <= set(self.node.state.table)
+        self.events()

@@ -1,0 +1,239 @@
+"""The answering side: one query in, one datagram out."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    ERROR_PROTOCOL,
+    ERROR_SERVER,
+    Acknowledged,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Reply,
+    Request,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.store import HeldEntry
+from tests.core.bench import US, Bench
+from tests.core.small import contact
+
+KEY = Id(77)
+PEER = contact(100)
+ELSEWHERE = Contact(PEER.id, contact(101).endpoint)
+
+
+def ask(bench: Bench, request: Request, source: Contact = PEER) -> Found:
+    """Send a find query; return its result."""
+    reply = bench.query(request, source)
+    assert isinstance(reply, Reply)
+    assert reply.observed == source.endpoint
+    result = bench.codec.decode_result(request, reply.body)
+    assert isinstance(result, Found)
+    return result
+
+
+def token(bench: Bench, source: Contact = PEER, key: Id = KEY) -> bytes:
+    return ask(bench, FindNode(key), source).token
+
+
+def is_acknowledged(bench: Bench, request: Request, source: Contact = PEER) -> bool:
+    reply = bench.query(request, source)
+    return isinstance(reply, Reply) and bench.codec.decode_result(request, reply.body) == Acknowledged()
+
+
+def test_a_ping_is_answered_with_our_id_and_the_requester_s_address() -> None:
+    bench = Bench(own_id=5)
+    reply = bench.query(Ping(), PEER, tid=b"12345678")
+    assert reply == Reply(b"12345678", Id(5), PEER.endpoint, [])
+    assert bench.node.counters.queries_received == {"ping": 1}
+
+
+def test_find_node_names_the_nearest_contacts_and_hands_out_a_token() -> None:
+    bench = Bench()
+    members = [contact(id) for id in (1, 2, 3, 64, 80, 96, 70, 71, 72, 73)]
+    bench.know(*members)
+    result = ask(bench, FindNode(Id(64)))
+    assert set(result.contacts) == set(sorted(members, key=lambda member: member.id ^ 64)[:8])
+    assert len(result.token) == DEFAULT.token_size
+    assert result.endpoints == ()
+    assert not result.more
+
+
+def test_find_value_names_contacts_and_what_is_held_and_not_expired() -> None:
+    bench = Bench()
+    bench.know(contact(1))
+    assert ask(bench, FindValue(KEY)).endpoints == ()
+    assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
+    result = ask(bench, FindValue(KEY), ELSEWHERE)
+    assert result.endpoints == (PEER.endpoint.with_port(80),)
+    assert result.contacts == (contact(1),)
+    assert ask(bench, FindValue(Id(78))).endpoints == ()
+    bench.now += DEFAULT.store_expiry
+    assert ask(bench, FindValue(KEY)).endpoints == ()
+
+
+def test_find_value_names_our_own_entries_at_the_address_that_others_see() -> None:
+    bench = Bench()
+    bench.node.tracker.add(KEY, 443)
+    bench.node.tracker.add(KEY, 80)
+    assert ask(bench, FindValue(KEY)).endpoints == ()  # nobody has told us our address
+    bench.node.external.vote(PEER.endpoint, US)
+    assert ask(bench, FindValue(KEY)).endpoints == (US.with_port(80), US.with_port(443))
+    bench.node.store.put(KEY, US.with_port(80), bench.now)
+    assert sorted(ask(bench, FindValue(KEY)).endpoints) == [US.with_port(80), US.with_port(443)]
+
+
+def test_store_holds_the_source_address_with_the_given_port() -> None:
+    bench = Bench()
+    bench.now = 10.0
+    assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
+    assert list(bench.node.store) == [HeldEntry(KEY, PEER.endpoint.with_port(80), 10.0 + DEFAULT.store_expiry)]
+
+
+def test_withdraw_drops_the_source_s_own_entry_and_no_other() -> None:
+    bench = Bench()
+    for source in (PEER, ELSEWHERE):
+        assert is_acknowledged(bench, Store(KEY, 80, token(bench, source)), source)
+    assert is_acknowledged(bench, Withdraw(KEY, 80, token(bench)))
+    assert [held.endpoint for held in bench.node.store] == [ELSEWHERE.endpoint.with_port(80)]
+    assert is_acknowledged(bench, Withdraw(KEY, 80, token(bench)))  # nothing to drop is no error
+    assert is_acknowledged(bench, Withdraw(KEY, 81, token(bench, ELSEWHERE)), ELSEWHERE)
+    assert len(bench.node.store) == 1
+
+
+@pytest.mark.parametrize("kind", [Store, Withdraw])
+def test_a_bad_token_is_refused_and_nothing_is_stored_or_dropped(kind: type[Store | Withdraw]) -> None:
+    bench = Bench()
+    bench.node.store.put(KEY, PEER.endpoint.with_port(80), 0.0)
+    port = 81 if kind is Store else 80
+    before = list(bench.node.store)
+    stale = token(bench)
+    for bad in (b"\0" * 8, b"x", token(bench, ELSEWHERE), token(bench, PEER, Id(78)), stale + b"\0"):
+        answer = bench.query(kind(KEY, port, bad), PEER)
+        assert isinstance(answer, Error)
+        assert (answer.code, answer.text) == (ERROR_PROTOCOL, "bad token")
+    bench.now = 2 * DEFAULT.token_rotation
+    assert isinstance(bench.query(kind(KEY, port, stale), PEER), Error)
+    assert list(bench.node.store) == before
+    assert bench.node.counters.bad_queries == 6
+
+
+def test_a_token_holds_from_any_port_of_the_address_that_it_was_given_to() -> None:
+    bench = Bench()
+    moved = Contact(PEER.id, PEER.endpoint.with_port(9))
+    assert is_acknowledged(bench, Store(KEY, 80, token(bench)), moved)
+
+
+def test_a_full_store_says_that_it_is_full() -> None:
+    bench = Bench(policy=Policy(store_entries=1))
+    assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
+    answer = bench.query(Store(KEY, 81, token(bench)), PEER)
+    assert isinstance(answer, Error)
+    assert (answer.code, answer.text) == (ERROR_SERVER, "store is full")
+    assert len(bench.node.store) == 1
+    assert bench.node.counters.bad_queries == 1
+
+
+def test_queries_are_counted_by_method() -> None:
+    bench = Bench()
+    requests: list[Request] = [
+        Ping(),
+        Ping(),
+        FindNode(KEY),
+        FindValue(KEY),
+        Store(KEY, 1, b"x"),
+        Withdraw(KEY, 1, b"x"),
+    ]
+    for request in requests:
+        bench.query(request, PEER)
+    assert bench.node.counters.queries_received == {
+        "ping": 2, "find_node": 1, "find_value": 1, "store": 1, "withdraw": 1,
+    }  # fmt: skip
+
+
+def hold(bench: Bench, count: int, first: int = 0) -> set[Endpoint]:
+    """Have the node hold this many endpoints under KEY."""
+    endpoints = {Endpoint.of(f"10.9.{number // 250}.{number % 250}", 80) for number in range(first, first + count)}
+    for endpoint in sorted(endpoints):
+        bench.node.store.put(KEY, endpoint, 0.0)
+    return endpoints
+
+
+def raw(bench: Bench, request: Request, source: Contact = PEER) -> tuple[int, bytes]:
+    """Send a query; return its size and its answer."""
+    query = bench.codec.encode_query(b"12345678", source.id, request)
+    answer = bench.deliver(query, source.endpoint)
+    assert answer is not None
+    return len(query), answer
+
+
+@pytest.mark.parametrize("held", [0, 1, 30, 200, 1_000])
+def test_no_answer_is_longer_than_a_datagram_or_three_times_an_unproved_query(held: int) -> None:
+    bench = Bench()
+    bench.know(*map(contact, range(1, 20)))
+    everything = hold(bench, held)
+    size, answer = raw(bench, FindValue(KEY))
+    assert len(answer) <= min(3 * size, DEFAULT.datagram_sent_max)
+    unproved = ask(bench, FindValue(KEY))
+    assert set(unproved.endpoints) <= everything
+    assert unproved.more == (len(unproved.endpoints) < held)
+    assert len(unproved.contacts) == 8
+    _, answer = raw(bench, FindValue(KEY, unproved.token))
+    assert len(answer) <= DEFAULT.datagram_sent_max
+    proved = ask(bench, FindValue(KEY, unproved.token))
+    assert not proved.more  # asking again would bring no more
+    assert len(proved.endpoints) >= len(unproved.endpoints)
+    if held > 200:
+        assert len(answer) > DEFAULT.datagram_sent_max - 8  # as full as can be
+
+
+def test_an_invalid_token_proves_nothing() -> None:
+    bench = Bench()
+    hold(bench, 1_000)
+    bench.know(*map(contact, range(1, 9)))
+    size, answer = raw(bench, FindValue(KEY, b"x"))
+    assert size < 120
+    assert len(answer) <= 3 * size
+    assert ask(bench, FindValue(KEY, b"x")).more
+    assert ask(bench, FindValue(KEY, token(bench, ELSEWHERE))).more
+    assert not ask(bench, FindValue(KEY, token(bench))).more
+
+
+@pytest.mark.parametrize("held", [105, 150, 300, 1_000])
+def test_where_not_all_fit_each_asker_gets_another_choice_and_in_time_everything_is_named(held: int) -> None:
+    bench = Bench()
+    bench.know(*map(contact, range(1, 9)))
+    everything = hold(bench, held)
+    seen: set[Endpoint] = set()
+    for _ in range(held // 5):
+        proved = ask(bench, FindValue(KEY, token(bench)))
+        assert len(proved.endpoints) == len(set(proved.endpoints)) < held
+        seen.update(proved.endpoints)
+    assert seen == everything
+
+
+def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target() -> None:
+    bench = Bench()
+    members = [contact(id) for id in (65, 70, 75, 80, 85, 90, 95, 100)]
+    bench.know(*members)
+    bare = bench.codec._encode(0, b"12345678", PEER.id, "find_node", [bytes(31) + b"\x50", None])
+    answer = bench.deliver(bare, PEER.endpoint)
+    assert answer is not None
+    assert len(answer) <= 3 * len(bare)
+    reply = bench.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    result = bench.codec.decode_result(FindNode(Id(80)), reply.body)
+    assert isinstance(result, Found)
+    assert result.more
+    assert 1 <= len(result.contacts) < 8
+    nearest = sorted(members, key=lambda member: member.id ^ 80)
+    assert list(result.contacts) == nearest[: len(result.contacts)]
