@@ -89,18 +89,19 @@ class Traversal:
         if not self._searching:
             return
         assert query.id is not None
+        assert isinstance(result, Found)
         if contact.id != query.id:
             self._search.mistaken(query.id, contact)
-        elif isinstance(result, Found):
+        else:
             self._tokens[contact.id] = result.token
             named = [other for other in result.contacts if is_contactable(other.endpoint, contact.endpoint)]
             self._search.learn(contact.id, named)
             self._found(result, now)
             if result.more and query.request == self._request(None):
                 self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
-                return
-            self._search.answered(contact.id)
-            self._progressed(now)
+            else:
+                self._search.answered(contact.id)
+                self._progressed(now)
         self._advance(now)
 
     def slow(self, query: Asked, now: float) -> None:
@@ -244,8 +245,7 @@ class Publication(Traversal):
             super().slow(query, now)
 
     def _finished(self, now: float) -> None:
-        answered = [contact for contact in self._search.closest() if contact.id in self._tokens]
-        self._targets = answered[::-1]
+        self._targets = self._search.closest()[::-1]
         self._store(now)
 
     def _store(self, now: float) -> None:
@@ -271,8 +271,8 @@ class Publication(Traversal):
 class Withdrawal(Traversal):
     """Withdraws own entries of one key from every node that may hold them: known holders and the K nearest.
 
-    The tokens that came with the entry's publication have expired, so each node is asked for a new one first: in the
-    search, or, where a holder is not on its way any more, by a find_value of its own.
+    The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
+    asked at once, by a find_value of their own, and let go within two round trips; the search finds the others.
     """
 
     def __init__(
@@ -282,15 +282,18 @@ class Withdrawal(Traversal):
         self._ports = tuple(ports)
         self._holders = tuple(dict.fromkeys(holders))
         self._in_flight = 0
+        self._told: set[Contact] = set()
         self._acknowledged: set[Contact] = set()
 
     def start(self, now: float) -> None:
-        """Begin from the holders too: they are near the key."""
+        """Begin with the holders, and from them: they are near the key."""
+        for holder in self._holders:
+            self._ask(FindValue(self._search.target), holder, now)
         self._search.seed(self._holders)
         super().start(now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Use a token at once; count a node that has let go of the entry."""
+        """Use a holder's token at once; count a node that has let go of the entry."""
         match query.request:
             case FindNode():
                 super().answered(query, contact, result, now)
@@ -317,16 +320,13 @@ class Withdrawal(Traversal):
             super().slow(query, now)
 
     def _finished(self, now: float) -> None:
-        answered = self._search.closest()
-        for place, contact in enumerate(answered):
-            if place < self._requester.policy.k or contact in self._holders:
+        for contact in self._search.closest()[: self._requester.policy.k]:
+            if contact not in self._told:
                 self._withdraw(contact, self._tokens[contact.id], now)
-        for holder in self._holders:
-            if holder not in answered:
-                self._ask(FindValue(self._search.target), holder, now)
         self._report_if_over()
 
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
+        self._told.add(contact)
         for port in self._ports:
             self._ask(Withdraw(self._search.target, port, token), contact, now)
 
@@ -336,7 +336,7 @@ class Withdrawal(Traversal):
         self._in_flight += 1
 
     def _report_if_over(self) -> None:
-        if not self._in_flight:
+        if not self._in_flight and not self._searching:
             self._requester.tell(Withdrawn(self.op, self._search.target, self._ports, len(self._acknowledged)))
 
 
@@ -353,6 +353,7 @@ class Bootstrap(Traversal):
         """Ping them all."""
         for endpoint in self._endpoints:
             self._requester.ask(self, Ping(), endpoint, None, now, self._requester.policy.ping_attempts)
+        self._report_if_over()
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Start the lookup with the first pong."""
@@ -361,8 +362,9 @@ class Bootstrap(Traversal):
             return
         self._contacted += 1
         if self._contacted == 1:
-            super().start(now)
-        self._report_if_over()
+            super().start(now)  # reports itself if it ends at once
+        else:
+            self._report_if_over()
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Count an endpoint where nobody answers."""

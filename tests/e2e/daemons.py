@@ -48,12 +48,19 @@ class Daemon:
     def kill(self) -> None:
         """End it as a power cut would."""
         self.process.kill()
-        self.process.wait(DEADLINE)
+        self.wait()
 
     def stop(self) -> int:
         """End it politely; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended; return its exit status."""
+        status = self.process.wait(DEADLINE)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
 
 
 class Network:
@@ -75,10 +82,7 @@ class Network:
     ) -> None:
         """End every daemon that still runs; show the logs where a test has failed."""
         for daemon in self.daemons:
-            daemon.process.kill()
-            daemon.process.wait(DEADLINE)
-            if daemon.process.stdout is not None:
-                daemon.process.stdout.close()
+            daemon.kill()
             if error is not None:
                 sys.stderr.write(f"--- {daemon.address}\n{daemon.log.read_text(encoding='utf-8')}")
         shutil.rmtree(self.directory)

@@ -1,0 +1,78 @@
+"""Whatever `enter` was acknowledged survives `kill -9` at any moment."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dhtd.control.client import Client
+from dhtd.control.protocol import encode
+from dhtd.core.metric import NATIVE
+from tests.e2e.daemons import DEADLINE, Daemon, Network
+
+Entry = tuple[str, int]
+
+IN_FLIGHT = 4  # requests under way when the kill comes
+SPINS_MAX = 800_000  # turns of an empty loop, some tens of milliseconds: longer than the requests under way take
+
+
+@pytest.mark.parametrize(
+    ("entries", "kills"), [(1_000, 25), pytest.param(1_000, 1_000, marks=pytest.mark.slow)], ids=["", "thousand-kills"]
+)
+def test_a_thousand_acknowledged_entries_survive_kills_at_random_moments(entries: int, kills: int) -> None:
+    """The kill strikes while several enters are under way: how far into them is up to the dice and the machine."""
+    rng = random.Random(17)
+    with Network() as network:
+        (daemon,) = network.start(1)
+        acknowledged: set[Entry] = set()
+        for kill in range(1, kills + 1):
+            while len(acknowledged) < entries * kill // kills:
+                entry = random_entry(rng)
+                with Client(daemon.socket, DEADLINE) as client:
+                    client.enter(*entry, wait=False)
+                acknowledged.add(entry)
+            acknowledged |= enter_while_killed(daemon, [random_entry(rng) for _ in range(IN_FLIGHT)], rng)
+            network.launch(daemon)
+            tracked = {(entry["id"], entry["port"]) for entry in network.dht(daemon, "info", "tracking")["tracking"]}
+            assert acknowledged <= tracked, f"kill {kill}: {len(acknowledged - tracked)} lost"
+
+
+def enter_while_killed(daemon: Daemon, entries: list[Entry], rng: random.Random) -> set[Entry]:
+    """Enter all at once and kill the daemon meanwhile; return those that it still acknowledged."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(daemon.socket)) for _ in entries]
+        for connection, (id, port) in zip(connections, entries, strict=True):
+            connection.sendall(encode({"method": "enter", "params": {"id": id, "port": port, "wait": False}}))
+        for _ in range(rng.randrange(SPINS_MAX)):
+            pass
+        daemon.kill()
+        answers = [answer(connection) for connection in connections]
+    return {entry for entry, body in zip(entries, answers, strict=True) if "result" in body}
+
+
+def connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(DEADLINE)
+    connection.connect(str(path))
+    return connection
+
+
+def answer(connection: socket.socket) -> dict[str, object]:
+    """Return what a daemon that is dead now has sent: a whole answer, or nothing."""
+    received = b""
+    try:
+        while data := connection.recv(65_536):
+            received += data
+    except ConnectionResetError:
+        pass
+    body: dict[str, object] = json.loads(received) if received.endswith(b"\n") else {}
+    return body
+
+
+def random_entry(rng: random.Random) -> Entry:
+    return NATIVE.format(NATIVE.random(rng)), rng.randint(1, 65_535)

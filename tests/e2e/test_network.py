@@ -1,0 +1,89 @@
+"""Real daemons on loopback: what the README promises, with processes that are killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.daemons import DEADLINE, Daemon, Network
+
+ID = "c0ffee" + "00" * 28 + "1d"
+GONE_WITHIN = 10.0  # seconds after a deletion
+
+
+def found_from(network: Network, daemons: list[Daemon]) -> list[list[str]]:
+    """Return what a lookup from each daemon finds."""
+    return [body["peers"] for _, body in network.dht_all(daemons, "lookup", ID)]
+
+
+def wait_until(network: Network, daemon: Daemon, holds: Callable[[dict[str, object]], bool]) -> None:
+    """Ask a daemon about itself until what it says `holds`; a network takes a moment to form."""
+    deadline = time.monotonic() + DEADLINE
+    while not holds(network.dht(daemon, "info", "node")["node"]):
+        assert time.monotonic() < deadline, network.dht(daemon, "info")
+
+
+def knows(many: int) -> Callable[[dict[str, object]], bool]:
+    def holds(node: dict[str, object]) -> bool:
+        contacts = node["contacts"]
+        assert isinstance(contacts, dict)
+        return int(contacts["good"]) >= many
+
+    return holds
+
+
+@pytest.mark.parametrize("many", [2, 3, 24])
+def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_deleted(many: int) -> None:
+    with Network() as network:
+        daemons = network.start(1) + network.start(many - 1)
+        for daemon in daemons:
+            wait_until(network, daemon, knows(min(many - 1, 8)))
+        owner, others = daemons[0], daemons[1:]
+        entered = network.dht(owner, "enter", ID, "3000")
+        assert len(entered["replicas"]) == min(many - 1, 8)
+        expected = [f"{owner.address}:3000"]
+        assert found_from(network, others) == [expected] * len(others)
+
+        killed = others[: many // 3]
+        for daemon in killed:
+            daemon.kill()
+        survivors = others[len(killed) :]
+        assert found_from(network, survivors) == [expected] * len(survivors)
+
+        began = time.monotonic()
+        assert network.dht(owner, "delete", ID)["removed"] == [3000]
+        assert found_from(network, survivors) == [[]] * len(survivors)
+        assert time.monotonic() - began < GONE_WITHIN
+
+
+@pytest.mark.parametrize("many", [1, 2, 3])
+def test_any_one_of_a_small_network_restarts_without_bootstrap_and_loses_nothing(many: int) -> None:
+    with Network() as network:
+        daemons = network.start(1) + network.start(many - 1)
+        for daemon in daemons:
+            wait_until(network, daemon, knows(many - 1))
+        for number, daemon in enumerate(daemons):
+            # A lone node has nobody to hold its entry: it keeps the entry, and says that nobody took it.
+            network.dht(daemon, "enter", ID, str(3000 + number), status=0 if many > 1 else 4)
+        everything = {f"{daemon.address}:{3000 + number}" for number, daemon in enumerate(daemons)}
+        for daemon in daemons:
+            before = network.dht(daemon, "info")
+            assert daemon.stop() == 0
+            node_id = daemon.node_id
+            network.launch(daemon)
+            assert daemon.node_id == node_id
+            after = network.dht(daemon, "info")
+            assert contacts(after) == contacts(before)
+            assert [entry["port"] for entry in after["tracking"]] == [entry["port"] for entry in before["tracking"]]
+            assert {entry["endpoint"] for entry in after["store"]} == {entry["endpoint"] for entry in before["store"]}
+            wait_until(network, daemon, knows(many - 1))
+            if many > 1:
+                assert [set(peers) for peers in found_from(network, daemons)] == [everything] * many
+
+
+def contacts(info: dict[str, object]) -> set[str]:
+    table = info["routing_table"]
+    assert isinstance(table, dict)
+    return {member["id"] for bucket in table["buckets"] for member in bucket["members"]}
