@@ -15,26 +15,36 @@ if TYPE_CHECKING:
 class Refresher:
     """Watches the ages of buckets. One refresh is under way at a time: they are never urgent."""
 
-    __slots__ = ("_policy", "_rng", "_table", "busy")
+    __slots__ = ("_due", "_policy", "_rng", "_table", "busy")
 
     def __init__(self, table: RoutingTable, rng: Random, policy: Policy) -> None:
         self._table = table
         self._rng = rng
         self._policy = policy
+        self._due: float | None = None  # no bucket turns stale before; None is unknown
         self.busy = False  # set by whoever runs the lookup
 
     def next_timeout(self) -> float | None:
-        """Return when the next bucket turns stale; None where there is nobody to ask, or a refresh is under way."""
+        """Return when a bucket may turn stale; None where there is nobody to ask, or a refresh is under way.
+
+        Never too late, but too early where a bucket has been active since: asked after each datagram, this does not
+        look at the buckets again.
+        """
         if self.busy or not len(self._table):
             return None
-        return min(bucket.activity for bucket in self._table.buckets) + self._policy.bucket_refresh
+        if self._due is None:
+            self._due = self._stalest().activity + self._policy.bucket_refresh
+        return self._due
 
     def next_target(self, now: float) -> Id | None:
         """Return a random ID in the range of the stalest bucket, if it is stale; the bucket counts as active then."""
         due = self.next_timeout()
-        if due is None or due > now:
+        if due is None or now < due:
             return None
-        bucket = min(self._table.buckets, key=lambda bucket: bucket.activity)
+        self._due = None
+        bucket = self._stalest()
+        if now < bucket.activity + self._policy.bucket_refresh:
+            return None
         bucket.activity = now
         return random_between(self._rng, bucket.low, bucket.high)
 
@@ -44,6 +54,10 @@ class Refresher:
         for bucket in self._table.buckets:
             if self._is_farther(bucket, nearest):
                 bucket.activity = min(bucket.activity, now - self._policy.bucket_refresh)
+        self._due = None
+
+    def _stalest(self) -> Bucket:
+        return min(self._table.buckets, key=lambda bucket: bucket.activity)
 
     def _is_farther(self, bucket: Bucket, distance: int) -> bool:
         span = bucket.high - bucket.low

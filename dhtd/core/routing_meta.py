@@ -81,6 +81,12 @@ class RoutingMeta:
         """Whether the contact has missed too many queries in a row."""
         return self._records[id].timeouts > self._policy.bad_after
 
+    def good_until(self, id: Id) -> float:
+        """Return when a good contact turns questionable, if it is not heard before."""
+        heard_at = self._records[id].heard_at
+        assert heard_at is not None
+        return heard_at + self._policy.good_for
+
     def standing(self, id: Id, now: float) -> Standing:
         """Return how far the contact is to be trusted."""
         record = self._records[id]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from heapq import nsmallest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, PackedContacts
@@ -17,18 +18,25 @@ from dhtd.core.metric import Id, Keyspace, closest
 class Bucket:
     """The contacts with IDs from `low` to `high`, both included."""
 
-    __slots__ = ("activity", "answer", "contacts", "high", "low")
+    __slots__ = ("activity", "answer", "contacts", "good_until", "high", "low")
 
     def __init__(self, low: Id, high: Id, activity: float) -> None:
         self.low = low
         self.high = high
         self.activity = activity  # when a contact in it last answered or entered, or it was looked up; seconds
         self.contacts: list[Contact] = []  # in the order in which they entered
-        self.answer: PackedContacts | None = None  # cached by `state`; dropped when the contacts or their states change
+        # Cached by `state`, and dropped when a contact enters, leaves or turns bad:
+        self.answer: PackedContacts | None = None  # the contacts, if there are K, in wire form
+        self.good_until = float("-inf")  # until then all contacts are good, if nothing changes
 
     def __contains__(self, id: Id) -> bool:
         """Whether the ID is in this bucket's range."""
         return self.low <= id <= self.high
+
+    def changed(self) -> None:
+        """Drop what is cached: a contact has entered, left, turned bad or recovered."""
+        self.answer = None
+        self.good_until = float("-inf")
 
     def halves(self) -> tuple[Bucket, Bucket]:
         """Return the two buckets that this one splits into."""
@@ -45,7 +53,7 @@ class Bucket:
 class RoutingTable:
     """Contacts by nearness. Each ID and each endpoint is in it once at most; our own ID never."""
 
-    __slots__ = ("_by_endpoint", "_by_id", "_lows", "buckets", "k", "own_id")
+    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "buckets", "k", "own_id")
 
     def __init__(self, keyspace: Keyspace, own_id: Id, k: int, now: float) -> None:
         self.own_id = own_id
@@ -54,6 +62,8 @@ class RoutingTable:
         self._lows = [Id(0)]
         self._by_id: dict[Id, Contact] = {}
         self._by_endpoint: dict[Endpoint, Contact] = {}
+        self._keyspace = keyspace
+        self._radius = keyspace.size  # the distance of the K-th nearest contact; all of it while there are fewer
 
     def __len__(self) -> int:
         """How many contacts there are."""
@@ -85,21 +95,22 @@ class RoutingTable:
         assert contact.endpoint not in self._by_endpoint
         bucket = self.bucket(contact.id)
         while len(bucket.contacts) >= self.k:
-            if not self._may_split(bucket, contact):
+            if not self._may_split(bucket, contact.id):
                 return False
             self._split(bucket)
             bucket = self.bucket(contact.id)
         bucket.contacts.append(contact)
-        bucket.answer = None
+        bucket.changed()
         self._by_id[contact.id] = contact
         self._by_endpoint[contact.endpoint] = contact
+        self._measure()
         return True
 
     def has_room(self, id: Id) -> bool:
         """Whether `insert` would take a contact with this ID. Splits nothing."""
         bucket = self.bucket(id)
         while len(bucket.contacts) >= self.k:
-            if not self._may_split_for(bucket, id):
+            if not self._may_split(bucket, id):
                 return False
             lower, upper = bucket.halves()
             bucket = lower if id in lower else upper
@@ -109,9 +120,10 @@ class RoutingTable:
         """Take out a contact that is in the table."""
         bucket = self.bucket(contact.id)
         bucket.contacts.remove(contact)
-        bucket.answer = None
+        bucket.changed()
         del self._by_id[contact.id]
         del self._by_endpoint[contact.endpoint]
+        self._measure()
 
     def closest(self, target: Id, count: int, accept: Callable[[Contact], bool]) -> list[Contact]:
         """Return up to `count` accepted contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
@@ -133,10 +145,7 @@ class RoutingTable:
         rest = [bucket for bucket in self.buckets if target not in bucket]
         yield from sorted(rest, key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low))
 
-    def _may_split(self, bucket: Bucket, contact: Contact) -> bool:
-        return self._may_split_for(bucket, contact.id)
-
-    def _may_split_for(self, bucket: Bucket, id: Id) -> bool:
+    def _may_split(self, bucket: Bucket, id: Id) -> bool:
         """Our own bucket splits; so does one that keeps out a node that is among the K nearest to us.
 
         The second rule is that of Kademlia section 2.4 for unbalanced trees: else a node whose own bucket is almost
@@ -144,10 +153,12 @@ class RoutingTable:
         """
         if bucket.low == bucket.high:
             return False
-        if self.own_id in bucket:
-            return True
-        ours = id ^ self.own_id
-        return sum(other ^ self.own_id < ours for other in self._by_id) < self.k
+        return self.own_id in bucket or id ^ self.own_id < self._radius
+
+    def _measure(self) -> None:
+        """Note how far the K-th nearest contact is."""
+        nearest = nsmallest(self.k, (id ^ self.own_id for id in self._by_id))
+        self._radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
 
     def _split(self, bucket: Bucket) -> None:
         index = bisect_right(self._lows, bucket.low) - 1

@@ -99,9 +99,7 @@ class State:
             return False
         if incumbent is not None:
             return self.meta.is_bad(contact.id)
-        return self.table.has_room(contact.id) or any(
-            self.meta.standing(other.id, now) is not Standing.GOOD for other in self.table.bucket(contact.id).contacts
-        )
+        return self.table.has_room(contact.id) or not self._all_good(self.table.bucket(contact.id), now)
 
     def timed_out(self, contact: Contact, sent_at: float) -> Contact | None:
         """Take note that a query sent at `sent_at` was not answered; return the contact that is evicted for it.
@@ -114,7 +112,7 @@ class State:
         if not self.meta.timed_out(contact.id):
             return None
         bucket = self.table.bucket(contact.id)
-        bucket.answer = None
+        bucket.changed()
         newcomer = self._take_waiting(bucket)
         if newcomer is None:
             return None
@@ -137,6 +135,10 @@ class State:
             return False
         self.meta.add(contact.id)
         return True
+
+    def is_live(self, contact: Contact) -> bool:
+        """Whether the contact is in the table, at this endpoint, and not bad."""
+        return self.table.get(contact.id) == contact and not self.meta.is_bad(contact.id)
 
     def standing(self, contact: Contact, now: float) -> Standing:
         """Return the standing of a contact in the table."""
@@ -172,10 +174,19 @@ class State:
     def _is_live(self, contact: Contact) -> bool:
         return not self.meta.is_bad(contact.id)
 
+    def _all_good(self, bucket: Bucket, now: float) -> bool:
+        """Whether nobody in the bucket is questionable or bad. Asked for each query of a stranger, so remembered."""
+        if now < bucket.good_until:
+            return True
+        if any(self.meta.standing(contact.id, now) is not Standing.GOOD for contact in bucket.contacts):
+            return False
+        bucket.good_until = min((self.meta.good_until(contact.id) for contact in bucket.contacts), default=now)
+        return True
+
     def _heard(self, contact: Contact, rtt: float | None, now: float) -> None:
         bucket = self.table.bucket(contact.id)
         if self.meta.is_bad(contact.id):
-            bucket.answer = None
+            bucket.changed()
         self.meta.answered(contact.id, rtt, now)
         bucket.activity = now
 
