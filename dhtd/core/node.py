@@ -95,7 +95,7 @@ class Node:
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
         self._publications: dict[EntryKey, Publication] = {}
         self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
-        self._cancelled: set[Handle] = set()
+        self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._events: deque[Event] = deque()
         self._last_handle = 0
 
@@ -247,6 +247,8 @@ class Node:
             holders += entry.holders(now)
         if ports:
             self._begin(op, Withdrawal(op, self._requester, key, ports, holders), now)
+        else:
+            self._open.remove(op)
         return op, ports
 
     def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
@@ -258,7 +260,7 @@ class Node:
 
     def cancel(self, op: Handle) -> None:
         """Report nothing more of this operation: its owner is gone."""
-        self._cancelled.add(op)
+        self._open.discard(op)
 
     def limit_rate(self, rate: float) -> None:
         """Answer at most `rate` queries a second from each source from now on; 0 is no limit."""
@@ -327,8 +329,10 @@ class Node:
             self._refresh(self.own_id, now)
 
     def _unanswered(self, query: Asked, sent_at: float, now: float) -> None:
-        if query.id is not None:
-            self.state.timed_out(Contact(query.id, query.endpoint), sent_at)
+        contact = None if query.id is None else Contact(query.id, query.endpoint)
+        if contact is None or not self.state.is_live(contact):
+            return  # the silence of those who were never heard, or are given up already, says nothing of the network
+        self.state.timed_out(contact, sent_at)
         if self.join.timed_out(now):
             self._events.append(Isolated())
 
@@ -391,7 +395,7 @@ class Node:
             self._deferred.append(operation)
         else:
             operation.start(now)
-            self._settle(now)
+        self._settle(now)
         return op
 
     def _settle(self, now: float) -> None:
@@ -411,16 +415,17 @@ class Node:
                 self._published(outcome, now)
             case Refreshed(_, target, responses):
                 self._refresher.busy = False
-                if target == self.own_id and responses:
-                    self._joined(now)
+                if target == self.own_id:
+                    self._looked_ourselves_up(responses, now)
             case Answered() | Unanswered() | LookupProgress() | LookupDone() | Withdrawn() | Bootstrapped():
                 pass
             case _:
                 assert_never(outcome)
-        if outcome.op in self._cancelled:
+        if outcome.op in self._open:
+            self._events.append(outcome)
             if not isinstance(outcome, LookupProgress):
-                self._cancelled.discard(outcome.op)
-        elif outcome.op != INTERNAL or isinstance(outcome, Published):
+                self._open.remove(outcome.op)
+        elif outcome.op == INTERNAL and isinstance(outcome, Published):
             self._events.append(outcome)
 
     def _published(self, outcome: Published, now: float) -> None:
@@ -430,11 +435,18 @@ class Node:
             del self._publications[key]
             self.tracker.published(outcome.key, outcome.port, outcome.replicas, now)
 
-    def _joined(self, now: float) -> None:
+    def _looked_ourselves_up(self, responses: int, now: float) -> None:
+        """Who answers has connected us, but only who answers this lookup has let us join."""
+        if not responses:
+            self.join.lost(now)
+            return
+        self.join.joined()
         self._refresher.expire_far_buckets(now)
         self.tracker.joined(now)
         self._events.append(Joined(len(self.state.table)))
 
     def _new_handle(self) -> Handle:
         self._last_handle += 1
-        return Handle(self._last_handle)
+        op = Handle(self._last_handle)
+        self._open.add(op)
+        return op
