@@ -6,6 +6,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   run [OPTION]...     start a daemon: `dhtd start OPTION...`
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
+  bench NAME          measure: startup, idle or serve
   lint                check format, lint and types
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
@@ -240,7 +241,7 @@ def main(command: str = "", *arguments: str) -> int:
     if command in ("help", "-h", "--help"):
         print(__doc__)
         return 0
-    if command not in ("run", "dht", "test", "lint", "sync", "uv"):
+    if command not in ("run", "dht", "test", "bench", "lint", "sync", "uv"):
         print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
         return 2
     if command == "uv":
@@ -256,6 +257,8 @@ def main(command: str = "", *arguments: str) -> int:
     os.chdir(ROOT)
     if command == "test":
         become("pytest", *(arguments or ("--cov",)))
+    if command == "bench":
+        become("python", "-m", f"tests.bench.{arguments[0] if arguments else 'startup'}")
     return lint() if command == "lint" else 0
 
 
