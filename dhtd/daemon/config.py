@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dhtd.core.metric import Id
+from dhtd.core.endpoint import PORT_MAX
+from dhtd.core.metric import NATIVE, Id
 from dhtd.daemon import paths
 from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, Setting, shown
 from dhtd.errors import ConfigError, UsageError
@@ -109,8 +110,20 @@ def changes(old: Settings, new: Settings) -> list[Change]:
     for setting in SETTINGS:
         before, after = getattr(old, setting.field), getattr(new, setting.field)
         if before != after:
-            found.append(Change(setting.key, shown(before), shown(after), setting.at_run_time))
+            found.append(Change(setting.key, _text(before), _text(after), setting.at_run_time))
     return found
+
+
+def _text(value: object) -> str:
+    match value:
+        case None | ():
+            return "not set"
+        case tuple():
+            return ", ".join(value)
+        case int() if value > PORT_MAX:
+            return NATIVE.format(Id(value))
+        case _:
+            return str(value)
 
 
 class _Source(NamedTuple):

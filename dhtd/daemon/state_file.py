@@ -205,13 +205,15 @@ class StateFile:
     def _begin(self) -> None:
         """Lock the file, see whether it is whole, and prove that it can be written."""
         execute = self._connection.execute
-        execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA synchronous = EXTRA")
         execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves data in the drive's cache
         execute("PRAGMA trusted_schema = OFF")
         execute("PRAGMA cell_size_check = ON")
+        # In this order: whoever asks for the lock in the exclusive mode keeps what it has got so far while it waits for
+        # the rest, so that two daemons that start at once would both fail.
         execute("BEGIN EXCLUSIVE")
-        execute("COMMIT")  # in this locking mode, the lock stays
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        execute("COMMIT")
         is_ours = check_origin(self.path, self._connection)
         execute("PRAGMA journal_mode = DELETE")
         if is_ours:
@@ -219,7 +221,7 @@ class StateFile:
         else:
             self._create()
         with self._transaction() as write:  # a read-only directory or a full disk shows now, not at the first enter
-            write("UPDATE meta SET value = value WHERE name = 'bits'")
+            write(f"PRAGMA user_version = {VERSION}")
 
     def _create(self) -> None:
         with self._transaction() as write:

@@ -1,0 +1,799 @@
+"""The state file: what it keeps, what it refuses, and what no crash may take from it."""
+
+import math
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id, Keyspace
+from dhtd.daemon import state_disk
+from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedState, StateFile
+from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+ID = NATIVE.digest(b"node")
+KEY = NATIVE.digest(b"printer")
+OTHER = NATIVE.digest(b"scanner")
+V4 = Endpoint.parse("192.0.2.1:1729")
+V6 = Endpoint.parse("[2001:db8::1]:1729")
+
+FULL = SavedState(
+    node_id=ID,
+    contacts=[Contact(NATIVE.digest(bytes([number])), V4.with_port(number + 1)) for number in (3, 1, 2)],
+    own=sorted([(KEY, 80), (KEY, 443), (OTHER, 22)]),
+    held=[SavedEntry(KEY, V4, 1_700_000_000.25)],
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "default.db"
+
+
+def fill(path: Path) -> bytes:
+    """Write a file with `FULL` in it and return its bytes."""
+    with closing(StateFile.open(path)) as file:
+        file.set_node_id(ID)
+        file.save_contacts(FULL.contacts)
+        file.apply([AddOwn(key, port) for key, port in FULL.own])
+        file.save_held({KEY: FULL.held})
+    return path.read_bytes()
+
+
+def tamper(path: Path, *statements: str) -> None:
+    """Change the file as another program would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def loaded(path: Path) -> SavedState:
+    with closing(StateFile.open(path)) as file:
+        assert file.set_aside is None, file.notice
+        return file.load()
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+# What it keeps
+
+
+def test_a_new_file_is_empty_and_private(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        assert file.load() == SavedState(None, [], [], [])
+        assert (file.set_aside, file.notice) == (None, None)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_all_directories_that_are_missing_are_made_private(tmp_path: Path) -> None:
+    StateFile.open(tmp_path / "a" / "b" / "state.db").close()
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o700, 0o700]
+
+
+def test_the_mode_of_an_existing_directory_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    StateFile.open(tmp_path / "state.db").close()
+    assert tmp_path.stat().st_mode & 0o777 == 0o750
+
+
+def test_everything_is_there_after_reopening_and_contacts_keep_their_order(path: Path) -> None:
+    fill(path)
+    state = loaded(path)
+    assert SavedState(state.node_id, state.contacts, sorted(state.own), state.held) == FULL
+
+
+def test_one_file_is_left_when_it_is_closed_and_says_whose_it_is(path: Path) -> None:
+    data = fill(path)
+    assert names(path) == ["default.db"]
+    assert data[:16] == b"SQLite format 3\0"
+    assert data[68:72] == b"DHTD"
+    assert data[60:64] == bytes([0, 0, 0, state_disk.VERSION])
+
+
+def test_an_own_entry_that_is_added_twice_is_there_once(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        file.add_own(KEY, 80)
+        file.add_own(KEY, 80)
+        assert file.load().own == [(KEY, 80)]
+
+
+def test_removing_own_entries_leaves_other_ports_and_keys(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.remove_own(KEY, [80, 81])
+        file.remove_own(NATIVE.digest(b"never entered"), [80])
+    assert sorted(loaded(path).own) == sorted([(KEY, 443), (OTHER, 22)])
+
+
+def test_changes_are_made_in_order_and_all_or_none(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        file.apply([AddOwn(KEY, 80), RemoveOwn(KEY, [80]), AddOwn(KEY, 81)])
+        with pytest.raises(InvalidPort):
+            file.apply([AddOwn(OTHER, 22), AddOwn(OTHER, 65_536)])
+        assert file.load().own == [(KEY, 81)]
+
+
+def test_contacts_replace_all_contacts_and_the_node_id_the_node_id(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.save_contacts([Contact(OTHER, V6)])
+        file.set_node_id(OTHER)
+    state = loaded(path)
+    assert (state.node_id, state.contacts) == (OTHER, [Contact(OTHER, V6)])
+
+
+def test_held_entries_replace_those_of_their_keys_only(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.save_held({OTHER: [SavedEntry(OTHER, V4, 1.0), SavedEntry(OTHER, V6, 2.0)]})
+        file.save_held({KEY: [], OTHER: [SavedEntry(OTHER, V6, 3)]})
+    assert loaded(path).held == [SavedEntry(OTHER, V6, 3.0)]
+
+
+def test_the_extremes_of_every_range_survive(path: Path) -> None:
+    lowest, highest = Id(0), Id(NATIVE.size - 1)
+    with closing(StateFile.open(path)) as file:
+        file.apply([AddOwn(lowest, 1), AddOwn(highest, 65_535)])
+        file.save_contacts([Contact(lowest, V4.with_port(0)), Contact(highest, Endpoint(b"\xff" * 18))])
+        file.save_held({highest: [SavedEntry(highest, V4, -1e300)]})
+        written = file.load()
+    assert loaded(path) == written
+    assert len(written.contacts) == 2
+
+
+def test_a_keyspace_of_its_own_is_kept_apart(path: Path) -> None:
+    with closing(StateFile.open(path, Keyspace(7))) as file:
+        file.set_node_id(Id(127))
+    with closing(StateFile.open(path, Keyspace(7))) as file:
+        assert file.load().node_id == 127
+    before = path.read_bytes()
+    with pytest.raises(StateError, match=r"default\.db is of a network whose IDs have 7 bits, not 256: .*--state"):
+        StateFile.open(path)
+    assert (path.read_bytes(), names(path)) == (before, ["default.db"])
+
+
+def test_calls_may_come_from_any_thread(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        thread = threading.Thread(target=file.add_own, args=(KEY, 80))
+        thread.start()
+        thread.join()
+        assert file.load().own == [(KEY, 80)]
+
+
+def test_a_relative_path_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(StateFile.open(Path("state.db"))) as file:
+        assert file.path == tmp_path / "state.db"
+
+
+@pytest.mark.parametrize("name", [":memory:", "a?mode=memory", "sp ace%20#.db", "file:x.db", "ü\udcff.db"])
+def test_a_name_that_means_something_to_sqlite_is_just_a_name(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / name)
+    assert loaded(tmp_path / name).node_id == ID
+    assert names(tmp_path / name) == [name]
+
+
+def test_closing_twice_is_harmless_and_using_it_afterwards_is_our_own_mistake(path: Path) -> None:
+    file = StateFile.open(path)
+    file.close()
+    file.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        file.add_own(KEY, 80)
+    with pytest.raises(sqlite3.ProgrammingError):
+        file.load()
+
+
+@pytest.mark.parametrize("expires_at", [math.nan, math.inf])
+def test_what_could_not_be_read_back_is_not_written(path: Path, expires_at: float) -> None:
+    with closing(StateFile.open(path)) as file:
+        with pytest.raises(AssertionError):
+            file.save_held({KEY: [SavedEntry(KEY, V4, expires_at)]})
+        with pytest.raises(AssertionError):
+            file.save_held({OTHER: [SavedEntry(KEY, V4, 1.0)]})
+        assert file.load().held == []
+
+
+# Who may have it
+
+
+def test_a_second_opening_is_refused_and_disturbs_nothing(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        for _ in range(2):
+            with pytest.raises(StateLocked, match=r"default\.db is in use, most likely by a running dhtd: .*--inst"):
+                StateFile.open(path)
+        file.add_own(KEY, 9)
+    assert (KEY, 9) in loaded(path).own
+    assert (StateLocked.code, StateLocked.exit_status) == ("state-locked", 1)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from dhtd.daemon.state_file import StateFile
+from dhtd.errors import StateLocked
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    file = StateFile.open(Path(sys.argv[1]))
+except StateLocked:
+    print("locked", flush=True)
+else:
+    print("open", flush=True)
+    sys.stdin.readline()
+    file.close()
+"""
+
+
+class Child:
+    """A process that runs a script on a state file."""
+
+    def __init__(self, script: str, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin: IO[str] = self.process.stdin
+        self.stdout: IO[str] = self.process.stdout
+
+    def say(self) -> None:
+        self.stdin.write("\n")
+        self.stdin.flush()
+
+    def hear(self) -> str:
+        return self.stdout.readline().strip()
+
+    def end(self, *, kill: bool = False) -> list[str]:
+        """Let it end, or kill it, and return what it said last."""
+        if kill:
+            self.process.send_signal(signal.SIGKILL)
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        last = self.stdout.read().splitlines()
+        self.stdout.close()
+        self.process.wait()
+        return last
+
+
+def test_another_process_is_refused_until_the_first_is_killed(path: Path) -> None:
+    fill(path)
+    child = Child(HOLD, path)
+    child.say()
+    assert [child.hear(), child.hear()] == ["ready", "open"]
+    with pytest.raises(StateLocked):
+        StateFile.open(path)
+    child.end(kill=True)
+    assert loaded(path).node_id == ID
+
+
+@pytest.mark.parametrize("content", [None, b"garbage" * 500], ids=["new", "damaged"])
+def test_of_many_that_start_at_once_exactly_one_gets_the_file(path: Path, content: bytes | None) -> None:
+    if content is not None:
+        path.parent.mkdir()
+        path.write_bytes(content)
+    children = [Child(HOLD, path) for _ in range(5)]
+    assert {child.hear() for child in children} == {"ready"}
+    for child in children:
+        child.say()
+    assert sorted(child.hear() for child in children) == ["locked"] * 4 + ["open"]
+    for child in children:
+        child.end()
+    damaged = [name for name in names(path) if "damaged" in name]
+    assert len(damaged) == (content is not None)
+    assert loaded(path) == SavedState(None, [], [], [])
+
+
+def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_moved(path: Path) -> None:
+    before = fill(path)
+    with pytest.raises(StateLocked, match=r"another dhtd has just begun with the state file .*default\.db"):
+        state_disk.move_aside(path, (0, 0))
+    assert (path.read_bytes(), names(path)) == (before, ["default.db"])
+
+
+# What it refuses
+
+
+def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
+    fill(path)
+    tamper(path, "PRAGMA user_version = 2")
+    before, status = path.read_bytes(), path.stat()
+    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 2.* knows 1\): upgrade dhtd"):
+        StateFile.open(path)
+    after = path.stat()
+    assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
+    assert (StateTooNew.code, StateTooNew.exit_status) == ("state-too-new", 1)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE note (text)"],
+        ["PRAGMA application_id = 7"],
+        ["PRAGMA user_version = 3"],
+        ["PRAGMA journal_mode = WAL", "CREATE TABLE note (text)"],
+    ],
+    ids=["tables", "application_id", "user_version", "wal"],
+)
+def test_a_database_of_another_program_is_left_as_it_is(path: Path, statements: list[str]) -> None:
+    path.parent.mkdir()
+    tamper(path, *statements)
+    before, status = path.read_bytes(), path.stat()
+    with pytest.raises(StateError, match=r"default\.db is another program's database; it was left as it is; .*--state"):
+        StateFile.open(path)
+    after = path.stat()
+    assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
+
+
+def test_another_programs_database_is_not_touched_while_that_program_writes(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as theirs:
+        theirs.execute("PRAGMA journal_mode = WAL")
+        theirs.execute("CREATE TABLE note (text)")
+        theirs.execute("PRAGMA wal_checkpoint")
+        theirs.execute("INSERT INTO note VALUES ('x')")
+        before = names(path)
+        with pytest.raises(StateError, match="another program's database"):
+            StateFile.open(path)
+        assert names(path) == before
+        assert theirs.execute("SELECT text FROM note").fetchall() == [("x",)]
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"is a directory: give a file with --state, such as .*/dhtd\.db"):
+        StateFile.open(tmp_path)
+
+
+def test_a_symbolic_link_is_refused_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "target.db")
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"link\.db is a symbolic link: give the path of the file itself"):
+            StateFile.open(tmp_path / "link.db")
+        (tmp_path / "target.db").touch()
+    assert (tmp_path / "target.db").read_bytes() == b""
+
+
+def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(StateError, match=r"fifo is not a regular file; .*--state"):
+        StateFile.open(tmp_path / "fifo")
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for below in ("file/state.db", "file/deeper/state.db"):
+        with pytest.raises(StateError, match=r"cannot make the state file .*: Not a directory; choose another"):
+            StateFile.open(tmp_path / below)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("x" * 256, "File name too long"), ("a\0b", "null (byte|character)")])
+def test_an_impossible_name_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(StateError, match=rf"(?s)cannot make the state file .*: .*{reason}"):
+        StateFile.open(tmp_path / name)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """Be a user whom permissions bind, in a directory of its own: root passes all of them."""
+    with tempfile.TemporaryDirectory() as directory:
+        if os.geteuid() != 0:
+            yield Path(directory)
+            Path(directory).chmod(0o700)
+            return
+        os.chown(directory, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield Path(directory)
+        finally:
+            os.seteuid(0)
+
+
+def test_a_directory_that_cannot_be_written_is_an_error(unprivileged: Path) -> None:
+    unprivileged.chmod(0o500)
+    with pytest.raises(StateError, match=r"cannot make the state file .*: Permission denied; .*--state"):
+        StateFile.open(unprivileged / "state.db")
+    with pytest.raises(StateError, match=r"cannot make the state file .*: Permission denied; .*--state"):
+        StateFile.open(unprivileged / "below" / "state.db")
+    unprivileged.chmod(0o000)
+    with pytest.raises(StateError, match=r"cannot make the state file .*: Permission denied; .*--state"):
+        StateFile.open(unprivileged / "state.db")
+    assert (StateError.code, StateError.exit_status) == ("state-unusable", 1)
+
+
+def test_a_file_in_a_directory_that_has_become_read_only_is_an_error_at_once(unprivileged: Path) -> None:
+    path = unprivileged / "state.db"
+    before = fill(path)
+    unprivileged.chmod(0o500)
+    with pytest.raises(StateError, match=r"state\.db cannot be written .*it and its directory must be writable"):
+        StateFile.open(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_read_only_is_an_error_at_once(unprivileged: Path) -> None:
+    path = unprivileged / "state.db"
+    before = fill(path)
+    path.chmod(0o400)
+    with pytest.raises(StateError, match=r"state\.db cannot be written .*it and its directory must be writable"):
+        StateFile.open(path)
+    path.chmod(0o000)
+    with pytest.raises(StateError, match=r"state\.db cannot be written .*it and its directory must be writable"):
+        StateFile.open(path)
+    path.chmod(0o600)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_that_cannot_be_moved_aside_stays(unprivileged: Path) -> None:
+    path = unprivileged / "state.db"
+    path.write_bytes(b"garbage" * 500)
+    unprivileged.chmod(0o500)
+    with pytest.raises(StateError, match=r"damaged state file .*state\.db cannot be moved aside: Permission denied"):
+        StateFile.open(path)
+    unprivileged.chmod(0o700)
+    assert (path.read_bytes(), names(path)) == (b"garbage" * 500, ["state.db"])
+
+
+# Damage
+
+
+def garbage(data: bytes) -> bytes:
+    return b"this is not a database\n" * 400
+
+
+def cut_in_half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def cut_in_a_page(data: bytes) -> bytes:
+    return data[:-1000]
+
+
+def cut_in_the_header(data: bytes) -> bytes:
+    return data[:50]
+
+
+def one_page_zeroed(data: bytes) -> bytes:
+    return data[:8192] + bytes(4096) + data[12288:]
+
+
+def one_page_scribbled(data: bytes) -> bytes:
+    return data[:-4096] + bytes(random.Random(1).randbytes(4096))
+
+
+def version_zero(data: bytes) -> bytes:
+    return data[:60] + bytes(4) + data[64:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [garbage, cut_in_half, cut_in_a_page, cut_in_the_header, one_page_zeroed, one_page_scribbled, version_zero],
+    ids=lambda damage: str(damage.__name__),
+)
+def test_a_damaged_file_is_renamed_and_a_fresh_one_begun(path: Path, damage: Callable[[bytes], bytes]) -> None:
+    damaged = damage(fill(path))
+    path.write_bytes(damaged)
+    with closing(StateFile.open(path)) as file:
+        aside = file.set_aside
+        assert aside is not None
+        assert aside.read_bytes() == damaged
+        assert aside.name.startswith("default.db.damaged-20")
+        assert file.notice is not None
+        assert f"{path} was damaged (" in file.notice
+        assert f") and is now {aside}. A fresh one was begun" in file.notice
+        assert file.load() == SavedState(None, [], [], [])
+        file.add_own(KEY, 80)
+    assert names(path) == ["default.db", aside.name]
+    assert loaded(path).own == [(KEY, 80)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE own",
+        "ALTER TABLE held RENAME COLUMN endpoint TO address",
+        "DELETE FROM meta WHERE name = 'bits'",
+        "UPDATE meta SET value = 'wide' WHERE name = 'bits'",
+    ],
+)
+def test_a_sound_database_without_our_tables_counts_as_damaged(path: Path, statement: str) -> None:
+    fill(path)
+    tamper(path, statement)
+    with closing(StateFile.open(path)) as file:
+        assert file.set_aside is not None
+        assert file.load() == SavedState(None, [], [], [])
+
+
+def test_no_damaged_file_overwrites_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asides = []
+    for number in range(4):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"%d" % number * 2000)
+        with closing(StateFile.open(path)) as file:
+            asides.append(file.set_aside)
+    assert [aside and aside.read_bytes() for aside in asides] == [b"%d" % number * 2000 for number in range(4)]
+
+
+def test_what_sqlite_left_beside_a_damaged_file_goes_with_it(path: Path) -> None:
+    path.parent.mkdir()
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        Path(f"{path}{suffix}").write_text(f"garbage{suffix}")
+    aside = state_disk.move_aside(path, state_disk.identity(path))
+    assert names(path) == [aside.name + suffix for suffix in ("", "-journal", "-shm", "-wal")]
+    assert Path(f"{aside}-journal").read_text() == "garbage-journal"
+
+
+def test_an_empty_file_is_a_new_one(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    assert loaded(path) == SavedState(None, [], [], [])
+
+
+BLOB = "zeroblob(32)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"INSERT INTO own VALUES ({BLOB}, 0)",
+        f"INSERT INTO own VALUES ({BLOB}, 65536)",
+        f"INSERT INTO own VALUES ({BLOB}, -1)",
+        f"INSERT INTO own VALUES ({BLOB}, 80.5)",
+        f"INSERT INTO own VALUES ({BLOB}, 'http')",
+        f"INSERT INTO own VALUES ({BLOB}, x'50')",
+        "INSERT INTO own VALUES (zeroblob(31), 80)",
+        "INSERT INTO own VALUES (zeroblob(33), 80)",
+        "INSERT INTO own VALUES ('0123456789abcdef0123456789abcdef', 80)",
+        "INSERT INTO own VALUES (5, 80)",
+        "INSERT INTO own VALUES (CAST(x'ff' AS TEXT), 80)",
+        f"INSERT INTO contact VALUES (99, {BLOB}, NULL)",
+        f"INSERT INTO contact VALUES (99, {BLOB}, zeroblob(5))",
+        f"INSERT INTO contact VALUES (99, NULL, x'{V4.hex()}')",
+        f"INSERT INTO held VALUES ({BLOB}, x'{V4.hex()}', 'soon')",
+        f"INSERT INTO held VALUES ({BLOB}, x'{V4.hex()}', 9e999)",
+        f"INSERT INTO held VALUES ({BLOB}, '1.2.3.4:5', 1.5)",
+        "INSERT INTO held VALUES (zeroblob(1), zeroblob(6), 1.5)",
+    ],
+)
+def test_impossible_rows_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
+    fill(path)
+    tamper(path, statement)
+    with closing(StateFile.open(path)) as file:
+        aside, notice, state = file.set_aside, file.notice, file.load()
+    assert aside is not None
+    assert notice == (f"the state file {path} had 1 impossible row: a copy of it is now {aside}, and the rest was kept")
+    assert SavedState(state.node_id, state.contacts, sorted(state.own), state.held) == FULL
+    assert names(path) == ["default.db", aside.name]
+    assert aside.stat().st_mode & 0o777 == 0o600
+    assert loaded(path) == state
+    with closing(sqlite3.connect(aside)) as copy:  # the row is still to be seen there
+        table = statement.split()[2]
+        [count] = copy.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert count == {"own": 3, "contact": 3, "held": 1}[table] + 1
+
+
+def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
+    fill(path)
+    tamper(path, "UPDATE meta SET value = 'me' WHERE name = 'node_id'", f"INSERT INTO own VALUES ({BLOB}, 0)")
+    with closing(StateFile.open(path)) as file:
+        assert file.notice is not None
+        assert "had 2 impossible rows" in file.notice
+        assert file.load().node_id is None
+        assert sorted(file.load().own) == FULL.own
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(path)
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 0)")
+    before = path.read_bytes()
+    with limited_file_size(8192), pytest.raises(StateError, match=r"default\.db: disk I/O error"):
+        StateFile.open(path)
+    assert (path.read_bytes(), names(path)) == (before, ["default.db"])
+
+    def refuse(path: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dhtd.daemon.state_file.reserve_aside", refuse)
+    with pytest.raises(StateError, match=r"the damaged state file .*default\.db cannot be copied: .*Permission denied"):
+        StateFile.open(path)
+    assert (path.read_bytes(), names(path)) == (before, ["default.db"])
+
+
+# A disk that fails
+
+
+@contextmanager
+def limited_file_size(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size`: writes fail as on a disk that has had enough (Python ignores SIGXFSZ)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_again(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        before = file.load()
+        with limited_file_size(0):
+            changes: list[Callable[[], None]] = [
+                lambda: file.add_own(KEY, 9),
+                lambda: file.remove_own(KEY, [80]),
+                lambda: file.set_node_id(OTHER),
+                lambda: file.save_contacts([]),
+                lambda: file.save_held({KEY: []}),
+            ]
+            for change in changes:
+                with pytest.raises(StateError, match=r"default\.db: disk I/O error \(.*nothing was changed; check the"):
+                    change()
+        assert file.load() == before
+        file.add_own(KEY, 9)
+        with pytest.raises(StateLocked):
+            StateFile.open(path)
+    assert (KEY, 9) in loaded(path).own
+
+
+def test_a_full_disk_is_an_error_and_nothing_changes_and_later_it_works_again(path: Path) -> None:
+    fill(path)
+    many = [AddOwn(Id(number), 80) for number in range(1000)]
+    with closing(StateFile.open(path)) as file:
+        before = file.load()
+        file._connection.execute("PRAGMA max_page_count = 6")
+        with pytest.raises(StateError, match=r"no space left for the state file .*default\.db: nothing was changed"):
+            file.apply(many)
+        assert file.load() == before
+        file._connection.execute("PRAGMA max_page_count = 1000000")
+        file.apply(many)
+    assert len(loaded(path).own) == 1003
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_taken_away_acknowledges_nothing_more(path: Path, replaced: bool) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        path.rename(path.with_suffix(".moved"))
+        if replaced:
+            path.touch()
+        with pytest.raises(StateError, match=r"default\.db was moved, deleted or replaced under the running dhtd"):
+            file.add_own(KEY, 9)
+        path.with_suffix(".moved").rename(path)
+        file.add_own(KEY, 10)
+    assert [port for key, port in loaded(path).own if key == KEY] in ([80, 443, 10], [10, 80, 443])
+
+
+def test_damage_that_appears_while_it_runs_is_an_error(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file._connection.execute("DROP TABLE own")
+        with pytest.raises(StateError, match=r"default\.db is damaged \(no such table: own\): .*restart dhtd"):
+            file.add_own(KEY, 9)
+        with pytest.raises(StateError, match=r"default\.db is damaged \(no such table: own\): .*restart dhtd"):
+            file.load()
+
+
+# Crashes
+
+
+def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed" / "default.db"
+    crashed.parent.mkdir()
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file._connection.execute("PRAGMA cache_size = 1")  # so that it writes before it commits
+        file._connection.execute("BEGIN")
+        file._connection.execute("UPDATE own SET port = port + 1")
+        for number in range(5000):
+            file._connection.execute("INSERT INTO own VALUES (?, 80)", (NATIVE.to_bytes(Id(number)),))
+        for name in names(path):
+            shutil.copy(path.with_name(name), crashed.with_name(name))
+        file._connection.execute("ROLLBACK")
+    assert names(crashed) == ["default.db", "default.db-journal"]
+    assert crashed.stat().st_size > 2 * path.stat().st_size  # the file itself is in the middle of it
+    state = loaded(crashed)
+    assert SavedState(state.node_id, state.contacts, sorted(state.own), state.held) == FULL
+    assert names(crashed) == ["default.db"]
+
+
+# Forks a process for each line that it reads (a path, a number), which adds own entries from that number on, now and
+# then removes one, and says so when each is done. Every seventh time it also replaces all held entries under one key: a
+# reader must never see some of them old and some new.
+WRITERS = """
+import os, sys
+from pathlib import Path
+from dhtd.core.endpoint import Endpoint
+from dhtd.daemon.state_file import SavedEntry, StateFile
+
+def write(path, number):
+    os.write(1, b"%d\\n" % os.getpid())
+    file = StateFile.open(Path(path))
+    if file.set_aside is not None:
+        sys.exit(file.notice)
+    endpoint = Endpoint.parse("192.0.2.1:1729")
+    while True:
+        number += 1
+        file.add_own(number, 1729)
+        os.write(1, b"+%d\\n" % number)
+        if number % 5 == 0:
+            file.remove_own(number - 2, [1729])
+            os.write(1, b"-%d\\n" % (number - 2))
+        if number % 7 == 0:
+            file.save_held({0: [SavedEntry(0, endpoint.with_port(port), float(number)) for port in range(1, 200)]})
+
+for line in sys.stdin:
+    path, number = line.rsplit(" ", 1)
+    child = os.fork()
+    if not child:
+        write(path, int(number))
+    os.write(1, b"ended %d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
+    rng = random.Random(seed)
+    writers = Child(WRITERS)
+    acknowledged: set[int] = set()
+    last = 0
+    for kill in range(kills):
+        where = f"seed {seed}, kill {kill}"
+        writers.stdin.write(f"{path} {last}\n")
+        writers.stdin.flush()
+        pid = int(writers.hear())
+        said = [writers.hear() for _ in range(rng.randint(1, 20))]
+        assert not said[-1].startswith("ended"), where
+        for _ in range(rng.randint(0, 40_000)):  # and on, into whatever it is doing
+            pass
+        os.kill(pid, signal.SIGKILL)
+        said += iter(writers.hear, f"ended -{signal.SIGKILL.value}")
+        for line in said:
+            number = int(line[1:])
+            last = max(last, number)
+            if line[0] == "+":
+                acknowledged.add(number)
+            else:
+                acknowledged.discard(number)
+        with closing(StateFile.open(path)) as file:
+            assert file.set_aside is None, where
+            state = file.load()
+        own = {int(key) for key, _ in state.own}
+        # One change may have been made that was not acknowledged any more: the next addition, or a removal.
+        assert acknowledged - own <= ({last - 2} if last % 5 == 0 else set()), where
+        assert own - acknowledged <= {last + 1}, where
+        assert len({entry.expires_at for entry in state.held}) <= 1, where
+        assert len(state.held) in {0, 199}, where
+        acknowledged = own
+        last = max(last, *own)
+    writers.end()
+
+
+def test_what_was_acknowledged_survives_kill_9_at_any_moment(path: Path) -> None:
+    crash_again_and_again(path, kills=200, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 22))
+def test_what_was_acknowledged_survives_ten_thousand_kills(path: Path, seed: int) -> None:
+    crash_again_and_again(path, kills=500, seed=seed)
