@@ -39,8 +39,8 @@ class Join:
         self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
-        self._failures = 0  # attempts in a row that nobody answered
-        self._silence = 0  # timeouts in a row, of any queries
+        self._failures = 0  # attempts since we last joined
+        self._silence = 0  # timeouts of contacts in a row
 
     def attempt_now(self, now: float) -> None:
         """Try to join at once, unless we are connected."""
@@ -50,7 +50,6 @@ class Join:
     def answered(self, now: float) -> bool:
         """Somebody has answered; return whether that connects us."""
         self._silence = 0
-        self._failures = 0
         if self.connected:
             return False
         self.connected = True
@@ -58,15 +57,23 @@ class Join:
         self._probe_at = now + self._jittered(self._policy.probe_interval)
         return True
 
+    def joined(self) -> None:
+        """Our neighbours are known: should they be lost, pauses start small again."""
+        self._failures = 0
+
     def timed_out(self, now: float) -> bool:
-        """A query was not answered; return whether we count as disconnected from now on."""
+        """A contact has not answered; return whether we count as disconnected from now on."""
         self._silence += 1
         if not self.connected or self._silence < self._policy.outage_timeouts:
             return False
+        self.lost(now)
+        return True
+
+    def lost(self, now: float) -> None:
+        """Nobody is left to talk to: try to join again, after a pause."""
         self.connected = False
         self._probe_at = None
         self._attempt_at = now + self._pause()
-        return True
 
     def next_timeout(self) -> float | None:
         """Return when `is_attempt_due` or `is_probe_due` changes."""

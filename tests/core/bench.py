@@ -135,13 +135,13 @@ class Bench:
         """Have these contacts in the node's table, good."""
         for contact in contacts:
             self.node.ping(contact.endpoint, self.now)
-            for sent in self.sent():
-                if sent.to == contact.endpoint and isinstance(sent.request, Ping):
-                    self.pong(sent, contact.id)
-        for _ in range(20):  # the lookup of our own ID, which the first answer starts
-            for sent in self.sent():
-                known = self.node.state.table.at(sent.to)
-                assert known is not None
-                self.found(sent, known.id)
+            while sent := self.sent():
+                for query in sent:  # the ping, and the lookup of our own ID, which the first answer starts
+                    if isinstance(query.request, Ping):
+                        self.pong(query, contact.id)
+                    else:
+                        known = self.node.state.table.at(query.to)
+                        assert known is not None
+                        self.found(query, known.id)
         assert set(contacts) <= set(self.node.state.table)
         self.events()

@@ -90,6 +90,7 @@ def test_after_an_outage_pauses_start_small_again() -> None:
     for when in range(20):
         join.is_attempt_due(when * 1_000.0)
     join.answered(1e5)
+    join.joined()
     for _ in range(3):
         join.timed_out(1e5)
     due = join.next_timeout()
@@ -120,3 +121,16 @@ def test_two_nodes_do_not_attempt_in_step(seed: int) -> None:
         join.attempt_now(0.0)
         join.is_attempt_due(0.0)
     assert one.next_timeout() != other.next_timeout()
+
+
+def test_an_answer_that_leads_nowhere_does_not_shorten_the_pauses() -> None:
+    join = make()
+    join.attempt_now(0.0)
+    for when in range(20):
+        join.is_attempt_due(when * 1_000.0)
+    join.answered(1e5)
+    join.lost(1e5)
+    assert not join.connected
+    due = join.next_timeout()
+    assert due is not None
+    assert due - 1e5 >= 0.75 * DEFAULT.rejoin_max

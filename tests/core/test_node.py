@@ -1,0 +1,644 @@
+"""The facade: what goes in, what comes out, and what a node does of its own accord."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.events import (
+    Answered,
+    Bootstrapped,
+    Isolated,
+    Joined,
+    LookupDone,
+    LookupProgress,
+    Published,
+    Unanswered,
+    Withdrawn,
+)
+from dhtd.core.messages import (
+    ERROR_METHOD,
+    ERROR_PROTOCOL,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Ping,
+    Reply,
+    Store,
+)
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.routing_meta import Standing
+from dhtd.core.store import HeldEntry
+from tests.core.bench import US, Bench, Sent
+from tests.core.small import CODEC, contact, endpoint
+from tests.core.test_operations import by_id, knowing
+
+KEY = Id(77)
+TIMEOUT = DEFAULT.query_timeout
+STALE = 2 * TIMEOUT + 0.1
+
+
+def answer_all(bench: Bench, *silent: int) -> list[Sent]:
+    """Answer whatever the node asks, as the contact that it knows there; these say nothing. Return what was asked."""
+    asked = []
+    while sent := bench.sent():
+        for query in sent:
+            asked.append(query)
+            known = bench.node.state.table.at(query.to)
+            id = known.id if known is not None else query.to[2] << 8 | query.to[3]
+            if id in silent:
+                continue
+            if isinstance(query.request, FindNode | FindValue):
+                bench.found(query, id)
+            else:
+                bench.pong(query, id)
+    return asked
+
+
+def live(bench: Bench, seconds: float, *silent: int) -> list[Sent]:
+    """Let time pass among peers that answer, all but these; return what was asked."""
+    until = bench.now + seconds
+    asked = answer_all(bench, *silent)
+    while bench.now < until:
+        bench.advance(min(0.5, until - bench.now))
+        asked += answer_all(bench, *silent)
+    return asked
+
+
+def joined(*ids: int, policy: Policy = DEFAULT) -> Bench:
+    """Return a node that was started with machine 1 as its bootstrap endpoint and has joined."""
+    bench = Bench(policy=policy)
+    for id in ids:
+        bench.node.restore_contact(contact(id))
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    answer_all(bench)
+    assert bench.event(Joined) == Joined(len({1, *ids}))
+    return bench
+
+
+# Datagrams
+
+
+@pytest.mark.parametrize("data", [b"", b"DHT\x01", b"DHT\x02\x90", b"DHS\x01" + bytes(60), b"d1:ad2:id20:"])
+def test_garbage_and_other_versions_get_silence_and_are_counted(data: bytes) -> None:
+    bench = Bench()
+    assert bench.deliver(data, endpoint(5)) is None
+    assert bench.sent() == []
+    assert bench.events() == []
+    counters = bench.node.counters
+    assert (counters.malformed, counters.datagrams_received, counters.bytes_received) == (1, 1, len(data))
+    assert counters.datagrams_sent == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "code", "text"),
+    [
+        ("frobnicate", [], ERROR_METHOD, "unknown method"),
+        ("find_node", [], ERROR_PROTOCOL, "bad arguments"),
+        ("ping", None, ERROR_PROTOCOL, "bad arguments"),
+    ],
+)
+def test_a_query_with_a_right_envelope_and_wrong_content_is_told_so(
+    method: str, args: object, code: int, text: str
+) -> None:
+    bench = Bench(own_id=5)
+    answer = bench.deliver(CODEC._encode(0, b"12345678", Id(9), method, args), endpoint(9))
+    assert answer is not None
+    assert CODEC.decode(answer) == Error(b"12345678", Id(5), code, text)
+    assert bench.node.counters.bad_queries == 1
+    assert bench.sent() == []
+
+
+def test_the_answer_to_a_query_is_counted_like_all_that_goes_out() -> None:
+    bench = Bench()
+    query = CODEC.encode_query(b"12345678", Id(0), Ping())
+    answer = bench.deliver(query, endpoint(9))
+    assert answer is not None
+    counters = bench.node.counters
+    assert (counters.datagrams_sent, counters.bytes_sent) == (1, len(answer))
+    bench.node.ping(endpoint(5), 0.0)
+    bench.sent_one()
+    assert (counters.datagrams_sent, counters.bytes_sent) == (2, len(answer) + len(query))
+
+
+def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_never() -> None:
+    bench = Bench(policy=Policy(rate_limit=1.0, rate_burst=2.0))
+    bad = CODEC._encode(0, b"12345678", Id(9), "frobnicate", [])
+    assert bench.query(Ping(), contact(9)) is not None
+    assert bench.deliver(bad, endpoint(9)) is not None
+    assert bench.query(Ping(), contact(9)) is None
+    assert bench.deliver(bad, endpoint(9)) is None
+    assert bench.node.counters.rate_limited == 2
+    bench.node.ping(endpoint(9), bench.now)
+    bench.pong(bench.sent()[-1], 9)
+    assert isinstance(bench.events()[0], Answered)
+    bench.node.limit_rate(0)
+    assert all(bench.query(Ping(), contact(9)) for _ in range(1_000))
+    bench.node.limit_rate(1.0)
+    assert [bench.query(Ping(), contact(9)) is None for _ in range(4)] == [False, False, True, True]
+
+
+def test_a_reply_counts_only_with_the_tid_and_the_exact_source_of_a_query_in_flight() -> None:
+    bench = Bench()
+    bench.node.ping(endpoint(5), bench.now)
+    sent = bench.sent_one()
+    for tid, source in [
+        (b"\0" * 8, endpoint(5)),
+        (sent.query.tid, endpoint(6)),
+        (sent.query.tid, endpoint(5).with_port(9)),
+    ]:
+        bench.deliver(CODEC.encode_acknowledged(tid, Id(5), US), source)
+        bench.deliver(CODEC.encode_error(tid, Id(5), 202, "busy"), source)
+    assert bench.node.counters.unmatched == 6
+    assert bench.events() == []
+    assert len(bench.node.state.table) == 0
+    assert bench.node.external.endpoints() == []
+    bench.pong(sent, 5)
+    assert isinstance(bench.events()[0], Answered)
+    bench.pong(sent, 5)  # a duplicate
+    assert bench.events() == []
+    assert bench.node.counters.unmatched == 7
+
+
+def test_a_matching_reply_with_a_malformed_result_changes_nothing() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    sent = bench.sent_one()
+    bench.deliver(CODEC._encode(1, sent.query.tid, Id(1), bytes(US), [b"token"]), sent.to)
+    assert bench.node.counters.malformed == 1
+    assert bench.events() == []
+    bench.found(sent, 1)  # the right one is still waited for
+    assert isinstance(bench.events()[-1], LookupDone)
+
+
+def test_an_answer_tells_us_our_address() -> None:
+    bench = Bench()
+    bench.node.ping(endpoint(5), bench.now)
+    bench.pong(bench.sent_one(), 5, observed=US)
+    assert bench.node.external.endpoints() == [US]
+
+
+def test_replies_and_errors_are_counted() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.node.ping(endpoint(5), bench.now)
+    first, second = bench.sent()
+    bench.pong(first, 5)
+    bench.refuse(second, 5)
+    counters = bench.node.counters
+    assert (counters.queries_sent, counters.replies_received, counters.errors_received) == (3, 1, 1)
+
+
+# Strangers
+
+
+def test_a_stranger_that_queries_is_pinged_and_enters_once_it_has_answered() -> None:
+    bench = Bench()
+    assert bench.query(Ping(), contact(9)) is not None
+    assert len(bench.node.state.table) == 0
+    ping = bench.sent_one()
+    assert (ping.request, ping.to) == (Ping(), endpoint(9))
+    assert bench.query(Ping(), contact(9)) is not None
+    assert bench.sent() == []  # one ping at a time
+    bench.pong(ping, 9)
+    assert list(bench.node.state.table) == [contact(9)]
+
+
+def test_a_stranger_that_does_not_answer_stays_out_and_may_be_pinged_again() -> None:
+    bench = Bench()
+    bench.query(Ping(), contact(9))
+    bench.sent_one()
+    bench.advance(TIMEOUT)
+    assert bench.sent() == []
+    assert len(bench.node.state.table) == 0
+    bench.query(Ping(), contact(9))
+    assert bench.sent_one().to == endpoint(9)
+
+
+def test_a_stranger_enters_under_the_id_that_it_answers_with() -> None:
+    bench = Bench()
+    bench.query(Ping(), contact(9))
+    bench.pong(bench.sent_one(), 10)
+    assert list(bench.node.state.table) == [contact(10, machine=9)]
+
+
+def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
+    bench = Bench(policy=Policy(stranger_pings=3, stranger_rate=1_000.0))
+    for id in range(1, 10):
+        bench.query(Ping(), contact(id))
+    assert len(bench.sent()) == 3
+    bench.advance(TIMEOUT)
+    for id in range(10, 20):
+        bench.query(Ping(), contact(id))
+    assert len(bench.sent()) == 3
+
+
+def test_new_strangers_are_pinged_at_a_limited_rate_whatever_their_number() -> None:
+    bench = Bench()
+    pinged = 0
+    for _ in range(100):
+        for id in range(1, 100):
+            bench.query(Ping(), contact(id))
+        for sent in bench.sent():
+            pinged += 1
+            bench.refuse(sent, 0)  # an error under our own ID: never enters
+        bench.now += 0.1
+    assert pinged <= DEFAULT.stranger_pings + 10 * DEFAULT.stranger_rate
+
+
+def test_silent_strangers_are_no_sign_of_an_outage() -> None:
+    bench = joined(2, 3)
+    for id in range(40, 50):
+        bench.query(Ping(), contact(id))
+    assert len(bench.sent()) == 10
+    bench.advance(STALE)
+    assert bench.events() == []
+    assert bench.node.join.connected
+
+
+# Joining, leaving, coming back
+
+
+def test_a_node_with_nobody_to_ask_waits_quietly() -> None:
+    bench = Bench()
+    bench.node.start([], bench.now)
+    bench.advance(3_600.0)
+    assert bench.sent() == []
+    assert bench.events() == []
+
+
+def test_starting_pings_the_bootstrap_endpoints_and_the_contacts_of_an_earlier_run() -> None:
+    bench = Bench()
+    assert bench.node.restore_contact(contact(5))
+    assert not bench.node.restore_contact(contact(5))
+    bench.node.start([endpoint(1), endpoint(5)], bench.now)
+    bench.advance(0.0)
+    pings = by_id(bench.sent())
+    assert {id: sent.request for id, sent in pings.items()} == {1: Ping(), 5: Ping()}  # 5 once
+
+
+def test_the_first_answer_starts_a_lookup_of_our_own_id_and_with_its_answer_we_have_joined() -> None:
+    bench = Bench(own_id=3)
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    bench.pong(bench.sent_one(), 1)
+    assert bench.events() == []
+    lookup = bench.sent_one()
+    assert lookup.request == FindNode(Id(3))
+    bench.found(lookup, 1, [contact(9)])
+    bench.found(bench.sent_one(), 9)
+    assert bench.events() == [Joined(contacts=2)]
+
+
+def test_while_nobody_answers_joining_is_tried_ever_more_slowly() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    attempts = []
+    while bench.now < 3_600.0:
+        bench.advance(1.0)
+        attempts += [bench.now for _ in bench.sent()]
+    assert 12 <= len(attempts) <= 22
+    assert attempts[1] - attempts[0] < 6
+    assert attempts[-1] - attempts[-2] > 200
+
+
+def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining() -> None:
+    bench = Bench()
+    bench.node.restore_own(KEY, 80)
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    bench.pong(bench.sent_one(), 1)
+    assert bench.sent_one().request == FindNode(Id(0))  # and no answer comes
+    bench.advance(4.0)
+    live(bench, 6.0 + DEFAULT.startup_spread)
+    events = bench.events()
+    assert [event for event in events if isinstance(event, Joined)] == [Joined(contacts=1)]
+    assert [event.replicas for event in events if isinstance(event, Published)] == [(contact(1),)]
+
+
+def test_an_answer_under_our_own_id_joins_nothing() -> None:
+    bench = Bench(own_id=5)
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    bench.pong(bench.sent_one(), 5)
+    assert bench.sent() == []
+    assert not bench.node.join.connected
+
+
+def test_commands_given_while_we_join_wait_for_it() -> None:
+    bench = Bench()
+    bench.node.restore_own(Id(9), 1)
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    ping = bench.sent_one()
+    lookup = bench.node.lookup(KEY, bench.now)
+    enter = bench.node.enter(KEY, 80, bench.now)
+    delete, ports = bench.node.delete(Id(9), 1, bench.now)
+    assert (bench.sent(), bench.events(), ports) == ([], [], [1])
+    bench.pong(ping, 1)
+    answer_all(bench)
+    events = bench.events()
+    assert [event.op for event in events if isinstance(event, LookupDone)] == [lookup]
+    assert [event.op for event in events if isinstance(event, Withdrawn)] == [delete]
+    assert [(event.op, event.replicas) for event in events if isinstance(event, Published)] == [(enter, (contact(1),))]
+
+
+def test_commands_do_not_wait_for_a_network_that_does_not_answer() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    bench.sent()
+    op = bench.node.lookup(KEY, bench.now)
+    bench.advance(TIMEOUT)
+    done = bench.event(LookupDone)
+    assert (done.op, done.endpoints, done.stats.elapsed) == (op, (), TIMEOUT)
+
+
+def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_owner_hears_at_once() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    ping = bench.sent_one()
+    enter = bench.node.enter(KEY, 80, bench.now)
+    bench.node.delete(KEY, 80, bench.now)
+    assert bench.events() == [Published(enter, KEY, 80, (), 0, cancelled=True)]
+    bench.pong(ping, 1)
+    assert not [sent for sent in answer_all(bench) if isinstance(sent.request, Store)]
+
+
+def test_restored_entries_are_published_once_we_have_joined() -> None:
+    bench = Bench()
+    bench.node.restore_own(KEY, 80)
+    bench.advance(60.0)
+    assert bench.sent() == []
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    answer_all(bench)
+    bench.events()
+    live(bench, DEFAULT.startup_spread)
+    published = bench.event(Published)
+    assert (published.key, published.port, published.replicas) == (KEY, 80, (contact(1),))
+
+
+def test_held_entries_are_restored_unless_they_have_expired() -> None:
+    bench = Bench(now=100.0)
+    live, dead = HeldEntry(KEY, endpoint(7), 100.1), HeldEntry(KEY, endpoint(8), 100.0)
+    for entry in (live, dead):
+        bench.node.restore_held(entry, bench.now)
+    assert list(bench.node.store) == [live]
+
+
+def test_expired_entries_are_swept_every_five_minutes() -> None:
+    bench = Bench()
+    bench.node.restore_held(HeldEntry(KEY, endpoint(7), 1.0), bench.now)
+    bench.advance(DEFAULT.store_sweep - 0.1)
+    assert len(bench.node.store) == 1
+    bench.advance(0.1)
+    assert len(bench.node.store) == 0
+    assert bench.node.poll_timeout() == 2 * DEFAULT.store_sweep
+
+
+def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> None:
+    bench = joined(2, 3, 4)
+    members = set(bench.node.state.table)
+    bench.node.lookup(KEY, bench.now)
+    bench.sent()
+    bench.advance(30.0)
+    assert bench.event(LookupDone).stats.responses == 0
+    assert set(bench.node.state.table) == members
+    assert all(bench.node.state.standing(member, bench.now) is Standing.GOOD for member in members)
+    assert not bench.node.join.connected
+    bench.sent()
+    bench.advance(60.0)
+    attempt = bench.sent()
+    assert {sent.to for sent in attempt} == {member.endpoint for member in members}
+    bench.advance(600.0)
+    bench.sent()
+    while not (attempt := bench.sent()):
+        bench.advance(1.0)
+    for sent in attempt:
+        bench.pong(sent, sent.to[3])
+    answer_all(bench)
+    assert bench.events() == [Joined(contacts=4)]
+
+
+def test_an_outage_is_told_once() -> None:
+    bench = joined(2, 3, 4)
+    for _ in range(3):
+        bench.node.lookup(KEY, bench.now)
+    bench.advance(60.0)
+    assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated()]
+
+
+def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
+    bench = joined(2)
+    for id in range(40, 45):
+        bench.node.ping(endpoint(id), bench.now)
+    bench.advance(STALE)
+    assert {type(event) for event in bench.events()} == {Unanswered}
+    assert bench.node.join.connected
+
+
+def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> None:
+    bench = joined(2, policy=Policy(bucket_refresh=1e9))
+    bench.advance(1.0)
+    meta = bench.node.state.meta
+    for _ in range(2):
+        meta.timed_out(Id(2))
+    assert bench.node.state.standing(contact(2), bench.now) is Standing.BAD
+    asked = live(bench, DEFAULT.probe_interval)
+    assert {sent.to for sent in asked if isinstance(sent.request, Ping)} == {endpoint(1), endpoint(2)}
+    assert FindNode(Id(0)) in [sent.request for sent in asked]  # through the bootstrap endpoint, whom it leads to
+    assert bench.node.state.standing(contact(2), bench.now) is Standing.GOOD
+    assert bench.events() == []  # on our own account: nobody is told
+
+
+def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try() -> None:
+    bench = knowing(1, policy=Policy(bucket_refresh=1e9))
+    bench.advance(2 * DEFAULT.probe_interval)
+    assert bench.sent() == []
+
+
+# Full buckets
+
+
+def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_and_others_are_not() -> None:
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3, bucket_refresh=1e9))
+    bench.advance(DEFAULT.good_for)
+    assert bench.sent() == []
+    bench.node.ping(endpoint(112), bench.now)
+    bench.pong(bench.sent_one(), 112)
+    pings = by_id(bench.sent())
+    assert set(pings) == {64, 112}  # the newcomer is the witness that the network is up
+    bench.advance(0.01)
+    bench.pong(pings[112], 112)
+    bench.advance(TIMEOUT)
+    again = by_id(bench.sent())
+    assert set(again) == {64, 112}
+    assert bench.node.state.table.get(Id(112)) is None
+    bench.advance(0.01)
+    bench.pong(again[112], 112)
+    bench.advance(TIMEOUT)
+    assert bench.node.state.table.get(Id(64)) is None
+    assert bench.node.state.table.get(Id(112)) == contact(112)
+
+
+def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3, bucket_refresh=1e9))
+    bench.advance(DEFAULT.good_for)
+    assert bench.sent() == []
+    bench.node.ping(endpoint(112), bench.now)
+    bench.pong(bench.sent_one(), 112)
+    answer_all(bench)
+    bench.advance(STALE)
+    assert bench.node.state.table.get(Id(64)) == contact(64)
+    assert bench.node.state.table.get(Id(112)) is None
+
+
+def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3, bucket_refresh=1e9, verifications=1))
+    bench.advance(DEFAULT.good_for)
+    assert bench.sent() == []
+    for id in (112, 113):
+        bench.node.ping(endpoint(id), bench.now)
+        bench.pong(bench.sent_one(), id)
+        assert len(bench.sent()) == (2 if id == 112 else 0)
+    bench.node.state.answered(contact(64), 0.1, bench.now)  # so that another would be next
+    bench.node.ping(endpoint(114), bench.now)
+    bench.pong(bench.sent_one(), 114)
+    assert bench.sent() == []
+
+
+def test_a_full_bucket_of_good_contacts_checks_nobody() -> None:
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3))
+    bench.node.ping(endpoint(112), bench.now)
+    bench.pong(bench.sent_one(), 112)
+    assert bench.sent() == []
+
+
+# Refreshing
+
+
+def test_a_stale_bucket_is_looked_up_and_one_at_a_time() -> None:
+    bench = joined(2)
+    bench.advance(DEFAULT.bucket_refresh + 1)
+    asked = answer_all(bench)
+    assert [sent for sent in asked if isinstance(sent.request, FindNode)]
+    assert bench.events() == []
+
+
+def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
+    bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=Policy(k=4))
+    assert len(bench.node.state.table.buckets) >= 2
+    bench.advance(1.0)
+    targets = {sent.request.target for sent in answer_all(bench) if isinstance(sent.request, FindNode)}
+    assert targets
+    assert all(target >= 4 for target in targets)
+
+
+# Entries and their contacts
+
+
+def test_a_new_contact_near_an_entry_is_given_it_soon() -> None:
+    bench = joined(2)
+    bench.node.enter(KEY, 80, bench.now)
+    answer_all(bench)
+    bench.events()
+    bench.node.ping(endpoint(76), bench.now)
+    bench.pong(bench.sent_one(), 76)
+    asked = live(bench, DEFAULT.republish_gap * 1.1)
+    assert endpoint(76) in {sent.to for sent in asked if isinstance(sent.request, Store)}
+
+
+# Events and their owners
+
+
+def test_an_operation_that_was_cancelled_reports_nothing_more() -> None:
+    bench = knowing(1)
+    op = bench.node.lookup(KEY, bench.now)
+    bench.node.cancel(op)
+    bench.found(bench.sent_one(), 1, [contact(9)], [US])
+    bench.found(bench.sent_one(), 9, [], [US])
+    assert bench.events() == []
+    other = bench.node.lookup(KEY, bench.now)
+    answer_all(bench)
+    assert {event.op for event in bench.events() if isinstance(event, LookupDone | LookupProgress)} == {other}
+
+
+def test_cancelling_what_has_ended_leaves_nothing_behind() -> None:
+    bench = Bench()
+    op = bench.node.lookup(KEY, bench.now)
+    assert isinstance(bench.events()[0], LookupDone)
+    bench.node.cancel(op)
+    assert bench.node._open == set()
+
+
+def test_no_operation_that_has_ended_is_remembered() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.node.enter(KEY, 80, bench.now)
+    answer_all(bench)
+    bench.node.delete(KEY, None, bench.now)
+    answer_all(bench)
+    bench.node.delete(KEY, None, bench.now)
+    bench.node.ping(endpoint(1), bench.now)
+    bench.node.bootstrap([endpoint(1)], bench.now)
+    answer_all(bench)
+    assert bench.node._open == set()
+
+
+def test_handles_differ() -> None:
+    bench = knowing(1)
+    now = bench.now
+    node = bench.node
+    ops = [
+        node.ping(endpoint(1), now),
+        node.lookup(KEY, now),
+        node.enter(KEY, 80, now),
+        node.delete(KEY, 80, now)[0],
+        node.bootstrap([endpoint(1)], now),
+    ]
+    assert len(set(ops)) == len(ops)
+    answer_all(bench)
+    assert {type(event) for event in bench.events()} == {
+        Answered,
+        LookupProgress,
+        LookupDone,
+        Published,
+        Withdrawn,
+        Bootstrapped,
+    }
+
+
+def test_spurious_timeouts_do_nothing() -> None:
+    bench = joined(2, 3)
+    bench.node.lookup(KEY, bench.now)
+    bench.sent()
+    before = bench.node.poll_timeout()
+    for _ in range(3):
+        bench.node.handle_timeout(bench.now)
+    assert bench.node.poll_timeout() == before
+    assert bench.sent() == []
+    assert bench.events() == []
+
+
+def test_a_late_wake_up_does_everything_that_was_due() -> None:
+    bench = joined(2, 3)
+    bench.node.enter(KEY, 80, bench.now)
+    answer_all(bench)
+    bench.events()
+    bench.now += 100_000.0
+    bench.node.handle_timeout(bench.now)
+    after = bench.node.poll_timeout()
+    assert after is not None
+    assert after > bench.now
+    assert {sent.request for sent in bench.sent()} > {FindNode(KEY)}  # the publication, and a refresh
+
+
+def test_a_node_that_asks_itself_learns_nothing_new() -> None:
+    bench = Bench(own_id=5)
+    assert isinstance(bench.query(Ping(), Contact(Id(5), US)), Reply)
+    assert bench.sent() == []
+    assert len(bench.node.state.table) == 0
