@@ -7,6 +7,7 @@ answers; the routing table does not, since the node tells it first.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from dhtd.core.endpoint import Endpoint, is_contactable
 from dhtd.core.events import (
@@ -127,7 +128,8 @@ class Traversal:
 
     def _advance(self, now: float) -> None:
         while self._searching:
-            match self._search.next():
+            step = self._search.next()
+            match step:
                 case Ask(contact):
                     self._requester.ask(self, self._request(None), contact.endpoint, contact.id, now)
                 case Wait():
@@ -135,6 +137,8 @@ class Traversal:
                 case Finished():
                     self._searching = False
                     self._finished(now)
+                case _:
+                    assert_never(step)
 
     def _request(self, token: bytes | None) -> Request:
         return FindNode(self._search.target, token)
@@ -219,8 +223,7 @@ class Publication(Traversal):
     def cancel(self) -> None:
         """Stop, because the entry is deleted. Stores on their way cannot be called back; the entry knows of them."""
         self._searching = False
-        if not self._over:
-            self._report(cancelled=True)
+        self._report(cancelled=True)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Count a node that has taken the entry."""

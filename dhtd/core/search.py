@@ -181,9 +181,7 @@ class Search:
                 self._drop_farthest_fresh()
 
     def _drop_farthest_fresh(self) -> None:
-        fresh = (candidate for candidate in reversed(self._order) if candidate.progress is _Progress.FRESH)
-        dropped = next(fresh, None)
-        if dropped is not None:
-            self._order.remove(dropped)
-            del self._candidates[dropped.contact.id]
-            self._endpoints.discard(dropped.contact.endpoint)
+        dropped = next(candidate for candidate in reversed(self._order) if candidate.progress is _Progress.FRESH)
+        self._order.remove(dropped)
+        del self._candidates[dropped.contact.id]
+        self._endpoints.discard(dropped.contact.endpoint)

@@ -194,3 +194,12 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
     assert store.remove(A, at(1))
     assert not store.remove(A, at(1))
     assert (store._expiries, store._source_sizes, len(store)) == ({}, {}, 0)
+
+
+def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
+    store = Store(DEFAULT)
+    store.put(A, at(1), 0.0)
+    unsaved = store.take_changes()
+    store.put(B, at(1), 0.0)
+    store.mark_changed(unsaved)
+    assert store.take_changes() == {A, B}

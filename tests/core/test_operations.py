@@ -1,0 +1,678 @@
+"""The operations, step by step, with every peer played by the test."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import (
+    Answered,
+    Bootstrapped,
+    LookupDone,
+    LookupProgress,
+    Published,
+    Unanswered,
+    Withdrawn,
+)
+from dhtd.core.messages import (
+    Acknowledged,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Request,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT, Policy
+from tests.core.bench import US, Bench, Sent
+from tests.core.small import contact, endpoint
+
+KEY = Id(77)
+SERVER, OTHER_SERVER = Endpoint.of("10.7.7.7", 80), Endpoint.of("10.7.7.8", 81)
+TIMEOUT = DEFAULT.query_timeout
+STALE = 2 * TIMEOUT + 0.1  # every attempt at a query has timed out by then
+
+
+def knowing(*ids: int, policy: Policy = DEFAULT) -> Bench:
+    bench = Bench(policy=policy)
+    bench.know(*map(contact, ids))
+    return bench
+
+
+def by_id(queries: list[Sent]) -> dict[int, Sent]:
+    """Return queries by the number of the machine that they went to, one each."""
+    machines = {sent.to[2] << 8 | sent.to[3]: sent for sent in queries}
+    assert len(machines) == len(queries)
+    return machines
+
+
+# Single queries
+
+
+def test_a_ping_reports_who_answered_and_how_fast() -> None:
+    bench = Bench()
+    op = bench.node.ping(endpoint(5), bench.now)
+    bench.now = 0.25
+    bench.pong(bench.sent_one(), 5)
+    assert bench.event(Answered) == Answered(op, contact(5), Acknowledged(), 0.25)
+
+
+def test_single_queries_carry_what_they_were_given() -> None:
+    bench = Bench()
+    bench.node.find_node(endpoint(5), KEY, bench.now)
+    bench.node.find_value(endpoint(5), KEY, bench.now)
+    bench.node.store_at(endpoint(5), KEY, 80, b"token", bench.now)
+    assert [sent.request for sent in bench.sent()] == [FindNode(KEY), FindValue(KEY), Store(KEY, 80, b"token")]
+
+
+def test_a_single_query_reports_the_result() -> None:
+    bench = Bench()
+    op = bench.node.find_value(endpoint(5), KEY, bench.now)
+    bench.found(bench.sent_one(), 5, [contact(9)], [SERVER], more=True)
+    answered = bench.event(Answered)
+    assert answered == Answered(op, contact(5), Found(b"token", (contact(9),), (SERVER,), True), 0.0)
+
+
+def test_a_single_query_is_sent_twice_before_it_is_given_up() -> None:
+    bench = Bench()
+    op = bench.node.ping(endpoint(5), bench.now)
+    first = bench.sent_one()
+    bench.advance(TIMEOUT - 0.1)
+    assert bench.sent() == []
+    bench.advance(0.1)
+    assert bench.sent_one() == first
+    assert bench.events() == []
+    bench.advance(TIMEOUT)
+    assert bench.sent() == []
+    assert bench.event(Unanswered) == Unanswered(op, endpoint(5), None)
+    assert (bench.node.counters.retries, bench.node.counters.timeouts) == (1, 1)
+
+
+def test_a_single_query_reports_a_refusal() -> None:
+    bench = Bench()
+    op = bench.node.store_at(endpoint(5), KEY, 80, b"token", bench.now)
+    sent = bench.sent_one()
+    bench.refuse(sent, 5, 203, "bad token")
+    error = Error(sent.query.tid, Id(5), 203, "bad token")
+    assert bench.event(Unanswered) == Unanswered(op, endpoint(5), error)
+    bench.advance(STALE)
+    assert bench.events() == []
+
+
+# Lookups
+
+
+def test_a_lookup_that_knows_nobody_ends_at_once_with_what_we_have_ourselves() -> None:
+    bench = Bench()
+    bench.node.store.put(KEY, SERVER, bench.now)
+    op = bench.node.lookup(KEY, bench.now)
+    done = bench.event(LookupDone)
+    assert (done.op, done.key, done.endpoints) == (op, KEY, (SERVER,))
+    assert (done.stats.queries, done.stats.responses) == (0, 0)
+
+
+def test_a_lookup_follows_answers_and_merges_all_endpoints_to_the_end() -> None:
+    bench = knowing(1)
+    op = bench.node.lookup(KEY, bench.now)
+    first = bench.sent_one()
+    assert first.request == FindValue(KEY)
+    bench.now += 0.1
+    bench.found(first, 1, [contact(76), contact(64)], [SERVER])
+    heard = bench.event(LookupProgress)
+    assert (heard.op, heard.endpoints, heard.stats.responses) == (op, (SERVER,), 1)
+    queries = by_id(bench.sent())
+    assert set(queries) == {76, 64}  # a value does not end it
+    bench.now += 0.1
+    bench.found(queries[76], 76, [], [OTHER_SERVER, SERVER])
+    assert bench.event(LookupProgress).endpoints == (OTHER_SERVER,)
+    bench.found(queries[64], 64, [], [SERVER])
+    progress, done = bench.events()
+    assert isinstance(progress, LookupProgress)
+    assert progress.endpoints == ()
+    assert isinstance(done, LookupDone)
+    assert done.endpoints == (SERVER, OTHER_SERVER)
+    assert done.stats.elapsed == pytest.approx(0.2)
+    assert (done.stats.hops, done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 3, 3, 0)
+
+
+def test_what_we_have_ourselves_counts_and_never_replaces_asking() -> None:
+    bench = knowing(1)
+    bench.node.store.put(KEY, SERVER, bench.now)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [OTHER_SERVER, SERVER])
+    progress, done = bench.events()
+    assert isinstance(progress, LookupProgress)
+    assert isinstance(done, LookupDone)
+    assert progress.endpoints == done.endpoints == (SERVER, OTHER_SERVER)
+
+
+def test_endpoints_that_nobody_can_listen_on_are_left_out() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER.with_port(0), SERVER])
+    assert [event.endpoints for event in bench.events() if isinstance(event, LookupDone)] == [(SERVER,)]
+
+
+def test_contacts_that_nobody_can_be_reached_at_are_not_asked() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    nowhere = [
+        Contact(Id(70), Endpoint.of("127.0.0.1", 80)),
+        Contact(Id(71), endpoint(71).with_port(0)),
+        Contact(Id(72), Endpoint.of("224.0.0.1", 80)),
+        Contact(Id(0), endpoint(73)),  # our own ID
+    ]
+    bench.found(bench.sent_one(), 1, [*nowhere, contact(74)])
+    assert [sent.to for sent in bench.sent()] == [endpoint(74)]
+
+
+def test_a_cut_answer_is_asked_for_again_with_its_token_and_once_only() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [contact(64)], [SERVER], token=b"proof", more=True)
+    assert [event for event in bench.events() if isinstance(event, LookupDone)] == []
+    queries = by_id(bench.sent())
+    assert queries[1].request == FindValue(KEY, b"proof")
+    assert queries[64].request == FindValue(KEY)  # no waiting for the rest before the next is asked
+    bench.found(queries[64], 64)
+    bench.found(queries[1], 1, [], [SERVER, OTHER_SERVER], more=True)
+    assert bench.sent() == []
+    done = bench.events()[-1]
+    assert isinstance(done, LookupDone)
+    assert done.endpoints == (SERVER, OTHER_SERVER)
+    assert (done.stats.queries, done.stats.responses) == (2, 2)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
+    again = bench.sent_one()
+    if refused:
+        bench.refuse(again, 1)
+    else:
+        bench.advance(TIMEOUT)
+    done = bench.event(LookupDone)
+    assert done.endpoints == (SERVER,)
+    assert (done.stats.responses, done.stats.timeouts) == (1, 0)
+
+
+def test_who_refuses_or_is_silent_is_done_without() -> None:
+    bench = knowing(1, 2)
+    bench.node.lookup(KEY, bench.now)
+    queries = by_id(bench.sent())
+    bench.refuse(queries[1], 1)
+    bench.advance(TIMEOUT)
+    done = bench.event(LookupDone)
+    assert done.endpoints == ()
+    assert (done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 0, 1)
+
+
+def test_a_slow_contact_s_slot_is_used_by_another_and_its_late_answer_counts() -> None:
+    bench = knowing(65, 66, 67, 68, 69, policy=Policy(alpha=4))
+    bench.node.lookup(Id(64), bench.now)
+    queries = by_id(bench.sent())
+    assert set(queries) == {65, 66, 67, 68}
+    bench.advance(DEFAULT.slow_floor)
+    more = by_id(bench.sent())
+    assert set(more) == {69}
+    for id in (66, 67, 68):
+        bench.found(queries[id], id, [], [SERVER])
+    bench.found(queries[65], 65, [], [OTHER_SERVER])  # late
+    bench.found(more[69], 69)
+    done = bench.events()[-1]
+    assert isinstance(done, LookupDone)
+    assert done.endpoints == (SERVER, OTHER_SERVER)
+    assert done.stats.responses == 5
+
+
+def test_a_lookup_that_found_something_does_not_wait_for_the_slow_and_ignores_them_afterwards() -> None:
+    bench = knowing(1, 2)
+    bench.node.lookup(KEY, bench.now)
+    queries = by_id(bench.sent())
+    bench.found(queries[1], 1, [], [SERVER])
+    assert not [event for event in bench.events() if isinstance(event, LookupDone)]
+    bench.advance(0.6)
+    assert bench.event(LookupDone).endpoints == (SERVER,)
+    bench.found(queries[2], 2, [contact(9)], [OTHER_SERVER])
+    assert bench.events() == []
+    assert bench.sent() == []
+
+
+def test_a_lookup_that_found_nothing_waits_for_the_slow() -> None:
+    bench = knowing(1, 2)
+    bench.node.lookup(KEY, bench.now)
+    queries = by_id(bench.sent())
+    bench.found(queries[1], 1)
+    bench.advance(1.9)
+    bench.found(queries[2], 2, [], [SERVER])
+    done = bench.events()[-1]
+    assert isinstance(done, LookupDone)
+    assert done.endpoints == (SERVER,)
+
+
+def test_a_search_that_is_over_hears_no_more_of_its_queries() -> None:
+    bench = knowing(65, 66, 67)
+    bench.node.lookup(Id(64), bench.now)
+    queries = by_id(bench.sent())
+    bench.found(queries[65], 65, [], [SERVER])
+    bench.advance(DEFAULT.slow_floor)
+    assert bench.event(LookupDone).endpoints == (SERVER,)
+    bench.refuse(queries[66], 66)
+    bench.advance(STALE)
+    assert bench.events() == []
+
+
+def test_a_query_that_turns_slow_after_the_end_of_its_search_asks_nobody_else() -> None:
+    bench = knowing(1, 2)
+    fast = bench.node.state.meta.get(Id(1)).round_trips
+    for _ in range(40):
+        fast.add(0.001)
+    bench.node.state.meta.get(Id(2)).round_trips.add(0.3)
+    op = bench.node.enter(KEY, 80, bench.now)
+    assert set(by_id(bench.sent())) == {1, 2}
+    bench.node.delete(KEY, 80, bench.now)
+    assert bench.event(Published).op == op
+    withdrawal = bench.sent()
+    bench.advance(1.5)
+    assert {sent.to for sent in withdrawal} == {endpoint(1), endpoint(2)}
+    assert bench.sent() == []
+
+
+def test_another_node_than_expected_at_an_address_is_asked_under_its_own_id() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 2, [contact(9)], [SERVER])
+    assert bench.node.state.table.get(Id(1)) is None
+    assert bench.node.state.table.get(Id(2)) == contact(2, machine=1)
+    again = bench.sent_one()
+    assert again.to == endpoint(1)
+    bench.found(again, 2, [], [SERVER])
+    assert bench.event(LookupDone).endpoints == (SERVER,)
+
+
+# Publications
+
+
+def publish(bench: Bench, ids: tuple[int, ...]) -> tuple[int, dict[int, Sent]]:
+    """Enter KEY, let the search find these nodes, and return the handle and the stores that go out."""
+    op = bench.node.enter(KEY, 80, bench.now)
+    for id, sent in by_id(bench.sent()).items():
+        assert sent.request == FindNode(KEY)
+        bench.found(sent, id, [], token=b"token%d" % id)
+    stores = by_id(bench.sent())
+    for id, sent in stores.items():
+        assert sent.request == Store(KEY, 80, b"token%d" % id)
+    assert set(stores) == set(ids)
+    return op, stores
+
+
+def test_entering_stores_on_the_nodes_found_and_reports_who_took_it() -> None:
+    bench = knowing(1, 2, 3)
+    op, stores = publish(bench, (1, 2, 3))
+    bench.pong(stores[1], 1)
+    bench.refuse(stores[2], 2)
+    assert bench.events() == []
+    bench.pong(stores[3], 3)
+    assert bench.event(Published) == Published(op, KEY, 80, (contact(1), contact(3)), asked=3)  # type: ignore[arg-type]
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    assert entry.replicas == (contact(1), contact(3))
+
+
+def test_with_nobody_to_store_on_entering_reports_that_at_once() -> None:
+    bench = Bench()
+    op = bench.node.enter(KEY, 80, bench.now)
+    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
+
+
+def test_no_more_than_k_are_asked_to_hold_an_entry_while_nobody_refuses() -> None:
+    bench = knowing(80, policy=Policy(k=2))
+    bench.node.enter(Id(64), 80, bench.now)
+    bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
+    for id, sent in by_id(bench.sent()).items():
+        bench.found(sent, id)
+    stores = by_id(bench.sent())
+    assert set(stores) == {65, 66}
+    bench.pong(stores[65], 65)
+    assert bench.sent() == []
+    bench.refuse(stores[66], 66)
+    last = bench.sent_one()
+    assert (last.to, type(last.request)) == (endpoint(80), Store)
+    bench.pong(last, 80)
+    assert bench.event(Published).replicas == (contact(65), contact(80))
+
+
+def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
+    bench = knowing(80)
+    bench.node.enter(Id(64), 80, bench.now)
+    bench.found(bench.sent_one(), 80, [contact(id) for id in range(65, 73)])  # eight that are nearer
+    refused = set()
+    while 80 not in (queries := by_id(bench.sent())):
+        assert queries
+        for id, sent in queries.items():
+            if isinstance(sent.request, FindNode):
+                bench.found(sent, id)
+            else:
+                bench.refuse(sent, id)
+                refused.add(id)
+    assert refused <= set(range(65, 73))
+    assert isinstance(queries[80].request, Store)
+    for id, sent in queries.items():
+        bench.pong(sent, id)
+    published = bench.event(Published)
+    assert contact(80) in published.replicas
+    assert published.asked == 9
+
+
+def test_a_store_is_sent_twice_and_waited_for_however_slow() -> None:
+    bench = knowing(1)
+    _, stores = publish(bench, (1,))
+    bench.advance(TIMEOUT)
+    assert bench.sent_one() == stores[1]
+    bench.advance(TIMEOUT - 0.1)
+    bench.pong(stores[1], 1)
+    assert bench.event(Published).replicas == (contact(1),)
+
+
+def test_a_publication_waits_for_the_slow_because_a_replica_is_worth_it() -> None:
+    bench = knowing(1, 2)
+    bench.node.enter(KEY, 80, bench.now)
+    queries = by_id(bench.sent())
+    bench.found(queries[1], 1)
+    bench.advance(1.9)
+    assert bench.sent() == []
+    bench.found(queries[2], 2)
+    assert set(by_id(bench.sent())) == {1, 2}
+
+
+def test_a_search_that_fails_somewhere_publishes_on_the_others() -> None:
+    bench = knowing(1, 2)
+    bench.node.enter(KEY, 80, bench.now)
+    queries = by_id(bench.sent())
+    bench.found(queries[1], 1)
+    bench.refuse(queries[2], 2)
+    assert set(by_id(bench.sent())) == {1}
+
+
+def test_entering_while_it_is_published_waits_for_the_same_publication() -> None:
+    bench = knowing(1)
+    first, stores = publish(bench, (1,))
+    second = bench.node.enter(KEY, 80, bench.now)
+    assert second != first
+    assert bench.sent() == []
+    bench.pong(stores[1], 1)
+    published = [event for event in bench.events() if isinstance(event, Published)]
+    assert [event.op for event in published] == [first, second]
+    assert len(bench.node.tracker) == 1
+
+
+def test_an_entry_is_published_again_after_its_interval_and_the_owner_is_told() -> None:
+    bench = knowing(1)
+    _, stores = publish(bench, (1,))
+    bench.pong(stores[1], 1)
+    bench.events()
+    bench.node.limit_rate(0)
+    seen: list[Published] = []
+    for _ in range(int(DEFAULT.republish * 1.2)):
+        bench.advance(1.0)
+        for sent in bench.sent():
+            if isinstance(sent.request, FindNode):
+                bench.found(sent, 1)
+            else:
+                bench.pong(sent, 1)
+        seen += [event for event in bench.events() if isinstance(event, Published)]
+    assert len(seen) == 1
+    assert seen[0].replicas == (contact(1),)
+
+
+# Withdrawals
+
+
+def entered(bench: Bench, *ids: int) -> None:
+    """Have KEY published on these nodes."""
+    _, stores = publish(bench, ids)
+    for id, sent in stores.items():
+        bench.pong(sent, id)
+    bench.events()
+
+
+def of_kind(queries: list[Sent], kind: type[Request]) -> dict[int, Sent]:
+    """Return the queries of one kind, by the number of the machine that they went to."""
+    return by_id([sent for sent in queries if isinstance(sent.request, kind)])
+
+
+def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> None:
+    bench = knowing(1, 2)
+    entered(bench, 1, 2)
+    op, ports = bench.node.delete(KEY, None, bench.now)
+    assert ports == [80]
+    assert len(bench.node.tracker) == 0
+    sent = bench.sent()
+    asked, search = of_kind(sent, FindValue), of_kind(sent, FindNode)
+    assert set(asked) == set(search) == {1, 2}
+    for id in (1, 2):
+        bench.found(asked[id], id, token=b"fresh%d" % id)
+    withdrawals = by_id(bench.sent())  # before the search has ended
+    for id, query in withdrawals.items():
+        assert query.request == Withdraw(KEY, 80, b"fresh%d" % id)
+    bench.pong(withdrawals[1], 1)
+    bench.refuse(withdrawals[2], 2)
+    assert bench.events() == []
+    for id in (1, 2):
+        bench.found(search[id], id)
+    assert bench.sent() == []  # both were told
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=1)
+
+
+def test_deleting_one_port_leaves_the_other() -> None:
+    bench = Bench()
+    for port in (80, 81):
+        bench.node.enter(KEY, port, bench.now)
+    bench.events()
+    op, ports = bench.node.delete(KEY, 81, bench.now)
+    assert ports == [81]
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (81,), nodes=0)
+    assert bench.node.tracker.ports(KEY) == [80]
+
+
+def test_deleting_all_ports_withdraws_each_and_counts_a_node_once() -> None:
+    bench = knowing(1)
+    for port in (80, 81):
+        bench.node.tracker.add(KEY, port)
+    op, ports = bench.node.delete(KEY, None, bench.now)
+    assert ports == [80, 81]
+    bench.found(bench.sent_one(), 1)
+    first, second = bench.sent()
+    assert [first.request, second.request] == [Withdraw(KEY, 80, b"token"), Withdraw(KEY, 81, b"token")]
+    for sent in (first, second):
+        bench.pong(sent, 1)
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80, 81), nodes=1)
+
+
+@pytest.mark.parametrize("port", [None, 81])
+def test_deleting_what_is_not_tracked_does_nothing(port: int | None) -> None:
+    bench = knowing(1)
+    if port is not None:
+        bench.node.tracker.add(KEY, 80)
+    _, ports = bench.node.delete(KEY, port, bench.now)
+    assert ports == []
+    bench.advance(1.0)
+    assert bench.sent() == []
+    assert bench.events() == []
+
+
+def test_a_holder_that_answers_late_is_still_told() -> None:
+    bench = knowing(1, 2)
+    entered(bench, 1, 2)
+    op, _ = bench.node.delete(KEY, 80, bench.now)
+    sent = bench.sent()
+    asked, search = of_kind(sent, FindValue), of_kind(sent, FindNode)
+    bench.found(asked[1], 1)
+    bench.pong(bench.sent_one(), 1)
+    bench.found(search[1], 1)
+    bench.refuse(search[2], 2)
+    bench.advance(1.0)  # slow is no matter
+    assert bench.events() == []
+    bench.found(asked[2], 2, token=b"two")
+    last = bench.sent_one()
+    assert last.request == Withdraw(KEY, 80, b"two")
+    bench.pong(last, 2)
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=2)
+
+
+def test_a_holder_that_gives_no_token_is_left_to_forget() -> None:
+    bench = knowing(1)
+    entered(bench, 1)
+    op, _ = bench.node.delete(KEY, 80, bench.now)
+    bench.advance(STALE)
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0)
+
+
+def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
+    bench = knowing(65, 66, 67, 68, 69)
+    bench.node.tracker.add(Id(64), 80)
+    bench.node.delete(Id(64), 80, bench.now)
+    assert set(by_id(bench.sent())) == {65, 66, 67, 68}
+    bench.advance(DEFAULT.slow_floor)
+    assert set(by_id(bench.sent())) == {69}
+
+
+def test_beyond_the_k_nearest_nobody_is_told_who_was_no_holder() -> None:
+    bench = knowing(80, policy=Policy(k=2))
+    bench.node.tracker.add(Id(64), 80)
+    bench.node.delete(Id(64), 80, bench.now)
+    bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
+    for id, sent in by_id(bench.sent()).items():
+        bench.found(sent, id)
+    assert set(of_kind(bench.sent(), Withdraw)) == {65, 66}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_deleting_during_a_publication_ends_it_and_withdraws_what_was_sent(stored: bool) -> None:
+    bench = knowing(1)
+    op = bench.node.enter(KEY, 80, bench.now)
+    search = bench.sent_one()
+    store = None
+    if stored:
+        bench.found(search, 1)
+        store = bench.sent_one()
+    withdrawal, _ = bench.node.delete(KEY, 80, bench.now)
+    published = bench.event(Published)
+    assert published == Published(op, KEY, 80, (), asked=int(stored), cancelled=True)
+    if store is None:
+        bench.found(search, 1)
+    else:
+        bench.pong(store, 1)
+    sent = bench.sent()
+    assert set(of_kind(sent, FindValue)) == ({1} if stored else set())
+    assert set(of_kind(sent, FindNode)) == {1}
+    assert set(of_kind(sent, Store)) == set()
+    for query in sent:
+        bench.found(query, 1, token=b"fresh")
+    query = bench.sent_one()
+    assert query.request == Withdraw(KEY, 80, b"fresh")
+    bench.pong(query, 1)
+    assert bench.events() == [Withdrawn(withdrawal, KEY, (80,), nodes=1)]
+    bench.advance(60.0)
+    assert not of_kind(bench.sent(), Store)
+
+
+def test_entering_again_after_a_delete_in_the_middle_is_a_publication_of_its_own() -> None:
+    bench = knowing(1)
+    bench.node.enter(KEY, 80, bench.now)
+    old = bench.sent_one()
+    bench.node.delete(KEY, 80, bench.now)
+    bench.sent()
+    op = bench.node.enter(KEY, 80, bench.now)
+    bench.events()
+    bench.found(old, 1)
+    bench.found(bench.sent_one(), 1)
+    store = bench.sent_one()
+    bench.pong(store, 1)
+    assert bench.event(Published) == Published(op, KEY, 80, (contact(1),), asked=1)
+
+
+# Bootstrapping
+
+
+def test_bootstrapping_pings_each_endpoint_once_and_looks_our_neighbours_up() -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([endpoint(1), endpoint(2), endpoint(1)], bench.now)
+    pings = by_id(bench.sent())
+    assert {id: sent.request for id, sent in pings.items()} == {1: Ping(), 2: Ping()}
+    bench.pong(pings[1], 1)
+    lookups = bench.sent()
+    assert {sent.request for sent in lookups} == {FindNode(Id(0))}
+    for sent in lookups:
+        bench.found(sent, 1)
+    assert not [event for event in bench.events() if isinstance(event, Bootstrapped)]
+    bench.advance(STALE)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=1)
+
+
+def test_bootstrapping_ends_once_the_lookup_has_ended() -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([endpoint(1), endpoint(2)], bench.now)
+    pings = by_id(bench.sent())
+    bench.pong(pings[1], 1)
+    bench.pong(pings[2], 2)
+    assert not [event for event in bench.events() if isinstance(event, Bootstrapped)]
+    for sent in bench.sent():
+        bench.found(sent, 1)
+    for sent in bench.sent():
+        bench.found(sent, 2)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=2, failed=0)
+
+
+def test_bootstrapping_where_nobody_answers_says_so_once() -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([endpoint(1), endpoint(2)], bench.now)
+    for sent in bench.sent():
+        if sent.to == endpoint(1):
+            bench.refuse(sent, 1)
+    assert bench.events() == []
+    bench.advance(STALE)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=2)
+
+
+def test_a_slow_pong_is_waited_for() -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([endpoint(1)], bench.now)
+    sent = bench.sent_one()
+    bench.advance(1.9)
+    bench.pong(sent, 1)
+    for lookup in bench.sent():
+        bench.found(lookup, 1)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=0)
+
+
+def test_bootstrapping_from_ourselves_ends_once() -> None:
+    bench = Bench(own_id=5)
+    op = bench.node.bootstrap([US], bench.now)
+    bench.pong(bench.sent_one(), 5)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=0)
+    bench.advance(STALE)
+    assert bench.events() == []
+    assert len(bench.node.state.table) == 0
+
+
+def test_bootstrapping_from_nowhere_ends_at_once() -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([], bench.now)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=0)
+
+
+def test_a_silent_or_slow_neighbour_of_ours_does_not_keep_bootstrapping_from_its_end() -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([endpoint(1)], bench.now)
+    bench.pong(bench.sent_one(), 1)
+    for sent in bench.sent():
+        bench.found(sent, 1, [contact(9)])
+    bench.advance(STALE)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=0)
