@@ -227,7 +227,8 @@ def say(text: str) -> None:
 
 def become(program: str, *arguments: str) -> NoReturn:
     """Go on as a program of .venv, which so receives the signals and gives the exit status."""
-    os.execv(VENV / "bin" / program, [program, *arguments])
+    path = str(VENV / "bin" / program)  # also as argv[0]: from that, a Python knows whose packages to use
+    os.execv(path, [path, *arguments])
 
 
 def lint() -> int:
