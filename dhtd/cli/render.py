@@ -26,6 +26,7 @@ _STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": (
 _K = 8  # places in a bucket's bar; fuller buckets have longer ones
 _ROWS_MAX = 20  # entries shown of each kind; the rest is counted
 _BAR_WIDTH = 12
+_BESIDE = 62  # columns that the rest of an entry's line takes at most
 
 
 def lookup(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
@@ -45,10 +46,11 @@ def lookup(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
 
 def info(result: InfoResult) -> None:
     """Print the view of what is inside the daemon."""
-    Console(highlight=False).print(Group(*_view(result)))
+    console = Console(highlight=False)
+    console.print(Group(*_view(result, console.width)))
 
 
-def _view(result: InfoResult) -> Iterator[RenderableType]:
+def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
     if "node" in result:
         yield _node(result["node"])
     if "routing_table" in result:
@@ -56,10 +58,10 @@ def _view(result: InfoResult) -> Iterator[RenderableType]:
         yield _buckets(result["routing_table"]["buckets"])
     if "tracking" in result:
         yield _title(f"Entered here: {len(result['tracking'])}")
-        yield _tracked(result["tracking"])
+        yield _tracked(result["tracking"], width)
     if "store" in result:
         yield _title(f"Held for others: {len(result['store'])}")
-        yield _held(result["store"])
+        yield _held(result["store"], width)
     if "network" in result:
         yield _title("Since start")
         yield _network(result["network"])
@@ -135,24 +137,30 @@ def _range(bucket: BucketInfo) -> str:
     return f"{shown}…/{prefix}"
 
 
-def _tracked(entries: list[TrackedInfo]) -> RenderableType:
+def _tracked(entries: list[TrackedInfo], width: int) -> RenderableType:
     grid = _grid("left", "right", "right", "left")
     longest = max((entry["refresh_in_s"] for entry in entries), default=1.0) or 1.0
     for entry in entries[:_ROWS_MAX]:
         bar = _remaining(entry["refresh_in_s"], longest, "blue")
         replicas = Text(f"{entry['replicas']} replicas", style="green" if entry["replicas"] else "red")
-        again = Text(" published again in ").append(_duration(entry["refresh_in_s"]))
-        grid.add_row(Text(entry["id"], style="cyan"), Text(f"port {entry['port']}"), replicas, bar + again)
+        again = Text(" again in ").append(_duration(entry["refresh_in_s"]))
+        grid.add_row(_id(entry["id"], width), Text(f"port {entry['port']}"), replicas, bar + again)
     return _with_rest(grid, len(entries))
 
 
-def _held(entries: list[HeldInfo]) -> RenderableType:
+def _held(entries: list[HeldInfo], width: int) -> RenderableType:
     grid = _grid("left", "left", "left")
     for entry in sorted(entries, key=lambda entry: entry["expires_in_s"])[:_ROWS_MAX]:
         bar = _remaining(entry["expires_in_s"], entry["age_s"] + entry["expires_in_s"], "magenta")
         expires = Text(" expires in ").append(_duration(entry["expires_in_s"]))
-        grid.add_row(Text(entry["id"], style="cyan"), Text(entry["endpoint"]), bar + expires)
+        grid.add_row(_id(entry["id"], width), Text(entry["endpoint"]), bar + expires)
     return _with_rest(grid, len(entries))
+
+
+def _id(id: str, width: int) -> Text:
+    """Return an ID, or as much of it as leaves room for what stands beside it."""
+    room = max(8, width - _BESIDE)
+    return Text(id if len(id) <= room else f"{id[: room - 1]}…", style="cyan")
 
 
 def _with_rest(grid: Table, count: int) -> RenderableType:
