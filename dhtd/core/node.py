@@ -72,9 +72,22 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """One Kademlia node."""
+    """One Kademlia node.
 
-    def __init__(self, own_id: Id, codec: Codec, *, rng: Random, now: float, policy: Policy = DEFAULT) -> None:
+    `local`: where this machine reaches itself. Its own lookups answer with that for its own entries, until others have
+    told how they see it; nobody else is told.
+    """
+
+    def __init__(
+        self,
+        own_id: Id,
+        codec: Codec,
+        *,
+        rng: Random,
+        now: float,
+        policy: Policy = DEFAULT,
+        local: Iterable[Endpoint] = (),
+    ) -> None:
         self.own_id = own_id
         self.codec = codec
         self.policy = policy
@@ -87,6 +100,7 @@ class Node:
         self.external = self._responder.external
         self.join = Join(rng, policy)
         self._rng = rng
+        self._local = tuple(local)
         self._refresher = Refresher(self.state.table, rng, policy)
         self._rate_limit = RateLimit(policy.rate_limit, policy.rate_burst)
         self._sweep_at = now + policy.store_sweep
@@ -216,8 +230,11 @@ class Node:
 
     def lookup(self, key: Id, now: float) -> Handle:
         """Find who serves `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
+        known = self._responder.known(key, now)
+        if not self.external.endpoints():
+            known += [here.with_port(port) for here in self._local for port in self.tracker.ports(key)]
         op = self._new_handle()
-        return self._begin(op, Lookup(op, self._requester, key, self._responder.known(key, now), now), now)
+        return self._begin(op, Lookup(op, self._requester, key, known, now), now)
 
     def enter(self, key: Id, port: int, now: float) -> Handle:
         """Track an own entry and publish it; ends with `Published`, once for this publication.
