@@ -11,10 +11,12 @@ import typer
 from dhtd import __version__
 from dhtd.cli import entries, info, lookup, queries
 from dhtd.cli.common import TIMEOUT, JsonOption, Session, run
+from dhtd.cli.complete import complete_file, complete_instance
 from dhtd.errors import UsageError
 
 app = typer.Typer(
     name="dht",
+    add_completion=False,  # completion scripts are installed; `run` answers them
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,11 +36,21 @@ def dht(
     *,
     socket: Annotated[
         Path | None,
-        typer.Option("--socket", metavar="PATH", help="The daemon's control socket. [env: DHTD_SOCKET]"),
+        typer.Option(
+            "--socket",
+            metavar="PATH",
+            help="The daemon's control socket. [env: DHTD_SOCKET]",
+            autocompletion=complete_file,
+        ),
     ] = None,
     instance: Annotated[
         str | None,
-        typer.Option("--instance", metavar="NAME", help="Which of several daemons to ask. [env: DHTD_INSTANCE]"),
+        typer.Option(
+            "--instance",
+            metavar="NAME",
+            help="Which of several daemons to ask. [env: DHTD_INSTANCE]",
+            autocompletion=complete_instance,
+        ),
     ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="S", help="Seconds to wait for the daemon.", show_default=True)

@@ -102,6 +102,12 @@ def check_endpoint(text: str) -> str:
 
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a program to its end: every failure becomes a message and an exit status."""
+    completing = f"_{program.upper()}_COMPLETE"
+    if completing in os.environ:
+        from dhtd.cli.completion import answer
+
+        answer(app, program, completing)
+        sys.exit(0)
     # A usage error comes before options are known, so whether it is to be JSON is looked up, not parsed.
     json = "--json" in sys.argv[1:]
     try:

@@ -1,8 +1,10 @@
-"""What TAB offers: sections, and the IDs and ports that the daemon knows. Never an error, and never a long wait."""
+"""What TAB offers: sections, files, and what the daemon knows. Never an error, and never a long wait."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from dhtd.control.protocol import InfoResult
 
 PATIENCE = 0.5  # seconds for a daemon to answer while the user waits for TAB
+FILES = "\0files"  # stands where a candidate's help would: the shell is to offer files itself
 
 
 def complete_section(incomplete: str) -> list[str]:
@@ -22,27 +25,67 @@ def complete_section(incomplete: str) -> list[str]:
     return [section for section in SECTIONS if section.startswith(incomplete)]
 
 
+def complete_file(incomplete: str) -> list[tuple[str, str]]:
+    """Have the shell offer files: it knows about quoting, `~` and directories."""
+    return [(incomplete, FILES)]
+
+
+def complete_instance(incomplete: str) -> list[str]:
+    """Offer the instances that have a control socket or a state file."""
+    from dhtd.daemon import paths
+
+    try:
+        places = [paths.control_socket(), paths.state_file()]
+        names = {path.stem for place in places for path in place.parent.glob(f"*{place.suffix}")}
+    except (DhtdError, OSError):
+        return []
+    return _matching(sorted(names), incomplete)
+
+
 def complete_id(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the IDs that this node has entered or holds for others."""
-    own = [entry["id"] for entry in _ask(context, "tracking").get("tracking", [])]
+    if context.params.get("name"):  # the word is a name, then
+        return []
+    answer = _ask(context, "tracking")
+    if "tracking" not in answer:  # ask no second time where nobody answers
+        return []
+    own = [entry["id"] for entry in answer["tracking"]]
     held = [entry["id"] for entry in _ask(context, "store").get("store", [])]
-    return _matching([*own, *held], incomplete)
+    return _matching_id([*own, *held], incomplete)
 
 
 def complete_own_id(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the IDs that this node has entered."""
-    return _matching([entry["id"] for entry in _ask(context, "tracking").get("tracking", [])], incomplete)
+    if context.params.get("name"):
+        return []
+    return _matching_id([entry["id"] for entry in _ask(context, "tracking").get("tracking", [])], incomplete)
 
 
 def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the ports on which this node has entered the ID before it on the line."""
-    id = str(context.params.get("id", "")).lower()
+    from dhtd.cli.common import parse_id
+
+    try:
+        id = parse_id(str(context.params.get("id", "")), name=bool(context.params.get("name")))
+    except DhtdError:
+        return []
     entries = _ask(context, "tracking").get("tracking", [])
     return _matching([str(entry["port"]) for entry in entries if entry["id"] == id], incomplete)
 
 
-def _matching(words: list[str], incomplete: str) -> list[str]:
-    return [word for word in dict.fromkeys(words) if word.startswith(incomplete.lower())]
+def complete_endpoint(context: typer.Context, incomplete: str) -> list[str]:
+    """Offer the endpoints of the nodes in the routing table."""
+    buckets = _ask(context, "routing_table").get("routing_table", {"buckets": []})["buckets"]
+    return _matching((member["endpoint"] for bucket in buckets for member in bucket["members"]), incomplete)
+
+
+def _matching(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+
+
+def _matching_id(ids: Iterable[str], incomplete: str) -> list[str]:
+    """Return the matching IDs; digits already typed are left in the case that they have."""
+    return [incomplete + id[len(incomplete) :] for id in _matching(ids, incomplete.lower())]
 
 
 def _ask(context: typer.Context, section: str) -> InfoResult:
@@ -50,9 +93,11 @@ def _ask(context: typer.Context, section: str) -> InfoResult:
     from dhtd.daemon.config import client_socket
 
     options = context.find_root().params
+    socket = options.get("socket")
     try:
-        path = client_socket(options.get("socket"), options.get("instance"), os.environ)
-        with Client(path, PATIENCE) as client:
+        # As it stands on the line: no shell has expanded it yet.
+        path = None if socket is None else Path(os.path.expandvars(socket))
+        with Client(client_socket(path, options.get("instance"), os.environ), PATIENCE) as client:
             return client.info(section)
     except (DhtdError, OSError):
         return {}  # whoever presses TAB cannot do anything about it: no daemon, no completions

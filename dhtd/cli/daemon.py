@@ -11,6 +11,7 @@ import typer
 
 from dhtd import __version__
 from dhtd.cli.common import JsonOption, print_json, run
+from dhtd.cli.complete import complete_file, complete_instance
 
 if TYPE_CHECKING:
     from dhtd.daemon.app import Ready
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="dhtd",
+    add_completion=False,  # completion scripts are installed; `run` answers them
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -63,14 +65,23 @@ def start(
         ),
     ] = None,
     state: Annotated[
-        str | None, typer.Option("--state", metavar="FILE", help="The state file. [env: DHTD_STATE]")
+        str | None,
+        typer.Option("--state", metavar="FILE", help="The state file. [env: DHTD_STATE]", autocompletion=complete_file),
     ] = None,
     socket: Annotated[
-        str | None, typer.Option("--socket", metavar="PATH", help="The control socket. [env: DHTD_SOCKET]")
+        str | None,
+        typer.Option(
+            "--socket", metavar="PATH", help="The control socket. [env: DHTD_SOCKET]", autocompletion=complete_file
+        ),
     ] = None,
     instance: Annotated[
         str | None,
-        typer.Option("--instance", metavar="NAME", help="Names state file and socket. [env: DHTD_INSTANCE]"),
+        typer.Option(
+            "--instance",
+            metavar="NAME",
+            help="Names state file and socket. [env: DHTD_INSTANCE]",
+            autocompletion=complete_instance,
+        ),
     ] = None,
     node_id: Annotated[
         str | None,
@@ -102,7 +113,12 @@ def start(
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option("--config", metavar="FILE", help="Use this configuration file. [env: DHTD_CONFIG]"),
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Use this configuration file. [env: DHTD_CONFIG]",
+            autocompletion=complete_file,
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -30,7 +30,7 @@ def info(
     *,
     json: JsonOption = False,
 ) -> None:
-    """What is inside the daemon: the node, its routing table, the entries it holds and has entered, its traffic."""
+    """Show what is inside the daemon. Its node and contacts, the entries it holds and has entered, its traffic."""
     from dhtd.control.protocol import SECTIONS
 
     options = session(context, json=json)

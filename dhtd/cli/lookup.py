@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def lookup(context: typer.Context, id: IdArgument, *, name: NameOption = False, json: JsonOption = False) -> None:
-    """Who serves ID? Prints one endpoint a line."""
+    """Find who serves ID. Prints one endpoint a line."""
     options = session(context, json=json)
     with options.client() as client:
         answers = client.lookup(parse_id(id, name=name))

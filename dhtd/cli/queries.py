@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dhtd.cli.common import JsonOption, NameOption, check_endpoint, parse_id, parse_port, session
-from dhtd.cli.complete import complete_id
+from dhtd.cli.complete import complete_endpoint, complete_file, complete_id
 from dhtd.errors import UsageError
 
 if TYPE_CHECKING:
     from dhtd.control.protocol import FindNodeResult
 
 HostPortArgument = Annotated[
-    str, typer.Argument(metavar="HOST:PORT", help="A node: name or address, and UDP port.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="HOST:PORT",
+        help="A node: name or address, and UDP port.",
+        autocompletion=complete_endpoint,
+        show_default=False,
+    ),
 ]
 IdArgument = Annotated[
     str,
@@ -27,7 +33,7 @@ IdArgument = Annotated[
 
 
 def ping(context: typer.Context, endpoint: HostPortArgument, *, json: JsonOption = False) -> None:
-    """Is a node there? Prints its ID, its endpoint and the round trip."""
+    """Ask whether a node is there. Prints its ID, its endpoint and the round trip."""
     options = session(context, json=json)
     with options.client() as client:
         result = client.ping(check_endpoint(endpoint))
@@ -35,7 +41,7 @@ def ping(context: typer.Context, endpoint: HostPortArgument, *, json: JsonOption
 
 
 def node_id(context: typer.Context, *, json: JsonOption = False) -> None:
-    """Who is this node? Prints its ID, then where it is reached."""
+    """Print this node's ID and where it is reached."""
     options = session(context, json=json)
     with options.client() as client:
         result = client.node_id()
@@ -99,7 +105,7 @@ def store(
     name: NameOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Ask one node to hold an entry, once: nothing keeps it there. To serve an ID, use enter."""
+    """Have one node hold an entry, once. Nothing keeps it there: to serve an ID, use enter."""
     from dhtd.control.protocol import parse_token
 
     options = session(context, json=json)
@@ -114,11 +120,17 @@ def hash_(
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to hash.", show_default=False)] = None,
     *,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="PATH", help="Hash this file's content instead; - is stdin.")
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="PATH",
+            help="Hash this file's content instead; - is stdin.",
+            autocompletion=complete_file,
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print the ID of a text or a file: its SHA-256. Needs no daemon."""
+    """Print the ID of a text or a file. It is the SHA-256; no daemon is needed."""
     options = session(context, json=json)
     if (text is None) == (file is None):
         raise UsageError("give a TEXT or --file PATH")

@@ -1,0 +1,104 @@
+"""Interactive shells on a terminal of their own: keys go in, what is drawn comes out, nothing waits for a clock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+DEADLINE = 60.0  # seconds; only a hang reaches it
+ROWS, COLUMNS = 50, 200
+PROMPT = "READY> "
+
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;:?<=>]*[a-zA-Z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b[()][A-Z0-9]|\x1b[=>]|[\x00\x07\x0f]"
+)
+_QUESTION = re.compile(r"\x1b\[0?c")  # what kind of terminal are you?
+
+
+class Terminal:
+    """A program on a terminal; leaving it hangs up."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], directory: Path) -> None:
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            try:
+                os.chdir(directory)
+                os.execvpe(command[0], list(command), dict(env))
+            finally:
+                os._exit(127)
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self._raw = ""
+        self._read = 0  # characters of `_raw` that have been waited for
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._fd, keys.encode())
+
+    def wait(self, *texts: str) -> str:
+        """Wait until each of these has been drawn since the last time; return all that was."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            drawn = _CONTROL.sub("", self._raw[self._read :])
+            if all(text in drawn for text in texts):
+                self._read = len(self._raw)
+                return drawn
+            self._receive(deadline, texts)
+
+    def _receive(self, deadline: float, texts: Sequence[str]) -> None:
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"waited for {texts} in vain, after {self._raw[self._read :]!r}"
+        try:
+            data = os.read(self._fd, 65_536).decode(errors="replace")
+        except OSError:
+            data = ""
+        assert data, f"ended while {texts} was waited for, after {self._raw[self._read :]!r}"
+        self._raw += data
+        for _ in _QUESTION.findall(data):
+            self.type("\x1b[?62c")
+
+
+class Shell(Terminal):
+    """A shell at its prompt."""
+
+    def press_tab(self, line: str) -> str:
+        """Type a line and TAB; return the line that it has become, without blanks at its end.
+
+        The line is not run but shown by `echo`, so that it is read from plain output and not from a redrawn screen.
+        """
+        self.type(f"{line}\t\x01echo LI''NE: \x05\r")
+        drawn = self.wait("LINE: ", PROMPT)
+        [*_, shown] = re.findall(r"LINE: ([^\r\n]*)", drawn)
+        return str(shown).rstrip()
+
+    def offered(self, line: str, *expected: str, tabs: int = 1) -> str:
+        """Type a line and TAB; wait until `expected` are offered, clear the line, and return all that was drawn."""
+        self.type(line + "\t" * tabs)
+        drawn = self.wait(*expected)
+        self.type("\x15\r")
+        return drawn + self.wait(PROMPT)
+
+    def run(self, line: str) -> None:
+        """Run a line to its end."""
+        self.type(f"{line}; echo DO''NE\r")
+        self.wait("DONE\r\n", PROMPT)

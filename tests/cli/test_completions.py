@@ -1,0 +1,204 @@
+"""TAB in the real shells, loaded as users load completions, with real daemons to ask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dhtd.cli.completion_scripts import scripts
+from tests.cli.shells import PROMPT, Shell
+from tests.e2e.daemons import BIN, Daemon, Network
+
+COMPLETIONS = Path(__file__).parents[2] / "completions"
+ID = "5ae9f0" + "17" * 29
+PORT = 31_729
+COMMANDS = ["ping", "enter", "delete", "lookup", "info", "node-id", "bootstrap", "find-node", "find-value", "store"]
+
+
+def test_the_committed_scripts_are_what_the_package_generates() -> None:
+    found = {path.name: path.read_text(encoding="utf-8") for path in COMPLETIONS.iterdir()}
+    assert found == scripts(), "run python -m dhtd.cli.completion_scripts completions"
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    with Network() as network:
+        first, second = network.start(2)
+        network.dht(first, "bootstrap", second.endpoint)
+        network.dht(first, "enter", ID, str(PORT))
+        yield network
+
+
+@pytest.fixture(scope="module")
+def daemon(network: Network) -> Daemon:
+    return network.daemons[0]
+
+
+def _bash(home: Path, load: str) -> list[str]:
+    rc = home / "bashrc"
+    rc.write_text(f"PS1='{PROMPT}'\nbind 'set bell-style none' 'set show-all-if-ambiguous on'\n{load}")
+    return ["bash", "--noprofile", "--rcfile", str(rc), "-i"]
+
+
+def _bash_sourced(home: Path, env: dict[str, str]) -> list[str]:
+    return _bash(home, f". {COMPLETIONS}/dht.bash\n. {COMPLETIONS}/dhtd.bash\n")
+
+
+def _bash_lazy(home: Path, env: dict[str, str]) -> list[str]:
+    """Load as bash-completion does: a file of the command's name, sourced at the first TAB."""
+    directory = home / "share" / "bash-completion" / "completions"
+    directory.mkdir(parents=True)
+    for program in ("dht", "dhtd"):
+        shutil.copy(COMPLETIONS / f"{program}.bash", directory / program)
+    return _bash(home, f'_load() {{ . "{directory}/$1" && return 124; }}\ncomplete -D -F _load\n')
+
+
+def _zsh(home: Path, env: dict[str, str]) -> list[str]:
+    env["ZDOTDIR"] = str(home)
+    (home / ".zshrc").write_text(
+        f"PS1='{PROMPT}'\nfpath=({COMPLETIONS} $fpath)\nautoload -Uz compinit && compinit -u\nbindkey -e\n"
+        "setopt no_beep no_list_ambiguous no_prompt_cr no_prompt_sp\nunset zle_bracketed_paste\n"
+    )
+    return ["zsh", "-d", "-i"]
+
+
+def _fish(home: Path, env: dict[str, str]) -> list[str]:
+    shutil.copytree(COMPLETIONS, home / "share" / "fish" / "vendor_completions.d")
+    (home / "data" / "fish" / "generated_completions").mkdir(parents=True)  # or fish sets out to generate them
+    env |= {"XDG_DATA_DIRS": str(home / "share"), "XDG_DATA_HOME": str(home / "data")}
+    (home / "config" / "fish").mkdir(parents=True)
+    (home / "config" / "fish" / "config.fish").write_text(
+        f"set fish_greeting\nset -g fish_autosuggestion_enabled 0\nfunction fish_prompt\n echo -n '{PROMPT}'\nend\n"
+    )
+    env["XDG_CONFIG_HOME"] = str(home / "config")
+    return ["fish", "-i"]
+
+
+SHELLS = {"bash": _bash_lazy, "bash-sourced": _bash_sourced, "zsh": _zsh, "fish": _fish}
+
+
+@pytest.fixture(scope="module", params=["bash", "zsh", "fish"])
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    with _shell(request.param, tmp_path_factory.mktemp(request.param)) as shell:
+        yield shell
+
+
+def test_bash_completes_when_the_scripts_are_sourced(tmp_path: Path) -> None:
+    with _shell("bash-sourced", tmp_path) as shell:
+        assert shell.press_tab("dht ping one:1 --js") == "dht ping one:1 --json"
+        assert shell.press_tab("dhtd start --config=sett") == "dhtd start --config=settings.toml"
+
+
+@contextmanager
+def _shell(name: str, home: Path) -> Iterator[Shell]:
+    program = name.partition("-")[0]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed here")
+    for file in ("settings.toml", "a file.toml"):
+        (home / file).touch()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DHTD_", "XDG_", "LC_"))}
+    env = {
+        **kept,
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    command = SHELLS[name](home, env)
+    with Shell(command, env, home) as shell:
+        shell.wait(PROMPT)
+        yield shell
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("dht loo", "dht lookup"),
+        ("dht find-n", "dht find-node"),
+        ("dht --inst", "dht --instance"),
+        ("dht lookup --na", "dht lookup --name"),
+        ("dht info rou", "dht info routing_table"),
+        ("dht --json info tr", "dht --json info tracking"),
+        ("dht --timeout 3 --so", "dht --timeout 3 --socket"),
+        ("dhtd st", "dhtd start"),
+        ("dhtd start --log-l", "dhtd start --log-level"),
+        ("dhtd start --log-level d", "dhtd start --log-level debug"),
+        ("dhtd start --log-level=d", "dhtd start --log-level=debug"),
+    ],
+)
+def test_commands_options_and_fixed_values_complete(shell: Shell, line: str, completed: str) -> None:
+    assert shell.press_tab(line) == completed
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("dht --socket sett", "dht --socket settings.toml"),
+        ("dht --socket=sett", "dht --socket=settings.toml"),
+        ("dht hash --file sett", "dht hash --file settings.toml"),
+        ("dht hash --file a", "dht hash --file a file.toml"),  # the shell quotes it, and echo takes the quotes away
+        ("dhtd start --config sett", "dhtd start --config settings.toml"),
+        ("dhtd start --state=sett", "dhtd start --state=settings.toml"),
+        ("dhtd start --socket sett", "dhtd start --socket settings.toml"),
+    ],
+)
+def test_files_complete_where_an_option_takes_one(shell: Shell, line: str, completed: str) -> None:
+    assert shell.press_tab(line) == completed
+
+
+@pytest.mark.parametrize("line", ["dht lookup sett", "dht ping sett", "dht bootstrap sett", "dhtd start --bind sett"])
+def test_files_are_not_offered_elsewhere(shell: Shell, line: str) -> None:
+    assert shell.press_tab(line) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("dht ping 192.168.1.123:1729 --js", "dht ping 192.168.1.123:1729 --json"),
+        ("dht ping '[::1]:1729' --js", "dht ping [::1]:1729 --json"),
+        ("dht bootstrap one:1 two:2 --js", "dht bootstrap one:1 two:2 --json"),
+        ("dhtd start --bootstrap=one:1 --log-f", "dhtd start --bootstrap=one:1 --log-format"),
+        ("dht ping one:", "dht ping one:"),
+        ("dht ping one:17", "dht ping one:17"),
+    ],
+)
+def test_words_with_colons_stay_whole(shell: Shell, line: str, completed: str) -> None:
+    assert shell.press_tab(line) == completed
+
+
+def test_all_commands_are_offered(shell: Shell) -> None:
+    drawn = shell.offered("dht ", *COMMANDS)
+    assert "complet" not in drawn
+
+
+def test_ids_ports_and_endpoints_that_the_daemon_knows_complete(shell: Shell, network: Network, daemon: Daemon) -> None:
+    dht = f"dht --socket {daemon.socket}"
+    other = network.daemons[1].endpoint
+    assert shell.press_tab(f"{dht} lookup {ID[:4]}") == f"{dht} lookup {ID}"
+    assert shell.press_tab(f"{dht} lookup {ID[:4].upper()}") == f"{dht} lookup {ID[:4].upper()}{ID[4:]}"
+    assert shell.press_tab(f"{dht} delete {ID[:4]}") == f"{dht} delete {ID}"
+    assert shell.press_tab(f"{dht} delete {ID} {str(PORT)[:2]}") == f"{dht} delete {ID} {PORT}"
+    assert shell.press_tab(f"{dht} ping {other[:-1]}") == f"{dht} ping {other}"
+    assert shell.press_tab(f"{dht} find-value {other} {ID[:4]}") == f"{dht} find-value {other} {ID}"
+    assert shell.press_tab(f"{dht} lookup --name {ID[:4]}") == f"{dht} lookup --name {ID[:4]}"
+
+
+def test_an_entry_held_for_another_node_completes(shell: Shell, network: Network) -> None:
+    dht = f"dht --socket {network.daemons[1].socket}"
+    assert shell.press_tab(f"{dht} lookup {ID[:4]}") == f"{dht} lookup {ID}"
+    assert shell.press_tab(f"{dht} delete {ID[:4]}") == f"{dht} delete {ID[:4]}"  # it has not entered it
+
+
+@pytest.mark.parametrize("line", ["dht lookup ", "dht delete 5a", "dht ping 127", "dht --socket /none/x enter 5a"])
+def test_without_a_daemon_nothing_is_offered_and_nothing_is_said(shell: Shell, line: str) -> None:
+    shell.type(f"{line}\t\x01echo LI''NE: \x05\r")
+    drawn = shell.wait("LINE: ", PROMPT)
+    assert f"LINE: {line.rstrip()}" in drawn
+    assert "daemon" not in drawn
+    assert "rror" not in drawn
