@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -762,9 +763,13 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
         writers.stdin.write(f"{path} {last}\n")
         writers.stdin.flush()
         pid = int(writers.hear())
+        begun = time.perf_counter()
         said = [writers.hear() for _ in range(rng.randint(1, 20))]
         assert not said[-1].startswith("ended"), where
-        for _ in range(rng.randint(0, 40_000)):  # and on, into whatever it is doing
+        heard = time.perf_counter()
+        pace = (heard - begun) / len(said)  # of this disk, now
+        spin = heard + rng.random() * 2 * pace  # into whatever it does in the next change or two
+        while time.perf_counter() < spin:
             pass
         os.kill(pid, signal.SIGKILL)
         said += iter(writers.hear, f"ended -{signal.SIGKILL.value}")

@@ -1,0 +1,486 @@
+"""The settings: where they come from, and what is said of those that cannot be."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import Policy
+from dhtd.daemon import paths
+from dhtd.daemon.config import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
+from dhtd.daemon.config_keys import LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
+from dhtd.errors import ConfigError, SocketUnusable
+
+HEX = "0123456789abcdef" * 4
+Configure = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep this machine's configuration out."""
+    for name in ("config", "system", "state", "run"):
+        (tmp_path / name).mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "user_config", lambda: tmp_path / "config" / "dhtd.toml")
+    monkeypatch.setattr(paths, "system_config", lambda: tmp_path / "system" / "dhtd.toml")
+    monkeypatch.setattr(paths, "state_file", lambda instance="default": tmp_path / "state" / f"{instance}.db")
+    monkeypatch.setattr(paths, "control_socket", lambda instance="default": Path("/run/dhtd") / f"{instance}.sock")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def user(home: Path) -> Configure:
+    """Write the user's configuration."""
+
+    def write(text: str) -> Path:
+        path = home / "config" / "dhtd.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def system(home: Path) -> Configure:
+    """Write the system's configuration."""
+
+    def write(text: str) -> Path:
+        path = home / "system" / "dhtd.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refusal(options: dict[str, object] | None = None, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(options or {}, environ or {})
+    assert (type(caught.value), caught.value.code, caught.value.exit_status) == (ConfigError, "bad-configuration", 2)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    return str(caught.value)
+
+
+# Where values come from
+
+
+def test_nothing_needs_to_be_said(home: Path) -> None:
+    settings = load_settings({}, {})
+    assert settings == Settings(
+        port=1729,
+        bind=("0.0.0.0",),
+        bootstrap=(),
+        state=home / "state" / "default.db",
+        socket=Path("/run/dhtd/default.sock"),
+        instance="default",
+        node_id=None,
+        rate_limit=Policy().rate_limit,
+        log_level="info",
+        log_format="text",
+        origins={},
+    )
+    assert settings.origins == {setting.key: "default" for setting in SETTINGS}
+
+
+EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a variable, in TOML, and what it comes to
+    "port": ("4000", "4000", 4000),
+    "bind": ("192.0.2.1,192.0.2.2", '["192.0.2.1", "192.0.2.2"]', ("192.0.2.1", "192.0.2.2")),
+    "bootstrap": (
+        "a.example:1, [2001:db8::1]:2",
+        '["a.example:1", "[2001:db8::1]:2"]',
+        ("a.example:1", "[2001:db8::1]:2"),
+    ),
+    "state": ("/var/x.db", '"/var/x.db"', Path("/var/x.db")),
+    "socket": ("/run/x.sock", '"/run/x.sock"', Path("/run/x.sock")),
+    "instance": ("lab", '"lab"', "lab"),
+    "node-id": (HEX.upper(), f'"{HEX}"', NATIVE.parse(HEX)),
+    "rate-limit": ("12.5", "12.5", 12.5),
+    "log-level": ("debug", '"debug"', "debug"),
+    "log-format": ("json", '"json"', "json"),
+}
+
+
+def test_every_setting_has_an_example_here() -> None:
+    assert list(EXAMPLES) == [setting.key for setting in SETTINGS]
+
+
+@pytest.mark.parametrize("key", EXAMPLES)
+def test_a_setting_can_come_from_every_place_and_the_nearest_wins(
+    key: str, user: Configure, system: Configure, home: Path
+) -> None:
+    text, toml, expected = EXAMPLES[key]
+    [setting] = [setting for setting in SETTINGS if setting.key == key]
+
+    def seen(options: dict[str, object], environ: dict[str, str]) -> tuple[object, str]:
+        settings = load_settings(options, environ)
+        return getattr(settings, setting.field), settings.origins[key]
+
+    file = system(f"{key} = {toml}")
+    assert seen({}, {}) == (expected, str(file))
+    file = user(f"{key} = {toml}")
+    assert seen({}, {}) == (expected, str(file))
+    file = home / "other.toml"
+    file.write_text(f"{key} = {toml}")
+    assert seen({"config": file}, {}) == (expected, str(file))
+    assert seen({}, {"DHTD_CONFIG": str(file)}) == (expected, str(file))
+    assert seen({"config": file}, {setting.variable: text}) == (expected, setting.variable)
+    assert seen({key: text, "config": file}, {setting.variable: text}) == (expected, f"--{key}")
+    assert seen({setting.field: text}, {}) == (expected, f"--{key}")
+
+
+def test_the_nearest_place_wins_where_they_differ(user: Configure, system: Configure, home: Path) -> None:
+    system("port = 1\nlog-level = 'debug'\nrate-limit = 7")
+    user("port = 2\nlog-level = 'error'")
+    (home / "other.toml").write_text("port = 3")
+    environ = {"DHTD_CONFIG": str(home / "other.toml")}
+    assert load_settings({}, {}).port == 2
+    assert (load_settings({}, {}).log_level, load_settings({}, {}).rate_limit) == ("error", 7.0)
+    assert (load_settings({}, environ).port, load_settings({}, environ).log_level) == (3, "debug")
+    assert load_settings({}, {**environ, "DHTD_PORT": "4"}).port == 4
+    assert load_settings({"port": 5}, {**environ, "DHTD_PORT": "4"}).port == 5
+    assert load_settings({"config": home / "config" / "dhtd.toml"}, environ).port == 2
+
+
+def test_options_may_be_typed_and_those_not_given_do_not_count() -> None:
+    options = {
+        "port": 4000,
+        "bind": ["192.0.2.1"],
+        "bootstrap": ("a:1", "b:2", "a:1"),
+        "state": Path("x.db"),
+        "rate_limit": 3,
+        "socket": None,
+        "instance": None,
+    }
+    settings = load_settings(options, {"DHTD_LOG_LEVEL": "", "DHTD_BIND": " ", "DHTD_CONFIG": ""})
+    assert (settings.port, settings.bind, settings.bootstrap) == (4000, ("192.0.2.1",), ("a:1", "b:2"))
+    assert settings.state == Path.cwd() / "x.db"
+    assert settings.rate_limit == 3.0
+    assert load_settings({"bootstrap": []}, {"DHTD_BOOTSTRAP": "a:1"}).bootstrap == ("a:1",)
+
+
+def test_lists_in_the_environment_are_parted_by_commas_and_blanks() -> None:
+    assert load_settings({}, {"DHTD_BOOTSTRAP": " a:1,b:2\tc:3 , d:4\n"}).bootstrap == ("a:1", "b:2", "c:3", "d:4")
+
+
+def test_a_tilde_is_the_home_directory_everywhere(home: Path, user: Configure) -> None:
+    user('socket = "~/s.sock"')
+    settings = load_settings({"state": "~/x.db"}, {})
+    assert (settings.state, settings.socket) == (home / "x.db", home / "s.sock")
+
+
+def test_an_instance_names_state_and_socket_unless_they_are_named_as_near(home: Path, user: Configure) -> None:
+    def seen(options: dict[str, object], environ: dict[str, str]) -> tuple[Path, Path]:
+        settings = load_settings(options, environ)
+        client = client_socket(
+            options.get("socket"),  # type: ignore[arg-type]
+            options.get("instance"),  # type: ignore[arg-type]
+            environ,
+        )
+        assert client == settings.socket
+        return settings.state, settings.socket
+
+    own = (home / "state" / "lab.db", Path("/run/dhtd/lab.sock"))
+    user('state = "/f.db"\nsocket = "/f.sock"')
+    assert seen({}, {}) == (Path("/f.db"), Path("/f.sock"))
+    assert seen({}, {"DHTD_INSTANCE": "lab"}) == own
+    assert seen({"instance": "lab"}, {"DHTD_STATE": "/e.db", "DHTD_SOCKET": "/e.sock"}) == own
+    assert seen({"instance": "lab", "socket": Path("/o.sock")}, {}) == (own[0], Path("/o.sock"))
+    environ = {"DHTD_INSTANCE": "lab", "DHTD_STATE": "/e.db", "DHTD_SOCKET": "/e.sock"}
+    assert seen({}, environ) == (Path("/e.db"), Path("/e.sock"))
+    user('state = "/f.db"\nsocket = "/f.sock"\ninstance = "lab"')
+    assert seen({}, {}) == (Path("/f.db"), Path("/f.sock"))
+    assert seen({"instance": "other"}, {})[1] == Path("/run/dhtd/other.sock")
+
+
+# What the client asks
+
+
+def test_the_client_finds_the_socket_where_the_daemon_makes_it(home: Path, user: Configure, system: Configure) -> None:
+    assert client_socket(None, None, {}) == Path("/run/dhtd/default.sock")
+    system('instance = "sys"\nunknown = 1')
+    assert client_socket(None, None, {}) == Path("/run/dhtd/sys.sock")
+    user('socket = "/u.sock"')
+    assert client_socket(None, None, {}) == Path("/u.sock")
+    other = home / "other.toml"
+    other.write_text('socket = "/c.sock"')
+    assert client_socket(None, None, {"DHTD_CONFIG": str(other)}) == Path("/c.sock")
+    assert client_socket(None, None, {"DHTD_CONFIG": str(other), "DHTD_INSTANCE": "env"}) == Path("/run/dhtd/env.sock")
+    assert client_socket(None, "opt", {"DHTD_SOCKET": "/e.sock"}) == Path("/run/dhtd/opt.sock")
+    assert client_socket(Path("o.sock"), "opt", {}) == home / "o.sock"
+
+
+def test_the_client_opens_no_file_that_it_does_not_need(user: Configure) -> None:
+    path = user("broken")
+    assert client_socket(None, None, {"DHTD_SOCKET": "/e.sock"}) == Path("/e.sock")
+    with pytest.raises(ConfigError, match=rf"{path} is not TOML"):
+        client_socket(None, None, {})
+
+
+def test_the_client_says_what_is_wrong_with_its_socket() -> None:
+    with pytest.raises(ConfigError, match=r"^--instance: '\.\./x' is not an instance name"):
+        client_socket(None, "../x", {})
+    with pytest.raises(ConfigError, match=r"^DHTD_INSTANCE: 'a b' is not an instance name"):
+        client_socket(None, None, {"DHTD_INSTANCE": "a b"})
+    with pytest.raises(SocketUnusable, match="choose a shorter one with --socket"):
+        client_socket(Path("/" + "s" * 120), None, {})
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("port", "0", "0 is not a port: a number from 1 to 65535"),
+        ("port", "65536", "65536 is not a port: a number from 1 to 65535"),
+        ("port", "abc", "'abc' is not a port: a number from 1 to 65535"),
+        ("port", "-1", "'-1' is not a port: a number from 1 to 65535"),
+        ("port", "80 ", "'80 ' is not a port: a number from 1 to 65535"),
+        ("port", "٣", "'٣' is not a port: a number from 1 to 65535"),
+        ("bind", "localhost", "'localhost' is not an IPv4 address, such as 192.168.1.123 or 0.0.0.0"),
+        ("bind", "1.2.3", "'1.2.3' is not an IPv4 address, such as 192.168.1.123 or 0.0.0.0"),
+        ("bind", "::1", "'::1' is an IPv6 address, which dhtd does not support yet: give IPv4 addresses"),
+        ("bind", ",", "must name at least one address; 0.0.0.0 is all of this machine's"),
+        ("bind", "127.0.0.1 127.0.0.1", "127.0.0.1 is named twice"),
+        ("bind", "127.0.0.1 0.0.0.0", "0.0.0.0 is all of this machine's addresses: name no others beside it"),
+        ("bootstrap", "a.example", "'a.example' is not HOST:PORT, such as 192.168.1.123:1729"),
+        ("bootstrap", ":80", "':80' is not HOST:PORT, such as 192.168.1.123:1729"),
+        ("bootstrap", "a:b", "'b' is not a port: a number from 1 to 65535"),
+        ("bootstrap", "a:0", "0 is not a port: a number from 1 to 65535"),
+        ("bootstrap", "::1:80", "'::1:80' has an IPv6 address without brackets: write [ADDRESS]:PORT"),
+        ("bootstrap", "[::1]", "'[::1]' has no port: write [ADDRESS]:PORT, such as [2001:db8::1]:1729"),
+        ("bootstrap", "[a]:80", "'[a]:80' has no IPv6 address in its brackets"),
+        ("bootstrap", "a/b:80", "'a/b:80' has no host name or address before the port"),
+        ("state", "a\0b", "has a zero byte, which no path may have"),
+        ("socket", "a\0b", "has a zero byte, which no path may have"),
+        ("state", "~nobody-here/x", "'~nobody-here/x' leads nowhere: Could not determine home directory."),
+        ("instance", "../x", "'../x' is not an instance name: 1 to 64 of the characters A-Z a-z 0-9 _ . -"),
+        ("node-id", "ff", "an ID is 64 hex digits, and 'ff' has 2 characters"),
+        ("node-id", "g" * 64, f"an ID is 64 hex digits, and '{'g' * 64}' has a character that is none"),
+        ("rate-limit", "-1", "'-1' is not a number of queries a second, such as 256, or 0 for no limit"),
+        ("rate-limit", "nan", "'nan' is not a number of queries a second, such as 256, or 0 for no limit"),
+        ("rate-limit", "1e3", "'1e3' is not a number of queries a second, such as 256, or 0 for no limit"),
+        ("rate-limit", "fast", "'fast' is not a number of queries a second, such as 256, or 0 for no limit"),
+        ("log-level", "verbose", "'verbose' is none of debug, info, warning, error"),
+        ("log-format", "xml", "'xml' is none of text, json"),
+    ],
+)
+def test_bad_text_is_named_with_its_option_or_variable(key: str, text: str, message: str) -> None:
+    variable = f"DHTD_{key.replace('-', '_').upper()}"
+    assert refusal({key: text}).startswith(f"--{key}: {message}")
+    assert refusal({}, {variable: text}).startswith(f"{variable}: {message}")
+
+
+@pytest.mark.parametrize("key", ["state", "socket", "instance", "port", "node-id", "log-level"])
+def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
+    assert refusal({key: ""}).startswith(f"--{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ('port = "1729"', "port: must be an integer from 1 to 65535, not a string"),
+        ("port = true", "port: must be an integer from 1 to 65535, not a boolean"),
+        ("port = 17.29", "port: must be an integer from 1 to 65535, not a float"),
+        ("port = 0", "port: 0 is not a port: a number from 1 to 65535"),
+        ("port = 65536", "port: 65536 is not a port: a number from 1 to 65535"),
+        ('bind = "192.0.2.1"', 'bind: must be an array of strings, such as ["192.168.1.123"], not a string'),
+        ("bind = [1]", 'bind: must be an array of strings, such as ["192.168.1.123"], and has an integer'),
+        ("bind = []", "bind: must name at least one address"),
+        ('bind = ["::"]', "bind: '::' is an IPv6 address, which dhtd does not support yet"),
+        ("bootstrap = 2020-01-01", "bootstrap: must be an array of strings, such as"),
+        ('bootstrap = ["a"]', "bootstrap: 'a' is not HOST:PORT"),
+        ('bootstrap = ["a b:1"]', "bootstrap: 'a b:1' has no host name or address before the port"),
+        ("state = 5", "state: must be a string, not an integer"),
+        ('state = "x.db"', "state: 'x.db' is relative: a path in this file begins with / or ~"),
+        ('state = ""', "state: is empty, and must be a path"),
+        ('socket = "./x"', "socket: './x' is relative: a path in this file begins with / or ~"),
+        ('socket = "/\\u0000"', "socket: has a zero byte, which no path may have"),
+        ("instance = 1", "instance: must be a string, not an integer"),
+        ('instance = ".x"', "instance: '.x' is not an instance name"),
+        ("node-id = 5", "node-id: must be a string, not an integer"),
+        ('node-id = "xyz"', "node-id: an ID is 64 hex digits"),
+        ('rate-limit = "5"', "rate-limit: must be a number of queries a second, such as 256, or 0 for no limit, not a"),
+        ("rate-limit = -1", "rate-limit: -1 is not a number of queries a second"),
+        ("rate-limit = inf", "rate-limit: inf is not a number of queries a second"),
+        ("rate-limit = nan", "rate-limit: nan is not a number of queries a second"),
+        ("log-level = 10", "log-level: must be a string, not an integer"),
+        ('log-level = "INFO"', "log-level: 'INFO' is none of debug, info, warning, error"),
+        ("log-format = {}", "log-format: must be a string, not a table"),
+        ("prot = 5", "unknown key 'prot'; did you mean 'port'?"),
+        ("node_id = 5", "unknown key 'node_id'; did you mean 'node-id'?"),
+        ("PORT = 5", "unknown key 'PORT'; did you mean 'port'?"),
+        ("colour = 5", "unknown key 'colour'; the keys are port, bind, bootstrap, state, socket, instance, node-id,"),
+        ("[daemon]\nport = 5", "unknown key 'daemon'; the keys are port, "),
+    ],
+)
+@pytest.mark.parametrize("where", ["user", "system"])
+def test_bad_values_in_a_file_are_named_with_file_and_key(
+    where: str, toml: str, message: str, user: Configure, system: Configure
+) -> None:
+    path = (user if where == "user" else system)(toml)
+    assert refusal().startswith(f"{path}: {message}")
+    assert refusal({"port": 5, "bind": ["192.0.2.1"]}).startswith(f"{path}: {message}")  # even where it would not count
+
+
+def test_broken_toml_is_named_with_line_and_column(user: Configure) -> None:
+    path = user('port = 1729\nbind = ["a"')
+    assert refusal().startswith(f"the configuration file {path} is not TOML: ")
+    path = user("port = 1729\nlog level = 5\n")
+    message = refusal()
+    assert message.startswith(f"the configuration file {path} is not TOML: Expected '='")
+    assert message.endswith("(at line 2, column 5)")
+    user("port = 1\nport = 2\nbind = []")
+    assert refusal().endswith("Cannot overwrite a value (at line 2, column 9)")
+
+
+def test_a_file_that_is_no_text_is_refused(user: Configure) -> None:
+    path = user("")
+    path.write_bytes(b"port = 1729\n# caf\xe9\n")
+    assert refusal() == f"the configuration file {path} is not UTF-8 (line 2, byte 18)"
+    path.write_text("x = " + "[" * 100_000)
+    assert refusal().startswith(f"the configuration file {path} ")
+    path.write_bytes(b"#" * (CONFIG_SIZE_MAX + 1))
+    assert refusal() == f"the configuration file {path} is longer than {CONFIG_SIZE_MAX} bytes"
+
+
+def test_windows_line_ends_are_line_ends(user: Configure) -> None:
+    user("").write_bytes(b"port = 5\r\nlog-level = 'error'\r\n")
+    assert load_settings({}, {}).log_level == "error"
+
+
+def test_a_file_that_was_named_must_be_there(home: Path) -> None:
+    missing = home / "none.toml"
+    assert refusal({"config": missing}) == f"--config: there is no configuration file {missing}"
+    assert refusal({}, {"DHTD_CONFIG": str(missing)}) == f"DHTD_CONFIG: there is no configuration file {missing}"
+    assert refusal({"config": home / "config" / "x" / "y"}).startswith("--config: there is no configuration file ")
+    assert refusal({"config": "~nobody-here/x"}).startswith(
+        "the configuration file ~nobody-here/x cannot be read: Could"
+    )
+    assert refusal({"config": "a\0b"}).startswith("the configuration file ")
+
+
+def test_a_directory_in_place_of_a_file_is_refused(home: Path) -> None:
+    (home / "config" / "dhtd.toml").mkdir()
+    assert refusal() == f"the configuration file {home / 'config' / 'dhtd.toml'} cannot be read: Is a directory"
+
+
+def test_a_file_that_may_not_be_read_is_refused(user: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = user("port = 5")
+
+    def refuse(self: Path, *args: Any, **kwargs: Any) -> None:
+        raise PermissionError(13, os.strerror(13), str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert refusal() == f"the configuration file {path} cannot be read: Permission denied"
+
+
+def test_a_socket_path_that_is_too_long_is_refused() -> None:
+    with pytest.raises(SocketUnusable, match="choose a shorter one with --socket"):
+        load_settings({}, {"DHTD_SOCKET": "/" + "s" * 120})
+
+
+# What SIGHUP can change
+
+
+def test_changes_tell_what_waits_for_a_restart() -> None:
+    old = load_settings({}, {"DHTD_LOG_LEVEL": "info"})
+    assert changes(old, load_settings({"log-level": "info"}, {})) == []
+    new = replace(
+        old,
+        port=4000,
+        bootstrap=("a:1", "b:2"),
+        state=Path("/x.db"),
+        node_id=NATIVE.parse(HEX),
+        rate_limit=0.0,
+        log_level="debug",
+        log_format="json",
+    )
+    assert [str(change) for change in changes(old, new)] == [
+        "port is now 4000, and was 1729: restart dhtd for this to take effect",
+        "bootstrap is now a:1, b:2, and was not set",
+        f"state is now /x.db, and was {old.state}: restart dhtd for this to take effect",
+        f"node-id is now {HEX}, and was not set: restart dhtd for this to take effect",
+        "rate-limit is now 0.0, and was 256.0",
+        "log-level is now debug, and was info",
+        "log-format is now json, and was text",
+    ]
+    assert {change.key for change in changes(old, new) if change.at_run_time} == {
+        "bootstrap",
+        "rate-limit",
+        "log-level",
+        "log-format",
+    }
+
+
+# The manual page
+
+PAGE = (Path(__file__).parents[2] / "man" / "dhtd.toml.5").read_text()
+KINDS = {"integer": int, "number": float, "string": str, "[string, ...]": tuple}
+
+
+def documented() -> dict[str, tuple[str, str, str, str]]:
+    """Return type, variable, default and time of effect of each key in section KEYS."""
+    section = PAGE.partition(".Sh KEYS\n")[2].partition("\n.Sh ")[0]
+    found = {}
+    for item in section.split(".It Ic ")[1:]:
+        head, _, body = item.partition("\n")
+        key, _, kind = head.partition(" No = ")
+        kind = kind.replace("Bq Ar string , ...", "[string, ...]").removeprefix("Ar ")
+        ending = re.search(r"\.br\nVariable\n\.Ev (\w+) ;\ndefault\n\.Li (.+) ;\n(at run time|on restart)\.\n", body)
+        assert ending is not None, key
+        found[key] = (kind, ending[1], ending[2], ending[3])
+    return found
+
+
+def test_the_manual_page_lists_every_key_and_no_other_in_order() -> None:
+    assert list(documented()) == [setting.key for setting in SETTINGS]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.key))
+def test_the_manual_page_says_of_a_key_what_is_true(setting: Setting) -> None:
+    kind, variable, default, effect = documented()[setting.key]
+    assert variable == setting.variable
+    assert (effect == "at run time") == setting.at_run_time
+    if default == "of the instance":
+        assert setting.key in OF_INSTANCE
+    elif default == "none":
+        assert setting.default in (None, ())
+    else:
+        assert setting.text(default) == setting.default
+    _, toml, _ = EXAMPLES[setting.key]
+    value = tomllib.loads(f"x = {toml}")["x"]
+    assert isinstance(tuple(value) if isinstance(value, list) else value, KINDS[kind])
+
+
+def test_the_manual_page_names_the_files_and_the_choices() -> None:
+    for text in ("~/.config/dhtd/dhtd.toml", "/etc/xdg/dhtd/dhtd.toml", "~/.local/state/dhtd/", CONFIG_VARIABLE):
+        assert text in PAGE
+    for choice in LOG_LEVELS + LOG_FORMATS:
+        assert f".Li {choice}" in PAGE
+    assert f"at most {paths.SOCKET_PATH_MAX} bytes" in PAGE or f"{paths.SOCKET_PATH_MAX} elsewhere" in PAGE
+
+
+def test_the_examples_of_the_manual_page_are_accepted(user: Configure) -> None:
+    examples = re.findall(r"\.Bd -literal -offset indent\n(.*?)\.Ed", PAGE, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        user(example)
+        settings = load_settings({}, {})
+        assert set(tomllib.loads(example)) == {key for key, origin in settings.origins.items() if origin != "default"}
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+def test_the_manual_page_is_clean() -> None:
+    page = Path(__file__).parents[2] / "man" / "dhtd.toml.5"
+    done = subprocess.run(["mandoc", "-Tlint", "-W", "warning", page], check=False, capture_output=True, text=True)
+    assert done.stdout == ""

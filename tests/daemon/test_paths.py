@@ -1,0 +1,118 @@
+"""Default places, and what may not be one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from dhtd.daemon import paths
+from dhtd.errors import ConfigError, SocketUnusable
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be a user with a home directory, and none of the variables that change where files lie."""
+    for name in list(os.environ):
+        if name.startswith("XDG_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="platformdirs knows other places elsewhere")
+
+
+@linux_only
+def test_files_lie_where_the_platform_wants_them(home: Path) -> None:
+    assert paths.state_file() == home / ".local/state/dhtd/default.db"
+    assert paths.state_file("lab") == home / ".local/state/dhtd/lab.db"
+    assert paths.user_config() == home / ".config/dhtd/dhtd.toml"
+    assert paths.system_config() == Path("/etc/xdg/dhtd/dhtd.toml")
+
+
+@linux_only
+def test_the_variables_of_xdg_are_obeyed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("state", "config", "runtime", "etc"):
+        (home / name).mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", f"{home / 'etc'}:/etc/xdg")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "runtime"))
+    assert paths.state_file() == home / "state/dhtd/default.db"
+    assert paths.user_config() == home / "config/dhtd/dhtd.toml"
+    assert paths.system_config() == home / "etc/dhtd/dhtd.toml"
+    assert paths.control_socket() == home / "runtime/dhtd/default.sock"
+
+
+def test_without_a_runtime_directory_there_is_still_one_place_for_the_socket(home: Path) -> None:
+    socket = paths.control_socket("lab")  # and no warning, which would be an error here
+    assert socket.name == "lab.sock"
+    assert socket.parent.name == "dhtd"
+    assert paths.control_socket("lab") == socket
+
+
+def test_an_unsafe_runtime_directory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(app: str) -> Path:
+        raise PermissionError("runtime directory /tmp/x is owned by another user; set XDG_RUNTIME_DIR instead")
+
+    monkeypatch.setattr(platformdirs, "user_runtime_path", refuse)
+    with pytest.raises(SocketUnusable, match=r"no safe place for the control socket: .*another user.*--socket"):
+        paths.control_socket()
+    assert SocketUnusable.exit_status == 1
+
+
+@pytest.mark.parametrize("name", ["default", "a", "0", "_", "A.b-c_9", "x" * 64])
+def test_an_instance_name_that_can_be_in_a_file_name_is_accepted(name: str) -> None:
+    assert paths.check_instance(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-x", "a/b", "a b", "ä", "a\n", "a\0", "x" * 65, "../../etc/passwd", "²"]
+)
+def test_any_other_instance_name_is_refused(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"is not an instance name: 1 to 64 of .* not beginning with \. or -"
+    ) as caught:
+        paths.check_instance(name)
+    assert len(str(caught.value)) < 250
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+    for function in (paths.state_file, paths.control_socket):
+        with pytest.raises(ConfigError):
+            function(name)
+
+
+def test_a_socket_path_may_be_as_long_as_the_kernel_takes_and_no_longer() -> None:
+    longest = Path("/" + "s" * (paths.SOCKET_PATH_MAX - 1))
+    assert paths.check_socket(longest) == longest
+    with pytest.raises(SocketUnusable, match=rf"/s+ has {paths.SOCKET_PATH_MAX + 1} bytes, and .*--socket"):
+        paths.check_socket(Path(f"{longest}s"))
+    with pytest.raises(SocketUnusable):  # bytes count, not characters
+        paths.check_socket(Path("/" + "ü" * (paths.SOCKET_PATH_MAX // 2 + 1)))
+
+
+@linux_only
+def test_a_runtime_directory_that_is_too_deep_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = home / ("d" * 100)
+    deep.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    with pytest.raises(SocketUnusable, match=r"default\.sock has \d+ bytes, and a socket's may have 107: choose a"):
+        paths.control_socket()
+
+
+def test_the_client_does_not_pay_for_what_only_the_daemon_needs() -> None:
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from dhtd.daemon.config import client_socket\n"
+        "client_socket(Path('/run/x.sock'), None, {})\n"
+        "client_socket(None, None, {'DHTD_SOCKET': '/run/x.sock'})\n"
+        "print(*sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    modules = subprocess.check_output([sys.executable, "-c", script], text=True, env=environment).split()
+    assert "dhtd.daemon.config" in modules
+    assert not {"trio", "sqlite3", "msgpack", "tomllib", "platformdirs", "difflib", "logging"} & set(modules)
