@@ -77,7 +77,7 @@ class Traversal:
         self._requester = requester
         self._search = Search(target, requester.own_id, requester.policy, patient=patient)
         self._searching = True
-        self._tokens: dict[Id, bytes] = {}
+        self._tokens: dict[Endpoint, bytes] = {}
 
     def start(self, now: float) -> None:
         """Begin, from the nearest contacts that we know."""
@@ -89,27 +89,22 @@ class Traversal:
         """Take what the contact knows, and go on."""
         if not self._searching:
             return
-        assert query.id is not None
         assert isinstance(result, Found)
-        if contact.id != query.id:
-            self._search.mistaken(query.id, contact)
+        self._tokens[contact.endpoint] = result.token
+        named = [other for other in result.contacts if is_contactable(other.endpoint, contact.endpoint)]
+        self._search.learn(contact.endpoint, named)
+        self._found(result, now)
+        if result.more and query.request == self._request(None):
+            self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
         else:
-            self._tokens[contact.id] = result.token
-            named = [other for other in result.contacts if is_contactable(other.endpoint, contact.endpoint)]
-            self._search.learn(contact.id, named)
-            self._found(result, now)
-            if result.more and query.request == self._request(None):
-                self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
-            else:
-                self._search.answered(contact.id)
-                self._progressed(now)
+            self._search.answered(contact)
+            self._progressed(now)
         self._advance(now)
 
     def slow(self, query: Asked, now: float) -> None:
         """Use the slot for another contact."""
         if self._searching:
-            assert query.id is not None
-            self._search.slow(query.id)
+            self._search.slow(query.endpoint)
             self._advance(now)
 
     def retried(self, query: Asked, now: float) -> None:
@@ -119,11 +114,11 @@ class Traversal:
         """Do without this contact; without the rest of its answer, where it has given a part."""
         if not self._searching:
             return
-        assert query.id is not None
-        if query.id in self._tokens:
-            self._search.answered(query.id)
+        if query.endpoint in self._tokens:
+            assert query.id is not None
+            self._search.answered(Contact(query.id, query.endpoint))
         else:
-            self._search.failed(query.id, timeout=error is None)
+            self._search.failed(query.endpoint, timeout=error is None)
         self._advance(now)
 
     def _advance(self, now: float) -> None:
@@ -255,7 +250,7 @@ class Publication(Traversal):
         policy = self._requester.policy
         while self._targets and not self._over and self._in_flight + len(self._replicas) < policy.k:
             contact = self._targets.pop()
-            request = Store(self.entry.key, self.entry.port, self._tokens[contact.id])
+            request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
             self._requester.ask(self, request, contact.endpoint, contact.id, now, policy.ping_attempts)
             self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout * policy.ping_attempts)
             self._asked += 1
@@ -325,7 +320,7 @@ class Withdrawal(Traversal):
     def _finished(self, now: float) -> None:
         for contact in self._search.closest()[: self._requester.policy.k]:
             if contact not in self._told:
-                self._withdraw(contact, self._tokens[contact.id], now)
+                self._withdraw(contact, self._tokens[contact.endpoint], now)
         self._report_if_over()
 
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:

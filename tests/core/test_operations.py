@@ -284,16 +284,18 @@ def test_a_query_that_turns_slow_after_the_end_of_its_search_asks_nobody_else() 
     assert bench.sent() == []
 
 
-def test_another_node_than_expected_at_an_address_is_asked_under_its_own_id() -> None:
+def test_the_answer_of_another_node_than_expected_counts_under_its_own_id() -> None:
     bench = knowing(1)
     bench.node.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 2, [contact(9)], [SERVER])
     assert bench.node.state.table.get(Id(1)) is None
     assert bench.node.state.table.get(Id(2)) == contact(2, machine=1)
-    again = bench.sent_one()
-    assert again.to == endpoint(1)
-    bench.found(again, 2, [], [SERVER])
-    assert bench.event(LookupDone).endpoints == (SERVER,)
+    asked = bench.sent_one()
+    assert asked.to == endpoint(9)  # and nobody is asked again
+    bench.found(asked, 9, [])
+    done = bench.event(LookupDone)
+    assert done.endpoints == (SERVER,)
+    assert done.stats.responses == 2
 
 
 # Publications

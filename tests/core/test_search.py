@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -61,10 +62,10 @@ def test_nearness_is_to_the_target_and_not_to_ourselves() -> None:
 def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:
     search = make(40, 10, 30, 20, 50)
     asks(search)
-    search.answered(Id(10))
+    search.answered(contact(10))
     assert asks(search) == [30]
-    search.learn(Id(20), [contact(5)])
-    search.answered(Id(20))
+    search.learn(endpoint(20), [contact(5)])
+    search.answered(contact(20))
     assert asks(search) == [5]
 
 
@@ -72,10 +73,10 @@ def test_it_ends_when_the_k_nearest_have_answered_and_asks_nobody_farther() -> N
     search = make(10, 20, 30, 40, 50)
     for id in (10, 20):
         assert ask(search) == id
-        search.answered(Id(id))
+        search.answered(contact(id))
     assert ask(search) == 30
     assert search.next() == Wait()
-    search.answered(Id(30))
+    search.answered(contact(30))
     assert search.next() == Finished()
     assert [member.id for member in search.closest()] == [10, 20, 30]
 
@@ -83,13 +84,13 @@ def test_it_ends_when_the_k_nearest_have_answered_and_asks_nobody_farther() -> N
 def test_who_fails_is_replaced_by_the_next_nearest() -> None:
     search = make(10, 20, 30, 40, 50)
     assert asks(search) == [10, 20]
-    search.failed(Id(10), timeout=True)
-    search.failed(Id(20), timeout=False)
+    search.failed(endpoint(10), timeout=True)
+    search.failed(endpoint(20), timeout=False)
     assert asks(search) == [30, 40]
     for id in (30, 40):
-        search.answered(Id(id))
+        search.answered(contact(id))
     assert ask(search) == 50
-    search.answered(Id(50))
+    search.answered(contact(50))
     assert search.next() == Finished()
     assert [member.id for member in search.closest()] == [30, 40, 50]
     assert search.stats() == SearchStats(hops=1, queries=5, responses=3, timeouts=1)
@@ -98,24 +99,24 @@ def test_who_fails_is_replaced_by_the_next_nearest() -> None:
 def test_who_is_slow_frees_its_slot_and_nobody_waits_for_it() -> None:
     search = make(10, 20, 30, 40, 50)
     assert asks(search) == [10, 20]
-    search.slow(Id(10))
+    search.slow(endpoint(10))
     assert ask(search) == 30
-    search.answered(Id(20))
-    search.answered(Id(30))
+    search.answered(contact(20))
+    search.answered(contact(30))
     assert ask(search) == 40
-    search.answered(Id(40))
+    search.answered(contact(40))
     assert search.next() == Finished()
 
 
 def test_a_late_answer_counts_if_it_comes_before_the_end() -> None:
     search = make(10, 20, 30, 40)
     asks(search)
-    search.slow(Id(10))
-    search.learn(Id(10), [contact(1)])
-    search.answered(Id(10))
+    search.slow(endpoint(10))
+    search.learn(endpoint(10), [contact(1)])
+    search.answered(contact(10))
     assert asks(search) == [1]
-    search.answered(Id(1))
-    search.answered(Id(20))
+    search.answered(contact(1))
+    search.answered(contact(20))
     assert search.next() == Finished()
     assert [member.id for member in search.closest()] == [1, 10, 20]
 
@@ -123,20 +124,20 @@ def test_a_late_answer_counts_if_it_comes_before_the_end() -> None:
 def test_an_answered_contact_cannot_turn_slow() -> None:
     search = make(10, 20, 30)
     asks(search)
-    search.answered(Id(10))
-    search.slow(Id(10))
+    search.answered(contact(10))
+    search.slow(endpoint(10))
     assert [member.id for member in search.closest()] == [10]
 
 
 def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
     search = make(10, 20)
     asks(search)
-    search.slow(Id(10))
-    search.slow(Id(20))
+    search.slow(endpoint(10))
+    search.slow(endpoint(20))
     assert search.next() == Wait()
-    search.failed(Id(10), timeout=True)
+    search.failed(endpoint(10), timeout=True)
     assert search.next() == Wait()
-    search.failed(Id(20), timeout=True)
+    search.failed(endpoint(20), timeout=True)
     assert search.next() == Finished()
 
 
@@ -144,28 +145,28 @@ def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
 def test_with_too_few_answers_only_the_patient_wait_for_the_slow(patient: bool, then: Wait | Finished) -> None:
     search = make(10, 20, patient=patient)
     asks(search)
-    search.slow(Id(10))
-    search.answered(Id(20))
+    search.slow(endpoint(10))
+    search.answered(contact(20))
     assert search.next() == then
-    search.failed(Id(10), timeout=True)
+    search.failed(endpoint(10), timeout=True)
     assert search.next() == Finished()
 
 
 def test_the_patient_wait_for_nobody_once_k_have_answered() -> None:
     search = make(10, 20, 30, 40, patient=True)
     asks(search)
-    search.slow(Id(10))
+    search.slow(endpoint(10))
     for id in (20, 30, 40):
         asks(search)
-        search.answered(Id(id))
+        search.answered(contact(id))
     assert search.next() == Finished()
 
 
 def test_patience_may_end_in_the_middle() -> None:
     search = make(10, 20, patient=True)
     asks(search)
-    search.slow(Id(10))
-    search.answered(Id(20))
+    search.slow(endpoint(10))
+    search.answered(contact(20))
     assert search.next() == Wait()
     search.patient = False
     assert search.next() == Finished()
@@ -174,49 +175,121 @@ def test_patience_may_end_in_the_middle() -> None:
 def test_we_are_never_asked_ourselves() -> None:
     search = make(10, 127)
     ask(search)
-    search.learn(Id(10), [contact(127)])
-    search.answered(Id(10))
+    search.learn(endpoint(10), [contact(127)])
+    search.answered(contact(10))
     assert search.next() == Finished()
 
 
-def test_no_id_and_no_endpoint_is_asked_twice_however_often_it_is_named() -> None:
+def test_no_endpoint_is_asked_twice_however_often_and_under_however_many_ids_it_is_named() -> None:
     search = make(10)
     assert ask(search) == 10
-    search.learn(Id(10), [contact(10), contact(10, machine=99), contact(1, machine=10), contact(20), contact(20)])
-    search.learn(Id(10), [contact(20, machine=98), contact(21, machine=20)])
-    search.answered(Id(10))
+    search.learn(endpoint(10), [contact(10), contact(1, machine=10), contact(20), contact(20)])
+    search.learn(endpoint(10), [contact(21, machine=20)])
+    search.answered(contact(10))
     assert asks(search) == [20]
-    search.answered(Id(20))
+    search.answered(contact(20))
     assert search.next() == Finished()
 
 
-def test_another_node_than_expected_is_asked_under_its_own_id() -> None:
+def test_a_false_endpoint_under_a_true_id_does_not_hide_the_true_one() -> None:
     search = make(10, 20)
     assert asks(search) == [10, 20]
-    search.mistaken(Id(10), contact(11, machine=10))
-    assert search.next() == Ask(contact(11, machine=10))
-    search.answered(Id(11))
-    search.answered(Id(20))
+    search.learn(endpoint(10), [contact(5, machine=99)])
+    search.answered(contact(10))
+    assert search.next() == Ask(contact(5, machine=99))
+    search.learn(endpoint(20), [contact(5)])
+    search.answered(contact(20))
+    assert search.next() == Ask(contact(5))
+
+
+def test_a_true_endpoint_under_a_false_id_does_not_hide_the_true_one() -> None:
+    search = make(10, 20, 30, 40)
+    assert asks(search) == [10, 20]
+    search.learn(endpoint(10), [contact(126, machine=5)])
+    search.answered(contact(10))
+    search.learn(endpoint(20), [contact(5)])
+    search.answered(contact(20))
+    assert asks(search) == [5]  # and then enough are on their way
+
+
+def test_another_node_than_expected_counts_under_its_own_id_and_is_not_asked_again() -> None:
+    search = make(10, 20)
+    assert asks(search) == [10, 20]
+    search.learn(endpoint(10), [contact(11, machine=10), contact(3)])
+    search.answered(contact(11, machine=10))
+    assert search.next() == Ask(contact(3))
+    search.answered(contact(3))
+    search.answered(contact(20))
     assert search.next() == Finished()
-    assert [member.id for member in search.closest()] == [11, 20]
-    assert search.stats() == SearchStats(hops=1, queries=3, responses=2, timeouts=0)
+    assert [member.id for member in search.closest()] == [3, 11, 20]
+    assert search.stats() == SearchStats(hops=2, queries=3, responses=3, timeouts=0)
 
 
-def test_another_node_than_expected_that_is_known_already_is_not_asked_again() -> None:
+def test_who_claims_to_be_us_has_not_answered() -> None:
     search = make(10, 20)
     asks(search)
-    search.answered(Id(20))
-    search.mistaken(Id(10), contact(20, machine=10))
+    search.answered(contact(127, machine=10))
+    search.answered(contact(20))
     assert search.next() == Finished()
     assert search.closest() == [contact(20)]
+
+
+def test_whose_nodes_keep_failing_is_heard_last() -> None:
+    search = make(100, 101, 102, 103, 104, policy=Policy(k=4, alpha=2))
+    assert asks(search) == [100, 101]
+    search.learn(endpoint(100), [contact(id) for id in range(1, 9)])
+    search.answered(contact(100))
+    assert asks(search) == [1, 2]
+    search.slow(endpoint(1))
+    search.failed(endpoint(2), timeout=False)
+    assert asks(search) == [102]  # 3 to 8 are in doubt; 101 is still being asked
+    search.learn(endpoint(101), [contact(8)])
+    search.answered(contact(101))
+    assert asks(search) == [8]  # another vouches for it
+    search.answered(contact(8))
+    assert asks(search) == [3, 4]  # one that answered outweighs one that did not
+
+
+def test_whose_nodes_are_late_but_answer_is_in_no_doubt() -> None:
+    search = make(100, 101, 102, 103, 104, policy=Policy(k=4, alpha=2))
+    asks(search)
+    search.learn(endpoint(100), [contact(id) for id in range(1, 5)])
+    search.answered(contact(100))
+    search.failed(endpoint(101), timeout=True)
+    assert asks(search) == [1, 2]
+    search.slow(endpoint(1))
+    search.slow(endpoint(2))
+    assert asks(search) == [102, 103]
+    search.answered(contact(1))
+    search.answered(contact(102))
+    assert asks(search) == [3, 4]
+
+
+def test_who_is_in_doubt_is_asked_where_nobody_else_is_left() -> None:
+    search = make(100, policy=Policy(k=4, alpha=2))
+    asks(search)
+    search.learn(endpoint(100), [contact(id) for id in range(1, 5)])
+    search.answered(contact(100))
+    for id in (1, 2, 3):
+        assert ask(search) == id
+        search.failed(endpoint(id), timeout=True)
+    assert ask(search) == 4
+
+
+def test_an_answer_has_no_more_contacts_than_an_honest_one_could_have() -> None:
+    search = make(100, policy=Policy(k=2))
+    asks(search)
+    search.learn(endpoint(100), [contact(id) for id in range(9, 0, -1)])
+    search.answered(contact(100))
+    assert [member.contact.id for member in search._order] == [1, 2, 3, 4, 100]
 
 
 def test_hops_count_from_contacts_of_our_own_along_the_answers() -> None:
     search = make(64)
     for id in (64, 32, 16):
         assert ask(search) == id
-        search.learn(Id(id), [contact(id // 2)])
-        search.answered(Id(id))
+        search.learn(endpoint(id), [contact(id // 2)])
+        search.answered(contact(id))
     assert search.stats().hops == 3
     assert ask(search) == 8
     assert search.stats() == SearchStats(hops=3, queries=4, responses=3, timeouts=0)
@@ -232,11 +305,10 @@ def test_no_more_nodes_are_asked_than_the_policy_says_whatever_we_are_told() -> 
         asked += 1
         # A liar: each node names sixteen that are ever nearer.
         nearer = [Contact(Id(step.contact.id - 1 - place), endpoint(asked * 16 + place)) for place in range(16)]
-        search.learn(step.contact.id, nearer)
-        search.answered(step.contact.id)
+        search.learn(step.contact.endpoint, nearer)
+        search.answered(step.contact)
         assert len(search._order) <= 100
-        assert set(search._candidates) == {candidate.contact.id for candidate in search._order}
-        assert search._endpoints == {candidate.contact.endpoint for candidate in search._order}
+        assert set(search._candidates) == {candidate.contact for candidate in search._order}
     assert asked == 50
     assert search.next() == Finished()
     assert search.stats().queries == 50
@@ -245,25 +317,25 @@ def test_no_more_nodes_are_asked_than_the_policy_says_whatever_we_are_told() -> 
 def test_queries_in_flight_are_waited_for_after_the_last_that_the_policy_allows() -> None:
     search = make(10, 20, 30, policy=Policy(k=3, alpha=2, search_queries=2))
     assert asks(search) == [10, 20]
-    search.answered(Id(10))
+    search.answered(contact(10))
     assert search.next() == Wait()
-    search.answered(Id(20))
+    search.answered(contact(20))
     assert search.next() == Finished()
 
 
 def test_the_farthest_that_nobody_asked_give_way_and_may_come_back() -> None:
     search = make(40, policy=Policy(k=3, search_candidates=3))
     assert ask(search) == 40
-    search.learn(Id(40), [contact(20), contact(30), contact(35), contact(10)])
+    search.learn(endpoint(40), [contact(20), contact(30), contact(35), contact(10)])
     assert [candidate.contact.id for candidate in search._order] == [10, 20, 40]  # who was asked stays
-    search.failed(Id(40), timeout=True)
+    search.failed(endpoint(40), timeout=True)
     assert asks(search) == [10, 20]
-    search.learn(Id(10), [contact(5)])  # all were asked: there is no room for anybody new
+    search.learn(endpoint(10), [contact(5)])  # all were asked: there is no room for anybody new
     assert [candidate.contact.id for candidate in search._order] == [10, 20, 40]
     search = make(10, 20, 30, 40, policy=Policy(k=3, search_candidates=3))
     assert [candidate.contact.id for candidate in search._order] == [10, 20, 30]
     assert ask(search) == 10
-    search.learn(Id(10), [contact(5, machine=40)])  # the endpoint of one that gave way is free again
+    search.learn(endpoint(10), [contact(5, machine=40)])  # the endpoint of one that gave way is free again
     assert [candidate.contact.id for candidate in search._order] == [5, 10, 20]
 
 
@@ -271,43 +343,41 @@ def test_the_farthest_that_nobody_asked_give_way_and_may_come_back() -> None:
 class Network:
     """Every node, whom it knows, and how it behaves; drives one search to its end."""
 
-    known: dict[Id, list[Contact]]
-    dead: set[Id]
-    slow: set[Id]
-    asked: list[Id] = field(default_factory=list)
+    known: dict[Contact, list[Contact]]
+    dead: set[Contact]
+    slow: set[Contact]
+    asked: list[Contact] = field(default_factory=list)
 
     def run(self, search: Search, policy: Policy, rng: Random) -> None:
-        in_flight: list[Id] = []
-        late: list[Id] = []
+        in_flight: list[Contact] = []
+        late: list[Contact] = []
         for _ in range(10_000):
             step = search.next()
             if isinstance(step, Ask):
-                assert step.contact.id not in self.asked
-                self.asked.append(step.contact.id)
-                in_flight.append(step.contact.id)
-                nearest = sorted(
-                    (id for id in self.known if id in search._candidates), key=lambda id: id ^ search.target
-                )
-                gone = {id for id in nearest if search._candidates[id].progress.name in ("FAILED", "SLOW")}
-                among_nearest = [id for id in nearest if id not in gone][: policy.k]
-                assert sum(id in among_nearest for id in in_flight) <= policy.alpha
+                assert step.contact not in self.asked
+                self.asked.append(step.contact)
+                in_flight.append(step.contact)
+                nearest = sorted(search._candidates, key=lambda member: member.id ^ search.target)
+                gone = {member for member in nearest if search._candidates[member].progress.name in ("FAILED", "SLOW")}
+                among_nearest = [member for member in nearest if member not in gone][: policy.k]
+                assert sum(member in among_nearest for member in in_flight) <= policy.alpha
                 continue
             if isinstance(step, Finished):
                 return
             assert in_flight or late, "the search waits for nobody"
             if in_flight and (not late or rng.random() < 0.8):
-                id = in_flight.pop(rng.randrange(len(in_flight)))
-                if id in self.slow:
-                    search.slow(id)
-                    late.append(id)
+                member = in_flight.pop(rng.randrange(len(in_flight)))
+                if member in self.slow:
+                    search.slow(member.endpoint)
+                    late.append(member)
                     continue
             else:
-                id = late.pop(rng.randrange(len(late)))
-            if id in self.dead:
-                search.failed(id, timeout=True)
+                member = late.pop(rng.randrange(len(late)))
+            if member in self.dead:
+                search.failed(member.endpoint, timeout=True)
             else:
-                search.learn(id, self.known[id])
-                search.answered(id)
+                search.learn(member.endpoint, self.known[member])
+                search.answered(member)
         raise AssertionError("the search does not end")
 
 
@@ -325,15 +395,15 @@ def test_it_finds_the_true_k_closest_of_a_whole_network(seed: int) -> None:
     rng = Random(seed)
     wide = Keyspace(32)
     everyone = [Contact(wide.random(rng), endpoint(number)) for number in range(300)]
-    by_id = {member.id: nearest_known(everyone, member.id, rng) for member in everyone}
+    known = {member: nearest_known(everyone, member.id, rng) for member in everyone}
     target = wide.random(rng)
 
-    def answer(of: Id) -> list[Contact]:
-        return sorted(by_id[of], key=lambda member: member.id ^ target)[: DEFAULT.k]
+    def answer(of: Contact) -> list[Contact]:
+        return sorted(known[of], key=lambda member: member.id ^ target)[: DEFAULT.k]
 
     search = Search(target, wide.random(rng), DEFAULT)
     search.seed(rng.sample(everyone, 3))
-    network = Network({id: answer(id) for id in by_id}, dead=set(), slow=set())
+    network = Network({member: answer(member) for member in known}, dead=set(), slow=set())
     network.run(search, DEFAULT, rng)
     truth = sorted(everyone, key=lambda member: member.id ^ target)[: DEFAULT.k]
     assert search.closest()[: DEFAULT.k] == truth
@@ -346,32 +416,41 @@ def test_it_ends_asks_nobody_twice_and_finds_the_closest_of_all_that_it_could_re
     data: st.DataObject, patient: bool, k: int, alpha: int, seed: int
 ) -> None:
     policy = Policy(k=k, alpha=alpha)
-    everyone = data.draw(st.lists(ids(SEVEN), unique=True, min_size=1, max_size=30))
+    everyone = [contact(id) for id in data.draw(st.lists(ids(SEVEN), unique=True, min_size=1, max_size=30))]
     target = data.draw(ids(SEVEN))
     rng = Random(seed)
-    known = {id: [contact(rng.choice(everyone)) for _ in range(rng.randint(0, 6))] for id in everyone}
-    dead = {id for id in everyone if rng.random() < 0.3}
-    slow = {id for id in everyone if rng.random() < 0.2}
+    known = {member: [rng.choice(everyone) for _ in range(rng.randint(0, 6))] for member in everyone}
+    dead = {member for member in everyone if rng.random() < 0.3}
+    slow = {member for member in everyone if rng.random() < 0.2}
     seeds = rng.sample(everyone, min(len(everyone), 3))
     own_id = data.draw(ids(SEVEN))
     search = Search(target, own_id, policy, patient=patient)
-    search.seed(contact(id) for id in seeds)
+    search.seed(seeds)
     network = Network(known, dead, slow)
     network.run(search, policy, rng)
 
-    answered = [member.id for member in search.closest()]
-    assert own_id not in network.asked
-    assert answered == sorted(answered, key=lambda id: id ^ target)
-    assert set(answered) <= set(network.asked) - dead
+    def by_nearness(members: Iterable[Contact]) -> list[Contact]:
+        return sorted(members, key=lambda member: member.id ^ target)
+
+    answered = search.closest()
+    asked = set(network.asked)
+    assert own_id not in {member.id for member in asked}
+    assert answered == by_nearness(answered)
+    assert set(answered) <= asked - dead
     stats = search.stats()
-    assert stats.queries == len(network.asked) == len(set(network.asked))
+    assert stats.queries == len(network.asked) == len(asked)
     assert stats.responses == len(answered)
-    assert stats.timeouts <= len(dead & set(network.asked))
-    # Everyone who was named by somebody who answered and is nearer than the K-th answer was asked, too.
-    named = {Id(id) for id in seeds} | {member.id for id in answered for member in known[id]}
-    bound = (answered[k - 1] ^ target) if len(answered) >= k else SEVEN.size
-    missed = {id for id in named - {own_id} - set(network.asked) if id ^ target < bound}
+    assert stats.timeouts <= len(dead & asked)
+    # Everyone who was named by somebody who answered and is nearer than the K-th answer was asked, too, unless
+    # whoever named it has named too many that did not answer.
+    taken = {
+        member: {other for other in by_nearness(known[member])[: 2 * k] if other.id != own_id} for member in answered
+    }
+    credible = [names for names in taken.values() if len(names & (dead | slow)) < alpha]
+    own = {member for member in seeds if member.id != own_id}
+    bound = (answered[k - 1].id ^ target) if len(answered) >= k else SEVEN.size
+    missed = {member for member in own.union(*credible) - asked if member.id ^ target < bound}
     assert not missed
     if patient and len(answered) < k:
-        assert set(network.asked) == named - {own_id}
-        assert set(answered) == set(network.asked) - dead
+        assert asked == own.union(*taken.values())
+        assert set(answered) == asked - dead

@@ -1,0 +1,84 @@
+"""Nodes that lie: honest lookups succeed in time, and nobody can be made to hold or announce what is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dhtd.core.metric import NATIVE
+from dhtd.sim.liars import (
+    Aimed,
+    Empty,
+    FakeContacts,
+    FakeEndpoints,
+    FakeIds,
+    Garbage,
+    Impostor,
+    Lie,
+    ManyIds,
+    Mute,
+    Refuser,
+    WrongSource,
+    WrongTid,
+)
+from dhtd.sim.network import Network
+
+LIES: list[Callable[[], Lie]] = [
+    Empty,
+    FakeContacts,
+    FakeEndpoints,
+    FakeIds,
+    Garbage,
+    Impostor,
+    ManyIds,
+    Mute,
+    Refuser,
+    WrongSource,
+    WrongTid,
+]
+
+KEY = NATIVE.digest(b"the key")
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_quarter_of_liars_cannot_keep_a_lookup_from_its_end(lie: Callable[[], Lie]) -> None:
+    found_by_all_but(lie, seeds=range(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", LIES)
+def test_a_quarter_of_liars_cannot_keep_a_lookup_from_its_end_on_many_seeds(lie: Callable[[], Lie]) -> None:
+    found_by_all_but(lie, seeds=range(2, 60))
+
+
+def found_by_all_but(lie: Callable[[], Lie], seeds: range) -> None:
+    for seed in seeds:
+        net = Network(seed)
+        hosts = net.populate(100)
+        net.run_for(30)
+        owner, *others = hosts
+        net.enter(owner, KEY, 3000)
+        liars = net.rng.sample(others, 25)
+        for host in liars:
+            host.lie = lie()
+        honest = [host for host in others if host.lie is None]
+        for host in net.rng.sample(honest, 5):
+            done = net.lookup(host, KEY)
+            assert owner.endpoint.with_port(3000) in done.endpoints, f"seed {seed}, {host}"
+            assert done.stats.elapsed < 4.0, f"seed {seed}, {host}"
+            assert done.stats.queries < 64, f"seed {seed}, {host}"
+
+
+def test_one_victim_under_many_ids_is_asked_no_more_than_once_a_lookup() -> None:
+    net = Network(3)
+    hosts = net.populate(60)
+    net.run_for(30)
+    victim, asker, *others = hosts
+    for host in others[:20]:
+        host.lie = Aimed(victim.endpoint)
+    net.taps.append(lambda source, destination, data: seen.append((source, destination)))
+    for number in range(20):
+        seen: list[tuple[bytes, bytes]] = []
+        net.lookup(asker, NATIVE.digest(b"%d" % number))
+        assert seen.count((asker.endpoint, victim.endpoint)) <= 1
