@@ -176,10 +176,12 @@ class NativeCodec:
 
     def _encode_find(self, tid: bytes, sender: Id, method: str, target: Id, token: bytes | None, size: int) -> bytes:
         args = [NATIVE.to_bytes(target), token]
+        datagram = self._encode(QUERY, tid, sender, method, args)
         if token is not None:
-            return self._encode(QUERY, tid, sender, method, args)
-        bare = len(self._encode(QUERY, tid, sender, method, [*args, b""]))
-        return self._encode(QUERY, tid, sender, method, [*args, bytes(size - bare)])
+            return datagram
+        room = size - len(datagram)
+        header = 2 if room < 258 else 3
+        return self._encode(QUERY, tid, sender, method, [*args, bytes(room - header)])
 
     def _cut(self, query: Query, packed: PackedContacts, room: int) -> PackedContacts:
         """Leave out as many of the contacts farthest from the target as it takes to fit into `room` bytes."""

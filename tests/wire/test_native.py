@@ -1,0 +1,496 @@
+"""The native wire: what is said comes back, nothing else is taken, and no answer is longer than it may be."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    ERROR_METHOD,
+    ERROR_PROTOCOL,
+    Acknowledged,
+    BadQuery,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    PackedContacts,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT
+from dhtd.errors import WireError
+from dhtd.wire.native import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX, NativeCodec
+from tests.strategies import contacts, endpoints, endpoints4, ids, messages, queries, results, tids, tokens
+
+CODEC = NativeCodec()
+TID = b"12345678"
+SENDER = bytes(range(32))
+ID = Id(int.from_bytes(SENDER, "big"))
+AT4, AT6 = Endpoint.of("1.2.3.4", 5), Endpoint.of("2001:db8::1", 5)
+KEY = bytes(31) + b"\x09"
+
+
+def raw(*fields: object) -> bytes:
+    return MAGIC + msgpack.packb(list(fields))
+
+
+def ask(method: str, *args: object) -> Message:
+    return CODEC.decode(raw(0, TID, SENDER, method, list(args)))
+
+
+# What is said comes back
+
+
+@given(messages())
+def test_a_query_or_an_error_survives_the_wire(message: Query | Error) -> None:
+    if isinstance(message, Query):
+        data = CODEC.encode_query(message.tid, message.sender, message.request)
+    else:
+        data = CODEC.encode_error(message.tid, message.sender, message.code, message.text)
+    assert CODEC.decode(data) == message
+
+
+@given(results(), tids(), ids(), endpoints(), st.booleans())
+def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, observed: Endpoint, of_value: bool) -> None:
+    if not isinstance(result, Found):
+        data = CODEC.encode_acknowledged(tid, sender, observed)
+        request: Request = Ping()
+        expected: Result = result
+    else:
+        request = FindValue(Id(1)) if of_value else FindNode(Id(1))
+        packed = CODEC.pack_contacts(result.contacts)
+        query = Query(tid, Id(0), request)
+        data = CODEC.encode_found(query, sender, observed, result.token, packed, result.endpoints, 10_000, False)
+        expected = Found(result.token, result.contacts, result.endpoints if of_value else (), False)
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    assert (reply.tid, reply.sender, reply.observed) == (tid, sender, observed)
+    assert CODEC.decode_result(request, reply.body) == expected
+
+
+@given(st.lists(contacts(), max_size=20))
+def test_packed_contacts_hold_the_contacts_and_two_elements(several: list[Contact]) -> None:
+    packed = CODEC.pack_contacts(several)
+    assert packed.contacts == tuple(several)
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(packed.wire)
+    nodes4, nodes6 = unpacker
+    assert nodes4 == b"".join(NATIVE.to_bytes(c.id) + c.endpoint for c in several if len(c.endpoint) == 6)
+    assert nodes6 == b"".join(NATIVE.to_bytes(c.id) + c.endpoint for c in several if len(c.endpoint) == 18)
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 255, 256, 300])
+def test_any_number_of_endpoints_survives(count: int) -> None:
+    named = tuple(Endpoint.of(f"10.0.{number // 256}.{number % 256}", 80) for number in range(count))
+    query = Query(TID, ID, FindValue(Id(9)))
+    data = CODEC.encode_found(query, ID, AT4, b"token", CODEC.pack_contacts([]), named, 1_000_000, True)
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    assert CODEC.decode_result(query.request, reply.body) == Found(b"token", (), named, False)
+
+
+# Nothing else is taken
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"DHT",
+        MAGIC,
+        b"DHT\x00" + raw(0, TID, SENDER, "ping", [])[4:],
+        b"DHT\x02" + raw(0, TID, SENDER, "ping", [])[4:],
+        b"dht\x01" + raw(0, TID, SENDER, "ping", [])[4:],
+        b"DHS\x01" + raw(0, TID, SENDER, "ping", [])[4:],
+        b" " + raw(0, TID, SENDER, "ping", []),
+    ],
+)
+def test_another_magic_or_version_is_no_datagram_of_ours(data: bytes) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(data)
+
+
+@pytest.mark.parametrize("junk", [b"\x00", b"\xc0", b"\x90", raw(0)[4:], b"\xc1"])
+def test_nothing_may_be_behind_the_array(junk: bytes) -> None:
+    good = raw(0, TID, SENDER, "ping", [])
+    assert CODEC.decode(good) == Query(TID, ID, Ping())
+    with pytest.raises(WireError):
+        CODEC.decode(good + junk)
+
+
+@pytest.mark.parametrize("size", range(4, 56))
+def test_a_datagram_that_ends_too_soon_is_none(size: int) -> None:
+    good = raw(0, TID, SENDER, "ping", [])
+    assert len(good) == 56
+    with pytest.raises(WireError):
+        CODEC.decode(good[:size])
+
+
+@pytest.mark.parametrize(
+    "whole", [None, 0, True, "text", b"bytes", {}, {"a": 1}, 1.5, [], [0], [0, TID, SENDER, "ping"]]
+)
+def test_the_object_is_an_array_of_at_least_five(whole: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(MAGIC + msgpack.packb(whole))
+
+
+@pytest.mark.parametrize("kind", [3, -1, 256, 2**63, None, True, False, 0.0, "0", b"\x00", [0], {}])
+def test_the_type_is_0_1_or_2_and_a_boolean_is_no_integer(kind: object) -> None:
+    for tail in (["ping", []], [bytes(AT4), []], [201, "text"]):
+        with pytest.raises(WireError):
+            CODEC.decode(raw(kind, TID, SENDER, *tail))
+
+
+@pytest.mark.parametrize("tid", [b"", b"1234567", b"123456789", "12345678", 12345678, None, [1] * 8])
+def test_the_transaction_id_is_eight_bytes(tid: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(raw(0, tid, SENDER, "ping", []))
+
+
+@pytest.mark.parametrize("sender", [b"", bytes(31), bytes(33), "a" * 32, 7, None])
+def test_the_sender_is_32_bytes(sender: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(raw(0, TID, sender, "ping", []))
+
+
+@pytest.mark.parametrize("method", [b"ping", 1, None, True, ["ping"]])
+def test_the_method_is_text(method: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(raw(0, TID, SENDER, method, []))
+
+
+@pytest.mark.parametrize("method", ["", "Ping", "ping ", "pong", "find_nodes", "\0", "\u00fcnicode"])
+def test_an_unknown_method_is_a_bad_query(method: str) -> None:
+    assert ask(method) == BadQuery(TID, ID, ERROR_METHOD, "unknown method")
+
+
+@pytest.mark.parametrize("method", ["ping", "find_node", "find_value", "store", "withdraw", "pong"])
+@pytest.mark.parametrize("args", [None, {}, b"", "", 0, True])
+def test_arguments_that_are_no_array_are_a_bad_query(method: str, args: object) -> None:
+    message = CODEC.decode(raw(0, TID, SENDER, method, args))
+    assert message == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
+
+
+@pytest.mark.parametrize("method", ["find_node", "find_value"])
+def test_the_arguments_of_a_find_query_are_an_id_and_a_token_or_nil(method: str) -> None:
+    for token in (None, b"x", bytes(TOKEN_MAX)):
+        assert isinstance(ask(method, KEY, token), Query)
+    bads: list[list[object]] = [
+        [],
+        [KEY],
+        [None, None],
+        [KEY[1:], None],
+        [KEY + b"\0", None],
+        ["a" * 32, None],
+        [KEY, b""],
+        [KEY, bytes(TOKEN_MAX + 1)],
+        [KEY, "token"],
+        [KEY, 0],
+        [KEY, False],
+        [None, KEY],
+    ]
+    for bad in bads:
+        assert ask(method, *bad) == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
+
+
+@pytest.mark.parametrize("method", ["store", "withdraw"])
+def test_the_arguments_of_an_entry_are_a_key_a_port_and_a_token(method: str) -> None:
+    kind = Store if method == "store" else Withdraw
+    for port in (1, 80, 255, 256, 65_535):
+        assert ask(method, KEY, port, b"token") == Query(TID, ID, kind(Id(9), port, b"token"))
+    bads: list[list[object]] = [
+        [],
+        [KEY],
+        [KEY, 80],
+        [KEY, 0, b"x"],
+        [KEY, 65_536, b"x"],
+        [KEY, -1, b"x"],
+        [KEY, True, b"x"],
+        [KEY, 80.0, b"x"],
+        [KEY, "80", b"x"],
+        [KEY, b"\0P", b"x"],
+        [KEY, None, b"x"],
+        [KEY, 80, None],
+        [KEY, 80, b""],
+        [KEY, 80, "x"],
+        [KEY, 80, bytes(TOKEN_MAX + 1)],
+        [KEY[1:], 80, b"x"],
+        ["k" * 32, 80, b"x"],
+    ]
+    for bad in bads:
+        assert ask(method, *bad) == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
+
+
+@pytest.mark.parametrize("observed", [b"", bytes(4), bytes(7), bytes(16), bytes(19), "123456", None, [1, 2]])
+def test_an_observed_address_is_6_or_18_bytes(observed: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(raw(1, TID, SENDER, observed, []))
+
+
+@pytest.mark.parametrize("body", [None, {}, b"", "", 0, True])
+def test_a_result_is_an_array(body: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(raw(1, TID, SENDER, bytes(AT4), body))
+    for request in (Ping(), FindNode(Id(1)), FindValue(Id(1)), Store(Id(1), 1, b"x"), Withdraw(Id(1), 1, b"x")):
+        with pytest.raises(WireError):
+            CODEC.decode_result(request, body)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(True, "text"), ("201", "text"), (201.0, "text"), (None, "text"), (201, b"text"), (201, None)]
+)
+def test_an_error_has_an_integer_and_a_text(code: object, text: object) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(raw(2, TID, SENDER, code, text))
+
+
+@pytest.mark.parametrize("code", [0, 201, 299, -5, 2**32])
+def test_an_error_of_an_unknown_code_is_an_error_still(code: int) -> None:
+    assert CODEC.decode(raw(2, TID, SENDER, code, "text")) == Error(TID, ID, code, "text")
+
+
+GOOD_FOUND = [b"token", bytes(38), bytes(50), False]
+
+
+BAD_TOKENS: list[object] = [None, b"", bytes(TOKEN_MAX + 1), "token", 5]
+BAD_NODES4: list[object] = [None, bytes(37), bytes(39), bytes(6), "n" * 38, []]
+BAD_NODES6: list[object] = [None, bytes(49), bytes(51), bytes(18), "n" * 50, []]
+BAD_MARKS: list[object] = [None, 0, 1, "false", b"\xc2"]
+BAD_ELEMENTS = [BAD_TOKENS, BAD_NODES4, BAD_NODES6, BAD_MARKS]
+
+
+@pytest.mark.parametrize("of_value", [False, True])
+@pytest.mark.parametrize(("place", "bad"), [(place, bad) for place, bads in enumerate(BAD_ELEMENTS) for bad in bads])
+def test_a_found_result_is_strict_about_each_element(of_value: bool, place: int, bad: object) -> None:
+    request: Request = FindValue(Id(1)) if of_value else FindNode(Id(1))
+    body: list[object] = list(GOOD_FOUND)
+    if of_value:
+        body.insert(3, [])
+    assert isinstance(CODEC.decode_result(request, body), Found)
+    body[4 if of_value and place == 3 else place] = bad
+    with pytest.raises(WireError):
+        CODEC.decode_result(request, body)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, b"", bytes(6), "e", {}, [b""], [bytes(5)], [bytes(6), bytes(7)], [bytes(6), "123456"], [bytes(6), None]],
+)
+def test_the_endpoints_are_an_array_of_6_or_18_bytes_each(bad: object) -> None:
+    request = FindValue(Id(1))
+    good = CODEC.decode_result(request, [b"token", b"", b"", [bytes(AT4), bytes(AT6)], True])
+    assert good == Found(b"token", (), (AT4, AT6), True)
+    with pytest.raises(WireError):
+        CODEC.decode_result(request, [b"token", b"", b"", bad, True])
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_a_found_result_that_is_too_short_is_none(length: int) -> None:
+    body = [b"token", b"", b"", [], False]
+    with pytest.raises(WireError):
+        CODEC.decode_result(FindValue(Id(1)), body[:length])
+    if length < 4:
+        with pytest.raises(WireError):
+            CODEC.decode_result(FindNode(Id(1)), [b"token", b"", b"", False][:length])
+
+
+UNKNOWN: list[object] = [None, 7, b"x", "y", [1, [2]], {"a": True}, 1.5]
+
+
+def test_unknown_elements_at_the_end_are_ignored_at_each_level() -> None:
+    queries: dict[Request, list[object]] = {
+        Ping(): ["ping", []],
+        FindNode(Id(9)): ["find_node", [KEY, None]],
+        FindValue(Id(9), b"x"): ["find_value", [KEY, b"x"]],
+        Store(Id(9), 80, b"x"): ["store", [KEY, 80, b"x"]],
+        Withdraw(Id(9), 80, b"x"): ["withdraw", [KEY, 80, b"x"]],
+    }
+    for request, (method, args) in queries.items():
+        assert isinstance(args, list)
+        assert CODEC.decode(raw(0, TID, SENDER, method, args + UNKNOWN, *UNKNOWN)) == Query(TID, ID, request)
+    reply = CODEC.decode(raw(1, TID, SENDER, bytes(AT4), [*UNKNOWN], *UNKNOWN))
+    assert isinstance(reply, Reply)
+    for request in (Ping(), Store(Id(9), 80, b"x"), Withdraw(Id(9), 80, b"x")):
+        assert CODEC.decode_result(request, reply.body) == Acknowledged()
+    assert CODEC.decode_result(FindNode(Id(1)), [b"t", b"", b"", True, *UNKNOWN]) == Found(b"t", (), (), True)
+    assert CODEC.decode_result(FindValue(Id(1)), [b"t", b"", b"", [], True, *UNKNOWN]) == Found(b"t", (), (), True)
+    assert CODEC.decode(raw(2, TID, SENDER, 201, "text", *UNKNOWN)) == Error(TID, ID, 201, "text")
+
+
+def test_an_integer_or_a_length_may_be_written_longer_than_it_must() -> None:
+    """msgpack leaves the choice; another implementation may take it."""
+    long = (
+        MAGIC
+        + b"\xdc\x00\x05\xcd\x00\x00\xc5\x00\x08"
+        + TID
+        + b"\xc6\x00\x00\x00\x20"
+        + SENDER
+        + b"\xd9\x04ping\xdc\0\0"
+    )
+    assert CODEC.decode(long) == Query(TID, ID, Ping())
+
+
+def test_invalid_utf_8_is_no_text() -> None:
+    assert CODEC.decode(MAGIC + b"\x95\x00\xc4\x08" + TID + b"\xc4\x20" + SENDER + b"\xa4ping\x90") == Query(
+        TID, ID, Ping()
+    )
+    with pytest.raises(WireError):
+        CODEC.decode(MAGIC + b"\x95\x00\xc4\x08" + TID + b"\xc4\x20" + SENDER + b"\xa4pin\xff\x90")
+
+
+# Sizes
+
+
+@given(tids(), ids(), ids())
+def test_a_find_query_without_a_token_is_padded_to_its_exact_size(tid: bytes, sender: Id, target: Id) -> None:
+    assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE == 170
+    assert len(CODEC.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE == 400
+
+
+@given(tids(), ids(), ids(), tokens())
+def test_a_find_query_with_a_token_is_not_padded(tid: bytes, sender: Id, target: Id, token: bytes) -> None:
+    for request in (FindNode(target, token), FindValue(target, token)):
+        assert len(CODEC.encode_query(tid, sender, request)) <= 4 + 1 + 1 + 10 + 34 + 11 + 1 + 34 + 2 + len(token)
+
+
+@given(queries())
+def test_no_query_is_longer_than_a_datagram(query: Query) -> None:
+    data = CODEC.encode_query(query.tid, query.sender, query.request)
+    assert len(data) <= FIND_VALUE_SIZE < DEFAULT.datagram_sent_max
+
+
+def six(number: int) -> Contact:
+    return Contact(Id(1 << number), Endpoint.of(f"2001:db8::{number:x}", 1))
+
+
+def four(number: int) -> Contact:
+    return Contact(Id(1 << number), Endpoint.of(f"10.0.0.{number}", 1))
+
+
+def found(
+    request: FindNode | FindValue,
+    several: list[Contact],
+    endpoints: list[Endpoint],
+    limit: int,
+    *,
+    proved: bool = False,
+) -> tuple[int, Found]:
+    """Encode an answer under a limit; return its size and what is in it."""
+    packed = CODEC.pack_contacts(several)
+    data = CODEC.encode_found(Query(TID, ID, request), ID, AT6, bytes(8), packed, endpoints, limit, proved)
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    result = CODEC.decode_result(request, reply.body)
+    assert isinstance(result, Found)
+    return len(data), result
+
+
+def test_eight_ipv6_nodes_fit_an_unproved_answer_whole() -> None:
+    eight = [six(number) for number in range(1, 9)]
+    size, result = found(FindNode(Id(0)), eight, [], 3 * FIND_NODE_SIZE)
+    assert size <= 3 * FIND_NODE_SIZE
+    assert result.contacts == tuple(eight)
+    assert not result.more
+
+
+def test_an_unproved_find_value_is_answered_with_a_full_datagram() -> None:
+    assert DEFAULT.datagram_sent_max == 3 * FIND_VALUE_SIZE
+    eight = [six(number) for number in range(1, 9)]
+    size, result = found(FindValue(Id(0)), eight, [AT6] * 200, 3 * FIND_VALUE_SIZE)
+    assert 1_180 < size <= 1_200
+    assert len(result.contacts) == 8
+    assert len(result.endpoints) == 35
+    assert result.more
+
+
+@given(
+    st.lists(contacts(), max_size=12, unique_by=lambda contact: contact.id),
+    st.lists(endpoints(), max_size=40),
+    st.integers(100, 1_200),
+    ids(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_an_answer_keeps_its_limit_by_leaving_out_endpoints_first_and_then_the_farthest_contacts(
+    several: list[Contact], named: list[Endpoint], limit: int, target: Id, of_value: bool, proved: bool
+) -> None:
+    request = FindValue(target) if of_value else FindNode(target)
+    size, result = found(request, several, named, limit, proved=proved)
+    whole, _ = found(request, several, named, 1_000_000)
+    assert size <= limit
+    if whole + 2 <= limit:
+        assert len(result.contacts) == len(several)
+        assert len(result.endpoints) == (len(named) if of_value else 0)
+    nearest = sorted(several, key=lambda contact: contact.id ^ target)
+    assert set(result.contacts) == set(nearest[: len(result.contacts)])
+    assert result.endpoints == tuple(named[: len(result.endpoints)] if of_value else ())
+    is_cut = len(result.contacts) < len(several) or (of_value and len(result.endpoints) < len(named))
+    assert result.more == (is_cut and not proved)
+    if len(result.contacts) < len(several):
+        assert limit - size < 50 + 6  # not one more would have fitted
+    elif is_cut:
+        assert limit - size < 2 + 18 + 3
+
+
+def test_contacts_go_before_endpoints() -> None:
+    several = [four(number) for number in range(1, 9)]
+    _, result = found(FindValue(Id(0)), several, [AT4] * 5, 410)
+    assert len(result.contacts) == 8
+    assert 0 < len(result.endpoints) < 5
+    _, result = found(FindValue(Id(0)), several, [AT4] * 5, 300)
+    assert 0 < len(result.contacts) < 8
+
+
+def test_an_answer_that_fits_exactly_is_whole_and_one_byte_less_cuts_it() -> None:
+    several = [four(number) for number in range(1, 9)]
+    whole, _ = found(FindNode(Id(0)), several, [], 10_000)
+    size, result = found(FindNode(Id(0)), several, [], whole)
+    assert (size, len(result.contacts), result.more) == (whole, 8, False)
+    _, result = found(FindNode(Id(0)), several, [], whole - 1)
+    assert (len(result.contacts), result.more) == (7, True)
+
+
+def test_under_an_impossible_limit_an_answer_is_as_short_as_can_be() -> None:
+    size, result = found(FindNode(Id(0)), [four(1), six(2)], [], 0)
+    assert (size, result.contacts, result.more) == (86, (), True)
+
+
+@given(tids(), ids(), ids())
+def test_the_shortest_find_query_leaves_room_for_an_answer(tid: bytes, sender: Id, target: Id) -> None:
+    for method in ("find_node", "find_value"):
+        bare = MAGIC + msgpack.packb([0, tid, NATIVE.to_bytes(sender), method, [NATIVE.to_bytes(target), None]])
+        message = CODEC.decode(bare)
+        assert isinstance(message, Query)
+        assert isinstance(message.request, FindNode | FindValue)
+        size, _ = found(message.request, [six(number) for number in range(1, 9)], [AT6], 3 * len(bare))
+        assert size <= 3 * len(bare)
+
+
+@given(tids(), ids(), endpoints())
+def test_no_other_answer_is_longer_than_three_times_the_shortest_query(tid: bytes, id: Id, observed: Endpoint) -> None:
+    shortest = len(raw(0, TID, SENDER, "", None))
+    assert len(CODEC.encode_acknowledged(tid, id, observed)) <= 3 * shortest
+    for text in ("unknown method", "bad arguments", "bad token", "too many entries from this address"):
+        assert len(CODEC.encode_error(tid, id, 204, text)) <= 3 * shortest
+
+
+@given(st.lists(endpoints4(), max_size=3))
+def test_a_cached_pack_is_sent_as_it_is(named: list[Endpoint]) -> None:
+    several = (four(1), four(2))
+    packed = PackedContacts(several, b"\xc4\x00\xc4\x00")  # a pack that differs from its contacts shows
+    data = CODEC.encode_found(Query(TID, ID, FindValue(Id(1))), ID, AT4, b"t", packed, named, 1_200, False)
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    assert CODEC.decode_result(FindValue(Id(1)), reply.body) == Found(b"t", (), tuple(named), False)
