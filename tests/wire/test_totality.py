@@ -1,0 +1,313 @@
+"""Hostile datagrams, thousands of them: the decoder is total, and a node takes no harm and talks to no garbage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    Acknowledged,
+    BadQuery,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
+from dhtd.core.policy import Policy
+from dhtd.errors import WireError
+from dhtd.wire.native import MAGIC, NativeCodec
+from tests.core.small import endpoint
+from tests.wire.mutator import HOSTILE, Mutator
+from tests.wire.vectors import VECTORS
+
+CODEC = NativeCodec()
+REQUESTS: tuple[Request, ...] = (
+    Ping(),
+    FindNode(Id(1)),
+    FindValue(Id(1)),
+    Store(Id(1), 1, b"x"),
+    Withdraw(Id(1), 1, b"x"),
+)
+CORPUS = [vector.data for vector in VECTORS.values()]
+EACH = 400  # mutants of each golden datagram
+
+
+def mutants(seed: int, each: int = EACH) -> Iterator[bytes]:
+    mutator = Mutator(seed, CORPUS)
+    for vector in VECTORS.values():
+        yield vector.data
+        yield from mutator.mutants(vector.data, each)
+
+
+def check_is_total(data: bytes) -> bool:
+    """Decode `data`; whatever comes of it is well-formed. Return whether it is a message."""
+    try:
+        message = CODEC.decode(data)
+    except WireError:
+        return False
+    assert type(message) in (Query, BadQuery, Reply, Error)
+    assert type(message.tid) is bytes
+    assert len(message.tid) == 8
+    assert type(message.sender) is int
+    assert 0 <= message.sender < NATIVE.size
+    match message:
+        case Query(request=request):
+            check_request(request)
+        case BadQuery(code=code):
+            assert code in (203, 204)
+        case Error(code=code, text=text):
+            assert type(code) is int
+            assert type(text) is str
+        case Reply(observed=observed, body=body):
+            assert type(observed) is Endpoint
+            for request in REQUESTS:
+                try:
+                    check_result(CODEC.decode_result(request, body))
+                except WireError:
+                    continue
+    return True
+
+
+def check_request(request: Request) -> None:
+    match request:
+        case FindNode(target, token) | FindValue(target, token):
+            assert 0 <= target < NATIVE.size
+            assert token is None or (type(token) is bytes and 1 <= len(token) <= 64)
+        case Store(key, port, token) | Withdraw(key, port, token):
+            assert 0 <= key < NATIVE.size
+            assert type(port) is int
+            assert 1 <= port <= 65_535
+            assert type(token) is bytes
+            assert 1 <= len(token) <= 64
+        case _:
+            assert request == Ping()
+
+
+def check_result(result: Result) -> None:
+    if not isinstance(result, Found):
+        assert result == Acknowledged()
+        return
+    assert type(result.token) is bytes
+    assert type(result.more) is bool
+    for contact in result.contacts:
+        assert 0 <= contact.id < NATIVE.size
+        assert type(contact.endpoint) is Endpoint
+    assert all(type(named) is Endpoint for named in result.endpoints)
+
+
+def test_any_mutant_is_a_message_or_a_wire_error() -> None:
+    messages = errors = 0
+    for data in mutants(seed=1):
+        if check_is_total(data):
+            messages += 1
+        else:
+            errors += 1
+    assert messages + errors == len(VECTORS) * (EACH + 1)
+    assert messages > 1_000  # the mutator reaches beyond the envelope ...
+    assert errors > 5_000  # ... and is a match for it
+
+
+def test_the_mutator_makes_the_same_mutants_from_the_same_seed() -> None:
+    assert list(mutants(7, each=3)) == list(mutants(7, each=3))
+    assert list(mutants(7, each=3)) != list(mutants(8, each=3))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_behind_the_magic_are_a_message_or_a_wire_error(data: bytes) -> None:
+    check_is_total(MAGIC + data)
+    check_is_total(data)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile[:8].hex())
+def test_a_hostile_object_is_taken_anywhere_without_harm(hostile: bytes) -> None:
+    tid, sender, observed = b"\xc4\x0812345678", b"\xc4\x20" + bytes(32), b"\xc4\x06123456"
+    find_node, code = b"\xa9find_node", b"\xcc\xc9"
+    found = [b"\xc4\x01t", b"\xc4\x00", b"\xc4\x00", b"\x90", b"\xc2"]
+    shapes: list[list[bytes]] = [
+        [b"\x00", tid, sender, find_node, b"\x92" + b"\xc4\x20" + bytes(32) + b"\xc0"],
+        [b"\x01", tid, sender, observed, b"\x95" + b"".join(found)],
+        [b"\x02", tid, sender, code, b"\xa4text"],
+    ]
+    check_is_total(MAGIC + hostile)
+    for fields in shapes:
+        for place in range(5):
+            mutant = [*fields[:place], hostile, *fields[place + 1 :]]
+            check_is_total(MAGIC + b"\x95" + b"".join(mutant))
+        check_is_total(MAGIC + b"\x96" + b"".join(fields) + hostile)
+    for place in range(5):
+        body = b"".join([*found[:place], hostile, *found[place + 1 :]])
+        check_is_total(MAGIC + b"\x95\x01" + tid + sender + observed + b"\x95" + body)
+
+
+# A node under fire
+
+
+PEER = endpoint(5)
+TOKENLESS = Policy(rate_limit=0)
+
+
+def make_node() -> Node:
+    """Return a node with contacts, held entries, entries of its own, and a query in flight to PEER."""
+    node = Node(NATIVE.digest(b"bob"), CODEC, rng=Random(1), now=0.0, policy=TOKENLESS)
+    for number in range(20, 50):
+        node.state.answered(Contact(NATIVE.digest(b"%d" % number), endpoint(number)), 0.1, 0.0)
+    key = NATIVE.digest(b"printer")
+    for number in range(60, 70):
+        node.store.put(key, endpoint(number), 0.0)
+    node.tracker.add(NATIVE.digest(b"mine"), 80)
+    node.ping(PEER, 0.0)
+    assert node.poll_transmit() is not None
+    return node
+
+
+def snapshot(node: Node) -> dict[str, object]:
+    """Return all that a datagram might change, but for counters."""
+    transactions = node._requester.transactions
+    return {
+        "table": [
+            (bucket.low, bucket.high, bucket.activity, tuple(bucket.contacts)) for bucket in node.state.table.buckets
+        ],
+        "records": {
+            id: (record.heard_at, record.reachable, record.timeouts, record.round_trips.mean)
+            for id, record in node.state.meta._records.items()
+        },
+        "waiting": dict(node.state._waiting),
+        "heard": node.state.heard_at,
+        "store": sorted((held.key, held.endpoint, held.expires_at) for held in node.store),
+        "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.tracker],
+        "in flight": {tid: (query.endpoint, query.attempts_left) for tid, query in transactions._queries.items()},
+        "join": (node.join.connected, node.join.next_timeout()),
+        "external": node.external.endpoints(),
+        "timeout": node.poll_timeout(),
+    }
+
+
+def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not() -> None:
+    """No sender here was given a token, so nothing may be stored; none answers a query, so nothing may be learned."""
+    node = make_node()
+    stranger = endpoint(200)
+    pinged: set[Endpoint] = set()
+    queries_of_strangers = 0
+    for data in mutants(seed=2, each=150):
+        before = snapshot(node)
+        answer = node.handle_datagram(data, stranger, 0.0)
+        after = snapshot(node)
+        try:
+            message = CODEC.decode(data)
+        except WireError:
+            message = None
+        if isinstance(message, Query | BadQuery):
+            assert answer is not None
+            assert len(answer) <= 3 * len(data)
+            reply = CODEC.decode(answer)
+            assert isinstance(reply, Reply | Error)
+            assert (reply.tid, reply.sender) == (message.tid, node.own_id)
+            if isinstance(message, BadQuery):
+                assert isinstance(reply, Error)
+            if isinstance(message, Query) and isinstance(message.request, Store | Withdraw):
+                assert isinstance(reply, Error)
+        else:
+            assert answer is None
+        while (transmit := node.poll_transmit()) is not None:  # at most the ping of a stranger who queries
+            ping = CODEC.decode(transmit.data)
+            assert isinstance(ping, Query)
+            assert isinstance(message, Query)
+            assert (ping.request, transmit.endpoint) == (Ping(), stranger)
+            pinged.add(transmit.endpoint)
+            queries_of_strangers += 1
+            after["in flight"] = before["in flight"]
+            after["timeout"] = before["timeout"]
+        assert after == before
+        assert node.poll_event() is None
+    assert pinged == {stranger}
+    assert queries_of_strangers == 1
+
+
+def test_no_mutant_from_the_very_peer_that_we_asked_counts_without_the_transaction_id() -> None:
+    node = make_node()
+    for data in mutants(seed=3, each=60):
+        before = snapshot(node)
+        try:
+            is_query = isinstance(CODEC.decode(data), Query)
+        except WireError:
+            is_query = False
+        node.handle_datagram(data, PEER, 0.0)
+        while node.poll_transmit() is not None:
+            assert is_query
+        after = snapshot(node)
+        if is_query:  # a query of a stranger may start a ping to it, and nothing else
+            after["in flight"], after["timeout"] = before["in flight"], before["timeout"]
+        assert after == before
+        assert node.poll_event() is None
+
+
+def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothing() -> None:
+    """Here the transaction ID and the source are right, and everything else may be wrong."""
+    mutator = Mutator(4, CORPUS)
+    accepted = ignored = 0
+    for request in (Ping(), FindNode(Id(9)), FindValue(Id(9))):
+        for vector in VECTORS.values():
+            if vector.kind not in ("reply", "error"):
+                continue
+            for mutant in mutator.mutants(vector.data, 80):
+                node = make_node()
+                node._ask(request, PEER, 0.0)
+                sent = node.poll_transmit()
+                assert sent is not None
+                query = CODEC.decode(sent.data)
+                assert isinstance(query, Query)
+                data = mutant.replace(vector.tid, query.tid)
+                before = snapshot(node)
+                assert node.handle_datagram(data, PEER, 0.1) is None
+                event = node.poll_event()
+                if event is None:
+                    ignored += 1
+                    assert snapshot(node) == before
+                else:
+                    accepted += 1
+                    message = CODEC.decode(data)
+                    assert isinstance(message, Reply | Error)
+                    assert message.tid == query.tid
+                    if isinstance(message, Reply):
+                        CODEC.decode_result(request, message.body)
+                    members = set(node.state.table)
+                    assert members - set(make_node().state.table) <= {Contact(message.sender, PEER)}
+                    assert snapshot(node)["store"] == before["store"]
+                    assert snapshot(node)["own"] == before["own"]
+    assert accepted > 200
+    assert ignored > 200
+
+
+def test_a_node_under_fire_works_on() -> None:
+    node = make_node()
+    for place, data in enumerate(mutants(seed=5, each=40)):
+        now = place * 0.01
+        node.handle_datagram(data, endpoint(300 + place % 200), now)
+        if place % 50 == 0:
+            node.handle_timeout(now)
+        while node.poll_transmit() is not None:
+            pass
+    assert len(node.state.table) > 0
+    query = CODEC.encode_query(b"12345678", Id(7), FindValue(NATIVE.digest(b"printer")))
+    answer = node.handle_datagram(query, endpoint(7), 1_000.0)
+    assert answer is not None
+    reply = CODEC.decode(answer)
+    assert isinstance(reply, Reply)
+    result = CODEC.decode_result(FindValue(Id(0)), reply.body)
+    assert isinstance(result, Found)
+    assert len(result.endpoints) == 10

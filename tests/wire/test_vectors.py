@@ -1,0 +1,159 @@
+"""The golden datagrams: this implementation reads in them what their file says, and writes the very same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+
+import msgpack
+import pytest
+
+from dhtd.core.messages import (
+    ERROR_GENERIC,
+    ERROR_METHOD,
+    ERROR_PROTOCOL,
+    ERROR_SERVER,
+    BadQuery,
+    Error,
+    FindValue,
+    Found,
+    Query,
+    Reply,
+)
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
+from dhtd.errors import WireError
+from dhtd.wire.native import NativeCodec
+from tests.core.small import endpoint
+from tests.wire.vectors import VECTORS, Vector
+
+CODEC = NativeCodec()
+METHODS = {"ping", "find_node", "find_value", "store", "withdraw"}
+
+
+def of(*kinds: str) -> list[Vector]:
+    return [vector for vector in VECTORS.values() if vector.kind in kinds]
+
+
+def named(vector: Vector) -> str:
+    return vector.name
+
+
+def test_there_is_a_datagram_of_each_kind() -> None:
+    assert {vector.fields["method"] for vector in of("query")} == METHODS
+    assert {vector.fields["answers"] for vector in of("reply")} == {"ping", "find_node", "find_value"}
+    assert {vector.fields["code"] for vector in of("error")} == {
+        ERROR_GENERIC,
+        ERROR_SERVER,
+        ERROR_PROTOCOL,
+        ERROR_METHOD,
+    }
+    assert {vector.fields["code"] for vector in of("bad-query")} == {ERROR_PROTOCOL, ERROR_METHOD}
+    assert len(of("silence")) >= 10
+    assert len(of("query", "reply", "error", "bad-query", "silence")) == len(VECTORS)
+
+
+def test_the_ids_are_those_of_the_names() -> None:
+    used = {vector.fields["sender"] for vector in VECTORS.values() if "sender" in vector.fields}
+    assert used == {hashlib.sha256(name).hexdigest() for name in (b"alice", b"bob")}
+    targets = {vector.fields["target"] for vector in VECTORS.values() if "target" in vector.fields}
+    assert targets == {hashlib.sha256(b"printer").hexdigest()}
+
+
+@pytest.mark.parametrize("vector", VECTORS.values(), ids=named)
+def test_each_has_the_size_that_its_file_says_and_fits_a_datagram(vector: Vector) -> None:
+    assert len(vector.data) == vector.fields["size"] <= 1_200
+
+
+@pytest.mark.parametrize("vector", of("query"), ids=named)
+def test_a_query_says_what_its_file_says(vector: Vector) -> None:
+    query = Query(vector.tid, vector.sender, vector.request)
+    assert CODEC.decode(vector.data) == query
+    encoded = CODEC.encode_query(query.tid, query.sender, query.request)
+    assert (encoded == vector.data) is vector.is_canonical
+
+
+@pytest.mark.parametrize("vector", of("reply"), ids=named)
+def test_a_reply_says_what_its_file_says(vector: Vector) -> None:
+    reply = CODEC.decode(vector.data)
+    assert isinstance(reply, Reply)
+    assert (reply.tid, reply.sender, reply.observed) == (vector.tid, vector.sender, vector.observed)
+    assert CODEC.decode_result(vector.answered_request, reply.body) == vector.result
+
+
+@pytest.mark.parametrize("vector", [vector for vector in of("reply") if vector.is_canonical], ids=named)
+def test_a_reply_is_written_byte_for_byte(vector: Vector) -> None:
+    request, result = vector.answered_request, vector.result
+    if not isinstance(result, Found):
+        assert CODEC.encode_acknowledged(vector.tid, vector.sender, vector.observed) == vector.data
+        return
+    packed = CODEC.pack_contacts(result.contacts)
+    query = Query(vector.tid, Id(0), request)
+    encoded = CODEC.encode_found(
+        query, vector.sender, vector.observed, result.token, packed, result.endpoints, 1_200, False
+    )
+    assert encoded[:-1] == vector.data[:-1]
+    assert (encoded == vector.data) is not result.more  # nothing was cut here, so nothing is said to be
+
+
+@pytest.mark.parametrize("vector", [vector for vector in of("query", "reply") if vector.is_canonical], ids=named)
+def test_msgpack_itself_writes_the_same_bytes(vector: Vector) -> None:
+    """An independent witness: a generic encoder, given the fields in the order of the specification."""
+    fields: list[object]
+    if vector.kind == "query":
+        args: list[object] = []
+        if "target" in vector.fields:
+            args.append(bytes.fromhex(vector.fields["target"]))
+        if "port" in vector.fields:
+            args.append(vector.fields["port"])
+        if "target" in vector.fields:
+            args.append(vector.token)
+        if "target" in vector.fields and vector.token is None:
+            wanted = {"find_node": 170, "find_value": 400}[vector.fields["method"]]
+            args.append(b"")
+            fields = [0, vector.tid, NATIVE.to_bytes(vector.sender), vector.fields["method"], args]
+            args[-1] = bytes(wanted - 4 - len(msgpack.packb(fields)) - (1 if wanted > 370 else 0))
+        fields = [0, vector.tid, NATIVE.to_bytes(vector.sender), vector.fields["method"], args]
+    else:
+        body: list[object] = []
+        result = vector.result
+        if isinstance(result, Found):
+            nodes = [(NATIVE.to_bytes(contact.id), contact.endpoint) for contact in result.contacts]
+            body = [
+                result.token,
+                b"".join(id + bytes(at) for id, at in nodes if len(at) == 6),
+                b"".join(id + bytes(at) for id, at in nodes if len(at) == 18),
+            ]
+            if isinstance(vector.answered_request, FindValue):
+                body.append(list(map(bytes, result.endpoints)))
+            body.append(result.more)
+        fields = [1, vector.tid, NATIVE.to_bytes(vector.sender), bytes(vector.observed), body]
+    assert b"DHT\x01" + msgpack.packb(fields) == vector.data
+
+
+@pytest.mark.parametrize("vector", of("error"), ids=named)
+def test_an_error_says_what_its_file_says(vector: Vector) -> None:
+    error = Error(vector.tid, vector.sender, vector.fields["code"], vector.fields["text"])
+    assert CODEC.decode(vector.data) == error
+    assert CODEC.encode_error(error.tid, error.sender, error.code, error.text) == vector.data
+
+
+@pytest.mark.parametrize("vector", of("bad-query"), ids=named)
+def test_a_bad_query_is_answered_with_its_error(vector: Vector) -> None:
+    message = CODEC.decode(vector.data)
+    assert isinstance(message, BadQuery)
+    assert (message.tid, message.sender, message.code) == (vector.tid, vector.sender, vector.fields["code"])
+    node = Node(Id(1), CODEC, rng=Random(1), now=0.0)
+    answer = node.handle_datagram(vector.data, endpoint(5), 0.0)
+    assert answer is not None
+    assert CODEC.decode(answer) == Error(vector.tid, Id(1), message.code, message.text)
+
+
+@pytest.mark.parametrize("vector", of("silence"), ids=named)
+def test_the_rest_is_met_with_silence(vector: Vector) -> None:
+    with pytest.raises(WireError):
+        CODEC.decode(vector.data)
+    node = Node(Id(1), CODEC, rng=Random(1), now=0.0)
+    assert node.handle_datagram(vector.data, endpoint(5), 0.0) is None
+    assert node.poll_transmit() is None
+    assert node.poll_event() is None
