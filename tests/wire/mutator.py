@@ -108,9 +108,9 @@ class Mutator:
         """Change one object within the datagram, and leave all around it well-formed."""
         try:
             whole = msgpack.unpackb(data[4:], strict_map_key=False)
-        except (ValueError, msgpack.UnpackException, TypeError):
+            places = list(_places(whole))
+        except (ValueError, msgpack.UnpackException, TypeError, RecursionError):
             return self._flip_bit(data)
-        places = list(_places(whole))
         chosen = self._rng.choice(places)
         return MAGIC + self._pack(whole, chosen, ())
 
@@ -134,9 +134,10 @@ class Mutator:
         if kind == 3 and isinstance(value, str):  # binary for text
             return _plain(value.encode())
         if kind == 4 and isinstance(value, list):  # more, fewer, or shuffled elements
-            changed = rng.choice(([*value, 7], value[:-1], value[::-1], value * 2, [value], []))
+            shapes: tuple[list[object], ...] = ([*value, 7], value[:-1], value[::-1], value * 2, [value], [])
+            changed = rng.choice(shapes)
             return b"".join([_array_header(len(changed)), *map(_plain, changed)])
-        anything = (
+        anything: tuple[object, ...] = (
             None,
             True,
             False,
