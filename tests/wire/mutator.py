@@ -108,16 +108,16 @@ class Mutator:
         """Change one object within the datagram, and leave all around it well-formed."""
         try:
             whole = msgpack.unpackb(data[4:], strict_map_key=False)
-            places = list(_places(whole))
-        except (ValueError, msgpack.UnpackException, TypeError, RecursionError):
+        except (ValueError, msgpack.UnpackException, TypeError):
             return self._flip_bit(data)
+        places = list(_places(whole))
         chosen = self._rng.choice(places)
         return MAGIC + self._pack(whole, chosen, ())
 
     def _pack(self, value: object, chosen: tuple[int, ...], here: tuple[int, ...]) -> bytes:
         if here == chosen:
             return self._another(value)
-        if isinstance(value, list):
+        if isinstance(value, list) and len(here) < 8:
             inner = [self._pack(element, chosen, (*here, place)) for place, element in enumerate(value)]
             return _array_header(len(inner)) + b"".join(inner)
         return _plain(value)
@@ -164,7 +164,7 @@ class Mutator:
 
 def _places(value: object, here: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
     yield here
-    if isinstance(value, list):
+    if isinstance(value, list) and len(here) < 8:
         for place, element in enumerate(value):
             yield from _places(element, (*here, place))
 
