@@ -79,8 +79,7 @@ def test_any_one_of_a_small_network_restarts_without_bootstrap_and_loses_nothing
             assert [entry["port"] for entry in after["tracking"]] == [entry["port"] for entry in before["tracking"]]
             assert {entry["endpoint"] for entry in after["store"]} == {entry["endpoint"] for entry in before["store"]}
             wait_until(network, daemon, knows(many - 1))
-            if many > 1:
-                assert [set(peers) for peers in found_from(network, daemons)] == [everything] * many
+            assert [set(peers) for peers in found_from(network, daemons)] == [everything] * many
 
 
 def contacts(info: dict[str, object]) -> set[str]:
