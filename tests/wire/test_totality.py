@@ -241,7 +241,7 @@ def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not
         assert after == before
         assert node.poll_event() is None
     assert pings <= 1  # at a time, and this one is never answered
-    assert answered > 500
+    assert answered > 200
 
 
 def test_no_mutant_from_the_very_peer_that_we_asked_counts_without_the_transaction_id() -> None:
