@@ -1,0 +1,219 @@
+"""dht(1) and dhtd(8) against the programs: all that there is is in the pages, and all that is in the pages is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import typing
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from dhtd import errors
+from dhtd.cli import client, daemon
+from dhtd.control import protocol
+from dhtd.core.requester import Counters
+from dhtd.daemon.app import Ready
+from dhtd.daemon.config_keys import SETTINGS
+from dhtd.daemon.udp import UdpCounters
+from tests.e2e.daemons import BIN, DEADLINE, Network
+
+MAN = Path(__file__).parents[2] / "man"
+PAGES = ("dht.1", "dhtd.8")
+RESULTS: dict[str, Any] = {
+    "ping": protocol.PingResult,
+    "enter": protocol.EnterResult,
+    "lookup": protocol.LookupResult,
+    "delete": protocol.DeleteResult,
+    "info": protocol.InfoResult,
+    "node-id": protocol.NodeIdResult,
+    "bootstrap": protocol.BootstrapResult,
+    "find-node": protocol.FindNodeResult,
+    "find-value": protocol.FindValueResult,
+    "store": protocol.StoreResult,
+}
+
+
+def page(name: str) -> str:
+    return (MAN / name).read_text(encoding="utf-8")
+
+
+def section(name: str, title: str) -> str:
+    [found] = re.findall(rf"^\.Sh {title}\n(.*?)(?=^\.Sh |\Z)", page(name), re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def words_of(macro: str, text: str) -> set[str]:
+    """Return what stands behind a macro, wherever on a line; `.Ev A , B` has two."""
+    found = set()
+    lines = (line[1:] for line in text.splitlines() if line.startswith("."))
+    for words in chain.from_iterable(
+        re.findall(rf"(?:^| ){macro} (\S+(?: , [A-Z_0-9]{{3,}})*)", line) for line in lines
+    ):
+        found |= set(words.split(" , "))
+    return found
+
+
+def command(name: str) -> Any:
+    return typer.main.get_command({"dht.1": client.app, "dhtd.8": daemon.app}[name])
+
+
+def options(name: str) -> set[str]:
+    """Return every option of a program and its commands, with one dash less, as behind `.Fl`."""
+    top = command(name)
+    found = {"-help", "h"}
+    for each in (top, *top.commands.values()):
+        for parameter in each.params:
+            if parameter.param_type_name == "option" and not parameter.hidden:
+                found |= {text[1:] for text in (*parameter.opts, *parameter.secondary_opts)}
+    return found
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+@pytest.mark.parametrize("name", PAGES)
+def test_mandoc_finds_no_fault(name: str) -> None:
+    done = subprocess.run(
+        ["mandoc", "-Tlint", "-W", "warning", MAN / name], capture_output=True, text=True, check=False, timeout=DEADLINE
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_option_is_in_the_page_and_no_other(name: str) -> None:
+    assert words_of("Fl", page(name)) == options(name)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_option_has_an_item_of_its_own(name: str) -> None:
+    items = "\n".join(re.findall(r"^\.It (?:Fl|Cm) .*", page(name), re.MULTILINE))
+    assert words_of("Fl", items) == options(name)
+
+
+def test_every_command_is_in_the_page_and_no_other() -> None:
+    commands = command("dht.1").commands.keys()
+    listed = re.findall(r"^\.It Cm (\S+)", section("dht.1", "COMMANDS"), re.MULTILINE)
+    assert sorted(listed) == sorted([*commands, *protocol.SECTIONS])
+    assert words_of("Cm", page("dht.1")) == {*commands, *protocol.SECTIONS}
+    assert words_of("Cm", page("dhtd.8")) == set(command("dhtd.8").commands)
+
+
+def test_the_options_of_each_command_are_said_with_it() -> None:
+    items = re.findall(r"^\.It Cm (\S+)(.*)", section("dht.1", "COMMANDS"), re.MULTILINE)
+    for verb, usage in items:
+        found = command("dht.1").commands.get(verb)
+        if found is None or ("Ar" not in usage and "Fl" not in usage):
+            continue  # a section, or the other meaning of `store`
+        own = {
+            text[1:]
+            for parameter in found.params
+            if parameter.param_type_name == "option" and parameter.name != "json"
+            for text in (*parameter.opts, *parameter.secondary_opts)
+        }
+        assert words_of("Fl", f".{usage}") == own, verb
+
+
+def kind(hint: Any) -> str:
+    """Return what the page calls a type."""
+    plain = {str: "text", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+    if hint in plain:
+        return plain[hint]
+    origin = typing.get_origin(hint)
+    if origin is list:
+        return "array"
+    if origin is dict or typing.is_typeddict(hint):
+        return "object"
+    return " or ".join(kind(member) for member in typing.get_args(hint))
+
+
+def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the keys of a result as jq takes them, with their types."""
+    for name, hint in typing.get_type_hints(result).items():
+        yield prefix + name, kind(hint)
+        if typing.is_typeddict(hint):
+            yield from keys(hint, f"{prefix}{name}.")
+        elif typing.get_origin(hint) is list and typing.is_typeddict(typing.get_args(hint)[0]):
+            yield from keys(typing.get_args(hint)[0], f"{prefix}{name}[].")
+    if prefix == "" and result is protocol.InfoResult:
+        for counters in (Counters, UdpCounters):
+            for name, hint in typing.get_type_hints(counters).items():
+                yield f"network.{name}", kind(hint)
+
+
+def listed_keys(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^\.It Va (\S+) Pq (.+)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", RESULTS)
+def test_every_json_key_is_in_the_page_with_its_type_and_no_other(verb: str) -> None:
+    [block] = re.findall(rf"^\.It Cm {verb}\n(.*?)(?=^\.It Cm |\Z)", section("dht.1", "JSON"), re.MULTILINE | re.DOTALL)
+    assert listed_keys(block) == list(keys(RESULTS[verb]))
+
+
+def test_every_key_of_the_announcement_is_in_the_page() -> None:
+    hints = typing.get_type_hints(Ready)
+    expected = {field.name: kind(hints[field.name]) for field in dataclasses.fields(Ready)}
+    assert dict(listed_keys(section("dhtd.8", "JSON"))) == expected
+
+
+def test_every_variable_of_a_setting_is_in_the_page() -> None:
+    assert {variable for variable in words_of("Ev", page("dhtd.8")) if variable.startswith("DHTD_")} == {
+        "DHTD_CONFIG",
+        *(setting.variable for setting in SETTINGS),
+    }
+
+
+def listed_codes(name: str) -> dict[str, int]:
+    found = re.findall(r"^\.It Li (\S+) Pq (\d+)", section(name, "ERROR CODES"), re.MULTILINE)
+    assert len(found) == len(dict(found))
+    return {code: int(status) for code, status in found}
+
+
+def classes(root: type[errors.DhtdError] = errors.DhtdError) -> Iterator[type[errors.DhtdError]]:
+    if root.__module__ == errors.__name__:
+        yield root
+        for child in root.__subclasses__():
+            yield from classes(child)
+
+
+def test_every_error_code_is_in_a_page_with_its_exit_status_and_no_other() -> None:
+    known = {error.code: error.exit_status for error in classes() if error is not errors.WireError}
+    listed = {name: listed_codes(name) for name in PAGES}
+    for codes in listed.values():
+        assert codes.items() <= known.items()
+    assert listed["dht.1"].keys() | listed["dhtd.8"].keys() == known.keys()
+
+
+def test_every_exit_status_is_in_a_page_and_no_other() -> None:
+    statuses = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    listed = re.findall(r"^\.It (\d+)$", section("dht.1", "EXIT STATUS"), re.MULTILINE)
+    assert [int(status) for status in listed] == sorted(statuses)
+
+
+def examples(name: str) -> list[str]:
+    return re.findall(r"^\$ (.*)", section(name, "EXAMPLES").replace(r"\e", "\\"), re.MULTILINE)
+
+
+def test_the_examples_of_the_client_work_when_pasted(tmp_path: Path) -> None:
+    with Network() as network:
+        first, second = network.start(2)
+        network.dht(first, "bootstrap", second.endpoint)
+        script = "\n".join(examples("dht.1")).replace("127.0.0.1:1729", second.endpoint)
+        env = network.environment()
+        done = subprocess.run(
+            ["bash", "-eu", "-o", "pipefail", "-c", script],
+            env={**env, "DHTD_SOCKET": str(first.socket), "PATH": f"{BIN}:{env['PATH']}"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE,
+        )
+    assert done.returncode == 0, done
+    assert f"trying {first.address}:8080\n{first.address}:8080\n" in done.stdout
+    assert "dht:" not in done.stderr
