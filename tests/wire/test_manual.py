@@ -1,0 +1,198 @@
+"""dht-protocol(7) against the code: its numbers, its names and its examples."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import dhtd.core.messages
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
+from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT
+from dhtd.wire.native import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TID_SIZE, TOKEN_MAX, NativeCodec
+from tests.wire.vectors import VECTORS
+
+PAGE = Path(__file__).parent.parent.parent / "man" / "dht-protocol.7"
+SOURCE = PAGE.read_text()
+CODEC = NativeCodec()
+NODE4_SIZE, NODE6_SIZE = NATIVE.width + IPV4_SIZE, NATIVE.width + IPV6_SIZE
+
+
+def section(name: str) -> str:
+    """Return the source of one section."""
+    return SOURCE.split(f"\n.Sh {name}\n")[1].split("\n.Sh ")[0]
+
+
+def prose(source: str) -> str:
+    """Return the words of mdoc source, without its macros, on one line."""
+    words = []
+    for line in source.splitlines():
+        if line.startswith('.\\"'):
+            continue
+        words += re.sub(r"^\.(?:[A-Z][a-z]\b *)+", "", line).split()
+    return re.sub(r" ([.,;:])(?= |$)", r"\1", " ".join(words))
+
+
+WORDS = prose(SOURCE)
+
+
+def rows(source: str) -> dict[str, str]:
+    """Return the rows of a table of two columns, but for its head."""
+    return dict(re.findall(r"^\.It ((?!Em).+?) Ta (.+)$", source, re.MULTILINE))
+
+
+def seconds(value: float) -> str:
+    """Return a time as the page writes it."""
+    if value < 1:
+        return f"{value * 1000:g} ms"
+    return f"{value:g} s" if value < 60 else f"{value / 60:g} min"
+
+
+def test_the_table_of_constants_is_the_policy() -> None:
+    assert rows(section("BEHAVIOUR")) == {
+        "contacts in a bucket and nodes that hold an entry": str(DEFAULT.k),
+        "queries of one lookup in flight": str(DEFAULT.alpha),
+        "a query has failed after": seconds(DEFAULT.query_timeout),
+        "no query is called slow before": seconds(DEFAULT.slow_floor),
+        "nodes that one lookup asks, at most": str(DEFAULT.search_queries),
+        "a good contact turns questionable after": seconds(DEFAULT.good_for),
+        "consecutive timeouts that are forgiven": str(DEFAULT.bad_after),
+        "a bucket without activity is looked up after": seconds(DEFAULT.bucket_refresh),
+        "contacts that wait for a full bucket": str(DEFAULT.replacements),
+        "own entries are published again after": seconds(DEFAULT.republish),
+        "stored entries expire after": seconds(DEFAULT.store_expiry),
+        "stored entries, at most": str(DEFAULT.store_entries),
+        "stored entries under one key, at most": str(DEFAULT.store_entries_per_key),
+        "stored entries from one source, at most": str(DEFAULT.store_entries_per_source),
+        "queries a second from one source, at most": f"{DEFAULT.rate_limit:g}",
+        "timeouts in a row that are an outage": str(DEFAULT.outage_timeouts),
+        "pause before joining again, at first": seconds(DEFAULT.rejoin_first),
+        "pause before joining again, at most": seconds(DEFAULT.rejoin_max),
+    }
+
+
+def test_the_error_codes_are_those_of_the_code() -> None:
+    codes = {value for name, value in vars(dhtd.core.messages).items() if name.startswith("ERROR_")}
+    table = rows(section("ERROR CODES"))
+    assert {int(code) for code in table} == codes
+    for code, word in {202: "full", 203: "bad token", 204: "unknown method"}.items():
+        assert word in table[str(code)]
+
+
+def test_the_methods_are_those_of_the_code_and_their_elements_as_many() -> None:
+    requests: tuple[Request, ...] = (
+        Ping(),
+        FindNode(Id(1), b"t"),
+        FindValue(Id(1), b"t"),
+        Store(Id(1), 1, b"t"),
+        Withdraw(Id(1), 1, b"t"),
+    )
+    table = re.findall(r"^(\w+) +arguments +\[(.*)\]\n +result +\[(.*)\]$", section("METHODS"), re.MULTILINE)
+    assert len(table) == len(requests)
+    for request, (method, arguments, result) in zip(requests, table, strict=True):
+        fields = msgpack_fields(CODEC.encode_query(bytes(8), Id(1), request))
+        assert fields[3] == method
+        assert len(fields[4]) == len(re.findall(r"\w+(?: or nil)?", arguments))
+        if isinstance(request, FindNode | FindValue):
+            query = Query(bytes(8), Id(1), request)
+            packed = CODEC.pack_contacts([])
+            answer = CODEC.encode_found(query, Id(1), VECTORS["ping-reply"].observed, b"t", packed, [], 1_200, True)
+            assert len(msgpack_fields(answer)[4]) == len(result.split(", "))
+        else:
+            assert result == ""
+
+
+def msgpack_fields(datagram: bytes) -> list[list[object]]:
+    import msgpack  # noqa: PLC0415 - a witness that is not the codec
+
+    fields: list[list[object]] = msgpack.unpackb(datagram[4:])
+    return fields
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        f"{NATIVE.bits} bits: {NATIVE.width} bytes",
+        f"{IPV4_SIZE} bytes for IPv4, {IPV6_SIZE} bytes for IPv6",
+        f"{NODE4_SIZE} bytes for IPv4, {NODE6_SIZE} bytes for IPv6",
+        f"the four bytes {MAGIC.hex(' ')} DHT and the version, {MAGIC[3]}",
+        f"must not send a datagram of more than {DEFAULT.datagram_sent_max} bytes",
+        f"may drop one of more than {DEFAULT.datagram_received_max} bytes unread",
+        f"The transaction ID, a bin of {TID_SIZE} bytes",
+        f"a bin of {IPV4_SIZE} or {IPV6_SIZE} bytes",
+        f"An integer from 1 to {PORT_MAX}",
+        f"A bin of 1 to {TOKEN_MAX} bytes",
+        f"A node should name {DEFAULT.k} in all",
+        f"padded to exactly {FIND_NODE_SIZE} bytes and a find_value without a token to exactly {FIND_VALUE_SIZE} bytes",
+        f"no answer may be longer than {DEFAULT.amplification} times its query",
+        f"a full datagram of {DEFAULT.datagram_sent_max} bytes to a find_value",
+        f"for at least {DEFAULT.token_rotation:g} seconds and for no more than {2 * DEFAULT.token_rotation:g}",
+        f"{DEFAULT.token_size} bytes of a keyed BLAKE2b",
+        f"replaced every {DEFAULT.token_rotation:g} seconds",
+        f"one of the {DEFAULT.k} nodes nearest to the node itself",
+        f"bad after {DEFAULT.bad_after + 1} consecutive timeouts",
+        f"the {DEFAULT.k} nearest nodes that have neither failed nor turned slow",
+        f"among the {DEFAULT.alpha} in flight",
+        f"stores the entry on {DEFAULT.k} of them",
+        f"repeats this {DEFAULT.republish / 60:g} minutes later, give or take a tenth",
+        f"drops it {DEFAULT.store_expiry / 60:g} minutes after",
+        f"doubles from {DEFAULT.rejoin_first:g} seconds up to {DEFAULT.rejoin_max / 60:g} minutes",
+        f"at most {DEFAULT.amplification} times the size of its query",
+    ],
+)
+def test_the_page_says_what_the_code_does(fact: str) -> None:
+    assert fact in WORDS
+
+
+def test_a_tenth_is_the_jitter() -> None:
+    assert DEFAULT.republish_jitter == 0.1
+
+
+EXAMPLES = re.findall(r'^\.\\" datagram: (\S+)\n\.Bd .*\n((?:.*\n)*?)\.Ed$', SOURCE, re.MULTILINE)
+
+
+def test_there_is_a_worked_example() -> None:
+    assert [name for name, _ in EXAMPLES] == [
+        "find-value-token",
+        "find-value-reply",
+        "store",
+        "ping-reply",
+        "error-protocol",
+    ]
+
+
+@pytest.mark.parametrize(("name", "dump"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_an_example_is_a_golden_datagram(name: str, dump: str) -> None:
+    data = b"".join(bytes.fromhex(line.partition("  ")[0]) for line in dump.splitlines())
+    assert data == VECTORS[name].data
+
+
+def test_the_example_tells_one_story() -> None:
+    """Who asks is answered about what was asked, and uses the token that it was given."""
+    asked, told, stored = (
+        CODEC.decode(VECTORS[name].data) for name in ("find-value-token", "find-value-reply", "store")
+    )
+    assert isinstance(asked, Query)
+    assert isinstance(told, Reply)
+    assert isinstance(stored, Query)
+    result = CODEC.decode_result(asked.request, told.body)
+    assert isinstance(result, Found)
+    assert isinstance(stored.request, Store)
+    assert result.token == stored.request.token
+    assert (asked.tid, asked.sender) == (told.tid, stored.sender)
+    assert f"at {told.observed}, asks Bob" in WORDS
+    assert f"Carol at {result.contacts[0].endpoint}" in WORDS
+    assert f"on port {stored.request.port}" in WORDS
+    assert f"holds {told.observed.with_port(stored.request.port)} from now on" in WORDS
+    assert NATIVE.digest(b"printer") == stored.request.key
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+def test_the_page_is_clean() -> None:
+    lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", PAGE], capture_output=True, text=True, check=False)
+    assert lint.stdout == ""
