@@ -1,0 +1,276 @@
+"""Who may import whom: every import of every file, and what a run of the client really loads."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import dhtd
+
+ROOT = Path(dhtd.__file__).parent
+
+# errors <- core <- wire <- sim; core <- control; core, wire, control <- daemon; everything <- cli
+ALLOWED: dict[str, set[str]] = {
+    "dhtd": set(),
+    "dhtd.errors": set(),
+    "dhtd.core": {"dhtd.errors"},
+    "dhtd.wire": {"dhtd.errors", "dhtd.core"},
+    "dhtd.sim": {"dhtd.errors", "dhtd.core", "dhtd.wire"},
+    "dhtd.control": {"dhtd", "dhtd.errors", "dhtd.core"},
+    "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.control"},
+    "dhtd.cli": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.control", "dhtd.daemon"},
+}
+
+# What a pure core has no use for: clocks, entropy, sockets, files, threads, logs, and wires.
+IMPURE = {
+    *("asyncio", "datetime", "io", "logging", "msgpack", "multiprocessing", "os", "pathlib", "platformdirs", "random"),
+    *("rich", "sched", "secrets", "select", "selectors", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys"),
+    *("tempfile", "threading", "time", "trio", "typer", "uuid"),
+}
+
+# What may be used, of all that is not our own. A new one is a decision, and is made here.
+PURE = {
+    *("__future__", "bisect", "collections", "dataclasses", "enum", "hashlib", "heapq", "hmac", "ipaddress", "typing"),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that a file imports."""
+
+    file: str
+    line: int
+    module: str
+    at_run_time: bool
+    at_top: bool
+
+    @property
+    def root(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def layer(module: str) -> str:
+    """Return the layer of one of our modules."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 and ".".join(parts[:2]) in ALLOWED else parts[0]
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_in(source: str, file: str) -> Iterator[Import]:
+    """Yield every import of a file, wherever in it; `if TYPE_CHECKING` is not at run time."""
+
+    def visit(node: ast.AST, *, at_run_time: bool, at_top: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, node.lineno, alias.name, at_run_time, at_top)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:  # `from dhtd.cli import info` imports a module
+                is_module = node.module.startswith("dhtd") and is_ours(f"{node.module}.{alias.name}")
+                module = f"{node.module}.{alias.name}" if is_module else node.module
+                yield Import(file, node.lineno, module, at_run_time, at_top)
+        elif isinstance(node, ast.If) and is_type_checking(node.test):
+            for statement in node.body:
+                yield from visit(statement, at_run_time=False, at_top=at_top)
+            for statement in node.orelse:
+                yield from visit(statement, at_run_time=at_run_time, at_top=at_top)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                yield from visit(child, at_run_time=at_run_time, at_top=at_top and not inside)
+
+    yield from visit(ast.parse(source), at_run_time=True, at_top=True)
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def is_ours(module: str) -> bool:
+    path = ROOT.parent.joinpath(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+IMPORTS = {module_of(path): list(imports_in(path.read_text(), str(path.relative_to(ROOT.parent)))) for path in FILES}
+
+
+def of_layer(name: str) -> list[Import]:
+    return [found for module, imports in IMPORTS.items() if layer(module) == name for found in imports]
+
+
+def test_the_reader_of_imports_sees_them_all() -> None:
+    source = """
+import os, dhtd.core.node
+from typing import TYPE_CHECKING
+from dhtd.core import search
+from dhtd.core.search import Ask
+if TYPE_CHECKING:
+    from random import Random
+else:
+    import random
+def function():
+    import trio
+    class Inner:
+        from rich import print
+try:
+    import ssl
+except ImportError:
+    import time as socket
+"""
+    found = {(found.module, found.at_run_time, found.at_top) for found in imports_in(source, "example")}
+    assert found == {
+        ("os", True, True),
+        ("dhtd.core.node", True, True),
+        ("typing", True, True),
+        ("dhtd.core.search", True, True),
+        ("random", False, True),
+        ("random", True, True),
+        ("trio", True, False),
+        ("rich", True, False),
+        ("ssl", True, True),
+        ("time", True, True),
+    }
+
+
+def test_every_file_is_in_a_layer() -> None:
+    assert {layer(module) for module in IMPORTS} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_imports_run_one_way(name: str) -> None:
+    """Also those for type checkers only: who needs the name of a thing depends on it."""
+    allowed = ALLOWED[name] | {name}
+    ours = [found for found in of_layer(name) if found.root == "dhtd"]
+    assert [str(found) for found in ours if layer(found.module) not in allowed] == []
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    needs = {
+        module: {found.module for found in imports if found.root == "dhtd" and found.at_run_time and found.at_top}
+        for module, imports in IMPORTS.items()
+    }
+    while free := {module for module, needed in needs.items() if not needed & needs.keys()}:
+        needs = {module: needed for module, needed in needs.items() if module not in free}
+    assert needs == {}
+
+
+def test_the_core_is_pure() -> None:
+    impure = [str(found) for found in of_layer("dhtd.core") if found.at_run_time and found.root in IMPURE]
+    assert impure == []
+    used = {found.root for found in of_layer("dhtd.core") if found.at_run_time} - {"dhtd"}
+    assert used <= PURE, "decide whether this belongs in a pure core, then name it in PURE"
+
+
+def test_the_core_asks_for_no_time_and_no_entropy_by_another_way() -> None:
+    suspicious = {"open", "print", "input", "__import__", "exec", "eval", "id", "hash"}
+    for path in sorted((ROOT / "core").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in suspicious, f"{path.name}:{node.lineno} calls {node.func.id}"
+
+
+@pytest.mark.parametrize(
+    ("package", "layers"),
+    [
+        ("msgpack", {"dhtd.wire"}),
+        ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.cli"}),
+        ("typer", {"dhtd.cli"}),
+        ("click", {"dhtd.cli"}),
+        ("platformdirs", {"dhtd.daemon"}),
+        ("sqlite3", {"dhtd.daemon"}),
+    ],
+)
+def test_a_package_stays_in_its_layers(package: str, layers: set[str]) -> None:
+    users = {layer(module) for module, imports in IMPORTS.items() for found in imports if found.root == package}
+    assert users <= layers
+
+
+def test_only_the_renderer_imports_rich() -> None:
+    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "rich"}
+    assert users == {"dhtd.cli.render"}
+
+
+def test_in_the_control_layer_only_the_server_imports_trio() -> None:
+    users = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if layer(module) == "dhtd.control" and found.root == "trio"
+    }
+    assert users == {"dhtd.control.server"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that are loaded once a fresh Python has run `code`."""
+    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("module", ["dhtd.control.client", "dhtd.cli.client"])
+def test_the_client_s_side_loads_no_trio_no_rich_and_no_daemon(module: str) -> None:
+    """They would cost every `dht` command 90 ms and more."""
+    loaded = loaded_by(f"import {module}")
+    assert module in loaded
+    assert {
+        name for name in loaded if name.partition(".")[0] in ("trio", "rich", "msgpack", "asyncio", "sqlite3")
+    } == set()
+    assert {name for name in loaded if name.startswith(("dhtd.daemon", "dhtd.sim", "dhtd.wire"))} == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info"],
+        ["node-id"],
+        ["ping", "127.0.0.1:9"],
+        ["lookup", "00" * 32],
+        ["enter", "00" * 32, "80"],
+        ["delete", "00" * 32],
+        ["bootstrap", "127.0.0.1:9"],
+        ["hash", "text"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_that_runs_loads_no_trio_and_off_a_terminal_no_rich(arguments: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from dhtd.cli.client import main
+sys.argv = {["dht", "--socket", str(tmp_path / "nobody"), *arguments]!r}
+try:
+    main()
+except SystemExit as end:
+    assert end.code == {0 if arguments[0] == "hash" else 3}, end.code
+else:
+    assert {arguments[0] == "hash"}
+"""
+    loaded = loaded_by(code)
+    assert {
+        name for name in loaded if name.partition(".")[0] in ("trio", "rich", "msgpack", "asyncio", "sqlite3")
+    } == set()
+
+
+def test_the_core_loads_nothing_impure_of_its_own() -> None:
+    loaded = loaded_by("import dhtd.core.node")
+    assert {name for name in loaded if name.startswith("dhtd.")} == {
+        name for name in loaded if name.startswith(("dhtd.core", "dhtd.errors"))
+    }
+    assert loaded & {"trio", "msgpack", "socket", "ssl", "logging", "threading", "asyncio"} == set()
