@@ -8,6 +8,7 @@ any number of `{"v": 1, "id": ANY, "event": {…}}` and then one `{"v": 1, "id":
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -304,14 +305,6 @@ Event = LookupEvent
 # Frames
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A request with the `id` that its answers repeat."""
-
-    id: object
-    request: Request
-
-
 def encode(body: Mapping[str, Any]) -> bytes:
     """Return one line: the JSON object and a newline. Only ASCII, so that no line can hold half a character."""
     return json.dumps({"v": VERSION, **body}, separators=(",", ":")).encode() + b"\n"
@@ -329,15 +322,15 @@ def decode_frame(line: bytes) -> tuple[object, Callable[[], Request]]:
     """
     body = decode_object(line)
     id = body.get("id")
-    if isinstance(id, dict | list):
-        raise BadRequest("the request's `id` is neither text nor a number")
+    if not (id is None or isinstance(id, str) or type(id) is int or (type(id) is float and math.isfinite(id))):
+        raise BadRequest("a request's `id` is text or a number")
     return id, lambda: _parse(body)
 
 
 def decode_object(line: bytes) -> dict[str, Any]:
     """Return the JSON object that a line holds; raise `BadRequest`."""
     try:
-        body = json.loads(line)
+        body = json.loads(line.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"a frame is one JSON object on one line: {error}") from None
     if not isinstance(body, dict):
@@ -345,21 +338,33 @@ def decode_object(line: bytes) -> dict[str, Any]:
     return body
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _shown(value: object) -> str:
+    """Return a value of a request for a message: short, however long or deep it is."""
+    if isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "an object"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def _parse(body: dict[str, Any]) -> Request:
     version = body.get("v", VERSION)
     if type(version) is not int or version != VERSION:
-        raise BadRequest(f"this daemon speaks version {VERSION} of the control protocol, not {version!r}")
+        raise BadRequest(f"this daemon speaks version {VERSION} of the control protocol, not {_shown(version)}")
     method, params = body.get("method"), body.get("params", {})
     unknown = sorted(body.keys() - {"v", "id", "method", "params"})
     if unknown:
-        raise BadRequest(f"a request has v, id, method and params, and no {unknown[0]!r}")
+        raise BadRequest(f"a request has v, id, method and params, and no {_shown(unknown[0])}")
     if not isinstance(method, str):
         raise BadRequest("a request names its `method`")
     if not isinstance(params, dict):
         raise BadRequest("`params` is an object")
     parse = _METHODS.get(method)
     if parse is None:
-        raise UnknownMethod(f"no method {method[:40]!r}; there are: {', '.join(sorted(_METHODS))}")
+        raise UnknownMethod(f"no method {_shown(method)}; there are: {', '.join(sorted(_METHODS))}")
     reader = _Params(method, params)
     request = parse(reader)
     reader.finish()
@@ -384,7 +389,7 @@ class _Params:
             return default
         value = self._params.pop(name)
         if type(value) is not kind:
-            raise BadRequest(f"{self._method}: {name!r} is {_KINDS[kind]}, not {value!r:.40}")
+            raise BadRequest(f"{self._method}: {name!r} is {_KINDS[kind]}, not {_shown(value)}")
         return value
 
     def id(self) -> Id:
@@ -398,7 +403,7 @@ class _Params:
 
     def finish(self) -> None:
         if self._params:
-            raise BadRequest(f"{self._method} has no parameter {min(self._params)!r}")
+            raise BadRequest(f"{self._method} has no parameter {_shown(min(self._params))}")
 
 
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false", list: "an array"}
@@ -412,7 +417,7 @@ def _parse_delete(params: _Params) -> Delete:
 def _parse_info(params: _Params) -> Info:
     section = params.take("section", str, None)
     if section is not None and section not in SECTIONS:
-        raise BadRequest(f"no section {section!r:.40}; there are: {', '.join(SECTIONS)}")
+        raise BadRequest(f"no section {_shown(section)}; there are: {', '.join(SECTIONS)}")
     return Info(section)
 
 
@@ -434,7 +439,7 @@ def parse_token(text: str) -> bytes:
     except ValueError:
         token = b""
     if not 1 <= len(token) <= TOKEN_MAX:
-        raise InvalidToken(f"{text[:40]!r} is not a token: the hex digits that find-node or find-value print")
+        raise InvalidToken(f"{_shown(text)} is not a token: the hex digits that find-node or find-value print")
     return token
 
 

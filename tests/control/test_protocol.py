@@ -1,0 +1,246 @@
+"""Requests are parsed strictly: what is missing, of another type, unknown or out of range has an error of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dhtd import errors
+from dhtd.control import protocol
+from dhtd.control.protocol import METHODS, SECTIONS, TOKEN_MAX, Request, decode_frame, encode, error_body
+from dhtd.core.metric import NATIVE
+
+ID = "0123456789abcdef" * 4
+NUMBER = NATIVE.parse(ID)
+AT = ("192.0.2.1", 1729)
+AT_TEXT = "192.0.2.1:1729"
+
+
+def parse(body: object) -> Request:
+    return decode_frame(json.dumps(body).encode())[1]()
+
+
+def ask(method: str, **params: object) -> Request:
+    return parse({"method": method, "params": params})
+
+
+# One valid request a method, and what it means. Every other test starts from these.
+VALID: dict[str, tuple[dict[str, Any], Request]] = {
+    "ping": ({"endpoint": AT_TEXT}, protocol.Ping(AT)),
+    "enter": ({"id": ID, "port": 80, "wait": False}, protocol.Enter(NUMBER, 80, wait=False)),
+    "lookup": ({"id": ID}, protocol.Lookup(NUMBER)),
+    "delete": ({"id": ID, "port": 80}, protocol.Delete(NUMBER, 80)),
+    "info": ({"section": "store"}, protocol.Info("store")),
+    "node-id": ({}, protocol.NodeId()),
+    "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, protocol.Bootstrap((AT, ("name", 1)))),
+    "find-node": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindNode(AT, NUMBER)),
+    "find-value": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindValue(AT, NUMBER)),
+    "store": (
+        {"endpoint": AT_TEXT, "id": ID, "port": 80, "token": "00ff"},
+        protocol.Store(AT, NUMBER, 80, b"\x00\xff"),
+    ),
+}
+OPTIONAL = {("enter", "wait"), ("delete", "port"), ("info", "section")}
+PARAMETERS = [(method, name) for method, (params, _) in VALID.items() for name in params]
+
+WRONG_TYPES: dict[str, list[object]] = {
+    "endpoint": [1, None, True, [AT_TEXT], {}],
+    "endpoints": [AT_TEXT, None, 1, {}, [1], [None], [[AT_TEXT]], []],
+    "id": [1, None, True, [ID], NUMBER],
+    "port": [True, False, "80", 80.0, [80], {}],
+    "section": [1, True, ["store"], {}],
+    "token": [1, None, True, ["00"]],
+    "wait": [None, 0, 1, "true", []],
+}
+OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
+    "endpoint": (errors.InvalidEndpoint, ["", "host", ":1", "::1:1", "[::1]", "[::1", "1.2.3.4"]),
+    "endpoints": (errors.InvalidEndpoint, [[""], [AT_TEXT, "host"], ["::1:1"]]),
+    "id": (
+        errors.InvalidId,
+        ["", "0", ID[1:], ID + "0", "g" * 64, " " + ID[1:], "0x" + ID[2:], "é" * 64],
+    ),
+    "port": (errors.InvalidPort, [0, -1, 65_536, 10**30]),
+    "section": (errors.BadRequest, ["", "Store", "everything"]),
+    "token": (errors.InvalidToken, ["", "0", "zz", "00 ff", "0x00", "00" * (TOKEN_MAX + 1)]),
+    "wait": (errors.BadRequest, ["yes"]),
+}
+
+
+def test_there_is_a_valid_request_of_every_method() -> None:
+    assert sorted(VALID) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_valid_request_is_understood(method: str) -> None:
+    params, request = VALID[method]
+    assert ask(method, **params) == request
+
+
+@pytest.mark.parametrize(("method", "name"), PARAMETERS)
+def test_only_optional_parameters_may_be_missing(method: str, name: str) -> None:
+    params = {key: value for key, value in VALID[method][0].items() if key != name}
+    if (method, name) in OPTIONAL:
+        ask(method, **params)
+    else:
+        with pytest.raises(errors.BadRequest, match=f"{method} needs the parameter '{name}'"):
+            ask(method, **params)
+
+
+@pytest.mark.parametrize(("method", "name"), PARAMETERS)
+def test_a_parameter_of_another_type_is_refused(method: str, name: str) -> None:
+    for value in WRONG_TYPES[name]:
+        with pytest.raises(errors.BadRequest) as caught:
+            ask(method, **{**VALID[method][0], name: value})
+        assert type(caught.value) is errors.BadRequest, value
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("method", "name"), PARAMETERS)
+def test_a_parameter_out_of_range_is_refused_with_a_code_of_its_own(method: str, name: str) -> None:
+    kind, values = OUT_OF_RANGE[name]
+    for value in values:
+        with pytest.raises(kind) as caught:
+            ask(method, **{**VALID[method][0], name: value})
+        assert caught.value.code == kind.code
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unknown_parameter_is_refused(method: str) -> None:
+    with pytest.raises(errors.BadRequest, match=f"{method} has no parameter 'colour'"):
+        ask(method, **VALID[method][0], colour="red")
+
+
+def test_what_may_be_left_out_has_these_defaults() -> None:
+    assert ask("enter", id=ID, port=1) == protocol.Enter(NUMBER, 1, wait=True)
+    assert ask("delete", id=ID) == ask("delete", id=ID, port=None) == protocol.Delete(NUMBER, None)
+    assert ask("info") == ask("info", section=None) == protocol.Info(None)
+    assert parse({"method": "node-id"}) == parse({"v": 1, "id": None, "method": "node-id", "params": {}})
+
+
+def test_the_edges_of_a_range_are_in_it() -> None:
+    assert ask("enter", id=ID.upper(), port=65_535) == protocol.Enter(NUMBER, 65_535, wait=True)
+    token = "Ff" * TOKEN_MAX
+    params = {**VALID["store"][0], "token": token}
+    assert ask("store", **params) == protocol.Store(AT, NUMBER, 80, b"\xff" * TOKEN_MAX)
+    for section in SECTIONS:
+        assert ask("info", section=section) == protocol.Info(section)
+
+
+def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
+    for method in ("", "Ping", "node_id", "x" * 1000):
+        with pytest.raises(errors.UnknownMethod, match="find-node") as caught:
+            ask(method)
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"params": {}},
+        {"method": None},
+        {"method": 1},
+        {"method": ["ping"]},
+        {"method": "node-id", "params": None},
+        {"method": "node-id", "params": []},
+        {"method": "node-id", "param": {}},
+        {"method": "node-id", "version": 1},
+        {"v": 0, "method": "node-id"},
+        {"v": 2, "method": "node-id"},
+        {"v": 1.0, "method": "node-id"},
+        {"v": True, "method": "node-id"},
+        {"v": "1", "method": "node-id"},
+        {"v": None, "method": "node-id"},
+        {"v": [[]], "method": "node-id"},
+    ],
+)
+def test_an_object_that_is_no_request_is_refused(body: object) -> None:
+    with pytest.raises(errors.BadRequest) as caught:
+        parse(body)
+    assert type(caught.value) is errors.BadRequest
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"null",
+        b"[]",
+        b"1",
+        b'"node-id"',
+        b"{",
+        b"{}{}",
+        b"\xff\xfe",
+        b'{"method": "\xff"}',
+        b'{"method": "node-id", "params": NaN}',
+        b'{"id": Infinity, "method": "node-id"}',
+        b"[" * 60_000,
+        b'{"a":' * 10_000,
+        b"9" * 60_000,
+        '{"method": "node-id"}'.encode("utf-16"),
+        b'\xef\xbb\xbf{"method": "node-id"}',
+        b"\0",
+    ],
+)
+def test_a_line_that_is_no_json_object_in_utf8_is_refused(line: bytes) -> None:
+    with pytest.raises(errors.BadRequest) as caught:
+        decode_frame(line)
+    assert type(caught.value) is errors.BadRequest
+
+
+@pytest.mark.parametrize("depth", [50, 500, 900, 950, 990, 1_000, 5_000])
+@pytest.mark.parametrize("place", ['{"v":%s}', '{"params":%s}', '{"method":"info","params":{"section":%s}}'])
+def test_nesting_of_any_depth_is_refused_and_nothing_worse(place: str, depth: int) -> None:
+    with pytest.raises(errors.BadRequest):
+        decode_frame((place % ("[" * depth + "]" * depth)).encode())[1]()
+
+
+@pytest.mark.parametrize("id", ["", "a b", "\u2028\ud800", 0, -1, 2**70, 1.5, None])
+def test_the_id_of_a_request_is_text_or_a_number_and_comes_back_as_it_was(id: object) -> None:
+    found, parse_rest = decode_frame(json.dumps({"id": id, "method": "node-id"}).encode())
+    parse_rest()
+    assert json.loads(encode({"id": found, "result": {}})) == {"v": 1, "id": id, "result": {}}
+
+
+@pytest.mark.parametrize("text", ["true", "[]", "{}", "1e999", "-1e999"])
+def test_any_other_id_is_refused(text: str) -> None:
+    with pytest.raises(errors.BadRequest):
+        decode_frame(f'{{"id": {text}, "method": "node-id"}}'.encode())
+
+
+def test_the_id_is_known_even_where_the_rest_is_wrong() -> None:
+    id, parse_rest = decode_frame(b'{"id": 7, "method": "no-such"}')
+    assert id == 7
+    with pytest.raises(errors.UnknownMethod):
+        parse_rest()
+
+
+def test_what_is_sent_is_one_line_of_ascii() -> None:
+    line = encode({"id": "é\n\r\u2028", "error": error_body(errors.NoPong("☠\n"))})
+    assert line.isascii()
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["error"] == {"code": "no-pong", "message": "☠\n"}
+
+
+def test_no_message_repeats_a_long_request() -> None:
+    long = "x" * 50_000
+    for body in ({"v": long}, {long: 1}, {"method": long}, {"method": "node-id", "params": {long: 1}}):
+        with pytest.raises(errors.BadRequest) as caught:
+            parse(body)
+        assert len(str(caught.value)) < 300
+    for section in (long, [long], {long: long}):
+        with pytest.raises(errors.BadRequest) as caught:
+            ask("info", section=section)
+        assert len(str(caught.value)) < 300
+
+
+def test_the_codes_of_errors_are_unique_and_lead_back_to_their_class() -> None:
+    def classes(root: type[errors.DhtdError]) -> list[type[errors.DhtdError]]:
+        return [root, *(found for child in root.__subclasses__() for found in classes(child))]
+
+    ours = [kind for kind in classes(errors.DhtdError) if kind.__module__ == errors.__name__]
+    for kind in ours:
+        assert errors.by_code(kind.code) is kind
+    assert errors.by_code("of-a-newer-version") is errors.DhtdError
