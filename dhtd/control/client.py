@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import socket
 import time
@@ -26,6 +25,9 @@ from dhtd.control.protocol import (
     encode,
 )
 from dhtd.errors import DaemonTimeout, DaemonUnreachable, SocketForbidden, SocketUnusable, by_code
+
+CONNECT_PAUSE = 0.05  # seconds until a daemon with many clients is tried again
+WAIT_MAX = 1_000_000.0  # seconds; sockets take no more at once
 
 
 class Client:
@@ -105,15 +107,19 @@ class Client:
         while True:
             kind, body = self._receive()
             if kind == "error":
-                raise by_code(body["code"])(body["message"])
+                raise by_code(str(body.get("code")))(body.get("message", "the daemon does not say why"))
             yield kind, body
             if kind == "result":
                 return
 
     def _connect(self) -> None:
         try:
-            self._socket.settimeout(self._remaining())
-            self._socket.connect(str(self._path))
+            while True:
+                self._socket.settimeout(self._remaining())
+                try:
+                    return self._socket.connect(str(self._path))
+                except BlockingIOError:  # its backlog is full: with Unix sockets, the kernel does not wait for us
+                    time.sleep(min(CONNECT_PAUSE, self._remaining()))
         except TimeoutError:
             raise self._too_late() from None
         except FileNotFoundError:
@@ -126,9 +132,6 @@ class Client:
             message = f"the socket {self._path} is not for this user: be the user who started the daemon"
             raise SocketForbidden(message) from None
         except OSError as error:
-            if error.errno == errno.EAGAIN:
-                message = f"the daemon on {self._path} takes no more connections: it is busy or hangs"
-                raise DaemonUnreachable(message) from None
             if error.errno is None:  # what Python says of a path that is too long for a socket
                 raise SocketUnusable(f"{self._path} is too long a path for a socket: use --socket") from None
             message = f"cannot reach the daemon on {self._path}: {error.strerror}. Start one: {self._hint}"
@@ -148,7 +151,7 @@ class Client:
             body = json.loads(self._receive_line())
             kind = next(kind for kind in ("event", "result", "error") if kind in body)
             return kind, dict(body[kind])
-        except (ValueError, TypeError, StopIteration):
+        except (ValueError, TypeError, RecursionError, StopIteration):
             raise DaemonUnreachable(f"what listens on {self._path} is not dhtd") from None
 
     def _receive_line(self) -> bytes:
@@ -173,7 +176,7 @@ class Client:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise self._too_late()
-        return remaining
+        return min(remaining, WAIT_MAX)
 
     def _too_late(self) -> DaemonTimeout:
         return DaemonTimeout(
