@@ -6,15 +6,15 @@ import logging
 import os
 import random
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from types import FrameType
 
 import trio
 
-from dhtd.control.server import control_socket, serve
+from dhtd.control.server import ControlSocket, serve
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
@@ -28,8 +28,10 @@ from dhtd.daemon.resolver import BootstrapHosts
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.state_file import StateFile
 from dhtd.daemon.udp import UdpSockets, open_sockets
-from dhtd.errors import ConfigError, StateError
+from dhtd.errors import DhtdError, StateError
 from dhtd.wire.native import NativeCodec
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = logging.getLogger("dhtd")
 
@@ -48,33 +50,49 @@ class Ready:
 def run(settings: Settings, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
     """Run a daemon until SIGTERM or SIGINT; return once its state is saved.
 
-    `announce` is called when it is ready, `reload` on SIGHUP. Raises a `DhtdError` where it cannot start.
+    `announce` is called when it is ready, `reload` on SIGHUP. Raises a `DhtdError` where it cannot start or save.
     """
+    early = _remember_signals()
     log_module.set_up(settings.log_level, settings.log_format)
     with (
         closing(StateFile.open(settings.state)) as state_file,
         open_sockets(settings.bind, settings.port) as udp_sockets,
-        control_socket(settings.socket) as listening,
+        ControlSocket(settings.socket) as control,
     ):
-        if state_file.set_aside is not None:
-            log.error(
-                "the state file %s was damaged: it is kept as %s, and a new one begins, with no entries",
-                settings.state,
-                state_file.set_aside,
-            )
-        daemon = Daemon(settings, state_file, UdpSockets(udp_sockets, DEFAULT))
-        trio.run(daemon.serve, listening, announce, reload)
+        if state_file.notice is not None:
+            log.error("%s", state_file.notice)
+        daemon = Daemon(settings, state_file, UdpSockets(udp_sockets, DEFAULT), control)
+        trio.run(daemon.serve, early, announce, reload)
+
+
+def _remember_signals() -> list[int]:
+    """Have the signals put into the list that is returned, whenever `Daemon.serve` does not receive them.
+
+    So those of the first moments wait until they can be obeyed, and one that comes after the end does no harm. This
+    holds for the rest of the process: to take it back would leave moments in which Ctrl-C prints a traceback.
+    """
+    seen: list[int] = []
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        if number in seen and number != signal.SIGHUP:
+            os._exit(128 + number)  # the start, or the very end, hangs
+        seen.append(number)
+
+    for number in SIGNALS:
+        signal.signal(number, remember)
+    return seen
 
 
 class Daemon:
     """One node with everything around it."""
 
-    def __init__(self, settings: Settings, state_file: StateFile, udp: UdpSockets) -> None:
+    def __init__(self, settings: Settings, state_file: StateFile, udp: UdpSockets, control: ControlSocket) -> None:
         self._settings = settings
+        self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
         policy = replace(DEFAULT, rate_limit=settings.rate_limit)
-        node = Node(node_id, NativeCodec(), rng=rng, now=time.monotonic(), policy=policy)
+        node = Node(node_id, NativeCodec(), rng=rng, now=time.monotonic(), policy=policy, local=udp.local())
         self._driver = Driver(node, udp, time.monotonic)
         self._saver = Saver(state_file, time.monotonic)
         self._saver.restore(node)
@@ -82,10 +100,13 @@ class Daemon:
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
 
     async def serve(
-        self, listening: socket.socket, announce: Callable[[Ready], None], reload: Callable[[], Settings]
+        self, early: Iterable[int], announce: Callable[[Ready], None], reload: Callable[[], Settings]
     ) -> None:
-        """Run until a signal says to stop, then save."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        """Run until a signal says to stop, perhaps one of those that came `early`, then save."""
+        failure: StateError | None = None
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            for number in early:
+                signal.raise_signal(number)
             async with trio.open_nursery() as outer:
                 running = trio.CancelScope()
                 outer.start_soon(self._obey, signals, running, reload)
@@ -95,41 +116,45 @@ class Daemon:
                         nursery.start_soon(self._driver.run)
                         nursery.start_soon(self._hosts.run)
                         nursery.start_soon(self._saver.run, self._driver.node)
-                        nursery.start_soon(serve, listening, handler)
+                        nursery.start_soon(serve, self._control.listening, handler)
                         announce(self._ready())
                         notify("READY=1")
-                await self._save_at_the_end()
+                try:
+                    await self._saver.save(self._driver.node)
+                except StateError as error:
+                    failure = error
                 outer.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _obey(
         self, signals: AsyncIterator[int], running: trio.CancelScope, reload: Callable[[], Settings]
     ) -> None:
         async for number in signals:
             if number == signal.SIGHUP:
-                self._reload(reload)
+                if not running.cancel_called:
+                    self._reload(reload)
             elif running.cancel_called:
                 log.warning("stopping at once; what was not saved is lost")
+                self._control.remove()
                 os._exit(128 + number)  # a thread may hang in the disk: nothing gentler is sure to end
             else:
                 log.info("stopping on %s; a second signal does not wait", signal.Signals(number).name)
                 notify("STOPPING=1")
                 running.cancel()
 
-    async def _save_at_the_end(self) -> None:
-        try:
-            await self._saver.save(self._driver.node)
-        except StateError as error:
-            log.error("%s", error)
-
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Take what has changed in the configuration, as far as that can be done while running."""
         try:
             settings = reload()
-        except ConfigError as error:
+        except DhtdError as error:
             log.error("the configuration is left as it was: %s", error)
             return
-        for change in changes(self._settings, settings):
+        found = changes(self._settings, settings)
+        for change in found:
             log.info("%s", change)
+        if not found:
+            log.info("read the configuration again: nothing has changed")
         log_module.set_up(settings.log_level, settings.log_format)
         if settings.rate_limit != self._settings.rate_limit:
             self._driver.node.limit_rate(settings.rate_limit)

@@ -1,0 +1,682 @@
+"""The daemon's end of the control socket, on real sockets, with a handler that does what each test wants."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self, cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from dhtd.control import protocol, server
+from dhtd.control.protocol import FRAME_MAX, Request, Result
+from dhtd.control.server import CONNECTIONS_MAX, ControlSocket, Emit, serve
+from dhtd.errors import NoPong, SocketInUse, SocketUnusable
+from tests.control.users import other_user, seem_other_user
+
+Handler = Callable[[Request, Emit], Awaitable[Any]]
+
+NODE_ID = b'{"method":"node-id"}'
+DONE: Result = {"node_id": "0" * 64, "endpoints": []}
+STATS: protocol.Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0}
+
+# Time is virtual (`autojump_clock`): it passes when every task waits, so that neither hangs nor pauses take any.
+
+
+class Peer:
+    """A client that can misbehave."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._buffer = bytearray()
+
+    @classmethod
+    async def connect(cls, path: Path) -> Self:
+        return cls(await trio.open_unix_socket(path))
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def line(self) -> dict[str, Any]:
+        """Return the next answer."""
+        with trio.fail_after(600):
+            while (end := self._buffer.find(b"\n")) < 0:
+                data = await self.stream.receive_some(262_144)
+                assert data, "hung up"
+                self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        body = json.loads(line)
+        assert body.pop("v") == 1
+        return cast("dict[str, Any]", body)
+
+    async def code(self) -> str:
+        """Return the code of the next answer, an error."""
+        return str((await self.line())["error"]["code"])
+
+    async def rest(self) -> bytes:
+        """Return all that comes until the server hangs up."""
+        with trio.fail_after(600):
+            while data := await self.stream.receive_some(262_144):
+                self._buffer += data
+        return bytes(self._buffer)
+
+    async def close(self) -> None:
+        await self.stream.aclose()
+
+
+class Daemon:
+    """A server on a socket."""
+
+    def __init__(self, path: Path, scope: trio.CancelScope) -> None:
+        self.path = path
+        self.stop = scope.cancel
+        self._peers: list[Peer] = []
+
+    async def peer(self) -> Peer:
+        """Connect."""
+        peer = await Peer.connect(self.path)
+        self._peers.append(peer)
+        return peer
+
+    async def leave(self) -> None:
+        """Close every connection."""
+        for peer in self._peers:
+            await peer.close()
+
+
+async def done(request: Request, emit: Emit) -> Result:
+    return DONE
+
+
+async def forever(request: Request, emit: Emit) -> Result:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+@asynccontextmanager
+async def serving(directory: Path, handler: Handler = done) -> AsyncIterator[Daemon]:
+    with ControlSocket(directory / "sock") as control:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, control.listening, handler)
+            daemon = Daemon(directory / "sock", nursery.cancel_scope)
+            yield daemon
+            nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await daemon.leave()
+
+
+# Frames
+
+
+async def test_a_request_is_answered_with_its_id(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b'{"v":1,"id":"seven","method":"node-id","params":{}}\n')
+        assert await peer.line() == {"id": "seven", "result": DONE}
+        await peer.send(NODE_ID + b"\n")
+        assert await peer.line() == {"id": None, "result": DONE}
+
+
+async def test_a_frame_may_be_split_at_any_byte(autojump_clock: MockClock, tmp_path: Path) -> None:
+    frame = NODE_ID + b"\r\n"
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        for at in range(1, len(frame)):
+            await peer.send(frame[:at])
+            await wait_all_tasks_blocked()
+            await peer.send(frame[at:])
+            assert "result" in await peer.line()
+
+
+async def test_frames_may_come_byte_by_byte_or_all_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    frames = b"".join(b'{"id":%d,"method":"node-id"}\n' % number for number in range(40))
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(frames)
+        assert [(await peer.line())["id"] for _ in range(40)] == list(range(40))
+        for byte in frames:
+            await peer.send(bytes([byte]))
+        assert [(await peer.line())["id"] for _ in range(40)] == list(range(40))
+
+
+async def test_pipelined_requests_are_served_one_after_the_other(autojump_clock: MockClock, tmp_path: Path) -> None:
+    running = 0
+
+    async def handler(request: Request, emit: Emit) -> Result:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await trio.sleep(5)
+        running -= 1
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b'{"id":1,"method":"node-id"}\n{"id":2,"method":"node-id"}\n{"id":3')
+        await peer.send(b',"method":"node-id"}\n')
+        assert [(await peer.line())["id"] for _ in range(3)] == [1, 2, 3]
+
+
+async def test_empty_lines_are_no_requests(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b"\n\r\n  \n\t\n" + NODE_ID + b"\n\n\n")
+        assert "result" in await peer.line()
+        await peer.stream.send_eof()
+        assert await peer.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1",
+        b"\0\xff\xfe",
+        b'{"method":"\xc3\x28"}',
+        b"[" * 60_000,
+        b'{"v":' + b"[" * 900 + b"]" * 900 + b"}",
+        b"null",
+        b'{"method":"node-id"} {"method":"node-id"}',
+    ],
+)
+async def test_garbage_is_answered_and_the_connection_goes_on(
+    autojump_clock: MockClock, tmp_path: Path, garbage: bytes
+) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(garbage + b"\n")
+        assert await peer.code() == "bad-request"
+        await peer.send(NODE_ID + b"\n")
+        assert "result" in await peer.line()
+
+
+async def test_an_error_about_a_request_carries_its_id(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b'{"id":9,"method":"fly"}\n')
+        answer = await peer.line()
+        assert (answer["id"], answer["error"]["code"]) == (9, "unknown-method")
+
+
+async def test_a_frame_of_the_largest_size_is_taken_and_one_more_byte_is_not(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        for size in (FRAME_MAX - 1, FRAME_MAX):
+            await peer.send(NODE_ID.ljust(size - 1) + b"\n")
+            assert "result" in await peer.line()
+        await peer.send(NODE_ID.ljust(FRAME_MAX) + b"\n")
+        assert await peer.code() == "frame-too-large"
+        with suppress(trio.BrokenResourceError):
+            assert await peer.rest() == b""
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", NODE_ID + b"\n"])
+async def test_a_client_can_read_why_ten_megabytes_are_refused_though_it_sends_them_all(
+    autojump_clock: MockClock, tmp_path: Path, end: bytes
+) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b"x" * 10_000_000 + end)
+        assert await peer.code() == "frame-too-large"
+        other = await daemon.peer()
+        await other.send(NODE_ID + b"\n")
+        assert "result" in await other.line()
+
+
+async def go_on(peer: Peer) -> None:
+    for _ in range(100):
+        await peer.send(b"x" * 100)
+        await trio.sleep(server.LINGER / 10)
+
+
+async def test_a_client_that_never_stops_sending_is_cut_off(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b"x" * FRAME_MAX)
+        with pytest.raises(trio.BrokenResourceError):
+            await go_on(peer)
+
+
+# Clients that go away, or do not
+
+
+async def test_a_client_that_has_finished_sending_still_gets_its_answer(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        await emit({"peers": [], "stats": STATS})
+        await trio.sleep(300)
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n")
+        await peer.stream.send_eof()
+        assert "event" in await peer.line()
+        assert "result" in await peer.line()
+        assert await peer.rest() == b""
+
+
+async def test_what_comes_after_the_last_newline_is_no_request(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID)
+        await peer.stream.send_eof()
+        assert await peer.rest() == b""
+
+
+@pytest.mark.parametrize("behind", [b"", b'{"method":"node-id"}\n', b"half"])
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_a_client_that_goes_away_takes_its_request_with_it(
+    autojump_clock: MockClock, tmp_path: Path, behind: bytes, half_closed: bool
+) -> None:
+    started, cancelled = trio.Event(), trio.Event()
+
+    async def handler(request: Request, emit: Emit) -> Result:
+        started.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n" + behind)
+        await started.wait()
+        if half_closed:
+            await peer.stream.send_eof()
+            await trio.sleep(10)
+            assert not cancelled.is_set()
+        await peer.close()
+        with trio.fail_after(60):
+            await cancelled.wait()
+
+
+async def test_a_client_that_goes_away_while_it_is_sent_events_is_no_defect(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = trio.Event()
+
+    async def handler(request: Request, emit: Emit) -> Result:
+        try:
+            while True:
+                await emit({"peers": ["192.0.2.1:80"] * 1_000, "stats": STATS})
+        finally:
+            ended.set()
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n")
+        await peer.line()
+        await peer.close()
+        await ended.wait()
+        await wait_all_tasks_blocked()
+    assert not caplog.records
+
+
+async def test_a_client_that_never_reads_holds_up_nobody_else(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        return {"node_id": "0" * (10_000_000 if isinstance(request, protocol.Info) else 64), "endpoints": []}
+
+    async with serving(tmp_path, handler) as daemon:
+        deaf = await daemon.peer()
+        await deaf.send(b'{"method":"info"}\n')
+        await wait_all_tasks_blocked()
+        other = await daemon.peer()
+        await other.send(NODE_ID + b"\n")
+        assert "result" in await other.line()
+        assert len((await deaf.line())["result"]["node_id"]) == 10_000_000
+
+
+async def test_more_clients_than_there_are_places_wait_for_one(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        idle = [await daemon.peer() for _ in range(CONNECTIONS_MAX)]
+        await wait_all_tasks_blocked()
+        late = [await daemon.peer() for _ in range(3)]
+        for peer in late:
+            await peer.send(NODE_ID + b"\n")
+        with trio.move_on_after(60):
+            await late[0].line()
+            raise AssertionError("there was a place too many")
+        for peer in idle:
+            await peer.send(NODE_ID + b"\n")
+            assert "result" in await peer.line()
+        for peer in idle[:3]:
+            await peer.close()
+        for peer in late:
+            assert "result" in await peer.line()
+
+
+async def test_a_place_is_free_again_however_a_connection_ended(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        for number in range(3 * CONNECTIONS_MAX):
+            peer = await daemon.peer()
+            await peer.send([NODE_ID + b"\n", b"", NODE_ID, b"x" * FRAME_MAX][number % 4])
+            await peer.close()
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n")
+        assert "result" in await peer.line()
+
+
+async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = cast("trio.SocketStream", object())
+
+    class Listener:
+        failures = 50
+
+        async def accept(self) -> trio.SocketStream:
+            self.failures -= 1
+            if self.failures:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return stream
+
+    assert await server._accept(cast("trio.SocketListener", Listener())) is stream
+    assert [record.getMessage() for record in caplog.records] == ["clients have to wait: Too many open files"]
+
+
+async def test_a_listening_socket_that_is_broken_is_not_waited_for(autojump_clock: MockClock) -> None:
+    class Listener:
+        async def accept(self) -> trio.SocketStream:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    with pytest.raises(OSError, match="Invalid argument"):
+        await server._accept(cast("trio.SocketListener", Listener()))
+
+
+# Handlers
+
+
+async def test_events_come_before_the_result_and_with_the_id(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        for number in range(3):
+            await emit({"peers": [str(number)], "stats": STATS})
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b'{"id":5,"method":"node-id"}\n')
+        lines = [await peer.line() for _ in range(4)]
+    assert [line["id"] for line in lines] == [5] * 4
+    assert [line["event"]["peers"] for line in lines[:3]] == [["0"], ["1"], ["2"]]
+    assert lines[3]["result"] == DONE
+
+
+async def test_an_error_of_a_handler_is_told_and_the_connection_goes_on(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        if isinstance(request, protocol.Info):
+            raise NoPong("no answer")
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b'{"id":1,"method":"info"}\n{"id":2,"method":"node-id"}\n')
+        assert await peer.line() == {"id": 1, "error": {"code": "no-pong", "message": "no answer"}}
+        assert await peer.line() == {"id": 2, "result": DONE}
+
+
+async def _raise(request: Request, emit: Emit) -> Result:
+    raise KeyError("a defect")
+
+
+async def _raise_group(request: Request, emit: Emit) -> Result:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_raise, request, emit)
+        await trio.sleep_forever()
+    raise AssertionError
+
+
+async def _raise_after_event(request: Request, emit: Emit) -> Result:
+    await emit({"peers": [], "stats": STATS})
+    raise KeyError("a defect")
+
+
+async def _return_no_json(request: Request, emit: Emit) -> Any:
+    return {"node_id": b"bytes"}
+
+
+@pytest.mark.parametrize("handler", [_raise, _raise_group, _raise_after_event, _return_no_json])
+async def test_a_defect_is_an_internal_error_with_a_traceback_in_the_log_and_the_daemon_goes_on(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture, handler: Handler
+) -> None:
+    async def sometimes(request: Request, emit: Emit) -> Any:
+        return await handler(request, emit) if isinstance(request, protocol.Info) else DONE
+
+    async with serving(tmp_path, sometimes) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b'{"id":1,"method":"info"}\n')
+        answer = await peer.line()
+        if "event" in answer:
+            answer = await peer.line()
+        assert answer["error"]["code"] == "internal-error"
+        await peer.send(NODE_ID + b"\n")
+        assert "result" in await peer.line()
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+    assert record.getMessage() == "request Info failed"
+
+
+# The end
+
+
+async def test_clients_are_told_when_the_daemon_stops(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path, forever) as daemon:
+        waiting, idle = await daemon.peer(), await daemon.peer()
+        await waiting.send(b'{"id":4,"method":"node-id"}\n')
+        await wait_all_tasks_blocked()
+        daemon.stop()
+        with trio.CancelScope(shield=True):
+            for peer, id in ((waiting, 4), (idle, None)):
+                answer = await peer.line()
+                assert (answer["id"], answer["error"]["code"]) == (id, "shutting-down")
+                assert await peer.rest() == b""
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_the_end(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        await emit({"peers": ["x" * 200_000], "stats": STATS})
+        await emit({"peers": ["y" * 10_000_000], "stats": STATS})
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        deaf = await daemon.peer()
+        await deaf.send(NODE_ID + b"\n")
+        await wait_all_tasks_blocked()
+        stopped_at = trio.current_time()
+    assert trio.current_time() - stopped_at <= server.SHUTDOWN_GRACE
+
+
+async def test_nothing_is_said_in_the_middle_of_a_line(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        return {"node_id": "0" * 10_000_000, "endpoints": []}
+
+    async with serving(tmp_path, handler) as daemon:
+        slow = await daemon.peer()
+        await slow.send(NODE_ID + b"\n")
+        await wait_all_tasks_blocked()
+        daemon.stop()
+        with trio.CancelScope(shield=True):
+            got = await slow.rest()
+    assert got.startswith(b'{"v":1,"id":null,"result":{"node_id":"000')
+    assert got.endswith(b"000")
+
+
+# The socket
+
+
+async def test_another_user_is_refused(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        async with serving(directory) as daemon:
+            os.chmod(directory, 0o755)  # noqa: PTH101
+            os.chmod(daemon.path, 0o666)  # noqa: PTH101
+            raw = socket.socket(socket.AF_UNIX)
+            with other_user():
+                raw.connect(str(daemon.path))
+            raw.setblocking(False)
+            stranger = Peer(trio.SocketStream(trio.socket.from_stdlib_socket(raw)))
+            with contextlib.nullcontext() if os.geteuid() == 0 else seem_other_user(monkeypatch):
+                assert await stranger.code() == "socket-forbidden"
+            assert await stranger.rest() == b""
+            await stranger.close()
+            ours = await daemon.peer()
+            await ours.send(NODE_ID + b"\n")
+            assert "result" in await ours.line()
+    finally:
+        shutil.rmtree(directory)
+
+
+async def test_where_the_kernel_does_not_tell_who_connects_the_modes_are_the_guard(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n")
+        assert "result" in await peer.line()
+
+
+def test_the_socket_is_for_its_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "sock"
+    before = os.umask(0)
+    try:
+        with ControlSocket(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+            assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with ControlSocket(tmp_path / "sock"):
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_the_socket_is_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with ControlSocket(path) as control:
+        assert stat.S_ISSOCK(path.stat().st_mode)
+    assert not path.exists()
+    assert control.listening.fileno() == -1
+
+
+def test_a_socket_that_was_removed_is_not_missed(tmp_path: Path) -> None:
+    with ControlSocket(tmp_path / "sock"):
+        (tmp_path / "sock").unlink()
+
+
+def test_what_has_taken_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with ControlSocket(path):
+        path.unlink()
+        path.write_text("somebody else's")
+    assert path.read_text() == "somebody else's"
+
+
+def test_a_later_socket_is_not_removed_even_if_it_got_the_same_inode(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with ControlSocket(path) as first:
+        first.listening.close()
+        path.unlink()
+        second = ControlSocket(path)
+    assert path.exists()
+    second.__exit__(None, None, None)
+    assert not path.exists()
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with ControlSocket(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_the_socket_of_a_living_daemon_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with ControlSocket(path):
+        with pytest.raises(SocketInUse, match="--instance"):
+            ControlSocket(path)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+def test_the_socket_of_a_daemon_that_is_too_busy_to_accept_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
+        busy.bind(str(path))
+        busy.listen(0)
+        client.connect(str(path))
+        with pytest.raises(SocketInUse):
+            ControlSocket(path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link", "fifo"])
+def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "sock"
+    match kind:
+        case "file":
+            path.write_text("precious")
+        case "directory":
+            path.mkdir()
+        case "link":
+            path.symlink_to(tmp_path / "nowhere")
+        case _:
+            os.mkfifo(path)
+    before = path.lstat()
+    with pytest.raises(SocketUnusable, match="in the way"):
+        ControlSocket(path)
+    assert path.lstat() == before
+
+
+def test_a_datagram_socket_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+        with pytest.raises(SocketUnusable):
+            ControlSocket(path)
+    assert path.exists()
+
+
+def test_a_path_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(SocketUnusable, match=r"too long.*--socket"):
+        ControlSocket(tmp_path / ("x" * 120))
+
+
+def test_a_parent_that_is_a_file_is_said_to_be_unusable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SocketUnusable, match="--socket"):
+        ControlSocket(tmp_path / "file" / "sock")
+
+
+def test_a_directory_that_is_not_ours_to_write_is_said_to_be_unusable() -> None:
+    directory = Path(tempfile.mkdtemp())
+    try:
+        directory.chmod(0o555)
+        with other_user(), pytest.raises(SocketUnusable, match=r"Permission denied.*--socket"):
+            ControlSocket(directory / "sock")
+    finally:
+        directory.chmod(0o700)
+        shutil.rmtree(directory)
