@@ -9,7 +9,7 @@ Drive it like this, from any loop and on any clock:
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
@@ -108,6 +108,8 @@ class Node:
         self._stranger_rate = RateLimit(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
         self._publications: dict[EntryKey, Publication] = {}
+        self._withdrawing: Counter[EntryKey] = Counter()  # how many withdrawals of an entry are under way
+        self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
         self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._events: deque[Event] = deque()
@@ -259,6 +261,8 @@ class Node:
             publication = self._publications.pop((key, tracked), None)
             if publication is not None:
                 publication.cancel()
+            self._held_back.pop((key, tracked), None)
+            self._withdrawing[key, tracked] += 1
             entry = self.tracker.remove(key, tracked)
             assert entry is not None
             holders += entry.holders(now)
@@ -399,7 +403,10 @@ class Node:
         entry = self.tracker.add(key, port)
         self.tracker.began(entry)
         publication = self._publications[key, port] = Publication(op, self._requester, entry)
-        self._begin(op, publication, now)
+        if (key, port) in self._withdrawing:
+            self._held_back[key, port] = publication
+        else:
+            self._begin(op, publication, now)
 
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
         op = self._new_handle()
@@ -434,7 +441,9 @@ class Node:
                 self._refresher.busy = False
                 if target == self.own_id:
                     self._looked_ourselves_up(responses, now)
-            case Answered() | Unanswered() | LookupProgress() | LookupDone() | Withdrawn() | Bootstrapped():
+            case Withdrawn(_, key, ports):
+                self._withdrawn(key, ports, now)
+            case Answered() | Unanswered() | LookupProgress() | LookupDone() | Bootstrapped():
                 pass
             case _:
                 assert_never(outcome)
@@ -451,6 +460,16 @@ class Node:
         if publication is not None and not outcome.cancelled:
             del self._publications[key]
             self.tracker.published(outcome.key, outcome.port, outcome.replicas, now)
+
+    def _withdrawn(self, key: Id, ports: Iterable[int], now: float) -> None:
+        """Publish what was entered again meanwhile: a withdrawal must not undo the publication after it."""
+        for port in ports:
+            self._withdrawing[key, port] -= 1
+            if not self._withdrawing[key, port]:
+                del self._withdrawing[key, port]
+                publication = self._held_back.pop((key, port), None)
+                if publication is not None:
+                    self._begin(publication.op, publication, now)
 
     def _looked_ourselves_up(self, responses: int, now: float) -> None:
         """Who answers has connected us, but only who answers this lookup has let us join."""

@@ -212,12 +212,17 @@ class Publication(Traversal):
         self._targets: list[Contact] = []  # not asked yet, the farthest first
         self._replicas: list[Contact] = []
         self._asked = 0
-        self._in_flight = 0
+        self._in_flight: set[Asked] = set()
         self._over = False
 
     def cancel(self) -> None:
-        """Stop, because the entry is deleted. Stores on their way cannot be called back; the entry knows of them."""
+        """Stop, because the entry is deleted. Stores on their way cannot be called back; the entry knows of them.
+
+        But they are not sent again: that could bring the entry back after it was withdrawn.
+        """
         self._searching = False
+        for query in self._in_flight:
+            query.attempts_left = 1
         self._report(cancelled=True)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
@@ -225,7 +230,7 @@ class Publication(Traversal):
         if not isinstance(query.request, Store):
             super().answered(query, contact, result, now)
             return
-        self._in_flight -= 1
+        self._in_flight.discard(query)
         self._replicas.append(contact)
         self._store(now)
 
@@ -234,7 +239,7 @@ class Publication(Traversal):
         if not isinstance(query.request, Store):
             super().failed(query, error, now)
             return
-        self._in_flight -= 1
+        self._in_flight.discard(query)
         self._store(now)
 
     def slow(self, query: Asked, now: float) -> None:
@@ -248,13 +253,13 @@ class Publication(Traversal):
 
     def _store(self, now: float) -> None:
         policy = self._requester.policy
-        while self._targets and not self._over and self._in_flight + len(self._replicas) < policy.k:
+        while self._targets and not self._over and len(self._in_flight) + len(self._replicas) < policy.k:
             contact = self._targets.pop()
             request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
-            self._requester.ask(self, request, contact.endpoint, contact.id, now, policy.ping_attempts)
+            store = self._requester.ask(self, request, contact.endpoint, contact.id, now, policy.ping_attempts)
+            self._in_flight.add(store)
             self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout * policy.ping_attempts)
             self._asked += 1
-            self._in_flight += 1
         if not self._in_flight and not self._over:
             self._report(cancelled=False)
 
@@ -329,7 +334,7 @@ class Withdrawal(Traversal):
             self._ask(Withdraw(self._search.target, port, token), contact, now)
 
     def _ask(self, request: Request, contact: Contact, now: float) -> None:
-        attempts = self._requester.policy.ping_attempts
+        attempts = self._requester.policy.withdraw_attempts
         self._requester.ask(self, request, contact.endpoint, contact.id, now, attempts)
         self._in_flight += 1
 

@@ -24,6 +24,7 @@ class Policy:
     search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
     search_candidates: int = 256  # and remembers no more than this
     ping_attempts: int = 2  # for a ping that decides about a contact
+    withdraw_attempts: int = 3  # a holder that misses a withdrawal serves the entry until it expires
 
     # Strangers: nodes that query us without being in the table are pinged before they may enter it
     stranger_pings: int = 16  # in flight at once

@@ -103,7 +103,7 @@ class Requester:
         id: Id | None,
         now: float,
         attempts: int = 1,
-    ) -> None:
+    ) -> Asked:
         """Send `request` for `owner`; `id` is the node that is expected there, where that is known."""
         tid = self.transactions.new_tid()
         datagram = self._codec.encode_query(tid, self.own_id, request)
@@ -112,6 +112,7 @@ class Requester:
         self.transactions.begin(query, measured)
         self.counters.queries_sent += 1
         self.send(datagram, endpoint)
+        return query
 
     def send(self, datagram: bytes, endpoint: Endpoint) -> None:
         """Queue a datagram."""

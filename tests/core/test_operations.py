@@ -532,7 +532,7 @@ def test_a_holder_that_gives_no_token_is_left_to_forget() -> None:
     bench = knowing(1)
     entered(bench, 1)
     op, _ = bench.node.delete(KEY, 80, bench.now)
-    bench.advance(STALE)
+    bench.advance(DEFAULT.withdraw_attempts * DEFAULT.query_timeout + 0.1)
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0)
 
 
@@ -590,14 +590,45 @@ def test_entering_again_after_a_delete_in_the_middle_is_a_publication_of_its_own
     bench.node.enter(KEY, 80, bench.now)
     old = bench.sent_one()
     bench.node.delete(KEY, 80, bench.now)
-    bench.sent()
+    search = bench.sent_one()
     op = bench.node.enter(KEY, 80, bench.now)
     bench.events()
     bench.found(old, 1)
-    bench.found(bench.sent_one(), 1)
+    bench.found(search, 1)
+    withdraw = bench.sent_one()
+    assert isinstance(withdraw.request, Withdraw)
+    bench.pong(withdraw, 1)
+    assert bench.event(Withdrawn).nodes == 1
+    bench.found(bench.sent_one(), 1)  # not before the withdrawal is over, which would undo it
     store = bench.sent_one()
     bench.pong(store, 1)
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1),), asked=1)
+
+
+def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> None:
+    bench = knowing(1)
+    entered(bench, 1)
+    bench.node.delete(KEY, 80, bench.now)
+    op = bench.node.enter(KEY, 80, bench.now)
+    bench.node.delete(KEY, 80, bench.now)
+    assert [event for event in bench.events() if isinstance(event, Published)] == [
+        Published(op, KEY, 80, (), asked=0, cancelled=True)
+    ]
+    bench.advance(60.0)
+    assert sum(isinstance(event, Withdrawn) for event in bench.events()) == 2
+    assert not any(isinstance(sent.request, Store) for sent in bench.sent())
+    assert not bench.node._withdrawing
+    assert not bench.node._held_back
+
+
+def test_a_store_on_its_way_is_not_sent_again_after_a_deletion() -> None:
+    bench = knowing(1)
+    bench.node.enter(KEY, 80, bench.now)
+    bench.found(bench.sent_one(), 1)
+    assert isinstance(bench.sent_one().request, Store)
+    bench.node.delete(KEY, 80, bench.now)
+    bench.advance(DEFAULT.query_timeout + 0.1)
+    assert not of_kind(bench.sent(), Store)
 
 
 # Bootstrapping

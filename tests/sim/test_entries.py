@@ -1,0 +1,151 @@
+"""Entries through their lives: published, found, published again, withdrawn, forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.events import Published, Withdrawn
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.sim.host import Host
+from dhtd.sim.links import Links
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+
+
+def grown(seed: int, size: int, links: Links | None = None, policy: Policy = DEFAULT) -> Network:
+    net = Network(seed, links=links, policy=policy)
+    net.grow(size)
+    net.run_for(60)
+    return net
+
+
+def holders(net: Network, key: Id = KEY) -> list[Host]:
+    return [host for host in net.live if host.node.store.get(key, net.now)]
+
+
+def finders(net: Network, owner: Host, port: int = 3000, key: Id = KEY) -> list[Host]:
+    """Return the live hosts that find the entry when they look it up."""
+    served = owner.endpoint.with_port(port)
+    return [host for host in net.live if served in net.lookup(host, key).endpoints]
+
+
+def test_what_one_enters_all_find_and_after_its_deletion_nobody() -> None:
+    net = grown(1, 24)
+    owner = net.hosts[5]
+    net.enter(owner, KEY, 3000)
+    net.enter(owner, KEY, 3001)
+    assert finders(net, owner, 3000) == finders(net, owner, 3001) == net.live
+    before = net.now
+    assert net.delete(owner, KEY, 3000).nodes == 8
+    assert net.now - before < 5
+    assert finders(net, owner, 3000) == []
+    assert finders(net, owner, 3001) == net.live
+    net.run_for(2 * DEFAULT.republish)
+    assert finders(net, owner, 3000) == []
+
+
+def test_lookups_merge_the_endpoints_of_all_who_entered_the_id() -> None:
+    net = grown(2, 24)
+    for host in net.hosts[:12]:
+        net.enter(host, KEY, 3000)
+    everyone = {host.endpoint.with_port(3000) for host in net.hosts[:12]}
+    assert all(set(net.lookup(host, KEY).endpoints) == everyone for host in net.hosts)
+
+
+def test_an_entry_lives_for_as_long_as_its_owner_and_an_hour_at_most() -> None:
+    net = grown(3, 24)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    for _ in range(8):
+        net.run_for(DEFAULT.republish / 2)
+        assert len(finders(net, owner)) == 24
+    net.kill(owner)
+    killed = net.now
+    net.run_for(60)
+    assert len(finders(net, owner)) == 23
+    net.run_for(killed + DEFAULT.store_expiry - net.now)
+    assert finders(net, owner) == []
+    net.run_for(DEFAULT.store_sweep)
+    assert sum(len(host.node.store) for host in net.live) == 0
+
+
+def test_entering_twice_makes_one_chain_of_publications() -> None:
+    net = grown(4, 12)
+    owner = net.hosts[0]
+    for _ in range(5):
+        net.enter(owner, KEY, 3000)
+    owner.events.clear()
+    net.run_for(10 * DEFAULT.republish)
+    publications = [event for _, event in owner.events if isinstance(event, Published)]
+    assert 9 <= len(publications) <= 11
+
+
+def test_an_entry_is_found_from_every_survivor_after_a_third_died_at_once() -> None:
+    for seed in range(6):
+        net = grown(seed, 24)
+        owner, *others = net.hosts
+        net.enter(owner, KEY, 3000)
+        for host in net.rng.sample(others, 8):
+            net.kill(host)
+        assert finders(net, owner) == net.live, f"seed {seed}"
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0])
+def test_an_entry_deleted_while_it_is_published_is_found_by_nobody(wait: float) -> None:
+    for seed in range(4):
+        net = grown(seed, 24, Links(loss=0.05))
+        owner = net.hosts[0]
+        entering = owner.node.enter(KEY, 3000, net.now)
+        net.flush(owner)
+        net.run_for(wait)
+        net.delete(owner, KEY)
+        net.finish(owner, entering, Published)
+        net.run_for(10)
+        net.weather.links = Links()
+        assert holders(net) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.1, 0.3])
+def test_an_entry_that_is_entered_again_while_it_is_withdrawn_is_found(wait: float) -> None:
+    for seed in range(4):
+        net = grown(seed, 24, Links(loss=0.05))
+        owner = net.hosts[0]
+        net.enter(owner, KEY, 3000)
+        deleting, _ = owner.node.delete(KEY, None, net.now)
+        net.flush(owner)
+        net.run_for(wait)
+        net.enter(owner, KEY, 3000)
+        net.finish(owner, deleting, Withdrawn)
+        net.run_for(10)
+        assert len(holders(net)) == 8, f"seed {seed}"
+
+
+def test_a_deletion_reaches_all_holders_though_datagrams_are_lost() -> None:
+    for seed in range(10):
+        net = grown(seed, 24, Links(loss=0.05))
+        owner = net.hosts[0]
+        net.enter(owner, KEY, 3000)
+        net.delete(owner, KEY)
+        net.run_for(10)
+        assert holders(net) == [], f"seed {seed}"
+
+
+def test_thousands_of_own_entries_are_published_a_few_at_a_time_after_a_restart() -> None:
+    net = Network(5)
+    hosts = net.populate(50)
+    net.run_for(30)
+    owner = hosts[0]
+    keys = [NATIVE.digest(b"%d" % number) for number in range(2_000)]
+    saved = net.kill(owner)
+    net.restart(owner, type(saved)(saved.id, saved.contacts, tuple((key, 3000) for key in keys), ()))
+    busiest = 0
+    for _ in range(1_200):
+        net.run_for(0.5)
+        busiest = max(busiest, len(owner.node._publications))
+        if all(entry.replicas for entry in owner.node.tracker):
+            break
+    assert busiest <= DEFAULT.publishing
+    assert all(len(entry.replicas) == DEFAULT.k for entry in owner.node.tracker)
+    assert net.lookup(hosts[9], keys[-1]).endpoints == (owner.endpoint.with_port(3000),)
