@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,7 +34,7 @@ def dht(
     context: typer.Context,
     *,
     socket: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--socket",
             metavar="PATH",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json as json_module
 import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
-from dhtd.errors import EXIT_INTERRUPTED, DhtdError, UsageError
+from dhtd.errors import EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_USAGE, DhtdError, UsageError
 
 if TYPE_CHECKING:
     from dhtd.control.client import Client
@@ -22,6 +25,13 @@ TIMEOUT = 15.0  # seconds
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NameOption = Annotated[bool, typer.Option("--name", help="ID is a name; use the SHA-256 of it.")]
+
+
+class Verb(typer.core.TyperCommand):
+    """A command whose usage names arguments as the manual page does: typer puts braces around them."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
 class Failure(DhtdError):
@@ -36,8 +46,10 @@ class Failure(DhtdError):
 class Session:
     """The options of one invocation of `dht`."""
 
-    def __init__(self, socket: Path | None, instance: str | None, timeout: float, *, json: bool) -> None:
-        self._socket = socket
+    def __init__(self, socket: str | None, instance: str | None, timeout: float, *, json: bool) -> None:
+        if socket == "":
+            raise UsageError("--socket is empty: give the path of a control socket")
+        self._socket = None if socket is None else Path(socket)
         self._instance = instance
         self._timeout = timeout
         self.json = json
@@ -108,6 +120,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
 
         answer(app, program, completing)
         sys.exit(0)
+    _prepare_output()
     # A usage error comes before options are known, so whether it is to be JSON is looked up, not parsed.
     json = "--json" in sys.argv[1:]
     try:
@@ -117,15 +130,49 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         status = _fail(program, error, json=json)
     except typer.Abort:
         status = EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
     except BrokenPipeError:
         _die_of_broken_pipe()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # what typer makes of it
+            _die_of_broken_pipe()
+        raise
+    except OSError as error:
+        if error.errno not in _OUTPUT_LOST or error.filename is not None:
+            raise
+        _discard_output()
+        typer.echo(f"{program}: cannot write the output: {error.strerror}", err=True)
+        status = EXIT_NEGATIVE
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of the errors that typer shows
             raise
-        context = getattr(error, "ctx", None)
-        hint = "" if context is None else f"\nTry '{context.command_path} --help'."
-        status = _fail(program, UsageError(error.format_message() + ("" if json else hint)), json=json)
+        status = _misused(program, error, json=json)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+_OUTPUT_LOST = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+def _prepare_output() -> None:
+    """Let nothing that is printed fail for its characters, nor because a stream was closed by who started us."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace" if sys.stdout.isatty() else "backslashreplace")
+
+
+def _misused(program: str, error: Any, *, json: bool) -> int:
+    """Say what typer has found wrong with the command line; without any, there is help instead."""
+    message: str = error.format_message()
+    if message.startswith("Usage:"):
+        typer.echo(message, err=True)
+        return EXIT_USAGE
+    if not json and error.ctx is not None:
+        message += f"\nTry '{error.ctx.command_path} --help'."
+    return _fail(program, UsageError(message), json=json)
 
 
 def _fail(program: str, error: DhtdError, *, json: bool) -> int:
@@ -134,16 +181,21 @@ def _fail(program: str, error: DhtdError, *, json: bool) -> int:
         partial = error.partial
         error = error.error
     if json:
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             print_json({"error": {"code": error.code, "message": str(error)}, **partial})
     else:
         typer.echo(f"{program}: {error}", err=True)
     return error.exit_status
 
 
+def _discard_output() -> None:
+    """Let what is still in the buffer go nowhere when Python flushes it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _die_of_broken_pipe() -> NoReturn:
     """End as other programs do when the reader of their output goes away (`dht info | head -1`)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard_output()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
     raise AssertionError("SIGPIPE ends a process")

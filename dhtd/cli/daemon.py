@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli.common import JsonOption, print_json, run
+from dhtd.cli.common import JsonOption, Verb, print_json, run
 from dhtd.cli.complete import complete_file, complete_instance
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def dhtd(
 
 
 # Every option is text or absent here: `load_settings` checks values from all their sources alike.
-@app.command()
+@app.command(cls=Verb)
 def start(
     context: typer.Context,
     *,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhtd.cli.common import Failure, JsonOption, NameOption, parse_id, parse_port, session
+from dhtd.cli.common import Failure, JsonOption, NameOption, Verb, parse_id, parse_port, session
 from dhtd.cli.complete import complete_own_id, complete_own_port
 from dhtd.cli.queries import IdArgument
 from dhtd.errors import TooFewReplicas, UsageError
@@ -82,5 +82,5 @@ def _nodes(count: int) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command()(enter)
-    app.command()(delete)
+    app.command(cls=Verb)(enter)
+    app.command(cls=Verb)(delete)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dhtd.cli.common import JsonOption, session
+from dhtd.cli.common import JsonOption, Verb, session
 from dhtd.cli.complete import complete_section
 from dhtd.errors import UsageError
 
@@ -87,4 +87,4 @@ def _text(value: object) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command()(info)
+    app.command(cls=Verb)(info)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from dhtd.cli.common import Failure, JsonOption, NameOption, Session, parse_id, session
+from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, parse_id, session
 from dhtd.cli.queries import IdArgument
 from dhtd.errors import NotFound
 
@@ -60,10 +60,10 @@ def _finish(options: Session, result: LookupResult) -> None:
         stats = result["stats"]
         options.note(
             f"{len(result['peers'])} found; {stats['responses']} of {stats['queries']} nodes answered, "
-            f"{stats['hops']} hops, {stats['elapsed_ms']:.0f} ms"
+            f"{stats['hops']} {'hop' if stats['hops'] == 1 else 'hops'}, {stats['elapsed_ms']:.0f} ms"
         )
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command()(lookup)
+    app.command(cls=Verb)(lookup)

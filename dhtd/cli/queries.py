@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhtd.cli.common import JsonOption, NameOption, check_endpoint, parse_id, parse_port, session
+from dhtd.cli.common import JsonOption, NameOption, Verb, check_endpoint, parse_id, parse_port, session
 from dhtd.cli.complete import complete_endpoint, complete_file, complete_id
 from dhtd.errors import UsageError
 
@@ -157,14 +157,14 @@ def _found_lines(result: FindNodeResult) -> Iterator[str]:
 
 def register_first(app: typer.Typer) -> None:
     """Add the verb that a user tries first."""
-    app.command()(ping)
+    app.command(cls=Verb)(ping)
 
 
 def register_rest(app: typer.Typer) -> None:
     """Add the others, in the order in which the help shows them."""
-    app.command("node-id")(node_id)
-    app.command()(bootstrap)
-    app.command("find-node")(find_node)
-    app.command("find-value")(find_value)
-    app.command()(store)
-    app.command("hash")(hash_)
+    app.command("node-id", cls=Verb)(node_id)
+    app.command(cls=Verb)(bootstrap)
+    app.command("find-node", cls=Verb)(find_node)
+    app.command("find-value", cls=Verb)(find_value)
+    app.command(cls=Verb)(store)
+    app.command("hash", cls=Verb)(hash_)
