@@ -138,6 +138,7 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"bad after {DEFAULT.bad_after + 1} consecutive timeouts",
         f"the {DEFAULT.k} nearest nodes that have neither failed nor turned slow",
         f"among the {DEFAULT.alpha} in flight",
+        f"From one answer no more than {2 * DEFAULT.k} nodes should be taken",
         f"stores the entry on {DEFAULT.k} of them",
         f"repeats this {DEFAULT.republish / 60:g} minutes later, give or take a tenth",
         f"drops it {DEFAULT.store_expiry / 60:g} minutes after",
