@@ -86,8 +86,7 @@ def test_a_complaint_shows_no_more_than_80_characters_of_the_text() -> None:
     assert "a" * 80 in str(caught.value)
     with pytest.raises(InvalidId) as caught:
         NATIVE.parse("a" * 100_000)
-    assert "a" * 77 + "..." in str(caught.value)
-    assert len(str(caught.value)) < 160
+    assert f"'{'a' * 77}...' has 100000 characters" in str(caught.value)
 
 
 def test_the_digest_is_sha_256_or_its_leading_bits() -> None:
