@@ -9,16 +9,21 @@ import time
 
 
 class _TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00Z info: joined the network: 8 contacts`; control characters of strangers are escaped."""
+    """`2026-01-31T12:00:00Z info: joined the network: 8 contacts`, on one line whatever a stranger had put into it.
+
+    Only a traceback adds lines, and those are indented, so that none looks like a record.
+    """
 
     converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record).replace(record.levelname, record.levelname.lower(), 1)
-        return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+        lines = [f"{self.formatTime(record, self.datefmt)} {record.levelname.lower()}: {record.getMessage()}"]
+        if record.exc_info:
+            lines += [f"  {line}" for line in self.formatException(record.exc_info).splitlines()]
+        return "\n".join(map(_escaped, lines))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -34,6 +39,12 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             body["error"] = self.formatException(record.exc_info)
         return json.dumps(body)
+
+
+def _escaped(line: str) -> str:
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in line
+    )
 
 
 def set_up(level: str, style: str) -> None:

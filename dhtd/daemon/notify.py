@@ -6,6 +6,8 @@ import os
 import socket
 from contextlib import suppress
 
+TIMEOUT = 1.0  # seconds; a manager that does not read must not stop us
+
 
 def notify(state: str) -> None:
     """Send a state such as `READY=1` to the socket that NOTIFY_SOCKET names; do nothing where there is none."""
@@ -13,5 +15,6 @@ def notify(state: str) -> None:
     if not address.startswith(("/", "@")):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(TIMEOUT)
         manager.connect("\0" + address[1:] if address.startswith("@") else address)
         manager.send(state.encode())
