@@ -47,7 +47,10 @@ def open_sockets(addresses: Iterable[str], port: int) -> Iterator[list[socket.so
 
 def _bind(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise AddressUnavailable(f"cannot make a UDP socket for {address}: {error.strerror}") from None
     bound.setblocking(False)
     if family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -76,10 +79,19 @@ class UdpSockets:
         self.sockets = sockets
         self.counters = UdpCounters()
         self._receive_max = policy.datagram_received_max
+        both = (True, False)
+        self._ways = {(ipv4, loopback): _way(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
 
     def listening(self) -> list[Endpoint]:
         """Return the endpoints that are bound."""
         return [Endpoint.of(*bound.getsockname()[:2]) for bound in self.sockets]
+
+    def local(self) -> list[Endpoint]:
+        """Return the endpoints at which this machine reaches itself: a wildcard address is reached by loopback."""
+        return [
+            bound if any(bound.ip) else Endpoint.of("127.0.0.1" if bound.is_ipv4 else "::1", bound.port)
+            for bound in self.listening()
+        ]
 
     async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
         """Hand every datagram to `handle`, send what it returns, and call `after` behind each batch. Never returns."""
@@ -90,11 +102,11 @@ class UdpSockets:
 
     def send(self, data: bytes, endpoint: Endpoint) -> None:
         """Send a datagram, or count why it could not be sent."""
-        for bound in self.sockets:
-            if _suits(bound, endpoint):
-                self._send_from(bound, data, (endpoint.host, endpoint.port))
-                return
-        self.counters.send_errors += 1
+        bound = self._ways[endpoint.is_ipv4, endpoint.is_loopback]
+        if bound is None:
+            self.counters.send_errors += 1
+        else:
+            self._send_from(bound, data, (endpoint.host, endpoint.port))
 
     def _drain(self, bound: socket.socket, handle: Handle) -> None:
         for _ in range(BATCH):
@@ -125,10 +137,16 @@ class UdpSockets:
             self.counters.send_errors += 1
 
 
-def _suits(bound: socket.socket, endpoint: Endpoint) -> bool:
-    """Whether a datagram to `endpoint` can leave by this socket: a loopback one reaches loopback addresses only."""
-    if (bound.family == socket.AF_INET) != endpoint.is_ipv4:
-        return False
-    host = bound.getsockname()[0]
-    from_loopback = host == "::1" or host.startswith("127.")
-    return not from_loopback or endpoint.is_loopback
+def _way(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> socket.socket | None:
+    """Return the socket that datagrams to such an address leave by.
+
+    One that is bound to a loopback address reaches loopback addresses only, and is best for those.
+    """
+    family = socket.AF_INET if ipv4 else socket.AF_INET6
+    suiting = [bound for bound in sockets if bound.family == family and (loopback or not _is_loopback(bound))]
+    return max(suiting, key=_is_loopback, default=None)
+
+
+def _is_loopback(bound: socket.socket) -> bool:
+    host: str = bound.getsockname()[0]
+    return host == "::1" or host.startswith("127.")

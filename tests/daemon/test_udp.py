@@ -1,0 +1,279 @@
+"""Real UDP sockets on loopback: what is bound, what is read, what is counted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+import trio
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.policy import DEFAULT
+from dhtd.daemon import udp as udp_module
+from dhtd.daemon.udp import BATCH, UdpSockets, open_sockets
+from dhtd.errors import AddressUnavailable, PortTaken
+
+POLICY = replace(DEFAULT, datagram_received_max=100)
+HANG = 60.0  # seconds; only a hang takes longer
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def client() -> socket.socket:
+    """Return a socket on loopback that gives up where nothing comes."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("127.0.0.1", 0))
+    made.settimeout(HANG)
+    return made
+
+
+def endpoint(of: socket.socket) -> Endpoint:
+    return Endpoint.of(*of.getsockname()[:2])
+
+
+# Binding
+
+
+def bind(*addresses: str, port: int) -> None:
+    with open_sockets(addresses, port):
+        pass
+
+
+def test_sockets_are_bound_for_as_long_as_the_context_lasts() -> None:
+    with open_sockets(["127.0.0.1", "127.0.0.2"], 0) as sockets:
+        udp = UdpSockets(sockets, DEFAULT)
+        assert [listening.host for listening in udp.listening()] == ["127.0.0.1", "127.0.0.2"]
+        assert all(not bound.getblocking() for bound in sockets)
+    assert all(bound.fileno() == -1 for bound in sockets)
+
+
+def test_a_port_that_is_taken_is_said_to_be() -> None:
+    with client() as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"{port} of 127\.0\.0\.1 is taken.*--port") as caught:
+            bind("127.0.0.2", "127.0.0.1", port=port)
+    assert caught.value.exit_status == 1
+
+
+def test_an_address_of_another_machine_is_said_to_be() -> None:
+    with pytest.raises(AddressUnavailable, match=r"192\.0\.2\.1:0: Cannot assign.*--bind"):
+        bind("192.0.2.1", port=0)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(errno.EACCES, "ports below 1024 need privileges"), (errno.ENETDOWN, "Network is down.*--bind")],
+)
+def test_other_reasons_are_named(number: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(socket.socket):
+        def bind(self, address: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "socket", Refusing)
+    with pytest.raises(AddressUnavailable, match=text), open_sockets(["127.0.0.1"], 80):
+        pass
+
+
+def test_without_file_descriptors_the_reason_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(family: int, kind: int) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(AddressUnavailable, match="Too many open files"), open_sockets(["127.0.0.1"], 80):
+        pass
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_an_ipv6_socket_is_for_ipv6_alone() -> None:
+    with open_sockets(["::1"], 0) as [six], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four:
+        four.bind(("0.0.0.0", six.getsockname()[1]))
+        assert UdpSockets([six], DEFAULT).listening() == [Endpoint.of("::1", six.getsockname()[1])]
+
+
+# Sending
+
+
+class Socket:
+    """A bound socket that only notes what is sent."""
+
+    def __init__(self, host: str, error: int | None = None) -> None:
+        self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sent: list[tuple[bytes, object]] = []
+        self._host = host
+        self._error = error
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._host, 1729
+
+    def sendto(self, data: bytes, address: object) -> None:
+        if self._error is not None:
+            raise OSError(self._error, os.strerror(self._error))
+        self.sent.append((data, address))
+
+
+def left_by(hosts: list[str], to: str) -> list[str]:
+    """Return the hosts of the sockets that a datagram to an address leaves by."""
+    sockets = [Socket(host) for host in hosts]
+    udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT)
+    udp.send(b"x", Endpoint.of(to, 9))
+    assert udp.counters.send_errors == (0 if any(made.sent for made in sockets) else 1)
+    return [made.getsockname()[0] for made in sockets if made.sent == [(b"x", (to, 9))]]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "to", "by"),
+    [
+        (["0.0.0.0"], "192.0.2.9", ["0.0.0.0"]),
+        (["0.0.0.0"], "127.0.0.1", ["0.0.0.0"]),
+        (["127.0.0.1"], "127.0.0.9", ["127.0.0.1"]),
+        (["127.0.0.1"], "192.0.2.9", []),
+        (["127.0.0.1", "192.0.2.1"], "192.0.2.9", ["192.0.2.1"]),
+        (["192.0.2.1", "127.0.0.1"], "192.0.2.9", ["192.0.2.1"]),
+        (["127.0.0.1", "192.0.2.1"], "127.0.0.1", ["127.0.0.1"]),
+        (["192.0.2.1", "127.0.0.1"], "127.0.0.1", ["127.0.0.1"]),
+        (["192.0.2.1", "198.51.100.1"], "198.51.100.9", ["192.0.2.1"]),
+        (["0.0.0.0"], "2001:db8::1", []),
+        (["::"], "192.0.2.9", []),
+        (["0.0.0.0", "::"], "2001:db8::1", ["::"]),
+        (["0.0.0.0", "::"], "192.0.2.9", ["0.0.0.0"]),
+        (["::1", "::"], "2001:db8::1", ["::"]),
+        (["::", "::1"], "::1", ["::1"]),
+        (["::1"], "2001:db8::1", []),
+        ([], "192.0.2.9", []),
+    ],
+)
+def test_a_datagram_leaves_by_one_socket_that_reaches_its_address(hosts: list[str], to: str, by: list[str]) -> None:
+    assert left_by(hosts, to) == by
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENETUNREACH, errno.EINVAL, errno.EPERM, errno.EMSGSIZE])
+def test_an_error_of_sendto_concerns_one_datagram_and_is_counted(number: int) -> None:
+    udp = UdpSockets(cast("list[socket.socket]", [Socket("0.0.0.0", number)]), DEFAULT)
+    udp.send(b"x", Endpoint.of("192.0.2.9", 9))
+    assert udp.counters.send_errors == 1
+
+
+def test_a_full_send_buffer_is_counted() -> None:
+    udp = UdpSockets(cast("list[socket.socket]", [Socket("0.0.0.0", errno.EAGAIN)]), DEFAULT)
+    udp.send(b"x", Endpoint.of("192.0.2.9", 9))
+    assert (udp.counters.send_buffer_full, udp.counters.send_errors) == (1, 0)
+
+
+@pytest.mark.parametrize("to", [("255.255.255.255", 1), ("127.0.0.1", 0), ("240.0.0.1", 1), ("0.0.0.0", 0)])
+def test_hostile_addresses_raise_nothing(to: tuple[str, int]) -> None:
+    with open_sockets(["127.0.0.1"], 0) as sockets:
+        udp = UdpSockets(sockets, DEFAULT)
+        udp.send(b"x", Endpoint(socket.inet_aton(to[0]) + to[1].to_bytes(2, "big")))
+        udp.send(b"x" * 100_000, endpoint(sockets[0]))
+        assert udp.counters.send_errors == 2
+
+
+# Receiving
+
+
+async def receive(
+    udp: UdpSockets, many: int, send: Callable[[], object], answer: bytes | None = None
+) -> tuple[list[tuple[bytes, Endpoint]], list[int]]:
+    """Return the datagrams that were handled, and how many had been behind each batch, until there were `many`."""
+    got: list[tuple[bytes, Endpoint]] = []
+    batches: list[int] = []
+
+    def handle(data: bytes, source: Endpoint) -> bytes | None:
+        got.append((data, source))
+        return answer
+
+    def after() -> None:
+        batches.append(len(got))
+        if len(got) >= many:
+            nursery.cancel_scope.cancel()
+
+    with trio.fail_after(HANG):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(udp.receive, udp.sockets[0], handle, after)
+            send()
+    return got, batches
+
+
+async def test_a_datagram_is_handled_with_its_source_and_answered() -> None:
+    with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
+        udp = UdpSockets(sockets, POLICY)
+        got, _ = await receive(udp, 1, lambda: other.sendto(b"query", sockets[0].getsockname()), b"reply")
+        assert got == [(b"query", endpoint(other))]
+        assert other.recvfrom(100) == (b"reply", sockets[0].getsockname())
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+async def test_a_datagram_over_ipv6_is_handled_and_answered() -> None:
+    with open_sockets(["::1"], 0) as sockets, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+        other.bind(("::1", 0))
+        other.settimeout(HANG)
+        udp = UdpSockets(sockets, POLICY)
+        got, _ = await receive(udp, 1, lambda: other.sendto(b"query", sockets[0].getsockname()), b"reply")
+        assert got == [(b"query", endpoint(other))]
+        assert other.recv(100) == b"reply"
+
+
+async def test_an_oversized_datagram_is_dropped_and_counted() -> None:
+    with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
+        udp = UdpSockets(sockets, POLICY)
+
+        def send() -> None:
+            for size in (101, 1_000, 100, 0):
+                other.sendto(b"x" * size, sockets[0].getsockname())
+
+        got, _ = await receive(udp, 2, send)
+        assert [len(data) for data, _ in got] == [100, 0]
+        assert udp.counters.oversized == 2
+
+
+async def test_a_burst_is_read_in_batches_so_that_others_have_their_turn() -> None:
+    with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
+        udp = UdpSockets(sockets, POLICY)
+
+        def send() -> None:
+            for _ in range(BATCH + 10):
+                other.sendto(b"x", sockets[0].getsockname())
+
+        _, batches = await receive(udp, BATCH + 10, send)
+        assert batches == [BATCH, BATCH + 10]
+
+
+async def test_an_answer_that_cannot_be_sent_is_counted() -> None:
+    with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
+        udp = UdpSockets(sockets, POLICY)
+        await receive(udp, 1, lambda: other.sendto(b"x", sockets[0].getsockname()), b"x" * 100_000)
+        assert udp.counters.send_errors == 1
+
+
+def test_an_error_of_recvfrom_is_counted_and_ends_nothing() -> None:
+    class Failing(Socket):
+        failures = 3
+
+        def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+            self.failures -= 1
+            if self.failures < 0:
+                raise BlockingIOError
+            raise OSError(errno.ECONNREFUSED, "refused")
+
+    bound = cast("socket.socket", Failing("127.0.0.1"))
+    udp = UdpSockets([bound], DEFAULT)
+    udp._drain(bound, lambda data, source: None)
+    assert udp.counters.receive_errors == 3
+
+
+def test_a_kernel_that_grants_no_larger_buffer_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp_module, "RECEIVE_BUFFER", -1)
+    with open_sockets(["127.0.0.1"], 0) as [bound]:
+        assert bound.getsockname()[0] == "127.0.0.1"
