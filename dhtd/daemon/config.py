@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.metric import NATIVE, Id
 from dhtd.daemon import paths
 from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, Setting, shown
@@ -110,17 +109,17 @@ def changes(old: Settings, new: Settings) -> list[Change]:
     for setting in SETTINGS:
         before, after = getattr(old, setting.field), getattr(new, setting.field)
         if before != after:
-            found.append(Change(setting.key, _text(before), _text(after), setting.at_run_time))
+            found.append(Change(setting.key, _text(setting, before), _text(setting, after), setting.at_run_time))
     return found
 
 
-def _text(value: object) -> str:
+def _text(setting: Setting, value: object) -> str:
     match value:
         case None | ():
             return "not set"
         case tuple():
             return ", ".join(value)
-        case int() if value > PORT_MAX:
+        case int() if setting.key == "node-id":
             return NATIVE.format(Id(value))
         case _:
             return str(value)
@@ -209,7 +208,7 @@ def _read_file(path: Path, named_by: str | None = None) -> _Source:
 
     try:
         return _Source(tomllib.loads(text), "file", path)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # mostly a TOMLDecodeError, but not for a number of 5000 digits
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"the configuration file {path} is nested too deeply") from error

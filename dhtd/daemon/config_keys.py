@@ -47,6 +47,8 @@ def _typed(wanted: str, kinds: tuple[type, ...], check: Callable[[Any], T]) -> C
     def read(value: object) -> T:
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ConfigError(f"must be {wanted}, not {_kind(value)}")
+        if isinstance(value, int) and value.bit_length() > 64:  # more than TOML promises, and maybe than can be shown
+            raise ConfigError(f"must be {wanted}")
         return check(value)
 
     return read

@@ -108,10 +108,10 @@ def move_aside(path: Path, found: tuple[int, int] | None) -> Path:
             if identity(path) != found:
                 raise StateLocked(f"another dhtd has just begun with the state file {path}; {_OWN_FILE}")
             aside = reserve_aside(path)
-            path.rename(aside)
-            for sibling in _SIBLINGS:
+            for sibling in _SIBLINGS:  # first: once the name is free, the next daemon's journal is there
                 with suppress(FileNotFoundError):
                     Path(f"{path}{sibling}").rename(f"{aside}{sibling}")
+            path.rename(aside)
             os.fsync(directory)
             return aside
     except OSError as error:
@@ -149,12 +149,12 @@ def explain(path: Path, error: sqlite3.Error) -> StateError | DamagedError:
                 f"the state file {path} cannot be written ({error}): it and its directory must be writable for the user"
                 f" that runs dhtd, and not on a read-only file system; {_ELSEWHERE}"
             )
-        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PROTOCOL | sqlite3.SQLITE_NOLFS | sqlite3.SQLITE_NOMEM:
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_FORMAT | sqlite3.SQLITE_ERROR:
+            return DamagedError(str(error))  # SQLITE_ERROR: a table or a column is missing
+        case _:
             return StateError(
                 f"the state file {path}: {error} ({name}); nothing was changed; check the disk and its log"
             )
-        case _:
-            return DamagedError(str(error))
 
 
 def _make_directory(directory: Path) -> None:

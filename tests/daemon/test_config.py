@@ -291,6 +291,8 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ('port = "1729"', "port: must be an integer from 1 to 65535, not a string"),
         ("port = true", "port: must be an integer from 1 to 65535, not a boolean"),
         ("port = 17.29", "port: must be an integer from 1 to 65535, not a float"),
+        (f"port = 0x{'f' * 5000}", "port: must be an integer from 1 to 65535"),
+        (f"rate-limit = 0x{'f' * 5000}", "rate-limit: must be a number of queries a second"),
         ("port = 0", "port: 0 is not a port: a number from 1 to 65535"),
         ("port = 65536", "port: 65536 is not a port: a number from 1 to 65535"),
         ('bind = "192.0.2.1"', 'bind: must be an array of strings, such as ["192.168.1.123"], not a string'),
@@ -347,6 +349,8 @@ def test_a_file_that_is_no_text_is_refused(user: Configure) -> None:
     path = user("")
     path.write_bytes(b"port = 1729\n# caf\xe9\n")
     assert refusal() == f"the configuration file {path} is not UTF-8 (line 2, byte 18)"
+    path.write_text("port = " + "1" * 5000)
+    assert refusal().startswith(f"the configuration file {path} is not TOML: ")
     path.write_text("x = " + "[" * 100_000)
     assert refusal().startswith(f"the configuration file {path} ")
     path.write_bytes(b"#" * (CONFIG_SIZE_MAX + 1))

@@ -305,7 +305,7 @@ def test_of_many_that_start_at_once_exactly_one_gets_the_file(path: Path, conten
     for child in children:
         child.end()
     damaged = [name for name in names(path) if "damaged" in name]
-    assert len(damaged) == (content is not None)
+    assert [path.with_name(name).read_bytes() for name in damaged] == ([] if content is None else [content])
     assert loaded(path) == SavedState(None, [], [], [])
 
 
@@ -544,6 +544,37 @@ def test_what_sqlite_left_beside_a_damaged_file_goes_with_it(path: Path) -> None
     aside = state_disk.move_aside(path, state_disk.identity(path))
     assert names(path) == [aside.name + suffix for suffix in ("", "-journal", "-shm", "-wal")]
     assert Path(f"{aside}-journal").read_text() == "garbage-journal"
+
+
+def test_a_disk_that_damages_a_fresh_file_at_once_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_damage(*args: object) -> bool:
+        raise state_disk.DamagedError("bits fall over")
+
+    fill(path)
+    monkeypatch.setattr("dhtd.daemon.state_file.check_origin", find_damage)
+    with pytest.raises(StateError, match=r"fresh state file .* is damaged at once \(bits fall over\): check the disk"):
+        StateFile.open(path)
+    assert len([name for name in names(path) if "damaged" in name]) == 1
+
+
+def test_a_file_that_somebody_has_switched_to_a_write_ahead_log_is_switched_back(path: Path) -> None:
+    fill(path)
+    tamper(path, "PRAGMA journal_mode = WAL")
+    with closing(StateFile.open(path)) as file:
+        file.add_own(KEY, 9)
+        with pytest.raises(StateLocked):
+            StateFile.open(path)
+        assert names(path) == ["default.db", "default.db-journal"]
+    assert len(loaded(path).own) == len(FULL.own) + 1
+
+
+@pytest.mark.parametrize("name", ["SQLITE_NOMEM", "SQLITE_TOOBIG", "SQLITE_PROTOCOL", "SQLITE_IOERR"])
+def test_no_other_error_of_sqlite_counts_as_damage(path: Path, name: str) -> None:
+    error = sqlite3.OperationalError("no")
+    error.sqlite_errorcode, error.sqlite_errorname = getattr(sqlite3, name), name
+    explained = state_disk.explain(path, error)
+    assert isinstance(explained, StateError)
+    assert str(explained) == f"the state file {path}: no ({name}); nothing was changed; check the disk and its log"
 
 
 def test_an_empty_file_is_a_new_one(path: Path) -> None:
