@@ -34,7 +34,7 @@ class Bucket:
         return self.low <= id <= self.high
 
     def changed(self) -> None:
-        """Drop what is cached: a contact has entered, left, turned bad or recovered."""
+        """Drop what is cached: a contact has entered, left or turned bad (while one is, there is nothing)."""
         self.answer = None
         self.good_until = float("-inf")
 

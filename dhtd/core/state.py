@@ -184,11 +184,8 @@ class State:
         return True
 
     def _heard(self, contact: Contact, rtt: float | None, now: float) -> None:
-        bucket = self.table.bucket(contact.id)
-        if self.meta.is_bad(contact.id):
-            bucket.changed()
         self.meta.answered(contact.id, rtt, now)
-        bucket.activity = now
+        self.table.bucket(contact.id).activity = now
 
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)
