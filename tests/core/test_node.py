@@ -66,6 +66,10 @@ def live(bench: Bench, seconds: float, *silent: int) -> list[Sent]:
     return asked
 
 
+def is_connected(bench: Bench) -> bool:
+    return bench.node.join.connected
+
+
 def joined(*ids: int, policy: Policy = DEFAULT) -> Bench:
     """Return a node that was started with machine 1 as its bootstrap endpoint and has joined."""
     bench = Bench(policy=policy)
@@ -302,6 +306,25 @@ def test_while_nobody_answers_joining_is_tried_ever_more_slowly() -> None:
     assert 12 <= len(attempts) <= 22
     assert attempts[1] - attempts[0] < 6
     assert attempts[-1] - attempts[-2] > 200
+
+
+def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(1_000.0)
+    bench.sent()
+    while not is_connected(bench):
+        live(bench, 1.0)
+    assert isinstance(bench.events()[0], Joined)
+    while is_connected(bench):
+        bench.node.lookup(KEY, bench.now)
+        bench.advance(0.5)
+    lost_at = bench.now
+    while bench.sent():
+        bench.advance(0.1)
+    while not bench.sent():
+        bench.advance(0.1)
+    assert bench.now - lost_at <= DEFAULT.rejoin_first + 1
 
 
 def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining() -> None:
