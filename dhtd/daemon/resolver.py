@@ -45,14 +45,17 @@ async def _look_up(host: str, port: int) -> Endpoint:
 class BootstrapHosts:
     """The configured hosts to join by, and their endpoints, which the node is told.
 
-    They are resolved at start, again while one fails, and again when the network is lost: a resolver that is down at
-    boot is common, and so is a bootstrap node that has moved.
+    They are resolved at start, again while one fails or nobody answers, and at once when the network is lost: a
+    resolver that is down at boot is common, and so is a bootstrap node that has moved. A name that does not resolve any
+    more keeps the endpoint that it had, since an outage takes the resolver with it.
     """
 
     def __init__(self, driver: Driver, hosts: tuple[str, ...]) -> None:
         self._driver = driver
         self._hosts = hosts
         self._changed = trio.Event()
+        self._known: dict[str, Endpoint] = {}
+        self._told: list[Endpoint] = []
 
     def change(self, hosts: tuple[str, ...]) -> None:
         """Use other hosts from now on."""
@@ -61,34 +64,45 @@ class BootstrapHosts:
 
     async def run(self) -> None:
         """Keep the node told, until cancelled."""
-        pause = RETRY_FIRST
+        pause, news = RETRY_FIRST, True
         while True:
-            self._changed = trio.Event()
-            failures = await self._tell()
+            self._changed, isolated = trio.Event(), self._driver.isolated
+            hosts = self._hosts
+            failures = await self._resolve(hosts)
             for failure in failures:
                 log.warning("bootstrap: %s; trying again in %.0f s", failure, pause)
-            with trio.move_on_after(pause if failures else float("inf")):
-                await self._reason_to_resolve()
-            pause = min(2 * pause, RETRY_MAX) if failures else RETRY_FIRST
+            self._tell([self._known[host] for host in hosts if host in self._known], news=news)
+            again = failures or (hosts and not self._driver.node.join.connected)
+            news = False
+            with trio.move_on_after(pause if again else float("inf")):
+                await _any(self._changed, isolated)
+                news = True
+            pause = RETRY_FIRST if news or not again else min(2 * pause, RETRY_MAX)
 
-    async def _tell(self) -> list[str]:
-        endpoints, failures = [], []
-        for host in self._hosts:
+    async def _resolve(self, hosts: tuple[str, ...]) -> list[str]:
+        failures = []
+        for host in hosts:
             try:
-                endpoints.append(await resolve(split_host_port(host)))
+                self._known[host] = await resolve(split_host_port(host))
             except (UnresolvableHost, InvalidEndpoint) as error:
                 failures.append(str(error))
-        self._driver.node.start(endpoints, self._driver.clock())
-        self._driver.flush()
         return failures
 
-    async def _reason_to_resolve(self) -> None:
-        """Return when the network is lost or the hosts have changed."""
+    def _tell(self, endpoints: list[Endpoint], *, news: bool) -> None:
+        """Have the node join by these endpoints, at once; where nothing is new, it has its own pauses."""
+        if news or endpoints != self._told:
+            self._told = endpoints
+            self._driver.node.start(endpoints, self._driver.clock())
+            self._driver.flush()
 
-        async def wait(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait, self._changed)
-            nursery.start_soon(wait, self._driver.isolated)
+async def _any(*events: trio.Event) -> None:
+    """Wait for one of them."""
+
+    async def wait(event: trio.Event) -> None:
+        await event.wait()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(wait, event)

@@ -1,0 +1,239 @@
+"""Names that resolve, or do not, or not yet. Time is virtual, and so is the resolver."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import MockClock
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.node import Node
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.resolver import RETRY_FIRST, RETRY_MAX, BootstrapHosts, resolve
+from dhtd.errors import InvalidEndpoint, UnresolvableHost
+
+ONE, TWO = Endpoint.parse("192.0.2.1:1729"), Endpoint.parse("192.0.2.2:1729")
+
+
+class Names:
+    """The resolver that the tests ask: trio's interface, and what it knows may change."""
+
+    def __init__(self) -> None:
+        self.asking = trio.Event()
+        self.known: dict[str, str] = {}
+        self.asked: list[tuple[float, str]] = []
+        self.error: Exception | None = None
+
+    async def getaddrinfo(self, encoded: bytes, port: int, family: int, kind: int, *rest: int) -> list[Any]:
+        host = encoded.decode()
+        self.asking.set()
+        await trio.lowlevel.checkpoint()
+        self.asked.append((trio.current_time(), host))
+        if self.error is not None:
+            raise self.error
+        if host not in self.known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(family, kind, 17, "", (self.known[host], port))]
+
+    async def getnameinfo(self, address: object, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def names(autojump_clock: MockClock) -> Names:
+    """Return the resolver; `use` must be called inside of trio."""
+    return Names()
+
+
+def use(names: Names) -> None:
+    trio.socket.set_custom_hostname_resolver(cast("trio.abc.HostnameResolver", names))
+
+
+async def test_an_ip_needs_no_resolver(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    assert await resolve(("192.0.2.1", 1729)) == ONE
+    assert not names.asked
+
+
+async def test_a_name_is_resolved(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    names.known["one"] = "192.0.2.1"
+    assert await resolve(("one", 1729)) == ONE
+
+
+async def test_a_name_that_does_not_resolve_is_said_to_be_so(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    with pytest.raises(UnresolvableHost, match="cannot resolve 'nobody': Name or service not known"):
+        await resolve(("nobody", 1729))
+
+
+@pytest.mark.parametrize("host", ["", " ", ".", "a..b", "x" * 64, "x." * 200, "\ud800", "a\0b", "é" * 100, "a b", "-"])
+async def test_what_is_no_name_is_said_to_be_so(host: str) -> None:
+    # The real resolver: these fail before it asks anybody.
+    with pytest.raises(UnresolvableHost):
+        await resolve((host, 1729))
+
+
+async def test_ipv6_is_said_to_be_not_spoken_yet() -> None:
+    with pytest.raises(InvalidEndpoint, match="IPv6"):
+        await resolve(("2001:db8::1", 1729))
+
+
+class FakeNode:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, list[Endpoint]]] = []
+        self.join = self
+        self.connected = False
+
+    def start(self, endpoints: list[Endpoint], now: float) -> None:
+        self.told.append((now, list(endpoints)))
+
+
+class FakeDriver:
+    """A driver as far as `BootstrapHosts` knows one."""
+
+    def __init__(self) -> None:
+        self.fake_node = FakeNode()
+        self.node = cast("Node", self.fake_node)
+        self.isolated = trio.Event()
+        self.clock = trio.current_time
+        self.flushed = 0
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def isolate(self) -> None:
+        """Lose the network."""
+        self.fake_node.connected = False
+        self.isolated.set()
+        self.isolated = trio.Event()
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+
+
+@asynccontextmanager
+async def running(names: Names, *hosts: str) -> AsyncIterator[tuple[FakeNode, FakeDriver, BootstrapHosts]]:
+    use(names)
+    driver = FakeDriver()
+    bootstrap = BootstrapHosts(cast("Driver", driver), hosts)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bootstrap.run)
+        await trio.sleep(0.5)  # so that nothing that a test does falls on a moment when something is due
+        yield driver.fake_node, driver, bootstrap
+        nursery.cancel_scope.cancel()
+
+
+async def test_without_hosts_the_node_is_told_so_once(autojump_clock: MockClock, names: Names) -> None:
+    async with running(names) as (node, driver, _):
+        await trio.sleep(80_000)
+        assert [endpoints for _, endpoints in node.told] == [[]]
+        assert driver.flushed == 1
+
+
+async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_pauses(
+    autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(names, "192.0.2.1:1729", "late:1729") as (node, _, _):
+        assert [endpoints for _, endpoints in node.told] == [[ONE]]
+        await trio.sleep(2_000)
+        times = [when for when, _ in names.asked]
+        pauses = [later - earlier for earlier, later in pairwise(times)]
+        assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300]
+        assert (pauses[0], pauses[-1]) == (RETRY_FIRST, RETRY_MAX)
+        assert len(node.told) == 1
+        assert caplog.messages[0] == (
+            "bootstrap: cannot resolve 'late': Name or service not known. Give a name that resolves, or an IP;"
+            " trying again in 5 s"
+        )
+        names.known["late"] = "192.0.2.2"
+        node.connected = True
+        await trio.sleep(300)
+        assert node.told[-1][1] == [ONE, TWO]
+        asked = len(names.asked)
+        await trio.sleep(80_000)
+        assert len(names.asked) == asked
+        assert len(node.told) == 2
+
+
+async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock: MockClock, names: Names) -> None:
+    names.known["one"] = "192.0.2.1"
+    async with running(names, "one:1729") as (node, driver, _):
+        node.connected = True
+        await trio.sleep(10_000)
+        names.known["one"] = "192.0.2.2"
+        driver.isolate()
+        await trio.lowlevel.checkpoint()
+        await trio.sleep(0.1)
+        assert [endpoints for _, endpoints in node.told] == [[ONE], [TWO]]
+
+
+async def test_names_are_resolved_again_while_nobody_answers(autojump_clock: MockClock, names: Names) -> None:
+    names.known["one"] = "192.0.2.1"
+    async with running(names, "one:1729") as (node, _, _):
+        await trio.sleep(1_000)
+        assert len(node.told) == 1  # the node has pauses of its own
+        names.known["one"] = "192.0.2.2"
+        await trio.sleep(RETRY_MAX)
+        assert node.told[-1][1] == [TWO]
+
+
+async def test_an_outage_that_takes_the_resolver_with_it_loses_no_endpoint(
+    autojump_clock: MockClock, names: Names
+) -> None:
+    names.known["one"] = "192.0.2.1"
+    async with running(names, "one:1729") as (node, driver, _):
+        names.known.clear()
+        driver.isolate()
+        await trio.sleep(100)
+        assert {tuple(endpoints) for _, endpoints in node.told} == {(ONE,)}
+
+
+async def test_an_outage_while_names_are_being_resolved_is_noticed(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    names.known["one"] = "192.0.2.1"
+    driver = FakeDriver()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(BootstrapHosts(cast("Driver", driver), ("one:1729",)).run)
+        await names.asking.wait()
+        driver.isolate()
+        await trio.sleep(1)
+        assert [endpoints for _, endpoints in driver.fake_node.told] == [[ONE], [ONE]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_other_hosts_are_used_at_once_and_their_pauses_begin_anew(
+    autojump_clock: MockClock, names: Names
+) -> None:
+    async with running(names, "nobody:1729") as (node, _, hosts):
+        await trio.sleep(1_000)
+        hosts.change(("192.0.2.2:1729", "nothing:1729"))
+        changed_at = trio.current_time()
+        await trio.sleep(0.1)
+        assert node.told[-1][1] == [TWO]
+        await trio.sleep(50)
+        assert [when - changed_at for when, host in names.asked if host == "nothing"] == [0, 5, 15, 35]
+        hosts.change(())
+        await trio.sleep(100)
+        assert node.told[-1][1] == []
+
+
+async def test_every_odd_answer_of_a_resolver_is_a_failure_and_no_crash(
+    autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    names.error = UnicodeError("label too long")
+    async with running(names, "odd:1729") as (node, _, _):
+        assert node.told[-1][1] == []
+        assert "is not a host name" in caplog.text
