@@ -65,17 +65,25 @@ class Terminal:
                 return drawn
             self._receive(deadline, texts)
 
-    def _receive(self, deadline: float, texts: Sequence[str]) -> None:
+    def read_to_end(self) -> str:
+        """Return all that is drawn until the program ends, as it is sent."""
+        deadline = time.monotonic() + DEADLINE
+        while self._receive(deadline, ()):
+            pass
+        return self._raw
+
+    def _receive(self, deadline: float, texts: Sequence[str]) -> bool:
         ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
         assert ready, f"waited for {texts} in vain, after {self._raw[self._read :]!r}"
         try:
             data = os.read(self._fd, 65_536).decode(errors="replace")
         except OSError:
             data = ""
-        assert data, f"ended while {texts} was waited for, after {self._raw[self._read :]!r}"
+        assert data or not texts, f"ended while {texts} was waited for, after {self._raw[self._read :]!r}"
         self._raw += data
         for _ in _QUESTION.findall(data):
             self.type("\x1b[?62c")
+        return bool(data)
 
 
 class Shell(Terminal):

@@ -1,0 +1,68 @@
+"""Runs the programs in this process, where nothing of this machine's user is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from dhtd.cli import client, daemon
+
+
+class Done(NamedTuple):
+    """What a program has printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        [line] = self.out.splitlines()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in os.environ:
+        if name.startswith(("DHTD_", "XDG_", "_DHT")):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
+
+
+def _runner(
+    program: str, main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def dht(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `dht` with arguments."""
+    return _runner("dht", client.main, monkeypatch, capsys)
+
+
+@pytest.fixture
+def dhtd(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `dhtd` with arguments that do not start a daemon."""
+    return _runner("dhtd", daemon.main, monkeypatch, capsys)

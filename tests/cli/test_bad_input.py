@@ -1,0 +1,140 @@
+"""Wrong usage: the message, the exit status, and the same as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+ID = "ab" * 32
+
+WRONG: dict[str, tuple[list[str], str, str]] = {
+    # arguments, code, and what the message says
+    "an ID that is too short": (["lookup", "abc"], "invalid-id", "64 hex digits, and 'abc' has 3 characters"),
+    "an ID that is too long": (["lookup", ID + "0"], "invalid-id", "has 65 characters"),
+    "an empty ID": (["lookup", ""], "invalid-id", "64 hex digits"),
+    "an ID that is not hex": (["enter", "xy" * 32, "80"], "invalid-id", "has a character that is none"),
+    "an ID with other digits": (["lookup", "\u0661" * 64], "invalid-id", "has a character that is none"),
+    "an ID with a sign": (["delete", "+" + ID[1:]], "invalid-id", "has a character that is none"),
+    "an ID where a name is meant": (["lookup", "wiki"], "invalid-id", "'wiki'"),
+    "port 0": (["enter", ID, "0"], "invalid-port", "0 is not a port: a number from 1 to 65535"),
+    "port 65536": (["enter", ID, "65536"], "invalid-port", "65536 is not a port: a number from 1 to 65535"),
+    "a port in letters": (["enter", ID, "abc"], "invalid-port", "'abc' is not a port: a number from 1 to 65535"),
+    "a negative port": (["enter", "--", ID, "-1"], "invalid-port", "'-1' is not a port"),
+    "a port with digits of another script": (["delete", ID, "\u0661"], "invalid-port", "is not a port"),
+    "no port in an endpoint": (["ping", "one"], "invalid-endpoint", "'one' is not HOST:PORT, such as"),
+    "no host in an endpoint": (["ping", ":80"], "invalid-endpoint", "':80' is not HOST:PORT"),
+    "an endpoint's port 0": (["ping", "one:0"], "invalid-port", "0 is not a port"),
+    "an endpoint's port 65536": (["bootstrap", "one:1", "one:65536"], "invalid-port", "65536 is not a port"),
+    "an endpoint's port in letters": (["find-node", "one:abc", ID], "invalid-port", "'abc' is not a port"),
+    "IPv6 without brackets": (["ping", "2001:db8::1:80"], "invalid-endpoint", "without brackets: write [ADDRESS]:PORT"),
+    "IPv6 in brackets without a port": (["ping", "[2001:db8::1]"], "invalid-endpoint", "has no port"),
+    "a token that is not hex": (
+        ["store", "one:1", ID, "80", "--token", "xyz"],
+        "invalid-token",
+        "'xyz' is not a token",
+    ),
+    "an empty token": (["store", "one:1", ID, "80", "--token", ""], "invalid-token", "is not a token"),
+    "no token": (["store", "one:1", ID, "80"], "usage", "Missing option '--token'"),
+    "an unknown command": (["lokup", ID], "usage", "No such command 'lokup'. Did you mean 'lookup'?"),
+    "an unknown option": (["info", "--jsn"], "usage", "No such option: --jsn"),
+    "a missing argument": (["enter", ID], "usage", "Missing argument 'PORT'"),
+    "an argument too many": (["ping", "one:1", "two:2"], "usage", "two:2"),
+    "no node to join by": (["bootstrap"], "usage", "Missing argument 'HOST:PORT...'"),
+    "an unknown section": (
+        ["info", "nodes"],
+        "usage",
+        "'nodes'; there are: node, routing_table, store, tracking,",
+    ),
+    "a timeout of 0": (["--timeout", "0", "info"], "usage", "--timeout 0: give a number of seconds above 0"),
+    "a negative timeout": (["--timeout", "-1", "info"], "usage", "--timeout -1: give a number of seconds above 0"),
+    "a timeout that is no number": (["--timeout", "nan", "info"], "usage", "--timeout nan: give a number"),
+    "a timeout in letters": (["--timeout", "soon", "info"], "usage", "'soon'"),
+    "negative replicas": (["enter", ID, "80", "--min-replicas", "-1"], "usage", "--min-replicas -1: give a number"),
+    "nothing to hash": (["hash"], "usage", "give a TEXT or --file PATH"),
+    "two things to hash": (["hash", "text", "--file", "x"], "usage", "give a TEXT or --file PATH"),
+    "a file that is not there": (["hash", "--file", "/none"], "usage", "cannot read /none: No such file or directory"),
+    "a file that is a directory": (["hash", "--file", "/"], "usage", "cannot read /: Is a directory"),
+    "an empty socket": (["--socket", "", "info"], "usage", "--socket is empty"),
+    "an instance that is a path": (["--instance", "../x", "info"], "bad-configuration", "not an instance name"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_is_said_on_stderr_with_status_2(case: str, dht: Run) -> None:
+    arguments, _, message = WRONG[case]
+    done = dht(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("dht: ")
+    assert message in done.err
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_is_one_json_object_where_that_is_asked_for(case: str, dht: Run) -> None:
+    arguments, code, message = WRONG[case]
+    done = dht("--json", *arguments)
+    assert (done.status, done.err) == (2, "")
+    assert done.body.keys() == {"error"}
+    assert done.body["error"]["code"] == code
+    assert message in done.body["error"]["message"]
+    assert "\n" not in done.body["error"]["message"]
+
+
+def test_a_usage_error_tells_where_help_is(dht: Run) -> None:
+    assert dht("enter", ID).err.endswith("\nTry 'dht enter --help'.\n")
+    assert dht("--bogus").err.endswith("\nTry 'dht --help'.\n")
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "broken TOML": ("socket = ", "is not TOML"),
+    "a wrong type": ("socket = 1", "socket"),
+    "no text at all": ("\udcff", "is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_configuration_ends_a_client_with_status_2(case: str, dht: Run, home: Path) -> None:
+    text, message = BROKEN[case]
+    path = home / "dhtd" / "dhtd.toml"
+    path.parent.mkdir()
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    done = dht("info")
+    assert (done.status, done.out) == (2, "")
+    assert str(path) in done.err
+    assert message in done.err
+    assert dht("info", "--json").body["error"]["code"] == "bad-configuration"
+
+
+def test_a_client_that_is_told_its_socket_does_not_mind_a_broken_configuration(dht: Run, home: Path) -> None:
+    (home / "dhtd").mkdir()
+    (home / "dhtd" / "dhtd.toml").write_text("socket = ", encoding="utf-8")
+    assert dht("--socket", home / "none", "info").status == 3
+
+
+WRONG_START: dict[str, tuple[list[str], str]] = {
+    "port 0": (["--port", "0"], "--port: 0 is not a port: a number from 1 to 65535"),
+    "port 65536": (["--port", "65536"], "--port: 65536 is not a port"),
+    "a port in letters": (["--port", "abc"], "--port: 'abc' is not a port"),
+    "an endpoint without a port": (["--bootstrap", "one"], "--bootstrap: 'one' is not HOST:PORT"),
+    "a node ID that is too short": (["--node-id", "abc"], "--node-id: an ID is 64 hex digits"),
+    "an unknown level": (["--log-level", "loud"], "--log-level: 'loud' is none of debug, info, warning, error"),
+    "a configuration that is not there": (["--config", "/none.toml"], "there is no configuration file /none.toml"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_START)
+def test_a_daemon_does_not_start_with_a_wrong_option(case: str, dhtd: Run) -> None:
+    arguments, message = WRONG_START[case]
+    done = dhtd("start", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+    for json_done in (dhtd("start", *arguments, "--json"), dhtd("--json", "start", *arguments)):
+        assert (json_done.status, json_done.body["error"]["code"]) == (2, "bad-configuration")
+        assert message in json_done.body["error"]["message"]
+
+
+def test_an_unknown_option_of_the_daemon_is_a_usage_error(dhtd: Run) -> None:
+    assert dhtd("start", "--prot", "1").err.startswith("dhtd: No such option: --prot ")
+    assert dhtd("start", "--prot", "1", "--json").body["error"]["code"] == "usage"

@@ -1,0 +1,261 @@
+"""What each command prints off a terminal, as lines and as JSON, and what it asks of the daemon."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.fake import FakeDaemon, result
+
+ID = "ab" * 32
+NODE, OTHER = "01" * 32, "02" * 32
+HERE, THERE = "192.0.2.1:1729", "192.0.2.2:1729"
+STATS = {"hops": 1, "queries": 5, "responses": 4, "timeouts": 1, "elapsed_ms": 12.5}
+NAMED = hashlib.sha256(b"wiki").hexdigest()
+
+INFO: dict[str, Any] = {
+    "node": {
+        "node_id": NODE,
+        "endpoints": [HERE, THERE],
+        "version": "1",
+        "pid": 7,
+        "uptime_s": 3.5,
+        "connected": True,
+        "contacts": {"good": 1, "questionable": 0, "bad": 0},
+        "listening": ["0.0.0.0:1729"],
+        "state": "/s",
+        "socket": "/c",
+    },
+    "routing_table": {
+        "buckets": [
+            {
+                "low": "00" * 32,
+                "high": "ff" * 32,
+                "last_activity_s": 1.5,
+                "members": [
+                    {
+                        "id": OTHER,
+                        "endpoint": THERE,
+                        "state": "questionable",
+                        "reachable": False,
+                        "last_activity_s": None,
+                        "timeouts": 1,
+                    }
+                ],
+            }
+        ]
+    },
+    "store": [{"id": ID, "endpoint": "192.0.2.9:80", "age_s": 1.0, "expires_in_s": 3599.0}],
+    "tracking": [{"id": ID, "port": 80, "replicas": 2, "refresh_in_s": 60.0}],
+    "network": {"timeouts": 1, "queries_received": {"ping": 2}},
+}
+ENTERED = {
+    "id": ID,
+    "port": 80,
+    "replicas": [{"node_id": OTHER, "endpoint": THERE}],
+    "refresh_in_s": 2700.0,
+    "expires_in_s": 3600.0,
+}
+
+CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], list[str]]] = {
+    "ping": (
+        ["ping", THERE],
+        ("ping", {"endpoint": THERE}),
+        {"node_id": OTHER, "endpoint": THERE, "rtt_ms": 0.25},
+        [f"{OTHER} {THERE} 0.250 ms"],
+    ),
+    "enter": (["enter", ID, "80"], ("enter", {"id": ID, "port": 80, "wait": True}), ENTERED, [f"{OTHER} {THERE}"]),
+    "enter a name": (
+        ["enter", "--name", "wiki", "80", "--no-wait"],
+        ("enter", {"id": NAMED, "port": 80, "wait": False}),
+        {**ENTERED, "replicas": []},
+        [],
+    ),
+    "lookup": (
+        ["lookup", ID.upper()],
+        ("lookup", {"id": ID}),
+        {"id": ID, "peers": [HERE, THERE], "stats": STATS},
+        [HERE, THERE],
+    ),
+    "delete": (["delete", ID], ("delete", {"id": ID}), {"id": ID, "removed": [80, 81], "withdrawn": 1}, ["80", "81"]),
+    "delete a port": (
+        ["delete", ID, "80"],
+        ("delete", {"id": ID, "port": 80}),
+        {"id": ID, "removed": [80], "withdrawn": 0},
+        ["80"],
+    ),
+    "node-id": (["node-id"], ("node-id", {}), {"node_id": NODE, "endpoints": [HERE]}, [NODE, HERE]),
+    "bootstrap": (
+        ["bootstrap", HERE, "a.example:9"],
+        ("bootstrap", {"endpoints": [HERE, "a.example:9"]}),
+        {"contacted": 1, "failed": 1, "table_size": 3},
+        ["contacted 1", "failed 1", "table_size 3"],
+    ),
+    "find-node": (
+        ["find-node", THERE, ID],
+        ("find-node", {"endpoint": THERE, "id": ID}),
+        {"node_id": OTHER, "token": "0badcafe", "nodes": [{"id": NODE, "endpoint": HERE}]},
+        [f"node_id {OTHER}", "token 0badcafe", f"node {NODE} {HERE}"],
+    ),
+    "find-value": (
+        ["find-value", "[2001:db8::1]:9", ID],
+        ("find-value", {"endpoint": "[2001:db8::1]:9", "id": ID}),
+        {"node_id": OTHER, "token": "0badcafe", "nodes": [], "peers": [HERE]},
+        [f"node_id {OTHER}", "token 0badcafe", f"peer {HERE}"],
+    ),
+    "store": (
+        ["store", THERE, ID, "80", "--token", "0BADCAFE"],
+        ("store", {"endpoint": THERE, "id": ID, "port": 80, "token": "0badcafe"}),
+        {"node_id": OTHER},
+        [OTHER],
+    ),
+    "info": (
+        ["info"],
+        ("info", {}),
+        INFO,
+        [
+            f"node node_id {NODE}",
+            f"node endpoints {HERE}",
+            f"node endpoints {THERE}",
+            "node version 1",
+            "node pid 7",
+            "node uptime_s 3.5",
+            "node connected yes",
+            "node contacts good 1",
+            "node contacts questionable 0",
+            "node contacts bad 0",
+            "node listening 0.0.0.0:1729",
+            "node state /s",
+            "node socket /c",
+            f"bucket {'00' * 32} {'ff' * 32} 1.5 1",
+            f"contact {OTHER} {THERE} questionable no - 1",
+            f"store {ID} 192.0.2.9:80 1.0 3599.0",
+            f"tracking {ID} 80 2 60.0",
+            "network timeouts 1",
+            "network queries_received ping 2",
+        ],
+    ),
+    "info of a section": (
+        ["info", "routing-table"],
+        ("info", {"section": "routing_table"}),
+        {"routing_table": {"buckets": []}},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_command_prints_plain_lines(case: str, dht: Run, home: Path) -> None:
+    arguments, request, answer, lines = CASES[case]
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        done = dht("--socket", fake.path, *arguments)
+    assert (done.status, done.out.splitlines()) == (0, lines)
+    assert fake.requests == [request]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_command_prints_one_json_object_and_nothing_else(case: str, dht: Run, home: Path) -> None:
+    arguments, _, answer, _ = CASES[case]
+    with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
+        before = dht("--socket", fake.path, "--json", *arguments)
+        behind = dht("--socket", fake.path, *arguments, "--json")
+    assert before == behind
+    assert (before.status, before.body, before.err) == (0, answer, "")
+
+
+def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> None:
+    deleted = {"id": ID, "removed": [80], "withdrawn": 3}
+    with FakeDaemon(home / "s", result(ENTERED), result(ENTERED), result(deleted)) as fake:
+        assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; published again in 45 min\n"
+        assert dht("--socket", fake.path, "enter", ID, 80, "--no-wait").err == "entered; it is being published\n"
+        assert dht("--socket", fake.path, "delete", ID).err == "withdrawn from 3 nodes\n"
+
+
+def test_lookup_prints_each_endpoint_once_and_in_the_order_of_arrival(dht: Run, home: Path) -> None:
+    frames = [
+        {"event": {"peers": [THERE], "stats": STATS}},
+        {"event": {"peers": [HERE], "stats": STATS}},
+        {"result": {"id": ID, "peers": [HERE, THERE], "stats": STATS}},
+    ]
+    with FakeDaemon(home / "s", frames, frames) as fake:
+        assert dht("--socket", fake.path, "lookup", ID).out.splitlines() == [THERE, HERE]
+        assert dht("--socket", fake.path, "lookup", ID, "--json").body == frames[-1]["result"]
+
+
+def test_a_lookup_that_finds_nobody_is_a_negative_answer_with_its_statistics(dht: Run, home: Path) -> None:
+    answer = {"id": ID, "peers": [], "stats": STATS}
+    with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
+        done = dht("--socket", fake.path, "lookup", ID)
+        assert done == (1, "", "dht: nobody serves this ID: 4 nodes near it were asked\n")
+        json_done = dht("--socket", fake.path, "lookup", ID, "--json")
+    assert (json_done.status, json_done.err) == (1, "")
+    assert json_done.body.pop("error")["code"] == "not-found"
+    assert json_done.body.items() >= answer.items()
+
+
+@pytest.mark.parametrize("wanted", ["2", "100"])
+def test_too_few_replicas_are_a_failure_of_the_network_that_shows_those_there_are(
+    wanted: str, dht: Run, home: Path
+) -> None:
+    with FakeDaemon(home / "s", result(ENTERED), result(ENTERED)) as fake:
+        done = dht("--socket", fake.path, "enter", "--min-replicas", wanted, ID, 80)
+        assert (done.status, done.out) == (4, "")
+        assert done.err.startswith(f"dht: 1 node took the entry, of {wanted} wanted. It is kept all the same")
+        done = dht("--socket", fake.path, "enter", "--min-replicas", wanted, ID, 80, "--json")
+    assert (done.status, done.body["error"]["code"]) == (4, "too-few-replicas")
+    assert done.body["replicas"] == ENTERED["replicas"]
+
+
+def test_min_replicas_0_is_content_with_none(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", result({**ENTERED, "replicas": []})) as fake:
+        assert dht("--socket", fake.path, "enter", "--min-replicas", 0, ID, 80).status == 0
+
+
+def test_hash_is_the_sha_256_of_a_text_or_a_file_and_needs_no_daemon(dht: Run, home: Path) -> None:
+    (home / "file").write_bytes(b"wiki")
+    assert dht("hash", "wiki") == (0, f"{NAMED}\n", "")
+    assert dht("hash", "--file", home / "file") == (0, f"{NAMED}\n", "")
+    assert dht("hash", "--json", "wiki").body == {"id": NAMED}
+    assert dht("hash", "").out == f"{hashlib.sha256().hexdigest()}\n"
+    assert dht("hash", "\udcff").out == f"{hashlib.sha256(bytes([255])).hexdigest()}\n"  # a byte that is not UTF-8
+
+
+@pytest.mark.parametrize("program", ["dht", "dhtd"])
+def test_the_version_is_printed(program: str, request: pytest.FixtureRequest) -> None:
+    from dhtd import __version__  # noqa: PLC0415 - beside what is compared with it
+
+    run: Run = request.getfixturevalue(program)
+    assert run("--version") == (0, f"{program} {__version__}\n", "")
+
+
+def test_help_names_every_command_without_cutting_its_line(dht: Run) -> None:
+    done = dht("--help")
+    assert done.status == 0
+    assert "..." not in done.out.partition("Commands:")[2]
+    assert "completion" not in done.out
+    assert dht("-h") == done
+
+
+def test_the_usage_of_a_command_names_its_arguments_plainly(dht: Run) -> None:
+    assert dht("enter", "--help").out.startswith("Usage: dht enter [OPTIONS] ID PORT\n")
+    assert dht("delete", "-h").out.startswith("Usage: dht delete [OPTIONS] ID [PORT]\n")
+
+
+@pytest.mark.parametrize("program", ["dht", "dhtd"])
+def test_without_arguments_there_is_help_on_stderr_and_status_2(program: str, request: pytest.FixtureRequest) -> None:
+    done = request.getfixturevalue(program)()
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"Usage: {program} [OPTIONS] COMMAND")
+    assert "Try" not in done.err
+
+
+def test_bytes_that_are_no_text_do_not_break_the_output(dht: Run, home: Path) -> None:
+    node = {**INFO["node"], "state": "/s\udcff"}
+    with FakeDaemon(home / "s", result({"node": node}), result({"node": node})) as fake:
+        assert "node state /s\\udcff\n" in dht("--socket", fake.path, "info").out
+        assert json.loads(dht("--socket", fake.path, "info", "--json").out)["node"]["state"] == "/s\udcff"

@@ -1,0 +1,174 @@
+"""`dht` as a process: signals, streams that break, what it imports, and what it draws on a terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.fake import FakeDaemon, result
+from tests.cli.shells import Terminal
+from tests.cli.test_output import ID, INFO, STATS
+from tests.e2e.daemons import BIN, DEADLINE
+
+DHT = str(BIN / "dht")
+LONG: dict[str, Any] = {
+    "store": [{"id": ID, "endpoint": "192.0.2.1:80", "age_s": 1.0, "expires_in_s": 2.0} for _ in range(5_000)]
+}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("answer", [INFO, LONG], ids=["short", "long"])
+def test_a_reader_that_goes_away_ends_it_by_sigpipe(answer: dict[str, Any], options: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with FakeDaemon(tmp_path / "s", result(answer)) as fake:
+        done = subprocess.run(
+            [DHT, "--socket", fake.path, "info", *options],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE,
+            check=False,
+        )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["hash", "x"], ["hash", "x", "--json"], ["--help"]])
+def test_output_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [DHT, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "dht: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(("closed", "status"), [("hash x >&-", 0), ("hash x 2>&-", 0), ("lookup abc 2>&-", 2)])
+def test_a_closed_stream_changes_nothing(closed: str, status: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"'{DHT}' {closed}"], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_ctrl_c_ends_it_with_130_and_without_a_traceback(options: list[str], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        process = subprocess.Popen(
+            [DHT, "--socket", tmp_path / "s", "lookup", ID, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rb") as stream:
+            assert stream.readline()  # it has asked, and waits for the answer
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=DEADLINE) == ("", "")
+    assert process.returncode == 130
+
+
+NEVER = {"trio", "sqlite3", "msgpack", "dhtd.daemon.app", "dhtd.daemon.state_file", "asyncio"}
+SELDOM = {"rich", "platformdirs", "tomllib", "dhtd.control.server", "dhtd.cli.completion", "dhtd.cli.render"}
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (["ping", "192.0.2.1:1"], {"node_id": ID, "endpoint": "192.0.2.1:1", "rtt_ms": 1.0}),
+        (["info"], INFO),
+        (["lookup", ID], {"id": ID, "peers": ["192.0.2.1:1"], "stats": STATS}),
+    ],
+    ids=["ping", "info", "lookup"],
+)
+def test_a_command_imports_nothing_that_it_does_not_need(
+    command: list[str], answer: dict[str, Any], tmp_path: Path
+) -> None:
+    script = (
+        "import sys\nfrom dhtd.cli.client import main\ntry:\n    main()\nexcept SystemExit as end:\n"
+        "    print(*sys.modules, file=sys.stderr)\n    sys.exit(end.code)\n"
+    )
+    with FakeDaemon(tmp_path / "s", result(answer)) as fake:
+        done = subprocess.run(
+            [sys.executable, "-c", script, "--socket", fake.path, *command],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == 0, done
+    loaded = set(done.stderr.split())
+    assert "dhtd.control.client" in loaded
+    assert not loaded & (NEVER | SELDOM)
+
+
+def test_completion_imports_neither_rich_nor_trio() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", DHT, "look"],
+        env={**os.environ, "_DHT_COMPLETE": "complete_bash"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split("\t")[0]) == (0, "lookup")
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not loaded & (NEVER | {"rich"})
+
+
+def draw(answer: dict[str, Any], command: list[str], directory: Path, **variables: str) -> str:
+    """Return all that a command sends to a terminal, escape sequences and all."""
+    env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
+    with (
+        FakeDaemon(directory / "s", result(answer)) as fake,
+        Terminal([DHT, "--socket", str(fake.path), *command], {**env, "TERM": "xterm", **variables}, directory) as seen,
+    ):
+        return seen.read_to_end()
+
+
+def test_info_on_a_terminal_is_a_view_in_colour(tmp_path: Path) -> None:
+    seen = draw(INFO, ["info"], tmp_path)
+    assert "\x1b[32m" in seen
+    assert "connected" in seen
+    assert "node node_id" not in seen
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
+@pytest.mark.parametrize("command", ["info", "lookup"])
+def test_colour_is_left_out_where_it_is_not_wanted(command: str, variables: dict[str, str], tmp_path: Path) -> None:
+    answer = INFO if command == "info" else {"id": ID, "peers": ["192.0.2.1:1"], "stats": STATS}
+    arguments = ["info"] if command == "info" else ["lookup", ID]
+    seen = draw(answer, arguments, tmp_path, **variables)
+    assert not any(f"\x1b[3{colour}m" in seen for colour in range(8))
+    if variables.get("TERM") == "dumb":
+        assert "\x1b" not in seen
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_the_view_fits_the_terminal(columns: str, tmp_path: Path) -> None:
+    seen = draw(INFO, ["info"], tmp_path, COLUMNS=columns, NO_COLOR="1", TERM="dumb")
+    widths = [len(line) for line in seen.split("\r\n")]
+    assert max(widths) <= int(columns)
+    assert "expires in 59 min 59 s" in seen
+
+
+def test_a_terminal_without_unicode_gets_a_view_all_the_same(tmp_path: Path) -> None:
+    seen = draw(INFO, ["info"], tmp_path, PYTHONIOENCODING="latin-1")
+    assert "connected" in seen
+    assert "Traceback" not in seen
+
+
+def test_json_on_a_terminal_is_plain(tmp_path: Path) -> None:
+    seen = draw(INFO, ["info", "--json"], tmp_path)
+    assert seen.startswith('{"node": ')
+    assert "\x1b" not in seen
