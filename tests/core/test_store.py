@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -184,6 +186,26 @@ def test_expired_entries_make_way_before_anything_is_refused() -> None:
     assert store.put(A, at(2), 3_599.0) == KEY_FULL
     assert store.put(A, at(2), 3_600.0) == Stored()
     assert [entry.endpoint for entry in store] == [at(2)]
+
+
+def test_a_flood_of_refused_entries_does_not_go_through_all_that_is_held_each_time() -> None:
+    class Counting(Store):
+        walks = 0
+
+        def __iter__(self) -> Iterator[HeldEntry]:
+            self.walks += 1
+            return super().__iter__()
+
+    store = Counting(Policy(store_entries_per_source=10))
+    for port in range(1, 11):
+        store.put(A, at(1, port), float(port))
+    for port in range(11, 1_000):
+        assert store.put(A, at(1, port), 100.0) == SOURCE_FULL
+    assert store.walks == 0
+    assert store.put(A, at(1, 11), 3_601.0) == Stored()
+    for port in range(12, 1_000):
+        assert store.put(A, at(1, port), 3_601.5) == SOURCE_FULL
+    assert store.walks == 2
 
 
 def test_a_key_without_entries_leaves_nothing_behind() -> None:
