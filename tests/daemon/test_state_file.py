@@ -826,7 +826,7 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
 
 
 def test_what_was_acknowledged_survives_kill_9_at_any_moment(path: Path) -> None:
-    crash_again_and_again(path, kills=200, seed=1)
+    crash_again_and_again(path, kills=60, seed=1)
 
 
 @pytest.mark.slow
