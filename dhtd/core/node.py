@@ -354,7 +354,7 @@ class Node:
         if contact is None or not self.state.is_live(contact):
             return  # the silence of those who were never heard, or are given up already, says nothing of the network
         self.state.timed_out(contact, sent_at)
-        if self.join.timed_out(now):
+        if not self.state.heard_since(sent_at) and self.join.timed_out(now):
             self._events.append(Isolated())
 
     def _consider(self, contact: Contact, now: float) -> None:

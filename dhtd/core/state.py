@@ -107,7 +107,7 @@ class State:
         It counts only if somebody else has answered since: while the network is down, nobody is to blame. A contact
         that turns bad leaves when another waits for its place, and else stays, as bad, to be tried again.
         """
-        if self.table.get(contact.id) != contact or self.heard_at is None or self.heard_at <= sent_at:
+        if self.table.get(contact.id) != contact or not self.heard_since(sent_at):
             return None
         if not self.meta.timed_out(contact.id):
             return None
@@ -135,6 +135,10 @@ class State:
             return False
         self.meta.add(contact.id)
         return True
+
+    def heard_since(self, when: float) -> bool:
+        """Whether anybody has answered after `when`: then the network was up."""
+        return self.heard_at is not None and self.heard_at > when
 
     def is_live(self, contact: Contact) -> bool:
         """Whether the contact is in the table, at this endpoint, and not bad."""

@@ -1,0 +1,211 @@
+"""Restarts, outages, partitions, translators and churn: what was entered stays found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from dhtd.core.events import Isolated, Joined
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.core.routing_meta import Standing
+from dhtd.sim.host import Host
+from dhtd.sim.links import Links, Nat
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+
+
+def grown(seed: int, size: int, links: Links | None = None) -> Network:
+    net = Network(seed, links=links)
+    net.grow(size)
+    net.run_for(60)
+    return net
+
+
+def not_finding(net: Network, hosts: Iterable[Host], owner: Host) -> list[Host]:
+    served = owner.endpoint.with_port(3000)
+    return [host for host in hosts if served not in net.lookup(host, KEY).endpoints]
+
+
+def count(host: Host, kind: type[Joined | Isolated]) -> int:
+    return sum(isinstance(event, kind) for _, event in host.events)
+
+
+# Restarts
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_restart_of_any_one_of_two_or_three_loses_nothing(size: int) -> None:
+    for restarted in range(size):
+        for owner_place in range(size):
+            net = grown(10 * restarted + owner_place, size)
+            host, owner = net.hosts[restarted], net.hosts[owner_place]
+            net.enter(owner, KEY, 3000)
+            saved = net.kill(host)
+            net.run_for(30)
+            host.bootstrap = ()  # its saved contacts must do
+            net.restart(host, saved)
+            net.run_for(30)
+            assert host.id == saved.id
+            others = [other for other in net.hosts if other is not owner]
+            assert not_finding(net, others, owner) == [], f"{restarted}, {owner_place}"
+            assert owner.node.tracker.ports(KEY) == [3000]
+
+
+def test_all_restart_at_once_and_find_each_other_by_what_they_saved() -> None:
+    net = grown(1, 12)
+    owner = net.hosts[3]
+    net.enter(owner, KEY, 3000)
+    saved = [(host, net.kill(host)) for host in net.hosts]
+    net.run_for(120)
+    for host, state in saved:
+        host.bootstrap = ()
+        net.restart(host, state)
+    net.run_for(30)
+    assert not_finding(net, net.hosts, owner) == []
+    assert all(len(host.node.state.table) >= 8 for host in net.hosts)
+
+
+def test_a_node_that_comes_back_under_another_id_is_known_by_the_new_one() -> None:
+    net = grown(2, 3)
+    host, owner, asker = net.hosts
+    old = host.contact
+    net.kill(host)
+    net.restart(host)
+    net.run_for(30)
+    net.enter(owner, KEY, 3000)
+    assert not_finding(net, [host, asker], owner) == []
+    for other in (owner, asker):
+        assert other.node.state.table.get(old.id) is None
+        assert other.node.state.table.get(host.id) == host.contact
+
+
+def test_in_a_network_of_which_half_is_always_new_entries_are_found() -> None:
+    net = grown(3, 40)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    missed = 0
+    for _ in range(40):  # every three minutes one in ten is replaced
+        for host in net.rng.sample([host for host in net.live if host is not owner], 4):
+            net.kill(host)
+        net.grow(4)
+        net.run_for(180)
+        missed += len(not_finding(net, net.rng.sample(net.live, 5), owner))
+    assert missed == 0
+
+
+# Outages
+
+
+def test_an_outage_evicts_nobody_is_told_once_and_ends_soon_after_the_network_is_back() -> None:
+    net = grown(4, 24)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    before = {host: set(host.node.state.table) for host in net.hosts}
+    sent = {host: host.sent for host in net.hosts}
+    net.outage()
+    hours = 3
+    net.run_for(hours * 3600)
+    for host in net.hosts:
+        assert set(host.node.state.table) == before[host]
+        assert all(host.node.state.standing(contact, net.now) is not Standing.BAD for contact in before[host])
+        assert count(host, Isolated) == 1
+        # Capped backoff: a dozen pings every five minutes, and the refreshes and publications that come to nothing.
+        assert host.sent - sent[host] < hours * 60 * 8
+    net.heal()
+    net.run_for(DEFAULT.rejoin_max + DEFAULT.query_timeout + 60)
+    for host in net.hosts:
+        assert count(host, Joined) == 2
+        assert set(host.node.state.table) >= before[host]
+    assert not_finding(net, net.hosts, owner) == []
+
+
+def test_a_short_outage_changes_nothing() -> None:
+    net = grown(5, 24)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    before = {host: set(host.node.state.table) for host in net.hosts}
+    net.outage()
+    for host in net.hosts:
+        host.node.lookup(KEY, net.now)
+        net.flush(host)
+    net.run_for(20)
+    net.heal()
+    net.run_for(60)
+    assert not_finding(net, net.hosts, owner) == []
+    assert all(set(host.node.state.table) >= before[host] for host in net.hosts)
+
+
+def test_one_node_that_is_unplugged_blames_nobody_and_is_found_again() -> None:
+    net = grown(6, 24)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    before = set(owner.node.state.table)
+    net.unplug(owner)
+    net.run_for(2 * 3600)
+    assert set(owner.node.state.table) == before
+    assert not_finding(net, net.hosts[1:], owner) == net.hosts[1:]  # it has expired meanwhile
+    net.heal()
+    net.run_for(DEFAULT.rejoin_max + DEFAULT.startup_spread + 60)
+    assert not_finding(net, net.hosts, owner) == []
+
+
+# Partitions
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_partition_works_on_in_both_halves_and_merges_again(seed: int) -> None:
+    net = grown(seed, 24)
+    west, east = net.hosts[:12], net.hosts[12:]
+    net.partition([west, east])
+    net.run_for(2 * 3600)
+    net.enter(west[0], KEY, 3000)
+    net.enter(east[0], KEY, 3000)
+    assert not_finding(net, west, west[0]) == not_finding(net, east, east[0]) == [], f"seed {seed}"
+    net.heal()
+    net.run_for(2 * 3600)
+    assert not_finding(net, net.hosts, west[0]) == not_finding(net, net.hosts, east[0]) == [], f"seed {seed}"
+
+
+def test_halves_that_never_met_become_one_when_one_node_knows_both() -> None:
+    net = Network(7)
+    net.add()
+    net.run_for(5)
+    for _ in range(11):
+        net.add(bootstrap=[net.hosts[0]])
+    other = net.add()
+    net.run_for(5)
+    for _ in range(11):
+        net.add(bootstrap=[other])
+    net.run_for(60)
+    net.add(bootstrap=[net.hosts[0], other])
+    net.run_for(3600)
+    net.enter(net.hosts[3], KEY, 3000)
+    assert not_finding(net, net.hosts, net.hosts[3]) == []
+
+
+# Translators and loss
+
+
+def test_hosts_behind_translators_enter_and_find() -> None:
+    net = grown(8, 8)
+    hidden = [net.add(bootstrap=[net.hosts[0]], nat=Nat(lifetime=60)) for _ in range(16)]
+    net.run_for(3600)  # most mappings have lapsed
+    net.enter(hidden[0], KEY, 3000)
+    net.enter(net.hosts[1], KEY, 3000)
+    assert not_finding(net, net.hosts, hidden[0]) == []
+    assert not_finding(net, net.hosts, net.hosts[1]) == []
+
+
+def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
+    net = grown(9, 24, Links(loss=0.1))
+    for number in range(20):
+        owner, asker = net.rng.sample(net.hosts, 2)
+        key = NATIVE.digest(b"%d" % number)
+        assert len(net.enter(owner, key, 3000).replicas) >= 6
+        assert owner.endpoint.with_port(3000) in net.lookup(asker, key).endpoints
+    net.run_for(3600)
+    assert sum(count(host, Isolated) for host in net.hosts) == 0
+    assert all(len(host.node.state.table) >= 12 for host in net.hosts)
