@@ -44,15 +44,18 @@ class Saver:
             node.restore_contact(contact)
         for key, port in saved.own:
             node.restore_own(key, port)
+        latest = now + node.policy.store_expiry  # nothing is held for longer, even if the wall clock was wrong once
         for entry in saved.held:
-            node.restore_held(HeldEntry(entry.key, entry.endpoint, now + entry.expires_at - wall), now)
+            node.restore_held(HeldEntry(entry.key, entry.endpoint, min(now + entry.expires_at - wall, latest)), now)
         node.store.take_changes()
+        held = {(entry.key, entry.endpoint) for entry in node.store}
+        node.store.mark_changed({entry.key for entry in saved.held if (entry.key, entry.endpoint) not in held})
         self._saved_contacts = list(saved.contacts)
         log.info(
             "restored %d contacts, %d own entries, %d entries held for others",
             len(saved.contacts),
             len(saved.own),
-            len(saved.held),
+            len(held),
         )
 
     async def add_own(self, key: Id, port: int) -> None:
