@@ -17,6 +17,8 @@ from dhtd.daemon.udp import UdpSockets
 
 log = logging.getLogger("dhtd.node")
 
+COMPLAIN_INTERVAL = 60.0  # seconds between tracebacks that strangers can cause
+
 Start = Callable[[float], Handle]
 
 
@@ -53,6 +55,7 @@ class Driver:
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
+        self._complain_at = float("-inf")
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
@@ -86,7 +89,15 @@ class Driver:
             self.node.cancel(op)
 
     def _handle_datagram(self, data: bytes, source: Endpoint) -> bytes | None:
-        return self.node.handle_datagram(data, source, self.clock())
+        now = self.clock()
+        try:
+            return self.node.handle_datagram(data, source, now)
+        except Exception:  # a defect that one stranger has found must not end us, nor fill the disk
+            self.udp.counters.defects += 1
+            if now >= self._complain_at:
+                self._complain_at = now + COMPLAIN_INTERVAL
+                log.exception("a datagram from %s could not be handled: a defect in dhtd", source)
+            return None
 
     async def _keep_time(self) -> None:
         while True:
@@ -97,7 +108,8 @@ class Driver:
             with trio.move_on_after(pause):
                 await self._wake.wait()
             now = self.clock()
-            if now >= self._sleeping_until:
+            deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
+            if deadline is not None and deadline <= now:
                 self.node.handle_timeout(now)
                 self.flush()
 

@@ -36,6 +36,7 @@ class UdpCounters:
     receive_errors: int = 0
     send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
     send_buffer_full: int = 0
+    defects: int = 0  # received, and dhtd itself failed on it; the log has the traceback
 
 
 @contextmanager

@@ -1,0 +1,231 @@
+"""The loop around a node: it wakes when it must and no sooner, and nothing that comes in can end it."""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Answered, Bootstrapped, Handle, LookupDone, Published, Unanswered
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.requester import Transmit
+from dhtd.daemon.driver import COMPLAIN_INTERVAL, Driver
+from dhtd.daemon.udp import UdpSockets
+from tests.daemon.wire import End, Wire, end_of, joined
+
+KEY = Id(7)
+NOBODY = Endpoint.parse("10.9.9.9:1729")
+SOURCE = Endpoint.parse("10.8.8.8:1729")
+
+
+class FakeNode:
+    """A node that wants to be woken at certain times, and notes when it was."""
+
+    def __init__(self, *due: float) -> None:
+        self.due = list(due)
+        self.woken: list[float] = []
+        self.transmits: list[Transmit] = []
+
+    def poll_timeout(self) -> float | None:
+        return self.due[0] if self.due else None
+
+    def poll_transmit(self) -> Transmit | None:
+        return self.transmits.pop(0) if self.transmits else None
+
+    def poll_event(self) -> None:
+        return None
+
+    def handle_timeout(self, now: float) -> None:
+        assert self.due, "woken for nothing"
+        assert self.due[0] <= now, "woken too early"
+        self.woken.append(now)
+        while self.due and self.due[0] <= now:
+            del self.due[0]
+
+    def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
+        if data == b"defect":
+            raise KeyError("a defect")
+        return data
+
+
+def fake(*due: float) -> tuple[FakeNode, Driver, End]:
+    wire, node = Wire(), FakeNode(*due)
+    end = End(wire, SOURCE)
+    wire.ends[SOURCE] = end
+    return node, Driver(cast("Node", node), cast("UdpSockets", end), trio.current_time), end
+
+
+async def test_it_wakes_exactly_when_the_node_says(autojump_clock: MockClock) -> None:
+    node, driver, _ = fake(1.0, 1.5, 7.25, 7.25, 100.0)
+    with trio.move_on_after(1_000):
+        await driver.run()
+    assert node.woken == [1.0, 1.5, 7.25, 100.0]
+
+
+async def test_an_earlier_deadline_wakes_it_earlier_and_a_later_one_never_for_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    node, driver, _ = fake(50.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.sleep(10)
+        node.due = [20.0, 30.0]
+        driver.flush()
+        await trio.sleep(15)
+        assert node.woken == [20.0]
+        node.due = [40.0]  # what was due at 30 was answered in time
+        driver.flush()
+        await trio.sleep(5)
+        assert node.woken == [20.0]
+        node.due = []
+        driver.flush()
+        await trio.sleep(100)
+        assert node.woken == [20.0]
+        node.due = [trio.current_time() + 1]
+        driver.flush()
+        await trio.sleep(2)
+        assert node.woken == [20.0, 131.0]
+        node.due = [0.0]  # long past
+        driver.flush()
+        await wait_all_tasks_blocked()
+        assert node.woken == [20.0, 131.0, 132.0]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_idle_node_is_hardly_woken(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    driver = wire.make()
+    woken = []
+    handle_timeout = driver.node.handle_timeout
+
+    def count(now: float) -> None:
+        woken.append(now)
+        handle_timeout(now)
+
+    driver.node.handle_timeout = count  # type: ignore[method-assign]
+    with trio.move_on_after(3_600):
+        await driver.run()
+    assert len(woken) <= 20
+
+
+async def test_what_the_node_sends_goes_out_at_once(autojump_clock: MockClock) -> None:
+    node, driver, end = fake(5.0)
+    node.transmits = [Transmit(b"first", NOBODY)]
+    driver.flush()
+    assert end.sent == [(b"first", NOBODY)]
+    node.transmits = [Transmit(b"timed", NOBODY), Transmit(b"too", NOBODY)]
+    with trio.move_on_after(6):
+        await driver.run()
+    assert [data for data, _ in end.sent] == [b"first", b"timed", b"too"]
+
+
+async def test_a_defect_of_ours_that_a_stranger_has_found_ends_nothing_and_fills_no_log(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, driver, end = fake()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        for _ in range(3):
+            for _ in range(100):
+                end.deliver(b"defect", NOBODY)
+            end.deliver(b"query", NOBODY)
+            await trio.sleep(COMPLAIN_INTERVAL * 0.6)
+        nursery.cancel_scope.cancel()
+    assert end.counters.defects == 300
+    assert end.sent == [(b"query", NOBODY)] * 3
+    assert len(caplog.records) == 2
+    assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+    assert "10.9.9.9:1729" in caplog.text
+
+
+async def test_an_operation_yields_its_events_and_the_last_one_ends_it(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with wire.driver() as one, wire.driver() as two:
+        with one.begin(lambda now: one.node.ping(two.udp.listening()[0], now)) as ping:
+            event = await ping.event()
+        assert isinstance(event, Answered)
+        assert event.contact.id == two.node.own_id
+        with one.begin(lambda now: one.node.bootstrap(two.udp.listening(), now)) as bootstrap:
+            assert isinstance(await bootstrap.event(), Bootstrapped)
+        with two.begin(lambda now: two.node.enter(KEY, 80, now)) as enter:
+            assert isinstance(await enter.event(), Published)
+        with one.begin(lambda now: one.node.lookup(KEY, now)) as lookup:
+            while not isinstance(event := await lookup.event(), LookupDone):
+                pass
+        assert [found.port for found in event.endpoints] == [80]
+        assert not one._operations
+
+
+async def test_a_query_that_nobody_answers_ends_too(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with wire.driver() as one:
+        with one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
+            assert isinstance(await ping.event(), Unanswered)
+        policy = one.node.policy
+        assert trio.current_time() == pytest.approx(policy.query_timeout * policy.ping_attempts)
+
+
+async def test_an_operation_that_is_left_early_is_cancelled(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire()
+    async with wire.driver() as one:
+        cancelled: list[Handle] = []
+        monkeypatch.setattr(one.node, "cancel", cancelled.append)
+        with trio.move_on_after(1), one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
+            await ping.event()
+        assert len(cancelled) == 1
+        assert not one._operations
+        await trio.sleep(60)  # its end is no news to anybody
+
+        with one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
+            await ping.event()
+        assert len(cancelled) == 1  # what is over is not cancelled
+
+
+async def test_what_begins_and_ends_at_once_is_not_missed(autojump_clock: MockClock) -> None:
+    # Without any contact, a lookup is over before `begin` returns.
+    wire = Wire()
+    driver = wire.make()
+    with driver.begin(lambda now: driver.node.lookup(KEY, now)) as lookup:
+        event = await lookup.event()
+    assert isinstance(event, LookupDone)
+    assert event.endpoints == ()
+
+
+async def test_losing_the_network_and_finding_it_again_is_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wire = Wire()
+    async with wire.driver() as one, wire.driver() as two:
+        await joined(one, two)
+        lost = one.isolated
+        wire.cut = True
+        with trio.fail_after(10 * 3_600):
+            await lost.wait()
+        assert not one.isolated.is_set()
+        assert "nobody answers" in caplog.text
+        caplog.clear()
+        wire.cut = False
+        await trio.sleep(3_600)
+        assert "joined the network: 1 contacts" in caplog.text
+
+
+async def test_a_publication_of_the_nodes_own_is_only_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wire = Wire()
+    async with wire.driver() as one, wire.driver() as two:
+        one.node.restore_own(KEY, 80)
+        await joined(one, two)
+        await trio.sleep(3_600)
+        assert f"published {KEY:064x} port 80 on 1 nodes" in caplog.text
+        assert not one._operations
+        assert end_of(two).counters.defects == 0

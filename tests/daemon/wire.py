@@ -1,0 +1,94 @@
+"""A network in memory for drivers: datagrams arrive at once, in order, and time is trio's, so virtual where it is."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import cast
+
+import trio
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.metric import NATIVE
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.udp import Handle, UdpCounters, UdpSockets
+from dhtd.wire.native import NativeCodec
+
+POLICY = replace(DEFAULT, rate_limit=0.0)
+
+
+class Wire:
+    """Who is reached at which endpoint. What is sent to anybody else is lost."""
+
+    def __init__(self) -> None:
+        self.ends: dict[Endpoint, End] = {}
+        self.cut = False  # then everything is lost
+        self._next = 1
+
+    @asynccontextmanager
+    async def driver(self, policy: Policy = POLICY) -> AsyncIterator[Driver]:
+        """Run a node with an endpoint of its own."""
+        driver = self.make(policy)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run)
+            yield driver
+            nursery.cancel_scope.cancel()
+
+    def make(self, policy: Policy = POLICY) -> Driver:
+        """Return a driver that does not run yet."""
+        number, self._next = self._next, self._next + 1
+        endpoint = Endpoint.of(f"10.0.0.{number}", 1729)
+        end = self.ends[endpoint] = End(self, endpoint)
+        rng = random.Random(number)
+        node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=trio.current_time(), policy=policy)
+        return Driver(node, cast("UdpSockets", end), trio.current_time)
+
+
+class End:
+    """What a driver takes for its sockets."""
+
+    def __init__(self, wire: Wire, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.counters = UdpCounters()
+        self.sockets = [None]
+        self.sent: list[tuple[bytes, Endpoint]] = []
+        self._wire = wire
+        self._send, self._receive = trio.open_memory_channel[tuple[bytes, Endpoint]](math.inf)
+
+    def listening(self) -> list[Endpoint]:
+        return [self.endpoint]
+
+    def send(self, data: bytes, endpoint: Endpoint) -> None:
+        self.sent.append((data, endpoint))
+        other = self._wire.ends.get(endpoint)
+        if other is not None and not self._wire.cut:
+            other.deliver(data, self.endpoint)
+
+    def deliver(self, data: bytes, source: Endpoint) -> None:
+        """Have a datagram arrive, unless nobody listens any more."""
+        with suppress(trio.BrokenResourceError):
+            self._send.send_nowait((data, source))
+
+    async def receive(self, bound: object, handle: Handle, after: Callable[[], None]) -> None:
+        with self._receive:
+            async for data, source in self._receive:
+                answer = handle(data, source)
+                if answer is not None:
+                    self.send(answer, source)
+                after()
+
+
+def end_of(driver: Driver) -> End:
+    """Return the end of the wire that a driver holds."""
+    return cast("End", driver.udp)
+
+
+async def joined(driver: Driver, other: Driver) -> None:
+    """Have a node join by another one."""
+    with driver.begin(lambda now: driver.node.bootstrap(other.udp.listening(), now)) as operation:
+        await operation.event()
