@@ -14,7 +14,7 @@ from dhtd.errors import DhtdError
 if TYPE_CHECKING:
     from dhtd.control.protocol import InfoResult
 
-PATIENCE = 0.5  # seconds for a daemon to answer while the user waits for TAB
+PATIENCE = 0.5  # seconds for a daemon to answer while the user waits for TAB; --timeout on the line counts more
 FILES = "\0files"  # stands where a candidate's help would: the shell is to offer files itself
 
 
@@ -92,12 +92,14 @@ def _ask(context: typer.Context, section: str) -> InfoResult:
     from dhtd.control.client import Client
     from dhtd.daemon.config import client_socket
 
-    options = context.find_root().params
+    root = context.find_root()
+    options, source = root.params, root.get_parameter_source("timeout")
+    patience = options["timeout"] if source is not None and source.name == "COMMANDLINE" else PATIENCE
     socket = options.get("socket")
     try:
         # As it stands on the line: no shell has expanded it yet.
         path = None if socket is None else Path(os.path.expandvars(socket))
-        with Client(client_socket(path, options.get("instance"), os.environ), PATIENCE) as client:
+        with Client(client_socket(path, options.get("instance"), os.environ), patience) as client:
             return client.info(section)
     except (DhtdError, OSError):
         return {}  # whoever presses TAB cannot do anything about it: no daemon, no completions
