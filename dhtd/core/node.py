@@ -340,6 +340,7 @@ class Node:
         match outcome:
             case Inserted() | Replaced():
                 self.tracker.contact_joined(contact, now)
+                self.tracker.network_has(self.state.estimated_size(), now)
             case Verify(questionable):
                 self._verify(questionable, contact, now)
             case Known() | Full() | Refused():

@@ -136,6 +136,13 @@ class State:
         self.meta.add(contact.id)
         return True
 
+    def estimated_size(self) -> int:
+        """Return about how many nodes the network has, ourselves included: from how near the K nearest to us are."""
+        nearest = self.closest(self.table.own_id, self._policy.k)
+        if len(nearest) < self._policy.k:
+            return len(nearest) + 1
+        return self._codec.keyspace.size * self._policy.k // (nearest[-1].id ^ self.table.own_id)
+
     def heard_since(self, when: float) -> bool:
         """Whether anybody has answered after `when`: then the network was up."""
         return self.heard_at is not None and self.heard_at > when

@@ -49,13 +49,14 @@ class OwnEntry:
 class Tracker:
     """The own entries and their timers."""
 
-    __slots__ = ("_entries", "_policy", "_publishing", "_rng", "_timers")
+    __slots__ = ("_entries", "_network_size", "_policy", "_publishing", "_rng", "_timers")
 
     def __init__(self, rng: Random, policy: Policy) -> None:
         self._rng = rng
         self._policy = policy
         self._entries: dict[EntryKey, OwnEntry] = {}
         self._publishing: set[EntryKey] = set()
+        self._network_size = 1  # when it had last doubled, or halved
         self._timers: Timers[EntryKey] = Timers()
 
     def __len__(self) -> int:
@@ -131,6 +132,20 @@ class Tracker:
                     continue
             gap = self._jittered(self._policy.republish_gap)
             self._sooner(entry, max(now, entry.published_at + gap) if entry.replicas else now)
+
+    def network_has(self, size: int, now: float) -> None:
+        """The network has about `size` nodes: publish all soon where it has doubled, lest newcomers hide the holders.
+
+        A newcomer near an entry need not become a contact of ours; that there are newcomers shows near ourselves.
+        """
+        if size >= 2 * self._network_size:
+            for entry in self:
+                if entry.published_at is not None:
+                    gap = self._jittered(self._policy.republish_gap)
+                    self._sooner(entry, max(now, entry.published_at + gap))
+        elif 2 * size > self._network_size:
+            return
+        self._network_size = size
 
     def next_timeout(self) -> float | None:
         """Return when `pop_due` has an entry."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, State, Verify
-from tests.core.small import CODEC, SEVEN, contact
+from dhtd.wire.native import NativeCodec
+from tests.core.small import CODEC, SEVEN, contact, endpoint
 from tests.strategies import ids
 
 POLICY = Policy(k=3, replacements=2)
@@ -400,3 +402,14 @@ class StateMachine(RuleBasedStateMachine):
 
 
 TestStateKeepsItsPromises = StateMachine.TestCase
+
+
+def test_the_size_of_the_network_is_estimated_from_our_nearest_neighbours() -> None:
+    rng = Random(1)
+    codec = NativeCodec()
+    for size in (2, 5, 9, 50, 1000):
+        own_id = codec.keyspace.random(rng)
+        state = State(own_id, codec, DEFAULT, 0.0)
+        for number in range(size - 1):
+            state.answered(Contact(codec.keyspace.random(rng), endpoint(number)), None, 0.0)
+        assert state.estimated_size() == size or (size > 8 and size / 3 < state.estimated_size() < 3 * size)

@@ -221,3 +221,31 @@ def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there
     assert entry.holders(15.0) == [contact(2)]
     publish(tracker, entry, 16.0)
     assert entry.holders(0.0) == [contact(2)]
+
+
+def test_what_is_published_is_published_again_when_the_network_has_doubled() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    published, waiting = tracker.add(KEY, 80), tracker.add(KEY, 81)
+    tracker.network_has(10, now=0.0)
+    tracker.began(published)
+    tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
+    for size in (19, 11, 6):
+        tracker.network_has(size, now=1.0)
+        assert tracker.due_in(published, 1.0) > DEFAULT.republish / 2
+    tracker.network_has(20, now=1.0)
+    assert 1.0 < tracker.due_in(published, 1.0) < 2 * DEFAULT.republish_gap
+    assert tracker.next_timeout() is not None
+    assert [entry.port for entry in tracker.pop_due(DEFAULT.republish_gap * 2)] == [80]
+    assert waiting.published_at is None
+
+
+def test_a_network_that_has_halved_may_double_again() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    entry = tracker.add(KEY, 80)
+    tracker.network_has(40, now=0.0)
+    tracker.began(entry)
+    tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
+    tracker.network_has(20, now=1.0)
+    assert tracker.due_in(entry, 1.0) > DEFAULT.republish / 2
+    tracker.network_has(40, now=1.0)
+    assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap

@@ -82,6 +82,19 @@ def test_entering_twice_makes_one_chain_of_publications() -> None:
     assert 9 <= len(publications) <= 11
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_an_entry_is_still_found_while_its_network_grows_from_2_to_50(seed: int) -> None:
+    net = grown(seed, 2)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    for _ in range(8):
+        net.grow(6, every=1.0)
+        net.run_for(60)
+    net.run_for(120)
+    assert finders(net, owner) == net.live, f"seed {seed}"
+    assert len(set(net.closest(KEY)) & {owner, *holders(net)}) >= 2, f"seed {seed}"
+
+
 def test_an_entry_is_found_from_every_survivor_after_a_third_died_at_once() -> None:
     for seed in range(6):
         net = grown(seed, 24)
