@@ -1,0 +1,484 @@
+"""What each request does, between two nodes in memory; and that nobody who leaves takes half of it away."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from dhtd.control import protocol
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.track import EntryKey
+from dhtd.daemon.config import load_settings
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.handler import Handler
+from dhtd.daemon.report import Report
+from dhtd.daemon.saver import Saver
+from dhtd.errors import InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, StateError
+from tests.daemon.wire import POLICY, Wire, end_of, joined
+
+KEY = Id(7)
+KEY_TEXT = NATIVE.format(KEY)
+NOBODY = ("10.9.9.9", 1729)
+
+
+class Disk:
+    """Stands for the saver: own entries, and how long the disk takes, and whether it has room."""
+
+    def __init__(self) -> None:
+        self.entries: set[EntryKey] = set()
+        self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
+        self.failing = False
+        self.node_had: list[set[EntryKey]] = []  # what the node tracked when a change was on disk
+        self.driver: Driver | None = None
+
+    async def add_own(self, key: Id, port: int) -> None:
+        await self._wait()
+        self.entries.add((key, port))
+        self._note()
+        await self._wait()
+
+    async def remove_own(self, key: Id, ports: Sequence[int]) -> None:
+        await self._wait()
+        self.entries -= {(key, port) for port in ports}
+        self._note()
+        await self._wait()
+
+    async def _wait(self) -> None:
+        for _ in range(self.steps):
+            await trio.lowlevel.checkpoint()
+        if self.failing:
+            raise StateError("no space left")
+
+    def _note(self) -> None:
+        assert self.driver is not None
+        self.node_had.append(tracked(self.driver))
+
+
+def tracked(driver: Driver) -> set[EntryKey]:
+    return {(entry.key, entry.port) for entry in driver.node.tracker}
+
+
+@dataclass
+class Daemon:
+    """One node with its handler."""
+
+    driver: Driver
+    handler: Handler
+    disk: Disk
+    events: list[protocol.Event]
+
+    @property
+    def at(self) -> tuple[str, int]:
+        """Where others reach it."""
+        [endpoint] = self.driver.udp.listening()
+        return endpoint.host, endpoint.port
+
+    @property
+    def endpoint(self) -> str:
+        return str(self.driver.udp.listening()[0])
+
+    @property
+    def id(self) -> str:
+        return NATIVE.format(self.driver.node.own_id)
+
+    async def ask(self, request: protocol.Request) -> Any:
+        return await self.handler(request, self._emit)
+
+    async def _emit(self, event: protocol.Event) -> None:
+        await trio.lowlevel.checkpoint()
+        self.events.append(event)
+
+
+@asynccontextmanager
+async def daemon(wire: Wire, directory: Path) -> AsyncIterator[Daemon]:
+    options = {"state": str(directory / "state.db"), "socket": "/tmp/sock", "config": str(directory / "dhtd.toml")}
+    (directory / "dhtd.toml").write_text("")
+    async with wire.driver() as driver:
+        disk = Disk()
+        disk.driver = driver
+        report = Report(driver, load_settings(options, {}))
+        yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, [])
+
+
+@asynccontextmanager
+async def two(directory: Path) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    wire = Wire()
+    async with daemon(wire, directory) as one, daemon(wire, directory) as other:
+        await joined(one.driver, other.driver)
+        yield one, other
+
+
+def matches(value: object, kind: Any) -> bool:
+    """Whether a value is, to its last key, what a `TypedDict` of the protocol says."""
+    if typing.is_typeddict(kind):
+        hints = typing.get_type_hints(kind)
+        return (
+            isinstance(value, dict)
+            and value.keys() == hints.keys()
+            and all(matches(value[key], hint) for key, hint in hints.items())
+        )
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list:
+        return isinstance(value, list) and all(matches(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            matches(key, arguments[0]) and matches(item, arguments[1]) for key, item in value.items()
+        )
+    if arguments:  # a union
+        return any(matches(value, argument) for argument in arguments)
+    return kind is Any or type(value) is kind
+
+
+async def test_ping_tells_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        result = await one.ask(protocol.Ping(other.at))
+        assert matches(result, protocol.PingResult)
+        assert result == {"node_id": other.id, "endpoint": other.endpoint, "rtt_ms": 0.0}
+
+
+async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        for request in (
+            protocol.Ping(NOBODY),
+            protocol.FindNode(NOBODY, KEY),
+            protocol.FindValue(NOBODY, KEY),
+            protocol.Store(NOBODY, KEY, 80, b"token"),
+        ):
+            with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.9:1729"):
+                await one.ask(request)
+
+
+async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        at = ("2001:db8::1", 1729)
+        for request in (
+            protocol.Ping(at),
+            protocol.FindNode(at, KEY),
+            protocol.FindValue(at, KEY),
+            protocol.Store(at, KEY, 80, b"token"),
+            protocol.Bootstrap((at,)),
+        ):
+            with pytest.raises(InvalidEndpoint):
+                await one.ask(request)
+
+
+async def test_find_node_gives_a_token_and_nodes(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        result = await one.ask(protocol.FindNode(other.at, KEY))
+        assert matches(result, protocol.FindNodeResult)
+        assert result["node_id"] == other.id
+        assert result["nodes"] == [] or result["nodes"] == [{"id": one.id, "endpoint": one.endpoint}]
+        assert len(bytes.fromhex(result["token"])) == POLICY.token_size
+
+
+async def test_a_store_with_the_token_of_find_value_is_found_by_find_value(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with two(tmp_path) as (one, other):
+        before = await one.ask(protocol.FindValue(other.at, KEY))
+        assert matches(before, protocol.FindValueResult)
+        assert before["peers"] == []
+        stored = await one.ask(protocol.Store(other.at, KEY, 80, bytes.fromhex(before["token"])))
+        assert stored == {"node_id": other.id}
+        after = await one.ask(protocol.FindValue(other.at, KEY))
+        assert after["peers"] == [f"{one.at[0]}:80"]
+
+
+async def test_a_wrong_token_is_refused_with_a_hint(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        with pytest.raises(PeerRefused, match=r"203 .*get another with find-value"):
+            await one.ask(protocol.Store(other.at, KEY, 80, b"12345678"))
+
+
+async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        result = await one.ask(protocol.Bootstrap((other.at, NOBODY)))
+        assert matches(result, protocol.BootstrapResult)
+        assert result == {"contacted": 1, "failed": 1, "table_size": 1}
+        with pytest.raises(NoPeers, match=r"nobody answers at 10\.9\.9\.9:1729"):
+            await one.ask(protocol.Bootstrap((NOBODY,)))
+
+
+async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await other.ask(protocol.Enter(KEY, 80, wait=True))
+        result = await one.ask(protocol.Lookup(KEY))
+        assert matches(result, protocol.LookupResult)
+        assert (result["id"], result["peers"]) == (KEY_TEXT, [f"{other.at[0]}:80"])
+        assert result["stats"]["responses"] == 1
+        assert one.events
+        assert all(matches(event, protocol.LookupEvent) for event in one.events)
+        assert [peer for event in one.events for peer in event["peers"]] == result["peers"]
+        missing = await one.ask(protocol.Lookup(Id(99)))
+        assert missing["peers"] == []
+
+
+async def test_a_lookup_without_any_contact_says_so(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        with pytest.raises(NoPeers, match="dht bootstrap"):
+            await one.ask(protocol.Lookup(KEY))
+
+
+async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        result = await one.ask(protocol.Enter(KEY, 80, wait=True))
+        assert matches(result, protocol.EnterResult)
+        assert result["replicas"] == [{"node_id": other.id, "endpoint": other.endpoint}]
+        assert (result["id"], result["port"]) == (KEY_TEXT, 80)
+        assert result["expires_in_s"] == POLICY.store_expiry
+        assert 0.8 * POLICY.republish < result["refresh_in_s"] < 1.2 * POLICY.republish
+        assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
+
+
+async def test_enter_is_durable_before_the_node_knows_of_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        assert one.disk.node_had == [set()]
+
+
+async def test_enter_without_waiting_is_answered_before_it_is_published(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with two(tmp_path) as (one, other):
+        result = await one.ask(protocol.Enter(KEY, 80, wait=False))
+        assert matches(result, protocol.EnterResult)
+        assert result["replicas"] == []
+        await wait_all_tasks_blocked()
+        assert [held.key for held in other.driver.node.store] == [KEY]
+
+
+async def test_enter_alone_is_kept_and_says_that_nobody_holds_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        result = await one.ask(protocol.Enter(KEY, 80, wait=True))
+        assert result["replicas"] == []
+        assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
+
+
+async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        one.disk.failing = True
+        with pytest.raises(StateError, match="no space left"):
+            await one.ask(protocol.Enter(KEY, 80, wait=True))
+        assert not tracked(one.driver)
+        await trio.sleep(POLICY.republish)
+        assert not len(other.driver.node.store)
+        one.disk.failing = False
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        one.disk.failing = True
+        with pytest.raises(StateError):
+            await one.ask(protocol.Delete(KEY, None))
+        assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
+
+
+async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        for port in (80, 81, 82):
+            await one.ask(protocol.Enter(KEY, port, wait=True))
+        result = await one.ask(protocol.Delete(KEY, 81))
+        assert matches(result, protocol.DeleteResult)
+        assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1}
+        assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
+        result = await one.ask(protocol.Delete(KEY, None))
+        assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1}
+        assert not tracked(one.driver) | one.disk.entries
+        assert not len(other.driver.node.store)
+
+
+async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        with pytest.raises(NotTracked, match="on port 81"):
+            await one.ask(protocol.Delete(KEY, 81))
+        with pytest.raises(NotTracked, match="this ID;"):
+            await one.ask(protocol.Delete(Id(8), None))
+        assert one.disk.entries == {(KEY, 80)}
+
+
+async def test_whoever_enters_what_is_deleted_meanwhile_hears_of_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        end_of(other.driver)._wire.cut = True  # so that publishing takes its time
+        outcomes: list[str] = []
+
+        async def enter() -> None:
+            with pytest.raises(NotTracked, match="deleted while"):
+                await one.ask(protocol.Enter(KEY, 80, wait=True))
+            outcomes.append("told")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(enter)
+            await wait_all_tasks_blocked()
+            await one.ask(protocol.Delete(KEY, None))
+        assert outcomes == ["told"]
+        assert not tracked(one.driver) | one.disk.entries
+
+
+REQUESTS = {
+    "enter": protocol.Enter(KEY, 81, wait=True),
+    "enter, not waiting": protocol.Enter(KEY, 81, wait=False),
+    "enter again": protocol.Enter(KEY, 80, wait=True),
+    "delete": protocol.Delete(KEY, None),
+    "delete one": protocol.Delete(KEY, 80),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
+    autojump_clock: MockClock, tmp_path: Path, request_: protocol.Request
+) -> None:
+    for moment in range(40):  # the longest of them takes fewer steps
+        async with two(tmp_path) as (one, _):
+            one.disk.steps = 2
+            await one.ask(protocol.Enter(KEY, 80, wait=True))
+
+            async def ask(scope: trio.CancelScope, one: Daemon = one) -> None:
+                with scope:
+                    await one.ask(request_)
+
+            scope = trio.CancelScope()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, scope)
+                for _ in range(moment):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+            assert tracked(one.driver) == one.disk.entries, f"after {moment} steps"
+            assert not one.driver._operations
+            await one.ask(protocol.Enter(Id(9), 1, wait=True))  # nothing is locked for good
+
+
+async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        one.disk.steps = 3
+
+        async def ask(request: protocol.Request, patience: int) -> None:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(give_up, scope, patience)
+                    with suppress(NotTracked):
+                        await one.ask(request)
+                    nursery.cancel_scope.cancel()
+
+        async def give_up(scope: trio.CancelScope, patience: int) -> None:
+            for _ in range(patience):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                port = 80 + number % 3
+                request = (
+                    protocol.Delete(KEY, port) if number % 4 == 3 else protocol.Enter(KEY, port, wait=number % 2 == 0)
+                )
+                nursery.start_soon(ask, request, number * 2)
+        assert tracked(one.driver) == one.disk.entries
+        assert not one.driver._operations
+
+
+@pytest.mark.parametrize(
+    "request_", [protocol.Lookup(KEY), protocol.Ping(NOBODY), protocol.Bootstrap((NOBODY,)), protocol.Delete(KEY, None)]
+)
+async def test_a_request_that_is_cancelled_ends_its_operation(
+    autojump_clock: MockClock, tmp_path: Path, request_: protocol.Request
+) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        end_of(other.driver)._wire.cut = True
+        with trio.move_on_after(0.01) as scope:
+            await one.ask(request_)
+        assert scope.cancelled_caught
+        assert not one.driver._operations
+
+
+async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+
+        async def gone(event: protocol.Event) -> None:
+            raise trio.BrokenResourceError
+
+        with pytest.raises(trio.BrokenResourceError):
+            await one.handler(protocol.Lookup(KEY), gone)
+        assert not one.driver._operations
+        assert await one.ask(protocol.NodeId())
+
+
+# Reports
+
+
+async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as alone:
+        result = await alone.ask(protocol.NodeId())
+        assert matches(result, protocol.NodeIdResult)
+        assert result == {"node_id": alone.id, "endpoints": [alone.endpoint]}
+
+
+async def test_info_has_exactly_the_keys_that_are_promised(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await other.ask(protocol.Enter(KEY, 81, wait=True))
+        await trio.sleep(10)
+        whole = await one.ask(protocol.Info(None))
+        assert matches(whole, protocol.InfoResult)
+        assert list(whole) == list(protocol.SECTIONS)
+        for section in protocol.SECTIONS:
+            alone = await one.ask(protocol.Info(section))
+            assert list(alone) == [section]
+            assert matches(alone[section], typing.get_type_hints(protocol.InfoResult)[section])
+
+
+async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await other.ask(protocol.Enter(KEY, 81, wait=True))
+        await trio.sleep(10)
+        info = await one.ask(protocol.Info(None))
+        node = info["node"]
+        assert node["node_id"] == one.id
+        assert node["endpoints"] == node["listening"] == [one.endpoint]
+        assert node["connected"] is True
+        assert node["contacts"] == {"good": 1, "questionable": 0, "bad": 0}
+        assert node["uptime_s"] == pytest.approx(10, abs=1)
+        assert (node["state"], node["socket"]) == (str(tmp_path / "state.db"), "/tmp/sock")
+        [bucket] = info["routing_table"]["buckets"]
+        assert (bucket["low"], bucket["high"]) == ("0" * 64, "f" * 64)
+        [member] = bucket["members"]
+        assert member["id"] == other.id
+        assert (member["state"], member["reachable"], member["timeouts"]) == ("good", True, 0)
+        [held] = info["store"]
+        assert (held["id"], held["endpoint"]) == (KEY_TEXT, f"{other.at[0]}:81")
+        assert held["age_s"] == pytest.approx(10, abs=1)
+        assert held["age_s"] + held["expires_in_s"] == pytest.approx(POLICY.store_expiry)
+        [own] = info["tracking"]
+        assert (own["id"], own["port"], own["replicas"]) == (KEY_TEXT, 80, 1)
+        assert info["network"]["datagrams_sent"] > 0
+        assert info["network"]["oversized"] == info["network"]["defects"] == 0
+
+
+async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one:
+        other = wire.make()
+        contact = Contact(other.node.own_id, other.udp.listening()[0])
+        assert one.driver.node.restore_contact(contact)
+        info = await one.ask(protocol.Info("routing_table"))
+        assert matches(info["routing_table"], protocol.RoutingTableInfo)
+        [member] = info["routing_table"]["buckets"][0]["members"]
+        assert (member["last_activity_s"], member["reachable"], member["state"]) == (None, False, "questionable")
+
+
+async def test_an_entry_that_has_expired_and_was_not_swept_yet_is_not_shown(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        node = one.driver.node
+        node.store.put(KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
+        assert len(node.store) == 1
+        assert await one.ask(protocol.Info("store")) == {"store": []}
