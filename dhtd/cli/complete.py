@@ -94,7 +94,8 @@ def _ask(context: typer.Context, section: str) -> InfoResult:
 
     root = context.find_root()
     options, source = root.params, root.get_parameter_source("timeout")
-    patience = options["timeout"] if source is not None and source.name == "COMMANDLINE" else PATIENCE
+    given = source is not None and source.name == "COMMANDLINE"
+    patience = (options.get("timeout") if given else None) or PATIENCE  # what cannot be read as a number is None here
     socket = options.get("socket")
     try:
         # As it stands on the line: no shell has expanded it yet.

@@ -1,0 +1,99 @@
+"""What the program offers for the words of a line; the shells' side is in test_completions."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.fake import FakeDaemon, error, result
+
+ID = "ab" * 32
+NAMED = hashlib.sha256(b"wiki").hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def complete(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_DHT_COMPLETE", "complete_zsh")
+    monkeypatch.setenv("_DHTD_COMPLETE", "complete_bash")
+
+
+def offered(run: Run, *words: object) -> list[str]:
+    """Return the candidates for the last word, without their descriptions."""
+    done = run(*words)
+    assert (done.status, done.err) == (0, "")
+    return [line.partition("\t")[0] for line in done.out.splitlines()]
+
+
+def tracking(*entries: tuple[str, int]) -> list[dict[str, object]]:
+    return result({"tracking": [{"id": id, "port": port, "replicas": 1, "refresh_in_s": 1.0} for id, port in entries]})
+
+
+def test_every_candidate_that_is_a_command_or_an_option_has_a_description(dht: Run) -> None:
+    for word in ("", "-"):
+        lines = dht(word).out.splitlines()
+        assert lines
+        assert all("\t" in line and line.partition("\t")[2] for line in lines)
+
+
+def test_a_file_is_left_to_the_shell_behind_what_is_there_already(dht: Run, dhtd: Run) -> None:
+    assert dht("--socket", "/tm").out == "\tfiles\t\n"
+    assert dht("--socket=/tm").out == "\tfiles\t--socket=\n"
+    assert dhtd("start", "--state=").out == "\tfiles\t--state=\n"
+
+
+def test_values_behind_an_equals_sign_are_whole_words(dhtd: Run) -> None:
+    assert offered(dhtd, "start", "--log-format=j") == ["--log-format=json"]
+
+
+def test_words_come_from_bash_as_they_were_typed(dhtd: Run) -> None:
+    assert offered(dhtd, "start", "--state", '"/a b/c"', "--log-format", "'j") == ["json"]
+
+
+def test_instances_are_those_with_a_socket_or_a_state_file(dht: Run, dhtd: Run, home: Path) -> None:
+    (home / "dhtd").mkdir()
+    for name in ("blue.sock", "black.db", "red.sock", "notes.txt"):
+        (home / "dhtd" / name).touch()
+    assert offered(dht, "--instance", "bl") == ["black", "blue"]
+    assert offered(dhtd, "start", "--instance", "") == ["black", "blue", "red"]
+
+
+def test_no_instance_is_offered_where_there_is_none(dht: Run) -> None:
+    assert offered(dht, "--instance", "") == []
+
+
+def test_ports_are_those_of_the_id_or_the_name_before(dht: Run, home: Path) -> None:
+    answer = tracking((ID, 80), (ID, 81), (NAMED, 90))
+    with FakeDaemon(home / "s", answer, answer) as fake:
+        assert offered(dht, "--socket", fake.path, "delete", ID.upper(), "") == ["80", "81"]
+        assert offered(dht, "--socket", fake.path, "delete", "--name", "wiki", "") == ["90"]
+    assert offered(dht, "delete", "abc", "") == []
+
+
+def test_an_id_with_two_ports_is_offered_once(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", tracking((ID, 80), (ID, 81)), result({"store": []})) as fake:
+        assert offered(dht, "--socket", fake.path, "lookup", "") == [ID]
+
+
+def test_the_socket_is_found_behind_variables_and_a_tilde(
+    dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", str(home))
+    with FakeDaemon(home / "s", tracking((ID, 80)), tracking((ID, 80))):
+        assert offered(dht, "--socket", "$PLACE/s", "delete", "") == [ID]
+        assert offered(dht, "--socket", "~/s", "delete", "") == [ID]
+
+
+@pytest.mark.parametrize("answer", [error("shutting-down", "no"), b"", b"nonsense\n", b'{"result": {}}\n'])
+def test_a_daemon_that_does_not_answer_properly_offers_nothing(
+    answer: list[dict[str, object]] | bytes, dht: Run, home: Path
+) -> None:
+    with FakeDaemon(home / "s", answer) as fake:
+        assert offered(dht, "--socket", fake.path, "delete", "") == []
+
+
+def test_nonsense_on_the_line_disturbs_nobody(dht: Run) -> None:
+    assert offered(dht, "--timeout", "soon", "lookup", "") == []
+    assert "lookup" in offered(dht, "--nonsense", "")
