@@ -79,9 +79,13 @@ class Join:
         """Return when `is_attempt_due` or `is_probe_due` changes."""
         return self._probe_at if self.connected else self._attempt_at
 
+    def is_attempt_pending(self, now: float) -> bool:
+        """Whether `is_attempt_due` would say so. Changes nothing."""
+        return not self.connected and self._attempt_at is not None and self._attempt_at <= now
+
     def is_attempt_due(self, now: float) -> bool:
         """Whether to try to join now; the next attempt is then set, for the case that this one fails."""
-        if self.connected or self._attempt_at is None or self._attempt_at > now:
+        if not self.is_attempt_pending(now):
             return False
         self._attempt_at = now + self._policy.query_timeout + self._pause()
         self._failures += 1

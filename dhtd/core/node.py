@@ -416,17 +416,21 @@ class Node:
 
     def _begin(self, op: Handle, operation: Traversal, now: float) -> Handle:
         """Start an operation; later, if we know nobody yet and are trying to join."""
-        if not len(self.state.table) and self.join.attempt:
+        if self._is_joining(now):
             self._deferred.append(operation)
         else:
             operation.start(now)
         self._settle(now)
         return op
 
+    def _is_joining(self, now: float) -> bool:
+        """Whether we know nobody, but an attempt to join is under way or due."""
+        return not len(self.state.table) and (bool(self.join.attempt) or self.join.is_attempt_pending(now))
+
     def _settle(self, now: float) -> None:
         """Act on what became of operations, and pass it on to the owner."""
         while True:
-            if self._deferred and (len(self.state.table) or not self.join.attempt):
+            if self._deferred and not self._is_joining(now):
                 deferred, self._deferred = self._deferred, []
                 for operation in deferred:
                     operation.start(now)

@@ -119,6 +119,7 @@ class Tracker:
         """The network is reached, at start or after an outage: publish all soon, spread over `startup_spread`."""
         for entry in self:
             if entry.published_at is None or not entry.replicas:
+                entry.failures = 0  # they were the outage's
                 self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
 
     def contact_joined(self, contact: Contact, now: float) -> None:

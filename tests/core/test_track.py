@@ -249,3 +249,17 @@ def test_a_network_that_has_halved_may_double_again() -> None:
     assert tracker.due_in(entry, 1.0) > DEFAULT.republish / 2
     tracker.network_has(40, now=1.0)
     assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
+
+
+def test_the_failures_of_an_outage_do_not_count_after_it() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    entry = tracker.add(KEY, 80)
+    for _ in range(10):
+        tracker.began(entry)
+        tracker.published(KEY, 80, [], now=0.0)
+    assert tracker.due_in(entry, 0.0) > DEFAULT.republish_retry_max / 2
+    tracker.joined(now=0.0)
+    assert tracker.due_in(entry, 0.0) <= DEFAULT.startup_spread
+    tracker.began(entry)
+    tracker.published(KEY, 80, [], now=0.0)
+    assert tracker.due_in(entry, 0.0) < 2 * DEFAULT.republish_retry

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dhtd.core.events import Isolated
+import pytest
+
+from dhtd.core.events import Isolated, Joined, LookupDone, Published
 from dhtd.core.messages import Ping
 from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.liars import FakeContacts, nowhere
+from dhtd.sim.links import Links
 from dhtd.sim.network import Network
 
 
@@ -40,3 +44,49 @@ def test_queries_with_forged_sources_do_not_make_a_node_believe_in_an_outage() -
         net.run_for(0.5)
     assert isolations([victim]) == 0
     assert victim.sent - sent < 200 * 2 + 200  # an answer and a ping for each at most, and the node's own traffic
+
+
+def test_a_node_whose_bootstrap_starts_later_joins_and_publishes_what_was_entered_meanwhile() -> None:
+    net = Network(3)
+    late = net.add()
+    net.kill(late)
+    early = net.add(bootstrap=[late])
+    key = NATIVE.digest(b"early")
+    assert net.enter(early, key, 3000).replicas == ()
+    net.run_for(3600)
+    net.restart(late)
+    net.run_for(DEFAULT.rejoin_max + DEFAULT.query_timeout + 30)
+    assert len(early.node.state.table) == len(late.node.state.table) == 1
+    assert net.lookup(late, key).endpoints == (early.endpoint.with_port(3000),)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: float) -> None:
+    for seed in range(10):
+        net = Network(seed, links=Links(loss=loss))
+        lone = net.add()
+        old, new = NATIVE.digest(b"old"), NATIVE.digest(b"new")
+        lone.node.restore_own(old, 3000)
+        net.enter(lone, new, 3001)
+        net.run_for(7200)
+        stranger = net.add(bootstrap=[lone])
+        net.run_for(DEFAULT.rejoin_max + 60)  # a lost datagram may cost the lone node one more of its long pauses
+        held = {(entry.key, entry.endpoint) for entry in stranger.node.store}
+        assert held == {(old, lone.endpoint.with_port(3000)), (new, lone.endpoint.with_port(3001))}, f"seed {seed}"
+        assert any(isinstance(event, Joined) for _, event in lone.events), f"seed {seed}"
+
+
+def test_commands_given_while_a_node_joins_wait_for_it() -> None:
+    net = Network(4)
+    hosts = net.grow(24)
+    net.run_for(60)
+    there, mine = NATIVE.digest(b"there"), NATIVE.digest(b"mine")
+    net.enter(hosts[3], there, 3000)
+    newcomer = net.add(bootstrap=[hosts[0]])
+    looking = newcomer.node.lookup(there, net.now)
+    entering = newcomer.node.enter(mine, 3001, net.now)
+    found = net.finish(newcomer, looking, LookupDone)
+    assert found.endpoints == (hosts[3].endpoint.with_port(3000),)
+    assert len(net.finish(newcomer, entering, Published).replicas) == DEFAULT.k
+    for host in hosts:
+        assert net.lookup(host, mine).endpoints == (newcomer.endpoint.with_port(3001),)

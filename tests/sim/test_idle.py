@@ -1,0 +1,77 @@
+"""What a network costs that nobody uses: datagrams, wake-ups, memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.metric import NATIVE
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.sim.network import Network
+
+HOURS = 6
+
+
+@pytest.mark.parametrize(("size", "datagrams", "wakeups"), [(1, 0, 60), (2, 30, 60), (3, 50, 60), (24, 300, 60)])
+def test_a_quiet_node_sends_and_wakes_little(size: int, datagrams: int, wakeups: int) -> None:
+    net = Network(1)
+    net.grow(size)
+    net.run_for(600)
+    before = [(host.sent, host.wakeups) for host in net.hosts]
+    net.run_for(HOURS * 3600)
+    for host, (sent, woken) in zip(net.hosts, before, strict=True):
+        assert host.sent - sent <= HOURS * datagrams
+        assert host.wakeups - woken <= HOURS * wakeups
+
+
+def test_a_node_that_finds_nobody_wakes_ever_less_often() -> None:
+    net = Network(2)
+    gone = net.add()
+    net.kill(gone)
+    host = net.add(bootstrap=[gone])
+    net.run_for(3600)
+    sent, woken = host.sent, host.wakeups
+    net.run_for(HOURS * 3600)
+    assert host.sent - sent <= HOURS * 3600 / (0.75 * DEFAULT.rejoin_max)
+    assert host.wakeups - woken <= HOURS * 120
+
+
+def footprint(node: Node) -> dict[str, int]:
+    """Return the sizes of everything in a node that could grow."""
+    requester = node._requester
+    return {
+        "queries": len(requester.transactions),
+        "deadlines": len(requester.transactions._deadlines._heap),
+        "transmits": len(requester.transmits),
+        "outcomes": len(requester.outcomes),
+        "operations": len(node._open),
+        "publications": len(node._publications),
+        "withdrawals": len(node._withdrawing) + len(node._held_back),
+        "deferred": len(node._deferred),
+        "checks": len(node._strangers) + len(node._verifying) + len(node.join.attempt),
+        "entries": len(node.tracker) + len(node.store),
+    }
+
+
+def test_nothing_is_left_behind_by_commands_that_are_over() -> None:
+    net = Network(3)
+    hosts = net.grow(24)
+    net.run_for(600)
+    for number in range(60):
+        host = net.rng.choice(hosts)
+        key = NATIVE.digest(b"%d" % number)
+        net.enter(host, key, 3000)
+        net.lookup(host, key)
+        cancelled = host.node.lookup(key, net.now)
+        host.node.cancel(cancelled)
+        net.flush(host)
+        net.delete(host, key)
+        host.node.delete(key, None, net.now)
+        host.node.cancel(host.node.ping(net.rng.choice(hosts).endpoint, net.now))
+        host.node.cancel(cancelled)
+        net.flush(host)
+    net.run_for(30)
+    for host in hosts:
+        sizes = footprint(host.node)
+        assert sizes.pop("deadlines") <= 100
+        assert set(sizes.values()) == {0}, sizes
