@@ -233,6 +233,10 @@ def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
     for id in range(1, 10):
         bench.query(Ping(), contact(id))
     assert len(bench.sent()) == 3
+    bench.advance(1.0)  # the rate would allow more by now
+    for id in range(1, 10):
+        bench.query(Ping(), contact(id))
+    assert bench.sent() == []
     bench.advance(TIMEOUT)
     for id in range(10, 20):
         bench.query(Ping(), contact(id))
