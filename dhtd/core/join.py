@@ -24,6 +24,7 @@ class Join:
         "_failures",
         "_policy",
         "_probe_at",
+        "_relapses",
         "_rng",
         "_silence",
         "attempt",
@@ -39,7 +40,8 @@ class Join:
         self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
-        self._failures = 0  # attempts since we last joined
+        self._failures = 0  # attempts in a row that nobody answered, or that led no further
+        self._relapses = 0  # connections in a row that were lost before we had joined
         self._silence = 0  # timeouts of contacts in a row
 
     def attempt_now(self, now: float) -> None:
@@ -53,13 +55,14 @@ class Join:
         if self.connected:
             return False
         self.connected = True
+        self._failures = self._relapses
         self._attempt_at = None
         self._probe_at = now + self._jittered(self._policy.probe_interval)
         return True
 
     def joined(self) -> None:
         """Our neighbours are known: should they be lost, pauses start small again."""
-        self._failures = 0
+        self._failures = self._relapses = 0
 
     def timed_out(self, now: float) -> bool:
         """A contact has not answered; return whether we count as disconnected from now on."""
@@ -74,6 +77,7 @@ class Join:
         self.connected = False
         self._probe_at = None
         self._attempt_at = now + self._pause()
+        self._relapses += 1
 
     def next_timeout(self) -> float | None:
         """Return when `is_attempt_due` or `is_probe_due` changes."""

@@ -363,7 +363,9 @@ class Node:
         if not self.state.queried(contact, now) or contact.endpoint in self._strangers:
             return
         if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(b"\0\0\0\0", now):
-            Check(self._requester, self._strangers).start(contact.endpoint, contact.id, now, attempts=1)
+            lonely = len(self.state.table) < self.policy.k  # then one lost datagram must not cost us a contact
+            attempts = self.policy.ping_attempts if lonely else 1
+            Check(self._requester, self._strangers).start(contact.endpoint, contact.id, now, attempts)
 
     def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
         if questionable.endpoint in self._verifying or len(self._verifying) >= self.policy.verifications:

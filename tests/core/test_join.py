@@ -123,14 +123,19 @@ def test_two_nodes_do_not_attempt_in_step(seed: int) -> None:
     assert one.next_timeout() != other.next_timeout()
 
 
-def test_an_answer_that_leads_nowhere_does_not_shorten_the_pauses() -> None:
+def test_answers_that_lead_nowhere_make_for_ever_longer_pauses() -> None:
     join = make()
     join.attempt_now(0.0)
     for when in range(20):
         join.is_attempt_due(when * 1_000.0)
-    join.answered(1e5)
-    join.lost(1e5)
-    assert not join.connected
-    due = join.next_timeout()
-    assert due is not None
-    assert due - 1e5 >= 0.75 * DEFAULT.rejoin_max
+    pauses = []
+    for when in range(20):
+        join.answered(when * 1_000.0)
+        join.lost(when * 1_000.0)
+        assert not join.connected
+        due = join.next_timeout()
+        assert due is not None
+        pauses.append(due - when * 1_000.0)
+    assert pauses[0] <= DEFAULT.rejoin_first  # for somebody is there now
+    assert pauses[3] > 2 * pauses[1]
+    assert pauses[-1] >= 0.75 * DEFAULT.rejoin_max

@@ -215,10 +215,20 @@ def test_a_stranger_that_does_not_answer_stays_out_and_may_be_pinged_again() -> 
     bench.query(Ping(), contact(9))
     bench.sent_one()
     bench.advance(TIMEOUT)
+    assert bench.sent_one().to == endpoint(9)  # once more, since we know hardly anybody
+    bench.advance(TIMEOUT)
     assert bench.sent() == []
     assert len(bench.node.state.table) == 0
     bench.query(Ping(), contact(9))
     assert bench.sent_one().to == endpoint(9)
+
+
+def test_who_knows_enough_nodes_pings_a_stranger_only_once() -> None:
+    bench = knowing(*range(1, 9))
+    bench.query(Ping(), contact(100))
+    assert bench.sent_one().to == endpoint(100)
+    bench.advance(TIMEOUT)
+    assert bench.sent() == []
 
 
 def test_a_stranger_enters_under_the_id_that_it_answers_with() -> None:

@@ -108,9 +108,9 @@ def test_trap_04_who_queries_us_unasked_is_not_in_the_table_before_it_has_answer
     assert transmit is not None
     ping = CODEC.decode(transmit.data)
     assert isinstance(ping, Query)
-    for now in (1.0, 3.0, 10.0):  # silence does not make it a contact either
-        node.handle_datagram(query(Ping()), STRANGER, now)
+    for now in (1.0, 3.0, 6.0, 10.0):  # silence does not make it a contact either
         node.handle_timeout(now)
+        node.handle_datagram(query(Ping()), STRANGER, now)
     assert list(node.state.table) == []
     while (transmit := node.poll_transmit()) is not None:
         ping = CODEC.decode(transmit.data)
