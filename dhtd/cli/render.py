@@ -70,7 +70,7 @@ def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
 def _progress(found: int, stats: Stats) -> str:
     return (
         f"{found} found; asked {stats['queries']} nodes, {stats['responses']} answered, {stats['timeouts']} did not; "
-        f"{stats['hops']} hops"
+        f"{stats['hops']} {'hop' if stats['hops'] == 1 else 'hops'}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -76,6 +77,26 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(options: list[str], tmp
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=DEADLINE) == ("", "")
     assert process.returncode == 130
+
+
+def test_ctrl_c_on_a_terminal_leaves_what_was_found_and_the_cursor(tmp_path: Path) -> None:
+    event = {"v": 1, "id": None, "event": {"peers": ["192.0.2.1:80"], "stats": STATS}}
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        command = ["sh", "-c", f"trap : INT; '{DHT}' --socket s lookup {ID}; echo ended with $?"]
+        with Terminal(command, {**os.environ, "TERM": "xterm"}, tmp_path) as seen:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rwb") as stream:
+                stream.readline()
+                stream.write(json.dumps(event).encode() + b"\n")
+                stream.flush()
+                seen.wait("192.0.2.1:80", "1 found; asked 5 nodes, 4 answered, 1 did not; 1 hop")
+                seen.type("\x03")
+                drawn = seen.read_to_end()
+    assert "Traceback" not in drawn
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # shown after it was hidden
+    assert drawn.endswith("ended with 130\r\n")
 
 
 NEVER = {"trio", "sqlite3", "msgpack", "dhtd.daemon.app", "dhtd.daemon.state_file", "asyncio"}
