@@ -55,8 +55,7 @@ def test_a_quarter_of_liars_cannot_keep_a_lookup_from_its_end_on_many_seeds(lie:
 def found_by_all_but(lie: Callable[[], Lie], seeds: range) -> None:
     for seed in seeds:
         net = Network(seed)
-        hosts = net.populate(100)
-        net.run_for(30)
+        hosts = net.populate(100, join=False)
         owner, *others = hosts
         net.enter(owner, KEY, 3000)
         liars = net.rng.sample(others, 25)

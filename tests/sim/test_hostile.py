@@ -1,0 +1,133 @@
+"""Hostile datagrams, thrown at a node at work: they make it no weapon, announce nobody else and change no state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
+from dhtd.core.metric import NATIVE
+from dhtd.errors import WireError
+from dhtd.sim.host import Host
+from dhtd.sim.liars import damaged, nowhere
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+
+
+def grown(seed: int, size: int = 24) -> Network:
+    net = Network(seed)
+    net.grow(size)
+    net.run_for(600)
+    for number, host in enumerate(net.hosts):
+        net.enter(host, KEY, 3000 + number)
+    return net
+
+
+def state(host: Host) -> dict[str, Any]:
+    """Return all that a stranger must not be able to change."""
+    node = host.node
+    return {
+        "contacts": set(node.state.table),
+        "held": set(node.store),
+        "own": [(entry.key, entry.port) for entry in node.tracker],
+        "external": node.external.endpoints(),
+        "in flight": set(node._requester.transactions._queries),
+        "deadlines": dict(node._requester.transactions._deadlines._deadlines),
+    }
+
+
+def recorded(net: Network, seconds: float = 3600.0) -> list[bytes]:
+    """Return the datagrams of a while of ordinary life."""
+    seen: list[bytes] = []
+    net.taps.append(lambda source, destination, data: seen.append(data))
+    for host in net.hosts:
+        net.lookup(host, KEY)
+    net.run_for(seconds)
+    net.taps.clear()
+    return seen
+
+
+def test_no_answer_to_an_unproved_query_is_longer_than_three_times_the_query_and_none_than_1200_bytes() -> None:
+    net = grown(1)
+    host = net.closest(KEY)[0]
+    for number in range(500):  # more than a datagram holds
+        host.node.store.put(KEY, Endpoint.of(f"10.3.{number >> 8}.{number & 255}", 80), net.now)
+    requests: list[Request] = [
+        Ping(),
+        FindNode(KEY),
+        FindValue(KEY),
+        Store(KEY, 80, b"none"),
+        Withdraw(KEY, 80, b"none"),
+    ]
+    for request in requests:
+        padded = net.codec.encode_query(b"12345678", host.id, request)
+        for query in (padded, padded[:-300] if len(padded) > 390 else padded):
+            answer = host.node.handle_datagram(query, nowhere(net.rng), net.now)
+            assert answer is None or len(answer) <= 3 * len(query), request
+    sent: list[int] = []
+    net.taps.append(lambda source, destination, data: sent.append(len(data)))
+    for asker in net.hosts:
+        net.lookup(asker, KEY)
+    assert 1000 < max(sent) <= 1200  # those who show a token get a whole datagram
+
+
+def test_garbage_never_changes_state_and_gets_no_answer() -> None:
+    net = grown(2)
+    ordinary = recorded(net)
+    victim = net.hosts[0]
+    victim.node.lookup(KEY, net.now)  # so that queries are in flight
+    before = state(victim)
+    assert before["in flight"]
+    for _ in range(5_000):
+        data = damaged(net.rng.choice(ordinary), net.rng)
+        source = net.rng.choice([nowhere(net.rng), net.rng.choice(net.hosts).endpoint])
+        try:
+            message = net.codec.decode(data)
+        except WireError:
+            assert victim.node.handle_datagram(data, source, net.now) is None
+        else:
+            if not isinstance(message, Query):  # a query that survives the damage is a query
+                victim.node.handle_datagram(data, source, net.now)
+        assert state(victim) == before, f"{data!r} from {source}"
+
+
+def test_replayed_answers_change_nothing_and_replayed_queries_announce_nobody() -> None:
+    net = grown(3)
+    ordinary = recorded(net)
+    victim = net.hosts[0]
+    held = {(entry.key, entry.endpoint) for entry in victim.node.store}
+    contacts = set(victim.node.state.table)
+    for data in ordinary:
+        source = nowhere(net.rng)
+        unmatched = victim.node.counters.unmatched
+        victim.node.handle_datagram(data, source, net.now)
+        if isinstance(net.codec.decode(data), Reply):
+            assert victim.node.counters.unmatched == unmatched + 1
+    net.flush(victim)
+    net.run_for(10)
+    assert {(entry.key, entry.endpoint) for entry in victim.node.store} <= held
+    assert set(victim.node.state.table) == contacts
+
+
+def test_nobody_can_store_or_withdraw_for_another_machine() -> None:
+    net = grown(4)
+    holder = net.closest(KEY)[0]
+    victim = next(entry.endpoint for entry in holder.node.store)
+    attacker = nowhere(net.rng)
+    answer = holder.node.handle_datagram(net.codec.encode_query(b"12345678", KEY, FindValue(KEY)), attacker, net.now)
+    assert answer is not None
+    reply = net.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    found = net.codec.decode_result(FindValue(KEY), reply.body)
+    assert isinstance(found, Found)
+    before = set(holder.node.store)
+    for request in (Store(KEY, 9, found.token), Withdraw(KEY, victim.port, found.token)):
+        data = net.codec.encode_query(b"12345678", KEY, request)
+        held = set(holder.node.store)
+        holder.node.handle_datagram(data, victim, net.now)  # the attacker's token, from a forged source
+        assert set(holder.node.store) == held
+        holder.node.handle_datagram(data, attacker, net.now)
+    new = {entry.endpoint for entry in set(holder.node.store) - before}
+    assert new == {attacker.with_port(9)}
+    assert before <= set(holder.node.store)
