@@ -1,0 +1,332 @@
+"""The daemon as a process: how it starts, obeys signals, and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from dhtd.control.client import Client
+from dhtd.errors import DaemonUnreachable
+from tests.e2e.daemons import BIN, DEADLINE, Network
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with Network() as made:
+        yield made
+
+
+_numbers = count(1)
+
+
+def address() -> str:
+    """Return an address in 127/8 that no other test uses."""
+    return f"127.{1 + os.getpid() % 254}.200.{next(_numbers)}"
+
+
+class Process:
+    """A `dhtd start` whose log is read line by line. A hang ends in a kill, and so in a wrong exit status."""
+
+    def __init__(self, network: Network, *options: str, script: str = "", **environment: str) -> None:
+        self.directory = network.directory
+        self.socket = self.directory / "sock"
+        command = [sys.executable, "-c", script] if script else [str(BIN / "dhtd")]
+        fixed = [f"--bind={address()}", f"--state={self.directory / 'state.db'}", f"--socket={self.socket}", "--json"]
+        self.process = subprocess.Popen(
+            [*command, "start", *fixed, *options],
+            env={**network.environment(), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._timer = threading.Timer(DEADLINE, self.process.kill)
+        self._timer.start()
+        self.log: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._timer.cancel()
+        self.process.kill()
+        self.process.communicate()
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until it is ready."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.end()
+        body: dict[str, Any] = json.loads(line)
+        assert "error" not in body, body
+        return body
+
+    def wait_for(self, text: str) -> str:
+        """Return the next log line that has `text` in it."""
+        assert self.process.stderr is not None
+        while line := self.process.stderr.readline():
+            self.log.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"no {text!r} in {self.log}")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        """Return the exit status and the rest of the log."""
+        _, rest = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_status_0_and_its_state_saved(network: Network, number: int) -> None:
+    with Process(network, "--bootstrap=127.0.0.1:9") as first:
+        ready = first.ready()
+        assert ready["socket"] == str(first.socket)
+        assert ready["state"] == str(network.directory / "state.db")
+        assert ready["pid"] == first.process.pid
+        first.signal(number)
+        status, log = first.end()
+        assert status == 0
+        assert f"stopping on {signal.Signals(number).name}" in log
+        assert "Traceback" not in log
+        assert not first.socket.exists()
+    with Process(network) as again:
+        assert again.ready()["node_id"] == ready["node_id"]
+
+
+def test_contacts_are_saved_at_the_end_and_lead_back(network: Network) -> None:
+    [one, other] = network.start(2)
+    network.dht(other, "bootstrap", one.endpoint)
+    assert other.stop() == 0
+    network.launch(other)
+    assert network.dht(other, "info", "routing_table")["routing_table"]["buckets"][0]["members"][0]["id"] == one.node_id
+
+
+# Each runs `dhtd` with one thing in it that goes wrong, at a moment that no test could hit from outside.
+RUN = "\nfrom dhtd.cli.daemon import main\nmain()\n"
+HANG_IN_SAVE = """
+import sys, threading, trio
+from dhtd.daemon.saver import Saver
+async def save(self, node):
+    print("saving", file=sys.stderr, flush=True)
+    await trio.to_thread.run_sync(threading.Event().wait)
+Saver.save = save
+"""
+FAIL_TO_SAVE = """
+from dhtd.daemon.saver import Saver
+from dhtd.errors import StateError
+async def save(self, node):
+    raise StateError("no space left")
+Saver.save = save
+"""
+SIGNAL_AT_START = """
+import os
+from dhtd.daemon.state_file import StateFile
+open_file = StateFile.open
+def open(path):
+    os.kill(os.getpid(), {0})
+    return open_file(path)
+StateFile.open = open
+"""
+SIGNAL_AT_THE_END = """
+import os, signal
+from dhtd.daemon.state_file import StateFile
+close = StateFile.close
+def close_later(self):
+    os.kill(os.getpid(), {0})
+    close(self)
+StateFile.close = close_later
+"""
+SIGNALS_IN_A_HANG = """
+import os, threading
+from dhtd.daemon.state_file import StateFile
+def open(path):
+    os.kill(os.getpid(), {0})
+    os.kill(os.getpid(), {0})
+    threading.Event().wait()
+StateFile.open = open
+"""
+
+
+def test_a_second_signal_ends_it_at_once_even_when_saving_hangs(network: Network) -> None:
+    with Process(network, script=HANG_IN_SAVE + RUN) as process:
+        process.ready()
+        process.signal(signal.SIGTERM)
+        process.wait_for("saving")
+        process.signal(signal.SIGHUP)  # changes nothing any more, and harms nothing
+        process.signal(signal.SIGINT)
+        status, log = process.end()
+        assert status == 128 + signal.SIGINT
+        assert "stopping at once" in log
+        assert not process.socket.exists()
+
+
+def test_state_that_cannot_be_saved_at_the_end_is_the_exit_status(network: Network) -> None:
+    with Process(network, script=FAIL_TO_SAVE + RUN) as process:
+        process.ready()
+        process.signal(signal.SIGTERM)
+        status, log = process.end()
+        assert status == 1
+        assert "Traceback" not in log
+        assert not process.socket.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "number"),
+    [(SIGNAL_AT_START, signal.SIGTERM), (SIGNAL_AT_START, signal.SIGINT), (SIGNAL_AT_THE_END, signal.SIGINT)],
+    ids=["term at the start", "interrupt at the start", "interrupt at the end"],
+)
+def test_a_signal_of_the_first_or_last_moments_ends_it_cleanly(network: Network, script: str, number: int) -> None:
+    with Process(network, script=script.format(int(number)) + RUN) as process:
+        if script is SIGNAL_AT_THE_END:
+            process.ready()
+            process.signal(number)
+        status, log = process.end()
+        assert status == 0, log
+        assert "Traceback" not in log
+        assert not process.socket.exists()
+
+
+def test_a_hangup_before_it_is_ready_is_a_reload(network: Network) -> None:
+    with Process(network, script=SIGNAL_AT_START.format(int(signal.SIGHUP)) + RUN) as process:
+        process.ready()
+        process.wait_for("nothing has changed")
+
+
+def test_a_start_that_hangs_can_be_ended(network: Network) -> None:
+    with Process(network, script=SIGNALS_IN_A_HANG.format(int(signal.SIGINT)) + RUN) as process:
+        status, log = process.end()
+        assert status == 128 + signal.SIGINT
+        assert "Traceback" not in log
+
+
+def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Network) -> None:
+    config = network.directory / "dhtd.toml"
+    config.write_text('log-level = "info"\n')
+    with Process(network, f"--config={config}", "--log-format=json") as process:
+        process.ready()
+        changed = 'log-level = "debug"\nrate-limit = 7\nbootstrap = ["127.0.0.1:9"]\n'
+        config.write_text(changed + f'node-id = "{"5" * 64}"\n')
+        process.signal(signal.SIGHUP)
+        keys = ("bootstrap", "node-id", "rate-limit", "log-level")
+        said = [json.loads(process.wait_for(key))["message"] for key in keys]
+        assert ["restart" in message for message in said] == [False, True, False, False]
+
+        config.write_text('log-level = "warn"\n')
+        process.signal(signal.SIGHUP)
+        broken = json.loads(process.wait_for("left as it was"))
+        assert (broken["level"], "log-level" in broken["message"]) == ("error", True)
+        config.write_text("log-level = \n")
+        process.signal(signal.SIGHUP)
+        process.wait_for("left as it was")
+        config.unlink()
+        process.signal(signal.SIGHUP)
+        process.wait_for("left as it was")
+
+        config.write_text(changed)
+        process.signal(signal.SIGHUP)
+        process.wait_for("nothing has changed")
+        with Client(process.socket, DEADLINE) as client:
+            assert client.node_id()["node_id"] != "5" * 64
+        process.signal(signal.SIGTERM)
+        assert process.end()[0] == 0
+
+
+@contextmanager
+def manager(path: Path) -> Iterator[socket.socket]:
+    """Be the service manager that is told when a daemon is ready."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(path))
+        made.settimeout(DEADLINE)
+        yield made
+
+
+def test_the_service_manager_is_told_of_start_and_end(network: Network) -> None:
+    path = network.directory / "notify"
+    with manager(path) as listening, Process(network, NOTIFY_SOCKET=str(path)) as process:
+        assert listening.recv(64) == b"READY=1"
+        process.signal(signal.SIGTERM)
+        assert listening.recv(64) == b"STOPPING=1"
+        assert process.end()[0] == 0
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true"])
+def test_a_stdout_that_takes_nothing_ends_no_daemon(network: Network, redirection: str) -> None:
+    path = network.directory / "notify"
+    command = f"exec {BIN / 'dhtd'} start --bind={address()} {redirection}"
+    environment = {**network.environment(), "NOTIFY_SOCKET": str(path), "XDG_STATE_HOME": str(network.directory)}
+    with (
+        manager(path) as listening,
+        subprocess.Popen(["/bin/sh", "-c", command], env=environment, start_new_session=True) as shell,
+    ):
+        try:
+            assert listening.recv(64) == b"READY=1"
+            with Client(network.directory / "dhtd" / "default.sock", DEADLINE) as client:
+                pid = client.info("node")["node"]["pid"]
+            os.kill(pid, signal.SIGTERM)
+            assert listening.recv(64) == b"STOPPING=1"
+            assert shell.wait(DEADLINE) == 0
+        finally:
+            shell.kill()
+
+
+def test_a_port_that_is_taken_ends_it_and_leaves_no_socket_behind(network: Network) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((address(), 0))
+        host, port = other.getsockname()
+        with Process(network, f"--bind={host}", f"--port={port}") as process:
+            out, err = process.process.communicate(timeout=DEADLINE)
+            assert process.process.returncode == 1
+            assert json.loads(out)["error"]["code"] == "port-taken"
+            assert "Traceback" not in err
+            assert not process.socket.exists()
+
+
+def test_a_second_daemon_on_one_state_file_or_socket_says_so_and_harms_nothing(network: Network) -> None:
+    with Process(network) as first:
+        ready = first.ready()
+        for options, code in (
+            ([f"--socket={network.directory / 'other'}"], "state-locked"),
+            ([f"--state={network.directory / 'other.db'}"], "socket-in-use"),
+        ):
+            with Process(network, *options) as second:
+                out, err = second.process.communicate(timeout=DEADLINE)
+                assert second.process.returncode == 1
+                assert json.loads(out)["error"]["code"] == code
+                assert "Traceback" not in err
+        with Client(first.socket, DEADLINE) as client:
+            assert client.node_id()["node_id"] == ready["node_id"]
+
+
+def test_a_damaged_state_file_is_set_aside_and_the_log_says_where(network: Network) -> None:
+    (network.directory / "state.db").write_bytes(b"not a database, but surely precious" * 100)
+    with Process(network) as process:
+        process.ready()
+        line = process.wait_for("damaged")
+        [aside] = network.directory.glob("state.db.damaged*")
+        assert str(aside) in line
+        assert aside.read_bytes().startswith(b"not a database")
+
+
+def test_a_socket_left_over_by_a_kill_is_recovered(network: Network) -> None:
+    with Process(network) as process:
+        process.ready()
+        process.signal(signal.SIGKILL)
+        process.end()
+        with Client(process.socket, DEADLINE) as client, pytest.raises(DaemonUnreachable, match="left over"):
+            client.node_id()
+    with Process(network) as again:
+        again.ready()
