@@ -19,7 +19,7 @@ from dhtd.core.store import HeldEntry
 from dhtd.daemon.state_file import SavedEntry, StateFile
 from dhtd.errors import StateError
 
-SAVE_INTERVAL = 60.0  # seconds between looks at what has changed
+SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
 
 log = logging.getLogger("dhtd.state")
 
