@@ -1,0 +1,250 @@
+"""dht-control(7) against the code: its methods, keys, types, codes, limits, and its examples as they are pasted."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import typing
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import GenericAlias
+from typing import Any
+
+import pytest
+
+from dhtd import errors
+from dhtd.control import protocol, server
+from dhtd.control.protocol import FRAME_MAX, METHODS, SECTIONS, TOKEN_MAX
+from dhtd.core.endpoint import PORT_MAX
+from dhtd.core.metric import NATIVE
+from dhtd.core.requester import Counters
+from dhtd.daemon.udp import UdpCounters
+from tests.control.test_protocol import OPTIONAL, VALID
+from tests.e2e.daemons import BIN, DEADLINE, Network
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "man" / "dht-control.7"
+SOURCE = PAGE.read_text(encoding="utf-8")
+
+RESULTS: dict[str, Any] = {
+    "bootstrap": protocol.BootstrapResult,
+    "delete": protocol.DeleteResult,
+    "enter": protocol.EnterResult,
+    "find-node": protocol.FindNodeResult,
+    "find-value": protocol.FindValueResult,
+    "info": protocol.InfoResult,
+    "lookup": protocol.LookupResult,
+    "node-id": protocol.NodeIdResult,
+    "ping": protocol.PingResult,
+    "store": protocol.StoreResult,
+}
+OBJECTS: dict[str, Any] = {
+    "bucket": protocol.BucketInfo,
+    "held entry": protocol.HeldInfo,
+    "member": protocol.Member,
+    "named node": protocol.NamedNode,
+    "node": protocol.NodeInfo,
+    "own entry": protocol.TrackedInfo,
+    "replica": protocol.Replica,
+    "routing table": protocol.RoutingTableInfo,
+    "statistics": protocol.Stats,
+}
+# What the page calls a type, and Python's type of it.
+TYPES: dict[str, Any] = {
+    "text": str,
+    "ID": str,
+    "endpoint": str,
+    "port": int,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "number or null": float | None,
+    "object of integer": dict[str, int],
+    "counters": dict[str, Any],
+    **OBJECTS,
+}
+
+
+def parts(source: str, macro: str) -> dict[str, str]:
+    """Return the parts of a page that begin with a macro, by title."""
+    _, *found = re.split(rf"^\.{macro} (.+)\n", source, flags=re.MULTILINE)
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+CHAPTERS = parts(SOURCE, "Sh")
+
+
+def items(source: str) -> dict[str, str]:
+    """Return the names in a list and what is said of their types."""
+    return dict(re.findall(r"^\.It Va (\S+) Pq (.+)$", source, re.MULTILINE))
+
+
+def type_of(words: str) -> Any:
+    of = words.removeprefix("array of ")
+    return TYPES[of] if of == words else GenericAlias(list, (TYPES[of],))
+
+
+def chapter(method: str, part: str) -> str:
+    """Return what a method's chapter says of its parameters or its result."""
+    found = re.search(rf"^{part}:\n(.*?)^\.El", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+def test_mandoc_finds_no_fault() -> None:
+    done = subprocess.run(["mandoc", "-Tlint", "-W", "warning", PAGE], capture_output=True, text=True, check=False)
+    assert done.stdout + done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_every_method_has_its_chapter_in_order() -> None:
+    assert list(parts(CHAPTERS["METHODS"], "Ss")) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_parameters_are_those_that_are_parsed(method: str) -> None:
+    said = items(chapter(method, "Parameters"))
+    params, _ = VALID[method]
+    assert said.keys() == params.keys()
+    for name, words in said.items():
+        kind = words.removesuffix(" , optional")
+        assert (kind != words) == ((method, name) in OPTIONAL), name
+        assert isinstance(params[name], typing.get_origin(type_of(kind)) or type_of(kind)), name
+    if not params:
+        assert "It has no parameters." in parts(CHAPTERS["METHODS"], "Ss")[method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_result_has_the_keys_and_types_that_are_sent(method: str) -> None:
+    assert {name: type_of(words) for name, words in items(chapter(method, "Result")).items()} == typing.get_type_hints(
+        RESULTS[method]
+    )
+
+
+def test_the_objects_in_results_have_the_keys_and_types_that_are_sent() -> None:
+    chapters = parts(CHAPTERS["OBJECTS"], "Ss")
+    assert list(chapters) == sorted([*OBJECTS, "counters"])
+    for name, kind in OBJECTS.items():
+        said = {key: type_of(words) for key, words in items(chapters[name]).items()}
+        assert said == typing.get_type_hints(kind), name
+
+
+def test_the_counters_are_those_that_are_sent() -> None:
+    said = items(parts(CHAPTERS["OBJECTS"], "Ss")["counters"])
+    assert list(said) == [each.name for each in (*fields(Counters), *fields(UdpCounters))]
+    assert [name for name, words in said.items() if words != "integer"] == ["queries_received"]
+
+
+def test_events_have_the_keys_and_types_that_are_sent() -> None:
+    said = {name: type_of(words) for name, words in items(CHAPTERS["EVENTS"]).items()}
+    assert said == typing.get_type_hints(protocol.LookupEvent)
+
+
+def test_every_section_of_info_is_described() -> None:
+    assert list(items(chapter("info", "Result"))) == list(SECTIONS)
+
+
+def codes_in(path: str) -> Iterator[str]:
+    """Yield the codes of the errors that a file makes."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            kind = getattr(errors, node.func.id, None)
+            if isinstance(kind, type) and issubclass(kind, errors.DhtdError):
+                yield kind.code
+
+
+def test_the_codes_are_those_that_can_come() -> None:
+    made = {
+        code
+        for path in ("control/protocol.py", "control/server.py", "daemon/handler.py", "daemon/resolver.py")
+        for code in codes_in(f"dhtd/{path}")
+    }
+    made |= {code for path in ("endpoint", "metric") for code in codes_in(f"dhtd/core/{path}.py")}
+    made |= {errors.StateError.code}  # what the state file raises reaches whoever enters or deletes
+    made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
+    said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)
+    assert said == sorted(made)
+    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE))
+    assert named <= made
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("FRAMES", f"at most {FRAME_MAX} bytes, with its newline"),
+        ("FRAMES", f"up to {server.LINGER:.0f} seconds"),
+        ("FRAMES", f"serves {server.CONNECTIONS_MAX} connections at once"),
+        ("FRAMES", f"when {server.BACKLOG} wait"),
+        ("FRAMES", f"The version of the protocol, {protocol.VERSION}."),
+        ("FRAMES", f"A string of {2 * NATIVE.width} hexadecimal digits"),
+        ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
+        ("METHODS", f"2 to {2 * TOKEN_MAX} hexadecimal digits"),
+        ("ERROR CODES", f"No number from 1 to {PORT_MAX}."),
+        ("ERROR CODES", f"No {2 * NATIVE.width} hexadecimal digits."),
+        ("PERMISSIONS", "The socket has mode 0600"),
+        ("PERMISSIONS", "with mode 0700"),
+    ],
+)
+def test_the_page_gives_the_limits_of_the_code(title: str, words: str) -> None:
+    assert words in CHAPTERS[title]
+
+
+# The examples
+
+
+def examples() -> dict[str, str]:
+    """Return the literal blocks that are commands, by the first program in them."""
+    blocks = re.findall(r"^\.Bd -literal -offset 2n\n(.*?)^\.Ed", CHAPTERS["EXAMPLES"], re.MULTILINE | re.DOTALL)
+    commands = [block.replace("\\e", "\\") for block in blocks if not block.startswith("{")]
+    return dict(zip(("node-id", "lookup", "python"), commands, strict=True))
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """Return a network of two; the first one's socket is where the examples look for it."""
+    with Network() as made:
+        [first, _] = made.start(2)
+        (made.directory / "dhtd").mkdir()
+        (made.directory / "dhtd" / "default.sock").symlink_to(first.socket)
+        yield made
+
+
+def paste(network: Network, name: str) -> str:
+    environment = network.environment()
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", examples()[name]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("socat") is None, reason="socat is not installed")
+def test_the_socat_example_works_as_it_is_pasted(network: Network) -> None:
+    daemon = network.daemons[0]
+    assert json.loads(paste(network, "node-id")) == {
+        "v": 1,
+        "id": 1,
+        "result": {"node_id": daemon.node_id, "endpoints": [daemon.endpoint]},
+    }
+
+
+@pytest.mark.skipif(shutil.which("socat") is None, reason="socat is not installed")
+def test_the_lookup_example_shows_events_and_the_result(network: Network) -> None:
+    network.dht(network.daemons[1], "enter", "--name", "the garden camera", "80")
+    *events, result = [json.loads(line) for line in paste(network, "lookup").splitlines()]
+    assert all("event" in line for line in events)
+    assert result["result"]["peers"] == [f"{network.daemons[1].address}:80"]
+
+
+def test_the_python_example_works_as_it_is_pasted(network: Network) -> None:
+    assert paste(network, "python") == f"{network.daemons[0].node_id}\n"
