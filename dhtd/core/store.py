@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
+from dhtd.core.timers import Timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,12 @@ class HeldEntry:
 class Store:
     """Held entries by key."""
 
-    __slots__ = ("_changed", "_expiries", "_next_expiry", "_policy", "_size", "_source_sizes")
+    __slots__ = ("_changed", "_deadlines", "_expiries", "_policy", "_size", "_source_sizes")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._expiries: dict[Id, dict[Endpoint, float]] = {}
-        self._next_expiry = float("inf")  # nothing expires before
+        self._deadlines: Timers[tuple[Id, Endpoint]] = Timers()  # the same expiries, for `sweep`
         self._size = 0
         self._source_sizes: dict[bytes, int] = {}
         self._changed: set[Id] = set()
@@ -76,7 +77,7 @@ class Store:
             self._source_sizes[group] = self._source_sizes.get(group, 0) + 1
             self._size += 1
         self._expiries.setdefault(entry.key, expiries)[entry.endpoint] = entry.expires_at
-        self._next_expiry = min(self._next_expiry, entry.expires_at)
+        self._deadlines.set((entry.key, entry.endpoint), entry.expires_at)
         self._changed.add(entry.key)
         return Stored()
 
@@ -87,6 +88,7 @@ class Store:
             return False
         if not expiries:
             del self._expiries[key]
+        self._deadlines.cancel((key, endpoint))
         group = source_group(endpoint.ip)
         self._source_sizes[group] -= 1
         if not self._source_sizes[group]:
@@ -105,13 +107,10 @@ class Store:
         return [HeldEntry(key, endpoint, at) for endpoint, at in self._expiries.get(key, {}).items()]
 
     def sweep(self, now: float) -> int:
-        """Drop expired entries; return how many. O(1) where there can be none: refusals ask for it, too."""
-        if now < self._next_expiry:
-            return 0
-        expired = [entry for entry in self if entry.expires_at <= now]
-        for entry in expired:
-            self.remove(entry.key, entry.endpoint)
-        self._next_expiry = min((entry.expires_at for entry in self), default=float("inf"))
+        """Drop expired entries; return how many. Costs nothing for those that stay: refusals ask for it, too."""
+        expired = list(self._deadlines.pop_due(now))
+        for key, endpoint in expired:
+            self.remove(key, endpoint)
         return len(expired)
 
     def take_changes(self) -> set[Id]:
