@@ -126,7 +126,8 @@ class Responder:
         if not proved:
             limit = min(limit, self._policy.amplification * size)
         if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
-            endpoints = self._rng.sample(endpoints, min(len(endpoints), limit // IPV4_SIZE))  # never do more fit
+            first = int(self._rng.random() * len(endpoints))
+            endpoints = (endpoints[first:] + endpoints[:first])[: limit // IPV4_SIZE]  # never do more fit
         issued = self._tokens.issue(source.ip, self._codec.keyspace.to_bytes(target), now)
         packed = self._state.packed_closest(target)
         return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)

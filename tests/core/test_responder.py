@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from dhtd.core.endpoint import Endpoint
@@ -219,6 +221,26 @@ def test_where_not_all_fit_each_asker_gets_another_choice_and_in_time_everything
         assert len(proved.endpoints) == len(set(proved.endpoints)) < held
         seen.update(proved.endpoints)
     assert seen == everything
+
+
+def test_the_choice_among_many_endpoints_costs_one_random_number() -> None:
+    class Counting(Random):
+        drawn = 0
+
+        def random(self) -> float:
+            self.drawn += 1
+            return super().random()
+
+        def getrandbits(self, k: int, /) -> int:
+            self.drawn += 1
+            return super().getrandbits(k)
+
+    bench = Bench()
+    hold(bench, 1_000)
+    proof = token(bench)
+    rng = bench.node._responder._rng = Counting(1)  # a daemon's asks the kernel for each
+    assert len(ask(bench, FindValue(KEY, proof)).endpoints) > 100
+    assert rng.drawn == 1
 
 
 def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target() -> None:
