@@ -69,13 +69,13 @@ class State:
         self._waiting: dict[
             Id, tuple[Contact, float]
         ] = {}  # newcomers to full buckets and when they answered; latest last
-        self.heard_at: float | None = None  # when anybody last answered: evidence that the network is up
+        self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
 
     def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
-        self.heard_at = now
         if contact.id == self.table.own_id:
             return Refused()
+        self.heard_at = now
         incumbent = self.table.get(contact.id)
         if incumbent == contact:
             self._heard(contact, rtt, now)
@@ -144,7 +144,7 @@ class State:
         return self._codec.keyspace.size * self._policy.k // (nearest[-1].id ^ self.table.own_id)
 
     def heard_since(self, when: float) -> bool:
-        """Whether anybody has answered after `when`: then the network was up."""
+        """Whether anybody else has answered after `when`: then the network was up."""
         return self.heard_at is not None and self.heard_at > when
 
     def is_live(self, contact: Contact) -> bool:

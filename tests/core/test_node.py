@@ -364,6 +364,22 @@ def test_an_answer_under_our_own_id_joins_nothing() -> None:
     assert not bench.node.join.connected
 
 
+def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down() -> None:
+    bench = Bench(own_id=5)
+    bench.know(contact(1), contact(2))
+    bench.node.join.bootstrap = (US,)  # as where all machines have the same configuration
+    for _ in range(5):
+        bench.node.ping(US, bench.now)
+        bench.node.lookup(Id(9), bench.now)
+        bench.advance(0.01)
+        for sent in bench.sent():
+            if sent.to == US:
+                bench.pong(sent, 5)
+        bench.advance(DEFAULT.query_timeout)
+    assert not bench.node.join.connected
+    assert [bench.node.state.standing(known, bench.now) for known in (contact(1), contact(2))] == [Standing.GOOD] * 2
+
+
 def test_commands_given_while_we_join_wait_for_it() -> None:
     bench = Bench()
     bench.node.restore_own(Id(9), 1)

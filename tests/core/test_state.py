@@ -78,6 +78,7 @@ def test_who_claims_our_own_id_is_refused_and_not_pinged() -> None:
     assert not state.queried(contact(0), 10.0)
     assert not state.restore(contact(0))
     assert len(state.table) == 0
+    assert state.heard_at is None
 
 
 def test_a_contact_in_the_table_that_queries_is_pinged_only_until_it_has_answered() -> None:
