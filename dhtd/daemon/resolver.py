@@ -32,7 +32,7 @@ async def resolve(host_port: tuple[str, int]) -> Endpoint:
 async def _look_up(host: str, port: int) -> Endpoint:
     try:
         found = await trio.socket.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
-    except socket.gaierror as error:
+    except OSError as error:  # the resolver's own, and what it may come to: no file descriptor, no memory
         raise UnresolvableHost(
             f"cannot resolve {host!r}: {error.strerror}. Give a name that resolves, or an IP"
         ) from None

@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 
 from dhtd.control.client import Client
-from dhtd.errors import DaemonUnreachable
+from dhtd.errors import DaemonUnreachable, StateError
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 
@@ -132,6 +132,10 @@ async def save(self, node):
     raise StateError("no space left")
 Saver.save = save
 """
+FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (24_576, 24_576))
+"""
 SIGNAL_AT_START = """
 import os
 from dhtd.daemon.state_file import StateFile
@@ -182,6 +186,35 @@ def test_state_that_cannot_be_saved_at_the_end_is_the_exit_status(network: Netwo
         assert status == 1
         assert "Traceback" not in log
         assert not process.socket.exists()
+
+
+def test_what_a_full_disk_refuses_is_not_entered_and_the_daemon_goes_on(network: Network) -> None:
+    with Process(network, script=FULL_DISK + RUN) as process:
+        process.ready()
+        entered, refusal = set(), ""
+        for number in range(10_000):
+            id = f"{number:064x}"
+            try:
+                with Client(process.socket, DEADLINE) as client:
+                    client.enter(id, 80, wait=False)
+            except StateError as error:
+                refusal = str(error)
+                break
+            entered.add(id)
+        assert "nothing was changed" in refusal
+        with Client(process.socket, DEADLINE) as client:
+            tracking = client.info("tracking")["tracking"]
+        assert {entry["id"] for entry in tracking} == entered
+        assert 0 < len(entered) < 10_000
+        with Client(process.socket, DEADLINE) as client:
+            assert client.delete(min(entered), None)["removed"] == [80]
+        process.signal(signal.SIGTERM)
+        assert process.end()[0] == 0
+    with Process(network) as again:
+        again.ready()
+        with Client(again.socket, DEADLINE) as client:
+            tracking = client.info("tracking")["tracking"]
+        assert {entry["id"] for entry in tracking} == entered - {min(entered)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -230,10 +231,18 @@ async def test_other_hosts_are_used_at_once_and_their_pauses_begin_anew(
         assert node.told[-1][1] == []
 
 
-async def test_every_odd_answer_of_a_resolver_is_a_failure_and_no_crash(
-    autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (UnicodeError("label too long"), "is not a host name"),
+        (OSError(errno.EMFILE, "Too many open files"), "cannot resolve 'odd': Too many open files"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "cannot resolve 'odd': Temporary failure"),
+    ],
+)
+async def test_no_failure_of_a_resolver_ends_the_daemon(
+    autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture, error: Exception, text: str
 ) -> None:
-    names.error = UnicodeError("label too long")
+    names.error = error
     async with running(names, "odd:1729") as (node, _, _):
         assert node.told[-1][1] == []
-        assert "is not a host name" in caplog.text
+        assert text in caplog.text
