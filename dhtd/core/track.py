@@ -49,12 +49,13 @@ class OwnEntry:
 class Tracker:
     """The own entries and their timers."""
 
-    __slots__ = ("_entries", "_network_size", "_policy", "_publishing", "_rng", "_timers")
+    __slots__ = ("_entries", "_network_size", "_policy", "_ports", "_publishing", "_rng", "_timers")
 
     def __init__(self, rng: Random, policy: Policy) -> None:
         self._rng = rng
         self._policy = policy
         self._entries: dict[EntryKey, OwnEntry] = {}
+        self._ports: dict[Id, set[int]] = {}  # of the same entries, since each find_value asks for them
         self._publishing: set[EntryKey] = set()
         self._network_size = 1  # when it had last doubled, or halved
         self._timers: Timers[EntryKey] = Timers()
@@ -73,17 +74,23 @@ class Tracker:
 
     def ports(self, key: Id) -> list[int]:
         """Return the ports on which this machine serves `key`."""
-        return sorted(port for other, port in self._entries if other == key)
+        return sorted(self._ports.get(key, ()))
 
     def add(self, key: Id, port: int) -> OwnEntry:
         """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""
+        self._ports.setdefault(key, set()).add(port)
         return self._entries.setdefault((key, port), OwnEntry(key, port))
 
     def remove(self, key: Id, port: int) -> OwnEntry | None:
         """Stop tracking an entry; return it, if it was tracked."""
         self._timers.cancel((key, port))
         self._publishing.discard((key, port))
-        return self._entries.pop((key, port), None)
+        entry = self._entries.pop((key, port), None)
+        if entry is not None:
+            self._ports[key].remove(port)
+            if not self._ports[key]:
+                del self._ports[key]
+        return entry
 
     def began(self, entry: OwnEntry) -> None:
         """The entry is being published: it has no timer meanwhile."""

@@ -48,6 +48,28 @@ def test_one_key_may_have_several_ports() -> None:
     assert tracker.ports(Id(10)) == []
 
 
+def test_the_ports_of_a_key_are_found_without_a_walk_through_all_entries() -> None:
+    class Incomparable(int):
+        __hash__ = int.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError("every find_value would cost as much as there are entries")
+
+    tracker = make()
+    tracker.add(Id(Incomparable(5)), 80)
+    tracker.add(KEY, 443)
+    assert tracker.ports(KEY) == [443]
+
+
+def test_a_key_without_entries_leaves_nothing_behind() -> None:
+    tracker = make()
+    tracker.add(KEY, 80)
+    tracker.add(KEY, 443)
+    assert tracker.remove(KEY, 80) is not None
+    assert tracker.remove(KEY, 443) is not None
+    assert (tracker._entries, tracker._ports) == ({}, {})
+
+
 def test_a_new_entry_has_no_timer() -> None:
     tracker = make()
     entry = tracker.add(KEY, 80)
