@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon import log as log_module
 from dhtd.daemon.config import Settings, changes
-from dhtd.daemon.driver import Driver
+from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
 from dhtd.daemon.report import Report
@@ -92,9 +91,9 @@ class Daemon:
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
         policy = replace(DEFAULT, rate_limit=settings.rate_limit)
-        node = Node(node_id, NativeCodec(), rng=rng, now=time.monotonic(), policy=policy, local=udp.local())
-        self._driver = Driver(node, udp, time.monotonic)
-        self._saver = Saver(state_file, time.monotonic)
+        node = Node(node_id, NativeCodec(), rng=rng, now=clock(), policy=policy, local=udp.local())
+        self._driver = Driver(node, udp)
+        self._saver = Saver(state_file, clock)
         self._saver.restore(node)
         self._report = Report(self._driver, settings)
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)

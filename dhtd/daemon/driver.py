@@ -17,9 +17,18 @@ from dhtd.daemon.udp import UdpSockets
 
 log = logging.getLogger("dhtd.node")
 
+DOZE = 60.0  # seconds asleep at most: a machine that was suspended has missed deadlines, and trio's clock stood still
 COMPLAIN_INTERVAL = 60.0  # seconds between tracebacks that strangers can cause
 
 Start = Callable[[float], Handle]
+
+
+def clock() -> float:
+    """Return seconds that only go forward, those in which the machine was suspended included.
+
+    To the network they were as long as any: entries that others hold for us have expired meanwhile.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # what Linux, and others, call it
 
 
 class Ongoing:
@@ -47,7 +56,7 @@ class Ongoing:
 class Driver:
     """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out."""
 
-    def __init__(self, node: Node, udp: UdpSockets, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, node: Node, udp: UdpSockets, clock: Callable[[], float] = clock) -> None:
         self.node = node
         self.udp = udp
         self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
@@ -104,7 +113,7 @@ class Driver:
             deadline = self.node.poll_timeout()
             self._sleeping_until = float("inf") if deadline is None else deadline
             self._wake = trio.Event()
-            pause = max(0.0, self._sleeping_until - self.clock())
+            pause = min(max(0.0, self._sleeping_until - self.clock()), DOZE)
             with trio.move_on_after(pause):
                 await self._wake.wait()
             now = self.clock()

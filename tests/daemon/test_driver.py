@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import cast
 
 import pytest
@@ -14,7 +15,7 @@ from dhtd.core.events import Answered, Bootstrapped, Handle, LookupDone, Publish
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.requester import Transmit
-from dhtd.daemon.driver import COMPLAIN_INTERVAL, Driver
+from dhtd.daemon.driver import COMPLAIN_INTERVAL, DOZE, Driver, clock
 from dhtd.daemon.udp import UdpSockets
 from tests.daemon.wire import End, Wire, end_of, joined
 
@@ -111,6 +112,26 @@ async def test_an_idle_node_is_hardly_woken(autojump_clock: MockClock) -> None:
     with trio.move_on_after(3_600):
         await driver.run()
     assert len(woken) <= 20
+
+
+async def test_deadlines_that_passed_while_the_machine_was_suspended_are_seen_to_soon(
+    autojump_clock: MockClock,
+) -> None:
+    node, driver, _ = fake(2_000.0, 3_000.0)
+    suspended = 0.0
+    driver.clock = lambda: trio.current_time() + suspended
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.sleep(90)
+        suspended = 8 * 3_600.0
+        await trio.sleep(DOZE)
+        nursery.cancel_scope.cancel()
+    assert node.woken == [8 * 3_600.0 + 2 * DOZE]
+
+
+def test_the_clock_goes_on_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "clock_gettime", {getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC): 5.0}.get)
+    assert clock() == 5.0
 
 
 async def test_what_the_node_sends_goes_out_at_once(autojump_clock: MockClock) -> None:
