@@ -33,7 +33,7 @@ def listening(path: Path, conversation: Conversation) -> Iterator[Path]:
 
     def serve() -> None:
         connection, _ = server.accept()
-        with connection, suppress(BrokenPipeError, ConnectionResetError):
+        with connection, suppress(BrokenPipeError, ConnectionResetError, json.JSONDecodeError):
             conversation(connection)
 
     with socket.socket(socket.AF_UNIX) as server:
@@ -42,6 +42,8 @@ def listening(path: Path, conversation: Conversation) -> Iterator[Path]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield path
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.connect(str(path))  # for a client that has given up before it connected
         thread.join(LONG)
         assert not thread.is_alive()
 

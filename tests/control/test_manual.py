@@ -207,7 +207,8 @@ def examples() -> dict[str, str]:
 def network() -> Iterator[Network]:
     """Return a network of two; the first one's socket is where the examples look for it."""
     with Network() as made:
-        [first, _] = made.start(2)
+        [first, second] = made.start(2)
+        made.dht(second, "bootstrap", first.endpoint)  # so that it has joined, and not only tries to
         (made.directory / "dhtd").mkdir()
         (made.directory / "dhtd" / "default.sock").symlink_to(first.socket)
         yield made

@@ -33,7 +33,8 @@ _numbers = count(1)
 
 def address() -> str:
     """Return an address in 127/8 that no other test uses."""
-    return f"127.{1 + os.getpid() % 254}.200.{next(_numbers)}"
+    pid = os.getpid()
+    return f"127.{1 + pid % 254}.{101 + pid // 254 % 150}.{next(_numbers)}"
 
 
 class Process:
