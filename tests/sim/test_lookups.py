@@ -67,10 +67,23 @@ def test_on_uneven_links_hardly_one_in_fifty_of_the_nearest_is_passed_over_as_sl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [2, 3, 8, 24, 60])
-def test_an_entry_is_on_the_k_nearest_nodes_on_many_seeds(size: int) -> None:
-    for seed in range(1000, 1000 + 10_000 // size):
-        check_convergence(grown(seed, size), times=5)
+@pytest.mark.parametrize(("size", "seeds"), [(2, 2000), (3, 2000), (8, 1000), (24, 400), (60, 150)])
+def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_the_k_nearest(
+    size: int, seeds: int
+) -> None:
+    """The few that miss one: a node that all others near the key have no room for, being nearer to it than to them."""
+    missed = 0
+    for seed in range(1000, 1000 + seeds):
+        net = grown(seed, size)
+        for number in range(5):
+            key = NATIVE.digest(b"%d %d" % (seed, number))
+            owner, asker = net.rng.choice(net.live), net.rng.choice(net.live)
+            replicas = {contact.id for contact in net.enter(owner, key, 3000).replicas}
+            truth = {host.id for host in [host for host in net.closest(key, 9) if host is not owner][:8]}
+            assert len(truth - replicas) <= 1, f"seed {seed}"
+            missed += truth != replicas
+            assert net.lookup(asker, key).endpoints == (owner.endpoint.with_port(3000),), f"seed {seed}"
+    assert missed <= seeds * 5 // 500 if size > 9 else missed == 0
 
 
 @pytest.mark.slow
