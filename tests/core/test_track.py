@@ -70,6 +70,17 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
     assert (tracker._entries, tracker._ports) == ({}, {})
 
 
+def test_an_entry_that_is_removed_while_it_is_published_makes_way_for_the_next() -> None:
+    tracker = make(Policy(publishing=1))
+    tracker.began(tracker.add(KEY, 80))
+    waiting = tracker.add(KEY, 443)
+    tracker.due_at(waiting, 5.0)
+    assert tracker.next_timeout() is None
+    tracker.remove(KEY, 80)
+    assert tracker.next_timeout() == 5.0
+    assert list(tracker.pop_due(5.0)) == [waiting]
+
+
 def test_a_new_entry_has_no_timer() -> None:
     tracker = make()
     entry = tracker.add(KEY, 80)
