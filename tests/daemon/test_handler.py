@@ -383,6 +383,25 @@ async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock:
         assert not one.driver._operations
 
 
+@pytest.mark.parametrize("first", [protocol.Delete(KEY, None), protocol.Enter(KEY, 80, wait=False)])
+async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
+    autojump_clock: MockClock, tmp_path: Path, first: protocol.Request
+) -> None:
+    second = protocol.Enter(KEY, 80, wait=False) if isinstance(first, protocol.Delete) else protocol.Delete(KEY, None)
+    async with two(tmp_path) as (one, _), trio.open_nursery() as nursery:
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        changes = len(one.disk.node_had)
+        one.disk.steps = 20
+        nursery.start_soon(one.ask, first)
+        while len(one.disk.node_had) == changes:
+            await trio.lowlevel.checkpoint()
+        one.disk.steps = 0  # the first change is on disk and the node has not heard of it; the second would overtake it
+        await one.ask(second)
+        await wait_all_tasks_blocked()
+        assert one.disk.entries == tracked(one.driver)
+        assert bool(one.disk.entries) == isinstance(second, protocol.Enter)
+
+
 @pytest.mark.parametrize(
     "request_", [protocol.Lookup(KEY), protocol.Ping(NOBODY), protocol.Bootstrap((NOBODY,)), protocol.Delete(KEY, None)]
 )
