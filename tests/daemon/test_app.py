@@ -18,7 +18,10 @@ from typing import Any, Self
 import pytest
 
 from dhtd.control.client import Client
+from dhtd.core.messages import Ping
+from dhtd.core.metric import Id
 from dhtd.errors import DaemonUnreachable, StateError
+from dhtd.wire.native import NativeCodec
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 
@@ -247,11 +250,33 @@ def test_a_start_that_hangs_can_be_ended(network: Network) -> None:
         assert "Traceback" not in log
 
 
+def rate_limited(process: Process, endpoint: str, queries: int) -> int:
+    """Send the daemon queries, all at once; return how many in all it has left unanswered."""
+
+    def network(client: Client) -> dict[str, Any]:
+        return client.info("network")["network"]
+
+    host, port = endpoint.split(":")
+    ping = NativeCodec().encode_query(b"12345678", Id(1), Ping())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+        source.bind((host, 0))
+        with Client(process.socket, DEADLINE) as client:
+            received = network(client)["datagrams_received"] + queries
+        for _ in range(queries):
+            source.sendto(ping, (host, int(port)))
+        while True:
+            with Client(process.socket, DEADLINE) as client:
+                counters = network(client)
+            if counters["datagrams_received"] >= received:
+                return int(counters["rate_limited"])
+
+
 def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Network) -> None:
     config = network.directory / "dhtd.toml"
     config.write_text('log-level = "info"\n')
     with Process(network, f"--config={config}", "--log-format=json") as process:
-        process.ready()
+        [endpoint] = process.ready()["endpoints"]
+        assert rate_limited(process, endpoint, queries=100) == 0
         changed = 'log-level = "debug"\nrate-limit = 7\nbootstrap = ["127.0.0.1:9"]\n'
         config.write_text(changed + f'node-id = "{"5" * 64}"\n')
         process.signal(signal.SIGHUP)
@@ -275,6 +300,7 @@ def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Net
         process.wait_for("nothing has changed")
         with Client(process.socket, DEADLINE) as client:
             assert client.node_id()["node_id"] != "5" * 64
+        assert rate_limited(process, endpoint, queries=100) > 0
         process.signal(signal.SIGTERM)
         assert process.end()[0] == 0
 
