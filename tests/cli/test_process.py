@@ -193,3 +193,21 @@ def test_json_on_a_terminal_is_plain(tmp_path: Path) -> None:
     seen = draw(INFO, ["info", "--json"], tmp_path)
     assert seen.startswith('{"node": ')
     assert "\x1b" not in seen
+
+
+@pytest.mark.parametrize("program", ["dht", "dhtd"])
+def test_ctrl_c_while_the_program_is_still_loading_ends_it_without_a_word(program: str) -> None:
+    """The signal comes from within the first import that takes long: no moment could be chosen better."""
+    script = f"""
+import builtins, os, signal, sys
+from dhtd.cli import entry
+load = builtins.__import__
+def interrupted(name, *rest):
+    if name == "typer":
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(name, *rest)
+builtins.__import__ = interrupted
+entry.{program}()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

@@ -139,7 +139,8 @@ class Network:
 
     def _spawn(self, *options: str) -> Daemon:
         number = next(_addresses)
-        address = f"127.{1 + os.getpid() % 254}.{1 + number // 250}.{1 + number % 250}"
+        high, low = divmod(os.getpid() % 64_516, 254)  # of two runs at once, each has addresses of its own
+        address = f"127.{1 + high}.{1 + low}.{1 + number % 254}"
         state, socket, log = (self.directory / f"{number}.{suffix}" for suffix in ("db", "sock", "log"))
         fixed = [f"--bind={address}", f"--port={PORT}", f"--state={state}", f"--socket={socket}", "--json"]
         join = [f"--bootstrap={self.daemons[0].endpoint}"] if self.daemons else []

@@ -10,7 +10,6 @@ import pytest
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 
 ID = "c0ffee" + "00" * 28 + "1d"
-GONE_WITHIN = 10.0  # seconds after a deletion
 
 
 def found_from(network: Network, daemons: list[Daemon]) -> list[list[str]]:
@@ -52,10 +51,9 @@ def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_d
         survivors = others[len(killed) :]
         assert found_from(network, survivors) == [expected] * len(survivors)
 
-        began = time.monotonic()
+        # No grace and no second try: what `delete` has said is gone is found by nobody from then on.
         assert network.dht(owner, "delete", ID)["removed"] == [3000]
         assert found_from(network, survivors) == [[]] * len(survivors)
-        assert time.monotonic() - began < GONE_WITHIN
 
 
 @pytest.mark.parametrize("many", [1, 2, 3])
