@@ -689,6 +689,14 @@ def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_ag
     assert (KEY, 9) in loaded(path).own
 
 
+def test_every_change_waits_for_the_disk(path: Path) -> None:
+    """No test here can cut the power, so this one asks SQLite what it would do."""
+    with closing(StateFile.open(path)) as file:
+        [synchronous] = file._connection.execute("PRAGMA synchronous").fetchone()
+        [full] = file._connection.execute("PRAGMA fullfsync").fetchone()
+        assert (synchronous, full) == (3, 1)  # EXTRA, ON
+
+
 def test_a_full_disk_is_an_error_and_nothing_changes_and_later_it_works_again(path: Path) -> None:
     fill(path)
     many = [AddOwn(Id(number), 80) for number in range(1000)]
