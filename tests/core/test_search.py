@@ -265,6 +265,22 @@ def test_whose_nodes_are_late_but_answer_is_in_no_doubt() -> None:
     assert asks(search) == [3, 4]
 
 
+def test_a_late_answer_speaks_for_its_namer_as_much_as_one_in_time() -> None:
+    search = make(100, 101, 102, 103, 104, policy=Policy(k=4, alpha=2))
+    asks(search)
+    search.learn(endpoint(100), [contact(id) for id in range(1, 9)])
+    search.answered(contact(100))
+    search.failed(endpoint(101), timeout=True)
+    assert asks(search) == [1, 2]
+    search.slow(endpoint(1))
+    search.slow(endpoint(2))
+    assert asks(search) == [102, 103]
+    search.answered(contact(1))
+    assert asks(search) == [3, 4]
+    search.failed(endpoint(3), timeout=True)
+    assert asks(search) == [5]  # one has answered and two have not, which is one too many: not yet alpha
+
+
 def test_who_is_in_doubt_is_asked_where_nobody_else_is_left() -> None:
     search = make(100, policy=Policy(k=4, alpha=2))
     asks(search)
