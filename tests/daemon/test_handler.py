@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.control import protocol
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.track import EntryKey
@@ -437,6 +438,9 @@ async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: 
         result = await alone.ask(protocol.NodeId())
         assert matches(result, protocol.NodeIdResult)
         assert result == {"node_id": alone.id, "endpoints": [alone.endpoint]}
+        seen = Endpoint.parse("192.0.2.1:4321")
+        alone.driver.node.external.vote(Endpoint.parse("10.9.9.9:1729"), seen)
+        assert await alone.ask(protocol.NodeId()) == {"node_id": alone.id, "endpoints": [str(seen)]}
 
 
 async def test_info_has_exactly_the_keys_that_are_promised(autojump_clock: MockClock, tmp_path: Path) -> None:
