@@ -8,14 +8,18 @@ from __future__ import annotations
 import signal
 from typing import NoReturn
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+_interruptible = (
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler
+)  # else whoever started us wants it ignored
+if _interruptible:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def dht() -> NoReturn:
     """Run the client."""
     from dhtd.cli.client import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _loaded()
     main()
 
 
@@ -23,5 +27,11 @@ def dhtd() -> NoReturn:
     """Run the daemon."""
     from dhtd.cli.daemon import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _loaded()
     main()
+
+
+def _loaded() -> None:
+    """From here on the program has an answer to Ctrl-C."""
+    if _interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
