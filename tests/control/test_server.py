@@ -18,12 +18,12 @@ from typing import Any, Self, cast
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from dhtd.control import protocol, server
 from dhtd.control.protocol import FRAME_MAX, Request, Result
-from dhtd.control.server import CONNECTIONS_MAX, ControlSocket, Emit, serve
-from dhtd.errors import NoPong, SocketInUse, SocketUnusable
+from dhtd.control.server import CONNECTIONS_MAX, ControlSocket, Emit, _lines, serve
+from dhtd.errors import FrameTooLarge, NoPong, SocketInUse, SocketUnusable
 from tests.control.users import other_user, seem_other_user
 
 Handler = Callable[[Request, Emit], Awaitable[Any]]
@@ -680,3 +680,19 @@ def test_a_directory_that_is_not_ours_to_write_is_said_to_be_unusable() -> None:
     finally:
         directory.chmod(0o700)
         shutil.rmtree(directory)
+
+
+async def test_a_line_that_is_too_long_is_refused_though_its_end_comes_with_the_last_piece() -> None:
+    client, daemon = memory_stream_pair()
+    lines = _lines(cast("trio.SocketStream", daemon))
+    async with trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await client.send_all(b"x" * (FRAME_MAX - 1))
+            await wait_all_tasks_blocked()
+            await client.send_all(b"xx\n")
+
+        nursery.start_soon(send)
+        with pytest.raises(FrameTooLarge):
+            await anext(lines)
+    await lines.aclose()
