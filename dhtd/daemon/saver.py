@@ -19,6 +19,7 @@ from dhtd.core.store import HeldEntry
 from dhtd.daemon.state_file import SavedEntry, StateFile
 from dhtd.errors import StateError
 
+SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
 SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
 
 log = logging.getLogger("dhtd.state")
@@ -67,9 +68,11 @@ class Saver:
         await self._in_thread(lambda: self._file.remove_own(key, ports))
 
     async def run(self, node: Node) -> None:
-        """Save what has changed, again and again, until cancelled."""
+        """Save what has changed, again and again, until cancelled: soon after the start, when most is new."""
+        pause = SAVE_FIRST
         while True:
-            await trio.sleep(SAVE_INTERVAL)
+            await trio.sleep(pause)
+            pause = min(2 * pause, SAVE_INTERVAL)
             try:
                 await self.save(node)
             except StateError as error:
