@@ -106,7 +106,7 @@ def store(
     json: JsonOption = False,
 ) -> None:
     """Have one node hold an entry, once. Nothing keeps it there: to serve an ID, use enter."""
-    from dhtd.control.protocol import parse_token
+    from dhtd.control.frames import parse_token
 
     options = session(context, json=json)
     with options.client() as client:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, cast
 
+from dhtd.control.frames import encode
 from dhtd.control.protocol import (
     BootstrapResult,
     DeleteResult,
@@ -22,7 +23,6 @@ from dhtd.control.protocol import (
     NodeIdResult,
     PingResult,
     StoreResult,
-    encode,
 )
 from dhtd.errors import DaemonTimeout, DaemonUnreachable, SocketForbidden, SocketUnusable, by_code
 

@@ -22,7 +22,8 @@ from typing import Any, Self
 
 import trio
 
-from dhtd.control.protocol import FRAME_MAX, Event, Request, Result, decode_frame, encode, error_body
+from dhtd.control.frames import FRAME_MAX, decode_frame, encode, error_body
+from dhtd.control.protocol import Event, Request, Result
 from dhtd.errors import (
     DhtdError,
     FrameTooLarge,

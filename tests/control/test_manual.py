@@ -18,7 +18,8 @@ import pytest
 
 from dhtd import errors
 from dhtd.control import protocol, server
-from dhtd.control.protocol import FRAME_MAX, METHODS, SECTIONS, TOKEN_MAX
+from dhtd.control.frames import FRAME_MAX, METHODS, TOKEN_MAX, VERSION
+from dhtd.control.protocol import SECTIONS
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.metric import NATIVE
 from dhtd.core.requester import Counters
@@ -160,7 +161,7 @@ def codes_in(path: str) -> Iterator[str]:
 def test_the_codes_are_those_that_can_come() -> None:
     made = {
         code
-        for path in ("control/protocol.py", "control/server.py", "daemon/handler.py", "daemon/resolver.py")
+        for path in ("control/frames.py", "control/server.py", "daemon/handler.py", "daemon/resolver.py")
         for code in codes_in(f"dhtd/{path}")
     }
     made |= {code for path in ("endpoint", "metric") for code in codes_in(f"dhtd/core/{path}.py")}
@@ -179,7 +180,7 @@ def test_the_codes_are_those_that_can_come() -> None:
         ("FRAMES", f"up to {server.LINGER:.0f} seconds"),
         ("FRAMES", f"serves {server.CONNECTIONS_MAX} connections at once"),
         ("FRAMES", f"when {server.BACKLOG} wait"),
-        ("FRAMES", f"The version of the protocol, {protocol.VERSION}."),
+        ("FRAMES", f"The version of the protocol, {VERSION}."),
         ("FRAMES", f"A string of {2 * NATIVE.width} hexadecimal digits"),
         ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
         ("METHODS", f"2 to {2 * TOKEN_MAX} hexadecimal digits"),

@@ -9,7 +9,8 @@ import pytest
 
 from dhtd import errors
 from dhtd.control import protocol
-from dhtd.control.protocol import METHODS, SECTIONS, TOKEN_MAX, Request, decode_frame, encode, error_body
+from dhtd.control.frames import METHODS, TOKEN_MAX, decode_frame, encode, error_body
+from dhtd.control.protocol import SECTIONS, Request
 from dhtd.core.metric import NATIVE
 
 ID = "0123456789abcdef" * 4

@@ -21,7 +21,8 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from dhtd.control import protocol, server
-from dhtd.control.protocol import FRAME_MAX, Request, Result
+from dhtd.control.frames import FRAME_MAX
+from dhtd.control.protocol import Request, Result
 from dhtd.control.server import CONNECTIONS_MAX, ControlSocket, Emit, _lines, serve
 from dhtd.errors import FrameTooLarge, NoPong, SocketInUse, SocketUnusable
 from tests.control.users import other_user, seem_other_user

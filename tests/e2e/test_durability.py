@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dhtd.control.client import Client
-from dhtd.control.protocol import encode
+from dhtd.control.frames import encode
 from dhtd.core.metric import NATIVE
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 
