@@ -25,7 +25,7 @@ def main() -> None:
         after = [(switches(pid), cpu_ticks(pid)) for pid in pids]
         print("daemon  resident MiB  wake-ups/s  CPU ticks")
         for index, pid in enumerate(pids):
-            woken = (after[index][0] - before[index][0]) / WATCH
+            woken = switched(before[index][0], after[index][0]) / WATCH
             print(f"{index:>6}  {resident(pid):>12.1f}  {woken:>10.2f}  {after[index][1] - before[index][1]:>9}")
 
 
@@ -40,13 +40,18 @@ def resident(pid: int) -> float:
     return int(status(pid)["VmRSS"].split()[0]) / 1024
 
 
-def switches(pid: int) -> int:
-    """Return how often any thread of the process has gone to sleep and been woken."""
-    total = 0
+def switches(pid: int) -> dict[str, int]:
+    """Return how often each thread of the process has gone to sleep and been woken."""
+    counts = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         table = dict(line.split(":", 1) for line in (task / "status").read_text(encoding="ascii").splitlines())
-        total += int(table["voluntary_ctxt_switches"])
-    return total
+        counts[task.name] = int(table["voluntary_ctxt_switches"])
+    return counts
+
+
+def switched(before: dict[str, int], after: dict[str, int]) -> int:
+    """Return the wake-ups between two looks, of the threads that are still there: idle ones of trio's pool end."""
+    return sum(count - before.get(thread, 0) for thread, count in after.items())
 
 
 def cpu_ticks(pid: int) -> int:
