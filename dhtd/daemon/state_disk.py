@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -57,6 +57,19 @@ def prepare(path: Path) -> None:
         raise StateError(f"the state file {path} is not a regular file; {_ELSEWHERE}")
 
 
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Have whoever else opens a state file in this directory wait until the context ends.
+
+    Nobody can lock what is no database, and between moving a damaged file aside and making a fresh one there is none
+    to lock: two daemons that start at once must not meet there.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # a directory that is not readable, a network file system without locks
+            fcntl.flock(stack.enter_context(_opened(path.parent)), fcntl.LOCK_EX)
+        yield
+
+
 def refuse_foreign(path: Path) -> None:
     """Raise where the file is plainly not for us, before anything can write to it.
 
@@ -100,20 +113,18 @@ def identity(path: Path) -> tuple[int, int] | None:
 def move_aside(path: Path, found: tuple[int, int] | None) -> Path:
     """Rename the damaged file that was `found` here, and return its new path.
 
-    Two daemons may find the same damage. Nobody can lock what is no database, so they take turns at the directory, and
-    whoever comes second finds another file here.
+    Call it within `turn`. Where a file system gives none, whoever comes second finds another file here.
     """
     try:
-        with _turn(path.parent) as directory:
-            if identity(path) != found:
-                raise StateLocked(f"another dhtd has just begun with the state file {path}; {_OWN_FILE}")
-            aside = reserve_aside(path)
-            for sibling in _SIBLINGS:  # first: once the name is free, the next daemon's journal is there
-                with suppress(FileNotFoundError):
-                    Path(f"{path}{sibling}").rename(f"{aside}{sibling}")
-            path.rename(aside)
-            os.fsync(directory)
-            return aside
+        if identity(path) != found:
+            raise StateLocked(f"another dhtd has just begun with the state file {path}; {_OWN_FILE}")
+        aside = reserve_aside(path)
+        for sibling in _SIBLINGS:  # first: once the name is free, the next daemon's journal is there
+            with suppress(FileNotFoundError):
+                Path(f"{path}{sibling}").rename(f"{aside}{sibling}")
+        path.rename(aside)
+        _sync_directory(path.parent)
+        return aside
     except OSError as error:
         raise StateError(f"the damaged state file {path} cannot be moved aside: {_reason(error)}") from error
 
@@ -164,19 +175,18 @@ def _make_directory(directory: Path) -> None:
     _make_directory(directory.parent)
     with suppress(FileExistsError):  # made by somebody else meanwhile; if it is a file, the next step says so
         directory.mkdir(mode=0o700)
-        parent = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        _sync_directory(directory.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    with _opened(directory) as descriptor:
+        os.fsync(descriptor)
 
 
 @contextmanager
-def _turn(directory: Path) -> Iterator[int]:
+def _opened(directory: Path) -> Iterator[int]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # some network file systems lock no directories
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:
         os.close(descriptor)

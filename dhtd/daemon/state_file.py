@@ -41,6 +41,7 @@ from dhtd.daemon.state_disk import (
     prepare,
     refuse_foreign,
     reserve_aside,
+    turn,
 )
 from dhtd.errors import StateError
 
@@ -115,23 +116,8 @@ class StateFile:
         """
         path = path.absolute()
         prepare(path)
-        found = identity(path)
-        try:
-            refuse_foreign(path)
-            return cls._attach(path, keyspace)
-        except DamagedError as damage:
-            aside = move_aside(path, found)
-            prepare(path)
-            try:
-                file = cls._attach(path, keyspace)
-            except DamagedError as again:
-                raise StateError(f"a fresh state file {path} is damaged at once ({again}): check the disk") from again
-            file.set_aside = aside
-            file.notice = (
-                f"the state file {path} was damaged ({damage}) and is now {aside}. A fresh one was begun: this node has"
-                " a new ID, and what was entered must be entered again"
-            )
-            return file
+        with turn(path):
+            return cls._open(path, keyspace)
 
     def load(self) -> SavedState:
         """Return all that the file holds."""
@@ -186,6 +172,27 @@ class StateFile:
         self._connection.close()
 
     # Inside
+
+    @classmethod
+    def _open(cls, path: Path, keyspace: Keyspace) -> Self:
+        prepare(path)  # again: whoever had the turn before may have moved the file aside, and gone
+        found = identity(path)
+        try:
+            refuse_foreign(path)
+            return cls._attach(path, keyspace)
+        except DamagedError as damage:
+            aside = move_aside(path, found)
+            prepare(path)
+            try:
+                file = cls._attach(path, keyspace)
+            except DamagedError as again:
+                raise StateError(f"a fresh state file {path} is damaged at once ({again}): check the disk") from again
+            file.set_aside = aside
+            file.notice = (
+                f"the state file {path} was damaged ({damage}) and is now {aside}. A fresh one was begun: this node has"
+                " a new ID, and what was entered must be entered again"
+            )
+            return file
 
     @classmethod
     def _attach(cls, path: Path, keyspace: Keyspace) -> Self:
