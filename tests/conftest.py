@@ -1,8 +1,57 @@
-"""What holds for every test."""
+"""What holds for every test: how property tests run, and the option that keeps them running.
+
+The profile `dhtd` is the default: derandomized, so that a run proves what the run before it proved. The profile `deep`
+looks for what nobody has seen yet, with a fresh seed each time and longer histories:
+
+    pytest --hypothesis-profile=deep --minutes 60
+
+repeats the property tests (`-m` and `-k` narrow them down) until the hour is over or one of them fails. Neither has
+deadlines, since a slow machine is no defect.
+"""
 
 from __future__ import annotations
 
 import signal
+import time
+
+import pytest
+from hypothesis import HealthCheck, settings
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+COMMON = settings(
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+settings.register_profile("dhtd", COMMON, derandomize=True, database=None)
+settings.register_profile("deep", COMMON, max_examples=500, stateful_step_count=100)
+settings.load_profile("dhtd")  # the plugin loads that of --hypothesis-profile afterwards
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--minutes", type=float, metavar="M", help="repeat the property tests alone, for so many minutes (see deep)"
+    )
+
+
+@pytest.hookimpl(trylast=True)  # after the plugin has marked them
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--minutes") is not None:
+        items[:] = [item for item in items if item.get_closest_marker("hypothesis")]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    minutes = session.config.getoption("--minutes")
+    if minutes is None or session.config.option.collectonly:
+        return None
+    deadline = time.monotonic() + 60 * minutes
+    session.shouldfail = "nothing to repeat: no property test was selected" if not session.items else False
+    while not session.shouldfail:
+        for item in session.items:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            if time.monotonic() >= deadline or session.testsfailed:
+                return True
+    raise session.Failed(session.shouldfail)

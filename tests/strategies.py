@@ -1,12 +1,8 @@
-"""Hypothesis strategies for what the core and the wire speak of.
-
-Importing this loads the settings under which all property tests run: derandomized, so that a run proves what the run
-before it proved, and without deadlines, since a slow machine is no defect.
-"""
+"""Hypothesis strategies for what the core and the wire speak of."""
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
@@ -29,15 +25,16 @@ from dhtd.core.messages import (
 )
 from dhtd.core.metric import NATIVE, Id, Keyspace
 
-settings.register_profile(
-    "dhtd",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-settings.load_profile("dhtd")
+
+def scaled(examples: int, steps: int = 50) -> settings:
+    """Return the settings of a test that tries so many examples, of so many steps, where others try 100 of 50.
+
+    What the profile says of those multiplies this, so that `deep` is deep for all.
+    """
+    return settings(
+        max_examples=max(1, settings().max_examples * examples // 100),
+        stateful_step_count=max(1, settings().stateful_step_count * steps // 50),
+    )
 
 
 def ids(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Id]:
