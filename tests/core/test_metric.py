@@ -1,4 +1,4 @@
-"""Keyspaces, IDs and the XOR metric."""
+"""Keyspaces, IDs and the XOR metric, against the bits of an ID as text and, at seven bits, against all IDs."""
 
 from __future__ import annotations
 
@@ -97,8 +97,30 @@ def test_the_digest_is_sha_256_or_its_leading_bits() -> None:
     assert SEVEN.digest(b"abc") == 0xBA >> 1
 
 
-@given(ids(), ids(), ids())
-def test_distance_is_a_metric_in_which_each_distance_has_one_id(a: Id, b: Id, c: Id) -> None:
+def bits(id: int, keyspace: Keyspace) -> str:
+    return format(id, f"0{keyspace.bits}b")
+
+
+def common_prefix(a: Id, b: Id, keyspace: Keyspace) -> int:
+    """Return in how many leading bits two IDs agree: the bucket index, counted from the far end."""
+    agreed = 0
+    for one, other in zip(bits(a, keyspace), bits(b, keyspace), strict=True):
+        if one != other:
+            break
+        agreed += 1
+    return agreed
+
+
+@given(st.data(), keyspaces)
+def test_the_distance_has_a_one_wherever_two_ids_differ(data: st.DataObject, keyspace: Keyspace) -> None:
+    a, b = data.draw(ids(keyspace)), data.draw(ids(keyspace))
+    pairs = zip(bits(a, keyspace), bits(b, keyspace), strict=True)
+    assert distance(a, b) == int("".join("0" if one == other else "1" for one, other in pairs), 2)
+
+
+@given(st.data(), keyspaces)
+def test_distance_is_a_metric(data: st.DataObject, keyspace: Keyspace) -> None:
+    a, b, c = (data.draw(ids(keyspace)) for _ in range(3))
     assert distance(a, a) == 0
     assert (distance(a, b) == 0) == (a == b)
     assert distance(a, b) == distance(b, a)
@@ -106,11 +128,32 @@ def test_distance_is_a_metric_in_which_each_distance_has_one_id(a: Id, b: Id, c:
     assert Id(a ^ distance(a, b)) == b
 
 
-@given(st.sets(ids(SEVEN)), ids(SEVEN), st.integers(0, 130))
-def test_closest_is_the_head_of_all_candidates_sorted_by_distance(members: set[Id], target: Id, count: int) -> None:
-    candidates = [Contact(id, Endpoint(bytes(6))) for id in members]
-    nearest = [contact.id for contact in closest(iter(candidates), target, count)]
-    assert nearest == sorted(members, key=lambda id: distance(id, target))[:count]
+@pytest.mark.parametrize("a", [0, 1, 42, 63, 64, 127])
+def test_from_any_id_there_is_exactly_one_id_at_each_distance(a: int) -> None:
+    everyone = [Id(b) for b in range(SEVEN.size)]
+    at_distance = [[b for b in everyone if distance(Id(a), b) == far] for far in range(SEVEN.size)]
+    assert [len(there) for there in at_distance] == [1] * SEVEN.size
+
+
+@given(ids(SEVEN), ids(SEVEN))
+def test_ids_are_as_near_as_their_common_prefix_is_long(a: Id, b: Id) -> None:
+    agreed = common_prefix(a, b, SEVEN)
+    assert (agreed == SEVEN.bits) == (a == b)
+    if a != b:
+        assert 2 ** (SEVEN.bits - agreed - 1) <= distance(a, b) < 2 ** (SEVEN.bits - agreed)
+    for other in map(Id, range(SEVEN.size)):
+        if common_prefix(a, other, SEVEN) > agreed:
+            assert distance(a, other) < distance(a, b)
+
+
+@given(st.lists(ids(SEVEN)), ids(SEVEN), st.integers(0, 130))
+def test_closest_is_the_head_of_all_candidates_sorted_by_distance(members: list[Id], target: Id, count: int) -> None:
+    candidates = [Contact(id, Endpoint(number.to_bytes(6, "big"))) for number, id in enumerate(members)]
+    by_distance: list[list[Contact]] = [[] for _ in range(SEVEN.size)]
+    for candidate in candidates:  # of the same ID, the first stays first
+        by_distance[distance(candidate.id, target)].append(candidate)
+    everyone = [candidate for there in by_distance for candidate in there]
+    assert closest(iter(candidates), target, count) == everyone[:count]
 
 
 def test_random_ids_reach_every_id_of_a_small_keyspace_and_nothing_else() -> None:
