@@ -12,7 +12,10 @@ times = st.integers(0, 20).map(float)
 
 
 class TimersMachine(RuleBasedStateMachine):
-    """Whatever is set, moved, cancelled and taken, the table agrees with a dict of (deadline, order of setting)."""
+    """Whatever is set, moved, cancelled and taken, the table agrees with a dict of (deadline, order of setting).
+
+    So each setting is taken once at most, never before it is due, and not at all once it was moved or cancelled.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,11 +23,20 @@ class TimersMachine(RuleBasedStateMachine):
         self.model: dict[int, tuple[float, int]] = {}
         self.serial = 0
 
+    def first_due(self, now: float) -> int | None:
+        due = sorted((entry, key) for key, entry in self.model.items() if entry[0] <= now)
+        return due[0][1] if due else None
+
     @rule(key=keys, deadline=times)
     def set(self, key: int, deadline: float) -> None:
         self.serial += 1
         self.timers.set(key, deadline)
         self.model[key] = (deadline, self.serial)
+
+    @rule(moved=st.lists(st.tuples(keys, times), min_size=1, max_size=4))
+    def set_again_and_again(self, moved: list[tuple[int, float]]) -> None:
+        for key, deadline in moved * 25:  # until the heap is rebuilt
+            self.set(key, deadline)
 
     @rule(key=keys)
     def cancel(self, key: int) -> None:
@@ -40,10 +52,23 @@ class TimersMachine(RuleBasedStateMachine):
 
     @rule(now=times)
     def pop_one(self, now: float) -> None:
-        due = sorted((entry, key) for key, entry in self.model.items() if entry[0] <= now)
-        assert next(self.timers.pop_due(now), None) == (due[0][1] if due else None)
-        if due:
-            del self.model[due[0][1]]
+        key = self.first_due(now)
+        assert next(self.timers.pop_due(now), None) == key
+        if key is not None:
+            del self.model[key]
+
+    @rule(now=times, meanwhile=st.lists(st.tuples(keys, st.none() | times), max_size=8))
+    def change_while_due_ones_are_taken(self, now: float, meanwhile: list[tuple[int, float | None]]) -> None:
+        changes = iter(meanwhile)
+        for taken in self.timers.pop_due(now):
+            assert taken == self.first_due(now)
+            del self.model[taken]
+            key, deadline = next(changes, (taken, None))
+            if deadline is None:
+                self.cancel(key)
+            else:
+                self.set(key, deadline)
+        assert self.first_due(now) is None
 
     @invariant()
     def agrees(self) -> None:
