@@ -27,3 +27,79 @@ def endpoint(number: int) -> Endpoint:
 def contact(id: int, machine: int | None = None) -> Contact:
     """Return the contact with this ID, on a machine of the same number where no other is given."""
     return Contact(Id(id), endpoint(id if machine is None else machine))
+
+
+class Beats:
+    """Which secret a node has issued tokens with: the number of the beat, counted when somebody asks.
+
+    Beats are a rotation apart. Where nobody asked for two of them, the next begins with the question.
+    """
+
+    def __init__(self, rotation: float, now: float) -> None:
+        self.rotation = rotation
+        self.number = 0
+        self.began_at = now
+
+    def ask(self, now: float) -> int:
+        """Return the number of the beat at `now`; of the tokens, only its own and those of the one before are good."""
+        missed = (now - self.began_at) // self.rotation
+        if missed >= 2:
+            self.number += 2
+            self.began_at = now
+        elif missed == 1:
+            self.number += 1
+            self.began_at += self.rotation
+        return self.number
+
+
+class SlowTable:
+    """What the routing table should be, the slow way: a list of contacts, and ranges that are looked through."""
+
+    def __init__(self, own_id: Id, k: int, now: float) -> None:
+        self.own_id = own_id
+        self.k = k
+        self.members: list[Contact] = []  # in the order in which they entered
+        self.ranges = {range(SEVEN.size): now}  # and when there was last something going on in each
+
+    def range_of(self, id: Id) -> range:
+        """Return the range that holds an ID."""
+        (ids,) = [ids for ids in self.ranges if id in ids]
+        return ids
+
+    def inside(self, ids: range) -> list[Contact]:
+        """Return the contacts in a range."""
+        return [member for member in self.members if member.id in ids]
+
+    def by_id(self, id: Id) -> Contact | None:
+        """Return the contact with this ID."""
+        return next((member for member in self.members if member.id == id), None)
+
+    def by_endpoint(self, endpoint: Endpoint) -> Contact | None:
+        """Return the contact at this endpoint."""
+        return next((member for member in self.members if member.endpoint == endpoint), None)
+
+    def nearest(self, target: Id) -> list[Contact]:
+        """Return all contacts, nearest to `target` first."""
+        return sorted(self.members, key=lambda member: member.id ^ target)
+
+    def make_room(self, id: Id) -> bool:
+        """Split ranges until the one of this ID has room, as far as the rule allows; return whether it has.
+
+        A range splits that holds our own ID, or that is full when a node comes that is among the K nearest to us
+        (Kademlia section 2.4, "unbalanced trees"). One ID cannot be split.
+        """
+        among_nearest = sum(member.id ^ self.own_id < id ^ self.own_id for member in self.members) < self.k
+        while len(self.inside(ids := self.range_of(id))) >= self.k:
+            if len(ids) == 1 or not (self.own_id in ids or among_nearest):
+                return False
+            activity = self.ranges.pop(ids)
+            half = len(ids) // 2
+            self.ranges[ids[:half]] = self.ranges[ids[half:]] = activity
+        return True
+
+    def has_room(self, id: Id) -> bool:
+        """Whether there would be room for this ID. Splits nothing."""
+        ranges = dict(self.ranges)
+        room = self.make_room(id)
+        self.ranges = ranges
+        return room

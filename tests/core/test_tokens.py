@@ -1,4 +1,4 @@
-"""Store tokens: who may use one, for what, and how long."""
+"""Store tokens: who may use one, for what, and how long. The model remembers each token that was ever issued."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.tokens import Tokens
+from tests.core.small import Beats
 
 IP, OTHER_IP = b"\x01\x02\x03\x04", b"\x01\x02\x03\x05"
 KEY, OTHER_KEY = bytes(32), bytes(31) + b"\x01"
@@ -95,3 +97,39 @@ def test_after_a_long_silence_no_old_secret_is_left() -> None:
     assert tokens.is_valid(fresh, IP, KEY, 1_059.9)
     assert tokens.is_valid(fresh, IP, KEY, 1_119.9)
     assert not tokens.is_valid(fresh, IP, KEY, 1_120.0)
+
+
+ips = st.sampled_from([IP, OTHER_IP, IP + bytes(12), OTHER_IP + bytes(12)])
+token_keys = st.sampled_from([KEY, OTHER_KEY])
+nodes = st.integers(0, 1)
+
+
+class TokensMachine(RuleBasedStateMachine):
+    """Of all tokens that two nodes have issued, each takes its own of this beat and the last, for their IP and key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 7.0
+        self.nodes = [Tokens(Random(seed), DEFAULT, self.now) for seed in (1, 2)]
+        self.beats = [Beats(ROTATION, self.now) for _ in self.nodes]
+        self.issued: dict[bytes, tuple[int, bytes, bytes, int]] = {}  # node, IP, key, beat
+
+    @rule(seconds=st.sampled_from([0.5, 29.5, 30.0, 59.5, 60.0, 119.5, 120.0, 1_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(node=nodes, ip=ips, key=token_keys)
+    def issue(self, node: int, ip: bytes, key: bytes) -> None:
+        token = self.nodes[node].issue(ip, key, self.now)
+        facts = node, ip, key, self.beats[node].ask(self.now)
+        assert self.issued.setdefault(token, facts) == facts
+
+    @rule(node=nodes, ip=ips, key=token_keys)
+    def check(self, node: int, ip: bytes, key: bytes) -> None:
+        for token, facts in self.issued.items():
+            beat = self.beats[node].ask(self.now)
+            good = facts in {(node, ip, key, beat), (node, ip, key, beat - 1)}
+            assert self.nodes[node].is_valid(token, ip, key, self.now) is good
+
+
+TestEachTokenIsGoodForWhatItWasIssuedFor = TokensMachine.TestCase
