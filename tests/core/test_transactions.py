@@ -1,17 +1,30 @@
-"""Queries in flight."""
+"""Queries in flight, against a dictionary of what is known of each.
+
+A query ends once, by an answer or by its last timeout; what comes under another tid, from elsewhere or afterwards
+changes nothing. Between, it is called slow once at most, and sent again no more often than it may be.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dhtd.core.messages import Ping
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, Error, FindNode, Ping, Result
+from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
+from dhtd.core.requester import Asked
 from dhtd.core.transactions import InFlight, Retry, RoundTrips, Slow, TimedOut, Transactions
-from tests.core.small import endpoint
+from tests.core.bench import US, Bench, Sent
+from tests.core.small import CODEC, endpoint
+from tests.strategies import scaled
 
 HERE, ELSEWHERE = endpoint(1), endpoint(2)
 TIMEOUT = DEFAULT.query_timeout
@@ -183,3 +196,239 @@ def test_every_query_ends_and_waking_at_next_timeout_always_finds_something_to_d
         assert not list(transactions.expire(max(when, now)))
     assert len(ended) == len(set(ended)) == len(starts)
     assert len(transactions) == 0
+
+
+def patience(rtts: list[float]) -> float | None:
+    """Return the retransmission timeout of RFC 6298 section 2, from all samples."""
+    if not rtts:
+        return None
+    srtt, rttvar = rtts[0], rtts[0] / 2
+    for rtt in rtts[1:]:
+        rttvar = 3 / 4 * rttvar + 1 / 4 * abs(srtt - rtt)
+        srtt = 7 / 8 * srtt + 1 / 8 * rtt
+    return srtt + 4 * rttvar
+
+
+@dataclass
+class Facts:
+    """What is known of a query in flight."""
+
+    query: InFlight[str]
+    attempts: int
+    sent_at: float
+    slow_at: float  # infinite once it was said, or sent again
+    retried: bool = False
+
+    @property
+    def hard(self) -> float:
+        return self.sent_at + TIMEOUT
+
+
+class TransactionsMachine(RuleBasedStateMachine):
+    """Queries begin, are answered rightly and wrongly, and expire, whenever somebody looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transactions: Transactions[str] = Transactions(1, Random(1), DEFAULT)  # so short that tids collide
+        self.model: dict[bytes, Facts] = {}
+        self.rtts: list[float] = []
+        self.over: set[tuple[bytes, Endpoint]] = set()
+        self.now = 0.0
+
+    @rule(seconds=st.sampled_from([0.0, 0.04, 0.25, 0.5, 1.0, 2.0, 5.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(early=st.booleans())
+    def time_passes_until_something_is_due(self, early: bool) -> None:
+        when = self.transactions.next_timeout()
+        if when is not None:
+            self.now = max(self.now, math.nextafter(when, 0) if early else when)
+
+    @rule(machine=st.integers(1, 3), attempts=st.integers(1, 3), own=st.none() | st.lists(st.floats(0, 2), max_size=4))
+    def begin(self, machine: int, attempts: int, own: list[float] | None = None) -> None:
+        if len(self.model) > 200:
+            return
+        tid = self.transactions.new_tid()
+        assert tid not in self.model
+        query = InFlight(tid, Ping(), endpoint(machine), None, "owner", b"datagram", self.now, attempts)
+        self.transactions.begin(query, None if own is None else measured(*own))
+        expected = patience(own or [])
+        if expected is None:
+            expected = patience(self.rtts)
+        if expected is None:
+            expected = DEFAULT.slow_initial
+        slow_at = self.transactions._deadlines.get(tid)
+        assert slow_at == pytest.approx(self.now + min(max(expected, DEFAULT.slow_floor), TIMEOUT), abs=1e-9)
+        assert slow_at is not None
+        self.model[tid] = Facts(query, attempts, self.now, slow_at)
+
+    @rule()
+    def begin_many(self) -> None:
+        for machine in range(20):
+            self.begin(machine, attempts=1)
+
+    def answer(self, tid: bytes, source: Endpoint) -> None:
+        query = self.transactions.match(tid, source)
+        facts = self.model.get(tid)
+        if facts is None or facts.query.endpoint != source:
+            assert query is None
+            return
+        assert query is facts.query
+        rtt = self.transactions.conclude(query, self.now)
+        assert rtt == (None if facts.retried else self.now - facts.sent_at)
+        if rtt is not None:
+            self.rtts.append(rtt)
+        self.end(tid)
+
+    def end(self, tid: bytes) -> None:
+        self.over.add((tid, self.model.pop(tid).query.endpoint))
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), moved=st.booleans())
+    def somebody_answers(self, data: Any, moved: bool) -> None:
+        tid = data.draw(st.sampled_from(sorted(self.model)))
+        other = data.draw(st.sampled_from(sorted(self.model)))
+        source = self.model[other].query.endpoint  # often the right one
+        self.answer(tid, source.with_port(9) if moved else source)
+
+    @rule(tid=st.binary(min_size=1, max_size=1), machine=st.integers(1, 3))
+    def somebody_guesses(self, tid: bytes, machine: int) -> None:
+        self.answer(tid, endpoint(machine))
+
+    @rule(meanwhile=st.lists(st.sampled_from(["begin", "answer", "nothing"]), max_size=4))
+    def expire(self, meanwhile: list[str]) -> None:
+        does = iter(meanwhile)
+        for expiry in self.transactions.expire(self.now):
+            tid = expiry.query.tid
+            facts = self.model[tid]
+            assert expiry.query is facts.query
+            match expiry:
+                case Slow():
+                    assert facts.slow_at <= self.now < facts.hard
+                    facts.slow_at = math.inf
+                case Retry(_, sent_at):
+                    assert facts.hard <= self.now
+                    assert sent_at == facts.sent_at
+                    facts.attempts -= 1
+                    assert facts.attempts >= 1
+                    facts.sent_at, facts.slow_at, facts.retried = self.now, math.inf, True
+                case TimedOut():
+                    assert facts.hard <= self.now
+                    assert facts.attempts == 1
+                    self.end(tid)
+            match next(does, "nothing"):
+                case "begin":
+                    self.begin(1, attempts=1)
+                case "answer" if self.model:
+                    first = min(self.model)
+                    self.answer(first, self.model[first].query.endpoint)
+        for facts in self.model.values():
+            assert min(facts.slow_at, facts.hard) > self.now
+
+    @invariant()
+    def agrees(self) -> None:
+        assert len(self.transactions) == len(self.model)
+        due = [min(facts.slow_at, facts.hard) for facts in self.model.values()]
+        assert self.transactions.next_timeout() == min(due, default=None)
+        for tid, facts in self.model.items():
+            query = facts.query
+            assert self.transactions.match(tid, query.endpoint) is query
+            assert (query.sent_at, query.attempts_left, query.retried) == (facts.sent_at, facts.attempts, facts.retried)
+        for tid, source in self.over:
+            taken = self.model.get(tid)
+            assert (self.transactions.match(tid, source) is None) is (taken is None or taken.query.endpoint != source)
+
+
+TestTransactionsAgreeWithADictionary = TransactionsMachine.TestCase
+
+
+@dataclass(eq=False)
+class Listener:
+    """An operation that remembers all that it is told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        self.told.append("answered")
+
+    def slow(self, query: Asked, now: float) -> None:
+        self.told.append("slow")
+
+    def retried(self, query: Asked, now: float) -> None:
+        self.told.append("retried")
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        self.told.append("timed out" if error is None else "refused")
+
+
+class AskingMachine(RuleBasedStateMachine):
+    """Whatever comes in, and from wherever, whoever asks is told of one end, and that last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench()
+        self.asked: list[tuple[Listener, Sent, int]] = []
+
+    @rule(machine=st.integers(1, 4), attempts=st.integers(1, 2))
+    def ask(self, machine: int, attempts: int) -> None:
+        listener, request = Listener(), FindNode(Id(1), b"token")
+        asked = self.bench.node._requester.ask(listener, request, endpoint(machine), None, self.bench.now, attempts)
+        (sent,) = [sent for sent in self.bench.sent() if sent.query.tid == asked.tid]
+        self.asked.append((listener, sent, attempts))
+
+    @rule(seconds=st.sampled_from([0.01, 0.6, 1.0, 2.0, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.advance(seconds)
+
+    @precondition(lambda self: self.asked)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["reply", "error", "nonsense"]),
+        wrong=st.sampled_from(["nothing", "nothing", "tid", "host", "port"]),
+        times=st.integers(1, 2),
+    )
+    def something_comes_in(self, data: Any, kind: str, wrong: str, times: int) -> None:
+        listener, sent, _ = data.draw(st.sampled_from(self.asked[-6:]))
+        tid = bytes(8) if wrong == "tid" else sent.query.tid
+        source = {"host": endpoint(99), "port": sent.to.with_port(99)}.get(wrong, sent.to)
+        sender = Id(sent.to[3])
+        datagram = {
+            "reply": CODEC._encode(1, tid, sender, bytes(US), [b"token", b"", b"", False]),
+            "error": CODEC.encode_error(tid, sender, 202, "busy"),
+            "nonsense": CODEC._encode(1, tid, sender, bytes(US), []),
+        }[kind]
+        for _ in range(times):
+            before = [list(listener.told) for listener, _, _ in self.asked]
+            here = [listener for listener, _, _ in self.asked].index(listener)
+            counters = self.bench.node.counters
+            unmatched, malformed = counters.unmatched, counters.malformed
+            assert self.bench.deliver(datagram, source) is None
+            is_over = bool({"answered", "refused", "timed out"} & set(before[here]))
+            after = [list(listener.told) for listener, _, _ in self.asked]
+            if wrong != "nothing" or is_over:
+                assert counters.unmatched == unmatched + 1
+            elif kind == "nonsense":
+                assert counters.malformed == malformed + 1
+            else:
+                before[here].append("answered" if kind == "reply" else "refused")
+            assert after == before
+
+    @invariant()
+    def each_is_told_of_one_end_and_of_that_last(self) -> None:
+        for listener, _, attempts in self.asked:
+            *before, last = listener.told or [""]
+            assert set(before) <= {"slow", "retried"}
+            assert listener.told.count("slow") <= 1
+            assert listener.told.count("retried") <= attempts - 1
+            if last == "timed out":
+                assert before.count("retried") == attempts - 1
+
+    def teardown(self) -> None:
+        self.bench.advance(10.0)
+        for listener, _, _ in self.asked:
+            assert listener.told[-1] in {"answered", "refused", "timed out"}
+
+
+TestWhoeverAsksIsToldOfOneEnd = AskingMachine.TestCase
+TestWhoeverAsksIsToldOfOneEnd.settings = scaled(50)
