@@ -1,4 +1,9 @@
-"""The routing table, against brute force over a keyspace of 128 IDs."""
+"""The routing table, against a list of contacts and a list of ranges over a keyspace of 128 IDs.
+
+Each ID has one bucket, found by looking through all ranges; a bucket holds K contacts at most; which ranges there are
+follows from who came, in which order, and from nothing else. A contact is a member (its ID is here, at its endpoint),
+roaming (its ID is here, elsewhere), renamed (its endpoint is here, under another ID) or unknown, and only then enters.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.routing_table import RoutingTable
-from tests.core.small import SEVEN, contact
+from tests.core.small import SEVEN, SlowTable, contact
 from tests.strategies import ids
 
 K = 4
@@ -33,38 +38,64 @@ class TableMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.table = make()
-        self.model: set[Contact] = set()
+        self.model = SlowTable(Id(0), K, 0.0)
+        self.now = 0.0
 
     @initialize(own_id=ids(SEVEN), k=st.integers(1, 5))
     def begin(self, own_id: Id, k: int) -> None:
         self.table = RoutingTable(SEVEN, own_id, k, now=0.0)
+        self.model = SlowTable(own_id, k, 0.0)
 
-    @rule(id=ids(SEVEN))
-    def insert(self, id: Id) -> None:
-        if id == self.table.own_id or self.table.get(id):
+    def whose(self, newcomer: Contact) -> str:
+        for member in self.model.members:
+            if member.id == newcomer.id:
+                return "member" if member.endpoint == newcomer.endpoint else "roaming"
+        if any(member.endpoint == newcomer.endpoint for member in self.model.members):
+            return "renamed"
+        return "ours" if newcomer.id == self.model.own_id else "unknown"
+
+    @rule(id=ids(SEVEN), shift=st.sampled_from([0, 0, 0, 1, 200]))
+    def insert(self, id: Id, shift: int) -> None:
+        newcomer = contact(id, machine=id + shift)
+        kind = self.whose(newcomer)
+        member = self.table.get(id)
+        resident = self.table.at(newcomer.endpoint)
+        assert (kind in {"member", "roaming"}) is (member is not None)
+        assert (kind == "member") is (member == newcomer)
+        assert (kind in {"member", "renamed"}) is (resident is not None and member in {None, newcomer})
+        if kind != "unknown":
+            with pytest.raises(AssertionError):
+                self.table.insert(newcomer)
             return
-        room = self.table.has_room(id)
-        ranges = len(self.table.buckets)
+        room = self.model.has_room(id)
         assert self.table.has_room(id) is room
-        assert len(self.table.buckets) == ranges  # asking splits nothing
-        nearer = sum(member.id ^ self.table.own_id < id ^ self.table.own_id for member in self.model)
-        went_in = self.table.insert(contact(id))
-        assert went_in is room
-        if nearer < self.table.k:
-            assert went_in  # one of the K nearest to us is always taken
-        if went_in:
-            self.model.add(contact(id))
+        self.agrees()  # asking splits nothing
+        assert self.table.insert(newcomer) is room
+        assert self.model.make_room(id) is room
+        if room:
+            self.model.members.append(newcomer)
 
-    @precondition(lambda self: self.model)
+    @rule(low=ids(SEVEN), count=st.integers(1, 12))
+    def insert_neighbours(self, low: Id, count: int) -> None:
+        for id in range(low, min(low + count, SEVEN.size)):
+            self.insert(Id(id), 0)
+
+    @precondition(lambda self: self.model.members)
     @rule(data=st.data())
     def remove(self, data: Any) -> None:
-        leaving = data.draw(st.sampled_from(sorted(self.model, key=lambda member: member.id)))
+        leaving = data.draw(st.sampled_from(self.model.members))
         self.table.remove(leaving)
-        self.model.remove(leaving)
+        self.model.members.remove(leaving)
+
+    @rule(id=ids(SEVEN))
+    def something_goes_on(self, id: Id) -> None:
+        self.now += 1.0
+        self.table.bucket(id).activity = self.now
+        self.model.ranges[self.model.range_of(id)] = self.now
 
     @rule(towards=ids(SEVEN), count=st.integers(0, 20), parity=st.integers(0, 1))
     def closest(self, towards: Id, count: int, parity: int) -> None:
-        nearest = sorted(self.model, key=lambda member: member.id ^ towards)
+        nearest = self.model.nearest(towards)
         assert self.table.closest(towards, count, always) == nearest[:count]
         chosen = [member for member in nearest if member.id % 2 == parity]
         assert self.table.closest(towards, count, lambda member: member.id % 2 == parity) == chosen[:count]
@@ -77,31 +108,33 @@ class TableMachine(RuleBasedStateMachine):
         for nearer, farther in pairwise(distances):
             assert max(nearer) < min(farther)
 
-    @invariant()
-    def buckets_tile_the_keyspace_in_halves_of_halves(self) -> None:
-        expected = 0
+    @rule()
+    def each_id_has_the_bucket_that_a_look_through_all_ranges_finds(self) -> None:
+        for id in range(SEVEN.size):
+            (only,) = [bucket for bucket in self.table.buckets if bucket.low <= id <= bucket.high]
+            assert self.table.bucket(Id(id)) is only
+            assert [bucket for bucket in self.table.buckets if Id(id) in bucket] == [only]
+            assert self.table.get(Id(id)) == self.model.by_id(Id(id))
+
+    @rule()
+    def a_bucket_is_all_ids_of_one_prefix(self) -> None:
+        everyone = [f"{id:07b}" for id in range(SEVEN.size)]
         for bucket in self.table.buckets:
-            assert bucket.low == expected
-            span = bucket.high - bucket.low + 1
-            assert span & (span - 1) == 0
-            assert bucket.low % span == 0
-            expected = bucket.high + 1
-        assert expected == SEVEN.size
+            low, high = everyone[bucket.low], everyone[bucket.high]
+            prefix = next(low[:shared] for shared in range(7, -1, -1) if low[:shared] == high[:shared])
+            assert [id for id in everyone if id.startswith(prefix)] == everyone[bucket.low : bucket.high + 1]
 
     @invariant()
-    def each_contact_is_in_its_bucket_and_nowhere_else(self) -> None:
-        assert set(self.table) == self.model
-        assert len(self.table) == len(self.model)
-        assert sum(len(bucket.contacts) for bucket in self.table.buckets) == len(self.model)
-        for bucket in self.table.buckets:
-            assert len(bucket.contacts) <= self.table.k
-            assert all(member.id in bucket for member in bucket.contacts)
-        for id in range(SEVEN.size):
-            bucket = self.table.bucket(Id(id))
-            assert bucket.low <= id <= bucket.high
-            member = self.table.get(Id(id))
-            assert (member in bucket.contacts) is (member is not None)
-        for member in self.model:
+    def agrees(self) -> None:
+        expected = sorted(self.model.ranges.items(), key=lambda entry: entry[0].start)
+        ranges = [(range(bucket.low, bucket.high + 1), bucket.activity) for bucket in self.table.buckets]
+        assert ranges == expected  # so they are contiguous and disjoint, and a split has handed its timer over
+        for bucket, (inside, _) in zip(self.table.buckets, expected, strict=True):
+            assert bucket.contacts == self.model.inside(inside)
+            assert len(bucket.contacts) <= self.model.k
+        assert list(self.table) == self.model.members
+        assert len(self.table) == len(self.model.members)
+        for member in self.model.members:
             assert self.table.at(member.endpoint) == self.table.get(member.id) == member
 
 
