@@ -1,0 +1,568 @@
+"""The iterative lookup, held to a slow and obvious statement of its rules, whatever it is told.
+
+The model keeps a plain list of who was named by whom and what became of each, and sorts it anew for every question. It
+says which contact must be asked next and when the search may wait or end. Two bounds are held:
+
+- in queries: `search_queries` in all; a liar whose nodes do not answer costs no more than 2 * alpha - 1 of them where K
+  others are known;
+- in time: each query holds the search up until it is slow and no longer; while nobody at all has answered, the hard
+  timeout more; K times that where the search is patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+from typing import Any
+
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.search import Ask, Finished, Search, SearchStats, Wait
+from tests.core.small import SEVEN, contact, endpoint
+from tests.strategies import ids, scaled
+
+HARD = 2.0  # seconds after which a query has failed
+NOBODY = Id(SEVEN.size)  # an ID that no node can have
+NOWHERE = 500  # machines from this number on are not there
+
+FRESH, WAITING, SLOW, ANSWERED, FAILED = "fresh", "waiting", "slow", "answered", "failed"
+
+
+@dataclass(eq=False)
+class Named:
+    """A contact that the search has heard of."""
+
+    contact: Contact
+    hops: int
+    progress: str = FRESH
+    story: list[Endpoint | str | None] = field(default_factory=list)  # who named it (None: we) and what it did
+
+
+@dataclass(eq=False)
+class Flight:
+    """A query on its way."""
+
+    named: Named
+    asked_at: float
+    slow_at: float
+    fails_at: float
+    told_more: bool = False  # a part of the answer has come
+
+
+class SearchMachine(RuleBasedStateMachine):
+    """Each asked node may answer, in time or late, whole or in parts, truly or with lies, as somebody else, or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = False
+
+    @initialize(
+        members=st.lists(ids(SEVEN), unique=True, min_size=1, max_size=40),
+        k=st.integers(1, 5),
+        alpha=st.integers(1, 4),
+        candidates=st.sampled_from([6, 12, 256]),
+        seed=st.integers(0, 99),
+    )
+    def make_a_network(self, members: list[Id], k: int, alpha: int, candidates: int, seed: int) -> None:
+        self.members = [contact(id) for id in members]
+        self.rng = Random(seed)
+        self.known = {member: self.rng.sample(self.members, min(len(self.members), 6)) for member in self.members}
+        # As in the default policy, twice as many are remembered as are ever asked.
+        self.policy = Policy(k=k, alpha=alpha, search_queries=candidates // 2, search_candidates=candidates)
+        self.begin(Id(0), Id(127), 3, patient=False)
+
+    @rule(towards=ids(SEVEN), own_id=ids(SEVEN), seeds=st.integers(0, 8), patient=st.booleans())
+    def search_again(self, towards: Id, own_id: Id, seeds: int, patient: bool) -> None:
+        self.begin(towards, own_id, seeds, patient=patient)
+
+    def begin(self, towards: Id, own_id: Id, seeds: int, *, patient: bool) -> None:
+        self.now = 0.0
+        self.over = False
+        self.named: list[Named] = []  # in the order in which they were named
+        self.asked: list[Endpoint] = []
+        self.flights: list[Flight] = []
+        self.timeouts = 0
+        self.stalled = 0.0  # seconds in which only slow nodes were waited for
+        self.in_parts = False
+        self.ever_patient = patient
+        self.target, self.own_id = towards, own_id
+        self.search = Search(towards, own_id, self.policy, patient=patient)
+        self.search.seed(self.members[:seeds])
+        for member in self.members[:seeds]:
+            self.hear_of(member, None, 1)
+        self.advance()
+
+    # What the model says
+
+    def distance(self, one: Contact) -> int:
+        return one.id ^ self.target
+
+    def by_nearness(self) -> list[Named]:
+        return sorted(self.named, key=lambda named: self.distance(named.contact))
+
+    def hear_of(self, one: Contact, namer: Endpoint | None, hops: int) -> Named | None:
+        if one.id == self.own_id:
+            return None
+        named = next((named for named in self.named if named.contact == one), None)
+        if named is None:
+            named = Named(one, hops)
+            self.named.append(named)
+            if len(self.named) > self.policy.search_candidates:
+                event("the farthest gives way")
+                self.named.remove([other for other in self.by_nearness() if other.progress == FRESH][-1])
+        if namer not in named.story:
+            named.story.append(namer)
+        return named
+
+    def disappointment(self, namer: Endpoint) -> tuple[int, int]:
+        """How many that `namer` named came to nothing, less those that answered; the least and most one may say.
+
+        These differ where somebody was named when it was late already.
+        """
+        least = most = 0
+        for named in self.named:
+            if namer not in named.story:
+                continue
+            before, after = split(named.story, namer)
+            if ANSWERED in after:
+                least -= 2 if SLOW in before else 1
+                most -= 1
+            elif SLOW in after:
+                least += 1
+                most += 1
+            elif FAILED in after:
+                least += SLOW not in before
+                most += 1
+        return least, most
+
+    def is_doubtful(self, named: Named) -> bool | None:
+        """Whether all who named it have disappointed `alpha` times; None where the rule leaves it open."""
+        verdicts: list[bool | None] = []
+        for namer in named.story:
+            if namer is None:
+                return False
+            if isinstance(namer, Endpoint):
+                least, most = self.disappointment(namer)
+                verdicts.append(True if least >= self.policy.alpha else False if most < self.policy.alpha else None)
+        if False in verdicts:
+            return False
+        return None if None in verdicts else True
+
+    def window(self) -> list[Named] | None:
+        """Return the K nearest who are neither failed nor slow, the doubtful last; None where the rule leaves it open.
+
+        Nobody is new who would be asked at an endpoint that was asked, or after the last query.
+        """
+        trusted, doubtful = [], []
+        for named in self.by_nearness():
+            if named.progress in (FAILED, SLOW):
+                continue
+            if named.progress == FRESH:
+                if named.contact.endpoint in self.asked or len(self.asked) >= self.policy.search_queries:
+                    continue
+                doubt = self.is_doubtful(named)
+                if doubt is None:
+                    event("a doubt left open")
+                    return None
+                if doubt:
+                    event("somebody is in doubt")
+                    doubtful.append(named)
+                    continue
+            trusted.append(named)
+        return (trusted + doubtful)[: self.policy.k]
+
+    def advance(self) -> None:
+        """Ask whom the search wants asked, until it waits or is over."""
+        for _ in range(self.policy.search_queries + 1):
+            window = self.window()
+            step = self.search.next()
+            if isinstance(step, Ask):
+                self.check_ask(step.contact, window)
+                continue
+            if window is not None:
+                waiting = [named for named in window if named.progress == WAITING]
+                fresh = [named for named in window if named.progress == FRESH]
+                assert len(waiting) == self.policy.alpha or not fresh, "there is somebody to ask"
+                anybody_late = any(flight.named.progress == SLOW for flight in self.flights)
+                few = not window or (self.search.patient and len(window) < self.policy.k)
+                expected = Wait() if waiting or (few and anybody_late) else Finished()
+                assert step == expected
+            if isinstance(step, Wait):
+                assert self.flights, "it waits for nobody"
+            else:
+                self.finish()
+            return
+        raise AssertionError("it asks and asks")
+
+    def check_ask(self, asked: Contact, window: list[Named] | None) -> None:
+        assert asked.id != self.own_id
+        assert asked.endpoint not in self.asked
+        (named,) = (named for named in self.named if named.contact == asked)
+        assert named.progress == FRESH
+        if window is not None:
+            fresh = [named for named in window if named.progress == FRESH]
+            assert fresh, "nobody is left to be asked"
+            assert named is fresh[0]
+            assert sum(named.progress == WAITING for named in window) < self.policy.alpha
+        named.progress = WAITING
+        self.asked.append(asked.endpoint)
+        assert len(self.asked) <= self.policy.search_queries
+        slow_after = (0.05, 0.3, 0.5, 1.5)[asked.endpoint[3] % 4]  # what is known of its round trips
+        self.flights.append(Flight(named, self.now, self.now + slow_after, self.now + HARD))
+
+    def finish(self) -> None:
+        assert not self.over
+        self.over = True
+        assert self.search.next() == Finished()
+        for flight in self.flights:
+            event("ends without those who are slow" if flight.named.progress == SLOW else "ends while others are asked")
+        slow_after = 2 * 1.5 if self.in_parts else 1.5
+        if not self.in_parts:
+            assert self.stalled <= HARD * (self.policy.k if self.ever_patient else 1)
+        assert self.now <= slow_after * len(self.asked) + self.stalled
+
+    # What may happen
+
+    def pick(self, which: int) -> Flight:
+        """Return a query on its way; of another search, where this one is over."""
+        while self.over:
+            self.begin(SEVEN.random(self.rng), SEVEN.random(self.rng), self.rng.randint(1, 8), patient=which % 2 == 1)
+        return self.flights[which % len(self.flights)]
+
+    def whole_answer(self, flight: Flight, named: Iterable[Contact], who: Contact | None = None) -> None:
+        """The node that was asked, or whoever says so, answers with these contacts."""
+        self.part_of_answer(flight, named)
+        self.flights.remove(flight)
+        if flight.named.progress == SLOW:
+            event("a late answer")
+        asked = flight.named.contact
+        who = asked if who is None else who
+        self.search.answered(who)
+        if who == asked:
+            flight.named.progress = ANSWERED
+            flight.named.story.append(ANSWERED)
+        else:
+            flight.named.progress = FAILED  # nobody is to blame for it
+            actual = self.hear_of(who, None, flight.named.hops)
+            if actual is not None and actual in self.named:
+                actual.progress = ANSWERED
+        self.advance()
+
+    def part_of_answer(self, flight: Flight, named: Iterable[Contact]) -> None:
+        of, named = flight.named, list(named)
+        self.search.learn(of.contact.endpoint, named)
+        for other in sorted(named, key=self.distance)[: 2 * self.policy.k]:
+            self.hear_of(other, of.contact.endpoint, of.hops + 1)
+
+    def turn_slow(self, flight: Flight) -> None:
+        self.search.slow(flight.named.contact.endpoint)
+        if flight.named.progress == WAITING:
+            flight.named.progress = SLOW
+            flight.named.story.append(SLOW)
+        self.advance()
+
+    def fail(self, flight: Flight, *, timeout: bool) -> None:
+        self.flights.remove(flight)
+        self.search.failed(flight.named.contact.endpoint, timeout=timeout)
+        flight.named.progress = FAILED
+        flight.named.story.append(FAILED)
+        self.timeouts += timeout
+        self.advance()
+
+    def truth(self, of: Contact) -> list[Contact]:
+        """What an honest node answers; one that is not there knows everybody."""
+        known = self.known.get(of, self.members)
+        return sorted(known, key=self.distance)[: self.policy.k]
+
+    @rule(which=st.integers(0, 20))
+    def answer_honestly(self, which: int) -> None:
+        flight = self.pick(which)
+        if flight.named.contact in self.known:
+            self.whole_answer(flight, self.truth(flight.named.contact))
+        elif flight.named.progress == WAITING:  # nobody is there to answer
+            self.turn_slow(flight)
+        else:
+            self.fail(flight, timeout=True)
+
+    @rule(count=st.integers(2, 8), which=st.integers(0, 20))
+    def answer_many(self, count: int, which: int) -> None:
+        self.answer_honestly(which)
+        for _ in range(count):
+            if not self.over:
+                self.answer_honestly(which)
+
+    @rule(which=st.integers(0, 20))
+    def answer_in_part(self, which: int) -> None:
+        """The rest is asked for by another query, with times of its own."""
+        flight = self.pick(which)
+        if not flight.told_more:
+            flight.told_more = self.in_parts = True
+            flight.slow_at += self.now - flight.asked_at
+            flight.fails_at = self.now + HARD
+            self.part_of_answer(flight, self.truth(flight.named.contact)[:1])
+            self.advance()
+
+    @rule(which=st.integers(0, 20), id=ids(SEVEN))
+    def answer_as_another(self, which: int, id: Id) -> None:
+        flight = self.pick(which)
+        event("who answers claims to be us" if id == self.own_id else "another answers")
+        self.whole_answer(flight, self.truth(flight.named.contact), Contact(id, flight.named.contact.endpoint))
+
+    @rule(which=st.integers(0, 20))
+    def name_nobody(self, which: int) -> None:
+        self.whole_answer(self.pick(which), [])
+
+    @rule(which=st.integers(0, 20), first=st.integers(0, 8), count=st.integers(1, 12), machine=st.integers(0, 60))
+    def name_nodes_near_the_target_that_are_not_there(self, which: int, first: int, count: int, machine: int) -> None:
+        fakes = [contact(self.target ^ (first + place), NOWHERE + machine + place) for place in range(count)]
+        self.whole_answer(self.pick(which), fakes)
+
+    @rule(which=st.integers(0, 20), data=st.data())
+    def name_true_nodes_at_false_endpoints(self, which: int, data: Any) -> None:
+        some = data.draw(st.lists(st.sampled_from(self.members), max_size=6))
+        fakes = [Contact(member.id, endpoint(NOWHERE + member.id)) for member in some]
+        self.whole_answer(self.pick(which), fakes)
+
+    @rule(which=st.integers(0, 20), at=st.integers(0, 40), named=st.lists(ids(SEVEN), min_size=1, max_size=12))
+    def name_one_endpoint_under_many_ids(self, which: int, at: int, named: list[Id]) -> None:
+        there = self.members[at % len(self.members)].endpoint
+        self.whole_answer(self.pick(which), [Contact(id, there) for id in named])
+
+    @rule(which=st.integers(0, 20), timeout=st.booleans())
+    def refuse(self, which: int, timeout: bool) -> None:
+        self.fail(self.pick(which), timeout=timeout)
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.5, 1.0, 2.0]))
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        while not self.over and (when := self.next_deadline()) <= until:
+            self.pass_until(when)
+        if not self.over:
+            self.pass_until(until)
+
+    @rule()
+    def let_the_next_turn_slow_or_fail(self) -> None:
+        if not self.over:
+            self.pass_until(self.next_deadline())
+
+    @rule(patient=st.booleans())
+    def change_patience(self, patient: bool) -> None:
+        if not self.over:
+            self.search.patient = patient
+            self.ever_patient |= patient
+            self.advance()
+
+    def next_deadline(self) -> float:
+        return min(
+            flight.fails_at if flight.named.progress == SLOW else min(flight.slow_at, flight.fails_at)
+            for flight in self.flights
+        )
+
+    def pass_until(self, when: float) -> None:
+        if not any(flight.named.progress == WAITING for flight in self.flights):
+            event("only the slow are waited for")
+            self.stalled += when - self.now
+        self.now = when
+        for flight in list(self.flights):
+            if not self.over and flight.fails_at <= when:
+                self.fail(flight, timeout=True)
+            elif not self.over and flight.slow_at <= when and flight.named.progress == WAITING:
+                self.turn_slow(flight)
+
+    # What always holds
+
+    @invariant()
+    def its_results_are_those_who_answered_by_nearness(self) -> None:
+        answered = [named for named in self.by_nearness() if named.progress == ANSWERED]
+        assert self.search.closest() == [named.contact for named in answered]
+        hops = max((named.hops for named in answered), default=0)
+        assert self.search.stats() == SearchStats(hops, len(self.asked), len(answered), self.timeouts)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "search"):
+            return
+        for _ in range(2 * self.policy.search_queries):  # each query turns slow, and fails
+            if self.over:
+                break
+            self.pass_until(self.next_deadline())
+        assert self.over, "it does not end"
+        self.its_results_are_those_who_answered_by_nearness()
+
+
+def split(story: list[Endpoint | str | None], namer: Endpoint) -> tuple[list[object], list[object]]:
+    """Return what happened before and after `namer` told of the contact with this story."""
+    at = story.index(namer)
+    return list(story[:at]), list(story[at + 1 :])
+
+
+TestTheSearchAgreesWithASortedList = SearchMachine.TestCase
+TestTheSearchAgreesWithASortedList.settings = scaled(100)
+
+
+# Whole searches, each through a network with a clock
+
+
+class Race:
+    """One search against the clock: each node takes its time to answer, or never does."""
+
+    def __init__(self, search: Search, slow_after: float) -> None:
+        self.search = search
+        self.now = 0.0
+        self.asked: list[Contact] = []
+        self._slow_after = slow_after
+
+    def run(self, answers: dict[Contact, list[Contact]], delay: dict[Contact, float]) -> None:
+        """Run it to its end. Who is not among `answers` does not answer; who has no delay answers at once."""
+        events: list[tuple[float, int, str, Contact]] = []
+        while not isinstance(step := self.search.next(), Finished):
+            if isinstance(step, Ask):
+                asked, count = step.contact, len(self.asked)
+                self.asked.append(asked)
+                takes = delay.get(asked, 0.0) if asked in answers else HARD
+                if self._slow_after < takes:
+                    heappush(events, (self.now + self._slow_after, count, "slow", asked))
+                heappush(events, (self.now + min(takes, HARD), count, "failed" if takes >= HARD else "answered", asked))
+                continue
+            self.now, _, what, who = heappop(events)  # and fails where the search waits for nobody
+            match what:
+                case "slow":
+                    self.search.slow(who.endpoint)
+                case "failed":
+                    self.search.failed(who.endpoint, timeout=True)
+                case _:
+                    self.search.learn(who.endpoint, answers[who])
+                    self.search.answered(who)
+
+
+def routing_tables(members: list[Contact], k: int, rng: Random) -> dict[Contact, list[Contact]]:
+    """Whom each knows where all is well: of each distance class up to K, and its own K nearest."""
+    tables = {}
+    for member in members:
+        others = sorted((other for other in members if other != member), key=lambda other: other.id ^ member.id)
+        table = set(others[:k])
+        for bits in range(1, 8):
+            one_class = [other for other in others if (other.id ^ member.id).bit_length() == bits]
+            table.update(rng.sample(one_class, min(k, len(one_class))))
+        tables[member] = sorted(table, key=lambda other: other.id)
+    return tables
+
+
+def nearest(members: Iterable[Contact], target: Id, count: int) -> list[Contact]:
+    return sorted(members, key=lambda member: member.id ^ target)[:count]
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[list[Contact], int, Random]:
+    """A network of any size, its K, and chance."""
+    rng = Random(draw(st.integers(0, 2**32)))
+    members = rng.sample(range(SEVEN.size), draw(st.integers(1, SEVEN.size)))
+    return [contact(id) for id in members], draw(st.integers(1, 8)), rng
+
+
+@given(networks(), ids(SEVEN), st.booleans(), st.integers(1, 4), st.booleans())
+def test_where_nothing_fails_the_result_is_the_true_k_closest_to_the_target(
+    network: tuple[list[Contact], int, Random], target: Id, patient: bool, alpha: int, one_of_them: bool
+) -> None:
+    members, k, rng = network
+    policy = Policy(k=k, alpha=alpha)
+    tables = routing_tables(members, k, rng)
+    us = members[0] if one_of_them else contact(NOBODY)
+    known = nearest(tables[us], target, 2 * k) if one_of_them else members[:1]
+    answers = {member: nearest(tables[member], target, k) for member in members}
+    search = Search(target, us.id, policy, patient=patient)
+    search.seed(known)
+    race = Race(search, slow_after=1.0)
+    race.run(answers, {member: rng.uniform(0.01, 0.9) for member in members})
+    # Others count us among the K that they name: so the K closest are those of the network with us in it.
+    truth = [member for member in nearest(members, target, k) if member != us]
+    assert search.closest()[: len(truth)] == truth
+    assert search.stats().responses <= search.stats().queries == len(race.asked)
+
+
+@given(
+    networks(),
+    ids(SEVEN),
+    st.booleans(),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.sampled_from([0.05, 0.3, 1.0]),
+)
+def test_liars_whose_nodes_do_not_answer_cost_a_few_queries_each_and_change_nothing(
+    network: tuple[list[Contact], int, Random],
+    target: Id,
+    patient: bool,
+    alpha: int,
+    liars: int,
+    slow_after: float,
+) -> None:
+    members, k, rng = network
+    policy = Policy(k=k, alpha=alpha)
+    tables = routing_tables(members, k, rng)
+    answers = {member: nearest(tables[member], target, k) for member in members}
+    seeds = rng.sample(members, min(k, len(members)))
+    for liar in range(liars):  # each is as near as can be, and names as many as are listened to, nearer than anybody
+        who = contact(target, NOWHERE + liar)
+        answers[who] = [contact(target, NOWHERE + 100 * (liar + 1) + fake) for fake in range(2 * k)]
+        seeds.append(who)
+    search = Search(target, NOBODY, policy, patient=patient)
+    search.seed(seeds)
+    race = Race(search, slow_after)
+    race.run(answers, dict.fromkeys(answers, 0.9 * slow_after))
+    fakes = [asked for asked in race.asked if asked not in answers]
+    honest = [one for one in search.closest() if one in tables]
+    few = len(members) < k
+    if not few:
+        assert len(fakes) <= liars * (2 * alpha - 1)
+    assert len(honest) + liars >= min(k, len(members))
+    truth = nearest(members, target, k)
+    assert honest[: max(0, k - liars)] == truth[: max(0, k - liars)]
+    assert race.now <= slow_after * len(race.asked) + (HARD if patient and few else 0.0)
+
+
+@given(networks(), ids(SEVEN), st.integers(1, 4), st.sampled_from([0.05, 0.3, 1.0]), st.floats(0, 1))
+def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_call_them_slow(
+    network: tuple[list[Contact], int, Random], target: Id, alpha: int, slow_after: float, share: float
+) -> None:
+    members, k, rng = network
+    policy = Policy(k=k, alpha=alpha, search_queries=40)
+    tables = routing_tables(members, k, rng)
+    dead = {member for member in members if rng.random() < share / 2}
+    slow = {member for member in members if rng.random() < share / 2}
+    answers = {member: nearest(tables[member], target, k) for member in members if member not in dead}
+    delay = {member: rng.uniform(slow_after, 2.2) if member in slow else 0.9 * slow_after for member in members}
+    seeds = rng.sample(members, min(2 * k, len(members)))
+    search = Search(target, NOBODY, policy)
+    search.seed(seeds)
+    race = Race(search, slow_after)
+    race.run(answers, delay)
+    assert len(race.asked) <= 40
+    in_time = [member for member in seeds if member in answers and delay[member] <= slow_after]
+    # While nobody has answered it waits for the slow; once somebody has, only until each is called slow.
+    assert race.now <= slow_after * len(race.asked) + (0.0 if in_time else HARD)
+    stats = search.stats()
+    assert stats.responses + stats.timeouts <= stats.queries == len(race.asked)
+    assert not set(search.closest()) & dead
+
+
+@given(ids(SEVEN), st.integers(1, 4), st.sampled_from([0.05, 0.3, 1.0]), st.booleans())
+@example(Id(0), 4, 0.5, True)
+def test_liars_without_end_are_asked_no_more_than_the_policy_says(
+    target: Id, alpha: int, slow_after: float, patient: bool
+) -> None:
+    policy = Policy(alpha=alpha, search_queries=60, search_candidates=100)
+    liars = [contact(target ^ 1, number) for number in range(1, 1200)]
+    answers = {liar: liars[16 * place + 1 : 16 * place + 17] for place, liar in enumerate(liars)}
+    search = Search(target, NOBODY, policy, patient=patient)
+    search.seed(liars[:1])
+    race = Race(search, slow_after)
+    race.run(answers, dict.fromkeys(liars, slow_after))
+    assert len(race.asked) <= 60
+    assert race.now <= slow_after * 60 + HARD
