@@ -690,7 +690,7 @@ def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_ag
 
 
 def test_every_change_waits_for_the_disk(path: Path) -> None:
-    """No test here can cut the power, so this one asks SQLite what it would do."""
+    """What that is worth when the power fails, test_state_model.py shows; `fullfsync` is for macOS alone."""
     with closing(StateFile.open(path)) as file:
         [synchronous] = file._connection.execute("PRAGMA synchronous").fetchone()
         [full] = file._connection.execute("PRAGMA fullfsync").fetchone()

@@ -1,0 +1,388 @@
+"""The state file against plain sets: what is written is what is read, and a crash at any write leaves old or new.
+
+The crashes are those of tests/daemon/disk.py: each step that SQLite itself takes on the disk is noted, and the
+directories that a dying process or a power failure can leave behind are made from the notes and opened. What opens them
+may crash at any of its own writes, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, StateFile
+from dhtd.errors import InvalidPort
+from tests.core.small import SEVEN, endpoint
+from tests.daemon import disk
+from tests.strategies import ids, scaled
+
+pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
+
+NAME = "state.db"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a state file should hold. Contacts have an order; nothing else has."""
+
+    node_id: Id | None = None
+    contacts: tuple[Contact, ...] = ()
+    own: frozenset[tuple[Id, int]] = frozenset()
+    held: frozenset[SavedEntry] = frozenset()
+
+
+# What may be asked of it: what it does to the file, and what it should do to what is kept
+
+
+@dataclass(frozen=True)
+class NewId:
+    id: Id
+
+    def make(self, file: StateFile) -> None:
+        file.set_node_id(self.id)
+
+    def applied(self, kept: Kept) -> Kept:
+        return replace(kept, node_id=self.id)
+
+
+@dataclass(frozen=True)
+class Contacts:
+    contacts: tuple[Contact, ...]
+
+    def make(self, file: StateFile) -> None:
+        file.save_contacts(self.contacts)
+
+    def applied(self, kept: Kept) -> Kept:
+        return replace(kept, contacts=self.contacts)
+
+
+@dataclass(frozen=True)
+class Own:
+    changes: tuple[Change, ...]
+
+    def make(self, file: StateFile) -> None:
+        file.apply(self.changes)
+
+    def applied(self, kept: Kept) -> Kept:
+        own = set(kept.own)
+        for change in self.changes:
+            if isinstance(change, AddOwn):
+                own.add((change.key, change.port))
+            else:
+                own -= {(change.key, port) for port in change.ports}
+        return replace(kept, own=frozenset(own))
+
+
+@dataclass(frozen=True)
+class HeldEntries:
+    entries: tuple[tuple[Id, tuple[SavedEntry, ...]], ...]
+
+    def make(self, file: StateFile) -> None:
+        file.save_held(dict(self.entries))
+
+    def applied(self, kept: Kept) -> Kept:
+        saved = dict(self.entries)
+        held = {entry for entry in kept.held if entry.key not in saved}
+        return replace(kept, held=frozenset(held.union(*saved.values())))
+
+
+Step = NewId | Contacts | Own | HeldEntries
+
+keys = ids(SEVEN)
+few_keys = st.integers(0, 2).map(Id)
+few_ports = st.sampled_from([1, 2, 65_535])
+machines = st.integers(1, 30).map(endpoint)
+times = st.floats(-1e12, 1e12) | st.just(-0.0)
+
+new_ids = st.builds(NewId, keys)
+contact_lists = st.builds(Contacts, st.lists(st.builds(Contact, keys, machines), max_size=5).map(tuple))
+own_changes = st.one_of(
+    st.builds(AddOwn, few_keys, few_ports),
+    st.builds(RemoveOwn, few_keys, st.lists(few_ports, max_size=2).map(tuple)),
+)
+own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
+
+
+@st.composite
+def held_entries(draw: st.DrawFn) -> HeldEntries:
+    """Draw entries under up to three keys, each endpoint once a key; a key without any is one to forget."""
+    by_key = draw(st.dictionaries(few_keys, st.dictionaries(machines, times, max_size=5), max_size=3))
+    return HeldEntries(
+        tuple(
+            (key, tuple(SavedEntry(key, at, expires_at) for at, expires_at in entries.items()))
+            for key, entries in by_key.items()
+        )
+    )
+
+
+@st.composite
+def many_entries(draw: st.DrawFn) -> HeldEntries:
+    """Draw a change of many pages."""
+    count, when = draw(st.integers(100, 200)), draw(times)
+    return HeldEntries(((Id(9), tuple(SavedEntry(Id(9), endpoint(number), when) for number in range(count))),))
+
+
+steps = st.one_of(new_ids, contact_lists, own_lists, own_lists, held_entries(), many_entries())
+
+
+def opened(path: Path) -> StateFile:
+    """Open the file, which no crash may have damaged."""
+    file = StateFile.open(path / NAME, SEVEN)
+    assert file.set_aside is None, file.notice
+    return file
+
+
+def content(file: StateFile) -> Kept:
+    state = file.load()
+    assert len(state.own) == len(set(state.own))
+    assert len(state.held) == len({(entry.key, entry.endpoint) for entry in state.held})
+    return Kept(state.node_id, tuple(state.contacts), frozenset(state.own), frozenset(state.held))
+
+
+class Scratch:
+    """A place for directories, any number of them."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp())
+        self._numbers = itertools.count()
+
+    def directory(self, files: disk.Directory) -> Path:
+        """Make a directory with these files in it."""
+        return disk.write_directory(self.path / str(next(self._numbers)), files)
+
+    def recovered(self, files: disk.Directory) -> Kept:
+        """Return what is kept in these files by whoever opens them, which leaves one file."""
+        path = self.directory(files)
+        with closing(opened(path)) as file:
+            kept = content(file)
+        assert [entry.name for entry in path.iterdir()] == [NAME]
+        shutil.rmtree(path)
+        return kept
+
+    def close(self) -> None:
+        shutil.rmtree(self.path)
+
+
+# Without crashes, and with crashes wherever the dice want
+
+
+class StateFileMachine(RuleBasedStateMachine):
+    """Changes, reopenings and crashes in any order: the file holds what the sets hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.steps = self.stack.enter_context(disk.recorded())
+        self.scratch = Scratch()
+        self.stack.callback(self.scratch.close)
+        self.path = self.scratch.directory({})
+        self.file = opened(self.path)
+        self.kept = Kept()
+
+    def teardown(self) -> None:
+        self.file.close()
+        self.stack.close()
+
+    @rule(step=steps)
+    def changes(self, step: Step) -> None:
+        self._change(step)
+
+    @rule(step=own_lists)
+    def changes_own_entries(self, step: Step) -> None:
+        self._change(step)
+
+    @rule(changes=st.lists(own_changes, max_size=3), port=st.sampled_from([0, 65_536, -1]))
+    def asks_for_what_cannot_be(self, changes: list[Change], port: int) -> None:
+        with pytest.raises(InvalidPort):
+            self.file.apply([*changes, AddOwn(Id(0), port)])
+
+    @rule()
+    def is_reopened(self) -> None:
+        self.file.close()
+        assert set(disk.read_directory(self.path)) == {NAME}
+        self.file = opened(self.path)
+
+    @rule()
+    def is_killed_between_changes(self) -> None:
+        self._go_on_with(disk.read_directory(self.path))
+
+    @rule(step=steps, data=st.data())
+    def crashes_within_a_change(self, step: Step, data: st.DataObject) -> None:
+        before = disk.read_directory(self.path)
+        self.steps.clear()
+        step.make(self.file)
+        self._crash(before, data)
+        self._go_on_with(self.left)
+        kept = content(self.file)
+        assert kept in (self.kept, step.applied(self.kept))
+        self.kept = kept
+
+    @rule(step=steps, data=st.data())
+    def crashes_again_when_it_is_opened_after_a_crash(self, step: Step, data: st.DataObject) -> None:
+        before = disk.read_directory(self.path)
+        self.steps.clear()
+        step.make(self.file)
+        self._crash(before, data)
+        for _ in range(data.draw(st.integers(1, 3))):
+            left = self.left
+            self._go_on_with(left)
+            self._crash(left, data)
+        self._go_on_with(self.left)
+        kept = content(self.file)
+        assert kept in (self.kept, step.applied(self.kept))
+        self.kept = kept
+
+    @invariant()
+    def holds_what_was_written(self) -> None:
+        assert content(self.file) == self.kept
+
+    def _change(self, step: Step) -> None:
+        step.make(self.file)
+        self.kept = step.applied(self.kept)
+
+    def _crash(self, before: disk.Directory, data: st.DataObject) -> None:
+        """Set `left` to what a crash leaves after any of the noted steps."""
+        taken = self.steps[: data.draw(st.integers(0, len(self.steps)))]
+        if data.draw(st.booleans()):
+            last = taken[-1] if taken else None
+            cut = data.draw(st.integers(0, len(last.data))) if isinstance(last, disk.Write) else None
+            self.left = disk.killed(before, taken, cut)
+        else:
+            chance, seed = data.draw(st.sampled_from([0.0, 0.5, 0.9])), data.draw(st.integers(0, 999))
+            self.left = disk.powerless(before, taken, chance, Random(seed))
+
+    def _go_on_with(self, files: disk.Directory) -> None:
+        self.file.close()
+        self.path = self.scratch.directory(files)
+        self.steps.clear()
+        self.file = opened(self.path)
+
+
+TestStateFileHoldsWhatTheSetsHold = StateFileMachine.TestCase
+TestStateFileHoldsWhatTheSetsHold.settings = scaled(8)
+
+
+# Crashes at each write of one change
+
+
+@pytest.fixture
+def scratch() -> Iterator[Scratch]:
+    with closing(Scratch()) as scratch:
+        yield scratch
+
+
+def all_that_a_crash_may_leave(before: disk.Directory, taken: list[disk.Step]) -> Iterator[disk.Directory]:
+    """Yield directories for a crash after each step, from before the first until after the last."""
+    for count in range(len(taken) + 1):
+        steps = taken[:count]
+        yield disk.killed(before, steps)
+        if steps and isinstance(last := steps[-1], disk.Write):
+            for written in {1, len(last.data) // 2, len(last.data) - 1}:
+                yield disk.killed(before, steps, written)
+        yield disk.powerless(before, steps, 0.0, Random(0))
+        for chance in (0.1, 0.5, 0.9):
+            yield disk.powerless(before, steps, chance, Random(count))
+
+
+@scaled(6)
+@given(st.lists(steps, max_size=4), steps, st.booleans())
+def test_a_crash_at_any_write_of_a_change_leaves_the_old_or_the_new_state(
+    earlier: list[Step], step: Step, with_little_memory: bool
+) -> None:
+    kept = Kept()
+    with disk.recorded() as taken, closing(Scratch()) as scratch:
+        path = scratch.directory({})
+        with closing(opened(path)) as file:
+            for one in earlier:
+                one.make(file)
+                kept = one.applied(kept)
+            if with_little_memory:  # then it writes to the file before it commits
+                file._connection.execute("PRAGMA cache_size = 1")
+            before = disk.read_directory(path)
+            taken.clear()
+            step.make(file)
+            during = list(taken)
+            new = step.applied(kept)
+            assert disk.read_directory(path) == disk.killed(before, during)  # nothing was done behind our back
+        seen = [scratch.recovered(left) for left in all_that_a_crash_may_leave(before, during)]
+        assert set(seen) <= {kept, new}
+        assert seen[0] == kept
+        # The change was acknowledged here, so it has to be on the disk, whatever happens next.
+        assert scratch.recovered(disk.powerless(before, during, 0.0, Random(0))) == new
+        assert scratch.recovered(disk.killed(before, during)) == new
+
+
+@pytest.mark.parametrize("before", [{}, {NAME: b""}], ids=["no file", "an empty file"])
+def test_a_crash_at_any_write_of_the_first_opening_leaves_a_new_file(scratch: Scratch, before: disk.Directory) -> None:
+    with disk.recorded() as taken:
+        with closing(opened(scratch.directory(before))):
+            pass
+        during = list(taken)
+        assert len(during) > 20
+        for left in all_that_a_crash_may_leave(before, during):
+            assert scratch.recovered(left) == Kept()
+
+
+def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: Scratch) -> None:
+    old, new = Kept(), Own((AddOwn(Id(1), 80), AddOwn(Id(2), 80)))
+    with disk.recorded() as taken:
+        path = scratch.directory({})
+        with closing(opened(path)) as file:
+            before = disk.read_directory(path)
+            taken.clear()
+            new.make(file)
+            during = list(taken)
+        [in_file] = [place for place, step in enumerate(during) if step == disk.Sync(NAME)]
+        left = disk.killed(before, during[:in_file])  # all but the end of the journal is there
+        assert left[NAME] != before[NAME]
+        path = scratch.directory(left)
+        taken.clear()
+        opened(path).close()
+        recovery = list(taken)
+        assert disk.Sync(NAME) in recovery
+        for left_again in all_that_a_crash_may_leave(left, recovery):
+            assert scratch.recovered(left_again) == old
+
+
+def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad_one(scratch: Scratch) -> None:
+    own = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 443)))
+    with disk.recorded() as taken:
+        path = scratch.directory({})
+        with closing(opened(path)) as file:
+            own.make(file)
+        with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
+            connection.execute("INSERT INTO own VALUES (x'03', 0)")
+        before = disk.read_directory(path)
+        taken.clear()
+        StateFile.open(path / NAME, SEVEN).close()
+        during = list(taken)
+        for left in all_that_a_crash_may_leave(before, during):
+            path = scratch.directory(left)
+            with closing(StateFile.open(path / NAME, SEVEN)) as file:
+                assert content(file) == own.applied(Kept())
+            assert any(has_the_bad_row(aside) for aside in path.glob(f"{NAME}.damaged-*Z*") if is_database(aside))
+            shutil.rmtree(path)
+
+
+def is_database(path: Path) -> bool:
+    return not path.name.endswith("-journal") and path.stat().st_size > 0
+
+
+def has_the_bad_row(path: Path) -> bool:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection, suppress(sqlite3.Error):
+        return (b"\x03", 0) in connection.execute("SELECT key, port FROM own").fetchall()
+    return False
