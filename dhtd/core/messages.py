@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id, Keyspace
@@ -20,9 +20,8 @@ ERROR_PROTOCOL = 203  # bad arguments, bad token
 ERROR_METHOD = 204  # unknown method
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """A node: its ID and where it is reached."""
+class Contact(NamedTuple):
+    """A node: its ID and where it is reached. A tuple, since lookups make, hash and compare thousands of them."""
 
     id: Id
     endpoint: Endpoint

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from heapq import nsmallest
 from typing import TYPE_CHECKING, NewType, Protocol, TypeVar
 
 from dhtd.errors import InvalidId
@@ -95,8 +94,8 @@ def distance(a: Id, b: Id) -> int:
 
 
 def closest(candidates: Iterable[T], target: Id, count: int) -> list[T]:
-    """Return the `count` candidates nearest to `target`, nearest first. O(n log count)."""
-    return nsmallest(count, candidates, key=lambda candidate: candidate.id ^ target)
+    """Return the `count` candidates nearest to `target`, nearest first. Sorts, in C: faster than a heap in Python."""
+    return sorted(candidates, key=lambda candidate: candidate.id ^ target)[:count]
 
 
 def _shown(text: str) -> str:

@@ -196,17 +196,16 @@ class Node:
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is next to be called. Asking again after any input is cheap."""
-        return min(
-            deadline
-            for deadline in (
-                self._sweep_at,
-                self._requester.transactions.next_timeout(),
-                self.join.next_timeout(),
-                self._refresher.next_timeout(),
-                self.tracker.next_timeout(),
-            )
-            if deadline is not None
-        )
+        earliest = self._sweep_at
+        for deadline in (
+            self._requester.transactions.next_timeout(),
+            self.join.next_timeout(),
+            self._refresher.next_timeout(),
+            self.tracker.next_timeout(),
+        ):
+            if deadline is not None and deadline < earliest:
+                earliest = deadline
+        return earliest
 
     def poll_event(self) -> Event | None:
         """Return the next event."""

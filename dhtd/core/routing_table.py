@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from heapq import nsmallest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, PackedContacts
@@ -103,7 +102,7 @@ class RoutingTable:
         bucket.changed()
         self._by_id[contact.id] = contact
         self._by_endpoint[contact.endpoint] = contact
-        self._measure()
+        self._measure(contact)
         return True
 
     def has_room(self, id: Id) -> bool:
@@ -123,7 +122,7 @@ class RoutingTable:
         bucket.changed()
         del self._by_id[contact.id]
         del self._by_endpoint[contact.endpoint]
-        self._measure()
+        self._measure(contact)
 
     def closest(self, target: Id, count: int, accept: Callable[[Contact], bool]) -> list[Contact]:
         """Return up to `count` accepted contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
@@ -155,10 +154,12 @@ class RoutingTable:
             return False
         return self.own_id in bucket or id ^ self.own_id < self._radius
 
-    def _measure(self) -> None:
-        """Note how far the K-th nearest contact is."""
-        nearest = nsmallest(self.k, (id ^ self.own_id for id in self._by_id))
-        self._radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
+    def _measure(self, changed: Contact) -> None:
+        """Note how far the K-th nearest contact is, now that one has entered or left."""
+        if changed.id ^ self.own_id <= self._radius:
+            own_id = self.own_id
+            nearest = sorted([id ^ own_id for id in self._by_id])[: self.k]
+            self._radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
 
     def _split(self, bucket: Bucket) -> None:
         index = bisect_right(self._lows, bucket.low) - 1

@@ -30,6 +30,10 @@ class _Progress(Enum):
     FAILED = auto()
 
 
+# For code that runs for each candidate at each step.
+_FRESH, _WAITING, _SLOW, _ANSWERED, _FAILED = _Progress
+
+
 class _Candidate:
     __slots__ = ("contact", "distance", "hops", "namers", "progress")
 
@@ -38,7 +42,7 @@ class _Candidate:
         self.distance = distance
         self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
         self.namers: set[Endpoint | None] = set()  # who named it; None are we
-        self.progress = _Progress.FRESH
+        self.progress = _FRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class SearchStats:
     queries: int
     responses: int
     timeouts: int
+
+
+_WAIT, _FINISHED = Wait(), Finished()
 
 
 class Search:
@@ -106,25 +113,29 @@ class Search:
     def next(self) -> Ask | Wait | Finished:
         """Return what to do now. The contact of an `Ask` is taken to be queried."""
         nearest = self._nearest()
-        waiting = sum(candidate.progress is _Progress.WAITING for candidate in nearest)
-        if waiting < self._policy.alpha:
-            for candidate in nearest:
-                if candidate.progress is _Progress.FRESH:
-                    candidate.progress = _Progress.WAITING
-                    self._asked[candidate.contact.endpoint] = candidate
-                    self._queries += 1
-                    return Ask(candidate.contact)
+        waiting = 0
+        fresh = None
+        for candidate in nearest:
+            if candidate.progress is _WAITING:
+                waiting += 1
+            elif candidate.progress is _FRESH and fresh is None:
+                fresh = candidate
+        if fresh is not None and waiting < self._policy.alpha:
+            fresh.progress = _WAITING
+            self._asked[fresh.contact.endpoint] = fresh
+            self._queries += 1
+            return Ask(fresh.contact)
         if waiting:
-            return Wait()
+            return _WAIT
         if len(nearest) < self._policy.k and (self.patient or not nearest) and self._any_slow():
-            return Wait()
-        return Finished()
+            return _WAIT
+        return _FINISHED
 
     def slow(self, endpoint: Endpoint) -> None:
         """The query to this endpoint is late: its slot is free for another."""
         candidate = self._asked[endpoint]
-        if candidate.progress is _Progress.WAITING:
-            candidate.progress = _Progress.SLOW
+        if candidate.progress is _WAITING:
+            candidate.progress = _SLOW
             self._judge_namers(candidate, 1)
 
     def learn(self, endpoint: Endpoint, contacts: Iterable[Contact]) -> None:
@@ -140,32 +151,32 @@ class Search:
         """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected."""
         candidate = self._asked[contact.endpoint]
         if candidate.contact != contact:
-            candidate.progress = _Progress.FAILED
+            candidate.progress = _FAILED
             actual = self._add(contact, None, candidate.hops)
             if actual is None:
                 return
             self._asked[contact.endpoint] = candidate = actual
-        elif candidate.progress is _Progress.SLOW:
+        elif candidate.progress is _SLOW:
             self._judge_namers(candidate, -2)
         else:
             self._judge_namers(candidate, -1)
-        candidate.progress = _Progress.ANSWERED
+        candidate.progress = _ANSWERED
 
     def failed(self, endpoint: Endpoint, *, timeout: bool) -> None:
         """The node at this endpoint will not answer, or not with anything of use."""
         candidate = self._asked[endpoint]
-        if candidate.progress is _Progress.WAITING:
+        if candidate.progress is _WAITING:
             self._judge_namers(candidate, 1)
-        candidate.progress = _Progress.FAILED
+        candidate.progress = _FAILED
         self._timeouts += timeout
 
     def closest(self) -> list[Contact]:
         """Return every contact that has answered, nearest to the target first."""
-        return [candidate.contact for candidate in self._order if candidate.progress is _Progress.ANSWERED]
+        return [candidate.contact for candidate in self._order if candidate.progress is _ANSWERED]
 
     def stats(self) -> SearchStats:
         """Return how the search has gone so far."""
-        answered = [candidate for candidate in self._order if candidate.progress is _Progress.ANSWERED]
+        answered = [candidate for candidate in self._order if candidate.progress is _ANSWERED]
         return SearchStats(
             hops=max((candidate.hops for candidate in answered), default=0),
             queries=self._queries,
@@ -175,22 +186,24 @@ class Search:
 
     def _nearest(self) -> list[_Candidate]:
         """Return the K nearest candidates that may still be asked, are being asked, or have answered."""
-        nearest = []
-        doubtful = []
+        k = self._policy.k
+        nearest: list[_Candidate] = []
+        doubtful: list[_Candidate] = []
         exhausted = self._queries >= self._policy.search_queries
         for candidate in self._order:
-            match candidate.progress:
-                case _Progress.FAILED | _Progress.SLOW:
+            progress = candidate.progress
+            if progress is _FAILED or progress is _SLOW:
+                continue
+            if progress is _FRESH:
+                if exhausted or candidate.contact.endpoint in self._asked:
                     continue
-                case _Progress.FRESH if exhausted or candidate.contact.endpoint in self._asked:
-                    continue
-                case _Progress.FRESH if self._is_doubtful(candidate):
+                if self._disappointments and self._is_doubtful(candidate):
                     doubtful.append(candidate)
                     continue
             nearest.append(candidate)
-            if len(nearest) == self._policy.k:
-                break
-        return nearest + doubtful[: self._policy.k - len(nearest)]
+            if len(nearest) == k:
+                return nearest
+        return nearest + doubtful[: k - len(nearest)]
 
     def _is_doubtful(self, candidate: _Candidate) -> bool:
         """Whether all who named the candidate have named many that do not answer."""
@@ -205,7 +218,7 @@ class Search:
                 self._disappointments[namer] = self._disappointments.get(namer, 0) + disappointments
 
     def _any_slow(self) -> bool:
-        return any(candidate.progress is _Progress.SLOW for candidate in self._order)
+        return any(candidate.progress is _SLOW for candidate in self._order)
 
     def _add(self, contact: Contact, namer: Endpoint | None, hops: int) -> _Candidate | None:
         """Take a contact, unless it is ourselves; the farthest that nobody asked gives way. Return its candidate."""
@@ -221,6 +234,6 @@ class Search:
         return candidate
 
     def _drop_farthest_fresh(self) -> None:
-        dropped = next(candidate for candidate in reversed(self._order) if candidate.progress is _Progress.FRESH)
+        dropped = next(candidate for candidate in reversed(self._order) if candidate.progress is _FRESH)
         self._order.remove(dropped)
         del self._candidates[dropped.contact]

@@ -249,9 +249,13 @@ def _decode_found(token: object, nodes4: object, nodes6: object, endpoints: obje
 def _decode_nodes(nodes: object, size: int) -> Iterable[Contact]:
     if type(nodes) is not bytes or len(nodes) % size:
         raise WireError("the nodes are malformed")
-    for start in range(0, len(nodes), size):
-        id = Id(int.from_bytes(nodes[start : start + _ID_SIZE], "big"))
-        yield Contact(id, Endpoint(nodes[start + _ID_SIZE : start + size]))
+    return [
+        Contact(
+            Id(int.from_bytes(nodes[start : start + _ID_SIZE], "big")),
+            Endpoint(nodes[start + _ID_SIZE : start + size]),
+        )
+        for start in range(0, len(nodes), size)
+    ]
 
 
 def _is_bytes(value: object, size: int) -> TypeGuard[bytes]:
