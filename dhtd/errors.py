@@ -167,6 +167,18 @@ class SocketUnusable(DhtdError):
     code = "socket-unusable"
 
 
+class SimulationFailed(DhtdError):
+    """An invariant does not hold in a simulated network: a defect, and the event that shows it."""
+
+    code = "simulation-failed"
+
+
+class GoalMissed(DhtdError):
+    """A simulated network has not achieved what its scenario asks for."""
+
+    code = "goal-missed"
+
+
 class InternalError(DhtdError):
     """A defect in dhtd."""
 

@@ -61,6 +61,7 @@ class LookupDone:
     key: Id
     endpoints: tuple[Endpoint, ...]
     stats: LookupStats
+    closest: tuple[Contact, ...]  # of the nodes that answered, the K nearest to the key, nearest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,8 @@ class Lookup(Traversal):
 
     def _finished(self, now: float) -> None:
         endpoints = tuple(self._endpoints)
-        self._requester.tell(LookupDone(self.op, self._search.target, endpoints, self._stats(now)))
+        closest = tuple(self._search.closest()[: self._requester.policy.k])
+        self._requester.tell(LookupDone(self.op, self._search.target, endpoints, self._stats(now), closest))
 
     def _add(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:

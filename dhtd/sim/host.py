@@ -22,7 +22,7 @@ _BUSY = 1_000  # calls of `handle_timeout` at one moment that only a defect can 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What survives a restart."""
+    """What survives a restart. Held entries expire by the machine's wall clock."""
 
     id: Id
     contacts: tuple[Contact, ...]
@@ -40,14 +40,19 @@ class Host:
         self.nat = nat
         self.lie: Lie | None = None  # what becomes of its answers, where it is a liar
         self.delay = 0.0  # seconds by which everything that it sends is late: a slow machine
+        self.ahead = 0.0  # seconds by which its clock is ahead of the network's, since it has jumped
+        self.wall_ahead = 0.0  # seconds by which its wall clock is, in which a state file counts
         self.alive = True
         self.wake_at: float | None = None  # when the network is going to look at `poll_timeout`
         self.wakeups = 0  # calls of `handle_timeout`
         self.sent = 0  # datagrams
         self.received = 0
+        self.peak = 0  # datagrams sent in the busiest second
+        self._burst = (0, 0)  # the second of the last datagram, and how many were sent in it
         self.events: list[tuple[float, Event]] = []  # all but progress, with their times in seconds
         self.done: dict[Handle, Event] = {}  # how operations ended
         self.progress: dict[Handle, list[LookupProgress]] = {}
+        self._contact = Contact(node.own_id, endpoint)
         self._woken = (0.0, 0)  # the last moment of waking, and how often it was that moment
 
     @property
@@ -58,33 +63,58 @@ class Host:
     @property
     def contact(self) -> Contact:
         """This host as others know it."""
-        return Contact(self.id, self.endpoint)
+        if self._contact.id != self.id:
+            self._contact = Contact(self.id, self.endpoint)
+        return self._contact
 
-    def wake(self, now: float) -> None:
-        """Let the node do what is due; fail where it is due again and again and time stands still."""
+    def count_sent(self, now: float) -> None:
+        """Count a datagram that this host sends."""
+        self.sent += 1
+        second, sent = self._burst
+        sent = sent + 1 if second == int(now) else 1
+        self._burst = int(now), sent
+        self.peak = max(self.peak, sent)
+
+    def clock(self, now: float) -> float:
+        """Return what this machine's clock shows at the network's time `now`."""
+        return now + self.ahead
+
+    def wake(self, clock: float) -> None:
+        """Let the node do what is due by its clock; fail where it is due again and again and time stands still."""
         moment, times = self._woken
-        self._woken = (now, times + 1) if moment == now else (now, 1)
-        assert self._woken[1] < _BUSY, f"{self} does not get past {now}"
+        self._woken = (clock, times + 1) if moment == clock else (clock, 1)
+        assert self._woken[1] < _BUSY, f"{self} does not get past {clock}"
         self.wakeups += 1
-        self.node.handle_timeout(now)
+        self.node.handle_timeout(clock)
 
-    def collect(self, now: float) -> None:
-        """Take the node's events."""
-        while (event := self.node.poll_event()) is not None:
-            match event:
-                case LookupProgress(op):
-                    self.progress.setdefault(op, []).append(event)
-                case Joined() | Isolated():
-                    self.events.append((now, event))
-                case _:
-                    self.events.append((now, event))
-                    self.done[event.op] = event
+    def record(self, event: Event, now: float) -> None:
+        """Keep an event of the node, for those who ask what has become of an operation."""
+        match event:
+            case LookupProgress(op):
+                self.progress.setdefault(op, []).append(event)
+            case Joined() | Isolated():
+                self.events.append((now, event))
+            case _:
+                self.events.append((now, event))
+                self.done[event.op] = event
 
     def save(self) -> Saved:
-        """Return what this node would have in its state file."""
+        """Return what this node would have in its state file now."""
         node = self.node
         own = tuple((entry.key, entry.port) for entry in node.tracker)
-        return Saved(self.id, tuple(node.state.table), own, tuple(node.store))
+        late = self.wall_ahead - self.ahead
+        held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at + late) for entry in node.store)
+        return Saved(self.id, tuple(node.state.table), own, held)
+
+    def load(self, saved: Saved, now: float) -> None:
+        """Put back into a fresh node what was saved, as the wall clock dates it now."""
+        node, clock, late = self.node, now + self.ahead, self.wall_ahead - self.ahead
+        for contact in saved.contacts:
+            node.restore_contact(contact)
+        for key, port in saved.own:
+            node.restore_own(key, port)
+        for entry in saved.held:
+            node.restore_held(HeldEntry(entry.key, entry.endpoint, entry.expires_at - late), clock)
 
     def __repr__(self) -> str:
         """Return a short form for failing tests."""

@@ -6,6 +6,7 @@ the node an earlier deadline, and a planned one that comes too early looks at th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import TypeVar
@@ -13,9 +14,11 @@ from typing import TypeVar
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event, Handle, LookupDone, Published, Withdrawn
 from dhtd.core.messages import Codec
-from dhtd.core.metric import Id, closest
+from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.sim import invariants
+from dhtd.sim.census import Census
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.liars import Lie
 from dhtd.sim.links import Links, Nat, Weather
@@ -23,10 +26,15 @@ from dhtd.sim.schedule import Schedule
 from dhtd.wire.native import NativeCodec
 
 PORT = 1729
+_PORT = PORT.to_bytes(2, "big")
 
 E = TypeVar("E", bound=Event)
 
 Tap = Callable[[Endpoint, Endpoint, bytes], None]
+Listener = Callable[[Host, Event], None]
+
+_LATEST = 64  # events that are kept for whoever has to explain a failure
+_CHECKED = 256  # every so many events, the host that had the last one is looked at
 
 
 class Network:
@@ -42,8 +50,14 @@ class Network:
         self.schedule = Schedule()
         self.weather = Weather(links if links is not None else Links(), Random(f"weather {seed}"))
         self.hosts: list[Host] = []
+        self.census = Census(self.codec.keyspace)  # the live hosts that anybody can reach
         self.taps: list[Tap] = []  # each is shown (source, destination, data) of every datagram sent
+        self.listener: Listener | None = None  # takes the events of nodes; without one, each host keeps its own
+        self.latest: deque[tuple[int, float, Endpoint | None, Endpoint, bytes]] = deque(maxlen=_LATEST)
+        self.datagrams = 0  # sent by hosts
+        self.bytes = 0
         self._by_endpoint: dict[Endpoint, Host] = {}
+        self._addresses = 0
         self._starts = 0
 
     # Hosts
@@ -65,17 +79,23 @@ class Network:
         id: Id | None = None,
         nat: Nat | None = None,
         lie: Lie | None = None,
+        age: float = 0.0,
+        start: bool = True,
     ) -> Host:
-        """Start a host, at an address of its own."""
-        number = len(self.hosts)
-        endpoint = Endpoint.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT)
-        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id)
+        """Put a host at an address of its own; with a node that came up `age` seconds ago, and is now to `start`."""
+        number = self._addresses
+        self._addresses += 1
+        endpoint = Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
+        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, self.now - age)
         host = Host(endpoint, node, tuple(other.endpoint for other in bootstrap), nat)
         host.lie = lie
         self.hosts.append(host)
         self._by_endpoint[endpoint] = host
-        node.start(host.bootstrap, self.now)
-        self.flush(host)
+        if nat is None:
+            self.census.add(host)
+        if start:
+            node.start(host.bootstrap, self.now)
+            self.flush(host)
         return host
 
     def grow(self, count: int, *, every: float = 0.1) -> list[Host]:
@@ -108,6 +128,8 @@ class Network:
     def kill(self, host: Host) -> Saved:
         """Stop a host at once, without a word to anybody; return its state."""
         host.alive = False
+        if host.nat is None:
+            self.census.remove(host)
         return host.save()
 
     def restart(self, host: Host, saved: Saved | None = None, *, id: Id | None = None) -> None:
@@ -115,23 +137,30 @@ class Network:
         assert not host.alive
         if id is None:
             id = self.codec.keyspace.random(self.rng) if saved is None else saved.id
-        node = host.node = self._node(id)
+        host.node = self._node(id, host.clock(self.now))
         host.alive = True
         host.wake_at = None
         host.done.clear()
+        if host.nat is None:
+            self.census.add(host)
         if saved is not None:
-            for contact in saved.contacts:
-                node.restore_contact(contact)
-            for key, port in saved.own:
-                node.restore_own(key, port)
-            for held in saved.held:
-                node.restore_held(held, self.now)
-        node.start(host.bootstrap, self.now)
+            host.load(saved, self.now)
+        host.node.start(host.bootstrap, host.clock(self.now))
         self.flush(host)
 
+    def remove(self, host: Host) -> None:
+        """Kill a host for good, and forget it."""
+        self.kill(host)
+        self.hosts.remove(host)
+        del self._by_endpoint[host.endpoint]
+
     def closest(self, target: Id, count: int | None = None) -> list[Host]:
-        """Return the live hosts that are truly nearest to `target`, nearest first; K where no `count` is given."""
-        return closest(self.live, target, self.policy.k if count is None else count)
+        """Return the live hosts nearest to `target` that anybody can reach, nearest first; K without a `count`."""
+        return self.census.closest(target, self.policy.k if count is None else count)
+
+    def at(self, endpoint: Endpoint) -> Host | None:
+        """Return the host at this endpoint, alive or not."""
+        return self._by_endpoint.get(endpoint)
 
     # Faults
 
@@ -150,6 +179,18 @@ class Network:
     def heal(self) -> None:
         """End partitions, outages, and cut cables."""
         self.weather.heal()
+
+    def jump(self, host: Host, seconds: float, *, wall: float | None = None) -> None:
+        """Let a host's clock jump ahead, and its wall clock as far where `wall` says nothing else: it was suspended.
+
+        Only wall clocks go back.
+        """
+        assert seconds >= 0
+        host.ahead += seconds
+        host.wall_ahead += seconds if wall is None else wall
+        if host.alive:
+            host.wake_at = None
+            self.flush(host)
 
     # Time
 
@@ -196,15 +237,23 @@ class Network:
         node = host.node
         while (transmit := node.poll_transmit()) is not None:
             self.send(host, transmit.endpoint, transmit.data)
-        host.collect(self.now)
+        while (event := node.poll_event()) is not None:
+            if self.listener is None:
+                host.record(event, self.now)
+            else:
+                self.listener(host, event)
         wake_at = node.poll_timeout()
-        if wake_at is not None and (host.wake_at is None or wake_at < host.wake_at):
-            host.wake_at = wake_at
-            self.schedule.at(wake_at, lambda: self._wake(host, node, wake_at))
+        if wake_at is not None:
+            wake_at -= host.ahead
+            if host.wake_at is None or wake_at < host.wake_at:
+                host.wake_at = wake_at
+                self.schedule.at(wake_at, self._wake, host, node, wake_at)
 
     def send(self, host: Host, destination: Endpoint, data: bytes) -> None:
         """Send a datagram from `host`."""
-        host.sent += 1
+        host.count_sent(self.now)
+        self.datagrams += 1
+        self.bytes += len(data)
         if host.nat is not None:
             host.nat.sent(destination, self.now)
         self.inject(host.endpoint, destination, data, host.delay)
@@ -213,36 +262,46 @@ class Network:
         """Send a datagram that claims to come from `source`, whoever sends it."""
         for tap in self.taps:
             tap(source, destination, data)
-        delay = self.weather.delay(source, destination)
-        if delay is not None and self.weather.carries(source, destination):
-            self.schedule.at(self.now + delay + later, lambda: self._deliver(source, destination, data))
+        now = self.schedule.now
+        if self.weather.carries(source, destination):
+            for delay in self.weather.delays(source, destination):
+                self.schedule.at(now + delay + later, self._deliver, source, destination, data)
 
     def _deliver(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
         host = self._by_endpoint.get(destination)
         if host is None or not host.alive or not self.weather.carries(source, destination):
             return
-        if host.nat is not None and not host.nat.admits(source, self.now):
+        now = self.schedule.now
+        if host.nat is not None and not host.nat.admits(source, now):
             return
         host.received += 1
-        answer = host.node.handle_datagram(data, source, self.now)
+        self.latest.append((self.schedule.events, now, source, destination, data))
+        answer = host.node.handle_datagram(data, source, now + host.ahead)
         if answer is not None:
+            invariants.check_answer(self.codec, self.policy, data, answer)
             if host.lie is None:
                 self.send(host, source, answer)
             else:
                 for forged in host.lie.answer(self, host, data, answer, source):
                     self.inject(forged.source, forged.destination, forged.data)
         self.flush(host)
+        if not self.schedule.events % _CHECKED:
+            invariants.check_host(host, now)
 
     def _wake(self, host: Host, node: Node, planned: float) -> None:
         if not host.alive or host.node is not node or host.wake_at != planned:
             return  # the host was stopped, or has an earlier wake-up, which plans the next
         host.wake_at = None
+        now = self.schedule.now
         wake_at = node.poll_timeout()
-        if wake_at is not None and wake_at <= self.now:
-            host.wake(self.now)
+        if wake_at is not None and wake_at - host.ahead <= now:
+            self.latest.append((self.schedule.events, now, None, host.endpoint, b""))
+            host.wake(max(host.clock(now), wake_at))  # the sum may round to just before it
         self.flush(host)
+        if not self.schedule.events % _CHECKED:
+            invariants.check_host(host, now)
 
-    def _node(self, id: Id) -> Node:
+    def _node(self, id: Id, now: float) -> Node:
         self._starts += 1
         rng = Random(f"node {self.seed} {self._starts}")
-        return Node(id, self.codec, rng=rng, now=self.now, policy=self.policy)
+        return Node(id, self.codec, rng=rng, now=now, policy=self.policy)

@@ -26,6 +26,7 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.sim.host import Host
+from dhtd.sim.links import Links
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
 
@@ -64,7 +65,7 @@ def chain(net: Network, ids: list[int]) -> list[Host]:
 
 
 def test_trap_01_a_search_goes_on_from_the_nodes_that_answers_name() -> None:
-    net = Network(1)
+    net = Network(1, links=Links(sigma=0.0))
     hosts = chain(net, [2**250, 2**200, 2**150, 2**100, 2**50])
     hosts[-1].node.store.put(Id(0), STRANGER, net.now)
     done = net.lookup(hosts[0], Id(0))

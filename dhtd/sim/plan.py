@@ -1,0 +1,74 @@
+"""What a simulation is to do: how large a network, what happens to it, and what is asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from dhtd.errors import UsageError
+from dhtd.sim.links import Links
+
+NODES_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run. Times are in seconds; those after the start count from the moment when the network stands."""
+
+    nodes: int = 1_000
+    entries: int = 100  # own entries in all; one whose machine goes is replaced by another machine's
+    lookups: int = 1_000  # spread over the duration, each by any node, of an entry that should be found
+    duration: float = 600.0
+    seed: int = 1
+    warm: bool = False  # the nodes know each other, as after a long life, instead of joining one by one
+
+    # Links
+    loss: float = 0.0  # the part of datagrams that are lost
+    duplicate: float = 0.0  # that arrive twice
+    reorder: float = 0.0  # that are overtaken
+    partition: tuple[float, float] | None = None  # from when to when each half of the network cannot reach the other
+
+    # Nodes
+    nat: float = 0.0  # the part of nodes that can ask, but not be asked
+    liars: float = 0.0  # the part of nodes that falsify their answers
+    churn: float | None = None  # the mean length of a session: then the machine goes, and another comes
+    pareto: bool = False  # sessions of a Pareto distribution (shape 2), most short and some very long; else exponential
+    returning: float = 0.0  # the part of machines that come back from their state file a minute later instead
+    jumps: float = 0.0  # the part of nodes whose clock jumps ahead by up to two hours, once
+    restart: float | None = None  # when all nodes are killed and started again from their state files, at once
+    restored: int = 0  # own entries that each node then finds in its state file, beside those of this run
+
+    rush: float | None = None  # all entries are under one key, and all lookups come within so many seconds
+
+    @property
+    def links(self) -> Links:
+        """The links between the nodes."""
+        return Links(loss=self.loss, duplicate=self.duplicate, reorder=self.reorder)
+
+    def check(self) -> None:
+        """Raise `UsageError` where the numbers make no sense."""
+        _within("--nodes", self.nodes, 1, NODES_MAX)
+        _within("--entries", self.entries, 1, 10_000_000)
+        _within("--lookups", self.lookups, 0, 10_000_000)
+        _within("--duration", self.duration, 10, 30 * 86_400)
+        _within("--loss", self.loss, 0, 0.9)
+        _within("--duplicate", self.duplicate, 0, 1)
+        _within("--reorder", self.reorder, 0, 1)
+        _within("--nat", self.nat, 0, 0.95)
+        _within("--liars", self.liars, 0, 0.95)
+        _within("--returning", self.returning, 0, 1)
+        _within("--jumps", self.jumps, 0, 1)
+        if self.churn is not None:
+            _within("--churn", self.churn, 1, 30 * 86_400)
+        if self.partition is not None:
+            begin, end = self.partition
+            if not 0 <= begin < end <= self.duration:
+                raise UsageError(
+                    f"--partition {begin:g},{end:g}: give two times in seconds, the first before the second, "
+                    f"and neither after the --duration of {self.duration:g}"
+                )
+
+
+def _within(option: str, value: float, low: float, high: float) -> None:
+    if not (isfinite(value) and low <= value <= high):
+        raise UsageError(f"{option} {value:g}: give a number from {low:g} to {high:g}")

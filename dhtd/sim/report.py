@@ -1,0 +1,107 @@
+"""What a simulation has shown; the keys of `dhtd simulate --json`, but for what only a real clock can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """How many rounds of hearsay the farthest node that answered a lookup was away."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """How many nodes a lookup asked."""
+
+    mean: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Percentiles."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """How lookups went. Those whose node went away meanwhile count nowhere."""
+
+    total: int
+    found: int  # those that answered with the endpoint of the machine that serves the key
+    success_rate: float
+    recall_at_k: float | None  # of the K live, reachable nodes nearest to the key, the part that answered the lookup
+    hops: Hops
+    queries: Queries
+    latency_ms: Spread  # until the lookup's end
+    first_ms: Spread  # until the first endpoint was known
+    recovery_s: float | None  # from the end of a partition to the end of the last lookup across it that failed
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What nodes sent, in the duration."""
+
+    datagrams_per_node_s: float
+    bytes_per_node_s: float
+    peak_datagrams_per_node_s: float  # of the busiest node in its busiest second
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The routing tables of the live nodes, at the end."""
+
+    size_p50: float
+    stale_share: float  # of contacts, those where no such node is
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Datagrams that reachable nodes received which lived through the whole duration, against the mean."""
+
+    max_over_mean: float
+    p99_over_mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run."""
+
+    nodes: int  # alive at the end
+    seed: int
+    events: int
+    virtual_s: float
+    lookups: Lookups
+    traffic: Traffic
+    table: Table
+    balance: Balance
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Return the smallest of `values` that so much of them do not exceed (nearest rank); 0 where there are none."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[max(0, ceil(part * len(ordered)) - 1)]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the percentiles of `values`."""
+    return Spread(percentile(values, 0.5), percentile(values, 0.9), percentile(values, 0.99))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; 0 where there are no values."""
+    return sum(values) / len(values) if values else 0.0
