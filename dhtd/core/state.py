@@ -196,7 +196,8 @@ class State:
 
     def _heard(self, contact: Contact, rtt: float | None, now: float) -> None:
         self.meta.answered(contact.id, rtt, now)
-        self.table.bucket(contact.id).activity = now
+        bucket = self.table.bucket(contact.id)
+        bucket.activity = max(bucket.activity, now)  # who has waited for its place answered before others did
 
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)

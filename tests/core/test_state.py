@@ -170,6 +170,15 @@ def test_who_waits_takes_the_place_of_a_contact_that_turns_bad() -> None:
     assert [waiting.id for waiting in state.waiting(state.table.bucket(Id(112)))] == [112]
 
 
+def test_who_has_waited_long_does_not_make_its_bucket_seem_inactive() -> None:
+    state = full()
+    assert state.answered(contact(112), 0.1, 5.0) == Full()
+    state.answered(contact(64), 0.1, 100.0)
+    assert make_bad(state, contact(80), 200.0) == [None, contact(80)]
+    assert state.table.get(Id(112)) == contact(112)
+    assert state.table.bucket(Id(112)).activity == 100.0
+
+
 def test_no_more_wait_for_a_bucket_than_the_policy_says_and_the_latest_stay() -> None:
     state = full()
     for id in (112, 113, 114, 112):
