@@ -1,10 +1,15 @@
-"""A node's surroundings in small: a keyspace of seven bits, where every edge is near, and contacts to fill it."""
+"""A node's surroundings in small: a keyspace of seven bits, where every edge is near, and contacts to fill it.
+
+And the parts of a node as slow and obvious as can be, for tests to hold the fast ones to.
+"""
 
 from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, Keyspace
+from dhtd.core.policy import Policy
+from dhtd.core.routing_meta import Standing
 from dhtd.wire.native import NativeCodec
 
 SEVEN = Keyspace(7)
@@ -103,3 +108,56 @@ class SlowTable:
         room = self.make_room(id)
         self.ranges = ranges
         return room
+
+
+class History:
+    """All that happened to a contact since it entered the table; whatever is asked is computed from the whole of it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.events: list[tuple[float, str]] = []  # "answered", "queried" or "timed out", and when
+        self.rtts: list[float] = []
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it has answered."""
+        return any(what == "answered" for _, what in self.events)
+
+    @property
+    def missed(self) -> int:
+        """How many queries in a row it has missed by now."""
+        row = 0
+        for _, what in self.events:
+            row = {"answered": 0, "queried": row, "timed out": row + 1}[what]
+        return row
+
+    @property
+    def bad(self) -> bool:
+        """Whether it has missed too many."""
+        return self.missed > self.policy.bad_after
+
+    @property
+    def heard_at(self) -> float | None:
+        """When it last answered, or queried us having once answered."""
+        whats = [what for _, what in self.events]
+        heard = [
+            when
+            for place, (when, what) in enumerate(self.events)
+            if what == "answered" or (what == "queried" and "answered" in whats[:place])
+        ]
+        return heard[-1] if heard else None
+
+    def standing(self, now: float) -> Standing:
+        """Return bad after too many misses, else good for a while after it was heard, else questionable."""
+        if self.bad:
+            return Standing.BAD
+        if self.heard_at is None or now >= self.heard_at + self.policy.good_for:
+            return Standing.QUESTIONABLE
+        return Standing.GOOD
+
+    def mean(self) -> float | None:
+        """Return the smoothed round trip: of each new one an eighth."""
+        smoothed = None
+        for rtt in self.rtts:
+            smoothed = rtt if smoothed is None else 7 / 8 * smoothed + 1 / 8 * rtt
+        return smoothed

@@ -1,12 +1,15 @@
-"""Good, questionable, bad."""
+"""Good, questionable, bad: what a contact is follows from all that happened to it, and so the model computes it."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import RoutingMeta, Standing
+from tests.core.small import History
 
 A = Id(1)
 LATER = DEFAULT.good_for
@@ -92,3 +95,77 @@ def test_a_contact_that_left_and_comes_back_starts_anew() -> None:
         meta.get(A)
     record = meta.add(A)
     assert (record.heard_at, record.reachable, record.timeouts, record.round_trips.mean) == (None, False, 0, None)
+
+
+few = st.integers(0, 2).map(Id)
+
+
+class MetaMachine(RuleBasedStateMachine):
+    """Three contacts enter, answer, query, miss queries and leave, and are at any time what their history says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy = DEFAULT
+        self.meta = make()
+        self.histories: dict[Id, History] = {}
+        self.now = 0.0
+
+    @initialize(good_for=st.sampled_from([10.0, 20.0]), bad_after=st.integers(0, 2))
+    def begin(self, good_for: float, bad_after: int) -> None:
+        self.policy = Policy(good_for=good_for, bad_after=bad_after)
+        self.meta = RoutingMeta(self.policy)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 9.5, 10.0, 20.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(id=few)
+    def enters_or_leaves(self, id: Id) -> None:
+        if id in self.histories:
+            self.meta.drop(id)
+            del self.histories[id]
+        else:
+            self.meta.add(id)
+            self.histories[id] = History(self.policy)
+
+    @rule(id=few, rtt=st.none() | st.floats(0, 2))
+    def answers(self, id: Id, rtt: float | None) -> None:
+        if id in self.histories:
+            self.meta.answered(id, rtt, self.now)
+            self.histories[id].events.append((self.now, "answered"))
+            self.histories[id].rtts += [] if rtt is None else [rtt]
+
+    @rule(id=few)
+    def queries(self, id: Id) -> None:
+        if id in self.histories:
+            self.meta.queried(id, self.now)
+            self.histories[id].events.append((self.now, "queried"))
+
+    @rule(id=few)
+    def misses_a_query(self, id: Id) -> None:
+        if id in self.histories:
+            history = self.histories[id]
+            was_bad = history.bad
+            history.events.append((self.now, "timed out"))
+            assert self.meta.timed_out(id) is (history.bad and not was_bad)
+
+    @invariant()
+    def agrees(self) -> None:
+        for id in map(Id, range(3)):
+            if id not in self.histories:
+                with pytest.raises(KeyError):
+                    self.meta.get(id)
+                continue
+            history, record = self.histories[id], self.meta.get(id)
+            assert self.meta.standing(id, self.now) is history.standing(self.now)
+            assert self.meta.is_bad(id) is history.bad
+            assert (record.heard_at, record.reachable) == (history.heard_at, history.reachable)
+            assert record.timeouts == history.missed
+            assert record.round_trips.mean == pytest.approx(history.mean())
+            if history.standing(self.now) is Standing.GOOD:
+                until = self.meta.good_until(id)
+                assert history.standing(until - 0.25) is Standing.GOOD
+                assert history.standing(until) is Standing.QUESTIONABLE
+
+
+TestAContactIsWhatItsHistorySays = MetaMachine.TestCase
