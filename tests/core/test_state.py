@@ -1,4 +1,8 @@
-"""Who may enter the routing table, and who must leave it."""
+"""Who may enter the routing table, and who must leave it.
+
+The model decides each case from the full history of every contact and a look through all of them: room, insert;
+somebody bad, replace; somebody questionable, verify; else refuse. Who has never answered changes nothing by querying.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import event
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dhtd.core.messages import Contact
+from dhtd.core.messages import Contact, PackedContacts
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
-from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, State, Verify
+from dhtd.core.state import Full, Inserted, Known, Outcome, Refused, Replaced, State, Verify
 from dhtd.wire.native import NativeCodec
-from tests.core.small import CODEC, SEVEN, contact, endpoint
+from tests.core.small import CODEC, SEVEN, History, SlowTable, contact, endpoint
 from tests.strategies import ids
 
 POLICY = Policy(k=3, replacements=2)
@@ -298,117 +303,268 @@ def test_questionable_contacts_are_not_put_behind_good_ones() -> None:
     assert [member.id for member in state.closest(Id(64), 3)] == [64, 80, 96]
 
 
+class SlowState:
+    """What admission should do, the slow way."""
+
+    def __init__(self, own_id: Id, policy: Policy) -> None:
+        self.policy = policy
+        self.table = SlowTable(own_id, policy.k, 0.0)
+        self.histories: dict[Contact, History] = {}
+        self.waiting: list[tuple[Contact, float]] = []  # who answered and found no room, and when; latest last
+        self.answers: list[float] = []  # when anybody else answered
+        self.packed: dict[range, PackedContacts] = {}  # handed out for these ranges, and good until somebody ...
+
+    def enter(self, contact: Contact) -> History:
+        self.packed.pop(self.table.range_of(contact.id), None)  # ... enters, ...
+        self.table.members.append(contact)
+        return self.histories.setdefault(contact, History(self.policy))
+
+    def leave(self, contact: Contact) -> None:
+        self.packed.pop(self.table.range_of(contact.id), None)  # ... leaves, ...
+        self.table.members.remove(contact)
+        del self.histories[contact]
+
+    def heard(self, contact: Contact, when: float) -> None:
+        self.histories[contact].events.append((when, "answered"))
+        inside = self.table.range_of(contact.id)
+        self.table.ranges[inside] = max(self.table.ranges[inside], when)
+
+    def line(self, inside: range) -> list[tuple[Contact, float]]:
+        return [(contact, when) for contact, when in self.waiting if contact.id in inside]
+
+    def standings(self, inside: range, now: float) -> list[tuple[Contact, Standing]]:
+        return [(member, self.histories[member].standing(now)) for member in self.table.inside(inside)]
+
+    def answered(self, contact: Contact, now: float) -> Outcome:
+        if contact.id == self.table.own_id:
+            return Refused()
+        self.answers.append(now)
+        incumbent = self.table.by_id(contact.id)
+        if incumbent == contact:
+            self.heard(contact, now)
+            return Known()
+        if incumbent is not None and not self.histories[incumbent].bad:
+            return Refused()
+        for former in (incumbent, self.table.by_endpoint(contact.endpoint)):
+            if former is not None:
+                self.leave(former)
+        inside = self.table.range_of(contact.id)
+        bad = [member for member, standing in self.standings(inside, now) if standing is Standing.BAD]
+        evicted = bad[0] if bad and len(self.table.inside(inside)) == self.policy.k else None
+        if evicted is not None:
+            self.leave(evicted)
+        if self.table.has_room(contact.id):
+            self.table.make_room(contact.id)
+            self.enter(contact)
+            self.heard(contact, now)
+            self.waiting = [(other, when) for other, when in self.waiting if other.id != contact.id]
+            return Inserted() if evicted is None else Replaced(evicted)
+        self.waiting = [(other, when) for other, when in self.waiting if other.id != contact.id]
+        self.waiting.append((contact, now))
+        line = self.line(inside)
+        if len(line) > self.policy.replacements:
+            self.waiting.remove(line[0])
+        questionable = [member for member, standing in self.standings(inside, now) if standing is Standing.QUESTIONABLE]
+        for member in questionable:
+            if self.histories[member].heard_at is None:
+                return Verify(member)
+        if questionable:
+            return Verify(min(questionable, key=lambda member: self.histories[member].heard_at or 0.0))
+        return Full()
+
+    def queried(self, contact: Contact, now: float) -> bool:
+        """Return whether to ping who queries. Of strangers nothing is noted, so nothing may change for them."""
+        incumbent = self.table.by_id(contact.id)
+        if contact.id == self.table.own_id:
+            return False
+        if incumbent == contact:
+            history = self.histories[contact]
+            history.events.append((now, "queried"))
+            return history.bad or not history.reachable
+        if incumbent is not None:
+            return self.histories[incumbent].bad
+        standings = self.standings(self.table.range_of(contact.id), now)
+        return self.table.has_room(contact.id) or {standing for _, standing in standings} != {Standing.GOOD}
+
+    def timed_out(self, contact: Contact, sent_at: float, now: float) -> Contact | None:
+        if contact not in self.table.members or not any(when > sent_at for when in self.answers):
+            return None
+        history = self.histories[contact]
+        was_bad = history.bad
+        history.events.append((now, "timed out"))
+        if was_bad or not history.bad:
+            return None
+        inside = self.table.range_of(contact.id)
+        self.packed.pop(inside, None)  # ... or turns bad
+        for newcomer, when in reversed(self.line(inside)):
+            self.waiting.remove((newcomer, when))
+            if self.table.by_id(newcomer.id) is None and self.table.by_endpoint(newcomer.endpoint) is None:
+                self.leave(contact)
+                self.enter(newcomer)
+                self.heard(newcomer, when)
+                return contact
+        return None
+
+    def restore(self, contact: Contact) -> bool:
+        is_new = self.table.by_id(contact.id) is None and self.table.by_endpoint(contact.endpoint) is None
+        if contact.id == self.table.own_id or not is_new or not self.table.make_room(contact.id):
+            return False
+        self.enter(contact)
+        return True
+
+    def nearest(self, target: Id) -> list[Contact]:
+        return [member for member in self.table.nearest(target) if not self.histories[member].bad]
+
+
+gaps = st.sampled_from([0.0, 0.0, 1.0, 30.0, 49.5])
+shifts = st.sampled_from([0, 0, 0, 0, 1, 2])
+
+
 class StateMachine(RuleBasedStateMachine):
-    """Answers, queries, timeouts, restores and moves in any order: the promises of admission hold throughout."""
+    """Answers, queries, timeouts, restores and moves in any order, and lookups between: all is as the model says."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = make()
+        self.begin(Id(0), 3, 2, 1, 1, 2)
+
+    @initialize(
+        own_id=ids(SEVEN),
+        k=st.integers(1, 4),
+        replacements=st.integers(1, 3),
+        bad_after=st.integers(0, 2),
+        step=st.sampled_from([1, 3, 17]),
+        fill=st.integers(0, 4),
+    )
+    def begin(self, own_id: Id, k: int, replacements: int, bad_after: int, step: int, fill: int) -> None:
         self.now = 0.0
-        self.has_answered: set[Contact] = set()
-        self.restored: set[Contact] = set()
+        self.policy = Policy(k=k, replacements=replacements, bad_after=bad_after, good_for=50.0)
+        self.state = make(self.policy, own_id)
+        self.model = SlowState(own_id, self.policy)
+        self.several_answer(Id(own_id ^ 1), step, fill * k)
 
-    @initialize(own_id=ids(SEVEN), k=st.integers(1, 4), replacements=st.integers(1, 3))
-    def begin(self, own_id: Id, k: int, replacements: int) -> None:
-        self.state = make(Policy(k=k, replacements=replacements, good_for=50.0), own_id)
-
-    @rule(seconds=st.sampled_from([0.5, 10.0, 60.0]))
+    @rule(seconds=st.sampled_from([0.5, 10.0, 49.5, 50.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(id=ids(SEVEN), shift=st.sampled_from([0, 0, 0, 1, 2]))
-    def answers(self, id: Id, shift: int) -> None:
+    @rule(id=ids(SEVEN), shift=shifts, rtt=st.none() | st.floats(0, 2), after=gaps)
+    def answers(self, id: Id, shift: int, rtt: float | None, after: float = 0.0) -> None:
+        self.now += after
         newcomer = contact(id, machine=id + shift)
-        members = set(self.state.table)
-        incumbent = self.state.table.get(id)
-        standings = {member: self.state.standing(member, self.now) for member in members}
-        outcome = self.state.answered(newcomer, 0.1, self.now)
-        self.has_answered.add(newcomer)
-        after = set(self.state.table)
-        renamed = {member for member in members if member.endpoint == newcomer.endpoint and member != newcomer}
-        match outcome:
-            case Inserted():
-                assert after == (members - renamed - {incumbent}) | {newcomer}
-                assert incumbent is None or standings[incumbent] is Standing.BAD
-            case Replaced(evicted):
-                assert after == (members - renamed - {evicted}) | {newcomer}
-                assert standings[evicted] is Standing.BAD
-            case Known():
-                assert incumbent == newcomer
-                assert after == members
-            case Verify(questionable):
-                assert after == members - renamed
-                assert standings[questionable] is Standing.QUESTIONABLE
-            case Full():
-                assert after == members - renamed
-                bucket = self.state.table.bucket(id)
-                assert len(bucket.contacts) == self.state.table.k
-                assert all(self.state.standing(member, self.now) is Standing.GOOD for member in bucket.contacts)
-            case Refused():
-                assert after == members
-                assert id == self.state.table.own_id or (
-                    incumbent is not None and incumbent != newcomer and standings[incumbent] is not Standing.BAD
-                )
-        if newcomer in after:
+        outcome = self.state.answered(newcomer, rtt, self.now)
+        assert outcome == self.model.answered(newcomer, self.now)
+        event(type(outcome).__name__)
+        if newcomer in self.model.table.members:
             assert self.state.standing(newcomer, self.now) is Standing.GOOD
+            self.model.histories[newcomer].rtts += [] if rtt is None else [rtt]
 
-    @rule(id=ids(SEVEN), shift=st.sampled_from([0, 0, 1]))
+    @rule(start=ids(SEVEN), step=st.sampled_from([1, 3, 17]), count=st.integers(2, 6))
+    def several_answer(self, start: Id, step: int, count: int) -> None:
+        for place in range(count):
+            self.answers(Id((start + step * place) % SEVEN.size), 0, None)
+
+    @rule(id=ids(SEVEN), shift=shifts)
     def queries(self, id: Id, shift: int) -> None:
-        members = set(self.state.table)
-        worth_a_ping = self.state.queried(contact(id, machine=id + shift), self.now)
-        assert set(self.state.table) == members
-        if id == self.state.table.own_id:
-            assert not worth_a_ping
+        source = contact(id, machine=id + shift)
+        assert self.state.queried(source, self.now) is self.model.queried(source, self.now)
 
-    @rule(data=st.data(), ago=st.sampled_from([0.0, 2.0, 100.0]))
-    def times_out(self, data: Any, ago: float) -> None:
-        members = sorted(self.state.table, key=lambda member: member.id)
-        if not members:
-            return
-        victim = data.draw(st.sampled_from(members))
-        sent_at = self.now - ago
-        in_vain = self.state.heard_at is not None and self.state.heard_at > sent_at
-        timeouts = self.state.meta.get(victim.id).timeouts
+    @precondition(lambda self: self.model.table.members)
+    @rule(data=st.data(), after=gaps)
+    def member_answers(self, data: Any, after: float) -> None:
+        member = data.draw(st.sampled_from(self.model.table.members))
+        self.now += after
+        assert self.state.answered(member, None, self.now) == self.model.answered(member, self.now)
+
+    @precondition(lambda self: self.model.table.members)
+    @rule(data=st.data(), after=gaps)
+    def member_queries(self, data: Any, after: float) -> None:
+        self.now += after
+        member = data.draw(st.sampled_from(self.model.table.members))
+        assert self.state.queried(member, self.now) is self.model.queried(member, self.now)
+
+    def misses(self, victim: Contact, sent_at: float) -> None:
         evicted = self.state.timed_out(victim, sent_at)
-        if not in_vain:
-            assert evicted is None
-            assert self.state.meta.get(victim.id).timeouts == timeouts
-        if evicted is not None:
-            assert evicted == victim
-            assert timeouts == self.state.meta._policy.bad_after
-            (replacement,) = set(self.state.table) - set(members)
-            assert replacement in self.has_answered
+        assert evicted == self.model.timed_out(victim, sent_at, self.now)
+        event(f"misses a query, and leaves: {evicted is not None}")
+
+    @precondition(lambda self: self.model.table.members)
+    @rule(
+        data=st.data(), ago=st.sampled_from([0.0, 0.5, 10.0, 100.0]), times=st.integers(1, 4), shift=shifts, after=gaps
+    )
+    def member_misses_queries(self, data: Any, ago: float, times: int, shift: int, after: float) -> None:
+        self.now += after
+        member = data.draw(st.sampled_from(self.model.table.members))
+        for _ in range(times):  # a shift makes it somebody else, at the same ID
+            self.misses(contact(member.id, member.endpoint[3] + shift), self.now - ago)
+
+    @precondition(lambda self: self.model.table.members)
+    @rule(data=st.data(), near=st.integers(1, 3))
+    def member_turns_bad_and_a_neighbour_answers(self, data: Any, near: int) -> None:
+        member = data.draw(st.sampled_from(self.model.table.members))
+        self.now += 1.0
+        self.answers(Id(self.model.table.own_id ^ 1), 0, None)
+        for _ in range(self.policy.bad_after + 1):
+            self.misses(member, self.now - 0.5)
+        self.answers(Id(member.id ^ near), 0, None)
+
+    @rule(id=ids(SEVEN), shift=shifts)
+    def is_restored(self, id: Id, shift: int) -> None:
+        former = contact(id, machine=id + shift)
+        assert self.state.restore(former) is self.model.restore(former)
+
+    @precondition(lambda self: self.model.table.members)
+    @rule(data=st.data(), shift=shifts)
+    def has_moved(self, data: Any, shift: int) -> None:
+        member = data.draw(st.sampled_from(self.model.table.members))
+        gone = contact(member.id, machine=member.id + shift)
+        self.state.moved(gone.id, gone.endpoint)
+        if gone in self.model.table.members:
+            self.model.leave(gone)
 
     @rule(id=ids(SEVEN))
-    def is_restored(self, id: Id) -> None:
-        if self.state.restore(contact(id)):
-            self.restored.add(contact(id))
-            assert self.state.standing(contact(id), self.now) is Standing.QUESTIONABLE
-
-    @rule(id=ids(SEVEN))
-    def has_moved(self, id: Id) -> None:
-        members = set(self.state.table)
-        self.state.moved(id, contact(id).endpoint)
-        assert set(self.state.table) == members - {contact(id)}
+    def range_is_looked_up(self, id: Id) -> None:
+        self.state.table.bucket(id).activity = self.now
+        self.model.table.ranges[self.model.table.range_of(id)] = self.now
 
     @rule(towards=ids(SEVEN), count=st.integers(0, 10))
     def closest(self, towards: Id, count: int) -> None:
-        live = [member for member in self.state.table if self.state.standing(member, self.now) is not Standing.BAD]
-        nearest = sorted(live, key=lambda member: member.id ^ towards)
-        assert self.state.closest(towards, count) == nearest[:count]
-        assert set(self.state.packed_closest(towards).contacts) == set(nearest[: self.state.table.k])
+        assert self.state.closest(towards, count) == self.model.nearest(towards)[:count]
+
+    @rule(towards=ids(SEVEN))
+    def packed_closest(self, towards: Id) -> None:
+        packed = self.state.packed_closest(towards)
+        assert packed == CODEC.pack_contacts(packed.contacts)
+        inside = self.model.table.range_of(towards)
+        nearest = self.model.nearest(towards)[: self.policy.k]
+        if len(nearest) == self.policy.k and all(member.id in inside for member in nearest):
+            assert self.model.packed.setdefault(inside, packed) is packed  # made again only if somebody has changed
+            assert set(packed.contacts) == set(nearest)
+        else:
+            assert list(packed.contacts) == nearest
 
     @invariant()
-    def only_who_answered_or_was_restored_is_in(self) -> None:
-        assert set(self.state.table) <= self.has_answered | self.restored
-        assert set(self.state.meta._records) == {member.id for member in self.state.table}
+    def ranges_and_members_agree(self) -> None:
+        expected = sorted(self.model.table.ranges.items(), key=lambda entry: entry[0].start)
+        buckets = self.state.table.buckets
+        assert [(range(bucket.low, bucket.high + 1), bucket.activity) for bucket in buckets] == expected
+        for bucket, (inside, _) in zip(buckets, expected, strict=True):
+            assert bucket.contacts == self.model.table.inside(inside)
+            line = [contact for contact, _ in self.model.line(inside)]
+            assert list(self.state.waiting(bucket)) == line[::-1]
+            assert len(line) <= self.policy.replacements
 
     @invariant()
-    def nobody_waits_twice_and_few_wait_for_a_bucket(self) -> None:
-        for bucket in self.state.table.buckets:
-            waiting = list(self.state.waiting(bucket))
-            assert len({member.id for member in waiting}) == len(waiting)
-            assert set(waiting) <= self.has_answered
+    def histories_agree(self) -> None:
+        assert self.state.heard_at == max(self.model.answers, default=None)
+        assert len(self.state.meta._records) == len(self.model.histories)
+        for member, history in self.model.histories.items():
+            record = self.state.meta.get(member.id)
+            assert self.state.standing(member, self.now) is history.standing(self.now)
+            assert self.state.is_live(member) is not history.bad
+            assert (record.heard_at, record.reachable) == (history.heard_at, history.reachable)
+            assert record.timeouts == history.missed
+            round_trips = self.state.round_trips(member)
+            assert round_trips is record.round_trips
+            assert round_trips.mean == pytest.approx(history.mean())
 
 
 TestStateKeepsItsPromises = StateMachine.TestCase
