@@ -7,6 +7,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench NAME          measure: startup, idle or serve
+  faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   lint                check format, lint and types
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
@@ -242,7 +243,7 @@ def main(command: str = "", *arguments: str) -> int:
     if command in ("help", "-h", "--help"):
         print(__doc__)
         return 0
-    if command not in ("run", "dht", "test", "bench", "lint", "sync", "uv"):
+    if command not in ("run", "dht", "test", "bench", "faults", "lint", "sync", "uv"):
         print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
         return 2
     if command == "uv":
@@ -260,6 +261,8 @@ def main(command: str = "", *arguments: str) -> int:
         become("pytest", *(arguments or ("--cov",)))
     if command == "bench":
         become("python", "-m", f"tests.bench.{arguments[0] if arguments else 'startup'}")
+    if command == "faults":
+        become("python", "-m", "tests.faults", *arguments)
     return lint() if command == "lint" else 0
 
 

@@ -240,6 +240,34 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: python3 dev.py" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "program"),
+    [
+        (("run", "--port", "1"), ("dhtd", "start", "--port", "1")),
+        (("dht", "info"), ("dht", "info")),
+        (("test",), ("pytest", "--cov")),
+        (("test", "-k", "x"), ("pytest", "-k", "x")),
+        (("bench", "idle"), ("python", "-m", "tests.bench.idle")),
+        (("faults", "--sample", "9"), ("python", "-m", "tests.faults", "--sample", "9")),
+    ],
+)
+def test_a_command_becomes_a_program_of_the_venv(
+    arguments: tuple[str, ...], program: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BecameError(Exception):
+        pass
+
+    def become(*started: str) -> NoReturn:
+        raise BecameError(started)
+
+    monkeypatch.chdir(dev.ROOT)
+    monkeypatch.setattr(dev, "sync", lambda: None)
+    monkeypatch.setattr(dev, "become", become)
+    with pytest.raises(BecameError) as became:
+        dev.main(*arguments)
+    assert became.value.args == (program,)
+
+
 def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tomllib", None)  # which came with 3.11
     with pytest.raises(SystemExit, match=r"dhtd needs 3\.11 or newer"):

@@ -1,0 +1,179 @@
+"""What the ancestor got wrong, as faults of the present code: eleven, some of them in several ways.
+
+Each is as true to the ancestor as this code allows: where it has no place for the old mistake, the change makes what a
+user would have seen of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults.fault import Change
+
+METRIC: Final = "dhtd/core/metric.py"
+NODE: Final = "dhtd/core/node.py"
+OPERATIONS: Final = "dhtd/core/operations.py"
+RESPONDER: Final = "dhtd/core/responder.py"
+SAVER: Final = "dhtd/daemon/saver.py"
+SEARCH: Final = "dhtd/core/search.py"
+STORE: Final = "dhtd/core/store.py"
+TRACK: Final = "dhtd/core/track.py"
+TRANSACTIONS: Final = "dhtd/core/transactions.py"
+UDP: Final = "dhtd/daemon/udp.py"
+WIRE: Final = "dhtd/wire/native.py"
+
+FAULTS: Final[dict[str, tuple[Change, ...]]] = {
+    "01 a search learns nothing from answers": (
+        Change(OPERATIONS, "self._search.learn(contact.endpoint, named)", "self._search.learn(contact.endpoint, [])"),
+    ),
+    "02 a search measures from our own ID": (
+        Change(
+            SEARCH,
+            "_Candidate(contact, contact.id ^ self.target, hops)",
+            "_Candidate(contact, contact.id ^ self._own_id, hops)",
+        ),
+        Change(
+            SEARCH,
+            "closest(contacts, self.target, 2 * self._policy.k)",
+            "closest(contacts, self._own_id, 2 * self._policy.k)",
+        ),
+    ),
+    "03 random IDs have 160 bits": (
+        Change(METRIC, "rng.getrandbits(self.bits)", "rng.getrandbits(min(self.bits, 160))"),
+    ),
+    "03 digests have 160 bits": (
+        Change(METRIC, 'hashlib.sha256(data).digest(), "big") >>', 'hashlib.sha256(data).digest()[-20:], "big") >>'),
+    ),
+    "04 who queries us is a good contact": (
+        Change(
+            NODE,
+            "self._consider(Contact(message.sender, source), now)",
+            "self.state.answered(Contact(message.sender, source), None, now)",
+        ),
+    ),
+    "04 who answers unasked is a good contact": (
+        Change(
+            NODE,
+            "        if query is None:\n            self.counters.unmatched += 1\n",
+            "        if query is None:\n            self.state.answered(Contact(message.sender, source), None, now)\n"
+            "            self.counters.unmatched += 1\n",
+        ),
+    ),
+    "05 only pings make a contact bad": (
+        Change(
+            NODE,
+            "        self.state.timed_out(contact, sent_at)\n",
+            "        if isinstance(query.request, Ping):\n            self.state.timed_out(contact, sent_at)\n",
+        ),
+    ),
+    "06 a query with a tid of ours is a crash": (
+        Change(
+            NODE,
+            "            case Query():\n",
+            "            case Query():\n"
+            "                assert self._requester.transactions.match(message.tid, source) is None\n",
+        ),
+    ),
+    "06 an error packet is a crash": (
+        Change(
+            NODE, "            self.counters.errors_received += 1\n", '            raise RuntimeError("an error")\n'
+        ),
+    ),
+    "06 an error packet to nothing is a crash": (
+        Change(
+            NODE,
+            "        if query is None:\n            self.counters.unmatched += 1\n",
+            "        if query is None:\n            assert not isinstance(message, Error)\n"
+            "            self.counters.unmatched += 1\n",
+        ),
+    ),
+    "06 a failure to send is a crash": (
+        Change(
+            UDP,
+            '        except OSError as error:\n            log.debug("sending',
+            '        except TimeoutError as error:\n            log.debug("sending',
+        ),
+    ),
+    "07 a store with a bad token is answered with success": (
+        Change(
+            RESPONDER,
+            '                    return self._refuse(query, ERROR_PROTOCOL, "bad token")\n                outcome =',
+            "                    return self._codec.encode_acknowledged(query.tid, self._own_id, source)\n"
+            "                outcome =",
+        ),
+    ),
+    "08 enter is answered before it publishes": (
+        Change(
+            NODE,
+            "        self._publish(op, key, port, now)\n        self._settle(now)\n        return op\n",
+            "        self._requester.tell(Published(op, key, port, (), 0))\n"
+            "        self._publish(op, key, port, now)\n        self._settle(now)\n        return op\n",
+        ),
+    ),
+    "08 a refused store counts as a replica": (
+        Change(
+            OPERATIONS,
+            "        self._in_flight.discard(query)\n        self._store(now)\n",
+            "        self._in_flight.discard(query)\n        assert query.id is not None\n"
+            "        self._replicas.append(Contact(query.id, query.endpoint))\n        self._store(now)\n",
+        ),
+    ),
+    "08 entering twice starts two chains": (
+        Change(
+            TRACK,
+            "            self._timers.set((entry.key, entry.port), when)\n",
+            "            self._timers.set((entry.key, entry.port, object()), when)\n",
+        ),
+        Change(TRACK, "yield self._entries[due]", "yield self._entries[due[:2]]"),
+    ),
+    "09 a lookup is content with what is held here": (
+        Change(
+            OPERATIONS,
+            "        self._add(self._known)\n",
+            "        self._add(self._known)\n        if self._known:\n            self._searching = False\n"
+            "            self._finished(now)\n            return\n",
+        ),
+    ),
+    "10 nothing is saved while the daemon runs": (
+        Change(SAVER, "                await self.save(node)\n", "                pass\n"),
+    ),
+    "10 entries are never saved": (
+        Change(
+            SAVER,
+            "        if not changed:\n            return\n",
+            "        if changed or not changed:\n            return\n",
+        ),
+    ),
+    "10 own entries are never saved": (
+        Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(key, port))\n", "        pass\n"),
+    ),
+    "10 nobody is told that entries have changed": (
+        Change(STORE, "        self._changed.add(entry.key)\n        return Stored()\n", "        return Stored()\n"),
+    ),
+    "11 the length of contacts overflows its byte": (
+        Change(
+            WIRE,
+            'if size < 256 else b"\\xc5%b%b" % (size.to_bytes(2, "big"), data)',
+            'if size < 256 else b"\\xc4%c%b" % (size % 256, data)',
+        ),
+    ),
+    "11 the number of values overflows its field": (
+        Change(
+            WIRE, 'if size < 16 else b"\\xdc" + size.to_bytes(2, "big")', 'if size < 16 else b"%c" % (0x90 | size % 16)'
+        ),
+    ),
+    "11 the store is unbounded": (
+        Change(
+            STORE,
+            '        if self._size >= self._policy.store_entries:\n            return QuotaReached("store is full")\n',
+            "",
+        ),
+    ),
+    "11 a dead contact costs a round its timeout": (
+        Change(
+            TRANSACTIONS,
+            "return min(max(patience, self._policy.slow_floor), self._policy.query_timeout)",
+            "return self._policy.query_timeout",
+        ),
+    ),
+}

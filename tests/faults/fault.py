@@ -1,0 +1,56 @@
+"""What a fault is: a few changes of the code, made in a copy of the checkout, that the tests are to notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DoesNotApplyError(Exception):
+    """The code has changed, and a fault does not say any more what to change in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a mutant changes, in words that hold when lines move."""
+
+    path: str  # from the root of the checkout
+    function: str  # such as Search.next; empty at the level of the module
+    before: str  # the lines that change, in one
+    after: str
+    nth: int = 1  # of those in the function that read alike
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        nth = f" ({self.nth})" if self.nth > 1 else ""
+        return f"{self.path} {self.function or '-'}{nth}: {self.before}  =>  {self.after}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fault:
+    """The whole text of each file that is changed, by path."""
+
+    name: str
+    texts: dict[str, str]
+    place: Place | None = None  # of a mutant
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Put `after` in the place of `before`, which is in the file once."""
+
+    path: str
+    before: str
+    after: str
+
+
+def seed(root: Path, name: str, changes: tuple[Change, ...]) -> Fault:
+    """Return the fault that these changes make of the code under `root`; raise `DoesNotApplyError`."""
+    texts: dict[str, str] = {}
+    for change in changes:
+        text = texts.get(change.path) or (root / change.path).read_text()
+        found = text.count(change.before)
+        if found != 1:
+            raise DoesNotApplyError(f"{name}: {change.path} has {found} times, not once:\n{change.before}")
+        texts[change.path] = text.replace(change.before, change.after)
+    return Fault(name, texts)

@@ -1,0 +1,167 @@
+"""Who seeds faults: each fault fits the present code, and what becomes of it is told as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faults import ancestor, harmless
+from tests.faults.__main__ import draw, report
+from tests.faults.checkout import ROOT, Checkout, Outcome, RunError, Verdict
+from tests.faults.fault import Change, DoesNotApplyError, Fault, Place, seed
+from tests.faults.mutants import Mutant, mutants
+
+COUNT = """\
+def count(up_to: int) -> int:
+    total = 0
+    while total < up_to:
+        total += 1  # one by one
+    assert total == up_to
+    return total
+"""
+TEST = """\
+from dhtd.core.counter import count
+
+def test_it_counts():
+    assert count(2) == 2
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a checkout of one function and one test, which needs no plugins."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    root = tmp_path / "small"
+    files = {
+        "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['.']\n",
+        "dhtd/__init__.py": "",
+        "dhtd/core/counter.py": COUNT,
+        "tests/core/test_counter.py": TEST,
+    }
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def fault(root: Path, before: str, after: str) -> Fault:
+    return seed(root, "fault", (Change("dhtd/core/counter.py", before, after),))
+
+
+@pytest.mark.parametrize("name", ancestor.FAULTS)
+def test_each_fault_of_the_ancestor_fits_the_present_code(name: str) -> None:
+    seeded = seed(ROOT, name, ancestor.FAULTS[name])
+    for path, text in seeded.texts.items():
+        compile(text, path, "exec")
+        assert text != (ROOT / path).read_text()
+
+
+def test_all_eleven_faults_of_the_ancestor_are_seeded() -> None:
+    assert {int(name[:2]) for name in ancestor.FAULTS} == set(range(1, 12))
+
+
+def test_a_fault_that_does_not_fit_is_an_error_that_says_which(small: Path) -> None:
+    with pytest.raises(DoesNotApplyError, match=r"fault: dhtd/core/counter\.py has 0 times, not once:\nreturn nothing"):
+        fault(small, "return nothing", "return")
+    with pytest.raises(DoesNotApplyError, match="has 5 times"):
+        fault(small, "total", "sum")
+
+
+def test_mutants_know_their_place_and_leave_assertions_and_types_alone(small: Path) -> None:
+    made = mutants(small, small / "dhtd/core/counter.py")
+    assert made == mutants(small, small / "dhtd/core/counter.py")
+    assert {mutant.place.function for mutant in made} == {"count"}
+    changes = {(mutant.place.before, mutant.place.after) for mutant in made}
+    assert ("while total < up_to:", "while total <= up_to:") in changes
+    assert ("total += 1", "total -= 1") in changes
+    assert ("return total", "return None") in changes
+    assert not any("assert" in before or "def" in before for before, _ in changes)
+
+
+def test_a_mutant_is_found_again_when_lines_move(small: Path) -> None:
+    file = small / "dhtd/core/counter.py"
+    before = [mutant.place for mutant in mutants(small, file)]
+    file.write_text(f"# a line above\n\n{COUNT}")
+    assert [mutant.place for mutant in mutants(small, file)] == before
+
+
+def test_mutants_of_lines_that_read_alike_are_told_apart(small: Path) -> None:
+    file = small / "dhtd/core/counter.py"
+    file.write_text("def no(yes):\n    if yes:\n        return True\n    return True\n")
+    places = [mutant.place for mutant in mutants(small, file)]
+    assert len(set(places)) == len(places)
+    assert [place.nth for place in places if place.after == "return False"] == [1, 2]
+
+
+def test_a_sample_is_the_same_for_the_same_seed_and_holds_only_python(small: Path) -> None:
+    made = mutants(small, small / "dhtd/core/counter.py")
+    made.append(Mutant(Place("dhtd/core/counter.py", "count", "", ""), (1, 0), (1, 3), "no Python"))
+    drawn = draw(made, 3, 1, small)
+    assert [each.place for each in drawn] == [each.place for each in draw(made, 3, 1, small)]
+    assert len(drawn) == 3
+    everything = draw(made, len(made), 1, small)
+    assert [each.place for each in everything] == [mutant.place for mutant in made[:-1]]
+
+
+def test_what_becomes_of_a_fault_is_told_and_its_traces_are_removed(small: Path, tmp_path: Path) -> None:
+    times = tmp_path / "times"
+    times.write_text(json.dumps({"any": 0.0}))
+    checkout = Checkout(small, tmp_path / "copy", times, patience=0.2)
+    test = "tests/core/test_counter.py::test_it_counts"
+    verdict = checkout.judge(fault(small, "return total", "return -total"))
+    assert (verdict.outcome, verdict.by) == (Outcome.CAUGHT, test)
+    verdict = checkout.judge(fault(small, "return total", "return +total"))
+    assert (verdict.outcome, verdict.by) == (Outcome.SURVIVED, "")
+    verdict = checkout.judge(fault(small, "total += 1", "total = 1"))
+    assert (verdict.outcome, verdict.by) == (Outcome.TIMED_OUT, test)
+    assert (checkout.place / "dhtd/core/counter.py").read_text() == COUNT
+
+
+def test_tests_that_fail_without_a_fault_are_an_error(small: Path, tmp_path: Path) -> None:
+    (small / "dhtd/core/counter.py").write_text("no Python")
+    checkout = Checkout(small, tmp_path / "copy", tmp_path / "times")
+    with pytest.raises(RunError, match=r"test_counter\.py fails without any fault"):
+        checkout.check(["dhtd/core/counter.py"])
+
+
+PLACE = Place("dhtd/core/counter.py", "count", "return total", "return None")
+
+
+@pytest.mark.parametrize(
+    ("caught", "survived", "reasons", "status"),
+    [
+        (10, 0, {}, 0),
+        (10, 1, {PLACE: "nobody counts"}, 0),
+        (10, 1, {}, 1),  # one survivor is not explained
+        (8, 1, {PLACE: "nobody counts"}, 1),  # and here too many survive
+    ],
+)
+def test_the_status_says_whether_enough_is_caught_and_the_rest_explained(
+    caught: int, survived: int, reasons: dict[Place, str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [PLACE] * survived + [Place("dhtd/core/other.py", "", "", "", nth) for nth in range(caught)]
+    outcomes = [Outcome.SURVIVED] * survived + [Outcome.CAUGHT, *[Outcome.TIMED_OUT] * (caught - 1)]
+    verdicts = {
+        Fault(str(place), {}, place): Verdict(outcome, "", 1.0) for place, outcome in zip(places, outcomes, strict=True)
+    }
+    assert report(verdicts, reasons) == status
+    printed = capsys.readouterr().out
+    assert f"{caught + survived:6}       1  {caught - 1:9}  {survived:8}" in printed
+    for place in places[:survived]:
+        assert f"survived: {place}\n    {reasons.get(place, 'UNEXPLAINED')}" in printed
+
+
+def test_a_fault_of_the_ancestor_that_survives_fails_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report({Fault("01 an old one", {}): Verdict(Outcome.CAUGHT, "", 1.0)}, {}) == 0
+    assert report({Fault("01 an old one", {}): Verdict(Outcome.SURVIVED, "", 1.0)}, {}) == 1
+    assert "survived, a fault of the ancestor: 01 an old one" in capsys.readouterr().out
+
+
+def test_each_mutant_that_is_called_harmless_is_one_of_the_present_code() -> None:
+    entries = harmless.load()
+    paths = {entry.path for entry in entries}
+    present = {mutant.place for path in paths for mutant in mutants(ROOT, ROOT / path)}
+    assert {place for entry in entries for place in entry.places()} <= present
+    assert all(entry.reason for entry in entries)
