@@ -1,14 +1,16 @@
-"""Held entries, against a dictionary with quotas."""
+"""Held entries, against a dictionary of expiries with quotas: what is held, for whom, and to the very second."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry, QuotaReached, Store, Stored
@@ -21,6 +23,16 @@ SOURCE_FULL = QuotaReached("too many entries from this address")
 
 def at(machine: int, port: int = 80) -> Endpoint:
     return Endpoint.of(f"10.0.0.{machine}", port)
+
+
+HOSTS = ("10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1")
+few_keys = st.integers(0, 3).map(Id)
+few_endpoints = st.builds(Endpoint.of, st.sampled_from(HOSTS), st.integers(1, 3))
+
+
+def group_of(endpoint: Endpoint) -> bytes:
+    """Return the source: a whole IPv4 address, and of one of IPv6 the half that is its network's."""
+    return bytes(endpoint)[:4] if len(endpoint) == 6 else bytes(endpoint)[:8]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -56,8 +68,8 @@ class StoreMachine(RuleBasedStateMachine):
             return FULL
         if sum(other == key for other, _ in self.model) >= self.policy.store_entries_per_key:
             return KEY_FULL
-        group = source_group(endpoint.ip)
-        if sum(source_group(other.ip) == group for _, other in self.model) >= self.policy.store_entries_per_source:
+        group = group_of(endpoint)
+        if sum(group_of(other) == group for _, other in self.model) >= self.policy.store_entries_per_source:
             return SOURCE_FULL
         return None
 
@@ -65,14 +77,14 @@ class StoreMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(
-        key=st.integers(0, 3).map(Id),
-        machine=st.integers(1, 3),
-        port=st.integers(1, 3),
-        life=st.none() | st.floats(0.1, 20),
-    )
-    def put(self, key: Id, machine: int, port: int, life: float | None) -> None:
-        endpoint = at(machine, port)
+    @precondition(lambda self: self.model)
+    @rule(early=st.booleans())
+    def time_passes_until_something_expires(self, early: bool) -> None:
+        when = min(self.model.values())
+        self.now = max(self.now, math.nextafter(when, 0) if early else when)
+
+    @rule(key=few_keys, endpoint=few_endpoints, life=st.none() | st.floats(0.1, 20))
+    def put(self, key: Id, endpoint: Endpoint, life: float | None) -> None:
         refusal = None
         if (key, endpoint) not in self.model:
             refusal = self.refusal(key, endpoint)
@@ -90,12 +102,22 @@ class StoreMachine(RuleBasedStateMachine):
             self.model[key, endpoint] = expires_at
             self.changed.add(key)
 
-    @rule(key=st.integers(0, 3).map(Id), machine=st.integers(1, 3), port=st.integers(1, 3))
-    def remove(self, key: Id, machine: int, port: int) -> None:
-        was_there = self.model.pop((key, at(machine, port)), None) is not None
-        assert self.store.remove(key, at(machine, port)) is was_there
+    @rule(key=few_keys, endpoint=few_endpoints)
+    def remove(self, key: Id, endpoint: Endpoint) -> None:
+        was_there = self.model.pop((key, endpoint), None) is not None
+        assert self.store.remove(key, endpoint) is was_there
         if was_there:
             self.changed.add(key)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def store_again(self, data: Any) -> None:
+        self.put(*data.draw(st.sampled_from(sorted(self.model))), None)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def remove_one(self, data: Any) -> None:
+        self.remove(*data.draw(st.sampled_from(sorted(self.model))))
 
     @rule()
     def sweep(self) -> None:
@@ -107,13 +129,18 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.take_changes() == set()
         self.changed = set()
 
+    @rule()
+    def fail_to_save(self) -> None:
+        self.store.mark_changed(self.store.take_changes())
+
     @invariant()
     def agrees(self) -> None:
         assert len(self.store) == len(self.model)
         assert {(held.key, held.endpoint): held.expires_at for held in self.store} == self.model
         for key in map(Id, range(4)):
             live = {endpoint for (other, endpoint), at in self.model.items() if other == key and at > self.now}
-            assert set(self.store.get(key, self.now)) == live
+            live_here = self.store.get(key, self.now)
+            assert (set(live_here), len(live_here)) == (live, len(live))
             held = {entry.endpoint: entry.expires_at for entry in self.store.held(key)}
             assert held == {endpoint: at for (other, endpoint), at in self.model.items() if other == key}
         assert sum(self.store._source_sizes.values()) == len(self.model)
