@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import (
@@ -26,7 +29,8 @@ from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
 from tests.core.bench import US, Bench
-from tests.core.small import contact
+from tests.core.small import Beats, contact
+from tests.strategies import scaled
 
 KEY = Id(77)
 PEER = contact(100)
@@ -259,3 +263,86 @@ def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target()
     assert 1 <= len(result.contacts) < 8
     nearest = sorted(members, key=lambda member: member.id ^ 80)
     assert list(result.contacts) == nearest[: len(result.contacts)]
+
+
+HOSTS = ("10.0.0.1", "10.0.0.2", "2001:db8::1")
+sources = st.builds(Endpoint.of, st.sampled_from(HOSTS), st.integers(1, 2))
+some_keys = st.integers(76, 78).map(Id)
+some_ports = st.integers(80, 81)
+
+
+class HoldingMachine(RuleBasedStateMachine):
+    """Stores and withdrawals from several addresses, with tokens of all kinds.
+
+    An entry stays as its owner's address put it, until it expires or that address takes it away; the token
+    has to be one that was issued to that IP for that key in this beat or the last.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench(policy=Policy(rate_limit=0.0, store_expiry=200.0, store_entries_per_source=3))
+        self.beats = Beats(DEFAULT.token_rotation, self.bench.now)
+        self.tokens: dict[bytes, tuple[bytes, Id, int]] = {bytes(8): (b"", KEY, 0)}  # for which IP, key and beat
+        self.model: dict[tuple[Id, bytes, int], float] = {}  # key, IP and port, and when it expires
+
+    def live(self) -> list[tuple[Id, bytes, int]]:
+        return [entry for entry, expires_at in self.model.items() if self.bench.now < expires_at]
+
+    def ask(self, request: Request, source: Endpoint) -> Reply | Error | None:
+        return self.bench.query(request, Contact(PEER.id, source))
+
+    def token_from(self, key: Id, source: Endpoint, value: bool) -> bytes:
+        request = FindValue(key) if value else FindNode(key)
+        reply = self.ask(request, source)
+        assert isinstance(reply, Reply)
+        found = self.bench.codec.decode_result(request, reply.body)
+        assert isinstance(found, Found)
+        self.tokens[found.token] = source[:-2], key, self.beats.ask(self.bench.now)
+        if value:
+            expected = {ip + port.to_bytes(2, "big") for other, ip, port in self.live() if other == key}
+            assert (set(found.endpoints), len(found.endpoints)) == (expected, len(expected))
+        return found.token
+
+    @rule(seconds=st.sampled_from([1.0, 59.0, 60.0, 100.0, 199.0, 200.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.advance(seconds)
+
+    @rule(key=some_keys, source=sources, value=st.booleans())
+    def find(self, key: Id, source: Endpoint, value: bool) -> None:
+        self.token_from(key, source, value)
+
+    @rule(data=st.data(), key=some_keys, source=sources, port=some_ports, withdraw=st.booleans(), right=st.booleans())
+    def store_or_withdraw(self, data: Any, key: Id, source: Endpoint, port: int, withdraw: bool, right: bool) -> None:
+        ip = source[:-2]
+        others = st.sampled_from(list(self.tokens))
+        token = self.token_from(key, source, value=False) if right else data.draw(others)
+        answer = self.ask(Withdraw(key, port, token) if withdraw else Store(key, port, token), source)
+        beat = self.beats.ask(self.bench.now)
+        live, entry = self.live(), (key, ip, port)
+        if self.tokens[token] not in {(ip, key, beat), (ip, key, beat - 1)}:
+            assert isinstance(answer, Error)
+            assert (answer.code, answer.text) == (ERROR_PROTOCOL, "bad token")
+            return
+        if not withdraw and entry not in live and sum(other[1] == ip for other in live) >= 3:
+            assert isinstance(answer, Error)
+            assert (answer.code, answer.text) == (ERROR_SERVER, "too many entries from this address")
+            return
+        assert isinstance(answer, Reply)
+        assert answer.observed == source
+        if withdraw:
+            self.model.pop(entry, None)
+        else:
+            self.model[entry] = self.bench.now + 200.0
+
+    @invariant()
+    def what_is_held_is_what_was_stored(self) -> None:
+        held = {
+            (entry.key, entry.endpoint[:-2], entry.endpoint.port): entry.expires_at
+            for entry in self.bench.node.store
+            if entry.expires_at > self.bench.now
+        }
+        assert held == {entry: self.model[entry] for entry in self.live()}
+
+
+TestAnEntryIsItsOwners = HoldingMachine.TestCase
+TestAnEntryIsItsOwners.settings = scaled(60)
