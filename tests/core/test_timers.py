@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.timers import Timers
+from tests.strategies import scaled
 
 keys = st.integers(0, 9)
 times = st.integers(0, 20).map(float)
@@ -80,6 +81,7 @@ class TimersMachine(RuleBasedStateMachine):
 
 
 TestTimersAgreeWithADictionary = TimersMachine.TestCase
+TestTimersAgreeWithADictionary.settings = scaled(60)
 
 
 def test_a_deadline_is_due_at_its_very_time_and_not_before() -> None:
