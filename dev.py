@@ -208,7 +208,7 @@ def sync() -> None:
         if is_fresh(VENV, wanted):  # made by another run, meanwhile
             return
         uv, env = prepare_uv()
-        say(f"making {VENV}; at most 30 MB to fetch")
+        say(f"making {VENV}; at most 80 MB to fetch")
         (VENV / "dev.stamp").unlink(missing_ok=True)
         if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
             shutil.rmtree(VENV, ignore_errors=True)
@@ -272,4 +272,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        sys.exit(f"dev.py: {error}\n  It writes 150 MB to .venv and .uv in {ROOT}: is there space, and permission?")
+        sys.exit(f"dev.py: {error}\n  It writes 400 MB to .venv and .uv in {ROOT}: is there space, and permission?")
