@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -60,15 +60,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def draw(mutants: Sequence[Mutant], count: int, seed: int, root: Path = ROOT) -> list[Fault]:
-    """Return the faults of `count` mutants, drawn at random, in the order of the code."""
-    drawn: list[tuple[int, Fault]] = []
-    for index in random.Random(seed).sample(range(len(mutants)), len(mutants)):
+    """Return the faults of `count` mutants, drawn by lot, in the order of the code.
+
+    The lot is in a mutant's place: a change of the code puts none into the sample but those that it makes itself,
+    and a larger sample holds the smaller one.
+    """
+    lots = {mutant: sha256(f"{seed} {mutant.place}".encode()).digest() for mutant in mutants}
+    drawn: dict[Mutant, Fault] = {}
+    for mutant in sorted(mutants, key=lambda mutant: lots[mutant]):
         if len(drawn) == count:
             break
-        fault = mutants[index].fault(root)
+        fault = mutant.fault(root)
         if fault is not None:
-            drawn.append((index, fault))
-    return [fault for _, fault in sorted(drawn, key=lambda each: each[0])]
+            drawn[mutant] = fault
+    return [drawn[mutant] for mutant in mutants if mutant in drawn]
 
 
 def judge(faults: Iterable[Fault], place: Path, jobs: int, root: Path = ROOT) -> Iterator[tuple[Fault, Verdict]]:

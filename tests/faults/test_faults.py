@@ -95,12 +95,13 @@ def test_mutants_of_lines_that_read_alike_are_told_apart(small: Path) -> None:
     assert [place.nth for place in places if place.after == "return False"] == [1, 2]
 
 
-def test_a_sample_is_the_same_for_the_same_seed_and_holds_only_python(small: Path) -> None:
+def test_a_sample_holds_only_python_and_the_smaller_one_of_its_seed(small: Path) -> None:
     made = mutants(small, small / "dhtd/core/counter.py")
     made.append(Mutant(Place("dhtd/core/counter.py", "count", "", ""), (1, 0), (1, 3), "no Python"))
-    drawn = draw(made, 3, 1, small)
-    assert [each.place for each in drawn] == [each.place for each in draw(made, 3, 1, small)]
+    drawn = [each.place for each in draw(made, 3, 1, small)]
     assert len(drawn) == 3
+    assert [each.place for each in draw(made[::-1], 3, 1, small)] == drawn[::-1]
+    assert {each.place for each in draw(made, 5, 1, small)} > set(drawn)
     everything = draw(made, len(made), 1, small)
     assert [each.place for each in everything] == [mutant.place for mutant in made[:-1]]
 
