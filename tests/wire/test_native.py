@@ -462,6 +462,14 @@ def test_an_answer_that_fits_exactly_is_whole_and_one_byte_less_cuts_it() -> Non
     assert (len(result.contacts), result.more) == (7, True)
 
 
+def test_endpoints_fill_an_answer_to_its_very_limit_and_never_past_it() -> None:
+    whole, _ = found(FindValue(Id(0)), [], [AT4] * 30, 10_000)
+    for missing in range(8 * 14):  # so that at least 16 go, and their number takes its three bytes
+        size, result = found(FindValue(Id(0)), [], [AT4] * 30, whole - missing)
+        assert len(result.endpoints) == 30 - (missing + 7) // 8
+        assert size == whole - 8 * (30 - len(result.endpoints))
+
+
 def test_under_an_impossible_limit_an_answer_is_as_short_as_can_be() -> None:
     size, result = found(FindNode(Id(0)), [four(1), six(2)], [], 0)
     assert (size, result.contacts, result.more) == (86, (), True)
