@@ -398,6 +398,16 @@ def test_commands_given_while_we_join_wait_for_it() -> None:
     assert [(event.op, event.replicas) for event in events if isinstance(event, Published)] == [(enter, (contact(1),))]
 
 
+def test_commands_that_know_whom_to_ask_do_not_wait_for_us_to_join() -> None:
+    bench = Bench()
+    bench.node.restore_contact(contact(9))
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    bench.sent()
+    bench.node.lookup(KEY, bench.now)
+    assert bench.sent_one().to == endpoint(9)
+
+
 def test_commands_do_not_wait_for_a_network_that_does_not_answer() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
