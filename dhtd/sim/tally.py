@@ -45,7 +45,7 @@ class Tally:
         self.outcomes: list[LookupOutcome] = []
         self.healed_at: float | None = None
         self._firsts: dict[Asking, float] = {}
-        self._first_seconds: list[float] = []
+        self.first_seconds: list[float] = []  # of each lookup that found something, until it did
         self._population = 0
         self._counted_at = 0.0
         self._node_seconds = 0.0
@@ -85,7 +85,7 @@ class Tally:
         self.found += is_found
         first = self._firsts.pop(asking, None)
         if first is not None:
-            self._first_seconds.append(first)
+            self.first_seconds.append(first)
         reached = {contact.id for contact in done.closest}
         recall = sum(id in reached for id in nearest) / len(nearest) if nearest else None
         stats = done.stats
@@ -127,7 +127,7 @@ class Tally:
             ),
             queries=Queries(_rounded(mean(queries)), percentile(queries, 0.99)),
             latency_ms=spread([_milliseconds(outcome.seconds) for outcome in outcomes]),
-            first_ms=spread([_milliseconds(first) for first in self._first_seconds]),
+            first_ms=spread([_milliseconds(first) for first in self.first_seconds]),
             recovery_s=self._recovery(),
         )
 

@@ -1,0 +1,175 @@
+"""The latest events of a network, in words: what led up to a failure, or to the event at which a replay stopped."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dhtd.core.messages import (
+    BadQuery,
+    Codec,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.errors import WireError
+
+if TYPE_CHECKING:
+    from dhtd.sim.host import Host
+    from dhtd.sim.network import Network
+
+_DIGITS = 8  # of an ID, and of a transaction: enough to tell it from others nearby in a story
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One event: a datagram that arrived, or a deadline that a node came to, which has no source."""
+
+    event: int
+    virtual_s: float
+    source: str | None
+    destination: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return the line that tells it."""
+        way = f"{self.destination} wakes" if self.source is None else f"{self.source} to {self.destination}"
+        return f"{self.event} at {self.virtual_s:.6f} {way}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a node is: the one that had the latest event."""
+
+    id: str
+    endpoint: str
+    alive: bool
+    behind_nat: bool
+    lie: str | None
+    clock_ahead_s: float
+    contacts: int
+    buckets: int
+    own_entries: int
+    held_entries: int
+    wakes_in_s: float | None
+
+    def __str__(self) -> str:
+        """Return the line that tells it."""
+        traits = [
+            "" if self.alive else "stopped",
+            "behind NAT" if self.behind_nat else "",
+            f"a liar ({self.lie})" if self.lie is not None else "",
+            f"its clock {self.clock_ahead_s:.6f} s ahead" if self.clock_ahead_s else "",
+            f"{_count(self.contacts, 'contact')} in {_count(self.buckets, 'bucket')}",
+            f"{self.own_entries} entered and {self.held_entries} held",
+            "no deadline" if self.wakes_in_s is None else f"its next deadline in {self.wakes_in_s:.6f} s",
+        ]
+        return f"{self.endpoint} is node {self.id}: {', '.join(filter(None, traits))}"
+
+
+def moments(net: Network) -> list[Moment]:
+    """Return the latest events, the earliest first."""
+    return [
+        Moment(
+            event,
+            round(at, 6),
+            None if source is None else str(source),
+            str(destination),
+            "a deadline" if source is None else _told(net.codec, data),
+        )
+        for event, at, source, destination, data in net.latest
+    ]
+
+
+def condition(net: Network) -> Condition | None:
+    """Return how the node is that had the latest event; None where that machine is gone, or nothing has happened."""
+    host = net.at(net.latest[-1][3]) if net.latest else None
+    return None if host is None else _condition(net, host)
+
+
+def _condition(net: Network, host: Host) -> Condition:
+    node = host.node
+    deadline = node.poll_timeout()
+    return Condition(
+        id=net.codec.keyspace.format(host.id),
+        endpoint=str(host.endpoint),
+        alive=host.alive,
+        behind_nat=host.nat is not None,
+        lie=None if host.lie is None else type(host.lie).__name__,
+        clock_ahead_s=round(host.ahead, 6),
+        contacts=len(node.state.table),
+        buckets=len(node.state.table.buckets),
+        own_entries=len(node.tracker),
+        held_entries=len(node.store),
+        wakes_in_s=None if deadline is None else round(max(0.0, deadline - host.clock(net.now)), 6),
+    )
+
+
+def _told(codec: Codec, data: bytes) -> str:
+    """Return what a datagram says."""
+    try:
+        message = codec.decode(data)
+    except WireError as error:
+        return f"{_count(len(data), 'byte')} that {'is' if len(data) == 1 else 'are'} no message: {error}"
+    return f"{_id(codec, message.sender)} {_said(codec, message)} [{message.tid.hex()[:_DIGITS]}]"
+
+
+def _said(codec: Codec, message: Message) -> str:
+    match message:
+        case Query(request=request):
+            return f"asks {_asked(codec, request)}"
+        case BadQuery(text=text):
+            return f"asks what cannot be asked: {text}"
+        case Reply(body=body):
+            return f"answers {_answered(codec, body)}"
+        case Error(code=code, text=text):
+            return f"refuses with {code}: {text!r}"
+
+
+def _asked(codec: Codec, request: Request) -> str:
+    match request:
+        case Ping():
+            return "ping"
+        case FindNode(target=target, token=token):
+            return f"find_node {_id(codec, target)}{_shown(token)}"
+        case FindValue(key=key, token=token):
+            return f"find_value {_id(codec, key)}{_shown(token)}"
+        case Store(key=key, port=port):
+            return f"store {_id(codec, key)} port {port}"
+        case Withdraw(key=key, port=port):
+            return f"withdraw {_id(codec, key)} port {port}"
+
+
+def _answered(codec: Codec, body: object) -> str:
+    """Return what a reply says. Whoever asked knows what; here the richest answer is taken that it can be."""
+    for request in (FindValue(Id(0)), FindNode(Id(0))):
+        with suppress(WireError):
+            found = codec.decode_result(request, body)
+            assert isinstance(found, Found)
+            brought = _count(len(found.contacts), "contact")
+            if isinstance(request, FindValue):
+                brought += f" and {_count(len(found.endpoints), 'endpoint')}"
+            return f"{brought}, and there are more" if found.more else brought
+    return "yes"
+
+
+def _shown(token: bytes | None) -> str:
+    return "" if token is None else ", showing a token"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _id(codec: Codec, id: Id) -> str:
+    return codec.keyspace.format(id)[:_DIGITS]

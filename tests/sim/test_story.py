@@ -1,0 +1,133 @@
+"""The latest events of a network in words: every kind of message, every deadline, and the node to which it happened."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    ERROR_PROTOCOL,
+    Contact,
+    FindNode,
+    FindValue,
+    Ping,
+    Query,
+    Request,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import NATIVE, Id
+from dhtd.sim import story
+from dhtd.sim.liars import Mute
+from dhtd.sim.links import Nat
+from dhtd.sim.network import Network
+
+ASKER, OTHER, KEY = Id(0xAA << 248), Id(0xBB << 248), Id(0xCC << 248)
+TID = bytes.fromhex("0102030405060708")
+HERE, THERE = Endpoint.of("10.0.0.0", 1729), Endpoint.of("10.0.0.1", 1729)
+TOKEN = b"12345678"
+
+
+def told(net: Network, data: bytes) -> str:
+    """Return what the story says of a datagram."""
+    net.latest.append((1, 0.5, HERE, THERE, data))
+    return story.moments(net)[-1].message
+
+
+REQUESTS: dict[str, tuple[Request, str]] = {
+    "ping": (Ping(), "asks ping"),
+    "find_node": (FindNode(KEY), "asks find_node cc000000"),
+    "find_node with a token": (FindNode(KEY, TOKEN), "asks find_node cc000000, showing a token"),
+    "find_value": (FindValue(KEY), "asks find_value cc000000"),
+    "find_value with a token": (FindValue(KEY, TOKEN), "asks find_value cc000000, showing a token"),
+    "store": (Store(KEY, 80, TOKEN), "asks store cc000000 port 80"),
+    "withdraw": (Withdraw(KEY, 80, TOKEN), "asks withdraw cc000000 port 80"),
+}
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_a_query_is_told_with_what_it_asks(case: str) -> None:
+    request, words = REQUESTS[case]
+    net = Network(1)
+    assert told(net, net.codec.encode_query(TID, ASKER, request)) == f"aa000000 {words} [01020304]"
+
+
+@pytest.mark.parametrize(
+    ("request_", "contacts", "endpoints", "words"),
+    [
+        (FindNode(KEY, TOKEN), 0, 0, "0 contacts"),
+        (FindNode(KEY, TOKEN), 1, 0, "1 contact"),
+        (FindValue(KEY, TOKEN), 8, 1, "8 contacts and 1 endpoint"),
+        (FindValue(KEY), 8, 200, "8 contacts and 63 endpoints, and there are more"),
+    ],
+)
+def test_a_reply_is_told_with_what_it_brings(
+    request_: FindNode | FindValue, contacts: int, endpoints: int, words: str
+) -> None:
+    net = Network(1)
+    packed = net.codec.pack_contacts([Contact(Id(number), THERE) for number in range(contacts)])
+    found = [HERE.with_port(1 + number) for number in range(endpoints)]
+    data = net.codec.encode_found(
+        Query(TID, ASKER, request_), OTHER, HERE, TOKEN, packed, found, 1_000, request_.token is not None
+    )
+    said = told(net, data)
+    assert re.sub(r"\d+ endpoints", "63 endpoints", said) == f"bb000000 answers {words} [01020304]"
+
+
+def test_the_rest_of_what_may_arrive_is_told_as_what_it_is() -> None:
+    net = Network(1)
+    codec = net.codec
+    assert told(net, codec.encode_acknowledged(TID, OTHER, HERE)) == "bb000000 answers yes [01020304]"
+    refusal = codec.encode_error(TID, OTHER, ERROR_PROTOCOL, "bad\ntoken")
+    assert told(net, refusal) == "bb000000 refuses with 203: 'bad\\ntoken' [01020304]"
+    unknown = codec.encode_query(TID, ASKER, Ping()).replace(b"ping", b"pong")
+    assert told(net, unknown).startswith("aa000000 asks what cannot be asked: ")
+    assert told(net, b"x").startswith("1 byte that is no message: ")
+    assert told(net, b"xy").startswith("2 bytes that are no message: ")
+
+
+def test_a_story_goes_from_the_earliest_event_to_the_latest_of_a_real_network() -> None:
+    net = Network(1)
+    first = net.add()
+    net.add(bootstrap=[first])
+    net.run_for(5)
+    moments = story.moments(net)
+    assert [moment.event for moment in moments] == sorted({moment.event for moment in moments})
+    assert [moment.virtual_s for moment in moments] == sorted(moment.virtual_s for moment in moments)
+    assert all(re.fullmatch(r"\d+ at \d+\.\d{6} \S+ (wakes|to \S+): .+", str(moment)) for moment in moments)
+    messages = [moment.message for moment in moments]
+    assert "a deadline" in messages
+    assert any("asks find_node" in message for message in messages)
+    assert any("answers" in message for message in messages)
+
+
+def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
+    net = Network(1)
+    first = net.add(id=OTHER)
+    second = net.add(id=ASKER, bootstrap=[first], nat=Nat(), lie=Mute())
+    net.run_for(5)
+    net.jump(second, 7.5)
+    net.latest.append((9, 5.0, None, second.endpoint, b""))
+    net.kill(second)
+    found = story.condition(net)
+    assert found is not None
+    assert (found.id, found.endpoint) == (NATIVE.format(ASKER), "10.0.0.1:1729")
+    assert (found.contacts, found.buckets, found.own_entries, found.held_entries) == (1, 1, 0, 0)
+    assert str(found).startswith(
+        f"10.0.0.1:1729 is node {NATIVE.format(ASKER)}: stopped, behind NAT, a liar (Mute), "
+        "its clock 7.500000 s ahead, 1 contact in 1 bucket, 0 entered and 0 held, its next deadline in "
+    )
+    net.latest.append((10, 5.0, None, first.endpoint, b""))
+    assert str(story.condition(net)).partition(": ")[2].startswith("1 contact in 1 bucket, 0 entered")
+
+
+def test_there_is_no_condition_of_a_machine_that_is_gone_or_before_the_first_event() -> None:
+    net = Network(1)
+    assert story.condition(net) is None
+    host = net.add()
+    net.latest = deque([(1, 0.0, None, host.endpoint, b"")])
+    net.remove(host)
+    assert story.condition(net) is None
