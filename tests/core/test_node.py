@@ -513,10 +513,17 @@ def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> Non
     assert bench.node.state.standing(contact(2), bench.now) is Standing.BAD
     asked = live(bench, DEFAULT.probe_interval)
     assert {sent.to for sent in asked if isinstance(sent.request, Ping)} == {endpoint(1), endpoint(2)}
-    assert [sent.to for sent in asked if isinstance(sent.request, Ping)].count(endpoint(2)) == 1
     assert FindNode(Id(0)) in [sent.request for sent in asked]  # through the bootstrap endpoint, whom it leads to
     assert bench.node.state.standing(contact(2), bench.now) is Standing.GOOD
     assert bench.events() == []  # on our own account: nobody is told
+
+
+def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
+    bench = joined(2, policy=Policy(bucket_refresh=1e9))
+    for _ in range(2):
+        bench.node.state.meta.timed_out(Id(2))
+    asked = live(bench, DEFAULT.probe_interval + STALE, 2)
+    assert [sent.to for sent in asked if isinstance(sent.request, Ping)].count(endpoint(2)) == 1
 
 
 def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try() -> None:

@@ -605,6 +605,24 @@ def test_entering_again_after_a_delete_in_the_middle_is_a_publication_of_its_own
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1),), asked=1)
 
 
+def test_a_publication_waits_for_every_withdrawal_of_its_entry() -> None:
+    bench = knowing(1)
+    searches = []
+    for _ in range(2):
+        bench.node.enter(KEY, 80, bench.now)
+        bench.sent()
+        bench.node.delete(KEY, 80, bench.now)
+        searches.append(bench.sent_one())
+    bench.node.enter(KEY, 80, bench.now)
+    for search in searches:
+        assert bench.sent() == []
+        bench.found(search, 1)
+        withdraw = bench.sent_one()
+        assert isinstance(withdraw.request, Withdraw)
+        bench.pong(withdraw, 1)
+    assert isinstance(bench.sent_one().request, FindNode)
+
+
 def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> None:
     bench = knowing(1)
     entered(bench, 1)
