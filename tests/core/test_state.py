@@ -6,6 +6,7 @@ somebody bad, replace; somebody questionable, verify; else refuse. Who has never
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Any
 
@@ -468,6 +469,28 @@ class StateMachine(RuleBasedStateMachine):
         assert self.state.queried(source, self.now) is self.model.queried(source, self.now)
 
     @precondition(lambda self: self.model.table.members)
+    @rule(data=st.data(), early=st.booleans())
+    def stranger_queries_until_a_member_is_no_longer_good(self, data: Any, early: bool) -> None:
+        inside = self.model.table.range_of(data.draw(st.sampled_from(self.model.table.members)).id)
+        stranger = data.draw(st.sampled_from(inside))
+        for member in self.model.table.inside(inside):
+            self.now += 1.0
+            self.answers(member.id, member.endpoint[3] - member.id, None)
+        self.queries(Id(stranger), 2)
+        heard = [self.model.histories[member].heard_at or 0.0 for member in self.model.table.inside(inside)]
+        until = min(heard) + self.policy.good_for
+        self.now = max(self.now, math.nextafter(until, 0) if early else until)
+        self.queries(Id(stranger), 2)
+
+    @precondition(lambda self: self.model.waiting)
+    @rule(data=st.data(), id=ids(SEVEN))
+    def who_waits_answers_under_another_id_and_then_there_is_a_place(self, data: Any, id: Id) -> None:
+        waiter, _ = data.draw(st.sampled_from(self.model.waiting))
+        self.answers(id, waiter.endpoint[3] - id, None)
+        for member in self.model.table.inside(self.model.table.range_of(waiter.id))[:1]:
+            self.turns_bad(member)
+
+    @precondition(lambda self: self.model.table.members)
     @rule(data=st.data(), after=gaps)
     def member_answers(self, data: Any, after: float) -> None:
         member = data.draw(st.sampled_from(self.model.table.members))
@@ -486,6 +509,12 @@ class StateMachine(RuleBasedStateMachine):
         assert evicted == self.model.timed_out(victim, sent_at, self.now)
         event(f"misses a query, and leaves: {evicted is not None}")
 
+    def turns_bad(self, victim: Contact) -> None:
+        self.now += 1.0
+        self.answers(Id(self.model.table.own_id ^ 1), 0, None)  # so the network is up
+        for _ in range(self.policy.bad_after + 1):
+            self.misses(victim, self.now - 0.5)
+
     @precondition(lambda self: self.model.table.members)
     @rule(
         data=st.data(), ago=st.sampled_from([0.0, 0.5, 10.0, 100.0]), times=st.integers(1, 4), shift=shifts, after=gaps
@@ -500,10 +529,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(data=st.data(), near=st.integers(1, 3))
     def member_turns_bad_and_a_neighbour_answers(self, data: Any, near: int) -> None:
         member = data.draw(st.sampled_from(self.model.table.members))
-        self.now += 1.0
-        self.answers(Id(self.model.table.own_id ^ 1), 0, None)
-        for _ in range(self.policy.bad_after + 1):
-            self.misses(member, self.now - 0.5)
+        self.turns_bad(member)
         self.answers(Id(member.id ^ near), 0, None)
 
     @rule(id=ids(SEVEN), shift=shifts)

@@ -102,6 +102,11 @@ class StoreMachine(RuleBasedStateMachine):
             self.model[key, endpoint] = expires_at
             self.changed.add(key)
 
+    @rule(key=few_keys, endpoints=st.lists(few_endpoints, min_size=2, max_size=6))
+    def put_several(self, key: Id, endpoints: list[Endpoint]) -> None:
+        for endpoint in endpoints:
+            self.put(key, endpoint, None)
+
     @rule(key=few_keys, endpoint=few_endpoints)
     def remove(self, key: Id, endpoint: Endpoint) -> None:
         was_there = self.model.pop((key, endpoint), None) is not None
@@ -129,9 +134,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.take_changes() == set()
         self.changed = set()
 
-    @rule()
-    def fail_to_save(self) -> None:
-        self.store.mark_changed(self.store.take_changes())
+    @rule(key=few_keys, endpoint=few_endpoints)
+    def change_while_saving_fails(self, key: Id, endpoint: Endpoint) -> None:
+        unsaved = self.store.take_changes()
+        self.put(key, endpoint, None)
+        self.store.mark_changed(unsaved)
 
     @invariant()
     def agrees(self) -> None:
