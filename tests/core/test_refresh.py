@@ -1,18 +1,21 @@
-"""Which buckets are stale."""
+"""Which buckets are stale: each is refreshed once a period without activity, none twice, and none has to wait."""
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dhtd.core.metric import Id
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.refresh import Refresher
 from dhtd.core.routing_table import RoutingTable
-from tests.core.small import SEVEN, contact
-from tests.strategies import ids
+from dhtd.core.state import State
+from tests.core.small import CODEC, SEVEN, contact
+from tests.strategies import ids, scaled
 
 AFTER = DEFAULT.bucket_refresh
 
@@ -91,3 +94,142 @@ def test_a_bucket_that_is_staler_still_stays_so() -> None:
     table.buckets[1].activity = 3.0
     refresher.expire_far_buckets(5_000.0)
     assert table.buckets[1].activity == 3.0
+
+
+@given(ids(SEVEN), st.sets(ids(SEVEN), min_size=1, max_size=60), st.integers(0, 60))
+def test_whoever_nobody_disturbs_refreshes_each_range_once_a_period(own: Id, members: set[Id], takes: int) -> None:
+    refresher, table = make(*(members - {own}), own_id=own)
+    refreshed: dict[Id, list[float]] = {bucket.low: [0.0] for bucket in table.buckets}
+    now = 0.0
+    while (when := refresher.next_timeout()) is not None and when < 20 * AFTER:
+        now = max(now, when)
+        target = refresher.next_target(now)
+        assert target is not None
+        refreshed[table.bucket(target).low].append(now)
+        assert now < AFTER or len(refreshed[table.bucket(target).low]) < 2 + now / AFTER  # or this would go on for ever
+        refresher.busy = True
+        now += takes
+        refresher.busy = False
+    for times in refreshed.values():
+        for earlier, later in itertools.pairwise(times):
+            assert AFTER <= later - earlier <= AFTER + takes * len(table.buckets)
+        assert len(table) == 0 or len(times) > 10
+
+
+class RefresherMachine(RuleBasedStateMachine):
+    """Contacts, time, refreshes and joining in any order, against the time of the last activity at each single ID.
+
+    Whatever happens in a range happens at each of its IDs, so that a split hands nothing over here.
+    """
+
+    PERIOD = 15 * 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin(Id(0), 2, 0)
+
+    @initialize(own_id=ids(SEVEN), k=st.integers(1, 3), seed=st.integers(0, 9))
+    def begin(self, own_id: Id, k: int, seed: int) -> None:
+        self.now = 50.0
+        self.state = State(own_id, CODEC, Policy(k=k), self.now)
+        self.refresher = Refresher(self.state.table, Random(seed), Policy(k=k))
+        self.active = dict.fromkeys(range(SEVEN.size), self.now)
+
+    @rule(several=st.lists(ids(SEVEN), min_size=1, max_size=5))
+    def contacts_answer(self, several: list[Id]) -> None:
+        for id in several:
+            self.state.answered(contact(id), 0.1, self.now)
+            if self.state.table.get(id) is not None:
+                self._activity_around(id)
+
+    @precondition(lambda self: len(self.state.table) > 0)
+    @rule(seconds=st.sampled_from([1.0, 300.0]))
+    def somebody_answers_in_each_range(self, seconds: float) -> None:
+        self.now += seconds
+        self.contacts_answer([contact.id for bucket in self.state.table.buckets for contact in bucket.contacts])
+        self.contacts_answer([Id(low) for low, _ in self._ranges() if self.active[low] < self.now])
+
+    @rule()
+    def all_contacts_leave(self) -> None:
+        for member in list(self.state.table):
+            self.a_contact_leaves(member.id)
+
+    @rule(id=ids(SEVEN))
+    def a_contact_is_restored(self, id: Id) -> None:
+        self.state.restore(contact(id))
+
+    @rule(id=ids(SEVEN))
+    def a_contact_leaves(self, id: Id) -> None:
+        self.state.moved(id, contact(id).endpoint)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 300.0, 899.0, 900.0, 5_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self._refresh_what_is_stale()
+
+    @precondition(lambda self: self.refresher.next_timeout() is not None)
+    @rule()
+    def time_passes_until_a_range_may_be_stale(self) -> None:
+        when = self.refresher.next_timeout()
+        assert when is not None
+        self.now = max(self.now, when)
+        self._refresh_what_is_stale()
+
+    @precondition(lambda self: self.refresher.busy)
+    @rule(seconds=st.sampled_from([0.0, 5.0]))
+    def a_refresh_ends(self, seconds: float) -> None:
+        self.now += seconds
+        self.refresher.busy = False
+        self._refresh_what_is_stale()
+
+    @rule()
+    def joins(self) -> None:
+        own_id = self.state.table.own_id
+        nearest = min((member.id ^ own_id for member in self.state.table), default=0)
+        self.refresher.expire_far_buckets(self.now)
+        for low, high in self._ranges():
+            if all(id ^ own_id > nearest for id in range(low, high + 1)):
+                for id in range(low, high + 1):
+                    self.active[id] = min(self.active[id], self.now - self.PERIOD)
+
+    @invariant()
+    def nobody_is_forgotten(self) -> None:
+        """Whoever waits for `next_timeout` comes in time for the first range that turns stale."""
+        when = self.refresher.next_timeout()
+        if self.refresher.busy or not list(self.state.table):
+            assert when is None
+        else:
+            assert when is not None
+            assert when <= min(self.active.values()) + self.PERIOD
+
+    @invariant()
+    def each_range_is_as_active_as_its_ids(self) -> None:
+        for bucket in self.state.table.buckets:
+            assert {self.active[id] for id in range(bucket.low, bucket.high + 1)} == {bucket.activity}
+
+    def _refresh_what_is_stale(self) -> None:
+        """Do what a node does when it is woken, and compare."""
+        stale = [self.active[low] for low, _ in self._ranges() if self.active[low] + self.PERIOD <= self.now]
+        can_ask = not self.refresher.busy and list(self.state.table)
+        target = self.refresher.next_target(self.now)
+        if not can_ask or not stale:
+            assert target is None
+            when = self.refresher.next_timeout()
+            assert when is None or when > self.now  # or the node would be woken again at once, for ever
+            return
+        assert target is not None
+        assert self.active[target] == min(stale)
+        self._activity_around(target)
+        self.refresher.busy = True
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        return [(bucket.low, bucket.high) for bucket in self.state.table.buckets]
+
+    def _activity_around(self, id: Id) -> None:
+        [(low, high)] = [(low, high) for low, high in self._ranges() if low <= id <= high]
+        for other in range(low, high + 1):
+            self.active[other] = self.now
+
+
+TestRefresherForgetsNoRange = RefresherMachine.TestCase
+TestRefresherForgetsNoRange.settings = scaled(50)
