@@ -393,6 +393,14 @@ def test_a_publication_waits_for_the_slow_because_a_replica_is_worth_it() -> Non
     assert set(by_id(bench.sent())) == {1, 2}
 
 
+def test_a_slow_contact_holds_no_slot_of_a_publication_s_search() -> None:
+    bench = knowing(65, 66, 67, 68, 69)
+    bench.node.enter(Id(64), 80, bench.now)
+    assert set(by_id(bench.sent())) == {65, 66, 67, 68}
+    bench.advance(DEFAULT.slow_initial)
+    assert endpoint(69) in {sent.to for sent in bench.sent()}
+
+
 def test_a_search_that_fails_somewhere_publishes_on_the_others() -> None:
     bench = knowing(1, 2)
     bench.node.enter(KEY, 80, bench.now)
