@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         known = {place: entry.reason for entry in harmless.load() for place in entry.places()}
         ancestors = [seed(ROOT, name, changes) for name, changes in ancestor.FAULTS.items()]
-        mutants = [mutant for mutant in all_mutants(ROOT) if options.only in mutant.place.path]
+        mutants = [
+            mutant for mutant in all_mutants(ROOT) if any(part in mutant.place.path for part in options.only or [""])
+        ]
         chosen = draw(mutants, len(mutants) if options.all else options.sample, options.seed)
         if options.survivors:
             chosen = [fault for mutant in mutants if mutant.place in known and (fault := mutant.fault(ROOT))]
@@ -53,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, default=120, metavar="N", help="how many mutants are drawn (120)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another seed draws others (1)")
     parser.add_argument("--all", action="store_true", help="every mutant: this takes hours")
-    parser.add_argument("--only", default="", metavar="PART", help="mutants of files with this in their path, alone")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PART", help="mutants of files with this in their path, alone"
+    )
     parser.add_argument("--survivors", action="store_true", help="the mutants that harmless.toml explains, alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J", help="how many at once (each core)")
     return parser
