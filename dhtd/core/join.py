@@ -2,7 +2,9 @@
 
 While nobody answers, attempts follow each other with a growing, jittered pause: the bootstrap endpoints and some
 contacts are pinged. While all is well, now and then one bootstrap endpoint and one lost contact are probed, since the
-other half of a network that was cut in two is known by nothing else.
+other half of a network that was cut in two is known by nothing else. And with fewer than K contacts, we look ourselves
+up again some times after joining, and probe: the first time, whom we asked may have known nobody yet, or a datagram was
+lost, and who has joined by us may be all that we know.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ class Join:
     __slots__ = (
         "_attempt_at",
         "_failures",
+        "_lookup_at",
+        "_lookups",
         "_policy",
         "_probe_at",
         "_relapses",
@@ -30,6 +34,7 @@ class Join:
         "attempt",
         "bootstrap",
         "connected",
+        "is_joined",
     )
 
     def __init__(self, rng: Random, policy: Policy) -> None:
@@ -40,6 +45,9 @@ class Join:
         self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
+        self.is_joined = False  # connected, and our neighbours have answered
+        self._lookup_at: float | None = None  # when to look ourselves up again
+        self._lookups = 0  # of ourselves, since we have joined
         self._failures = 0  # attempts in a row that nobody answered, or that led no further
         self._relapses = 0  # connections in a row that were lost before we had joined
         self._silence = 0  # timeouts of contacts in a row
@@ -60,9 +68,19 @@ class Join:
         self._probe_at = now + self._jittered(self._policy.probe_interval)
         return True
 
-    def joined(self) -> None:
+    def joined(self, contacts: int, now: float) -> None:
         """Our neighbours are known: should they be lost, pauses start small again."""
         self._failures = self._relapses = 0
+        self.is_joined = True
+        self._lookups = 0
+        self.looked_up(contacts, now)
+
+    def looked_up(self, contacts: int, now: float) -> None:
+        """We have looked ourselves up, and know so many contacts: do it again where that is few."""
+        self._lookup_at = None
+        if contacts < self._policy.k and self.connected and self._lookups < self._policy.lonely_lookups:
+            self._lookup_at = now + self._jittered(self._policy.rejoin_first * 2**self._lookups)
+            self._lookups += 1
 
     def timed_out(self, now: float) -> bool:
         """A contact has not answered; return whether we count as disconnected from now on."""
@@ -74,14 +92,19 @@ class Join:
 
     def lost(self, now: float) -> None:
         """Nobody is left to talk to: try to join again, after a pause."""
-        self.connected = False
+        self.connected = self.is_joined = False
         self._probe_at = None
+        self._lookup_at = None
         self._attempt_at = now + self._pause()
         self._relapses += 1
 
     def next_timeout(self) -> float | None:
-        """Return when `is_attempt_due` or `is_probe_due` changes."""
-        return self._probe_at if self.connected else self._attempt_at
+        """Return when `is_attempt_due`, `is_probe_due` or `is_lookup_due` changes."""
+        if not self.connected:
+            return self._attempt_at
+        if self._lookup_at is None or (self._probe_at is not None and self._probe_at < self._lookup_at):
+            return self._probe_at
+        return self._lookup_at
 
     def is_attempt_pending(self, now: float) -> bool:
         """Whether `is_attempt_due` would say so. Changes nothing."""
@@ -100,6 +123,13 @@ class Join:
         if not self.connected or self._probe_at is None or self._probe_at > now:
             return False
         self._probe_at = now + self._jittered(self._policy.probe_interval)
+        return True
+
+    def is_lookup_due(self, now: float) -> bool:
+        """Whether to look ourselves up again now; `looked_up` sets the next time."""
+        if not self.connected or self._lookup_at is None or self._lookup_at > now:
+            return False
+        self._lookup_at = None
         return True
 
     def _pause(self) -> float:

@@ -64,7 +64,7 @@ from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, State, Verify
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey, Tracker
-from dhtd.core.transactions import Retry, Slow, TimedOut
+from dhtd.core.transactions import Late, Retry, Slow, TimedOut
 from dhtd.errors import WireError
 
 if TYPE_CHECKING:
@@ -155,7 +155,11 @@ class Node:
         for expiry in self._requester.transactions.expire(now):
             match expiry:
                 case Slow(query):
+                    self._send_again(query)
                     query.owner.slow(query, now)
+                case Late(query):
+                    self._send_again(query)
+                    query.owner.late(query, now)
                 case Retry(query, sent_at):
                     self.counters.retries += 1
                     self._requester.send(query.datagram, query.endpoint)
@@ -175,6 +179,9 @@ class Node:
             self._attempt_join(now)
         if self.join.is_probe_due(now):
             self._probe(now)
+        if self.join.is_lookup_due(now):
+            self._probe(now)  # who has joined by us may be all that we know, while our own way in was lost
+            self._refresh(self.own_id, now)
         target = self._refresher.next_target(now)
         if target is not None:
             self._refresh(target, now)
@@ -349,6 +356,11 @@ class Node:
         if contact.id != self.own_id and self.join.answered(now):
             self._refresh(self.own_id, now)
 
+    def _send_again(self, query: Asked) -> None:
+        if query.is_insistent:
+            self.counters.retries += 1
+            self._requester.send(query.datagram, query.endpoint)
+
     def _unanswered(self, query: Asked, sent_at: float, now: float) -> None:
         contact = None if query.id is None else Contact(query.id, query.endpoint)
         if contact is None or not self.state.is_live(contact):
@@ -479,10 +491,13 @@ class Node:
 
     def _looked_ourselves_up(self, responses: int, now: float) -> None:
         """Who answers has connected us, but only who answers this lookup has let us join."""
+        if self.join.is_joined:
+            self.join.looked_up(len(self.state.table), now)
+            return
         if not responses:
             self.join.lost(now)
             return
-        self.join.joined()
+        self.join.joined(len(self.state.table), now)
         self._refresher.expire_far_buckets(now)
         self.tracker.joined(now)
         self._events.append(Joined(len(self.state.table)))

@@ -61,6 +61,9 @@ class SingleQuery:
     def slow(self, query: Asked, now: float) -> None:
         """Keep waiting."""
 
+    def late(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
     def retried(self, query: Asked, now: float) -> None:
         """Keep waiting."""
 
@@ -107,6 +110,12 @@ class Traversal:
             self._search.slow(query.endpoint)
             self._advance(now)
 
+    def late(self, query: Asked, now: float) -> None:
+        """Wait no longer, unless there is nothing else to wait for."""
+        if self._searching:
+            self._search.late(query.endpoint)
+            self._advance(now)
+
     def retried(self, query: Asked, now: float) -> None:
         """Keep waiting."""
 
@@ -126,7 +135,8 @@ class Traversal:
             step = self._search.next()
             match step:
                 case Ask(contact):
-                    self._requester.ask(self, self._request(None), contact.endpoint, contact.id, now)
+                    request, lonely = self._request(None), self._requester.is_lonely()
+                    self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=lonely)
                 case Wait():
                     return
                 case Finished():
@@ -224,6 +234,7 @@ class Publication(Traversal):
         self._searching = False
         for query in self._in_flight:
             query.attempts_left = 1
+            query.is_insistent = False
         self._report(cancelled=True)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
@@ -248,6 +259,11 @@ class Publication(Traversal):
         if not isinstance(query.request, Store):
             super().slow(query, now)
 
+    def late(self, query: Asked, now: float) -> None:
+        """Wait for stores however late."""
+        if not isinstance(query.request, Store):
+            super().late(query, now)
+
     def _finished(self, now: float) -> None:
         self._targets = self._search.closest()[::-1]
         self._store(now)
@@ -257,9 +273,9 @@ class Publication(Traversal):
         while self._targets and not self._over and len(self._in_flight) + len(self._replicas) < policy.k:
             contact = self._targets.pop()
             request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
-            store = self._requester.ask(self, request, contact.endpoint, contact.id, now, policy.ping_attempts)
+            store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
             self._in_flight.add(store)
-            self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout * policy.ping_attempts)
+            self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout)
             self._asked += 1
         if not self._in_flight and not self._over:
             self._report(cancelled=False)
@@ -292,7 +308,7 @@ class Withdrawal(Traversal):
     def start(self, now: float) -> None:
         """Begin with the holders, and from them: they are near the key."""
         for holder in self._holders:
-            self._ask(FindValue(self._search.target), holder, now)
+            self._ask(FindValue(self._search.target), holder, now, attempts=1)
         self._search.seed(self._holders)
         super().start(now)
 
@@ -323,6 +339,11 @@ class Withdrawal(Traversal):
         if isinstance(query.request, FindNode):
             super().slow(query, now)
 
+    def late(self, query: Asked, now: float) -> None:
+        """Wait for withdrawals however late."""
+        if isinstance(query.request, FindNode):
+            super().late(query, now)
+
     def _finished(self, now: float) -> None:
         for contact in self._search.closest()[: self._requester.policy.k]:
             if contact not in self._told:
@@ -332,11 +353,11 @@ class Withdrawal(Traversal):
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
         self._told.add(contact)
         for port in self._ports:
-            self._ask(Withdraw(self._search.target, port, token), contact, now)
+            attempts = self._requester.policy.withdraw_attempts
+            self._ask(Withdraw(self._search.target, port, token), contact, now, attempts)
 
-    def _ask(self, request: Request, contact: Contact, now: float) -> None:
-        attempts = self._requester.policy.withdraw_attempts
-        self._requester.ask(self, request, contact.endpoint, contact.id, now, attempts)
+    def _ask(self, request: Request, contact: Contact, now: float, attempts: int) -> None:
+        self._requester.ask(self, request, contact.endpoint, contact.id, now, attempts, insistent=True)
         self._in_flight += 1
 
     def _report_if_over(self) -> None:
@@ -383,6 +404,11 @@ class Bootstrap(Traversal):
         if not isinstance(query.request, Ping):
             super().slow(query, now)
 
+    def late(self, query: Asked, now: float) -> None:
+        """Wait for pongs however late."""
+        if not isinstance(query.request, Ping):
+            super().late(query, now)
+
     def _finished(self, now: float) -> None:
         self._report_if_over()
 
@@ -415,6 +441,9 @@ class Check:
         self._ongoing.discard(query.endpoint)
 
     def slow(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def late(self, query: Asked, now: float) -> None:
         """Keep waiting."""
 
     def retried(self, query: Asked, now: float) -> None:

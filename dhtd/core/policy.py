@@ -21,10 +21,14 @@ class Policy:
     query_timeout: float = 2.0  # then a query has failed
     slow_floor: float = 0.05  # no query is called slow before this
     slow_initial: float = 0.5  # what an answer is given while no round trip has been measured
+    slow_deviations: int = 3  # a query is slow so many deviations after the mean round trip: its slot is freed
+    late_floor: float = 0.2
+    late_initial: float = 1.0
+    late_deviations: int = 11  # and late after so many: a lookup that is else at its end waits for it no longer
     search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
     search_candidates: int = 256  # and remembers no more than this
     ping_attempts: int = 2  # for a ping that decides about a contact
-    withdraw_attempts: int = 3  # a holder that misses a withdrawal serves the entry until it expires
+    withdraw_attempts: int = 2  # a holder that misses a withdrawal serves the entry until it expires
 
     # Strangers: nodes that query us without being in the table are pinged before they may enter it
     stranger_pings: int = 16  # in flight at once
@@ -53,6 +57,9 @@ class Policy:
     outage_timeouts: int = 3  # this many queries timed out, and nobody has answered since they were sent: an outage
     rejoin_first: float = 2.0  # pause before the first new attempt to join; doubles, jittered, up to rejoin_max
     rejoin_max: float = 5 * 60.0
+    lonely_lookups: int = (
+        7  # with fewer than K contacts we look ourselves up again so often after joining, at 2, 4, 8 ... s
+    )
     probe_interval: float = 15 * 60.0  # how often a bootstrap endpoint and a lost contact are tried: partitions merge
 
     # Datagrams and their rate

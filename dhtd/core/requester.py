@@ -29,7 +29,10 @@ class Operation(Protocol):
         """`contact` has answered; its ID may be another than the one that was asked for."""
 
     def slow(self, query: Asked, now: float) -> None:
-        """The query is late; it may still be answered."""
+        """The query takes longer than most; it may still be answered."""
+
+    def late(self, query: Asked, now: float) -> None:
+        """The query takes longer than nearly all; it may still be answered."""
 
     def retried(self, query: Asked, now: float) -> None:
         """An attempt timed out and another goes out."""
@@ -103,16 +106,25 @@ class Requester:
         id: Id | None,
         now: float,
         attempts: int = 1,
+        *,
+        insistent: bool = False,
     ) -> Asked:
-        """Send `request` for `owner`; `id` is the node that is expected there, where that is known."""
+        """Send `request` for `owner`; `id` is the node that is expected there, where that is known.
+
+        An `insistent` query is sent again before it times out: for when one lost datagram must not matter.
+        """
         tid = self.transactions.new_tid()
         datagram = self._codec.encode_query(tid, self.own_id, request)
-        query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts)
+        query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts, insistent)
         measured = None if id is None else self.state.round_trips(Contact(id, endpoint))
         self.transactions.begin(query, measured)
         self.counters.queries_sent += 1
         self.send(datagram, endpoint)
         return query
+
+    def is_lonely(self) -> bool:
+        """Whether so few contacts are known that one lost datagram may cost us the way to the others."""
+        return len(self.state.table) < self.policy.k
 
     def send(self, datagram: bytes, endpoint: Endpoint) -> None:
         """Queue a datagram."""

@@ -1,9 +1,11 @@
 """The iterative lookup as a state machine (Kademlia section 2.3): asked "what next?", told what became of each query.
 
-It converges on its *target*. It ends when the K nearest candidates that are neither failed nor slow have answered: a
-slow one's answer still counts if it comes before that, but nobody waits for it. Two cases do wait, until the query's
-hard timeout: when nobody has answered at all, and when the search is `patient` (a publication would rather reach a
-slow node than leave it without the entry; a lookup that found nothing would rather be late than wrong).
+It converges on its *target*. It ends when the K nearest candidates that are neither failed nor late have answered. A
+slow one holds no slot, so that others are asked in its stead, but while it is not late, the search does not end
+without it: it knows best of all who is near. A late one's answer still counts if it comes before the end. Two cases do
+wait for late ones, until the query's hard timeout: when nobody has answered at all, and when the search is `patient` (a
+publication would rather reach a slow node than leave it without the entry; a lookup that found nothing would rather be
+late than wrong).
 
 What others name is hearsay. No endpoint is asked twice, but one ID may be asked at several: were the first to name an
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last.
@@ -25,13 +27,14 @@ from dhtd.core.policy import Policy
 class _Progress(Enum):
     FRESH = auto()  # not asked yet
     WAITING = auto()  # asked, holds a slot
-    SLOW = auto()  # asked, late, its slot freed
+    SLOW = auto()  # asked, slower than most, its slot freed
+    LATE = auto()  # asked, slower than nearly all, and hardly expected any more
     ANSWERED = auto()
     FAILED = auto()
 
 
 # For code that runs for each candidate at each step.
-_FRESH, _WAITING, _SLOW, _ANSWERED, _FAILED = _Progress
+_FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FAILED = _Progress
 
 
 class _Candidate:
@@ -127,16 +130,24 @@ class Search:
             return Ask(fresh.contact)
         if waiting:
             return _WAIT
-        if len(nearest) < self._policy.k and (self.patient or not nearest) and self._any_slow():
+        if self._is_slow_one_missed(nearest):
+            return _WAIT
+        if len(nearest) < self._policy.k and (self.patient or not nearest) and self._is_any_late():
             return _WAIT
         return _FINISHED
 
     def slow(self, endpoint: Endpoint) -> None:
-        """The query to this endpoint is late: its slot is free for another."""
+        """The query to this endpoint is slow: its slot is free for another."""
         candidate = self._asked[endpoint]
         if candidate.progress is _WAITING:
             candidate.progress = _SLOW
             self._judge_namers(candidate, 1)
+
+    def late(self, endpoint: Endpoint) -> None:
+        """The query to this endpoint is late: nothing depends on it any more."""
+        candidate = self._asked[endpoint]
+        if candidate.progress is _SLOW:
+            candidate.progress = _LATE
 
     def learn(self, endpoint: Endpoint, contacts: Iterable[Contact]) -> None:
         """Take contacts that the node at `endpoint` named, whether or not its answer is complete.
@@ -156,7 +167,7 @@ class Search:
             if actual is None:
                 return
             self._asked[contact.endpoint] = candidate = actual
-        elif candidate.progress is _SLOW:
+        elif candidate.progress is _SLOW or candidate.progress is _LATE:
             self._judge_namers(candidate, -2)
         else:
             self._judge_namers(candidate, -1)
@@ -192,7 +203,7 @@ class Search:
         exhausted = self._queries >= self._policy.search_queries
         for candidate in self._order:
             progress = candidate.progress
-            if progress is _FAILED or progress is _SLOW:
+            if progress is _FAILED or progress is _SLOW or progress is _LATE:
                 continue
             if progress is _FRESH:
                 if exhausted or candidate.contact.endpoint in self._asked:
@@ -217,8 +228,18 @@ class Search:
             if namer is not None:
                 self._disappointments[namer] = self._disappointments.get(namer, 0) + disappointments
 
-    def _any_slow(self) -> bool:
-        return any(candidate.progress is _SLOW for candidate in self._order)
+    def _is_slow_one_missed(self, nearest: list[_Candidate]) -> bool:
+        """Whether the result would be another if a slow one answered."""
+        last = nearest[-1] if len(nearest) == self._policy.k else None
+        for candidate in self._order:
+            if candidate.progress is _SLOW:
+                return True
+            if candidate is last:
+                break
+        return False
+
+    def _is_any_late(self) -> bool:
+        return any(candidate.progress is _LATE for candidate in self._order)
 
     def _add(self, contact: Contact, namer: Endpoint | None, hops: int) -> _Candidate | None:
         """Take a contact, unless it is ourselves; the farthest that nobody asked gives way. Return its candidate."""

@@ -2,7 +2,7 @@
 
 An answer counts only if its transaction ID *and* its exact source are those of a query in flight. Each query has one
 deadline at a time: first the one after which it is slow (an estimate from round trips, so that a dead contact does not
-hold a slot for two seconds), then the hard one.
+hold a slot for two seconds), then the one after which it is late (hardly any answer takes so long), then the hard one.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ Owner = TypeVar("Owner")
 class RoundTrips:
     """A running estimate of how long an answer takes (RFC 6298 section 2: smoothed mean and deviation)."""
 
-    __slots__ = ("_deviation", "mean")
+    __slots__ = ("_deviation", "_gain", "mean", "samples")
 
-    def __init__(self) -> None:
+    def __init__(self, gain: float = 1 / 8) -> None:
         self.mean: float | None = None  # seconds; None before the first sample
+        self.samples = 0
         self._deviation = 0.0
+        self._gain = gain  # how much of the estimate each sample replaces
 
     def add(self, rtt: float) -> None:
         """Take one measured round trip, in seconds."""
+        self.samples += 1
         if self.mean is None:
             self.mean, self._deviation = rtt, rtt / 2
         else:
-            self._deviation += (abs(rtt - self.mean) - self._deviation) / 4
-            self.mean += (rtt - self.mean) / 8
+            self._deviation += (abs(rtt - self.mean) - self._deviation) * 2 * self._gain
+            self.mean += (rtt - self.mean) * self._gain
 
-    def patience(self) -> float | None:
-        """Return the time after which an answer is late; None before the first sample."""
-        return None if self.mean is None else self.mean + 4 * self._deviation
+    def patience(self, deviations: int) -> float | None:
+        """Return the mean plus so many deviations, in seconds; None before the first sample."""
+        return None if self.mean is None else self.mean + deviations * self._deviation
 
 
 @dataclass(slots=True, eq=False)
@@ -57,13 +60,22 @@ class InFlight(Generic[Owner]):
     datagram: bytes
     sent_at: float  # of the latest attempt
     attempts_left: int
+    is_insistent: bool = False  # sent again when it is slow, and when it is late: the attempt is worth three datagrams
     retried: bool = False  # then an answer's round trip is ambiguous (Karn's algorithm, RFC 6298 section 3)
     slow: bool = False
+    late_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Slow(Generic[Owner]):
     """The query takes longer than answers do; it may still be answered."""
+
+    query: InFlight[Owner]
+
+
+@dataclass(frozen=True, slots=True)
+class Late(Generic[Owner]):
+    """The query takes longer than hardly any answer does; it may still be answered."""
 
     query: InFlight[Owner]
 
@@ -94,7 +106,8 @@ class Transactions(Generic[Owner]):
         self._policy = policy
         self._queries: dict[bytes, InFlight[Owner]] = {}
         self._deadlines: Timers[bytes] = Timers()
-        self.round_trips = RoundTrips()  # over all contacts: the estimate for one that was never measured
+        # Over all contacts, so that it says little before there are many: the estimate for one that was never measured.
+        self.round_trips = RoundTrips(gain=1 / 32)
 
     def __len__(self) -> int:
         """How many queries are in flight."""
@@ -108,8 +121,12 @@ class Transactions(Generic[Owner]):
 
     def begin(self, query: InFlight[Owner], measured: RoundTrips | None) -> None:
         """Take note of a query that is being sent; `measured` are the round trips of this contact, where known."""
+        policy = self._policy
+        slow = self._patience(measured, policy.slow_deviations, policy.slow_floor, policy.slow_initial)
+        late = self._patience(measured, policy.late_deviations, policy.late_floor, policy.late_initial)
+        query.late_at = query.sent_at + max(slow, late)
         self._queries[query.tid] = query
-        self._deadlines.set(query.tid, query.sent_at + self._slow_after(measured))
+        self._deadlines.set(query.tid, query.sent_at + slow)
 
     def match(self, tid: bytes, source: Endpoint) -> InFlight[Owner] | None:
         """Return the query that an answer from `source` belongs to, if there is one. Changes nothing."""
@@ -130,15 +147,20 @@ class Transactions(Generic[Owner]):
         """Return when `expire` has something to do."""
         return self._deadlines.next()
 
-    def expire(self, now: float) -> Iterator[Slow[Owner] | Retry[Owner] | TimedOut[Owner]]:
+    def expire(self, now: float) -> Iterator[Slow[Owner] | Late[Owner] | Retry[Owner] | TimedOut[Owner]]:
         """Yield what happened to queries by `now`. A retried query is in flight again from `now` on."""
         for tid in self._deadlines.pop_due(now):
             query = self._queries[tid]
             hard = query.sent_at + self._policy.query_timeout
             if now < hard:
-                query.slow = True
-                self._deadlines.set(tid, hard)
-                yield Slow(query)
+                query.retried = query.retried or query.is_insistent
+                if not query.slow:
+                    query.slow = True
+                    self._deadlines.set(tid, query.late_at)
+                    yield Slow(query)
+                else:
+                    self._deadlines.set(tid, hard)
+                    yield Late(query)
             elif query.attempts_left > 1:
                 sent_at = query.sent_at
                 query.attempts_left -= 1
@@ -150,10 +172,11 @@ class Transactions(Generic[Owner]):
                 del self._queries[tid]
                 yield TimedOut(query)
 
-    def _slow_after(self, measured: RoundTrips | None) -> float:
-        patience = measured.patience() if measured is not None else None
+    def _patience(self, measured: RoundTrips | None, deviations: int, floor: float, initial: float) -> float:
+        """Return how long to wait for an answer: by this contact's round trips, or else by those of all."""
+        patience = measured.patience(deviations) if measured is not None else None
+        if patience is None and self.round_trips.samples >= self._policy.k:
+            patience = self.round_trips.patience(deviations)
         if patience is None:
-            patience = self.round_trips.patience()
-        if patience is None:
-            patience = self._policy.slow_initial
-        return min(max(patience, self._policy.slow_floor), self._policy.query_timeout)
+            patience = initial
+        return min(max(patience, floor), self._policy.query_timeout)

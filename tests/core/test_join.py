@@ -90,7 +90,7 @@ def test_after_an_outage_pauses_start_small_again() -> None:
     for when in range(20):
         join.is_attempt_due(when * 1_000.0)
     join.answered(1e5)
-    join.joined()
+    join.joined(DEFAULT.k, 1e5)
     for _ in range(3):
         join.timed_out(1e5)
     due = join.next_timeout()

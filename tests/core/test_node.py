@@ -30,7 +30,7 @@ from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.core.store import HeldEntry
-from tests.core.bench import US, Bench, Sent
+from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
 from tests.core.test_operations import by_id, knowing
 
@@ -70,7 +70,7 @@ def is_connected(bench: Bench) -> bool:
     return bench.node.join.connected
 
 
-def joined(*ids: int, policy: Policy = DEFAULT) -> Bench:
+def joined(*ids: int, policy: Policy = QUIET) -> Bench:
     """Return a node that was started with machine 1 as its bootstrap endpoint and has joined."""
     bench = Bench(policy=policy)
     for id in ids:
@@ -128,7 +128,7 @@ def test_the_answer_to_a_query_is_counted_like_all_that_goes_out() -> None:
 
 
 def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_never() -> None:
-    bench = Bench(policy=Policy(rate_limit=1.0, rate_burst=2.0))
+    bench = Bench(policy=Policy(lonely_lookups=0, rate_limit=1.0, rate_burst=2.0))
     bad = CODEC._encode(0, b"12345678", Id(9), "frobnicate", [])
     assert bench.query(Ping(), contact(9)) is not None
     assert bench.deliver(bad, endpoint(9)) is not None
@@ -239,7 +239,7 @@ def test_a_stranger_enters_under_the_id_that_it_answers_with() -> None:
 
 
 def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
-    bench = Bench(policy=Policy(stranger_pings=3, stranger_rate=1_000.0))
+    bench = Bench(policy=Policy(lonely_lookups=0, stranger_pings=3, stranger_rate=1_000.0))
     for id in range(1, 10):
         bench.query(Ping(), contact(id))
     assert len(bench.sent()) == 3
@@ -505,7 +505,7 @@ def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
 
 
 def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> None:
-    bench = joined(2, policy=Policy(bucket_refresh=1e9))
+    bench = joined(2, policy=Policy(lonely_lookups=0, bucket_refresh=1e9))
     bench.advance(1.0)
     meta = bench.node.state.meta
     for _ in range(2):
@@ -519,7 +519,7 @@ def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> Non
 
 
 def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
-    bench = joined(2, policy=Policy(bucket_refresh=1e9))
+    bench = joined(2, policy=Policy(lonely_lookups=0, bucket_refresh=1e9))
     for _ in range(2):
         bench.node.state.meta.timed_out(Id(2))
     asked = live(bench, DEFAULT.probe_interval + STALE, 2)
@@ -527,7 +527,7 @@ def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
 
 
 def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try() -> None:
-    bench = knowing(1, policy=Policy(bucket_refresh=1e9))
+    bench = knowing(1, policy=Policy(lonely_lookups=0, bucket_refresh=1e9))
     bench.advance(2 * DEFAULT.probe_interval)
     assert bench.sent() == []
 
@@ -536,7 +536,7 @@ def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try()
 
 
 def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_and_others_are_not() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3, bucket_refresh=1e9))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     bench.node.ping(endpoint(112), bench.now)
@@ -557,7 +557,7 @@ def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_a
 
 
 def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3, bucket_refresh=1e9))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     bench.node.ping(endpoint(112), bench.now)
@@ -569,7 +569,7 @@ def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
 
 
 def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3, bucket_refresh=1e9, verifications=1))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3, bucket_refresh=1e9, verifications=1))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     for id in (112, 113):
@@ -583,7 +583,7 @@ def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
 
 
 def test_a_full_bucket_of_good_contacts_checks_nobody() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(k=3))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3))
     bench.node.ping(endpoint(112), bench.now)
     bench.pong(bench.sent_one(), 112)
     assert bench.sent() == []
@@ -601,7 +601,7 @@ def test_a_stale_bucket_is_looked_up_and_one_at_a_time() -> None:
 
 
 def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
-    bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=Policy(k=4))
+    bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=Policy(lonely_lookups=0, k=4))
     assert len(bench.node.state.table.buckets) >= 2
     bench.advance(1.0)
     targets = {sent.request.target for sent in answer_all(bench) if isinstance(sent.request, FindNode)}

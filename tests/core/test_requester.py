@@ -40,7 +40,7 @@ def test_a_contact_that_was_measured_is_given_the_time_that_it_needs() -> None:
     requester = make()
     requester.state.answered(contact(5), 0.2, 0.0)
     requester.ask(Check(requester, set()), Ping(), endpoint(5), Id(5), 10.0)
-    assert requester.transactions.next_timeout() == pytest.approx(10.0 + 0.2 + 4 * 0.1)
+    assert requester.transactions.next_timeout() == pytest.approx(10.0 + 0.2 + DEFAULT.slow_deviations * 0.1)
     requester = make()
     requester.state.answered(contact(5), 0.2, 0.0)
     requester.ask(Check(requester, set()), Ping(), endpoint(5), None, 10.0)

@@ -96,7 +96,7 @@ def test_who_fails_is_replaced_by_the_next_nearest() -> None:
     assert search.stats() == SearchStats(hops=1, queries=5, responses=3, timeouts=1)
 
 
-def test_who_is_slow_frees_its_slot_and_nobody_waits_for_it() -> None:
+def test_who_is_slow_frees_its_slot_and_is_waited_for_until_it_is_late() -> None:
     search = make(10, 20, 30, 40, 50)
     assert asks(search) == [10, 20]
     search.slow(endpoint(10))
@@ -105,6 +105,20 @@ def test_who_is_slow_frees_its_slot_and_nobody_waits_for_it() -> None:
     search.answered(contact(30))
     assert ask(search) == 40
     search.answered(contact(40))
+    assert search.next() == Wait()
+    search.late(endpoint(10))
+    assert search.next() == Finished()
+
+
+def test_who_is_slow_and_too_far_to_matter_is_not_waited_for() -> None:
+    search = make(10, 20, 30)
+    assert asks(search) == [10, 20]
+    search.slow(endpoint(20))
+    search.learn(endpoint(10), [contact(1), contact(2)])
+    search.answered(contact(10))
+    assert asks(search) == [1, 2]
+    search.answered(contact(1))
+    search.answered(contact(2))
     assert search.next() == Finished()
 
 
@@ -142,11 +156,13 @@ def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("patient", "then"), [(False, Finished()), (True, Wait())])
-def test_with_too_few_answers_only_the_patient_wait_for_the_slow(patient: bool, then: Wait | Finished) -> None:
+def test_with_too_few_answers_only_the_patient_wait_for_the_late(patient: bool, then: Wait | Finished) -> None:
     search = make(10, 20, patient=patient)
     asks(search)
     search.slow(endpoint(10))
     search.answered(contact(20))
+    assert search.next() == Wait()
+    search.late(endpoint(10))
     assert search.next() == then
     search.failed(endpoint(10), timeout=True)
     assert search.next() == Finished()
@@ -156,6 +172,7 @@ def test_the_patient_wait_for_nobody_once_k_have_answered() -> None:
     search = make(10, 20, 30, 40, patient=True)
     asks(search)
     search.slow(endpoint(10))
+    search.late(endpoint(10))
     for id in (20, 30, 40):
         asks(search)
         search.answered(contact(id))
@@ -166,6 +183,7 @@ def test_patience_may_end_in_the_middle() -> None:
     search = make(10, 20, patient=True)
     asks(search)
     search.slow(endpoint(10))
+    search.late(endpoint(10))
     search.answered(contact(20))
     assert search.next() == Wait()
     search.patient = False

@@ -5,7 +5,7 @@ says which contact must be asked next and when the search may wait or end. Two b
 
 - in queries: `search_queries` in all; a liar whose nodes do not answer costs no more than 2 * alpha - 1 of them where K
   others are known;
-- in time: each query holds the search up until it is slow and no longer; while nobody at all has answered, the hard
+- in time: each query holds the search up until it is late and no longer; while nobody at all has answered, the hard
   timeout more; K times that where the search is patient.
 """
 
@@ -33,7 +33,8 @@ HARD = 2.0  # seconds after which a query has failed
 NOBODY = Id(SEVEN.size)  # an ID that no node can have
 NOWHERE = 500  # machines from this number on are not there
 
-FRESH, WAITING, SLOW, ANSWERED, FAILED = "fresh", "waiting", "slow", "answered", "failed"
+FRESH, WAITING, SLOW, LATE, ANSWERED, FAILED = "fresh", "waiting", "slow", "late", "answered", "failed"
+LATE_AFTER = 1.4  # times as long as until a query is slow
 
 
 @dataclass(eq=False)
@@ -53,6 +54,7 @@ class Flight:
     named: Named
     asked_at: float
     slow_at: float
+    late_at: float
     fails_at: float
     told_more: bool = False  # a part of the answer has come
 
@@ -157,13 +159,13 @@ class SearchMachine(RuleBasedStateMachine):
         return None if None in verdicts else True
 
     def window(self) -> list[Named] | None:
-        """Return the K nearest who are neither failed nor slow, the doubtful last; None where the rule leaves it open.
+        """Return the K nearest who are neither failed, slow nor late, the doubtful last; None where it is left open.
 
         Nobody is new who would be asked at an endpoint that was asked, or after the last query.
         """
         trusted, doubtful = [], []
         for named in self.by_nearness():
-            if named.progress in (FAILED, SLOW):
+            if named.progress in (FAILED, SLOW, LATE):
                 continue
             if named.progress == FRESH:
                 if named.contact.endpoint in self.asked or len(self.asked) >= self.policy.search_queries:
@@ -191,9 +193,13 @@ class SearchMachine(RuleBasedStateMachine):
                 waiting = [named for named in window if named.progress == WAITING]
                 fresh = [named for named in window if named.progress == FRESH]
                 assert len(waiting) == self.policy.alpha or not fresh, "there is somebody to ask"
-                anybody_late = any(flight.named.progress == SLOW for flight in self.flights)
-                few = not window or (self.search.patient and len(window) < self.policy.k)
-                expected = Wait() if waiting or (few and anybody_late) else Finished()
+                order = self.by_nearness()
+                if len(window) == self.policy.k:
+                    order = order[: order.index(window[-1])]
+                missed = any(named.progress == SLOW for named in order)
+                anybody_late = any(flight.named.progress == LATE for flight in self.flights)
+                few = len(window) < self.policy.k and (not window or self.search.patient)
+                expected = Wait() if waiting or missed or (few and anybody_late) else Finished()
                 assert step == expected
             if isinstance(step, Wait):
                 assert self.flights, "it waits for nobody"
@@ -216,18 +222,20 @@ class SearchMachine(RuleBasedStateMachine):
         self.asked.append(asked.endpoint)
         assert len(self.asked) <= self.policy.search_queries
         slow_after = (0.05, 0.3, 0.5, 1.5)[asked.endpoint[3] % 4]  # what is known of its round trips
-        self.flights.append(Flight(named, self.now, self.now + slow_after, self.now + HARD))
+        self.flights.append(
+            Flight(named, self.now, self.now + slow_after, self.now + LATE_AFTER * slow_after, self.now + HARD)
+        )
 
     def finish(self) -> None:
         assert not self.over
         self.over = True
         assert self.search.next() == Finished()
         for flight in self.flights:
-            event("ends without those who are slow" if flight.named.progress == SLOW else "ends while others are asked")
-        slow_after = 2 * 1.5 if self.in_parts else 1.5
+            event(f"ends while others are {flight.named.progress}")
+        late_after = (2 if self.in_parts else 1) * min(LATE_AFTER * 1.5, HARD)
         if not self.in_parts:
             assert self.stalled <= HARD * (self.policy.k if self.ever_patient else 1)
-        assert self.now <= slow_after * len(self.asked) + self.stalled
+        assert self.now <= late_after * len(self.asked) + self.stalled
 
     # What may happen
 
@@ -241,8 +249,8 @@ class SearchMachine(RuleBasedStateMachine):
         """The node that was asked, or whoever says so, answers with these contacts."""
         self.part_of_answer(flight, named)
         self.flights.remove(flight)
-        if flight.named.progress == SLOW:
-            event("a late answer")
+        if flight.named.progress in (SLOW, LATE):
+            event(f"the answer of one who is {flight.named.progress}")
         asked = flight.named.contact
         who = asked if who is None else who
         self.search.answered(who)
@@ -269,6 +277,12 @@ class SearchMachine(RuleBasedStateMachine):
             flight.named.story.append(SLOW)
         self.advance()
 
+    def turn_late(self, flight: Flight) -> None:
+        self.search.late(flight.named.contact.endpoint)
+        if flight.named.progress == SLOW:
+            flight.named.progress = LATE
+        self.advance()
+
     def fail(self, flight: Flight, *, timeout: bool) -> None:
         self.flights.remove(flight)
         self.search.failed(flight.named.contact.endpoint, timeout=timeout)
@@ -289,6 +303,8 @@ class SearchMachine(RuleBasedStateMachine):
             self.whole_answer(flight, self.truth(flight.named.contact))
         elif flight.named.progress == WAITING:  # nobody is there to answer
             self.turn_slow(flight)
+        elif flight.named.progress == SLOW:
+            self.turn_late(flight)
         else:
             self.fail(flight, timeout=True)
 
@@ -306,6 +322,7 @@ class SearchMachine(RuleBasedStateMachine):
         if not flight.told_more:
             flight.told_more = self.in_parts = True
             flight.slow_at += self.now - flight.asked_at
+            flight.late_at += self.now - flight.asked_at
             flight.fails_at = self.now + HARD
             self.part_of_answer(flight, self.truth(flight.named.contact)[:1])
             self.advance()
@@ -362,13 +379,16 @@ class SearchMachine(RuleBasedStateMachine):
 
     def next_deadline(self) -> float:
         return min(
-            flight.fails_at if flight.named.progress == SLOW else min(flight.slow_at, flight.fails_at)
+            min(
+                {WAITING: flight.slow_at, SLOW: flight.late_at}.get(flight.named.progress, HARD + self.now),
+                flight.fails_at,
+            )
             for flight in self.flights
         )
 
     def pass_until(self, when: float) -> None:
-        if not any(flight.named.progress == WAITING for flight in self.flights):
-            event("only the slow are waited for")
+        if all(flight.named.progress == LATE for flight in self.flights):
+            event("only the late are waited for")
             self.stalled += when - self.now
         self.now = when
         for flight in list(self.flights):
@@ -376,6 +396,8 @@ class SearchMachine(RuleBasedStateMachine):
                 self.fail(flight, timeout=True)
             elif not self.over and flight.slow_at <= when and flight.named.progress == WAITING:
                 self.turn_slow(flight)
+            elif not self.over and flight.late_at <= when and flight.named.progress == SLOW:
+                self.turn_late(flight)
 
     # What always holds
 
@@ -389,7 +411,7 @@ class SearchMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "search"):
             return
-        for _ in range(2 * self.policy.search_queries):  # each query turns slow, and fails
+        for _ in range(3 * self.policy.search_queries):  # each query turns slow, and late, and fails
             if self.over:
                 break
             self.pass_until(self.next_deadline())
@@ -418,6 +440,7 @@ class Race:
         self.now = 0.0
         self.asked: list[Contact] = []
         self._slow_after = slow_after
+        self._late_after = LATE_AFTER * slow_after
 
     def run(self, answers: dict[Contact, list[Contact]], delay: dict[Contact, float]) -> None:
         """Run it to its end. Who is not among `answers` does not answer; who has no delay answers at once."""
@@ -429,12 +452,16 @@ class Race:
                 takes = delay.get(asked, 0.0) if asked in answers else HARD
                 if self._slow_after < takes:
                     heappush(events, (self.now + self._slow_after, count, "slow", asked))
+                if self._late_after < min(takes, HARD):
+                    heappush(events, (self.now + self._late_after, count, "late", asked))
                 heappush(events, (self.now + min(takes, HARD), count, "failed" if takes >= HARD else "answered", asked))
                 continue
             self.now, _, what, who = heappop(events)  # and fails where the search waits for nobody
             match what:
                 case "slow":
                     self.search.slow(who.endpoint)
+                case "late":
+                    self.search.late(who.endpoint)
                 case "failed":
                     self.search.failed(who.endpoint, timeout=True)
                 case _:
@@ -524,11 +551,11 @@ def test_liars_whose_nodes_do_not_answer_cost_a_few_queries_each_and_change_noth
     assert len(honest) + liars >= min(k, len(members))
     truth = nearest(members, target, k)
     assert honest[: max(0, k - liars)] == truth[: max(0, k - liars)]
-    assert race.now <= slow_after * len(race.asked) + (HARD if patient and few else 0.0)
+    assert race.now <= LATE_AFTER * slow_after * len(race.asked) + (HARD if patient and few else 0.0)
 
 
 @given(networks(), ids(SEVEN), st.integers(1, 4), st.sampled_from([0.05, 0.3, 1.0]), st.floats(0, 1))
-def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_call_them_slow(
+def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_call_them_late(
     network: tuple[list[Contact], int, Random], target: Id, alpha: int, slow_after: float, share: float
 ) -> None:
     members, k, rng = network
@@ -545,8 +572,8 @@ def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_cal
     race.run(answers, delay)
     assert len(race.asked) <= 40
     in_time = [member for member in seeds if member in answers and delay[member] <= slow_after]
-    # While nobody has answered it waits for the slow; once somebody has, only until each is called slow.
-    assert race.now <= slow_after * len(race.asked) + (0.0 if in_time else HARD)
+    # While nobody has answered it waits for the late; once somebody has, only until each is called late.
+    assert race.now <= LATE_AFTER * slow_after * len(race.asked) + (0.0 if in_time else HARD)
     stats = search.stats()
     assert stats.responses + stats.timeouts <= stats.queries == len(race.asked)
     assert not set(search.closest()) & dead
@@ -565,4 +592,4 @@ def test_liars_without_end_are_asked_no_more_than_the_policy_says(
     race = Race(search, slow_after)
     race.run(answers, dict.fromkeys(liars, slow_after))
     assert len(race.asked) <= 60
-    assert race.now <= slow_after * 60 + HARD
+    assert race.now <= LATE_AFTER * slow_after * 60 + HARD

@@ -1,7 +1,8 @@
 """Queries in flight, against a dictionary of what is known of each.
 
 A query ends once, by an answer or by its last timeout; what comes under another tid, from elsewhere or afterwards
-changes nothing. Between, it is called slow once at most, and sent again no more often than it may be.
+changes nothing. Between, it is called slow once at most, late once at most and after that, and is
+sent again no more often than it may be.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dhtd.core.messages import Contact, Error, FindNode, Ping, Result
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.requester import Asked
-from dhtd.core.transactions import InFlight, Retry, RoundTrips, Slow, TimedOut, Transactions
+from dhtd.core.transactions import InFlight, Late, Retry, RoundTrips, Slow, TimedOut, Transactions
 from tests.core.bench import US, Bench, Sent
 from tests.core.small import CODEC, endpoint
 from tests.strategies import scaled
@@ -97,6 +98,10 @@ def test_an_unmeasured_query_turns_slow_after_the_initial_guess_and_times_out_at
     assert list(transactions.expire(1.5)) == [Slow(query)]
     assert query.slow
     assert transactions.match(query.tid, HERE) is query
+    assert transactions.next_timeout() == 1.0 + DEFAULT.late_initial
+    assert list(transactions.expire(1.99)) == []
+    assert list(transactions.expire(2.0)) == [Late(query)]
+    assert transactions.match(query.tid, HERE) is query
     assert transactions.next_timeout() == 1.0 + TIMEOUT
     assert list(transactions.expire(2.99)) == []
     assert list(transactions.expire(3.0)) == [TimedOut(query)]
@@ -132,14 +137,33 @@ def test_the_round_trip_of_a_retried_query_is_not_measured() -> None:
 
 def test_a_contact_s_own_round_trips_decide_before_those_of_all() -> None:
     transactions = make()
-    transactions.conclude(begin(transactions), 0.2)
+    for _ in range(DEFAULT.k):
+        transactions.conclude(begin(transactions), 0.2)
     assert transactions.round_trips.mean == pytest.approx(0.2)
+    of_all = transactions.round_trips.patience(DEFAULT.slow_deviations)
+    assert of_all is not None
     begin(transactions, now=10.0)
-    assert transactions.next_timeout() == pytest.approx(10.0 + 0.2 + 4 * 0.1)  # RFC 6298, first sample
+    assert transactions.next_timeout() == pytest.approx(10.0 + of_all)
     begin(transactions, now=10.0, measured=measured(0.1))
-    assert transactions.next_timeout() == pytest.approx(10.0 + 0.1 + 4 * 0.05)
+    assert transactions.next_timeout() == pytest.approx(10.0 + 0.1 + DEFAULT.slow_deviations * 0.05)  # first sample
     begin(transactions, now=1.0, measured=RoundTrips())
-    assert transactions.next_timeout() == pytest.approx(1.0 + 0.2 + 4 * 0.1)
+    assert transactions.next_timeout() == pytest.approx(1.0 + of_all)
+
+
+def test_a_few_round_trips_of_others_say_nothing_of_a_contact() -> None:
+    transactions = make()
+    for _ in range(DEFAULT.k - 1):
+        transactions.conclude(begin(transactions), 0.01)
+    begin(transactions, now=10.0)
+    assert transactions.next_timeout() == 10.0 + DEFAULT.slow_initial
+
+
+def test_an_insistent_query_s_round_trip_is_ambiguous_once_it_is_slow() -> None:
+    transactions = make()
+    query = begin(transactions)
+    query.is_insistent = True
+    assert list(transactions.expire(0.6)) == [Slow(query)]
+    assert transactions.conclude(query, 0.7) is None
 
 
 def test_no_query_is_slow_before_the_floor_or_after_its_timeout() -> None:
@@ -155,28 +179,28 @@ def test_no_query_is_slow_before_the_floor_or_after_its_timeout() -> None:
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=50))
 def test_round_trips_stay_within_what_was_measured(rtts: list[float]) -> None:
     round_trips = measured(*rtts)
-    patience = round_trips.patience()
+    patience = round_trips.patience(4)
     assert round_trips.mean is not None
     assert patience is not None
     assert min(rtts) - 1e-9 <= round_trips.mean <= max(rtts) + 1e-9
     assert patience >= round_trips.mean
-    assert RoundTrips().patience() is None
+    assert RoundTrips().patience(4) is None
 
 
 def test_a_steady_contact_earns_a_short_patience_and_a_shaky_one_a_long() -> None:
     steady, shaky = measured(*[0.1] * 40), measured(*[0.02, 0.18] * 20)
     assert steady.mean == pytest.approx(0.1)
-    assert steady.patience() == pytest.approx(0.1, abs=0.001)
+    assert steady.patience(4) == pytest.approx(0.1, abs=0.001)
     assert shaky.mean == pytest.approx(0.1, abs=0.02)
-    assert shaky.patience() == pytest.approx(0.42, abs=0.05)
+    assert shaky.patience(4) == pytest.approx(0.42, abs=0.05)
 
 
 def test_round_trips_follow_rfc_6298() -> None:
     round_trips = measured(0.4)
-    assert round_trips.patience() == pytest.approx(0.4 + 4 * 0.2)
+    assert round_trips.patience(4) == pytest.approx(0.4 + 4 * 0.2)
     round_trips.add(0.8)
     assert round_trips.mean == pytest.approx(0.4 * 7 / 8 + 0.8 / 8)
-    assert round_trips.patience() == pytest.approx(0.45 + 4 * (0.75 * 0.2 + 0.25 * 0.4))
+    assert round_trips.patience(4) == pytest.approx(0.45 + 4 * (0.75 * 0.2 + 0.25 * 0.4))
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 3)), min_size=1, max_size=30))
@@ -198,15 +222,29 @@ def test_every_query_ends_and_waking_at_next_timeout_always_finds_something_to_d
     assert len(transactions) == 0
 
 
-def patience(rtts: list[float]) -> float | None:
-    """Return the retransmission timeout of RFC 6298 section 2, from all samples."""
+def patience(rtts: list[float], deviations: int, part: int = 8) -> float | None:
+    """Return the estimate of RFC 6298 section 2, from all samples; each newer one weighs one `part`."""
     if not rtts:
         return None
     srtt, rttvar = rtts[0], rtts[0] / 2
     for rtt in rtts[1:]:
-        rttvar = 3 / 4 * rttvar + 1 / 4 * abs(srtt - rtt)
-        srtt = 7 / 8 * srtt + 1 / 8 * rtt
-    return srtt + 4 * rttvar
+        rttvar = (1 - 2 / part) * rttvar + 2 / part * abs(srtt - rtt)
+        srtt = (1 - 1 / part) * srtt + 1 / part * rtt
+    return srtt + deviations * rttvar
+
+
+def waits(own: list[float], of_all: list[float]) -> tuple[float, float]:
+    """Return after how long a query is slow, and late."""
+    both = []
+    for deviations, floor, initial in (
+        (DEFAULT.slow_deviations, DEFAULT.slow_floor, DEFAULT.slow_initial),
+        (DEFAULT.late_deviations, DEFAULT.late_floor, DEFAULT.late_initial),
+    ):
+        expected = patience(own, deviations)
+        if expected is None and len(of_all) >= DEFAULT.k:
+            expected = patience(of_all, deviations, part=32)
+        both.append(min(max(initial if expected is None else expected, floor), TIMEOUT))
+    return both[0], both[1]
 
 
 @dataclass
@@ -217,6 +255,7 @@ class Facts:
     attempts: int
     sent_at: float
     slow_at: float  # infinite once it was said, or sent again
+    late_at: float  # the same
     retried: bool = False
 
     @property
@@ -253,15 +292,11 @@ class TransactionsMachine(RuleBasedStateMachine):
         assert tid not in self.model
         query = InFlight(tid, Ping(), endpoint(machine), None, "owner", b"datagram", self.now, attempts)
         self.transactions.begin(query, None if own is None else measured(*own))
-        expected = patience(own or [])
-        if expected is None:
-            expected = patience(self.rtts)
-        if expected is None:
-            expected = DEFAULT.slow_initial
+        slow, late = waits(own or [], self.rtts)
         slow_at = self.transactions._deadlines.get(tid)
-        assert slow_at == pytest.approx(self.now + min(max(expected, DEFAULT.slow_floor), TIMEOUT), abs=1e-9)
         assert slow_at is not None
-        self.model[tid] = Facts(query, attempts, self.now, slow_at)
+        assert (slow_at, query.late_at) == pytest.approx((self.now + slow, self.now + late), abs=1e-9)
+        self.model[tid] = Facts(query, attempts, self.now, slow_at, query.late_at)
 
     @rule()
     def begin_many(self) -> None:
@@ -307,12 +342,16 @@ class TransactionsMachine(RuleBasedStateMachine):
                 case Slow():
                     assert facts.slow_at <= self.now < facts.hard
                     facts.slow_at = math.inf
+                case Late():
+                    assert facts.slow_at == math.inf
+                    assert facts.late_at <= self.now < facts.hard
+                    facts.late_at = math.inf
                 case Retry(_, sent_at):
                     assert facts.hard <= self.now
                     assert sent_at == facts.sent_at
                     facts.attempts -= 1
                     assert facts.attempts >= 1
-                    facts.sent_at, facts.slow_at, facts.retried = self.now, math.inf, True
+                    facts.sent_at, facts.slow_at, facts.late_at, facts.retried = self.now, math.inf, math.inf, True
                 case TimedOut():
                     assert facts.hard <= self.now
                     assert facts.attempts == 1
@@ -324,12 +363,12 @@ class TransactionsMachine(RuleBasedStateMachine):
                     first = min(self.model)
                     self.answer(first, self.model[first].query.endpoint)
         for facts in self.model.values():
-            assert min(facts.slow_at, facts.hard) > self.now
+            assert min(facts.slow_at, facts.late_at, facts.hard) > self.now
 
     @invariant()
     def agrees(self) -> None:
         assert len(self.transactions) == len(self.model)
-        due = [min(facts.slow_at, facts.hard) for facts in self.model.values()]
+        due = [min(facts.slow_at, facts.late_at, facts.hard) for facts in self.model.values()]
         assert self.transactions.next_timeout() == min(due, default=None)
         for tid, facts in self.model.items():
             query = facts.query
@@ -354,6 +393,9 @@ class Listener:
 
     def slow(self, query: Asked, now: float) -> None:
         self.told.append("slow")
+
+    def late(self, query: Asked, now: float) -> None:
+        self.told.append("late")
 
     def retried(self, query: Asked, now: float) -> None:
         self.told.append("retried")
@@ -418,8 +460,8 @@ class AskingMachine(RuleBasedStateMachine):
     def each_is_told_of_one_end_and_of_that_last(self) -> None:
         for listener, _, attempts in self.asked:
             *before, last = listener.told or [""]
-            assert set(before) <= {"slow", "retried"}
-            assert listener.told.count("slow") <= 1
+            assert set(before) <= {"slow", "late", "retried"}
+            assert [told for told in listener.told if told in {"slow", "late"}] in ([], ["slow"], ["slow", "late"])
             assert listener.told.count("retried") <= attempts - 1
             if last == "timed out":
                 assert before.count("retried") == attempts - 1

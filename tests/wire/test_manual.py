@@ -59,6 +59,7 @@ def test_the_table_of_constants_is_the_policy() -> None:
         "queries of one lookup in flight": str(DEFAULT.alpha),
         "a query has failed after": seconds(DEFAULT.query_timeout),
         "no query is called slow before": seconds(DEFAULT.slow_floor),
+        "no query is called late before": seconds(DEFAULT.late_floor),
         "nodes that one lookup asks, at most": str(DEFAULT.search_queries),
         "a good contact turns questionable after": seconds(DEFAULT.good_for),
         "consecutive timeouts that are forgiven": str(DEFAULT.bad_after),
