@@ -86,7 +86,7 @@ class Network:
         number = self._addresses
         self._addresses += 1
         endpoint = Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
-        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, self.now - age)
+        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, endpoint, self.now - age)
         host = Host(endpoint, node, tuple(other.endpoint for other in bootstrap), nat)
         host.lie = lie
         self.hosts.append(host)
@@ -137,7 +137,7 @@ class Network:
         assert not host.alive
         if id is None:
             id = self.codec.keyspace.random(self.rng) if saved is None else saved.id
-        host.node = self._node(id, host.clock(self.now))
+        host.node = self._node(id, host.endpoint, host.clock(self.now))
         host.alive = True
         host.wake_at = None
         host.done.clear()
@@ -301,7 +301,7 @@ class Network:
         if not self.schedule.events % _CHECKED:
             invariants.check_host(host, now)
 
-    def _node(self, id: Id, now: float) -> Node:
+    def _node(self, id: Id, endpoint: Endpoint, now: float) -> Node:
         self._starts += 1
         rng = Random(f"node {self.seed} {self._starts}")
-        return Node(id, self.codec, rng=rng, now=now, policy=self.policy)
+        return Node(id, self.codec, rng=rng, now=now, policy=self.policy, local=(endpoint,))

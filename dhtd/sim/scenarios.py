@@ -74,7 +74,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "partition-heals": Scenario(
         "half the network apart from the other for two hours",
         Plan(partition=(600.0, 600.0 + 2 * HOUR), duration=600.0 + 3 * HOUR, lookups=3_000),
-        Goal(0.99, recovery=1_800.0),
+        Goal(0.95, recovery=1_800.0),  # one entry in 256 is held on the other side only; across, the first minutes fail
     ),
     "mass-restart": Scenario(
         "all nodes restart at once, with 1,000 own entries each",

@@ -1,0 +1,139 @@
+"""Every named scenario in small, held to its goal; and that a plan is all that a run depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from dhtd.core.metric import Id
+from dhtd.errors import SimulationFailed, UsageError
+from dhtd.sim.plan import Plan
+from dhtd.sim.scenarios import SCENARIOS, Goal, Scenario
+from dhtd.sim.simulation import Simulation
+
+# What makes each small; what `dhtd simulate --scenario NAME` does at the size that the plan says.
+SMALL: dict[str, dict[str, Any]] = {
+    "calm": {"nodes": 100, "entries": 50, "lookups": 300, "duration": 300.0},
+    "lossy": {"nodes": 100, "entries": 50, "lookups": 300, "duration": 300.0},
+    "churn": {"nodes": 50, "entries": 30, "lookups": 400, "duration": 3_600.0},
+    "flash-crowd": {"nodes": 100, "lookups": 200, "duration": 150.0},
+    "partition-heals": {
+        "nodes": 40,
+        "entries": 40,
+        "lookups": 300,
+        "duration": 5_400.0,
+        "partition": (300.0, 3_900.0),
+    },
+    "mass-restart": {"nodes": 12, "restored": 40, "lookups": 100, "duration": 300.0},
+    "half-nat": {"nodes": 80, "entries": 40, "lookups": 200, "duration": 300.0},
+    "liars": {"nodes": 100, "entries": 50, "lookups": 200, "duration": 300.0},
+    "lone-node": {},
+    "pair": {},
+    "trio": {},
+}
+
+EVERYTHING = Plan(
+    nodes=40,
+    entries=20,
+    lookups=60,
+    duration=240.0,
+    loss=0.05,
+    duplicate=0.05,
+    reorder=0.05,
+    churn=300.0,
+    pareto=True,
+    returning=0.5,
+    nat=0.2,
+    liars=0.1,
+    jumps=0.3,
+    partition=(100.0, 140.0),
+)
+
+
+def test_every_scenario_is_tried_in_small() -> None:
+    assert set(SMALL) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_scenario_reaches_its_goal_in_small(name: str) -> None:
+    scenario = SCENARIOS[name]
+    report = Simulation(scenario.vary(**SMALL[name])).run()
+    assert report.lookups.total >= scenario.vary(**SMALL[name]).lookups * 0.9
+    assert scenario.shortfalls(report) == []
+
+
+def test_a_warm_network_is_as_good_as_one_that_has_grown() -> None:
+    scenario = SCENARIOS["calm"]
+    report = Simulation(scenario.vary(nodes=300, lookups=200, duration=60.0, warm=True)).run()
+    assert scenario.shortfalls(report) == []
+
+
+def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
+    first, again = Simulation(EVERYTHING).run(), Simulation(EVERYTHING).run()
+    assert asdict(first) == asdict(again)
+    assert first.lookups.total >= 50
+    other = Simulation(Scenario("", EVERYTHING).vary(seed=2)).run()
+    assert other.events != first.events
+
+
+def test_under_everything_at_once_nothing_breaks_and_most_is_found() -> None:
+    report = Simulation(EVERYTHING).run()
+    assert report.lookups.success_rate >= 0.9
+
+
+def test_a_run_is_the_same_however_it_is_cut_into_pieces() -> None:
+    plan = Plan(nodes=10, entries=5, lookups=10, duration=30.0)
+    whole = Simulation(plan).run()
+    pieces = Simulation(plan)
+    while pieces.advance(7):
+        pass
+    assert pieces.report() == whole
+
+
+def test_a_broken_invariant_tells_the_seed_and_the_event_that_shows_it_each_time() -> None:
+    plan = Plan(nodes=10, entries=5, lookups=10, duration=30.0, seed=3)
+    told = set()
+    for _ in range(2):
+        simulation = Simulation(plan)
+        simulation.advance(500)
+        host = simulation.net.hosts[4]
+        host.node.tracker.add(Id(1), 80).published_at = -1e5  # as if it had been forgotten
+        while_it_lasts = iter(lambda: simulation.advance(1_000), False)
+        with pytest.raises(
+            SimulationFailed, match=r"^seed 3, event \d+, at \d+\.\d+ virtual seconds: Assertion"
+        ) as failed:
+            list(while_it_lasts)
+        told.add(str(failed.value))
+    assert len(told) == 1
+
+
+def test_a_goal_that_is_missed_is_said_in_words() -> None:
+    strict = Scenario("", EVERYTHING, Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0))
+    shortfalls = strict.shortfalls(Simulation(EVERYTHING).run())
+    assert [shortfall.split()[0] for shortfall in shortfalls] == [
+        "success_rate",
+        "recall_at_k",
+        "recovery_s",
+        "peak_datagrams_per_node_s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"nodes": 0}, "--nodes"),
+        ({"entries": 0}, "--entries"),
+        ({"lookups": -1}, "--lookups"),
+        ({"duration": float("nan")}, "--duration"),
+        ({"loss": 1.0}, "--loss"),
+        ({"churn": 0.0}, "--churn"),
+        ({"nat": -0.1}, "--nat"),
+        ({"partition": (10.0, 10.0)}, "--partition"),
+        ({"partition": (10.0, 1e9)}, "--partition"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(given: dict[str, Any], option: str) -> None:
+    with pytest.raises(UsageError, match=option):
+        Simulation(Scenario("", Plan()).vary(**given))
