@@ -6,7 +6,6 @@ somebody bad, replace; somebody questionable, verify; else refuse. Who has never
 
 from __future__ import annotations
 
-import math
 from random import Random
 from typing import Any
 
@@ -479,7 +478,7 @@ class StateMachine(RuleBasedStateMachine):
         self.queries(Id(stranger), 2)
         heard = [self.model.histories[member].heard_at or 0.0 for member in self.model.table.inside(inside)]
         until = min(heard) + self.policy.good_for
-        self.now = max(self.now, math.nextafter(until, 0) if early else until)
+        self.now = max(self.now, until - 0.25 if early else until)
         self.queries(Id(stranger), 2)
 
     @precondition(lambda self: self.model.waiting)
