@@ -1,0 +1,909 @@
+"""Whole nodes, held to a plain model of each, in any order of commands, datagrams, timeouts and restarts.
+
+The nodes of a machine share a network in which every datagram lies in a bag until a rule delivers, drops, copies, holds
+back or changes it, or lies about where it came from. The model sees only what goes into and comes out of each node, and
+keeps what must follow from it as sets and lists: the operations that are open, the queries on their way, the own
+entries, the tokens given out, the entries held and who has ever answered.
+
+Time is bounded, too: once the clock runs freely, all that is open ends within `SETTLED_WITHIN`, whether or not anybody
+answers; and an hour later no entry is held anywhere that nobody serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar
+
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import (
+    INTERNAL,
+    Answered,
+    Bootstrapped,
+    Handle,
+    Isolated,
+    Joined,
+    LookupDone,
+    LookupProgress,
+    Published,
+    Unanswered,
+    Withdrawn,
+)
+from dhtd.core.events import Event as NodeEvent
+from dhtd.core.messages import (
+    Acknowledged,
+    BadQuery,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.policy import Policy
+from dhtd.core.requester import Transmit
+from dhtd.core.store import HeldEntry
+from dhtd.core.track import EntryKey
+from dhtd.errors import WireError
+from dhtd.wire.native import NativeCodec
+from tests.core.small import SmallCodec, endpoint
+from tests.strategies import scaled
+
+SETTLED_WITHIN = 60.0  # seconds in which every operation ends
+QUERY_TIMEOUT = 2.0
+COPIES = 3  # datagrams that one attempt of a query is worth, at most
+TOKEN_SURE, TOKEN_MAX = 60.0, 120.0  # seconds for which a token is good at least, and at most
+EXPIRY = 3_600.0
+AN_HOUR_AND_MORE = 4_000.0  # until what nobody serves has expired, and was swept
+PORTS = (80, 443)
+
+# How each command may end, by what its docstring says
+SINGLE = (Answered, Unanswered)
+FINALS: dict[str, tuple[type, ...]] = {
+    "ping": SINGLE,
+    "find_node": SINGLE,
+    "find_value": SINGLE,
+    "store_at": SINGLE,
+    "lookup": (LookupDone,),
+    "enter": (Published,),
+    "delete": (Withdrawn,),
+    "bootstrap": (Bootstrapped,),
+}
+
+
+class StrictCodec(SmallCodec):
+    """The native wire, which has no ID beyond the 128: a changed datagram that names one is no message."""
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message, unless an ID in it is too large."""
+        message = super().decode(data)
+        self._check(message.sender)
+        match message:
+            case Query(_, _, FindNode(target) | FindValue(target) | Store(target) | Withdraw(target)):
+                self._check(target)
+            case _:
+                pass
+        return message
+
+    def decode_result(self, request: Request, body: object) -> Result:
+        """Return the result, unless an ID in it is too large."""
+        result = super().decode_result(request, body)
+        for contact in result.contacts if isinstance(result, Found) else ():
+            self._check(contact.id)
+        return result
+
+    def _check(self, id: Id) -> None:
+        if id >= self.keyspace.size:
+            raise WireError("an ID beyond the keyspace")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A datagram on its way."""
+
+    data: bytes
+    source: Endpoint
+    to: Endpoint
+    mutated: bool = False
+
+
+@dataclass(slots=True)
+class Command:
+    """What the owner of a node has asked for."""
+
+    name: str
+    args: tuple[Any, ...]
+    since: float
+
+
+@dataclass(slots=True)
+class OnItsWay:
+    """A query that was sent and not answered yet."""
+
+    to: Endpoint
+    request: Request
+    data: bytes
+    first_sent: float
+    tried_at: float  # the beginning of the latest attempt, which lasts for `QUERY_TIMEOUT`
+    copies: int = 1  # datagrams in this attempt
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a node, and all that came of it."""
+
+    name: str
+    args: tuple[Any, ...]
+    result: Any
+    transmits: list[Transmit]
+    events: list[NodeEvent]
+
+
+@dataclass
+class Tally:
+    """What must have been counted."""
+
+    datagrams_received: int = 0
+    bytes_received: int = 0
+    datagrams_sent: int = 0
+    bytes_sent: int = 0
+    malformed: int = 0
+    rate_limited: int = 0
+    unmatched: int = 0
+    bad_queries: int = 0
+    queries_sent: int = 0
+    replies_received: int = 0
+    errors_received: int = 0
+    retries: int = 0
+
+
+class Machine:
+    """One node, through all its lives, and what the model knows of it."""
+
+    def __init__(self, number: int, id: Id) -> None:
+        self.id = id
+        self.endpoint = endpoint(number)
+        self.own: set[EntryKey] = set()  # as the state file has them at any time
+        self.ever_answered: set[Contact] = set()
+        self.saved: tuple[tuple[Contact, ...], tuple[HeldEntry, ...]] = ((), ())
+        self.lives = 0
+        self.up = False
+
+    def begin_life(self, codec: NativeCodec, policy: Policy, now: float) -> None:
+        self.lives += 1
+        self.seed = self.lives << 8 | self.endpoint[3]
+        self.born = now
+        self.node = self.new_node(codec, policy)
+        self.up = True
+        self.calls: list[Call] = []
+        self.open: dict[Handle, Command] = {}
+        self.cancelled: set[Handle] = set()
+        self.on_their_way: dict[bytes, OnItsWay] = {}
+        self.tokens: dict[tuple[bytes, bytes, Id], float] = {}  # to whom and for what, and when last given
+        self.held: dict[tuple[Id, Endpoint], float] = {}
+        self.replicas: dict[EntryKey, list[Endpoint]] = {}  # who took an entry at its last publication
+        self.took: dict[EntryKey, set[Endpoint]] = {}  # who ever took it in this life
+        self.tally = Tally()
+        self.limited = False
+
+    def new_node(self, codec: NativeCodec, policy: Policy) -> Node:
+        return Node(self.id, codec, rng=Random(self.seed), now=self.born, policy=policy)
+
+
+def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
+    """Call the node and take all that comes out."""
+    result = getattr(node, name)(*args)
+    transmits, events = [], []
+    while (transmit := node.poll_transmit()) is not None:
+        transmits.append(transmit)
+    while (told := node.poll_event()) is not None:
+        events.append(told)
+    return Call(name, args, result, transmits, events)
+
+
+picks = st.integers(0, 1_000)
+who = st.integers(0, 4)
+some = st.sampled_from([0, 5, 20, 60])  # datagrams
+spans = st.sampled_from([0.02, 0.3, 0.6, 2.0, 2.0, 7.0, 65.0, 1_000.0, 3_000.0, 8_000.0])
+
+
+class NodeMachine(RuleBasedStateMachine):
+    """Two to five nodes, and everything that can happen to them."""
+
+    codec: ClassVar[NativeCodec] = StrictCodec()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_000.0
+        self.bag: list[Parcel] = []
+        self.held_back: list[Parcel] = []
+        self.machines: list[Machine] = []
+        self.by_endpoint: dict[Endpoint, Machine] = {}
+        self.outage = False
+        self.tainted = False  # a changed datagram was delivered, so nobody need know the truth
+        self.ever_entered: set[tuple[Id, Endpoint]] = set()
+        self.stores_taken: set[tuple[Endpoint, Id, Endpoint]] = set()  # holder, key, whom it announces
+
+    @initialize(
+        numbers=st.lists(st.integers(0, 127), unique=True, min_size=2, max_size=5),
+        k=st.sampled_from([2, 3, 8]),
+        joined=st.sampled_from([True, True, False]),
+        ends=st.sampled_from(["answered", "answered", "in silence"]),
+        looks_far=st.integers(0, 3),
+    )
+    def begin(self, numbers: list[int], k: int, joined: bool, ends: str, looks_far: int) -> None:
+        self.policy = Policy(k=k, alpha=min(k, 4))
+        self.ends, self.looks_far = ends, looks_far == 0
+        for place, number in enumerate(numbers):
+            machine = Machine(place + 1, self.make_id(number))
+            self.machines.append(machine)
+            self.by_endpoint[machine.endpoint] = machine
+        for machine in self.machines:
+            self.start(machine)
+        if joined:
+            self.run_for(30.0)
+
+    def make_id(self, number: int) -> Id:
+        """Return one of 128 IDs that are spread over the keyspace."""
+        return Id(number << (self.codec.keyspace.bits - 7))
+
+    def pick_machine(self, which: int) -> Machine:
+        machine = self.machines[which % len(self.machines)]
+        if not machine.up:
+            self.revive(which)
+        return machine
+
+    # Into and out of a node
+
+    def do(self, machine: Machine, name: str, *args: Any) -> Any:
+        """Call a node, and take what comes out into the network and the model. Returns what the call returned."""
+        made = call(machine.node, name, args)
+        machine.calls.append(made)
+        if name in FINALS:
+            self.note_command(machine, name, args, made.result)
+        for transmit in made.transmits:
+            self.take_transmit(machine, transmit)
+        if name == "handle_timeout":
+            self.expire(machine)
+        for told in made.events:
+            self.take_event(machine, told)
+        return made.result
+
+    def note_command(self, machine: Machine, name: str, args: tuple[Any, ...], result: Any) -> None:
+        op = result
+        if name == "delete":
+            op, ports = result
+            key, port, _ = args
+            assert ports == sorted(own for of, own in machine.own if of == key and port in (None, own))
+            machine.own -= {(key, own) for own in ports}
+            args = (key, tuple(ports))
+            if not ports:
+                return  # and nothing follows
+        elif name == "enter":
+            machine.own.add((args[0], args[1]))
+            self.ever_entered.add((args[0], machine.endpoint.with_port(args[1])))
+        elif name == "store_at":
+            self.ever_entered.add((args[1], machine.endpoint.with_port(args[2])))
+        assert op != INTERNAL
+        assert op not in machine.open
+        machine.open[op] = Command(name, args, self.now)
+
+    def take_transmit(self, machine: Machine, transmit: Transmit) -> None:
+        assert len(transmit.data) <= 1_200
+        query = self.codec.decode(transmit.data)
+        assert isinstance(query, Query)
+        assert query.sender == machine.id
+        known = machine.on_their_way.get(query.tid)
+        if known is None:
+            machine.tally.queries_sent += 1
+            machine.on_their_way[query.tid] = OnItsWay(
+                transmit.endpoint, query.request, transmit.data, self.now, self.now
+            )
+        else:
+            event("a query is sent again")
+            machine.tally.retries += 1
+            assert (known.to, known.data) == (transmit.endpoint, transmit.data)
+            if known.tried_at + QUERY_TIMEOUT <= self.now:
+                known.tried_at, known.copies = self.now, 1
+            else:
+                known.copies += 1
+                assert known.copies <= COPIES
+        machine.tally.datagrams_sent += 1
+        machine.tally.bytes_sent += len(transmit.data)
+        self.send(Parcel(transmit.data, machine.endpoint, transmit.endpoint))
+
+    def expire(self, machine: Machine) -> None:
+        for tid, query in list(machine.on_their_way.items()):
+            if query.tried_at + QUERY_TIMEOUT <= self.now:
+                del machine.on_their_way[tid]
+        for key, expires_at in list(machine.held.items()):
+            if expires_at + self.policy.store_sweep < self.now:
+                del machine.held[key]
+        after = machine.node.poll_timeout()
+        assert after is not None
+        assert after > self.now, "it wakes and wakes, and time stands still"
+
+    def take_event(self, machine: Machine, told: NodeEvent) -> None:
+        if isinstance(told, Joined | Isolated):
+            event("a node is cut off" if isinstance(told, Isolated) else "a node has joined")
+            return
+        if told.op == INTERNAL:
+            assert isinstance(told, Published), "what a node does on its own account is nobody's business"
+            self.check_published(machine, told)
+            return
+        assert told.op not in machine.cancelled, "it was cancelled"
+        command = machine.open[told.op]
+        if isinstance(told, LookupProgress):
+            assert command.name == "lookup"
+            return
+        assert isinstance(told, FINALS[command.name])
+        del machine.open[told.op]
+        match told:
+            case Answered(_, contact, result, rtt):
+                assert contact.endpoint == command.args[0]
+                assert isinstance(result, Found if command.name in ("find_node", "find_value") else Acknowledged)
+                assert 0 <= rtt <= self.now - command.since
+            case Unanswered(_, to, error):
+                assert to == command.args[0]
+                assert error is not None or self.now - command.since >= 2 * QUERY_TIMEOUT
+            case LookupDone(_, key, endpoints, stats):
+                assert key == command.args[0]
+                assert len(set(endpoints)) == len(endpoints)
+                assert stats.responses + stats.timeouts <= stats.queries
+                assert stats.elapsed == self.now - command.since
+                assert self.tainted or {(key, one) for one in endpoints} <= self.ever_entered
+                event(f"a lookup has found {'something' if endpoints else 'nothing'}")
+            case Published(_, key, port):
+                assert (key, port) == command.args[:2]
+                self.check_published(machine, told)
+            case Withdrawn(_, key, ports, nodes):
+                assert (key, tuple(ports)) == command.args
+                event("withdrawn from somebody" if nodes else "withdrawn from nobody")
+            case Bootstrapped(_, contacted, failed):
+                assert contacted + failed == len(set(command.args[0]))
+            case _:
+                raise AssertionError(told)
+
+    def check_published(self, machine: Machine, told: Published) -> None:
+        tracked = (told.key, told.port) in machine.own
+        if told.cancelled:
+            event("deleted while it is being published")
+        else:
+            assert tracked
+            event(f"published on {'some' if told.replicas else 'no'} nodes")
+            machine.replicas[told.key, told.port] = [replica.endpoint for replica in told.replicas]
+        machine.took.setdefault((told.key, told.port), set()).update(replica.endpoint for replica in told.replicas)
+        assert len(set(told.replicas)) == len(told.replicas) <= min(told.asked, self.policy.k)
+        if not self.tainted:
+            us = machine.endpoint.with_port(told.port)
+            assert {(replica.endpoint, told.key, us) for replica in told.replicas} <= self.stores_taken
+
+    # The network
+
+    def send(self, parcel: Parcel) -> None:
+        if not self.outage:
+            self.bag.append(parcel)
+
+    def deliver(self, parcel: Parcel) -> None:
+        machine = self.by_endpoint.get(parcel.to)
+        if machine is None or not machine.up or self.outage:
+            return
+        self.tainted |= parcel.mutated
+        tally, limited = machine.tally, machine.node.counters.rate_limited
+        message: Query | BadQuery | Reply | Error | None
+        try:
+            message = self.codec.decode(parcel.data)
+        except WireError:
+            message = None
+        tally.datagrams_received += 1
+        tally.bytes_received += len(parcel.data)
+        taken = self.take_answer(machine, message, parcel.source) if isinstance(message, Reply | Error) else None
+        answer = self.do(machine, "handle_datagram", parcel.data, parcel.source, self.now)
+        if isinstance(message, Query | BadQuery):
+            if answer is None:
+                event("a query above the limit")
+                tally.rate_limited += 1
+                assert machine.limited
+                assert machine.node.counters.rate_limited == limited + 1
+            else:
+                self.take_reply(machine, message, parcel.source, answer, len(parcel.data))
+        else:
+            assert answer is None
+            tally.malformed += message is None
+        if taken is not None:
+            contact = Contact(taken.sender, parcel.source)
+            machine.ever_answered.add(contact)
+
+    def take_answer(self, machine: Machine, message: Reply | Error, source: Endpoint) -> Reply | Error | None:
+        """Return the answer if it is one to a query on its way, which is then over."""
+        query = machine.on_their_way.get(message.tid)
+        if query is None or query.to != source:
+            event("an answer to no query on its way")
+            machine.tally.unmatched += 1
+            return None
+        if isinstance(message, Reply):
+            try:
+                self.codec.decode_result(query.request, message.body)
+            except WireError:
+                machine.tally.malformed += 1
+                return None
+        if self.now - query.first_sent >= 0.5:
+            event("an answer to a late query")
+        if isinstance(message, Reply):
+            machine.tally.replies_received += 1
+        else:
+            machine.tally.errors_received += 1
+        del machine.on_their_way[message.tid]
+        return message
+
+    def take_reply(
+        self, machine: Machine, query: Query | BadQuery, source: Endpoint, answer: bytes, asked_with: int
+    ) -> None:
+        """Check what a node has answered, and note what it has promised by that."""
+        machine.tally.datagrams_sent += 1
+        machine.tally.bytes_sent += len(answer)
+        self.send(Parcel(answer, machine.endpoint, source))
+        reply = self.codec.decode(answer)
+        assert isinstance(reply, Reply | Error)
+        assert (reply.tid, reply.sender) == (query.tid, machine.id)
+        if isinstance(reply, Reply):
+            assert reply.observed == source
+        else:
+            machine.tally.bad_queries += 1
+        if isinstance(query, BadQuery):
+            assert isinstance(reply, Error)
+            return
+        match query.request:
+            case Ping():
+                assert isinstance(reply, Reply)
+            case FindNode(target, token) | FindValue(target, token):
+                assert isinstance(reply, Reply)
+                assert len(answer) <= 1_200
+                if token is None:
+                    assert len(answer) <= 3 * asked_with
+                found = self.codec.decode_result(query.request, reply.body)
+                assert isinstance(found, Found)
+                self.check_found(machine, target, found, isinstance(query.request, FindValue))
+                machine.tokens[found.token, source.ip, target] = self.now
+            case Store(key, port, token):
+                if self.check_token(machine, source, key, token, isinstance(reply, Reply)):
+                    announced = source.with_port(port)
+                    machine.held[key, announced] = self.now + EXPIRY
+                    self.stores_taken.add((machine.endpoint, key, announced))
+            case Withdraw(key, port, token):
+                if self.check_token(machine, source, key, token, isinstance(reply, Reply)):
+                    machine.held.pop((key, source.with_port(port)), None)
+
+    def check_found(self, machine: Machine, target: Id, found: Found, of_value: bool) -> None:
+        """An answer names members of the table, and what is held and not expired, each once."""
+        assert set(found.contacts) <= set(machine.node.state.table)
+        assert len(found.contacts) <= self.policy.k
+        held = {one for (key, one), until in machine.held.items() if key == target and until > self.now}
+        own = {
+            seen.with_port(port)
+            for seen in machine.node.external.endpoints()
+            for key, port in machine.own
+            if key == target
+        }
+        if of_value and not found.more:
+            assert set(found.endpoints) == held | own
+        else:
+            assert set(found.endpoints) <= held | own
+        assert len(set(found.endpoints)) == len(found.endpoints)
+
+    def check_token(self, machine: Machine, source: Endpoint, key: Id, token: bytes, accepted: bool) -> bool:
+        """A token is good for whom it was given to, for the key that it was asked with, for a minute or two."""
+        given = machine.tokens.get((token, source.ip, key))
+        age = float("inf") if given is None else self.now - given
+        assert accepted or age >= TOKEN_SURE
+        assert not accepted or age <= TOKEN_MAX
+        event("a token is accepted" if accepted else "a token is refused")
+        return accepted
+
+    def flush(self, most: int = 5_000) -> None:
+        """Deliver in order, and what comes of it."""
+        for _ in range(most):
+            if not self.bag:
+                return
+            self.deliver(self.bag.pop(0))
+        assert most < 5_000, "they talk without end"
+
+    # Time
+
+    def next_timeout(self) -> float:
+        return max(self.now, min((self.timeout_of(machine) for machine in self.living()), default=float("inf")))
+
+    def timeout_of(self, machine: Machine) -> float:
+        when = machine.node.poll_timeout()
+        assert when is not None
+        return when
+
+    def wake(self) -> None:
+        for machine in self.living():
+            if self.timeout_of(machine) <= self.now:
+                self.do(machine, "handle_timeout", self.now)
+
+    def run_for(self, seconds: float, *, answered: bool = True) -> None:
+        """Let time pass; each node is woken in time, and datagrams arrive at once, or not at all meanwhile."""
+        until = self.now + seconds
+        for _ in range(20_000):
+            if answered:
+                self.flush()
+            when = self.next_timeout()
+            if when > until:
+                self.now = until
+                return
+            self.now = when
+            self.wake()
+        raise AssertionError(f"they do not get past {self.now}")
+
+    @rule(seconds=spans, answered=st.booleans())
+    def pass_time(self, seconds: float, answered: bool) -> None:
+        self.run_for(seconds, answered=answered)
+
+    @rule(times=st.integers(1, 5))
+    def pass_to_the_next_timeouts(self, times: int) -> None:
+        for _ in range(times):
+            if any(self.living()):
+                self.now = self.next_timeout()
+                self.wake()
+
+    @rule(seconds=spans)
+    def oversleep(self, seconds: float) -> None:
+        """What was due is late: datagrams may come before it is done."""
+        self.now += seconds
+
+    @rule(which=who, times=st.integers(1, 3))
+    def wake_for_nothing(self, which: int, times: int) -> None:
+        machine = self.pick_machine(which)
+        before = self.timeout_of(machine)
+        for _ in range(times):
+            self.do(machine, "handle_timeout", self.now)
+            made = machine.calls[-1]
+            if before > self.now:
+                assert not made.transmits
+                assert not made.events
+                assert self.timeout_of(machine) == before
+            before = self.timeout_of(machine)
+
+    # Datagrams
+
+    @rule(most=st.integers(1, 60))
+    def deliver_in_order(self, most: int) -> None:
+        self.flush(most)
+
+    @rule(picked=st.lists(picks, min_size=1, max_size=6))
+    def deliver_any(self, picked: list[int]) -> None:
+        for pick in picked:
+            if self.bag:
+                self.deliver(self.bag.pop(pick % len(self.bag)))
+
+    @rule(picked=st.lists(picks, min_size=1, max_size=6))
+    def drop(self, picked: list[int]) -> None:
+        for pick in picked:
+            if self.bag:
+                self.bag.pop(pick % len(self.bag))
+
+    @rule(pick=picks)
+    def duplicate(self, pick: int) -> None:
+        if self.bag:
+            self.bag.append(self.bag[pick % len(self.bag)])
+
+    @rule(picked=st.lists(picks, min_size=1, max_size=6))
+    def hold_back(self, picked: list[int]) -> None:
+        for pick in picked:
+            if self.bag:
+                self.held_back.append(self.bag.pop(pick % len(self.bag)))
+
+    @rule()
+    def let_go(self) -> None:
+        self.bag += self.held_back
+        self.held_back.clear()
+
+    @rule(pick=picks, place=picks | st.integers(-4, -1), byte=st.integers(1, 255), cut=st.booleans())
+    def change(self, pick: int, place: int, byte: int, cut: bool) -> None:
+        """Somewhere, or in its last bytes, where the result is."""
+        if self.bag:
+            parcel = self.bag.pop(pick % len(self.bag))
+            place %= len(parcel.data)
+            data = parcel.data[:place]
+            if not cut:
+                data += bytes([parcel.data[place] ^ byte]) + parcel.data[place + 1 :]
+            self.deliver(Parcel(data, parcel.source, parcel.to, mutated=True))
+
+    @rule(pick=picks, which=who, port=st.sampled_from([1729, 1729, 1730]))
+    def forge_a_source(self, pick: int, which: int, port: int) -> None:
+        """Another machine than the one that sent it seems to have: one of ours, or none."""
+        if self.bag:
+            parcel = self.bag[pick % len(self.bag)]
+            source = endpoint(which + 1).with_port(port)
+            self.deliver(Parcel(parcel.data, source, parcel.to))
+
+    @rule(outage=st.sampled_from([False, False, True]))
+    def cut_or_mend_the_network(self, outage: bool) -> None:
+        self.outage = outage
+        if outage:
+            self.bag.clear()
+
+    # Commands
+
+    @rule(which=who, to=st.integers(0, 6), name=st.sampled_from(["ping", "find_node", "find_value"]), on=who)
+    def ask_one(self, which: int, to: int, name: str, on: int) -> None:
+        machine = self.pick_machine(which)
+        args = () if name == "ping" else (self.key(on),)
+        self.do(machine, name, endpoint(to + 1), *args, self.now)
+
+    @rule(which=who, pick=picks, port=st.sampled_from(PORTS), true=st.booleans())
+    def store_at(self, which: int, pick: int, port: int, true: bool) -> None:
+        """With a token that this node was given, or that another was, or none of all."""
+        machine = self.pick_machine(which)
+        given = [
+            (other, token, key)
+            for other in self.machines
+            if other.up
+            for token, ip, key in other.tokens
+            if not true or ip == machine.endpoint.ip
+        ]
+        to, token, key = given[pick % len(given)] if given else (self.machines[0], b"invented", self.key(pick))
+        self.do(machine, "store_at", to.endpoint, key, port, token, self.now)
+
+    @rule(which=who, on=who, most=some)
+    def lookup(self, which: int, on: int, most: int) -> None:
+        self.do(self.pick_machine(which), "lookup", self.key(on), self.now)
+        self.flush(most)
+
+    @rule(which=who, on=who, port=st.sampled_from(PORTS), most=some)
+    def enter(self, which: int, on: int, port: int, most: int) -> None:
+        self.do(self.pick_machine(which), "enter", self.key(on), port, self.now)
+        self.flush(most)
+
+    @rule(which=who, pick=picks, all_of_it=st.booleans(), most=some)
+    def delete(self, which: int, pick: int, all_of_it: bool, most: int) -> None:
+        machine = self.pick_machine(which)
+        own = sorted(machine.own)
+        key, port = own[pick % len(own)] if own else (self.key(pick), 80)
+        self.do(machine, "delete", key, None if all_of_it else port, self.now)
+        self.flush(most)
+
+    def is_at_peace(self) -> bool:
+        return not self.outage and all(machine.up and not machine.limited for machine in self.machines)
+
+    def entered(self, which: int, pick: int) -> tuple[Machine, Id, int]:
+        """Return a machine and an entry of its own, published just now where there was none."""
+        machine = self.pick_machine(which)
+        self.flush()
+        if not machine.own:
+            self.do(machine, "enter", self.key(pick), 80, self.now)
+            self.run_for(5.0)
+        return machine, *sorted(machine.own)[pick % len(machine.own)]
+
+    def holders(self, machine: Machine, key: Id, port: int) -> list[Machine]:
+        us = machine.endpoint.with_port(port)
+        return [other for other in self.machines if other.up and other.held.get((key, us), 0.0) > self.now]
+
+    @rule(which=who, pick=picks)
+    def what_is_deleted_in_peace_is_held_by_none_who_took_it(self, which: int, pick: int) -> None:
+        machine, key, port = self.entered(which, pick)
+        took = machine.took.get((key, port), set())
+        self.do(machine, "delete", key, port, self.now)
+        self.run_for(20.0)
+        if self.is_at_peace() and machine.up:
+            event("deleted in peace")
+            assert not [holder for holder in self.holders(machine, key, port) if holder.endpoint in took]
+
+    @rule(which=who, on=who, most=st.integers(5, 60))
+    def what_is_deleted_while_it_is_published_is_held_by_no_more(self, which: int, on: int, most: int) -> None:
+        """Not even where the stores that were on their way are lost, and would be sent again."""
+        machine, key, port = self.pick_machine(which), self.key(on), PORTS[0]
+        self.flush()
+        before = self.holders(machine, key, port)
+        self.do(machine, "enter", key, port, self.now)
+        self.flush(most)
+        self.bag.clear()
+        before += self.holders(machine, key, port)
+        self.do(machine, "delete", key, port, self.now)
+        self.run_for(20.0)
+        event("deleted while stores are lost")
+        assert set(self.holders(machine, key, port)) <= set(before)
+
+    @rule(which=who, pick=picks, most=st.integers(0, 30))
+    def what_is_entered_again_while_it_is_deleted_is_held(self, which: int, pick: int, most: int) -> None:
+        machine, key, port = self.entered(which, pick)
+        self.do(machine, "delete", key, port, self.now)
+        self.flush(most)
+        self.do(machine, "enter", key, port, self.now)
+        self.run_for(20.0)
+        if self.is_at_peace():
+            event("entered again in peace")
+            held_by = {holder.endpoint for holder in self.holders(machine, key, port)}
+            assert set(machine.replicas[key, port]) <= held_by
+
+    @rule(which=who, to=st.lists(st.integers(0, 6), max_size=4))
+    def bootstrap(self, which: int, to: list[int]) -> None:
+        self.do(self.pick_machine(which), "bootstrap", [endpoint(other + 1) for other in to], self.now)
+
+    @rule(which=who, pick=picks)
+    def cancel(self, which: int, pick: int) -> None:
+        machine = self.pick_machine(which)
+        if machine.open:
+            op = sorted(machine.open)[pick % len(machine.open)]
+            event(f"{machine.open[op].name} is cancelled")
+            del machine.open[op]
+            machine.cancelled.add(op)
+            self.do(machine, "cancel", op)
+
+    @rule(which=who, rate=st.sampled_from([0.0, 0.0, 0.5, 4.0]))
+    def limit_rate(self, which: int, rate: float) -> None:
+        machine = self.pick_machine(which)
+        self.do(machine, "limit_rate", rate)
+        machine.limited = rate > 0
+
+    def key(self, on: int) -> Id:
+        """Return one of a few keys: some are near a node, and one is a node's ID."""
+        return (self.machines[0].id, *map(self.make_id, (1, 64)))[on % 3]
+
+    # Ends and beginnings
+
+    def start(self, machine: Machine) -> None:
+        """Begin a life, with what the state file has."""
+        contacts, held = machine.saved
+        machine.begin_life(self.codec, self.policy, self.now)
+        self.do(machine, "limit_rate", 0.0)
+        for contact in contacts:
+            self.do(machine, "restore_contact", contact)
+        for key, port in sorted(machine.own):
+            self.do(machine, "restore_own", key, port)
+        for entry in held:
+            self.do(machine, "restore_held", entry, self.now)
+            if entry.expires_at > self.now:
+                machine.held[entry.key, entry.endpoint] = entry.expires_at
+        self.do(machine, "start", [other.endpoint for other in self.machines[:2]], self.now)
+
+    def save(self, machine: Machine) -> None:
+        machine.saved = (tuple(machine.node.state.table), tuple(machine.node.store))
+
+    @rule(which=who)
+    def save_now_and_then(self, which: int) -> None:
+        self.save(self.pick_machine(which))
+
+    @rule(which=who, gently=st.booleans())
+    def stop(self, which: int, gently: bool) -> None:
+        """A kill leaves the contacts and held entries of an earlier moment; own entries are always saved."""
+        machine = self.pick_machine(which)
+        if machine.on_their_way:
+            event("stopped with queries on their way")
+        if gently:
+            self.save(machine)
+        machine.up = False
+        self.check_that_it_repeats(machine)
+
+    @rule(which=who)
+    def revive(self, which: int) -> None:
+        machine = self.machines[which % len(self.machines)]
+        if not machine.up:
+            self.start(machine)
+
+    @rule(which=who, gently=st.booleans(), seconds=st.sampled_from([0.0, 0.0, 5.0, 500.0]))
+    def restart(self, which: int, gently: bool, seconds: float) -> None:
+        self.stop(which, gently)
+        self.now += seconds
+        self.revive(which)
+
+    # What always holds
+
+    def living(self) -> Iterable[Machine]:
+        return (machine for machine in self.machines if machine.up)
+
+    @invariant()
+    def own_entries_are_tracked_through_all(self) -> None:
+        for machine in self.living():
+            tracked = [(entry.key, entry.port) for entry in machine.node.tracker]
+            assert len(set(tracked)) == len(tracked)
+            assert set(tracked) == machine.own
+
+    @invariant()
+    def nobody_is_a_contact_who_never_answered(self) -> None:
+        for machine in self.living():
+            table = list(machine.node.state.table)
+            assert set(table) <= machine.ever_answered
+            assert machine.id not in {contact.id for contact in table}
+            assert len({contact.id for contact in table}) == len({contact.endpoint for contact in table}) == len(table)
+
+    @invariant()
+    def only_what_was_asked_for_with_a_good_token_is_held(self) -> None:
+        for machine in self.living():
+            held = {(entry.key, entry.endpoint): entry.expires_at for entry in machine.node.store}
+            live = {key: until for key, until in held.items() if until > self.now}
+            assert live == {key: until for key, until in machine.held.items() if until > self.now}
+            assert len(machine.node.store) == len(held)
+
+    @invariant()
+    def everything_is_counted_once(self) -> None:
+        for machine in self.living():
+            counters = machine.node.counters
+            for name, count in vars(machine.tally).items():
+                assert getattr(counters, name) == count, name
+            settled = counters.replies_received + counters.errors_received + counters.timeouts
+            assert counters.queries_sent - settled == len(machine.on_their_way)
+
+    def check_all(self) -> None:
+        self.own_entries_are_tracked_through_all()
+        self.nobody_is_a_contact_who_never_answered()
+        self.only_what_was_asked_for_with_a_good_token_is_held()
+        self.everything_is_counted_once()
+
+    # What must come of it in the end
+
+    def teardown(self) -> None:
+        if not self.machines or not hasattr(self, "ends"):
+            return
+        for which in range(len(self.machines)):
+            self.revive(which)
+        self.settle()
+        if self.looks_far and self.ends == "answered":
+            self.look_far_ahead()
+        for machine in self.machines:
+            self.check_that_it_repeats(machine)
+
+    def settle(self) -> None:
+        """With the clock running freely, every operation ends in time, and no query stays."""
+        self.outage = self.ends == "in silence"
+        self.bag.clear() if self.outage else self.let_go()
+        until = self.now + SETTLED_WITHIN
+        for machine in self.machines:
+            self.do(machine, "limit_rate", 0.0)
+            machine.limited = False
+        while any(machine.open or machine.on_their_way for machine in self.machines):
+            self.flush()
+            if not any(machine.open or machine.on_their_way for machine in self.machines):
+                break
+            self.now = self.next_timeout()
+            assert self.now <= until, [machine.open for machine in self.machines]
+            self.wake()
+        self.check_all()
+
+    def look_far_ahead(self) -> None:
+        """Who serves a key is held where it can be found; and nobody else is held."""
+        self.run_for(AN_HOUR_AND_MORE)
+        self.check_all()
+        served = {(key, machine.endpoint.with_port(port)) for machine in self.machines for key, port in machine.own}
+        held = {one for machine in self.machines for one, until in machine.held.items() if until > self.now}
+        assert held == served or self.tainted
+        for machine in self.machines:
+            for key in {key for key, _ in served}:
+                self.do(machine, "lookup", key, self.now)
+                self.flush()
+                done = [told for made in machine.calls[-200:] for told in made.events if isinstance(told, LookupDone)]
+                assert {(key, one) for one in done[-1].endpoints} == {one for one in served if one[0] == key}
+
+    def check_that_it_repeats(self, machine: Machine) -> None:
+        """The same inputs give the same outputs, in the same order."""
+        node = machine.new_node(self.codec, self.policy)
+        for made in machine.calls:
+            assert call(node, made.name, made.args) == made
+
+
+class NativeMachine(NodeMachine):
+    """The same at 256 bits, on the native wire."""
+
+    codec = NativeCodec()
+
+
+TestNodesKeepTheirPromises = NodeMachine.TestCase
+TestNodesKeepTheirPromises.settings = scaled(80)
+TestNodesKeepThemAt256BitsToo = NativeMachine.TestCase
+TestNodesKeepThemAt256BitsToo.settings = scaled(30)
