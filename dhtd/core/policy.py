@@ -40,7 +40,8 @@ class Policy:
     token_rotation: float = 60.0  # two secrets are live, so a token lasts one to two minutes
 
     # Entries
-    republish: float = 45 * 60.0  # own entries are published again; jittered
+    republish: float = 45 * 60.0  # own entries are published again after so long at most; jittered
+    republish_first: float = 15 * 60.0  # and after so long at first: longer once their holders turn out to stay
     republish_jitter: float = 0.1  # of the interval, either way
     republish_retry: float = 15.0  # after a publication that no node took; doubles up to republish_retry_max
     republish_retry_max: float = 5 * 60.0

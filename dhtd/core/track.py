@@ -23,11 +23,12 @@ EntryKey = tuple[Id, int]
 class OwnEntry:
     """One port that this machine serves a key on."""
 
-    __slots__ = ("_holders", "failures", "key", "port", "published_at", "replicas")
+    __slots__ = ("_holders", "failures", "interval", "key", "port", "published_at", "replicas")
 
-    def __init__(self, key: Id, port: int) -> None:
+    def __init__(self, key: Id, port: int, interval: float) -> None:
         self.key = key
         self.port = port
+        self.interval = interval  # seconds until the next publication, while all is well
         self.replicas: tuple[Contact, ...] = ()  # the nodes that took it at its last publication
         self.published_at: float | None = None  # when it was last published, whatever came of it
         self.failures = 0  # publications in a row that no node took
@@ -79,7 +80,7 @@ class Tracker:
     def add(self, key: Id, port: int) -> OwnEntry:
         """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""
         self._ports.setdefault(key, set()).add(port)
-        return self._entries.setdefault((key, port), OwnEntry(key, port))
+        return self._entries.setdefault((key, port), OwnEntry(key, port, self._policy.republish_first))
 
     def remove(self, key: Id, port: int) -> OwnEntry | None:
         """Stop tracking an entry; return it, if it was tracked."""
@@ -100,18 +101,21 @@ class Tracker:
     def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float) -> None:
         """A publication has ended, and these nodes took the entry: set the next one.
 
-        After none did, it is tried again soon, ever later; else once a `republish` interval, jittered.
+        After none did, it is tried again soon, ever later; else once an interval, jittered, which follows from how many
+        of the holders before were still there.
         """
         entry = self._entries.get((key, port))
         if entry is None or (key, port) not in self._publishing:
             return
         self._publishing.discard((key, port))
-        entry.replicas = tuple(replicas)
+        holders = tuple(replicas)
+        self._adapt_interval(entry, holders, now)
+        entry.replicas = holders
         entry.published_at = now
         entry.forget_expired(now)
         if entry.replicas:
             entry.failures = 0
-            self.due_at(entry, now + self._jittered(self._policy.republish))
+            self.due_at(entry, now + self._jittered(entry.interval))
         else:
             wait = min(self._policy.republish_retry * 2**entry.failures, self._policy.republish_retry_max)
             entry.failures = min(entry.failures + 1, 32)
@@ -174,6 +178,21 @@ class Tracker:
         """Return the seconds until the entry is published again; 0 while it is being published."""
         when = self._timers.get((entry.key, entry.port))
         return 0.0 if when is None else max(0.0, when - now)
+
+    def _adapt_interval(self, entry: OwnEntry, holders: tuple[Contact, ...], now: float) -> None:
+        """Double the interval, up to `republish`, where the holders stay; halve it again where they do not.
+
+        With a mean session of half an hour, all of eight holders are gone after 45 minutes in one case of seven.
+        """
+        if not entry.replicas or not holders or entry.published_at is None:
+            return
+        if now - entry.published_at < entry.interval / 2:
+            return  # too short a time to tell
+        stayed = len(set(entry.replicas) & set(holders)) / len(entry.replicas)
+        if stayed >= 0.75:
+            entry.interval = min(2 * entry.interval, self._policy.republish)
+        elif stayed < 0.5:
+            entry.interval = max(entry.interval / 2, self._policy.republish_first)
 
     def _sooner(self, entry: OwnEntry, when: float) -> None:
         current = self._timers.get((entry.key, entry.port))

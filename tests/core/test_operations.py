@@ -435,7 +435,7 @@ def test_an_entry_is_published_again_after_its_interval_and_the_owner_is_told() 
     bench.events()
     bench.node.limit_rate(0)
     seen: list[Published] = []
-    for _ in range(int(DEFAULT.republish * 1.2)):
+    for _ in range(int(DEFAULT.republish_first * 1.2)):
         bench.advance(1.0)
         for sent in bench.sent():
             if isinstance(sent.request, FindNode):

@@ -18,7 +18,7 @@ from tests.core.small import contact
 from tests.strategies import scaled
 
 KEY = Id(0)
-EARLIEST, LATEST = DEFAULT.republish * 0.9, DEFAULT.republish * 1.1
+EARLIEST, LATEST = DEFAULT.republish_first * 0.9, DEFAULT.republish_first * 1.1
 REPLICAS = [contact(id) for id in range(1, 9)]
 
 
@@ -100,9 +100,9 @@ def test_an_entry_is_published_again_after_45_minutes_give_or_take_a_tenth() -> 
         entry = tracker.add(KEY, 80)
         publish(tracker, entry, 1_000.0)
         delays.append(tracker.due_in(entry, 1_000.0))
-    assert EARLIEST <= min(delays) < DEFAULT.republish * 0.92
-    assert DEFAULT.republish * 1.08 < max(delays) <= LATEST
-    assert DEFAULT.republish == 45 * 60
+    assert EARLIEST <= min(delays) < DEFAULT.republish_first * 0.92
+    assert DEFAULT.republish_first * 1.08 < max(delays) <= LATEST
+    assert (DEFAULT.republish_first, DEFAULT.republish) == (15 * 60, 45 * 60)
 
 
 def test_publishing_twice_starts_one_chain() -> None:
@@ -269,7 +269,7 @@ def test_what_is_published_is_published_again_when_the_network_has_doubled() -> 
     tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
     for size in (19, 11, 6):
         tracker.network_has(size, now=1.0)
-        assert tracker.due_in(published, 1.0) > DEFAULT.republish / 2
+        assert tracker.due_in(published, 1.0) > DEFAULT.republish_first / 2
     tracker.network_has(20, now=1.0)
     assert 1.0 < tracker.due_in(published, 1.0) < 2 * DEFAULT.republish_gap
     assert tracker.next_timeout() is not None
@@ -284,7 +284,7 @@ def test_a_network_that_has_halved_may_double_again() -> None:
     tracker.began(entry)
     tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
     tracker.network_has(20, now=1.0)
-    assert tracker.due_in(entry, 1.0) > DEFAULT.republish / 2
+    assert tracker.due_in(entry, 1.0) > DEFAULT.republish_first / 2
     tracker.network_has(40, now=1.0)
     assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
 
@@ -318,11 +318,22 @@ def jittered(seconds: float) -> Window:
     return seconds * (1 - JITTER), seconds * (1 + JITTER)
 
 
-def wait_after(replicas: int, failures: int) -> Window:
+def wait_after(replicas: int, failures: int, minutes: float) -> Window:
     """Return how long after a publication the next one is due, that nobody took so many publications before it."""
     if replicas:
-        return jittered(45 * 60.0)
+        return jittered(60 * minutes)
     return jittered(min(15.0 * 2**failures, 5 * 60.0))
+
+
+def minutes_after(minutes: float, before: list[Contact], now: list[Contact], elapsed: float) -> float:
+    """Return the interval that follows from who held the entry before, and who does now, so many seconds later."""
+    if before and now and elapsed >= 30 * minutes:
+        lost = [holder for holder in before if holder not in now]
+        if 4 * len(lost) <= len(before):
+            return min(45.0, 2 * minutes)
+        if 2 * len(lost) > len(before):
+            return max(15.0, minutes / 2)
+    return minutes
 
 
 @dataclass
@@ -331,6 +342,7 @@ class Expected:
 
     due: float | None = None
     publishing: bool = False
+    minutes: float = 15.0
     published_at: float | None = None
     replicas: list[Contact] = field(default_factory=list)
     failures: int = 0
@@ -420,7 +432,10 @@ class TrackerMachine(RuleBasedStateMachine):
         expected = self.model[key]
         taken = [contact(id) for id in sorted(replicas)]
         self.tracker.published(*key, iter(taken), self.now)
-        wait = wait_after(len(taken), expected.failures)
+        if expected.published_at is not None:
+            elapsed = self.now - expected.published_at
+            expected.minutes = minutes_after(expected.minutes, expected.replicas, taken, elapsed)
+        wait = wait_after(len(taken), expected.failures, expected.minutes)
         expected.publishing = False
         expected.published_at, expected.replicas = self.now, taken
         expected.holders = {holder: until for holder, until in expected.holders.items() if until > self.now}
@@ -583,3 +598,29 @@ class TrackerMachine(RuleBasedStateMachine):
 
 TestTrackerStartsOneChainAnEntry = TrackerMachine.TestCase
 TestTrackerStartsOneChainAnEntry.settings = scaled(100)
+
+
+def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_not() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    entry = tracker.add(Id(1), 80)
+    minutes, now = [], 0.0
+    for holders in (range(8), range(2, 10), range(2, 10), range(8, 16), range(20, 28), range(20, 28)):
+        tracker.began(entry)
+        tracker.published(Id(1), 80, [contact(100 + id) for id in holders], now)
+        minutes.append(entry.interval / 60)
+        now += entry.interval
+    assert minutes == [15, 30, 45, 22.5, 15, 30]
+
+
+def test_a_publication_soon_after_another_says_nothing_of_how_long_holders_stay() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    entry = tracker.add(Id(1), 80)
+    for now in (0.0, 60.0, 120.0):
+        tracker.began(entry)
+        tracker.published(Id(1), 80, [contact(5)], now)
+    assert entry.interval == DEFAULT.republish_first
+    tracker.began(entry)
+    tracker.published(Id(1), 80, [], 2_000.0)
+    tracker.began(entry)
+    tracker.published(Id(1), 80, [contact(5)], 4_000.0)  # the network was away, and not the holders
+    assert entry.interval == DEFAULT.republish_first

@@ -135,7 +135,7 @@ def elapsed_with_dead_contacts(seed: int, size: int, latency: float) -> list[flo
 
 
 def test_lookups_do_not_wait_for_the_dead() -> None:
-    # With 80 ms for the median round trip, textbook Kademlia (3 at once, 2 s timeouts) took 2.4 s at p50 and 8.3 s at p99.
+    # With a median round trip of 80 ms, textbook Kademlia (3 at once, 2 s timeouts) took 2.4 s at p50, 8.3 s at p99.
     times = elapsed_with_dead_contacts(1, 200, latency=0.04)
     assert median(times) < 0.35 * 2.4
     assert quantiles(times, n=100)[-1] < 0.25 * 8.3

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dhtd.core.metric import Id
+from dhtd.core.store import HeldEntry
 from dhtd.errors import SimulationFailed, UsageError
 from dhtd.sim.plan import Plan
 from dhtd.sim.scenarios import SCENARIOS, Goal, Scenario
@@ -99,12 +100,11 @@ def test_a_broken_invariant_tells_the_seed_and_the_event_that_shows_it_each_time
         simulation = Simulation(plan)
         simulation.advance(500)
         host = simulation.net.hosts[4]
-        host.node.tracker.add(Id(1), 80).published_at = -1e5  # as if it had been forgotten
-        while_it_lasts = iter(lambda: simulation.advance(1_000), False)
+        host.node.store.restore(HeldEntry(Id(1), host.endpoint, 1e6), simulation.net.now)  # for much too long
         with pytest.raises(
             SimulationFailed, match=r"^seed 3, event \d+, at \d+\.\d+ virtual seconds: Assertion"
         ) as failed:
-            list(while_it_lasts)
+            simulation.run()
         told.add(str(failed.value))
     assert len(told) == 1
 
