@@ -258,7 +258,7 @@ def main(command: str = "", *arguments: str) -> int:
         become("dht", *arguments)
     os.chdir(ROOT)
     if command == "test":
-        become("pytest", *(arguments or ("--cov",)))
+        become("pytest", *(arguments or ("--cov", "--numprocesses=auto", "--dist=worksteal")))
     if command == "bench":
         become("python", "-m", f"tests.bench.{arguments[0] if arguments else 'startup'}")
     if command == "faults":

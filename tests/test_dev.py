@@ -245,7 +245,7 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("run", "--port", "1"), ("dhtd", "start", "--port", "1")),
         (("dht", "info"), ("dht", "info")),
-        (("test",), ("pytest", "--cov")),
+        (("test",), ("pytest", "--cov", "--numprocesses=auto", "--dist=worksteal")),
         (("test", "-k", "x"), ("pytest", "-k", "x")),
         (("bench", "idle"), ("python", "-m", "tests.bench.idle")),
         (("faults", "--sample", "9"), ("python", "-m", "tests.faults", "--sample", "9")),
