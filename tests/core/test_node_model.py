@@ -11,8 +11,8 @@ answers; and an hour later no entry is held anywhere that nobody serves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
@@ -128,6 +128,7 @@ class Command:
     name: str
     args: tuple[Any, ...]
     since: float
+    found: set[Endpoint] = field(default_factory=set)  # by a lookup, so far
 
 
 @dataclass(slots=True)
@@ -243,11 +244,11 @@ class NodeMachine(RuleBasedStateMachine):
         k=st.sampled_from([2, 3, 8]),
         joined=st.sampled_from([True, True, False]),
         ends=st.sampled_from(["answered", "answered", "in silence"]),
-        looks_far=st.integers(0, 3),
+        looks_far=st.booleans(),
     )
-    def begin(self, numbers: list[int], k: int, joined: bool, ends: str, looks_far: int) -> None:
+    def begin(self, numbers: list[int], k: int, joined: bool, ends: str, looks_far: bool) -> None:
         self.policy = Policy(k=k, alpha=min(k, 4))
-        self.ends, self.looks_far = ends, looks_far == 0
+        self.ends, self.looks_far = ends, looks_far
         for place, number in enumerate(numbers):
             machine = Machine(place + 1, self.make_id(number))
             self.machines.append(machine)
@@ -349,6 +350,8 @@ class NodeMachine(RuleBasedStateMachine):
         command = machine.open[told.op]
         if isinstance(told, LookupProgress):
             assert command.name == "lookup"
+            assert not command.found & set(told.endpoints), "it was told before"
+            command.found.update(told.endpoints)
             return
         assert isinstance(told, FINALS[command.name])
         del machine.open[told.op]
@@ -363,6 +366,7 @@ class NodeMachine(RuleBasedStateMachine):
             case LookupDone(_, key, endpoints, stats):
                 assert key == command.args[0]
                 assert len(set(endpoints)) == len(endpoints)
+                assert command.found <= set(endpoints)
                 assert stats.responses + stats.timeouts <= stats.queries
                 assert stats.elapsed == self.now - command.since
                 assert self.tainted or {(key, one) for one in endpoints} <= self.ever_entered
@@ -514,13 +518,27 @@ class NodeMachine(RuleBasedStateMachine):
         event("a token is accepted" if accepted else "a token is refused")
         return accepted
 
-    def flush(self, most: int = 5_000) -> None:
-        """Deliver in order, and what comes of it."""
+    def flush(self, most: int = 5_000, shuffle: Random | None = None) -> None:
+        """Deliver in order, or in any, and what comes of it."""
         for _ in range(most):
             if not self.bag:
                 return
-            self.deliver(self.bag.pop(0))
+            self.deliver(self.bag.pop(shuffle.randrange(len(self.bag)) if shuffle else 0))
         assert most < 5_000, "they talk without end"
+
+    def flush_until_one_is(self, kind: Callable[[Query | Reply], bool]) -> Parcel | None:
+        """Deliver in order until a datagram of this kind is next; return it, if that comes."""
+        for _ in range(200):
+            if not self.bag:
+                break
+            try:
+                message = self.codec.decode(self.bag[0].data)
+            except WireError:
+                message = None
+            if isinstance(message, Query | Reply) and kind(message):
+                return self.bag[0]
+            self.deliver(self.bag.pop(0))
+        return None
 
     # Time
 
@@ -537,12 +555,12 @@ class NodeMachine(RuleBasedStateMachine):
             if self.timeout_of(machine) <= self.now:
                 self.do(machine, "handle_timeout", self.now)
 
-    def run_for(self, seconds: float, *, answered: bool = True) -> None:
+    def run_for(self, seconds: float, *, answered: bool = True, shuffle: Random | None = None) -> None:
         """Let time pass; each node is woken in time, and datagrams arrive at once, or not at all meanwhile."""
         until = self.now + seconds
         for _ in range(20_000):
             if answered:
-                self.flush()
+                self.flush(shuffle=shuffle)
             when = self.next_timeout()
             if when > until:
                 self.now = until
@@ -614,9 +632,8 @@ class NodeMachine(RuleBasedStateMachine):
         self.bag += self.held_back
         self.held_back.clear()
 
-    @rule(pick=picks, place=picks | st.integers(-4, -1), byte=st.integers(1, 255), cut=st.booleans())
+    @rule(pick=picks, place=picks, byte=st.integers(1, 255), cut=st.booleans())
     def change(self, pick: int, place: int, byte: int, cut: bool) -> None:
-        """Somewhere, or in its last bytes, where the result is."""
         if self.bag:
             parcel = self.bag.pop(pick % len(self.bag))
             place %= len(parcel.data)
@@ -695,42 +712,57 @@ class NodeMachine(RuleBasedStateMachine):
         us = machine.endpoint.with_port(port)
         return [other for other in self.machines if other.up and other.held.get((key, us), 0.0) > self.now]
 
-    @rule(which=who, pick=picks)
-    def what_is_deleted_in_peace_is_held_by_none_who_took_it(self, which: int, pick: int) -> None:
-        machine, key, port = self.entered(which, pick)
-        took = machine.took.get((key, port), set())
-        self.do(machine, "delete", key, port, self.now)
-        self.run_for(20.0)
-        if self.is_at_peace() and machine.up:
+    @rule(which=who, pick=picks, seed=picks)
+    def what_is_deleted_in_peace_is_held_by_none_who_took_it(self, which: int, pick: int, seed: int) -> None:
+        """All ports of the key at once."""
+        machine, key, _ = self.entered(which, pick)
+        for port in PORTS:
+            self.do(machine, "enter", key, port, self.now)
+        self.run_for(5.0)
+        self.do(machine, "delete", key, None, self.now)
+        self.run_for(20.0, shuffle=Random(seed))
+        if self.is_at_peace():
             event("deleted in peace")
-            assert not [holder for holder in self.holders(machine, key, port) if holder.endpoint in took]
+            for port in PORTS:
+                took = machine.took.get((key, port), set())
+                assert not [holder for holder in self.holders(machine, key, port) if holder.endpoint in took]
 
-    @rule(which=who, on=who, most=st.integers(5, 60))
-    def what_is_deleted_while_it_is_published_is_held_by_no_more(self, which: int, on: int, most: int) -> None:
+    @rule(which=who, on=who)
+    def what_is_deleted_while_it_is_published_is_held_by_no_more(self, which: int, on: int) -> None:
         """Not even where the stores that were on their way are lost, and would be sent again."""
         machine, key, port = self.pick_machine(which), self.key(on), PORTS[0]
         self.flush()
-        before = self.holders(machine, key, port)
         self.do(machine, "enter", key, port, self.now)
-        self.flush(most)
+        self.flush_until_one_is(lambda message: isinstance(message, Query) and isinstance(message.request, Store))
         self.bag.clear()
-        before += self.holders(machine, key, port)
+        before = self.holders(machine, key, port)
         self.do(machine, "delete", key, port, self.now)
         self.run_for(20.0)
         event("deleted while stores are lost")
         assert set(self.holders(machine, key, port)) <= set(before)
 
-    @rule(which=who, pick=picks, most=st.integers(0, 30))
-    def what_is_entered_again_while_it_is_deleted_is_held(self, which: int, pick: int, most: int) -> None:
+    @rule(which=who, pick=picks, most=st.integers(0, 30), seed=picks)
+    def what_is_entered_again_while_it_is_deleted_is_held(self, which: int, pick: int, most: int, seed: int) -> None:
         machine, key, port = self.entered(which, pick)
         self.do(machine, "delete", key, port, self.now)
         self.flush(most)
         self.do(machine, "enter", key, port, self.now)
-        self.run_for(20.0)
+        self.run_for(20.0, shuffle=Random(seed))
         if self.is_at_peace():
             event("entered again in peace")
             held_by = {holder.endpoint for holder in self.holders(machine, key, port)}
             assert set(machine.replicas[key, port]) <= held_by
+
+    @rule(which=who, to=st.integers(0, 4), on=who, byte=st.integers(1, 3))
+    def spoil_a_result(self, which: int, to: int, on: int, byte: int) -> None:
+        """The datagram is right but for what it answers: the query stays on its way."""
+        self.flush()
+        self.do(self.pick_machine(which), "find_node", endpoint(to + 1), self.key(on), self.now)
+        parcel = self.flush_until_one_is(lambda message: isinstance(message, Reply) and bool(message.body))
+        if parcel is not None:
+            event("a result is spoilt")
+            data = parcel.data[:-1] + bytes([parcel.data[-1] ^ byte])
+            self.deliver(Parcel(data, parcel.source, parcel.to, mutated=True))
 
     @rule(which=who, to=st.lists(st.integers(0, 6), max_size=4))
     def bootstrap(self, which: int, to: list[int]) -> None:
@@ -802,6 +834,19 @@ class NodeMachine(RuleBasedStateMachine):
         self.stop(which, gently)
         self.now += seconds
         self.revive(which)
+
+    @rule(which=who, number=st.integers(0, 127), seconds=st.sampled_from([0.0, 5.0, 500.0]))
+    def lose_the_state_file(self, which: int, number: int, seconds: float) -> None:
+        """Another node begins at the same endpoint."""
+        machine, id = self.pick_machine(which), self.make_id(number)
+        if id not in {other.id for other in self.machines}:
+            event("another node at the same endpoint")
+            self.stop(which, gently=False)
+            machine.id, machine.saved = id, ((), ())
+            machine.own.clear()
+            machine.ever_answered.clear()
+            self.now += seconds
+            self.start(machine)
 
     # What always holds
 
