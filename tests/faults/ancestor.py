@@ -172,7 +172,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "11 a dead contact costs a round its timeout": (
         Change(
             TRANSACTIONS,
-            "return min(max(patience, self._policy.slow_floor), self._policy.query_timeout)",
+            "return min(max(patience, floor), self._policy.query_timeout)",
             "return self._policy.query_timeout",
         ),
     ),
