@@ -83,6 +83,14 @@ def mutants(root: Path, path: Path) -> list[Mutant]:
     return numbered
 
 
+def text_of(path: Path, function: str) -> str:
+    """Return the lines of a function in one, as in a `Place`; empty if there is none of the name."""
+    lines = path.read_text().splitlines(keepends=True)
+    spans = dict(_functions(ast.parse("".join(lines)), "")) | {"": ((1, 0), (len(lines), 0))}
+    first, last = spans.get(function, ((1, 0), (0, 0)))
+    return _line("".join(lines[first[0] - 1 : last[0]]))
+
+
 def _poodle() -> PoodleWork:
     """Return what poodle's mutators ask of its configuration: all of them but the one that takes decorators away."""
     options: dict[str, Any] = dict.fromkeys(field.name for field in fields(PoodleConfig))
