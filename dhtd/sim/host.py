@@ -113,8 +113,9 @@ class Host:
             node.restore_contact(contact)
         for key, port in saved.own:
             node.restore_own(key, port)
+        latest = clock + node.policy.store_expiry  # however far back the wall clock has been set
         for entry in saved.held:
-            node.restore_held(HeldEntry(entry.key, entry.endpoint, entry.expires_at - late), clock)
+            node.restore_held(HeldEntry(entry.key, entry.endpoint, min(entry.expires_at - late, latest)), clock)
 
     def __repr__(self) -> str:
         """Return a short form for failing tests."""

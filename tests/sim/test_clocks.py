@@ -1,0 +1,127 @@
+"""Clocks that jump, and restarts from the file that the daemon keeps: no entry is lost, and none lives for ever."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.core.store import HeldEntry
+from dhtd.daemon.state_file import SavedEntry, StateFile
+from dhtd.sim import invariants
+from dhtd.sim.host import Host, Saved
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+HOUR = 3_600.0
+
+
+def grown(seed: int, size: int = 16) -> Network:
+    net = Network(seed)
+    net.grow(size)
+    net.run_for(60)
+    return net
+
+
+def holders(net: Network) -> list[Host]:
+    return [host for host in net.live if host.node.store.get(KEY, host.clock(net.now))]
+
+
+def finders(net: Network, owner: Host) -> int:
+    return sum(owner.endpoint.with_port(3000) in net.lookup(host, KEY).endpoints for host in net.live)
+
+
+def test_a_machine_that_was_suspended_for_hours_serves_nothing_that_has_expired_meanwhile() -> None:
+    net = grown(1)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    held_by = holders(net)
+    sleeper = held_by[0]
+    net.jump(sleeper, 2 * HOUR)
+    assert holders(net) == held_by[1:]
+    net.run_for(1)
+    assert len(sleeper.node.store) == 0  # swept, since that was long due
+    assert finders(net, owner) == 16
+    for host in net.hosts:
+        invariants.check_host(host, net.now)
+
+
+def test_an_owner_that_was_suspended_publishes_at_once_what_is_overdue() -> None:
+    net = grown(2)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    net.jump(owner, 2 * HOUR)
+    entry = owner.node.tracker.get(KEY, 3000)
+    assert entry is not None
+    net.run_for(10)
+    assert entry.published_at is not None
+    assert entry.published_at >= 2 * HOUR
+    assert finders(net, owner) == 16
+
+
+@pytest.mark.parametrize("wall", [-30 * 86_400.0, -60.0, 60.0])
+def test_wherever_the_wall_clock_is_set_a_restart_keeps_no_entry_longer_than_its_hour(wall: float) -> None:
+    net = grown(3)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    holder = holders(net)[0]
+    saved = net.kill(holder)
+    net.jump(holder, 0.0, wall=wall)
+    net.restart(holder, saved)
+    assert holder in holders(net)
+    (held,) = [entry for entry in holder.node.store if entry.key == KEY]
+    assert held.expires_at <= holder.clock(net.now) + DEFAULT.store_expiry
+    invariants.check_host(holder, net.now)
+
+
+def test_after_a_day_off_by_the_wall_clock_a_restart_restores_no_entry_of_others() -> None:
+    net = grown(4)
+    net.enter(net.hosts[0], KEY, 3000)
+    holder = holders(net)[0]
+    saved = net.kill(holder)
+    net.jump(holder, 0.0, wall=86_400.0)
+    net.restart(holder, saved)
+    assert len(holder.node.store) == 0
+
+
+def through_a_file(path: Path, saved: Saved) -> Saved:
+    """Return what the daemon's state file makes of a state, when it is opened again."""
+    with closing(StateFile.open(path)) as file:
+        file.set_node_id(saved.id)
+        file.save_contacts(saved.contacts)
+        for key, port in saved.own:
+            file.add_own(key, port)
+        entries: dict[int, list[SavedEntry]] = {}
+        for entry in saved.held:
+            entries.setdefault(entry.key, []).append(SavedEntry(entry.key, entry.endpoint, entry.expires_at))
+        file.save_held({NATIVE.id(key): held for key, held in entries.items()})
+    with closing(StateFile.open(path)) as file:
+        state = file.load()
+    assert state.node_id is not None
+    held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at) for entry in state.held)
+    return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held)
+
+
+def test_a_whole_network_comes_back_from_its_state_files(tmp_path: Path) -> None:
+    net = grown(5)
+    keys = [NATIVE.digest(b"%d" % number) for number in range(16)]
+    for host, key in zip(net.hosts, keys, strict=True):
+        net.enter(host, key, 3000)
+    saved = [(host, net.kill(host)) for host in net.hosts]
+    net.run_for(600)
+    for number, (host, state) in enumerate(saved):
+        again = through_a_file(tmp_path / f"{number}.db", state)
+        assert (again.id, again.contacts, set(again.own), set(again.held)) == (
+            state.id,
+            state.contacts,
+            set(state.own),
+            set(state.held),
+        )
+        net.restart(host, again)
+    net.run_for(30)
+    for owner, key in zip(net.hosts, keys, strict=True):
+        for asker in net.hosts:
+            assert owner.endpoint.with_port(3000) in net.lookup(asker, key).endpoints
