@@ -1,0 +1,521 @@
+"""The native wire against a slow reading of its specification, whatever happens to a datagram on its way.
+
+`read` below says what a datagram means: tables of what each element must be, and a loop over them. What is said is what
+is read, for each kind of message; whatever else comes, a part of a datagram, one with other bytes, two of them spliced,
+another object in place of one, the decoder says of it what the specification says, and what it takes for a message can
+be said again. And no answer is too long, whatever a node knows and whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    Acknowledged,
+    BadQuery,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.policy import Policy
+from dhtd.core.store import HeldEntry
+from dhtd.errors import WireError
+from dhtd.wire.native import NativeCodec
+from tests.strategies import contacts, endpoints, errors, ids, ports, results, scaled, tids, tokens
+from tests.wire.mutator import HOSTILE, Mutator
+from tests.wire.vectors import VECTORS
+
+CODEC = NativeCodec()
+SENT_MAX = 1_200
+
+# What the specification says
+
+Check = Callable[[object], bool]
+
+
+def a_bin(*sizes: int) -> Check:
+    return lambda value: type(value) is bytes and len(value) in sizes
+
+
+def a_text(value: object) -> bool:
+    return type(value) is str
+
+
+def an_array(value: object) -> bool:
+    return type(value) is list
+
+
+def an_integer(value: object) -> bool:
+    return type(value) is int
+
+
+def a_boolean(value: object) -> bool:
+    return value is True or value is False
+
+
+def a_port(value: object) -> bool:
+    return an_integer(value) and value in range(1, 65_536)
+
+
+def nodes_of(size: int) -> Check:
+    return lambda value: type(value) is bytes and len(value) % size == 0
+
+
+def an_array_of_endpoints(value: object) -> bool:
+    return isinstance(value, list) and all(an_endpoint(element) for element in value)
+
+
+an_id, an_endpoint, a_token = a_bin(32), a_bin(6, 18), a_bin(*range(1, 65))
+
+
+def a_token_or_nil(value: object) -> bool:
+    return value is None or a_token(value)
+
+
+ENVELOPE = (an_integer, a_bin(8), an_id)
+ARGUMENTS: dict[str, tuple[Check, ...]] = {
+    "ping": (),
+    "find_node": (an_id, a_token_or_nil),
+    "find_value": (an_id, a_token_or_nil),
+    "store": (an_id, a_port, a_token),
+    "withdraw": (an_id, a_port, a_token),
+}
+RESULTS: dict[type[Request], tuple[Check, ...]] = {
+    Ping: (),
+    FindNode: (a_token, nodes_of(38), nodes_of(50), a_boolean),
+    FindValue: (a_token, nodes_of(38), nodes_of(50), an_array_of_endpoints, a_boolean),
+    Store: (),
+    Withdraw: (),
+}
+ONE_OF_EACH: tuple[Request, ...] = (
+    Ping(),
+    FindNode(Id(1)),
+    FindValue(Id(1)),
+    Store(Id(1), 1, b"x"),
+    Withdraw(Id(1), 1, b"x"),
+)
+
+
+def begins_with(value: object, shape: tuple[Check, ...]) -> bool:
+    """Whether this is an array whose first elements are so; what is behind them is for later versions."""
+    return (
+        isinstance(value, list)
+        and len(value) >= len(shape)
+        and all(check(element) for check, element in zip(shape, value, strict=False))
+    )
+
+
+def read(data: bytes) -> Message | None:
+    """Return what a datagram means; None where it means nothing."""
+    if data[:4] != b"DHT\x01":
+        return None
+    try:
+        fields = msgpack.unpackb(data[4:])
+    except Exception:  # noqa: BLE001 - whatever it is, this is not one object
+        return None
+    if not begins_with(fields, ENVELOPE):
+        return None
+    tid, sender = fields[1], number(fields[2])
+    if fields[0] == 0 and begins_with(fields[3:], (a_text, lambda value: True)):
+        return read_query(tid, sender, fields[3], fields[4])
+    if fields[0] == 1 and begins_with(fields[3:], (an_endpoint, an_array)):
+        return Reply(tid, sender, Endpoint(fields[3]), fields[4])
+    if fields[0] == 2 and begins_with(fields[3:], (an_integer, a_text)):
+        return Error(tid, sender, fields[3], fields[4])
+    return None
+
+
+def read_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQuery:
+    if not isinstance(args, list):
+        return BadQuery(tid, sender, 203, "bad arguments")
+    if method not in ARGUMENTS:
+        return BadQuery(tid, sender, 204, "unknown method")
+    if not begins_with(args, ARGUMENTS[method]):
+        return BadQuery(tid, sender, 203, "bad arguments")
+    requests: dict[str, Callable[[], Request]] = {
+        "ping": Ping,
+        "find_node": lambda: FindNode(number(args[0]), args[1]),
+        "find_value": lambda: FindValue(number(args[0]), args[1]),
+        "store": lambda: Store(number(args[0]), args[1], args[2]),
+        "withdraw": lambda: Withdraw(number(args[0]), args[1], args[2]),
+    }
+    return Query(tid, sender, requests[method]())
+
+
+def read_result(request: Request, body: list[object]) -> Result | None:
+    """Return what the body of a reply means as an answer to `request`; None where it means nothing."""
+    if not begins_with(body, RESULTS[type(request)]):
+        return None
+    if not isinstance(request, FindNode | FindValue):
+        return Acknowledged()
+    token, nodes4, nodes6, *rest = body
+    assert isinstance(token, bytes)
+    named = rest[0] if isinstance(request, FindValue) else []
+    assert isinstance(named, list)
+    several = (*read_nodes(nodes4, 38), *read_nodes(nodes6, 50))
+    return Found(token, several, tuple(map(Endpoint, named)), rest[1 if isinstance(request, FindValue) else 0] is True)
+
+
+def read_nodes(nodes: object, size: int) -> Iterator[Contact]:
+    assert isinstance(nodes, bytes)
+    while nodes:
+        yield Contact(number(nodes[:32]), Endpoint(nodes[32:size]))
+        nodes = nodes[size:]
+
+
+def number(data: object) -> Id:
+    assert isinstance(data, bytes)
+    return Id(int(data.hex(), 16))
+
+
+# What can be said, with what it means
+
+Said = tuple[bytes, Message]
+
+
+def packed(*fields: object) -> bytes:
+    """Return a datagram as any other implementation may write it."""
+    return b"DHT\x01" + msgpack.packb(fields)
+
+
+def said_query(tid: bytes, sender: Id, request: Request) -> Said:
+    return CODEC.encode_query(tid, sender, request), Query(tid, sender, request)
+
+
+def said_badly(tid: bytes, sender: Id, method: str, args: list[object] | None) -> Said:
+    return packed(0, tid, in_bytes(sender), method, args), BadQuery(tid, sender, 203, "bad arguments")
+
+
+def said_of_later_versions(tid: bytes, sender: Id, method: str, args: list[object]) -> Said:
+    return packed(0, tid, in_bytes(sender), method, args), BadQuery(tid, sender, 204, "unknown method")
+
+
+def said_acknowledged(tid: bytes, sender: Id, observed: Endpoint) -> Said:
+    return CODEC.encode_acknowledged(tid, sender, observed), Reply(tid, sender, observed, [])
+
+
+def said_found(tid: bytes, sender: Id, observed: Endpoint, found: Found, of_value: bool) -> Said:
+    request = FindValue(Id(1)) if of_value else FindNode(Id(1))
+    data = CODEC.encode_found(
+        Query(tid, Id(0), request),
+        sender,
+        observed,
+        found.token,
+        CODEC.pack_contacts(found.contacts),
+        found.endpoints,
+        100_000,
+        proved=False,
+    )
+    return data, Reply(tid, sender, observed, body_of(found, of_value, more=False))
+
+
+def said_found_by_others(
+    tid: bytes, sender: Id, observed: Endpoint, found: Found, of_value: bool, more: bool, unknown: list[object]
+) -> Said:
+    body = body_of(found, of_value, more) + unknown
+    return packed(1, tid, in_bytes(sender), bytes(observed), body, *unknown), Reply(tid, sender, observed, body)
+
+
+def said_error(error: Error) -> Said:
+    return CODEC.encode_error(error.tid, error.sender, error.code, error.text), error
+
+
+def body_of(found: Found, of_value: bool, more: bool) -> list[object]:
+    nodes = {
+        size: b"".join(in_bytes(id) + endpoint for id, endpoint in pairs(found) if len(endpoint) == size)
+        for size in (6, 18)
+    }
+    named: list[object] = [[bytes(endpoint) for endpoint in found.endpoints]] if of_value else []
+    return [found.token, nodes[6], nodes[18], *named, more]
+
+
+def pairs(found: Found) -> list[tuple[Id, Endpoint]]:
+    return [(contact.id, contact.endpoint) for contact in found.contacts]
+
+
+def in_bytes(id: Id) -> bytes:
+    return bytes.fromhex(f"{id:064x}")
+
+
+FOUND = results().filter(lambda result: isinstance(result, Found))
+KEYS = ids()
+SAID: dict[str, st.SearchStrategy[Said]] = {
+    "ping": st.builds(said_query, tids(), ids(), st.just(Ping())),
+    "find_node": st.builds(said_query, tids(), ids(), st.builds(FindNode, KEYS, st.none() | tokens())),
+    "find_value": st.builds(said_query, tids(), ids(), st.builds(FindValue, KEYS, st.none() | tokens())),
+    "store": st.builds(said_query, tids(), ids(), st.builds(Store, KEYS, ports(), tokens())),
+    "withdraw": st.builds(said_query, tids(), ids(), st.builds(Withdraw, KEYS, ports(), tokens())),
+    "bad arguments": st.builds(
+        said_badly,
+        tids(),
+        ids(),
+        st.sampled_from(["find_node", "find_value", "store", "withdraw"]),
+        st.sampled_from([None, [], [None, None, None], [bytes(32)], [bytes(32), 0, 0]]),
+    ),
+    "unknown method": st.builds(
+        said_of_later_versions,
+        tids(),
+        ids(),
+        st.text(max_size=10).filter(lambda method: method not in ARGUMENTS),
+        st.just([1, {"a": None}]),
+    ),
+    "acknowledged": st.builds(said_acknowledged, tids(), ids(), endpoints()),
+    "found": st.builds(said_found, tids(), ids(), endpoints(), FOUND, st.booleans()),
+    "found by others": st.builds(
+        said_found_by_others,
+        tids(),
+        ids(),
+        endpoints(),
+        FOUND,
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from([[], [None], ["x", [1]]]),
+    ),
+    "error": st.builds(said_error, errors()),
+}
+ANYTHING_SAID = st.sampled_from(sorted(SAID)).flatmap(SAID.__getitem__)
+
+
+def check(data: bytes) -> Message | None:
+    """Check that the decoder reads in `data` what the specification does, and that this can be said again."""
+    meaning = read(data)
+    if meaning is None:
+        with pytest.raises(WireError):
+            CODEC.decode(data)
+        return None
+    assert repr(CODEC.decode(data)) == repr(meaning)  # so that NaN equals itself, and True is not 1
+    match meaning:
+        case Query(tid, sender, request):
+            assert CODEC.decode(CODEC.encode_query(tid, sender, request)) == meaning
+        case Error(tid, sender, code, text):
+            assert CODEC.decode(CODEC.encode_error(tid, sender, code, text)) == meaning
+        case Reply():
+            for request in ONE_OF_EACH:
+                check_result(meaning, request)
+        case BadQuery(_, _, code, text):
+            assert (code, text) in {(203, "bad arguments"), (204, "unknown method")}
+    return meaning
+
+
+def check_result(reply: Reply, request: Request) -> None:
+    assert isinstance(reply.body, list)
+    meaning = read_result(request, reply.body)
+    if meaning is None:
+        with pytest.raises(WireError):
+            CODEC.decode_result(request, reply.body)
+        return
+    assert CODEC.decode_result(request, reply.body) == meaning
+    if isinstance(meaning, Found):
+        again, _ = said_found(reply.tid, reply.sender, reply.observed, meaning, isinstance(request, FindValue))
+        decoded = CODEC.decode(again)
+        assert isinstance(decoded, Reply)
+        assert CODEC.decode_result(request, decoded.body) == replace(meaning, more=False)  # for it is whole
+    else:
+        assert CODEC.encode_acknowledged(reply.tid, reply.sender, reply.observed)
+
+
+@pytest.mark.parametrize("kind", SAID)
+@scaled(25)
+@given(data=st.data())
+def test_what_is_said_is_what_is_read(kind: str, data: st.DataObject) -> None:
+    datagram, meaning = data.draw(SAID[kind])
+    assert CODEC.decode(datagram) == meaning
+    assert check(datagram) == meaning
+
+
+@scaled(60)
+@given(ANYTHING_SAID, st.sampled_from([b"\x00", b"\xc0", b"\x90", *HOSTILE]))
+def test_a_part_of_a_datagram_or_one_with_something_behind_it_is_none(said: Said, behind: bytes) -> None:
+    datagram, _ = said
+    for size in range(len(datagram)):
+        with pytest.raises(WireError):
+            CODEC.decode(datagram[:size])
+    with pytest.raises(WireError):
+        CODEC.decode(datagram + behind)
+
+
+@scaled(150)
+@given(ANYTHING_SAID, ANYTHING_SAID, st.integers(0, 2**32))
+def test_any_mutation_is_read_as_the_specification_does_or_not_at_all(one: Said, other: Said, seed: int) -> None:
+    for mutant in Mutator(seed, [one[0], other[0]]).mutants(one[0], 15):
+        check(mutant)
+
+
+@scaled(100)
+@given(ANYTHING_SAID, ANYTHING_SAID, st.floats(0, 1), st.floats(0, 1))
+def test_any_two_spliced_datagrams_are_read_as_the_specification_does(
+    one: Said, other: Said, until: float, since: float
+) -> None:
+    check(one[0][: int(until * len(one[0]))] + other[0][int(since * len(other[0])) :])
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_any_bit_of_a_golden_datagram_may_flip_and_any_byte_get_lost(name: str) -> None:
+    data = VECTORS[name].data
+    for place in range(len(data)):
+        before, byte, behind = data[:place], data[place], data[place + 1 :]
+        for bit in range(8):
+            check(before + bytes([byte ^ 1 << bit]) + behind)
+        check(before + behind)
+        check(before + bytes([byte, byte]) + behind)
+
+
+OTHERS: tuple[object, ...] = (
+    *(None, True, False, 0, 1, 2, 3, -1, 0.0, 1.0, 201, 65_535, 65_536, 2**63, float("nan")),
+    *("", "ping", "store", "pong", "x" * 8, "x" * 32),
+    *(bytes(size) for size in (0, 1, 6, 7, 8, 9, 18, 19, 31, 32, 33, 38, 39, 50, 51, 64, 65, 76, 88, 100)),
+    *([], [[]], [None], [bytes(6)], [bytes(6), bytes(18)], [bytes(18), bytes(7)], {}, {"a": 1}, {1: "a"}, {b"a": 1}),
+)
+
+
+@pytest.mark.parametrize("name", [vector.name for vector in VECTORS.values() if vector.kind != "silence"])
+def test_any_object_may_stand_in_for_any_other_and_behind_any_array(name: str) -> None:
+    fields = msgpack.unpackb(VECTORS[name].data[4:])
+    for other in OTHERS:
+        for variant in variants(fields, other):
+            check(b"DHT\x01" + msgpack.packb(variant))
+
+
+def variants(value: object, other: object) -> Iterator[object]:
+    """Yield `value` with `other` instead of each object in it, and at the end of each array in it."""
+    yield other
+    if isinstance(value, list):
+        yield [*value, other]
+        for place, element in enumerate(value):
+            for variant in variants(element, other):
+                yield [*value[:place], variant, *value[place + 1 :]]
+
+
+# How long an answer may be
+
+
+@pytest.mark.parametrize("of_ipv6", [[], [3], [1, 3, 5, 6], list(range(9))], ids=len)
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 40, 300])
+def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], count: int) -> None:
+    """For each size that a query may have, with the address proved and not."""
+    key = Id(2**255)
+    at = [Endpoint.of(f"2001:db8::{n}" if n % 9 in of_ipv6 else f"192.0.2.{n % 250}", 1 + n) for n in range(count + 8)]
+    node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=Policy(rate_limit=0))
+    for number in range(8):
+        node.state.answered(Contact(Id(2**250 + number), at[number]), 0.1, 0.0)
+    for endpoint in at[8:]:
+        node.store.restore(HeldEntry(key, endpoint, 1_000.0), 0.0)
+    asker = Endpoint.of("192.0.2.9", 9)
+    token: bytes | None = None
+    for request in (FindNode(key), FindValue(key)):
+        method = "find_value" if isinstance(request, FindValue) else "find_node"
+        found = Found(b"", ())
+        for padding in range(0, 420, 5):
+            query = packed(0, bytes(8), bytes(32), method, [in_bytes(key), token, bytes(padding)])
+            found = answer_of(node, request, query, asker, 3 * len(query))
+            is_cut = len(found.contacts) < 8 or len(found.endpoints) < (count if method == "find_value" else 0)
+            assert found.more == is_cut
+        proved = packed(0, bytes(8), bytes(32), method, [in_bytes(key), found.token])
+        assert not answer_of(node, request, proved, asker, SENT_MAX).more
+
+
+def answer_of(node: Node, request: Request, query: bytes, source: Endpoint, limit: int) -> Found:
+    """Ask the node, and check that the answer fits, and that neither a contact nor an endpoint more would have."""
+    answer = node.handle_datagram(query, source, 0.0)
+    assert answer is not None
+    limit = min(limit, SENT_MAX)
+    assert len(answer) <= limit
+    reply = check(answer)
+    assert isinstance(reply, Reply)
+    assert isinstance(reply.body, list)
+    found = read_result(request, reply.body)
+    assert isinstance(found, Found)
+    if found.more:
+        assert limit - len(answer) < (50 if len(found.contacts) < 8 else 20) + 3 + 3
+    return found
+
+
+@scaled(120)
+@given(
+    members=st.lists(contacts(), max_size=24),
+    held=st.lists(endpoints(), max_size=150),
+    own=st.lists(ports(), max_size=60),
+    seen=st.lists(endpoints(), max_size=3),
+    source=endpoints(),
+    kind=st.sampled_from(["ping", "find_node", "find_value", "store", "withdraw", "", "an unknown method"]),
+    proof=st.sampled_from(["none", "wrong", "right"]),
+    padding=st.none() | st.integers(0, 1_900),
+    is_full=st.booleans(),
+)
+def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
+    members: list[Contact],
+    held: list[Endpoint],
+    own: list[int],
+    seen: list[Endpoint],
+    source: Endpoint,
+    kind: str,
+    proof: str,
+    padding: int | None,
+    is_full: bool,
+) -> None:
+    policy = Policy(rate_limit=0, store_entries=1) if is_full else Policy(rate_limit=0)
+    key = Id(2**255 + 9)
+    node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=policy)
+    for contact in members:
+        node.state.answered(contact, 0.1, 0.0)
+    for endpoint in held:
+        node.store.restore(HeldEntry(key, endpoint, 1_000.0), 0.0)
+    for port in own:
+        node.tracker.add(key, port)
+    for number, endpoint in enumerate(seen):
+        node.external.vote(Endpoint.of(f"192.0.2.{number}", 1), endpoint)
+
+    token: bytes | None = None if proof == "none" else b"a wrong one"
+    if proof == "right":
+        asked = CODEC.encode_query(bytes(8), Id(5), FindNode(key))
+        reply = CODEC.decode(node.handle_datagram(asked, source, 0.0) or b"")
+        assert isinstance(reply, Reply)
+        result = CODEC.decode_result(FindNode(key), reply.body)
+        assert isinstance(result, Found)
+        token = result.token
+    args: dict[str, list[object]] = {
+        "find_node": [in_bytes(key), token],
+        "find_value": [in_bytes(key), token],
+        "store": [in_bytes(key), 80, token or b"x"],
+        "withdraw": [in_bytes(key), 80, token or b"x"],
+    }
+    pad: list[object] = [] if padding is None else [bytes(padding)]
+    query = packed(0, bytes(8), bytes(32), kind, [*args.get(kind, []), *pad])
+    answer = node.handle_datagram(query, source, 0.0)
+    assert answer is not None
+    assert len(answer) <= SENT_MAX
+    if proof != "right":
+        assert len(answer) <= 3 * len(query)
+    assert check(answer) is not None
+    while (transmit := node.poll_transmit()) is not None:
+        assert len(transmit.data) <= SENT_MAX
+
+
+@given(tids(), ids(), st.one_of(KEYS.map(FindNode), KEYS.map(FindValue)), tokens(), ports())
+def test_no_query_is_longer_than_a_datagram_may_be(
+    tid: bytes, sender: Id, request: Request, token: bytes, port: int
+) -> None:
+    assert isinstance(request, FindNode | FindValue)
+    target = request.target if isinstance(request, FindNode) else request.key
+    for asked in (request, type(request)(target, token), Store(target, port, token), Withdraw(target, port, token)):
+        assert len(CODEC.encode_query(tid, sender, asked)) <= SENT_MAX
