@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,9 +78,27 @@ class Condition:
         return f"{self.endpoint} is node {self.id}: {', '.join(filter(None, traits))}"
 
 
-def moments(net: Network) -> list[Moment]:
-    """Return the latest events, the earliest first."""
-    return [
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What led up to where a network is."""
+
+    event: int  # the latest one, also where nothing arrived and no node woke
+    virtual_s: float
+    moments: list[Moment]  # the earliest first
+    node: Condition | None  # the one that had the latest of them; None where there is none, or its machine is gone
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines that tell it."""
+        yield from map(str, self.moments)
+        if self.moments and self.moments[-1].event < self.event:
+            yield f"{self.event} at {self.virtual_s:.6f}: nothing that a node heard of"
+        if self.node is not None:
+            yield str(self.node)
+
+
+def tell(net: Network) -> Story:
+    """Return the story of a network so far."""
+    moments = [
         Moment(
             event,
             round(at, 6),
@@ -89,12 +108,9 @@ def moments(net: Network) -> list[Moment]:
         )
         for event, at, source, destination, data in net.latest
     ]
-
-
-def condition(net: Network) -> Condition | None:
-    """Return how the node is that had the latest event; None where that machine is gone, or nothing has happened."""
     host = net.at(net.latest[-1][3]) if net.latest else None
-    return None if host is None else _condition(net, host)
+    node = None if host is None else _condition(net, host)
+    return Story(net.schedule.events, round(net.now, 6), moments, node)
 
 
 def _condition(net: Network, host: Host) -> Condition:

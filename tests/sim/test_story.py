@@ -34,7 +34,7 @@ TOKEN = b"12345678"
 def told(net: Network, data: bytes) -> str:
     """Return what the story says of a datagram."""
     net.latest.append((1, 0.5, HERE, THERE, data))
-    return story.moments(net)[-1].message
+    return story.tell(net).moments[-1].message
 
 
 REQUESTS: dict[str, tuple[Request, str]] = {
@@ -94,7 +94,7 @@ def test_a_story_goes_from_the_earliest_event_to_the_latest_of_a_real_network() 
     first = net.add()
     net.add(bootstrap=[first])
     net.run_for(5)
-    moments = story.moments(net)
+    moments = story.tell(net).moments
     assert [moment.event for moment in moments] == sorted({moment.event for moment in moments})
     assert [moment.virtual_s for moment in moments] == sorted(moment.virtual_s for moment in moments)
     assert all(re.fullmatch(r"\d+ at \d+\.\d{6} \S+ (wakes|to \S+): .+", str(moment)) for moment in moments)
@@ -102,6 +102,29 @@ def test_a_story_goes_from_the_earliest_event_to_the_latest_of_a_real_network() 
     assert "a deadline" in messages
     assert any("asks find_node" in message for message in messages)
     assert any("answers" in message for message in messages)
+
+
+def test_a_story_is_told_line_by_line_and_the_node_s_condition_comes_last() -> None:
+    net = Network(1)
+    first = net.add()
+    net.add(bootstrap=[first])
+    net.run_until(lambda: len(net.latest) > 5 and net.latest[-1][0] == net.schedule.events)
+    told = story.tell(net)
+    assert (told.event, told.virtual_s) == (net.schedule.events, round(net.now, 6))
+    assert list(told) == [*map(str, told.moments), str(told.node)]
+    assert list(story.tell(Network(1))) == []
+
+
+def test_an_event_that_no_node_had_is_there_too() -> None:
+    net = Network(1)
+    net.schedule.at(0.25, net.heal)
+    net.run_for(0.5)
+    net.latest.append((0, 0.0, None, net.add().endpoint, b""))
+    before, last, _ = story.tell(net)
+    assert (before, last) == (
+        "0 at 0.000000 10.0.0.0:1729 wakes: a deadline",
+        "1 at 0.500000: nothing that a node heard of",
+    )
 
 
 def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
@@ -112,7 +135,7 @@ def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
     net.jump(second, 7.5)
     net.latest.append((9, 5.0, None, second.endpoint, b""))
     net.kill(second)
-    found = story.condition(net)
+    found = story.tell(net).node
     assert found is not None
     assert (found.id, found.endpoint) == (NATIVE.format(ASKER), "10.0.0.1:1729")
     assert (found.contacts, found.buckets, found.own_entries, found.held_entries) == (1, 1, 0, 0)
@@ -121,13 +144,13 @@ def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
         "its clock 7.500000 s ahead, 1 contact in 1 bucket, 0 entered and 0 held, its next deadline in "
     )
     net.latest.append((10, 5.0, None, first.endpoint, b""))
-    assert str(story.condition(net)).partition(": ")[2].startswith("1 contact in 1 bucket, 0 entered")
+    assert str(story.tell(net).node).partition(": ")[2].startswith("1 contact in 1 bucket, 0 entered")
 
 
 def test_there_is_no_condition_of_a_machine_that_is_gone_or_before_the_first_event() -> None:
     net = Network(1)
-    assert story.condition(net) is None
+    assert story.tell(net).node is None
     host = net.add()
     net.latest = deque([(1, 0.0, None, host.endpoint, b"")])
     net.remove(host)
-    assert story.condition(net) is None
+    assert story.tell(net).node is None
