@@ -41,6 +41,10 @@ PURE = {
 }
 
 
+# What a picture needs, and nothing else is to wait for.
+PLOTTING = {"matplotlib", "numpy", "PIL"}
+
+
 @dataclass(frozen=True)
 class Import:
     """One name that a file imports."""
@@ -208,6 +212,11 @@ def test_only_the_renderer_imports_rich() -> None:
     assert users == {"dhtd.cli.render"}
 
 
+def test_only_the_plotter_imports_matplotlib() -> None:
+    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "matplotlib"}
+    assert users == {"dhtd.cli.plot"}
+
+
 def test_in_the_control_layer_only_the_server_imports_trio() -> None:
     users = {
         module
@@ -266,6 +275,35 @@ else:
     assert {
         name for name in loaded if name.partition(".")[0] in ("trio", "rich", "msgpack", "asyncio", "sqlite3")
     } == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["start", "--port", "0"]], ids=["help", "start"])
+def test_the_daemon_loads_no_simulator(arguments: list[str]) -> None:
+    loaded = loaded_by(f"""
+import sys
+from dhtd.cli.daemon import main
+sys.argv = {["dhtd", *arguments]!r}
+try:
+    main()
+except SystemExit as end:
+    assert end.code == {2 if "start" in arguments else 0}, end.code
+""")
+    assert ("dhtd.daemon.app" in loaded) == ("start" in arguments)
+    assert {name for name in loaded if name.startswith("dhtd.sim") or name.partition(".")[0] in PLOTTING} == set()
+
+
+def test_a_simulation_loads_nothing_to_draw_with_where_nothing_is_drawn() -> None:
+    loaded = loaded_by("""
+import sys
+from dhtd.cli.daemon import main
+sys.argv = ["dhtd", "simulate", "--scenario", "lone-node"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+""")
+    assert "dhtd.sim.simulation" in loaded
+    assert {name.partition(".")[0] for name in loaded} & {*PLOTTING, "rich", "trio", "sqlite3", "asyncio"} == set()
 
 
 def test_the_core_loads_nothing_impure_of_its_own() -> None:

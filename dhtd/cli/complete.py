@@ -42,6 +42,13 @@ def complete_instance(incomplete: str) -> list[str]:
     return _matching(sorted(names), incomplete)
 
 
+def complete_scenario(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the scenarios of `dhtd simulate`."""
+    from dhtd.sim.scenarios import SCENARIOS
+
+    return [(name, scenario.summary) for name, scenario in SCENARIOS.items() if name.startswith(incomplete)]
+
+
 def complete_id(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the IDs that this node has entered or holds for others."""
     if context.params.get("name"):  # the word is a name, then

@@ -1,4 +1,4 @@
-"""`dhtd`: the daemon."""
+"""`dhtd`: the daemon, and whole networks of its nodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dhtd import __version__
+from dhtd.cli import simulate
 from dhtd.cli.common import JsonOption, Verb, print_json, run
 from dhtd.cli.complete import complete_file, complete_instance
 
@@ -148,6 +149,9 @@ def start(
         _announce(ready, json=json or context.obj)
 
     run_daemon(load(), announce, load)
+
+
+simulate.register(app)
 
 
 def _announce(ready: Ready, *, json: bool) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import log2
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.padding import Padding
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -21,11 +27,14 @@ if TYPE_CHECKING:
         Stats,
         TrackedInfo,
     )
+    from dhtd.sim.plan import Plan
+    from dhtd.sim.simulation import Status
 
 _STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
 _K = 8  # places in a bucket's bar; fuller buckets have longer ones
 _ROWS_MAX = 20  # entries shown of each kind; the rest is counted
 _BAR_WIDTH = 12
+_SPEED_OVER = 20  # looks at a simulation, two seconds or so, over which its speed is told
 _BESIDE = 62  # columns that the rest of an entry's line takes at most
 
 
@@ -48,6 +57,31 @@ def info(result: InfoResult) -> None:
     """Print the view of what is inside the daemon."""
     console = Console(highlight=False)
     console.print(Group(*_view(result, console.width)))
+
+
+@contextmanager
+def watching(title: str) -> Iterator[Callable[[Status], None]]:
+    """Show on stderr how far a simulation is, at each call with its status; nothing of it stays."""
+    console = Console(stderr=True, highlight=False)
+    begun = perf_counter()
+    seen: deque[tuple[float, int]] = deque([(begun, 0)], maxlen=_SPEED_OVER)
+    # No thread that draws by itself: whoever simulates calls often enough, and is not to be held up.
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def show(status: Status) -> None:
+            now = perf_counter()
+            (since, events), spent = seen[0], now - begun
+            seen.append((now, status.events))
+            speed = (status.events - events) / max(now - since, 1e-6)
+            live.update(_progress_of_simulation(title, status, speed, spent), refresh=True)
+
+        yield show
+
+
+def simulation(result: Mapping[str, Any], plan: Plan, heading: str) -> None:
+    """Print what a simulation has shown."""
+    console = Console(highlight=False)
+    console.print(Group(*_simulated(result, plan, heading)))
 
 
 def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
@@ -192,6 +226,84 @@ def _network(counters: dict[str, object]) -> RenderableType:
             *(Text(cell.replace("_", " "), style="dim" if place % 2 == 0 else "") for place, cell in enumerate(row))
         )
     return grid if cells else Text("nothing", style="dim")
+
+
+def _progress_of_simulation(title: str, status: Status, speed: float, spent: float) -> RenderableType:
+    share = min(1.0, status.virtual_s / status.total_s)
+    top = Table.grid(padding=(0, 1), expand=True)
+    top.add_column(no_wrap=True)
+    top.add_column(ratio=1)
+    top.add_column(no_wrap=True, justify="right")
+    top.add_row(
+        Text(f"{title}{status.phase}"),
+        ProgressBar(total=1.0, completed=share),
+        Text(f"{100 * share:3.0f} %  {_duration(status.virtual_s)} of {_duration(status.total_s)}"),
+    )
+    success = f", {100 * status.found / status.ended:.2f} % found" if status.ended else ""
+    live = (
+        f"{status.live:,} {'node' if status.live == 1 else 'nodes'}   {status.ended:,} lookups{success}   "
+        f"{status.events:,} events, {speed:,.0f}/s   {_duration(spent)}"
+    )
+    return Group(top, Text(live, style="dim", no_wrap=True, overflow="ellipsis"))
+
+
+def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[RenderableType]:
+    lookups, traffic, table, balance = (result[key] for key in ("lookups", "traffic", "table", "balance"))
+    if heading:
+        yield Text(heading, style="bold")
+    yield _success(lookups)
+    yield Text("")
+    yield _percentiles(result)
+    yield Text("")
+    grid = _grid("left", "left")
+    grid.columns[1].no_wrap = False
+    recall = lookups["recall_at_k"]
+    facts = {
+        "recall at K": ""
+        if recall is None
+        else f"{100 * recall:.2f} % of the nodes nearest to a key answered its lookup",
+        "queries": f"{lookups['queries']['mean']:.1f} in the mean, {lookups['queries']['p99']:g} at p99",
+        "recovery": ""
+        if lookups["recovery_s"] is None
+        else f"{_duration(lookups['recovery_s'])} after the partition until all lookups across it succeed",
+        "traffic": f"{traffic['datagrams_per_node_s']:.2f} datagrams, {traffic['bytes_per_node_s']:,.0f} bytes "
+        f"a node and second; {traffic['peak_datagrams_per_node_s']:,} at most",
+        "tables": f"{table['size_p50']:g} contacts in the median, {100 * table['stale_share']:.1f} % stale",
+        "balance": f"the busiest node gets {balance['max_over_mean']:.2f} times the mean, "
+        f"p99 {balance['p99_over_mean']:.2f} times",
+        "network": f"{result['nodes']:,} {'node' if result['nodes'] == 1 else 'nodes'}, "
+        f"{plan.entries:,} {'entry' if plan.entries == 1 else 'entries'}, seed {result['seed']}",
+        "run": f"{result['events']:,} events in {_duration(result['virtual_s'])}, which took "
+        f"{_duration(result['wall_s'])} and {result['rss_mb']:,.0f} MB",
+    }
+    for name, words in facts.items():
+        if words:
+            grid.add_row(Text(name, style="dim"), Text(words))
+    yield grid
+
+
+def _success(lookups: Mapping[str, Any]) -> RenderableType:
+    found, total = lookups["found"], lookups["total"]
+    if not total:
+        return Text("no lookups", style="yellow")
+    style = "green" if found == total else "yellow" if found >= 0.99 * total else "red"
+    filled = _BAR_WIDTH * found // total
+    line = Text(f"{found:,} of {total:,} lookups found their entry, {100 * lookups['success_rate']:.2f} % ")
+    return line.append("━" * filled, style=style).append("━" * (_BAR_WIDTH - filled), style="bright_black")
+
+
+def _percentiles(result: Mapping[str, Any]) -> RenderableType:
+    lookups = result["lookups"]
+    grid = _grid("left", "right", "right", "right", "right", "left")
+    grid.add_row("", *(Text(name, style="dim") for name in ("p50", "p90", "p99", "max")), "")
+    hops = lookups["hops"]
+    against = Text(f"log2 N = {log2(result['nodes']):.2f}", style="dim")
+    values = (Text(f"{hops[name]:g}") for name in ("p50", "p90", "p99", "max"))
+    grid.add_row(Text("hops", style="dim"), *values, against)
+    for name, key in (("first answer", "first_ms"), ("end", "latency_ms")):
+        spread = (Text(f"{lookups[key][part]:,.0f} ms") for part in ("p50", "p90", "p99"))
+        grid.add_row(Text(name, style="dim"), *spread, "", "")
+    return grid
 
 
 def _duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dhtd.sim.scenarios import SCENARIOS
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, error, result
 
@@ -46,6 +47,14 @@ def test_a_file_is_left_to_the_shell_behind_what_is_there_already(dht: Run, dhtd
 
 def test_values_behind_an_equals_sign_are_whole_words(dhtd: Run) -> None:
     assert offered(dhtd, "start", "--log-format=j") == ["--log-format=json"]
+
+
+def test_scenarios_are_offered_by_their_names(dhtd: Run) -> None:
+    assert offered(dhtd, "simulate", "--scenario", "") == list(SCENARIOS)
+    assert offered(dhtd, "simulate", "--scenario=l") == [
+        f"--scenario={name}" for name in ("lossy", "liars", "lone-node")
+    ]
+    assert dhtd("simulate", "--plot", "x").out == "\tfiles\t\n"
 
 
 def test_words_come_from_bash_as_they_were_typed(dhtd: Run) -> None:

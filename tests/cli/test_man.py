@@ -22,6 +22,9 @@ from dhtd.core.requester import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.config_keys import SETTINGS
 from dhtd.daemon.udp import UdpCounters
+from dhtd.sim.report import Report
+from dhtd.sim.scenarios import SCENARIOS
+from dhtd.sim.story import Story
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 MAN = Path(__file__).parents[2] / "man"
@@ -126,19 +129,24 @@ def kind(hint: Any) -> str:
     origin = typing.get_origin(hint)
     if origin is list:
         return "array"
-    if origin is dict or typing.is_typeddict(hint):
+    if origin is dict or is_object(hint):
         return "object"
     return " or ".join(kind(member) for member in typing.get_args(hint))
+
+
+def is_object(hint: Any) -> bool:
+    return typing.is_typeddict(hint) or dataclasses.is_dataclass(hint)
 
 
 def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield the keys of a result as jq takes them, with their types."""
     for name, hint in typing.get_type_hints(result).items():
         yield prefix + name, kind(hint)
-        if typing.is_typeddict(hint):
+        members = typing.get_args(hint)
+        if is_object(hint):
             yield from keys(hint, f"{prefix}{name}.")
-        elif typing.get_origin(hint) is list and typing.is_typeddict(typing.get_args(hint)[0]):
-            yield from keys(typing.get_args(hint)[0], f"{prefix}{name}[].")
+        elif members and is_object(members[0]):  # a list of them, or one or null
+            yield from keys(members[0], f"{prefix}{name}{'[]' if typing.get_origin(hint) is list else ''}.")
     if prefix == "" and result is protocol.InfoResult:
         for counters in (Counters, UdpCounters):
             for name, hint in typing.get_type_hints(counters).items():
@@ -159,6 +167,30 @@ def test_every_key_of_the_announcement_is_in_the_page() -> None:
     hints = typing.get_type_hints(Ready)
     expected = {field.name: kind(hints[field.name]) for field in dataclasses.fields(Ready)}
     assert dict(listed_keys(section("dhtd.8", "JSON"))) == expected
+
+
+def test_every_key_of_a_simulation_is_in_the_page_with_its_type_and_no_other() -> None:
+    figures = list(keys(Report))
+    place = [name for name, _ in figures].index("virtual_s") + 1
+    figures[place:place] = [("wall_s", "number"), ("rss_mb", "number")]
+    assert listed_keys(section("dhtd.8", "SIMULATION")) == [*figures, ("replay", "object"), *keys(Story, "replay.")]
+
+
+def test_every_scenario_is_in_the_page_with_its_goal() -> None:
+    [block] = re.findall(r"^\.Ss Scenarios\n(.*?)^\.Ss ", section("dhtd.8", "SIMULATION"), re.MULTILINE | re.DOTALL)
+    listed = dict(re.findall(r"^\.It Li (\S+)\n(.*?)(?=^\.It|^\.El)", block, re.MULTILINE | re.DOTALL))
+    assert list(listed) == list(SCENARIOS)
+    for name, scenario in SCENARIOS.items():
+        goal = scenario.goal
+        wanted = {
+            "success_rate": goal.success_rate,
+            "recall_at_k": goal.recall_at_k,
+            "recovery_s": goal.recovery,
+            "peak_datagrams_per_node_s": goal.peak,
+        }
+        figures = ", ".join(f"{figure} {value:g}" for figure, value in wanted.items() if value is not None)
+        said = f"{scenario.summary[0].upper()}{scenario.summary[1:]}.\nGoal: {figures}.\n"
+        assert listed[name] == said, name
 
 
 def test_every_variable_of_a_setting_is_in_the_page() -> None:

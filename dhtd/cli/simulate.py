@@ -1,0 +1,207 @@
+"""`dhtd simulate`: the options, and the plan that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dhtd.cli.common import JsonOption, Verb
+from dhtd.cli.complete import complete_file, complete_scenario
+from dhtd.errors import UsageError
+
+if TYPE_CHECKING:
+    from dhtd.sim.plan import Plan
+    from dhtd.sim.scenarios import Scenario
+
+ENTRIES_MAX = 1_000  # where nobody says how many: more change no figure, and cost time
+PICTURES = (".png", ".svg")
+
+
+def simulate(
+    context: typer.Context,
+    *,
+    nodes: Annotated[int | None, typer.Option(metavar="N", help="Nodes. [default: 1000]")] = None,
+    lookups: Annotated[
+        int | None, typer.Option(metavar="N", help="Lookups, spread over the duration. [default: 1000]")
+    ] = None,
+    entries: Annotated[
+        int | None, typer.Option(metavar="N", help="Entries to look up. [default: a tenth of the nodes, at most 1000]")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds from when the network stands. [default: 600]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="The same seed is the same run. [default: 1]")] = None,
+    loss: Annotated[float | None, typer.Option(metavar="P", help="Part of the datagrams that are lost.")] = None,
+    duplicate: Annotated[float | None, typer.Option(metavar="P", help="Part of them that arrive twice.")] = None,
+    reorder: Annotated[float | None, typer.Option(metavar="P", help="Part of them that are overtaken.")] = None,
+    churn: Annotated[
+        float | None, typer.Option(metavar="SESSION_S", help="Seconds in the mean until a machine leaves.")
+    ] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Most sessions short, some very long: Pareto, not exponential.")
+    ] = False,
+    returning: Annotated[
+        float | None, typer.Option(metavar="P", help="Part of those that leave which come back, from the state file.")
+    ] = None,
+    nat: Annotated[
+        float | None, typer.Option(metavar="P", help="Part of the nodes that can ask, but not be asked.")
+    ] = None,
+    liars: Annotated[float | None, typer.Option(metavar="P", help="Part of the nodes that lie.")] = None,
+    jumps: Annotated[float | None, typer.Option(metavar="P", help="Part of the nodes whose clock jumps, once.")] = None,
+    partition: Annotated[
+        str | None, typer.Option(metavar="FROM,TO", help="Seconds between which the network is in two halves.")
+    ] = None,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Begin with a network that has been up for long, instead of joining.")
+    ] = False,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Begin with the numbers of this scenario, and hold it to its goal.",
+            autocompletion=complete_scenario,
+        ),
+    ] = None,
+    stop_at: Annotated[
+        int | None, typer.Option("--stop-at", metavar="EVENT", help="Replay up to this event, and tell what led to it.")
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Draw a picture as well, .png or .svg.", autocompletion=complete_file),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a whole network on a virtual clock, under faults. The same seed prints the same figures."""
+    given: dict[str, Any] = {
+        "nodes": nodes,
+        "lookups": lookups,
+        "entries": entries,
+        "duration": duration,
+        "seed": seed,
+        "loss": loss,
+        "duplicate": duplicate,
+        "reorder": reorder,
+        "churn": churn,
+        "pareto": pareto or None,
+        "returning": returning,
+        "nat": nat,
+        "liars": liars,
+        "jumps": jumps,
+        "partition": None if partition is None else _span(partition),
+        "warm": warm or None,
+    }
+    plan = make_plan(scenario, {name: value for name, value in given.items() if value is not None})
+    picture = None if plot is None else check_picture(Path(plot))
+    if stop_at is not None:
+        _check_stop(stop_at, plot)
+
+    from dhtd.cli.simulation import Order
+
+    Order(
+        plan,
+        scenario,
+        find_scenario(scenario),
+        command,
+        stop_at=stop_at,
+        picture=picture,
+        json=json or context.obj,
+    ).carry_out()
+
+
+def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
+    """Return the plan of a scenario, or the plain one, with what was `given` instead; raise `UsageError`."""
+    from dhtd.sim.plan import Plan
+
+    scenario = find_scenario(name)
+    base = Plan() if scenario is None else scenario.plan
+    nodes = given.get("nodes", base.nodes)
+    if scenario is not None and scenario.fixed and nodes != base.nodes:
+        raise UsageError(f"--nodes {nodes}: {name} is about {base.nodes}; leave --nodes away")
+    changed = dict(given)
+    if "nodes" in given:
+        # In the scenario's proportion; it has a number of its own where that is the point of it.
+        if base.entries == Plan().entries:
+            changed.setdefault("entries", max(1, min(ENTRIES_MAX, nodes * base.entries // base.nodes)))
+        if base.rush is not None:
+            changed.setdefault("lookups", max(1, nodes * base.lookups // base.nodes))
+    plan = Plan(**changed) if scenario is None else scenario.vary(**changed)
+    plan.check()
+    for option in ("pareto", "returning"):
+        if option in given and plan.churn is None:
+            raise UsageError(f"--{option} is about machines that leave: give --churn as well")
+    return plan
+
+
+def command(plan: Plan, name: str | None) -> str:
+    """Return the command line that runs this plan."""
+    from dhtd.sim.plan import Plan
+
+    scenario = find_scenario(name)
+    base = Plan() if scenario is None else scenario.plan
+    words = ["dhtd simulate"] + ([] if name is None else [f"--scenario {name}"])
+    always = {"seed"} | ({"nodes", "entries", "lookups"} if plan.nodes != base.nodes else set())
+    for field in fields(plan):
+        value = getattr(plan, field.name)
+        if value != getattr(base, field.name) or field.name in always:
+            words.append(f"--{field.name}" if value is True else f"--{field.name} {_word(value)}")
+    return " ".join(words)
+
+
+def _word(value: float | tuple[float, float]) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_word, value))
+    return repr(value).removesuffix(".0")
+
+
+def find_scenario(name: str | None) -> Scenario | None:
+    """Return the scenario of this name, or None where none is named; raise `UsageError`."""
+    from dhtd.sim.scenarios import SCENARIOS
+
+    if name is not None and name not in SCENARIOS:
+        raise UsageError(f"no scenario {name!r}; there are: {', '.join(SCENARIOS)}")
+    return None if name is None else SCENARIOS[name]
+
+
+def _span(text: str) -> tuple[float, float]:
+    begin, _, end = text.partition(",")
+    try:
+        return float(begin), float(end)
+    except ValueError:
+        raise UsageError(f"--partition {text}: give two times in seconds, such as 600,1800") from None
+
+
+def _check_stop(stop_at: int, plot: str | None) -> None:
+    if stop_at < 1:
+        raise UsageError(f"--stop-at {stop_at}: give the number of an event, from 1")
+    if plot is not None:
+        raise UsageError("--stop-at and --plot: a run that is stopped is not drawn")
+
+
+def check_picture(path: Path) -> Path:
+    """Return `path`; raise `UsageError` where no picture can be written there, before hours are spent on it."""
+    if path.suffix.lower() not in PICTURES:
+        raise UsageError(f"--plot {path}: give a file that ends in {' or '.join(PICTURES)}")
+    if find_spec("matplotlib") is None:
+        raise UsageError(
+            "--plot needs matplotlib, which is not installed: "
+            "pip install 'dhtd[plot]', or pipx inject dhtd matplotlib, does that"
+        )
+    try:
+        was_there = path.exists()
+        with path.open("ab"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise UsageError(f"--plot {path}: cannot write there: {error.strerror}") from None
+    return path
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(cls=Verb)(simulate)
