@@ -6,7 +6,7 @@ keeps what must follow from it as sets and lists: the operations that are open, 
 entries, the tokens given out, the entries held and who has ever answered.
 
 Time is bounded, too: once the clock runs freely, all that is open ends within `SETTLED_WITHIN`, whether or not anybody
-answers; and an hour later no entry is held anywhere that nobody serves.
+answers; and where they do, every node is back within five minutes, and an hour later what is held is what is served.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from tests.core.small import SmallCodec, endpoint
 from tests.strategies import scaled
 
 SETTLED_WITHIN = 60.0  # seconds in which every operation ends
+REJOINED_WITHIN = 310.0  # seconds after an outage in which every node has somebody to talk to
 QUERY_TIMEOUT = 2.0
 COPIES = 3  # datagrams that one attempt of a query is worth, at most
 TOKEN_SURE, TOKEN_MAX = 60.0, 120.0  # seconds for which a token is good at least, and at most
@@ -923,11 +924,13 @@ class NodeMachine(RuleBasedStateMachine):
 
     def look_far_ahead(self) -> None:
         """Who serves a key is held where it can be found; and nobody else is held."""
+        self.run_for(REJOINED_WITHIN)
+        assert all(machine.node.join.connected for machine in self.machines)
         self.run_for(AN_HOUR_AND_MORE)
         self.check_all()
         served = {(key, machine.endpoint.with_port(port)) for machine in self.machines for key, port in machine.own}
         held = {one for machine in self.machines for one, until in machine.held.items() if until > self.now}
-        assert held == served or self.tainted
+        assert held == served
         for machine in self.machines:
             for key in {key for key, _ in served}:
                 self.do(machine, "lookup", key, self.now)
@@ -949,6 +952,6 @@ class NativeMachine(NodeMachine):
 
 
 TestNodesKeepTheirPromises = NodeMachine.TestCase
-TestNodesKeepTheirPromises.settings = scaled(80)
+TestNodesKeepTheirPromises.settings = scaled(60)
 TestNodesKeepThemAt256BitsToo = NativeMachine.TestCase
-TestNodesKeepThemAt256BitsToo.settings = scaled(30)
+TestNodesKeepThemAt256BitsToo.settings = scaled(25)
