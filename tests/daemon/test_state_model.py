@@ -33,6 +33,7 @@ from tests.strategies import ids, scaled
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
 
 NAME = "state.db"
+MEMORY = Path("/dev/shm")  # Linux's: nothing here depends on a disk, and much is written
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Scratch:
     """A place for directories, any number of them."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp())
+        self.path = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self._numbers = itertools.count()
 
     def directory(self, files: disk.Directory) -> Path:
@@ -294,7 +295,7 @@ def all_that_a_crash_may_leave(before: disk.Directory, taken: list[disk.Step]) -
             for written in {1, len(last.data) // 2, len(last.data) - 1}:
                 yield disk.killed(before, steps, written)
         yield disk.powerless(before, steps, 0.0, Random(0))
-        for chance in (0.1, 0.5, 0.9):
+        for chance in (0.5, 0.9):
             yield disk.powerless(before, steps, chance, Random(count))
 
 
