@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import cast
 
 import pytest
 import trio
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
@@ -24,6 +26,7 @@ from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedState, StateFile
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
+from tests.strategies import scaled
 
 KEY, OTHER = Id(7), Id(8)
 EXPIRY = DEFAULT.store_expiry
@@ -242,3 +245,162 @@ async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> Non
     assert not notes.held
     await saver.save(node)
     assert [list(changes) for changes in notes.held] == [[KEY]]
+
+
+class SaverMachine(RuleBasedStateMachine):
+    """A node, its saver and a file that may fail, with kills at any time: what was saved last comes back.
+
+    Nothing that has changed since the last save that worked is missing from the next one. The file is made of lists
+    here: the real one has a model of its own.
+    """
+
+    class File(Notes):
+        failing_halfway = False
+
+        def save_contacts(self, contacts: Sequence[Contact]) -> None:
+            super().save_contacts(contacts)
+            self.state = replace(self.state, contacts=list(contacts))
+
+        def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]]) -> None:
+            if self.failing_halfway:
+                raise StateError("no space left for held entries")
+            super().save_held(changes)
+            others = [entry for entry in self.state.held if entry.key not in changes]
+            self.state = replace(self.state, held=others + [entry for entries in changes.values() for entry in entries])
+
+        def add_own(self, key: Id, port: int) -> None:
+            self._fail()
+            self.state = replace(self.state, own=[*self.state.own, (key, port)])
+
+        def remove_own(self, key: Id, ports: Sequence[int]) -> None:
+            self._fail()
+            self.state = replace(
+                self.state, own=[own for own in self.state.own if own not in {(key, p) for p in ports}]
+            )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.file = self.File()
+        self.begin(CLOCK)
+
+    @initialize(clock=st.sampled_from([CLOCK, 0.0, 1e7]))
+    def begin(self, clock: float) -> None:
+        self.now, self.wall = clock, WALL
+        self.contacts: set[Contact] = set()
+        self.held: dict[tuple[Id, Endpoint], float] = {}  # until when, on the wall clock
+        self.saved = set(self.contacts), dict(self.held)
+        self.own: set[tuple[Id, int]] = set()
+        self._start()
+
+    keys = st.sampled_from([KEY, OTHER])
+    endpoints = st.integers(1, 3).map(endpoint)
+
+    @rule(entries=st.lists(st.tuples(keys, endpoints), min_size=1, max_size=3))
+    def entries_are_stored(self, entries: list[tuple[Id, Endpoint]]) -> None:
+        for key, source in entries:
+            self.node.store.put(key, source, self.now)
+            self.held[key, source] = self.wall + EXPIRY
+
+    @rule(key=keys, source=endpoints)
+    def an_entry_is_withdrawn(self, key: Id, source: Endpoint) -> None:
+        self.node.store.remove(key, source)
+        self.held.pop((key, source), None)
+
+    @rule(numbers=st.sets(st.integers(1, 4), min_size=1, max_size=2))
+    def contacts_come_or_go(self, numbers: set[int]) -> None:
+        for number in sorted(numbers):
+            self._contact_comes_or_goes(number)
+
+    def _contact_comes_or_goes(self, number: int) -> None:
+        contact = Contact(Id(number), endpoint(number))
+        if contact in self.contacts:
+            self.node.state.moved(contact.id, contact.endpoint)
+        else:
+            assert self.node.restore_contact(contact)
+        self.contacts ^= {contact}
+
+    @rule(key=keys, port=st.sampled_from([80, 443]), fails=st.booleans())
+    def is_entered(self, key: Id, port: int, fails: bool) -> None:
+        if (key, port) not in self.own and self._works(lambda: self.saver.add_own(key, port), fails=fails):
+            self.node.tracker.add(key, port)
+            self.own.add((key, port))
+
+    @rule(key=keys, fails=st.booleans())
+    def is_deleted(self, key: Id, fails: bool) -> None:
+        ports = sorted(port for own, port in self.own if own == key)
+        if self._works(lambda: self.saver.remove_own(key, ports), fails=fails):
+            for port in ports:
+                self.node.tracker.remove(key, port)
+            self.own -= {(key, port) for port in ports}
+
+    @rule(seconds=st.sampled_from([1.0, 1_000.0, EXPIRY]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.wall += seconds
+        self.node.store.sweep(self.now)
+        self._expire()
+
+    @rule()
+    def fails_to_save(self) -> None:
+        self._works(lambda: self.saver.save(self.node), fails=True)
+
+    @rule()
+    def saves_contacts_and_fails_to_save_entries(self) -> None:
+        self.file.failing_halfway = True
+        with suppress(StateError):
+            trio.run(self.saver.save, self.node)
+        self.file.failing_halfway = False
+        self.saved = set(self.contacts), self.saved[1]
+        assert set(self.file.state.contacts) == self.contacts
+
+    @rule()
+    def saves(self) -> None:
+        assert self._works(lambda: self.saver.save(self.node), fails=False)
+        self.saved = set(self.contacts), dict(self.held)
+        assert set(self.file.state.contacts) == self.contacts
+        in_file = {(entry.key, entry.endpoint): entry.expires_at for entry in self.file.state.held}
+        assert in_file == {entry: pytest.approx(until, abs=0.01) for entry, until in self.held.items()}
+        assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing to write
+
+    @rule(pause=st.sampled_from([0.0, 10.0, 4_000.0]), clock=st.sampled_from([0.5, 1e6]))
+    def is_killed_and_started_again(self, pause: float, clock: float) -> None:
+        self.now, self.wall = clock, self.wall + pause
+        contacts, held = self.saved
+        self.contacts, self.held = set(contacts), dict(held)
+        self._expire()
+        self._start()
+        assert {(entry.key, entry.port) for entry in self.node.tracker} == self.own
+        if self.held == held:
+            assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing new
+
+    @invariant()
+    def the_node_has_what_it_should(self) -> None:
+        offset = self.wall - self.now
+        assert {
+            (entry.key, entry.endpoint): pytest.approx(entry.expires_at + offset, abs=0.01) for entry in self.node.store
+        } == self.held
+        assert set(self.node.state.table) == self.contacts
+
+    def _start(self) -> None:
+        self.node = new_node(self.now)
+        self.saver = Saver(cast("StateFile", self.file), lambda: self.now, lambda: self.wall)
+        self.saver.restore(self.node)
+
+    def _expire(self) -> None:
+        self.held = {entry: until for entry, until in self.held.items() if until > self.wall + 0.001}
+
+    def _works(self, call: Callable[[], Awaitable[None]], *, fails: bool) -> bool:
+        """Make a call while the file fails or not; return whether it worked, as it does where nothing is written."""
+        self.file.failing = fails
+        try:
+            trio.run(call)
+        except StateError:
+            assert fails
+            return False
+        finally:
+            self.file.failing = False
+        return True
+
+
+TestSaverGivesBackWhatItSaved = SaverMachine.TestCase
+TestSaverGivesBackWhatItSaved.settings = scaled(20)
