@@ -127,7 +127,7 @@ def test_a_picture_says_what_was_run_and_found(tmp_path: Path) -> None:
 
 def test_the_same_run_gives_the_same_svg_to_the_byte(dhtd: Run, tmp_path: Path) -> None:
     """Also where hashes are in another order, and where the user has settings for matplotlib."""
-    (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\nsvg.hashsalt: another\n")
+    (tmp_path / "matplotlibrc").write_text("axes.facecolor: red\naxes.grid: True\nsvg.hashsalt: another\n")
     arguments = ("simulate", "--nodes", "1", "--lookups", "5", "--duration", "10", "--plot")
     env = {**os.environ, "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(tmp_path)}
     subprocess.run([BIN / "dhtd", *arguments, tmp_path / "1.svg"], env=env, check=True, timeout=DEADLINE)

@@ -94,8 +94,12 @@ def test_json_may_stand_before_the_command(dhtd: Run) -> None:
 
 def test_garbage_is_collected_as_before_once_a_run_is_over(dhtd: Run) -> None:
     before = gc.get_threshold()
-    assert dhtd(*TINY).status == 0
-    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
+    try:
+        gc.set_threshold(701, 11, 12)
+        assert dhtd(*TINY).status == 0
+        assert (gc.get_threshold(), gc.get_freeze_count()) == ((701, 11, 12), 0)
+    finally:
+        gc.set_threshold(*before)
 
 
 # The plan that options make
@@ -137,9 +141,11 @@ def test_the_number_of_nodes_that_a_fixed_scenario_has_may_be_said() -> None:
     [
         (None, {}),
         (None, {"nodes": 20}),
+        (None, {"nodes": 2_000, "entries": 100}),
         ("trio", {"seed": 9}),
         ("mass-restart", {"nodes": 10}),
         ("flash-crowd", {"nodes": 10}),
+        ("flash-crowd", {"nodes": 10, "lookups": 1_000}),
         ("churn", {"returning": 0.25, "pareto": True, "duration": 12.5}),
         (None, {"partition": (10.0, 60.5), "warm": True, "loss": 1e-05, "nat": 0.1, "entries": 3}),
     ],
@@ -356,10 +362,10 @@ def test_a_replay_looks_at_every_node_where_it_stops(dhtd: Run, monkeypatch: pyt
 # On a terminal
 
 
-def on_a_terminal(tmp_path: Path, *arguments: str, columns: int = 80) -> Terminal:
+def on_a_terminal(tmp_path: Path, *arguments: str, columns: int = 80, out: str | None = None) -> Terminal:
     """Return a terminal on which a run begins; behind it stands its exit status."""
     env = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "30", "NO_COLOR": "1"}
-    script = 'trap : INT; "$@"; echo "status $?"'
+    script = 'trap : INT; "$@"; echo "status $?"' if out is None else f'"$@" >{out}; echo "status $?"'
     return Terminal(["sh", "-c", script, "sh", str(BIN / "dhtd"), *arguments], env, tmp_path)
 
 
@@ -380,12 +386,12 @@ def test_a_terminal_shows_how_far_a_run_is_and_then_a_summary_that_fits(columns:
     assert summary.endswith("status 0\n")
 
 
-def test_progress_is_shown_beside_json_too(tmp_path: Path) -> None:
-    with on_a_terminal(tmp_path, "simulate", "--scenario", "pair", "--json") as terminal:
-        *progress, result, status = plain(terminal.read_to_end()).splitlines()
+def test_progress_is_shown_beside_json_too_and_not_mixed_with_it(tmp_path: Path) -> None:
+    with on_a_terminal(tmp_path, "simulate", "--scenario", "pair", "--json", out="figures") as terminal:
+        *progress, status = plain(terminal.read_to_end()).splitlines()
     assert any("running" in line for line in progress)
-    assert json.loads(result)["nodes"] == 2
     assert status == "status 0"
+    assert json.loads((tmp_path / "figures").read_text())["nodes"] == 2
 
 
 def test_ctrl_c_ends_a_run_with_status_130_and_no_traceback(tmp_path: Path) -> None:
@@ -396,3 +402,14 @@ def test_ctrl_c_ends_a_run_with_status_130_and_no_traceback(tmp_path: Path) -> N
     assert plain(shown).endswith("status 130\n")
     assert "Traceback" not in shown
     assert shown.rpartition("\x1b[?25h")[1], "the cursor is left hidden"
+
+
+def test_a_run_that_is_interrupted_between_two_looks_ends_as_well(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(run: Simulation, events: int) -> bool:
+        if run.net.schedule.events > 50:
+            raise KeyboardInterrupt
+        return advance(run, events)
+
+    advance = Simulation.advance
+    monkeypatch.setattr(Simulation, "advance", interrupted)
+    assert dhtd(*TINY) == (130, "", "")
