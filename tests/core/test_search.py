@@ -488,3 +488,13 @@ def test_it_ends_asks_nobody_twice_and_finds_the_closest_of_all_that_it_could_re
     if patient and len(answered) < k:
         assert asked == own.union(*taken.values())
         assert set(answered) == asked - dead
+
+
+def test_who_holds_a_slot_still_does_not_turn_late() -> None:
+    search = make(10, 20)
+    assert asks(search) == [10, 20]
+    search.late(endpoint(10))  # the rest of its answer is, which a query of its own asks for
+    search.answered(contact(20))
+    assert search.next() == Wait()
+    search.answered(contact(10))
+    assert search.next() == Finished()
