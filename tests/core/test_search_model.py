@@ -315,6 +315,28 @@ class SearchMachine(RuleBasedStateMachine):
             if not self.over:
                 self.answer_honestly(which)
 
+    @rule(which=st.integers(0, 20), count=st.integers(1, 12))
+    def answer_while_one_is_slow(self, which: int, count: int) -> None:
+        """Whoever else was asked answers, and knows everybody."""
+        slow = self.pick(which)
+        if slow.named.progress == WAITING:
+            slow.slow_at = self.now
+            self.turn_slow(slow)
+        for _ in range(count):
+            others = [flight for flight in self.flights if flight is not slow]
+            if self.over or not others:
+                return
+            self.whole_answer(others[0], sorted(self.members, key=self.distance)[: self.policy.k])
+
+    @rule(which=st.integers(0, 20))
+    def answer_with_lies_that_are_found_out(self, which: int) -> None:
+        machine = 20 * (len(self.asked) + 1)  # others than have been named before
+        self.name_nodes_near_the_target_that_are_not_there(which, 0, 2 * self.policy.k, machine)
+        for flight in [flight for flight in self.flights if flight.named.contact not in self.known]:
+            if not self.over and flight.named.progress == WAITING:
+                flight.slow_at = self.now
+                self.turn_slow(flight)
+
     @rule(which=st.integers(0, 20))
     def answer_in_part(self, which: int) -> None:
         """The rest is asked for by another query, with times of its own."""
@@ -426,7 +448,7 @@ def split(story: list[Endpoint | str | None], namer: Endpoint) -> tuple[list[obj
 
 
 TestTheSearchAgreesWithASortedList = SearchMachine.TestCase
-TestTheSearchAgreesWithASortedList.settings = scaled(100)
+TestTheSearchAgreesWithASortedList.settings = scaled(150)
 
 
 # Whole searches, each through a network with a clock
