@@ -7,6 +7,9 @@ wait for late ones, until the query's hard timeout: when nobody has answered at 
 publication would rather reach a slow node than leave it without the entry; a lookup that found nothing would rather be
 late than wrong).
 
+At most alpha queries are in flight among the K nearest candidates, and at most twice as many in all: one asked before
+nearer ones were named is not worth a slot of theirs, but no chain of ever nearer names makes a burst of queries.
+
 What others name is hearsay. No endpoint is asked twice, but one ID may be asked at several: were the first to name an
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last.
 """
@@ -90,6 +93,7 @@ class Search:
         "_policy",
         "_queries",
         "_timeouts",
+        "_waiting",
         "patient",
         "target",
     )
@@ -107,6 +111,7 @@ class Search:
         ] = {}  # by namer: those named that were slow, less those that answered
         self._queries = 0
         self._timeouts = 0
+        self._waiting = 0  # asked and not known to be slow, whether or not among the K nearest
 
     def seed(self, contacts: Iterable[Contact]) -> None:
         """Add contacts of our own."""
@@ -123,12 +128,14 @@ class Search:
                 waiting += 1
             elif candidate.progress is _FRESH and fresh is None:
                 fresh = candidate
-        if fresh is not None and waiting < self._policy.alpha:
+        alpha = self._policy.alpha
+        if fresh is not None and waiting < alpha and self._waiting < 2 * alpha:
             fresh.progress = _WAITING
+            self._waiting += 1
             self._asked[fresh.contact.endpoint] = fresh
             self._queries += 1
             return Ask(fresh.contact)
-        if waiting:
+        if waiting or fresh is not None:
             return _WAIT
         if self._is_slow_one_missed(nearest):
             return _WAIT
@@ -141,6 +148,7 @@ class Search:
         candidate = self._asked[endpoint]
         if candidate.progress is _WAITING:
             candidate.progress = _SLOW
+            self._waiting -= 1
             self._judge_namers(candidate, 1)
 
     def late(self, endpoint: Endpoint) -> None:
@@ -161,6 +169,7 @@ class Search:
     def answered(self, contact: Contact) -> None:
         """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected."""
         candidate = self._asked[contact.endpoint]
+        self._waiting -= candidate.progress is _WAITING
         if candidate.contact != contact:
             candidate.progress = _FAILED
             actual = self._add(contact, None, candidate.hops)
@@ -177,6 +186,7 @@ class Search:
         """The node at this endpoint will not answer, or not with anything of use."""
         candidate = self._asked[endpoint]
         if candidate.progress is _WAITING:
+            self._waiting -= 1
             self._judge_namers(candidate, 1)
         candidate.progress = _FAILED
         self._timeouts += timeout

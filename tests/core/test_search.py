@@ -69,6 +69,22 @@ def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:
     assert asks(search) == [5]
 
 
+def test_however_near_the_next_ones_are_no_more_than_twice_alpha_are_in_flight() -> None:
+    search = make(60, 61)
+    assert asks(search) == [60, 61]
+    for who, names, asked in (
+        (60, [30, 31, 32], [30, 31]),
+        (30, [10, 11, 12], [10, 11]),
+        (10, [1, 2, 3], [1]),
+    ):
+        search.learn(endpoint(who), [contact(id) for id in names])
+        search.answered(contact(who))
+        assert asks(search) == asked
+    assert search.next() == Wait()  # 61, 31, 11 and 1
+    search.slow(endpoint(61))
+    assert asks(search) == [2]
+
+
 def test_it_ends_when_the_k_nearest_have_answered_and_asks_nobody_farther() -> None:
     search = make(10, 20, 30, 40, 50)
     for id in (10, 20):

@@ -181,6 +181,10 @@ class SearchMachine(RuleBasedStateMachine):
             trusted.append(named)
         return (trusted + doubtful)[: self.policy.k]
 
+    def in_flight(self) -> int:
+        """How many were asked, near or far, and are not slow yet."""
+        return sum(flight.named.progress == WAITING for flight in self.flights)
+
     def advance(self) -> None:
         """Ask whom the search wants asked, until it waits or is over."""
         for _ in range(self.policy.search_queries + 1):
@@ -192,14 +196,15 @@ class SearchMachine(RuleBasedStateMachine):
             if window is not None:
                 waiting = [named for named in window if named.progress == WAITING]
                 fresh = [named for named in window if named.progress == FRESH]
-                assert len(waiting) == self.policy.alpha or not fresh, "there is somebody to ask"
+                full = len(waiting) >= self.policy.alpha or self.in_flight() == 2 * self.policy.alpha
+                assert full or not fresh, "there is somebody to ask"
                 order = self.by_nearness()
                 if len(window) == self.policy.k:
                     order = order[: order.index(window[-1])]
                 missed = any(named.progress == SLOW for named in order)
                 anybody_late = any(flight.named.progress == LATE for flight in self.flights)
                 few = len(window) < self.policy.k and (not window or self.search.patient)
-                expected = Wait() if waiting or missed or (few and anybody_late) else Finished()
+                expected = Wait() if waiting or fresh or missed or (few and anybody_late) else Finished()
                 assert step == expected
             if isinstance(step, Wait):
                 assert self.flights, "it waits for nobody"
@@ -218,6 +223,7 @@ class SearchMachine(RuleBasedStateMachine):
             assert fresh, "nobody is left to be asked"
             assert named is fresh[0]
             assert sum(named.progress == WAITING for named in window) < self.policy.alpha
+        assert self.in_flight() < 2 * self.policy.alpha
         named.progress = WAITING
         self.asked.append(asked.endpoint)
         assert len(self.asked) <= self.policy.search_queries
