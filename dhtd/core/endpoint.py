@@ -25,7 +25,7 @@ class Endpoint(bytes):
         """Return the endpoint that `packed` is; raise `InvalidEndpoint` for any other length."""
         if len(packed) != IPV4_SIZE and len(packed) != IPV6_SIZE:
             raise InvalidEndpoint(f"an endpoint has {IPV4_SIZE} or {IPV6_SIZE} bytes, not {len(packed)}")
-        return super().__new__(cls, packed)
+        return bytes.__new__(cls, packed)
 
     @classmethod
     def of(cls, host: str, port: int) -> Endpoint:
@@ -96,7 +96,7 @@ def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
     """
     if endpoint[-2:] == b"\0\0":
         return False
-    if endpoint.is_ipv4:
+    if len(endpoint) == IPV4_SIZE:  # not by name: asked for each contact that is named to us
         first = endpoint[0]
         return 0 < first < 224 and (first != 127 or told_by.is_loopback)
     if endpoint[0] == 0xFF or endpoint[:12] == b"\0" * 10 + b"\xff\xff" or endpoint[:16] == b"\0" * 16:

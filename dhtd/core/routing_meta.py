@@ -37,11 +37,12 @@ class Record:
 class RoutingMeta:
     """The records of the contacts in the table."""
 
-    __slots__ = ("_policy", "_records")
+    __slots__ = ("_policy", "_records", "bad")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._records: dict[Id, Record] = {}
+        self.bad: set[Id] = set()  # the contacts that have missed too many queries in a row; mostly none
 
     def add(self, id: Id) -> Record:
         """Begin a record for a contact that enters the table."""
@@ -51,6 +52,7 @@ class RoutingMeta:
     def drop(self, id: Id) -> None:
         """End the record of a contact that leaves the table."""
         del self._records[id]
+        self.bad.discard(id)
 
     def get(self, id: Id) -> Record:
         """Return the record of a contact in the table."""
@@ -62,6 +64,7 @@ class RoutingMeta:
         record.heard_at = now
         record.reachable = True
         record.timeouts = 0
+        self.bad.discard(id)
         if rtt is not None:
             record.round_trips.add(rtt)
 
@@ -75,11 +78,10 @@ class RoutingMeta:
         """Note a timeout; return whether it made the contact bad."""
         record = self._records[id]
         record.timeouts += 1
-        return record.timeouts == self._policy.bad_after + 1
-
-    def is_bad(self, id: Id) -> bool:
-        """Whether the contact has missed too many queries in a row."""
-        return self._records[id].timeouts > self._policy.bad_after
+        if record.timeouts != self._policy.bad_after + 1:
+            return False
+        self.bad.add(id)
+        return True
 
     def good_until(self, id: Id) -> float:
         """Return when a good contact turns questionable, if it is not heard before."""
@@ -89,9 +91,9 @@ class RoutingMeta:
 
     def standing(self, id: Id, now: float) -> Standing:
         """Return how far the contact is to be trusted."""
-        record = self._records[id]
-        if record.timeouts > self._policy.bad_after:
+        if id in self.bad:
             return Standing.BAD
+        record = self._records[id]
         if record.heard_at is not None and now - record.heard_at < self._policy.good_for:
             return Standing.GOOD
         return Standing.QUESTIONABLE

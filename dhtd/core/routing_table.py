@@ -7,7 +7,7 @@ Ranges are halves of halves, so of two buckets the one nearer to a target holds 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, PackedContacts
@@ -45,7 +45,7 @@ class Bucket:
             Bucket(Id(middle + 1), self.high, self.activity),
         )
         for contact in self.contacts:
-            (lower if contact.id in lower else upper).contacts.append(contact)
+            (lower if contact.id <= middle else upper).contacts.append(contact)
         return lower, upper
 
 
@@ -124,25 +124,29 @@ class RoutingTable:
         del self._by_endpoint[contact.endpoint]
         self._measure(contact)
 
-    def closest(self, target: Id, count: int, accept: Callable[[Contact], bool]) -> list[Contact]:
-        """Return up to `count` accepted contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
+    def closest(self, target: Id, count: int, without: Collection[Id]) -> list[Contact]:
+        """Return up to `count` contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
 
-        Visits buckets from near to far and stops when it has enough.
+        Visits buckets from near to far and stops when it has enough. Passes over the IDs that it is to do `without`.
         """
         found: list[Contact] = []
         for bucket in self.by_nearness(target):
-            accepted = [contact for contact in bucket.contacts if accept(contact)]
-            found += closest(accepted, target, count - len(found))
+            contacts = bucket.contacts
+            if without:
+                contacts = [contact for contact in contacts if contact.id not in without]
+            found += closest(contacts, target, count - len(found))
             if len(found) == count:
                 break
         return found
 
     def by_nearness(self, target: Id) -> Iterator[Bucket]:
         """Yield the buckets, the one whose range holds `target` first, then always the next nearest."""
-        yield self.bucket(target)
+        nearest = self.bucket(target)
+        yield nearest
         # The distances from `target` to the IDs of a range are a range of their own, as wide and aligned alike.
-        rest = [bucket for bucket in self.buckets if target not in bucket]
-        yield from sorted(rest, key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low))
+        for bucket in sorted(self.buckets, key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low)):
+            if bucket is not nearest:
+                yield bucket
 
     def _may_split(self, bucket: Bucket, id: Id) -> bool:
         """Our own bucket splits; so does one that keeps out a node that is among the K nearest to us.

@@ -81,7 +81,7 @@ class State:
             self._heard(contact, rtt, now)
             return Known()
         if incumbent is not None:
-            if not self.meta.is_bad(contact.id):
+            if contact.id not in self.meta.bad:
                 return Refused()
             self._remove(incumbent)
         predecessor = self.table.at(contact.endpoint)
@@ -94,11 +94,11 @@ class State:
         incumbent = self.table.get(contact.id)
         if incumbent == contact:
             self.meta.queried(contact.id, now)
-            return not self.meta.get(contact.id).reachable or self.meta.is_bad(contact.id)
+            return not self.meta.get(contact.id).reachable or contact.id in self.meta.bad
         if contact.id == self.table.own_id:
             return False
         if incumbent is not None:
-            return self.meta.is_bad(contact.id)
+            return contact.id in self.meta.bad
         return self.table.has_room(contact.id) or not self._all_good(self.table.bucket(contact.id), now)
 
     def timed_out(self, contact: Contact, sent_at: float) -> Contact | None:
@@ -149,7 +149,7 @@ class State:
 
     def is_live(self, contact: Contact) -> bool:
         """Whether the contact is in the table, at this endpoint, and not bad."""
-        return self.table.get(contact.id) == contact and not self.meta.is_bad(contact.id)
+        return self.table.get(contact.id) == contact and contact.id not in self.meta.bad
 
     def standing(self, contact: Contact, now: float) -> Standing:
         """Return the standing of a contact in the table."""
@@ -169,21 +169,18 @@ class State:
         Questionable contacts are not put behind good ones: that would trade the neighbours of a quiet target for
         strangers farther away, and a lookup must end at the same nodes as the publication before it.
         """
-        return self.table.closest(target, count, self._is_live)
+        return self.table.closest(target, count, self.meta.bad)
 
     def packed_closest(self, target: Id) -> PackedContacts:
         """Return the K contacts of `closest` in wire form; O(1) and unordered where one full bucket is the answer."""
         bucket = self.table.bucket(target)
         if bucket.answer is not None:
             return bucket.answer
-        live = [contact for contact in bucket.contacts if self._is_live(contact)]
-        if len(live) < self._policy.k:
+        bad = self.meta.bad
+        if len(bucket.contacts) < self._policy.k or any(contact.id in bad for contact in bucket.contacts):
             return self._codec.pack_contacts(self.closest(target, self._policy.k))
-        bucket.answer = self._codec.pack_contacts(live)
+        bucket.answer = self._codec.pack_contacts(bucket.contacts)
         return bucket.answer
-
-    def _is_live(self, contact: Contact) -> bool:
-        return not self.meta.is_bad(contact.id)
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether nobody in the bucket is questionable or bad. Asked for each query of a stranger, so remembered."""
@@ -203,7 +200,7 @@ class State:
         bucket = self.table.bucket(contact.id)
         evicted = None
         if len(bucket.contacts) >= self._policy.k:
-            evicted = next((other for other in bucket.contacts if self.meta.is_bad(other.id)), None)
+            evicted = next((other for other in bucket.contacts if other.id in self.meta.bad), None)
             if evicted is not None:
                 self._remove(evicted)
         if self.table.has_room(contact.id):
@@ -211,12 +208,11 @@ class State:
             self._waiting.pop(contact.id, None)
             return Inserted() if evicted is None else Replaced(evicted)
         self._wait(contact, bucket, now)
-        questionable = [
-            other for other in bucket.contacts if self.meta.standing(other.id, now) is Standing.QUESTIONABLE
-        ]
-        if questionable:
-            return Verify(min(questionable, key=lambda other: _age_key(self.meta.get(other.id))))
-        return Full()
+        if self._all_good(bucket, now):
+            return Full()
+        # None is bad: it would have been evicted.
+        questionable = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not Standing.GOOD]
+        return Verify(min(questionable, key=lambda other: _age_key(self.meta.get(other.id))))
 
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
         went_in = self.table.insert(contact)
@@ -231,7 +227,8 @@ class State:
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
         self._waiting.pop(contact.id, None)
         self._waiting[contact.id] = contact, now
-        in_line = [id for id in self._waiting if id in bucket]
+        low, high = bucket.low, bucket.high
+        in_line = [id for id in self._waiting if low <= id <= high]
         if len(in_line) > self._policy.replacements:
             del self._waiting[in_line[0]]
 

@@ -130,8 +130,8 @@ class NativeCodec:
 
     def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
         """Return `contacts` with their two elements of a result, `nodes4` and `nodes6`."""
-        of_ipv4 = b"".join(_node(contact) for contact in contacts if contact.endpoint.is_ipv4)
-        of_ipv6 = b"".join(_node(contact) for contact in contacts if not contact.endpoint.is_ipv4)
+        of_ipv4 = b"".join([_node(contact) for contact in contacts if len(contact.endpoint) == IPV4_SIZE])
+        of_ipv6 = b"".join([_node(contact) for contact in contacts if len(contact.endpoint) == IPV6_SIZE])
         return PackedContacts(tuple(contacts), _bin(of_ipv4) + _bin(of_ipv6))
 
     def encode_found(
@@ -252,7 +252,7 @@ def _decode_nodes(nodes: object, size: int) -> Iterable[Contact]:
     return [
         Contact(
             Id(int.from_bytes(nodes[start : start + _ID_SIZE], "big")),
-            Endpoint(nodes[start + _ID_SIZE : start + size]),
+            bytes.__new__(Endpoint, nodes[start + _ID_SIZE : start + size]),  # whose length is right
         )
         for start in range(0, len(nodes), size)
     ]
@@ -282,7 +282,7 @@ def _reply_head(tid: bytes, sender: Id, observed: Endpoint) -> bytes:
 
 
 def _node(contact: Contact) -> bytes:
-    return NATIVE.to_bytes(contact.id) + contact.endpoint
+    return contact.id.to_bytes(_ID_SIZE, "big") + contact.endpoint
 
 
 def _pack(value: object) -> bytes:

@@ -520,13 +520,14 @@ class NodeMachine(RuleBasedStateMachine):
         event("a token is accepted" if accepted else "a token is refused")
         return accepted
 
-    def flush(self, most: int = 5_000, shuffle: Random | None = None) -> None:
-        """Deliver in order, or in any, and what comes of it."""
-        for _ in range(most):
+    def flush(self, most: int | None = None, shuffle: Random | None = None) -> None:
+        """Deliver in order, or in any, and what comes of it: all of it, or so many at `most`."""
+        held_back = len(self.bag)
+        for _ in range(5_000 + 20 * held_back if most is None else most):
             if not self.bag:
                 return
             self.deliver(self.bag.pop(shuffle.randrange(len(self.bag)) if shuffle else 0))
-        assert most < 5_000, "they talk without end"
+        assert most is not None, f"they talk without end, after {held_back} were held back"
 
     def flush_until_one_is(self, kind: Callable[[Query | Reply], bool]) -> Parcel | None:
         """Deliver in order until a datagram of this kind is next; return it, if that comes."""
