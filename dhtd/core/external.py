@@ -14,22 +14,22 @@ class ExternalAddress:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._votes: dict[tuple[int, bytes], Endpoint] = {}  # by family and voter, the latest last
+        self._votes: dict[bytes, Endpoint] = {}  # by voter, the latest last
 
     def vote(self, voter: Endpoint, observed: Endpoint) -> None:
         """Take `voter`'s word for our address. It can only tell of the family that it is reached by."""
         if len(voter) != len(observed):
             return
-        key = (len(voter), source_group(voter.ip))
-        self._votes.pop(key, None)
-        self._votes[key] = observed
+        group = source_group(voter.ip)
+        self._votes.pop(group, None)
+        self._votes[group] = observed
         if len(self._votes) > self._limit:
             del self._votes[next(iter(self._votes))]
 
     def endpoints(self) -> list[Endpoint]:
         """Return the winner of each family that has votes, IPv4 first."""
         winners = []
-        for family in sorted({family for family, _ in self._votes}):
-            votes = Counter(observed for (of, _), observed in self._votes.items() if of == family)
+        for family in sorted({len(observed) for observed in self._votes.values()}):
+            votes = Counter(observed for observed in self._votes.values() if len(observed) == family)
             winners.append(votes.most_common(1)[0][0])
         return winners

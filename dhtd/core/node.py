@@ -104,6 +104,12 @@ class Node:
         self._refresher = Refresher(self.state.table, rng, policy)
         self._rate_limit = RateLimit(policy.rate_limit, policy.rate_burst)
         self._sweep_at = now + policy.store_sweep
+        self._next_timeouts = (
+            self._requester.transactions.next_timeout,
+            self.join.next_timeout,
+            self._refresher.next_timeout,
+            self.tracker.next_timeout,
+        )
         self._strangers: set[Endpoint] = set()  # being pinged
         self._stranger_rate = RateLimit(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
@@ -204,12 +210,8 @@ class Node:
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is next to be called. Asking again after any input is cheap."""
         earliest = self._sweep_at
-        for deadline in (
-            self._requester.transactions.next_timeout(),
-            self.join.next_timeout(),
-            self._refresher.next_timeout(),
-            self.tracker.next_timeout(),
-        ):
+        for next_timeout in self._next_timeouts:
+            deadline = next_timeout()
             if deadline is not None and deadline < earliest:
                 earliest = deadline
         return earliest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dhtd.core.endpoint import source_group
 
 _SOURCES_MAX = 16_384
+_SOURCES_FEW = 32  # too few to be worth forgetting any
 
 
 class RateLimit:
@@ -13,12 +14,13 @@ class RateLimit:
     A burst is one query at least, however low the rate.
     """
 
-    __slots__ = ("_allowance", "_due", "_interval")
+    __slots__ = ("_allowance", "_due", "_full", "_interval")
 
     def __init__(self, rate: float, burst: float) -> None:
         self._interval = 1 / rate if rate > 0 else 0.0
         self._allowance = max(burst - self._interval, 0.0)
         self._due: dict[bytes, float] = {}  # when a source that keeps to the rate would send its next query
+        self._full = _SOURCES_FEW  # with so many sources, those that owe nothing are forgotten
 
     def allows(self, ip: bytes, now: float) -> bool:
         """Whether a query from this address is within the limit; it counts if so."""
@@ -28,7 +30,7 @@ class RateLimit:
         due = max(self._due.get(source, now), now)
         if due - now > self._allowance:
             return False
-        if source not in self._due and len(self._due) >= _SOURCES_MAX:
+        if len(self._due) >= self._full and source not in self._due:
             self._make_room(now)
         self._due[source] = due + self._interval
         return True
@@ -38,3 +40,4 @@ class RateLimit:
         self._due = {source: due for source, due in self._due.items() if due > now}
         if len(self._due) >= _SOURCES_MAX:
             self._due.clear()
+        self._full = min(max(2 * len(self._due), _SOURCES_FEW), _SOURCES_MAX)

@@ -6,7 +6,7 @@ Ranges are halves of halves, so of two buckets the one nearer to a target holds 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
@@ -141,12 +141,26 @@ class RoutingTable:
 
     def by_nearness(self, target: Id) -> Iterator[Bucket]:
         """Yield the buckets, the one whose range holds `target` first, then always the next nearest."""
-        nearest = self.bucket(target)
-        yield nearest
-        # The distances from `target` to the IDs of a range are a range of their own, as wide and aligned alike.
-        for bucket in sorted(self.buckets, key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low)):
-            if bucket is not nearest:
-                yield bucket
+        buckets, lows = self.buckets, self._lows
+        begin = bisect_right(lows, target) - 1
+        end = begin + 1
+        low, high = buckets[begin].low, buckets[begin].high
+        yield buckets[begin]
+        # Of a range as wide again, of which the last one is a half, the other half holds what is next nearest.
+        while end - begin < len(buckets):
+            width = high - low + 1
+            if low & width:
+                low = Id(low - width)
+                end_of_half, begin = begin, bisect_left(lows, low)
+                half = buckets[begin:end_of_half]
+            else:
+                high = Id(high + width)
+                begin_of_half, end = end, bisect_right(lows, high)
+                half = buckets[begin_of_half:end]
+            if len(half) > 1:
+                # The distances from `target` to the IDs of a range are a range of their own, as wide and aligned alike.
+                half.sort(key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low))
+            yield from half
 
     def _may_split(self, bucket: Bucket, id: Id) -> bool:
         """Our own bucket splits; so does one that keeps out a node that is among the K nearest to us.

@@ -16,7 +16,7 @@ ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep 
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -41,11 +41,10 @@ _FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FAILED = _Progress
 
 
 class _Candidate:
-    __slots__ = ("contact", "distance", "hops", "namers", "progress")
+    __slots__ = ("contact", "hops", "namers", "progress")
 
-    def __init__(self, contact: Contact, distance: int, hops: int) -> None:
+    def __init__(self, contact: Contact, hops: int) -> None:
         self.contact = contact
-        self.distance = distance
         self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
         self.namers: set[Endpoint | None] = set()  # who named it; None are we
         self.progress = _FRESH
@@ -88,6 +87,7 @@ class Search:
         "_asked",
         "_candidates",
         "_disappointments",
+        "_distances",
         "_order",
         "_own_id",
         "_policy",
@@ -105,6 +105,7 @@ class Search:
         self._policy = policy
         self._candidates: dict[Contact, _Candidate] = {}
         self._order: list[_Candidate] = []  # nearest to the target first
+        self._distances: list[int] = []  # theirs
         self._asked: dict[Endpoint, _Candidate] = {}
         self._disappointments: dict[
             Endpoint, int
@@ -257,14 +258,19 @@ class Search:
             return None
         candidate = self._candidates.get(contact)
         if candidate is None:
-            candidate = self._candidates[contact] = _Candidate(contact, contact.id ^ self.target, hops)
-            insort(self._order, candidate, key=lambda other: other.distance)
+            distance = contact.id ^ self.target
+            candidate = self._candidates[contact] = _Candidate(contact, hops)
+            place = bisect(self._distances, distance)
+            self._distances.insert(place, distance)
+            self._order.insert(place, candidate)
             if len(self._order) > self._policy.search_candidates:
                 self._drop_farthest_fresh()
         candidate.namers.add(namer)
         return candidate
 
     def _drop_farthest_fresh(self) -> None:
-        dropped = next(candidate for candidate in reversed(self._order) if candidate.progress is _FRESH)
-        self._order.remove(dropped)
-        del self._candidates[dropped.contact]
+        place = len(self._order) - 1
+        while self._order[place].progress is not _FRESH:
+            place -= 1
+        del self._candidates[self._order[place].contact]
+        del self._order[place], self._distances[place]

@@ -17,8 +17,8 @@ class Timers(Generic[K]):
     __slots__ = ("_deadlines", "_heap", "_serial")
 
     def __init__(self) -> None:
-        self._deadlines: dict[K, tuple[float, int]] = {}
-        self._heap: list[tuple[float, int, K]] = []
+        self._deadlines: dict[K, tuple[float, int, K]] = {}
+        self._heap: list[tuple[float, int, K]] = []  # the same tuples, and forgotten ones
         self._serial = 0  # orders equal deadlines as they were set, so that keys need no order
 
     def __len__(self) -> int:
@@ -32,10 +32,10 @@ class Timers(Generic[K]):
     def set(self, key: K, deadline: float) -> None:
         """Give `key` this deadline, in place of any that it has."""
         self._serial += 1
-        self._deadlines[key] = (deadline, self._serial)
-        heappush(self._heap, (deadline, self._serial, key))
+        entry = self._deadlines[key] = (deadline, self._serial, key)
+        heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._deadlines) + _SLACK:
-            self._heap = [(when, serial, key) for key, (when, serial) in self._deadlines.items()]
+            self._heap = list(self._deadlines.values())
             heapify(self._heap)
 
     def cancel(self, key: K) -> None:
@@ -49,11 +49,12 @@ class Timers(Generic[K]):
 
     def next(self) -> float | None:
         """Return the earliest deadline, if there is any."""
-        while self._heap:
-            deadline, serial, key = self._heap[0]
-            if self._deadlines.get(key) == (deadline, serial):
-                return deadline
-            heappop(self._heap)
+        heap, deadlines = self._heap, self._deadlines
+        while heap:
+            entry = heap[0]
+            if deadlines.get(entry[2]) is entry:
+                return entry[0]
+            heappop(heap)
         return None
 
     def pop_due(self, now: float) -> Iterator[K]:

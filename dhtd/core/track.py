@@ -161,7 +161,9 @@ class Tracker:
 
     def next_timeout(self) -> float | None:
         """Return when `pop_due` has an entry."""
-        return None if len(self._publishing) >= self._policy.publishing else self._timers.next()
+        if not self._entries or len(self._publishing) >= self._policy.publishing:
+            return None
+        return self._timers.next()
 
     def pop_due(self, now: float) -> Iterator[OwnEntry]:
         """Take and yield the entries that are to be published now; the caller calls `began` for each.

@@ -145,7 +145,7 @@ class Transactions(Generic[Owner]):
 
     def next_timeout(self) -> float | None:
         """Return when `expire` has something to do."""
-        return self._deadlines.next()
+        return self._deadlines.next() if self._queries else None
 
     def expire(self, now: float) -> Iterator[Slow[Owner] | Late[Owner] | Retry[Owner] | TimedOut[Owner]]:
         """Yield what happened to queries by `now`. A retried query is in flight again from `now` on."""

@@ -48,7 +48,8 @@ class Host:
         self.sent = 0  # datagrams
         self.received = 0
         self.peak = 0  # datagrams sent in the busiest second
-        self._burst = (0, 0)  # the second of the last datagram, and how many were sent in it
+        self._second = 0  # that of the last datagram
+        self._burst = 0  # how many were sent in it
         self.events: list[tuple[float, Event]] = []  # all but progress, with their times in seconds
         self.done: dict[Handle, Event] = {}  # how operations ended
         self.progress: dict[Handle, list[LookupProgress]] = {}
@@ -70,10 +71,12 @@ class Host:
     def count_sent(self, now: float) -> None:
         """Count a datagram that this host sends."""
         self.sent += 1
-        second, sent = self._burst
-        sent = sent + 1 if second == int(now) else 1
-        self._burst = int(now), sent
-        self.peak = max(self.peak, sent)
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._burst = 0
+        self._burst += 1
+        self.peak = max(self.peak, self._burst)
 
     def clock(self, now: float) -> float:
         """Return what this machine's clock shows at the network's time `now`."""

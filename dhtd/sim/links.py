@@ -88,7 +88,9 @@ class Weather:
 
     def carries(self, source: Endpoint, destination: Endpoint) -> bool:
         """Whether there is a way from one to the other now."""
-        if self.is_down or source in self._unplugged or destination in self._unplugged:
+        if self.is_down:
+            return False
+        if self._unplugged and (source in self._unplugged or destination in self._unplugged):
             return False
         return not self._sides or self._sides.get(source, 0) == self._sides.get(destination, 0)
 

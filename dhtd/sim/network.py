@@ -33,6 +33,7 @@ E = TypeVar("E", bound=Event)
 Tap = Callable[[Endpoint, Endpoint, bytes], None]
 Listener = Callable[[Host, Event], None]
 
+_REMEMBERED = 1_000_000  # contacts that are one object to all nodes: each of 10,000 nodes is known to eighty others
 _LATEST = 64  # events that are kept for whoever has to explain a failure
 _CHECKED = 256  # every so many events, the host that had the last one is looked at
 
@@ -45,7 +46,7 @@ class Network:
     ) -> None:
         self.seed = seed
         self.rng = Random(f"network {seed}")
-        self.codec: Codec = codec if codec is not None else NativeCodec()
+        self.codec: Codec = codec if codec is not None else NativeCodec(_REMEMBERED)
         self.policy = policy
         self.schedule = Schedule()
         self.weather = Weather(links if links is not None else Links(), Random(f"weather {seed}"))

@@ -27,7 +27,7 @@ class Schedule:
     def at(self, when: float, action: Action, *arguments: Any) -> None:
         """Plan `action(*arguments)` for `when`; for now, where that has passed."""
         self._serial += 1
-        heappush(self._heap, (max(when, self.now), self._serial, action, arguments))
+        heappush(self._heap, (max(self.now, when), self._serial, action, arguments))
 
     def step(self, until: float) -> bool:
         """Jump to the next action and do it; return False, with the clock at `until`, where none is due by then."""

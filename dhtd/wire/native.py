@@ -48,6 +48,8 @@ TOKEN_MAX = 64  # bytes of a token that another implementation may issue
 FIND_NODE_SIZE = 170
 FIND_VALUE_SIZE = 400
 
+_REMEMBERED = 2_048  # contacts, of 400 bytes each: the neighbours of many a target
+
 _ID_SIZE = NATIVE.width
 _NODE4_SIZE = _ID_SIZE + IPV4_SIZE
 _NODE6_SIZE = _ID_SIZE + IPV6_SIZE
@@ -56,10 +58,19 @@ _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 
 
 class NativeCodec:
-    """The `Codec` of the native wire."""
+    """The `Codec` of the native wire.
+
+    It remembers the latest contacts and IDs that it has decoded, `remembered` at most: the same few are named again
+    and again, and one object for each is faster to make and to compare than thousands of equal ones.
+    """
 
     keyspace: Keyspace = NATIVE
     tid_size = TID_SIZE
+
+    def __init__(self, remembered: int = _REMEMBERED) -> None:
+        self._remembered = remembered
+        self._contacts: dict[bytes, Contact] = {}  # by their wire form
+        self._ids: dict[bytes, Id] = {}
 
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError` for anything else."""
@@ -71,22 +82,22 @@ class NativeCodec:
             raise WireError(f"not one msgpack object: {error}") from None
         if type(fields) is not list or len(fields) < 5:
             raise WireError("not an array of five elements")
-        kind, tid, sender, fourth, fifth = fields[:5]
+        kind, tid, sender, fourth, fifth = fields if len(fields) == 5 else fields[:5]
         if type(kind) is not int or not _is_bytes(tid, TID_SIZE) or not _is_bytes(sender, _ID_SIZE):
             raise WireError("the type, transaction ID or sender is malformed")
-        sender = Id(int.from_bytes(sender, "big"))
+        sender_id = self._ids.get(sender) or self._new_id(sender)
         if kind == QUERY:
             if type(fourth) is not str:
                 raise WireError("the method is not text")
-            return _decode_query(tid, sender, fourth, fifth)
+            return _decode_query(tid, sender_id, fourth, fifth)
         if kind == REPLY:
             if not _is_endpoint(fourth) or type(fifth) is not list:
                 raise WireError("the observed address or the result is malformed")
-            return Reply(tid, sender, Endpoint(fourth), fifth)
+            return Reply(tid, sender_id, Endpoint(fourth), fifth)
         if kind == ERROR:
             if type(fourth) is not int or type(fifth) is not str:
                 raise WireError("the error is malformed")
-            return Error(tid, sender, fourth, fifth)
+            return Error(tid, sender_id, fourth, fifth)
         raise WireError("unknown message type")
 
     def decode_result(self, request: Request, body: object) -> Result:
@@ -100,11 +111,11 @@ class NativeCodec:
                 if len(body) < 4:
                     raise WireError("the result of find_node is too short")
                 token, nodes4, nodes6, more = body[:4]
-                return _decode_found(token, nodes4, nodes6, [], more)
+                return self._decode_found(token, nodes4, nodes6, [], more)
             case FindValue():
                 if len(body) < 5:
                     raise WireError("the result of find_value is too short")
-                return _decode_found(*body[:5])
+                return self._decode_found(*body[:5])
             case _:
                 assert_never(request)
 
@@ -113,10 +124,14 @@ class NativeCodec:
         match request:
             case Ping():
                 return self._encode(QUERY, tid, sender, "ping", [])
+            case FindNode(target, None):
+                return _padded_find(tid, sender, b"\xa9find_node", target, _FIND_NODE_PADDING)
+            case FindValue(key, None):
+                return _padded_find(tid, sender, b"\xaafind_value", key, _FIND_VALUE_PADDING)
             case FindNode(target, token):
-                return self._encode_find(tid, sender, "find_node", target, token, FIND_NODE_SIZE)
+                return self._encode(QUERY, tid, sender, "find_node", [NATIVE.to_bytes(target), token])
             case FindValue(key, token):
-                return self._encode_find(tid, sender, "find_value", key, token, FIND_VALUE_SIZE)
+                return self._encode(QUERY, tid, sender, "find_value", [NATIVE.to_bytes(key), token])
             case Store(key, port, token):
                 return self._encode(QUERY, tid, sender, "store", [NATIVE.to_bytes(key), port, token])
             case Withdraw(key, port, token):
@@ -174,14 +189,33 @@ class NativeCodec:
     def _encode(self, kind: int, tid: bytes, sender: Id, fourth: object, fifth: object) -> bytes:
         return MAGIC + _pack([kind, tid, NATIVE.to_bytes(sender), fourth, fifth])
 
-    def _encode_find(self, tid: bytes, sender: Id, method: str, target: Id, token: bytes | None, size: int) -> bytes:
-        args = [NATIVE.to_bytes(target), token]
-        datagram = self._encode(QUERY, tid, sender, method, args)
-        if token is not None:
-            return datagram
-        room = size - len(datagram)
-        header = 2 if room < 258 else 3
-        return self._encode(QUERY, tid, sender, method, [*args, bytes(room - header)])
+    def _decode_found(self, token: object, nodes4: object, nodes6: object, endpoints: object, more: object) -> Found:
+        if not _is_token(token) or type(more) is not bool:
+            raise WireError("the token, or the mark that there is more, is malformed")
+        if type(endpoints) is not list or not all(_is_endpoint(endpoint) for endpoint in endpoints):
+            raise WireError("the endpoints are malformed")
+        contacts = (*self._decode_nodes(nodes4, _NODE4_SIZE), *self._decode_nodes(nodes6, _NODE6_SIZE))
+        return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more)
+
+    def _decode_nodes(self, nodes: object, size: int) -> Iterable[Contact]:
+        if type(nodes) is not bytes or len(nodes) % size:
+            raise WireError("the nodes are malformed")
+        known = self._contacts.get
+        packed = [nodes[start : start + size] for start in range(0, len(nodes), size)]
+        return [known(node) or self._new_contact(node) for node in packed]
+
+    def _new_contact(self, node: bytes) -> Contact:
+        if len(self._contacts) >= self._remembered:
+            self._contacts.clear()
+        id = node[:_ID_SIZE]
+        contact = self._contacts[node] = Contact(self._ids.get(id) or self._new_id(id), Endpoint(node[_ID_SIZE:]))
+        return contact
+
+    def _new_id(self, packed: bytes) -> Id:
+        if len(self._ids) >= self._remembered:
+            self._ids.clear()
+        id = self._ids[packed] = Id(int.from_bytes(packed, "big"))
+        return id
 
     def _cut(self, query: Query, packed: PackedContacts, room: int) -> PackedContacts:
         """Leave out as many of the contacts farthest from the target as it takes to fit into `room` bytes."""
@@ -237,27 +271,6 @@ def _entry_args(args: list[object]) -> tuple[Id, int, bytes] | None:
     return Id(int.from_bytes(key, "big")), port, token
 
 
-def _decode_found(token: object, nodes4: object, nodes6: object, endpoints: object, more: object) -> Found:
-    if not _is_token(token) or type(more) is not bool:
-        raise WireError("the token, or the mark that there is more, is malformed")
-    if type(endpoints) is not list or not all(_is_endpoint(endpoint) for endpoint in endpoints):
-        raise WireError("the endpoints are malformed")
-    contacts = (*_decode_nodes(nodes4, _NODE4_SIZE), *_decode_nodes(nodes6, _NODE6_SIZE))
-    return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more)
-
-
-def _decode_nodes(nodes: object, size: int) -> Iterable[Contact]:
-    if type(nodes) is not bytes or len(nodes) % size:
-        raise WireError("the nodes are malformed")
-    return [
-        Contact(
-            Id(int.from_bytes(nodes[start : start + _ID_SIZE], "big")),
-            bytes.__new__(Endpoint, nodes[start + _ID_SIZE : start + size]),  # whose length is right
-        )
-        for start in range(0, len(nodes), size)
-    ]
-
-
 def _is_bytes(value: object, size: int) -> TypeGuard[bytes]:
     return type(value) is bytes and len(value) == size
 
@@ -281,6 +294,18 @@ def _reply_head(tid: bytes, sender: Id, observed: Endpoint) -> bytes:
     )
 
 
+def _padded_find(tid: bytes, sender: Id, method: bytes, target: Id, padding: bytes) -> bytes:
+    """Return a find query without a token, up to its size. Put together by hand: most queries are one."""
+    return b"%b\x95\x00\xc4\x08%b\xc4\x20%b%b\x93\xc4\x20%b\xc0%b" % (
+        MAGIC,
+        tid,
+        sender.to_bytes(_ID_SIZE, "big"),
+        method,
+        target.to_bytes(_ID_SIZE, "big"),
+        padding,
+    )
+
+
 def _node(contact: Contact) -> bytes:
     return contact.id.to_bytes(_ID_SIZE, "big") + contact.endpoint
 
@@ -300,3 +325,7 @@ def _array(size: int) -> bytes:
 
 
 _BOOL = (b"\xc2", b"\xc3")  # msgpack false, true
+
+# What is missing to the sizes above, the headers of binaries included.
+_FIND_NODE_PADDING = _bin(bytes(FIND_NODE_SIZE - 98))
+_FIND_VALUE_PADDING = _bin(bytes(FIND_VALUE_SIZE - 100))
