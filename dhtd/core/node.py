@@ -408,7 +408,7 @@ class Node:
             Bootstrap(INTERNAL, self._requester, [self._rng.choice(self.join.bootstrap)]).start(now)
 
     def _refresh(self, target: Id, now: float) -> None:
-        self._refresher.busy = True
+        self._refresher.under_way += 1
         Refresh(INTERNAL, self._requester, target).start(now)
 
     def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:
@@ -458,7 +458,7 @@ class Node:
             case Published():
                 self._published(outcome, now)
             case Refreshed(_, target, responses):
-                self._refresher.busy = False
+                self._refresher.under_way -= 1
                 if target == self.own_id:
                     self._looked_ourselves_up(responses, now)
             case Withdrawn(_, key, ports):

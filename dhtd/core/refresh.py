@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Refresher:
-    """Watches the ages of buckets. One refresh is under way at a time: they are never urgent."""
+    """Watches the ages of buckets. It begins none while one is under way: they are never urgent."""
 
-    __slots__ = ("_due", "_policy", "_rng", "_table", "busy")
+    __slots__ = ("_due", "_policy", "_rng", "_table", "under_way")
 
     def __init__(self, table: RoutingTable, rng: Random, policy: Policy) -> None:
         self._table = table
         self._rng = rng
         self._policy = policy
         self._due: float | None = None  # no bucket turns stale before; None is unknown
-        self.busy = False  # set by whoever runs the lookup
+        self.under_way = 0  # refreshes; counted by whoever runs them
 
     def next_timeout(self) -> float | None:
         """Return when a bucket may turn stale; None where there is nobody to ask, or a refresh is under way.
@@ -30,7 +30,7 @@ class Refresher:
         Never too late, but too early where a bucket has been active since: asked after each datagram, this does not
         look at the buckets again.
         """
-        if self.busy or not len(self._table):
+        if self.under_way or not len(self._table):
             return None
         if self._due is None:
             self._due = self._stalest().activity + self._policy.bucket_refresh

@@ -30,6 +30,8 @@ _PORT = PORT.to_bytes(2, "big")
 
 E = TypeVar("E", bound=Event)
 
+# Event, seconds, source, destination, and the datagram; or nobody, the host (or the network), and what it did.
+Happening = tuple[int, float, Endpoint | None, Endpoint | None, bytes | str]
 Tap = Callable[[Endpoint, Endpoint, bytes], None]
 Listener = Callable[[Host, Event], None]
 
@@ -54,7 +56,7 @@ class Network:
         self.census = Census(self.codec.keyspace)  # the live hosts that anybody can reach
         self.taps: list[Tap] = []  # each is shown (source, destination, data) of every datagram sent
         self.listener: Listener | None = None  # takes the events of nodes; without one, each host keeps its own
-        self.latest: deque[tuple[int, float, Endpoint | None, Endpoint, bytes]] = deque(maxlen=_LATEST)
+        self.latest: deque[Happening] = deque(maxlen=_LATEST)
         self.datagrams = 0  # sent by hosts
         self.bytes = 0
         self._by_endpoint: dict[Endpoint, Host] = {}
@@ -268,6 +270,10 @@ class Network:
             for delay in self.weather.delays(source, destination):
                 self.schedule.at(now + delay + later, self._deliver, source, destination, data)
 
+    def note(self, what: str, host: Host | None = None) -> None:
+        """Have it among the `latest` that a host, or the network, does this."""
+        self.latest.append((self.schedule.events, self.now, None, None if host is None else host.endpoint, what))
+
     def _deliver(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
         host = self._by_endpoint.get(destination)
         if host is None or not host.alive or not self.weather.carries(source, destination):
@@ -296,7 +302,7 @@ class Network:
         now = self.schedule.now
         wake_at = node.poll_timeout()
         if wake_at is not None and wake_at - host.ahead <= now:
-            self.latest.append((self.schedule.events, now, None, host.endpoint, b""))
+            self.note("wakes: a deadline", host)
             host.wake(max(host.clock(now), wake_at))  # the sum may round to just before it
         self.flush(host)
         if not self.schedule.events % _CHECKED:

@@ -6,7 +6,8 @@ run, event by event, on every machine. A failure tells the event that showed it,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import log2
 from random import Random
@@ -100,19 +101,20 @@ class Simulation:
 
     def advance(self, events: int) -> bool:
         """Do so many events; return whether there is more to do. Raise `SimulationFailed` where an invariant breaks."""
-        schedule = self.net.schedule
-        try:
+        step = self.net.schedule.step
+        with self._located():
             for _ in range(events):
                 until = self.ends_at if self.net.now < self.ends_at else self.ends_at + LOOKUP_LIMIT
                 if self.is_over:
                     self._check_all()
                     return False
-                schedule.step(until)
-        except Exception as error:
-            where = f"seed {self.plan.seed}, event {schedule.events}, at {schedule.now:.6f} virtual seconds"
-            what = str(error).partition("\n")[0] or "an assertion"
-            raise SimulationFailed(f"{where}: {type(error).__name__}: {what}") from error
+                step(until)
         return True
+
+    def check(self) -> None:
+        """Look at every node now, as else only the end of a run does. Raise `SimulationFailed`."""
+        with self._located():
+            self._check_all()
 
     def run(self) -> Report:
         """Do it all."""
@@ -187,6 +189,7 @@ class Simulation:
         known = [census[self._rng.randrange(len(census))] for _ in range(min(BOOTSTRAPS, len(census)))]
         nat, lie = self._nature()
         host = self.net.add(bootstrap=known, nat=nat, lie=lie)
+        self.net.note(f"comes up, to join by {', '.join(map(str, host.bootstrap)) or 'nobody'}", host)
         if known:
             self.net.weather.place_beside(host.endpoint, known[0].endpoint)
             self._sides[host] = self._sides.get(known[0], 0)
@@ -240,9 +243,11 @@ class Simulation:
         self._abandon(host)
         self._discount(host)
         if self._rng.random() < self.plan.returning:
+            self.net.note("stops for a while", host)
             saved = self.net.kill(host)
             self.net.schedule.at(self.net.now + self._rng.expovariate(1 / AWAY), self._return, host, saved)
             return
+        self.net.note("stops for good", host)
         self.net.remove(host)
         self._sides.pop(host, None)
         self._plan_end(self._arrive())
@@ -252,12 +257,14 @@ class Simulation:
             self._enter()
 
     def _return(self, host: Host, saved: Saved) -> None:
+        self.net.note("comes back", host)
         self.net.restart(host, saved)
         self._count(host)
         self._plan_end(host)
 
     def _restart_all(self) -> None:
         """Kill all nodes, and start them again at once."""
+        self.net.note("restarts, every node at once")
         saved = []
         for host in self._live:
             self._abandon(host)
@@ -270,6 +277,7 @@ class Simulation:
 
     def _jump(self, host: Host, seconds: float) -> None:
         if host in self._places:
+            self.net.note(f"sees its clock jump {seconds:.6f} s ahead", host)
             self.net.jump(host, seconds)
 
     # Faults of the network
@@ -280,10 +288,12 @@ class Simulation:
             side = self._rng.randrange(2)
             self._sides[host] = side
             halves[side].append(host)
+        self.net.note(f"parts into {len(halves[0])} and {len(halves[1])} nodes")
         self.net.partition(halves)
         self._phase = "parted"
 
     def _heal(self) -> None:
+        self.net.note("is whole again")
         self.net.heal()
         self.tally.healed_at = self.net.now
         self._phase = "healed"
@@ -303,6 +313,7 @@ class Simulation:
             owner = self._rng.choice(self._live)
         key, port = self._new_key()
         self._own(Entry(key, port, owner))
+        self.net.note(f"enters {self.net.codec.keyspace.format(key)} on port {port}", owner)
         owner.node.enter(key, port, owner.clock(self.net.now))
         self.net.flush(owner)
 
@@ -329,6 +340,7 @@ class Simulation:
             ]
         )
         across = self._phase == "healed" and self._sides.get(asker, 0) != self._sides.get(entry.owner, 0)
+        net.note(f"looks {net.codec.keyspace.format(entry.key)} up", asker)
         op = asker.node.lookup(entry.key, asker.clock(net.now))
         self._lookups[asker.node, op] = Asked(entry, nearest, across)
         self.tally.asked += 1
@@ -382,4 +394,18 @@ class Simulation:
 
     def _check_all(self) -> None:
         for host in self._live:
-            invariants.check_host(host, self.net.now)
+            try:
+                invariants.check_host(host, self.net.now)
+            except AssertionError as error:
+                raise AssertionError(f"{host.endpoint}: {error}") from error
+
+    @contextmanager
+    def _located(self) -> Iterator[None]:
+        """Say of any failure with which seed, and where in the run, it came."""
+        try:
+            yield
+        except Exception as error:
+            schedule = self.net.schedule
+            where = f"seed {self.plan.seed}, event {schedule.events}, at {schedule.now:.6f} virtual seconds"
+            what = str(error).partition("\n")[0] or "an assertion"
+            raise SimulationFailed(f"{where}: {type(error).__name__}: {what}") from error

@@ -34,18 +34,19 @@ _DIGITS = 8  # of an ID, and of a transaction: enough to tell it from others nea
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One event: a datagram that arrived, or a deadline that a node came to, which has no source."""
+    """A datagram that arrived; or, without a source, what a node does, or (without a destination) the network."""
 
     event: int
     virtual_s: float
     source: str | None
-    destination: str
+    destination: str | None
     message: str
 
     def __str__(self) -> str:
         """Return the line that tells it."""
-        way = f"{self.destination} wakes" if self.source is None else f"{self.source} to {self.destination}"
-        return f"{self.event} at {self.virtual_s:.6f} {way}: {self.message}"
+        who = self.destination or "the network"
+        way = who if self.source is None else f"{self.source} to {who}:"
+        return f"{self.event} at {self.virtual_s:.6f} {way} {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,13 @@ def tell(net: Network) -> Story:
             event,
             round(at, 6),
             None if source is None else str(source),
-            str(destination),
-            "a deadline" if source is None else _told(net.codec, data),
+            None if destination is None else str(destination),
+            data if isinstance(data, str) else _told(net.codec, data),
         )
         for event, at, source, destination, data in net.latest
     ]
-    host = net.at(net.latest[-1][3]) if net.latest else None
+    last = net.latest[-1][3] if net.latest else None
+    host = None if last is None else net.at(last)
     node = None if host is None else _condition(net, host)
     return Story(net.schedule.events, round(net.now, 6), moments, node)
 

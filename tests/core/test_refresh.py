@@ -68,10 +68,10 @@ def test_any_id_of_the_range_may_be_the_target() -> None:
 
 def test_one_refresh_is_under_way_at_a_time() -> None:
     refresher, _ = make(5)
-    refresher.busy = True
+    refresher.under_way = 1
     assert refresher.next_timeout() is None
     assert refresher.next_target(1e9) is None
-    refresher.busy = False
+    refresher.under_way = 0
     assert refresher.next_target(1e9) is not None
 
 
@@ -107,9 +107,9 @@ def test_whoever_nobody_disturbs_refreshes_each_range_once_a_period(own: Id, mem
         assert target is not None
         refreshed[table.bucket(target).low].append(now)
         assert now < AFTER or len(refreshed[table.bucket(target).low]) < 2 + now / AFTER  # or this would go on for ever
-        refresher.busy = True
+        refresher.under_way = 1
         now += takes
-        refresher.busy = False
+        refresher.under_way = 0
     for times in refreshed.values():
         for earlier, later in itertools.pairwise(times):
             assert AFTER <= later - earlier <= AFTER + takes * len(table.buckets)
@@ -175,11 +175,11 @@ class RefresherMachine(RuleBasedStateMachine):
         self.now = max(self.now, when)
         self._refresh_what_is_stale()
 
-    @precondition(lambda self: self.refresher.busy)
+    @precondition(lambda self: self.refresher.under_way)
     @rule(seconds=st.sampled_from([0.0, 5.0]))
     def a_refresh_ends(self, seconds: float) -> None:
         self.now += seconds
-        self.refresher.busy = False
+        self.refresher.under_way = 0
         self._refresh_what_is_stale()
 
     @rule()
@@ -196,7 +196,7 @@ class RefresherMachine(RuleBasedStateMachine):
     def nobody_is_forgotten(self) -> None:
         """Whoever waits for `next_timeout` comes in time for the first range that turns stale."""
         when = self.refresher.next_timeout()
-        if self.refresher.busy or not list(self.state.table):
+        if self.refresher.under_way or not list(self.state.table):
             assert when is None
         else:
             assert when is not None
@@ -210,7 +210,7 @@ class RefresherMachine(RuleBasedStateMachine):
     def _refresh_what_is_stale(self) -> None:
         """Do what a node does when it is woken, and compare."""
         stale = [self.active[low] for low, _ in self._ranges() if self.active[low] + self.PERIOD <= self.now]
-        can_ask = not self.refresher.busy and list(self.state.table)
+        can_ask = not self.refresher.under_way and list(self.state.table)
         target = self.refresher.next_target(self.now)
         if not can_ask or not stale:
             assert target is None
@@ -220,7 +220,7 @@ class RefresherMachine(RuleBasedStateMachine):
         assert target is not None
         assert self.active[target] == min(stale)
         self._activity_around(target)
-        self.refresher.busy = True
+        self.refresher.under_way = 1
 
     def _ranges(self) -> list[tuple[int, int]]:
         return [(bucket.low, bucket.high) for bucket in self.state.table.buckets]

@@ -24,6 +24,8 @@ from dhtd.sim import story
 from dhtd.sim.liars import Mute
 from dhtd.sim.links import Nat
 from dhtd.sim.network import Network
+from dhtd.sim.plan import Plan
+from dhtd.sim.simulation import Simulation
 
 ASKER, OTHER, KEY = Id(0xAA << 248), Id(0xBB << 248), Id(0xCC << 248)
 TID = bytes.fromhex("0102030405060708")
@@ -99,7 +101,7 @@ def test_a_story_goes_from_the_earliest_event_to_the_latest_of_a_real_network() 
     assert [moment.virtual_s for moment in moments] == sorted(moment.virtual_s for moment in moments)
     assert all(re.fullmatch(r"\d+ at \d+\.\d{6} \S+ (wakes|to \S+): .+", str(moment)) for moment in moments)
     messages = [moment.message for moment in moments]
-    assert "a deadline" in messages
+    assert "wakes: a deadline" in messages
     assert any("asks find_node" in message for message in messages)
     assert any("answers" in message for message in messages)
 
@@ -119,7 +121,7 @@ def test_an_event_that_no_node_had_is_there_too() -> None:
     net = Network(1)
     net.schedule.at(0.25, net.heal)
     net.run_for(0.5)
-    net.latest.append((0, 0.0, None, net.add().endpoint, b""))
+    net.latest.append((0, 0.0, None, net.add().endpoint, "wakes: a deadline"))
     before, last, _ = story.tell(net)
     assert (before, last) == (
         "0 at 0.000000 10.0.0.0:1729 wakes: a deadline",
@@ -133,7 +135,7 @@ def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
     second = net.add(id=ASKER, bootstrap=[first], nat=Nat(), lie=Mute())
     net.run_for(5)
     net.jump(second, 7.5)
-    net.latest.append((9, 5.0, None, second.endpoint, b""))
+    net.note("is tired", second)
     net.kill(second)
     found = story.tell(net).node
     assert found is not None
@@ -143,7 +145,7 @@ def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
         f"10.0.0.1:1729 is node {NATIVE.format(ASKER)}: stopped, behind NAT, a liar (Mute), "
         "its clock 7.500000 s ahead, 1 contact in 1 bucket, 0 entered and 0 held, its next deadline in "
     )
-    net.latest.append((10, 5.0, None, first.endpoint, b""))
+    net.note("is well", first)
     assert str(story.tell(net).node).partition(": ")[2].startswith("1 contact in 1 bucket, 0 entered")
 
 
@@ -151,6 +153,35 @@ def test_there_is_no_condition_of_a_machine_that_is_gone_or_before_the_first_eve
     net = Network(1)
     assert story.tell(net).node is None
     host = net.add()
-    net.latest = deque([(1, 0.0, None, host.endpoint, b"")])
+    net.latest = deque([(1, 0.0, None, host.endpoint, "is well")])
     net.remove(host)
     assert story.tell(net).node is None
+
+
+def test_what_the_plan_does_to_a_node_or_to_the_network_is_told_too() -> None:
+    plan = Plan(nodes=3, entries=1, lookups=1, duration=30.0, partition=(10.0, 20.0), jumps=1.0)
+    simulation = Simulation(plan)
+    simulation.net.latest = deque()  # all of it
+    simulation.run()
+    told = [str(moment) for moment in story.tell(simulation.net).moments if moment.source is None]
+    deeds = [re.sub(r"^\d+ at \d+\.\d{6} ", "", line) for line in told if not line.endswith("wakes: a deadline")]
+    assert deeds[:2] == [
+        "10.0.0.0:1729 comes up, to join by nobody",
+        "10.0.0.1:1729 comes up, to join by 10.0.0.0:1729",
+    ]
+    assert re.fullmatch(r"10\.0\.0\.\d:1729 enters [0-9a-f]{64} on port 2", deeds[3])
+    assert sum("sees its clock jump" in deed for deed in deeds) == 3
+    assert sum(bool(re.search(r" looks [0-9a-f]{64} up$", deed)) for deed in deeds) == 1
+    assert sum(bool(re.fullmatch(r"the network parts into [0-3] and [0-3] nodes", deed)) for deed in deeds) == 1
+    assert deeds.count("the network is whole again") == 1
+
+
+def test_ends_of_sessions_and_restarts_are_told_too() -> None:
+    for returning, expected in ((0.0, {"stops for good"}), (1.0, {"stops for a while", "comes back"})):
+        plan = Plan(nodes=8, entries=1, lookups=1, duration=300.0, churn=60.0, returning=returning, restart=250.0)
+        simulation = Simulation(plan)
+        simulation.net.latest = deque()
+        simulation.run()
+        deeds = {moment.message for moment in story.tell(simulation.net).moments if moment.source is None}
+        assert expected <= deeds
+        assert "restarts, every node at once" in deeds
