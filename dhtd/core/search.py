@@ -88,6 +88,7 @@ class Search:
         "_candidates",
         "_disappointments",
         "_distances",
+        "_doubted",
         "_order",
         "_own_id",
         "_policy",
@@ -110,6 +111,7 @@ class Search:
         self._disappointments: dict[
             Endpoint, int
         ] = {}  # by namer: those named that were slow, less those that answered
+        self._doubted: set[Endpoint] = set()  # the namers of whose nodes too many were slow
         self._queries = 0
         self._timeouts = 0
         self._waiting = 0  # asked and not known to be slow, whether or not among the K nearest
@@ -219,7 +221,7 @@ class Search:
             if progress is _FRESH:
                 if exhausted or candidate.contact.endpoint in self._asked:
                     continue
-                if self._disappointments and self._is_doubtful(candidate):
+                if self._doubted and candidate.namers <= self._doubted:
                     doubtful.append(candidate)
                     continue
             nearest.append(candidate)
@@ -227,17 +229,15 @@ class Search:
                 return nearest
         return nearest + doubtful[: k - len(nearest)]
 
-    def _is_doubtful(self, candidate: _Candidate) -> bool:
-        """Whether all who named the candidate have named many that do not answer."""
-        return all(
-            namer is not None and self._disappointments.get(namer, 0) >= self._policy.alpha
-            for namer in candidate.namers
-        )
-
     def _judge_namers(self, candidate: _Candidate, disappointments: int) -> None:
+        """Note what has become of the candidate: with too many disappointments, who named it is doubted."""
         for namer in candidate.namers:
             if namer is not None:
-                self._disappointments[namer] = self._disappointments.get(namer, 0) + disappointments
+                total = self._disappointments[namer] = self._disappointments.get(namer, 0) + disappointments
+                if total >= self._policy.alpha:
+                    self._doubted.add(namer)
+                else:
+                    self._doubted.discard(namer)
 
     def _is_slow_one_missed(self, nearest: list[_Candidate]) -> bool:
         """Whether the result would be another if a slow one answered."""
