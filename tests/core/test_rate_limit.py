@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.rate_limit import _SOURCES_MAX, RateLimit
+from dhtd.core.rate_limit import _SOURCES_FEW, _SOURCES_MAX, RateLimit
 
 A, B = b"\x01\x02\x03\x04", b"\x01\x02\x03\x05"
 
@@ -78,3 +78,22 @@ def test_room_is_made_from_sources_that_owe_nothing_before_a_debt_is_forgotten()
     assert limit.allows(debtor, 5.0)
     assert limit.allows(b"\xff\xff\xff\xfe", 5.5)
     assert not limit.allows(debtor, 5.5)
+
+
+def test_sources_that_owe_nothing_are_soon_forgotten() -> None:
+    limit = RateLimit(rate=1.0, burst=2.0)
+    for second in range(1_000):
+        assert limit.allows(second.to_bytes(4, "big"), 2.0 * second)
+        assert len(limit._due) <= _SOURCES_FEW
+
+
+def test_what_is_forgotten_is_no_debt_and_making_room_is_seldom() -> None:
+    limit = RateLimit(rate=1.0, burst=1.0)
+    debtors = [source.to_bytes(4, "big") for source in range(100)]
+    for debtor in debtors:
+        assert limit.allows(debtor, 0.0)
+    full = limit._full
+    for source in range(100, 3_000):
+        assert limit.allows(source.to_bytes(4, "big"), 0.0)
+    assert limit._full >= 2 * full  # it grows with those that owe something: else each newcomer would count them all
+    assert not any(limit.allows(debtor, 0.5) for debtor in debtors)

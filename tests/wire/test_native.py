@@ -397,6 +397,28 @@ def found(
     return len(data), result
 
 
+@given(st.lists(st.lists(st.integers(1, 9), max_size=4), max_size=12), st.integers(1, 4))
+def test_what_is_remembered_of_earlier_answers_changes_no_later_one(answers: list[list[int]], remembered: int) -> None:
+    codec = NativeCodec(remembered)
+    for numbers in answers:
+        named = [four(number) if number % 2 else six(number) for number in numbers]
+        packed = codec.pack_contacts(named)
+        data = codec.encode_found(Query(TID, ID, FindNode(ID)), ID, AT6, bytes(8), packed, (), 1200, True)
+        reply = codec.decode(data)
+        assert isinstance(reply, Reply)
+        assert reply.sender == ID
+        result = codec.decode_result(FindNode(ID), reply.body)
+        assert isinstance(result, Found)
+        assert sorted(result.contacts) == sorted(named)
+        assert len(codec._contacts) <= remembered
+        assert len(codec._ids) <= remembered
+
+
+def test_a_contact_that_is_named_again_is_the_same_object() -> None:
+    first, again = (found(FindNode(ID), [four(3), six(4)], [], 1200)[1].contacts for _ in range(2))
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
+
+
 def test_eight_ipv6_nodes_fit_an_unproved_answer_whole() -> None:
     eight = [six(number) for number in range(1, 9)]
     size, result = found(FindNode(Id(0)), eight, [], 3 * FIND_NODE_SIZE)
