@@ -43,6 +43,8 @@ from dhtd.core.track import OwnEntry
 class SingleQuery:
     """One query to one endpoint, for the user."""
 
+    __slots__ = ("_endpoint", "_op", "_request", "_requester")
+
     def __init__(self, op: Handle, requester: Requester, request: Request, endpoint: Endpoint) -> None:
         self._op = op
         self._requester = requester
@@ -74,6 +76,8 @@ class SingleQuery:
 
 class Traversal:
     """A search of the network towards a target, and the queries that it needs. Subclasses say what it is for."""
+
+    __slots__ = ("_requester", "_search", "_searching", "_tokens", "op")
 
     def __init__(self, op: Handle, requester: Requester, target: Id, *, patient: bool) -> None:
         self.op = op
@@ -162,6 +166,8 @@ class Traversal:
 class Refresh(Traversal):
     """A lookup for the sake of the contacts on the way."""
 
+    __slots__ = ()
+
     def __init__(self, op: Handle, requester: Requester, target: Id) -> None:
         super().__init__(op, requester, target, patient=False)
 
@@ -172,6 +178,8 @@ class Refresh(Traversal):
 
 class Lookup(Traversal):
     """Who serves a key? Asks the network to the end, whatever is found before it, and merges all answers."""
+
+    __slots__ = ("_endpoints", "_known", "_news", "_started_at")
 
     def __init__(self, op: Handle, requester: Requester, key: Id, known: Iterable[Endpoint], now: float) -> None:
         super().__init__(op, requester, key, patient=True)
@@ -215,6 +223,8 @@ class Lookup(Traversal):
 
 class Publication(Traversal):
     """Stores an own entry on the K nearest nodes that take it. Several commands may wait for one publication."""
+
+    __slots__ = ("_asked", "_in_flight", "_over", "_replicas", "_targets", "entry", "watchers")
 
     def __init__(self, op: Handle, requester: Requester, entry: OwnEntry) -> None:
         super().__init__(op, requester, entry.key, patient=True)
@@ -295,6 +305,8 @@ class Withdrawal(Traversal):
     asked at once, by a find_value of their own, and let go within two round trips; the search finds the others.
     """
 
+    __slots__ = ("_acknowledged", "_holders", "_in_flight", "_ports", "_told")
+
     def __init__(
         self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], holders: Iterable[Contact]
     ) -> None:
@@ -368,6 +380,8 @@ class Withdrawal(Traversal):
 class Bootstrap(Traversal):
     """Pings endpoints whose IDs are unknown, and looks up our own ID as soon as one has answered."""
 
+    __slots__ = ("_contacted", "_endpoints", "_failed")
+
     def __init__(self, op: Handle, requester: Requester, endpoints: Iterable[Endpoint]) -> None:
         super().__init__(op, requester, requester.own_id, patient=True)
         self._endpoints = tuple(dict.fromkeys(endpoints))
@@ -424,6 +438,8 @@ class Check:
     `witness`, a contact that is known to answer, is pinged along with each attempt: only its answer shows that silence
     is the checked contact's fault and not the network's.
     """
+
+    __slots__ = ("_ongoing", "_requester", "_witness")
 
     def __init__(self, requester: Requester, ongoing: set[Endpoint], witness: Contact | None = None) -> None:
         self._requester = requester

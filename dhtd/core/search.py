@@ -46,7 +46,7 @@ class _Candidate:
     def __init__(self, contact: Contact, hops: int) -> None:
         self.contact = contact
         self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
-        self.namers: set[Endpoint | None] = set()  # who named it; None are we
+        self.namers: tuple[Endpoint | None, ...] = ()  # who named it, each once; None are we
         self.progress = _FRESH
 
 
@@ -221,7 +221,7 @@ class Search:
             if progress is _FRESH:
                 if exhausted or candidate.contact.endpoint in self._asked:
                     continue
-                if self._doubted and candidate.namers <= self._doubted:
+                if self._doubted and self._doubted.issuperset(candidate.namers):
                     doubtful.append(candidate)
                     continue
             nearest.append(candidate)
@@ -265,7 +265,8 @@ class Search:
             self._order.insert(place, candidate)
             if len(self._order) > self._policy.search_candidates:
                 self._drop_farthest_fresh()
-        candidate.namers.add(namer)
+        if namer not in candidate.namers:
+            candidate.namers += (namer,)
         return candidate
 
     def _drop_farthest_fresh(self) -> None:

@@ -33,6 +33,30 @@ class Saved:
 class Host:
     """One node at one endpoint. `Network` drives it; tests read it."""
 
+    __slots__ = (
+        "_burst",
+        "_contact",
+        "_second",
+        "_woken",
+        "ahead",
+        "alive",
+        "bootstrap",
+        "delay",
+        "done",
+        "endpoint",
+        "events",
+        "lie",
+        "nat",
+        "node",
+        "peak",
+        "progress",
+        "received",
+        "sent",
+        "wake_at",
+        "wakeups",
+        "wall_ahead",
+    )
+
     def __init__(self, endpoint: Endpoint, node: Node, bootstrap: tuple[Endpoint, ...], nat: Nat | None) -> None:
         self.endpoint = endpoint
         self.node = node
