@@ -166,7 +166,10 @@ class Search:
         An honest answer has K contacts of each address family at most, so no more are taken.
         """
         hops = self._asked[endpoint].hops + 1
-        for contact in closest(contacts, self.target, 2 * self._policy.k):
+        named = list(contacts)
+        if len(named) > 2 * self._policy.k:
+            named = closest(named, self.target, 2 * self._policy.k)
+        for contact in named:
             self._add(contact, endpoint, hops)
 
     def answered(self, contact: Contact) -> None:
