@@ -29,13 +29,13 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "02 a search measures from our own ID": (
         Change(
             SEARCH,
-            "_Candidate(contact, contact.id ^ self.target, hops)",
-            "_Candidate(contact, contact.id ^ self._own_id, hops)",
+            "distance = contact.id ^ self.target",
+            "distance = contact.id ^ self._own_id",
         ),
         Change(
             SEARCH,
-            "closest(contacts, self.target, 2 * self._policy.k)",
-            "closest(contacts, self._own_id, 2 * self._policy.k)",
+            "closest(named, self.target, 2 * self._policy.k)",
+            "closest(named, self._own_id, 2 * self._policy.k)",
         ),
     ),
     "03 random IDs have 160 bits": (
