@@ -269,7 +269,9 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         "traffic": f"{traffic['datagrams_per_node_s']:.2f} datagrams, {traffic['bytes_per_node_s']:,.0f} bytes "
         f"a node and second; {traffic['peak_datagrams_per_node_s']:,} at most",
         "tables": f"{table['size_p50']:g} contacts in the median, {100 * table['stale_share']:.1f} % stale",
-        "balance": f"the busiest node gets {balance['max_over_mean']:.2f} times the mean, "
+        "balance": "no node was there from the beginning to the end"
+        if balance["max_over_mean"] is None
+        else f"the busiest node gets {balance['max_over_mean']:.2f} times the mean, "
         f"p99 {balance['p99_over_mean']:.2f} times",
         "network": f"{result['nodes']:,} {'node' if result['nodes'] == 1 else 'nodes'}, "
         f"{plan.entries:,} {'entry' if plan.entries == 1 else 'entries'}, seed {result['seed']}",

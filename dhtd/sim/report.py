@@ -69,10 +69,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Datagrams that reachable nodes received which lived through the whole duration, against the mean."""
+    """Datagrams that reachable nodes received which lived through the whole duration, against the mean.
 
-    max_over_mean: float
-    p99_over_mean: float
+    None where no such node has received any.
+    """
+
+    max_over_mean: float | None
+    p99_over_mean: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class Tally:
         received = [host.received - self._began[host] for host in live if host in self._began and host.nat is None]
         average = mean(received)
         if not average:
-            return Balance(0.0, 0.0)
+            return Balance(None, None)
         return Balance(_rounded(max(received) / average), _rounded(percentile(received, 0.99) / average))
 
 

@@ -386,6 +386,13 @@ def test_a_terminal_shows_how_far_a_run_is_and_then_a_summary_that_fits(columns:
     assert summary.endswith("status 0\n")
 
 
+def test_where_no_node_stays_to_the_end_there_is_no_balance(dhtd: Run, tmp_path: Path) -> None:
+    fleeting = ("simulate", "--nodes", "4", "--churn", "20", "--duration", "600", "--lookups", "4", "--entries", "1")
+    assert dhtd(*fleeting, "--json").body["balance"] == {"max_over_mean": None, "p99_over_mean": None}
+    with on_a_terminal(tmp_path, *fleeting) as terminal:
+        assert "no node was there from the beginning to the end" in plain(terminal.read_to_end())
+
+
 def test_progress_is_shown_beside_json_too_and_not_mixed_with_it(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path, "simulate", "--scenario", "pair", "--json", out="figures") as terminal:
         *progress, status = plain(terminal.read_to_end()).splitlines()
