@@ -120,3 +120,13 @@ def test_moving_a_deadline_ten_thousand_times_does_not_fill_memory() -> None:
         timers.set("a", float(moved))
         assert len(timers._heap) <= 2 * len(timers) + 65
     assert list(timers.pop_due(1e9)) == ["other", "a"]
+
+
+def test_moving_a_deadline_leaves_the_heap_as_it_is_until_that_is_worth_it() -> None:
+    timers: Timers[int] = Timers()
+    for key in range(100):
+        timers.set(key, float(key))
+    heap = timers._heap
+    for key in range(50):
+        timers.set(key, 200.0)
+        assert timers._heap is heap
