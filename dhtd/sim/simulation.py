@@ -200,7 +200,7 @@ class Simulation:
         """Bring machines up that have been there before."""
         for _ in range(count):
             nat, lie = self._nature()
-            age = self._rng.random() * self.net.policy.bucket_refresh
+            age = (1 + self._rng.random()) * self.net.policy.bucket_refresh  # older than what it last heard
             self._count(self.net.add(nat=nat, lie=lie, age=age, start=False))
 
     def _acquaint(self, first: int) -> None:

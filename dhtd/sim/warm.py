@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 def acquaint(net: Network, hosts: Iterable[Host]) -> None:
     """Let each host know its neighbours, and K of the hosts in each range farther away.
 
-    As after a restart, the contacts are questionable until they answer; but the host does not ask around for them.
+    Who is known in one range was heard when that was last refreshed: at any moment of the latest period. With contacts
+    that nobody has heard, the first minute would be one of pings instead.
     """
     for host in hosts:
-        for other in _acquaintances(net, host):
-            if other is not host:
-                host.node.restore_contact(other.contact)
-        host.node.join.bootstrap = host.bootstrap
-        host.node.join.answered(host.clock(net.now))  # what the first answer of anybody does
+        node = host.node
+        clock = host.clock(net.now)
+        for others in _acquaintances(net, host):
+            heard_at = clock - net.rng.random() * node.policy.bucket_refresh
+            for other in others:
+                if other is not host:
+                    node.state.answered(other.contact, None, heard_at)
+        node.join.bootstrap = host.bootstrap
+        node.join.answered(clock)
+        node.join.joined(len(node.state.table), clock)
         net.flush(host)
 
 
-def _acquaintances(net: Network, host: Host) -> Iterator[Host]:
-    """Yield the hosts of each range that shares one bit less with this host's ID than its next neighbours do."""
+def _acquaintances(net: Network, host: Host) -> Iterator[list[Host]]:
+    """Yield some hosts of each range that shares one bit less with this host's ID than the next; neighbours last."""
     census, k = net.census, net.policy.k
     places = range(len(census))
     for free in range(net.codec.keyspace.bits - 1, -1, -1):
@@ -36,8 +42,6 @@ def _acquaintances(net: Network, host: Host) -> Iterator[Host]:
             break
         sibling = low ^ 1 << free
         others = census.between(sibling, sibling | (1 << free) - 1)
-        for place in others if len(others) <= k else net.rng.sample(others, k):
-            yield census[place]
+        yield [census[place] for place in (others if len(others) <= k else net.rng.sample(others, k))]
         places = own
-    for place in places:
-        yield census[place]
+    yield [census[place] for place in places]
