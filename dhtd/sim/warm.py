@@ -25,6 +25,9 @@ def acquaint(net: Network, hosts: Iterable[Host]) -> None:
             for other in others:
                 if other is not host:
                     node.state.answered(other.contact, None, heard_at)
+        for bucket in node.state.table.buckets:  # whose activity is that of the range that each was split from
+            heard = [node.state.meta.get(contact.id).heard_at for contact in bucket.contacts]
+            bucket.activity = max(filter(None, heard), default=clock)
         node.join.bootstrap = host.bootstrap
         node.join.answered(clock)
         node.join.joined(len(node.state.table), clock)

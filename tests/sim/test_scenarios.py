@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -63,6 +64,19 @@ def test_a_scenario_reaches_its_goal_in_small(name: str) -> None:
     report = Simulation(scenario.vary(**SMALL[name])).run()
     assert report.lookups.total >= scenario.vary(**SMALL[name]).lookups * 0.9
     assert scenario.shortfalls(report) == []
+
+
+def test_a_warm_network_has_as_little_to_do_at_its_beginning_as_later() -> None:
+    simulation = Simulation(Plan(nodes=300, entries=1, lookups=0, duration=1_000.0, warm=True))
+    net = simulation.net
+    sent = [0]
+    for minute in range(1, 16):
+        while net.now < 60.0 * minute:
+            simulation.advance(10)
+        sent.append(net.datagrams)
+    by_minute = [after - before for before, after in pairwise(sent)]
+    assert min(by_minute) > 0
+    assert max(by_minute) < 2 * min(by_minute)
 
 
 def test_a_warm_network_is_as_good_as_one_that_has_grown() -> None:
