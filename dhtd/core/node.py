@@ -188,11 +188,13 @@ class Node:
         if self.join.is_lookup_due(now):
             self._probe(now)  # who has joined by us may be all that we know, while our own way in was lost
             self._refresh(self.own_id, now)
-        target = self._refresher.next_target(now)
-        if target is not None:
+            self._settle(now)  # with nobody to ask it is over at once, and another may follow
+        while (target := self._refresher.next_target(now)) is not None:
             self._refresh(target, now)
+            self._settle(now)
         for entry in self.tracker.pop_due(now):
             self._publish(INTERNAL, entry.key, entry.port, now)
+            self._settle(now)
         self._settle(now)
 
     # Output

@@ -600,6 +600,32 @@ def test_a_stale_bucket_is_looked_up_and_one_at_a_time() -> None:
     assert bench.events() == []
 
 
+def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_stale_buckets() -> None:
+    bench = knowing(1, 2, 3, 4, 5, 64, 65, 66, 67, policy=DEFAULT)
+    assert len(bench.node.state.table.buckets) >= 2
+    for member in bench.node.state.table:
+        for _ in range(DEFAULT.bad_after + 1):
+            bench.node.state.meta.timed_out(member.id)
+    bench.now += 2 * DEFAULT.bucket_refresh
+    bench.node.handle_timeout(bench.now)
+    wakes_at = bench.node.poll_timeout()
+    assert wakes_at is not None
+    assert wakes_at > bench.now
+
+
+def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_entries_that_are_due() -> None:
+    bench = Bench(policy=Policy(publishing=1))
+    tracker = bench.node.tracker
+    for port in (80, 443, 8080):
+        tracker.due_at(tracker.add(KEY, port), 10.0)
+    bench.now = 10.0
+    bench.node.handle_timeout(10.0)
+    assert [entry.published_at for entry in tracker] == [10.0] * 3
+    wakes_at = bench.node.poll_timeout()
+    assert wakes_at is not None
+    assert wakes_at > 10.0
+
+
 def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
     bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=Policy(lonely_lookups=0, k=4))
     assert len(bench.node.state.table.buckets) >= 2
