@@ -59,7 +59,7 @@ class Keyspace:
 
     def to_bytes(self, id: Id) -> bytes:
         """Return the ID as `width` big-endian bytes."""
-        return id.to_bytes(self.width, "big")
+        return id.to_bytes((self.bits + 7) // 8, "big")  # `width`, without a call: each query needs it
 
     def parse(self, text: str) -> Id:
         """Return the ID that exactly 2 * `width` hex digits spell, in either case; raise `InvalidId`."""

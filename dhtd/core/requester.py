@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
@@ -44,8 +44,7 @@ class Operation(Protocol):
 Asked = InFlight[Operation]
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(NamedTuple):
     """A datagram to send."""
 
     data: bytes

@@ -101,14 +101,16 @@ class Simulation:
 
     def advance(self, events: int) -> bool:
         """Do so many events; return whether there is more to do. Raise `SimulationFailed` where an invariant breaks."""
-        step = self.net.schedule.step
+        schedule, ends_at = self.net.schedule, self.ends_at
         with self._located():
             for _ in range(events):
-                until = self.ends_at if self.net.now < self.ends_at else self.ends_at + LOOKUP_LIMIT
-                if self.is_over:
+                if schedule.now < ends_at:
+                    schedule.step(ends_at)
+                elif not self.is_over:
+                    schedule.step(ends_at + LOOKUP_LIMIT)
+                else:
                     self._check_all()
                     return False
-                step(until)
         return True
 
     def check(self) -> None:
