@@ -71,4 +71,4 @@ class Plan:
 
 def _within(option: str, value: float, low: float, high: float) -> None:
     if not (isfinite(value) and low <= value <= high):
-        raise UsageError(f"{option} {value:g}: give a number from {low:g} to {high:g}")
+        raise UsageError(f"{option} {value:.15g}: give a number from {low:.15g} to {high:.15g}")

@@ -38,6 +38,8 @@ class Scenario:
     def shortfalls(self, report: Report) -> list[str]:
         """Return in words what the report misses of the goal."""
         goal, missed = self.goal, []
+        if not report.lookups.total:
+            return ["no lookup has ended, so nothing is shown"]
         if report.lookups.success_rate < goal.success_rate:
             missed.append(f"success_rate is {report.lookups.success_rate:.5f}, and is to be {goal.success_rate:g}")
         recall = report.lookups.recall_at_k

@@ -171,6 +171,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
     ),
     "no nodes": (["--nodes", "0"], "--nodes 0: give a number from 1 to"),
     "nodes in letters": (["--nodes", "many"], "'many'"),
+    "more nodes than it can hold": (["--nodes", "99999999"], "--nodes 99999999: give a number from 1 to 1000000"),
     "no entries": (["--entries", "0"], "--entries 0: give a number from 1 to"),
     "lookups below zero": (["--lookups", "-1"], "--lookups -1: give a number from 0 to"),
     "no time": (["--duration", "0"], "--duration 0: give a number from 10 to"),

@@ -134,6 +134,12 @@ def test_a_goal_that_is_missed_is_said_in_words() -> None:
     ]
 
 
+def test_a_goal_needs_a_lookup() -> None:
+    scenario = SCENARIOS["pair"]
+    report = Simulation(scenario.vary(lookups=0)).run()
+    assert scenario.shortfalls(report) == ["no lookup has ended, so nothing is shown"]
+
+
 @pytest.mark.parametrize(
     ("given", "option"),
     [
