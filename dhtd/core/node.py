@@ -194,7 +194,6 @@ class Node:
             self._settle(now)
         for entry in self.tracker.pop_due(now):
             self._publish(INTERNAL, entry.key, entry.port, now)
-            self._settle(now)
         self._settle(now)
 
     # Output
