@@ -6,7 +6,8 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   run [OPTION]...     start a daemon: `dhtd start OPTION...`
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
-  bench NAME          measure: startup, idle or serve
+  bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
+  bench NAME          measure something else: startup or idle
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   lint                check format, lint and types
   sync                only set up, or bring up to date
@@ -184,10 +185,16 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def is_fresh(venv: Path, wanted: str) -> bool:
-    """Tell whether `venv` was completely made from what `wanted` names, and its Python is still there."""
+def groups_in(venv: Path, wanted: str) -> set[str] | None:
+    """Return the further groups in `venv`, if it was completely made from what `wanted` names and its Python is there.
+
+    None if it was not, and has to be made.
+    """
     stamp = venv / "dev.stamp"
-    return (venv / "bin" / "python").exists() and stamp.exists() and stamp.read_text() == wanted
+    if not (venv / "bin" / "python").exists() or not stamp.exists():
+        return None
+    made_from, *groups = stamp.read_text().split() or [""]
+    return set(groups) if made_from == wanted else None
 
 
 @contextmanager
@@ -199,26 +206,29 @@ def alone() -> Iterator[None]:
         yield
 
 
-def sync() -> None:
-    """Make .venv what uv.lock says, unless it is."""
-    wanted = fingerprint()
-    if is_fresh(VENV, wanted):
+def sync(group: str = "") -> None:
+    """Make .venv what uv.lock says, unless it is, with a further `group` where one is wanted."""
+    wanted, groups = fingerprint(), set(filter(None, [group]))
+    there = groups_in(VENV, wanted)
+    if there is not None and groups <= there:
         return
     with alone():
-        if is_fresh(VENV, wanted):  # made by another run, meanwhile
+        there = groups_in(VENV, wanted)
+        if there is not None and groups <= there:  # made by another run, meanwhile
             return
+        groups |= there or set()
         uv, env = prepare_uv()
         say(f"making {VENV}; at most 80 MB to fetch")
         (VENV / "dev.stamp").unlink(missing_ok=True)
         if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
             shutil.rmtree(VENV, ignore_errors=True)
         python = getattr(sys, "_base_executable", sys.executable)  # not that of a .venv in which this may run
-        command = [str(uv), "sync", "--quiet", "--frozen", "--python", python]
+        command = [str(uv), "sync", "--quiet", "--frozen", "--python", python, *(f"--group={name}" for name in groups)]
         # First all that the lock names, and it alone; then dhtd, built offline by the locked hatchling.
         for step in (["--no-install-project", "--no-build"], ["--no-build-isolation", "--offline"]):
             if subprocess.run([*command, *step], cwd=ROOT, env=env, check=False).returncode:
                 sys.exit("dev.py: uv could not make .venv, for the reason above; mend it and run the same again")
-        (VENV / "dev.stamp").write_text(wanted)
+        (VENV / "dev.stamp").write_text(" ".join([wanted, *sorted(groups)]))
 
 
 def say(text: str) -> None:
@@ -251,7 +261,8 @@ def main(command: str = "", *arguments: str) -> int:
             uv, env = prepare_uv()
         env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
         os.execve(uv, ["uv", *arguments], env)
-    sync()
+    measured = command == "bench" and not (arguments and arguments[0] in ("startup", "idle"))
+    sync("bench" if measured else "")
     if command == "run":
         become("dhtd", "start", *arguments)
     if command == "dht":
@@ -259,8 +270,10 @@ def main(command: str = "", *arguments: str) -> int:
     os.chdir(ROOT)
     if command == "test":
         become("pytest", *(arguments or ("--cov", "--numprocesses=auto", "--dist=worksteal")))
+    if measured:
+        become("python", "-m", "tests.bench", *arguments)
     if command == "bench":
-        become("python", "-m", f"tests.bench.{arguments[0] if arguments else 'startup'}")
+        become("python", "-m", f"tests.bench.{arguments[0]}")
     if command == "faults":
         become("python", "-m", "tests.faults", *arguments)
     return lint() if command == "lint" else 0

@@ -7,6 +7,7 @@ import platform
 import runpy
 import shutil
 import ssl
+import subprocess
 import sys
 import tomllib
 import urllib.error
@@ -195,25 +196,48 @@ def test_a_complete_venv_is_fresh_and_nothing_is_run(checkout: Path, monkeypatch
     dev.sync()
 
 
+def test_a_group_that_is_wanted_is_added_to_those_that_are_there(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_venv(checkout)
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(dev, "prepare_uv", lambda: (Path("/bin/uv"), {}))
+    monkeypatch.setattr(dev.subprocess, "run", run)
+    dev.sync("bench")
+    dev.sync("other")
+    wanted = ["--group=bench" in command for command in ran]
+    assert wanted == [True] * len(ran)
+    assert dev.groups_in(dev.VENV, dev.fingerprint()) == {"bench", "other"}
+    ran.clear()
+    dev.sync()
+    dev.sync("bench")
+    assert ran == []
+
+
 @pytest.mark.parametrize("changed", ["uv.lock", "pyproject.toml"])
 def test_a_venv_is_stale_when_its_inputs_change(checkout: Path, changed: str) -> None:
     make_venv(checkout)
-    assert dev.is_fresh(dev.VENV, dev.fingerprint())
+    assert dev.groups_in(dev.VENV, dev.fingerprint()) == set()
     (checkout / changed).write_text("edited")
-    assert not dev.is_fresh(dev.VENV, dev.fingerprint())
+    assert dev.groups_in(dev.VENV, dev.fingerprint()) is None
 
 
 @pytest.mark.parametrize("lost", ["bin/python", "dev.stamp"])
 def test_a_venv_is_stale_when_it_is_incomplete(checkout: Path, lost: str) -> None:
     make_venv(checkout)
     (dev.VENV / lost).unlink()
-    assert not dev.is_fresh(dev.VENV, dev.fingerprint())
+    assert dev.groups_in(dev.VENV, dev.fingerprint()) is None
 
 
 def test_a_venv_is_stale_for_another_python(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_venv(checkout)
     monkeypatch.setattr(sys, "version_info", (3, 99, 0))
-    assert not dev.is_fresh(dev.VENV, dev.fingerprint())
+    assert dev.groups_in(dev.VENV, dev.fingerprint()) is None
 
 
 def test_a_failed_set_up_leaves_no_stamp(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +271,8 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
         (("dht", "info"), ("dht", "info")),
         (("test",), ("pytest", "--cov", "--numprocesses=auto", "--dist=worksteal")),
         (("test", "-k", "x"), ("pytest", "-k", "x")),
+        (("bench",), ("python", "-m", "tests.bench")),
+        (("bench", "--json"), ("python", "-m", "tests.bench", "--json")),
         (("bench", "idle"), ("python", "-m", "tests.bench.idle")),
         (("faults", "--sample", "9"), ("python", "-m", "tests.faults", "--sample", "9")),
     ],
@@ -261,7 +287,7 @@ def test_a_command_becomes_a_program_of_the_venv(
         raise BecameError(started)
 
     monkeypatch.chdir(dev.ROOT)
-    monkeypatch.setattr(dev, "sync", lambda: None)
+    monkeypatch.setattr(dev, "sync", lambda group: None)
     monkeypatch.setattr(dev, "become", become)
     with pytest.raises(BecameError) as became:
         dev.main(*arguments)

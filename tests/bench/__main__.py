@@ -1,0 +1,174 @@
+"""How many queries a daemon answers per CPU-second, beside other implementations and a bare echo.
+
+Run it with `python3 dev.py bench` (Linux). Each implementation is a process of its own on loopback, its table filled by
+nodes that are played, and gets the same closed loop of queries from the same number of addresses; rounds are
+interleaved, so that what else the machine does hits all alike. CPU time is what the kernel says of each process. dhtd
+runs with all its protections; the limits of others are lifted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from random import Random
+from statistics import median
+
+from tests.bench.load import Measured, Sources
+from tests.bench.neighbours import fill
+from tests.bench.peers.dhtd import Dhtd
+from tests.bench.peers.echo import Echo
+from tests.bench.peers.kademlia import Kademlia
+from tests.bench.peers.libtorrent import Libtorrent
+from tests.bench.peers.opendht import OpenDht
+from tests.bench.peers.peer import OPERATIONS, PORT, Peer, UnexpectedAnswerError
+
+PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in (Echo, Dhtd, Libtorrent, OpenDht, Kademlia)}
+SOURCES = 64  # the endpoints under a key are stored from 50 of them
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one implementation does for one operation."""
+
+    operation: str
+    implementation: str
+    per_cpu_s: float  # the median of rounds
+    least: float
+    most: float
+    to_libtorrent: float | None  # ratios of medians
+    to_echo: float | None
+    lost: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print a table."""
+    options = _parser().parse_args(arguments)
+    chosen = [kind for name, kind in PEERS.items() if name in options.peer or not options.peer]
+    missing = [kind.name for kind in chosen if not kind.is_there()]
+    if missing:
+        print(f"not installed, and so not measured: {', '.join(missing)}", file=sys.stderr)
+    rng = Random(1)
+    try:
+        with _running([kind for kind in chosen if kind.is_there()], rng) as peers:
+            addresses = [_address(1 + number // 250, 1 + number % 250) for number in range(options.neighbours)]
+            fill([peer for peer in peers if peer.name != Echo.name], addresses, options.fill, rng)
+            rows = list(_rows(_measure(peers, options.rounds, options.queries, rng)))
+    except UnexpectedAnswerError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({"machine": _machine(), "versions": _versions(), "rows": [asdict(row) for row in rows]}))
+    else:
+        _print(rows, options)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dev.py bench", description="Measure dhtd beside other implementations.")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved rounds (7)")
+    parser.add_argument("--queries", type=int, default=12_800, metavar="N", help="queries of each load (12800)")
+    parser.add_argument("--neighbours", type=int, default=200, metavar="N", help="nodes that fill the tables (200)")
+    parser.add_argument("--fill", type=float, default=40.0, metavar="S", help="seconds in which they do (40)")
+    parser.add_argument("--peer", action="append", choices=PEERS, default=[], help="only this one; may be repeated")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+@contextmanager
+def _running(kinds: Sequence[type[Peer]], rng: Random) -> Iterator[list[Peer]]:
+    with ExitStack() as stack:
+        peers = []
+        for number, kind in enumerate(kinds):
+            peer = kind(_address(0, 1 + number), rng)
+            stack.callback(peer.stop)
+            peer.start()
+            peers.append(peer)
+        yield peers
+
+
+def _measure(peers: Sequence[Peer], rounds: int, queries: int, rng: Random) -> dict[tuple[str, str], list[Measured]]:
+    """Return the loads of each operation and implementation."""
+    found: dict[tuple[str, str], list[Measured]] = {}
+    with ExitStack() as stack:
+        addresses = [_address(9, 1 + number) for number in range(SOURCES)]
+        loads = []
+        for peer in peers:
+            peer.ids = [rng.randbytes(peer.id_size) for _ in range(SOURCES)]
+            sources = stack.enter_context(Sources((peer.address, PORT), addresses, peer.tid_size, rng))
+            peer.prepare(sources)
+            loads.append((peer, sources))
+        for _ in range(rounds):
+            for operation in OPERATIONS:
+                for peer, sources in loads:
+                    if operation in peer.operations:
+                        make = peer.make(operation, sources)
+                        answer = sources.ask(0, make)
+                        if answer is None:
+                            raise UnexpectedAnswerError(f"{peer.name} does not answer {operation}")
+                        peer.check(operation, answer)
+                        load = sources.flood(peer.pid, make, queries)
+                        found.setdefault((operation, peer.name), []).append(load)
+    return found
+
+
+def _rows(found: dict[tuple[str, str], list[Measured]]) -> Iterator[Row]:
+    medians = {about: median(load.rate for load in loads) for about, loads in found.items()}
+    echo = next((rate for (_, name), rate in medians.items() if name == Echo.name), None)
+    for (operation, name), loads in found.items():
+        rates = [load.rate for load in loads]
+        rate, libtorrent = medians[operation, name], medians.get((operation, Libtorrent.name))
+        yield Row(
+            operation,
+            name,
+            round(rate),
+            round(min(rates)),
+            round(max(rates)),
+            None if libtorrent is None else round(rate / libtorrent, 3),
+            None if echo is None else round(rate / echo, 3),
+            sum(load.lost for load in loads),
+        )
+
+
+def _print(rows: Sequence[Row], options: argparse.Namespace) -> None:
+    print(f"{_machine()}; {', '.join(f'{name} {number}' for name, number in _versions().items())}")
+    print(f"{options.rounds} rounds of {options.queries} queries from {SOURCES} addresses; medians, least and most\n")
+    head = f"{'operation':<17} {'implementation':<15} {'per CPU-second':>14} {'least':>8} {'most':>8} "
+    print(f"{head}{'÷ libtorrent':>12} {'÷ echo':>7} {'lost':>5}")
+    for row in rows:
+        ratios = f"{_ratio(row.to_libtorrent):>12} {_ratio(row.to_echo):>7}"
+        rates = f"{row.per_cpu_s:>14,.0f} {row.least:>8,.0f} {row.most:>8,.0f}"
+        print(f"{row.operation:<17} {row.implementation:<15} {rates} {ratios} {row.lost:>5}")
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _address(high: int, low: int) -> str:
+    """Return an address in 127/8 that no other run of this has."""
+    return f"127.{1 + os.getpid() % 250}.{100 + high}.{low}"
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

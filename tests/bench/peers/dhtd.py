@@ -1,0 +1,141 @@
+"""This daemon, as it is installed, with all its protections."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Query, Reply, Request, Store
+from dhtd.core.metric import NATIVE, Id
+from dhtd.wire.native import TID_SIZE, NativeCodec
+from tests.bench.load import Make, Sources
+from tests.bench.peers.peer import (
+    FIND_FIFTY,
+    FIND_NODE,
+    FIND_NONE,
+    FIND_ONE,
+    HELD,
+    PING,
+    PORT,
+    STORE,
+    K,
+    Node,
+    Peer,
+    UnexpectedAnswerError,
+    expect,
+)
+
+_FINDS = (FIND_NONE, FIND_ONE, FIND_FIFTY)
+_ENTRY_PORT = 3_000
+
+
+class Dhtd(Peer):
+    """`dhtd start`."""
+
+    name = "dhtd"
+    id_size = NATIVE.width
+    tid_size = TID_SIZE
+
+    def __init__(self, address: str, rng: Random) -> None:
+        super().__init__(address, rng)
+        self._codec = NativeCodec()
+        self._directory = tempfile.TemporaryDirectory(prefix="dhtd-bench-")
+
+    def command(self) -> list[str]:
+        """Return the daemon's command line."""
+        where = Path(self._directory.name)
+        program = Path(sys.executable).with_name("dhtd")
+        return [
+            str(program),
+            "start",
+            f"--bind={self.address}",
+            f"--port={PORT}",
+            f"--state={where / 'state.db'}",
+            f"--socket={where / 'dhtd.sock'}",
+            "--log-level=error",
+        ]
+
+    def stop(self) -> None:
+        """End it, and remove its files."""
+        super().stop()
+        self._directory.cleanup()
+
+    def store_once(self, sources: Sources, number: int, key: bytes) -> None:
+        """Ask for a token, and show it."""
+        found = self._find(sources, number, FindValue(_id(key)))
+        stored = sources.ask(number, self._maker(Store(_id(key), _ENTRY_PORT, found.token)))
+        expect(stored is not None and isinstance(self._codec.decode(stored), Reply), stored)
+
+    def make(self, operation: str, sources: Sources) -> Make:
+        """Return what makes its queries."""
+        rng, encode = self.rng, self._codec.encode_query
+        senders = [_id(id) for id in self.ids]
+        if operation == STORE:
+            keys = [_id(key) for key in self.keys[STORE]]
+            tokens = [
+                [self._find(sources, number, FindValue(key)).token for key in keys] for number in range(len(senders))
+            ]
+
+            def store(number: int, tid: bytes) -> bytes:
+                which = rng.randrange(len(keys))
+                return encode(tid, senders[number], Store(keys[which], _ENTRY_PORT, tokens[number][which]))
+
+            return store
+        if operation in HELD:
+            held = [_id(key) for key in self.keys[operation]]
+            return lambda number, tid: encode(tid, senders[number], FindValue(rng.choice(held)))
+        if operation == FIND_NONE:
+            return lambda number, tid: encode(tid, senders[number], FindValue(NATIVE.random(rng)))
+        if operation == FIND_NODE:
+            return lambda number, tid: encode(tid, senders[number], FindNode(NATIVE.random(rng)))
+        return lambda number, tid: encode(tid, senders[number], Ping())
+
+    def check(self, operation: str, answer: bytes) -> None:
+        """It is a reply, with K nodes and all endpoints where there should be any."""
+        message = self._codec.decode(answer)
+        if not isinstance(message, Reply):
+            raise UnexpectedAnswerError(f"{operation}: {message}")
+        if operation in (PING, STORE):
+            expect(message.body == [], message)
+            return
+        request = FindNode(Id(0)) if operation == FIND_NODE else FindValue(Id(0))
+        found = self._codec.decode_result(request, message.body)
+        assert isinstance(found, Found)
+        expect(len(found.contacts) == K and not found.more, found)
+        expect(len(found.endpoints) == HELD.get(operation, 0), found)
+
+    def hello(self, me: Node, tid: bytes) -> bytes:
+        """Return a ping."""
+        return self._codec.encode_query(tid, _id(me.id), Ping())
+
+    def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
+        """Answer pings, and find queries with nothing."""
+        message = self._codec.decode(data)
+        if not isinstance(message, Query):
+            return None
+        observed = Endpoint.of(*source)
+        if isinstance(message.request, FindNode | FindValue):
+            nobody = self._codec.pack_contacts([Contact(_id(me.id), Endpoint.of(socket.inet_ntoa(me.ip), me.port))])
+            return self._codec.encode_found(message, _id(me.id), observed, b"token", nobody, (), 1_200, False)
+        return self._codec.encode_acknowledged(message.tid, _id(me.id), observed)
+
+    def _find(self, sources: Sources, number: int, request: FindValue) -> Found:
+        answer = sources.ask(number, self._maker(request))
+        if answer is None:
+            raise UnexpectedAnswerError("no answer to find_value")
+        message = self._codec.decode(answer)
+        assert isinstance(message, Reply)
+        found = self._codec.decode_result(request, message.body)
+        assert isinstance(found, Found)
+        return found
+
+    def _maker(self, request: Request) -> Make:
+        return lambda number, tid: self._codec.encode_query(tid, _id(self.ids[number]), request)
+
+
+def _id(packed: bytes) -> Id:
+    return Id(int.from_bytes(packed, "big"))

@@ -1,0 +1,135 @@
+"""libtorrent (C++): a session that does nothing but the DHT of BEP 5, without limits on its rate."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tests.bench.load import Make, Sources
+from tests.bench.peers import bencode
+from tests.bench.peers.peer import (
+    FIND_NODE,
+    FIND_NONE,
+    HELD,
+    PING,
+    PORT,
+    STORE,
+    K,
+    Node,
+    Peer,
+    UnexpectedAnswerError,
+    expect,
+)
+
+_NODE_SIZE = 26  # BEP 5 "Contact Encoding"
+_ENTRY_PORT = 3_000
+
+
+class Libtorrent(Peer):
+    """It speaks BEP 5."""
+
+    name = "libtorrent"
+    module = "libtorrent"
+    tid_size = 4
+
+    def store_once(self, sources: Sources, number: int, key: bytes) -> None:
+        """Ask for a token, and show it."""
+        token = self._token(sources, number, key)
+        announced = sources.ask(number, lambda number, tid: self._announce(number, tid, key, token))
+        expect(announced is not None and bencode.decode(announced)[b"y"] == b"r", announced)
+
+    def make(self, operation: str, sources: Sources) -> Make:
+        """Return what makes its queries."""
+        rng, size = self.rng, self.id_size
+        if operation == STORE:
+            keys = self.keys[STORE]
+            tokens = [[self._token(sources, number, key) for key in keys] for number in range(len(self.ids))]
+
+            def store(number: int, tid: bytes) -> bytes:
+                which = rng.randrange(len(keys))
+                return self._announce(number, tid, keys[which], tokens[number][which])
+
+            return store
+        if operation in HELD:
+            held = self.keys[operation]
+            return lambda number, tid: self._query(number, tid, b"get_peers", info_hash=rng.choice(held))
+        if operation == FIND_NONE:
+            return lambda number, tid: self._query(number, tid, b"get_peers", info_hash=rng.randbytes(size))
+        if operation == FIND_NODE:
+            return lambda number, tid: self._query(number, tid, b"find_node", target=rng.randbytes(size))
+        return lambda number, tid: self._query(number, tid, b"ping")
+
+    def check(self, operation: str, answer: bytes) -> None:
+        """It is a reply, with K nodes and all endpoints where there should be any."""
+        body = bencode.decode(answer)
+        if body[b"y"] != b"r":
+            raise UnexpectedAnswerError(f"{operation}: {body}")
+        if operation in (PING, STORE):
+            return
+        values = body[b"r"].get(b"values", [])
+        expect(len(values) == HELD.get(operation, 0), body)
+        expect(len(body[b"r"][b"nodes"]) == K * _NODE_SIZE, body)
+
+    def hello(self, me: Node, tid: bytes) -> bytes:
+        """Return a ping."""
+        return _encode_query(tid, b"ping", {b"id": me.id})
+
+    def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
+        """Answer pings, and find queries with ourselves."""
+        query = bencode.decode(data)
+        if query.get(b"y") != b"q":
+            return None
+        body: dict[bytes, Any] = {b"id": me.id}
+        if query[b"q"] != b"ping":
+            body |= {b"nodes": me.id + me.ip + me.port.to_bytes(2, "big"), b"token": b"token"}
+        return bencode.encode({b"r": body, b"t": query[b"t"], b"y": b"r"})
+
+    def _token(self, sources: Sources, number: int, key: bytes) -> bytes:
+        answer = sources.ask(number, lambda number, tid: self._query(number, tid, b"get_peers", info_hash=key))
+        if answer is None:
+            raise UnexpectedAnswerError("no answer to get_peers")
+        token: bytes = bencode.decode(answer)[b"r"][b"token"]
+        return token
+
+    def _announce(self, number: int, tid: bytes, key: bytes, token: bytes) -> bytes:
+        return self._query(number, tid, b"announce_peer", info_hash=key, port=_ENTRY_PORT, token=token)
+
+    def _query(self, number: int, tid: bytes, method: bytes, **arguments: bytes | int) -> bytes:
+        given = {name.encode(): value for name, value in arguments.items()}
+        return _encode_query(tid, method, {b"id": self.ids[number], **given})
+
+
+def _encode_query(tid: bytes, method: bytes, arguments: dict[bytes, bytes | int]) -> bytes:
+    return bencode.encode({b"a": arguments, b"q": method, b"t": tid, b"y": b"q"})
+
+
+def main() -> None:
+    """Serve."""
+    import libtorrent
+
+    session = libtorrent.session(
+        {
+            "listen_interfaces": f"{sys.argv[1]}:{PORT}",
+            "enable_dht": True,
+            "enable_lsd": False,
+            "enable_upnp": False,
+            "enable_natpmp": False,
+            "alert_mask": 0,
+            "dht_bootstrap_nodes": "",
+            "dht_upload_rate_limit": 1_000_000_000,
+            "dht_block_ratelimit": 1_000_000,  # it counts to ten times this in an int
+            "dht_restrict_routing_ips": False,
+            "dht_restrict_search_ips": False,
+            "dht_ignore_dark_internet": False,
+            "dht_prefer_verified_node_ids": False,
+            "dht_enforce_node_id": False,
+        }
+    )
+    print("ready", flush=True)
+    while session:
+        time.sleep(3_600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What the benchmark knows of an implementation: how to start it, and how to speak to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from importlib.util import find_spec
+from random import Random
+from typing import NamedTuple
+
+from tests.bench.load import Make, Sources
+
+PORT = 1729
+K = 8  # nodes in an answer, of all that are measured; `kademlia` is started with as many
+KEYS = 4  # keys that are looked up and stored, for each number of endpoints
+
+PING, FIND_NODE, FIND_NONE, FIND_ONE, FIND_FIFTY, STORE = OPERATIONS = (
+    "ping",
+    "find_node",
+    "find_value, none",
+    "find_value, 1",
+    "find_value, 50",
+    "store",
+)
+HELD = {FIND_ONE: 1, FIND_FIFTY: 50}  # endpoints under the key that is asked for
+
+
+class Node(NamedTuple):
+    """A node that is played."""
+
+    id: bytes
+    ip: bytes
+    port: int
+
+
+class UnexpectedAnswerError(Exception):
+    """An implementation answered other than it should, or not at all: its figure would mean something else."""
+
+
+class Peer(ABC):
+    """One implementation, as a process on an address of its own."""
+
+    name: str
+    module: str | None = None  # what it is made of; not measured where that is not installed
+    operations: Iterable[str] = OPERATIONS
+    id_size = 20
+    tid_size: int
+
+    def __init__(self, address: str, rng: Random) -> None:
+        self.address = address
+        self.rng = rng
+        self.process: subprocess.Popen[str] | None = None
+        self.keys = {operation: [rng.randbytes(self.id_size) for _ in range(KEYS)] for operation in OPERATIONS}
+        self.ids: list[bytes] = []  # of the sources
+
+    @classmethod
+    def is_there(cls) -> bool:
+        """Whether it is installed."""
+        return cls.module is None or find_spec(cls.module) is not None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start it, and wait until it says that it listens."""
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():
+            raise UnexpectedAnswerError(f"{self.name} does not start")
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+
+    def command(self) -> list[str]:
+        """Return what starts it; it prints a line when it listens."""
+        return [sys.executable, "-m", type(self).__module__, self.address]
+
+    def prepare(self, sources: Sources) -> None:
+        """Have it hold the endpoints that are to be found."""
+        for operation, endpoints in HELD.items():
+            if operation in self.operations:
+                for number in range(endpoints):
+                    for key in self.keys[operation]:
+                        self.store_once(sources, number, key)
+
+    @abstractmethod
+    def store_once(self, sources: Sources, number: int, key: bytes) -> None:
+        """Store an entry from a source, with all that it takes."""
+
+    @abstractmethod
+    def make(self, operation: str, sources: Sources) -> Make:
+        """Return what makes queries for an operation, having asked for tokens where it takes any."""
+
+    @abstractmethod
+    def check(self, operation: str, answer: bytes) -> None:
+        """Raise `UnexpectedAnswerError` unless it is a whole answer with what was asked for."""
+
+    # What a neighbour does, so that tables fill
+
+    @abstractmethod
+    def hello(self, me: Node, tid: bytes) -> bytes:
+        """Return a query by which a node becomes known."""
+
+    @abstractmethod
+    def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
+        """Return what a neighbour answers to a query; None for all else."""
+
+
+def expect(condition: object, answer: object) -> None:
+    """Raise unless the condition holds."""
+    if not condition:
+        raise UnexpectedAnswerError(f"not what was asked for: {answer!r}")
