@@ -207,7 +207,7 @@ def test_a_group_that_is_wanted_is_added_to_those_that_are_there(
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(dev, "prepare_uv", lambda: (Path("/bin/uv"), {}))
-    monkeypatch.setattr(dev.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     dev.sync("bench")
     dev.sync("other")
     wanted = ["--group=bench" in command for command in ran]

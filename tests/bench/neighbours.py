@@ -1,4 +1,4 @@
-"""Nodes that are played, so that the tables of what is measured fill: they say hello, and answer what they are asked."""
+"""Nodes that are played, so that tables fill: they say hello to what is measured, and answer what they are asked."""
 
 from __future__ import annotations
 

@@ -6,11 +6,9 @@ import json
 
 import pytest
 
-from tests.bench.__main__ import PEERS, main
+from tests.bench.__main__ import main
 from tests.bench.peers import bencode
-from tests.bench.peers.dhtd import Dhtd
-from tests.bench.peers.echo import Echo
-from tests.bench.peers.peer import FIND_NODE
+from tests.bench.peers.peer import FIND_NODE, OPERATIONS
 
 
 @pytest.mark.parametrize(
@@ -25,14 +23,18 @@ def test_bencoding_is_that_of_bep_5() -> None:
     assert bencode.encode(query) == b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"
 
 
-def test_each_operation_is_answered_by_whoever_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--rounds=1", "--queries=64", "--neighbours=24", "--fill=4", "--json"]) == 0
+def test_each_operation_of_dhtd_is_answered_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--peer=echo", "--peer=dhtd", "--rounds=1", "--queries=64", "--neighbours=24", "--fill=4", "--json"]
+    assert main(arguments) == 0
     body = json.loads(capsys.readouterr().out)
     rows = {(row["operation"], row["implementation"]): row for row in body["rows"]}
-    there = [kind for kind in PEERS.values() if kind.is_there()]
-    assert {Echo, Dhtd} <= set(there)
-    assert set(rows) == {(operation, kind.name) for kind in there for operation in kind.operations}
+    assert set(rows) == {(FIND_NODE, "echo"), *((operation, "dhtd") for operation in OPERATIONS)}
     assert rows[FIND_NODE, "echo"]["to_echo"] == 1.0
     for row in rows.values():
         assert row["lost"] == 0
         assert row["least"] <= row["per_cpu_s"] <= row["most"]
+
+
+def test_an_answer_that_is_not_whole_is_no_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--peer=dhtd", "--rounds=1", "--queries=64", "--neighbours=1", "--fill=1"]) == 1
+    assert "not what was asked for" in capsys.readouterr().err
