@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from random import Random
 from statistics import median
 
-from tests.bench.load import Measured, Sources
+from tests.bench.load import Measured, Sources, TooShortError
 from tests.bench.neighbours import fill
 from tests.bench.peers.dhtd import Dhtd
 from tests.bench.peers.echo import Echo
@@ -30,7 +30,7 @@ from tests.bench.peers.opendht import OpenDht
 from tests.bench.peers.peer import OPERATIONS, PORT, Peer, UnexpectedAnswerError
 
 PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in (Echo, Dhtd, Libtorrent, OpenDht, Kademlia)}
-SOURCES = 64  # the endpoints under a key are stored from 50 of them
+SOURCES = 256  # so many that none of them meets a rate limit, and that fifty endpoints are found under a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             addresses = [_address(1 + number // 250, 1 + number % 250) for number in range(options.neighbours)]
             fill([peer for peer in peers if peer.name != Echo.name], addresses, options.fill, rng)
             rows = list(_rows(_measure(peers, options.rounds, options.queries, rng)))
-    except UnexpectedAnswerError as error:
+    except (TooShortError, UnexpectedAnswerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     if options.json:
@@ -97,7 +97,7 @@ def _measure(peers: Sequence[Peer], rounds: int, queries: int, rng: Random) -> d
     """Return the loads of each operation and implementation."""
     found: dict[tuple[str, str], list[Measured]] = {}
     with ExitStack() as stack:
-        addresses = [_address(9, 1 + number) for number in range(SOURCES)]
+        addresses = [_address(9 + number // 250, 1 + number % 250) for number in range(SOURCES)]
         loads = []
         for peer in peers:
             peer.ids = [rng.randbytes(peer.id_size) for _ in range(SOURCES)]

@@ -11,10 +11,15 @@ from random import Random
 from types import TracebackType
 from typing import NamedTuple, Self
 
+WINDOW = 64  # queries in flight
 PATIENCE = 0.5  # seconds until a datagram counts as lost
 
 # Makes the query of the source with this number, under this transaction.
 Make = Callable[[int, bytes], bytes]
+
+
+class TooShortError(Exception):
+    """The load was too small to be measured."""
 
 
 class Measured(NamedTuple):
@@ -61,19 +66,24 @@ class Sources:
         return self._answer(number, tid)
 
     def flood(self, pid: int, make: Make, queries: int) -> Measured:
-        """Put so many queries, one from each source at a time; the next ones when all of these are answered or lost."""
-        width = len(self.sockets)
-        rounds = -(-queries // width)
-        tids = [[self._rng.randbytes(self._tid_size) for _ in range(width)] for _ in range(rounds)]
-        datagrams = [[make(number, tid) for number, tid in enumerate(row)] for row in tids]
+        """Put so many queries, WINDOW at a time, each from the next source; more when these are answered or lost."""
+        turn = [number % len(self.sockets) for number in range(queries)]
+        made = []
+        for number in turn:
+            tid = self._rng.randbytes(self._tid_size)
+            made.append((self.sockets[number], make(number, tid), number, tid))
         lost = 0
         before = cpu_seconds(pid)
-        for row, made in zip(tids, datagrams, strict=True):
-            for bound, datagram in zip(self.sockets, made, strict=True):
+        for first in range(0, queries, WINDOW):
+            window = made[first : first + WINDOW]
+            for bound, datagram, _, _ in window:
                 bound.send(datagram)
-            for number, tid in enumerate(row):
+            for _, _, number, tid in window:
                 lost += self._answer(number, tid) is None
-        return Measured(rounds * width - lost, lost, cpu_seconds(pid) - before)
+        spent = cpu_seconds(pid) - before
+        if not spent:
+            raise TooShortError(f"{queries} queries take less CPU time than the kernel tells: give more --queries")
+        return Measured(queries - lost, lost, spent)
 
     def _answer(self, number: int, tid: bytes) -> bytes | None:
         """Return the datagram that answers, passing over what the server asks of its own."""

@@ -24,7 +24,7 @@ def test_bencoding_is_that_of_bep_5() -> None:
 
 
 def test_each_operation_of_dhtd_is_answered_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--peer=echo", "--peer=dhtd", "--rounds=1", "--queries=64", "--neighbours=24", "--fill=4", "--json"]
+    arguments = ["--peer=echo", "--peer=dhtd", "--rounds=1", "--queries=3200", "--neighbours=24", "--fill=4", "--json"]
     assert main(arguments) == 0
     body = json.loads(capsys.readouterr().out)
     rows = {(row["operation"], row["implementation"]): row for row in body["rows"]}

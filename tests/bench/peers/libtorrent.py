@@ -127,7 +127,7 @@ def main() -> None:
         }
     )
     print("ready", flush=True)
-    while session:
+    while session is not None:
         time.sleep(3_600)
 
 
