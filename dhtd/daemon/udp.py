@@ -21,6 +21,7 @@ from dhtd.core.policy import Policy
 from dhtd.errors import AddressUnavailable, PortTaken
 
 BATCH = 64  # datagrams read in a row before other tasks have their turn
+SOURCES_REMEMBERED = 4_096  # addresses whose endpoint is kept: of 300 bytes each
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst is not lost while Python is busy
 
 log = logging.getLogger("dhtd.udp")
@@ -79,6 +80,7 @@ class UdpSockets:
     def __init__(self, sockets: list[socket.socket], policy: Policy) -> None:
         self.sockets = sockets
         self.counters = UdpCounters()
+        self._sources: dict[tuple[str, int], Endpoint] = {}  # the latest ones; an IPv6 address has two more parts
         self._receive_max = policy.datagram_received_max
         both = (True, False)
         self._ways = {(ipv4, loopback): _way(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
@@ -122,11 +124,18 @@ class UdpSockets:
             if len(data) > self._receive_max:
                 self.counters.oversized += 1
                 continue
-            host, port = address[:2]
-            packed = socket.inet_pton(bound.family, host.partition("%")[0])
-            answer = handle(data, Endpoint(packed + port.to_bytes(2, "big")))
+            answer = handle(data, self._sources.get(address) or self._new_source(bound, address))
             if answer is not None:
                 self._send_from(bound, answer, address)
+
+    def _new_source(self, bound: socket.socket, address: tuple[str, int]) -> Endpoint:
+        """Return whom the kernel names, and remember it: who sends one datagram often sends more."""
+        if len(self._sources) >= SOURCES_REMEMBERED:
+            self._sources.clear()
+        host, port = address[:2]
+        packed = socket.inet_pton(bound.family, host.partition("%")[0])
+        source = self._sources[address] = Endpoint(packed + port.to_bytes(2, "big"))
+        return source
 
     def _send_from(self, bound: socket.socket, data: bytes, address: tuple[str, int]) -> None:
         try:

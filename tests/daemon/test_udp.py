@@ -214,6 +214,26 @@ async def test_a_datagram_is_handled_with_its_source_and_answered() -> None:
         assert other.recvfrom(100) == (b"reply", sockets[0].getsockname())
 
 
+async def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp_module, "SOURCES_REMEMBERED", 2)
+    clients = [client() for _ in range(5)]
+    seen: list[Endpoint] = []
+
+    def handle(data: bytes, source: Endpoint) -> None:
+        seen.append(source)
+
+    with open_sockets(["127.0.0.1"], 0) as sockets:
+        udp = UdpSockets(sockets, POLICY)
+        for one in (*clients, *clients):
+            one.sendto(b"x", sockets[0].getsockname())
+            await trio.lowlevel.wait_readable(sockets[0])
+            udp._drain(sockets[0], handle)
+            assert len(udp._sources) <= 2
+    assert seen == 2 * [endpoint(one) for one in clients]
+    for one in clients:
+        one.close()
+
+
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 async def test_a_datagram_over_ipv6_is_handled_and_answered() -> None:
     with open_sockets(["::1"], 0) as sockets, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
