@@ -85,7 +85,7 @@ class Endpoint(bytes):
 
 def source_group(ip: bytes) -> bytes:
     """Return what counts as one source: an IPv4 address, or the /64 that an IPv6 host is usually given whole."""
-    return ip if len(ip) == 4 else ip[:8]
+    return ip[:8]
 
 
 def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:

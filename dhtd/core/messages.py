@@ -99,9 +99,8 @@ Result = Acknowledged | Found
 # Messages
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A request on its way."""
+class Query(NamedTuple):
+    """A request on its way. A tuple, since it is made in half the time, and a node does little else."""
 
     tid: bytes
     sender: Id

@@ -27,11 +27,15 @@ class RateLimit:
         if not self._interval:
             return True
         source = source_group(ip)
-        due = max(self._due.get(source, now), now)
-        if due - now > self._allowance:
+        due = self._due.get(source)
+        if due is None:
+            if len(self._due) >= self._full:
+                self._make_room(now)
+            due = now
+        elif due < now:
+            due = now
+        elif due - now > self._allowance:
             return False
-        if len(self._due) >= self._full and source not in self._due:
-            self._make_room(now)
         self._due[source] = due + self._interval
         return True
 

@@ -33,6 +33,8 @@ from dhtd.core.track import Tracker
 if TYPE_CHECKING:
     from random import Random
 
+_METHODS = {Ping: "ping", FindNode: "find_node", FindValue: "find_value", Store: "store", Withdraw: "withdraw"}
+
 
 class Responder:
     """Answers queries from what the node knows."""
@@ -75,18 +77,18 @@ class Responder:
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram that answers `query`, which came as `size` bytes."""
         request = query.request
+        method = _METHODS[type(request)]
+        counts = self._counters.queries_received
+        counts[method] = counts.get(method, 0) + 1
         match request:
             case Ping():
-                self._count("ping")
                 return self._codec.encode_acknowledged(query.tid, self._own_id, source)
-            case FindNode(target, token):
-                self._count("find_node")
-                return self._found(query, target, token, (), source, size, now)
-            case FindValue(key, token):
-                self._count("find_value")
-                return self._found(query, key, token, self.known(key, now), source, size, now)
+            case FindNode():
+                return self._found(query, request.target, request.token, (), source, size, now)
+            case FindValue():
+                key = request.key
+                return self._found(query, key, request.token, self.known(key, now), source, size, now)
             case Store(key, port, token):
-                self._count("store")
                 if not self._is_valid(token, source, key, now):
                     return self._refuse(query, ERROR_PROTOCOL, "bad token")
                 outcome = self.store.put(key, source.with_port(port), now)
@@ -94,7 +96,6 @@ class Responder:
                     return self._refuse(query, ERROR_SERVER, outcome.text)
                 return self._codec.encode_acknowledged(query.tid, self._own_id, source)
             case Withdraw(key, port, token):
-                self._count("withdraw")
                 if not self._is_valid(token, source, key, now):
                     return self._refuse(query, ERROR_PROTOCOL, "bad token")
                 self.store.remove(key, source.with_port(port))
@@ -121,14 +122,17 @@ class Responder:
         size: int,
         now: float,
     ) -> bytes:
-        proved = token is not None and self._is_valid(token, source, target, now)
-        limit = self._policy.datagram_sent_max
-        if not proved:
-            limit = min(limit, self._policy.amplification * size)
+        key = self._codec.keyspace.to_bytes(target)
+        ip = source.ip
+        policy = self._policy
+        proved = token is not None and self._tokens.is_valid(token, ip, key, now)
+        limit = policy.datagram_sent_max
+        if not proved and policy.amplification * size < limit:
+            limit = policy.amplification * size
         if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
             first = int(self._rng.random() * len(endpoints))
             endpoints = (endpoints[first:] + endpoints[:first])[: limit // IPV4_SIZE]  # never do more fit
-        issued = self._tokens.issue(source.ip, self._codec.keyspace.to_bytes(target), now)
+        issued = self._tokens.issue(ip, key, now)
         packed = self._state.packed_closest(target)
         return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)
 
@@ -138,7 +142,3 @@ class Responder:
     def _refuse(self, query: Query, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1
         return self._codec.encode_error(query.tid, self._own_id, code, text)
-
-    def _count(self, method: str) -> None:
-        counts = self._counters.queries_received
-        counts[method] = counts.get(method, 0) + 1

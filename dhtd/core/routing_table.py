@@ -105,9 +105,8 @@ class RoutingTable:
         self._measure(contact)
         return True
 
-    def has_room(self, id: Id) -> bool:
-        """Whether `insert` would take a contact with this ID. Splits nothing."""
-        bucket = self.bucket(id)
+    def has_room(self, bucket: Bucket, id: Id) -> bool:
+        """Whether `insert` would take a contact with this ID, which is in the range of `bucket`. Splits nothing."""
         while len(bucket.contacts) >= self.k:
             if not self._may_split(bucket, id):
                 return False
@@ -168,9 +167,10 @@ class RoutingTable:
         The second rule is that of Kademlia section 2.4 for unbalanced trees: else a node whose own bucket is almost
         empty would not know its real neighbours, and entries near it would have nobody who knows their holders.
         """
-        if bucket.low == bucket.high:
-            return False
-        return self.own_id in bucket or id ^ self.own_id < self._radius
+        own_id = self.own_id
+        if id ^ own_id < self._radius or bucket.low <= own_id <= bucket.high:
+            return bucket.low != bucket.high
+        return False
 
     def _measure(self, changed: Contact) -> None:
         """Note how far the K-th nearest contact is, now that one has entered or left."""

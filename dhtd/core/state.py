@@ -99,7 +99,8 @@ class State:
             return False
         if incumbent is not None:
             return contact.id in self.meta.bad
-        return self.table.has_room(contact.id) or not self._all_good(self.table.bucket(contact.id), now)
+        bucket = self.table.bucket(contact.id)
+        return self.table.has_room(bucket, contact.id) or not self._all_good(bucket, now)
 
     def timed_out(self, contact: Contact, sent_at: float) -> Contact | None:
         """Take note that a query sent at `sent_at` was not answered; return the contact that is evicted for it.
@@ -203,7 +204,7 @@ class State:
             evicted = next((other for other in bucket.contacts if other.id in self.meta.bad), None)
             if evicted is not None:
                 self._remove(evicted)
-        if self.table.has_room(contact.id):
+        if self.table.has_room(bucket, contact.id):
             self._insert(contact, rtt, now)
             self._waiting.pop(contact.id, None)
             return Inserted() if evicted is None else Replaced(evicted)

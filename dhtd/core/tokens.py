@@ -27,8 +27,8 @@ class Tokens:
         self._rng = rng
         self._rotation = policy.token_rotation
         self._size = policy.token_size
-        self._current = rng.randbytes(_SECRET_SIZE)
-        self._previous = rng.randbytes(_SECRET_SIZE)
+        self._current = self._new_secret()
+        self._previous = self._new_secret()
         self._rotates_at = now + self._rotation
 
     def issue(self, ip: bytes, key: bytes, now: float) -> bytes:
@@ -43,13 +43,19 @@ class Tokens:
             token, self._token(self._previous, ip, key)
         )
 
-    def _token(self, secret: bytes, ip: bytes, key: bytes) -> bytes:
-        return blake2b(ip + key, key=secret, digest_size=self._size).digest()
+    def _new_secret(self) -> blake2b:
+        """Return a hash that has taken in a new secret: a copy of it costs two thirds of beginning with the key."""
+        return blake2b(key=self._rng.randbytes(_SECRET_SIZE), digest_size=self._size)
+
+    def _token(self, secret: blake2b, ip: bytes, key: bytes) -> bytes:
+        keyed = secret.copy()
+        keyed.update(ip + key)
+        return keyed.digest()
 
     def _rotate(self, now: float) -> None:
         if now < self._rotates_at:
             return
         late = now - self._rotates_at >= self._rotation  # then the current secret is too old to be the previous one
-        self._previous = self._rng.randbytes(_SECRET_SIZE) if late else self._current
-        self._current = self._rng.randbytes(_SECRET_SIZE)
+        self._previous = self._new_secret() if late else self._current
+        self._current = self._new_secret()
         self._rotates_at = now + self._rotation if late else self._rotates_at + self._rotation

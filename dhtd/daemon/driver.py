@@ -17,6 +17,7 @@ from dhtd.daemon.udp import UdpSockets
 
 log = logging.getLogger("dhtd.node")
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # what Linux, and others, call it
 DOZE = 60.0  # seconds asleep at most: a machine that was suspended has missed deadlines, and trio's clock stood still
 COMPLAIN_INTERVAL = 60.0  # seconds between tracebacks that strangers can cause
 
@@ -28,7 +29,7 @@ def clock() -> float:
 
     To the network they were as long as any: entries that others hold for us have expired meanwhile.
     """
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # what Linux, and others, call it
+    return time.clock_gettime(_CLOCK)
 
 
 class Ongoing:

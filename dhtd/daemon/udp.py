@@ -112,19 +112,20 @@ class UdpSockets:
             self._send_from(bound, data, (endpoint.host, endpoint.port))
 
     def _drain(self, bound: socket.socket, handle: Handle) -> None:
+        receive, sources, size_max = bound.recvfrom, self._sources, self._receive_max
         for _ in range(BATCH):
             try:
-                data, address = bound.recvfrom(self._receive_max + 1)
+                data, address = receive(size_max + 1)
             except BlockingIOError:
                 return
             except OSError as error:
                 log.debug("receiving failed: %s", error)
                 self.counters.receive_errors += 1
                 continue
-            if len(data) > self._receive_max:
+            if len(data) > size_max:
                 self.counters.oversized += 1
                 continue
-            answer = handle(data, self._sources.get(address) or self._new_source(bound, address))
+            answer = handle(data, sources.get(address) or self._new_source(bound, address))
             if answer is not None:
                 self._send_from(bound, answer, address)
 

@@ -8,9 +8,10 @@ that this version knows are ignored, in the array and in the arrays within it. T
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeGuard, assert_never
+from typing import Final, TypeGuard, TypeVar, assert_never
 
 import msgpack
+from msgpack import unpackb
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
 from dhtd.core.messages import (
@@ -57,6 +58,9 @@ _NODE6_SIZE = _ID_SIZE + IPV6_SIZE
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 
 
+F = TypeVar("F", FindNode, FindValue)
+
+
 class NativeCodec:
     """The `Codec` of the native wire.
 
@@ -77,13 +81,17 @@ class NativeCodec:
         if data[:4] != MAGIC:
             raise WireError("not a datagram of version 1")
         try:
-            fields = msgpack.unpackb(data[4:], raw=False)
+            fields = unpackb(data[4:])
         except _UNPACK_ERRORS as error:
             raise WireError(f"not one msgpack object: {error}") from None
         if type(fields) is not list or len(fields) < 5:
             raise WireError("not an array of five elements")
         kind, tid, sender, fourth, fifth = fields if len(fields) == 5 else fields[:5]
-        if type(kind) is not int or not _is_bytes(tid, TID_SIZE) or not _is_bytes(sender, _ID_SIZE):
+        if not (
+            type(kind) is int
+            and (type(tid) is bytes and len(tid) == TID_SIZE)
+            and (type(sender) is bytes and len(sender) == _ID_SIZE)
+        ):
             raise WireError("the type, transaction ID or sender is malformed")
         sender_id = self._ids.get(sender) or self._new_id(sender)
         if kind == QUERY:
@@ -161,26 +169,32 @@ class NativeCodec:
         proved: bool,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
-        of_value = isinstance(query.request, FindValue)
-        head = b"%b%c%b" % (_reply_head(query.tid, sender, observed), 0x95 if of_value else 0x94, _bin(token))
-        room = limit - len(head) - 1  # for `more`
-        if of_value:
-            room -= 3  # for the header of `endpoints`, at its largest
-        cut = False
-        if len(packed.wire) > room:
-            cut = True
+        head = _reply_head(query.tid, sender, observed)
+        room = limit - len(head) - len(token) - 4  # for the headers of array and token, and `more`
+        if isinstance(query.request, FindNode):
+            if len(packed.wire) <= room:
+                return b"%b\x94\xc4%c%b%b\xc2" % (head, len(token), token, packed.wire)
             packed = self._cut(query, packed, room)
-        if not of_value:
-            return b"%b%b%b" % (head, packed.wire, _BOOL[cut and not proved])
+            return b"%b\x94\xc4%c%b%b%b" % (head, len(token), token, packed.wire, _BOOL[not proved])
+        room -= 3  # for the header of `endpoints`, at its largest
+        cut = len(packed.wire) > room
+        if cut:
+            packed = self._cut(query, packed, room)
+        encoded = [_ENDPOINT_HEADS[len(endpoint)] + endpoint for endpoint in endpoints]
+        wire = b"".join(encoded)
         room -= len(packed.wire)
-        encoded = []
-        for endpoint in endpoints:
-            room -= 2 + len(endpoint)
-            if room < 0:
-                cut = True
-                break
-            encoded.append(_bin(endpoint))
-        return b"".join((head, packed.wire, _array(len(encoded)), *encoded, _BOOL[cut and not proved]))
+        while len(wire) > room:
+            cut = True
+            wire = wire[: -len(encoded.pop())]
+        return b"%b\x95\xc4%c%b%b%b%b%b" % (
+            head,
+            len(token),
+            token,
+            packed.wire,
+            _array(len(encoded)),
+            wire,
+            _BOOL[cut and not proved],
+        )
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
@@ -234,12 +248,12 @@ def _decode_query(tid: bytes, sender: Id, method: str, args: object) -> Query | 
         return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
     request: Request | None
     match method:
+        case "find_node":
+            request = _find(FindNode, args)
+        case "find_value":
+            request = _find(FindValue, args)
         case "ping":
             request = Ping()
-        case "find_node":
-            request = FindNode(*find) if (find := _find_args(args)) else None
-        case "find_value":
-            request = FindValue(*find) if (find := _find_args(args)) else None
         case "store":
             request = Store(*entry) if (entry := _entry_args(args)) else None
         case "withdraw":
@@ -251,13 +265,13 @@ def _decode_query(tid: bytes, sender: Id, method: str, args: object) -> Query | 
     return Query(tid, sender, request)
 
 
-def _find_args(args: list[object]) -> tuple[Id, bytes | None] | None:
+def _find(kind: type[F], args: list[object]) -> F | None:
     if len(args) < 2:
         return None
-    target, token = args[:2]
-    if not _is_bytes(target, _ID_SIZE) or not (token is None or _is_token(token)):
+    target, token = args[0], args[1]
+    if type(target) is not bytes or len(target) != _ID_SIZE or not (token is None or _is_token(token)):
         return None
-    return Id(int.from_bytes(target, "big")), token
+    return kind(Id(int.from_bytes(target, "big")), token)
 
 
 def _entry_args(args: list[object]) -> tuple[Id, int, bytes] | None:
@@ -285,8 +299,7 @@ def _is_endpoint(value: object) -> TypeGuard[bytes]:
 
 def _reply_head(tid: bytes, sender: Id, observed: Endpoint) -> bytes:
     """Return a reply up to where its result begins. Put together by hand: this is the hot path."""
-    return b"%b\x95\x01\xc4\x08%b\xc4\x20%b\xc4%c%b" % (
-        MAGIC,
+    return b"DHT\x01\x95\x01\xc4\x08%b\xc4\x20%b\xc4%c%b" % (
         tid,
         sender.to_bytes(_ID_SIZE, "big"),
         len(observed),
@@ -324,6 +337,7 @@ def _array(size: int) -> bytes:
     return b"%c" % (0x90 | size) if size < 16 else b"\xdc" + size.to_bytes(2, "big")
 
 
+_ENDPOINT_HEADS = {size: b"\xc4%c" % size for size in (IPV4_SIZE, IPV6_SIZE)}
 _BOOL = (b"\xc2", b"\xc3")  # msgpack false, true
 
 # What is missing to the sizes above, the headers of binaries included.

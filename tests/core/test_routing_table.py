@@ -64,7 +64,7 @@ class TableMachine(RuleBasedStateMachine):
                 self.table.insert(newcomer)
             return
         room = self.model.has_room(id)
-        assert self.table.has_room(id) is room
+        assert self.table.has_room(self.table.bucket(id), id) is room
         self.agrees()  # asking splits nothing
         assert self.table.insert(newcomer) is room
         assert self.model.make_room(id) is room
@@ -154,7 +154,7 @@ def test_only_the_bucket_with_our_own_id_splits_once_we_know_our_neighbours() ->
     for far in (64, 80, 96, 112):
         assert table.insert(contact(far))
     assert [(bucket.low, bucket.high) for bucket in table.buckets] == [(0, 63), (64, 127)]
-    assert not table.has_room(Id(127))
+    assert not table.has_room(table.bucket(Id(127)), Id(127))
     assert not table.insert(contact(127))
     assert table.insert(contact(40))  # ours
     assert len(table.buckets) > 2
@@ -166,7 +166,7 @@ def test_a_bucket_far_from_us_splits_while_it_holds_our_nearest_neighbours() -> 
     for far in (64, 65, 66, 67):  # the half next to ours is empty: these are all the neighbours that we have
         assert table.insert(contact(far))
     for far in (127, 126, 125):
-        assert not table.has_room(Id(far))
+        assert not table.has_room(table.bucket(Id(far)), Id(far))
     assert not table.insert(contact(127))
     table = make(own_id=0)
     for far in (124, 125, 126, 127):
@@ -190,9 +190,9 @@ def test_a_bucket_of_one_id_is_never_split() -> None:
     for id in (64, 32, 16, 8, 4, 2, 1):
         assert table.insert(contact(id))
     assert [(bucket.low, bucket.high) for bucket in table.buckets][:2] == [(0, 1), (2, 3)]
-    assert not table.has_room(Id(1))  # not even in the half of the half
+    assert not table.has_room(table.bucket(Id(1)), Id(1))  # not even in the half of the half
     crowded = RoutingTable(SEVEN, Id(0), 0, now=0.0)
-    assert not crowded.has_room(Id(1))
+    assert not crowded.has_room(crowded.bucket(Id(1)), Id(1))
     assert not crowded.insert(contact(1))
 
 
