@@ -17,7 +17,7 @@ from dhtd.core.metric import Id, Keyspace, closest
 class Bucket:
     """The contacts with IDs from `low` to `high`, both included."""
 
-    __slots__ = ("activity", "answer", "contacts", "good_until", "high", "low")
+    __slots__ = ("activity", "answer", "closed_until", "contacts", "good_until", "high", "low")
 
     def __init__(self, low: Id, high: Id, activity: float) -> None:
         self.low = low
@@ -27,6 +27,7 @@ class Bucket:
         # Cached by `state`, and dropped when a contact enters, leaves or turns bad:
         self.answer: PackedContacts | None = None  # the contacts, if there are K, in wire form
         self.good_until = float("-inf")  # until then all contacts are good, if nothing changes
+        self.closed_until = float("-inf")  # until then it has no use for newcomers, if nothing changes
 
     def __contains__(self, id: Id) -> bool:
         """Whether the ID is in this bucket's range."""
@@ -35,7 +36,7 @@ class Bucket:
     def changed(self) -> None:
         """Drop what is cached: a contact has entered, left or turned bad (while one is, there is nothing)."""
         self.answer = None
-        self.good_until = float("-inf")
+        self.good_until = self.closed_until = float("-inf")
 
     def halves(self) -> tuple[Bucket, Bucket]:
         """Return the two buckets that this one splits into."""
@@ -114,6 +115,11 @@ class RoutingTable:
             bucket = lower if id in lower else upper
         return True
 
+    def is_whole(self, bucket: Bucket) -> bool:
+        """Whether the bucket would split for no ID in its range, until a contact near us leaves."""
+        own_id, low, high = self.own_id, bucket.low, bucket.high
+        return not low <= own_id <= high and (low ^ own_id) & ~(high - low) >= self._radius
+
     def remove(self, contact: Contact) -> None:
         """Take out a contact that is in the table."""
         bucket = self.bucket(contact.id)
@@ -177,7 +183,11 @@ class RoutingTable:
         if changed.id ^ self.own_id <= self._radius:
             own_id = self.own_id
             nearest = sorted([id ^ own_id for id in self._by_id])[: self.k]
-            self._radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
+            radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
+            if radius > self._radius:
+                for bucket in self.buckets:
+                    bucket.closed_until = float("-inf")
+            self._radius = radius
 
     def _split(self, bucket: Bucket) -> None:
         index = bisect_right(self._lows, bucket.low) - 1

@@ -100,7 +100,13 @@ class State:
         if incumbent is not None:
             return contact.id in self.meta.bad
         bucket = self.table.bucket(contact.id)
-        return self.table.has_room(bucket, contact.id) or not self._all_good(bucket, now)
+        if now < bucket.closed_until:
+            return False
+        if self.table.has_room(bucket, contact.id) or not self._all_good(bucket, now):
+            return True
+        if self.table.is_whole(bucket):
+            bucket.closed_until = bucket.good_until
+        return False
 
     def timed_out(self, contact: Contact, sent_at: float) -> Contact | None:
         """Take note that a query sent at `sent_at` was not answered; return the contact that is evicted for it.

@@ -7,8 +7,9 @@ that this version knows are ignored, in the array and in the arrays within it. T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, TypeGuard, TypeVar, assert_never
+from collections.abc import Callable, Iterable, Sequence
+from struct import Struct
+from typing import Final, NamedTuple, TypeGuard, TypeVar, assert_never
 
 import msgpack
 from msgpack import unpackb
@@ -61,6 +62,18 @@ _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 F = TypeVar("F", FindNode, FindValue)
 
 
+class _Padded(NamedTuple):
+    """How a find query without a token is laid out by `encode_query`: fields of known sizes, of which four are known.
+
+    To read it so costs half of what it costs by msgpack.
+    """
+
+    kind: type[FindNode | FindValue]
+    unpack: Callable[[bytes], tuple[bytes, ...]]
+    method: bytes  # with what follows, up to the target
+    tail: bytes  # what follows the target
+
+
 class NativeCodec:
     """The `Codec` of the native wire.
 
@@ -78,6 +91,16 @@ class NativeCodec:
 
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError` for anything else."""
+        padded = _PADDED.get(len(data))
+        if padded is not None:
+            head, tid, mark, sender, method, target, tail = padded.unpack(data)
+            if tail == padded.tail and method == padded.method and head == _QUERY_HEAD and mark == _ID_HEAD:
+                request = padded.kind(Id(int.from_bytes(target, "big")))
+                return Query(tid, self._ids.get(sender) or self._new_id(sender), request)
+        return self._decode(data)
+
+    def _decode(self, data: bytes) -> Message:
+        """Decode whatever is not laid out as the finds that we send ourselves, which are most of all datagrams."""
         if data[:4] != MAGIC:
             raise WireError("not a datagram of version 1")
         try:
@@ -253,7 +276,7 @@ def _decode_query(tid: bytes, sender: Id, method: str, args: object) -> Query | 
         case "find_value":
             request = _find(FindValue, args)
         case "ping":
-            request = Ping()
+            request = _PING
         case "store":
             request = Store(*entry) if (entry := _entry_args(args)) else None
         case "withdraw":
@@ -338,8 +361,25 @@ def _array(size: int) -> bytes:
 
 
 _ENDPOINT_HEADS = {size: b"\xc4%c" % size for size in (IPV4_SIZE, IPV6_SIZE)}
+_PING = Ping()
 _BOOL = (b"\xc2", b"\xc3")  # msgpack false, true
 
 # What is missing to the sizes above, the headers of binaries included.
 _FIND_NODE_PADDING = _bin(bytes(FIND_NODE_SIZE - 98))
 _FIND_VALUE_PADDING = _bin(bytes(FIND_VALUE_SIZE - 100))
+
+_QUERY_HEAD = b"%b\x95\x00\xc4%c" % (MAGIC, TID_SIZE)
+_ID_HEAD = b"\xc4%c" % _ID_SIZE
+
+
+def _padded(kind: type[FindNode | FindValue], method: bytes, padding: bytes) -> _Padded:
+    method += b"\x93" + _ID_HEAD
+    tail = b"\xc0" + padding
+    sizes = (len(_QUERY_HEAD), TID_SIZE, len(_ID_HEAD), _ID_SIZE, len(method), _ID_SIZE, len(tail))
+    return _Padded(kind, Struct("".join(f"{size}s" for size in sizes)).unpack, method, tail)
+
+
+_PADDED = {
+    FIND_NODE_SIZE: _padded(FindNode, b"\xa9find_node", _FIND_NODE_PADDING),
+    FIND_VALUE_SIZE: _padded(FindValue, b"\xaafind_value", _FIND_VALUE_PADDING),
+}

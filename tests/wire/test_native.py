@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -38,6 +40,7 @@ CODEC = NativeCodec()
 TID = b"12345678"
 SENDER = bytes(range(32))
 ID = Id(int.from_bytes(SENDER, "big"))
+SENDER_ID = Id(ID ^ 1)
 AT4, AT6 = Endpoint.of("1.2.3.4", 5), Endpoint.of("2001:db8::1", 5)
 KEY = bytes(31) + b"\x09"
 
@@ -51,6 +54,24 @@ def ask(method: str, *args: object) -> Message:
 
 
 # What is said comes back
+
+
+@pytest.mark.parametrize("request_", [FindNode(ID), FindValue(ID)])
+def test_a_padded_find_is_read_by_its_layout_as_it_is_by_msgpack_whatever_byte_is_another(
+    request_: FindNode | FindValue,
+) -> None:
+    def read(decode: Callable[[bytes], Message], data: bytes) -> object:
+        try:
+            return decode(data)
+        except WireError:
+            return WireError
+
+    data = CODEC.encode_query(TID, SENDER_ID, request_)
+    assert CODEC.decode(data) == Query(TID, SENDER_ID, request_)
+    for place in range(len(data)):
+        for value in (0, 1, 0x7F, 0xC0, 0xFF, data[place] ^ 1):
+            other = data[:place] + bytes([value]) + data[place + 1 :]
+            assert read(CODEC.decode, other) == read(CODEC._decode, other), place
 
 
 @given(messages())
