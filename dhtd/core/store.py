@@ -6,13 +6,13 @@ are never answered with, and are dropped by `sweep`. Quotas bound the whole, a k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
-from dhtd.core.timers import Timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,24 @@ class HeldEntry:
     expires_at: float
 
 
-class Store:
-    """Held entries by key."""
+_Record = tuple[float, Id, Endpoint]  # a held entry as it is kept: when it expires, its key and its endpoint
 
-    __slots__ = ("_changed", "_deadlines", "_expiries", "_policy", "_size", "_source_sizes")
+_SLACK = 64  # forgotten records in the queue that are not worth a rebuild
+
+
+class Store:
+    """Held entries by key.
+
+    A node may hold a million. So each is one tuple, which lies in the queue of expiries as well; and most keys have one
+    endpoint, to which no dictionary of endpoints is made.
+    """
+
+    __slots__ = ("_changed", "_held", "_policy", "_queue", "_size", "_source_sizes")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._expiries: dict[Id, dict[Endpoint, float]] = {}
-        self._deadlines: Timers[tuple[Id, Endpoint]] = Timers()  # the same expiries, for `sweep`
+        self._held: dict[Id, _Record | dict[Endpoint, _Record]] = {}
+        self._queue: list[_Record] = []  # a heap: the same records, and those that were renewed or removed since
         self._size = 0
         self._source_sizes: dict[bytes, int] = {}
         self._changed: set[Id] = set()
@@ -55,9 +64,8 @@ class Store:
 
     def __iter__(self) -> Iterator[HeldEntry]:
         """Yield each held entry."""
-        for key, expiries in self._expiries.items():
-            for endpoint, expires_at in expiries.items():
-                yield HeldEntry(key, endpoint, expires_at)
+        for key in self._held:
+            yield from self.held(key)
 
     def put(self, key: Id, endpoint: Endpoint, now: float) -> Stored | QuotaReached:
         """Hold `endpoint` under `key` for `store_expiry` seconds from now."""
@@ -65,30 +73,30 @@ class Store:
 
     def restore(self, entry: HeldEntry, now: float) -> Stored | QuotaReached:
         """Hold an entry until its own expiry."""
-        expiries = self._expiries.get(entry.key, {})
-        if entry.endpoint not in expiries:
-            refusal = self._refusal(entry, len(expiries))
+        if self._record(entry.key, entry.endpoint) is None:
+            refusal = self._refusal(entry, len(self._records(entry.key)))
             if refusal is not None and self.sweep(now):
-                expiries = self._expiries.get(entry.key, {})
-                refusal = self._refusal(entry, len(expiries))
+                refusal = self._refusal(entry, len(self._records(entry.key)))
             if refusal is not None:
                 return refusal
             group = source_group(entry.endpoint.ip)
             self._source_sizes[group] = self._source_sizes.get(group, 0) + 1
             self._size += 1
-        self._expiries.setdefault(entry.key, expiries)[entry.endpoint] = entry.expires_at
-        self._deadlines.set((entry.key, entry.endpoint), entry.expires_at)
+        self._keep(entry)
         self._changed.add(entry.key)
         return Stored()
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:
         """Drop an entry; return whether it was there."""
-        expiries = self._expiries.get(key)
-        if expiries is None or expiries.pop(endpoint, None) is None:
+        if self._record(key, endpoint) is None:
             return False
-        if not expiries:
-            del self._expiries[key]
-        self._deadlines.cancel((key, endpoint))
+        held = self._held[key]
+        if isinstance(held, tuple):
+            del self._held[key]
+        else:
+            del held[endpoint]
+            if len(held) == 1:
+                [self._held[key]] = held.values()
         group = source_group(endpoint.ip)
         self._source_sizes[group] -= 1
         if not self._source_sizes[group]:
@@ -99,19 +107,22 @@ class Store:
 
     def get(self, key: Id, now: float) -> list[Endpoint]:
         """Return the endpoints under `key` that have not expired."""
-        expiries = self._expiries.get(key)
-        return [] if expiries is None else [endpoint for endpoint, at in expiries.items() if at > now]
+        return [endpoint for expires_at, _, endpoint in self._records(key) if expires_at > now]
 
     def held(self, key: Id) -> list[HeldEntry]:
         """Return the entries under `key`."""
-        return [HeldEntry(key, endpoint, at) for endpoint, at in self._expiries.get(key, {}).items()]
+        return [HeldEntry(key, endpoint, expires_at) for expires_at, _, endpoint in self._records(key)]
 
     def sweep(self, now: float) -> int:
         """Drop expired entries; return how many. Costs nothing for those that stay: refusals ask for it, too."""
-        expired = list(self._deadlines.pop_due(now))
-        for key, endpoint in expired:
-            self.remove(key, endpoint)
-        return len(expired)
+        expired = 0
+        while self._queue and self._queue[0][0] <= now:
+            record = heappop(self._queue)
+            _, key, endpoint = record
+            if self._record(key, endpoint) is record:
+                self.remove(key, endpoint)
+                expired += 1
+        return expired
 
     def take_changes(self) -> set[Id]:
         """Return the keys whose entries have changed since the last call, for whoever saves them."""
@@ -121,6 +132,34 @@ class Store:
     def mark_changed(self, keys: set[Id]) -> None:
         """Have these keys among the next changes again: they could not be saved."""
         self._changed |= keys
+
+    def _records(self, key: Id) -> Collection[_Record]:
+        held = self._held.get(key)
+        if held is None:
+            return ()
+        return (held,) if isinstance(held, tuple) else held.values()
+
+    def _record(self, key: Id, endpoint: Endpoint) -> _Record | None:
+        held = self._held.get(key)
+        if isinstance(held, dict):
+            return held.get(endpoint)
+        return held if held is not None and held[2] == endpoint else None
+
+    def _keep(self, entry: HeldEntry) -> None:
+        """Put an entry in, in place of an older one of the same endpoint."""
+        held = self._held.get(entry.key)
+        if isinstance(held, dict):
+            key = next(iter(held.values()))[1]  # one object for the key in all its records
+            record = held[entry.endpoint] = (entry.expires_at, key, entry.endpoint)
+        elif held is None or held[2] == entry.endpoint:
+            record = self._held[entry.key] = (entry.expires_at, entry.key, entry.endpoint)
+        else:
+            record = (entry.expires_at, held[1], entry.endpoint)
+            self._held[entry.key] = {held[2]: held, entry.endpoint: record}
+        heappush(self._queue, record)
+        if len(self._queue) > 2 * self._size + _SLACK:
+            self._queue = [record for key in self._held for record in self._records(key)]
+            heapify(self._queue)
 
     def _refusal(self, entry: HeldEntry, under_key: int) -> QuotaReached | None:
         if self._size >= self._policy.store_entries:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.store import HeldEntry, QuotaReached, Store, Stored
+from dhtd.core.store import _SLACK, HeldEntry, QuotaReached, Store, Stored
 
 A, B = Id(1), Id(2)
 FULL = QuotaReached("store is full")
@@ -152,8 +152,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert held == {endpoint: at for (other, endpoint), at in self.model.items() if other == key}
         assert sum(self.store._source_sizes.values()) == len(self.model)
         assert all(self.store._source_sizes.values())
-        assert all(self.store._expiries.values())
-        assert len(self.store._deadlines) == len(self.model)
+        assert all(len(held) > 1 for held in self.store._held.values() if isinstance(held, dict))
+        assert len(self.model) <= len(self.store._queue) <= 2 * len(self.model) + _SLACK
 
 
 TestTheStoreAgreesWithADictionary = StoreMachine.TestCase
@@ -245,7 +245,7 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
     assert not store.remove(A, at(1, 81))
     assert store.remove(A, at(1))
     assert not store.remove(A, at(1))
-    assert (store._expiries, store._source_sizes, len(store._deadlines), len(store)) == ({}, {}, 0, 0)
+    assert (store._held, store._source_sizes, len(store)) == ({}, {}, 0)
 
 
 def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
