@@ -7,7 +7,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
-  bench NAME          measure something else: startup or idle
+  bench NAME          measure something else: lookups, startup or idle
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   lint                check format, lint and types
   sync                only set up, or bring up to date
@@ -261,7 +261,7 @@ def main(command: str = "", *arguments: str) -> int:
             uv, env = prepare_uv()
         env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
         os.execve(uv, ["uv", *arguments], env)
-    measured = command == "bench" and not (arguments and arguments[0] in ("startup", "idle"))
+    measured = command == "bench" and not (arguments and arguments[0] in ("lookups", "startup", "idle"))
     sync("bench" if measured else "")
     if command == "run":
         become("dhtd", "start", *arguments)
@@ -273,7 +273,7 @@ def main(command: str = "", *arguments: str) -> int:
     if measured:
         become("python", "-m", "tests.bench", *arguments)
     if command == "bench":
-        become("python", "-m", f"tests.bench.{arguments[0]}")
+        become("python", "-m", f"tests.bench.{arguments[0]}", *arguments[1:])
     if command == "faults":
         become("python", "-m", "tests.faults", *arguments)
     return lint() if command == "lint" else 0

@@ -1,0 +1,141 @@
+"""How long lookups take among dead contacts, against the textbook: in the simulator, same networks, askers and keys.
+
+Run it with `python3 dev.py bench lookups`. A network that has been up for long loses a part of its nodes at once, and
+then is asked: by the lookup of Kademlia section 2.3 as it is usually built (alpha = 3, a query fails after 2 s, and its
+slot is held until then), and by nodes of dhtd. Nobody asks twice, so nobody has learnt before who is dead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+from statistics import mean
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id
+from dhtd.sim import warm
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
+from dhtd.sim.report import percentile
+
+ALPHA = 3
+TIMEOUT = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one lookup has come to."""
+
+    seconds: float
+    queries: int
+    recall: float  # the part of the K nearest live nodes that has answered
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Look up, and print what both have come to."""
+    options = _parser().parse_args(arguments)
+    textbook: list[Outcome] = []
+    ours: list[Outcome] = []
+    for seed in range(1, 1 + options.seeds):
+        net = aged(seed, options.nodes, options.dead)
+        askers = net.rng.sample(net.live, min(options.lookups, len(net.live)))
+        keys = [NATIVE.random(net.rng) for _ in askers]
+        for key in keys:
+            for host in net.closest(key):
+                host.node.store.put(key, askers[0].endpoint, net.now)
+        # The textbook first: it changes no table.
+        textbook += [look_up_by_the_book(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+        ours += [look_up(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+    print(
+        f"{options.seeds} networks of {options.nodes} nodes, {options.dead:.0%} of them dead; {len(ours)} lookups each"
+    )
+    print(f"\n{'':<10} {'p50 s':>7} {'p99 s':>7} {'queries':>8} {'recall':>7}")
+    rows = [_figures(textbook), _figures(ours)]
+    for name, row in zip(("textbook", "dhtd"), rows, strict=True):
+        print(f"{name:<10} {row[0]:>7.3f} {row[1]:>7.3f} {row[2]:>8.2f} {row[3]:>7.4f}")
+    p50, p99, queries, recall = (mine / theirs for mine, theirs in zip(rows[1], rows[0], strict=True))
+    print(f"{'ratio':<10} {p50:>7.3f} {p99:>7.3f} {queries:>8.2f} {recall:>7.4f}")
+    return 0
+
+
+def aged(seed: int, nodes: int, dead: float) -> Network:
+    """Return a network that knows itself well, and of which a part has just died."""
+    net = Network(seed)
+    hosts = [net.add(start=False) for _ in range(nodes)]
+    warm.acquaint(net, hosts)
+    for host in net.rng.sample(hosts, round(nodes * dead)):
+        net.kill(host)
+    return net
+
+
+def look_up(net: Network, asker: Host, key: Id) -> Outcome:
+    """Look a key up as dhtd does."""
+    truth = _truth(net, asker, key)
+    done = net.lookup(asker, key)
+    found = {contact.id for contact in done.closest}
+    return Outcome(done.stats.elapsed, done.stats.queries, len(truth & found) / len(truth))
+
+
+def look_up_by_the_book(net: Network, asker: Host, key: Id) -> Outcome:
+    """Look a key up by asking the nearest that were not asked, ALPHA at a time, until the K nearest have answered."""
+    k = net.policy.k
+    rng = Random(f"textbook {key}")
+    known = dict.fromkeys(asker.node.state.closest(key, k))
+    asked: set[Contact] = set()
+    answered: set[Contact] = set()
+    failed: set[Contact] = set()
+    ends: list[tuple[float, int, Contact, bool]] = []  # when each query in flight ends, and whether with an answer
+    now = 0.0
+    while True:
+        nearest = sorted((contact for contact in known if contact not in failed), key=lambda one: one.id ^ key)[:k]
+        for contact in [contact for contact in nearest if contact not in asked][: ALPHA - len(ends)]:
+            asked.add(contact)
+            there = net.at(contact.endpoint)
+            lives = there is not None and there.alive
+            latency = net.weather.latency(asker.endpoint, contact.endpoint)
+            taken = latency * (2 + (rng.random() + rng.random()) * net.weather.links.jitter) if lives else TIMEOUT
+            heappush(ends, (now + taken, len(asked), contact, lives))
+        if answered.issuperset(nearest):
+            break
+        now, _, contact, lives = heappop(ends)
+        if not lives:
+            failed.add(contact)
+            continue
+        answered.add(contact)
+        there = net.at(contact.endpoint)
+        assert there is not None
+        known.update(dict.fromkeys(other for other in there.node.state.closest(key, k) if other.id != asker.id))
+    truth = _truth(net, asker, key)
+    return Outcome(now, len(asked), len(truth & {contact.id for contact in nearest}) / len(truth))
+
+
+def _truth(net: Network, asker: Host, key: Id) -> set[Id]:
+    nearest = [host.id for host in net.closest(key, net.policy.k + 1) if host is not asker]
+    return set(nearest[: net.policy.k])
+
+
+def _figures(outcomes: Sequence[Outcome]) -> tuple[float, float, float, float]:
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    return (
+        percentile(seconds, 0.5),
+        percentile(seconds, 0.99),
+        mean(outcome.queries for outcome in outcomes),
+        mean(outcome.recall for outcome in outcomes),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dev.py bench lookups", description="Compare lookups with the textbook's.")
+    parser.add_argument("--nodes", type=int, default=3_000, metavar="N", help="nodes of a network (3000)")
+    parser.add_argument("--dead", type=float, default=0.2, metavar="P", help="part of them that is dead (0.2)")
+    parser.add_argument("--lookups", type=int, default=500, metavar="N", help="lookups in a network (500)")
+    parser.add_argument("--seeds", type=int, default=4, metavar="N", help="networks (4)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""That lookups are compared fairly: both find the nearest where all live, and dead contacts cost the textbook its 2 s."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.metric import NATIVE
+from tests.bench.lookups import TIMEOUT, aged, look_up, look_up_by_the_book, main
+
+
+def test_where_nobody_is_dead_the_textbook_finds_the_nearest_and_wastes_no_time() -> None:
+    net = aged(1, 60, 0.0)
+    for asker in net.hosts[:10]:
+        outcome = look_up_by_the_book(net, asker, NATIVE.random(net.rng))
+        assert outcome.recall == 1.0
+        assert outcome.seconds < TIMEOUT
+
+
+def test_a_dead_contact_costs_the_textbook_a_timeout_and_us_less() -> None:
+    net = aged(2, 60, 0.5)
+    keys = [NATIVE.random(net.rng) for _ in range(10)]
+    askers = net.live[:10]
+    textbook = [look_up_by_the_book(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+    ours = [look_up(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+    assert all(outcome.seconds > TIMEOUT for outcome in textbook)
+    assert sum(outcome.seconds for outcome in ours) < sum(outcome.seconds for outcome in textbook)
+
+
+def test_the_same_seeds_print_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--nodes=50", "--lookups=5", "--seeds=2"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "2 networks of 50 nodes, 20% of them dead; 10 lookups each" in printed
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == printed
