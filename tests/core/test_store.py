@@ -248,6 +248,17 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
     assert (store._held, store._source_sizes, len(store)) == ({}, {}, 0)
 
 
+def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_the_last_time() -> None:
+    store = Store(DEFAULT)
+    for second in range(1_000):
+        store.put(A, at(1), float(second))
+        store.put(A, at(2), float(second))
+        store.put(B, at(1), float(second))
+    assert len(store._queue) <= 2 * len(store) + _SLACK
+    assert store.sweep(999.0 + DEFAULT.store_expiry - 0.5) == 0
+    assert store.sweep(999.0 + DEFAULT.store_expiry) == 3
+
+
 def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
     store = Store(DEFAULT)
     store.put(A, at(1), 0.0)
