@@ -36,7 +36,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.metric import Id
 from dhtd.core.requester import Asked, Requester
-from dhtd.core.search import Ask, Finished, Search, Wait
+from dhtd.core.search import Ask, Explore, Finished, Search, Wait
 from dhtd.core.track import OwnEntry
 
 
@@ -79,10 +79,10 @@ class Traversal:
 
     __slots__ = ("_requester", "_search", "_searching", "_tokens", "op")
 
-    def __init__(self, op: Handle, requester: Requester, target: Id, *, patient: bool) -> None:
+    def __init__(self, op: Handle, requester: Requester, target: Id, *, patient: bool, thorough: bool) -> None:
         self.op = op
         self._requester = requester
-        self._search = Search(target, requester.own_id, requester.policy, patient=patient)
+        self._search = Search(target, requester.own_id, requester.policy, patient=patient, thorough=thorough)
         self._searching = True
         self._tokens: dict[Endpoint, bytes] = {}
 
@@ -98,8 +98,7 @@ class Traversal:
             return
         assert isinstance(result, Found)
         self._tokens[contact.endpoint] = result.token
-        named = [other for other in result.contacts if is_contactable(other.endpoint, contact.endpoint)]
-        self._search.learn(contact.endpoint, named)
+        self._search.learn(contact.endpoint, _contactable(result, contact))
         self._found(result, now)
         if result.more and query.request == self._request(None):
             self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
@@ -134,6 +133,18 @@ class Traversal:
             self._search.failed(query.endpoint, timeout=error is None)
         self._advance(now)
 
+    def explored(self, contact: Contact, about: Id, found: Found, now: float) -> None:
+        """Take whom the contact knows near `about`."""
+        if self._searching:
+            self._search.explored(contact.endpoint, about, _contactable(found, contact))
+            self._advance(now)
+
+    def explored_enough(self, about: Id, now: float) -> None:
+        """Go on without knowing who is near `about`."""
+        if self._searching:
+            self._search.explored_enough(about)
+            self._advance(now)
+
     def _advance(self, now: float) -> None:
         while self._searching:
             step = self._search.next()
@@ -141,6 +152,9 @@ class Traversal:
                 case Ask(contact):
                     request, lonely = self._request(None), self._requester.is_lonely()
                     self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=lonely)
+                case Explore(contact, about):
+                    exploration = _Exploration(self, about)
+                    self._requester.ask(exploration, FindNode(about), contact.endpoint, contact.id, now)
                 case Wait():
                     return
                 case Finished():
@@ -163,13 +177,49 @@ class Traversal:
         raise NotImplementedError
 
 
+class _Exploration:
+    """One query of a traversal about a place other than its target."""
+
+    __slots__ = ("_about", "_traversal")
+
+    def __init__(self, traversal: Traversal, about: Id) -> None:
+        self._traversal = traversal
+        self._about = about
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Pass it on, unless another node has answered from there."""
+        assert isinstance(result, Found)
+        if contact.id == query.id:
+            self._traversal.explored(contact, self._about, result, now)
+        else:
+            self._traversal.explored_enough(self._about, now)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Wait no longer; a late answer still counts."""
+        self._traversal.explored_enough(self._about, now)
+
+    def late(self, query: Asked, now: float) -> None:
+        """It was given up when it was slow."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """It is sent once."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Do without."""
+        self._traversal.explored_enough(self._about, now)
+
+
+def _contactable(found: Found, told_by: Contact) -> list[Contact]:
+    return [contact for contact in found.contacts if is_contactable(contact.endpoint, told_by.endpoint)]
+
+
 class Refresh(Traversal):
     """A lookup for the sake of the contacts on the way."""
 
     __slots__ = ()
 
     def __init__(self, op: Handle, requester: Requester, target: Id) -> None:
-        super().__init__(op, requester, target, patient=False)
+        super().__init__(op, requester, target, patient=False, thorough=False)
 
     def _finished(self, now: float) -> None:
         stats = self._search.stats()
@@ -182,7 +232,7 @@ class Lookup(Traversal):
     __slots__ = ("_endpoints", "_known", "_news", "_started_at")
 
     def __init__(self, op: Handle, requester: Requester, key: Id, known: Iterable[Endpoint], now: float) -> None:
-        super().__init__(op, requester, key, patient=True)
+        super().__init__(op, requester, key, patient=True, thorough=True)
         self._endpoints: dict[Endpoint, None] = {}  # in the order in which they were found
         self._news: list[Endpoint] = []
         self._known = tuple(known)
@@ -227,7 +277,7 @@ class Publication(Traversal):
     __slots__ = ("_asked", "_in_flight", "_over", "_replicas", "_targets", "entry", "watchers")
 
     def __init__(self, op: Handle, requester: Requester, entry: OwnEntry) -> None:
-        super().__init__(op, requester, entry.key, patient=True)
+        super().__init__(op, requester, entry.key, patient=True, thorough=True)
         self.entry = entry
         self.watchers = [op]
         self._targets: list[Contact] = []  # not asked yet, the farthest first
@@ -310,7 +360,7 @@ class Withdrawal(Traversal):
     def __init__(
         self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], holders: Iterable[Contact]
     ) -> None:
-        super().__init__(op, requester, key, patient=True)
+        super().__init__(op, requester, key, patient=True, thorough=True)
         self._ports = tuple(ports)
         self._holders = tuple(dict.fromkeys(holders))
         self._in_flight = 0
@@ -383,7 +433,7 @@ class Bootstrap(Traversal):
     __slots__ = ("_contacted", "_endpoints", "_failed")
 
     def __init__(self, op: Handle, requester: Requester, endpoints: Iterable[Endpoint]) -> None:
-        super().__init__(op, requester, requester.own_id, patient=True)
+        super().__init__(op, requester, requester.own_id, patient=True, thorough=False)
         self._endpoints = tuple(dict.fromkeys(endpoints))
         self._contacted = 0
         self._failed = 0

@@ -26,6 +26,7 @@ class Policy:
     late_initial: float = 1.0
     late_deviations: int = 11  # and late after so many: a lookup that is else at its end waits for it no longer
     search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
+    search_explorations: int = 2  # nor asks for live nodes behind dead ones more often
     search_candidates: int = 256  # and remembers no more than this
     ping_attempts: int = 2  # for a ping that decides about a contact
     withdraw_attempts: int = 2  # a holder that misses a withdrawal serves the entry until it expires

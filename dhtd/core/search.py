@@ -10,6 +10,10 @@ late than wrong).
 At most alpha queries are in flight among the K nearest candidates, and at most twice as many in all: one asked before
 nearer ones were named is not worth a slot of theirs, but no chain of ever nearer names makes a burst of queries.
 
+An answer names K nodes, and where some of these are dead, live ones that are nearly as near stay unnamed. So a
+`thorough` search also *explores*: while the last of the K nearest are waited for, one that has answered already is
+asked for the nodes of the range behind those that it has named.
+
 What others name is hearsay. No endpoint is asked twice, but one ID may be asked at several: were the first to name an
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last.
 """
@@ -41,13 +45,14 @@ _FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FAILED = _Progress
 
 
 class _Candidate:
-    __slots__ = ("contact", "hops", "namers", "progress")
+    __slots__ = ("contact", "hops", "namers", "progress", "reach")
 
     def __init__(self, contact: Contact, hops: int) -> None:
         self.contact = contact
         self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
         self.namers: tuple[Endpoint | None, ...] = ()  # who named it, each once; None are we
         self.progress = _FRESH
+        self.reach: int | None = None  # no node that it knows is nearer to the target and unnamed; None: has none named
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,14 @@ class Ask:
     """Query this contact now."""
 
     contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Explore:
+    """Query this contact, which has answered before, for the nodes nearest to `about`, a place near the target."""
+
+    contact: Contact
+    about: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class SearchStats:
-    """How a search went. Queries count contacts, so queries >= responses + timeouts."""
+    """How a search went. Queries count contacts and explorations, so queries >= responses + timeouts."""
 
     hops: int
     queries: int
@@ -89,19 +102,26 @@ class Search:
         "_disappointments",
         "_distances",
         "_doubted",
+        "_explored",
+        "_explored_to",
+        "_exploring",
         "_order",
         "_own_id",
         "_policy",
         "_queries",
+        "_thorough",
         "_timeouts",
         "_waiting",
         "patient",
         "target",
     )
 
-    def __init__(self, target: Id, own_id: Id, policy: Policy, *, patient: bool = False) -> None:
+    def __init__(
+        self, target: Id, own_id: Id, policy: Policy, *, patient: bool = False, thorough: bool = False
+    ) -> None:
         self.target = target
         self.patient = patient
+        self._thorough = thorough
         self._own_id = own_id
         self._policy = policy
         self._candidates: dict[Contact, _Candidate] = {}
@@ -112,6 +132,9 @@ class Search:
             Endpoint, int
         ] = {}  # by namer: those named that were slow, less those that answered
         self._doubted: set[Endpoint] = set()  # the namers of whose nodes too many were slow
+        self._exploring: Id | None = None  # what place is being asked about
+        self._explored: set[Id] = set()  # the places that were
+        self._explored_to = 1  # the distance to which the answers have named everybody
         self._queries = 0
         self._timeouts = 0
         self._waiting = 0  # asked and not known to be slow, whether or not among the K nearest
@@ -121,8 +144,8 @@ class Search:
         for contact in contacts:
             self._add(contact, namer=None, hops=1)
 
-    def next(self) -> Ask | Wait | Finished:
-        """Return what to do now. The contact of an `Ask` is taken to be queried."""
+    def next(self) -> Ask | Explore | Wait | Finished:
+        """Return what to do now. The contact of an `Ask` or `Explore` is taken to be queried."""
         nearest = self._nearest()
         waiting = 0
         fresh = None
@@ -138,7 +161,14 @@ class Search:
             self._asked[fresh.contact.endpoint] = fresh
             self._queries += 1
             return Ask(fresh.contact)
-        if waiting or fresh is not None:
+        if fresh is None and 2 * waiting <= alpha and self._exploring is None:
+            exploration = self._exploration(nearest)
+            if exploration is not None:
+                self._exploring = exploration.about
+                self._explored.add(exploration.about)
+                self._queries += 1
+                return exploration
+        if waiting or fresh is not None or self._exploring is not None:
             return _WAIT
         if self._is_slow_one_missed(nearest):
             return _WAIT
@@ -165,12 +195,24 @@ class Search:
 
         An honest answer has K contacts of each address family at most, so no more are taken.
         """
-        hops = self._asked[endpoint].hops + 1
-        named = list(contacts)
-        if len(named) > 2 * self._policy.k:
-            named = closest(named, self.target, 2 * self._policy.k)
-        for contact in named:
-            self._add(contact, endpoint, hops)
+        named = self._learn(endpoint, self.target, contacts)
+        if len(named) >= self._policy.k:
+            self._asked[endpoint].reach = max(contact.id ^ self.target for contact in named)
+
+    def explored(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> None:
+        """Take the contacts that the node at `endpoint` named as nearest to `about`, in time or late."""
+        distances = [contact.id ^ self.target for contact in self._learn(endpoint, about, contacts)]
+        begin = about ^ self.target
+        if len(distances) >= self._policy.k and min(distances) >= begin:
+            self._explored_to = max(self._explored_to, *distances)
+        else:  # it has named the whole range
+            self._explored_to = max(self._explored_to, 2 * begin - 1)
+        self.explored_enough(about)
+
+    def explored_enough(self, about: Id) -> None:
+        """Wait no longer for the answer about this place."""
+        if self._exploring == about:
+            self._exploring = None
 
     def answered(self, contact: Contact) -> None:
         """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected."""
@@ -231,6 +273,39 @@ class Search:
             if len(nearest) == k:
                 return nearest
         return nearest + doubtful[: k - len(nearest)]
+
+    def _exploration(self, nearest: list[_Candidate]) -> Explore | None:
+        """Return whom to ask for nodes that nobody has named, if the K nearest candidates reach as far as those.
+
+        Distances with one highest bit are a range of the keyspace: a half next to the half that the target is in. Who
+        is asked about the place in it that is nearest to the target names its nodes from the nearest on.
+        """
+        policy = self._policy
+        if not self._thorough or len(self._explored) >= policy.search_explorations:
+            return None
+        answered = [candidate for candidate in self._order if candidate.progress is _ANSWERED]
+        if not answered or answered[0].reach is None or self._queries >= policy.search_queries:
+            return None
+        named_to = max(answered[0].reach, self._explored_to)
+        last = nearest[-1] if len(nearest) == policy.k else self._order[-1]
+        farthest = last.contact.id ^ self.target
+        begin = 1 << named_to.bit_length() >> 1
+        while self.target ^ begin in self._explored:
+            begin <<= 1
+        if farthest <= named_to or farthest < begin:
+            return None
+        about = Id(self.target ^ begin)
+        contact = min((candidate.contact for candidate in answered), key=lambda contact: contact.id ^ about)
+        return Explore(contact, about)
+
+    def _learn(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> list[Contact]:
+        hops = self._asked[endpoint].hops + 1
+        named = list(contacts)
+        if len(named) > 2 * self._policy.k:
+            named = closest(named, about, 2 * self._policy.k)
+        for contact in named:
+            self._add(contact, endpoint, hops)
+        return named
 
     def _judge_namers(self, candidate: _Candidate, disappointments: int) -> None:
         """Note what has become of the candidate: with too many disappointments, who named it is doubted."""

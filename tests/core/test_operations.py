@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dhtd.core.endpoint import Endpoint
@@ -302,6 +304,75 @@ def test_the_answer_of_another_node_than_expected_counts_under_its_own_id() -> N
 
 
 # Publications
+
+
+def exploring() -> tuple[Bench, Sent]:
+    """Return a bench whose lookup explores, and the query by which it does.
+
+    Of the nodes that are named one has answered, and what may lie between it and the farthest contact, nobody has said.
+    """
+    near, dead, other_dead, behind, far = (KEY ^ distance for distance in (8, 9, 10, 11, 20))
+    bench = knowing(near, dead, far, policy=replace(QUIET, k=3, alpha=2))
+    bench.node.lookup(KEY, bench.now)
+    queries = by_id(bench.sent())
+    assert set(queries) == {near, dead}
+    bench.found(queries[near], near, [contact(dead), contact(other_dead), contact(behind)], [SERVER])
+    bench.sent()
+    bench.advance(SLOW)
+    queries = by_id(bench.sent())
+    assert set(queries) == {behind, far}
+    bench.found(queries[behind], behind)
+    exploration = bench.sent_one()
+    bench.found(queries[far], far)
+    bench.events()
+    return bench, exploration
+
+
+HIDDEN = KEY ^ 12  # a live node that has gone unnamed, since dead ones took its place in an answer
+
+
+def test_a_lookup_asks_who_lies_behind_the_dead_and_asks_those_too() -> None:
+    bench, sent = exploring()
+    assert (sent.to, sent.request) == (endpoint(KEY ^ 8), FindNode(Id(KEY ^ 8)))
+    nobody_there = Contact(Id(KEY ^ 13), Endpoint.of("127.0.0.1", 1))
+    bench.found(sent, KEY ^ 8, [contact(HIDDEN), contact(KEY ^ 9), nobody_there])
+    asked = by_id(bench.sent())
+    assert set(asked) == {HIDDEN}
+    bench.found(asked[HIDDEN], HIDDEN, [], [OTHER_SERVER])
+    assert bench.event(LookupProgress).endpoints == (OTHER_SERVER,)
+
+
+def test_who_answers_for_another_has_explored_nothing() -> None:
+    bench, sent = exploring()
+    bench.found(sent, 99, [contact(HIDDEN)])
+    assert bench.sent_one().request == FindNode(Id(KEY ^ 16))
+
+
+def test_an_exploration_that_is_refused_is_done_without() -> None:
+    bench, sent = exploring()
+    bench.refuse(sent, KEY ^ 8)
+    assert bench.sent_one().request == FindNode(Id(KEY ^ 16))
+
+
+@pytest.mark.parametrize("named", [[], [contact(HIDDEN)]])
+def test_a_slow_exploration_is_not_waited_for_but_counts_while_the_lookup_lasts(named: list[Contact]) -> None:
+    bench, sent = exploring()
+    bench.advance(SLOW)
+    assert FindNode(Id(KEY ^ 16)) in [other.request for other in bench.sent()]
+    bench.found(sent, KEY ^ 8, named)
+    assert [other.to for other in bench.sent()] == [one.endpoint for one in named]
+
+
+def test_after_its_lookup_an_exploration_changes_nothing() -> None:
+    bench, sent = exploring()
+    bench.advance(TIMEOUT - 3 * SLOW)
+    bench.event(LookupDone)
+    bench.sent()
+    bench.found(sent, KEY ^ 8, [contact(HIDDEN)])
+    assert bench.sent() == []
+    bench, sent = exploring()
+    bench.advance(STALE)
+    bench.event(LookupDone)
 
 
 def publish(bench: Bench, ids: tuple[int, ...]) -> tuple[int, dict[int, Sent]]:

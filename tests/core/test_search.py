@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, Keyspace
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.search import Ask, Finished, Search, SearchStats, Wait
+from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
 from tests.core.small import SEVEN, contact, endpoint
 from tests.strategies import ids
 
 US = Id(0)
+NOBODY = Id(127)
 TARGET = Id(0)
 SMALL = Policy(k=3, alpha=2)
 
@@ -324,6 +325,135 @@ def test_who_is_in_doubt_is_asked_where_nobody_else_is_left() -> None:
         assert ask(search) == id
         search.failed(endpoint(id), timeout=True)
     assert ask(search) == 4
+
+
+def half_done(policy: Policy = SMALL, *, thorough: bool = True) -> Search:
+    """Return a search of which 8 and 11 have answered, 9 and 10 are slow, and 20 is being asked.
+
+    8, 9, 10 and 11 are all that anybody has named, so live ones between 11 and 20 may have gone unnamed.
+    """
+    search = Search(TARGET, NOBODY, policy, thorough=thorough)
+    search.seed(contact(id) for id in (8, 9, 20))
+    assert asks(search) == [8, 9]
+    search.learn(endpoint(8), [contact(id) for id in (9, 10, 11)])
+    search.answered(contact(8))
+    for id in (9, 10):
+        asks(search)
+        search.slow(endpoint(id))
+        search.late(endpoint(id))
+    asks(search)
+    search.answered(contact(11))
+    return search
+
+
+def test_who_is_hidden_by_the_dead_is_asked_for_in_the_ranges_behind_them() -> None:
+    search = half_done()
+    assert search.next() == Explore(contact(8), Id(8))
+    assert search.next() == Wait()
+    search.explored(endpoint(8), Id(8), [contact(9), contact(10), contact(11)])
+    assert search.next() == Explore(contact(8), Id(16))  # all up to 11 were known, so who is behind 15?
+    search.explored(endpoint(8), Id(16), [contact(17), contact(20), contact(21)])
+    assert asks(search) == [17]
+    search.answered(contact(17))
+    assert search.next() == Finished()  # nobody nearer than 21 is unnamed; 20 may answer or not
+    assert [member.id for member in search.closest()] == [8, 11, 17]
+    assert search.stats() == SearchStats(hops=2, queries=8, responses=3, timeouts=0)
+
+
+def test_who_is_asked_about_a_place_is_the_nearest_to_it_of_those_that_have_answered() -> None:
+    search = half_done()
+    search.next()
+    search.explored(endpoint(8), Id(8), [contact(12), contact(13), contact(14)])
+    assert asks(search) == [12]
+    search.learn(endpoint(12), [contact(id) for id in (8, 9, 10)])
+    search.answered(contact(12))
+    assert search.next() == Finished()
+
+
+def test_a_range_with_fewer_than_k_nodes_was_named_whole() -> None:
+    search = half_done()
+    search.next()
+    search.explored(endpoint(8), Id(8), [contact(9), contact(11), contact(3, machine=9)])
+    search.failed(endpoint(20), timeout=True)
+    search.seed([contact(15)])
+    assert asks(search) == [15]
+    search.answered(contact(15))
+    assert search.next() == Finished()  # not to be explored: 15 is the last of the range
+
+
+def test_whoever_is_not_thorough_explores_nothing() -> None:
+    search = half_done(thorough=False)
+    search.answered(contact(20))
+    assert search.next() == Finished()
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(k=3, alpha=2, search_explorations=0), Policy(k=3, alpha=2, search_queries=5)]
+)
+def test_explorations_keep_to_the_policy(policy: Policy) -> None:
+    assert half_done(policy).next() == Wait()
+
+
+def test_of_who_names_too_few_to_say_what_lies_behind_them_nothing_is_concluded() -> None:
+    search = Search(TARGET, NOBODY, SMALL, thorough=True)
+    search.seed(contact(id) for id in (8, 9, 20))
+    asks(search)
+    search.learn(endpoint(8), [contact(9), contact(11)])
+    search.answered(contact(8))
+    search.failed(endpoint(9), timeout=True)
+    assert asks(search) == [11, 20]
+    search.answered(contact(11))
+    assert search.next() == Wait()
+
+
+def test_a_place_is_asked_about_once() -> None:
+    search = half_done(Policy(k=3, alpha=2, search_explorations=9))
+    for about in (8, 16):
+        assert search.next() == Explore(contact(8), Id(about))
+        search.explored_enough(Id(about))
+    assert search.next() == Wait()  # from 32 on everybody is farther than 20
+
+
+def test_with_fewer_than_k_alive_it_explores_as_far_as_anybody_is_known() -> None:
+    search = half_done()
+    search.next()
+    search.explored_enough(Id(8))
+    search.failed(endpoint(20), timeout=True)
+    assert search.next() == Explore(contact(8), Id(16))
+    search.explored(endpoint(8), Id(16), [contact(21), contact(22), contact(23)])
+    assert asks(search) == [21]
+
+
+def test_one_name_said_often_is_no_endless_exploration() -> None:
+    search = Search(TARGET, NOBODY, SMALL, thorough=True)
+    search.seed(contact(id) for id in (8, 9, 20))
+    asks(search)
+    search.learn(endpoint(8), [contact(0)] * 3)
+    search.answered(contact(8))
+    assert asks(search) == [0]
+    search.failed(endpoint(0), timeout=True)
+    assert asks(search) == [20]
+    search.answered(contact(20))
+    assert search.next() == Explore(contact(8), Id(1))
+    search.explored(endpoint(8), Id(1), [contact(0)] * 3)
+    assert search.next() == Explore(contact(8), Id(2))
+    search.explored_enough(Id(2))
+    assert search.next() == Wait()
+    search.answered(contact(9))
+    assert search.next() == Finished()
+
+
+def test_a_late_exploration_counts_and_ends_no_other() -> None:
+    search = half_done()
+    assert search.next() == Explore(contact(8), Id(8))
+    search.explored_enough(Id(8))
+    assert search.next() == Explore(contact(8), Id(16))
+    search.explored(endpoint(8), Id(8), [contact(9), contact(11), contact(12)])
+    assert asks(search) == [12]
+    search.answered(contact(12))
+    assert search.next() == Wait()  # for what lies behind 16
+    search.explored_enough(Id(16))
+    assert search.next() == Finished()
 
 
 def test_an_answer_has_no_more_contacts_than_an_honest_one_could_have() -> None:
