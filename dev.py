@@ -7,7 +7,8 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
-  bench NAME          measure something else: lookups, startup or idle
+  bench NAME          measure something else: lookups, memory, growth, startup or idle
+  profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   lint                check format, lint and types
   sync                only set up, or bring up to date
@@ -48,6 +49,7 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".uv"
+BENCHMARKS = ("lookups", "memory", "growth", "startup", "idle")  # beside that of queries, which needs the other peers
 TIMEOUT = 60.0  # seconds without a byte from the network
 
 
@@ -253,7 +255,7 @@ def main(command: str = "", *arguments: str) -> int:
     if command in ("help", "-h", "--help"):
         print(__doc__)
         return 0
-    if command not in ("run", "dht", "test", "bench", "faults", "lint", "sync", "uv"):
+    if command not in ("run", "dht", "test", "bench", "profile", "faults", "lint", "sync", "uv"):
         print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
         return 2
     if command == "uv":
@@ -261,7 +263,7 @@ def main(command: str = "", *arguments: str) -> int:
             uv, env = prepare_uv()
         env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
         os.execve(uv, ["uv", *arguments], env)
-    measured = command == "bench" and not (arguments and arguments[0] in ("lookups", "startup", "idle"))
+    measured = command == "bench" and not (arguments and arguments[0] in BENCHMARKS)
     sync("bench" if measured else "")
     if command == "run":
         become("dhtd", "start", *arguments)
@@ -274,6 +276,8 @@ def main(command: str = "", *arguments: str) -> int:
         become("python", "-m", "tests.bench", *arguments)
     if command == "bench":
         become("python", "-m", f"tests.bench.{arguments[0]}", *arguments[1:])
+    if command == "profile":
+        become("python", "-m", "tests.bench.profile", *arguments)
     if command == "faults":
         become("python", "-m", "tests.faults", *arguments)
     return lint() if command == "lint" else 0

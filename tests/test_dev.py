@@ -274,6 +274,7 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
         (("bench",), ("python", "-m", "tests.bench")),
         (("bench", "--json"), ("python", "-m", "tests.bench", "--json")),
         (("bench", "idle"), ("python", "-m", "tests.bench.idle")),
+        (("profile", "ping"), ("python", "-m", "tests.bench.profile", "ping")),
         (("faults", "--sample", "9"), ("python", "-m", "tests.faults", "--sample", "9")),
     ],
 )

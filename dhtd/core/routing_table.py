@@ -95,7 +95,7 @@ class RoutingTable:
         assert contact.endpoint not in self._by_endpoint
         bucket = self.bucket(contact.id)
         while len(bucket.contacts) >= self.k:
-            if not self._may_split(bucket, contact.id):
+            if not self._may_split(bucket.low, bucket.high, contact.id):
                 return False
             self._split(bucket)
             bucket = self.bucket(contact.id)
@@ -108,11 +108,13 @@ class RoutingTable:
 
     def has_room(self, bucket: Bucket, id: Id) -> bool:
         """Whether `insert` would take a contact with this ID, which is in the range of `bucket`. Splits nothing."""
-        while len(bucket.contacts) >= self.k:
-            if not self._may_split(bucket, id):
+        low, high, ids = bucket.low, bucket.high, [contact.id for contact in bucket.contacts]
+        while len(ids) >= self.k:
+            if not self._may_split(low, high, id):
                 return False
-            lower, upper = bucket.halves()
-            bucket = lower if id in lower else upper
+            middle = (low + high) // 2
+            low, high = (low, Id(middle)) if id <= middle else (Id(middle + 1), high)
+            ids = [other for other in ids if low <= other <= high]
         return True
 
     def is_whole(self, bucket: Bucket) -> bool:
@@ -167,15 +169,16 @@ class RoutingTable:
                 half.sort(key=lambda bucket: (bucket.low ^ target) & ~(bucket.high - bucket.low))
             yield from half
 
-    def _may_split(self, bucket: Bucket, id: Id) -> bool:
-        """Our own bucket splits; so does one that keeps out a node that is among the K nearest to us.
+    def _may_split(self, low: Id, high: Id, id: Id) -> bool:
+        """Whether a bucket of this range splits for an ID.
 
-        The second rule is that of Kademlia section 2.4 for unbalanced trees: else a node whose own bucket is almost
-        empty would not know its real neighbours, and entries near it would have nobody who knows their holders.
+        Our own bucket does; so does one that keeps out a node that is among the K nearest to us. The second rule is
+        that of Kademlia section 2.4 for unbalanced trees: else a node whose own bucket is almost empty would not know
+        its real neighbours, and entries near it would have nobody who knows their holders.
         """
         own_id = self.own_id
-        if id ^ own_id < self._radius or bucket.low <= own_id <= bucket.high:
-            return bucket.low != bucket.high
+        if id ^ own_id < self._radius or low <= own_id <= high:
+            return low != high
         return False
 
     def _measure(self, changed: Contact) -> None:

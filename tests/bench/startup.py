@@ -1,6 +1,7 @@
-"""How long `dht` takes as a whole process, against `python -c "import typer"`: one interleaved run, medians, ratios.
+"""How long `dht` takes as a whole process, and `dhtd start` until it is ready, against `python -c "import typer"`.
 
-Run it with `python3 dev.py bench startup`. Two daemons on loopback serve the requests.
+Run it with `python3 dev.py bench startup`: one interleaved run, medians, ratios. Two daemons on loopback serve the
+requests, and the one that is started each time joins them.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.e2e.daemons import Network
+from tests.e2e.daemons import Daemon, Network
 
 ROUNDS = 25
 
@@ -23,6 +26,7 @@ def main() -> None:
         id = "5a" * 32
         network.dht(first, "enter", id, "3000")
         program = str(Path(sys.executable).with_name("dht"))
+        started: list[Daemon] = []
         client = [program, "--socket", str(second.socket)]
         commands = {
             "import typer": [sys.executable, "-c", "import typer"],
@@ -31,7 +35,12 @@ def main() -> None:
             "dht info": [*client, "info"],
             "dht lookup": [*client, "lookup", id],
         }
-        times = measure(commands)
+        runs: dict[str, Callable[[], object]] = {
+            name: partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
+            for name, command in commands.items()
+        }
+        runs["dhtd start"] = lambda: started.append(network.start(1)[0])
+        times = measure(runs, between=lambda: started.pop().kill())
     base = statistics.median(times["import typer"])
     print(f"{'command':<16} {'median ms':>10} {'ratio':>6}")
     for name, samples in times.items():
@@ -39,14 +48,15 @@ def main() -> None:
         print(f"{name:<16} {1000 * median:>10.1f} {median / base:>6.2f}")
 
 
-def measure(commands: dict[str, list[str]]) -> dict[str, list[float]]:
-    """Return the wall times of each command, in seconds; every round runs each once, so that noise hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in commands}
+def measure(runs: dict[str, Callable[[], object]], between: Callable[[], object]) -> dict[str, list[float]]:
+    """Return the wall times of each run, in seconds; every round runs each once, so that noise hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
-        for name, command in commands.items():
+        for name, run in runs.items():
             began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            run()
             times[name].append(time.perf_counter() - began)
+        between()
     return times
 
 

@@ -24,7 +24,11 @@ WIRE: Final = "dhtd/wire/native.py"
 
 FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "01 a search learns nothing from answers": (
-        Change(OPERATIONS, "self._search.learn(contact.endpoint, named)", "self._search.learn(contact.endpoint, [])"),
+        Change(
+            OPERATIONS,
+            "self._search.learn(contact.endpoint, _contactable(result, contact))",
+            "self._search.learn(contact.endpoint, [])",
+        ),
     ),
     "02 a search measures from our own ID": (
         Change(
@@ -34,7 +38,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         ),
         Change(
             SEARCH,
-            "closest(named, self.target, 2 * self._policy.k)",
+            "closest(named, about, 2 * self._policy.k)",
             "closest(named, self._own_id, 2 * self._policy.k)",
         ),
     ),

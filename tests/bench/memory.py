@@ -1,0 +1,135 @@
+"""What a node's memory goes into: bytes per contact, per entry that is held for others, per own entry; a million held.
+
+Run it with `python3 dev.py bench memory` (Linux). Each figure is what the resident set of a new process grows by, keys,
+sources and all else included. The daemon at rest is a real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.wire.native import NativeCodec
+from tests.bench.load import resident
+from tests.e2e.daemons import Network
+
+REPLICAS = DEFAULT.k  # nodes that hold an own entry
+SAVED = 10_000  # entries that are held before they are saved
+MIB = 2**20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print a table."""
+    options = _parser().parse_args(arguments)
+    if options.part:
+        print(grown(PARTS[options.part], options.number))
+        return 0
+    numbers = {"contact": options.contacts, "held entry": options.held, "own entry": options.own}
+    print(f"{'':<26} {'number':>9} {'bytes each':>11} {'MiB':>7}")
+    bytes_by_part = {}
+    for part, number in numbers.items():
+        bytes_by_part[part] = measure(part, number)
+        print(f"{part:<26} {number:>9,} {bytes_by_part[part] / number:>11,.0f} {bytes_by_part[part] / MIB:>7.1f}")
+    with Network() as network:
+        at_rest = resident(network.start(1)[0].process.pid)
+    print(f"{'daemon at rest':<26} {'':>9} {'':>11} {at_rest / MIB:>7.1f}")
+    full = at_rest + bytes_by_part["held entry"]
+    print(f"{'daemon with held entries':<26} {options.held:>9,} {'':>11} {full / MIB:>7.1f}")
+    return 0
+
+
+def measure(part: str, number: int) -> int:
+    """Return the bytes that so many of a part take, in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.memory", f"--part={part}", f"--number={number}"]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def grown(fill: Callable[[int, Random], object], number: int) -> int:
+    """Return by how many bytes this process grows when filled."""
+    rng = Random(1)
+    fill(10, rng)  # whatever is made once is not counted
+    gc.collect()
+    before = resident(os.getpid())
+    kept = fill(number, rng)
+    gc.collect()
+    after = resident(os.getpid())
+    assert kept
+    return after - before
+
+
+def contacts(number: int, rng: Random) -> object:
+    """Return nodes with so many contacts in all, each of a table of the size that tables have: a hundred or so."""
+    nodes: list[Node] = []
+    made = 0
+    while made < number:
+        node = _node(rng)
+        nodes.append(node)
+        for place in range(100):
+            id = NATIVE.random(rng)
+            contact = Contact(id, _endpoint(made + place))
+            node.state.answered(contact, 0.1, 0.0)
+        made += len(node.state.table)
+    return nodes
+
+
+def held(number: int, rng: Random) -> object:
+    """Return a node that holds so many entries, each of a key and a source of its own."""
+    node = _node(rng, number)
+    for place in range(number):
+        node.store.put(NATIVE.random(rng), _endpoint(place), place * 1e-3)
+        if place % SAVED == 0:
+            node.store.take_changes()  # as the daemon does, which saves them
+    assert len(node.store) == number
+    return node
+
+
+def own(number: int, rng: Random) -> object:
+    """Return a node with so many entries of its own, each published on K nodes of a network of a thousand."""
+    node = _node(rng)
+    network = [Contact(NATIVE.random(rng), _endpoint(place)) for place in range(1_000)]
+    for _ in range(number):
+        key = NATIVE.random(rng)
+        entry = node.tracker.add(key, 3_000)
+        node.tracker.began(entry)
+        replicas = tuple(rng.sample(network, REPLICAS))
+        for contact in replicas:
+            entry.may_hold(contact, 3_600.0)
+        node.tracker.published(key, 3_000, replicas, 0.0)
+    return node
+
+
+PARTS: dict[str, Callable[[int, Random], object]] = {"contact": contacts, "held entry": held, "own entry": own}
+
+
+def _node(rng: Random, entries: int = DEFAULT.store_entries) -> Node:
+    policy = replace(DEFAULT, store_entries=entries)
+    return Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=0.0, policy=policy)
+
+
+def _endpoint(number: int) -> Endpoint:
+    return Endpoint((0x0A000000 + number).to_bytes(4, "big") + b"\x06\xc1")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dev.py bench memory", description="Measure what a node's memory goes into.")
+    parser.add_argument("--contacts", type=int, default=100_000, metavar="N", help="contacts, of many nodes (100000)")
+    parser.add_argument("--held", type=int, default=1_000_000, metavar="N", help="held entries (1000000)")
+    parser.add_argument("--own", type=int, default=20_000, metavar="N", help="own entries (20000)")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

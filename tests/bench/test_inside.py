@@ -1,0 +1,29 @@
+"""That what measures the inside of a node works. Not what it measures."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import growth, memory, profile
+
+
+def test_memory_is_told_of_each_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert memory.main(["--contacts=2000", "--held=20000", "--own=500"]) == 0
+    rows = {line[:26].strip(): line[26:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert set(rows) == {"contact", "held entry", "own entry", "daemon at rest", "daemon with held entries"}
+    assert all(float(row[-1]) > 0 for row in rows.values())
+
+
+def test_nodes_grow_to_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert growth.main(["--contacts=800", "--held=2000", "--rounds=1", "--queries=500"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("800 contacts where there were 8, 2,000 entries")
+    assert [len(line.split()[-3:]) for line in printed[4:]] == [3] * 4
+
+
+def test_a_profile_names_the_functions_that_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    assert profile.main(["find_node", "--queries=640", "--neighbours=24", "--fill=3", "--lines=400"]) == 0
+    printed = capsys.readouterr().out
+    assert "find_node, 640 queries" in printed
+    assert "dhtd/core/node.py" in printed
+    assert "handle_datagram" in printed
