@@ -55,7 +55,7 @@ class Profiled(Dhtd):
         """End the daemon, and return what it was at, costliest first."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate()
+        self.process.wait()
         stats = pstats.Stats(str(self.output)).stats  # type: ignore[attr-defined]  # typeshed has not got it
         per_query = 1e6 / queries
         found = [
