@@ -225,7 +225,16 @@ def sync(group: str = "") -> None:
         if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
             shutil.rmtree(VENV, ignore_errors=True)
         python = getattr(sys, "_base_executable", sys.executable)  # not that of a .venv in which this may run
-        command = [str(uv), "sync", "--quiet", "--frozen", "--python", python, *(f"--group={name}" for name in groups)]
+        command = [
+            str(uv),
+            "sync",
+            "--quiet",
+            "--frozen",
+            "--compile-bytecode",
+            "--python",
+            python,
+            *(f"--group={name}" for name in groups),
+        ]
         # First all that the lock names, and it alone; then dhtd, built offline by the locked hatchling.
         for step in (["--no-install-project", "--no-build"], ["--no-build-isolation", "--offline"]):
             if subprocess.run([*command, *step], cwd=ROOT, env=env, check=False).returncode:
