@@ -136,11 +136,11 @@ class Node:
         answer: bytes | None = None
         match message:
             case Query():
-                if not self._rate_limit.allows(source.ip, now):
+                if not self._rate_limit.allows(source[:-2], now):
                     counters.rate_limited += 1
                     return None
                 answer = self._responder.answer(message, source, len(data), now)
-                self._consider(Contact(message.sender, source), now)
+                self._consider(message.sender, source, now)
             case BadQuery():
                 if not self._rate_limit.allows(source.ip, now):
                     counters.rate_limited += 1
@@ -372,14 +372,14 @@ class Node:
         if not self.state.heard_since(sent_at) and self.join.timed_out(now):
             self._events.append(Isolated())
 
-    def _consider(self, contact: Contact, now: float) -> None:
+    def _consider(self, id: Id, endpoint: Endpoint, now: float) -> None:
         """Ping a node that queries us, if it may belong in the table: never insert it on its word."""
-        if not self.state.queried(contact, now) or contact.endpoint in self._strangers:
+        if not self.state.queried(id, endpoint, now) or endpoint in self._strangers:
             return
         if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(b"\0\0\0\0", now):
             lonely = len(self.state.table) < self.policy.k  # then one lost datagram must not cost us a contact
             attempts = self.policy.ping_attempts if lonely else 1
-            Check(self._requester, self._strangers).start(contact.endpoint, contact.id, now, attempts)
+            Check(self._requester, self._strangers).start(endpoint, id, now, attempts)
 
     def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
         if questionable.endpoint in self._verifying or len(self._verifying) >= self.policy.verifications:

@@ -123,7 +123,7 @@ class Responder:
         now: float,
     ) -> bytes:
         key = self._codec.keyspace.to_bytes(target)
-        ip = source.ip
+        ip = source[:-2]
         policy = self._policy
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
         limit = policy.datagram_sent_max

@@ -89,20 +89,20 @@ class State:
             self._remove(predecessor)
         return self._admit(contact, rtt, now)
 
-    def queried(self, contact: Contact, now: float) -> bool:
-        """Take note of a query from `contact`; return whether to ping it, to learn if it belongs in the table."""
-        incumbent = self.table.get(contact.id)
-        if incumbent == contact:
-            self.meta.queried(contact.id, now)
-            return not self.meta.get(contact.id).reachable or contact.id in self.meta.bad
-        if contact.id == self.table.own_id:
-            return False
+    def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
+        """Take note of a query from this node; return whether to ping it, to learn if it belongs in the table."""
+        incumbent = self.table.get(id)
         if incumbent is not None:
-            return contact.id in self.meta.bad
-        bucket = self.table.bucket(contact.id)
+            if incumbent.endpoint != endpoint:
+                return id in self.meta.bad
+            self.meta.queried(id, now)
+            return not self.meta.get(id).reachable or id in self.meta.bad
+        if id == self.table.own_id:
+            return False
+        bucket = self.table.bucket(id)
         if now < bucket.closed_until:
             return False
-        if self.table.has_room(bucket, contact.id) or not self._all_good(bucket, now):
+        if self.table.has_room(bucket, id) or not self._all_good(bucket, now):
             return True
         if self.table.is_whole(bucket):
             bucket.closed_until = bucket.good_until

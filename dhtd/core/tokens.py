@@ -33,28 +33,24 @@ class Tokens:
 
     def issue(self, ip: bytes, key: bytes, now: float) -> bytes:
         """Return the token for `key`, to whom receives at `ip`."""
-        self._rotate(now)
-        return self._token(self._current, ip, key)
+        if now >= self._rotates_at:
+            self._rotate(now)
+        keyed = self._current.copy()
+        keyed.update(ip + key)
+        return keyed.digest()
 
     def is_valid(self, token: bytes, ip: bytes, key: bytes, now: float) -> bool:
         """Whether `token` was issued for `key` to `ip`, one rotation ago at most."""
-        self._rotate(now)
-        return compare_digest(token, self._token(self._current, ip, key)) or compare_digest(
-            token, self._token(self._previous, ip, key)
-        )
+        current = self.issue(ip, key, now)
+        previous = self._previous.copy()
+        previous.update(ip + key)
+        return compare_digest(token, current) or compare_digest(token, previous.digest())
 
     def _new_secret(self) -> blake2b:
         """Return a hash that has taken in a new secret: a copy of it costs two thirds of beginning with the key."""
         return blake2b(key=self._rng.randbytes(_SECRET_SIZE), digest_size=self._size)
 
-    def _token(self, secret: blake2b, ip: bytes, key: bytes) -> bytes:
-        keyed = secret.copy()
-        keyed.update(ip + key)
-        return keyed.digest()
-
     def _rotate(self, now: float) -> None:
-        if now < self._rotates_at:
-            return
         late = now - self._rotates_at >= self._rotation  # then the current secret is too old to be the previous one
         self._previous = self._new_secret() if late else self._current
         self._current = self._new_secret()

@@ -194,9 +194,10 @@ class NativeCodec:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
         head = _reply_head(query.tid, sender, observed)
         room = limit - len(head) - len(token) - 4  # for the headers of array and token, and `more`
-        if isinstance(query.request, FindNode):
-            if len(packed.wire) <= room:
-                return b"%b\x94\xc4%c%b%b\xc2" % (head, len(token), token, packed.wire)
+        if type(query.request) is FindNode:
+            wire = packed.wire
+            if len(wire) <= room:
+                return b"%b\x94\xc4%c%b%b\xc2" % (head, len(token), token, wire)
             packed = self._cut(query, packed, room)
             return b"%b\x94\xc4%c%b%b%b" % (head, len(token), token, packed.wire, _BOOL[not proved])
         room -= 3  # for the header of `endpoints`, at its largest

@@ -54,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Comparison("entries: find_value, one", lambda node, rng: FindValue(rng.choice(known[id(node)])), bare, full),
     )
     gc.collect()
-    gc.freeze()
     print(f"{options.contacts:,} contacts where there were {DEFAULT.k}, {options.held:,} entries where there was one")
     print(f"{options.rounds} rounds of {options.queries} queries; medians\n")
     print(f"{'':<30} {'small, us':>10} {'large, us':>10} {'ratio':>6}")

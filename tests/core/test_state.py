@@ -72,7 +72,7 @@ def test_who_answers_again_is_known_and_its_record_is_brought_up_to_date() -> No
 
 def test_who_only_queries_never_enters_and_is_worth_a_ping_while_there_is_room() -> None:
     state = make()
-    assert state.queried(contact(5), 10.0)
+    assert state.queried(*contact(5), 10.0)
     assert len(state.table) == 0
     assert state.heard_at is None
 
@@ -80,7 +80,7 @@ def test_who_only_queries_never_enters_and_is_worth_a_ping_while_there_is_room()
 def test_who_claims_our_own_id_is_refused_and_not_pinged() -> None:
     state = make()
     assert state.answered(contact(0), 0.1, 10.0) == Refused()
-    assert not state.queried(contact(0), 10.0)
+    assert not state.queried(*contact(0), 10.0)
     assert not state.restore(contact(0))
     assert len(state.table) == 0
     assert state.heard_at is None
@@ -89,30 +89,30 @@ def test_who_claims_our_own_id_is_refused_and_not_pinged() -> None:
 def test_a_contact_in_the_table_that_queries_is_pinged_only_until_it_has_answered() -> None:
     state = make()
     assert state.restore(contact(5))
-    assert state.queried(contact(5), 10.0)
+    assert state.queried(*contact(5), 10.0)
     assert state.meta.get(Id(5)).heard_at is None
     state.answered(contact(5), 0.1, 11.0)
-    assert not state.queried(contact(5), 12.0)
+    assert not state.queried(*contact(5), 12.0)
     assert state.meta.get(Id(5)).heard_at == 12.0
 
 
 def test_a_bad_contact_that_queries_is_pinged() -> None:
     state = full()
     make_bad(state, contact(64), 10.0)
-    assert state.queried(contact(64), 11.0)
+    assert state.queried(*contact(64), 11.0)
 
 
 def test_the_same_id_from_another_address_leaves_the_incumbent_unless_it_is_bad() -> None:
     state = full()
     usurper = contact(64, machine=200)
-    assert not state.queried(usurper, 5.0)
+    assert not state.queried(*usurper, 5.0)
     assert state.answered(usurper, 0.1, 5.0) == Refused()
     assert state.table.get(Id(64)) == contact(64)
     late = DEFAULT.good_for + 100
     assert state.answered(usurper, 0.1, late) == Refused()  # questionable is not bad
     make_bad(state, contact(64), late)
     assert state.table.get(Id(64)) == contact(64)
-    assert state.queried(usurper, late + 1)
+    assert state.queried(*usurper, late + 1)
     assert state.answered(usurper, 0.1, late + 1) == Inserted()
     assert state.table.get(Id(64)) == usurper
     assert state.table.at(contact(64).endpoint) is None
@@ -129,7 +129,7 @@ def test_a_node_that_changed_its_id_is_in_the_table_once() -> None:
 def test_a_full_bucket_of_good_contacts_refuses() -> None:
     state = full()
     assert state.answered(contact(112), 0.1, 5.0) == Full()
-    assert not state.queried(contact(113), 5.0)
+    assert not state.queried(*contact(113), 5.0)
     assert state.table.get(Id(112)) is None
     assert len(state.table) == 6
 
@@ -138,7 +138,7 @@ def test_a_full_bucket_has_its_oldest_questionable_contact_verified() -> None:
     state = full()
     late = DEFAULT.good_for + 100
     state.answered(contact(80), 0.1, late)
-    assert state.queried(contact(112), late)
+    assert state.queried(*contact(112), late)
     assert state.answered(contact(112), 0.1, late) == Verify(contact(64))
     state.answered(contact(64), 0.1, late)
     assert state.answered(contact(112), 0.1, late) == Verify(contact(96))
@@ -157,7 +157,7 @@ def test_a_contact_that_was_never_heard_is_the_oldest_questionable_one() -> None
 def test_a_full_bucket_replaces_a_bad_contact() -> None:
     state = full()
     assert make_bad(state, contact(80), 10.0) == [None, None]
-    assert state.queried(contact(112), 11.0)
+    assert state.queried(*contact(112), 11.0)
     assert state.answered(contact(112), 0.1, 11.0) == Replaced(contact(80))
     assert state.table.get(Id(80)) is None
     assert state.table.get(Id(112)) == contact(112)
@@ -465,7 +465,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(id=ids(SEVEN), shift=shifts)
     def queries(self, id: Id, shift: int) -> None:
         source = contact(id, machine=id + shift)
-        assert self.state.queried(source, self.now) is self.model.queried(source, self.now)
+        assert self.state.queried(*source, self.now) is self.model.queried(source, self.now)
 
     @precondition(lambda self: self.model.table.members)
     @rule(data=st.data(), early=st.booleans())
@@ -501,7 +501,7 @@ class StateMachine(RuleBasedStateMachine):
     def member_queries(self, data: Any, after: float) -> None:
         self.now += after
         member = data.draw(st.sampled_from(self.model.table.members))
-        assert self.state.queried(member, self.now) is self.model.queried(member, self.now)
+        assert self.state.queried(*member, self.now) is self.model.queried(member, self.now)
 
     def misses(self, victim: Contact, sent_at: float) -> None:
         evicted = self.state.timed_out(victim, sent_at)
