@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id, Keyspace
@@ -18,6 +18,15 @@ ERROR_GENERIC = 201
 ERROR_SERVER = 202  # busy, full
 ERROR_PROTOCOL = 203  # bad arguments, bad token
 ERROR_METHOD = 204  # unknown method
+
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def message(cls: type[T]) -> type[T]:
+    """Make a dataclass that is frozen to the type checker alone: enforced, it takes 2.5 times as long to make one."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 class Contact(NamedTuple):
@@ -30,12 +39,12 @@ class Contact(NamedTuple):
 # Requests
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Ping:
     """Are you there?"""
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class FindNode:
     """Which nodes do you know nearest to `target`? A `token` from an earlier answer proves our address."""
 
@@ -43,7 +52,7 @@ class FindNode:
     token: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class FindValue:
     """Who serves `key`, and which nodes do you know nearest to it?"""
 
@@ -51,7 +60,7 @@ class FindValue:
     token: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Store:
     """The machine that sends this serves `key` on `port`."""
 
@@ -60,7 +69,7 @@ class Store:
     token: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Withdraw:
     """The machine that sends this no longer serves `key` on `port`."""
 
@@ -75,12 +84,12 @@ Request = Ping | FindNode | FindValue | Store | Withdraw
 # Results
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Acknowledged:
     """The result of ping, store and withdraw."""
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Found:
     """The result of find_node and find_value.
 
@@ -99,15 +108,16 @@ Result = Acknowledged | Found
 # Messages
 
 
-class Query(NamedTuple):
-    """A request on its way. A tuple, since it is made in half the time, and a node does little else."""
+@message
+class Query:
+    """A request on its way."""
 
     tid: bytes
     sender: Id
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class BadQuery:
     """A query whose envelope is right and whose method or arguments are not: answered with error `code`."""
 
@@ -117,7 +127,7 @@ class BadQuery:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Reply:
     """An answer. `body` is for `Codec.decode_result`; `observed` is our own address as the answering node saw it."""
 
@@ -127,7 +137,7 @@ class Reply:
     body: object
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class Error:
     """A refusal."""
 
@@ -140,7 +150,7 @@ class Error:
 Message = Query | BadQuery | Reply | Error
 
 
-@dataclass(frozen=True, slots=True)
+@message
 class PackedContacts:
     """Contacts together with their wire form, made once and sent many times."""
 

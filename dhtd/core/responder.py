@@ -81,13 +81,13 @@ class Responder:
         counts = self._counters.queries_received
         counts[method] = counts.get(method, 0) + 1
         match request:
-            case Ping():
-                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
             case FindNode():
                 return self._found(query, request.target, request.token, (), source, size, now)
             case FindValue():
                 key = request.key
                 return self._found(query, key, request.token, self.known(key, now), source, size, now)
+            case Ping():
+                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
             case Store(key, port, token):
                 if not self._is_valid(token, source, key, now):
                     return self._refuse(query, ERROR_PROTOCOL, "bad token")

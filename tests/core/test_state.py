@@ -500,7 +500,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(data=st.data(), after=gaps)
     def member_queries(self, data: Any, after: float) -> None:
         self.now += after
-        member = data.draw(st.sampled_from(self.model.table.members))
+        member: Contact = data.draw(st.sampled_from(self.model.table.members))
         assert self.state.queried(*member, self.now) is self.model.queried(member, self.now)
 
     def misses(self, victim: Contact, sent_at: float) -> None:
