@@ -53,13 +53,15 @@ class Refused:
     """The contact claims our own ID, or one that a live contact has at another endpoint."""
 
 
+_ANSWERS_MAX = 64  # of a kilobyte each
+
 Outcome = Inserted | Replaced | Known | Verify | Full | Refused
 
 
 class State:
     """The routing table under its admission policy."""
 
-    __slots__ = ("_codec", "_policy", "_waiting", "heard_at", "meta", "table")
+    __slots__ = ("_answers", "_codec", "_everybody", "_policy", "_waiting", "heard_at", "meta", "table")
 
     def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
         self._codec = codec
@@ -70,6 +72,9 @@ class State:
             Id, tuple[Contact, float]
         ] = {}  # newcomers to full buckets and when they answered; latest last
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
+        # What answers where no full bucket does, until the table changes:
+        self._everybody: PackedContacts | None = None  # all there are, if these are no more than K
+        self._answers: dict[Id, PackedContacts] = {}  # to the latest targets
 
     def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
@@ -120,6 +125,7 @@ class State:
             return None
         bucket = self.table.bucket(contact.id)
         bucket.changed()
+        self._forget_answers()
         newcomer = self._take_waiting(bucket)
         if newcomer is None:
             return None
@@ -140,6 +146,7 @@ class State:
             return False
         if not self.table.insert(contact):
             return False
+        self._forget_answers()
         self.meta.add(contact.id)
         return True
 
@@ -179,15 +186,26 @@ class State:
         return self.table.closest(target, count, self.meta.bad)
 
     def packed_closest(self, target: Id) -> PackedContacts:
-        """Return the K contacts of `closest` in wire form; O(1) and unordered where one full bucket is the answer."""
+        """Return the K contacts of `closest` in wire form; unordered where a full bucket, or everybody, is the answer.
+
+        O(1) there, and for a target of which others have asked since the table last changed: many ask for few keys.
+        """
         bucket = self.table.bucket(target)
-        if bucket.answer is not None:
-            return bucket.answer
+        answer = bucket.answer or self._everybody or self._answers.get(target)
+        if answer is not None:
+            return answer
         bad = self.meta.bad
-        if len(bucket.contacts) < self._policy.k or any(contact.id in bad for contact in bucket.contacts):
-            return self._codec.pack_contacts(self.closest(target, self._policy.k))
-        bucket.answer = self._codec.pack_contacts(bucket.contacts)
-        return bucket.answer
+        if len(bucket.contacts) >= self._policy.k and not any(contact.id in bad for contact in bucket.contacts):
+            answer = bucket.answer = self._codec.pack_contacts(bucket.contacts)
+            return answer
+        answer = self._codec.pack_contacts(self.closest(target, self._policy.k))
+        if len(self.table) - len(bad) <= self._policy.k:
+            self._everybody = answer
+        else:
+            if len(self._answers) >= _ANSWERS_MAX:
+                self._answers.clear()
+            self._answers[target] = answer
+        return answer
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether nobody in the bucket is questionable or bad. Asked for each query of a stranger, so remembered."""
@@ -199,6 +217,8 @@ class State:
         return True
 
     def _heard(self, contact: Contact, rtt: float | None, now: float) -> None:
+        if contact.id in self.meta.bad:
+            self._forget_answers()
         self.meta.answered(contact.id, rtt, now)
         bucket = self.table.bucket(contact.id)
         bucket.activity = max(bucket.activity, now)  # who has waited for its place answered before others did
@@ -224,12 +244,19 @@ class State:
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
         went_in = self.table.insert(contact)
         assert went_in
+        self._forget_answers()
         self.meta.add(contact.id)
         self._heard(contact, rtt, answered_at)
 
     def _remove(self, contact: Contact) -> None:
         self.table.remove(contact)
+        self._forget_answers()
         self.meta.drop(contact.id)
+
+    def _forget_answers(self) -> None:
+        """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
+        self._everybody = None
+        self._answers.clear()
 
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
         self._waiting.pop(contact.id, None)

@@ -107,7 +107,12 @@ class Store:
 
     def get(self, key: Id, now: float) -> list[Endpoint]:
         """Return the endpoints under `key` that have not expired."""
-        return [endpoint for expires_at, _, endpoint in self._records(key) if expires_at > now]
+        held = self._held.get(key)
+        if held is None:
+            return []
+        if isinstance(held, tuple):
+            return [held[2]] if held[0] > now else []
+        return [endpoint for expires_at, _, endpoint in held.values() if expires_at > now]
 
     def held(self, key: Id) -> list[HeldEntry]:
         """Return the entries under `key`."""

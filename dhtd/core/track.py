@@ -75,7 +75,8 @@ class Tracker:
 
     def ports(self, key: Id) -> list[int]:
         """Return the ports on which this machine serves `key`."""
-        return sorted(self._ports.get(key, ()))
+        ports = self._ports.get(key)
+        return sorted(ports) if ports else []
 
     def add(self, key: Id, port: int) -> OwnEntry:
         """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import trio
 
-from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
-from dhtd.daemon.udp import UdpSockets
+from dhtd.daemon.channel import Datagram
+from dhtd.daemon.udp import Received, UdpSockets
 
 log = logging.getLogger("dhtd.node")
 
@@ -71,7 +71,7 @@ class Driver:
         """Drive the node until cancelled."""
         async with trio.open_nursery() as nursery:
             for bound in self.udp.sockets:
-                nursery.start_soon(self.udp.receive, bound, self._handle_datagram, self.flush)
+                nursery.start_soon(self.udp.receive, bound, self._handle_batch, self.flush)
             nursery.start_soon(self._keep_time)
 
     def flush(self) -> None:
@@ -98,16 +98,22 @@ class Driver:
         if self._operations.pop(op, None) is not None:
             self.node.cancel(op)
 
-    def _handle_datagram(self, data: bytes, source: Endpoint) -> bytes | None:
-        now = self.clock()
-        try:
-            return self.node.handle_datagram(data, source, now)
-        except Exception:  # a defect that one stranger has found must not end us, nor fill the disk
-            self.udp.counters.defects += 1
-            if now >= self._complain_at:
-                self._complain_at = now + COMPLAIN_INTERVAL
-                log.exception("a datagram from %s could not be handled: a defect in dhtd", source)
-            return None
+    def _handle_batch(self, batch: Sequence[Received]) -> list[Datagram]:
+        """Hand each datagram to the node; return the answers. All have come now: one reading of the clock does."""
+        now, handle = self.clock(), self.node.handle_datagram
+        answers = []
+        for data, source, address in batch:
+            try:
+                answer = handle(data, source, now)
+            except Exception:  # a defect that one stranger has found must not end us, nor fill the disk
+                self.udp.counters.defects += 1
+                if now >= self._complain_at:
+                    self._complain_at = now + COMPLAIN_INTERVAL
+                    log.exception("a datagram from %s could not be handled: a defect in dhtd", source)
+            else:
+                if answer is not None:
+                    answers.append((answer, address))
+        return answers
 
     async def _keep_time(self) -> None:
         while True:

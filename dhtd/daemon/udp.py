@@ -1,43 +1,39 @@
 """UDP sockets: bound, drained, and never the reason for a crash.
 
-Reading drains: wait until the socket is readable, take up to `BATCH` datagrams in a row, then answer them in a row.
-One awaited call a datagram would cost three times as much. `sendto` raises for hostile and unreachable addresses; that
-concerns one datagram, and is counted.
+Reading drains: wait until the socket is readable, then receive a batch, handle it, and send the answers, each in one go
+while its code is in the processor's caches. One awaited call a datagram would cost three times as much. Sending to
+hostile and unreachable addresses fails; that concerns one datagram, and is counted.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
 import trio
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import Policy
+from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
 from dhtd.errors import AddressUnavailable, PortTaken
 
-BATCH = 64  # datagrams read in a row before other tasks have their turn
+if sys.platform == "linux":
+    from dhtd.daemon.mmsg import Mmsg
+
+BATCHES = 4  # handled in a row before other tasks have their turn
 SOURCES_REMEMBERED = 4_096  # addresses whose endpoint is kept: of 300 bytes each
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst is not lost while Python is busy
 
-log = logging.getLogger("dhtd.udp")
+Received = tuple[bytes, Endpoint, Hashable]  # a datagram, its source, and the same as its channel knows it
+Handle = Callable[[Sequence[Received]], list[Datagram]]  # returns the answers
 
-Handle = Callable[[bytes, Endpoint], bytes | None]
 
-
-@dataclass(slots=True)
-class UdpCounters:
-    """What the sockets did with datagrams that never reached the node, or never left."""
-
-    oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
-    receive_errors: int = 0
-    send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
-    send_buffer_full: int = 0
-    defects: int = 0  # received, and dhtd itself failed on it; the log has the traceback
+def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Channel:
+    """Return the faster of the channels that this system has, for datagrams of up to `size` bytes."""
+    return (OneByOne if sys.platform != "linux" else Mmsg)(bound, size, counters)
 
 
 @contextmanager
@@ -80,7 +76,7 @@ class UdpSockets:
     def __init__(self, sockets: list[socket.socket], policy: Policy) -> None:
         self.sockets = sockets
         self.counters = UdpCounters()
-        self._sources: dict[tuple[str, int], Endpoint] = {}  # the latest ones; an IPv6 address has two more parts
+        self._sources: dict[Hashable, Endpoint] = {}  # the latest ones
         self._receive_max = policy.datagram_received_max
         both = (True, False)
         self._ways = {(ipv4, loopback): _way(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
@@ -97,11 +93,16 @@ class UdpSockets:
         ]
 
     async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
-        """Hand every datagram to `handle`, send what it returns, and call `after` behind each batch. Never returns."""
+        """Hand what comes to `handle`, send what it returns, and call `after` behind each batch. Never returns."""
+        channel = open_channel(bound, self._receive_max, self.counters)
         while True:
             await trio.lowlevel.wait_readable(bound)
-            self._drain(bound, handle)
-            after()
+            for _ in range(BATCHES):
+                received = self._receive_batch(channel)
+                if not received:
+                    break
+                channel.send(handle(received))
+                after()
 
     def send(self, data: bytes, endpoint: Endpoint) -> None:
         """Send a datagram, or count why it could not be sent."""
@@ -111,52 +112,29 @@ class UdpSockets:
         else:
             self._send_from(bound, data, (endpoint.host, endpoint.port))
 
-    def _drain(self, bound: socket.socket, handle: Handle) -> None:
-        """Receive a batch, then handle it, then send the answers: each in one go, while its code is in the caches."""
-        received = self._receive_batch(bound)
-        sources, answers = self._sources, []
-        for data, address in received:
-            answer = handle(data, sources.get(address) or self._new_source(bound, address))
-            if answer is not None:
-                answers.append((answer, address))
-        for answer, address in answers:
-            self._send_from(bound, answer, address)
-
-    def _receive_batch(self, bound: socket.socket) -> list[tuple[bytes, tuple[str, int]]]:
-        receive, size_max = bound.recvfrom, self._receive_max
-        batch = []
-        for _ in range(BATCH):
-            try:
-                data, address = receive(size_max + 1)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                log.debug("receiving failed: %s", error)
-                self.counters.receive_errors += 1
-                continue
+    def _receive_batch(self, channel: Channel) -> list[Received]:
+        """Return what has come, but for what is oversized; with the remembered endpoints of recent sources."""
+        sources, size_max = self._sources, self._receive_max
+        received = []
+        for data, address in channel.receive():
             if len(data) > size_max:
                 self.counters.oversized += 1
             else:
-                batch.append((data, address))
-        return batch
+                received.append((data, sources.get(address) or self._new_source(channel, address), address))
+        return received
 
-    def _new_source(self, bound: socket.socket, address: tuple[str, int]) -> Endpoint:
+    def _new_source(self, channel: Channel, address: Hashable) -> Endpoint:
         """Return whom the kernel names, and remember it: who sends one datagram often sends more."""
         if len(self._sources) >= SOURCES_REMEMBERED:
             self._sources.clear()
-        host, port = address[:2]
-        packed = socket.inet_pton(bound.family, host.partition("%")[0])
-        source = self._sources[address] = Endpoint(packed + port.to_bytes(2, "big"))
+        source = self._sources[address] = Endpoint(channel.endpoint(address))
         return source
 
     def _send_from(self, bound: socket.socket, data: bytes, address: tuple[str, int]) -> None:
         try:
             bound.sendto(data, address)
-        except BlockingIOError:
-            self.counters.send_buffer_full += 1
         except OSError as error:
-            log.debug("sending to %s failed: %s", address, error)
-            self.counters.send_errors += 1
+            self.counters.not_sent(error, address)
 
 
 def _way(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> socket.socket | None:

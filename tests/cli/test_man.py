@@ -20,8 +20,8 @@ from dhtd.cli import client, daemon
 from dhtd.control import protocol
 from dhtd.core.requester import Counters
 from dhtd.daemon.app import Ready
+from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.config_keys import SETTINGS
-from dhtd.daemon.udp import UdpCounters
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story

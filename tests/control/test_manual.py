@@ -23,7 +23,7 @@ from dhtd.control.protocol import SECTIONS
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.metric import NATIVE
 from dhtd.core.requester import Counters
-from dhtd.daemon.udp import UdpCounters
+from dhtd.daemon.channel import UdpCounters
 from tests.control.test_protocol import OPTIONAL, VALID
 from tests.e2e.daemons import BIN, DEADLINE, Network
 

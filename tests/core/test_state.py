@@ -14,6 +14,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dhtd.core import state as state_module
 from dhtd.core.messages import Contact, PackedContacts
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
@@ -282,6 +283,50 @@ def test_the_packed_answer_of_a_full_bucket_is_made_once() -> None:
     state = full()
     assert state.packed_closest(Id(127)) is state.packed_closest(Id(64))
     assert [member.id for member in state.packed_closest(Id(127)).contacts] == list(FAR)
+
+
+def sparse() -> State:
+    """Return a state with a bucket that is not full, from 32 to 63."""
+    state = full()
+    state.answered(contact(40), 0.1, 1.0)
+    return state
+
+
+def test_the_answer_to_a_target_in_a_sparse_bucket_is_made_once_until_the_table_changes() -> None:
+    state = sparse()
+    answer = state.packed_closest(Id(33))
+    assert state.packed_closest(Id(33)) is answer
+    assert state.packed_closest(Id(63)).contacts[0] == contact(40)
+    assert state.packed_closest(Id(63)) is not answer
+    state.answered(contact(50), 0.1, 2.0)
+    assert contact(50) in state.packed_closest(Id(33)).contacts
+
+
+def test_answers_to_few_targets_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_ANSWERS_MAX", 3)
+    state = sparse()
+    for target in range(32, 64):
+        assert state.packed_closest(Id(target)) is state.packed_closest(Id(target))
+        assert len(state._answers) <= 3
+
+
+def test_while_there_are_no_more_than_k_they_are_the_answer_to_everything() -> None:
+    state = make()
+    state.answered(contact(100), 0.1, 1.0)
+    state.answered(contact(NEAR[0]), 0.1, 1.0)
+    two = {contact(100), contact(NEAR[0])}
+    everybody = state.packed_closest(Id(9))
+    assert set(everybody.contacts) == two
+    assert state.packed_closest(Id(120)) is everybody
+    state.answered(contact(60), 0.1, 1.0)
+    assert set(state.packed_closest(Id(9)).contacts) == {*two, contact(60)}
+    make_bad(state, contact(60), 10.0)
+    assert set(state.packed_closest(Id(9)).contacts) == two
+    state.answered(contact(60), 0.1, 20.0)
+    assert set(state.packed_closest(Id(9)).contacts) == {*two, contact(60)}
+    state.moved(Id(100), contact(100).endpoint)
+    assert state.restore(contact(90))
+    assert set(state.packed_closest(Id(9)).contacts) == {contact(NEAR[0]), contact(60), contact(90)}
 
 
 def test_a_contact_that_turns_bad_leaves_the_answer_and_one_that_recovers_returns() -> None:
@@ -564,7 +609,8 @@ class StateMachine(RuleBasedStateMachine):
             assert self.model.packed.setdefault(inside, packed) is packed  # made again only if somebody has changed
             assert set(packed.contacts) == set(nearest)
         else:
-            assert list(packed.contacts) == nearest
+            assert set(packed.contacts) == set(nearest)
+            assert len(packed.contacts) == len(nearest)
 
     @invariant()
     def ranges_and_members_agree(self) -> None:

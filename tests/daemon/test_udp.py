@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -15,7 +15,8 @@ import trio
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon import udp as udp_module
-from dhtd.daemon.udp import BATCH, UdpSockets, open_sockets
+from dhtd.daemon.channel import BATCH, Datagram
+from dhtd.daemon.udp import BATCHES, Received, UdpSockets, open_channel, open_sockets
 from dhtd.errors import AddressUnavailable, PortTaken
 
 POLICY = replace(DEFAULT, datagram_received_max=100)
@@ -190,9 +191,9 @@ async def receive(
     got: list[tuple[bytes, Endpoint]] = []
     batches: list[int] = []
 
-    def handle(data: bytes, source: Endpoint) -> bytes | None:
-        got.append((data, source))
-        return answer
+    def handle(batch: Sequence[Received]) -> list[Datagram]:
+        got.extend((data, source) for data, source, _ in batch)
+        return [] if answer is None else [(answer, address) for *_, address in batch]
 
     def after() -> None:
         batches.append(len(got))
@@ -214,20 +215,16 @@ async def test_a_datagram_is_handled_with_its_source_and_answered() -> None:
         assert other.recvfrom(100) == (b"reply", sockets[0].getsockname())
 
 
-async def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_module, "SOURCES_REMEMBERED", 2)
     clients = [client() for _ in range(5)]
     seen: list[Endpoint] = []
-
-    def handle(data: bytes, source: Endpoint) -> None:
-        seen.append(source)
-
     with open_sockets(["127.0.0.1"], 0) as sockets:
         udp = UdpSockets(sockets, POLICY)
+        channel = open_channel(sockets[0], 100, udp.counters)
         for one in (*clients, *clients):
-            one.sendto(b"x", sockets[0].getsockname())
-            await trio.lowlevel.wait_readable(sockets[0])
-            udp._drain(sockets[0], handle)
+            one.sendto(b"x", sockets[0].getsockname())  # there at once, on loopback
+            seen += [source for _, source, _ in udp._receive_batch(channel)]
             assert len(udp._sources) <= 2
     assert seen == 2 * [endpoint(one) for one in clients]
     for one in clients:
@@ -270,27 +267,35 @@ async def test_a_burst_is_read_in_batches_so_that_others_have_their_turn() -> No
         assert batches == [BATCH, BATCH + 10]
 
 
+async def test_in_a_flood_others_have_their_turn() -> None:
+    with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
+        udp = UdpSockets(sockets, POLICY)
+        got = 0
+        turns: list[int] = []
+
+        def handle(batch: Sequence[Received]) -> list[Datagram]:
+            nonlocal got
+            got += len(batch)
+            for _ in batch:  # it never ends
+                other.sendto(b"x", sockets[0].getsockname())
+            return []
+
+        other.sendto(b"x", sockets[0].getsockname())
+        with trio.fail_after(HANG):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(udp.receive, sockets[0], handle, lambda: None)
+                while len(turns) < 5:
+                    await trio.lowlevel.checkpoint()
+                    turns.append(got)
+                nursery.cancel_scope.cancel()
+        assert turns[-1] <= len(turns) * BATCHES
+
+
 async def test_an_answer_that_cannot_be_sent_is_counted() -> None:
     with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
         udp = UdpSockets(sockets, POLICY)
         await receive(udp, 1, lambda: other.sendto(b"x", sockets[0].getsockname()), b"x" * 100_000)
         assert udp.counters.send_errors == 1
-
-
-def test_an_error_of_recvfrom_is_counted_and_ends_nothing() -> None:
-    class Failing(Socket):
-        failures = 3
-
-        def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
-            self.failures -= 1
-            if self.failures < 0:
-                raise BlockingIOError
-            raise OSError(errno.ECONNREFUSED, "refused")
-
-    bound = cast("socket.socket", Failing("127.0.0.1"))
-    udp = UdpSockets([bound], DEFAULT)
-    udp._drain(bound, lambda data, source: None)
-    assert udp.counters.receive_errors == 3
 
 
 def test_a_kernel_that_grants_no_larger_buffer_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:

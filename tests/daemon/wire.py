@@ -15,8 +15,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import NATIVE
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.udp import Handle, UdpCounters, UdpSockets
+from dhtd.daemon.udp import Handle, UdpSockets
 from dhtd.wire.native import NativeCodec
 
 POLICY = replace(DEFAULT, rate_limit=0.0)
@@ -77,9 +78,8 @@ class End:
     async def receive(self, bound: object, handle: Handle, after: Callable[[], None]) -> None:
         with self._receive:
             async for data, source in self._receive:
-                answer = handle(data, source)
-                if answer is not None:
-                    self.send(answer, source)
+                for answer, address in handle([(data, source, source)]):
+                    self.send(answer, address)
                 after()
 
 

@@ -1,0 +1,92 @@
+"""Datagrams in and out of one UDP socket, many in a row: the protocol, and the way that works everywhere.
+
+`dhtd.daemon.mmsg` has a faster one, for Linux.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+BATCH = 64  # datagrams received, and answered, in a row
+
+log = logging.getLogger("dhtd.udp")
+
+
+@dataclass(slots=True)
+class UdpCounters:
+    """What the sockets did with datagrams that never reached the node, or never left."""
+
+    oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
+    receive_errors: int = 0
+    send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
+    send_buffer_full: int = 0
+    defects: int = 0  # received, and dhtd itself failed on it; the log has the traceback
+
+    def not_received(self, error: OSError) -> None:
+        """Count a failure to receive, which concerns no datagram but one."""
+        log.debug("receiving failed: %s", error)
+        self.receive_errors += 1
+
+    def not_sent(self, error: OSError, address: object) -> None:
+        """Count a datagram that could not be sent."""
+        if error.errno in (errno.EAGAIN, errno.ENOBUFS):
+            self.send_buffer_full += 1
+        else:
+            log.debug("sending to %s failed: %s", address, error)
+            self.send_errors += 1
+
+
+Datagram = tuple[bytes, Any]  # what is sent, and the other end's address in the form of the channel it belongs to
+
+
+class Channel(Protocol):
+    """One bound, non-blocking UDP socket. What fails is counted, and never concerns more than one datagram."""
+
+    def receive(self) -> list[Datagram]:
+        """Return what has come, `BATCH` at most; of what is larger than `size` bytes, one byte more than that."""
+
+    def send(self, datagrams: Sequence[Datagram]) -> None:
+        """Send `BATCH` datagrams at most."""
+
+    def endpoint(self, address: Any) -> bytes:
+        """Return an address as the bytes of an `Endpoint`."""
+
+
+class OneByOne:
+    """recvfrom(2) and sendto(2), as Python has them. An address is a tuple that begins with text and a port."""
+
+    def __init__(self, bound: socket.socket, size: int, counters: UdpCounters) -> None:
+        self._bound = bound
+        self._size = size
+        self._counters = counters
+
+    def receive(self) -> list[Datagram]:
+        """Return what has come."""
+        datagrams = []
+        for _ in range(BATCH):
+            try:
+                datagrams.append(self._bound.recvfrom(self._size + 1))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._counters.not_received(error)
+        return datagrams
+
+    def send(self, datagrams: Sequence[Datagram]) -> None:
+        """Send each."""
+        for data, address in datagrams:
+            try:
+                self._bound.sendto(data, address)
+            except OSError as error:
+                self._counters.not_sent(error, address)
+
+    def endpoint(self, address: Any) -> bytes:
+        """Return an address as the bytes of an `Endpoint`."""
+        host, port = address[:2]
+        packed = socket.inet_pton(self._bound.family, host.partition("%")[0])
+        return packed + int(port).to_bytes(2, "big")

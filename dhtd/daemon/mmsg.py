@@ -1,0 +1,154 @@
+"""A channel of recvmmsg(2) and sendmmsg(2): a batch of datagrams for one system call. Linux only.
+
+Python's `recvfrom` makes text of each sender's address, and `sendto` parses it again. Here addresses stay the bytes
+that the kernel wrote. The calls are made by ctypes, on buffers that are laid out once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any, Final
+
+from dhtd.daemon.channel import BATCH, Datagram, UdpCounters
+
+
+class _Vector(ctypes.Structure):
+    """struct iovec, of readv(2)."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr, of recvmsg(2)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint32),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr, of recvmmsg(2)."""
+
+    _fields_ = (("header", _Header), ("size", ctypes.c_uint))
+
+
+_WORD: Final = "L"  # a pointer and a size, as Linux has them: of the size of a long
+_VECTOR_SIZE, _MESSAGE_SIZE = ctypes.sizeof(_Vector), ctypes.sizeof(_Message)
+_SIZE_AT = _Message.size.offset
+_REST = _MESSAGE_SIZE - _SIZE_AT - ctypes.sizeof(ctypes.c_uint)
+_SIZES = Struct("=" + f"{_SIZE_AT}xI{_REST}x" * BATCH)  # the sizes in a row of messages
+_SOCKADDR_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+_libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+
+
+class _Buffers:
+    """Where the kernel reads or writes a batch: messages, each of one vector and one address, and their data."""
+
+    def __init__(self, slot: int, sockaddr_size: int) -> None:
+        data = ctypes.create_string_buffer(BATCH * slot)
+        addresses = ctypes.create_string_buffer(BATCH * sockaddr_size)
+        vectors = (_Vector * BATCH)()
+        self.messages = (_Message * BATCH)()
+        self.data_at = ctypes.addressof(data)
+        self.messages_at = ctypes.addressof(self.messages)
+        for place in range(BATCH):
+            vectors[place].base = self.data_at + place * slot
+            vectors[place].size = slot
+            header = self.messages[place].header
+            header.name = ctypes.addressof(addresses) + place * sockaddr_size
+            header.name_size = sockaddr_size  # the kernel writes it anew, and always the same
+            header.vectors = ctypes.addressof(vectors) + place * _VECTOR_SIZE
+            header.vector_count = 1
+        self.data = memoryview(data).cast("B")
+        self.addresses = memoryview(addresses).cast("B")
+        self.vectors = memoryview(vectors).cast("B").cast(_WORD)  # base and size of each, in turn
+
+
+class Mmsg:
+    """A `Channel`. An address is a struct sockaddr_in or sockaddr_in6."""
+
+    def __init__(self, bound: socket.socket, size: int, counters: UdpCounters) -> None:
+        self._bound = bound
+        self._counters = counters
+        self._slot = size + 1
+        self._sockaddr_size = _SOCKADDR_SIZES[bound.family]
+        self._in = _Buffers(self._slot, self._sockaddr_size)
+        self._out = _Buffers(self._slot, self._sockaddr_size)
+
+    def receive(self) -> list[Datagram]:
+        """Return what has come."""
+        slot, sockaddr_size = self._slot, self._sockaddr_size
+        count = _libc.recvmmsg(self._bound.fileno(), self._in.messages_at, BATCH, 0, None)
+        if count < 0:
+            error = _last_error()
+            if not isinstance(error, BlockingIOError):
+                self._counters.not_received(error)
+            return []
+        data = self._in.data
+        addresses = self._in.addresses[: count * sockaddr_size].tobytes()
+        datagrams = []
+        start = at = 0
+        for size in _SIZES.unpack(self._in.messages)[:count]:
+            datagrams.append((data[start : start + size].tobytes(), addresses[at : at + sockaddr_size]))
+            start += slot
+            at += sockaddr_size
+        return datagrams
+
+    def send(self, datagrams: Sequence[Datagram]) -> None:
+        """Send each."""
+        whole = b"".join([data for data, _ in datagrams])
+        if len(whole) > len(self._out.data):
+            self._send_apart(datagrams)
+            return
+        self._out.data[: len(whole)] = whole
+        addresses = b"".join([address for _, address in datagrams])
+        self._out.addresses[: len(addresses)] = addresses
+        vectors, at, place = self._out.vectors, self._out.data_at, 0
+        for data, _ in datagrams:
+            size = len(data)
+            vectors[place] = at
+            vectors[place + 1] = size
+            at += size
+            place += 2
+        sent, count = 0, len(datagrams)
+        while sent < count:
+            first = self._out.messages_at + sent * _MESSAGE_SIZE
+            done = _libc.sendmmsg(self._bound.fileno(), first, count - sent, 0)
+            if done < 0:  # it failed on the first one
+                self._counters.not_sent(_last_error(), self.endpoint(datagrams[sent][1]))
+                done = 1
+            sent += done
+
+    def endpoint(self, address: Any) -> bytes:
+        """Return an address as the bytes of an `Endpoint`."""
+        ip: bytes = address[4:8] if self._bound.family == socket.AF_INET else address[8:24]
+        port: bytes = address[2:4]
+        return ip + port
+
+    def _send_apart(self, datagrams: Sequence[Datagram]) -> None:
+        """Send more than the buffer holds."""
+        if len(datagrams) == 1:
+            self._counters.not_sent(OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE)), datagrams[0][1])
+            return
+        half = len(datagrams) // 2
+        self.send(datagrams[:half])
+        self.send(datagrams[half:])
+
+
+def _last_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,190 @@
+"""Both channels, on loopback: what comes in, what goes out, and what fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.daemon.channel import BATCH, Channel, OneByOne, UdpCounters
+from dhtd.daemon.mmsg import Mmsg
+from dhtd.daemon.udp import open_channel
+
+SIZE = 100
+KINDS = (OneByOne, pytest.param(Mmsg, marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")))
+HOSTS = ("127.0.0.1", "::1")
+
+
+class End:
+    """A socket with its channel, and another socket that speaks to it."""
+
+    def __init__(self, kind: type[OneByOne | Mmsg], host: str) -> None:
+        self.counters = UdpCounters()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.bound, self.other = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
+        try:
+            for made in (self.bound, self.other):
+                made.bind((host, 0))
+                made.setblocking(False)
+        except OSError:
+            pytest.skip(f"{host} is not there")
+        self.channel: Channel = kind(self.bound, SIZE, self.counters)
+
+    def close(self) -> None:
+        self.bound.close()
+        self.other.close()
+
+    def comes(self, *datagrams: bytes) -> None:
+        """Have these arrive: on loopback they are there at once."""
+        for data in datagrams:
+            self.other.sendto(data, self.bound.getsockname())
+
+    def peer(self) -> Any:
+        """Return the other's address as the channel knows it."""
+        self.comes(b"hello")
+        [(_, address)] = self.channel.receive()
+        return address
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest) -> str:
+    return cast("str", request.param)
+
+
+@pytest.fixture(params=KINDS)
+def end(request: pytest.FixtureRequest, host: str) -> Iterator[End]:
+    made = End(request.param, host)
+    yield made
+    made.close()
+
+
+def test_what_has_come_is_received_in_order_with_the_address_of_its_sender(end: End) -> None:
+    end.comes(b"one", b"", b"three" * 20)
+    received = end.channel.receive()
+    assert [data for data, _ in received] == [b"one", b"", b"three" * 20]
+    sender = Endpoint.of(*end.other.getsockname()[:2])
+    assert [end.channel.endpoint(address) for _, address in received] == [sender] * 3
+    assert len({address for _, address in received}) == 1
+    assert end.channel.receive() == []
+    assert end.counters == UdpCounters()
+
+
+def test_datagrams_of_two_senders_are_told_apart(end: End) -> None:
+    with socket.socket(end.bound.family, socket.SOCK_DGRAM) as third:
+        third.bind((end.bound.getsockname()[0], 0))
+        end.comes(b"a")
+        third.sendto(b"b", end.bound.getsockname())
+        end.comes(b"c")
+        received = end.channel.receive()
+        assert [data for data, _ in received] == [b"a", b"b", b"c"]
+        assert received[0][1] == received[2][1] != received[1][1]
+        assert end.channel.endpoint(received[1][1]) == Endpoint.of(*third.getsockname()[:2])
+
+
+def test_a_batch_is_received_at_once_and_the_rest_the_next_time(end: End) -> None:
+    numbers = [number.to_bytes(2, "big") for number in range(BATCH + 3)]
+    end.comes(*numbers)
+    assert [data for data, _ in end.channel.receive()] == numbers[:BATCH]
+    assert [data for data, _ in end.channel.receive()] == numbers[BATCH:]
+
+
+def test_of_a_datagram_that_is_too_large_one_byte_too_many_is_received(end: End) -> None:
+    end.comes(b"x" * SIZE, b"y" * (SIZE + 1), b"z" * 5_000, b"after")
+    assert [data for data, _ in end.channel.receive()] == [b"x" * SIZE, b"y" * (SIZE + 1), b"z" * (SIZE + 1), b"after"]
+
+
+def test_answers_are_sent_each_to_its_address(end: End) -> None:
+    with socket.socket(end.bound.family, socket.SOCK_DGRAM) as third:
+        third.bind((end.bound.getsockname()[0], 0))
+        third.setblocking(False)
+        first = end.peer()
+        third.sendto(b"hello", end.bound.getsockname())
+        [(_, second)] = end.channel.receive()
+        end.channel.send([(b"for one", first), (b"for two" * 9, second), (b"", first), (b"more for one", first)])
+        assert [end.other.recv(SIZE) for _ in range(3)] == [b"for one", b"", b"more for one"]
+        assert third.recvfrom(SIZE) == (b"for two" * 9, end.bound.getsockname())
+    assert end.counters == UdpCounters()
+
+
+def test_a_whole_batch_of_the_largest_answers_is_sent(end: End) -> None:
+    address = end.peer()
+    end.other.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    answers = [bytes([number]) * SIZE for number in range(BATCH)]
+    end.channel.send([(answer, address) for answer in answers])
+    assert [end.other.recv(SIZE + 1) for _ in answers] == answers
+
+
+def test_nothing_to_send_is_nothing_to_do(end: End) -> None:
+    end.channel.send([])
+    assert end.counters == UdpCounters()
+
+
+def test_answers_larger_than_a_batch_should_be_are_sent_all_the_same(end: End) -> None:
+    address = end.peer()
+    answers = [bytes([number]) * 1_200 for number in range(20)]
+    end.channel.send([(answer, address) for answer in answers])
+    assert [end.other.recv(2_000) for _ in answers] == answers
+
+
+def test_an_answer_that_fits_no_datagram_is_counted_and_the_others_are_sent(end: End) -> None:
+    address = end.peer()
+    end.channel.send([(b"first", address), (b"x" * 70_000, address), (b"last", address)])
+    assert [end.other.recv(SIZE) for _ in range(2)] == [b"first", b"last"]
+    assert end.counters == UdpCounters(send_errors=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_addresses_that_nobody_has_concern_one_answer_each(kind: type[OneByOne | Mmsg]) -> None:
+    end = End(kind, "127.0.0.1")
+    good = end.peer()
+    bad = ("127.0.0.1", 0) if kind is OneByOne else good[:2] + b"\0\0" + good[4:]
+    end.channel.send([(b"0", bad), (b"1", good), (b"2", bad), (b"3", bad), (b"4", good), (b"5", bad)])
+    assert [end.other.recv(SIZE) for _ in range(2)] == [b"1", b"4"]
+    assert end.counters == UdpCounters(send_errors=4)
+    end.close()
+
+
+def test_a_full_buffer_is_no_error(end: End) -> None:
+    for number in (errno.EAGAIN, errno.ENOBUFS):
+        end.counters.not_sent(OSError(number, os.strerror(number)), "there")
+    assert end.counters == UdpCounters(send_buffer_full=2)
+
+
+def test_an_error_of_recvfrom_is_counted_and_ends_nothing() -> None:
+    class Failing:
+        failures = 3
+
+        def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+            self.failures -= 1
+            if self.failures < 0:
+                raise BlockingIOError
+            if self.failures == 1:
+                return b"x", ("127.0.0.1", 9)
+            raise OSError(errno.ECONNREFUSED, "refused")
+
+    counters = UdpCounters()
+    channel = OneByOne(cast("socket.socket", Failing()), SIZE, counters)
+    assert channel.receive() == [(b"x", ("127.0.0.1", 9))]
+    assert counters == UdpCounters(receive_errors=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")
+def test_an_error_of_recvmmsg_is_counted_and_ends_nothing() -> None:
+    end = End(Mmsg, "127.0.0.1")
+    end.bound.close()
+    assert end.channel.receive() == []
+    assert end.counters == UdpCounters(receive_errors=1)
+    end.close()
+
+
+@pytest.mark.parametrize(("system", "kind"), [("linux", "Mmsg"), ("darwin", "OneByOne")])
+def test_linux_has_the_faster_channel(system: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        assert type(open_channel(bound, SIZE, UdpCounters())).__name__ == kind
