@@ -140,7 +140,8 @@ class Node:
                     counters.rate_limited += 1
                     return None
                 answer = self._responder.answer(message, source, len(data), now)
-                self._consider(message.sender, source, now)
+                if self.state.queried(message.sender, source, now):
+                    self._consider(message.sender, source, now)
             case BadQuery():
                 if not self._rate_limit.allows(source.ip, now):
                     counters.rate_limited += 1
@@ -373,8 +374,8 @@ class Node:
             self._events.append(Isolated())
 
     def _consider(self, id: Id, endpoint: Endpoint, now: float) -> None:
-        """Ping a node that queries us, if it may belong in the table: never insert it on its word."""
-        if not self.state.queried(id, endpoint, now) or endpoint in self._strangers:
+        """Ping a node that queries us and may belong in the table: never insert it on its word."""
+        if endpoint in self._strangers:
             return
         if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(b"\0\0\0\0", now):
             lonely = len(self.state.table) < self.policy.k  # then one lost datagram must not cost us a contact

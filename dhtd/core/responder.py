@@ -40,13 +40,15 @@ class Responder:
     """Answers queries from what the node knows."""
 
     __slots__ = (
+        "_amplification",
         "_codec",
         "_counters",
         "_own_id",
-        "_policy",
         "_rng",
+        "_sent_max",
         "_state",
         "_tokens",
+        "_width",
         "external",
         "store",
         "tracker",
@@ -66,7 +68,9 @@ class Responder:
         self._own_id = own_id
         self._codec = codec
         self._rng = rng
-        self._policy = policy
+        self._width = codec.keyspace.width
+        self._sent_max = policy.datagram_sent_max
+        self._amplification = policy.amplification
         self._state = state
         self._counters = counters
         self._tokens = Tokens(rng, policy, now)
@@ -81,7 +85,7 @@ class Responder:
         counts = self._counters.queries_received
         counts[method] = counts.get(method, 0) + 1
         match request:
-            case FindNode():
+            case FindNode():  # nothing is captured here: it would cost a tenth of all
                 return self._found(query, request.target, request.token, (), source, size, now)
             case FindValue():
                 key = request.key
@@ -122,13 +126,11 @@ class Responder:
         size: int,
         now: float,
     ) -> bytes:
-        key = self._codec.keyspace.to_bytes(target)
-        ip = source[:-2]
-        policy = self._policy
+        key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
-        limit = policy.datagram_sent_max
-        if not proved and policy.amplification * size < limit:
-            limit = policy.amplification * size
+        limit = self._amplification * size
+        if proved or limit > self._sent_max:
+            limit = self._sent_max
         if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
             first = int(self._rng.random() * len(endpoints))
             endpoints = (endpoints[first:] + endpoints[:first])[: limit // IPV4_SIZE]  # never do more fit
@@ -137,7 +139,7 @@ class Responder:
         return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)
 
     def _is_valid(self, token: bytes, source: Endpoint, key: Id, now: float) -> bool:
-        return self._tokens.is_valid(token, source.ip, self._codec.keyspace.to_bytes(key), now)
+        return self._tokens.is_valid(token, source.ip, key.to_bytes(self._width, "big"), now)
 
     def _refuse(self, query: Query, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1

@@ -7,7 +7,7 @@ Ranges are halves of halves, so of two buckets the one nearer to a target holds 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, PackedContacts
@@ -53,7 +53,7 @@ class Bucket:
 class RoutingTable:
     """Contacts by nearness. Each ID and each endpoint is in it once at most; our own ID never."""
 
-    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "buckets", "k", "own_id")
+    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "at", "buckets", "get", "k", "own_id")
 
     def __init__(self, keyspace: Keyspace, own_id: Id, k: int, now: float) -> None:
         self.own_id = own_id
@@ -62,6 +62,8 @@ class RoutingTable:
         self._lows = [Id(0)]
         self._by_id: dict[Id, Contact] = {}
         self._by_endpoint: dict[Endpoint, Contact] = {}
+        self.get: Callable[[Id], Contact | None] = self._by_id.get  # the contact with this ID; asked for each query
+        self.at: Callable[[Endpoint], Contact | None] = self._by_endpoint.get  # the contact at this endpoint
         self._keyspace = keyspace
         self._radius = keyspace.size  # the distance of the K-th nearest contact; all of it while there are fewer
 
@@ -72,14 +74,6 @@ class RoutingTable:
     def __iter__(self) -> Iterator[Contact]:
         """Yield each contact."""
         return iter(self._by_id.values())
-
-    def get(self, id: Id) -> Contact | None:
-        """Return the contact with this ID."""
-        return self._by_id.get(id)
-
-    def at(self, endpoint: Endpoint) -> Contact | None:
-        """Return the contact at this endpoint."""
-        return self._by_endpoint.get(endpoint)
 
     def bucket(self, id: Id) -> Bucket:
         """Return the bucket whose range holds `id`."""

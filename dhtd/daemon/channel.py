@@ -47,8 +47,8 @@ Datagram = tuple[bytes, Any]  # what is sent, and the other end's address in the
 class Channel(Protocol):
     """One bound, non-blocking UDP socket. What fails is counted, and never concerns more than one datagram."""
 
-    def receive(self) -> list[Datagram]:
-        """Return what has come, `BATCH` at most; of what is larger than `size` bytes, one byte more than that."""
+    def receive(self) -> list[Datagram] | None:
+        """Return what has come, `BATCH` datagrams at most, without those that are too large; None if nothing has."""
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send `BATCH` datagrams at most."""
@@ -65,16 +65,22 @@ class OneByOne:
         self._size = size
         self._counters = counters
 
-    def receive(self) -> list[Datagram]:
+    def receive(self) -> list[Datagram] | None:
         """Return what has come."""
-        datagrams = []
+        datagrams: list[Datagram] | None = None
         for _ in range(BATCH):
             try:
-                datagrams.append(self._bound.recvfrom(self._size + 1))
+                data, address = self._bound.recvfrom(self._size + 1)
             except BlockingIOError:
                 break
             except OSError as error:
                 self._counters.not_received(error)
+                continue
+            datagrams = datagrams or []
+            if len(data) > self._size:
+                self._counters.oversized += 1
+            else:
+                datagrams.append((data, address))
         return datagrams
 
     def send(self, datagrams: Sequence[Datagram]) -> None:

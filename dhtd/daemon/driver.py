@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Self
 
 import trio
 
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
 from dhtd.daemon.channel import Datagram
-from dhtd.daemon.udp import Received, UdpSockets
+from dhtd.daemon.udp import UdpSockets
 
 log = logging.getLogger("dhtd.node")
 
@@ -98,18 +99,18 @@ class Driver:
         if self._operations.pop(op, None) is not None:
             self.node.cancel(op)
 
-    def _handle_batch(self, batch: Sequence[Received]) -> list[Datagram]:
+    def _handle_batch(self, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
         """Hand each datagram to the node; return the answers. All have come now: one reading of the clock does."""
         now, handle = self.clock(), self.node.handle_datagram
         answers = []
-        for data, source, address in batch:
+        for data, address in batch:
             try:
-                answer = handle(data, source, now)
+                answer = handle(data, sources[address], now)
             except Exception:  # a defect that one stranger has found must not end us, nor fill the disk
                 self.udp.counters.defects += 1
                 if now >= self._complain_at:
                     self._complain_at = now + COMPLAIN_INTERVAL
-                    log.exception("a datagram from %s could not be handled: a defect in dhtd", source)
+                    log.exception("a datagram from %s could not be handled: a defect in dhtd", sources[address])
             else:
                 if answer is not None:
                     answers.append((answer, address))

@@ -89,7 +89,7 @@ class Mmsg:
         self._in = _Buffers(self._slot, self._sockaddr_size)
         self._out = _Buffers(self._slot, self._sockaddr_size)
 
-    def receive(self) -> list[Datagram]:
+    def receive(self) -> list[Datagram] | None:
         """Return what has come."""
         slot, sockaddr_size = self._slot, self._sockaddr_size
         count = _libc.recvmmsg(self._bound.fileno(), self._in.messages_at, BATCH, 0, None)
@@ -97,13 +97,16 @@ class Mmsg:
             error = _last_error()
             if not isinstance(error, BlockingIOError):
                 self._counters.not_received(error)
-            return []
+            return None
         data = self._in.data
         addresses = self._in.addresses[: count * sockaddr_size].tobytes()
         datagrams = []
         start = at = 0
         for size in _SIZES.unpack(self._in.messages)[:count]:
-            datagrams.append((data[start : start + size].tobytes(), addresses[at : at + sockaddr_size]))
+            if size < slot:
+                datagrams.append((data[start : start + size].tobytes(), addresses[at : at + sockaddr_size]))
+            else:
+                self._counters.oversized += 1
             start += slot
             at += sockaddr_size
         return datagrams

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import trio
@@ -27,8 +27,22 @@ BATCHES = 4  # handled in a row before other tasks have their turn
 SOURCES_REMEMBERED = 4_096  # addresses whose endpoint is kept: of 300 bytes each
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst is not lost while Python is busy
 
-Received = tuple[bytes, Endpoint, Hashable]  # a datagram, its source, and the same as its channel knows it
-Handle = Callable[[Sequence[Received]], list[Datagram]]  # returns the answers
+Handle = Callable[[Sequence[Datagram], Mapping[Hashable, Endpoint]], list[Datagram]]
+
+
+class Sources(dict[Hashable, Endpoint]):
+    """The endpoints at a channel's addresses. The latest are remembered: who sends one datagram often sends more."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def __missing__(self, address: Hashable) -> Endpoint:
+        """Return whom the kernel names."""
+        if len(self) >= SOURCES_REMEMBERED:
+            self.clear()
+        source = self[address] = Endpoint(self._channel.endpoint(address))
+        return source
 
 
 def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Channel:
@@ -76,7 +90,6 @@ class UdpSockets:
     def __init__(self, sockets: list[socket.socket], policy: Policy) -> None:
         self.sockets = sockets
         self.counters = UdpCounters()
-        self._sources: dict[Hashable, Endpoint] = {}  # the latest ones
         self._receive_max = policy.datagram_received_max
         both = (True, False)
         self._ways = {(ipv4, loopback): _way(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
@@ -93,15 +106,19 @@ class UdpSockets:
         ]
 
     async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
-        """Hand what comes to `handle`, send what it returns, and call `after` behind each batch. Never returns."""
+        """Hand what comes to `handle`, with the endpoints at its addresses, and send what it returns. Never returns.
+
+        `after` is called behind each batch.
+        """
         channel = open_channel(bound, self._receive_max, self.counters)
+        sources = Sources(channel)
         while True:
             await trio.lowlevel.wait_readable(bound)
             for _ in range(BATCHES):
-                received = self._receive_batch(channel)
-                if not received:
+                received = channel.receive()
+                if received is None:
                     break
-                channel.send(handle(received))
+                channel.send(handle(received, sources))
                 after()
 
     def send(self, data: bytes, endpoint: Endpoint) -> None:
@@ -111,24 +128,6 @@ class UdpSockets:
             self.counters.send_errors += 1
         else:
             self._send_from(bound, data, (endpoint.host, endpoint.port))
-
-    def _receive_batch(self, channel: Channel) -> list[Received]:
-        """Return what has come, but for what is oversized; with the remembered endpoints of recent sources."""
-        sources, size_max = self._sources, self._receive_max
-        received = []
-        for data, address in channel.receive():
-            if len(data) > size_max:
-                self.counters.oversized += 1
-            else:
-                received.append((data, sources.get(address) or self._new_source(channel, address), address))
-        return received
-
-    def _new_source(self, channel: Channel, address: Hashable) -> Endpoint:
-        """Return whom the kernel names, and remember it: who sends one datagram often sends more."""
-        if len(self._sources) >= SOURCES_REMEMBERED:
-            self._sources.clear()
-        source = self._sources[address] = Endpoint(channel.endpoint(address))
-        return source
 
     def _send_from(self, bound: socket.socket, data: bytes, address: tuple[str, int]) -> None:
         try:

@@ -24,12 +24,12 @@ from tests.bench.load import Measured, Sources, TooShortError
 from tests.bench.neighbours import fill
 from tests.bench.peers.dhtd import Dhtd
 from tests.bench.peers.echo import Echo
-from tests.bench.peers.kademlia import Kademlia
+from tests.bench.peers.kademlia import Kademlia, Kademlia8
 from tests.bench.peers.libtorrent import Libtorrent
 from tests.bench.peers.opendht import OpenDht
 from tests.bench.peers.peer import OPERATIONS, PORT, Peer, UnexpectedAnswerError
 
-PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in (Echo, Dhtd, Libtorrent, OpenDht, Kademlia)}
+PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in (Echo, Dhtd, Libtorrent, OpenDht, Kademlia, Kademlia8)}
 SOURCES = 256  # so many that none of them meets a rate limit, and that fifty endpoints are found under a key
 
 
@@ -44,6 +44,7 @@ class Row:
     most: float
     to_libtorrent: float | None  # ratios of medians
     to_echo: float | None
+    to_dhtd: float | None
     lost: int
 
 
@@ -123,32 +124,37 @@ def _rows(found: dict[tuple[str, str], list[Measured]]) -> Iterator[Row]:
     echo = next((rate for (_, name), rate in medians.items() if name == Echo.name), None)
     for (operation, name), loads in found.items():
         rates = [load.rate for load in loads]
-        rate, libtorrent = medians[operation, name], medians.get((operation, Libtorrent.name))
+        rate = medians[operation, name]
         yield Row(
             operation,
             name,
             round(rate),
             round(min(rates)),
             round(max(rates)),
-            None if libtorrent is None else round(rate / libtorrent, 3),
-            None if echo is None else round(rate / echo, 3),
+            _quotient(rate, medians.get((operation, Libtorrent.name))),
+            _quotient(rate, echo),
+            _quotient(rate, medians.get((operation, Dhtd.name))),
             sum(load.lost for load in loads),
         )
+
+
+def _quotient(rate: float, base: float | None) -> float | None:
+    return None if base is None else round(rate / base, 3)
 
 
 def _print(rows: Sequence[Row], options: argparse.Namespace) -> None:
     print(f"{_machine()}; {', '.join(f'{name} {number}' for name, number in _versions().items())}")
     print(f"{options.rounds} rounds of {options.queries} queries from {SOURCES} addresses; medians, least and most\n")
     head = f"{'operation':<17} {'implementation':<15} {'per CPU-second':>14} {'least':>8} {'most':>8} "
-    print(f"{head}{'÷ libtorrent':>12} {'÷ echo':>7} {'lost':>5}")
+    print(f"{head}{'÷ libtorrent':>12} {'÷ echo':>7} {'÷ dhtd':>7} {'lost':>5}")
     for row in rows:
-        ratios = f"{_ratio(row.to_libtorrent):>12} {_ratio(row.to_echo):>7}"
+        ratios = f"{_ratio(row.to_libtorrent):>12} {_ratio(row.to_echo):>7} {_ratio(row.to_dhtd):>7}"
         rates = f"{row.per_cpu_s:>14,.0f} {row.least:>8,.0f} {row.most:>8,.0f}"
         print(f"{row.operation:<17} {row.implementation:<15} {rates} {ratios} {row.lost:>5}")
 
 
 def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _address(high: int, low: int) -> str:

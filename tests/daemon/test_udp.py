@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -15,8 +15,8 @@ import trio
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon import udp as udp_module
-from dhtd.daemon.channel import BATCH, Datagram
-from dhtd.daemon.udp import BATCHES, Received, UdpSockets, open_channel, open_sockets
+from dhtd.daemon.channel import BATCH, Channel, Datagram
+from dhtd.daemon.udp import BATCHES, Sources, UdpSockets, open_sockets
 from dhtd.errors import AddressUnavailable, PortTaken
 
 POLICY = replace(DEFAULT, datagram_received_max=100)
@@ -191,9 +191,9 @@ async def receive(
     got: list[tuple[bytes, Endpoint]] = []
     batches: list[int] = []
 
-    def handle(batch: Sequence[Received]) -> list[Datagram]:
-        got.extend((data, source) for data, source, _ in batch)
-        return [] if answer is None else [(answer, address) for *_, address in batch]
+    def handle(batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
+        got.extend((data, sources[address]) for data, address in batch)
+        return [] if answer is None else [(answer, address) for _, address in batch]
 
     def after() -> None:
         batches.append(len(got))
@@ -217,18 +217,21 @@ async def test_a_datagram_is_handled_with_its_source_and_answered() -> None:
 
 def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_module, "SOURCES_REMEMBERED", 2)
-    clients = [client() for _ in range(5)]
-    seen: list[Endpoint] = []
-    with open_sockets(["127.0.0.1"], 0) as sockets:
-        udp = UdpSockets(sockets, POLICY)
-        channel = open_channel(sockets[0], 100, udp.counters)
-        for one in (*clients, *clients):
-            one.sendto(b"x", sockets[0].getsockname())  # there at once, on loopback
-            seen += [source for _, source, _ in udp._receive_batch(channel)]
-            assert len(udp._sources) <= 2
-    assert seen == 2 * [endpoint(one) for one in clients]
-    for one in clients:
-        one.close()
+
+    class Parsing:
+        parsed = 0
+
+        def endpoint(self, address: Endpoint) -> bytes:
+            self.parsed += 1
+            return address
+
+    channel = Parsing()
+    sources = Sources(cast("Channel", channel))
+    ends = [Endpoint.of("192.0.2.1", port) for port in range(1, 6)]
+    for end in (*ends, *ends):
+        assert sources[end] == sources[end] == end
+        assert len(sources) <= 2
+    assert channel.parsed == 10
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
@@ -273,7 +276,7 @@ async def test_in_a_flood_others_have_their_turn() -> None:
         got = 0
         turns: list[int] = []
 
-        def handle(batch: Sequence[Received]) -> list[Datagram]:
+        def handle(batch: Sequence[Datagram], sources: object) -> list[Datagram]:
             nonlocal got
             got += len(batch)
             for _ in batch:  # it never ends

@@ -78,7 +78,7 @@ class End:
     async def receive(self, bound: object, handle: Handle, after: Callable[[], None]) -> None:
         with self._receive:
             async for data, source in self._receive:
-                for answer, address in handle([(data, source, source)]):
+                for answer, address in handle([(data, source)], {source: source}):
                     self.send(answer, address)
                 after()
 

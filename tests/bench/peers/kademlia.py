@@ -1,4 +1,7 @@
-"""The package `kademlia` (Python, asyncio): one value a key, no tokens, and no limits."""
+"""The package `kademlia` (Python, asyncio): one value a key, no tokens, and no limits.
+
+It is measured twice: as it comes, with answers of 20 nodes, and with answers as long as those of all the others.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,13 @@ class Kademlia(Peer):
 
     name = "kademlia"
     module = "kademlia"
+    ksize = 20  # its default
     operations = (PING, FIND_NODE, FIND_NONE, FIND_ONE, STORE)
     tid_size = 20
+
+    def command(self) -> list[str]:
+        """Return what starts it."""
+        return [*super().command(), str(self.ksize)]
 
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         """Store a value as long as an endpoint."""
@@ -56,7 +64,7 @@ class Kademlia(Peer):
         return lambda number, tid: self._query(number, tid, "ping")
 
     def check(self, operation: str, answer: bytes) -> None:
-        """It is the answer, with K nodes or the value where there should be any."""
+        """It is the answer, with all nodes or the value where there should be any."""
         result = _result(answer)
         if operation == PING:
             expect(isinstance(result, bytes), result)
@@ -65,7 +73,7 @@ class Kademlia(Peer):
         elif operation == FIND_ONE:
             expect(result == {"value": bytes(6)}, result)
         else:
-            expect(isinstance(result, list) and len(result) == K, result)
+            expect(isinstance(result, list) and len(result) == self.ksize, result)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
         """Return a ping."""
@@ -81,6 +89,13 @@ class Kademlia(Peer):
 
     def _query(self, number: int, tid: bytes, method: str, *arguments: bytes) -> bytes:
         return _encode_query(tid, method, self.ids[number], *arguments)
+
+
+class Kademlia8(Kademlia):
+    """With buckets and answers of the size that the others have."""
+
+    name = "kademlia, K = 8"
+    ksize = K
 
 
 def _encode_query(tid: bytes, method: str, *arguments: bytes) -> bytes:
@@ -103,7 +118,7 @@ async def serve() -> None:
     from kademlia.network import Server
 
     logging.disable(logging.CRITICAL)
-    server = Server(ksize=K)
+    server = Server(ksize=int(sys.argv[2]))
     await server.listen(PORT, interface=sys.argv[1])
     print("ready", flush=True)
     await asyncio.Event().wait()
