@@ -7,7 +7,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
-  bench NAME          measure something else: lookups, memory, growth, startup or idle
+  bench NAME          measure something else: lookups, memory, growth, parts, startup or idle
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   lint                check format, lint and types
@@ -49,7 +49,7 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".uv"
-BENCHMARKS = ("lookups", "memory", "growth", "startup", "idle")  # beside that of queries, which needs the other peers
+BENCHMARKS = ("lookups", "memory", "growth", "parts", "startup", "idle")  # beside that of queries, which needs peers
 TIMEOUT = 60.0  # seconds without a byte from the network
 
 

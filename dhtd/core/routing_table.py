@@ -102,6 +102,8 @@ class RoutingTable:
 
     def has_room(self, bucket: Bucket, id: Id) -> bool:
         """Whether `insert` would take a contact with this ID, which is in the range of `bucket`. Splits nothing."""
+        if len(bucket.contacts) < self.k:
+            return True
         low, high, ids = bucket.low, bucket.high, [contact.id for contact in bucket.contacts]
         while len(ids) >= self.k:
             if not self._may_split(low, high, id):

@@ -70,7 +70,7 @@ def with_contacts(number: int, rng: Random, policy: Policy = DEFAULT) -> Node:
     for place in range(number):
         distance = 1 << (BITS - 1 - place // DEFAULT.k)
         id = Id(node.own_id ^ (distance | rng.randrange(distance)))
-        node.state.answered(Contact(id, _endpoint(place)), 0.1, 0.0)
+        node.state.answered(Contact(id, endpoint(place)), 0.1, 0.0)
     assert len(node.state.table) == number
     return node
 
@@ -79,18 +79,18 @@ def holding(number: int, rng: Random) -> Node:
     """Return a node with a usual table that holds so many entries, each of a key and a source of its own."""
     node = with_contacts(100, rng, replace(DEFAULT, store_entries=number))
     for place in range(number):
-        node.store.put(NATIVE.random(rng), _endpoint(place), 0.0)
+        node.store.put(NATIVE.random(rng), endpoint(place), 0.0)
     assert len(node.store) == number
     return node
 
 
 def cost(node: Node, make: Make, queries: int, rng: Random) -> float:
     """Return the microseconds of CPU that one query costs."""
-    sources = [(NATIVE.random(rng), _endpoint(1 << 20 | place)) for place in range(SOURCES)]
+    sources = [(NATIVE.random(rng), endpoint(1 << 20 | place)) for place in range(SOURCES)]
     batch = []
     for place in range(queries):
-        id, endpoint = sources[place % SOURCES]
-        batch.append((CODEC.encode_query(rng.randbytes(CODEC.tid_size), id, make(node, rng)), endpoint))
+        id, source = sources[place % SOURCES]
+        batch.append((CODEC.encode_query(rng.randbytes(CODEC.tid_size), id, make(node, rng)), source))
     handle, now = node.handle_datagram, 1.0
     node.limit_rate(DEFAULT.rate_limit)  # from each source as many as it may send at once
     began = time.process_time()
@@ -108,7 +108,8 @@ def _find_somewhere(node: Node, rng: Random) -> Request:
     return FindNode(Id(rng.randint(bucket.low, bucket.high)))
 
 
-def _endpoint(number: int) -> Endpoint:
+def endpoint(number: int) -> Endpoint:
+    """Return one of many endpoints."""
     return Endpoint((0x0A000000 + number).to_bytes(4, "big") + b"\x06\xc1")
 
 

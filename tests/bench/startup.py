@@ -29,6 +29,7 @@ def main() -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = compiled
         first, second = network.start(2)
         id = "5a" * 32
+        network.dht(first, "bootstrap", second.endpoint)
         network.dht(first, "enter", id, "3000")
         program = str(Path(sys.executable).with_name("dht"))
         started: list[Daemon] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import growth, memory, profile
+from tests.bench import growth, memory, parts, profile
 
 
 def test_memory_is_told_of_each_part(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,6 +19,13 @@ def test_nodes_grow_to_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("800 contacts where there were 8, 2,000 entries")
     assert [len(line.split()[-3:]) for line in printed[4:]] == [3] * 4
+
+
+def test_each_part_of_serving_a_query_has_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parts.main(["--rounds=1", "--queries=500"]) == 0
+    rows = {line[8:]: float(line[:6]) for line in capsys.readouterr().out.splitlines()[3:]}
+    assert len(rows) == 8
+    assert "all of handle_datagram" in rows
 
 
 def test_a_profile_names_the_functions_that_serve(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,91 @@
+"""What each step of serving a find_node costs, inside a node: no sockets, no other process.
+
+Run it with `python3 dev.py bench parts`. Steps are called as the node calls them, in a loop of their own, so all is in
+the processor's caches; in a daemon, system calls between them make the same steps half as dear again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from dhtd.core.messages import FindNode, Query
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.core.rate_limit import RateLimit
+from dhtd.core.tokens import Tokens
+from dhtd.wire.native import NativeCodec
+from tests.bench.growth import endpoint, with_contacts
+
+SOURCES = 250
+CONTACTS = 100  # as many as a node in a network of some thousands has
+
+
+class Step(NamedTuple):
+    """One step, and the arguments of each call."""
+
+    name: str
+    call: Callable[..., object]
+    arguments: Sequence[tuple[object, ...]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser("dev.py bench parts", description="Measure the steps of serving a find_node.")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="interleaved rounds; the least counts (15)")
+    parser.add_argument("--queries", type=int, default=10_000, metavar="N", help="calls in each round (10000)")
+    options = parser.parse_args(arguments)
+    found = list(steps(options.queries, Random(1)))
+    rounds = [[cost(step) for step in found] for _ in range(options.rounds)]
+    print(f"least of {options.rounds} rounds of {options.queries} calls\n\n{'us':>6}")
+    for step, *costs in zip(found, *rounds, strict=True):
+        print(f"{min(costs):>6.2f}  {step.name}")
+    return 0
+
+
+def steps(queries: int, rng: Random) -> Iterable[Step]:
+    """Yield the steps in their order, then all of them as one."""
+    node, codec, now = with_contacts(CONTACTS, rng), NativeCodec(), 1.0
+    senders = [(NATIVE.random(rng), endpoint(1 << 20 | place)) for place in range(SOURCES)]
+    limit, tokens = RateLimit(1e9, DEFAULT.rate_burst), Tokens(rng, DEFAULT, now)
+    node.limit_rate(1e9)  # what there is to do without being limited
+    asked, decoded, targets = [], [], []
+    for place in range(queries):
+        sender, source = senders[place % SOURCES]
+        target = NATIVE.random(rng)
+        query = Query(rng.randbytes(codec.tid_size), sender, FindNode(target))
+        targets.append(target)
+        asked.append((query, source))
+        decoded.append((codec.encode_query(query.tid, query.sender, query.request), source, now))
+    keys = [(source[:-2], NATIVE.to_bytes(target)) for (_, source), target in zip(asked, targets, strict=True)]
+    token = tokens.issue(*keys[0], now)
+    packed = [node.state.packed_closest(target) for target in targets]
+    yield Step("decode the query", codec.decode, [(data,) for data, _, _ in decoded])
+    yield Step("ask the rate limit", limit.allows, [(ip, now) for ip, _ in keys])
+    yield Step("issue a token", tokens.issue, [(*key, now) for key in keys])
+    yield Step("check a token (not in the sum)", tokens.is_valid, [(token, *key, now) for key in keys])
+    yield Step("find the nearest contacts", node.state.packed_closest, [(target,) for target in targets])
+    answers = [
+        (query, node.own_id, source, token, nearest, (), DEFAULT.datagram_sent_max, False)
+        for (query, source), nearest in zip(asked, packed, strict=True)
+    ]
+    yield Step("encode the answer", codec.encode_found, answers)
+    yield Step("keep the table up", node.state.queried, [(query.sender, source, now) for query, source in asked])
+    yield Step("all of handle_datagram", node.handle_datagram, decoded)
+
+
+def cost(step: Step) -> float:
+    """Return the microseconds of CPU that one call costs."""
+    call = step.call
+    began = time.process_time()
+    for arguments in step.arguments:
+        call(*arguments)
+    return (time.process_time() - began) / len(step.arguments) * 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())
