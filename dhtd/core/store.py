@@ -38,6 +38,7 @@ class HeldEntry:
 
 _Record = tuple[float, Id, Endpoint]  # a held entry as it is kept: when it expires, its key and its endpoint
 
+_STORED = Stored()
 _SLACK = 64  # forgotten records in the queue that are not worth a rebuild
 
 
@@ -69,22 +70,11 @@ class Store:
 
     def put(self, key: Id, endpoint: Endpoint, now: float) -> Stored | QuotaReached:
         """Hold `endpoint` under `key` for `store_expiry` seconds from now."""
-        return self.restore(HeldEntry(key, endpoint, now + self._policy.store_expiry), now)
+        return self._hold((now + self._policy.store_expiry, key, endpoint), now)
 
     def restore(self, entry: HeldEntry, now: float) -> Stored | QuotaReached:
         """Hold an entry until its own expiry."""
-        if self._record(entry.key, entry.endpoint) is None:
-            refusal = self._refusal(entry, len(self._records(entry.key)))
-            if refusal is not None and self.sweep(now):
-                refusal = self._refusal(entry, len(self._records(entry.key)))
-            if refusal is not None:
-                return refusal
-            group = source_group(entry.endpoint.ip)
-            self._source_sizes[group] = self._source_sizes.get(group, 0) + 1
-            self._size += 1
-        self._keep(entry)
-        self._changed.add(entry.key)
-        return Stored()
+        return self._hold((entry.expires_at, entry.key, entry.endpoint), now)
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:
         """Drop an entry; return whether it was there."""
@@ -150,28 +140,44 @@ class Store:
             return held.get(endpoint)
         return held if held is not None and held[2] == endpoint else None
 
-    def _keep(self, entry: HeldEntry) -> None:
-        """Put an entry in, in place of an older one of the same endpoint."""
-        held = self._held.get(entry.key)
+    def _hold(self, record: _Record, now: float) -> Stored | QuotaReached:
+        _, key, endpoint = record
+        if self._record(key, endpoint) is None:
+            refusal = self._refusal(key, endpoint)
+            if refusal is not None and self.sweep(now):
+                refusal = self._refusal(key, endpoint)
+            if refusal is not None:
+                return refusal
+            group = source_group(endpoint.ip)
+            self._source_sizes[group] = self._source_sizes.get(group, 0) + 1
+            self._size += 1
+        self._keep(record)
+        self._changed.add(key)
+        return _STORED
+
+    def _keep(self, record: _Record) -> None:
+        """Put a record in, in place of an older one of the same endpoint."""
+        expires_at, key, endpoint = record
+        held = self._held.get(key)
         if isinstance(held, dict):
-            key = next(iter(held.values()))[1]  # one object for the key in all its records
-            record = held[entry.endpoint] = (entry.expires_at, key, entry.endpoint)
-        elif held is None or held[2] == entry.endpoint:
-            record = self._held[entry.key] = (entry.expires_at, entry.key, entry.endpoint)
+            known = next(iter(held.values()))[1]  # one object for the key in all its records
+            record = held[endpoint] = (expires_at, known, endpoint)
+        elif held is None or held[2] == endpoint:
+            self._held[key] = record
         else:
-            record = (entry.expires_at, held[1], entry.endpoint)
-            self._held[entry.key] = {held[2]: held, entry.endpoint: record}
+            record = (expires_at, held[1], endpoint)
+            self._held[key] = {held[2]: held, endpoint: record}
         heappush(self._queue, record)
         if len(self._queue) > 2 * self._size + _SLACK:
             self._queue = [record for key in self._held for record in self._records(key)]
             heapify(self._queue)
 
-    def _refusal(self, entry: HeldEntry, under_key: int) -> QuotaReached | None:
+    def _refusal(self, key: Id, endpoint: Endpoint) -> QuotaReached | None:
         if self._size >= self._policy.store_entries:
             return QuotaReached("store is full")
-        if under_key >= self._policy.store_entries_per_key:
+        if len(self._records(key)) >= self._policy.store_entries_per_key:
             return QuotaReached("too many entries under this key")
-        from_source = self._source_sizes.get(source_group(entry.endpoint.ip), 0)
+        from_source = self._source_sizes.get(source_group(endpoint.ip), 0)
         if from_source >= self._policy.store_entries_per_source:
             return QuotaReached("too many entries from this address")
         return None

@@ -41,10 +41,11 @@ class Tokens:
 
     def is_valid(self, token: bytes, ip: bytes, key: bytes, now: float) -> bool:
         """Whether `token` was issued for `key` to `ip`, one rotation ago at most."""
-        current = self.issue(ip, key, now)
-        previous = self._previous.copy()
-        previous.update(ip + key)
-        return compare_digest(token, current) or compare_digest(token, previous.digest())
+        if compare_digest(token, self.issue(ip, key, now)):
+            return True
+        keyed = self._previous.copy()
+        keyed.update(ip + key)
+        return compare_digest(token, keyed.digest())
 
     def _new_secret(self) -> blake2b:
         """Return a hash that has taken in a new secret: a copy of it costs two thirds of beginning with the key."""
