@@ -51,7 +51,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "04 who queries us is a good contact": (
         Change(
             NODE,
-            "self._consider(Contact(message.sender, source), now)",
+            "self._consider(message.sender, source, now)",
             "self.state.answered(Contact(message.sender, source), None, now)",
         ),
     ),
@@ -94,8 +94,8 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "06 a failure to send is a crash": (
         Change(
             UDP,
-            '        except OSError as error:\n            log.debug("sending',
-            '        except TimeoutError as error:\n            log.debug("sending',
+            "        except OSError as error:\n            self.counters.not_sent",
+            "        except TimeoutError as error:\n            self.counters.not_sent",
         ),
     ),
     "07 a store with a bad token is answered with success": (
@@ -152,7 +152,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(key, port))\n", "        pass\n"),
     ),
     "10 nobody is told that entries have changed": (
-        Change(STORE, "        self._changed.add(entry.key)\n        return Stored()\n", "        return Stored()\n"),
+        Change(STORE, "        self._changed.add(key)\n        return _STORED\n", "        return _STORED\n"),
     ),
     "11 the length of contacts overflows its byte": (
         Change(
