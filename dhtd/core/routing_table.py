@@ -10,14 +10,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Contact, PackedContacts
+from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, Keyspace, closest
 
 
 class Bucket:
     """The contacts with IDs from `low` to `high`, both included."""
 
-    __slots__ = ("activity", "answer", "closed_until", "contacts", "good_until", "high", "low")
+    __slots__ = ("activity", "closed_until", "contacts", "good_until", "high", "low")
 
     def __init__(self, low: Id, high: Id, activity: float) -> None:
         self.low = low
@@ -25,7 +25,6 @@ class Bucket:
         self.activity = activity  # when a contact in it last answered or entered, or it was looked up; seconds
         self.contacts: list[Contact] = []  # in the order in which they entered
         # Cached by `state`, and dropped when a contact enters, leaves or turns bad:
-        self.answer: PackedContacts | None = None  # the contacts, if there are K, in wire form
         self.good_until = float("-inf")  # until then all contacts are good, if nothing changes
         self.closed_until = float("-inf")  # until then it has no use for newcomers, if nothing changes
 
@@ -35,7 +34,6 @@ class Bucket:
 
     def changed(self) -> None:
         """Drop what is cached: a contact has entered, left or turned bad (while one is, there is nothing)."""
-        self.answer = None
         self.good_until = self.closed_until = float("-inf")
 
     def halves(self) -> tuple[Bucket, Bucket]:

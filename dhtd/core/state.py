@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Codec, Contact, PackedContacts
 from dhtd.core.metric import Id
+from dhtd.core.nearest import Nearest
 from dhtd.core.policy import Policy
 from dhtd.core.routing_meta import Record, RoutingMeta, Standing
 from dhtd.core.routing_table import Bucket, RoutingTable
@@ -53,15 +54,13 @@ class Refused:
     """The contact claims our own ID, or one that a live contact has at another endpoint."""
 
 
-_ANSWERS_MAX = 64  # of a kilobyte each
-
 Outcome = Inserted | Replaced | Known | Verify | Full | Refused
 
 
 class State:
     """The routing table under its admission policy."""
 
-    __slots__ = ("_answers", "_codec", "_everybody", "_policy", "_waiting", "heard_at", "meta", "table")
+    __slots__ = ("_codec", "_nearest", "_policy", "_waiting", "heard_at", "meta", "table")
 
     def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
         self._codec = codec
@@ -72,9 +71,7 @@ class State:
             Id, tuple[Contact, float]
         ] = {}  # newcomers to full buckets and when they answered; latest last
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
-        # What answers where no full bucket does, until the table changes:
-        self._everybody: PackedContacts | None = None  # all there are, if these are no more than K
-        self._answers: dict[Id, PackedContacts] = {}  # to the latest targets
+        self._nearest: Nearest | None = None  # answers that are packed already; until the table changes
 
     def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
@@ -186,26 +183,13 @@ class State:
         return self.table.closest(target, count, self.meta.bad)
 
     def packed_closest(self, target: Id) -> PackedContacts:
-        """Return the K contacts of `closest` in wire form; unordered where a full bucket, or everybody, is the answer.
-
-        O(1) there, and for a target of which others have asked since the table last changed: many ask for few keys.
-        """
-        bucket = self.table.bucket(target)
-        answer = bucket.answer or self._everybody or self._answers.get(target)
-        if answer is not None:
-            return answer
-        bad = self.meta.bad
-        if len(bucket.contacts) >= self._policy.k and not any(contact.id in bad for contact in bucket.contacts):
-            answer = bucket.answer = self._codec.pack_contacts(bucket.contacts)
-            return answer
-        answer = self._codec.pack_contacts(self.closest(target, self._policy.k))
-        if len(self.table) - len(bad) <= self._policy.k:
-            self._everybody = answer
-        else:
-            if len(self._answers) >= _ANSWERS_MAX:
-                self._answers.clear()
-            self._answers[target] = answer
-        return answer
+        """Return the K contacts of `closest` in wire form, in no order; quickly, if the table has not changed."""
+        nearest = self._nearest
+        if nearest is None:
+            bad = self.meta.bad
+            live = [contact for contact in self.table if contact.id not in bad] if bad else self.table
+            nearest = self._nearest = Nearest(live, self._policy.k, self._codec.pack_contacts)
+        return nearest.to(target)
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether nobody in the bucket is questionable or bad. Asked for each query of a stranger, so remembered."""
@@ -255,8 +239,7 @@ class State:
 
     def _forget_answers(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
-        self._everybody = None
-        self._answers.clear()
+        self._nearest = None
 
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
         self._waiting.pop(contact.id, None)

@@ -207,15 +207,13 @@ def test_a_contact_that_is_in_already_or_is_us_is_a_misuse(own_id: Id) -> None:
     assert list(table) == [contact(other)]
 
 
-def test_a_change_of_contacts_drops_the_cached_answer() -> None:
+def test_a_change_of_contacts_drops_what_was_remembered_of_them() -> None:
     table = make()
     table.insert(contact(1))
     bucket = table.buckets[0]
-    answer = bucket.answer = object()  # type: ignore[assignment]
-    table.closest(Id(1), 1, ())
-    assert bucket.answer is answer
-    table.insert(contact(2))
-    assert bucket.answer is None
-    bucket.answer = answer
-    table.remove(contact(1))
-    assert bucket.answer is None
+    for change in (lambda: table.insert(contact(2)), lambda: table.remove(contact(1))):
+        bucket.good_until = bucket.closed_until = 10.0
+        table.closest(Id(1), 1, ())
+        assert bucket.good_until == bucket.closed_until == 10.0
+        change()
+        assert bucket.good_until == bucket.closed_until == float("-inf")

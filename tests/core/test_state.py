@@ -14,8 +14,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dhtd.core import state as state_module
-from dhtd.core.messages import Contact, PackedContacts
+from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
@@ -279,54 +278,37 @@ def test_the_packed_answer_holds_the_same_contacts_as_the_ordered_one(towards: i
         assert packed == CODEC.pack_contacts(packed.contacts)
 
 
-def test_the_packed_answer_of_a_full_bucket_is_made_once() -> None:
+def test_an_answer_is_made_once_until_the_table_changes() -> None:
     state = full()
-    assert state.packed_closest(Id(127)) is state.packed_closest(Id(64))
-    assert [member.id for member in state.packed_closest(Id(127)).contacts] == list(FAR)
-
-
-def sparse() -> State:
-    """Return a state with a bucket that is not full, from 32 to 63."""
-    state = full()
+    far = state.packed_closest(Id(127))
+    assert state.packed_closest(Id(64)) is far
+    assert {member.id for member in far.contacts} == set(FAR)
+    near = state.packed_closest(Id(3))
+    assert state.packed_closest(Id(3)) is near is not far
     state.answered(contact(40), 0.1, 1.0)
-    return state
+    assert contact(40) in state.packed_closest(Id(33)).contacts
 
 
-def test_the_answer_to_a_target_in_a_sparse_bucket_is_made_once_until_the_table_changes() -> None:
-    state = sparse()
-    answer = state.packed_closest(Id(33))
-    assert state.packed_closest(Id(33)) is answer
-    assert state.packed_closest(Id(63)).contacts[0] == contact(40)
-    assert state.packed_closest(Id(63)) is not answer
-    state.answered(contact(50), 0.1, 2.0)
-    assert contact(50) in state.packed_closest(Id(33)).contacts
-
-
-def test_answers_to_few_targets_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "_ANSWERS_MAX", 3)
-    state = sparse()
-    for target in range(32, 64):
-        assert state.packed_closest(Id(target)) is state.packed_closest(Id(target))
-        assert len(state._answers) <= 3
-
-
-def test_while_there_are_no_more_than_k_they_are_the_answer_to_everything() -> None:
+def test_an_answer_holds_who_is_there_and_not_bad() -> None:
     state = make()
     state.answered(contact(100), 0.1, 1.0)
     state.answered(contact(NEAR[0]), 0.1, 1.0)
     two = {contact(100), contact(NEAR[0])}
-    everybody = state.packed_closest(Id(9))
-    assert set(everybody.contacts) == two
-    assert state.packed_closest(Id(120)) is everybody
+
+    def answer() -> set[Contact]:
+        return set(state.packed_closest(Id(9)).contacts)
+
+    assert answer() == two
     state.answered(contact(60), 0.1, 1.0)
-    assert set(state.packed_closest(Id(9)).contacts) == {*two, contact(60)}
+    assert answer() == {*two, contact(60)}
     make_bad(state, contact(60), 10.0)
-    assert set(state.packed_closest(Id(9)).contacts) == two
+    assert answer() == two
     state.answered(contact(60), 0.1, 20.0)
-    assert set(state.packed_closest(Id(9)).contacts) == {*two, contact(60)}
+    assert answer() == {*two, contact(60)}
     state.moved(Id(100), contact(100).endpoint)
+    assert answer() == {contact(NEAR[0]), contact(60)}
     assert state.restore(contact(90))
-    assert set(state.packed_closest(Id(9)).contacts) == {contact(NEAR[0]), contact(60), contact(90)}
+    assert answer() == {contact(NEAR[0]), contact(60), contact(90)}
 
 
 def test_a_contact_that_turns_bad_leaves_the_answer_and_one_that_recovers_returns() -> None:
@@ -357,15 +339,12 @@ class SlowState:
         self.histories: dict[Contact, History] = {}
         self.waiting: list[tuple[Contact, float]] = []  # who answered and found no room, and when; latest last
         self.answers: list[float] = []  # when anybody else answered
-        self.packed: dict[range, PackedContacts] = {}  # handed out for these ranges, and good until somebody ...
 
     def enter(self, contact: Contact) -> History:
-        self.packed.pop(self.table.range_of(contact.id), None)  # ... enters, ...
         self.table.members.append(contact)
         return self.histories.setdefault(contact, History(self.policy))
 
     def leave(self, contact: Contact) -> None:
-        self.packed.pop(self.table.range_of(contact.id), None)  # ... leaves, ...
         self.table.members.remove(contact)
         del self.histories[contact]
 
@@ -440,7 +419,6 @@ class SlowState:
         if was_bad or not history.bad:
             return None
         inside = self.table.range_of(contact.id)
-        self.packed.pop(inside, None)  # ... or turns bad
         for newcomer, when in reversed(self.line(inside)):
             self.waiting.remove((newcomer, when))
             if self.table.by_id(newcomer.id) is None and self.table.by_endpoint(newcomer.endpoint) is None:
@@ -599,18 +577,21 @@ class StateMachine(RuleBasedStateMachine):
     def closest(self, towards: Id, count: int) -> None:
         assert self.state.closest(towards, count) == self.model.nearest(towards)[:count]
 
-    @rule(towards=ids(SEVEN))
-    def packed_closest(self, towards: Id) -> None:
-        packed = self.state.packed_closest(towards)
-        assert packed == CODEC.pack_contacts(packed.contacts)
-        inside = self.model.table.range_of(towards)
-        nearest = self.model.nearest(towards)[: self.policy.k]
-        if len(nearest) == self.policy.k and all(member.id in inside for member in nearest):
-            assert self.model.packed.setdefault(inside, packed) is packed  # made again only if somebody has changed
-            assert set(packed.contacts) == set(nearest)
-        else:
+    @invariant()
+    def answers_are_of_the_present_table(self) -> None:
+        for towards in map(Id, range(0, SEVEN.size, 5)):
+            packed = self.state.packed_closest(towards)
+            nearest = self.model.nearest(towards)[: self.policy.k]
             assert set(packed.contacts) == set(nearest)
             assert len(packed.contacts) == len(nearest)
+            assert self.state.packed_closest(towards) is packed
+
+    @invariant()
+    def strangers_are_pinged_when_the_present_table_has_a_use_for_them(self) -> None:
+        for id in map(Id, range(3, SEVEN.size, 14)):
+            if self.model.table.by_id(id) is None:
+                stranger = contact(id, machine=250)
+                assert self.state.queried(*stranger, self.now) is self.model.queried(stranger, self.now)
 
     @invariant()
     def ranges_and_members_agree(self) -> None:

@@ -1,0 +1,74 @@
+"""Packed answers against a sort of everybody, and how often they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, PackedContacts
+from dhtd.core.metric import NATIVE, Id, Keyspace, closest
+from dhtd.core.nearest import Nearest
+
+SEVEN = Keyspace(7)
+
+
+def contact(id: int) -> Contact:
+    return Contact(Id(id), Endpoint(id.to_bytes(32, "big")[-4:] + b"\x06\xc1"))
+
+
+class Packer:
+    """Counts what it packs."""
+
+    def __init__(self) -> None:
+        self.packed = 0
+
+    def __call__(self, contacts: Sequence[Contact]) -> PackedContacts:
+        self.packed += 1
+        return PackedContacts(tuple(contacts), b"")
+
+
+@given(st.sets(st.integers(0, SEVEN.size - 1)), st.integers(1, 9))
+def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int) -> None:
+    contacts = [contact(id) for id in ids]
+    pack = Packer()
+    nearest = Nearest(contacts, k, pack)
+    for _ in range(2):
+        for target in range(SEVEN.size):
+            expected = closest(contacts, Id(target), k)
+            answer = nearest.to(target).contacts
+            assert set(answer) == set(expected)
+            assert len(answer) == len(expected)
+    assert pack.packed <= SEVEN.size  # the second time none is made
+
+
+def test_without_contacts_the_answer_is_nobody() -> None:
+    assert Nearest([], 8, Packer()).to(5).contacts == ()
+
+
+@pytest.mark.parametrize("number", [1, 8])
+def test_no_more_than_k_are_one_answer(number: int) -> None:
+    pack = Packer()
+    nearest = Nearest(map(contact, range(number)), 8, pack)
+    assert all(nearest.to(target) is nearest.to(0) for target in range(SEVEN.size))
+    assert pack.packed == 1
+
+
+def test_a_far_half_is_one_answer_and_ids_of_256_bits_are_told_apart() -> None:
+    rng = Random(1)
+    own = NATIVE.random(rng)
+    contacts = [
+        contact(own ^ (1 << 255 - place // 8) ^ rng.randrange(1 << 255 - place // 8)) for place in range(80)
+    ]  # eight at each distance, doubling
+    pack = Packer()
+    nearest = Nearest(contacts, 8, pack)
+    far = own ^ 1 << 255
+    assert len({id(nearest.to(far ^ rng.getrandbits(255))) for _ in range(500)}) == 1
+    assert pack.packed == 1
+    for _ in range(300):
+        target = Id(own ^ rng.getrandbits(250))
+        assert set(nearest.to(target).contacts) == set(closest(contacts, target, 8))
