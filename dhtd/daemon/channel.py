@@ -51,7 +51,7 @@ class Channel(Protocol):
         """Return what has come, `BATCH` datagrams at most, without those that are too large; None if nothing has."""
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        """Send `BATCH` datagrams at most."""
+        """Send `BATCH` datagrams, at most."""
 
     def endpoint(self, address: Any) -> bytes:
         """Return an address as the bytes of an `Endpoint`."""

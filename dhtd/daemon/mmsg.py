@@ -11,9 +11,9 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from struct import Struct
 from typing import Any, Final
 
+from dhtd.core.endpoint import Endpoint
 from dhtd.daemon.channel import BATCH, Datagram, UdpCounters
 
 
@@ -45,9 +45,7 @@ class _Message(ctypes.Structure):
 
 _WORD: Final = "L"  # a pointer and a size, as Linux has them: of the size of a long
 _VECTOR_SIZE, _MESSAGE_SIZE = ctypes.sizeof(_Vector), ctypes.sizeof(_Message)
-_SIZE_AT = _Message.size.offset
-_REST = _MESSAGE_SIZE - _SIZE_AT - ctypes.sizeof(ctypes.c_uint)
-_SIZES = Struct("=" + f"{_SIZE_AT}xI{_REST}x" * BATCH)  # the sizes in a row of messages
+_SIZE_AT, _SIZE_STEP = _Message.size.offset // 4, _MESSAGE_SIZE // 4  # in a row of messages seen as one of integers
 _SOCKADDR_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,17 +60,18 @@ class _Buffers:
         data = ctypes.create_string_buffer(BATCH * slot)
         addresses = ctypes.create_string_buffer(BATCH * sockaddr_size)
         vectors = (_Vector * BATCH)()
-        self.messages = (_Message * BATCH)()
+        messages = (_Message * BATCH)()
         self.data_at = ctypes.addressof(data)
-        self.messages_at = ctypes.addressof(self.messages)
+        self.messages_at = ctypes.addressof(messages)
         for place in range(BATCH):
             vectors[place].base = self.data_at + place * slot
             vectors[place].size = slot
-            header = self.messages[place].header
+            header = messages[place].header
             header.name = ctypes.addressof(addresses) + place * sockaddr_size
             header.name_size = sockaddr_size  # the kernel writes it anew, and always the same
             header.vectors = ctypes.addressof(vectors) + place * _VECTOR_SIZE
             header.vector_count = 1
+        self.sizes = memoryview(messages).cast("B").cast("I")[_SIZE_AT::_SIZE_STEP]
         self.data = memoryview(data).cast("B")
         self.addresses = memoryview(addresses).cast("B")
         self.vectors = memoryview(vectors).cast("B").cast(_WORD)  # base and size of each, in turn
@@ -89,20 +88,26 @@ class Mmsg:
         self._in = _Buffers(self._slot, self._sockaddr_size)
         self._out = _Buffers(self._slot, self._sockaddr_size)
 
+    @staticmethod
+    def works() -> bool:
+        """Whether the kernel has these calls, and whatever confines this process lets it make them."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+            number = unused.fileno()
+            return (_libc.recvmmsg(number, None, 0, 0, None), _libc.sendmmsg(number, None, 0, 0)) == (0, 0)
+
     def receive(self) -> list[Datagram] | None:
         """Return what has come."""
         slot, sockaddr_size = self._slot, self._sockaddr_size
         count = _libc.recvmmsg(self._bound.fileno(), self._in.messages_at, BATCH, 0, None)
         if count < 0:
-            error = _last_error()
-            if not isinstance(error, BlockingIOError):
-                self._counters.not_received(error)
+            if ctypes.get_errno() != errno.EAGAIN:
+                self._counters.not_received(_last_error())
             return None
         data = self._in.data
         addresses = self._in.addresses[: count * sockaddr_size].tobytes()
         datagrams = []
         start = at = 0
-        for size in _SIZES.unpack(self._in.messages)[:count]:
+        for size in self._in.sizes[:count].tolist():
             if size < slot:
                 datagrams.append((data[start : start + size].tobytes(), addresses[at : at + sockaddr_size]))
             else:
@@ -132,7 +137,7 @@ class Mmsg:
             first = self._out.messages_at + sent * _MESSAGE_SIZE
             done = _libc.sendmmsg(self._bound.fileno(), first, count - sent, 0)
             if done < 0:  # it failed on the first one
-                self._counters.not_sent(_last_error(), self.endpoint(datagrams[sent][1]))
+                self._counters.not_sent(_last_error(), Endpoint(self.endpoint(datagrams[sent][1])))
                 done = 1
             sent += done
 
@@ -145,7 +150,8 @@ class Mmsg:
     def _send_apart(self, datagrams: Sequence[Datagram]) -> None:
         """Send more than the buffer holds."""
         if len(datagrams) == 1:
-            self._counters.not_sent(OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE)), datagrams[0][1])
+            too_large = OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+            self._counters.not_sent(too_large, Endpoint(self.endpoint(datagrams[0][1])))
             return
         half = len(datagrams) // 2
         self.send(datagrams[:half])

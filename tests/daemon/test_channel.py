@@ -13,18 +13,28 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.daemon.channel import BATCH, Channel, Datagram, OneByOne, UdpCounters
-from dhtd.daemon.mmsg import Mmsg
 from dhtd.daemon.udp import open_channel
 
+if sys.platform == "linux":
+    from dhtd.daemon import mmsg
+
 SIZE = 100
-KINDS = (OneByOne, pytest.param(Mmsg, marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")))
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="recvmmsg(2) is Linux's")
+KINDS = (pytest.param("one by one", id="one-by-one"), pytest.param("mmsg", marks=ON_LINUX))
 HOSTS = ("127.0.0.1", "::1")
+
+
+def make(kind: str, bound: socket.socket, counters: UdpCounters) -> Channel:
+    if kind == "one by one":
+        return OneByOne(bound, SIZE, counters)
+    return mmsg.Mmsg(bound, SIZE, counters)
 
 
 class End:
     """A socket with its channel, and another socket that speaks to it."""
 
-    def __init__(self, kind: type[OneByOne | Mmsg], host: str) -> None:
+    def __init__(self, kind: str, host: str) -> None:
+        self.kind = kind
         self.counters = UdpCounters()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.bound, self.other = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
@@ -34,7 +44,7 @@ class End:
                 made.setblocking(False)
         except OSError:
             pytest.skip(f"{host} is not there")
-        self.channel: Channel = kind(self.bound, SIZE, self.counters)
+        self.channel = make(kind, self.bound, self.counters)
 
     def close(self) -> None:
         self.bound.close()
@@ -152,10 +162,10 @@ def test_an_answer_that_fits_no_datagram_is_counted_and_the_others_are_sent(end:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_addresses_that_nobody_has_concern_one_answer_each(kind: type[OneByOne | Mmsg]) -> None:
+def test_addresses_that_nobody_has_concern_one_answer_each(kind: str) -> None:
     end = End(kind, "127.0.0.1")
     good = end.peer()
-    bad = ("127.0.0.1", 0) if kind is OneByOne else good[:2] + b"\0\0" + good[4:]
+    bad = ("127.0.0.1", 0) if kind == "one by one" else good[:2] + b"\0\0" + good[4:]
     end.channel.send([(b"0", bad), (b"1", good), (b"2", bad), (b"3", bad), (b"4", good), (b"5", bad)])
     assert [end.other.recv(SIZE) for _ in range(2)] == [b"1", b"4"]
     assert end.counters == UdpCounters(send_errors=4)
@@ -186,17 +196,59 @@ def test_an_error_of_recvfrom_is_counted_and_ends_nothing() -> None:
     assert counters == UdpCounters(receive_errors=2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")
+@ON_LINUX
 def test_an_error_of_recvmmsg_is_counted_and_ends_nothing() -> None:
-    end = End(Mmsg, "127.0.0.1")
+    end = End("mmsg", "127.0.0.1")
     end.bound.close()
     assert end.channel.receive() is None
     assert end.counters == UdpCounters(receive_errors=1)
     end.close()
 
 
-@pytest.mark.parametrize(("system", "kind"), [("linux", "Mmsg"), ("darwin", "OneByOne")])
-def test_linux_has_the_faster_channel(system: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", system)
+@ON_LINUX
+@pytest.mark.parametrize("full_at", [0, 2, 4])
+def test_a_full_buffer_costs_one_answer_wherever_in_a_batch(full_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """Sends what is before one place, and fails there, once."""
+
+        def __init__(self) -> None:
+            self.sent = 0
+
+        def sendmmsg(self, number: int, first: int, count: int, flags: int) -> int:
+            if self.sent == full_at:
+                self.sent += 1
+                return -1
+            stop = count if self.sent > full_at else full_at - self.sent
+            done: int = real.sendmmsg(number, first, stop, flags)
+            self.sent += done
+            return done
+
+    end = End("mmsg", "127.0.0.1")
+    address, real = end.peer(), mmsg._libc
+    monkeypatch.setattr(mmsg, "_libc", Full())
+    monkeypatch.setattr(mmsg, "_last_error", lambda: OSError(errno.EAGAIN, "full"))
+    answers = [bytes([place]) for place in range(5)]
+    end.channel.send([(answer, address) for answer in answers])
+    assert [end.other.recv(SIZE) for _ in range(4)] == [answer for answer in answers if answer[0] != full_at]
+    assert end.counters == UdpCounters(send_buffer_full=1)
+    end.close()
+
+
+def opened() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
-        assert type(open_channel(bound, SIZE, UdpCounters())).__name__ == kind
+        return type(open_channel(bound, SIZE, UdpCounters())).__name__
+
+
+@ON_LINUX
+def test_linux_has_the_faster_channel_unless_it_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forbidden:
+        recvmmsg = sendmmsg = staticmethod(lambda *arguments: -1)
+
+    assert opened() == "Mmsg"
+    monkeypatch.setattr(mmsg, "_libc", Forbidden())
+    assert opened() == "OneByOne"
+
+
+def test_other_systems_have_one_that_works_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert opened() == "OneByOne"
