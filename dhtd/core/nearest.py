@@ -1,13 +1,13 @@
 """The K nearest of some contacts, to any target, each answer packed once and found again in a step or two.
 
 Which contacts are nearest to a target depends on few of its bits: those at which the IDs in question part. So answers
-are the leaves of a binary tree of such bits. It grows as targets come; the far half of the keyspace is one bit away,
-and the target's own neighbourhood some more.
+are the leaves of a binary tree of such bits, which grows as targets come. Targets in one range of the routing table
+share the bits above it, and enter the tree behind those: however large the table, a few steps are left.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,13 +32,22 @@ class _Fork:
 
 
 class Nearest:
-    """The `k` nearest of `contacts`, which never change, in the form that `pack` gives them."""
+    """The `k` nearest of `contacts`, which never change, in the form that `pack` gives them.
 
-    __slots__ = ("_contacts", "_ids", "_pack", "_root")
+    `bounds` part the keyspace into halves of halves: where each begins, and where the last one ends.
+    """
+
+    __slots__ = ("_bounds", "_contacts", "_entries", "_ids", "_pack", "_root")
 
     def __init__(
-        self, contacts: Iterable[Contact], k: int, pack: Callable[[Sequence[Contact]], PackedContacts]
+        self,
+        contacts: Iterable[Contact],
+        k: int,
+        pack: Callable[[Sequence[Contact]], PackedContacts],
+        bounds: Sequence[int],
     ) -> None:
+        self._bounds = tuple(bounds)
+        self._entries: list[_Fork | PackedContacts | None] = [None] * len(bounds)  # where targets in each range begin
         self._contacts = sorted(contacts)
         self._ids = [contact.id for contact in self._contacts]
         self._pack = pack
@@ -46,13 +55,24 @@ class Nearest:
 
     def to(self, target: int) -> PackedContacts:
         """Return the contacts nearest to `target` (XOR metric), in no order."""
-        place = self._root
+        index = bisect_right(self._bounds, target) - 1
+        place = self._entries[index] or self._enter(index)
         while type(place) is _Fork:
             if target & place.bit:
                 place = place.having or self._grow(place, having=True)
             else:
                 place = place.without or self._grow(place, having=False)
         assert isinstance(place, PackedContacts)
+        return place
+
+    def _enter(self, index: int) -> _Fork | PackedContacts:
+        """Find where the targets of a range part, if they do."""
+        low, end = self._bounds[index : index + 2]
+        place = self._root
+        while isinstance(place, _Fork) and place.bit >= end - low:
+            having = bool(low & place.bit)
+            place = (place.having if having else place.without) or self._grow(place, having=having)
+        self._entries[index] = place
         return place
 
     def _grow(self, fork: _Fork, *, having: bool) -> _Fork | PackedContacts:

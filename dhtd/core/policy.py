@@ -21,7 +21,7 @@ class Policy:
     query_timeout: float = 2.0  # then a query has failed
     slow_floor: float = 0.05  # no query is called slow before this
     slow_initial: float = 0.5  # what an answer is given while no round trip has been measured
-    slow_deviations: int = 3  # a query is slow so many deviations after the mean round trip: its slot is freed
+    slow_deviations: int = 5  # a query is slow so many deviations after the mean round trip: its slot is freed
     late_floor: float = 0.2
     late_initial: float = 1.0
     late_deviations: int = 11  # and late after so many: a lookup that is else at its end waits for it no longer

@@ -77,6 +77,10 @@ class RoutingTable:
         """Return the bucket whose range holds `id`."""
         return self.buckets[bisect_right(self._lows, id) - 1]
 
+    def bounds(self) -> list[int]:
+        """Return where each bucket begins, and where the last one ends."""
+        return [*self._lows, self._keyspace.size]
+
     def insert(self, contact: Contact) -> bool:
         """Put `contact` into its bucket, splitting it where that is allowed and needed; return whether it went in.
 

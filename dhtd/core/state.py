@@ -188,7 +188,7 @@ class State:
         if nearest is None:
             bad = self.meta.bad
             live = [contact for contact in self.table if contact.id not in bad] if bad else self.table
-            nearest = self._nearest = Nearest(live, self._policy.k, self._codec.pack_contacts)
+            nearest = self._nearest = Nearest(live, self._policy.k, self._codec.pack_contacts, self.table.bounds())
         return nearest.to(target)
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:

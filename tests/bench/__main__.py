@@ -16,11 +16,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from random import Random
 from statistics import median
 
-from tests.bench.load import Measured, Sources, TooShortError
+from tests.bench.load import WINDOW, Measured, Sources, TooShortError
 from tests.bench.neighbours import fill
 from tests.bench.peers.dhtd import Dhtd
 from tests.bench.peers.echo import Echo
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _running([kind for kind in chosen if kind.is_there()], rng) as peers:
             addresses = [_address(1 + number // 250, 1 + number % 250) for number in range(options.neighbours)]
             fill([peer for peer in peers if peer.name != Echo.name], addresses, options.fill, rng)
-            rows = list(_rows(_measure(peers, options.rounds, options.queries, rng)))
+            rows = list(_rows(_measure(peers, options.rounds, options.queries, options.window, rng)))
     except (TooShortError, UnexpectedAnswerError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -75,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("dev.py bench", description="Measure dhtd beside other implementations.")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="interleaved rounds (7)")
     parser.add_argument("--queries", type=int, default=12_800, metavar="N", help="queries of each load (12800)")
+    parser.add_argument(
+        "--window", type=int, default=WINDOW, metavar="N", help=f"sent in a row, then awaited ({WINDOW})"
+    )
     parser.add_argument("--neighbours", type=int, default=200, metavar="N", help="nodes that fill the tables (200)")
     parser.add_argument("--fill", type=float, default=40.0, metavar="S", help="seconds in which they do (40)")
     parser.add_argument("--peer", action="append", choices=PEERS, default=[], help="only this one; may be repeated")
@@ -94,7 +98,9 @@ def _running(kinds: Sequence[type[Peer]], rng: Random) -> Iterator[list[Peer]]:
         yield peers
 
 
-def _measure(peers: Sequence[Peer], rounds: int, queries: int, rng: Random) -> dict[tuple[str, str], list[Measured]]:
+def _measure(
+    peers: Sequence[Peer], rounds: int, queries: int, window: int, rng: Random
+) -> dict[tuple[str, str], list[Measured]]:
     """Return the loads of each operation and implementation."""
     found: dict[tuple[str, str], list[Measured]] = {}
     with ExitStack() as stack:
@@ -109,12 +115,10 @@ def _measure(peers: Sequence[Peer], rounds: int, queries: int, rng: Random) -> d
             for operation in OPERATIONS:
                 for peer, sources in loads:
                     if operation in peer.operations:
-                        make = peer.make(operation, sources)
-                        answer = sources.ask(0, make)
-                        if answer is None:
+                        check = partial(peer.check, operation)
+                        load = sources.flood(peer.pid, peer.make(operation, sources), queries, window, check)
+                        if not load.answered:
                             raise UnexpectedAnswerError(f"{peer.name} does not answer {operation}")
-                        peer.check(operation, answer)
-                        load = sources.flood(peer.pid, make, queries)
                         found.setdefault((operation, peer.name), []).append(load)
     return found
 
@@ -144,7 +148,8 @@ def _quotient(rate: float, base: float | None) -> float | None:
 
 def _print(rows: Sequence[Row], options: argparse.Namespace) -> None:
     print(f"{_machine()}; {', '.join(f'{name} {number}' for name, number in _versions().items())}")
-    print(f"{options.rounds} rounds of {options.queries} queries from {SOURCES} addresses; medians, least and most\n")
+    load = f"{options.queries} queries from {SOURCES} addresses, {options.window} in a row"
+    print(f"{options.rounds} rounds of {load}; medians, least and most\n")
     head = f"{'operation':<17} {'implementation':<15} {'per CPU-second':>14} {'least':>8} {'most':>8} "
     print(f"{head}{'÷ libtorrent':>12} {'÷ echo':>7} {'÷ dhtd':>7} {'lost':>5}")
     for row in rows:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from itertools import islice
 from random import Random
 from statistics import median
-from typing import NamedTuple
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, FindNode, FindValue, Request
@@ -25,47 +24,68 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec
 
 SOURCES = 250
+MET = (8, 20, 1_000, 100_000)  # nodes that a node has met, for tables of the sizes that there are
 BITS = NATIVE.width * 8
 CODEC = NativeCodec()
 
 Make = Callable[[Node, Random], Request]
 
 
-class Comparison(NamedTuple):
-    """One kind of query, put to two nodes."""
-
-    name: str
-    make: Make
-    small: Node
-    large: Node
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table."""
+    """Measure, and print two tables."""
     options = _parser().parse_args(arguments)
     rng = Random(1)
-    few, many = with_contacts(DEFAULT.k, rng), with_contacts(options.contacts, rng)
-    bare, full = holding(1, rng), holding(options.held, rng)
-    known = {id(node): [entry.key for entry in islice(node.store, 4_096)] for node in (bare, full)}
-    comparisons = (
-        Comparison("contacts: find_node, any", lambda _, rng: FindNode(NATIVE.random(rng)), few, many),
-        Comparison("contacts: find_node, near it", _find_somewhere, few, many),
-        Comparison("entries: find_value, none", lambda _, rng: FindValue(NATIVE.random(rng)), bare, full),
-        Comparison("entries: find_value, one", lambda node, rng: FindValue(rng.choice(known[id(node)])), bare, full),
+    print(f"{options.rounds} rounds of {options.queries} queries; medians, and ratios to the first row\n")
+    tables = [having_met(number, rng) for number in MET] + [with_contacts(options.contacts, rng)]
+    _compare(
+        options,
+        rng,
+        {f"{len(node.state.table):,} contacts": node for node in tables},
+        {"find_node, any": lambda _, rng: FindNode(NATIVE.random(rng)), "find_node, near": _find_near},
     )
-    gc.collect()
-    print(f"{options.contacts:,} contacts where there were {DEFAULT.k}, {options.held:,} entries where there was one")
-    print(f"{options.rounds} rounds of {options.queries} queries; medians\n")
-    print(f"{'':<30} {'small, us':>10} {'large, us':>10} {'ratio':>6}")
-    for name, make, *nodes in comparisons:
-        rounds = [[cost(node, make, options.queries, rng) for node in nodes] for _ in range(options.rounds)]
-        small, large = (median(costs) for costs in zip(*rounds, strict=True))
-        print(f"{name:<30} {small:>10.2f} {large:>10.2f} {large / small:>6.2f}")
+    stores = {f"{number:,} entries": holding(number, rng) for number in (1, options.held)}
+    known = {id(node): [entry.key for entry in islice(node.store, 4_096)] for node in stores.values()}
+    _compare(
+        options,
+        rng,
+        stores,
+        {
+            "find_value, none": lambda _, rng: FindValue(NATIVE.random(rng)),
+            "find_value, one": lambda node, rng: FindValue(rng.choice(known[id(node)])),
+        },
+    )
     return 0
 
 
+def _compare(options: argparse.Namespace, rng: Random, nodes: dict[str, Node], kinds: dict[str, Make]) -> None:
+    """Print what each kind of query costs each node; those of all nodes take turns."""
+    gc.collect()
+    print(f"{'us a query':<18} " + " ".join(f"{kind:>17} {'ratio':>6}" for kind in kinds))
+    medians: dict[str, list[float]] = {name: [] for name in nodes}
+    for make in kinds.values():
+        rounds = [[cost(node, make, options.queries, rng) for node in nodes.values()] for _ in range(options.rounds)]
+        for name, *costs in zip(nodes, *rounds, strict=True):
+            medians[name].append(median(costs))
+    first = next(iter(medians.values()))
+    for name, figures in medians.items():
+        cells = [f"{figure:>17.2f} {figure / base:>6.2f}" for figure, base in zip(figures, first, strict=True)]
+        print(f"{name:<18} " + " ".join(cells))
+    print()
+
+
+def having_met(number: int, rng: Random) -> Node:
+    """Return a node with the table of one that has met so many random nodes."""
+    node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=0.0)
+    for place in range(number):
+        node.state.answered(Contact(NATIVE.random(rng), endpoint(place)), 0.1, 0.0)
+    return node
+
+
 def with_contacts(number: int, rng: Random, policy: Policy = DEFAULT) -> Node:
-    """Return a node with so many contacts: K at each distance, doubling, from the farthest on."""
+    """Return a node with so many contacts: K at each distance, doubling, from the farthest on.
+
+    More than some two hundred are in no table that has come about: it takes 2 ** 125 nodes to know a thousand of them.
+    """
     node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=0.0, policy=policy)
     for place in range(number):
         distance = 1 << (BITS - 1 - place // DEFAULT.k)
@@ -102,9 +122,9 @@ def cost(node: Node, make: Make, queries: int, rng: Random) -> float:
     return spent / queries * 1e6
 
 
-def _find_somewhere(node: Node, rng: Random) -> Request:
-    """Return a query that any bucket is as likely to answer as another."""
-    bucket = rng.choice(node.state.table.buckets)
+def _find_near(node: Node, rng: Random) -> Request:
+    """Return a query about a place in the range of the node's own bucket, which is seldom full."""
+    bucket = node.state.table.bucket(node.own_id)
     return FindNode(Id(rng.randint(bucket.low, bucket.high)))
 
 

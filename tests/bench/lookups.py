@@ -1,8 +1,9 @@
 """How long lookups take among dead contacts, against the textbook: in the simulator, same networks, askers and keys.
 
-Run it with `python3 dev.py bench lookups`. A network that has been up for long loses a part of its nodes at once, and
-then is asked: by the lookup of Kademlia section 2.3 as it is usually built (alpha = 3, a query fails after 2 s, and its
-slot is held until then), and by nodes of dhtd. Nobody asks twice, so nobody has learnt before who is dead.
+Run it with `python3 dev.py bench lookups`. A network that has been up for long, whose nodes have measured how far their
+contacts are, loses a part of its nodes at once, and then is asked: by the lookup of Kademlia section 2.3 as it is
+usually built (alpha = 3, a query fails after 2 s, and its slot is held until then), and by nodes of dhtd. All lookups
+begin in the same moment, and nobody asks twice: nobody has learnt before who is dead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from statistics import mean
 
+from dhtd.core.events import LookupDone
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.sim import warm
@@ -24,6 +26,8 @@ from dhtd.sim.report import percentile
 
 ALPHA = 3
 TIMEOUT = 2.0  # seconds
+MEASURED = 4  # round trips with each contact, as of an hour of refreshes
+PATIENCE = 60.0  # virtual seconds for a lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 host.node.store.put(key, askers[0].endpoint, net.now)
         # The textbook first: it changes no table.
         textbook += [look_up_by_the_book(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
-        ours += [look_up(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+        ours += look_up(net, list(zip(askers, keys, strict=True)))
     print(
         f"{options.seeds} networks of {options.nodes} nodes, {options.dead:.0%} of them dead; {len(ours)} lookups each"
     )
@@ -67,17 +71,34 @@ def aged(seed: int, nodes: int, dead: float) -> Network:
     net = Network(seed)
     hosts = [net.add(start=False) for _ in range(nodes)]
     warm.acquaint(net, hosts)
+    for host in hosts:
+        state, everybody = host.node.state, host.node._requester.transactions.round_trips
+        for contact in list(state.table):
+            heard_at = state.meta.get(contact.id).heard_at
+            assert heard_at is not None
+            for _ in range(MEASURED):
+                rtt = _round_trip(net, host, contact)
+                state.answered(contact, rtt, heard_at)
+                everybody.add(rtt)
     for host in net.rng.sample(hosts, round(nodes * dead)):
         net.kill(host)
     return net
 
 
-def look_up(net: Network, asker: Host, key: Id) -> Outcome:
-    """Look a key up as dhtd does."""
-    truth = _truth(net, asker, key)
-    done = net.lookup(asker, key)
-    found = {contact.id for contact in done.closest}
-    return Outcome(done.stats.elapsed, done.stats.queries, len(truth & found) / len(truth))
+def look_up(net: Network, asked: Sequence[tuple[Host, Id]]) -> list[Outcome]:
+    """Look keys up as dhtd does, all at once."""
+    truths = [_truth(net, asker, key) for asker, key in asked]
+    handles = [(asker, asker.node.lookup(key, net.now)) for asker, key in asked]
+    for asker, _ in handles:
+        net.flush(asker)
+    net.run_until(lambda: all(handle in asker.done for asker, handle in handles), PATIENCE)
+    outcomes = []
+    for (asker, handle), truth in zip(handles, truths, strict=True):
+        done = asker.done[handle]
+        assert isinstance(done, LookupDone)
+        found = {contact.id for contact in done.closest}
+        outcomes.append(Outcome(done.stats.elapsed, done.stats.queries, len(truth & found) / len(truth)))
+    return outcomes
 
 
 def look_up_by_the_book(net: Network, asker: Host, key: Id) -> Outcome:
@@ -96,8 +117,7 @@ def look_up_by_the_book(net: Network, asker: Host, key: Id) -> Outcome:
             asked.add(contact)
             there = net.at(contact.endpoint)
             lives = there is not None and there.alive
-            latency = net.weather.latency(asker.endpoint, contact.endpoint)
-            taken = latency * (2 + (rng.random() + rng.random()) * net.weather.links.jitter) if lives else TIMEOUT
+            taken = _round_trip(net, asker, contact, rng) if lives else TIMEOUT
             heappush(ends, (now + taken, len(asked), contact, lives))
         if answered.issuperset(nearest):
             break
@@ -111,6 +131,13 @@ def look_up_by_the_book(net: Network, asker: Host, key: Id) -> Outcome:
         known.update(dict.fromkeys(other for other in there.node.state.closest(key, k) if other.id != asker.id))
     truth = _truth(net, asker, key)
     return Outcome(now, len(asked), len(truth & {contact.id for contact in nearest}) / len(truth))
+
+
+def _round_trip(net: Network, asker: Host, contact: Contact, rng: Random | None = None) -> float:
+    """Return how long a query and its answer take, this time."""
+    rng = rng or net.rng
+    latency = net.weather.latency(asker.endpoint, contact.endpoint)
+    return latency * (2 + (rng.random() + rng.random()) * net.weather.links.jitter)
 
 
 def _truth(net: Network, asker: Host, key: Id) -> set[Id]:

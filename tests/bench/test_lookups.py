@@ -23,7 +23,7 @@ def test_a_dead_contact_costs_the_textbook_a_timeout_and_us_less() -> None:
     keys = [NATIVE.random(net.rng) for _ in range(10)]
     askers = net.live[:10]
     textbook = [look_up_by_the_book(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
-    ours = [look_up(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+    ours = look_up(net, list(zip(askers, keys, strict=True)))
     assert all(outcome.seconds > TIMEOUT for outcome in textbook)
     assert sum(outcome.seconds for outcome in ours) < sum(outcome.seconds for outcome in textbook)
 
@@ -33,7 +33,7 @@ def test_among_dead_contacts_we_find_the_live_nearest_that_the_textbook_misses()
     keys = [NATIVE.random(net.rng) for _ in range(40)]
     askers = net.live[:40]
     textbook = [look_up_by_the_book(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
-    ours = [look_up(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
+    ours = look_up(net, list(zip(askers, keys, strict=True)))
     assert mean(outcome.recall for outcome in ours) >= 0.99
     assert mean(outcome.recall for outcome in textbook) < 0.97
 

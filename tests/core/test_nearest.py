@@ -15,6 +15,7 @@ from dhtd.core.metric import NATIVE, Id, Keyspace, closest
 from dhtd.core.nearest import Nearest
 
 SEVEN = Keyspace(7)
+WHOLE = (0, SEVEN.size)
 
 
 def contact(id: int) -> Contact:
@@ -32,11 +33,20 @@ class Packer:
         return PackedContacts(tuple(contacts), b"")
 
 
-@given(st.sets(st.integers(0, SEVEN.size - 1)), st.integers(1, 9))
-def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int) -> None:
+@st.composite
+def parted(draw: st.DrawFn, low: int = 0, size: int = SEVEN.size) -> list[int]:
+    """Part a range into halves of halves; return where they begin."""
+    half = size // 2
+    if not half or draw(st.booleans()):
+        return [low]
+    return draw(parted(low, half)) + draw(parted(low + half, half))
+
+
+@given(st.sets(st.integers(0, SEVEN.size - 1)), st.integers(1, 9), parted())
+def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int, begins: list[int]) -> None:
     contacts = [contact(id) for id in ids]
     pack = Packer()
-    nearest = Nearest(contacts, k, pack)
+    nearest = Nearest(contacts, k, pack, [*begins, SEVEN.size])
     for _ in range(2):
         for target in range(SEVEN.size):
             expected = closest(contacts, Id(target), k)
@@ -47,13 +57,13 @@ def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int) -
 
 
 def test_without_contacts_the_answer_is_nobody() -> None:
-    assert Nearest([], 8, Packer()).to(5).contacts == ()
+    assert Nearest([], 8, Packer(), WHOLE).to(5).contacts == ()
 
 
 @pytest.mark.parametrize("number", [1, 8])
 def test_no_more_than_k_are_one_answer(number: int) -> None:
     pack = Packer()
-    nearest = Nearest(map(contact, range(number)), 8, pack)
+    nearest = Nearest(map(contact, range(number)), 8, pack, WHOLE)
     assert all(nearest.to(target) is nearest.to(0) for target in range(SEVEN.size))
     assert pack.packed == 1
 
@@ -65,7 +75,7 @@ def test_a_far_half_is_one_answer_and_ids_of_256_bits_are_told_apart() -> None:
         contact(own ^ (1 << 255 - place // 8) ^ rng.randrange(1 << 255 - place // 8)) for place in range(80)
     ]  # eight at each distance, doubling
     pack = Packer()
-    nearest = Nearest(contacts, 8, pack)
+    nearest = Nearest(contacts, 8, pack, (0, NATIVE.size))
     far = own ^ 1 << 255
     assert len({id(nearest.to(far ^ rng.getrandbits(255))) for _ in range(500)}) == 1
     assert pack.packed == 1

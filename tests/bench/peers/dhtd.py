@@ -15,6 +15,7 @@ from dhtd.wire.native import TID_SIZE, NativeCodec
 from tests.bench.load import Make, Sources
 from tests.bench.peers.peer import (
     FIND_FIFTY,
+    FIND_NEAR,
     FIND_NODE,
     FIND_NONE,
     FIND_ONE,
@@ -70,6 +71,10 @@ class Dhtd(Peer):
         stored = sources.ask(number, self._maker(Store(_id(key), _ENTRY_PORT, found.token)))
         expect(stored is not None and isinstance(self._codec.decode(stored), Reply), stored)
 
+    def sender(self, pong: bytes) -> bytes:
+        """Return the ID in a pong."""
+        return NATIVE.to_bytes(self._codec.decode(pong).sender)
+
     def make(self, operation: str, sources: Sources) -> Make:
         """Return what makes its queries."""
         rng, encode = self.rng, self._codec.encode_query
@@ -90,6 +95,8 @@ class Dhtd(Peer):
             return lambda number, tid: encode(tid, senders[number], FindValue(rng.choice(held)))
         if operation == FIND_NONE:
             return lambda number, tid: encode(tid, senders[number], FindValue(NATIVE.random(rng)))
+        if operation == FIND_NEAR:
+            return lambda number, tid: encode(tid, senders[number], FindNode(_id(self.near())))
         if operation == FIND_NODE:
             return lambda number, tid: encode(tid, senders[number], FindNode(NATIVE.random(rng)))
         return lambda number, tid: encode(tid, senders[number], Ping())
@@ -102,7 +109,7 @@ class Dhtd(Peer):
         if operation in (PING, STORE):
             expect(message.body == [], message)
             return
-        request = FindNode(Id(0)) if operation == FIND_NODE else FindValue(Id(0))
+        request = FindNode(Id(0)) if operation in (FIND_NODE, FIND_NEAR) else FindValue(Id(0))
         found = self._codec.decode_result(request, message.body)
         assert isinstance(found, Found)
         expect(len(found.contacts) == K and not found.more, found)

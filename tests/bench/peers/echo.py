@@ -21,6 +21,10 @@ class Echo(Peer):
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         """Hold nothing."""
 
+    def sender(self, pong: bytes) -> bytes:
+        """It has no ID."""
+        return b""
+
     def make(self, operation: str, sources: Sources) -> Make:
         """Return what makes datagrams of the size of a query."""
         return lambda number, tid: tid + bytes(SIZE - len(tid))

@@ -15,6 +15,7 @@ import msgpack
 
 from tests.bench.load import Make, Sources
 from tests.bench.peers.peer import (
+    FIND_NEAR,
     FIND_NODE,
     FIND_NONE,
     FIND_ONE,
@@ -37,7 +38,7 @@ class Kademlia(Peer):
     name = "kademlia"
     module = "kademlia"
     ksize = 20  # its default
-    operations = (PING, FIND_NODE, FIND_NONE, FIND_ONE, STORE)
+    operations = (PING, FIND_NODE, FIND_NEAR, FIND_NONE, FIND_ONE, STORE)
     tid_size = 20
 
     def command(self) -> list[str]:
@@ -49,10 +50,17 @@ class Kademlia(Peer):
         stored = sources.ask(number, lambda number, tid: self._query(number, tid, "store", key, bytes(6)))
         expect(stored is not None and _result(stored) is True, stored)
 
+    def sender(self, pong: bytes) -> bytes:
+        """Return the ID in a pong, which is nothing else."""
+        id: bytes = _result(pong)
+        return id
+
     def make(self, operation: str, sources: Sources) -> Make:
         """Return what makes its queries."""
         rng, size = self.rng, self.id_size
         keys = self.keys[operation]
+        if operation == FIND_NEAR:
+            return lambda number, tid: self._query(number, tid, "find_node", self.near())
         if operation == STORE:
             return lambda number, tid: self._query(number, tid, "store", rng.choice(keys), bytes(6))
         if operation == FIND_ONE:

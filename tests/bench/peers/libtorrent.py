@@ -9,6 +9,7 @@ from typing import Any
 from tests.bench.load import Make, Sources
 from tests.bench.peers import bencode
 from tests.bench.peers.peer import (
+    FIND_NEAR,
     FIND_NODE,
     FIND_NONE,
     HELD,
@@ -39,6 +40,11 @@ class Libtorrent(Peer):
         announced = sources.ask(number, lambda number, tid: self._announce(number, tid, key, token))
         expect(announced is not None and bencode.decode(announced)[b"y"] == b"r", announced)
 
+    def sender(self, pong: bytes) -> bytes:
+        """Return the ID in a pong."""
+        id: bytes = bencode.decode(pong)[b"r"][b"id"]
+        return id
+
     def make(self, operation: str, sources: Sources) -> Make:
         """Return what makes its queries."""
         rng, size = self.rng, self.id_size
@@ -56,6 +62,8 @@ class Libtorrent(Peer):
             return lambda number, tid: self._query(number, tid, b"get_peers", info_hash=rng.choice(held))
         if operation == FIND_NONE:
             return lambda number, tid: self._query(number, tid, b"get_peers", info_hash=rng.randbytes(size))
+        if operation == FIND_NEAR:
+            return lambda number, tid: self._query(number, tid, b"find_node", target=self.near())
         if operation == FIND_NODE:
             return lambda number, tid: self._query(number, tid, b"find_node", target=rng.randbytes(size))
         return lambda number, tid: self._query(number, tid, b"ping")

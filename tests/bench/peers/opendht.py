@@ -10,6 +10,7 @@ import msgpack
 
 from tests.bench.load import Make, Sources
 from tests.bench.peers.peer import (
+    FIND_NEAR,
     FIND_NODE,
     FIND_NONE,
     PING,
@@ -29,17 +30,24 @@ class OpenDht(Peer):
 
     name = "opendht"
     module = "opendht"
-    operations = (PING, FIND_NODE, FIND_NONE)
+    operations = (PING, FIND_NODE, FIND_NEAR, FIND_NONE)
     tid_size = 3  # and a byte before it, so that it is packed as four
 
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         """Hold nothing."""
+
+    def sender(self, pong: bytes) -> bytes:
+        """Return the ID in a pong."""
+        id: bytes = msgpack.unpackb(pong)["r"]["id"]
+        return id
 
     def make(self, operation: str, sources: Sources) -> Make:
         """Return what makes its queries."""
         rng, size = self.rng, self.id_size
         if operation == FIND_NONE:
             return lambda number, tid: self._query(number, tid, "get", h=rng.randbytes(size))
+        if operation == FIND_NEAR:
+            return lambda number, tid: self._query(number, tid, "find", target=self.near())
         if operation == FIND_NODE:
             return lambda number, tid: self._query(number, tid, "find", target=rng.randbytes(size))
         return lambda number, tid: self._query(number, tid, "ping")

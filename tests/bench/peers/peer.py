@@ -16,9 +16,12 @@ PORT = 1729
 K = 8  # nodes in an answer, of all that are measured; `kademlia` is started with as many
 KEYS = 4  # keys that are looked up and stored, for each number of endpoints
 
-PING, FIND_NODE, FIND_NONE, FIND_ONE, FIND_FIFTY, STORE = OPERATIONS = (
+NEAR_BYTES = 2  # of the server's own ID with which the targets near it begin: in its own, sparse bucket
+
+PING, FIND_NODE, FIND_NEAR, FIND_NONE, FIND_ONE, FIND_FIFTY, STORE = OPERATIONS = (
     "ping",
     "find_node",
+    "find_node, near",
     "find_value, none",
     "find_value, 1",
     "find_value, 50",
@@ -54,6 +57,7 @@ class Peer(ABC):
         self.process: subprocess.Popen[str] | None = None
         self.keys = {operation: [rng.randbytes(self.id_size) for _ in range(KEYS)] for operation in OPERATIONS}
         self.ids: list[bytes] = []  # of the sources
+        self.own_id = b""
 
     @classmethod
     def is_there(cls) -> bool:
@@ -84,7 +88,12 @@ class Peer(ABC):
         return [sys.executable, "-m", type(self).__module__, self.address]
 
     def prepare(self, sources: Sources) -> None:
-        """Have it hold the endpoints that are to be found."""
+        """Learn its ID, and have it hold the endpoints that are to be found."""
+        if PING in self.operations:
+            pong = sources.ask(0, self.make(PING, sources))
+            if pong is None:
+                raise UnexpectedAnswerError(f"{self.name} does not answer a ping")
+            self.own_id = self.sender(pong)
         for operation, endpoints in HELD.items():
             if operation in self.operations:
                 for number in range(endpoints):
@@ -94,6 +103,14 @@ class Peer(ABC):
     @abstractmethod
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         """Store an entry from a source, with all that it takes."""
+
+    @abstractmethod
+    def sender(self, pong: bytes) -> bytes:
+        """Return the ID of who has answered a ping."""
+
+    def near(self) -> bytes:
+        """Return a target near its own ID."""
+        return self.own_id[:NEAR_BYTES] + self.rng.randbytes(self.id_size - NEAR_BYTES)
 
     @abstractmethod
     def make(self, operation: str, sources: Sources) -> Make:
