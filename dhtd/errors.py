@@ -155,6 +155,18 @@ class StateTooNew(StateError):
     code = "state-too-new"
 
 
+class KeyUnusable(DhtdError):
+    """The file of a network key cannot be read or written, or is not safe."""
+
+    code = "key-unusable"
+
+
+class KeyExists(KeyUnusable):
+    """There is a file where a new network key was to be written."""
+
+    code = "key-exists"
+
+
 class SocketInUse(DhtdError):
     """A running daemon has the control socket."""
 
