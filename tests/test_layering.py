@@ -195,6 +195,7 @@ def test_the_core_asks_for_no_time_and_no_entropy_by_another_way() -> None:
     ("package", "layers"),
     [
         ("msgpack", {"dhtd.wire"}),
+        ("nacl", {"dhtd.wire"}),
         ("trio", {"dhtd.control", "dhtd.daemon", "dhtd.cli"}),
         ("typer", {"dhtd.cli"}),
         ("click", {"dhtd.cli"}),
@@ -275,6 +276,18 @@ else:
     assert {
         name for name in loaded if name.partition(".")[0] in ("trio", "rich", "msgpack", "asyncio", "sqlite3")
     } == set()
+
+
+def test_only_sealed_datagrams_import_libsodium() -> None:
+    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "nacl"}
+    assert users == {"dhtd.wire.sealed"}
+    users = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if found.module == "dhtd.wire.sealed" and found.at_run_time and found.at_top
+    }
+    assert users == set(), "who has no network key is not to wait for it"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["start", "--port", "0"]], ids=["help", "start"])

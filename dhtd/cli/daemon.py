@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import simulate
+from dhtd.cli import keygen, simulate
 from dhtd.cli.common import JsonOption, Verb, print_json, run
 from dhtd.cli.complete import complete_file, complete_instance
 
@@ -88,6 +88,15 @@ def start(
         str | None,
         typer.Option("--node-id", metavar="HEX", help="This node's ID from now on. [env: DHTD_NODE_ID]"),
     ] = None,
+    network_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network-key",
+            metavar="FILE",
+            help="Key of a private network; a second one opens, too. [env: DHTD_NETWORK_KEY_FILE]",
+            autocompletion=complete_file,
+        ),
+    ] = None,
     rate_limit: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +144,7 @@ def start(
         "socket": socket,
         "instance": instance,
         "node-id": node_id,
+        "network-key": network_key,
         "rate-limit": rate_limit,
         "log-level": log_level,
         "log-format": log_format,
@@ -151,6 +161,7 @@ def start(
     run_daemon(load(), announce, load)
 
 
+keygen.register(app)
 simulate.register(app)
 
 

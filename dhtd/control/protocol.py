@@ -203,7 +203,7 @@ class TrackedInfo(TypedDict):
 
 
 class NodeInfo(TypedDict):
-    """The daemon itself. `endpoints` is where others reach it, as far as it knows."""
+    """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints."""
 
     node_id: str
     endpoints: list[str]
@@ -213,6 +213,7 @@ class NodeInfo(TypedDict):
     connected: bool
     contacts: dict[str, int]
     listening: list[str]
+    network_keys: list[str]
     state: str
     socket: str
 

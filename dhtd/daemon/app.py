@@ -6,10 +6,11 @@ import logging
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -17,6 +18,7 @@ from dhtd.control.server import ControlSocket, serve
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
+from dhtd.daemon import key_file
 from dhtd.daemon import log as log_module
 from dhtd.daemon.config import Settings, changes
 from dhtd.daemon.driver import Driver, clock
@@ -29,6 +31,10 @@ from dhtd.daemon.state_file import StateFile
 from dhtd.daemon.udp import UdpSockets, open_sockets
 from dhtd.errors import DhtdError, StateError
 from dhtd.wire.native import NativeCodec
+from dhtd.wire.network_key import NetworkKey
+
+if TYPE_CHECKING:
+    from dhtd.wire.sealed import Seal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -53,6 +59,7 @@ def run(settings: Settings, announce: Callable[[Ready], None], reload: Callable[
     """
     early = _remember_signals()
     log_module.set_up(settings.log_level, settings.log_format)
+    keys = key_file.read_all(settings.network_key, os.environ)
     with (
         closing(StateFile.open(settings.state)) as state_file,
         open_sockets(settings.bind, settings.port) as udp_sockets,
@@ -60,7 +67,7 @@ def run(settings: Settings, announce: Callable[[Ready], None], reload: Callable[
     ):
         if state_file.notice is not None:
             log.error("%s", state_file.notice)
-        daemon = Daemon(settings, state_file, UdpSockets(udp_sockets, DEFAULT), control)
+        daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control)
         trio.run(daemon.serve, early, announce, reload)
 
 
@@ -85,14 +92,24 @@ def _remember_signals() -> list[int]:
 class Daemon:
     """One node with everything around it."""
 
-    def __init__(self, settings: Settings, state_file: StateFile, udp: UdpSockets, control: ControlSocket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        keys: Sequence[NetworkKey],
+        state_file: StateFile,
+        udp: UdpSockets,
+        control: ControlSocket,
+    ) -> None:
         self._settings = settings
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
         policy = replace(DEFAULT, rate_limit=settings.rate_limit)
+        seal = _seal(keys) if keys else None
+        if seal is not None:
+            policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
         node = Node(node_id, NativeCodec(), rng=rng, now=clock(), policy=policy, local=udp.local())
-        self._driver = Driver(node, udp)
+        self._driver = Driver(node, udp, seal=seal)
         self._saver = Saver(state_file, clock)
         self._saver.restore(node)
         self._report = Report(self._driver, settings)
@@ -146,13 +163,15 @@ class Daemon:
         """Take what has changed in the configuration, as far as that can be done while running."""
         try:
             settings = reload()
+            keys = key_file.read_all(settings.network_key, os.environ)
         except DhtdError as error:
             log.error("the configuration is left as it was: %s", error)
             return
         found = changes(self._settings, settings)
         for change in found:
             log.info("%s", change)
-        if not found:
+        rekeyed = self._rekey(keys)
+        if not found and not rekeyed:
             log.info("read the configuration again: nothing has changed")
         log_module.set_up(settings.log_level, settings.log_format)
         if settings.rate_limit != self._settings.rate_limit:
@@ -165,7 +184,16 @@ class Daemon:
             log_format=settings.log_format,
             rate_limit=settings.rate_limit,
             bootstrap=settings.bootstrap,
+            network_key=settings.network_key if keys and self._driver.seal else self._settings.network_key,
         )
+
+    def _rekey(self, keys: Sequence[NetworkKey]) -> bool:
+        """Seal and open with other keys from now on; return whether they are others. A node stays open, or sealed."""
+        seal = self._driver.seal
+        if seal is None or not keys or seal.keys == tuple(keys):
+            return False
+        self._driver.seal = _seal(keys)
+        return True
 
     def _ready(self) -> Ready:
         return Ready(
@@ -175,6 +203,15 @@ class Daemon:
             state=str(self._settings.state),
             pid=os.getpid(),
         )
+
+
+def _seal(keys: Sequence[NetworkKey]) -> Seal:
+    from dhtd.wire.sealed import Seal  # noqa: PLC0415 - it imports libsodium, which only a private network needs
+
+    first, *others = [key.fingerprint for key in keys]
+    besides = "".join(f", and opened with {other} too" for other in others)
+    log.info("a private network: datagrams are sealed and opened with the key %s%s", first, besides)
+    return Seal(keys, random.SystemRandom())
 
 
 def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:

@@ -22,6 +22,7 @@ class UdpCounters:
     """What the sockets did with datagrams that never reached the node, or never left."""
 
     oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
+    unopened: int = 0  # received by a node with a network key, and not sealed with it; dropped without a word
     receive_errors: int = 0
     send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
     send_buffer_full: int = 0

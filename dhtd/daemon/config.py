@@ -2,6 +2,7 @@
 
 dhtd.toml(5) is the user's side of this, and `SETTINGS` the list that both follow. Keys are the names of the options:
 `node-id` stands for `--node-id`, `DHTD_NODE_ID` and `node-id = "…"`. A variable that is set but empty is not set.
+Only the variable of `network-key` says that it names a file: `DHTD_NETWORK_KEY_FILE`.
 
 An instance gives the state file and the control socket their default places. Where the instance is named nearer (on the
 command line, say) than a state file or a socket is (in the environment, say), the instance's own is meant, and the
@@ -35,6 +36,7 @@ class Settings:
     socket: Path
     instance: str
     node_id: Id | None  # None: that of the state file, or a new one
+    network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
     rate_limit: float  # queries a second and source; 0 is off
     log_level: str  # of config_keys.LOG_LEVELS
     log_format: str  # of config_keys.LOG_FORMATS
@@ -109,8 +111,14 @@ def changes(old: Settings, new: Settings) -> list[Change]:
     for setting in SETTINGS:
         before, after = getattr(old, setting.field), getattr(new, setting.field)
         if before != after:
-            found.append(Change(setting.key, _text(setting, before), _text(setting, after), setting.at_run_time))
+            now = setting.at_run_time and not _is_sealing_changed(setting.key, before, after)
+            found.append(Change(setting.key, _text(setting, before), _text(setting, after), now))
     return found
+
+
+def _is_sealing_changed(key: str, before: object, after: object) -> bool:
+    """Whether the change would open a sealed network or seal an open one: no slip in a file may do that on the fly."""
+    return key == "network-key" and bool(before) != bool(after)
 
 
 def _text(setting: Setting, value: object) -> str:
@@ -118,7 +126,7 @@ def _text(setting: Setting, value: object) -> str:
         case None | ():
             return "not set"
         case tuple():
-            return ", ".join(value)
+            return ", ".join(map(str, value))
         case int() if setting.key == "node-id":
             return NATIVE.format(Id(value))
         case _:
@@ -148,7 +156,11 @@ class _Source(NamedTuple):
         if isinstance(raw, Path):
             raw = str(raw)
         try:
-            return setting.text(raw) if isinstance(raw, str) and self.kind != "file" else setting.value(raw)
+            if isinstance(raw, str) and self.kind != "file":
+                return setting.text(raw)
+            if isinstance(raw, list | tuple) and self.kind == "option" and setting.repeated is not None:
+                return setting.repeated([str(text) for text in raw])
+            return setting.value(raw)
         except UsageError as error:
             key = f": {setting.key}" if self.kind == "file" else ""
             raise ConfigError(f"{self.origin(setting)}{key}: {error}") from error

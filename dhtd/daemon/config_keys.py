@@ -31,11 +31,13 @@ class Setting(NamedTuple):
     value: Callable[[object], object]  # reads it from TOML
     default: object  # None: there is none, or another setting decides
     at_run_time: bool = False  # a change takes effect on SIGHUP
+    repeated: Callable[[list[str]], object] | None = None  # reads a repeated option, where TOML takes less
+    suffix: str = ""  # of the variable
 
     @property
     def variable(self) -> str:
         """The environment variable."""
-        return f"DHTD_{self.field.upper()}"
+        return f"DHTD_{self.field.upper()}{self.suffix}"
 
     @property
     def field(self) -> str:
@@ -120,6 +122,15 @@ def _absolute_path(text: str) -> Path:
     return _path(text)
 
 
+def _key_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[Path, ...]:
+    files = tuple(read(text) for text in texts)
+    if len(files) > _KEYS_MAX:
+        raise ConfigError(f"names {len(files)} files: the key to seal with, and one more to open with, are enough")
+    if len(set(files)) < len(files):
+        raise ConfigError(f"{files[0]} is named twice")
+    return files
+
+
 def _rate_text(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
         raise ConfigError(f"{shown(text)} is not a number of queries a second, such as 256, or 0 for no limit")
@@ -146,6 +157,7 @@ def _string(check: Callable[[str], T]) -> Callable[[object], T]:
 
 
 _ALL: Final = "0.0.0.0"  # noqa: S104 - a node is there to be reached
+_KEYS_MAX: Final = 2  # wire.sealed.KEYS_MAX, which a test holds equal: to import it would load libsodium
 _HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
 
 SOCKET: Final = Setting("socket", _path, _string(_absolute_path), None)
@@ -163,6 +175,15 @@ SETTINGS: Final = (
     SOCKET,
     INSTANCE,
     Setting("node-id", NATIVE.parse, _string(NATIVE.parse), None),
+    Setting(
+        "network-key",
+        lambda text: _key_files(_words(text)),
+        _listed("/etc/dhtd/network.key", lambda texts: _key_files(texts, _absolute_path)),
+        (),
+        at_run_time=True,
+        repeated=_key_files,
+        suffix="_FILE",  # as others call a secret that is not in the variable itself
+    ),
     Setting(
         "rate-limit",
         _rate_text,

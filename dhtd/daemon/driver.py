@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -15,6 +15,9 @@ from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupPr
 from dhtd.core.node import Node
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
+
+if TYPE_CHECKING:
+    from dhtd.wire.sealed import Seal  # which imports libsodium: only a node with a key does
 
 log = logging.getLogger("dhtd.node")
 
@@ -56,12 +59,18 @@ class Ongoing:
 
 
 class Driver:
-    """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out."""
+    """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out.
 
-    def __init__(self, node: Node, udp: UdpSockets, clock: Callable[[], float] = clock) -> None:
+    With a `seal`, nothing comes in that it does not open, and nothing goes out unsealed. It may be replaced by another.
+    """
+
+    def __init__(
+        self, node: Node, udp: UdpSockets, clock: Callable[[], float] = clock, seal: Seal | None = None
+    ) -> None:
         self.node = node
         self.udp = udp
         self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
+        self.seal = seal
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
@@ -70,16 +79,17 @@ class Driver:
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
+        handle = self._handle_batch if self.seal is None else self._handle_sealed_batch
         async with trio.open_nursery() as nursery:
             for bound in self.udp.sockets:
-                nursery.start_soon(self.udp.receive, bound, self._handle_batch, self.flush)
+                nursery.start_soon(self.udp.receive, bound, handle, self.flush)
             nursery.start_soon(self._keep_time)
 
     def flush(self) -> None:
         """Send what the node has to send, pass on its events, and see to its next timeout. Call it after any input."""
-        node = self.node
+        node, seal = self.node, self.seal
         while (transmit := node.poll_transmit()) is not None:
-            self.udp.send(transmit.data, transmit.endpoint)
+            self.udp.send(transmit.data if seal is None else seal.seal(transmit.data), transmit.endpoint)
         while (event := node.poll_event()) is not None:
             self._dispatch(event)
         deadline = node.poll_timeout()
@@ -115,6 +125,19 @@ class Driver:
                 if answer is not None:
                     answers.append((answer, address))
         return answers
+
+    def _handle_sealed_batch(self, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
+        """Do the same with what the seal opens, sealing the answers. Of the rest nothing remains but its number."""
+        seal = self.seal
+        assert seal is not None
+        opened = []
+        for sealed, address in batch:
+            data = seal.open(sealed)
+            if data is None:
+                self.udp.counters.unopened += 1
+            else:
+                opened.append((data, address))
+        return [(seal.seal(answer), address) for answer, address in self._handle_batch(opened, sources)]
 
     async def _keep_time(self) -> None:
         while True:

@@ -67,7 +67,7 @@ class Report:
         }
 
     def _about_node(self) -> protocol.NodeInfo:
-        now = self._driver.clock()
+        now, seal = self._driver.clock(), self._driver.seal
         contacts = {standing.value: 0 for standing in Standing}
         for contact in self._node.state.table:
             contacts[self._node.state.standing(contact, now).value] += 1
@@ -79,6 +79,7 @@ class Report:
             "connected": self._node.join.connected,
             "contacts": contacts,
             "listening": [str(endpoint) for endpoint in self._driver.udp.listening()],
+            "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
             "state": str(self._settings.state),
             "socket": str(self._settings.socket),
         }

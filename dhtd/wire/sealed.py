@@ -35,6 +35,8 @@ class Seal:
 
     __slots__ = ("_rng", "_secret", "_secrets", "keys")
 
+    overhead = OVERHEAD
+
     def __init__(self, keys: Sequence[NetworkKey], rng: Random) -> None:
         assert 1 <= len(keys) <= KEYS_MAX
         self.keys = tuple(keys)

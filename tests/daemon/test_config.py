@@ -14,10 +14,11 @@ import pytest
 
 from dhtd.core.metric import NATIVE
 from dhtd.core.policy import Policy
-from dhtd.daemon import paths
+from dhtd.daemon import config_keys, paths
 from dhtd.daemon.config import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
 from dhtd.daemon.config_keys import LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
 from dhtd.errors import ConfigError, SocketUnusable
+from dhtd.wire.sealed import KEYS_MAX
 
 HEX = "0123456789abcdef" * 4
 Configure = Callable[[str], Path]
@@ -83,6 +84,7 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
         socket=Path("/run/dhtd/default.sock"),
         instance="default",
         node_id=None,
+        network_key=(),
         rate_limit=Policy().rate_limit,
         log_level="info",
         log_format="text",
@@ -103,6 +105,11 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a va
     "socket": ("/run/x.sock", '"/run/x.sock"', Path("/run/x.sock")),
     "instance": ("lab", '"lab"', "lab"),
     "node-id": (HEX.upper(), f'"{HEX}"', NATIVE.parse(HEX)),
+    "network-key": (
+        "/etc/new.key,/etc/old.key",
+        '["/etc/new.key", "/etc/old.key"]',
+        (Path("/etc/new.key"), Path("/etc/old.key")),
+    ),
     "rate-limit": ("12.5", "12.5", 12.5),
     "log-level": ("debug", '"debug"', "debug"),
     "log-format": ("json", '"json"', "json"),
@@ -266,6 +273,9 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
         ("instance", "../x", "'../x' is not an instance name: 1 to 64 of the characters A-Z a-z 0-9 _ . -"),
         ("node-id", "ff", "an ID is 64 hex digits, and 'ff' has 2 characters"),
         ("node-id", "g" * 64, f"an ID is 64 hex digits, and '{'g' * 64}' has a character that is none"),
+        ("network-key", "a b c", "names 3 files: the key to seal with, and one more to open with, are enough"),
+        ("network-key", "a ./a", "{cwd}/a is named twice"),
+        ("network-key", "a\0b", "has a zero byte, which no path may have"),
         ("rate-limit", "-1", "'-1' is not a number of queries a second, such as 256, or 0 for no limit"),
         ("rate-limit", "nan", "'nan' is not a number of queries a second, such as 256, or 0 for no limit"),
         ("rate-limit", "1e3", "'1e3' is not a number of queries a second, such as 256, or 0 for no limit"),
@@ -275,7 +285,8 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
     ],
 )
 def test_bad_text_is_named_with_its_option_or_variable(key: str, text: str, message: str) -> None:
-    variable = f"DHTD_{key.replace('-', '_').upper()}"
+    [variable] = [setting.variable for setting in SETTINGS if setting.key == key]
+    message = message.replace("{cwd}", str(Path.cwd()))
     assert refusal({key: text}).startswith(f"--{key}: {message}")
     assert refusal({}, {variable: text}).startswith(f"{variable}: {message}")
 
@@ -311,6 +322,11 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ('instance = ".x"', "instance: '.x' is not an instance name"),
         ("node-id = 5", "node-id: must be a string, not an integer"),
         ('node-id = "xyz"', "node-id: an ID is 64 hex digits"),
+        ('network-key = "/a"', 'network-key: must be an array of strings, such as ["/etc/dhtd/network.key"], not a'),
+        ('network-key = ["a"]', "network-key: 'a' is relative: a path in this file begins with / or ~"),
+        ('network-key = [""]', "network-key: is empty, and must be a path"),
+        ('network-key = ["/a", "/b", "/c"]', "network-key: names 3 files"),
+        ('network-key = ["/a", "/a"]', "network-key: /a is named twice"),
         ('rate-limit = "5"', "rate-limit: must be a number of queries a second, such as 256, or 0 for no limit, not a"),
         ("rate-limit = -1", "rate-limit: -1 is not a number of queries a second"),
         ("rate-limit = inf", "rate-limit: inf is not a number of queries a second"),
@@ -393,6 +409,24 @@ def test_a_socket_path_that_is_too_long_is_refused() -> None:
         load_settings({}, {"DHTD_SOCKET": "/" + "s" * 120})
 
 
+def test_network_keys_are_paths_wherever_they_are_named(home: Path, user: Configure) -> None:
+    options = {"network-key": ["new.key", "~/old.key"]}
+    assert load_settings(options, {}).network_key == (Path.cwd() / "new.key", home / "old.key")
+    assert load_settings({"network_key": ("a",)}, {}).network_key == (Path.cwd() / "a",)
+    assert refusal({"network-key": ["a", "a"]}) == f"--network-key: {Path.cwd()}/a is named twice"
+    assert refusal({"network-key": [""]}) == "--network-key: is empty, and must be a path"
+    environ = {"DHTD_NETWORK_KEY_FILE": "new.key, ~/old.key", "DHTD_NETWORK_KEY": "of no meaning"}
+    assert load_settings({}, environ).network_key == (Path.cwd() / "new.key", home / "old.key")
+    user('network-key = ["~/new.key"]')
+    assert load_settings({}, {}).network_key == (home / "new.key",)
+    user("network-key = []")
+    assert load_settings({}, {}).network_key == ()
+
+
+def test_as_many_keys_can_be_named_as_a_seal_takes() -> None:
+    assert KEYS_MAX == config_keys._KEYS_MAX
+
+
 # What SIGHUP can change
 
 
@@ -424,6 +458,17 @@ def test_changes_tell_what_waits_for_a_restart() -> None:
         "log-level",
         "log-format",
     }
+
+
+def test_a_network_key_gives_way_to_another_but_sealing_does_not_begin_or_end_at_run_time() -> None:
+    none = load_settings({}, {})
+    one, two = (replace(none, network_key=(Path(name),)) for name in ("/a.key", "/b.key"))
+    both = replace(none, network_key=(Path("/b.key"), Path("/a.key")))
+    assert [str(change) for change in changes(one, both)] == ["network-key is now /b.key, /a.key, and was /a.key"]
+    assert [str(change) for change in changes(one, two)] == ["network-key is now /b.key, and was /a.key"]
+    restart = ": restart dhtd for this to take effect"
+    assert [str(change) for change in changes(none, one)] == [f"network-key is now /a.key, and was not set{restart}"]
+    assert [str(change) for change in changes(one, none)] == [f"network-key is now not set, and was /a.key{restart}"]
 
 
 # The manual page

@@ -19,6 +19,7 @@ from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.udp import Handle, UdpSockets
 from dhtd.wire.native import NativeCodec
+from dhtd.wire.sealed import Seal
 
 POLICY = replace(DEFAULT, rate_limit=0.0)
 
@@ -32,22 +33,22 @@ class Wire:
         self._next = 1
 
     @asynccontextmanager
-    async def driver(self, policy: Policy = POLICY) -> AsyncIterator[Driver]:
+    async def driver(self, policy: Policy = POLICY, seal: Seal | None = None) -> AsyncIterator[Driver]:
         """Run a node with an endpoint of its own."""
-        driver = self.make(policy)
+        driver = self.make(policy, seal)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.run)
             yield driver
             nursery.cancel_scope.cancel()
 
-    def make(self, policy: Policy = POLICY) -> Driver:
+    def make(self, policy: Policy = POLICY, seal: Seal | None = None) -> Driver:
         """Return a driver that does not run yet."""
         number, self._next = self._next, self._next + 1
         endpoint = Endpoint.of(f"10.0.0.{number}", 1729)
         end = self.ends[endpoint] = End(self, endpoint)
         rng = random.Random(number)
         node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=trio.current_time(), policy=policy)
-        return Driver(node, cast("UdpSockets", end), trio.current_time)
+        return Driver(node, cast("UdpSockets", end), trio.current_time, seal)
 
 
 class End:

@@ -1,0 +1,48 @@
+"""`dhtd keygen`: a new key for a private network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import SystemRandom
+from typing import Annotated
+
+import typer
+
+from dhtd.cli.common import JsonOption, Verb, print_json
+from dhtd.cli.complete import complete_file
+from dhtd.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is printed about a new key."""
+
+    file: str
+    fingerprint: str
+
+
+def keygen(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Where to write it; must not exist.", autocompletion=complete_file)
+    ],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Make a new network key, in a new file that only you can read. Never overwrites."""
+    from dhtd.daemon import key_file
+
+    if not file:
+        raise UsageError("FILE is empty: name the file to write the key into")
+    made = Made(file, key_file.make(Path(file), SystemRandom()).fingerprint)
+    if json or context.obj:
+        print_json(asdict(made))
+    else:
+        typer.echo(f"file {made.file}")
+        typer.echo(f"fingerprint {made.fingerprint}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(cls=Verb)(keygen)

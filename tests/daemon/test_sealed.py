@@ -1,0 +1,215 @@
+"""Private networks of real drivers, in memory: who has the key is in, who has not is deaf and mute, keys can change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import deepcopy
+from dataclasses import asdict, replace
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Answered, LookupDone, Published, Unanswered
+from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.daemon.driver import Driver
+from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.network_key import KEY_SIZE, NetworkKey
+from dhtd.wire.sealed import MAGIC as SEALED
+from dhtd.wire.sealed import OVERHEAD, Seal
+from tests.daemon.wire import POLICY, Wire, end_of, joined
+from tests.wire.vectors import VECTORS
+
+OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
+SEALED_POLICY = replace(POLICY, datagram_sent_max=POLICY.datagram_sent_max - OVERHEAD)
+STRANGER = Endpoint.parse("10.8.8.8:1729")
+KEY = Id(7)
+QUIET = 610.0  # seconds after which a small network has looked itself up often enough to say nothing for a while
+
+
+def seal(*keys: NetworkKey, seed: int = 0) -> Seal:
+    return Seal(keys, Random(seed))
+
+
+@asynccontextmanager
+async def swarm(wire: Wire, size: int, *keys: NetworkKey) -> AsyncIterator[list[Driver]]:
+    """Run some nodes with a key, all joined."""
+    async with AsyncExitStack() as stack:
+        drivers = [
+            await stack.enter_async_context(wire.driver(SEALED_POLICY, seal(*keys, seed=number)))
+            for number in range(size)
+        ]
+        for driver in drivers[1:]:
+            await joined(driver, drivers[0])
+        await trio.sleep(QUIET)
+        yield drivers
+
+
+async def hears(driver: Driver, other: Driver) -> bool:
+    with driver.begin(lambda now: driver.node.ping(other.udp.listening()[0], now)) as ping:
+        return isinstance(await ping.event(), Answered)
+
+
+async def found_by(driver: Driver, key: Id) -> Sequence[Endpoint]:
+    with driver.begin(lambda now: driver.node.lookup(key, now)) as lookup:
+        while not isinstance(event := await lookup.event(), LookupDone):
+            pass
+        return event.endpoints
+
+
+def inside(node: Node) -> dict[str, Any]:
+    """Return all that a node knows and has counted."""
+    return {
+        "counters": deepcopy(asdict(node.counters)),
+        "contacts": list(node.state.table),
+        "waiting": dict(node.state._waiting),
+        "records": {
+            contact.id: (record.heard_at, record.timeouts, record.reachable)
+            for contact in node.state.table
+            for record in [node.state.meta.get(contact.id)]
+        },
+        "held": list(node.store),
+        "in flight": len(node._requester.transactions),
+        "strangers": set(node._strangers),
+        "deadline": node.poll_timeout(),
+        "limited": dict(node._rate_limit._due),
+        "votes": node.external.endpoints(),
+    }
+
+
+async def test_nodes_with_the_key_find_each_other_and_nothing_goes_out_unsealed(autojump_clock: MockClock) -> None:
+    wire = Wire()
+    async with swarm(wire, 3, OLD) as (one, two, three):
+        with one.begin(lambda now: one.node.enter(KEY, 80, now)) as enter:
+            event = await enter.event()
+            assert isinstance(event, Published)
+            assert len(event.replicas) == 2
+        for driver in (two, three):
+            assert await found_by(driver, KEY) == (one.udp.listening()[0].with_port(80),)
+        sent = [data for driver in (one, two, three) for data, _ in end_of(driver).sent]
+        assert len(sent) > 20
+        assert all(data.startswith(SEALED) and MAGIC not in data for data in sent)
+        assert sum(driver.udp.counters.unopened for driver in (one, two, three)) == 0
+        assert len({data[4:28] for data in sent}) == len(sent)
+
+
+@pytest.mark.parametrize("keys", [(), (FOREIGN,)], ids=["no key", "another key"])
+async def test_who_lacks_the_key_is_deaf_and_mute(autojump_clock: MockClock, keys: tuple[NetworkKey, ...]) -> None:
+    wire = Wire()
+    async with (
+        swarm(wire, 2, OLD) as (one, two),
+        wire.driver(POLICY, seal(*keys) if keys else None) as outside,
+    ):
+        before, sent = inside(one.node), len(end_of(one).sent)
+        assert not await hears(outside, one)
+        await joined(outside, two)
+        assert len(outside.node.state.table) == 0
+        assert inside(one.node) == before
+        assert len(end_of(one).sent) == sent
+        assert one.udp.counters.unopened == POLICY.ping_attempts
+        assert not await hears(one, outside)
+        refused = outside.node.counters.malformed + outside.udp.counters.unopened
+        assert refused == POLICY.ping_attempts
+        assert outside.node.counters.datagrams_sent == len(end_of(outside).sent) == 2 * POLICY.ping_attempts
+        assert await hears(one, two)
+
+
+async def test_garbage_changes_one_counter_and_nothing_else(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire = Wire()
+    rng = Random(1)
+    async with swarm(wire, 2, OLD) as (one, two):
+        caplog.set_level(logging.DEBUG)
+        caplog.clear()
+        before, sent = inside(one.node), len(end_of(one).sent)
+        valid = seal(OLD).seal(VECTORS["ping"].data)
+        kinds = [
+            lambda: rng.randbytes(rng.randrange(1_500)),
+            lambda: SEALED + rng.randbytes(rng.randrange(200)),
+            lambda: rng.choice(list(VECTORS.values())).data,
+            lambda: NativeCodec().encode_query(rng.randbytes(8), two.node.own_id, Ping()),
+            lambda: seal(FOREIGN, seed=rng.random()).seal(VECTORS["ping"].data),  # type: ignore[arg-type]
+            lambda: valid[: rng.randrange(len(valid))],
+            lambda: valid + rng.randbytes(1),
+        ]
+        for number in range(10_000):
+            source = two.udp.listening()[0] if number % 2 else STRANGER
+            end_of(one).deliver(kinds[number % len(kinds)](), source)
+        await wait_all_tasks_blocked()
+        assert asdict(one.udp.counters) == {**asdict(type(one.udp.counters)()), "unopened": 10_000}
+        assert inside(one.node) == before
+        assert len(end_of(one).sent) == sent
+        assert caplog.records == []
+        assert await hears(two, one)
+
+
+async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_clock: MockClock) -> None:
+    """Each step at one node after another: the new key is opened, then sealed with, then alone."""
+    wire = Wire()
+    async with swarm(wire, 4, OLD) as drivers:
+        with drivers[0].begin(lambda now: drivers[0].node.enter(KEY, 80, now)) as enter:
+            await enter.event()
+        entered = (drivers[0].udp.listening()[0].with_port(80),)
+        for step, keys in enumerate([(OLD, NEW), (NEW, OLD), (NEW,)]):
+            for number, driver in enumerate(drivers):
+                driver.seal = seal(*keys, seed=100 * step + number)
+                for asking in drivers:
+                    assert await found_by(asking, KEY) == entered
+                    assert all([await hears(asking, other) for other in drivers if other is not asking])
+                await trio.sleep(20 * 60)  # refreshes, publications, pings: whatever a node does by itself
+        assert [driver.udp.counters.unopened for driver in drivers] == [0] * 4
+        assert [driver.node.counters.timeouts for driver in drivers] == [0] * 4
+        assert [len(driver.node.state.table) for driver in drivers] == [3] * 4
+        outdated = await outcome_of_old_key(wire, drivers[0])
+        assert isinstance(outdated, Unanswered)
+
+
+async def outcome_of_old_key(wire: Wire, driver: Driver) -> object:
+    async with wire.driver(SEALED_POLICY, seal(OLD)) as outside:
+        with outside.begin(lambda now: outside.node.ping(driver.udp.listening()[0], now)) as ping:
+            return await ping.event()
+
+
+async def test_a_step_skipped_does_lose_contact(autojump_clock: MockClock) -> None:
+    """What the test before this one would see of a change that is done wrong."""
+    wire = Wire()
+    async with swarm(wire, 2, OLD) as (one, two):
+        one.seal = seal(NEW, OLD)  # before the other opens it
+        assert not await hears(one, two)
+        assert two.udp.counters.unopened == POLICY.ping_attempts
+
+
+def largest_answers(policy: Policy) -> list[int]:
+    """Return the sizes of answers to find queries, sealed, by a node that has more to say than fits."""
+    node = Node(Id(1), NativeCodec(), rng=Random(1), now=0.0, policy=policy)
+    for number in range(500):
+        node.store.put(KEY, Endpoint.of(f"10.1.{number // 250}.{1 + number % 250}", 80), 0.0)
+    sizes = []
+    requests: list[Request] = [FindValue(KEY), FindNode(KEY), Ping()]
+    codec, tid = NativeCodec(), 0
+    while requests:
+        request = requests.pop(0)
+        tid += 1
+        answer = node.handle_datagram(codec.encode_query(tid.to_bytes(8, "big"), Id(2), request), STRANGER, 0.0)
+        assert answer is not None
+        sizes.append(len(seal(OLD).seal(answer)))
+        if isinstance(request, FindValue) and request.token is None:
+            reply = codec.decode(answer)
+            token = codec.decode_result(request, reply.body).token  # type: ignore[union-attr]
+            requests += [FindValue(KEY, token), Store(KEY, 80, token)]
+    return sizes
+
+
+def test_what_goes_onto_the_wire_sealed_is_no_longer_than_a_datagram_may_be() -> None:
+    sizes = largest_answers(SEALED_POLICY)
+    assert DEFAULT.datagram_sent_max - 19 < max(sizes) <= DEFAULT.datagram_sent_max == 1_200
+    assert max(largest_answers(POLICY)) > 1_200

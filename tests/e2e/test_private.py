@@ -1,0 +1,167 @@
+"""A private network of real daemons: strangers are deaf and mute, and the key is changed under load of nothing lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from dhtd.control.client import Client
+from dhtd.core.messages import Ping
+from dhtd.core.metric import Id
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.network_key import NetworkKey
+from dhtd.wire.sealed import MAGIC, Seal
+from tests.e2e.daemons import DEADLINE, PORT, Daemon, Network
+
+ID = "c0ffee" + "00" * 28 + "1d"
+VOLATILE = ("uptime_s", "last_activity_s", "age_s", "expires_in_s", "refresh_in_s")
+
+
+def keygen(network: Network, name: str) -> Path:
+    path = network.directory / name
+    done = network.run("dhtd", "keygen", str(path))
+    assert done.returncode == 0, done
+    return path
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def info(network: Network, daemon: Daemon) -> dict[str, Any]:
+    """Return what a daemon says of itself, but for what time alone changes."""
+
+    def steady(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: steady(member) for key, member in value.items() if key not in VOLATILE}
+        return [steady(member) for member in value] if isinstance(value, list) else value
+
+    found: dict[str, Any] = steady(network.dht(daemon, "info"))
+    return found
+
+
+def contacts(daemon: Daemon) -> int:
+    with Client(daemon.socket, DEADLINE) as client:
+        return client.info("node")["node"]["contacts"]["good"]
+
+
+def lookup(network: Network, daemon: Daemon) -> list[str]:
+    _, body = network.dht_all([daemon], "lookup", ID)[0]
+    peers: list[str] = body["peers"]
+    return peers
+
+
+def test_two_with_the_key_find_each_other_and_one_without_it_is_deaf_and_mute() -> None:
+    with Network() as network:
+        key = keygen(network, "network.key")
+        [one, two] = network.start(2, f"--network-key={key}", "--rate-limit=0", "--log-level=debug")
+        until(lambda: contacts(one) == contacts(two) == 1)
+        network.dht(one, "enter", ID, "3000")
+        assert lookup(network, two) == [f"{one.address}:3000"]
+        fingerprint = NetworkKey.parse(key.read_text()).fingerprint
+        assert network.dht(one, "info", "node")["node"]["network_keys"] == [fingerprint]
+
+        # The node of a stranger: who is told of the private nodes, and whom they are told of.
+        [outside] = network.start(1)
+        pinged = network.dht_all([outside, two], "ping", one.endpoint)
+        assert [status for status, _ in pinged] == [1, 0]
+        pinged = network.dht_all([one, two], "ping", outside.endpoint)
+        assert [status for status, _ in pinged] == [1, 1]
+        assert network.dht(outside, "lookup", ID, status=4)["error"]["code"] == "no-peers"
+        assert network.dht(outside, "info", "node")["node"]["network_keys"] == []
+        heard = network.dht(outside, "info", "network")["network"]
+        assert (heard["datagrams_received"], heard["malformed"], heard["unopened"]) == (4, 4, 0)
+        assert outside.stop() == 0  # else it goes on to try
+        assert {contacts(one), contacts(two)} == {1}
+
+        before, log = info(network, one), one.log.read_text()
+        flood(one)
+        after = info(network, one)
+        counted, counted_before = after.pop("network"), before.pop("network")
+        assert after == before
+        talk = counted["datagrams_received"] - counted_before["datagrams_received"]
+        assert talk < 50  # of the two with each other: a small network looks itself up at first
+        for name in ("malformed", "unmatched", "rate_limited", "bad_queries", "oversized", "defects"):
+            assert counted[name] == counted_before[name] == 0
+        assert one.log.read_text() == log
+        assert one.process.poll() is None
+
+
+def unopened(daemon: Daemon) -> int:
+    with Client(daemon.socket, DEADLINE) as client:
+        return int(client.info("network")["network"]["unopened"])
+
+
+def flood(daemon: Daemon) -> None:
+    """Send a daemon garbage, and what nodes without its key would say, as fast as it takes them; it must not answer."""
+    rng, codec = Random(1), NativeCodec()
+    foreign = Seal([NetworkKey(bytes(32))], rng)
+    before = unopened(daemon)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+        source.bind((daemon.address, 0))
+        source.setblocking(False)
+        for number in range(10_000):
+            ping = codec.encode_query(rng.randbytes(8), Id(number), Ping())
+            data = [ping, foreign.seal(ping), MAGIC + rng.randbytes(100), rng.randbytes(100)][number % 4]
+            source.sendto(data, (daemon.address, PORT))
+            if number % 100 == 99:  # no more than the kernel keeps
+                until(lambda sent=number + 1: unopened(daemon) == before + sent)  # type: ignore[misc]
+        with pytest.raises(BlockingIOError):
+            source.recv(1)
+
+
+def test_a_running_network_changes_its_key_and_never_loses_an_entry() -> None:
+    with Network() as network:
+        old, new = keygen(network, "old.key"), keygen(network, "new.key")
+        names = [NetworkKey.parse(path.read_text()).fingerprint for path in (old, new)]
+        config = network.directory / "dhtd.toml"
+
+        def configure(*paths: Path) -> None:
+            config.write_text(f"network-key = {json.dumps([str(path) for path in paths])}\n")
+
+        configure(old)
+        daemons = network.start(3, f"--config={config}")
+        until(lambda: all(contacts(daemon) == 2 for daemon in daemons))
+        network.dht(daemons[0], "enter", ID, "3000")
+        for step in ((old, new), (new, old), (new,)):
+            configure(*step)
+            wanted = [names[path is new] for path in step]
+            for daemon in daemons:
+                daemon.process.send_signal(signal.SIGHUP)
+                until(partial(has_keys, daemon, wanted))
+                assert [lookup(network, asking) for asking in daemons] == [[f"{daemons[0].address}:3000"]] * 3
+        assert [unopened(daemon) for daemon in daemons] == [0, 0, 0]
+
+        new.chmod(0o644)  # what cannot be used changes nothing
+        daemons[0].process.send_signal(signal.SIGHUP)
+        until(lambda: "the configuration is left as it was: the network key" in daemons[0].log.read_text())
+        assert keys_of(daemons[0]) == names[1:]
+        new.chmod(0o600)
+        config.write_text("network-key = []\n")  # nor does a slip open the network
+        daemons[0].process.send_signal(signal.SIGHUP)
+        until(lambda: "restart dhtd for this to take effect" in daemons[0].log.read_text())
+        assert keys_of(daemons[0]) == names[1:]
+        assert lookup(network, daemons[1]) == [f"{daemons[0].address}:3000"]
+        for path in (old, new):
+            secret = NetworkKey.parse(path.read_text()).secret.hex()
+            assert all(secret not in daemon.log.read_text() for daemon in daemons)
+
+
+def has_keys(daemon: Daemon, wanted: list[str]) -> bool:
+    return keys_of(daemon) == wanted
+
+
+def keys_of(daemon: Daemon) -> list[str]:
+    with Client(daemon.socket, DEADLINE) as client:
+        return client.info("node")["node"]["network_keys"]
