@@ -136,6 +136,9 @@ class Node:
         answer: bytes | None = None
         match message:
             case Query():
+                if message.sender == self.own_id:
+                    counters.own_id_claimed += 1
+                    return None
                 if not self._rate_limit.allows(source[:-2], now):
                     counters.rate_limited += 1
                     return None
@@ -143,6 +146,9 @@ class Node:
                 if self.state.queried(message.sender, source, now):
                     self._consider(message.sender, source, now)
             case BadQuery():
+                if message.sender == self.own_id:
+                    counters.own_id_claimed += 1
+                    return None
                 if not self._rate_limit.allows(source.ip, now):
                     counters.rate_limited += 1
                     return None

@@ -62,6 +62,11 @@ class Counters:
     malformed: int = 0  # datagrams that are no message of this version, answered with silence
     rate_limited: int = 0  # queries above the limit, answered with silence
     unmatched: int = 0  # replies and errors that belong to no query in flight
+    own_id_claimed: int = (
+        0  # queries under our own ID, answered with silence: our own, sent back, or a node's that lies
+    )
+    repeated: int = 0  # stores and withdrawals that had been taken before: sent again or replayed, and not done again
+    changes_refused: int = 0  # stores and withdrawals beyond the number that is remembered
     queries_received: dict[str, int] = field(default_factory=dict)  # by method
     bad_queries: int = 0  # answered with an error: unknown method, bad arguments, bad token, full
     queries_sent: int = 0

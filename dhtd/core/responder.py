@@ -23,6 +23,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
+from dhtd.core.replays import Replays, Verdict
 from dhtd.core.requester import Counters
 from dhtd.core.state import State
 from dhtd.core.store import QuotaReached
@@ -44,6 +45,7 @@ class Responder:
         "_codec",
         "_counters",
         "_own_id",
+        "_replays",
         "_rng",
         "_sent_max",
         "_state",
@@ -74,6 +76,7 @@ class Responder:
         self._state = state
         self._counters = counters
         self._tokens = Tokens(rng, policy, now)
+        self._replays = Replays(policy, self._tokens.generation)
         self.tracker = tracker
         self.store = Held(policy)
         self.external = ExternalAddress(policy.external_votes)
@@ -92,18 +95,8 @@ class Responder:
                 return self._found(query, key, request.token, self.known(key, now), source, size, now)
             case Ping():
                 return self._codec.encode_acknowledged(query.tid, self._own_id, source)
-            case Store(key, port, token):
-                if not self._is_valid(token, source, key, now):
-                    return self._refuse(query, ERROR_PROTOCOL, "bad token")
-                outcome = self.store.put(key, source.with_port(port), now)
-                if isinstance(outcome, QuotaReached):
-                    return self._refuse(query, ERROR_SERVER, outcome.text)
-                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
-            case Withdraw(key, port, token):
-                if not self._is_valid(token, source, key, now):
-                    return self._refuse(query, ERROR_PROTOCOL, "bad token")
-                self.store.remove(key, source.with_port(port))
-                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+            case Store() | Withdraw():
+                return self._changed(query, request, source, now)
             case _:
                 assert_never(request)
 
@@ -138,8 +131,29 @@ class Responder:
         packed = self._state.packed_closest(target)
         return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)
 
-    def _is_valid(self, token: bytes, source: Endpoint, key: Id, now: float) -> bool:
-        return self._tokens.is_valid(token, source.ip, key.to_bytes(self._width, "big"), now)
+    def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
+        """Do what a store or a withdrawal says, once: what comes again was caught on its way, or not acknowledged."""
+        key, ip, tokens = request.key, source[:-2], self._tokens
+        if not tokens.is_valid(request.token, ip, key.to_bytes(self._width, "big"), now):
+            return self._refuse(query, ERROR_PROTOCOL, "bad token")
+        endpoint = source.with_port(request.port)
+        verdict = self._replays.take(query.tid, request, ip, tokens.generation)
+        match verdict:
+            case Verdict.NEW:
+                if type(request) is Withdraw:
+                    self.store.remove(key, endpoint)
+                elif isinstance(outcome := self.store.put(key, endpoint, now), QuotaReached):
+                    return self._refuse(query, ERROR_SERVER, outcome.text)
+            case Verdict.AGAIN:
+                self._counters.repeated += 1
+                if type(request) is Store and endpoint not in self.store.get(key, now):
+                    return self._refuse(query, ERROR_SERVER, "not stored again")
+            case Verdict.BUSY:
+                self._counters.changes_refused += 1
+                return self._refuse(query, ERROR_SERVER, "busy: too many stores in a minute")
+            case _:
+                assert_never(verdict)
+        return self._codec.encode_acknowledged(query.tid, self._own_id, source)
 
     def _refuse(self, query: Query, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1

@@ -21,7 +21,7 @@ _SECRET_SIZE = 32
 class Tokens:
     """Issues and checks tokens."""
 
-    __slots__ = ("_current", "_previous", "_rng", "_rotates_at", "_rotation", "_size")
+    __slots__ = ("_current", "_previous", "_rng", "_rotates_at", "_rotation", "_size", "generation")
 
     def __init__(self, rng: Random, policy: Policy, now: float) -> None:
         self._rng = rng
@@ -30,6 +30,7 @@ class Tokens:
         self._current = self._new_secret()
         self._previous = self._new_secret()
         self._rotates_at = now + self._rotation
+        self.generation = 0  # of the current secret; one that was skipped, since nobody asked for long, counts too
 
     def issue(self, ip: bytes, key: bytes, now: float) -> bytes:
         """Return the token for `key`, to whom receives at `ip`."""
@@ -55,4 +56,5 @@ class Tokens:
         late = now - self._rotates_at >= self._rotation  # then the current secret is too old to be the previous one
         self._previous = self._new_secret() if late else self._current
         self._current = self._new_secret()
+        self.generation += 2 if late else 1
         self._rotates_at = now + self._rotation if late else self._rotates_at + self._rotation

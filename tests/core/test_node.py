@@ -23,7 +23,6 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Ping,
-    Reply,
     Store,
 )
 from dhtd.core.metric import Id
@@ -117,13 +116,12 @@ def test_a_query_with_a_right_envelope_and_wrong_content_is_told_so(
 
 def test_the_answer_to_a_query_is_counted_like_all_that_goes_out() -> None:
     bench = Bench()
-    query = CODEC.encode_query(b"12345678", Id(0), Ping())
+    query = CODEC.encode_query(b"12345678", Id(9), Ping())
     answer = bench.deliver(query, endpoint(9))
     assert answer is not None
     counters = bench.node.counters
     assert (counters.datagrams_sent, counters.bytes_sent) == (1, len(answer))
-    bench.node.ping(endpoint(5), 0.0)
-    bench.sent_one()
+    assert bench.sent_one().request == Ping()  # who asks is asked back
     assert (counters.datagrams_sent, counters.bytes_sent) == (2, len(answer) + len(query))
 
 
@@ -734,8 +732,16 @@ def test_a_late_wake_up_does_everything_that_was_due() -> None:
     assert {sent.request for sent in bench.sent()} > {FindNode(KEY)}  # the publication, and a refresh
 
 
-def test_a_node_that_asks_itself_learns_nothing_new() -> None:
-    bench = Bench(own_id=5)
-    assert isinstance(bench.query(Ping(), Contact(Id(5), US)), Reply)
+def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
+    """It is one of ours that somebody has sent back, or comes from who claims to be us."""
+    bench = Bench(own_id=5, policy=Policy(rate_limit=1.0, rate_burst=1.0))
+    for source in (US, endpoint(9)):
+        assert bench.query(Ping(), Contact(Id(5), source)) is None
+        assert bench.query(FindNode(KEY), Contact(Id(5), source)) is None
+        assert bench.deliver(CODEC._encode(0, b"12345678", Id(5), "frobnicate", []), source) is None
     assert bench.sent() == []
     assert len(bench.node.state.table) == 0
+    counters = bench.node.counters
+    assert (counters.own_id_claimed, counters.queries_received, counters.bad_queries) == (6, {}, 0)
+    assert (counters.datagrams_sent, counters.rate_limited) == (0, 0)
+    assert bench.query(Ping(), contact(9)) is not None  # nor does it use up the rate of whom it seems to come from

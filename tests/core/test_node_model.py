@@ -36,6 +36,7 @@ from dhtd.core.events import (
 )
 from dhtd.core.events import Event as NodeEvent
 from dhtd.core.messages import (
+    ERROR_PROTOCOL,
     Acknowledged,
     BadQuery,
     Contact,
@@ -167,6 +168,8 @@ class Tally:
     malformed: int = 0
     rate_limited: int = 0
     unmatched: int = 0
+    own_id_claimed: int = 0
+    repeated: int = 0
     bad_queries: int = 0
     queries_sent: int = 0
     replies_received: int = 0
@@ -198,6 +201,7 @@ class Machine:
         self.on_their_way: dict[bytes, OnItsWay] = {}
         self.tokens: dict[tuple[bytes, bytes, Id], float] = {}  # to whom and for what, and when last given
         self.held: dict[tuple[Id, Endpoint], float] = {}
+        self.changes: set[tuple[bytes, bytes, Store | Withdraw]] = set()  # that came with a good token: whose, and tid
         self.replicas: dict[EntryKey, list[Endpoint]] = {}  # who took an entry at its last publication
         self.took: dict[EntryKey, set[Endpoint]] = {}  # who ever took it in this life
         self.tally = Tally()
@@ -419,7 +423,11 @@ class NodeMachine(RuleBasedStateMachine):
         tally.bytes_received += len(parcel.data)
         taken = self.take_answer(machine, message, parcel.source) if isinstance(message, Reply | Error) else None
         answer = self.do(machine, "handle_datagram", parcel.data, parcel.source, self.now)
-        if isinstance(message, Query | BadQuery):
+        if isinstance(message, Query | BadQuery) and message.sender == machine.id:
+            event("a query of the node's own comes back")
+            tally.own_id_claimed += 1
+            assert answer is None
+        elif isinstance(message, Query | BadQuery):
             if answer is None:
                 event("a query above the limit")
                 tally.rate_limited += 1
@@ -485,14 +493,30 @@ class NodeMachine(RuleBasedStateMachine):
                 assert isinstance(found, Found)
                 self.check_found(machine, target, found, isinstance(query.request, FindValue))
                 machine.tokens[found.token, source.ip, target] = self.now
-            case Store(key, port, token):
-                if self.check_token(machine, source, key, token, isinstance(reply, Reply)):
-                    announced = source.with_port(port)
-                    machine.held[key, announced] = self.now + EXPIRY
-                    self.stores_taken.add((machine.endpoint, key, announced))
-            case Withdraw(key, port, token):
-                if self.check_token(machine, source, key, token, isinstance(reply, Reply)):
-                    machine.held.pop((key, source.with_port(port)), None)
+            case Store() | Withdraw():
+                self.take_change(machine, query.tid, query.request, source, reply)
+
+    def take_change(
+        self, machine: Machine, tid: bytes, request: Store | Withdraw, source: Endpoint, reply: Reply | Error
+    ) -> None:
+        """A store or a withdrawal is done once, however often the same datagram comes while its token is good."""
+        accepted = not (isinstance(reply, Error) and reply.code == ERROR_PROTOCOL)
+        if not self.check_token(machine, source, request.key, request.token, accepted):
+            return
+        announced, again = source.with_port(request.port), (source.ip, tid, request) in machine.changes
+        machine.changes.add((source.ip, tid, request))
+        machine.tally.repeated += again
+        event(f"a change comes {'again' if again else 'for the first time'}")
+        if again:
+            there = machine.held.get((request.key, announced), 0.0) > self.now
+            assert isinstance(reply, Reply) is (isinstance(request, Withdraw) or there)
+            return
+        assert isinstance(reply, Reply)
+        if isinstance(request, Store):
+            machine.held[request.key, announced] = self.now + EXPIRY
+            self.stores_taken.add((machine.endpoint, request.key, announced))
+        else:
+            machine.held.pop((request.key, announced), None)
 
     def check_found(self, machine: Machine, target: Id, found: Found, of_value: bool) -> None:
         """An answer names members of the table, and what is held and not expired, each once."""

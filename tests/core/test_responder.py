@@ -6,8 +6,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import event
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import (
@@ -284,6 +285,8 @@ class HoldingMachine(RuleBasedStateMachine):
         self.beats = Beats(DEFAULT.token_rotation, self.bench.now)
         self.tokens: dict[bytes, tuple[bytes, Id, int]] = {bytes(8): (b"", KEY, 0)}  # for which IP, key and beat
         self.model: dict[tuple[Id, bytes, int], float] = {}  # key, IP and port, and when it expires
+        self.sent: list[tuple[bytes, Store | Withdraw, Endpoint]] = []  # with their transactions
+        self.taken: set[tuple[bytes, Store | Withdraw, bytes]] = set()  # from which IP
 
     def live(self) -> list[tuple[Id, bytes, int]]:
         return [entry for entry, expires_at in self.model.items() if self.bench.now < expires_at]
@@ -313,26 +316,48 @@ class HoldingMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), key=some_keys, source=sources, port=some_ports, withdraw=st.booleans(), right=st.booleans())
     def store_or_withdraw(self, data: Any, key: Id, source: Endpoint, port: int, withdraw: bool, right: bool) -> None:
-        ip = source[:-2]
         others = st.sampled_from(list(self.tokens))
         token = self.token_from(key, source, value=False) if right else data.draw(others)
-        answer = self.ask(Withdraw(key, port, token) if withdraw else Store(key, port, token), source)
+        tid = len(self.sent).to_bytes(8, "little")
+        self.sent.append((tid, Withdraw(key, port, token) if withdraw else Store(key, port, token), source))
+        self.change(*self.sent[-1])
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), source=st.none() | sources, latest=st.booleans())
+    def a_datagram_comes_again(self, data: Any, source: Endpoint | None, latest: bool) -> None:
+        """From where it came, or from elsewhere."""
+        tid, request, came_from = self.sent[-1] if latest else data.draw(st.sampled_from(self.sent))
+        self.change(tid, request, source or came_from)
+
+    def change(self, tid: bytes, request: Store | Withdraw, source: Endpoint) -> None:
+        key, ip, token = request.key, source[:-2], request.token
+        answer = self.bench.query(request, Contact(PEER.id, source), tid)
         beat = self.beats.ask(self.bench.now)
-        live, entry = self.live(), (key, ip, port)
+        live, entry = self.live(), (key, ip, request.port)
         if self.tokens[token] not in {(ip, key, beat), (ip, key, beat - 1)}:
             assert isinstance(answer, Error)
             assert (answer.code, answer.text) == (ERROR_PROTOCOL, "bad token")
             return
-        if not withdraw and entry not in live and sum(other[1] == ip for other in live) >= 3:
+        storing = isinstance(request, Store)
+        if (tid, request, ip) in self.taken:
+            event("taken before")
+            if storing and entry not in live:
+                assert isinstance(answer, Error)
+                assert (answer.code, answer.text) == (ERROR_SERVER, "not stored again")
+            else:
+                assert isinstance(answer, Reply)
+            return
+        self.taken.add((tid, request, ip))
+        if storing and entry not in live and sum(other[1] == ip for other in live) >= 3:
             assert isinstance(answer, Error)
             assert (answer.code, answer.text) == (ERROR_SERVER, "too many entries from this address")
             return
         assert isinstance(answer, Reply)
         assert answer.observed == source
-        if withdraw:
-            self.model.pop(entry, None)
-        else:
+        if storing:
             self.model[entry] = self.bench.now + 200.0
+        else:
+            self.model.pop(entry, None)
 
     @invariant()
     def what_is_held_is_what_was_stored(self) -> None:

@@ -71,6 +71,8 @@ def test_the_table_of_constants_is_the_policy() -> None:
         "stored entries, at most": str(DEFAULT.store_entries),
         "stored entries under one key, at most": str(DEFAULT.store_entries_per_key),
         "stored entries from one source, at most": str(DEFAULT.store_entries_per_source),
+        "stores and withdrawals taken in 60 seconds, at most": str(DEFAULT.changes),
+        "stores and withdrawals from one source in 60 seconds, at most": str(DEFAULT.changes_per_source),
         "queries a second from one source, at most": f"{DEFAULT.rate_limit:g}",
         "timeouts in a row that are an outage": str(DEFAULT.outage_timeouts),
         "pause before joining again, at first": seconds(DEFAULT.rejoin_first),

@@ -1,0 +1,64 @@
+"""Stores and withdrawals that have been taken: a datagram that is caught and sent again must not be taken again.
+
+A find or a ping may come as often as it likes, since it changes nothing. But a store that is replayed would bring back
+what was withdrawn since, or let it live longer, and a withdrawal would drop what was entered again. A token is good for
+two rotations of its secret, so what was taken is remembered for as long: then its token is dead. That takes memory, of
+which every source has a share; what could not be remembered is not to be taken.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from dhtd.core.endpoint import source_group
+from dhtd.core.messages import Store, Withdraw
+from dhtd.core.policy import Policy
+
+
+class Verdict(Enum):
+    """What is to be done with a store or a withdrawal."""
+
+    NEW = "do it"
+    AGAIN = "it was done, or refused, before"
+    BUSY = "it could not be remembered"
+
+
+class Replays:
+    """Remembers queries by their token, which stands for address and key, their transaction, port and method."""
+
+    __slots__ = ("_current", "_generation", "_max", "_max_per_source", "_per_source", "_previous")
+
+    def __init__(self, policy: Policy, generation: int) -> None:
+        self._max, self._max_per_source = policy.changes, policy.changes_per_source
+        self._generation = generation
+        self._current: set[bytes] = set()
+        self._previous: set[bytes] = set()
+        self._per_source: dict[bytes, int] = {}  # of the current generation
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._current) + len(self._previous)
+
+    def take(self, tid: bytes, request: Store | Withdraw, ip: bytes, generation: int) -> Verdict:
+        """Remember a query from `ip` whose token is good, while the secret of `generation` is the current one."""
+        if generation != self._generation:
+            self._turn(generation)
+        method = request.port << 1 | (type(request) is Store)
+        record = request.token + tid + method.to_bytes(3, "big")
+        current = self._current
+        if record in current or record in self._previous:
+            return Verdict.AGAIN
+        group = source_group(ip)
+        from_source = self._per_source.get(group, 0)
+        if from_source >= self._max_per_source or len(current) >= self._max:
+            return Verdict.BUSY
+        self._per_source[group] = from_source + 1
+        current.add(record)
+        return Verdict.NEW
+
+    def _turn(self, generation: int) -> None:
+        """Forget what was taken while neither this secret nor the one before it was the current one."""
+        self._previous = self._current if generation == self._generation + 1 else set()
+        self._current = set()
+        self._per_source = {}
+        self._generation = generation

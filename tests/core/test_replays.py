@@ -1,0 +1,279 @@
+"""Datagrams that are caught and sent again, to the same node or another, change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    ERROR_PROTOCOL,
+    ERROR_SERVER,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Reply,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.replays import Replays, Verdict
+from dhtd.core.store import HeldEntry
+from tests.core.bench import QUIET, US, Bench
+from tests.core.small import contact, endpoint
+
+KEY = Id(77)
+PEER = contact(100)
+ROTATION = DEFAULT.token_rotation
+
+
+def token(bench: Bench, source: Contact = PEER, key: Id = KEY) -> bytes:
+    reply = bench.query(FindNode(key), source)
+    assert isinstance(reply, Reply)
+    found = bench.codec.decode_result(FindNode(key), reply.body)
+    assert isinstance(found, Found)
+    return found.token
+
+
+def datagram(bench: Bench, request: Store | Withdraw, tid: int, source: Contact = PEER) -> bytes:
+    return bench.codec.encode_query(tid.to_bytes(8, "big"), source.id, request)
+
+
+def deliver(bench: Bench, data: bytes, source: Endpoint = PEER.endpoint) -> Reply | Error:
+    answer = bench.deliver(data, source)
+    assert answer is not None
+    message = bench.codec.decode(answer)
+    assert isinstance(message, Reply | Error)
+    return message
+
+
+def held(bench: Bench) -> list[HeldEntry]:
+    return list(bench.node.store)
+
+
+def inside(bench: Bench) -> dict[str, Any]:
+    """Return what a node knows, and what it has under way."""
+    node = bench.node
+    return {
+        "table": [(bucket.low, bucket.activity, list(bucket.contacts)) for bucket in node.state.table.buckets],
+        "records": {
+            known: (record.heard_at, record.reachable, record.timeouts, record.round_trips.mean)
+            for known in node.state.table
+            for record in [node.state.meta.get(known.id)]
+        },
+        "waiting": dict(node.state._waiting),
+        "heard": node.state.heard_at,
+        "held": held(bench),
+        "in flight": dict(node._requester.transactions._queries),
+        "votes": node.external.endpoints(),
+        "deadline": node.poll_timeout(),
+        "events": bench.events(),
+        "sent": bench.sent(),
+    }
+
+
+def test_a_store_that_comes_again_after_the_withdrawal_does_not_bring_the_entry_back() -> None:
+    bench = Bench()
+    store = datagram(bench, Store(KEY, 80, token(bench)), 1)
+    assert isinstance(deliver(bench, store), Reply)
+    assert isinstance(deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench)), 2)), Reply)
+    answer = deliver(bench, store)
+    assert isinstance(answer, Error)
+    assert (answer.code, answer.text) == (ERROR_SERVER, "not stored again")
+    assert held(bench) == []
+    assert bench.node.counters.repeated == 1
+
+
+def test_a_store_that_comes_again_does_not_prolong_the_entry_and_is_acknowledged() -> None:
+    """Its sender may not have had the acknowledgement; or it is not the sender."""
+    bench = Bench()
+    store = datagram(bench, Store(KEY, 80, token(bench)), 1)
+    first = deliver(bench, store)
+    assert isinstance(first, Reply)
+    before = held(bench)
+    bench.now += ROTATION
+    assert deliver(bench, store) == first
+    assert deliver(bench, store, PEER.endpoint.with_port(9)) == replace(first, observed=PEER.endpoint.with_port(9))
+    assert held(bench) == before
+    assert bench.node.counters.repeated == 2
+
+
+def test_a_withdrawal_that_comes_again_after_a_new_store_does_not_drop_the_entry_and_is_acknowledged() -> None:
+    bench = Bench()
+    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 1))
+    withdraw = datagram(bench, Withdraw(KEY, 80, token(bench)), 2)
+    first = deliver(bench, withdraw)
+    assert deliver(bench, withdraw) == first
+    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 3))
+    assert deliver(bench, withdraw) == first
+    assert [entry.endpoint for entry in held(bench)] == [PEER.endpoint.with_port(80)]
+    assert bench.node.counters.repeated == 2
+
+
+def test_each_new_store_and_withdrawal_is_done_with_the_same_token_too() -> None:
+    bench = Bench()
+    shown = token(bench)
+    for tid in range(5):
+        deliver(bench, datagram(bench, Store(KEY, 80, shown), tid))
+        assert len(held(bench)) == 1
+        bench.now += 1.0
+        deliver(bench, datagram(bench, Store(KEY, 80, shown), 100 + tid))
+        assert held(bench)[0].expires_at == bench.now + DEFAULT.store_expiry
+        deliver(bench, datagram(bench, Withdraw(KEY, 80, shown), tid))  # another method: another query
+        assert held(bench) == []
+    deliver(bench, datagram(bench, Store(KEY, 80, shown), 200))
+    deliver(bench, datagram(bench, Store(KEY, 81, shown), 200))  # another port
+    assert len(held(bench)) == 2
+    assert bench.node.counters.repeated == 0
+
+
+def test_a_store_that_was_refused_is_not_taken_when_it_comes_again() -> None:
+    bench = Bench(policy=replace(QUIET, store_entries=1))
+    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 1))
+    refused = datagram(bench, Store(KEY, 81, token(bench)), 2)
+    assert isinstance(deliver(bench, refused), Error)
+    deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench)), 3))
+    assert isinstance(deliver(bench, refused), Error)
+    assert held(bench) == []
+    assert isinstance(deliver(bench, datagram(bench, Store(KEY, 81, token(bench)), 4)), Reply)
+
+
+@pytest.mark.parametrize("pauses", [[0.0], [ROTATION - 1], [ROTATION], [2 * ROTATION - 1], [1.0] * 130, [500.0]])
+@pytest.mark.parametrize("issued_before", [0.0, 0.5, ROTATION - 0.5, ROTATION + 0.5])
+def test_what_was_taken_is_remembered_for_as_long_as_its_token_is_good(
+    pauses: list[float], issued_before: float
+) -> None:
+    bench = Bench()
+    shown = token(bench)
+    bench.now += issued_before
+    store = datagram(bench, Store(KEY, 80, shown), 1)
+    assert isinstance(deliver(bench, store), Reply)
+    deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench)), 2))
+    for pause in pauses:
+        bench.now += pause
+        answer = deliver(bench, store)
+        assert isinstance(answer, Error)
+        dead = bench.now >= 2 * ROTATION
+        assert (answer.code, answer.text) == (
+            (ERROR_PROTOCOL, "bad token") if dead else (ERROR_SERVER, "not stored again")
+        )
+        assert held(bench) == []
+
+
+def test_what_was_taken_is_forgotten_with_its_token() -> None:
+    bench = Bench()
+    remembered = bench.node._responder._replays
+    for tid in range(50):
+        deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), tid))
+        bench.now += ROTATION / 10
+        assert len(remembered) <= 20
+    assert tid + 1 > len(remembered) > 10
+    bench.now += 2 * ROTATION
+    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 50))
+    assert len(remembered) == 1
+
+
+def test_beyond_what_can_be_remembered_changes_are_refused_and_others_have_their_share() -> None:
+    bench = Bench(policy=replace(QUIET, changes=5, changes_per_source=3))
+
+    def answers(number: int, tids: range) -> list[type[Reply | Error]]:
+        source = contact(number)
+        shown = token(bench, source)
+        return [
+            type(deliver(bench, datagram(bench, Store(KEY, 80 + tid, shown), tid, source), source.endpoint))
+            for tid in tids
+        ]
+
+    assert answers(1, range(6)) == [Reply] * 3 + [Error] * 3
+    assert answers(2, range(3)) == [Reply] * 2 + [Error]  # all in all
+    assert bench.node.counters.changes_refused == 4
+    assert answers(1, range(3)) == [Reply] * 3  # what was taken is acknowledged still
+    assert bench.node.counters.repeated == 3
+    refused = deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench, contact(1))), 9), contact(1).endpoint)
+    assert isinstance(refused, Error)
+    assert (refused.code, refused.text) == (ERROR_SERVER, "busy: too many stores in a minute")
+    assert len(held(bench)) == 5
+    bench.now += ROTATION
+    assert answers(3, range(6)) == [Reply] * 3 + [Error] * 3
+
+
+def test_what_is_remembered_does_not_grow_beyond_two_generations() -> None:
+    policy = Policy(changes=100, changes_per_source=10)
+    replays = Replays(policy, 0)
+    for generation in range(5):
+        verdicts = []
+        for number in range(1_000):
+            place = number % 50
+            request = Store(KEY, 80, b"%04d%04d" % (generation, place))
+            verdicts.append(replays.take(number.to_bytes(8, "big"), request, endpoint(place).ip, generation))
+        assert (verdicts.count(Verdict.NEW), verdicts.count(Verdict.BUSY)) == (100, 900)
+        assert len(replays) == min(generation + 1, 2) * 100
+        assert len(replays._per_source) <= 50
+    assert replays.take(bytes(8), Store(KEY, 80, b"%08d" % 99), endpoint(1).ip, 99) is Verdict.NEW
+    assert len(replays) == 1
+
+
+def test_the_share_of_a_source_is_more_than_its_rate_lets_it_use() -> None:
+    """For each store a node asks for a token first."""
+    assert DEFAULT.rate_limit * ROTATION / 2 <= DEFAULT.changes_per_source
+    assert DEFAULT.changes >= DEFAULT.store_entries
+
+
+def test_an_answer_that_comes_again_is_to_nothing_that_was_asked() -> None:
+    bench = Bench()
+    bench.know(contact(1))
+    bench.node.find_value(endpoint(1), KEY, bench.now)
+    asked = bench.sent_one()
+    answer = bench.codec.encode_acknowledged(asked.query.tid, Id(1), US)
+    found = bench.codec._encode(1, asked.query.tid, Id(1), bytes(US), [b"t", b"", b"", [bytes(endpoint(8))], False])
+    refusal = bench.codec.encode_error(asked.query.tid, Id(1), 202, "busy")
+    bench.deliver(found, endpoint(1))
+    bench.events()
+    before, unmatched = inside(bench), bench.node.counters.unmatched
+    for data in (found, answer, refusal):
+        for source in (endpoint(1), endpoint(2), US):
+            assert bench.deliver(data, source) is None
+            bench.now += 100.0
+    assert inside(bench) == before
+    assert bench.node.counters.unmatched == unmatched + 9
+
+
+def test_an_answer_of_ours_that_is_sent_back_is_none_to_us() -> None:
+    bench = Bench(own_id=5)
+    bench.know(contact(1))
+    answer = bench.deliver(bench.codec.encode_query(b"12345678", Id(1), FindValue(KEY)), endpoint(1))
+    assert answer is not None
+    before = inside(bench)
+    for source in (endpoint(1), US, endpoint(9)):
+        assert bench.deliver(answer, source) is None
+    assert inside(bench) == before
+    assert bench.node.counters.unmatched == 3
+
+
+def test_a_query_of_ours_that_is_sent_back_gets_no_answer_with_which_to_answer_it() -> None:
+    """Else who has sent it back could send our own answer back, too, and we would take the peer for ourselves."""
+    bench = Bench(own_id=5)
+    bench.know(contact(1))
+    bench.node.ping(endpoint(1), bench.now)
+    transmit = bench.node.poll_transmit()
+    assert transmit is not None
+    before = inside(bench)
+    assert bench.deliver(transmit.data, endpoint(1)) is None
+    assert inside(bench) == before
+    assert bench.node.counters.own_id_claimed == 1
+    assert contact(1) in bench.node.state.table
+
+
+def test_a_store_for_one_node_is_none_for_another() -> None:
+    one, other = Bench(own_id=1), Bench(own_id=2, seed=2)
+    store = datagram(one, Store(KEY, 80, token(one)), 1)
+    answer = deliver(other, store)
+    assert isinstance(answer, Error)
+    assert (answer.code, answer.text) == (ERROR_PROTOCOL, "bad token")
+    assert held(other) == []
+    assert asdict(other.node.counters)["repeated"] == 0
