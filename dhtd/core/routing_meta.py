@@ -1,8 +1,8 @@
 """What is known about the contacts in the routing table: when they were heard, how fast they are, what they missed.
 
-A contact is *good* while it was lately heard, *questionable* afterwards, and *bad* after more than `bad_after`
-consecutive timeouts (BEP 5 "Routing Table"). Only an answer makes a contact heard; once it has answered, its queries
-keep it good too.
+A contact is *good* while it has lately answered, *questionable* afterwards, and *bad* after more than `bad_after`
+consecutive timeouts. Only an answer counts. BEP 5 lets a contact's queries keep it good, too; but anybody can forge
+those, or send again what was caught, and so keep a dead contact in its place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Record:
     __slots__ = ("heard_at", "reachable", "round_trips", "timeouts")
 
     def __init__(self) -> None:
-        self.heard_at: float | None = None  # when it last answered, or queried us having once answered
+        self.heard_at: float | None = None  # when it last answered
         self.reachable = False  # has answered since this node started
         self.timeouts = 0  # consecutive, of queries that others' answers show to have been sent in vain
         self.round_trips = RoundTrips()
@@ -67,12 +67,6 @@ class RoutingMeta:
         self.bad.discard(id)
         if rtt is not None:
             record.round_trips.add(rtt)
-
-    def queried(self, id: Id, now: float) -> None:
-        """Note a query from a contact; it counts only once the contact has answered us."""
-        record = self._records[id]
-        if record.reachable:
-            record.heard_at = now
 
     def timed_out(self, id: Id) -> bool:
         """Note a timeout; return whether it made the contact bad."""

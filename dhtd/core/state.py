@@ -92,13 +92,15 @@ class State:
         return self._admit(contact, rtt, now)
 
     def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
-        """Take note of a query from this node; return whether to ping it, to learn if it belongs in the table."""
+        """Return whether to ping a node that has queried us, to learn if it belongs in the table, or still does.
+
+        Nothing is noted: anybody can forge a query, or send one again.
+        """
         incumbent = self.table.get(id)
         if incumbent is not None:
             if incumbent.endpoint != endpoint:
                 return id in self.meta.bad
-            self.meta.queried(id, now)
-            return not self.meta.get(id).reachable or id in self.meta.bad
+            return self.meta.standing(id, now) is not Standing.GOOD
         if id == self.table.own_id:
             return False
         bucket = self.table.bucket(id)

@@ -115,7 +115,7 @@ class History:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.events: list[tuple[float, str]] = []  # "answered", "queried" or "timed out", and when
+        self.events: list[tuple[float, str]] = []  # "answered" or "timed out", and when
         self.rtts: list[float] = []
 
     @property
@@ -128,7 +128,7 @@ class History:
         """How many queries in a row it has missed by now."""
         row = 0
         for _, what in self.events:
-            row = {"answered": 0, "queried": row, "timed out": row + 1}[what]
+            row = {"answered": 0, "timed out": row + 1}[what]
         return row
 
     @property
@@ -138,14 +138,8 @@ class History:
 
     @property
     def heard_at(self) -> float | None:
-        """When it last answered, or queried us having once answered."""
-        whats = [what for _, what in self.events]
-        heard = [
-            when
-            for place, (when, what) in enumerate(self.events)
-            if what == "answered" or (what == "queried" and "answered" in whats[:place])
-        ]
-        return heard[-1] if heard else None
+        """When it last answered."""
+        return max((when for when, what in self.events if what == "answered"), default=None)
 
     def standing(self, now: float) -> Standing:
         """Return bad after too many misses, else good for a while after it was heard, else questionable."""

@@ -16,6 +16,7 @@ from dhtd.core.messages import (
     FindNode,
     FindValue,
     Found,
+    Ping,
     Reply,
     Store,
     Withdraw,
@@ -23,6 +24,7 @@ from dhtd.core.messages import (
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.replays import Replays, Verdict
+from dhtd.core.routing_meta import Standing
 from dhtd.core.store import HeldEntry
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
@@ -267,6 +269,20 @@ def test_a_query_of_ours_that_is_sent_back_gets_no_answer_with_which_to_answer_i
     assert inside(bench) == before
     assert bench.node.counters.own_id_claimed == 1
     assert contact(1) in bench.node.state.table
+
+
+def test_queries_that_come_again_do_not_keep_a_dead_contact_good() -> None:
+    bench = Bench()
+    bench.know(contact(1))
+    query = bench.codec.encode_query(b"12345678", Id(1), Ping())
+    bench.deliver(query, endpoint(1))
+    assert bench.sent() == []
+    heard = bench.node.state.meta.get(Id(1)).heard_at
+    for _ in range(3):
+        bench.now += DEFAULT.good_for / 2
+        bench.deliver(query, endpoint(1))
+        assert bench.node.state.meta.get(Id(1)).heard_at == heard
+    assert bench.node.state.standing(contact(1), bench.now) is Standing.QUESTIONABLE
 
 
 def test_a_store_for_one_node_is_none_for_another() -> None:

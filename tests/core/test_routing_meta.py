@@ -35,16 +35,6 @@ def test_an_answer_makes_a_contact_good_for_fifteen_minutes() -> None:
     assert LATER == 15 * 60
 
 
-def test_a_query_counts_only_from_a_contact_that_has_answered() -> None:
-    meta = make()
-    meta.queried(A, 100.0)
-    assert meta.get(A).heard_at is None
-    assert meta.standing(A, 100.0) is Standing.QUESTIONABLE
-    meta.answered(A, 0.1, 100.0)
-    meta.queried(A, 500.0)
-    assert meta.standing(A, 500.0 + LATER - 1) is Standing.GOOD
-
-
 def test_more_than_one_consecutive_timeout_makes_a_contact_bad_however_lately_it_was_heard() -> None:
     meta = make()
     meta.answered(A, 0.1, 100.0)
@@ -57,7 +47,7 @@ def test_more_than_one_consecutive_timeout_makes_a_contact_bad_however_lately_it
     assert meta.timed_out(A) is False  # it was bad before
 
 
-def test_an_answer_ends_a_row_of_timeouts_and_a_query_does_not() -> None:
+def test_an_answer_ends_a_row_of_timeouts() -> None:
     meta = make()
     meta.answered(A, 0.1, 100.0)
     meta.timed_out(A)
@@ -65,7 +55,6 @@ def test_an_answer_ends_a_row_of_timeouts_and_a_query_does_not() -> None:
     meta.timed_out(A)
     assert A not in meta.bad
     meta.timed_out(A)
-    meta.queried(A, 102.0)
     assert A in meta.bad
     meta.answered(A, None, 103.0)
     assert meta.standing(A, 103.0) is Standing.GOOD
@@ -101,7 +90,7 @@ few = st.integers(0, 2).map(Id)
 
 
 class MetaMachine(RuleBasedStateMachine):
-    """Three contacts enter, answer, query, miss queries and leave, and are at any time what their history says."""
+    """Three contacts enter, answer, miss queries and leave, and are at any time what their history says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,12 +123,6 @@ class MetaMachine(RuleBasedStateMachine):
             self.meta.answered(id, rtt, self.now)
             self.histories[id].events.append((self.now, "answered"))
             self.histories[id].rtts += [] if rtt is None else [rtt]
-
-    @rule(id=few)
-    def queries(self, id: Id) -> None:
-        if id in self.histories:
-            self.meta.queried(id, self.now)
-            self.histories[id].events.append((self.now, "queried"))
 
     @rule(id=few)
     def misses_a_query(self, id: Id) -> None:

@@ -86,14 +86,24 @@ def test_who_claims_our_own_id_is_refused_and_not_pinged() -> None:
     assert state.heard_at is None
 
 
-def test_a_contact_in_the_table_that_queries_is_pinged_only_until_it_has_answered() -> None:
+def test_a_contact_in_the_table_that_queries_is_pinged_unless_it_is_good() -> None:
     state = make()
     assert state.restore(contact(5))
     assert state.queried(*contact(5), 10.0)
     assert state.meta.get(Id(5)).heard_at is None
     state.answered(contact(5), 0.1, 11.0)
-    assert not state.queried(*contact(5), 12.0)
-    assert state.meta.get(Id(5)).heard_at == 12.0
+    assert not state.queried(*contact(5), 10.0 + DEFAULT.good_for)
+    assert state.queried(*contact(5), 11.0 + DEFAULT.good_for)
+
+
+def test_queries_do_not_keep_a_contact_good() -> None:
+    """Anybody can forge them, or send again what was caught; only an answer is a sign of life."""
+    state = make()
+    state.answered(contact(5), 0.1, 10.0)
+    for place in range(1, 4):
+        state.queried(*contact(5), 10.0 + place * DEFAULT.good_for / 3)
+    assert state.meta.get(Id(5)).heard_at == 10.0
+    assert state.standing(contact(5), 10.0 + DEFAULT.good_for) is Standing.QUESTIONABLE
 
 
 def test_a_bad_contact_that_queries_is_pinged() -> None:
@@ -397,14 +407,12 @@ class SlowState:
         return Full()
 
     def queried(self, contact: Contact, now: float) -> bool:
-        """Return whether to ping who queries. Of strangers nothing is noted, so nothing may change for them."""
+        """Return whether to ping who queries. Nothing is noted, so nothing may change."""
         incumbent = self.table.by_id(contact.id)
         if contact.id == self.table.own_id:
             return False
         if incumbent == contact:
-            history = self.histories[contact]
-            history.events.append((now, "queried"))
-            return history.bad or not history.reachable
+            return self.histories[contact].standing(now) is not Standing.GOOD
         if incumbent is not None:
             return self.histories[incumbent].bad
         standings = self.standings(self.table.range_of(contact.id), now)
