@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -14,12 +16,16 @@ from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
 from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
+from dhtd.wire import sealed
 from dhtd.wire.native import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TID_SIZE, TOKEN_MAX, NativeCodec
-from tests.wire.vectors import VECTORS
+from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
+from dhtd.wire.sealed import Seal
+from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
 
 PAGE = Path(__file__).parent.parent.parent / "man" / "dht-protocol.7"
 SOURCE = PAGE.read_text()
 CODEC = NativeCodec()
+SEALED_VECTORS = {golden["name"]: unhex(golden["hex"]) for golden in tomllib.loads(SEALED_FILE.read_text())["datagram"]}
 NODE4_SIZE, NODE6_SIZE = NATIVE.width + IPV4_SIZE, NATIVE.width + IPV6_SIZE
 
 
@@ -149,6 +155,12 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"drops it {DEFAULT.store_expiry / 60:g} minutes after",
         f"doubles from {DEFAULT.rejoin_first:g} seconds up to {DEFAULT.rejoin_max / 60:g} minutes",
         f"at most {DEFAULT.amplification} times the size of its query",
+        f"the four bytes {sealed.MAGIC.hex(' ')} DHS and the version, {sealed.MAGIC[3]}",
+        f"a nonce of {sealed.NONCE_SIZE} bytes, a tag of {sealed.TAG_SIZE} bytes",
+        f"grows by {sealed.OVERHEAD} bytes",
+        f"at most {DEFAULT.datagram_sent_max - sealed.OVERHEAD} bytes are sealed",
+        f"share a key of {KEY_SIZE} bytes",
+        f"the word {FORM}, a blank, and {2 * KEY_SIZE} hexadecimal digits",
     ],
 )
 def test_the_page_says_what_the_code_does(fact: str) -> None:
@@ -164,6 +176,7 @@ EXAMPLES = re.findall(r'^\.\\" datagram: (\S+)\n\.Bd .*\n((?:.*\n)*?)\.Ed$', SOU
 
 def test_there_is_a_worked_example() -> None:
     assert [name for name, _ in EXAMPLES] == [
+        "sealed-ping",
         "find-value-token",
         "find-value-reply",
         "store",
@@ -175,7 +188,13 @@ def test_there_is_a_worked_example() -> None:
 @pytest.mark.parametrize(("name", "dump"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_an_example_is_a_golden_datagram(name: str, dump: str) -> None:
     data = b"".join(bytes.fromhex(line.partition("  ")[0]) for line in dump.splitlines())
-    assert data == VECTORS[name].data
+    assert data == (VECTORS[name].data if name in VECTORS else SEALED_VECTORS[name])
+
+
+def test_the_example_of_a_sealed_datagram_has_its_key() -> None:
+    key = NetworkKey.parse(re.sub(r" \\e\n", " ", re.search(r"^dhtd-network-key-1 \\e\n\w+$", SOURCE, re.MULTILINE)[0]))  # type: ignore[index]
+    assert Seal([key], Random(1)).open(SEALED_VECTORS["sealed-ping"]) == VECTORS["ping"].data
+    assert f"{key.fingerprint} is the fingerprint" in WORDS
 
 
 def test_the_example_tells_one_story() -> None:

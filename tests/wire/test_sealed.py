@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from dhtd.errors import UsageError
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC, NONCE_SIZE, OVERHEAD, TAG_SIZE, Seal
-from tests.wire.vectors import VECTORS
+from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
 DATAGRAM = VECTORS["find-value-token"].data
@@ -121,3 +123,59 @@ def test_a_key_does_not_show_itself_and_is_told_from_others() -> None:
     assert len({key.fingerprint for key in (OLD, NEW, FOREIGN)}) == 3
     assert len(OLD.fingerprint) == 8
     assert OLD.fingerprint not in OLD.secret.hex()
+
+
+# The golden datagrams
+
+GOLDEN = tomllib.loads(SEALED_FILE.read_text())
+KEY = NetworkKey.parse(GOLDEN["key"])
+
+
+class Fixed(Random):
+    """Gives the nonce that it is told."""
+
+    def __init__(self, nonce: bytes) -> None:
+        super().__init__()
+        self.nonce = nonce
+
+    def randbytes(self, n: int) -> bytes:
+        assert n == len(self.nonce)
+        return self.nonce
+
+
+def test_the_golden_key_has_its_fingerprint() -> None:
+    assert KEY.to_text() == GOLDEN["key"]
+    assert KEY.fingerprint == GOLDEN["fingerprint"]
+
+
+@pytest.mark.parametrize("golden", GOLDEN["datagram"], ids=lambda golden: str(golden["name"]))
+def test_a_golden_datagram_opens_or_is_met_with_silence(golden: dict[str, Any]) -> None:
+    data = unhex(golden["hex"])
+    assert len(data) == golden["size"]
+    opened = Seal([KEY], Random(1)).open(data)
+    if golden["kind"] == "silence":
+        assert opened is None
+        return
+    assert golden["kind"] == "opens"
+    assert opened == VECTORS[golden["inside"]].data
+    assert Seal([KEY], Fixed(bytes.fromhex(golden["nonce"]))).seal(opened) == data
+
+
+def test_it_is_the_secretbox_of_nacl() -> None:
+    """The example of "Cryptography in NaCl" (D. J. Bernstein, 2009), section 10."""
+    key = NetworkKey(bytes.fromhex("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389"))
+    nonce = bytes.fromhex("69696ee955b62b73cd62bda875fc73d68219e0036b7a0b37")
+    message = bytes.fromhex(
+        "be075fc53c81f2d5cf141316ebeb0c7b5228c52a4c62cbd44b66849b64244ffce5ecbaaf33bd751a1ac728d45e6c6129"
+        "6cdc3c01233561f41db66cce314adb310e3be8250c46f06dceea3a7fa1348057e2f6556ad6b1318a024a838f21af1fde"
+        "048977eb48f59ffd4924ca1c60902e52f0a089bc76897040e082f937763848645e0705"
+    )
+    box = bytes.fromhex(
+        "f3ffc7703f9400e52a7dfb4b3d3305d98e993b9f48681273c29650ba32fc76ce48332ea7164d96a4476fb8c531a1186a"
+        "c0dfc17c98dce87b4da7f011ec48c97271d2c20f9b928fe2270d6fb863d51738b48eeee314a7cc8ab932164548e526ae"
+        "90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de56244a9e88d5f9b37973f622a43d14a6599b1f654cb45a74"
+        "e355a5"
+    )
+    seal = Seal([key], Fixed(nonce))
+    assert seal.seal(message) == MAGIC + nonce + box
+    assert seal.open(MAGIC + nonce + box) == message

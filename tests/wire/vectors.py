@@ -23,6 +23,7 @@ from dhtd.core.messages import (
 from dhtd.core.metric import NATIVE, Id
 
 FILE = Path(__file__).parent.parent / "vectors" / "native-v1.toml"
+SEALED_FILE = FILE.with_name("sealed-v1.toml")  # which test_sealed reads
 
 
 @dataclass(frozen=True)
