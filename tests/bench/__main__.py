@@ -24,13 +24,16 @@ from statistics import median
 from tests.bench.load import WINDOW, Measured, Sources, TooShortError
 from tests.bench.neighbours import fill
 from tests.bench.peers.dhtd import Dhtd
+from tests.bench.peers.dhtd_sealed import DhtdSealed
 from tests.bench.peers.echo import Echo
 from tests.bench.peers.kademlia import Kademlia, Kademlia8
 from tests.bench.peers.libtorrent import Libtorrent
 from tests.bench.peers.opendht import OpenDht
 from tests.bench.peers.peer import OPERATIONS, PORT, Peer, UnexpectedAnswerError
 
-PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in (Echo, Dhtd, Libtorrent, OpenDht, Kademlia, Kademlia8)}
+PEERS: dict[str, type[Peer]] = {
+    kind.name: kind for kind in (Echo, Dhtd, DhtdSealed, Libtorrent, OpenDht, Kademlia, Kademlia8)
+}
 SOURCES = 256  # so many that none of them meets a rate limit, and that fifty endpoints are found under a key
 
 
@@ -108,7 +111,7 @@ def _measure(
         loads = []
         for peer in peers:
             peer.ids = [rng.randbytes(peer.id_size) for _ in range(SOURCES)]
-            sources = stack.enter_context(Sources((peer.address, PORT), addresses, peer.tid_size, rng))
+            sources = stack.enter_context(Sources((peer.address, PORT), addresses, peer.tid_size, rng, peer.unseal))
             peer.prepare(sources)
             loads.append((peer, sources))
         for _ in range(rounds):

@@ -17,6 +17,7 @@ PATIENCE = 0.5  # seconds until a datagram counts as lost
 
 # Makes the query of the source with this number, under this transaction.
 Make = Callable[[int, bytes], bytes]
+Open = Callable[[bytes], bytes]
 
 
 class TooShortError(Exception):
@@ -39,9 +40,12 @@ class Measured(NamedTuple):
 class Sources:
     """Sockets, each at an address of its own in 127/8, that query one server; so none of them meets a rate limit."""
 
-    def __init__(self, server: tuple[str, int], addresses: Sequence[str], tid_size: int, rng: Random) -> None:
+    def __init__(
+        self, server: tuple[str, int], addresses: Sequence[str], tid_size: int, rng: Random, unseal: Open = bytes
+    ) -> None:
         self._tid_size = tid_size
         self._rng = rng
+        self._unseal = unseal
         self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in addresses]
         patience = struct.pack("ll", int(PATIENCE), int(PATIENCE % 1 * 1e6))
         for bound, address in zip(self.sockets, addresses, strict=True):
@@ -94,7 +98,7 @@ class Sources:
     def _answer(self, number: int, tid: bytes) -> bytes | None:
         """Return the datagram that answers, passing over what the server asks of its own."""
         try:
-            while tid not in (data := self.sockets[number].recv(65_536)):
+            while tid not in (data := self._unseal(self.sockets[number].recv(65_536))):
                 pass
         except BlockingIOError:
             return None

@@ -1,4 +1,4 @@
-"""What each step of serving a find_node costs, inside a node: no sockets, no other process.
+"""What each step of serving a find_node costs, inside a node, and what a seal adds: no sockets, no other process.
 
 Run it with `python3 dev.py bench parts`. Steps are called as the node calls them, in a loop of their own, so all is in
 the processor's caches; in a daemon, system calls between them make the same steps half as dear again.
@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from random import Random
+from random import Random, SystemRandom
 from typing import NamedTuple
 
 from dhtd.core.messages import FindNode, Query
@@ -19,6 +19,8 @@ from dhtd.core.policy import DEFAULT
 from dhtd.core.rate_limit import RateLimit
 from dhtd.core.tokens import Tokens
 from dhtd.wire.native import NativeCodec
+from dhtd.wire.network_key import KEY_SIZE, NetworkKey
+from dhtd.wire.sealed import Seal
 from tests.bench.growth import endpoint, with_contacts
 
 SOURCES = 250
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def steps(queries: int, rng: Random) -> Iterable[Step]:
-    """Yield the steps in their order, then all of them as one."""
+    """Yield the steps in their order, then all of them as one, then those that a private network adds."""
     node, codec, now = with_contacts(CONTACTS, rng), NativeCodec(), 1.0
     senders = [(NATIVE.random(rng), endpoint(1 << 20 | place)) for place in range(SOURCES)]
     limit, tokens = RateLimit(1e9, DEFAULT.rate_burst), Tokens(rng, DEFAULT, now)
@@ -76,6 +78,12 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     yield Step("encode the answer", codec.encode_found, answers)
     yield Step("keep the table up", node.state.queried, [(query.sender, source, now) for query, source in asked])
     yield Step("all of handle_datagram", node.handle_datagram, decoded)
+    seal, foreign = (Seal([NetworkKey(rng.randbytes(KEY_SIZE))], SystemRandom()) for _ in range(2))
+    whole = [node.codec.encode_found(*answer) for answer in answers]
+    yield Step("open the query, if sealed", seal.open, [(seal.seal(data),) for data, _, _ in decoded])
+    yield Step("seal the answer", seal.seal, [(data,) for data in whole])
+    yield Step("refuse a query under another key", seal.open, [(foreign.seal(data),) for data, _, _ in decoded])
+    yield Step("refuse a query that is not sealed", seal.open, [(data,) for data, _, _ in decoded])
 
 
 def cost(step: Step) -> float:

@@ -24,11 +24,12 @@ def test_bencoding_is_that_of_bep_5() -> None:
 
 
 def test_each_operation_of_dhtd_is_answered_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--peer=echo", "--peer=dhtd", "--rounds=1", "--queries=3200", "--neighbours=24", "--fill=4", "--json"]
-    assert main(arguments) == 0
+    peers = ["--peer=echo", "--peer=dhtd", "--peer=dhtd-sealed"]
+    assert main([*peers, "--rounds=1", "--queries=3200", "--neighbours=24", "--fill=4", "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
     rows = {(row["operation"], row["implementation"]): row for row in body["rows"]}
-    assert set(rows) == {(FIND_NODE, "echo"), *((operation, "dhtd") for operation in OPERATIONS)}
+    ours = {(operation, name) for operation in OPERATIONS for name in ("dhtd", "dhtd-sealed")}
+    assert set(rows) == {(FIND_NODE, "echo"), *ours}
     assert rows[FIND_NODE, "echo"]["to_echo"] == 1.0
     for row in rows.values():
         assert row["lost"] == 0

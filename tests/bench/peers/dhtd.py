@@ -43,8 +43,12 @@ class Dhtd(Peer):
 
     def __init__(self, address: str, rng: Random) -> None:
         super().__init__(address, rng)
-        self._codec = NativeCodec()
+        self._codec = self.make_codec()
         self._directory = tempfile.TemporaryDirectory(prefix="dhtd-bench-")
+
+    def make_codec(self) -> NativeCodec:
+        """Return what makes and reads datagrams."""
+        return NativeCodec()
 
     def command(self) -> list[str]:
         """Return the daemon's command line."""
