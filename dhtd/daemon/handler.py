@@ -147,11 +147,17 @@ class Handler:
         event = await self._outcome(start)
         if isinstance(event, Unanswered):
             if event.error is None:
-                raise NoPong(f"no answer from {endpoint}: no dhtd runs there, or something between drops its datagrams")
+                raise NoPong(f"no answer from {endpoint}: {self._why_silent(endpoint)}")
             hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
             raise PeerRefused(f"{endpoint} refused: {event.error.code} {event.error.text!r:.80}{hint}")
         assert isinstance(event, Answered)
         return event
+
+    def _why_silent(self, endpoint: Endpoint) -> str:
+        if endpoint in (*self._driver.udp.local(), *self._node.external.endpoints()):
+            return "this node is there, and a node does not answer itself"
+        key = "with a network key" if self._driver.seal is None else "without our network key"
+        return f"no dhtd runs there, or one {key}, or something between drops its datagrams"
 
     async def _outcome(self, start: Start) -> Event:
         with self._driver.begin(start) as operation:

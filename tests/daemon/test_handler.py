@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.control import protocol
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.track import EntryKey
@@ -24,10 +26,13 @@ from dhtd.daemon.handler import Handler
 from dhtd.daemon.report import Report
 from dhtd.daemon.saver import Saver
 from dhtd.errors import InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, StateError
+from dhtd.wire.network_key import NetworkKey
+from dhtd.wire.sealed import Seal
 from tests.daemon.wire import POLICY, Wire, end_of, joined
 
 KEY = Id(7)
 KEY_TEXT = NATIVE.format(KEY)
+NOWHERE = Endpoint.of("10.9.9.8", 1729)
 NOBODY = ("10.9.9.9", 1729)
 
 
@@ -154,8 +159,26 @@ async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_pat
             protocol.FindValue(NOBODY, KEY),
             protocol.Store(NOBODY, KEY, 80, b"token"),
         ):
-            with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.9:1729"):
+            with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.9:1729: no dhtd runs there, or one with a net"):
                 await one.ask(request)
+
+
+async def test_a_node_that_is_told_to_ping_itself_says_so(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two(tmp_path) as (one, _):
+        with pytest.raises(NoPong, match=rf"no answer from {one.endpoint}: this node is there, and a node does not"):
+            await one.ask(protocol.Ping(one.at))
+        monkeypatch.setattr(ExternalAddress, "endpoints", lambda self: [NOWHERE])  # as others see it
+        with pytest.raises(NoPong, match=r"this node is there"):
+            await one.ask(protocol.Ping((NOWHERE.host, NOWHERE.port)))
+
+
+async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        one.driver.seal = Seal([NetworkKey(bytes(32))], Random(1))
+        with pytest.raises(NoPong, match=r"no dhtd runs there, or one without our network key, or something between"):
+            await one.ask(protocol.Ping(other.at))
 
 
 async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: MockClock, tmp_path: Path) -> None:

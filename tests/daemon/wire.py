@@ -65,6 +65,9 @@ class End:
     def listening(self) -> list[Endpoint]:
         return [self.endpoint]
 
+    def local(self) -> list[Endpoint]:
+        return [self.endpoint]
+
     def send(self, data: bytes, endpoint: Endpoint) -> None:
         self.sent.append((data, endpoint))
         other = self._wire.ends.get(endpoint)
