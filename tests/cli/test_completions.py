@@ -123,6 +123,7 @@ def _shell(name: str, home: Path) -> Iterator[Shell]:
         ("dht --inst", "dht --instance"),
         ("dht info rou", "dht info routing_table"),
         ("dht --json info tr", "dht --json info tracking"),
+        ("dhtd keyg", "dhtd keygen"),
         ("dhtd start --log-l", "dhtd start --log-level"),
         ("dhtd start --log-level d", "dhtd start --log-level debug"),
         ("dhtd start --log-level=d", "dhtd start --log-level=debug"),
@@ -139,6 +140,8 @@ def test_commands_options_and_fixed_values_complete(shell: Shell, line: str, com
         ("dht hash --file sett", "dht hash --file settings.toml"),
         ("dht hash --file a", "dht hash --file a file.toml"),  # the shell quotes it, and echo takes the quotes away
         ("dhtd start --state=sett", "dhtd start --state=settings.toml"),
+        ("dhtd start --network-key sett", "dhtd start --network-key settings.toml"),
+        ("dhtd keygen sett", "dhtd keygen settings.toml"),
         ("dhtd start --socket sett", "dhtd start --socket settings.toml"),
     ],
 )
