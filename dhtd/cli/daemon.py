@@ -103,6 +103,14 @@ def start(
             "--rate-limit", metavar="N", help="Queries answered a second and source; 0 is off. [env: DHTD_RATE_LIMIT]"
         ),
     ] = None,
+    rate_limit_total: Annotated[
+        str | None,
+        typer.Option(
+            "--rate-limit-total",
+            metavar="N",
+            help="Queries answered a second in all; 0 is off. [env: DHTD_RATE_LIMIT_TOTAL]",
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -146,6 +154,7 @@ def start(
         "node-id": node_id,
         "network-key": network_key,
         "rate-limit": rate_limit,
+        "rate-limit-total": rate_limit_total,
         "log-level": log_level,
         "log-format": log_format,
         "config": config,

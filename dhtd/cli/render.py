@@ -215,7 +215,7 @@ def _network(counters: dict[str, object]) -> RenderableType:
     cells: list[tuple[str, str]] = []
     for name, value in counters.items():
         if isinstance(value, dict):
-            cells += [(f"{name} {method}", f"{count:,}") for method, count in value.items()]
+            cells += [(f"{name} {method}", f"{count:,}") for method, count in value.items() if count]
         elif value:
             cells.append((name, f"{value:,}"))
     half = -(-len(cells) // 2)

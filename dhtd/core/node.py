@@ -56,7 +56,7 @@ from dhtd.core.operations import (
     Withdrawal,
 )
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.rate_limit import RateLimit
+from dhtd.core.rate_limit import Rate, RateLimit
 from dhtd.core.refresh import Refresher
 from dhtd.core.requester import Asked, Requester, Transmit
 from dhtd.core.responder import Responder
@@ -102,7 +102,7 @@ class Node:
         self._rng = rng
         self._local = tuple(local)
         self._refresher = Refresher(self.state.table, rng, policy)
-        self._rate_limit = RateLimit(policy.rate_limit, policy.rate_burst)
+        self._rate_limit = RateLimit(policy, rng, self.state.answers_us)
         self._sweep_at = now + policy.store_sweep
         self._next_timeouts = (
             self._requester.transactions.next_timeout,
@@ -111,7 +111,7 @@ class Node:
             self.tracker.next_timeout,
         )
         self._strangers: set[Endpoint] = set()  # being pinged
-        self._stranger_rate = RateLimit(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
+        self._stranger_rate = Rate(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
         self._publications: dict[EntryKey, Publication] = {}
         self._withdrawing: Counter[EntryKey] = Counter()  # how many withdrawals of an entry are under way
@@ -139,8 +139,9 @@ class Node:
                 if message.sender == self.own_id:
                     counters.own_id_claimed += 1
                     return None
-                if not self._rate_limit.allows(source[:-2], now):
-                    counters.rate_limited += 1
+                cap = self._rate_limit.refusal(source, now)
+                if cap is not None:
+                    self._limited(cap)
                     return None
                 answer = self._responder.answer(message, source, len(data), now)
                 if self.state.queried(message.sender, source, now):
@@ -149,8 +150,9 @@ class Node:
                 if message.sender == self.own_id:
                     counters.own_id_claimed += 1
                     return None
-                if not self._rate_limit.allows(source.ip, now):
-                    counters.rate_limited += 1
+                cap = self._rate_limit.refusal(source, now)
+                if cap is not None:
+                    self._limited(cap)
                     return None
                 counters.bad_queries += 1
                 answer = self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
@@ -299,9 +301,12 @@ class Node:
         """Report nothing more of this operation: its owner is gone."""
         self._open.discard(op)
 
-    def limit_rate(self, rate: float) -> None:
-        """Answer at most `rate` queries a second from each source from now on; 0 is no limit."""
-        self._rate_limit = RateLimit(rate, self.policy.rate_burst)
+    def limit_rate(self, rate: float, total: float | None = None) -> None:
+        """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
+
+        Without a `total`, it is that of the policy.
+        """
+        self._rate_limit = RateLimit(self.policy, self._rng, self.state.answers_us, rate=rate, total=total)
 
     # Beginning, and what survives a restart
 
@@ -324,6 +329,10 @@ class Node:
             self.store.restore(entry, now)
 
     # Inside
+
+    def _limited(self, cap: str) -> None:
+        self.counters.rate_limited += 1
+        self.counters.caps_hit[cap] += 1
 
     def _handle_answer(self, message: Reply | Error, source: Endpoint, now: float) -> None:
         query = self._requester.transactions.match(message.tid, source)
@@ -383,7 +392,7 @@ class Node:
         """Ping a node that queries us and may belong in the table: never insert it on its word."""
         if endpoint in self._strangers:
             return
-        if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(b"\0\0\0\0", now):
+        if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(now):
             lonely = len(self.state.table) < self.policy.k  # then one lost datagram must not cost us a contact
             attempts = self.policy.ping_attempts if lonely else 1
             Check(self._requester, self._strangers).start(endpoint, id, now, attempts)

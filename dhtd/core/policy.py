@@ -70,8 +70,13 @@ class Policy:
     datagram_sent_max: int = 1_200  # bytes
     datagram_received_max: int = 2_048  # bytes; larger ones are dropped unread
     amplification: int = 3  # an answer to an unproved address is at most this many times its query
+    proved_for: float = 10 * 60.0  # an address is proved this long after it has answered a query of ours
     rate_limit: float = 256.0  # queries a second and source; 0 is off
+    rate_limit_total: float = 131_072.0  # from all sources together; 0 is off
     rate_burst: float = 2.0  # seconds' worth of queries that may come at once
+    rate_reserve: float = 0.25  # the part of the burst of all that is kept for contacts that answer us
+    rate_sources: int = 4_096  # sources that are limited one by one; further ones share
+    rate_cells: int = 65_536  # this many cells
 
     external_votes: int = 16  # distinct peers whose word on our own address is kept
 

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from dhtd.core.caps import none_hit
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
 from dhtd.core.messages import Codec, Contact, Error, Request, Result
@@ -60,7 +61,7 @@ class Counters:
     datagrams_sent: int = 0
     bytes_sent: int = 0
     malformed: int = 0  # datagrams that are no message of this version, answered with silence
-    rate_limited: int = 0  # queries above the limit, answered with silence
+    rate_limited: int = 0  # queries above a limit, answered with silence
     unmatched: int = 0  # replies and errors that belong to no query in flight
     own_id_claimed: int = (
         0  # queries under our own ID, answered with silence: our own, sent back, or a node's that lies
@@ -74,6 +75,7 @@ class Counters:
     errors_received: int = 0
     retries: int = 0
     timeouts: int = 0
+    caps_hit: dict[str, int] = field(default_factory=none_hit)  # by cap; see `dhtd.core.caps`
 
 
 class Requester:

@@ -160,6 +160,17 @@ class State:
         """Whether anybody else has answered after `when`: then the network was up."""
         return self.heard_at is not None and self.heard_at > when
 
+    def answers_us(self, endpoint: Endpoint) -> bool:
+        """Whether a contact is there that has answered since this node started, and has not stopped to."""
+        contact = self.table.at(endpoint)
+        return contact is not None and contact.id not in self.meta.bad and self.meta.get(contact.id).reachable
+
+    def has_proved(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether the contact there has lately answered a query of ours: so it receives what is sent there."""
+        contact = self.table.at(endpoint)
+        heard_at = None if contact is None else self.meta.get(contact.id).heard_at
+        return heard_at is not None and now - heard_at < self._policy.proved_for
+
     def is_live(self, contact: Contact) -> bool:
         """Whether the contact is in the table, at this endpoint, and not bad."""
         return self.table.get(contact.id) == contact and contact.id not in self.meta.bad

@@ -104,7 +104,7 @@ class Daemon:
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
-        policy = replace(DEFAULT, rate_limit=settings.rate_limit)
+        policy = replace(DEFAULT, rate_limit=settings.rate_limit, rate_limit_total=settings.rate_limit_total)
         seal = _seal(keys) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
@@ -174,8 +174,9 @@ class Daemon:
         if not found and not rekeyed:
             log.info("read the configuration again: nothing has changed")
         log_module.set_up(settings.log_level, settings.log_format)
-        if settings.rate_limit != self._settings.rate_limit:
-            self._driver.node.limit_rate(settings.rate_limit)
+        limits = settings.rate_limit, settings.rate_limit_total
+        if limits != (self._settings.rate_limit, self._settings.rate_limit_total):
+            self._driver.node.limit_rate(*limits)
         if settings.bootstrap != self._settings.bootstrap:
             self._hosts.change(settings.bootstrap)
         self._settings = replace(
@@ -183,6 +184,7 @@ class Daemon:
             log_level=settings.log_level,
             log_format=settings.log_format,
             rate_limit=settings.rate_limit,
+            rate_limit_total=settings.rate_limit_total,
             bootstrap=settings.bootstrap,
             network_key=settings.network_key if keys and self._driver.seal else self._settings.network_key,
         )

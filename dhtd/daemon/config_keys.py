@@ -191,6 +191,13 @@ SETTINGS: Final = (
         256.0,  # Policy.rate_limit, which a test holds equal: to import it would cost `dht` 2 ms
         True,
     ),
+    Setting(
+        "rate-limit-total",
+        _rate_text,
+        _typed("a number of queries a second, such as 256, or 0 for no limit", (int, float), _rate),
+        131_072.0,  # Policy.rate_limit_total
+        True,
+    ),
     Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
 )

@@ -53,8 +53,8 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     """Yield the steps in their order, then all of them as one, then those that a private network adds."""
     node, codec, now = with_contacts(CONTACTS, rng), NativeCodec(), 1.0
     senders = [(NATIVE.random(rng), endpoint(1 << 20 | place)) for place in range(SOURCES)]
-    limit, tokens = RateLimit(1e9, DEFAULT.rate_burst), Tokens(rng, DEFAULT, now)
-    node.limit_rate(1e9)  # what there is to do without being limited
+    limit, tokens = RateLimit(DEFAULT, rng, node.state.answers_us, rate=1e9, total=1e9), Tokens(rng, DEFAULT, now)
+    node.limit_rate(1e9, 1e9)  # what there is to do without being limited
     asked, decoded, targets = [], [], []
     for place in range(queries):
         sender, source = senders[place % SOURCES]
@@ -67,7 +67,7 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     token = tokens.issue(*keys[0], now)
     packed = [node.state.packed_closest(target) for target in targets]
     yield Step("decode the query", codec.decode, [(data,) for data, _, _ in decoded])
-    yield Step("ask the rate limit", limit.allows, [(ip, now) for ip, _ in keys])
+    yield Step("ask the rate limit", limit.refusal, [(source, now) for _, source in asked])
     yield Step("issue a token", tokens.issue, [(*key, now) for key in keys])
     yield Step("check a token (not in the sum)", tokens.is_valid, [(token, *key, now) for key in keys])
     yield Step("find the nearest contacts", node.state.packed_closest, [(target,) for target in targets])

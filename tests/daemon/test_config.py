@@ -86,6 +86,7 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
         node_id=None,
         network_key=(),
         rate_limit=Policy().rate_limit,
+        rate_limit_total=Policy().rate_limit_total,
         log_level="info",
         log_format="text",
         origins={},
@@ -111,6 +112,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a va
         (Path("/etc/new.key"), Path("/etc/old.key")),
     ),
     "rate-limit": ("12.5", "12.5", 12.5),
+    "rate-limit-total": ("5000.5", "5000.5", 5_000.5),
     "log-level": ("debug", '"debug"', "debug"),
     "log-format": ("json", '"json"', "json"),
 }
@@ -440,6 +442,7 @@ def test_changes_tell_what_waits_for_a_restart() -> None:
         state=Path("/x.db"),
         node_id=NATIVE.parse(HEX),
         rate_limit=0.0,
+        rate_limit_total=1_000.0,
         log_level="debug",
         log_format="json",
     )
@@ -449,12 +452,14 @@ def test_changes_tell_what_waits_for_a_restart() -> None:
         f"state is now /x.db, and was {old.state}: restart dhtd for this to take effect",
         f"node-id is now {HEX}, and was not set: restart dhtd for this to take effect",
         "rate-limit is now 0.0, and was 256.0",
+        "rate-limit-total is now 1000.0, and was 131072.0",
         "log-level is now debug, and was info",
         "log-format is now json, and was text",
     ]
     assert {change.key for change in changes(old, new) if change.at_run_time} == {
         "bootstrap",
         "rate-limit",
+        "rate-limit-total",
         "log-level",
         "log-format",
     }
