@@ -111,6 +111,10 @@ def start(
             help="Queries answered a second in all; 0 is off. [env: DHTD_RATE_LIMIT_TOTAL]",
         ),
     ] = None,
+    max_entries: Annotated[
+        str | None,
+        typer.Option("--max-entries", metavar="N", help="Entries held for others. [env: DHTD_MAX_ENTRIES]"),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -155,6 +159,7 @@ def start(
         "network-key": network_key,
         "rate-limit": rate_limit,
         "rate-limit-total": rate_limit_total,
+        "max-entries": max_entries,
         "log-level": log_level,
         "log-format": log_format,
         "config": config,

@@ -93,7 +93,8 @@ class Acknowledged:
 class Found:
     """The result of find_node and find_value.
 
-    `more`: the answer was cut, and asking again with `token` brings the rest. `endpoints` is empty for find_node.
+    `more`: the answer was cut, and asking again with `token` brings the rest. `endpoints` is empty for find_node. So is
+    `token` where the node would refuse to store.
     """
 
     token: bytes
@@ -198,7 +199,7 @@ class Codec(Protocol):
         """Return the datagram that answers find_node (`endpoints` is then left out) or find_value.
 
         At most `limit` bytes long: contacts go first, nearest first, then as many `endpoints` as fit. Where something
-        was left out and the requester has not `proved` its address, `more` is set.
+        was left out and the requester has not `proved` its address, `more` is set; but never where `token` is empty.
         """
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:

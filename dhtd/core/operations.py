@@ -272,7 +272,10 @@ class Lookup(Traversal):
 
 
 class Publication(Traversal):
-    """Stores an own entry on the K nearest nodes that take it. Several commands may wait for one publication."""
+    """Stores an own entry on the K nearest nodes that take it. Several commands may wait for one publication.
+
+    Those that gave no token would refuse it, and are passed over.
+    """
 
     __slots__ = ("_asked", "_in_flight", "_over", "_replicas", "_targets", "entry", "watchers")
 
@@ -325,7 +328,7 @@ class Publication(Traversal):
             super().late(query, now)
 
     def _finished(self, now: float) -> None:
-        self._targets = self._search.closest()[::-1]
+        self._targets = [contact for contact in self._search.closest()[::-1] if self._tokens[contact.endpoint]]
         self._store(now)
 
     def _store(self, now: float) -> None:
@@ -414,6 +417,8 @@ class Withdrawal(Traversal):
 
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
         self._told.add(contact)
+        if not token:
+            return  # it holds nothing from our address
         for port in self._ports:
             attempts = self._requester.policy.withdraw_attempts
             self._ask(Withdraw(self._search.target, port, token), contact, now, attempts)

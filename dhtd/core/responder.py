@@ -2,6 +2,9 @@
 
 An address that has not shown a token is not proved to be the requester's own, and gets no answer longer than
 `amplification` times its query: forged queries cannot make this node a weapon.
+
+Where a store would be refused, no token is given: the requester stores on the next nearest node instead. One without a
+token can prove itself in no second query, so that its answer stays as short as its query demands; it can pad that.
 """
 
 from __future__ import annotations
@@ -122,13 +125,16 @@ class Responder:
         key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
         limit = self._amplification * size
-        if proved or limit > self._sent_max:
+        packed = self._state.packed_closest(target)
+        if proved or limit >= self._sent_max:
             limit = self._sent_max
         if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
             first = int(self._rng.random() * len(endpoints))
             endpoints = (endpoints[first:] + endpoints[:first])[: limit // IPV4_SIZE]  # never do more fit
-        issued = self._tokens.issue(ip, key, now)
-        packed = self._state.packed_closest(target)
+        if self.store.is_crowded and self.store.refuses_newcomer(target, ip, now):
+            issued = b""
+        else:
+            issued = self._tokens.issue(ip, key, now)
         return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)
 
     def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
@@ -142,8 +148,13 @@ class Responder:
             case Verdict.NEW:
                 if type(request) is Withdraw:
                     self.store.remove(key, endpoint)
-                elif isinstance(outcome := self.store.put(key, endpoint, now), QuotaReached):
-                    return self._refuse(query, ERROR_SERVER, outcome.text)
+                else:
+                    outcome = self.store.put(key, endpoint, now)
+                    if isinstance(outcome, QuotaReached):
+                        self._counters.caps_hit[outcome.cap] += 1
+                        return self._refuse(query, ERROR_SERVER, outcome.text)
+                    if outcome.evicted_by is not None:
+                        self._counters.caps_hit[outcome.evicted_by] += 1
             case Verdict.AGAIN:
                 self._counters.repeated += 1
                 if type(request) is Store and endpoint not in self.store.get(key, now):

@@ -1,7 +1,17 @@
 """Entries that this node holds for others: a key and the endpoints that entered it, each with its expiry.
 
 The endpoint's IP is the source of the datagram that stored it, so nobody can announce another machine. Expired entries
-are never answered with, and are dropped by `sweep`. Quotas bound the whole, a key, and a source.
+are never answered with, and are dropped by `sweep`.
+
+Quotas bound a source, a key, and the whole, in this order. What has expired goes first. Then
+
+- a source that has its quota is refused whatever is new;
+- under a key that has its quota, the source with most entries under it loses one to a source with fewer;
+- of all that are held, the source with most loses one to a source with fewer.
+
+That is the entry of its that would expire first, and only while it keeps as many as the newcomer then has; else the
+newcomer is refused. So one source, however much it sends, cannot keep out another: who holds nothing here is refused
+only where every single entry of the full key, or of the full store, is of a source of its own.
 """
 
 from __future__ import annotations
@@ -10,20 +20,25 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
+from dhtd.core.shares import Record, Shares
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The entry is held."""
+    """The entry is held; where a quota was used up, another was evicted for it."""
+
+    evicted_by: str | None = None  # the cap
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaReached:
-    """The entry is not held: a quota is used up."""
+    """The entry is not held: a quota is used up, and nobody has more of it."""
 
+    cap: str
     text: str
 
 
@@ -36,9 +51,13 @@ class HeldEntry:
     expires_at: float
 
 
-_Record = tuple[float, Id, Endpoint]  # a held entry as it is kept: when it expires, its key and its endpoint
-
 _STORED = Stored()
+_EVICTED_BY = {cap: Stored(cap) for cap in (STORE_ENTRIES_PER_KEY, STORE_ENTRIES)}
+_REFUSED_BY = {
+    STORE_ENTRIES_PER_SOURCE: QuotaReached(STORE_ENTRIES_PER_SOURCE, "too many entries from this address"),
+    STORE_ENTRIES_PER_KEY: QuotaReached(STORE_ENTRIES_PER_KEY, "too many entries under this key"),
+    STORE_ENTRIES: QuotaReached(STORE_ENTRIES, "store is full"),
+}
 _SLACK = 64  # forgotten records in the queue that are not worth a rebuild
 
 
@@ -49,15 +68,17 @@ class Store:
     endpoint, to which no dictionary of endpoints is made.
     """
 
-    __slots__ = ("_changed", "_held", "_policy", "_queue", "_size", "_source_sizes")
+    __slots__ = ("_changed", "_crowds", "_held", "_policy", "_queue", "_shares", "_size", "is_crowded")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._held: dict[Id, _Record | dict[Endpoint, _Record]] = {}
-        self._queue: list[_Record] = []  # a heap: the same records, and those that were renewed or removed since
+        self._held: dict[Id, Record | dict[Endpoint, Record]] = {}
+        self._queue: list[Record] = []  # a heap: the same records, and those that were renewed or removed since
         self._size = 0
-        self._source_sizes: dict[bytes, int] = {}
+        self._shares = Shares(self._current)
+        self._crowds: dict[Id, Shares] = {}  # of the keys that have their quota, or had it and are still half full
         self._changed: set[Id] = set()
+        self.is_crowded = not policy.store_entries  # whether there may be a use in asking `refuses_newcomer`
 
     def __len__(self) -> int:
         """How many entries are held, expired ones that were not swept yet included."""
@@ -78,7 +99,8 @@ class Store:
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:
         """Drop an entry; return whether it was there."""
-        if self._record(key, endpoint) is None:
+        record = self._record(key, endpoint)
+        if record is None:
             return False
         held = self._held[key]
         if isinstance(held, tuple):
@@ -87,11 +109,14 @@ class Store:
             del held[endpoint]
             if len(held) == 1:
                 [self._held[key]] = held.values()
-        group = source_group(endpoint.ip)
-        self._source_sizes[group] -= 1
-        if not self._source_sizes[group]:
-            del self._source_sizes[group]
         self._size -= 1
+        self._shares.drop(record)
+        crowd = self._crowds.get(key)
+        if crowd is not None:
+            crowd.drop(record)
+            if len(self._records(key)) <= self._policy.store_entries_per_key // 2:
+                del self._crowds[key]
+        self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
         self._changed.add(key)
         return True
 
@@ -108,13 +133,27 @@ class Store:
         """Return the entries under `key`."""
         return [HeldEntry(key, endpoint, expires_at) for expires_at, _, endpoint in self._records(key)]
 
+    def refuses_newcomer(self, key: Id, ip: bytes, now: float) -> bool:
+        """Whether an entry under `key` from this address would be refused, and is the first from there.
+
+        Only the first: whoever has something here may want to renew or withdraw it. O(1), but for what has expired.
+        """
+        if ip in self._shares:
+            return False
+        self.sweep(now)
+        if self._size >= self._policy.store_entries and self._shares.loser(ip) is None:
+            return True
+        crowd = self._crowds.get(key)
+        is_full = crowd is not None and len(self._records(key)) >= self._policy.store_entries_per_key
+        return is_full and crowd is not None and crowd.loser(ip) is None
+
     def sweep(self, now: float) -> int:
         """Drop expired entries; return how many. Costs nothing for those that stay: refusals ask for it, too."""
         expired = 0
         while self._queue and self._queue[0][0] <= now:
             record = heappop(self._queue)
             _, key, endpoint = record
-            if self._record(key, endpoint) is record:
+            if self._current(record) is record:
                 self.remove(key, endpoint)
                 expired += 1
         return expired
@@ -128,35 +167,49 @@ class Store:
         """Have these keys among the next changes again: they could not be saved."""
         self._changed |= keys
 
-    def _records(self, key: Id) -> Collection[_Record]:
+    def _records(self, key: Id) -> Collection[Record]:
         held = self._held.get(key)
         if held is None:
             return ()
         return (held,) if isinstance(held, tuple) else held.values()
 
-    def _record(self, key: Id, endpoint: Endpoint) -> _Record | None:
+    def _record(self, key: Id, endpoint: Endpoint) -> Record | None:
         held = self._held.get(key)
         if isinstance(held, dict):
             return held.get(endpoint)
         return held if held is not None and held[2] == endpoint else None
 
-    def _hold(self, record: _Record, now: float) -> Stored | QuotaReached:
-        _, key, endpoint = record
-        if self._record(key, endpoint) is None:
-            refusal = self._refusal(key, endpoint)
-            if refusal is not None and self.sweep(now):
-                refusal = self._refusal(key, endpoint)
-            if refusal is not None:
-                return refusal
-            group = source_group(endpoint.ip)
-            self._source_sizes[group] = self._source_sizes.get(group, 0) + 1
-            self._size += 1
-        self._keep(record)
-        self._changed.add(key)
-        return _STORED
+    def _current(self, record: Record) -> Record | None:
+        return self._record(record[1], record[2])
 
-    def _keep(self, record: _Record) -> None:
-        """Put a record in, in place of an older one of the same endpoint."""
+    def _hold(self, record: Record, now: float) -> Stored | QuotaReached:
+        _, key, endpoint = record
+        outcome = _STORED
+        old = self._record(key, endpoint)
+        if old is not None:
+            record = self._keep(record)
+            self._shares.renew(old, record)
+            if key in self._crowds:
+                self._crowds[key].renew(old, record)
+        else:
+            used_up = self._used_up(key, endpoint)
+            if used_up is not None and self.sweep(now):
+                used_up = self._used_up(key, endpoint)
+            if used_up is not None:
+                loser = self._loser(used_up, key, endpoint)
+                if loser is None:
+                    return _REFUSED_BY[used_up]
+                self.remove(*loser[1:])
+                outcome = _EVICTED_BY[used_up]
+            self._size += 1
+            record = self._keep(record)
+            self._shares.add(record)
+            self._note_crowd(record)
+        self._changed.add(key)
+        return outcome
+
+    def _keep(self, record: Record) -> Record:
+        """Put a record in, in place of an older one of the same endpoint; return it as it is kept."""
         expires_at, key, endpoint = record
         held = self._held.get(key)
         if isinstance(held, dict):
@@ -171,13 +224,33 @@ class Store:
         if len(self._queue) > 2 * self._size + _SLACK:
             self._queue = [record for key in self._held for record in self._records(key)]
             heapify(self._queue)
+        return record
 
-    def _refusal(self, key: Id, endpoint: Endpoint) -> QuotaReached | None:
-        if self._size >= self._policy.store_entries:
-            return QuotaReached("store is full")
-        if len(self._records(key)) >= self._policy.store_entries_per_key:
-            return QuotaReached("too many entries under this key")
-        from_source = self._source_sizes.get(source_group(endpoint.ip), 0)
-        if from_source >= self._policy.store_entries_per_source:
-            return QuotaReached("too many entries from this address")
+    def _note_crowd(self, record: Record) -> None:
+        """Take a new record into account where its key is, or has become, full; and note whether anything is."""
+        key, policy = record[1], self._policy
+        if key in self._crowds:
+            self._crowds[key].add(record)
+        elif len(self._records(key)) >= policy.store_entries_per_key:
+            crowd = self._crowds[key] = Shares(self._current)
+            for each in self._records(key):
+                crowd.add(each)
+        self.is_crowded = bool(self._crowds) or self._size >= policy.store_entries
+
+    def _used_up(self, key: Id, endpoint: Endpoint) -> str | None:
+        """Return the quota that leaves no room for another entry, if one does."""
+        policy = self._policy
+        if self._shares.size(endpoint[:-2]) >= policy.store_entries_per_source:
+            return STORE_ENTRIES_PER_SOURCE
+        if len(self._records(key)) >= policy.store_entries_per_key:
+            return STORE_ENTRIES_PER_KEY
+        if self._size >= policy.store_entries:
+            return STORE_ENTRIES
         return None
+
+    def _loser(self, used_up: str, key: Id, endpoint: Endpoint) -> Record | None:
+        """Return the entry that gives way to another under this key and from this endpoint, if one does."""
+        if used_up == STORE_ENTRIES_PER_SOURCE:
+            return None
+        pool = self._crowds[key] if used_up == STORE_ENTRIES_PER_KEY else self._shares
+        return pool.loser(endpoint.ip)

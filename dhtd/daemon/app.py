@@ -104,7 +104,12 @@ class Daemon:
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
-        policy = replace(DEFAULT, rate_limit=settings.rate_limit, rate_limit_total=settings.rate_limit_total)
+        policy = replace(
+            DEFAULT,
+            rate_limit=settings.rate_limit,
+            rate_limit_total=settings.rate_limit_total,
+            store_entries=settings.max_entries,
+        )
         seal = _seal(keys) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)

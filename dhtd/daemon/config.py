@@ -39,6 +39,7 @@ class Settings:
     network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
     rate_limit: float  # queries a second and source; 0 is off
     rate_limit_total: float  # queries a second, all sources together; 0 is off
+    max_entries: int  # held for others
     log_level: str  # of config_keys.LOG_LEVELS
     log_format: str  # of config_keys.LOG_FORMATS
     origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
+ENTRIES_MAX: Final = 10_000_000  # held for others: 4 GB
 
 
 class Setting(NamedTuple):
@@ -143,6 +144,18 @@ def _rate(value: float) -> float:
     return float(value)
 
 
+def _count_text(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise ConfigError(f"{shown(text)} is not a number of entries, such as 65536")
+    return _count(int(text))
+
+
+def _count(value: int) -> int:
+    if not 0 <= value <= ENTRIES_MAX:
+        raise ConfigError(f"{value} is not a number of entries from 0 to {ENTRIES_MAX}")
+    return value
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -197,6 +210,12 @@ SETTINGS: Final = (
         _typed("a number of queries a second, such as 256, or 0 for no limit", (int, float), _rate),
         131_072.0,  # Policy.rate_limit_total
         True,
+    ),
+    Setting(
+        "max-entries",
+        _count_text,
+        _typed("a number of entries, such as 65536", (int,), _count),
+        65_536,  # Policy.store_entries
     ),
     Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),

@@ -74,7 +74,7 @@ class JsonCodec:
                 bytes.fromhex(token),  # type: ignore[has-type]
                 tuple(Contact(self._id(id), _endpoint(at)) for id, at in contacts),  # type: ignore[has-type]
                 tuple(_endpoint(at) for at in endpoints),  # type: ignore[has-type]
-                bool(more),  # type: ignore[has-type]
+                bool(more and token),  # type: ignore[has-type]
             )
         except _BAD as error:
             raise WireError(str(error)) from None
@@ -122,7 +122,7 @@ class JsonCodec:
         values = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in endpoints]
         cut = False
         while True:
-            body = [token.hex(), contacts, values, cut and not proved]
+            body = [token.hex(), contacts, values, cut and bool(token) and not proved]
             data = _dump("reply", query.tid, sender, observed.hex(), body)
             if len(data) <= limit:
                 return data

@@ -198,7 +198,7 @@ class NativeCodec:
             more = _FALSE
             if len(packed.wire) > room:
                 packed = self._cut(query, packed, room)
-                more = _BOOL[not proved]
+                more = _BOOL[bool(token) and not proved]
             head = _RESULT_HEADS[4][len(token)]
             return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, packed.wire, more))
         room -= 3  # for the header of `endpoints`, at its largest
@@ -211,7 +211,8 @@ class NativeCodec:
         while len(wire) > room:
             cut = True
             wire = wire[: -len(encoded.pop())]
-        head, array, more = _RESULT_HEADS[5][len(token)], _array(len(encoded)), _BOOL[cut and not proved]
+        head, array = _RESULT_HEADS[5][len(token)], _array(len(encoded))
+        more = _BOOL[cut and bool(token) and not proved]
         return b"".join(
             (_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, packed.wire, array, wire, more)
         )
@@ -224,12 +225,12 @@ class NativeCodec:
         return MAGIC + _pack([kind, tid, NATIVE.to_bytes(sender), fourth, fifth])
 
     def _decode_found(self, token: object, nodes4: object, nodes6: object, endpoints: object, more: object) -> Found:
-        if not _is_token(token) or type(more) is not bool:
+        if not _is_issued(token) or type(more) is not bool:
             raise WireError("the token, or the mark that there is more, is malformed")
         if type(endpoints) is not list or not all(_is_endpoint(endpoint) for endpoint in endpoints):
             raise WireError("the endpoints are malformed")
         contacts = (*self._decode_nodes(nodes4, _NODE4_SIZE), *self._decode_nodes(nodes6, _NODE6_SIZE))
-        return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more)
+        return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more and bool(token))
 
     def _decode_nodes(self, nodes: object, size: int) -> Iterable[Contact]:
         if type(nodes) is not bytes or len(nodes) % size:
@@ -311,6 +312,11 @@ def _is_bytes(value: object, size: int) -> TypeGuard[bytes]:
 
 def _is_token(value: object) -> TypeGuard[bytes]:
     return type(value) is bytes and 1 <= len(value) <= TOKEN_MAX
+
+
+def _is_issued(value: object) -> TypeGuard[bytes]:
+    """Whether this may be the token of an answer: empty where the node would refuse to store."""
+    return type(value) is bytes and len(value) <= TOKEN_MAX
 
 
 def _is_endpoint(value: object) -> TypeGuard[bytes]:

@@ -446,6 +446,27 @@ def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
     assert published.asked == 9
 
 
+def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> None:
+    bench = knowing(80, policy=Policy(lonely_lookups=0, k=2))
+    op = bench.node.enter(Id(64), 80, bench.now)
+    bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
+    for id, sent in by_id(bench.sent()).items():
+        bench.found(sent, id, token=b"" if id == 65 else b"token", more=id == 65)
+    stores = by_id(bench.sent())  # and nobody is asked for more with a token that is none
+    assert set(stores) == {66, 80}
+    for id, sent in stores.items():
+        bench.pong(sent, id)
+    assert bench.event(Published) == Published(op, Id(64), 80, (contact(66), contact(80)), asked=2)
+
+
+def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> None:
+    bench = knowing(1)
+    op = bench.node.enter(KEY, 80, bench.now)
+    bench.found(bench.sent_one(), 1, token=b"")
+    assert bench.sent() == []
+    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
+
+
 def test_a_store_is_sent_three_times_and_waited_for_however_late() -> None:
     bench = knowing(1)
     _, stores = publish(bench, (1,))
@@ -555,6 +576,17 @@ def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> No
         bench.found(search[id], id)
     assert bench.sent() == []  # both were told
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=1)
+
+
+def test_a_node_that_gives_no_token_holds_nothing_to_withdraw() -> None:
+    bench = knowing(1, 2)
+    entered(bench, 1, 2)
+    op, _ = bench.node.delete(KEY, None, bench.now)
+    sent = bench.sent()
+    for query in sent:
+        bench.found(query, query.to[3], token=b"")
+    assert bench.sent() == []
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0)
 
 
 def test_deleting_one_port_leaves_the_other() -> None:

@@ -253,7 +253,7 @@ def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target()
     members = [contact(id) for id in (65, 70, 75, 80, 85, 90, 95, 100)]
     bench.know(*members)
     bare = bench.codec._encode(0, b"12345678", PEER.id, "find_node", [bytes(31) + b"\x50", None])
-    answer = bench.deliver(bare, PEER.endpoint)
+    answer = bench.deliver(bare, contact(99).endpoint)
     assert answer is not None
     assert len(answer) <= 3 * len(bare)
     reply = bench.codec.decode(answer)
@@ -264,6 +264,70 @@ def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target()
     assert 1 <= len(result.contacts) < 8
     nearest = sorted(members, key=lambda member: member.id ^ 80)
     assert list(result.contacts) == nearest[: len(result.contacts)]
+
+
+def full_for(*machines: int, policy: Policy) -> Bench:
+    """Return a node that holds an entry under `KEY` of each of these."""
+    bench = Bench(policy=policy)
+    for machine in machines:
+        bench.node.store.put(KEY, contact(machine).endpoint, bench.now)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("policy", "elsewhere"),
+    [(Policy(lonely_lookups=0, store_entries=3), True), (Policy(lonely_lookups=0, store_entries_per_key=3), False)],
+)
+def test_where_a_store_would_be_refused_no_token_is_given(policy: Policy, elsewhere: bool) -> None:
+    bench = full_for(1, 2, 3, policy=policy)
+    for request in FindNode(KEY), FindValue(KEY):
+        assert ask(bench, request).token == b""
+        assert ask(bench, request, contact(2)).token  # to renew its entry, or to withdraw it
+    assert (ask(bench, FindNode(Id(5))).token == b"") is elsewhere
+    found = ask(bench, FindValue(KEY))
+    assert (len(found.endpoints), found.more) == (3, False)
+    token = ask(bench, FindNode(KEY), contact(2)).token
+    assert isinstance(bench.query(Withdraw(KEY, 1_000, token), contact(2)), Reply)
+    assert isinstance(bench.query(Store(KEY, contact(2).endpoint.port, token), contact(2)), Reply)
+    assert isinstance(bench.query(Withdraw(KEY, contact(2).endpoint.port, token), contact(2)), Reply)
+    assert ask(bench, FindNode(KEY)).token
+
+
+def test_an_answer_without_a_token_is_as_short_as_its_query_demands_and_asks_for_no_second() -> None:
+    bench = full_for(*range(1, 65), policy=Policy(lonely_lookups=0, store_entries_per_key=64))
+    bare = bench.codec._encode(0, b"12345678", PEER.id, "find_value", [bytes(31) + bytes([KEY]), None])
+    answer = bench.deliver(bare, PEER.endpoint)
+    assert answer is not None
+    assert len(answer) <= 3 * len(bare)
+    reply = bench.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    assert isinstance(reply.body, list)
+    assert (reply.body[0], reply.body[-1]) == (b"", False)
+    assert 0 < len(reply.body[3]) < 64
+
+
+def test_a_quota_that_is_hit_is_counted_by_its_name_whether_it_refuses_or_evicts() -> None:
+    bench = Bench(policy=Policy(lonely_lookups=0, store_entries=4, store_entries_per_key=3, store_entries_per_source=3))
+
+    def store(key: int, machine: int, port: int) -> Reply | Error | None:
+        answer = bench.query(FindNode(Id(key)), contact(machine))
+        assert isinstance(answer, Reply)
+        assert isinstance(answer.body, list)
+        return bench.query(Store(Id(key), port, answer.body[0] or b"none given"), contact(machine))
+
+    def hit() -> dict[str, int]:
+        return {cap: hit for cap, hit in bench.node.counters.caps_hit.items() if hit}
+
+    for port in (1, 2, 3):
+        assert isinstance(store(77, 1, port), Reply)
+    refused = store(77, 1, 4)
+    assert isinstance(refused, Error)
+    assert (refused.code, refused.text) == (ERROR_SERVER, "too many entries from this address")
+    assert isinstance(store(77, 2, 1), Reply)  # in place of one of the three
+    assert hit() == {"store_entries_per_source": 1, "store_entries_per_key": 1}
+    assert isinstance(store(78, 3, 1), Reply)
+    assert isinstance(store(79, 4, 1), Reply)
+    assert hit() == {"store_entries_per_source": 1, "store_entries_per_key": 1, "store_entries": 1}
 
 
 HOSTS = ("10.0.0.1", "10.0.0.2", "2001:db8::1")

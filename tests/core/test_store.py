@@ -1,8 +1,12 @@
-"""Held entries, against a dictionary of expiries with quotas: what is held, for whom, and to the very second."""
+"""Held entries, against a dictionary of expiries with quotas: what is held, for whom, and to the very second.
+
+When a quota is used up, who has most of it loses to who has less.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,15 +14,17 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dhtd.core import shares as shares_module
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.shares import Record, Shares
 from dhtd.core.store import _SLACK, HeldEntry, QuotaReached, Store, Stored
 
 A, B = Id(1), Id(2)
-FULL = QuotaReached("store is full")
-KEY_FULL = QuotaReached("too many entries under this key")
-SOURCE_FULL = QuotaReached("too many entries from this address")
+FULL = QuotaReached("store_entries", "store is full")
+KEY_FULL = QuotaReached("store_entries_per_key", "too many entries under this key")
+SOURCE_FULL = QuotaReached("store_entries_per_source", "too many entries from this address")
 
 
 def at(machine: int, port: int = 80) -> Endpoint:
@@ -63,15 +69,31 @@ class StoreMachine(RuleBasedStateMachine):
             self.changed.add(entry[0])
         return len(expired)
 
-    def refusal(self, key: Id, endpoint: Endpoint) -> QuotaReached | None:
-        if len(self.model) >= self.policy.store_entries:
-            return FULL
-        if sum(other == key for other, _ in self.model) >= self.policy.store_entries_per_key:
-            return KEY_FULL
+    def used_up(self, key: Id, endpoint: Endpoint) -> QuotaReached | None:
+        """Return the first quota without room for another entry."""
         group = group_of(endpoint)
         if sum(group_of(other) == group for _, other in self.model) >= self.policy.store_entries_per_source:
             return SOURCE_FULL
+        if sum(other == key for other, _ in self.model) >= self.policy.store_entries_per_key:
+            return KEY_FULL
+        if len(self.model) >= self.policy.store_entries:
+            return FULL
         return None
+
+    def losers(self, quota: QuotaReached, key: Id, endpoint: Endpoint) -> set[tuple[Id, Endpoint]]:
+        """Return the entries of which one has to give way: of each source with most, what expires first."""
+        if quota == SOURCE_FULL:
+            return set()
+        pool = {entry: at for entry, at in self.model.items() if quota == FULL or entry[0] == key}
+        sizes = Counter(group_of(other) for _, other in pool)
+        most = max(sizes.values())
+        if most - 1 < sizes[group_of(endpoint)] + 1:
+            return set()
+        losers = set()
+        for source in (source for source, size in sizes.items() if size == most):
+            first = min(at for (_, other), at in pool.items() if group_of(other) == source)
+            losers |= {entry for entry, at in pool.items() if group_of(entry[1]) == source and at == first}
+        return losers
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 11.0]))
     def time_passes(self, seconds: float) -> None:
@@ -85,22 +107,31 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=few_keys, endpoint=few_endpoints, life=st.none() | st.floats(0.1, 20))
     def put(self, key: Id, endpoint: Endpoint, life: float | None) -> None:
-        refusal = None
+        quota, losers = None, set()
         if (key, endpoint) not in self.model:
-            refusal = self.refusal(key, endpoint)
-            if refusal is not None:  # the dead make way for the living
+            quota = self.used_up(key, endpoint)
+            if quota is not None:  # the dead make way for the living
                 self.drop_expired()
-                refusal = self.refusal(key, endpoint)
+                quota = self.used_up(key, endpoint)
+            if quota is not None:
+                losers = self.losers(quota, key, endpoint)
         if life is None:
             outcome = self.store.put(key, endpoint, self.now)
             expires_at = self.now + 10.0
         else:
             expires_at = self.now + life
             outcome = self.store.restore(HeldEntry(key, endpoint, expires_at), self.now)
-        assert outcome == (refusal or Stored())
-        if refusal is None:
-            self.model[key, endpoint] = expires_at
-            self.changed.add(key)
+        if quota is not None and not losers:
+            assert outcome == quota
+            return
+        assert outcome == Stored(None if quota is None else quota.cap)
+        if quota is not None:
+            [gone] = self.model.keys() - {(held.key, held.endpoint) for held in self.store}
+            assert gone in losers
+            del self.model[gone]
+            self.changed.add(gone[0])
+        self.model[key, endpoint] = expires_at
+        self.changed.add(key)
 
     @rule(key=few_keys, endpoints=st.lists(few_endpoints, min_size=2, max_size=6))
     def put_several(self, key: Id, endpoints: list[Endpoint]) -> None:
@@ -134,6 +165,19 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.take_changes() == set()
         self.changed = set()
 
+    @rule(key=few_keys, host=st.sampled_from(HOSTS))
+    def a_newcomer_asks(self, key: Id, host: str) -> None:
+        """Who holds nothing here learns before it stores whether it would be refused."""
+        endpoint = Endpoint.of(host, 1)
+        refuses = self.store.refuses_newcomer(key, endpoint.ip, self.now)
+        if any(group_of(other) == group_of(endpoint) for _, other in self.model):
+            assert not refuses
+            return
+        self.drop_expired()
+        quota = self.used_up(key, endpoint)
+        assert refuses == (quota is not None and not self.losers(quota, key, endpoint))
+        assert self.store.is_crowded or not refuses
+
     @rule(key=few_keys, endpoint=few_endpoints)
     def change_while_saving_fails(self, key: Id, endpoint: Endpoint) -> None:
         unsaved = self.store.take_changes()
@@ -150,10 +194,31 @@ class StoreMachine(RuleBasedStateMachine):
             assert (set(live_here), len(live_here)) == (live, len(live))
             held = {entry.endpoint: entry.expires_at for entry in self.store.held(key)}
             assert held == {endpoint: at for (other, endpoint), at in self.model.items() if other == key}
-        assert sum(self.store._source_sizes.values()) == len(self.model)
-        assert all(self.store._source_sizes.values())
+        self.check_shares(self.store._shares, set(self.model))
+        for key, crowd in self.store._crowds.items():
+            under = {entry for entry in self.model if entry[0] == key}
+            assert len(under) > self.policy.store_entries_per_key // 2
+            self.check_shares(crowd, under)
         assert all(len(held) > 1 for held in self.store._held.values() if isinstance(held, dict))
         assert len(self.model) <= len(self.store._queue) <= 2 * len(self.model) + _SLACK
+
+    def check_shares(self, shares: Shares, entries: set[tuple[Id, Endpoint]]) -> None:
+        sizes = Counter(group_of(endpoint) for _, endpoint in entries)
+        assert shares._sources.keys() == sizes.keys()
+        assert shares.most == max(sizes.values(), default=0)
+        by_size: dict[int, set[bytes]] = {}
+        for source, size in sizes.items():
+            found = shares._sources[source]
+            if size == 1:
+                assert isinstance(found, tuple)
+                assert self.store._current(found) is found
+                continue
+            assert not isinstance(found, tuple)
+            assert found.size == size
+            assert len(shares._held(found)) == size
+            assert len(found.queue) <= 2 * size + shares_module._SLACK
+            by_size.setdefault(size, set()).add(source)
+        assert {size: set(sources) for size, sources in shares._by_size.items()} == by_size
 
 
 TestTheStoreAgreesWithADictionary = StoreMachine.TestCase
@@ -193,6 +258,8 @@ def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_s
         (Policy(store_entries=2), [(A, at(1)), (B, at(2))], (Id(3), at(3)), FULL),
         (Policy(store_entries_per_key=2), [(A, at(1)), (A, at(2))], (A, at(3)), KEY_FULL),
         (Policy(store_entries_per_source=2), [(A, at(1)), (B, at(1))], (Id(3), at(1, 99)), SOURCE_FULL),
+        (Policy(store_entries=2), [(A, at(1)), (B, at(1))], (Id(3), at(1, 99)), FULL),
+        (Policy(store_entries_per_key=2), [(A, at(1)), (A, at(1, 81))], (A, at(1, 99)), KEY_FULL),
     ],
 )
 def test_a_quota_refuses_what_is_new_and_never_what_is_held_already(
@@ -245,7 +312,7 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
     assert not store.remove(A, at(1, 81))
     assert store.remove(A, at(1))
     assert not store.remove(A, at(1))
-    assert (store._held, store._source_sizes, len(store)) == ({}, {}, 0)
+    assert (store._held, store._shares._sources, store._shares.most, len(store)) == ({}, {}, 0, 0)
 
 
 def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_the_last_time() -> None:
@@ -266,3 +333,119 @@ def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
     store.put(B, at(1), 0.0)
     store.mark_changed(unsaved)
     assert store.take_changes() == {A, B}
+
+
+# Whose entry gives way
+
+
+def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
+    """An attacker that has filled it loses what it holds, entry by entry, until all have as much."""
+    store = Store(Policy(store_entries=64))
+    for number in range(64):
+        assert store.put(Id(number), at(66), float(number)) == Stored()
+    assert store.put(Id(64), at(66), 64.0) == FULL
+    for number in range(32):
+        assert store.put(Id(100 + number), at(1), 100.0) == Stored("store_entries")
+    assert store.put(Id(200), at(1), 100.0) == FULL  # each has half
+    left = {entry.key for entry in store if entry.endpoint == at(66)}
+    assert left == set(range(32, 64))  # it has lost what would have expired first
+    for number in range(21):
+        assert store.put(Id(300 + number), at(2), 100.0) == Stored("store_entries")
+    assert store.put(Id(400), at(2), 100.0) == FULL
+    sizes = Counter(entry.endpoint for entry in store)
+    assert sorted(sizes.values()) == [21, 21, 22]
+
+
+def test_one_source_cannot_keep_others_out_of_a_full_key() -> None:
+    store = Store(Policy(store_entries_per_key=16))
+    for port in range(1, 17):
+        store.put(A, at(66, port), float(port))
+    assert store.put(A, at(66, 17), 17.0) == KEY_FULL
+    for machine in range(1, 16):
+        assert store.put(A, at(machine), 20.0) == Stored("store_entries_per_key")
+    assert store.put(A, at(16), 20.0) == KEY_FULL  # sixteen sources with one each
+    assert set(store.get(A, 21.0)) == {at(66, 16), *(at(machine) for machine in range(1, 16))}
+    assert store.put(B, at(16), 20.0) == Stored()
+
+
+def test_two_sources_do_not_push_each_other_out_for_ever() -> None:
+    store = Store(Policy(store_entries=3))
+    for entry in (A, at(1)), (B, at(1)), (A, at(2)):
+        assert store.put(*entry, 0.0) == Stored()
+    for key in map(Id, range(10, 20)):
+        for machine in (1, 2):
+            assert store.put(key, at(machine), 1.0) == FULL
+
+
+def test_a_newcomer_is_refused_only_where_each_entry_is_of_a_source_of_its_own() -> None:
+    store = Store(Policy(store_entries=8, store_entries_per_key=4))
+    for machine in range(1, 5):
+        store.put(A, at(machine), 0.0)
+    assert store.is_crowded
+    assert store.refuses_newcomer(A, at(9).ip, 1.0)
+    assert not store.refuses_newcomer(B, at(9).ip, 1.0)
+    assert not store.refuses_newcomer(A, at(1).ip, 1.0)  # it may want to renew, or to withdraw
+    for machine in range(5, 9):
+        store.put(B, at(machine), 2.0)
+    assert store.refuses_newcomer(Id(3), at(9).ip, 2.0)
+    assert not store.refuses_newcomer(Id(3), at(9).ip, 3_600.0)  # four have expired
+    assert not store.refuses_newcomer(A, at(9).ip, 3_600.0)
+    assert store.refuses_newcomer(B, at(9).ip, 3_600.0)
+
+
+def test_a_node_may_hold_nothing_at_all() -> None:
+    store = Store(Policy(store_entries=0))
+    assert store.is_crowded
+    assert store.refuses_newcomer(A, at(1).ip, 0.0)
+    assert store.put(A, at(1), 0.0) == FULL
+    assert len(store) == 0
+
+
+def test_a_key_that_was_full_is_no_crowd_when_half_of_it_is_left() -> None:
+    store = Store(Policy(store_entries_per_key=4))
+    for machine in range(1, 5):
+        store.put(A, at(machine), 0.0)
+    store.remove(A, at(1))
+    assert store.is_crowded
+    store.put(A, at(1), 1.0)
+    for machine in (1, 2):
+        store.remove(A, at(machine))
+    assert (store.is_crowded, store._crowds) == (False, {})
+
+
+def test_what_a_source_has_removed_takes_no_memory() -> None:
+    """Else it could put and remove without end, and quotas would count nothing of it."""
+    store = Store(Policy(store_entries=2_000))
+    for key in map(Id, range(1_000)):
+        store.put(key, at(1), 0.0)
+    for key in map(Id, range(998)):
+        store.remove(key, at(1))
+    [several] = store._shares._sources.values()
+    assert not isinstance(several, tuple)
+    assert len(several.queue) <= 2 * 2 + shares_module._SLACK
+    store.put(Id(1), at(1), 0.0)
+    assert len(store._queue) <= 2 * len(store) + _SLACK
+
+
+def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
+    """Counted in looks at records, not in seconds: the logarithm of what is held, and no more."""
+
+    class Counted(Store):
+        looks = 0
+
+        def _current(self, record: Record) -> Record | None:
+            self.looks += 1
+            return super()._current(record)
+
+    def looks(entries: int) -> float:
+        quotas = Policy(store_entries=entries, store_entries_per_key=entries, store_entries_per_source=entries)
+        store = Counted(quotas)
+        for number in range(entries):
+            store.put(Id(number % 8), at(66, 1 + number), float(number))
+        before = store.looks
+        for number in range(entries // 4):
+            source = Endpoint.of(f"10.1.{number >> 8}.{number & 255}", 80)
+            assert store.put(Id(number % 8), source, 1e3) == Stored("store_entries")
+        return (store.looks - before) / (entries // 4)
+
+    assert looks(16_384) < 2 * looks(256)
