@@ -1,7 +1,8 @@
 """The answering side of a node: one query in, one datagram out, at once.
 
-An address that has not shown a token is not proved to be the requester's own, and gets no answer longer than
-`amplification` times its query: forged queries cannot make this node a weapon.
+An address is proved to be the requester's own if the query shows a token that was sent there, or if a contact there has
+lately answered a query of ours. Any other gets no answer longer than `amplification` times its query: forged queries
+cannot make this node a weapon.
 
 Where a store would be refused, no token is given: the requester stores on the next nearest node instead. One without a
 token can prove itself in no second query, so that its answer stays as short as its query demands; it can pad that.
@@ -36,6 +37,8 @@ from dhtd.core.track import Tracker
 
 if TYPE_CHECKING:
     from random import Random
+
+_ROOM = 128  # bytes of an answer that are neither contacts nor endpoints, or more
 
 _METHODS = {Ping: "ping", FindNode: "find_node", FindValue: "find_value", Store: "store", Withdraw: "withdraw"}
 
@@ -128,6 +131,8 @@ class Responder:
         packed = self._state.packed_closest(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
+        elif (endpoints or len(packed.wire) > limit - _ROOM) and self._state.has_proved(source, now):
+            proved, limit = True, self._sent_max
         if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
             first = int(self._rng.random() * len(endpoints))
             endpoints = (endpoints[first:] + endpoints[:first])[: limit // IPV4_SIZE]  # never do more fit

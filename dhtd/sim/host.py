@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,11 @@ class Host:
     def clock(self, now: float) -> float:
         """Return what this machine's clock shows at the network's time `now`."""
         return now + self.ahead
+
+    def silence(self, endpoint: Endpoint, now: float) -> float:
+        """Return the seconds since the contact at this endpoint has answered a query; infinite where there is none."""
+        contact = self.node.state.table.at(endpoint)
+        return math.inf if contact is None else self.clock(now) - self.node.state.meta.get(contact.id).answered_at
 
     def wake(self, clock: float) -> None:
         """Let the node do what is due by its clock; fail where it is due again and again and time stands still."""

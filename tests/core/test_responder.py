@@ -266,6 +266,41 @@ def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target()
     assert list(result.contacts) == nearest[: len(result.contacts)]
 
 
+def bare_find(bench: Bench, source: Contact) -> tuple[Found, bool]:
+    """Ask without padding or a token; return the result, and whether it was longer than is due to a stranger."""
+    bare = bench.codec._encode(0, b"12345678", source.id, "find_node", [bytes(31) + b"\x50", None])
+    answer = bench.deliver(bare, source.endpoint)
+    assert answer is not None
+    reply = bench.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    result = bench.codec.decode_result(FindNode(Id(80)), reply.body)
+    assert isinstance(result, Found)
+    return result, len(answer) > 3 * len(bare)
+
+
+def test_who_has_answered_lately_has_proved_its_address_and_needs_no_token() -> None:
+    bench = Bench(policy=Policy(lonely_lookups=0, good_for=1e6, bucket_refresh=1e6))
+    bench.know(*[contact(id) for id in (65, 70, 75, 80, 85, 90, 95, 100)])
+    result, is_long = bare_find(bench, PEER)
+    assert (len(result.contacts), result.more, is_long) == (8, False, True)
+    for source in ELSEWHERE, Contact(PEER.id, PEER.endpoint.with_port(9)), Contact(Id(3), contact(3).endpoint):
+        result, is_long = bare_find(bench, source)
+        assert (result.more, is_long) == (True, False), source
+    bench.advance(DEFAULT.proved_for - 1)
+    assert bare_find(bench, PEER)[1]
+    bench.advance(1)
+    assert not bare_find(bench, PEER)[1]  # its queries meanwhile have proved nothing: anybody may have forged them
+    bench.know(PEER)
+    assert bare_find(bench, PEER)[1]
+
+
+def test_a_restored_contact_has_proved_nothing_before_it_answers() -> None:
+    bench = Bench()
+    for id in (65, 70, 75, 80, 85, 90, 95, 100):
+        assert bench.node.restore_contact(contact(id))
+    assert not bare_find(bench, PEER)[1]
+
+
 def full_for(*machines: int, policy: Policy) -> Bench:
     """Return a node that holds an entry under `KEY` of each of these."""
     bench = Bench(policy=policy)

@@ -1,0 +1,134 @@
+"""Forged queries: whoever sends them in another's name cannot have that other sent more than three times as much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgpack
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Store, Withdraw
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import Policy
+from dhtd.wire.native import MAGIC, NativeCodec
+from tests.core.bench import Bench
+from tests.wire.mutator import Mutator
+from tests.wire.vectors import VECTORS
+
+CODEC = NativeCodec()
+KEY = NATIVE.digest(b"the key")
+SENT_MAX, RECEIVED_MAX = 1_200, 2_048
+VICTIM = Endpoint.of("192.0.2.66", 53)
+OLD_FRIEND = Endpoint.of("2001:db8::1", 1_729)
+
+
+def loud(policy: Policy) -> Bench:
+    """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than fit anywhere."""
+    bench = Bench(policy=policy, codec=CODEC)
+    bench.node.limit_rate(0, 0)
+    for number in range(1, 41):
+        contact = Contact(Id(KEY ^ number), Endpoint.of(f"2001:db8::{number:x}", 1_729))
+        bench.node.state.answered(contact, 0.1, bench.now)
+    for number in range(500):
+        bench.node.store.put(KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
+    for port in range(1, 65):
+        bench.node.tracker.add(KEY, port)
+    bench.now += policy.proved_for
+    return bench
+
+
+ORDINARY = Policy(lonely_lookups=0, good_for=1e6, bucket_refresh=1e6)
+FULL = Policy(lonely_lookups=0, good_for=1e6, bucket_refresh=1e6, store_entries=500)
+KEY_FULL = Policy(lonely_lookups=0, good_for=1e6, bucket_refresh=1e6, store_entries_per_key=500)
+
+
+def packed(*fields: object) -> bytes:
+    return MAGIC + bytes(msgpack.packb(list(fields)))
+
+
+def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
+    """Yield queries of each method and many sizes, good and bad."""
+    tid, sender, key = bytes(8), bytes(32), NATIVE.to_bytes(KEY)
+    shapes: list[tuple[str, list[object]]] = [("ping", []), ("", []), ("x" * 31, []), ("find_node", []), ("store", [])]
+    for token in tokens:
+        shapes += [("find_node", [key, token]), ("find_value", [key, token])]
+        shapes += [("store", [key, 80, token or b"x"]), ("withdraw", [key, 80, token or b"x"])]
+    for method, arguments in shapes:
+        yield packed(0, tid, sender, method, arguments)
+        yield packed(0, tid, sender, method, None)
+        for padding in range(0, 1_850, 37):
+            yield packed(0, tid, sender, method, [*arguments, bytes(padding)])
+            yield packed(0, tid, sender, method, arguments, "x" * padding)
+    requests: list[Request] = [Ping(), FindNode(KEY), FindValue(KEY), Store(KEY, 80, b"x"), Withdraw(KEY, 80, b"x")]
+    yield from (CODEC.encode_query(tid, Id(5), request) for request in requests)
+
+
+def is_within(bench: Bench, data: bytes, source: Endpoint) -> bool:
+    """Hand the node a datagram. Return whether it was answered; with no more than may be, and one ping at most."""
+    assert len(data) <= RECEIVED_MAX
+    answer = bench.deliver(data, source)
+    size = 0 if answer is None else len(answer)
+    assert size <= min(3 * len(data), SENT_MAX), f"{size} bytes for {len(data)}: {data!r}"
+    assert sum(sent.size for sent in bench.sent() if sent.to == source) <= 56, "a ping, to find out who asks"
+    return answer is not None
+
+
+@pytest.mark.parametrize("policy", [ORDINARY, FULL, KEY_FULL], ids=["ordinary", "full", "full key"])
+@pytest.mark.parametrize("source", [VICTIM, OLD_FRIEND, OLD_FRIEND.with_port(9)], ids=str)
+def test_no_answer_to_an_unproved_address_is_longer_than_three_times_its_query(
+    policy: Policy, source: Endpoint
+) -> None:
+    bench = loud(policy)
+    of_another = bench.node._responder._tokens.issue(b"\x0a\x00\x00\x01", NATIVE.to_bytes(KEY), bench.now)
+    of_another_key = bench.node._responder._tokens.issue(source.ip, bytes(32), bench.now)
+    queries = list(hostile([None, b"x", bytes(64), of_another, of_another_key]))
+    assert all(is_within(bench, data, source) for data in queries)
+    assert len(queries) > 2_500
+    counters = bench.node.counters
+    assert counters.bytes_sent < 3 * counters.bytes_received
+    assert set(counters.queries_received) == {"ping", "find_node", "find_value", "store", "withdraw"}
+    assert counters.bad_queries > 500
+
+
+def test_no_mutant_of_a_datagram_brings_more_either() -> None:
+    bench = loud(ORDINARY)
+    mutator = Mutator(3, [vector.data for vector in VECTORS.values()])
+    mutants = (mutant for vector in VECTORS.values() for mutant in mutator.mutants(vector.data, 300))
+    answered = sum(is_within(bench, data, VICTIM) for data in mutants if len(data) <= RECEIVED_MAX)
+    assert answered > 500
+
+
+def test_a_token_proves_its_own_address_only_and_there_a_whole_datagram_is_due() -> None:
+    bench = loud(ORDINARY)
+    token = bench.node._responder._tokens.issue(VICTIM.ip, NATIVE.to_bytes(KEY), bench.now)
+    query = CODEC.encode_query(bytes(8), Id(5), FindValue(KEY, token))
+    answer = bench.deliver(query, VICTIM)
+    assert answer is not None
+    assert len(answer) > 9 * len(query)
+    assert is_within(bench, query, Endpoint.of("192.0.2.67", 53))
+
+
+def test_an_address_that_has_answered_lately_gets_a_whole_datagram_and_its_neighbour_port_does_not() -> None:
+    bench = loud(ORDINARY)
+    bench.node.state.answered(Contact(Id(KEY ^ 1), OLD_FRIEND), 0.1, bench.now)
+    query = packed(0, bytes(8), bytes(32), "find_value", [NATIVE.to_bytes(KEY), None])
+    answer = bench.deliver(query, OLD_FRIEND)
+    assert answer is not None
+    assert len(answer) > 9 * len(query)
+    assert is_within(bench, query, OLD_FRIEND.with_port(9))
+
+
+def test_pings_to_find_out_who_asks_are_few_however_many_are_forged() -> None:
+    bench = Bench(policy=ORDINARY, codec=CODEC)
+    bench.node.limit_rate(0, 0)
+    sent = 0
+    for number in range(10_000):  # in ten seconds
+        source = Endpoint.of(f"198.51.{100 + number // 250}.{1 + number % 250}", 53)
+        bench.deliver(CODEC.encode_query(bytes(8), Id(number + 1), Ping()), source)
+        if number % 100 == 99:
+            bench.advance(0.1)
+            sent += sum(query.size for query in bench.sent())
+    policy = bench.node.policy
+    assert sent <= 56 * policy.ping_attempts * (policy.stranger_pings + policy.stranger_rate * 10)
+    assert bench.node.counters.bytes_sent < 1.2 * bench.node.counters.bytes_received
