@@ -7,7 +7,8 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
-  bench NAME          measure something else: lookups, memory, growth, parts, startup or idle
+  bench NAME          measure something else: lookups, memory, growth, parts, startup, idle, or what forged queries
+                      bring (amplification) and cost (flood)
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   lint                check format, lint and types
@@ -49,7 +50,8 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".uv"
-BENCHMARKS = ("lookups", "memory", "growth", "parts", "startup", "idle")  # beside that of queries, which needs peers
+BENCHMARKS = ("lookups", "memory", "growth", "parts", "startup", "idle", "amplification", "flood")
+WITH_PEERS = ("amplification",)  # those that need other implementations, as that of queries does
 TIMEOUT = 60.0  # seconds without a byte from the network
 
 
@@ -273,7 +275,8 @@ def main(command: str = "", *arguments: str) -> int:
         env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
         os.execve(uv, ["uv", *arguments], env)
     measured = command == "bench" and not (arguments and arguments[0] in BENCHMARKS)
-    sync("bench" if measured else "")
+    with_peers = command == "bench" and arguments[:1] in [(name,) for name in WITH_PEERS]
+    sync("bench" if measured or with_peers else "")
     if command == "run":
         become("dhtd", "start", *arguments)
     if command == "dht":

@@ -274,6 +274,8 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
         (("bench",), ("python", "-m", "tests.bench")),
         (("bench", "--json"), ("python", "-m", "tests.bench", "--json")),
         (("bench", "idle"), ("python", "-m", "tests.bench.idle")),
+        (("bench", "amplification"), ("python", "-m", "tests.bench.amplification")),
+        (("bench", "flood", "--rate=9"), ("python", "-m", "tests.bench.flood", "--rate=9")),
         (("profile", "ping"), ("python", "-m", "tests.bench.profile", "ping")),
         (("faults", "--sample", "9"), ("python", "-m", "tests.faults", "--sample", "9")),
     ],
@@ -293,6 +295,26 @@ def test_a_command_becomes_a_program_of_the_venv(
     with pytest.raises(BecameError) as became:
         dev.main(*arguments)
     assert became.value.args == (program,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "group"),
+    [(("bench",), "bench"), (("bench", "amplification"), "bench"), (("bench", "flood"), ""), (("run",), "")],
+)
+def test_other_implementations_are_fetched_only_to_be_measured(
+    arguments: tuple[str, ...], group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def become(*started: str) -> NoReturn:
+        raise SystemExit
+
+    monkeypatch.chdir(dev.ROOT)
+    monkeypatch.setattr(dev, "sync", synced.append)
+    monkeypatch.setattr(dev, "become", become)
+    with pytest.raises(SystemExit):
+        dev.main(*arguments)
+    assert synced == [group]
 
 
 def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -69,6 +70,12 @@ class Sources:
         tid = self._rng.randbytes(self._tid_size)
         self.sockets[number].send(make(number, tid))
         return self._answer(number, tid)
+
+    def drain(self, number: int) -> None:
+        """Take what else has come to a source."""
+        with suppress(BlockingIOError):
+            while True:
+                self.sockets[number].recv(65_536, socket.MSG_DONTWAIT)
 
     def flood(
         self, pid: int, make: Make, queries: int, window: int = WINDOW, check: Callable[[bytes], None] = lambda _: None

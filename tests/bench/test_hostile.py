@@ -1,0 +1,28 @@
+"""That what measures hostile traffic works, and what must hold in each run of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.bench import amplification, flood
+
+
+def test_no_answer_of_dhtd_to_a_stranger_is_longer_than_three_times_the_query(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert amplification.main(["--peer=dhtd", "--neighbours=24", "--fill=4", "--wait=0.5", "--json"]) == 0
+    rows = {row["operation"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert len(rows) == 11
+    assert rows["find_value, 50, unpadded"]["query"] == 97
+    for row in rows.values():
+        assert 0 < row["answer"] <= 3 * row["query"]
+        assert row["all"] <= row["answer"] + 56  # a ping, to find out who asks
+
+
+def test_a_flood_of_forged_sources_hurts_neither_memory_nor_lookups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert flood.main(["--sources=5000", "--rate=5000", "--settle=4", "--", "--rate-limit-total=1000"]) == 0
+    printed = capsys.readouterr().out
+    assert "caps hit: rate_limit_total" in printed
+    assert "found what is there" in printed
