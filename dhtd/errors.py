@@ -119,6 +119,18 @@ class NotTracked(DhtdError):
     code = "not-tracked"
 
 
+class Busy(DhtdError):
+    """The daemon has as much under way as it may have."""
+
+    code = "busy"
+
+
+class TooManyEntries(DhtdError):
+    """This node has entered as much as it may."""
+
+    code = "too-many-entries"
+
+
 class PeerRefused(DhtdError):
     """The peer answered with an error of the protocol."""
 

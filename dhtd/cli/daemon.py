@@ -115,6 +115,10 @@ def start(
         str | None,
         typer.Option("--max-entries", metavar="N", help="Entries held for others. [env: DHTD_MAX_ENTRIES]"),
     ] = None,
+    max_operations: Annotated[
+        str | None,
+        typer.Option("--max-operations", metavar="N", help="Commands under way at once. [env: DHTD_MAX_OPERATIONS]"),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -160,6 +164,7 @@ def start(
         "rate-limit": rate_limit,
         "rate-limit-total": rate_limit_total,
         "max-entries": max_entries,
+        "max-operations": max_operations,
         "log-level": log_level,
         "log-format": log_format,
         "config": config,

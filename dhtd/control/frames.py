@@ -35,6 +35,7 @@ from dhtd.errors import BadRequest, DhtdError, InvalidToken, UnknownMethod
 VERSION = 1
 FRAME_MAX = 65_536  # bytes of a request, with its newline
 TOKEN_MAX = 64  # bytes of a store token, twice as many hex digits
+BOOTSTRAP_MAX = 256  # endpoints in one request: all are pinged at once
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
@@ -157,6 +158,8 @@ def _parse_bootstrap(params: _Params) -> Bootstrap:
     endpoints = params.take("endpoints", list)
     if not endpoints or not all(isinstance(endpoint, str) for endpoint in endpoints):
         raise BadRequest("bootstrap: 'endpoints' is an array of HOST:PORT texts, one at least")
+    if len(endpoints) > BOOTSTRAP_MAX:
+        raise BadRequest(f"bootstrap: 'endpoints' has {BOOTSTRAP_MAX} elements at most")
     return Bootstrap(tuple(split_host_port(endpoint) for endpoint in endpoints))
 
 

@@ -10,6 +10,17 @@ from typing import Final
 
 RATE_LIMIT: Final = "rate_limit"
 RATE_LIMIT_TOTAL: Final = "rate_limit_total"
+REPLACEMENTS: Final = "replacements"
+SEARCH_QUERIES: Final = "search_queries"
+SEARCH_CANDIDATES: Final = "search_candidates"
+LOOKUP_ENDPOINTS: Final = "lookup_endpoints"
+STRANGER_PINGS: Final = "stranger_pings"
+STRANGER_RATE: Final = "stranger_rate"
+VERIFICATIONS: Final = "verifications"
+OPERATIONS: Final = "operations"
+OWN_ENTRIES: Final = "own_entries"
+OWN_PORTS: Final = "own_ports"
+ENTRY_HOLDERS: Final = "entry_holders"
 STORE_ENTRIES: Final = "store_entries"
 STORE_ENTRIES_PER_KEY: Final = "store_entries_per_key"
 STORE_ENTRIES_PER_SOURCE: Final = "store_entries_per_source"
@@ -20,6 +31,17 @@ CAPS: Final = (
     STORE_ENTRIES,  # an entry is refused, or evicted for another
     STORE_ENTRIES_PER_KEY,  # the same
     STORE_ENTRIES_PER_SOURCE,  # an entry is refused
+    OPERATIONS,  # a command is refused
+    OWN_ENTRIES,  # an own entry is refused
+    OWN_PORTS,  # the same
+    ENTRY_HOLDERS,  # the holder that would let go first is forgotten, and will not be told of a deletion
+    STRANGER_PINGS,  # a stranger is not pinged this time
+    STRANGER_RATE,  # the same
+    VERIFICATIONS,  # a questionable contact is not checked this time
+    REPLACEMENTS,  # of those that wait for a full bucket, the first is forgotten
+    SEARCH_QUERIES,  # a lookup ends without having asked all that it might
+    SEARCH_CANDIDATES,  # a lookup forgets the farthest node that it has not asked
+    LOOKUP_ENDPOINTS,  # a lookup leaves out endpoints of an answer
 )
 
 

@@ -13,6 +13,14 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
+from dhtd.core.caps import (
+    OPERATIONS,
+    OWN_ENTRIES,
+    OWN_PORTS,
+    STRANGER_PINGS,
+    STRANGER_RATE,
+    VERIFICATIONS,
+)
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
     INTERNAL,
@@ -65,7 +73,7 @@ from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, State, Ver
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey, Tracker
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
-from dhtd.errors import WireError
+from dhtd.errors import Busy, TooManyEntries, WireError
 
 if TYPE_CHECKING:
     from random import Random
@@ -118,6 +126,7 @@ class Node:
         self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
         self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
+        self._running: set[Handle] = set()  # these, and those that go on though nobody waits
         self._events: deque[Event] = deque()
         self._last_handle = 0
 
@@ -231,6 +240,8 @@ class Node:
         return self._events.popleft() if self._events else None
 
     # Commands. Each returns at once; its handle comes back in events, of which the last is named here.
+    # With `operations` of them under way, all but `enter` and `delete` raise `Busy`. The caller of these has a disk to
+    # change as well, and first of all: before that, it asks `check_free` and `check_room` itself.
 
     def ping(self, endpoint: Endpoint, now: float) -> Handle:
         """Ping an endpoint; ends with `Answered` or `Unanswered`."""
@@ -250,6 +261,7 @@ class Node:
 
     def lookup(self, key: Id, now: float) -> Handle:
         """Find who serves `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
+        self.check_free()
         known = self._responder.known(key, now)
         if not self.external.endpoints():
             known += [here.with_port(port) for here in self._local for port in self.tracker.ports(key)]
@@ -259,8 +271,9 @@ class Node:
     def enter(self, key: Id, port: int, now: float) -> Handle:
         """Track an own entry and publish it; ends with `Published`, once for this publication.
 
-        Where the entry is being published already, this waits for that publication.
+        Where the entry is being published already, this waits for that publication. Raises `TooManyEntries`.
         """
+        self.check_room(key, port)
         op = self._new_handle()
         self.tracker.add(key, port)
         self._publish(op, key, port, now)
@@ -288,14 +301,34 @@ class Node:
             self._begin(op, Withdrawal(op, self._requester, key, ports, holders), now)
         else:
             self._open.remove(op)
+            self._running.remove(op)
         return op, ports
 
     def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
         """Join the network by these endpoints; ends with `Bootstrapped`."""
+        self.check_free()
         op = self._new_handle()
         Bootstrap(op, self._requester, endpoints).start(now)
         self._settle(now)
         return op
+
+    def check_free(self) -> None:
+        """Raise `Busy` where no further command is taken until one has ended."""
+        if len(self._running) >= self.policy.operations:
+            self.counters.caps_hit[OPERATIONS] += 1
+            raise Busy(f"{len(self._running)} operations are under way, and no more are taken at once: try again")
+
+    def check_room(self, key: Id, port: int) -> None:
+        """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
+        if self.tracker.get(key, port) is not None:
+            return
+        if len(self.tracker) >= self.policy.own_entries:
+            self.counters.caps_hit[OWN_ENTRIES] += 1
+            raise TooManyEntries(f"this node has entered {len(self.tracker)} entries, and takes no more: delete some")
+        ports = len(self.tracker.ports(key))
+        if ports >= self.policy.own_ports:
+            self.counters.caps_hit[OWN_PORTS] += 1
+            raise TooManyEntries(f"this node has entered this ID on {ports} ports, and takes no more: delete some")
 
     def cancel(self, op: Handle) -> None:
         """Report nothing more of this operation: its owner is gone."""
@@ -392,13 +425,20 @@ class Node:
         """Ping a node that queries us and may belong in the table: never insert it on its word."""
         if endpoint in self._strangers:
             return
-        if len(self._strangers) < self.policy.stranger_pings and self._stranger_rate.allows(now):
+        if len(self._strangers) >= self.policy.stranger_pings:
+            self.counters.caps_hit[STRANGER_PINGS] += 1
+        elif not self._stranger_rate.allows(now):
+            self.counters.caps_hit[STRANGER_RATE] += 1
+        else:
             lonely = len(self.state.table) < self.policy.k  # then one lost datagram must not cost us a contact
             attempts = self.policy.ping_attempts if lonely else 1
             Check(self._requester, self._strangers).start(endpoint, id, now, attempts)
 
     def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
-        if questionable.endpoint in self._verifying or len(self._verifying) >= self.policy.verifications:
+        if questionable.endpoint in self._verifying:
+            return
+        if len(self._verifying) >= self.policy.verifications:
+            self.counters.caps_hit[VERIFICATIONS] += 1
             return
         check = Check(self._requester, self._verifying, witness=newcomer)
         check.start(questionable.endpoint, questionable.id, now, self.policy.ping_attempts)
@@ -442,6 +482,7 @@ class Node:
             self._begin(op, publication, now)
 
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
+        self.check_free()
         op = self._new_handle()
         SingleQuery(op, self._requester, request, endpoint).start(now)
         return op
@@ -484,6 +525,8 @@ class Node:
                 pass
             case _:
                 assert_never(outcome)
+        if not isinstance(outcome, LookupProgress):
+            self._running.discard(outcome.op)
         if outcome.op in self._open:
             self._events.append(outcome)
             if not isinstance(outcome, LookupProgress):
@@ -525,4 +568,5 @@ class Node:
         self._last_handle += 1
         op = Handle(self._last_handle)
         self._open.add(op)
+        self._running.add(op)
         return op

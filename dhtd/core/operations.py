@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+from dhtd.core.caps import ENTRY_HOLDERS, LOOKUP_ENDPOINTS, SEARCH_CANDIDATES, SEARCH_QUERIES
 from dhtd.core.endpoint import Endpoint, is_contactable
 from dhtd.core.events import (
     Answered,
@@ -159,6 +160,9 @@ class Traversal:
                     return
                 case Finished():
                     self._searching = False
+                    caps_hit = self._requester.counters.caps_hit
+                    caps_hit[SEARCH_CANDIDATES] += self._search.dropped
+                    caps_hit[SEARCH_QUERIES] += self._search.is_exhausted
                     self._finished(now)
                 case _:
                     assert_never(step)
@@ -247,7 +251,9 @@ class Lookup(Traversal):
         return FindValue(self._search.target, token)
 
     def _found(self, found: Found, now: float) -> None:
-        self._add(endpoint for endpoint in found.endpoints if endpoint.port)
+        limit = self._requester.policy.lookup_endpoints
+        self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += len(found.endpoints) > limit
+        self._add(endpoint for endpoint in found.endpoints[:limit] if endpoint.port)
 
     def _progressed(self, now: float) -> None:
         self._requester.tell(LookupProgress(self.op, tuple(self._news), self._stats(now)))
@@ -338,7 +344,8 @@ class Publication(Traversal):
             request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
             store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
             self._in_flight.add(store)
-            self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout)
+            if self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout):
+                self._requester.counters.caps_hit[ENTRY_HOLDERS] += 1
             self._asked += 1
         if not self._in_flight and not self._over:
             self._report(cancelled=False)

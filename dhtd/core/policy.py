@@ -28,6 +28,7 @@ class Policy:
     search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
     search_explorations: int = 2  # nor asks for live nodes behind dead ones more often
     search_candidates: int = 256  # and remembers no more than this
+    lookup_endpoints: int = 160  # taken from one answer: more than a datagram of 1,200 bytes holds
     ping_attempts: int = 2  # for a ping that decides about a contact
     withdraw_attempts: int = 2  # a holder that misses a withdrawal serves the entry until it expires
 
@@ -35,6 +36,12 @@ class Policy:
     stranger_pings: int = 16  # in flight at once
     stranger_rate: float = 8.0  # new ones a second
     verifications: int = 8  # questionable contacts being checked at once
+
+    # What the owner of the node may ask of it
+    operations: int = 256  # commands under way at once, those included that nobody waits for any more
+    own_entries: int = 65_536
+    own_ports: int = 64  # on which one key is served
+    entry_holders: int = 256  # nodes that are remembered to hold an own entry, to be told when it is deleted
 
     # Store tokens
     token_size: int = 8  # bytes

@@ -99,6 +99,7 @@ class Requester:
         self.policy = policy
         self.state = state
         self.counters = Counters()
+        state.caps_hit = self.counters.caps_hit
         self.transactions: Transactions[Operation] = Transactions(codec.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
         self.outcomes: deque[Outcome] = deque()

@@ -112,6 +112,7 @@ class Search:
         "_thorough",
         "_timeouts",
         "_waiting",
+        "dropped",
         "patient",
         "target",
     )
@@ -137,6 +138,7 @@ class Search:
         self._explored_to = 1  # the distance to which the answers have named everybody
         self._queries = 0
         self._timeouts = 0
+        self.dropped = 0  # candidates, since there were too many
         self._waiting = 0  # asked and not known to be slow, whether or not among the K nearest
 
     def seed(self, contacts: Iterable[Contact]) -> None:
@@ -243,6 +245,11 @@ class Search:
         """Return every contact that has answered, nearest to the target first."""
         return [candidate.contact for candidate in self._order if candidate.progress is _ANSWERED]
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether it has asked as often as it may."""
+        return self._queries >= self._policy.search_queries
+
     def stats(self) -> SearchStats:
         """Return how the search has gone so far."""
         answered = [candidate for candidate in self._order if candidate.progress is _ANSWERED]
@@ -258,7 +265,7 @@ class Search:
         k = self._policy.k
         nearest: list[_Candidate] = []
         doubtful: list[_Candidate] = []
-        exhausted = self._queries >= self._policy.search_queries
+        exhausted = self.is_exhausted
         for candidate in self._order:
             progress = candidate.progress
             if progress is _FAILED or progress is _SLOW or progress is _LATE:
@@ -351,5 +358,6 @@ class Search:
         place = len(self._order) - 1
         while self._order[place].progress is not _FRESH:
             place -= 1
+        self.dropped += 1
         del self._candidates[self._order[place].contact]
         del self._order[place], self._distances[place]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dhtd.core.caps import REPLACEMENTS, none_hit
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Codec, Contact, PackedContacts
 from dhtd.core.metric import Id
@@ -60,11 +61,12 @@ Outcome = Inserted | Replaced | Known | Verify | Full | Refused
 class State:
     """The routing table under its admission policy."""
 
-    __slots__ = ("_codec", "_nearest", "_policy", "_waiting", "heard_at", "meta", "table")
+    __slots__ = ("_codec", "_nearest", "_policy", "_waiting", "caps_hit", "heard_at", "meta", "table")
 
     def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
         self._codec = codec
         self._policy = policy
+        self.caps_hit = none_hit()  # by name; whoever owns this may have it count into another
         self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
         self.meta = RoutingMeta(policy)
         self._waiting: dict[
@@ -261,6 +263,7 @@ class State:
         in_line = [id for id in self._waiting if low <= id <= high]
         if len(in_line) > self._policy.replacements:
             del self._waiting[in_line[0]]
+            self.caps_hit[REPLACEMENTS] += 1
 
     def _take_waiting(self, bucket: Bucket) -> tuple[Contact, float] | None:
         """Take the newcomer that has answered last of those in line, and is not in the table by another way."""

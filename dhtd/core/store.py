@@ -77,7 +77,7 @@ class Store:
         self._size = 0
         self._shares = Shares(self._current)
         self._crowds: dict[Id, Shares] = {}  # of the keys that have their quota, or had it and are still half full
-        self._changed: set[Id] = set()
+        self._changed: set[Id] | None = set()  # None: so many that it is easier to save all
         self.is_crowded = not policy.store_entries  # whether there may be a use in asking `refuses_newcomer`
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class Store:
             if len(self._records(key)) <= self._policy.store_entries_per_key // 2:
                 del self._crowds[key]
         self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
-        self._changed.add(key)
+        self._note_change(key)
         return True
 
     def get(self, key: Id, now: float) -> list[Endpoint]:
@@ -158,14 +158,20 @@ class Store:
                 expired += 1
         return expired
 
-    def take_changes(self) -> set[Id]:
-        """Return the keys whose entries have changed since the last call, for whoever saves them."""
+    def take_changes(self) -> set[Id] | None:
+        """Return the keys whose entries have changed since the last call, for whoever saves them.
+
+        None where they are more than twice as many as may be held at once: then all that is held is to be saved anew.
+        """
         changed, self._changed = self._changed, set()
         return changed
 
-    def mark_changed(self, keys: set[Id]) -> None:
+    def mark_changed(self, keys: set[Id] | None) -> None:
         """Have these keys among the next changes again: they could not be saved."""
-        self._changed |= keys
+        if keys is None:
+            self._changed = None
+        for key in keys or ():
+            self._note_change(key)
 
     def _records(self, key: Id) -> Collection[Record]:
         held = self._held.get(key)
@@ -205,7 +211,7 @@ class Store:
             record = self._keep(record)
             self._shares.add(record)
             self._note_crowd(record)
-        self._changed.add(key)
+        self._note_change(key)
         return outcome
 
     def _keep(self, record: Record) -> Record:
@@ -236,6 +242,13 @@ class Store:
             for each in self._records(key):
                 crowd.add(each)
         self.is_crowded = bool(self._crowds) or self._size >= policy.store_entries
+
+    def _note_change(self, key: Id) -> None:
+        """Have the key among the next changes. Keys that are no longer held are among them, and have no other bound."""
+        if self._changed is not None:
+            self._changed.add(key)
+            if len(self._changed) > 2 * self._policy.store_entries + _SLACK:
+                self._changed = None
 
     def _used_up(self, key: Id, endpoint: Endpoint) -> str | None:
         """Return the quota that leaves no room for another entry, if one does."""

@@ -23,20 +23,29 @@ EntryKey = tuple[Id, int]
 class OwnEntry:
     """One port that this machine serves a key on."""
 
-    __slots__ = ("_holders", "failures", "interval", "key", "port", "published_at", "replicas")
+    __slots__ = ("_holders", "_limit", "failures", "interval", "key", "port", "published_at", "replicas")
 
-    def __init__(self, key: Id, port: int, interval: float) -> None:
+    def __init__(self, key: Id, port: int, interval: float, limit: int) -> None:
         self.key = key
         self.port = port
         self.interval = interval  # seconds until the next publication, while all is well
         self.replicas: tuple[Contact, ...] = ()  # the nodes that took it at its last publication
         self.published_at: float | None = None  # when it was last published, whatever came of it
         self.failures = 0  # publications in a row that no node took
-        self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when
+        self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when; the latest last
+        self._limit = limit  # of these
 
-    def may_hold(self, contact: Contact, until: float) -> None:
-        """Note that a store was sent to `contact`, whether or not it will say that it arrived."""
+    def may_hold(self, contact: Contact, until: float) -> bool:
+        """Note that a store was sent to `contact`, whether or not it will say that it arrived.
+
+        Return whether the node that would let go first had to be forgotten for it.
+        """
+        self._holders.pop(contact, None)
         self._holders[contact] = until
+        if len(self._holders) <= self._limit:
+            return False
+        del self._holders[next(iter(self._holders))]
+        return True
 
     def holders(self, now: float) -> list[Contact]:
         """Return the nodes that may hold the entry now."""
@@ -81,7 +90,11 @@ class Tracker:
     def add(self, key: Id, port: int) -> OwnEntry:
         """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""
         self._ports.setdefault(key, set()).add(port)
-        return self._entries.setdefault((key, port), OwnEntry(key, port, self._policy.republish_first))
+        entry = self._entries.get((key, port))
+        if entry is None:
+            entry = OwnEntry(key, port, self._policy.republish_first, self._policy.entry_holders)
+            self._entries[key, port] = entry
+        return entry
 
     def remove(self, key: Id, port: int) -> OwnEntry | None:
         """Stop tracking an entry; return it, if it was tracked."""

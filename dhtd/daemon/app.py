@@ -109,6 +109,7 @@ class Daemon:
             rate_limit=settings.rate_limit,
             rate_limit_total=settings.rate_limit_total,
             store_entries=settings.max_entries,
+            operations=settings.max_operations,
         )
         seal = _seal(keys) if keys else None
         if seal is not None:

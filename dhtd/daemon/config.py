@@ -40,6 +40,7 @@ class Settings:
     rate_limit: float  # queries a second and source; 0 is off
     rate_limit_total: float  # queries a second, all sources together; 0 is off
     max_entries: int  # held for others
+    max_operations: int  # of clients, under way at once
     log_level: str  # of config_keys.LOG_LEVELS
     log_format: str  # of config_keys.LOG_FORMATS
     origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"

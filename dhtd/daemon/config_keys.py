@@ -21,7 +21,6 @@ T = TypeVar("T")
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
-ENTRIES_MAX: Final = 10_000_000  # held for others: 4 GB
 
 
 class Setting(NamedTuple):
@@ -144,16 +143,21 @@ def _rate(value: float) -> float:
     return float(value)
 
 
-def _count_text(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise ConfigError(f"{shown(text)} is not a number of entries, such as 65536")
-    return _count(int(text))
+def _count_setting(key: str, what: str, least: int, most: int, default: int) -> Setting:
+    """Return a setting that is a number of something."""
+    wanted = f"a number of {what} from {least} to {most}"
 
+    def check(value: int) -> int:
+        if not least <= value <= most:
+            raise ConfigError(f"{value} is not {wanted}")
+        return value
 
-def _count(value: int) -> int:
-    if not 0 <= value <= ENTRIES_MAX:
-        raise ConfigError(f"{value} is not a number of entries from 0 to {ENTRIES_MAX}")
-    return value
+    def text(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,15}", text):
+            raise ConfigError(f"{shown(text)} is not {wanted}")
+        return check(int(text))
+
+    return Setting(key, text, _typed(wanted, (int,), check), default)
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
@@ -211,12 +215,8 @@ SETTINGS: Final = (
         131_072.0,  # Policy.rate_limit_total
         True,
     ),
-    Setting(
-        "max-entries",
-        _count_text,
-        _typed("a number of entries, such as 65536", (int,), _count),
-        65_536,  # Policy.store_entries
-    ),
+    _count_setting("max-entries", "entries", 0, 10_000_000, 65_536),  # Policy.store_entries; the most take 4 GB
+    _count_setting("max-operations", "operations", 1, 100_000, 256),  # Policy.operations
     Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
 )

@@ -13,6 +13,7 @@ import trio
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
+from dhtd.daemon.cap_log import CapLog
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
 
@@ -76,6 +77,7 @@ class Driver:
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
         self._complain_at = float("-inf")
+        self._cap_log = CapLog(node.counters.caps_hit)
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
@@ -148,6 +150,7 @@ class Driver:
             with trio.move_on_after(pause):
                 await self._wake.wait()
             now = self.clock()
+            self._cap_log.look(now)
             deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
             if deadline is not None and deadline <= now:
                 self.node.handle_timeout(now)

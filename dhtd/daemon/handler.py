@@ -115,6 +115,8 @@ class Handler:
     async def _enter(self, request: protocol.Enter) -> protocol.EnterResult:
         """Durable first, then acknowledged: from then on the entry survives anything but `delete`."""
         async with self._own_entries:
+            self._node.check_free()
+            self._node.check_room(request.id, request.port)
             with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
                 await self._saver.add_own(request.id, request.port)
                 publication = self._driver.begin(lambda now: self._node.enter(request.id, request.port, now))
@@ -134,6 +136,7 @@ class Handler:
             if not ports:
                 which = "this ID" if port is None else f"this ID on port {port}"
                 raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
+            self._node.check_free()
             with trio.CancelScope(shield=True):
                 await self._saver.remove_own(id, ports)
                 withdrawal = self._driver.begin(lambda now: self._node.delete(id, port, now)[0])

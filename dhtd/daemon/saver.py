@@ -85,15 +85,14 @@ class Saver:
             await self._in_thread(lambda: self._file.save_contacts(contacts))
             self._saved_contacts = list(contacts)
         changed = node.store.take_changes()
-        if not changed:
+        if changed is not None and not changed:
             return
         offset = self._wall() - self._clock()
-        entries = {
-            key: [SavedEntry(key, held.endpoint, held.expires_at + offset) for held in node.store.held(key)]
-            for key in changed
-        }
+        entries: dict[Id, list[SavedEntry]] = {} if changed is None else {key: [] for key in changed}
+        for held in node.store if changed is None else (held for key in changed for held in node.store.held(key)):
+            entries.setdefault(held.key, []).append(SavedEntry(held.key, held.endpoint, held.expires_at + offset))
         try:
-            await self._in_thread(lambda: self._file.save_held(entries))
+            await self._in_thread(lambda: self._file.save_held(entries, whole=changed is None))
         except BaseException:
             node.store.mark_changed(changed)
             raise

@@ -158,9 +158,11 @@ class StateFile:
         with self._transaction() as write:
             self._write_contacts(write, contacts)
 
-    def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]]) -> None:
-        """Remember, under each of these keys, these entries and no others."""
+    def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]], *, whole: bool = False) -> None:
+        """Remember, under each of these keys, these entries and no others; under no other key any, where it is all."""
         with self._transaction() as write:
+            if whole:
+                write("DELETE FROM held")
             for key, entries in changes.items():
                 write("DELETE FROM held WHERE key = ?", self._keyspace.to_bytes(key))
                 for entry in entries:

@@ -164,7 +164,7 @@ def test_the_codes_are_those_that_can_come() -> None:
         for path in ("control/frames.py", "control/server.py", "daemon/handler.py", "daemon/resolver.py")
         for code in codes_in(f"dhtd/{path}")
     }
-    made |= {code for path in ("endpoint", "metric") for code in codes_in(f"dhtd/core/{path}.py")}
+    made |= {code for path in ("endpoint", "metric", "node") for code in codes_in(f"dhtd/core/{path}.py")}
     made |= {errors.StateError.code}  # what the state file raises reaches whoever enters or deletes
     made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
     said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)

@@ -9,7 +9,7 @@ import pytest
 
 from dhtd import errors
 from dhtd.control import protocol
-from dhtd.control.frames import METHODS, TOKEN_MAX, decode_frame, encode, error_body
+from dhtd.control.frames import BOOTSTRAP_MAX, METHODS, TOKEN_MAX, decode_frame, encode, error_body
 from dhtd.control.protocol import SECTIONS, Request
 from dhtd.core.metric import NATIVE
 
@@ -134,6 +134,13 @@ def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
         with pytest.raises(errors.UnknownMethod, match="find-node") as caught:
             ask(method)
         assert len(str(caught.value)) < 300
+
+
+def test_no_request_has_more_endpoints_pinged_at_once_than_the_manual_says() -> None:
+    endpoints = ["192.0.2.7:1729"] * BOOTSTRAP_MAX
+    assert ask("bootstrap", endpoints=endpoints) == protocol.Bootstrap((("192.0.2.7", 1729),) * 256)
+    with pytest.raises(errors.BadRequest, match="256 elements at most"):
+        ask("bootstrap", endpoints=[*endpoints, "192.0.2.7:1729"])
 
 
 @pytest.mark.parametrize(

@@ -947,6 +947,8 @@ class NodeMachine(RuleBasedStateMachine):
             assert self.now <= until, [machine.open for machine in self.machines]
             self.wake()
         self.check_all()
+        if not self.outage:  # in one, lookups of our own account go on, and what waits for them
+            assert not any(machine.node._running for machine in self.machines)
 
     def look_far_ahead(self) -> None:
         """Who serves a key is held where it can be found; and nobody else is held."""

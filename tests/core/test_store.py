@@ -335,6 +335,28 @@ def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
     assert store.take_changes() == {A, B}
 
 
+def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -> None:
+    store = Store(Policy(store_entries=8))
+    most = 2 * 8 + _SLACK
+    for number in range(1, most + 1):
+        store.put(Id(number), at(1), 0.0)
+        store.remove(Id(number), at(1))
+    assert store._changed is not None
+    assert len(store._changed) == most
+    store.put(A, at(1), 0.0)  # among them already
+    assert store._changed is not None
+    store.put(Id(0), at(1), 0.0)
+    assert store.take_changes() is None  # then all there is is to be saved
+    assert store.take_changes() == set()
+    store.put(A, at(1), 1.0)
+    store.mark_changed(None)
+    store.put(B, at(1), 0.0)
+    assert store.take_changes() is None
+    store.mark_changed(set(map(Id, range(most))))
+    store.mark_changed({Id(most)})
+    assert store.take_changes() is None
+
+
 # Whose entry gives way
 
 

@@ -255,7 +255,7 @@ def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there
     entry.may_hold(contact(1), until=10.0)
     entry.may_hold(contact(2), until=20.0)
     entry.may_hold(contact(1), until=15.0)
-    assert entry.holders(14.9) == [contact(1), contact(2)]
+    assert entry.holders(14.9) == [contact(2), contact(1)]
     assert entry.holders(15.0) == [contact(2)]
     publish(tracker, entry, 16.0)
     assert entry.holders(0.0) == [contact(2)]

@@ -14,7 +14,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Bootstrapped, Handle, LookupDone, Published, Unanswered
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
-from dhtd.core.requester import Transmit
+from dhtd.core.requester import Counters, Transmit
 from dhtd.daemon.driver import COMPLAIN_INTERVAL, DOZE, Driver, clock
 from dhtd.daemon.udp import UdpSockets
 from tests.daemon.wire import End, Wire, end_of, joined
@@ -31,6 +31,7 @@ class FakeNode:
         self.due = list(due)
         self.woken: list[float] = []
         self.transmits: list[Transmit] = []
+        self.counters = Counters()
 
     def poll_timeout(self) -> float | None:
         return self.due[0] if self.due else None
@@ -162,6 +163,21 @@ async def test_a_defect_of_ours_that_a_stranger_has_found_ends_nothing_and_fills
     assert len(caplog.records) == 2
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
     assert "10.9.9.9:1729" in caplog.text
+
+
+async def test_a_cap_that_is_hit_is_named_in_the_log_within_a_minute_and_no_more_often(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, driver, _ = fake()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        for _ in range(600):
+            node.counters.caps_hit["rate_limit"] += 100
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    lines = [record.getMessage() for record in caplog.records if record.name == "dhtd.caps"]
+    assert 9 <= len(lines) <= 10
+    assert all("rate_limit" in line for line in lines)
 
 
 async def test_an_operation_yields_its_events_and_the_last_one_ends_it(autojump_clock: MockClock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -19,13 +19,14 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import Policy
 from dhtd.core.track import EntryKey
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.report import Report
 from dhtd.daemon.saver import Saver
-from dhtd.errors import InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, StateError
+from dhtd.errors import Busy, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, StateError, TooManyEntries
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.daemon.wire import POLICY, Wire, end_of, joined
@@ -105,10 +106,10 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(wire: Wire, directory: Path) -> AsyncIterator[Daemon]:
+async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncIterator[Daemon]:
     options = {"state": str(directory / "state.db"), "socket": "/tmp/sock", "config": str(directory / "dhtd.toml")}
     (directory / "dhtd.toml").write_text("")
-    async with wire.driver() as driver:
+    async with wire.driver(policy) as driver:
         disk = Disk()
         disk.driver = driver
         report = Report(driver, load_settings(options, {}))
@@ -302,6 +303,22 @@ async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, t
         with pytest.raises(StateError):
             await one.ask(protocol.Delete(KEY, None))
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
+
+
+async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path, replace(POLICY, operations=1, own_ports=1)) as one:
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        with pytest.raises(TooManyEntries, match="this ID on 1 ports"):
+            await one.ask(protocol.Enter(KEY, 81, wait=True))
+        with trio.move_on_after(0.1):
+            await one.ask(protocol.Ping(NOBODY))  # it goes on, though nobody waits for it
+        for request in protocol.Enter(Id(8), 80, wait=True), protocol.Delete(KEY, None), protocol.Lookup(KEY):
+            with pytest.raises(Busy):
+                await one.ask(request)
+        assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
+        await trio.sleep(10)
+        await one.ask(protocol.Delete(KEY, None))
+        assert not tracked(one.driver) | one.disk.entries
 
 
 async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock: MockClock, tmp_path: Path) -> None:

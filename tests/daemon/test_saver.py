@@ -20,7 +20,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
 from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedState, StateFile
@@ -49,6 +49,7 @@ class Notes:
         self.state = SavedState(None, [], [], list(held))
         self.contacts: list[list[Contact]] = []
         self.held: list[dict[Id, list[SavedEntry]]] = []
+        self.wholes: list[bool] = []
         self.failing = False
 
     def load(self) -> SavedState:
@@ -58,8 +59,9 @@ class Notes:
         self._fail()
         self.contacts.append(list(contacts))
 
-    def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]]) -> None:
+    def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]], *, whole: bool = False) -> None:
         self._fail()
+        self.wholes.append(whole)
         self.held.append({key: list(entries) for key, entries in changes.items()})
 
     def _fail(self) -> None:
@@ -247,6 +249,29 @@ async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> Non
     assert [list(changes) for changes in notes.held] == [[KEY]]
 
 
+async def test_more_changes_than_can_be_held_are_saved_as_all_there_is_also_after_a_failure() -> None:
+    notes, node = (
+        Notes(),
+        Node(NATIVE.id(1), NativeCodec(), rng=random.Random(1), now=CLOCK, policy=Policy(store_entries=8)),
+    )
+    saver = saver_of(notes)
+    saver.restore(node)
+    for number in range(100):  # without a quota on this, whoever stores and withdraws fills memory
+        node.store.put(NATIVE.id(number), endpoint(1), CLOCK)
+        if number < 96:
+            node.store.remove(NATIVE.id(number), endpoint(1))
+    notes.failing = True
+    with pytest.raises(StateError):
+        await saver.save(node)
+    notes.failing = False
+    await saver.save(node)
+    assert notes.wholes == [True]
+    assert set(notes.held[0]) == {NATIVE.id(number) for number in range(96, 100)}
+    node.store.put(KEY, endpoint(2), CLOCK)
+    await saver.save(node)
+    assert (notes.wholes, set(notes.held[1])) == ([True, False], {KEY})
+
+
 class SaverMachine(RuleBasedStateMachine):
     """A node, its saver and a file that may fail, with kills at any time: what was saved last comes back.
 
@@ -261,11 +286,11 @@ class SaverMachine(RuleBasedStateMachine):
             super().save_contacts(contacts)
             self.state = replace(self.state, contacts=list(contacts))
 
-        def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]]) -> None:
+        def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]], *, whole: bool = False) -> None:
             if self.failing_halfway:
                 raise StateError("no space left for held entries")
-            super().save_held(changes)
-            others = [entry for entry in self.state.held if entry.key not in changes]
+            super().save_held(changes, whole=whole)
+            others = [entry for entry in self.state.held if entry.key not in changes and not whole]
             self.state = replace(self.state, held=others + [entry for entries in changes.values() for entry in entries])
 
         def add_own(self, key: Id, port: int) -> None:

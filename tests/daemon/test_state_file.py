@@ -151,6 +151,16 @@ def test_held_entries_replace_those_of_their_keys_only(path: Path) -> None:
     assert loaded(path).held == [SavedEntry(OTHER, V6, 3.0)]
 
 
+def test_held_entries_replace_all_where_they_are_the_whole(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.save_held({OTHER: [SavedEntry(OTHER, V4, 1.0)]}, whole=True)
+    assert loaded(path).held == [SavedEntry(OTHER, V4, 1.0)]
+    with closing(StateFile.open(path)) as file:
+        file.save_held({}, whole=True)
+    assert loaded(path).held == []
+
+
 def test_the_extremes_of_every_range_survive(path: Path) -> None:
     lowest, highest = Id(0), Id(NATIVE.size - 1)
     with closing(StateFile.open(path)) as file:

@@ -1,0 +1,205 @@
+"""The caps: what a stranger or a client could make grow stays within its number, and says so by its name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dhtd.core import caps
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Answered, Bootstrapped, LookupDone, Published, Unanswered
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.errors import Busy, TooManyEntries
+from tests.core.bench import QUIET, Bench
+from tests.core.small import contact, endpoint
+
+KEY = Id(64)
+
+
+def hit(bench: Bench) -> dict[str, int]:
+    return {cap: hits for cap, hits in bench.node.counters.caps_hit.items() if hits}
+
+
+def test_each_cap_is_a_number_of_the_policy_and_the_manual_lists_them_all() -> None:
+    page = (Path(__file__).parents[2] / "man" / "dhtd.8").read_text(encoding="utf-8")
+    section = page.partition(".Sh CAPS\n")[2].partition("\n.Sh ")[0]
+    listed = dict(re.findall(r"^\.It (\w+) Ta (\d+) Ta ", section, re.MULTILINE))
+    assert listed == {cap: f"{getattr(DEFAULT, cap):g}" for cap in caps.CAPS}
+    assert list(Bench().node.counters.caps_hit) == list(caps.CAPS)
+
+
+# Commands
+
+
+def test_commands_beyond_the_cap_are_refused_and_one_that_ends_makes_room() -> None:
+    bench = Bench(policy=replace(QUIET, operations=3))
+    bench.know(contact(5))
+    for _ in range(2):
+        bench.node.ping(endpoint(9), bench.now)
+    gone = bench.node.find_value(endpoint(9), KEY, bench.now)
+    bench.node.cancel(gone)  # its client has hung up, which frees nothing: it goes on
+    for _ in range(5):
+        with pytest.raises(Busy, match="3 operations are under way"):
+            bench.node.lookup(KEY, bench.now)
+    with pytest.raises(Busy):
+        bench.node.bootstrap([endpoint(9)], bench.now)
+    with pytest.raises(Busy):
+        bench.node.store_at(endpoint(9), KEY, 80, b"token", bench.now)
+    assert len(bench.sent()) == 3
+    assert hit(bench) == {"operations": 7}
+    bench.advance(10)
+    assert [type(event) for event in bench.events()] == [Unanswered] * 2
+    bench.node.lookup(KEY, bench.now)
+    bench.sent()
+    assert bench.node._running
+
+
+def test_every_kind_of_command_is_over_when_it_is_over() -> None:
+    bench = Bench()
+    bench.know(contact(5))
+    bench.node.ping(endpoint(5), bench.now)
+    bench.pong(bench.sent_one(), 5)
+    bench.node.bootstrap([endpoint(5)], bench.now)
+    bench.pong(bench.sent_one(), 5)
+    bench.found(bench.sent_one(), 5)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 5)
+    first = bench.node.enter(KEY, 80, bench.now)
+    second = bench.node.enter(KEY, 80, bench.now)  # waits for the same publication
+    assert bench.node._running == {first, second}
+    bench.found(bench.sent_one(), 5)
+    bench.pong(bench.sent_one(), 5)
+    kinds = {type(event) for event in bench.events()}
+    assert {Answered, Bootstrapped, LookupDone, Published} <= kinds
+    assert bench.node._running == set()
+    withdrawal, _ = bench.node.delete(KEY, None, bench.now)
+    assert bench.node._running == {withdrawal}
+    bench.advance(10)
+    assert bench.node.delete(KEY, None, bench.now)[1] == []
+    assert bench.node._running == set()
+
+
+def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_entered_again() -> None:
+    bench = Bench(policy=replace(QUIET, own_entries=2))
+    for key in (1, 2):
+        bench.node.enter(Id(key), 80, bench.now)
+    with pytest.raises(TooManyEntries, match="2 entries"):
+        bench.node.enter(Id(3), 80, bench.now)
+    bench.node.enter(Id(1), 80, bench.now)
+    assert [entry.key for entry in bench.node.tracker] == [1, 2]
+    assert hit(bench) == {"own_entries": 1}
+    bench.node.restore_own(Id(3), 80)  # what was entered once is not lost because the number was lowered
+    assert len(bench.node.tracker) == 3
+
+
+def test_ports_of_one_key_beyond_the_cap_are_refused() -> None:
+    bench = Bench(policy=replace(QUIET, own_ports=2))
+    for port in (80, 81):
+        bench.node.enter(KEY, port, bench.now)
+    with pytest.raises(TooManyEntries, match="on 2 ports"):
+        bench.node.enter(KEY, 82, bench.now)
+    bench.node.enter(KEY, 81, bench.now)
+    bench.node.enter(Id(5), 82, bench.now)
+    assert hit(bench) == {"own_ports": 1}
+
+
+def test_of_the_nodes_that_may_hold_an_entry_the_latest_are_remembered() -> None:
+    bench = Bench(policy=replace(QUIET, k=4, entry_holders=3))
+    bench.know(*map(contact, (1, 2, 3, 4)))
+    bench.node.enter(KEY, 80, bench.now)
+    for sent in bench.sent():
+        assert isinstance(sent.request, FindNode)
+        bench.found(sent, sent.to[3])
+    stores = bench.sent()
+    assert [type(sent.request) for sent in stores] == [Store] * 4
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    assert [holder.endpoint for holder in entry.holders(bench.now)] == [sent.to for sent in stores[1:]]
+    assert hit(bench) == {"entry_holders": 1}
+
+
+# What others do
+
+
+def test_an_answer_with_more_endpoints_than_any_datagram_of_ours_is_cut() -> None:
+    bench = Bench(policy=replace(QUIET, lookup_endpoints=2))
+    bench.know(contact(5))
+    for many in (2, 3):
+        bench.node.lookup(KEY, bench.now)
+        bench.found(bench.sent_one(), 5, endpoints=[endpoint(number) for number in range(20, 20 + many)])
+        assert bench.event(LookupDone).endpoints == (endpoint(20), endpoint(21))
+    assert hit(bench) == {"lookup_endpoints": 1}
+
+
+def test_no_answer_of_this_program_is_cut() -> None:
+    bench = Bench(policy=QUIET)
+    for number in range(1_000):
+        bench.node.store.put(KEY, Endpoint.of(f"10.1.{number >> 8}.{number & 255}", 80), bench.now)
+    answer = bench.deliver(bench.codec.encode_query(bytes(8), Id(5), FindValue(KEY)), endpoint(5))
+    assert answer is not None
+    reply = bench.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    found = bench.codec.decode_result(FindValue(KEY), reply.body)
+    assert isinstance(found, Found)
+    assert 0.8 * DEFAULT.lookup_endpoints < len(found.endpoints) <= DEFAULT.lookup_endpoints
+
+
+def test_a_lookup_that_has_asked_all_it_may_and_forgot_some_says_so() -> None:
+    bench = Bench(policy=replace(QUIET, search_queries=2, search_candidates=4))
+    bench.know(contact(5))
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 5, [contact(number) for number in range(60, 70)])
+    bench.found(bench.sent_one(), 64)
+    assert bench.event(LookupDone).stats.queries == 2
+    assert hit(bench) == {"search_queries": 1, "search_candidates": 7}
+
+
+def test_strangers_and_verifications_beyond_their_caps_are_left_for_later_and_counted() -> None:
+    policy = replace(QUIET, stranger_pings=2, stranger_rate=1.0, verifications=0, good_for=1.0, replacements=1)
+    bench = Bench(own_id=0, policy=policy)
+    for number in range(65, 70):  # in a half that is not ours
+        bench.query(Ping(), contact(number))
+    assert len(bench.sent()) == 2
+    assert hit(bench) == {"stranger_pings": 3}
+    full = Bench(own_id=0, policy=replace(policy, k=2))
+    full.know(*map(contact, (1, 2, 70, 71)))
+    full.advance(2.0)
+    for number in (80, 81):  # questionable contacts are in the way, and none may be checked
+        full.node.state.answered(contact(number), 0.1, full.now)
+    assert hit(full) == {"replacements": 1}
+
+
+def test_pings_to_strangers_come_no_faster_than_their_rate() -> None:
+    bench = Bench(policy=replace(QUIET, stranger_pings=4, stranger_rate=2.0))
+
+    def asked(number: int) -> bool:
+        """Whether this stranger is pinged; it answers at once, which makes room for another."""
+        bench.query(Ping(), contact(number))
+        pings = [sent for sent in bench.sent() if isinstance(sent.request, Ping)]
+        for sent in pings:
+            bench.refuse(sent, 100)
+        return bool(pings)
+
+    assert [number for number in range(1, 40) if asked(number)] == [1, 2, 3, 4]
+    assert hit(bench) == {"stranger_rate": 35}
+    bench.advance(0.5)
+    assert [number for number in range(50, 60) if asked(number)] == [50]
+
+
+def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
+    bench = Bench(own_id=0, policy=Policy(k=2, lonely_lookups=0, good_for=1.0, verifications=1))
+    bench.know(*[contact(number) for number in (1, 2, 32, 33, 64, 65)])
+    bench.advance(2.0)
+    for number in (70, 40):  # each for another bucket
+        op = bench.node.ping(endpoint(number), bench.now)
+        [sent] = [sent for sent in bench.sent() if sent.to == endpoint(number)]
+        bench.pong(sent, number)
+        assert bench.event(Answered).op == op
+    assert len(bench.node._verifying) == 1
+    assert hit(bench) == {"verifications": 1}
+    assert isinstance(bench.node.state.waiting(bench.node.state.table.bucket(Id(40))).__next__(), Contact)

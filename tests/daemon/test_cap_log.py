@@ -1,0 +1,45 @@
+"""The caps in the log: each by its name, and no flood of lines."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from dhtd.core import caps
+from dhtd.daemon.cap_log import INTERVAL, ORDINARY, CapLog
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    lines = [(record.levelno, record.getMessage()) for record in caplog.records]
+    caplog.clear()
+    return lines
+
+
+def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    hits = caps.none_hit()
+    hits[caps.OPERATIONS] = 7  # before
+    log = CapLog(hits)
+    log.look(0.0)
+    assert said(caplog) == []
+    for second in range(int(10 * INTERVAL)):  # a flood
+        hits[caps.RATE_LIMIT] += 1_000
+        hits[caps.STORE_ENTRIES] += 1
+        log.look(float(second))
+    lines = said(caplog)
+    assert len(lines) == 9
+    assert lines[0] == (logging.WARNING, f"caps hit: rate_limit {61 * 1_000}, store_entries 61")
+    assert lines[1] == (logging.WARNING, f"caps hit: rate_limit {60 * 1_000}, store_entries 60")
+
+
+def test_what_is_ordinary_is_for_those_who_look_closely(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    hits = caps.none_hit()
+    log = CapLog(hits)
+    hits[caps.REPLACEMENTS] = hits[caps.OPERATIONS] = 1
+    log.look(0.0)
+    assert said(caplog) == [(logging.WARNING, "caps hit: operations 1"), (logging.DEBUG, "caps hit: replacements 1")]
+    log.look(2 * INTERVAL)
+    assert said(caplog) == []
+    assert set(caps.CAPS) >= ORDINARY
