@@ -104,7 +104,7 @@ class Traversal:
         if result.more and query.request == self._request(None):
             self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
         else:
-            self._search.answered(contact)
+            self._search.answered(contact, is_full=not result.token)
             self._progressed(now)
         self._advance(now)
 

@@ -14,6 +14,9 @@ An answer names K nodes, and where some of these are dead, live ones that are ne
 `thorough` search also *explores*: while the last of the K nearest are waited for, one that has answered already is
 asked for the nodes of the range behind those that it has named.
 
+A node that is full answers, and does not count among the K: what would be stored there is stored on the next nearest
+node, and so that is where it is looked for.
+
 What others name is hearsay. No endpoint is asked twice, but one ID may be asked at several: were the first to name an
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last.
 """
@@ -37,11 +40,12 @@ class _Progress(Enum):
     SLOW = auto()  # asked, slower than most, its slot freed
     LATE = auto()  # asked, slower than nearly all, and hardly expected any more
     ANSWERED = auto()
+    FULL = auto()  # answered, but would take no entry: not one of the K that are looked for
     FAILED = auto()
 
 
 # For code that runs for each candidate at each step.
-_FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FAILED = _Progress
+_FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FULL, _FAILED = _Progress
 
 
 class _Candidate:
@@ -216,8 +220,11 @@ class Search:
         if self._exploring == about:
             self._exploring = None
 
-    def answered(self, contact: Contact) -> None:
-        """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected."""
+    def answered(self, contact: Contact, *, is_full: bool = False) -> None:
+        """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected.
+
+        `is_full`: it would take no entry, so that one that belongs here is with others.
+        """
         candidate = self._asked[contact.endpoint]
         self._waiting -= candidate.progress is _WAITING
         if candidate.contact != contact:
@@ -230,7 +237,7 @@ class Search:
             self._judge_namers(candidate, -2)
         else:
             self._judge_namers(candidate, -1)
-        candidate.progress = _ANSWERED
+        candidate.progress = _FULL if is_full else _ANSWERED
 
     def failed(self, endpoint: Endpoint, *, timeout: bool) -> None:
         """The node at this endpoint will not answer, or not with anything of use."""
@@ -243,7 +250,7 @@ class Search:
 
     def closest(self) -> list[Contact]:
         """Return every contact that has answered, nearest to the target first."""
-        return [candidate.contact for candidate in self._order if candidate.progress is _ANSWERED]
+        return [candidate.contact for candidate in self._that_answered()]
 
     @property
     def is_exhausted(self) -> bool:
@@ -252,13 +259,16 @@ class Search:
 
     def stats(self) -> SearchStats:
         """Return how the search has gone so far."""
-        answered = [candidate for candidate in self._order if candidate.progress is _ANSWERED]
+        answered = self._that_answered()
         return SearchStats(
             hops=max((candidate.hops for candidate in answered), default=0),
             queries=self._queries,
             responses=len(answered),
             timeouts=self._timeouts,
         )
+
+    def _that_answered(self) -> list[_Candidate]:
+        return [each for each in self._order if each.progress is _ANSWERED or each.progress is _FULL]
 
     def _nearest(self) -> list[_Candidate]:
         """Return the K nearest candidates that may still be asked, are being asked, or have answered."""
@@ -268,7 +278,7 @@ class Search:
         exhausted = self.is_exhausted
         for candidate in self._order:
             progress = candidate.progress
-            if progress is _FAILED or progress is _SLOW or progress is _LATE:
+            if progress is _FAILED or progress is _SLOW or progress is _LATE or progress is _FULL:
                 continue
             if progress is _FRESH:
                 if exhausted or candidate.contact.endpoint in self._asked:
@@ -290,7 +300,7 @@ class Search:
         policy = self._policy
         if not self._thorough or len(self._explored) >= policy.search_explorations:
             return None
-        answered = [candidate for candidate in self._order if candidate.progress is _ANSWERED]
+        answered = self._that_answered()
         if not answered or answered[0].reach is None or self._queries >= policy.search_queries:
             return None
         named_to = max(answered[0].reach, self._explored_to)

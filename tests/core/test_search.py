@@ -70,6 +70,30 @@ def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:
     assert asks(search) == [5]
 
 
+def test_a_node_that_is_full_answers_and_does_not_count_among_the_nearest() -> None:
+    search = make(10, 20, 30, 40, 50)
+    asks(search)
+    search.learn(endpoint(10), [contact(5)])
+    search.answered(contact(10), is_full=True)
+    assert asks(search) == [5]  # whom it names counts
+    search.answered(contact(5))
+    search.answered(contact(20))
+    assert asks(search) == [30]
+    search.answered(contact(30))
+    assert search.next() == Finished()
+    assert search.closest() == [contact(5), contact(10), contact(20), contact(30)]
+    assert search.stats() == SearchStats(hops=2, queries=4, responses=4, timeouts=0)
+
+
+def test_where_everybody_is_full_the_search_ends_when_all_have_said_so() -> None:
+    search = make(10, 20)
+    asks(search)
+    search.answered(contact(10), is_full=True)
+    assert search.next() == Wait()
+    search.answered(contact(20), is_full=True)
+    assert search.next() == Finished()
+
+
 def test_however_near_the_next_ones_are_no_more_than_twice_alpha_are_in_flight() -> None:
     search = make(60, 61)
     assert asks(search) == [60, 61]
