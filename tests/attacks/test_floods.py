@@ -1,0 +1,148 @@
+"""Floods of datagrams, from one source and from forged ones, at a node of a network: nobody else notices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import FindNode, Ping
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
+from dhtd.wire.native import NativeCodec
+from tests.bench.load import resident
+
+CODEC = NativeCodec()
+KEY = NATIVE.digest(b"the key")
+MIB = 2**20
+POLICY = replace(DEFAULT, rate_limit=64.0, rate_limit_total=512.0)  # so that a flood is one that a test can send
+RATE = 4_096  # forged queries a second: eight times what all may send
+
+Forge = Iterator[tuple[bytes, Endpoint]]
+
+
+def from_one(rng: Random) -> Forge:
+    source = Endpoint.of("203.0.113.66", 1_729)
+    while True:
+        yield CODEC.encode_query(rng.randbytes(8), NATIVE.random(rng), FindNode(NATIVE.random(rng))), source
+
+
+def from_forged(rng: Random) -> Forge:
+    """Yield a query from an address of its own each time, under an ID of its own."""
+    while True:
+        source = Endpoint(bytes([rng.randrange(128, 190)]) + rng.randbytes(3) + b"\x06\xc1")
+        yield CODEC.encode_query(rng.randbytes(8), NATIVE.random(rng), Ping()), source
+
+
+def from_contacts(net: Network, rng: Random) -> Forge:
+    """Yield queries with the addresses of the network's own nodes: what an attacker can forge who knows them."""
+    while True:
+        host = rng.choice(net.hosts[1:])
+        yield CODEC.encode_query(rng.randbytes(8), host.id, Ping()), host.endpoint
+
+
+def state(host: Host) -> dict[str, Any]:
+    """Return all that a stranger must not be able to change."""
+    node = host.node
+    return {
+        "contacts": set(node.state.table),
+        "held": {(entry.key, entry.endpoint) for entry in node.store},
+        "own": [(entry.key, entry.port) for entry in node.tracker],
+        "external": node.external.endpoints(),
+    }
+
+
+def grown() -> Network:
+    net = Network(5, policy=POLICY, codec=NativeCodec())  # with the memory that a daemon has
+    net.grow(32)
+    net.run_for(600)
+    for number, host in enumerate(net.hosts[:4]):
+        net.enter(host, KEY, 3_000 + number)
+    return net
+
+
+def flood(net: Network, target: Host, forge: Forge, seconds: float) -> None:
+    """Have datagrams arrive at a host from now on, for so long."""
+    until, tick = net.now + seconds, 0.02
+
+    def burst() -> None:
+        for _ in range(int(RATE * tick)):
+            data, source = next(forge)
+            target.node.handle_datagram(data, source, net.now)
+        net.flush(target)
+        if net.now < until:
+            net.schedule.at(net.now + tick, burst)
+
+    burst()
+
+
+def look_up(net: Network, target: Host, seconds: float) -> tuple[int, int]:
+    """Have others look up what the host holds, one after the other; return how many did, and how many found all."""
+    everyone = {host.endpoint.with_port(3_000 + number) for number, host in enumerate(net.hosts[:4])}
+    until = net.now + seconds
+    lookups = found = 0
+    while net.now < until:
+        asker = net.rng.choice([host for host in net.hosts[4:] if host is not target])
+        lookups += 1
+        found += set(net.lookup(asker, KEY).endpoints) == everyone
+    return lookups, found
+
+
+@pytest.mark.parametrize("kind", ["one source", "forged sources", "forged sources of contacts"])
+def test_a_flood_changes_nothing_takes_no_memory_and_honest_lookups_succeed(
+    kind: str, record_property: Callable[[str, object], None]
+) -> None:
+    net = grown()
+    target = net.closest(KEY)[0]
+    rng = Random(7)
+    forge = {
+        "one source": from_one(rng),
+        "forged sources": from_forged(rng),
+        "forged sources of contacts": from_contacts(net, rng),
+    }[kind]
+    flood(net, target, forge, 21.0)
+    net.run_for(1.0)
+    before, memory = state(target), resident(os.getpid())
+    limited = target.node.counters.rate_limited
+    contacts = [host for host in net.hosts if target.node.state.answers_us(host.endpoint)]
+    timeouts = sum(host.node.counters.timeouts for host in contacts)
+    lookups, found = look_up(net, target, 20.0)
+    after = state(target)
+    contacts_before, contacts_after = before.pop("contacts"), after.pop("contacts")
+    assert after == before
+    assert contacts_before <= contacts_after <= {host.contact for host in net.hosts}
+    assert target.node.counters.rate_limited - limited > 0.5 * 20 * RATE
+    assert found == lookups > 30
+    record_property("lookups", f"{found} of {lookups}")
+    if sys.platform == "linux":
+        assert resident(os.getpid()) - memory < 8 * MIB
+    if kind == "forged sources":  # no contact has waited in vain
+        assert sum(host.node.counters.timeouts for host in contacts) == timeouts
+
+
+def test_contacts_are_answered_in_a_flood_of_strangers_and_strangers_as_far_as_the_limit_goes() -> None:
+    net = grown()
+    target = net.closest(KEY)[0]
+    contacts = [host for host in net.hosts if target.node.state.answers_us(host.endpoint)]
+    assert len(contacts) > 16
+    forge, answered, asked, now = from_forged(Random(3)), 0, 0, net.now
+    strangers = 0
+    for tick in range(200):
+        now += 0.05
+        for _ in range(200):
+            data, source = next(forge)
+            strangers += target.node.handle_datagram(data, source, now) is not None
+        for host in contacts[tick % 4 :: 4]:
+            asked += 1
+            ping = CODEC.encode_query(net.rng.randbytes(8), host.id, Ping())
+            answered += target.node.handle_datagram(ping, host.endpoint, now) is not None
+    assert answered == asked > 1_000
+    assert 0.5 * 512 * 10 < strangers < 512 * 12 - answered

@@ -1,0 +1,147 @@
+"""Storage exhaustion: whoever fills stores, or a key, keeps nobody out while others have less."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.messages import FindValue, Found, Reply, Store
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+POLICY = replace(
+    DEFAULT,
+    rate_limit=0.0,  # what a patient attacker need not care for
+    rate_limit_total=0.0,
+    store_entries=96,
+    store_entries_per_key=24,
+    store_entries_per_source=64,
+)
+ATTACKER = Endpoint.of("203.0.113.66", 1_729)
+
+
+def attackers(count: int) -> list[Endpoint]:
+    return [Endpoint.of(f"203.0.{113 + number // 250}.{1 + number % 250}", 1_729) for number in range(count)]
+
+
+def grown(size: int = 24) -> Network:
+    net = Network(11, policy=POLICY)
+    net.grow(size)
+    net.run_for(600)
+    return net
+
+
+def store(net: Network, host: Host, key: Id, source: Endpoint, port: int) -> bool:
+    """Store as an attacker does: by the book, with a token; return whether it was taken."""
+    node, encode = host.node, net.codec.encode_query
+    answer = node.handle_datagram(encode(net.rng.randbytes(8), Id(1), FindValue(key)), source, net.now)
+    assert answer is not None
+    reply = net.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    found = net.codec.decode_result(FindValue(key), reply.body)
+    assert isinstance(found, Found)
+    if not found.token:
+        return False
+    answer = node.handle_datagram(encode(net.rng.randbytes(8), Id(1), Store(key, port, found.token)), source, net.now)
+    assert answer is not None
+    return isinstance(net.codec.decode(answer), Reply)
+
+
+def fill(net: Network, hosts: Iterable[Host], sources: list[Endpoint], key: Callable[[int], Id], times: int) -> None:
+    """Have each of these addresses store on each host, again and again, each time under another port."""
+    for host in hosts:
+        for number in range(times):
+            for place, source in enumerate(sources):
+                store(net, host, key(number * len(sources) + place), source, 1 + number)
+
+
+def shares(host: Host) -> Counter[bytes]:
+    return Counter(source_group(entry.endpoint.ip) for entry in host.node.store)
+
+
+def anywhere(number: int) -> Id:
+    return NATIVE.digest(b"junk %d" % number)
+
+
+@pytest.mark.parametrize("sources", [1, 6])
+def test_few_addresses_that_fill_every_store_keep_no_honest_entry_out(
+    sources: int, record_property: Callable[[str, object], None]
+) -> None:
+    net = grown()
+    fill(net, net.hosts, attackers(sources), anywhere, times=200)
+    for host in net.hosts:
+        assert set(shares(host).values()) == {min(64, 96 // sources)}
+    keys = {host: NATIVE.digest(b"honest %d" % number) for number, host in enumerate(net.hosts)}
+    for host, key in keys.items():
+        assert len(net.enter(host, key, 80).replicas) == POLICY.k
+    fill(net, net.hosts, attackers(sources), anywhere, times=200)  # and then again, to push out what has come
+    found = sum(
+        net.lookup(asker, key).endpoints == (owner.endpoint.with_port(80),)
+        for owner, key in keys.items()
+        for asker in net.hosts[:3]
+        if asker is not owner
+    )
+    assert found == 3 * len(keys) - 3
+    record_property("lookups", f"{found} of {found}")
+    for host in net.hosts:
+        assert len(host.node.store) <= POLICY.store_entries
+
+
+def test_one_address_that_fills_a_key_where_it_is_held_leaves_room_for_whoever_serves_it() -> None:
+    net = grown()
+    holders = net.closest(KEY)
+    fill(net, holders, [ATTACKER], lambda number: KEY, times=100)
+    for host in holders:
+        assert len(host.node.store.held(KEY)) == POLICY.store_entries_per_key
+    servers = net.hosts[:8]
+    for number, host in enumerate(servers):
+        assert len(net.enter(host, KEY, 3_000 + number).replicas) == POLICY.k
+    fill(net, holders, [ATTACKER], lambda number: KEY, times=100)
+    everyone = {host.endpoint.with_port(3_000 + number) for number, host in enumerate(servers)}
+    for asker in net.hosts[8:]:
+        assert everyone <= set(net.lookup(asker, KEY).endpoints)
+
+
+@pytest.mark.parametrize("full", [4, POLICY.k, 12])
+def test_where_more_addresses_than_places_fill_the_nearest_nodes_entries_spill_to_the_next(full: int) -> None:
+    """What is not defended at one node: as many addresses as it has places, each with one entry.
+
+    So others hold what is entered, and are found, even where all those are full with whom a lookup would end.
+    """
+    net = grown()
+    nearest = net.closest(KEY, full)
+    fill(net, nearest, attackers(POLICY.store_entries), anywhere, times=1)
+    for host in nearest:
+        assert set(shares(host).values()) == {1}
+    before = [set(host.node.store) for host in nearest]
+    owner = net.closest(KEY, 24)[-1]
+    refused = sum(host.node.counters.bad_queries for host in nearest)
+    published = net.enter(owner, KEY, 80)
+    assert [set(host.node.store) for host in nearest] == before
+    assert not {host.contact for host in nearest} & set(published.replicas)
+    assert len(published.replicas) == published.asked == POLICY.k
+    for asker in net.hosts:
+        if asker is not owner:
+            assert net.lookup(asker, KEY).endpoints == (owner.endpoint.with_port(80),)
+    assert sum(host.node.counters.bad_queries for host in nearest) == refused  # nobody was asked in vain
+    assert net.delete(owner, KEY).nodes == POLICY.k
+    assert all(net.lookup(asker, KEY).endpoints == () for asker in net.hosts)
+
+
+def test_what_fills_a_store_is_gone_an_hour_after_the_attacker_is() -> None:
+    net = grown()
+    host = net.closest(KEY)[0]
+    before = {(entry.key, entry.endpoint) for entry in host.node.store}
+    fill(net, [host], attackers(8), anywhere, times=50)
+    assert len(host.node.store) == POLICY.store_entries
+    net.run_for(POLICY.store_expiry + POLICY.store_sweep)
+    assert {(entry.key, entry.endpoint) for entry in host.node.store} == before
+    assert host.node.store._shares._sources.keys() == {source_group(endpoint.ip) for _, endpoint in before}
+    assert not host.node.store.is_crowded

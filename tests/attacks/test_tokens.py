@@ -1,0 +1,107 @@
+"""Stolen and replayed tokens: each is good for one address and one key, for two minutes at most, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import (
+    ERROR_PROTOCOL,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Reply,
+    Request,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT
+from dhtd.wire.native import NativeCodec
+from tests.core.bench import QUIET, Bench
+
+KEY, OTHER_KEY = NATIVE.digest(b"the key"), NATIVE.digest(b"another")
+OWNER = Contact(Id(5), Endpoint.of("192.0.2.5", 1_729))
+NEIGHBOUR = Contact(Id(5), Endpoint.of("192.0.2.6", 1_729))
+FAR = Contact(Id(5), Endpoint.of("2001:db8::5", 1_729))
+
+
+def holding() -> Bench:
+    """Return a node that holds an entry of the owner's under each key."""
+    bench = Bench(policy=QUIET, codec=NativeCodec())
+    for key in (KEY, OTHER_KEY):
+        bench.node.store.put(key, OWNER.endpoint.with_port(80), bench.now)
+    return bench
+
+
+def token_of(bench: Bench, request: FindNode | FindValue, source: Contact) -> bytes:
+    reply = bench.query(request, source)
+    assert isinstance(reply, Reply)
+    found = bench.codec.decode_result(request, reply.body)
+    assert isinstance(found, Found)
+    assert found.token
+    return found.token
+
+
+def held(bench: Bench) -> set[tuple[Id, Endpoint, float]]:
+    return {(entry.key, entry.endpoint, entry.expires_at) for entry in bench.node.store}
+
+
+Make = Callable[[Id, bytes], Request]
+ACTS: list[Make] = [lambda key, token: Store(key, 80, token), lambda key, token: Withdraw(key, 80, token)]
+
+
+@pytest.mark.parametrize("make", ACTS, ids=["store", "withdraw"])
+@pytest.mark.parametrize("of_value", [False, True])
+def test_a_token_is_of_no_use_from_another_address_or_for_another_key(make: Make, of_value: bool) -> None:
+    bench = holding()
+    bench.now = 1.0
+    token = token_of(bench, FindValue(KEY) if of_value else FindNode(KEY), OWNER)
+    before = held(bench)
+    for key, source in (KEY, NEIGHBOUR), (KEY, FAR), (OTHER_KEY, OWNER), (Id(KEY ^ 1), OWNER), (OTHER_KEY, FAR):
+        refused = bench.query(make(key, token), source)
+        assert isinstance(refused, Error)
+        assert (refused.code, refused.text) == (ERROR_PROTOCOL, "bad token")
+        assert held(bench) == before
+    assert isinstance(bench.query(make(KEY, token), OWNER), Reply)
+    assert held(bench) != before
+
+
+@pytest.mark.parametrize("make", ACTS, ids=["store", "withdraw"])
+def test_a_token_replayed_after_two_rotations_changes_nothing(make: Make) -> None:
+    bench = holding()
+    bench.now = 1.0
+    token = token_of(bench, FindNode(KEY), OWNER)
+    data = bench.codec.encode_query(bytes(8), OWNER.id, make(KEY, token))
+    for later in (2 * DEFAULT.token_rotation, 3 * DEFAULT.token_rotation, 1_000 * DEFAULT.token_rotation):
+        bench.now = later
+        before = held(bench)
+        answer = bench.deliver(data, OWNER.endpoint)
+        assert answer is not None
+        assert isinstance(bench.codec.decode(answer), Error)
+        assert held(bench) == before
+
+
+def test_a_token_from_another_node_or_of_another_life_of_this_one_is_none() -> None:
+    token = token_of(Bench(policy=QUIET, codec=NativeCodec(), seed=2), FindNode(KEY), OWNER)
+    bench = holding()
+    before = held(bench)
+    assert isinstance(bench.query(Store(KEY, 81, token), OWNER), Error)
+    assert held(bench) == before
+
+
+def test_guessing_tokens_finds_none() -> None:
+    bench = holding()
+    bench.node.limit_rate(0, 0)
+    before = held(bench)
+    guesses = [bytes(8), b"\xff" * 8, b"x", bytes(64), *(number.to_bytes(8, "big") for number in range(2_000))]
+    right = token_of(bench, FindNode(KEY), OWNER)
+    guesses += [right[:-1], right + b"\0", bytes([right[0] ^ 1]) + right[1:], right[::-1]]
+    for guess in guesses:
+        assert isinstance(bench.query(Store(KEY, 81, guess), OWNER), Error)
+        assert isinstance(bench.query(Withdraw(KEY, 80, guess), OWNER), Error)
+    assert held(bench) == before
