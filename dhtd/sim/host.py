@@ -110,7 +110,8 @@ class Host:
     def silence(self, endpoint: Endpoint, now: float) -> float:
         """Return the seconds since the contact at this endpoint has answered a query; infinite where there is none."""
         contact = self.node.state.table.at(endpoint)
-        return math.inf if contact is None else self.clock(now) - self.node.state.meta.get(contact.id).answered_at
+        heard_at = None if contact is None else self.node.state.meta.get(contact.id).heard_at
+        return math.inf if heard_at is None else self.clock(now) - heard_at
 
     def wake(self, clock: float) -> None:
         """Let the node do what is due by its clock; fail where it is due again and again and time stands still."""
