@@ -20,6 +20,7 @@ CODEC = NativeCodec()
 KEY = NATIVE.digest(b"the key")
 SENT_MAX, RECEIVED_MAX = 1_200, 2_048
 VICTIM = Endpoint.of("192.0.2.66", 53)
+SENDER = bytes(31) + b"\x05"
 OLD_FRIEND = Endpoint.of("2001:db8::1", 1_729)
 
 
@@ -49,7 +50,7 @@ def packed(*fields: object) -> bytes:
 
 def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
     """Yield queries of each method and many sizes, good and bad."""
-    tid, sender, key = bytes(8), bytes(32), NATIVE.to_bytes(KEY)
+    tid, sender, key = bytes(8), SENDER, NATIVE.to_bytes(KEY)
     shapes: list[tuple[str, list[object]]] = [("ping", []), ("", []), ("x" * 31, []), ("find_node", []), ("store", [])]
     for token in tokens:
         shapes += [("find_node", [key, token]), ("find_value", [key, token])]
@@ -112,7 +113,7 @@ def test_a_token_proves_its_own_address_only_and_there_a_whole_datagram_is_due()
 def test_an_address_that_has_answered_lately_gets_a_whole_datagram_and_its_neighbour_port_does_not() -> None:
     bench = loud(ORDINARY)
     bench.node.state.answered(Contact(Id(KEY ^ 1), OLD_FRIEND), 0.1, bench.now)
-    query = packed(0, bytes(8), bytes(32), "find_value", [NATIVE.to_bytes(KEY), None])
+    query = packed(0, bytes(8), SENDER, "find_value", [NATIVE.to_bytes(KEY), None])
     answer = bench.deliver(query, OLD_FRIEND)
     assert answer is not None
     assert len(answer) > 9 * len(query)
