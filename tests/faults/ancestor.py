@@ -143,15 +143,15 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "10 entries are never saved": (
         Change(
             SAVER,
-            "        if not changed:\n            return\n",
-            "        if changed or not changed:\n            return\n",
+            "        if changed is not None and not changed:\n            return\n",
+            "        if changed is not None or not changed:\n            return\n",
         ),
     ),
     "10 own entries are never saved": (
         Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(key, port))\n", "        pass\n"),
     ),
     "10 nobody is told that entries have changed": (
-        Change(STORE, "        self._changed.add(key)\n        return _STORED\n", "        return _STORED\n"),
+        Change(STORE, "        self._note_change(key)\n        return outcome\n", "        return outcome\n"),
     ),
     "11 the length of contacts overflows its byte": (
         Change(
@@ -168,7 +168,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "11 the store is unbounded": (
         Change(
             STORE,
-            '        if self._size >= self._policy.store_entries:\n            return QuotaReached("store is full")\n',
+            "        if self._size >= policy.store_entries:\n            return STORE_ENTRIES\n",
             "",
         ),
     ),
