@@ -98,6 +98,12 @@ class FrameTooLarge(BadRequest):
     code = "frame-too-large"
 
 
+class FrameTooSlow(BadRequest):
+    """A control request that was begun, and not finished in time."""
+
+    code = "frame-too-slow"
+
+
 # A clear "no": exit status 1.
 
 
@@ -228,6 +234,12 @@ class SocketForbidden(DaemonUnreachable):
     """The control socket is there, but not for this user."""
 
     code = "socket-forbidden"
+
+
+class TooManyClients(DaemonUnreachable):
+    """The daemon has as many clients as it takes. No request was begun, and another try may find a place."""
+
+    code = "too-many-clients"
 
 
 class ShuttingDown(DaemonUnreachable):

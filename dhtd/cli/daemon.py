@@ -84,6 +84,22 @@ def start(
             autocompletion=complete_instance,
         ),
     ] = None,
+    socket_group: Annotated[
+        str | None,
+        typer.Option(
+            "--socket-group",
+            metavar="NAME",
+            help="Group that may use the control socket, too. [env: DHTD_SOCKET_GROUP]",
+        ),
+    ] = None,
+    socket_clients: Annotated[
+        str | None,
+        typer.Option(
+            "--socket-clients",
+            metavar="N",
+            help="Connections to the control socket for each user. [env: DHTD_SOCKET_CLIENTS; default: 64]",
+        ),
+    ] = None,
     node_id: Annotated[
         str | None,
         typer.Option("--node-id", metavar="HEX", help="This node's ID from now on. [env: DHTD_NODE_ID]"),
@@ -159,6 +175,8 @@ def start(
         "state": state,
         "socket": socket,
         "instance": instance,
+        "socket-group": socket_group,
+        "socket-clients": socket_clients,
         "node-id": node_id,
         "network-key": network_key,
         "rate-limit": rate_limit,

@@ -24,7 +24,15 @@ from dhtd.control.protocol import (
     PingResult,
     StoreResult,
 )
-from dhtd.errors import DaemonTimeout, DaemonUnreachable, SocketForbidden, SocketUnusable, by_code
+from dhtd.errors import (
+    DaemonTimeout,
+    DaemonUnreachable,
+    DhtdError,
+    SocketForbidden,
+    SocketUnusable,
+    TooManyClients,
+    by_code,
+)
 
 CONNECT_PAUSE = 0.05  # seconds until a daemon with many clients is tried again
 WAIT_MAX = 1_000_000.0  # seconds; sockets take no more at once
@@ -102,15 +110,29 @@ class Client:
 
     def _stream(self, method: str, **params: object) -> Iterator[tuple[str, dict[str, Any]]]:
         given = {name: value for name, value in params.items() if value is not None}
-        self._connect()
-        self._send(encode({"method": method, "params": given}))
-        while True:
-            kind, body = self._receive()
-            if kind == "error":
-                raise by_code(str(body.get("code")))(body.get("message", "the daemon does not say why"))
+        request = encode({"method": method, "params": given})
+        kind, body = self._begin(request)
+        while kind == "event":
             yield kind, body
-            if kind == "result":
-                return
+            kind, body = self._receive()
+        if kind == "error":
+            raise _failure(body)
+        yield kind, body
+
+    def _begin(self, request: bytes) -> tuple[str, dict[str, Any]]:
+        """Send a request and return what comes first, after as many tries as it takes until the daemon has a place."""
+        while True:
+            self._connect()
+            self._send(request)
+            kind, body = self._receive()
+            if kind != "error" or body.get("code") != TooManyClients.code:
+                return kind, body
+            if time.monotonic() + CONNECT_PAUSE >= self._deadline:
+                raise _failure(body)
+            self._socket.close()
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._buffer.clear()
+            time.sleep(CONNECT_PAUSE)
 
     def _connect(self) -> None:
         try:
@@ -130,7 +152,7 @@ class Client:
             raise DaemonUnreachable(message) from None
         except PermissionError:
             message = f"the socket {self._path} is not for this user: be the user who started the daemon"
-            raise SocketForbidden(message) from None
+            raise SocketForbidden(f"{message}, or a member of its --socket-group") from None
         except OSError as error:
             if error.errno is None:  # what Python says of a path that is too long for a socket
                 raise SocketUnusable(f"{self._path} is too long a path for a socket: use --socket") from None
@@ -183,3 +205,7 @@ class Client:
             f"the daemon on {self._path} has not answered within {self._timeout:g} s: give it longer with --timeout, "
             "or restart it"
         )
+
+
+def _failure(body: dict[str, Any]) -> DhtdError:
+    return by_code(str(body.get("code")))(body.get("message", "the daemon does not say why"))

@@ -1,7 +1,7 @@
 """The daemon's end of the control socket: frames in, frames out, one request of a connection at a time.
 
-The socket is made 0600 in a directory made 0700, whoever connects must be the daemon's user or root, and a socket that
-a dead daemon left over is replaced. A client that goes away takes its request with it.
+Whoever connects must be the daemon's user, root, or a member of the socket's group. Clients are many at most, and wait
+for themselves only: see `dhtd.control.limits`. A client that goes away takes its request with it.
 """
 
 from __future__ import annotations
@@ -12,131 +12,228 @@ import math
 import os
 import select
 import socket
-import stat
-import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import trio
 
 from dhtd.control.frames import FRAME_MAX, decode_frame, encode, error_body
+from dhtd.control.limits import ControlCounters, Limits, Places
+from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
 from dhtd.control.protocol import Event, Request, Result
 from dhtd.errors import (
     DhtdError,
     FrameTooLarge,
+    FrameTooSlow,
     InternalError,
     ShuttingDown,
     SocketForbidden,
-    SocketInUse,
-    SocketUnusable,
+    TooManyClients,
 )
 
 Emit = Callable[[Event], Awaitable[None]]
 Handler = Callable[[Request, Emit], Awaitable[Result]]
 
-BACKLOG = 64
-CONNECTIONS_MAX = 128  # those beyond wait in the backlog, so that clients cannot use up our file descriptors
+LIMITS = Limits()
 ACCEPT_PAUSE = 0.25  # seconds, when there is no file descriptor for a connection
 HANG_UP_INTERVAL = 0.25  # seconds between looks at a client that sends no more but may still read
 SHUTDOWN_GRACE = 1.0  # seconds to tell clients that we stop
 LINGER = 5.0  # seconds for a client to notice that its frame was refused
+COMPLAIN_INTERVAL = 60.0  # seconds between log lines about the same limit
 
 log = logging.getLogger("dhtd.control")
 
 
-class ControlSocket:
-    """A listening socket and the file that clients find it by. Leaving its context closes the one, removes the other.
-
-    Raises `SocketInUse` where a daemon listens on `path` already, `SocketUnusable` where no socket can be made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.listening = _bind(path)
-        self._path = path
-        self._identity = _identity(path)
-
-    def __enter__(self) -> Self:
-        """Return the socket."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Listen no more."""
-        self.remove()
-        self.listening.close()
-
-    def remove(self) -> None:
-        """Remove the file, unless it is another's by now."""
-        if self._identity is not None and _identity(self._path) == self._identity:
-            with suppress(OSError):
-                self._path.unlink()
-
-
-async def serve(listening: socket.socket, handler: Handler) -> None:
-    """Serve connections until cancelled."""
+async def serve(
+    listening: socket.socket,
+    handler: Handler,
+    *,
+    group: int | None = None,
+    limits: Limits = LIMITS,
+    counters: ControlCounters | None = None,
+) -> None:
+    """Serve connections until cancelled: those of the daemon's user, of root, and of the members of `group`."""
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-    places = trio.Semaphore(CONNECTIONS_MAX)
-
-    async def connection(stream: trio.SocketStream) -> None:
-        try:
-            async with stream:
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await _Connection(stream, handler).serve()
-        finally:
-            places.release()
-
+    server = _Server(handler, group, limits, ControlCounters() if counters is None else counters)
     async with listener, trio.open_nursery() as nursery:
         while True:
-            await places.acquire()
-            nursery.start_soon(connection, await _accept(listener))
+            connection = await server.admit(await server.accept(listener))
+            if connection is not None:
+                nursery.start_soon(server.serve, connection)
 
 
-async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
-    """Return the next connection, however long there is no file descriptor for it."""
-    warned = False
-    while True:
+class _Server:
+    """Who may connect, and who has a place."""
+
+    def __init__(self, handler: Handler, group: int | None, limits: Limits, counters: ControlCounters) -> None:
+        self._handler = handler
+        self._group = group
+        self._limits = limits
+        self._counters = counters
+        self._places = Places[_Connection](limits, os.geteuid())
+        self._complain_at: dict[type[DhtdError], float] = {}
+
+    async def accept(self, listener: trio.SocketListener) -> trio.SocketStream:
+        """Return the next connection, however long there is no file descriptor for it."""
+        warned = False
+        while True:
+            try:
+                return await listener.accept()
+            except OSError as error:
+                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
+                    raise
+                if not warned:
+                    log.error("clients have to wait: %s", error.strerror)
+                warned = True
+                victim = self._places.take_back()
+                if victim is None:
+                    await trio.sleep(ACCEPT_PAUSE)
+                else:
+                    self._displace(victim)
+                    await victim.ended.wait()
+
+    async def admit(self, stream: trio.SocketStream) -> _Connection | None:
+        """Give a connection a place; None where there is none for it, and it has been told why."""
         try:
-            return await listener.accept()
-        except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
-                raise
-            if not warned:
-                log.error("clients have to wait: %s", error.strerror)
-            warned = True
-            await trio.sleep(ACCEPT_PAUSE)
+            uid = await self._user(stream)
+        except trio.Cancelled:
+            await trio.aclose_forcefully(stream)
+            raise
+        except SocketForbidden as error:
+            self._counters.control_forbidden += 1
+            await self._turn_away(stream, error)
+            return None
+        connection = _Connection(uid, stream, self._handler, self._limits, self._counters)
+        try:
+            victim = self._places.take(connection)
+        except TooManyClients as error:
+            self._counters.control_refused += 1
+            await self._turn_away(stream, error)
+            return None
+        if victim is not None:
+            self._displace(victim)
+        return connection
+
+    async def serve(self, connection: _Connection) -> None:
+        """Serve one connection to its end."""
+        try:
+            async with connection.stream:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError), connection.scope:
+                    await connection.serve()
+        finally:
+            self._places.leave(connection)
+            connection.ended.set()
+
+    async def _turn_away(self, stream: trio.SocketStream, error: DhtdError) -> None:
+        self._complain(error)
+        _send_at_once(stream, error)
+        await trio.aclose_forcefully(stream)
+
+    def _displace(self, victim: _Connection) -> None:
+        self._counters.control_displaced += 1
+        refusal = TooManyClients(
+            f"this connection was idle, and another client needs its place: user {victim.uid} can have"
+            f" {self._limits.clients} (socket-clients), if the system has as many"
+        )
+        self._complain(refusal)
+        victim.displace(refusal)
+
+    async def _user(self, stream: trio.SocketStream) -> int:
+        """Return who connected; raise `SocketForbidden`."""
+        peer = peer_of(stream.socket)
+        own = os.geteuid()
+        if peer is None:
+            return own  # the modes of socket and directory are the guard then
+        if peer.uid in {0, own} or (self._group is not None and await self._is_member(stream, peer)):
+            return peer.uid
+        raise SocketForbidden(
+            f"this daemon belongs to user {own}, and user {peer.uid} is not "
+            + ("in the group that it serves" if self._group is not None else "among those that it serves")
+        )
+
+    async def _is_member(self, stream: trio.SocketStream, peer: Peer) -> bool:
+        if peer.gid == self._group:
+            return True
+        groups = supplementary_groups(stream.socket)
+        if groups is None:
+            groups = await trio.to_thread.run_sync(groups_by_database, peer)
+        return self._group in groups
+
+    def _complain(self, error: DhtdError) -> None:
+        """Log that a limit was met, now and then: whoever meets it may do so very often."""
+        now = trio.current_time()
+        if now >= self._complain_at.get(type(error), -math.inf):
+            self._complain_at[type(error)] = now + COMPLAIN_INTERVAL
+            log.warning("a client is turned away: %s", error)
+
+
+def _send_at_once(stream: trio.SocketStream, error: DhtdError, id: object = None) -> None:
+    """Send as far as there is room: nobody is waited for who has to go."""
+    with suppress(OSError):
+        os.write(stream.socket.fileno(), encode({"id": id, "error": error_body(error)}))
 
 
 class _Connection:
     """One client."""
 
-    def __init__(self, stream: trio.SocketStream, handler: Handler) -> None:
-        self._stream = stream
+    def __init__(
+        self, uid: int, stream: trio.SocketStream, handler: Handler, limits: Limits, counters: ControlCounters
+    ) -> None:
+        self.uid = uid
+        self.stream = stream
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
         self._handler = handler
+        self._limits = limits
+        self._counters = counters
+        self._unread = select.poll()
+        self._unread.register(stream.socket.fileno(), select.POLLIN)
+        self._turn_began = trio.current_time()  # of the client's latest turn, which a whole request ends
+        self._theirs_since: float | None = self._turn_began  # None while we read, or serve a request
         self._id: object = None  # of the request that is being served
         self._between_lines = True  # else what is sent next would end up in the middle of one
+        self._is_displaced = False
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when it is the client's turn; None while it is ours, as it is when something has come to be read."""
+        if self._between_lines and self._unread.poll(0):
+            return None
+        return self._theirs_since
 
     async def serve(self) -> None:
         """Answer one request after the other until the client hangs up."""
-        if not _is_ours(self._stream):
-            await self._send_error(SocketForbidden("this daemon belongs to another user"))
-            return
         try:
-            async with aclosing(_lines(self._stream)) as lines:
+            async with aclosing(_lines(self._receive, self._limits)) as lines:
                 async for line in lines:
                     await self._serve_request(line)
+                    self._turn_began = trio.current_time()
                     self._id = None
-        except FrameTooLarge as error:
+        except (FrameTooLarge, FrameTooSlow) as error:
+            self._counters.control_frames_refused += 1
             await self._send_error(error)
-            await _linger(self._stream)
+            await _linger(self.stream)
         finally:
-            # Not `except Cancelled`: out of a nursery it comes in a group. Nothing but the end of `serve` cancels us.
-            if trio.current_effective_deadline() == -math.inf and self._between_lines:
+            # Not `except Cancelled`: out of a nursery it comes in a group. Nothing but the end of `serve` cancels us,
+            # or another client who gets our place.
+            is_stopping = trio.current_effective_deadline() == -math.inf and not self._is_displaced
+            if is_stopping and self._between_lines:
                 with trio.move_on_after(SHUTDOWN_GRACE, shield=True):
                     await self._send_error(ShuttingDown("the daemon is stopping"))
+
+    async def _receive(self, size: int) -> bytes:
+        self._theirs_since = self._turn_began
+        await trio.lowlevel.wait_readable(self.stream.socket)
+        self._theirs_since = None  # before trio lets others run, with what was read in its hands
+        return bytes(await self.stream.receive_some(size))
+
+    def displace(self, why: TooManyClients) -> None:
+        """End it, now: it is the client's turn, and has been for long."""
+        self._is_displaced = True
+        if self._between_lines:
+            _send_at_once(self.stream, why, self._id)
+        self.scope.cancel()
 
     async def _serve_request(self, line: bytes) -> None:
         try:
@@ -158,7 +255,7 @@ class _Connection:
         answer: bytes | None = None
         failure: DhtdError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_gone, self._stream, nursery.cancel_scope)
+            nursery.start_soon(_cancel_when_gone, self.stream, nursery.cancel_scope)
             try:
                 answer = self._encode({"result": await self._handler(request, self._emit)})
             except DhtdError as error:
@@ -183,9 +280,11 @@ class _Connection:
         return encode({"id": self._id, **body})
 
     async def _send(self, line: bytes) -> None:
+        before, self._theirs_since = self._theirs_since, trio.current_time()
         self._between_lines = False
-        await self._stream.send_all(line)
+        await self.stream.send_all(line)
         self._between_lines = True
+        self._theirs_since = before
 
 
 async def _cancel_when_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
@@ -199,23 +298,36 @@ async def _cancel_when_gone(stream: trio.SocketStream, scope: trio.CancelScope) 
     scope.cancel()
 
 
-async def _lines(stream: trio.SocketStream) -> AsyncGenerator[bytes, None]:
-    """Yield lines without their ends, not counting empty ones; what comes after the last newline is not a request."""
+async def _lines(receive: Callable[[int], Awaitable[bytes]], limits: Limits) -> AsyncGenerator[bytes, None]:
+    """Yield lines without their ends, not counting empty ones; what comes after the last newline is not a request.
+
+    Raises `FrameTooLarge`, and `FrameTooSlow` where a line is begun and its end is waited for too long; however long
+    those before it took to serve.
+    """
     buffer = bytearray()
+    deadline = math.inf
     while True:
-        data = await stream.receive_some(FRAME_MAX)
+        with trio.move_on_at(deadline) as scope:
+            data = await receive(limits.frame)
+        if scope.cancelled_caught:
+            raise FrameTooSlow(f"a request that is begun must be finished within {limits.frame_deadline:g} s")
         if not data:
             return
         buffer += data
         while (end := buffer.find(b"\n")) >= 0:
-            if end >= FRAME_MAX:
+            if end >= limits.frame:
                 break
             line = bytes(buffer[:end])
             del buffer[: end + 1]
+            deadline = math.inf
             if line.strip():
                 yield line
-        if len(buffer) >= FRAME_MAX:
-            raise FrameTooLarge(f"a request is {FRAME_MAX} bytes long at most")
+        if len(buffer) >= limits.frame:
+            raise FrameTooLarge(f"a request is {limits.frame} bytes long at most")
+        if not buffer:
+            deadline = math.inf
+        elif deadline == math.inf:
+            deadline = trio.current_time() + limits.frame_deadline
 
 
 async def _linger(stream: trio.SocketStream) -> None:
@@ -224,71 +336,3 @@ async def _linger(stream: trio.SocketStream) -> None:
         await stream.send_eof()
         while await stream.receive_some(FRAME_MAX):
             pass
-
-
-def _is_ours(stream: trio.SocketStream) -> bool:
-    """Whether the client is this daemon's user or root, by the kernel's word where it gives it (unix(7))."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True  # the modes of socket and directory are the guard then
-    credentials = stream.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
-    assert isinstance(credentials, bytes)
-    _, uid, _ = struct.unpack("3i", credentials)
-    return uid in {0, os.geteuid()}
-
-
-def _bind(path: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_stale(path)
-        before = os.umask(0o177)
-        try:
-            listening.bind(str(path))
-        finally:
-            os.umask(before)
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise _in_use(path) from None
-        reason = error.strerror or str(error)
-        raise SocketUnusable(f"cannot make the control socket {path}: {reason}. Use --socket for another") from None
-    except BaseException:
-        listening.close()
-        raise
-    listening.setblocking(False)
-    return listening
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on; raise `SocketInUse` where somebody does, `SocketUnusable` for a file."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise SocketUnusable(f"{path} is in the way of the control socket, and is no socket. Use --socket for another")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        except BlockingIOError:
-            raise _in_use(path) from None
-        else:
-            raise _in_use(path)
-
-
-def _in_use(path: Path) -> SocketInUse:
-    return SocketInUse(f"a running daemon has the control socket {path}. For a second one, use --instance NAME")
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells this socket from a later one, which may well be given the same inode; None for no socket."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from dhtd.control.server import ControlSocket, serve
+from dhtd.control.limits import ControlCounters, Limits
+from dhtd.control.server import serve
+from dhtd.control.socket_file import ControlSocket
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
@@ -63,10 +65,12 @@ def run(settings: Settings, announce: Callable[[Ready], None], reload: Callable[
     with (
         closing(StateFile.open(settings.state)) as state_file,
         open_sockets(settings.bind, settings.port) as udp_sockets,
-        ControlSocket(settings.socket) as control,
+        ControlSocket(settings.socket, settings.socket_group) as control,
     ):
         if state_file.notice is not None:
             log.error("%s", state_file.notice)
+        if control.notice is not None:
+            log.warning("%s", control.notice)
         daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control)
         trio.run(daemon.serve, early, announce, reload)
 
@@ -118,7 +122,8 @@ class Daemon:
         self._driver = Driver(node, udp, seal=seal)
         self._saver = Saver(state_file, clock)
         self._saver.restore(node)
-        self._report = Report(self._driver, settings)
+        self._control_counters = ControlCounters()
+        self._report = Report(self._driver, settings, self._control_counters)
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
 
     async def serve(
@@ -138,7 +143,7 @@ class Daemon:
                         nursery.start_soon(self._driver.run)
                         nursery.start_soon(self._hosts.run)
                         nursery.start_soon(self._saver.run, self._driver.node)
-                        nursery.start_soon(serve, self._control.listening, handler)
+                        nursery.start_soon(self._serve, handler)
                         announce(self._ready())
                         notify("READY=1")
                 try:
@@ -148,6 +153,15 @@ class Daemon:
                 outer.cancel_scope.cancel()
         if failure is not None:
             raise failure
+
+    async def _serve(self, handler: Handler) -> None:
+        await serve(
+            self._control.listening,
+            handler,
+            group=self._control.group,
+            limits=Limits(clients=self._settings.socket_clients),
+            counters=self._control_counters,
+        )
 
     async def _obey(
         self, signals: AsyncIterator[int], running: trio.CancelScope, reload: Callable[[], Settings]

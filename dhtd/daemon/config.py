@@ -35,6 +35,8 @@ class Settings:
     state: Path
     socket: Path
     instance: str
+    socket_group: str | None  # whose members may connect beside the daemon's user; not looked up yet
+    socket_clients: int  # connections of one user
     node_id: Id | None  # None: that of the state file, or a new one
     network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
     rate_limit: float  # queries a second and source; 0 is off

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
+CLIENTS_MAX: Final = 1_000
 
 
 class Setting(NamedTuple):
@@ -160,6 +161,12 @@ def _count_setting(key: str, what: str, least: int, most: int, default: int) -> 
     return Setting(key, text, _typed(wanted, (int,), check), default)
 
 
+def _group(text: str) -> str:
+    if not re.fullmatch(r"[^\s:,/\0]{1,255}", text):
+        raise ConfigError(f"{shown(text)} is not the name of a group, such as dhtd")
+    return text
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -191,6 +198,8 @@ SETTINGS: Final = (
     Setting("state", _path, _string(_absolute_path), None),
     SOCKET,
     INSTANCE,
+    Setting("socket-group", _group, _string(_group), None),
+    _count_setting("socket-clients", "connections", 1, CLIENTS_MAX, 64),  # control.limits has the same
     Setting("node-id", NATIVE.parse, _string(NATIVE.parse), None),
     Setting(
         "network-key",

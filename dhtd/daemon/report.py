@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from dhtd import __version__
 from dhtd.control import protocol
+from dhtd.control.limits import ControlCounters
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.routing_meta import Standing
@@ -24,10 +25,11 @@ def milliseconds(seconds: float) -> float:
 class Report:
     """Reads a running node."""
 
-    def __init__(self, driver: Driver, settings: Settings) -> None:
+    def __init__(self, driver: Driver, settings: Settings, control: ControlCounters) -> None:
         self._driver = driver
         self._node = driver.node
         self._settings = settings
+        self._control = control
         self._started_at = driver.clock()
 
     def info(self, section: str | None) -> protocol.InfoResult:
@@ -42,7 +44,8 @@ class Report:
         if section in {None, "tracking"}:
             sections["tracking"] = self._tracked()
         if section in {None, "network"}:
-            sections["network"] = {**asdict(self._node.counters), **asdict(self._driver.udp.counters)}
+            counters = (self._node.counters, self._driver.udp.counters, self._control)
+            sections["network"] = {name: value for each in counters for name, value in asdict(each).items()}
         return sections
 
     def node_id(self) -> protocol.NodeIdResult:

@@ -18,6 +18,7 @@ import typer
 from dhtd import errors
 from dhtd.cli import client, daemon
 from dhtd.control import protocol
+from dhtd.control.limits import ControlCounters
 from dhtd.core.requester import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.channel import UdpCounters
@@ -148,7 +149,7 @@ def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         elif members and is_object(members[0]):  # a list of them, or one or null
             yield from keys(members[0], f"{prefix}{name}{'[]' if typing.get_origin(hint) is list else ''}.")
     if prefix == "" and result is protocol.InfoResult:
-        for counters in (Counters, UdpCounters):
+        for counters in (Counters, UdpCounters, ControlCounters):
             for name, hint in typing.get_type_hints(counters).items():
                 yield f"network.{name}", kind(hint)
 

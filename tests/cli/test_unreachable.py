@@ -62,9 +62,10 @@ def test_a_socket_of_another_user_is_forbidden(home: Path) -> None:
         listening.bind(str(home / "s"))
         listening.listen()
         (home / "s").chmod(0)
+        who = "be the user who started the daemon, or a member of its --socket-group"
         assert run_as_nobody("dht", "--socket", str(home / "s"), "info") == (
             3,
-            f"dht: the socket {home}/s is not for this user: be the user who started the daemon\n",
+            f"dht: the socket {home}/s is not for this user: {who}\n",
         )
 
 
@@ -144,7 +145,7 @@ def codes() -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(("code", "status"), sorted(codes().items()))
+@pytest.mark.parametrize(("code", "status"), sorted(codes().items() - {("too-many-clients", 3)}))  # that is tried again
 def test_an_error_of_the_daemon_is_passed_on_with_its_code_and_status(
     code: str, status: int, dht: Run, home: Path
 ) -> None:

@@ -362,3 +362,32 @@ def test_leaving_the_client_hangs_up(tmp_path: Path) -> None:
     with listening(tmp_path / "sock", read_on) as path, Client(path, LONG) as client:
         client._connect()
         # `listening` fails where its conversation does not end.
+
+
+@pytest.mark.parametrize("refusals", [1, 5])
+def test_a_daemon_without_a_place_is_asked_again_until_it_has_one(
+    tmp_path: Path, refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    path = tmp_path / "sock"
+    refusal = frame(error={"code": "too-many-clients", "message": "no place"})
+    requests: list[str] = []
+
+    def serve() -> None:
+        for number in range(refusals + 1):
+            connection, _ = server.accept()
+            with connection:
+                requests.append(read_request(connection)["method"])
+                connection.sendall(refusal if number < refusals else frame(result={"node_id": "a"}))
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Client(path, LONG) as client:
+            assert client.node_id()["node_id"] == "a"
+        thread.join(LONG)
+    assert requests == ["node-id"] * (refusals + 1)
+    assert len(pauses) == refusals

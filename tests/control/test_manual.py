@@ -19,7 +19,10 @@ import pytest
 from dhtd import errors
 from dhtd.control import protocol, server
 from dhtd.control.frames import FRAME_MAX, METHODS, TOKEN_MAX, VERSION
+from dhtd.control.limits import ControlCounters
 from dhtd.control.protocol import SECTIONS
+from dhtd.control.server import LIMITS
+from dhtd.control.socket_file import BACKLOG
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.metric import NATIVE
 from dhtd.core.requester import Counters
@@ -136,7 +139,7 @@ def test_the_objects_in_results_have_the_keys_and_types_that_are_sent() -> None:
 
 def test_the_counters_are_those_that_are_sent() -> None:
     said = items(parts(CHAPTERS["OBJECTS"], "Ss")["counters"])
-    assert list(said) == [each.name for each in (*fields(Counters), *fields(UdpCounters))]
+    assert list(said) == [each.name for each in (*fields(Counters), *fields(UdpCounters), *fields(ControlCounters))]
     assert [name for name, words in said.items() if words != "integer"] == ["queries_received", "caps_hit"]
 
 
@@ -178,8 +181,10 @@ def test_the_codes_are_those_that_can_come() -> None:
     [
         ("FRAMES", f"at most {FRAME_MAX} bytes, with its newline"),
         ("FRAMES", f"up to {server.LINGER:.0f} seconds"),
-        ("FRAMES", f"serves {server.CONNECTIONS_MAX} connections at once"),
-        ("FRAMES", f"when {server.BACKLOG} wait"),
+        ("FRAMES", f"finished within {LIMITS.frame_deadline:g} seconds"),
+        ("FRAMES", f"can have {LIMITS.clients} connections at once"),
+        ("FRAMES", f"neither the daemon's nor root, {LIMITS.others}."),
+        ("FRAMES", f"When {BACKLOG} clients wait"),
         ("FRAMES", f"The version of the protocol, {VERSION}."),
         ("FRAMES", f"A string of {2 * NATIVE.width} hexadecimal digits"),
         ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
@@ -188,6 +193,7 @@ def test_the_codes_are_those_that_can_come() -> None:
         ("ERROR CODES", f"No {2 * NATIVE.width} hexadecimal digits."),
         ("PERMISSIONS", "The socket has mode 0600"),
         ("PERMISSIONS", "with mode 0700"),
+        ("PERMISSIONS", "has mode 0660, a directory that is made for it has mode 0710"),
     ],
 )
 def test_the_page_gives_the_limits_of_the_code(title: str, words: str) -> None:

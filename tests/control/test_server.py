@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import logging
 import os
-import shutil
-import socket
-import stat
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import pytest
 import trio
@@ -22,102 +15,11 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from dhtd.control import protocol, server
 from dhtd.control.frames import FRAME_MAX
+from dhtd.control.limits import ControlCounters
 from dhtd.control.protocol import Request, Result
-from dhtd.control.server import CONNECTIONS_MAX, ControlSocket, Emit, _lines, serve
-from dhtd.errors import FrameTooLarge, NoPong, SocketInUse, SocketUnusable
-from tests.control.users import other_user, seem_other_user
-
-Handler = Callable[[Request, Emit], Awaitable[Any]]
-
-NODE_ID = b'{"method":"node-id"}'
-DONE: Result = {"node_id": "0" * 64, "endpoints": []}
-STATS: protocol.Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0}
-
-# Time is virtual (`autojump_clock`): it passes when every task waits, so that neither hangs nor pauses take any.
-
-
-class Peer:
-    """A client that can misbehave."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._buffer = bytearray()
-
-    @classmethod
-    async def connect(cls, path: Path) -> Self:
-        return cls(await trio.open_unix_socket(path))
-
-    async def send(self, data: bytes) -> None:
-        await self.stream.send_all(data)
-
-    async def line(self) -> dict[str, Any]:
-        """Return the next answer."""
-        with trio.fail_after(600):
-            while (end := self._buffer.find(b"\n")) < 0:
-                data = await self.stream.receive_some(262_144)
-                assert data, "hung up"
-                self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        body = json.loads(line)
-        assert body.pop("v") == 1
-        return cast("dict[str, Any]", body)
-
-    async def code(self) -> str:
-        """Return the code of the next answer, an error."""
-        return str((await self.line())["error"]["code"])
-
-    async def rest(self) -> bytes:
-        """Return all that comes until the server hangs up."""
-        with trio.fail_after(600):
-            while data := await self.stream.receive_some(262_144):
-                self._buffer += data
-        return bytes(self._buffer)
-
-    async def close(self) -> None:
-        await self.stream.aclose()
-
-
-class Daemon:
-    """A server on a socket."""
-
-    def __init__(self, path: Path, scope: trio.CancelScope) -> None:
-        self.path = path
-        self.stop = scope.cancel
-        self._peers: list[Peer] = []
-
-    async def peer(self) -> Peer:
-        """Connect."""
-        peer = await Peer.connect(self.path)
-        self._peers.append(peer)
-        return peer
-
-    async def leave(self) -> None:
-        """Close every connection."""
-        for peer in self._peers:
-            await peer.close()
-
-
-async def done(request: Request, emit: Emit) -> Result:
-    return DONE
-
-
-async def forever(request: Request, emit: Emit) -> Result:
-    await trio.sleep_forever()
-    raise AssertionError
-
-
-@asynccontextmanager
-async def serving(directory: Path, handler: Handler = done) -> AsyncIterator[Daemon]:
-    with ControlSocket(directory / "sock") as control:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, control.listening, handler)
-            daemon = Daemon(directory / "sock", nursery.cancel_scope)
-            yield daemon
-            nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            await daemon.leave()
-
+from dhtd.control.server import LIMITS, Emit, _lines
+from dhtd.errors import FrameTooLarge, NoPong
+from tests.control.serving import DONE, NODE_ID, STATS, Handler, Peer, done, forever, serving
 
 # Frames
 
@@ -344,34 +246,19 @@ async def test_a_client_that_never_reads_holds_up_nobody_else(autojump_clock: Mo
         assert len((await deaf.line())["result"]["node_id"]) == 10_000_000
 
 
-async def test_more_clients_than_there_are_places_wait_for_one(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async with serving(tmp_path) as daemon:
-        idle = [await daemon.peer() for _ in range(CONNECTIONS_MAX)]
-        await wait_all_tasks_blocked()
-        late = [await daemon.peer() for _ in range(3)]
-        for peer in late:
-            await peer.send(NODE_ID + b"\n")
-        with trio.move_on_after(60):
-            await late[0].line()
-            raise AssertionError("there was a place too many")
-        for peer in idle:
-            await peer.send(NODE_ID + b"\n")
-            assert "result" in await peer.line()
-        for peer in idle[:3]:
-            await peer.close()
-        for peer in late:
-            assert "result" in await peer.line()
-
-
 async def test_a_place_is_free_again_however_a_connection_ended(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
-        for number in range(3 * CONNECTIONS_MAX):
+        for number in range(3 * LIMITS.clients):
             peer = await daemon.peer()
             await peer.send([NODE_ID + b"\n", b"", NODE_ID, b"x" * FRAME_MAX][number % 4])
             await peer.close()
         peer = await daemon.peer()
         await peer.send(NODE_ID + b"\n")
         assert "result" in await peer.line()
+
+
+def gate() -> server._Server:
+    return server._Server(done, None, LIMITS, ControlCounters())
 
 
 async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
@@ -388,7 +275,7 @@ async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             return stream
 
-    assert await server._accept(cast("trio.SocketListener", Listener())) is stream
+    assert await gate().accept(cast("trio.SocketListener", Listener())) is stream
     assert [record.getMessage() for record in caplog.records] == ["clients have to wait: Too many open files"]
 
 
@@ -398,7 +285,7 @@ async def test_a_listening_socket_that_is_broken_is_not_waited_for(autojump_cloc
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     with pytest.raises(OSError, match="Invalid argument"):
-        await server._accept(cast("trio.SocketListener", Listener()))
+        await gate().accept(cast("trio.SocketListener", Listener()))
 
 
 # Handlers
@@ -521,171 +408,13 @@ async def test_nothing_is_said_in_the_middle_of_a_line(autojump_clock: MockClock
     assert got.endswith(b"000")
 
 
-# The socket
-
-
-async def test_another_user_is_refused(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = Path(tempfile.mkdtemp())
-    try:
-        async with serving(directory) as daemon:
-            os.chmod(directory, 0o755)  # noqa: PTH101
-            os.chmod(daemon.path, 0o666)  # noqa: PTH101
-            raw = socket.socket(socket.AF_UNIX)
-            with other_user():
-                raw.connect(str(daemon.path))
-            raw.setblocking(False)
-            stranger = Peer(trio.SocketStream(trio.socket.from_stdlib_socket(raw)))
-            with contextlib.nullcontext() if os.geteuid() == 0 else seem_other_user(monkeypatch):
-                assert await stranger.code() == "socket-forbidden"
-            assert await stranger.rest() == b""
-            await stranger.close()
-            ours = await daemon.peer()
-            await ours.send(NODE_ID + b"\n")
-            assert "result" in await ours.line()
-    finally:
-        shutil.rmtree(directory)
-
-
-async def test_where_the_kernel_does_not_tell_who_connects_the_modes_are_the_guard(
-    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
-    async with serving(tmp_path) as daemon:
-        peer = await daemon.peer()
-        await peer.send(NODE_ID + b"\n")
-        assert "result" in await peer.line()
-
-
-def test_the_socket_is_for_its_user_alone_whatever_the_umask(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "sock"
-    before = os.umask(0)
-    try:
-        with ControlSocket(path):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-            assert os.umask(0) == 0
-    finally:
-        os.umask(before)
-
-
-def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with ControlSocket(tmp_path / "sock"):
-        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
-
-
-def test_the_socket_is_removed_at_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with ControlSocket(path) as control:
-        assert stat.S_ISSOCK(path.stat().st_mode)
-    assert not path.exists()
-    assert control.listening.fileno() == -1
-
-
-def test_a_socket_that_was_removed_is_not_missed(tmp_path: Path) -> None:
-    with ControlSocket(tmp_path / "sock"):
-        (tmp_path / "sock").unlink()
-
-
-def test_what_has_taken_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with ControlSocket(path):
-        path.unlink()
-        path.write_text("somebody else's")
-    assert path.read_text() == "somebody else's"
-
-
-def test_a_later_socket_is_not_removed_even_if_it_got_the_same_inode(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with ControlSocket(path) as first:
-        first.listening.close()
-        path.unlink()
-        second = ControlSocket(path)
-    assert path.exists()
-    second.__exit__(None, None, None)
-    assert not path.exists()
-
-
-def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    with ControlSocket(path), socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
-
-
-def test_the_socket_of_a_living_daemon_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with ControlSocket(path):
-        with pytest.raises(SocketInUse, match="--instance"):
-            ControlSocket(path)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
-
-
-def test_the_socket_of_a_daemon_that_is_too_busy_to_accept_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
-        busy.bind(str(path))
-        busy.listen(0)
-        client.connect(str(path))
-        with pytest.raises(SocketInUse):
-            ControlSocket(path)
-    assert path.exists()
-
-
-@pytest.mark.parametrize("kind", ["file", "directory", "link", "fifo"])
-def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "sock"
-    match kind:
-        case "file":
-            path.write_text("precious")
-        case "directory":
-            path.mkdir()
-        case "link":
-            path.symlink_to(tmp_path / "nowhere")
-        case _:
-            os.mkfifo(path)
-    before = path.lstat()
-    with pytest.raises(SocketUnusable, match="in the way"):
-        ControlSocket(path)
-    assert path.lstat() == before
-
-
-def test_a_datagram_socket_in_the_way_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-        other.bind(str(path))
-        with pytest.raises(SocketUnusable):
-            ControlSocket(path)
-    assert path.exists()
-
-
-def test_a_path_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
-    with pytest.raises(SocketUnusable, match=r"too long.*--socket"):
-        ControlSocket(tmp_path / ("x" * 120))
-
-
-def test_a_parent_that_is_a_file_is_said_to_be_unusable(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SocketUnusable, match="--socket"):
-        ControlSocket(tmp_path / "file" / "sock")
-
-
-def test_a_directory_that_is_not_ours_to_write_is_said_to_be_unusable() -> None:
-    directory = Path(tempfile.mkdtemp())
-    try:
-        directory.chmod(0o555)
-        with other_user(), pytest.raises(SocketUnusable, match=r"Permission denied.*--socket"):
-            ControlSocket(directory / "sock")
-    finally:
-        directory.chmod(0o700)
-        shutil.rmtree(directory)
-
-
 async def test_a_line_that_is_too_long_is_refused_though_its_end_comes_with_the_last_piece() -> None:
     client, daemon = memory_stream_pair()
-    lines = _lines(cast("trio.SocketStream", daemon))
+
+    async def receive(size: int) -> bytes:
+        return bytes(await daemon.receive_some(size))
+
+    lines = _lines(receive, LIMITS)
     async with trio.open_nursery() as nursery:
 
         async def send() -> None:

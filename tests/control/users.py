@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 NOBODY = 65_534
 
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+
 
 @contextmanager
-def other_user() -> Iterator[None]:
-    """Be nobody, if we are root; else we are somebody without privileges already."""
-    was_root = os.geteuid() == 0
-    if was_root:
-        os.seteuid(NOBODY)
+def other_user(uid: int = NOBODY, gid: int | None = None, groups: Sequence[int] | None = None) -> Iterator[None]:
+    """Be nobody, if we are root, or a user with this primary group and these others; else we are somebody already."""
+    if os.geteuid() != 0:
+        yield
+        return
+    own_group, own_groups = os.getegid(), os.getgroups()
+    if groups is not None:
+        os.setgroups(groups)
+    if gid is not None:
+        os.setegid(gid)
+    os.seteuid(uid)
     try:
         yield
     finally:
-        if was_root:
-            os.seteuid(0)
+        os.seteuid(0)
+        os.setegid(own_group)
+        os.setgroups(own_groups)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dhtd.control.limits import Limits
 from dhtd.core.metric import NATIVE
 from dhtd.core.policy import Policy
 from dhtd.daemon import config_keys, paths
@@ -83,6 +84,8 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
         state=home / "state" / "default.db",
         socket=Path("/run/dhtd/default.sock"),
         instance="default",
+        socket_group=None,
+        socket_clients=Limits().clients,
         node_id=None,
         network_key=(),
         rate_limit=Policy().rate_limit,
@@ -107,6 +110,8 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a va
     "state": ("/var/x.db", '"/var/x.db"', Path("/var/x.db")),
     "socket": ("/run/x.sock", '"/run/x.sock"', Path("/run/x.sock")),
     "instance": ("lab", '"lab"', "lab"),
+    "socket-group": ("adm", '"adm"', "adm"),
+    "socket-clients": ("7", "7", 7),
     "node-id": (HEX.upper(), f'"{HEX}"', NATIVE.parse(HEX)),
     "network-key": (
         "/etc/new.key,/etc/old.key",
@@ -277,6 +282,10 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
         ("socket", "a\0b", "has a zero byte, which no path may have"),
         ("state", "~nobody-here/x", "'~nobody-here/x' leads nowhere: Could not determine home directory."),
         ("instance", "../x", "'../x' is not an instance name: 1 to 64 of the characters A-Z a-z 0-9 _ . -"),
+        ("socket-group", "a b", "'a b' is not the name of a group, such as dhtd"),
+        ("socket-clients", "0", "0 is not a number of connections from 1 to 1000"),
+        ("socket-clients", "1001", "1001 is not a number of connections from 1 to 1000"),
+        ("socket-clients", "many", "'many' is not a number of connections from 1 to 1000"),
         ("node-id", "ff", "an ID is 64 hex digits, and 'ff' has 2 characters"),
         ("node-id", "g" * 64, f"an ID is 64 hex digits, and '{'g' * 64}' has a character that is none"),
         ("network-key", "a b c", "names 3 files: the key to seal with, and one more to open with, are enough"),
@@ -329,6 +338,10 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ('socket = "/\\u0000"', "socket: has a zero byte, which no path may have"),
         ("instance = 1", "instance: must be a string, not an integer"),
         ('instance = ".x"', "instance: '.x' is not an instance name"),
+        ("socket-group = 27", "socket-group: must be a string, not an integer"),
+        ('socket-group = ""', "socket-group: '' is not the name of a group"),
+        ("socket-clients = 0", "socket-clients: 0 is not a number of connections from 1 to 1000"),
+        ('socket-clients = "7"', "socket-clients: must be a number of connections from 1 to 1000, not a string"),
         ("node-id = 5", "node-id: must be a string, not an integer"),
         ('node-id = "xyz"', "node-id: an ID is 64 hex digits"),
         ('network-key = "/a"', 'network-key: must be an array of strings, such as ["/etc/dhtd/network.key"], not a'),
@@ -348,7 +361,10 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ("prot = 5", "unknown key 'prot'; did you mean 'port'?"),
         ("node_id = 5", "unknown key 'node_id'; did you mean 'node-id'?"),
         ("PORT = 5", "unknown key 'PORT'; did you mean 'port'?"),
-        ("colour = 5", "unknown key 'colour'; the keys are port, bind, bootstrap, state, socket, instance, node-id,"),
+        (
+            "colour = 5",
+            "unknown key 'colour'; the keys are port, bind, bootstrap, state, socket, instance, socket-group,",
+        ),
         ("[daemon]\nport = 5", "unknown key 'daemon'; the keys are port, "),
     ],
 )
@@ -449,6 +465,8 @@ def test_changes_tell_what_waits_for_a_restart() -> None:
         port=4000,
         bootstrap=("a:1", "b:2"),
         state=Path("/x.db"),
+        socket_group="adm",
+        socket_clients=7,
         node_id=NATIVE.parse(HEX),
         rate_limit=0.0,
         rate_limit_total=1_000.0,
@@ -459,6 +477,8 @@ def test_changes_tell_what_waits_for_a_restart() -> None:
         "port is now 4000, and was 1729: restart dhtd for this to take effect",
         "bootstrap is now a:1, b:2, and was not set",
         f"state is now /x.db, and was {old.state}: restart dhtd for this to take effect",
+        "socket-group is now adm, and was not set: restart dhtd for this to take effect",
+        "socket-clients is now 7, and was 64: restart dhtd for this to take effect",
         f"node-id is now {HEX}, and was not set: restart dhtd for this to take effect",
         "rate-limit is now 0.0, and was 256.0",
         "rate-limit-total is now 1000.0, and was 131072.0",

@@ -15,6 +15,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.control import protocol
+from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import Contact
@@ -112,7 +113,7 @@ async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncI
     async with wire.driver(policy) as driver:
         disk = Disk()
         disk.driver = driver
-        report = Report(driver, load_settings(options, {}))
+        report = Report(driver, load_settings(options, {}), ControlCounters())
         yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, [])
 
 

@@ -1,0 +1,229 @@
+"""The control socket as a file: where it may lie, how it is made, and how it goes.
+
+Its laws:
+
+- Nobody but the daemon's user and root can put anything in its place. The directory that it lies in is the daemon's (or
+  root's), is no symbolic link, and is writable for nobody else; those above it are likewise, or sticky, as /tmp is.
+  Whatever is checked stays so, for there is nobody who could change it. A place that is not like that is refused.
+- It is never open to more people than it is meant for, not for a moment: it is made with mode 0600, and is given to the
+  group first and opened for it (0660) then. Directories that are missing are made 0700, or 0710 for a group.
+- A socket that nobody listens on is replaced. What a daemon listens on, and what is no socket, is left alone. One
+  daemon looks and replaces at a time, so that none takes another's fresh socket for a stale one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from dhtd.control.peer import group_id
+from dhtd.errors import SocketInUse, SocketUnusable
+
+BACKLOG: Final = 64
+_TURN_WAIT: Final = 2.0  # seconds in which another daemon that starts here is done with the directory
+_TURN_PAUSE: Final = 0.02
+
+
+class ControlSocket:
+    """A listening socket and the file that clients find it by. Leaving its context closes the one, removes the other.
+
+    Raises `SocketInUse` where a daemon listens on `path` already, `SocketUnusable` where no socket can be made, and
+    `ConfigError` where there is no such `group`. `notice` is what the user should be told, if there is anything.
+    """
+
+    def __init__(self, path: Path, group: str | None = None) -> None:
+        self.group = None if group is None else group_id(group)
+        self._path = path
+        self.listening = _make(path, self.group, group)
+        self._identity = _identity(path)
+        self.notice = None if self.group is None else _out_of_reach(path, self.group, str(group))
+
+    def __enter__(self) -> Self:
+        """Return the socket."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Listen no more."""
+        self.remove()
+        self.listening.close()
+
+    def remove(self) -> None:
+        """Remove the file, unless it is another's by now."""
+        if self._identity is not None and _identity(self._path) == self._identity:
+            with suppress(OSError):
+                self._path.unlink()
+
+
+def _make(path: Path, gid: int | None, group: str | None) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _make_directory(path.parent, gid, group)
+        _check_place(path)
+        with _turn(path.parent):
+            _remove_stale(path)
+            _bind(listening, path)
+            try:
+                if gid is not None:
+                    _give_to_group(path, 0o660, gid, str(group))
+                listening.listen(BACKLOG)
+            except BaseException:
+                path.unlink()
+                raise
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise _in_use(path) from None
+        reason = error.strerror or str(error)
+        raise SocketUnusable(f"cannot make the control socket {path}: {reason}. Use --socket for another") from None
+    except BaseException:
+        listening.close()
+        raise
+    listening.setblocking(False)
+    return listening
+
+
+def _bind(listening: socket.socket, path: Path) -> None:
+    before = os.umask(0o177)  # the whole process's: no other thread runs yet
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(before)
+
+
+def _make_directory(directory: Path, gid: int | None, group: str | None) -> None:
+    """Make a directory and those above it that are missing, for us, or for us to list and the group to pass."""
+    if os.path.lexists(directory):
+        return
+    _make_directory(directory.parent, gid, group)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        return  # made by somebody meanwhile; the check tells whether by one of us
+    if gid is not None:
+        try:
+            _give_to_group(directory, 0o710, gid, str(group))
+        except SocketUnusable:
+            directory.rmdir()
+            raise
+
+
+def _give_to_group(path: Path, mode: int, gid: int, group: str) -> None:
+    try:
+        os.chown(path, -1, gid, follow_symlinks=False)
+    except PermissionError:
+        raise SocketUnusable(
+            f"the control socket cannot be given to the group {group}: user {os.geteuid()}, who runs this daemon, is"
+            " not in it. Add the user to it (usermod -aG) and log in anew, or give another group with --socket-group"
+        ) from None
+    path.chmod(mode)  # last, and never before it is the group's
+
+
+def _check_place(path: Path) -> None:
+    """Raise `SocketUnusable` where anybody but us and root could put something in the socket's place."""
+    directory = path.parent.absolute()
+    mode = directory.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise SocketUnusable(
+            f"the control socket's directory {directory} is a symbolic link, which could be led elsewhere: give the"
+            f" path that it leads to, as --socket {directory.resolve() / path.name}"
+        )
+    if not stat.S_ISDIR(mode):
+        raise SocketUnusable(f"{directory} is no directory for a control socket. Use --socket for another")
+    for place in dict.fromkeys((directory, *directory.parents, *directory.resolve().parents)):
+        status = place.lstat()
+        if status.st_uid not in {0, os.geteuid()}:
+            raise SocketUnusable(
+                f"the control socket {path} would lie in {place}, which belongs to user {status.st_uid}, who could put"
+                f" another in its place: name one in a directory of the daemon's own user with --socket"
+            )
+        sticky = status.st_mode & stat.S_ISVTX
+        writable = status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode)
+        if writable and (place == directory or not sticky):
+            raise SocketUnusable(
+                f"the control socket {path} would lie in {place}, where others may write"
+                f" (mode {stat.S_IMODE(status.st_mode):04o}) and could put another in its place: "
+                + (
+                    f"give it a directory of its own, as --socket {directory / 'dhtd' / path.name}"
+                    if sticky
+                    else f"chmod go-w {place}, or name one elsewhere with --socket"
+                )
+            )
+
+
+@contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    """Have another daemon that starts in this directory wait until the context ends.
+
+    Whoever may read the directory can lock it, too, so nobody is waited for for long: without the lock, nothing is at
+    stake but two daemons that start at the same moment.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for _ in range(round(_TURN_WAIT / _TURN_PAUSE)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_TURN_PAUSE)
+            except OSError:
+                break  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on; raise `SocketInUse` where somebody does, `SocketUnusable` for a file."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SocketUnusable(f"{path} is in the way of the control socket, and is no socket. Use --socket for another")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except BlockingIOError:
+            raise _in_use(path) from None
+        else:
+            raise _in_use(path)
+
+
+def _in_use(path: Path) -> SocketInUse:
+    return SocketInUse(f"a running daemon has the control socket {path}. For a second one, use --instance NAME")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells this socket from a later one, which may well be given the same inode; None for no socket."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _out_of_reach(path: Path, gid: int, group: str) -> str | None:
+    """Return what keeps the group's members from the socket, as far as modes tell: a list of access rights may help."""
+    for place in path.parent.resolve(), *path.parent.resolve().parents:
+        status = place.stat()
+        if not status.st_mode & stat.S_IXOTH and not (status.st_gid == gid and status.st_mode & stat.S_IXGRP):
+            return (
+                f"members of the group {group} cannot reach the control socket {path}: {place} is closed to them (mode"
+                f" {stat.S_IMODE(status.st_mode):04o}, group {status.st_gid}). Open it (chgrp {group} {place}; chmod"
+                f" g+x {place}), or give a socket elsewhere with --socket, such as /run/dhtd/control.sock"
+            )
+    return None

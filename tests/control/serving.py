@@ -1,0 +1,117 @@
+"""A server on a socket for tests, with a handler that does what each test wants, and clients that can misbehave.
+
+Time is virtual (`autojump_clock`): it passes when every task waits, so that neither hangs nor pauses take any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self, cast
+
+import trio
+
+from dhtd.control import protocol
+from dhtd.control.limits import ControlCounters, Limits
+from dhtd.control.protocol import Request, Result
+from dhtd.control.server import LIMITS, Emit, serve
+from dhtd.control.socket_file import ControlSocket
+
+Handler = Callable[[Request, Emit], Awaitable[Any]]
+
+NODE_ID = b'{"method":"node-id"}'
+DONE: Result = {"node_id": "0" * 64, "endpoints": []}
+STATS: protocol.Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0}
+
+
+class Peer:
+    """A client that can misbehave."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._buffer = bytearray()
+
+    @classmethod
+    async def connect(cls, path: Path) -> Self:
+        return cls(await trio.open_unix_socket(path))
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def line(self) -> dict[str, Any]:
+        """Return the next answer."""
+        with trio.fail_after(600):
+            while (end := self._buffer.find(b"\n")) < 0:
+                data = await self.stream.receive_some(262_144)
+                assert data, "hung up"
+                self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        body = json.loads(line)
+        assert body.pop("v") == 1
+        return cast("dict[str, Any]", body)
+
+    async def code(self) -> str:
+        """Return the code of the next answer, an error."""
+        return str((await self.line())["error"]["code"])
+
+    async def rest(self) -> bytes:
+        """Return all that comes until the server hangs up."""
+        with trio.fail_after(600):
+            while data := await self.stream.receive_some(262_144):
+                self._buffer += data
+        return bytes(self._buffer)
+
+    async def close(self) -> None:
+        await self.stream.aclose()
+
+
+class Daemon:
+    """A server on a socket."""
+
+    def __init__(self, path: Path, scope: trio.CancelScope, counters: ControlCounters) -> None:
+        self.path = path
+        self.stop = scope.cancel
+        self.counters = counters
+        self._peers: list[Peer] = []
+
+    async def peer(self) -> Peer:
+        """Connect."""
+        peer = await Peer.connect(self.path)
+        self._peers.append(peer)
+        return peer
+
+    async def leave(self) -> None:
+        """Close every connection."""
+        for peer in self._peers:
+            await peer.close()
+
+
+async def done(request: Request, emit: Emit) -> Result:
+    return DONE
+
+
+async def forever(request: Request, emit: Emit) -> Result:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, handler: Handler = done, limits: Limits = LIMITS, group: str | None = None
+) -> AsyncIterator[Daemon]:
+    counters = ControlCounters()
+    with ControlSocket(directory / "sock", group) as control:
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                await serve(control.listening, handler, group=control.group, limits=limits, counters=counters)
+
+            nursery.start_soon(run)
+            daemon = Daemon(directory / "sock", nursery.cancel_scope, counters)
+            yield daemon
+            nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await daemon.leave()

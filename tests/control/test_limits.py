@@ -1,0 +1,353 @@
+"""Who gives way when one client more comes than there are places for, and clients that hold places and do nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from dhtd.control import protocol, server
+from dhtd.control.client import Client
+from dhtd.control.frames import FRAME_MAX
+from dhtd.control.limits import ControlCounters, Limits, Places
+from dhtd.control.protocol import Request, Result
+from dhtd.control.server import COMPLAIN_INTERVAL, LIMITS, Emit
+from dhtd.errors import SocketForbidden, TooManyClients
+from tests.control.serving import DONE, NODE_ID, STATS, done, forever, serving
+from tests.control.users import NOBODY, only_root, other_user
+from tests.e2e.daemons import DEADLINE, Network
+
+OWN, ROOT, ALICE, BOB, CAROL = 1000, 0, 1, 2, 3
+FEW = Limits(clients=3, others=4)
+
+
+@dataclass(eq=False)
+class Connection:
+    uid: int
+    waiting_since: float | None
+
+
+@pytest.fixture
+def places() -> Places[Connection]:
+    return Places(FEW, OWN)
+
+
+def fill(places: Places[Connection], uid: int, *waiting: float | None) -> list[Connection]:
+    made = [Connection(uid, since) for since in waiting]
+    for connection in made:
+        assert places.take(connection) is None
+    return made
+
+
+# Who gives way
+
+
+def test_the_connection_that_has_waited_longest_gives_way_to_the_next_of_its_user(places: Places[Connection]) -> None:
+    _, longest, _ = fill(places, OWN, 5.0, 2.0, 7.0)
+    assert places.take(Connection(OWN, 9.0)) is longest
+    assert len(places) == FEW.clients
+
+
+def test_a_connection_whose_request_is_being_served_does_not_give_way(places: Places[Connection]) -> None:
+    _, waiting, _ = fill(places, OWN, None, 8.0, None)
+    assert places.take(Connection(OWN, None)) is waiting
+    with pytest.raises(TooManyClients, match=r"user 1000 has 3 connections .* socket-clients"):
+        places.take(Connection(OWN, 9.0))
+    assert len(places) == FEW.clients
+
+
+@pytest.mark.parametrize("since", [None, 1.0])
+@pytest.mark.parametrize(("user", "other"), [(OWN, ALICE), (ALICE, OWN), (OWN, ROOT), (ROOT, ALICE), (ALICE, BOB)])
+def test_no_user_s_connections_take_the_place_of_another_s(
+    places: Places[Connection], user: int, other: int, since: float | None
+) -> None:
+    fill(places, user, since, since, since)
+    assert places.take(Connection(other, 9.0)) is None
+
+
+def test_the_other_users_share_their_places_and_who_has_most_of_them_gives_one_up(places: Places[Connection]) -> None:
+    _, longest, _ = fill(places, ALICE, 6.0, 5.0, None)
+    fill(places, BOB, 1.0)
+    assert places.take(Connection(CAROL, 9.0)) is longest
+
+
+def test_where_who_has_most_is_busy_the_next_gives_one_up(places: Places[Connection]) -> None:
+    fill(places, ALICE, None, None, None)
+    [waiting] = fill(places, BOB, 1.0)
+    assert places.take(Connection(CAROL, None)) is waiting
+    with pytest.raises(TooManyClients, match="members of the socket's group have 4"):
+        places.take(Connection(BOB, 2.0))
+    assert places.take(Connection(OWN, 9.0)) is None
+    assert places.take(Connection(ROOT, 9.0)) is None
+
+
+def test_a_place_that_was_left_is_free_and_may_be_left_twice(places: Places[Connection]) -> None:
+    first, *_ = fill(places, OWN, None, None, None)
+    places.leave(first)
+    places.leave(first)
+    assert places.take(Connection(OWN, 9.0)) is None
+
+
+def test_a_place_that_is_taken_back_is_that_of_who_waited_longest_whoever_it_is(places: Places[Connection]) -> None:
+    fill(places, OWN, 3.0, None)
+    [longest] = fill(places, ALICE, 2.0)
+    assert places.take_back() is longest
+    assert len(places) == 2
+    assert places.take_back() is not None
+    assert places.take_back() is None
+
+
+# On a socket
+
+
+async def test_idle_clients_beyond_the_limit_are_told_so_and_cut_off_the_oldest_first(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as daemon:
+        peers = []
+        for _ in range(LIMITS.clients + 3):
+            peers.append(await daemon.peer())
+            await trio.sleep(0.001)
+        for cut in peers[:3]:
+            error = (await cut.line())["error"]
+            assert (error["code"], "socket-clients" in error["message"]) == ("too-many-clients", True)
+            assert await cut.rest() == b""
+        for kept in peers[3:]:
+            await kept.send(NODE_ID + b"\n")
+            assert "result" in await kept.line()
+        assert daemon.counters == ControlCounters(control_displaced=3)
+    [record] = caplog.records  # and no line for each
+    assert "socket-clients" in record.getMessage()
+
+
+async def test_the_log_says_again_after_a_while_that_the_limit_is_met(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path, limits=Limits(clients=1)) as daemon:
+        for _ in range(3):
+            await daemon.peer()
+            await trio.sleep(COMPLAIN_INTERVAL)
+    assert len(caplog.records) == 2
+
+
+async def test_a_busy_client_keeps_its_place_and_who_finds_none_is_told_to_try_again(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    finish = trio.Event()
+
+    async def handler(request: Request, emit: Emit) -> Result:
+        await finish.wait()
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        busy = [await daemon.peer() for _ in range(LIMITS.clients)]
+        for peer in busy:
+            await peer.send(NODE_ID + b"\n")
+        await wait_all_tasks_blocked()
+        late = await daemon.peer()
+        assert await late.code() == "too-many-clients"
+        assert await late.rest() == b""
+        assert daemon.counters == ControlCounters(control_refused=1)
+        finish.set()
+        for peer in busy:
+            assert "result" in await peer.line()
+
+
+async def test_a_thousand_clients_that_send_one_byte_and_wait_keep_nobody_from_being_served(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as daemon:
+        for number in range(1_000):
+            loris = await daemon.peer()
+            await loris.send(b"{")
+            if number % 100 == 99:
+                honest = await daemon.peer()
+                await honest.send(NODE_ID + b"\n")
+                assert "result" in await honest.line()
+                await honest.close()
+
+
+async def test_a_client_that_does_not_read_its_answer_gives_way(autojump_clock: MockClock, tmp_path: Path) -> None:
+    cancelled = trio.Event()
+
+    async def handler(request: Request, emit: Emit) -> Result:
+        try:
+            if isinstance(request, protocol.Lookup):
+                await emit({"peers": ["x" * 10_000_000], "stats": STATS})
+        finally:
+            cancelled.set()
+        return DONE
+
+    async with serving(tmp_path, handler, Limits(clients=1)) as daemon:
+        deaf = await daemon.peer()
+        await deaf.send(b'{"method":"lookup","params":{"id":"%s"}}\n' % (b"0" * 64))
+        await wait_all_tasks_blocked()
+        other = await daemon.peer()
+        await cancelled.wait()
+        await other.send(NODE_ID + b"\n")
+        assert "result" in await other.line()
+        assert b"too-many" not in await deaf.rest()  # in the middle of a line, nothing can be said
+
+
+async def test_a_frame_that_was_begun_must_be_finished_in_time_however_the_bytes_drip(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            async def drip() -> None:
+                while True:
+                    await peer.send(b"x")
+                    await trio.sleep(1)
+
+            nursery.start_soon(drip)
+            assert await peer.code() == "frame-too-slow"
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - began == LIMITS.frame_deadline
+        assert await peer.rest() == b""
+        assert daemon.counters == ControlCounters(control_frames_refused=1)
+
+
+async def test_between_frames_a_client_has_as_long_as_it_likes(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        for _ in range(3):
+            await trio.sleep(100 * LIMITS.frame_deadline)
+            await peer.send(NODE_ID)
+            await trio.sleep(0.9 * LIMITS.frame_deadline)
+            await peer.send(b"\n")
+            assert "result" in await peer.line()
+
+
+async def test_the_time_that_other_requests_take_does_not_count_for_a_frame_behind_them(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async def handler(request: Request, emit: Emit) -> Result:
+        await trio.sleep(10 * LIMITS.frame_deadline)
+        return DONE
+
+    async with serving(tmp_path, handler) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n" + NODE_ID + b"\n" + NODE_ID[:5])
+        for _ in range(2):
+            assert "result" in await peer.line()
+        await peer.send(NODE_ID[5:] + b"\n")
+        assert "result" in await peer.line()
+
+
+async def test_frames_that_are_too_large_are_counted(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(b"x" * FRAME_MAX)
+        assert await peer.code() == "frame-too-large"
+        assert daemon.counters == ControlCounters(control_frames_refused=1)
+
+
+async def test_a_client_that_is_cut_off_is_not_told_that_the_daemon_stops(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, forever, Limits(clients=1)) as daemon:
+        first = await daemon.peer()
+        await wait_all_tasks_blocked()
+        await daemon.peer()
+        got = await first.rest()
+        assert (got.count(b"\n"), b"too-many-clients" in got) == (1, True)
+
+
+async def test_for_want_of_file_descriptors_who_waits_gives_way(autojump_clock: MockClock) -> None:
+    gate = server._Server(done, None, LIMITS, ControlCounters())
+    ours, theirs = socket.socketpair()
+    idle = await gate.admit(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    assert idle is not None
+    idle_ended = idle.ended
+    stream = cast("trio.SocketStream", object())
+
+    class Listener:
+        async def accept(self) -> trio.SocketStream:
+            if not idle_ended.is_set():
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return stream
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gate.serve, idle)
+        await wait_all_tasks_blocked()
+        began = trio.current_time()
+        assert await gate.accept(cast("trio.SocketListener", Listener())) is stream
+        assert trio.current_time() == began
+    assert b"too-many-clients" in theirs.recv(4096)
+    theirs.close()
+
+
+# A real daemon
+
+
+def connect(path: Path) -> socket.socket:
+    """Connect, as soon as the daemon has room for one more in its backlog."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))  # blocks while the backlog is full
+    return connection
+
+
+@pytest.mark.parametrize("descriptors", [None, 96], ids=["", "few-descriptors"])
+def test_the_owner_s_info_works_while_a_thousand_connections_send_a_byte_and_wait(descriptors: int | None) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))
+    try:
+        with Network() as network, ExitStack() as stack:
+            [daemon] = network.start(1)
+            if descriptors is not None:
+                resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+            for number in range(1_000):
+                stack.enter_context(connect(daemon.socket)).send(b"{")
+                if number % 250 == 249:
+                    with Client(daemon.socket, DEADLINE) as client:
+                        assert client.node_id()["node_id"] == daemon.node_id
+            counters = network.dht(daemon, "info", "network")["network"]
+        assert counters["control_displaced"] >= 1_000 - LIMITS.clients
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_client_that_has_no_time_left_says_that_there_was_no_place() -> None:
+    with Network() as network:
+        [daemon] = network.start(1, "--socket-clients=1", "--bootstrap=127.0.0.1:9")
+        with connect(daemon.socket) as busy:
+            busy.sendall(b'{"method":"ping","params":{"endpoint":"127.0.0.1:9"}}\n')
+            with Client(daemon.socket, 0.2) as client, pytest.raises(TooManyClients, match="socket-clients"):
+                client.node_id()
+
+
+@only_root
+def test_a_member_of_the_group_asks_a_real_daemon_and_nobody_else_does() -> None:
+    with Network() as network:
+        network.directory.chmod(0o711)
+        path = network.directory / "run" / "sock"
+        [daemon] = network.start(1, "--socket-group=54321", f"--socket={path}")
+        with other_user(NOBODY, NOBODY, [54_321]), Client(path, DEADLINE) as client:
+            assert client.node_id()["node_id"] == daemon.node_id
+        with other_user(NOBODY, NOBODY, [54_322]), Client(path, DEADLINE) as client, pytest.raises(SocketForbidden):
+            client.node_id()
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "code"),
+    [("--socket-group=no-such", 2, "bad-configuration"), ("--socket=%s/link/s", 1, "socket-unusable")],
+)
+def test_a_daemon_that_may_not_have_its_socket_there_says_why(option: str, status: int, code: str) -> None:
+    with Network() as network:
+        (network.directory / "link").symlink_to(network.directory)
+        option = option.replace("%s", str(network.directory))
+        done = network.run("dhtd", "start", "--bind=127.0.0.1", "--port=21729", option, "--json")
+        assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (status, code)
