@@ -231,6 +231,16 @@ async def test_between_frames_a_client_has_as_long_as_it_likes(autojump_clock: M
             assert "result" in await peer.line()
 
 
+async def test_a_frame_s_time_begins_with_its_own_first_byte(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as daemon:
+        peer = await daemon.peer()
+        await peer.send(NODE_ID[:5])
+        for _ in range(3):
+            await trio.sleep(0.9 * LIMITS.frame_deadline)
+            await peer.send(NODE_ID[5:] + b"\n" + NODE_ID[:5])
+            assert "result" in await peer.line()
+
+
 async def test_the_time_that_other_requests_take_does_not_count_for_a_frame_behind_them(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
@@ -284,7 +294,8 @@ async def test_for_want_of_file_descriptors_who_waits_gives_way(autojump_clock: 
         nursery.start_soon(gate.serve, idle)
         await wait_all_tasks_blocked()
         began = trio.current_time()
-        assert await gate.accept(cast("trio.SocketListener", Listener())) is stream
+        with trio.fail_after(60):
+            assert await gate.accept(cast("trio.SocketListener", Listener())) is stream
         assert trio.current_time() == began
     assert b"too-many-clients" in theirs.recv(4096)
     theirs.close()

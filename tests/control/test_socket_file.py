@@ -205,6 +205,14 @@ def test_a_directory_farther_up_that_others_may_write_to_is_refused_unless_it_is
         pass
 
 
+def test_a_link_of_ours_to_below_a_directory_that_others_may_write_to_is_refused(place: Path) -> None:
+    (place / "open" / "inner").mkdir(parents=True, mode=0o700)
+    (place / "open").chmod(0o777)
+    (place / "link").symlink_to(place / "open" / "inner")
+    with pytest.raises(SocketUnusable, match=f"would lie in {place.resolve()}/open, where others may write"):
+        ControlSocket(place / "link" / "made" / "sock")
+
+
 @only_root
 @pytest.mark.parametrize("where", ["itself", "above", "link"])
 def test_a_directory_of_another_user_is_refused(place: Path, where: str) -> None:
