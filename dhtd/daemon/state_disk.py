@@ -19,6 +19,11 @@ VERSION: Final = 1  # of the schema, in `user_version`
 
 BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is done by then, a daemon is not
 
+# What sqlite3 raises. An error whose message quotes a damaged part of the file may not be text: Python then raises the
+# other one, and what SQLite meant is lost.
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+SqliteError = sqlite3.Error | UnicodeDecodeError
+
 _SIBLINGS: Final = ("-journal", "-wal", "-shm")  # what SQLite may have left beside a database
 
 
@@ -76,7 +81,7 @@ def refuse_foreign(path: Path) -> None:
     An immutable database is read without locks and without its journal, so this may see a file in the middle of a
     change, or nothing sensible at all. Only what it does see counts here; `check_origin` is asked again under the lock.
     """
-    with suppress(sqlite3.Error), closing(connect(path, "mode=ro&immutable=1")) as connection:
+    with suppress(*SQLITE_ERRORS), closing(connect(path, "mode=ro&immutable=1")) as connection:
         check_origin(path, connection)
 
 
@@ -143,8 +148,10 @@ def reserve_aside(path: Path) -> Path:
             return aside
 
 
-def explain(path: Path, error: sqlite3.Error) -> StateError | DamagedError:
+def explain(path: Path, error: SqliteError) -> StateError | DamagedError:
     """Return what an error of SQLite means to the user."""
+    if isinstance(error, UnicodeDecodeError):
+        return DamagedError("its tables have names that are no text")
     # The extended code tells more than anyone can act on; the low byte is the kind.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)

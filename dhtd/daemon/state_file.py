@@ -23,6 +23,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeVar, assert_never
 
@@ -31,8 +32,10 @@ from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id, Keyspace
 from dhtd.daemon.state_disk import (
     APPLICATION_ID,
+    SQLITE_ERRORS,
     VERSION,
     DamagedError,
+    SqliteError,
     check_origin,
     connect,
     explain,
@@ -123,7 +126,7 @@ class StateFile:
         """Return all that the file holds."""
         try:
             return self._read()[0]
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._explained(error) from error
 
     def set_node_id(self, id: Id) -> None:
@@ -206,7 +209,7 @@ class StateFile:
         except BaseException as error:
             if connection is not None:
                 connection.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, SQLITE_ERRORS):
                 raise explain(path, error) from error
             raise
         return file
@@ -244,6 +247,9 @@ class StateFile:
         [complaint] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if complaint != "ok":
             raise DamagedError(" ".join(complaint.split()))
+        made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
+        if sorted(map(str, chain.from_iterable(self._connection.execute(made)))) != sorted(_SCHEMA):
+            raise DamagedError("its tables are not those that dhtd makes")  # a trigger could undo what was acknowledged
         bits = self._connection.execute("SELECT value FROM meta WHERE name = 'bits'").fetchone()
         if bits is None or not isinstance(bits[0], int):
             raise DamagedError("it does not say how wide its IDs are")
@@ -265,7 +271,7 @@ class StateFile:
         try:
             with closing(connect(aside, "mode=rw")) as copy:
                 self._connection.backup(copy)
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             aside.unlink()
             raise
         with self._transaction() as write:
@@ -353,20 +359,20 @@ class StateFile:
                 )
             connection.execute("COMMIT")
         except BaseException as error:
-            with suppress(sqlite3.Error):
+            with suppress(*SQLITE_ERRORS):
                 connection.rollback()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, SQLITE_ERRORS):
                 raise self._explained(error) from error
             raise
 
-    def _explained(self, error: sqlite3.Error) -> Exception:
+    def _explained(self, error: SqliteError) -> Exception:
         if isinstance(error, sqlite3.ProgrammingError):
             return error  # misuse, such as writing after close()
         explained = explain(self.path, error)
         if isinstance(explained, DamagedError):
             return StateError(
-                f"the state file {self.path} is damaged ({error}): nothing more can be saved; restart dhtd, which then"
-                " sets the file aside"
+                f"the state file {self.path} is damaged ({explained}): nothing more can be saved; restart dhtd, which"
+                " then sets the file aside"
             )
         return explained
 

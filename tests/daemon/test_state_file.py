@@ -494,13 +494,27 @@ def one_page_scribbled(data: bytes) -> bytes:
     return data[:-4096] + bytes(random.Random(1).randbytes(4096))
 
 
+def words_that_are_no_text(data: bytes) -> bytes:
+    """SQLite quotes them in its complaint, which Python then cannot read."""
+    return data.replace(b"CREATE TABLE own", b"CREATE TA\xb7LE own")
+
+
 def version_zero(data: bytes) -> bytes:
     return data[:60] + bytes(4) + data[64:]
 
 
 @pytest.mark.parametrize(
     "damage",
-    [garbage, cut_in_half, cut_in_a_page, cut_in_the_header, one_page_zeroed, one_page_scribbled, version_zero],
+    [
+        garbage,
+        cut_in_half,
+        cut_in_a_page,
+        cut_in_the_header,
+        one_page_zeroed,
+        one_page_scribbled,
+        words_that_are_no_text,
+        version_zero,
+    ],
     ids=lambda damage: str(damage.__name__),
 )
 def test_a_damaged_file_is_renamed_and_a_fresh_one_begun(path: Path, damage: Callable[[bytes], bytes]) -> None:
@@ -525,6 +539,8 @@ def test_a_damaged_file_is_renamed_and_a_fresh_one_begun(path: Path, damage: Cal
     [
         "DROP TABLE own",
         "ALTER TABLE held RENAME COLUMN endpoint TO address",
+        "ALTER TABLE contact ADD COLUMN more",  # nothing could be saved to it
+        "CREATE TRIGGER undo AFTER INSERT ON own BEGIN DELETE FROM own; END",
         "DELETE FROM meta WHERE name = 'bits'",
         "UPDATE meta SET value = 'wide' WHERE name = 'bits'",
     ],
@@ -535,6 +551,14 @@ def test_a_sound_database_without_our_tables_counts_as_damaged(path: Path, state
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
         assert file.load() == SavedState(None, [], [], [])
+
+
+@pytest.mark.parametrize("statement", ["ANALYZE", "VACUUM", "REINDEX"])
+def test_what_keeps_a_database_in_order_does_no_harm(path: Path, statement: str) -> None:
+    fill(path)
+    tamper(path, statement)
+    with closing(StateFile.open(path)) as file:
+        assert (file.set_aside, file.load()) == (None, FULL)
 
 
 def test_no_damaged_file_overwrites_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
