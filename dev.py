@@ -11,6 +11,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
                       bring (amplification) and cost (flood)
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
+  fuzz [TARGET]...    look for inputs that break the decoders, the node or the state file, guided by coverage
   lint                check format, lint and types
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
@@ -266,7 +267,7 @@ def main(command: str = "", *arguments: str) -> int:
     if command in ("help", "-h", "--help"):
         print(__doc__)
         return 0
-    if command not in ("run", "dht", "test", "bench", "profile", "faults", "lint", "sync", "uv"):
+    if command not in ("run", "dht", "test", "bench", "profile", "faults", "fuzz", "lint", "sync", "uv"):
         print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
         return 2
     if command == "uv":
@@ -276,7 +277,7 @@ def main(command: str = "", *arguments: str) -> int:
         os.execve(uv, ["uv", *arguments], env)
     measured = command == "bench" and not (arguments and arguments[0] in BENCHMARKS)
     with_peers = command == "bench" and arguments[:1] in [(name,) for name in WITH_PEERS]
-    sync("bench" if measured or with_peers else "")
+    sync("bench" if measured or with_peers else "fuzz" if command == "fuzz" else "")
     if command == "run":
         become("dhtd", "start", *arguments)
     if command == "dht":
@@ -290,8 +291,8 @@ def main(command: str = "", *arguments: str) -> int:
         become("python", "-m", f"tests.bench.{arguments[0]}", *arguments[1:])
     if command == "profile":
         become("python", "-m", "tests.bench.profile", *arguments)
-    if command == "faults":
-        become("python", "-m", "tests.faults", *arguments)
+    if command in ("faults", "fuzz"):
+        become("python", "-m", f"tests.{command}", *arguments)
     return lint() if command == "lint" else 0
 
 

@@ -1,0 +1,119 @@
+"""The datagram decoder: any bytes are a message or a `WireError`, and what is decoded is what would be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, assert_never
+
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE
+from dhtd.core.messages import (
+    Acknowledged,
+    BadQuery,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.errors import WireError
+from dhtd.wire.native import TID_SIZE, TOKEN_MAX, NativeCodec
+from tests.fuzz.target import Target
+from tests.wire.mutator import Mutator
+from tests.wire.vectors import VECTORS
+
+_REQUESTS: Final[tuple[Request, ...]] = (
+    Ping(),
+    FindNode(Id(0)),
+    FindValue(Id(0)),
+    Store(Id(0), 1, b"t"),
+    Withdraw(Id(0), 1, b"t"),
+)
+
+
+def check(data: bytes) -> None:
+    """Decode, and hold the message to what it may be."""
+    codec = NativeCodec(remembered=2)  # so that what is remembered is forgotten now and then
+    try:
+        message = codec.decode(data)
+    except WireError:
+        return
+    assert codec.decode(data) == message, "the second time, it is another message"
+    assert len(message.tid) == TID_SIZE
+    _check_id(message.sender)
+    match message:
+        case Query():
+            _check_request(message.request)
+            again = codec.decode(codec.encode_query(message.tid, message.sender, message.request))
+            assert again == message, "it is sent as another message"
+        case BadQuery():
+            codec.decode(codec.encode_error(message.tid, message.sender, message.code, message.text))
+        case Error():
+            assert type(message.code) is int
+            message.text.encode()
+        case Reply():
+            assert len(message.observed) in (IPV4_SIZE, IPV6_SIZE)
+            str(message.observed)
+            for request in _REQUESTS:
+                _check_result(codec, request, message.body)
+        case _:
+            assert_never(message)
+
+
+def _check_request(request: Request) -> None:
+    match request:
+        case Ping():
+            pass
+        case FindNode(target, token) | FindValue(target, token):
+            _check_id(target)
+            assert token is None or 1 <= len(token) <= TOKEN_MAX
+        case Store(key, port, token) | Withdraw(key, port, token):
+            _check_id(key)
+            assert type(port) is int
+            assert 1 <= port <= 65_535
+            assert 1 <= len(token) <= TOKEN_MAX
+        case _:
+            assert_never(request)
+
+
+def _check_result(codec: NativeCodec, request: Request, body: object) -> None:
+    try:
+        result: Result = codec.decode_result(request, body)
+    except WireError:
+        return
+    assert codec.decode_result(request, body) == result
+    assert isinstance(result, Found) == isinstance(request, FindNode | FindValue)
+    if isinstance(result, Acknowledged):
+        return
+    assert 1 <= len(result.token) <= TOKEN_MAX
+    assert type(result.more) is bool
+    for contact in result.contacts:
+        _check_id(contact.id)
+        str(contact.endpoint)
+    for endpoint in result.endpoints:
+        str(endpoint)
+
+
+def _check_id(id: Id) -> None:
+    assert type(id) is int
+    assert 0 <= id < NativeCodec.keyspace.size
+
+
+def _seeds() -> Iterator[bytes]:
+    yield b""
+    for vector in VECTORS.values():
+        yield vector.data
+
+
+def _mutate(data: bytes, seed: int) -> bytes:
+    """Change an object within, and leave all around it well-formed: what is no msgpack ends early."""
+    return next(Mutator(seed, [vector.data for vector in VECTORS.values()]).mutants(data, 1))
+
+
+TARGET: Final = Target("datagram", "decode() and decode_result() of the native wire", check, _seeds, 2_048, _mutate)

@@ -1,0 +1,376 @@
+"""The node: any order of datagrams, commands and passing time, held to what must be true of every node at any moment.
+
+The bytes are a program: an operation, what it takes, the next operation. There are 256 machines beside the node, which
+ask and answer, well or wrongly, as the program says; time is virtual. After every operation, and while the clock runs
+on at the end until all that was asked for is over, this holds:
+
+- the invariants that simulations keep: `dhtd.sim.invariants`;
+- whoever is in the table has answered a query of ours, from that address and with that ID;
+- whatever is held was stored from its own address with a token that was given to that address for that key;
+- no timer is forgotten, none fires for ever, and every operation ends, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Final
+
+import msgpack
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import (
+    INTERNAL,
+    Event,
+    Handle,
+    Isolated,
+    Joined,
+    LookupProgress,
+)
+from dhtd.core.messages import (
+    Acknowledged,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Store,
+    Withdraw,
+)
+from dhtd.core.metric import Id
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.core.store import HeldEntry
+from dhtd.errors import WireError
+from dhtd.sim import invariants
+from dhtd.wire.native import MAGIC, REPLY, NativeCodec
+from tests.fuzz.reader import Reader
+from tests.fuzz.target import Target
+
+OWN: Final = Id(1 << 255)
+HERE: Final = Endpoint.of("10.0.0.1", 1729)
+OPERATIONS_MAX: Final = 64  # of one program
+ENDS_WITHIN: Final = 60.0  # seconds in which every operation ends, whether or not anybody answers
+TIMEOUTS_MAX: Final = 10_000  # in one pass of time
+
+_SPANS: Final = (0.001, 0.02, 0.3, 0.6, 2.0, 2.5, 7.0, 65.0, 130.0, 1_000.0, 3_700.0)
+_PORTS: Final = (1, 80, 443, 65_535)
+
+
+def endpoint(number: int) -> Endpoint:
+    """Return where the machine with this number is; the last ones are behind one address, at different ports.
+
+    One says that it is where the node itself is.
+    """
+    if number == 239:
+        return HERE
+    return Endpoint.of(f"10.0.1.{number}", 1729) if number < 240 else Endpoint.of("10.0.2.1", number)
+
+
+def id_of(number: int) -> Id:
+    """Return the ID of a machine, or of a key: a half of them is near the node, each nearer than the one before."""
+    codec = NativeCodec()
+    return codec.keyspace.digest(b"%d" % number) if number < 128 else Id(OWN ^ (1 << (255 - number)))
+
+
+class World:
+    """A node, and what is known of it from what went in and out. `invariants` take it for a host of a simulation."""
+
+    ahead = 0.0
+
+    def __init__(self, data: bytes) -> None:
+        self.read = Reader(data)
+        self.codec = NativeCodec()
+        self.now = 1_000.0
+        self.id, self.endpoint = OWN, HERE
+        self.node = Node(OWN, self.codec, rng=Random(7), now=self.now, local=(HERE,))
+        self.sent: list[tuple[Query, Endpoint]] = []
+        self.seen: list[bytes] = []  # datagrams, to be replayed
+        self.open: set[Handle] = set()
+        self.answered: set[Contact] = set()
+        self.tokens: set[tuple[bytes, Id, bytes]] = set()  # given: to which address, for which key
+        self.stored: set[tuple[Id, Endpoint]] = set()
+
+    @property
+    def wake_at(self) -> float | None:
+        """When the node is woken: always when it wants to be."""
+        return self.node.poll_timeout()
+
+    def clock(self, now: float) -> float:
+        """Return the node's time."""
+        return now
+
+    def run(self) -> None:
+        """Execute the program, and let all that is open come to its end."""
+        for _ in range(OPERATIONS_MAX):
+            if self.read.is_over:
+                break
+            self.read.one_of(OPERATIONS)(self)
+            self.settle()
+        self.pass_time(ENDS_WITHIN)
+        assert not self.open, "an operation does not end"
+
+    def settle(self) -> None:
+        """Take what comes out of the node, and look at the node."""
+        while (transmit := self.node.poll_transmit()) is not None:
+            query = self.codec.decode(transmit.data)
+            assert isinstance(query, Query)
+            assert query.sender == OWN
+            assert len(transmit.data) <= DEFAULT.datagram_sent_max
+            self.sent.append((query, transmit.endpoint))
+            self.seen.append(transmit.data)
+        while (event := self.node.poll_event()) is not None:
+            self.take(event)
+        invariants.check_host(self, self.now)  # type: ignore[arg-type]
+        for contact in self.node.state.table:
+            assert contact in self.answered, f"{contact} has never answered"
+        for entry in self.node.store:
+            assert (entry.key, entry.endpoint) in self.stored, f"{entry} was never stored"
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Joined | Isolated) or event.op == INTERNAL:
+            return
+        assert event.op in self.open, "it was over, or cancelled, or never begun"
+        if not isinstance(event, LookupProgress):
+            self.open.remove(event.op)
+
+    # Operations
+
+    def pass_time(self, span: float) -> None:
+        """Let time pass, and wake the node when it wants to be woken."""
+        until = self.now + span
+        for _ in range(TIMEOUTS_MAX):
+            deadline = self.node.poll_timeout()
+            assert deadline is not None
+            if deadline > until:
+                self.now = until
+                return
+            self.now = max(self.now, deadline)
+            self.node.handle_timeout(self.now)
+            after = self.node.poll_timeout()
+            assert after is not None
+            assert after > self.now, "it wakes and wakes, and time stands still"
+            self.settle()
+        raise AssertionError(f"{TIMEOUTS_MAX} timeouts in {span} s")
+
+    def wait(self) -> None:
+        self.pass_time(self.read.one_of(_SPANS))
+
+    def wake_early(self) -> None:
+        self.node.handle_timeout(self.now)
+
+    def noise(self) -> None:
+        self.deliver(self.read.some(2_048), self.source())
+
+    def replay(self) -> None:
+        """Deliver what was sent once, from anywhere: a reflection, if the node itself has sent it."""
+        if self.seen:
+            self.deliver(self.seen[self.read.number() % len(self.seen)], self.source())
+
+    def ask(self) -> None:
+        """Ask the node something."""
+        key = self.key()
+        token = self.token(key)
+        requests: tuple[Request, ...] = (
+            Ping(),
+            FindNode(key),
+            FindValue(key),
+            FindNode(key, token),
+            FindValue(key, token),
+            Store(key, self.read.one_of(_PORTS), token),
+            Withdraw(key, self.read.one_of(_PORTS), token),
+        )
+        request = self.read.one_of(requests)
+        sender, source = self.machine()
+        self.deliver(self.codec.encode_query(self.read.take(8), sender, request), source)
+
+    def answer(self) -> None:
+        """Answer a query of the node's, as its request wants it."""
+        if not self.sent:
+            return
+        query, to = self.sent[-1 - self.read.number() % len(self.sent)]
+        body: list[object] = []
+        if isinstance(query.request, FindNode | FindValue):
+            near = [Contact(*self.machine()) for _ in range(self.read.number() % 9)]
+            nodes4 = b"".join(self.codec.keyspace.to_bytes(each.id) + each.endpoint for each in near)
+            body = [self.read.take(8), nodes4, b""]
+            if isinstance(query.request, FindValue):
+                body.append([bytes(self.source()) for _ in range(self.read.number() % 9)])
+            body.append(bool(self.read.number() % 2))
+        self.reply(query, to, body)
+
+    def answer_wrongly(self) -> None:
+        """Answer a query with some msgpack object, or from elsewhere."""
+        if not self.sent:
+            return
+        query, to = self.sent[-1 - self.read.number() % len(self.sent)]
+        try:
+            body = msgpack.unpackb(self.read.some(255), strict_map_key=False)
+            msgpack.packb(body)
+        except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
+            body = []
+        self.reply(query, to if self.read.number() % 4 else self.source(), body)
+
+    def refuse(self) -> None:
+        """Answer a query with an error."""
+        if self.sent:
+            query, to = self.sent[-1 - self.read.number() % len(self.sent)]
+            code = self.read.one_of((201, 202, 203, 204, 0, -1))
+            self.deliver(self.codec.encode_error(query.tid, self.sender_at(to), code, "no"), to)
+
+    def command(self) -> None:
+        """Ask the node to do something."""
+        node, now, key, to = self.node, self.now, self.key(), self.source()
+        port = self.read.one_of(_PORTS)
+        commands: tuple[Callable[[], Handle | None], ...] = (
+            lambda: node.ping(to, now),
+            lambda: node.find_node(to, key, now),
+            lambda: node.find_value(to, key, now),
+            lambda: node.store_at(to, key, port, self.read.take(8), now),
+            lambda: node.lookup(key, now),
+            lambda: node.enter(key, port, now),
+            lambda: self.delete(key, port),
+            lambda: self.delete(key, None),
+            lambda: node.bootstrap([self.source() for _ in range(self.read.number() % 4)], now),
+        )
+        op = self.read.one_of(commands)()
+        if op is not None:
+            assert op not in self.open
+            self.open.add(op)
+
+    def delete(self, key: Id, port: int | None) -> Handle | None:
+        op, ports = self.node.delete(key, port, self.now)
+        return op if ports else None
+
+    def cancel(self) -> None:
+        if self.open:
+            op = sorted(self.open)[self.read.number() % len(self.open)]
+            self.open.remove(op)
+            self.node.cancel(op)
+
+    def begin(self) -> None:
+        """Start it, as a daemon does, with something to join by and something of an earlier life."""
+        for _ in range(self.read.number() % 9):
+            contact = Contact(*self.machine())
+            if contact.endpoint != HERE:
+                self.answered.add(contact)
+                self.node.restore_contact(contact)
+        for _ in range(self.read.number() % 4):
+            self.node.restore_own(self.key(), self.read.one_of(_PORTS))
+        for _ in range(self.read.number() % 4):
+            entry = HeldEntry(self.key(), self.source(), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry))
+            self.stored.add((entry.key, entry.endpoint))
+            self.node.restore_held(entry, self.now)
+        self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)
+
+    # Their parts
+
+    def key(self) -> Id:
+        return id_of(self.read.number())
+
+    def source(self) -> Endpoint:
+        return endpoint(self.read.number())
+
+    def machine(self) -> tuple[Id, Endpoint]:
+        """Return a machine's ID and where it is; now and then with another's ID, or the node's own."""
+        number, lie = self.read.number(), self.read.number()
+        return OWN if lie == 255 else id_of(lie if lie > 240 else number), endpoint(number)
+
+    def sender_at(self, to: Endpoint) -> Id:
+        """Return the ID of who answers there; now and then another one."""
+        lie = self.read.number()
+        numbers = [number for number in range(256) if endpoint(number) == to]
+        return OWN if lie == 255 else id_of(lie if lie > 240 or not numbers else numbers[0])
+
+    def token(self, key: Id) -> bytes:
+        """Return a token that the node has given for this key, or one that it has not."""
+        given = sorted(token for _, of, token in self.tokens if of == key)
+        choice = self.read.number()
+        return given[choice % len(given)] if given and choice < 240 else bytes([choice]) * 8
+
+    def reply(self, query: Query, source: Endpoint, body: object) -> None:
+        observed = HERE if self.read.number() < 200 else self.source()
+        sender = self.codec.keyspace.to_bytes(self.sender_at(source))
+        self.deliver(MAGIC + msgpack.packb([REPLY, query.tid, sender, bytes(observed), body]), source)
+
+    def deliver(self, data: bytes, source: Endpoint) -> None:
+        """Hand the node a datagram, and learn from what it answers."""
+        self.seen.append(data)
+        try:
+            message = self.codec.decode(data)
+        except WireError:
+            assert self.node.handle_datagram(data, source, self.now) is None
+            return
+        if isinstance(message, Reply | Error):
+            if source == HERE and message.sender != OWN:
+                return  # where the node is there is nobody else, and who is elsewhere cannot have seen the query
+            if any(query.tid == message.tid and to == source for query, to in self.sent):
+                self.answered.add(Contact(message.sender, source))
+        answer = self.node.handle_datagram(data, source, self.now)
+        if answer is None:
+            return
+        invariants.check_answer(self.codec, DEFAULT, data, answer)
+        said = self.codec.decode(answer)
+        assert isinstance(said, Reply | Error), "it answers with a query"
+        assert (said.tid, said.sender) == (message.tid, OWN)
+        if isinstance(said, Reply):
+            assert isinstance(message, Query)
+            self.learn(message, said, source)
+
+    def learn(self, query: Query, said: Reply, source: Endpoint) -> None:
+        assert said.observed == source
+        result = self.codec.decode_result(query.request, said.body)
+        match query.request:
+            case FindNode(key) | FindValue(key):
+                assert isinstance(result, Found)
+                self.tokens.add((source.ip, key, result.token))
+            case Store(key, port, token) | Withdraw(key, port, token):
+                assert isinstance(result, Acknowledged)
+                assert (source.ip, key, token) in self.tokens, "a token is taken that was never given"
+                if isinstance(query.request, Store):
+                    self.stored.add((key, source.with_port(port)))
+            case _:
+                pass
+
+
+OPERATIONS: Final[tuple[Callable[[World], None], ...]] = (
+    World.wait,
+    World.answer,
+    World.ask,
+    World.command,
+    World.answer_wrongly,
+    World.refuse,
+    World.noise,
+    World.replay,
+    World.cancel,
+    World.begin,
+    World.wake_early,
+)
+
+
+def check(data: bytes) -> None:
+    """Run the program."""
+    World(data).run()
+
+
+def _seeds() -> Iterator[bytes]:
+    """Yield programs: one operation each, many answers to what is asked at the start, and whatever the dice say."""
+    rng = Random(5)
+    for operation in range(len(OPERATIONS)):
+        yield bytes([operation]) + rng.randbytes(24)
+    begin, answer, wait = (OPERATIONS.index(each) for each in (World.begin, World.answer, World.wait))
+    for _ in range(6):
+        program = bytes([begin, 3]) + rng.randbytes(6) + bytes([0, 0, 2]) + rng.randbytes(2)
+        for _ in range(8):
+            program += bytes([answer]) + bytes([rng.randrange(4), 4]) + rng.randbytes(16) + bytes([1, 0, 0])
+            program += bytes([rng.randrange(len(OPERATIONS))]) + rng.randbytes(8) + bytes([wait, rng.randrange(8)])
+        yield program
+    for size in (60, 120, 240, 480):
+        yield rng.randbytes(size)
+
+
+TARGET: Final = Target("node", "the node, by programs of datagrams, commands and time", check, _seeds, 1_024)

@@ -1,0 +1,38 @@
+"""What a fuzz target is, and the inputs that are known for it.
+
+A target takes any bytes and raises where something is wrong. Its inputs come from three places: those that it makes
+itself (out of the golden datagrams, say), those in `corpus/TARGET.hex` that led a fuzzer somewhere, and those in
+`findings/TARGET.hex` on which something was wrong once. A line is an input in hex, and `#` begins a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to fuzz."""
+
+    name: str
+    summary: str
+    check: Callable[[bytes], None]
+    seeds: Callable[[], Iterator[bytes]]
+    largest: int  # bytes of an input
+    mutate: Callable[[bytes, int], bytes] | None = None  # changes an input by its structure, as a seed says
+
+    def corpus(self) -> list[bytes]:
+        """Return every input that is known, those that were found to be wrong once among them."""
+        return [*self.seeds(), *committed(f"corpus/{self.name}.hex"), *committed(f"findings/{self.name}.hex")]
+
+
+def committed(name: str) -> list[bytes]:
+    """Return the inputs in a file; none where there is no such file."""
+    path = HERE / name
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    return [bytes.fromhex(text) for line in lines if (text := line.partition("#")[0].strip())]

@@ -1,0 +1,12 @@
+"""All targets by name. To import this imports what is fuzzed: `guided` does so when it is watched."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.fuzz import control, datagram, node, state
+from tests.fuzz.target import Target
+
+TARGETS: Final[dict[str, Target]] = {
+    target.name: target for target in (datagram.TARGET, node.TARGET, control.TARGET, state.TARGET)
+}

@@ -1,0 +1,170 @@
+"""The fuzz targets without a fuzzer: what is known passes, what was found once stays mended, and defects are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from dhtd.control import frames
+from dhtd.core.responder import Responder
+from dhtd.daemon.state_file import StateFile
+from dhtd.wire.native import NativeCodec
+from tests.fuzz import __main__ as fuzz
+from tests.fuzz.reader import Reader
+from tests.fuzz.target import HERE, Target, committed
+from tests.fuzz.targets import TARGETS
+
+MUTANTS = {"datagram": 2_000, "control": 300, "node": 100, "state": 60}  # about half a second for each target
+COMMITTED_MAX = 64_000  # bytes of all committed inputs
+
+each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+
+
+@each_target
+def test_whatever_is_known_passes(target: Target) -> None:
+    known = target.corpus()
+    assert len(known) >= 10
+    for data in known:
+        target.check(data)
+
+
+@each_target
+def test_what_is_known_passes_with_some_changes(target: Target) -> None:
+    rng = Random(11)
+    known = target.corpus()
+    for _ in range(MUTANTS[target.name]):
+        data = bytearray(rng.choice(known))
+        for _ in range(rng.randint(1, 4)):
+            if data:
+                data[rng.randrange(len(data))] = rng.randrange(256)
+        target.check(bytes(data) if target.mutate is None else target.mutate(bytes(data), rng.randrange(10**6)))
+
+
+def test_what_is_committed_is_small_and_of_a_target() -> None:
+    files = [*(HERE / "corpus").iterdir(), *(HERE / "findings").iterdir()]
+    assert {path.stem for path in files} <= set(TARGETS)
+    assert all(committed(f"{path.parent.name}/{path.name}") for path in files)
+    assert sum(path.stat().st_size for path in files) < COMMITTED_MAX
+
+
+# A target that could not fail would be no use
+
+
+def check_all(name: str) -> None:
+    for data in TARGETS[name].corpus():
+        TARGETS[name].check(data.replace(b"00ff", b"00fx"))  # what is a token in requests of the control socket
+
+
+def _misread(codec: NativeCodec, data: bytes) -> object:
+    raise KeyError("a defect")
+
+
+def _nameless(text: str) -> bytes:
+    return bytes.fromhex(text)  # ValueError for a token that is none
+
+
+def _take_any(responder: Responder, *args: object) -> bool:
+    return True
+
+
+def _lose(file: StateFile, key: object, port: int) -> None:
+    file.apply([])
+
+
+DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
+    "datagram": (NativeCodec, "_decode", _misread),
+    "control": (frames, "parse_token", _nameless),
+    "state": (StateFile, "add_own", _lose),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, what, defect = DEFECTS[name]
+    monkeypatch.setattr(where, what, defect)
+    with pytest.raises((AssertionError, KeyError, ValueError)):
+        check_all(name)
+
+
+def test_a_node_that_takes_any_token_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtd.core.tokens.Tokens.is_valid", _take_any)
+    with pytest.raises(AssertionError, match="a token is taken that was never given"):
+        check_all("node")
+
+
+# The command
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(fuzz, "PLACE", tmp_path)
+    return tmp_path
+
+
+def test_a_finding_is_named_and_the_status_is_1(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def guided(target: Target, options: Sequence[str], deadline: float) -> int:
+        [prefix] = [option.partition("=")[2] for option in options if option.startswith("-artifact_prefix")]
+        Path(f"{prefix}crash-cafe").write_bytes(b"\xca\xfe")
+        (place / target.name / "log").write_text("#9 NEW cov: 7 ft: 8 corp: 1\nstat::number_of_executed_units: 12\n")
+        return 77
+
+    monkeypatch.setattr(fuzz, "_guided", guided)
+    assert fuzz.main(["datagram", "--minutes=0.1"]) == 1
+    said = capsys.readouterr().out
+    assert "datagram: 12 inputs, 8 features" in said
+    assert "python3 dev.py fuzz datagram --replay crash-cafe" in said
+    assert len(list((place / "datagram" / "seeds").iterdir())) == len(set(TARGETS["datagram"].corpus()))
+    assert fuzz.main(["datagram", "--replay", "crash-cafe"]) == 0
+    assert "2 bytes: cafe\ndatagram: nothing is wrong" in capsys.readouterr().out
+
+
+def test_a_run_without_findings_ends_with_status_0(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def guided(target: Target, options: Sequence[str], deadline: float) -> int:
+        seen.append((target.name, "-max_total_time=90" in options))
+        (place / target.name / "log").write_text("")
+        return 0
+
+    monkeypatch.setattr(fuzz, "_guided", guided)
+    assert fuzz.main(["--minutes=1.5"]) == 0
+    assert seen == [(name, True) for name in TARGETS]
+
+
+def test_a_defect_that_is_replayed_shows_its_traceback(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(NativeCodec, "_decode", _misread)
+    assert fuzz.main(["datagram", "--replay", "00"]) == 1
+    assert "KeyError: 'a defect'" in capsys.readouterr().err
+    assert fuzz.main(["datagram", "--replay", "no-such"]) == 2
+
+
+def test_what_is_kept_is_what_merging_leaves_but_for_what_the_target_makes_itself(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "HERE", place)
+    (place / "corpus").mkdir()
+    target = TARGETS["datagram"]
+
+    def guided(target: Target, options: Sequence[str], deadline: float) -> int:
+        assert options[0] == "-merge=1"
+        for number, data in enumerate([b"two", b"1", b"x" * 300, *list(target.seeds())[1:3]]):
+            (Path(options[1]) / str(number)).write_bytes(data)
+        return 0
+
+    monkeypatch.setattr(fuzz, "_guided", guided)
+    (place / "datagram").mkdir()
+    assert fuzz._keep(target) == 2
+    assert (place / "corpus" / "datagram.hex").read_text() == f"{b'1'.hex()}\n{b'two'.hex()}\n"
+
+
+def test_a_reader_reads_zeros_where_there_is_nothing_more() -> None:
+    reader = Reader(b"\x02ab\x00\x01c")
+    assert (reader.some(9), reader.some(2_000), reader.is_over) == (b"ab", b"c", True)
+    assert (reader.number(4), reader.take(2), reader.some(5), reader.rest()) == (0, b"\0\0", b"", b"")
