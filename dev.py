@@ -12,6 +12,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   fuzz [TARGET]...    look for inputs that break the decoders, the node or the state file, guided by coverage
+  soak [OPTION]...    run daemons under load, kill and restart them, and see that nothing is lost and nothing grows
   lint                check format, lint and types
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
@@ -267,7 +268,7 @@ def main(command: str = "", *arguments: str) -> int:
     if command in ("help", "-h", "--help"):
         print(__doc__)
         return 0
-    if command not in ("run", "dht", "test", "bench", "profile", "faults", "fuzz", "lint", "sync", "uv"):
+    if command not in ("run", "dht", "test", "bench", "profile", "faults", "fuzz", "soak", "lint", "sync", "uv"):
         print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
         return 2
     if command == "uv":
@@ -291,7 +292,7 @@ def main(command: str = "", *arguments: str) -> int:
         become("python", "-m", f"tests.bench.{arguments[0]}", *arguments[1:])
     if command == "profile":
         become("python", "-m", "tests.bench.profile", *arguments)
-    if command in ("faults", "fuzz"):
+    if command in ("faults", "fuzz", "soak"):
         become("python", "-m", f"tests.{command}", *arguments)
     return lint() if command == "lint" else 0
 

@@ -279,6 +279,7 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
         (("profile", "ping"), ("python", "-m", "tests.bench.profile", "ping")),
         (("faults", "--sample", "9"), ("python", "-m", "tests.faults", "--sample", "9")),
         (("fuzz", "node"), ("python", "-m", "tests.fuzz", "node")),
+        (("soak", "--minutes", "3"), ("python", "-m", "tests.soak", "--minutes", "3")),
     ],
 )
 def test_a_command_becomes_a_program_of_the_venv(

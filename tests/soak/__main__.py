@@ -1,0 +1,263 @@
+"""Real daemons on loopback, under load, killed and restarted: in the end nothing is lost, and nothing has grown.
+
+Run it with `python3 dev.py soak`. Workers enter, look up and delete, and throw garbage at the daemons, while one after
+another is killed with SIGKILL and comes back from its state file; a quarter of them, the elders, run all the time. When
+time is up, all come back and have a minute. Then this must hold, or the status is 1:
+
+- every entry that was acknowledged and not deleted is found, by a daemon that did not make it;
+- of each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
+- no daemon ended by itself, has a traceback in its log, or counted a defect.
+
+What is done when is drawn from the seed; how long it takes is not, so that two runs are alike but not the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from random import Random
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from dhtd.control.client import Client
+from dhtd.errors import DhtdError
+from tests.e2e.daemons import DEADLINE, Daemon
+from tests.soak.judge import GROWTH, Flatness, flatness
+from tests.soak.load import Entry, Ledger, Worker
+from tests.soak.probe import Sample, probe
+from tests.soak.swarm import ELDERS, Swarm
+
+WORKERS: Final = 4
+KILL_EVERY: Final = 10.0  # seconds, in the mean
+AWAY: Final = 15.0  # seconds that a daemon is down, at most
+SAMPLE_EVERY: Final = 2.0  # seconds
+TICK: Final = 0.1
+CALM: Final = 60.0  # seconds until the last look, in which those that came back last can publish
+ASK_AGAIN: Final = 60.0  # seconds more for what is not found at once; it is said how much that was
+
+
+@dataclass
+class Result:
+    """What a soak has shown."""
+
+    daemons: int
+    elders: int
+    minutes: float
+    seed: int
+    kills: int
+    restarts: int
+    counts: dict[str, int]
+    entries: int  # acknowledged, and not deleted
+    found_at_once: int
+    found_later: int
+    lost: list[str]
+    deleted: int
+    deleted_and_found: int  # where a holder was down when they were deleted, and came back with them
+    flatness: list[Flatness]
+    ended_by_themselves: int
+    tracebacks: int
+    defects: int
+    surprises: dict[str, int]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all holds."""
+        return (
+            not self.lost
+            and not self.ended_by_themselves
+            and not self.tracebacks
+            and not self.defects
+            and not self.surprises
+            and all(each.is_flat is not False for each in self.flatness)
+        )
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, swarm: Swarm, daemons: int, seconds: float, seed: int, calm: float = CALM) -> None:
+        self._swarm = swarm
+        self._many = daemons
+        self._seconds = seconds
+        self._seed = seed
+        self._calm = calm
+        self._rng = Random(f"soak {seed}")
+        self._ledger = Ledger()
+        self._series: dict[str, list[tuple[float, Sample]]] = {}  # by address
+        self._kills = self._restarts = self._ended = 0
+
+    def run(self) -> Result:
+        """Do it all."""
+        self._swarm.populate(self._many)
+        stop = threading.Event()
+        workers = [
+            Worker(self._swarm, self._ledger, Random(f"worker {self._seed} {number}"), 10 * self._many, stop)
+            for number in range(WORKERS)
+        ]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            running = [pool.submit(worker.run) for worker in workers]
+            try:
+                self._disturb()
+            finally:
+                stop.set()
+            for each in running:
+                each.result()
+        self._restarts += len(self._swarm.bring_back(float("inf")))
+        time.sleep(self._calm)
+        return self._result(*self._look_up_all())
+
+    def _disturb(self) -> None:
+        """Kill, restart and look on until time is up."""
+        began = time.monotonic()
+        kill_at, sample_at = self._rng.expovariate(1 / KILL_EVERY), 0.0
+        while (now := time.monotonic() - began) < self._seconds:
+            if now >= kill_at:
+                self._kills += self._swarm.kill_one(self._rng, now, AWAY) is not None
+                kill_at += self._rng.expovariate(1 / KILL_EVERY)
+            self._restarts += len(self._swarm.bring_back(now))
+            if now >= sample_at:
+                self._sample(now)
+                sample_at += SAMPLE_EVERY
+            time.sleep(TICK)
+
+    def _sample(self, now: float) -> None:
+        for daemon in self._swarm.up():
+            sample = probe(daemon.process.pid)
+            if sample is not None:
+                self._series.setdefault(daemon.address, []).append((now, sample))
+            elif daemon.process.poll() is not None:
+                self._ended += 1
+                self._swarm.launch(daemon)
+
+    def _look_up_all(self) -> tuple[int, int, list[Entry]]:
+        missing = [entry for entry in self._ledger.entered if not self._is_found(entry)]
+        at_once = len(self._ledger.entered) - len(missing)
+        again_until = time.monotonic() + min(ASK_AGAIN, self._calm)
+        lost = missing
+        while lost and time.monotonic() < again_until:
+            time.sleep(1.0)
+            lost = [entry for entry in lost if not self._is_found(entry)]
+        return at_once, len(missing) - len(lost), lost
+
+    def _is_found(self, entry: Entry) -> bool:
+        """Ask a daemon that is not the owner."""
+        asked = self._rng.choice([daemon for daemon in self._swarm.daemons if daemon is not entry.owner])
+        try:
+            with Client(asked.socket, DEADLINE) as client:
+                *_, result = client.lookup(entry.id)
+        except DhtdError as error:
+            self._ledger.surprise(f"{error.code} at the end")
+            return False
+        return entry.endpoint in result["peers"]
+
+    def _result(self, at_once: int, later: int, lost: list[Entry]) -> Result:
+        ledger, elders = self._ledger, self._swarm.elders
+        ran = [self._series.get(daemon.address, []) for daemon in elders]
+        return Result(
+            daemons=self._many,
+            elders=len(elders),
+            minutes=round(self._seconds / 60, 2),
+            seed=self._seed,
+            kills=self._kills,
+            restarts=self._restarts,
+            counts=dict(sorted(ledger.counts.items())),
+            entries=len(ledger.entered),
+            found_at_once=at_once,
+            found_later=later,
+            lost=[f"{entry.id} {entry.endpoint}" for entry in lost],
+            deleted=len(ledger.deleted),
+            deleted_and_found=sum(self._is_found(entry) for entry in ledger.deleted[-200:]),
+            flatness=[flatness(quantity, ran, self._seconds) for quantity in GROWTH],
+            ended_by_themselves=self._ended,
+            tracebacks=sum(_log(daemon).count("Traceback") for daemon in self._swarm.daemons),
+            defects=sum(_defects(daemon) for daemon in self._swarm.daemons),
+            surprises=dict(ledger.surprises),
+        )
+
+
+def _log(daemon: Daemon) -> str:
+    return daemon.log.read_text(encoding="utf-8", errors="replace")
+
+
+def _defects(daemon: Daemon) -> int:
+    with Client(daemon.socket, DEADLINE) as client:
+        return int(client.info("network")["network"]["defects"])
+
+
+def table(result: Result) -> str:
+    """Return it for people."""
+    lines = [
+        f"{result.daemons} daemons, {result.elders} of them elders, {result.minutes:g} minutes, seed {result.seed}",
+        f"{result.kills} killed, {result.restarts} restarted",
+        ", ".join(f"{many} {what}" for what, many in result.counts.items()),
+        "",
+        f"{'elders, medians':<20}{'1st third':>11}{'2nd third':>11}{'3rd third':>11}{'worst':>8}  {'allowed':<14}flat",
+    ]
+    for each in result.flatness:
+        factor, offset = GROWTH[each.quantity]
+        verdict = {True: "yes", False: "NO", None: "(too short)"}[each.is_flat]
+        allowed = f"x {factor:g} + {offset}"
+        lines.append(
+            f"{each.quantity:<20}{each.first:>11.0f}{each.second:>11.0f}{each.last:>11.0f}{each.worst:>8.3f}"
+            f"  {allowed:<14}{verdict}"
+        )
+    lines += [
+        "",
+        f"entries acknowledged and not deleted {result.entries}",
+        f"found at once {result.found_at_once}, within {ASK_AGAIN:g} s {result.found_later}, lost {len(result.lost)}",
+        f"deleted {result.deleted}, of the last 200 still found {result.deleted_and_found}",
+        f"ended by themselves {result.ended_by_themselves}, tracebacks {result.tracebacks}, defects {result.defects}",
+        *(f"LOST {entry}" for entry in result.lost),
+        *(f"SURPRISE {what}: {many}" for what, many in result.surprises.items()),
+        f"soak: {'passed' if result.is_good else 'FAILED'}",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Soak and report; return the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    with Swarm() as swarm:
+        result = Soak(swarm, options.daemons, 60 * options.minutes, options.seed).run()
+    print(json.dumps(_plain(result)) if options.json else table(result))
+    return 0 if result.is_good else 1
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {**asdict(result), "passed": result.is_good}
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)  # through the end of every context, so that no daemon stays
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "dev.py soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--daemons", type=_several, default=24, metavar="N", help="(24)")
+    parser.add_argument(
+        "--minutes", type=float, default=20.0, metavar="M", help="of load; a minute of calm follows (20)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="another seed draws other victims (1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def _several(text: str) -> int:
+    many = int(text)
+    if many < ELDERS:
+        raise argparse.ArgumentTypeError(f"{ELDERS} daemons at least")
+    return many
+
+
+if __name__ == "__main__":
+    sys.exit(main())

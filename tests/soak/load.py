@@ -1,0 +1,140 @@
+"""Load for a swarm, and what must be true after it: which entries were acknowledged, and not deleted since."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections import Counter
+from random import Random
+from typing import Final, NamedTuple
+
+from dhtd.control.client import Client
+from dhtd.core.metric import NATIVE
+from dhtd.errors import DaemonUnreachable, DhtdError
+from tests.e2e.daemons import DEADLINE, PORT, Daemon
+from tests.soak.swarm import Swarm
+from tests.wire.mutator import Mutator
+from tests.wire.vectors import VECTORS
+
+PAUSE: Final = 0.2  # seconds between two actions of a worker, in the mean
+BURST: Final = 100  # datagrams of garbage at once
+
+
+class Entry(NamedTuple):
+    """What one daemon has entered."""
+
+    owner: Daemon
+    id: str
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """What a lookup is to find."""
+        return f"{self.owner.address}:{self.port}"
+
+
+class Ledger:
+    """What was acknowledged. What a daemon was killed over is neither here nor there, and is left out."""
+
+    def __init__(self) -> None:
+        self.entered: list[Entry] = []
+        self.deleted: list[Entry] = []
+        self.counts: Counter[str] = Counter()
+        self.surprises: Counter[str] = Counter()  # what no kill explains
+        self._lock = threading.Lock()
+
+    def add(self, entry: Entry) -> None:
+        with self._lock:
+            self.entered.append(entry)
+
+    def take(self, rng: Random) -> Entry | None:
+        """Take one out, to delete it."""
+        with self._lock:
+            return self.entered.pop(rng.randrange(len(self.entered))) if self.entered else None
+
+    def pick(self, rng: Random) -> Entry | None:
+        """Return one, to look it up."""
+        with self._lock:
+            return rng.choice(self.entered) if self.entered else None
+
+    def bury(self, entry: Entry) -> None:
+        with self._lock:
+            self.deleted.append(entry)
+
+    def count(self, what: str) -> None:
+        with self._lock:
+            self.counts[what] += 1
+
+    def surprise(self, what: str) -> None:
+        with self._lock:
+            self.surprises[what] += 1
+
+
+class Worker:
+    """Asks daemons for this and that until it is told to stop."""
+
+    def __init__(self, swarm: Swarm, ledger: Ledger, rng: Random, entries: int, stop: threading.Event) -> None:
+        self._swarm = swarm
+        self._ledger = ledger
+        self._rng = rng
+        self._entries = entries  # as many are to be there: growing with them would be no leak
+        self._stop = stop
+        self._garbage = Mutator(rng.randrange(1 << 30), [vector.data for vector in VECTORS.values()])
+        self._vectors = itertools.cycle(VECTORS.values())
+
+    def run(self) -> None:
+        """Act, and count."""
+        while not self._stop.wait(self._rng.expovariate(1 / PAUSE)):
+            up = self._swarm.up()
+            daemon = self._rng.choice(up)
+            before = daemon.process
+            try:
+                self._act(daemon)
+            except DaemonUnreachable as error:
+                was_killed = daemon.process is not before or daemon not in self._swarm.up()
+                self._ledger.count("cut off by a kill")
+                if not was_killed:
+                    self._ledger.surprise(f"{error.code} without a kill")
+            except DhtdError as error:  # a node that has just come back may know nobody yet
+                self._ledger.count(error.code)
+
+    def _act(self, daemon: Daemon) -> None:
+        ledger, rng = self._ledger, self._rng
+        dice = rng.random()
+        if dice < 0.1:
+            self._throw_garbage(daemon)
+            ledger.count("bursts of garbage")
+        elif dice < 0.4 and len(ledger.entered) < self._entries:
+            self._enter(daemon)
+        elif dice < 0.4:
+            entry = ledger.take(rng)
+            if entry is not None:
+                self._delete(entry)
+        elif (entry := ledger.pick(rng)) is not None:
+            with Client(daemon.socket, DEADLINE) as client:
+                *_, result = client.lookup(entry.id)
+            ledger.count("lookups that found" if entry.endpoint in result["peers"] else "lookups that did not find")
+
+    def _enter(self, daemon: Daemon) -> None:
+        entry = Entry(daemon, NATIVE.format(NATIVE.random(self._rng)), self._rng.randint(1, 65_535))
+        with Client(daemon.socket, DEADLINE) as client:
+            client.enter(entry.id, entry.port, wait=self._rng.random() < 0.5)
+        self._ledger.add(entry)
+        self._ledger.count("enters")
+
+    def _delete(self, entry: Entry) -> None:
+        if entry.owner not in self._swarm.up():
+            self._ledger.add(entry)  # another time
+            return
+        with Client(entry.owner.socket, DEADLINE) as client:
+            client.delete(entry.id, entry.port)
+        self._ledger.bury(entry)
+        self._ledger.count("deletes")
+
+    def _throw_garbage(self, daemon: Daemon) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thrower:
+            thrower.bind((f"127.250.{self._rng.randrange(256)}.{self._rng.randrange(1, 255)}", 0))
+            for _ in range(BURST):
+                [mutant] = self._garbage.mutants(next(self._vectors).data, 1)
+                thrower.sendto(mutant, (daemon.address, PORT))

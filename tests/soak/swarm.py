@@ -1,0 +1,82 @@
+"""Daemons that are killed and restarted, and that do not outlive the soak, whatever becomes of it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from tests.e2e.daemons import BIN, Daemon, Network
+
+ELDERS: Final = 4  # one daemon of so many is never killed
+
+_LIBC: Final = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the thread that has started it ends, even by SIGKILL.
+
+    It runs between fork(2) and execve(2), where other threads may have left locks held: it takes none.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Swarm(Network):
+    """A network whose daemons come and go. It is the main thread that starts and kills; any may ask who is up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elders: list[Daemon] = []
+        self._down: list[tuple[float, Daemon]] = []  # and when each comes back
+        self._lock = threading.Lock()
+
+    def populate(self, many: int) -> None:
+        """Start so many."""
+        self.start(1)
+        self.start(many - 1)
+        self.elders = self.daemons[::ELDERS]
+
+    def up(self) -> list[Daemon]:
+        """Return those that should be running."""
+        with self._lock:
+            down = [daemon for _, daemon in self._down]
+        return [daemon for daemon in self.daemons if daemon not in down]
+
+    def kill_one(self, rng: Random, now: float, away: float) -> Daemon | None:
+        """Kill one, no elder, for up to `away` seconds; None where there is none to kill."""
+        candidates = [daemon for daemon in self.up() if daemon not in self.elders]
+        if not candidates:
+            return None
+        victim = rng.choice(candidates)
+        with self._lock:
+            self._down.append((now + rng.uniform(0, away), victim))
+        victim.kill()
+        return victim
+
+    def bring_back(self, now: float) -> list[Daemon]:
+        """Restart those whose time has come, from their state files alone."""
+        with self._lock:
+            due = [daemon for when, daemon in self._down if when <= now]
+        for daemon in due:
+            self.launch(daemon)
+            with self._lock:
+                self._down = [entry for entry in self._down if entry[1] is not daemon]
+        return due
+
+    def _popen(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[str]:
+        with log.open("a", encoding="utf-8") as stderr:
+            return subprocess.Popen(
+                [BIN / "dhtd", "start", *arguments],
+                env=self.environment(),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - see there
+            )

@@ -1,0 +1,188 @@
+"""The soak in small, and what it would say of daemons that grow, lose entries, or stay behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemons import DEADLINE
+from tests.soak import __main__ as soak
+from tests.soak.judge import GROWTH, JUDGED_FROM, flatness
+from tests.soak.probe import Sample, probe
+from tests.soak.swarm import Swarm
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process takes by /proc")
+
+ROOT = Path(__file__).parents[2]
+DURATION = 600.0
+
+
+@on_linux
+def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(soak, "KILL_EVERY", 0.7)
+    monkeypatch.setattr(soak, "AWAY", 0.5)
+    with Swarm() as swarm:
+        result = soak.Soak(swarm, 4, 3.0, seed=1, calm=1.0).run()
+    assert result.is_good, soak.table(result)
+    assert result.kills == result.restarts > 0
+    assert result.entries > 0
+    assert result.found_at_once + result.found_later == result.entries
+    assert "soak: passed" in soak.table(result)
+    assert json.loads(json.dumps(soak._plain(result)))["passed"] is True
+    assert all(daemon.process.poll() is not None for daemon in swarm.daemons)
+
+
+@pytest.mark.slow
+@on_linux
+def test_three_minutes_are_flat() -> None:
+    """`python3 dev.py soak` runs for twenty."""
+    with Swarm() as swarm:
+        result = soak.Soak(swarm, 8, 180.0, seed=2).run()
+    assert result.is_good, soak.table(result)
+    assert [each.is_flat for each in result.flatness] == [True] * 3
+
+
+# What is flat
+
+
+def series(rss: Callable[[float], float], descriptors: int = 12) -> list[tuple[float, Sample]]:
+    return [(at, Sample(round(rss(at)), descriptors, 1)) for at in range(0, round(DURATION), 2)]
+
+
+def test_a_daemon_that_grows_at_first_and_then_no_more_is_flat() -> None:
+    judged = flatness("rss_kb", [series(lambda at: 20_000 + 100 * min(at, 150))], DURATION)
+    assert judged.is_flat
+    assert (judged.second, judged.last, judged.worst) == (35_000, 35_000, 1.0)
+
+
+def test_one_daemon_that_leaks_is_not_hidden_by_the_others() -> None:
+    calm, leak = series(lambda at: 30_000), series(lambda at: 30_000 + 20 * at)
+    judged = flatness("rss_kb", [calm, calm, calm, leak], DURATION)
+    assert judged.is_flat is False
+    assert judged.last == 30_000
+    assert judged.worst > GROWTH["rss_kb"][0]
+
+
+def test_two_file_descriptors_more_are_a_leak_and_one_is_not() -> None:
+    for more, is_flat in ((1, True), (2, False)):
+        grown = [
+            (at, sample._replace(descriptors=12 + more * (at >= 2 * DURATION / 3)))
+            for at, sample in series(lambda at: 1)
+        ]
+        assert flatness("descriptors", [grown], DURATION).is_flat is is_flat
+
+
+def test_what_is_too_short_or_seldom_looked_at_is_not_judged() -> None:
+    leak = series(lambda at: 30_000 + 20 * at)
+    assert flatness("rss_kb", [leak], JUDGED_FROM - 1).is_flat is None
+    assert flatness("rss_kb", [leak[::100]], DURATION).is_flat is None
+    assert flatness("rss_kb", [leak, []], DURATION).is_flat is None
+    assert flatness("rss_kb", [], DURATION).is_flat is None
+
+
+@on_linux
+def test_a_process_is_looked_at_and_one_that_has_ended_is_not() -> None:
+    mine = probe(os.getpid())
+    assert mine is not None
+    assert mine.rss_kb > 1_000
+    assert mine.descriptors >= 3
+    assert mine.threads >= 1
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    while probe(ended.pid) is not None:  # until it is a zombie
+        os.sched_yield()
+    ended.wait()
+    assert probe(ended.pid) is None
+
+
+# What it says
+
+
+@pytest.fixture
+def good() -> soak.Result:
+    return soak.Result(
+        daemons=4,
+        elders=1,
+        minutes=20.0,
+        seed=1,
+        kills=2,
+        restarts=2,
+        counts={"enters": 5},
+        entries=5,
+        found_at_once=4,
+        found_later=1,
+        lost=[],
+        deleted=1,
+        deleted_and_found=0,
+        flatness=[flatness(quantity, [series(lambda at: 30_000)], DURATION) for quantity in GROWTH],
+        ended_by_themselves=0,
+        tracebacks=0,
+        defects=0,
+        surprises={},
+    )
+
+
+def test_a_result_of_which_all_holds_is_good(good: soak.Result) -> None:
+    assert good.is_good
+    assert soak.table(good).endswith("soak: passed")
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"lost": ["ab 127.0.0.1:80"]}, "LOST ab 127.0.0.1:80"),
+        ({"ended_by_themselves": 1}, "ended by themselves 1"),
+        ({"tracebacks": 1}, "tracebacks 1"),
+        ({"defects": 1}, "defects 1"),
+        ({"surprises": {"daemon-unreachable without a kill": 3}}, "SURPRISE daemon-unreachable without a kill: 3"),
+        ({"flatness": [flatness("rss_kb", [series(lambda at: 30_000 + 20 * at)], DURATION)]}, "NO"),
+    ],
+)
+def test_each_thing_that_must_not_be_fails_the_soak_and_is_said(
+    good: soak.Result, bad: dict[str, object], said: str
+) -> None:
+    result = dataclasses.replace(good, **bad)  # type: ignore[arg-type]
+    assert not result.is_good
+    assert said in soak.table(result)
+    assert soak.table(result).endswith("soak: FAILED")
+
+
+# Its end
+
+START = """
+import signal, sys, time
+from tests.soak.__main__ import _end
+from tests.soak.swarm import Swarm
+signal.signal(signal.SIGTERM, _end)
+with Swarm() as swarm:
+    swarm.populate(4)
+    print(*(daemon.process.pid for daemon in swarm.daemons), flush=True)
+    time.sleep(600)
+"""
+
+
+@on_linux
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_however_it_ends_no_daemon_stays_behind(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", START], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as started:
+        assert started.stdout is not None
+        pids = [int(word) for word in started.stdout.readline().split()]
+        assert len(pids) == 4
+        assert all(probe(pid) for pid in pids)
+        started.send_signal(number)
+    deadline = time.monotonic() + DEADLINE
+    while any(probe(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        os.sched_yield()
