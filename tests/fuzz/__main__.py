@@ -20,10 +20,9 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz.target import HERE, Target
+from tests.fuzz.target import HERE, PLACE, Target
 from tests.fuzz.targets import TARGETS
 
-PLACE: Final = Path(".fuzz")
 KEPT_SIZE: Final = 256  # bytes of the largest input that is committed
 KEPT: Final = 40  # inputs
 GRACE: Final = 120.0  # seconds for an input that is under way, and for libFuzzer to read what it knows

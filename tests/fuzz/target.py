@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
+PLACE: Final = Path(".fuzz")  # what runs have learnt
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import itertools
 import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Final, NamedTuple
 
@@ -71,6 +73,14 @@ class Ledger:
             self.surprises[what] += 1
 
 
+class _CutOffError(Exception):
+    """The daemon that was asked has gone away."""
+
+    def __init__(self, by_kill: bool) -> None:
+        super().__init__()
+        self.by_kill = by_kill
+
+
 class Worker:
     """Asks daemons for this and that until it is told to stop."""
 
@@ -86,18 +96,25 @@ class Worker:
     def run(self) -> None:
         """Act, and count."""
         while not self._stop.wait(self._rng.expovariate(1 / PAUSE)):
-            up = self._swarm.up()
-            daemon = self._rng.choice(up)
-            before = daemon.process
             try:
-                self._act(daemon)
-            except DaemonUnreachable as error:
-                was_killed = daemon.process is not before or daemon not in self._swarm.up()
-                self._ledger.count("cut off by a kill")
-                if not was_killed:
-                    self._ledger.surprise(f"{error.code} without a kill")
+                self._act(self._rng.choice(self._swarm.up()))
+            except _CutOffError as error:
+                if error.by_kill:
+                    self._ledger.count("cut off by a kill")
+                else:
+                    self._ledger.surprise(f"{error.__cause__} without a kill")
             except DhtdError as error:  # a node that has just come back may know nobody yet
                 self._ledger.count(error.code)
+
+    @contextmanager
+    def _client(self, daemon: Daemon) -> Iterator[Client]:
+        """Yield a client; raise `_CutOffError` where the daemon goes away."""
+        before = daemon.process
+        try:
+            with Client(daemon.socket, DEADLINE) as client:
+                yield client
+        except DaemonUnreachable as error:
+            raise _CutOffError(daemon.process is not before or daemon not in self._swarm.up()) from error
 
     def _act(self, daemon: Daemon) -> None:
         ledger, rng = self._ledger, self._rng
@@ -112,13 +129,13 @@ class Worker:
             if entry is not None:
                 self._delete(entry)
         elif (entry := ledger.pick(rng)) is not None:
-            with Client(daemon.socket, DEADLINE) as client:
+            with self._client(daemon) as client:
                 *_, result = client.lookup(entry.id)
             ledger.count("lookups that found" if entry.endpoint in result["peers"] else "lookups that did not find")
 
     def _enter(self, daemon: Daemon) -> None:
         entry = Entry(daemon, NATIVE.format(NATIVE.random(self._rng)), self._rng.randint(1, 65_535))
-        with Client(daemon.socket, DEADLINE) as client:
+        with self._client(daemon) as client:
             client.enter(entry.id, entry.port, wait=self._rng.random() < 0.5)
         self._ledger.add(entry)
         self._ledger.count("enters")
@@ -127,7 +144,7 @@ class Worker:
         if entry.owner not in self._swarm.up():
             self._ledger.add(entry)  # another time
             return
-        with Client(entry.owner.socket, DEADLINE) as client:
+        with self._client(entry.owner) as client:
             client.delete(entry.id, entry.port)
         self._ledger.bury(entry)
         self._ledger.count("deletes")
