@@ -225,7 +225,7 @@ class StateFile:
         # the rest, so that two daemons that start at once would both fail.
         execute("BEGIN EXCLUSIVE")
         execute("PRAGMA locking_mode = EXCLUSIVE")
-        execute("COMMIT")
+        execute("ROLLBACK")  # which keeps the lock, and nothing else: SQLite has begun to correct the header
         is_ours = check_origin(self.path, self._connection)
         execute("PRAGMA journal_mode = DELETE")
         if is_ours:

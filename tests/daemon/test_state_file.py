@@ -499,6 +499,11 @@ def words_that_are_no_text(data: bytes) -> bytes:
     return data.replace(b"CREATE TABLE own", b"CREATE TA\xb7LE own")
 
 
+def wrong_size_in_the_header(data: bytes) -> bytes:
+    """SQLite corrects that at the next change, which must not be ours; the list of free pages is damage enough."""
+    return data[:24] + bytes(range(1, 13)) + (1).to_bytes(4, "big") + data[40:]
+
+
 def version_zero(data: bytes) -> bytes:
     return data[:60] + bytes(4) + data[64:]
 
@@ -513,6 +518,7 @@ def version_zero(data: bytes) -> bytes:
         one_page_zeroed,
         one_page_scribbled,
         words_that_are_no_text,
+        wrong_size_in_the_header,
         version_zero,
     ],
     ids=lambda damage: str(damage.__name__),
