@@ -13,6 +13,7 @@ on at the end until all that was asked for is over, this holds:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from random import Random
 from typing import Final
 
@@ -59,10 +60,13 @@ TIMEOUTS_MAX: Final = (
     2_000  # of one program, which then ends: to publish many entries for hours takes more, and teaches less
 )
 
+SETTLED_EVERY: Final = 8  # timeouts: to look at the whole node takes longer than most of them
+
 _SPANS: Final = (0.001, 0.02, 0.3, 0.6, 2.0, 2.5, 7.0, 65.0, 130.0, 1_000.0, 3_700.0)
 _PORTS: Final = (1, 80, 443, 65_535)
 
 
+@cache
 def endpoint(number: int) -> Endpoint:
     """Return where the machine with this number is; the last ones are behind one address, at different ports.
 
@@ -73,10 +77,17 @@ def endpoint(number: int) -> Endpoint:
     return Endpoint.of(f"10.0.1.{number}", 1729) if number < 240 else Endpoint.of("10.0.2.1", number)
 
 
+@cache
 def id_of(number: int) -> Id:
     """Return the ID of a machine, or of a key: a half of them is near the node, each nearer than the one before."""
     codec = NativeCodec()
     return codec.keyspace.digest(b"%d" % number) if number < 128 else Id(OWN ^ (1 << (255 - number)))
+
+
+@cache
+def number_at(place: Endpoint) -> int:
+    """Return the number of the machine that is there; 0 where none is."""
+    return next((number for number in range(256) if endpoint(number) == place), 0)
 
 
 class World:
@@ -120,6 +131,14 @@ class World:
 
     def settle(self) -> None:
         """Take what comes out of the node, and look at the node."""
+        self.take_all()
+        invariants.check_host(self, self.now)  # type: ignore[arg-type]
+        for contact in self.node.state.table:
+            assert contact in self.answered, f"{contact} has never answered"
+        for entry in self.node.store:
+            assert (entry.key, entry.endpoint) in self.stored, f"{entry} was never stored"
+
+    def take_all(self) -> None:
         while (transmit := self.node.poll_transmit()) is not None:
             query = self.codec.decode(transmit.data)
             assert isinstance(query, Query)
@@ -129,11 +148,6 @@ class World:
             self.seen.append(transmit.data)
         while (event := self.node.poll_event()) is not None:
             self.take(event)
-        invariants.check_host(self, self.now)  # type: ignore[arg-type]
-        for contact in self.node.state.table:
-            assert contact in self.answered, f"{contact} has never answered"
-        for entry in self.node.store:
-            assert (entry.key, entry.endpoint) in self.stored, f"{entry} was never stored"
 
     def take(self, event: Event) -> None:
         if isinstance(event, Joined | Isolated) or event.op == INTERNAL:
@@ -159,7 +173,9 @@ class World:
             after = self.node.poll_timeout()
             assert after is not None
             assert after > self.now, "it wakes and wakes, and time stands still"
-            self.settle()
+            self.take_all()
+            if self.timeouts % SETTLED_EVERY == 0:
+                self.settle()
 
     def wait(self) -> None:
         self.pass_time(self.read.one_of(_SPANS))
@@ -287,8 +303,7 @@ class World:
     def sender_at(self, to: Endpoint) -> Id:
         """Return the ID of who answers there; now and then another one."""
         lie = self.read.number()
-        numbers = [number for number in range(256) if endpoint(number) == to]
-        return OWN if lie == 255 else id_of(lie if lie > 240 or not numbers else numbers[0])
+        return OWN if lie == 255 else id_of(lie if lie > 240 else number_at(to))
 
     def token(self, key: Id) -> bytes:
         """Return a token that the node has given for this key, or one that it has not."""
