@@ -19,10 +19,12 @@ VERSION: Final = 1  # of the schema, in `user_version`
 
 BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is done by then, a daemon is not
 
-# What sqlite3 raises. An error whose message quotes a damaged part of the file may not be text: Python then raises the
-# other one, and what SQLite meant is lost.
-SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
-SqliteError = sqlite3.Error | UnicodeDecodeError
+# What sqlite3 raises. A message that quotes a damaged part of the file may be no text: Python then raises the second, and
+# what SQLite meant is lost. The third stands for SQLITE_NOMEM, which comes of damaged sizes, too.
+SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
+SqliteError = sqlite3.Error | UnicodeDecodeError | MemoryError
+
+_PLENTY: Final = 64 << 20  # bytes
 
 _SIBLINGS: Final = ("-journal", "-wal", "-shm")  # what SQLite may have left beside a database
 
@@ -152,6 +154,10 @@ def explain(path: Path, error: SqliteError) -> StateError | DamagedError:
     """Return what an error of SQLite means to the user."""
     if isinstance(error, UnicodeDecodeError):
         return DamagedError("its tables have names that are no text")
+    if isinstance(error, MemoryError):
+        if _has_memory():
+            return DamagedError("it gives sizes that cannot be")
+        return StateError(f"there is too little memory to read the state file {path}: nothing was changed")
     # The extended code tells more than anyone can act on; the low byte is the kind.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)
@@ -173,6 +179,14 @@ def explain(path: Path, error: SqliteError) -> StateError | DamagedError:
             return StateError(
                 f"the state file {path}: {error} ({name}); nothing was changed; check the disk and its log"
             )
+
+
+def _has_memory() -> bool:
+    """Whether there is more memory than a sound file of ours would have SQLite ask for at once."""
+    try:
+        return bool(bytearray(_PLENTY))
+    except MemoryError:
+        return False
 
 
 def _make_directory(directory: Path) -> None:

@@ -881,3 +881,14 @@ def test_what_was_acknowledged_survives_kill_9_at_any_moment(path: Path) -> None
 @pytest.mark.parametrize("seed", range(2, 22))
 def test_what_was_acknowledged_survives_ten_thousand_kills(path: Path, seed: int) -> None:
     crash_again_and_again(path, kills=500, seed=seed)
+
+
+def test_a_lack_of_memory_is_damage_where_there_is_plenty_and_an_error_where_there_is_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says the same of a file that gives sizes which cannot be, and a good one must not be set aside for it."""
+    assert isinstance(state_disk.explain(path, MemoryError()), state_disk.DamagedError)
+    monkeypatch.setattr(state_disk, "_PLENTY", 1 << 60)
+    error = state_disk.explain(path, MemoryError())
+    assert isinstance(error, StateError)
+    assert "too little memory" in str(error)
