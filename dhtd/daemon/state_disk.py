@@ -19,8 +19,8 @@ VERSION: Final = 1  # of the schema, in `user_version`
 
 BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is done by then, a daemon is not
 
-# What sqlite3 raises. A message that quotes a damaged part of the file may be no text: Python then raises the second, and
-# what SQLite meant is lost. The third stands for SQLITE_NOMEM, which comes of damaged sizes, too.
+# What sqlite3 raises. A message that quotes a damaged part of the file may be no text: Python then raises the second,
+# and what SQLite meant is lost. The third stands for SQLITE_NOMEM, which comes of damaged sizes, too.
 SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 SqliteError = sqlite3.Error | UnicodeDecodeError | MemoryError
 

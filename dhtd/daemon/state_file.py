@@ -227,9 +227,11 @@ class StateFile:
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("ROLLBACK")  # which keeps the lock, and nothing else: SQLite has begun to correct the header
         is_ours = check_origin(self.path, self._connection)
-        execute("PRAGMA journal_mode = DELETE")
         if is_ours:
             self._check()
+        execute("PRAGMA journal_mode = DELETE")  # which writes, where somebody has chosen another one
+        if is_ours:
+            self._sift()
         else:
             self._create()
         with self._transaction() as write:  # a read-only directory or a full disk shows now, not at the first enter
@@ -244,6 +246,7 @@ class StateFile:
             write("INSERT INTO meta VALUES ('bits', ?)", self._keyspace.bits)
 
     def _check(self) -> None:
+        """Raise where the file is damaged, or not for us; write nothing."""
         [complaint] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if complaint != "ok":
             raise DamagedError(" ".join(complaint.split()))
@@ -258,6 +261,9 @@ class StateFile:
                 f"the state file {self.path} is of a network whose IDs have {bits[0]} bits, not {self._keyspace.bits}:"
                 " give this daemon a file of its own with --instance or --state"
             )
+
+    def _sift(self) -> None:
+        """Leave out the rows that cannot be true."""
         state, bad = self._read()
         if bad:
             self._mend(state, bad)
