@@ -7,6 +7,7 @@ conversion. A second address family is a second length, and nothing else.
 from __future__ import annotations
 
 import ipaddress
+from enum import IntEnum
 from typing import Self
 
 from dhtd.errors import InvalidEndpoint, InvalidPort
@@ -14,6 +15,17 @@ from dhtd.errors import InvalidEndpoint, InvalidPort
 IPV4_SIZE = 6
 IPV6_SIZE = 18
 PORT_MAX = 65_535
+
+
+class Family(IntEnum):
+    """An address family. Its value is the size of its endpoints, so that what is kept by family is found by `len`."""
+
+    IPV4 = IPV4_SIZE
+    IPV6 = IPV6_SIZE
+
+    def __str__(self) -> str:
+        """Return `IPv4` or `IPv6`."""
+        return "IPv4" if self is Family.IPV4 else "IPv6"
 
 
 class Endpoint(bytes):
@@ -29,13 +41,18 @@ class Endpoint(bytes):
 
     @classmethod
     def of(cls, host: str, port: int) -> Endpoint:
-        """Return the endpoint of a numeric address; raise `InvalidEndpoint` or `InvalidPort`."""
+        """Return the endpoint of a numeric address; raise `InvalidEndpoint` or `InvalidPort`.
+
+        An IPv4 address in IPv6 clothes (`::ffff:1.2.3.4`) is that IPv4 address.
+        """
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
             raise InvalidEndpoint(f"{host!r} is not an IP address") from None
-        if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
-            raise InvalidEndpoint(f"{host!r} has a zone, which means nothing to another machine")
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.scope_id is not None:
+                raise InvalidEndpoint(f"{host!r} has a zone, which means nothing to another machine")
+            address = address.ipv4_mapped or address
         return cls(address.packed + check_port(port).to_bytes(2, "big"))
 
     @classmethod
@@ -66,6 +83,21 @@ class Endpoint(bytes):
         return len(self) == IPV4_SIZE
 
     @property
+    def family(self) -> Family:
+        """The address family."""
+        return Family(len(self))
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the address is one of IPv4 in IPv6 clothes, as which nobody is reached (RFC 4291 section 2.5.5.2)."""
+        return len(self) == IPV6_SIZE and self[:12] == _MAPPED
+
+    @property
+    def is_link_local(self) -> bool:
+        """Whether the address is one of IPv6 that means something on one link only: fe80::/10."""
+        return len(self) == IPV6_SIZE and self[0] == 0xFE and self[1] & 0xC0 == 0x80
+
+    @property
     def is_loopback(self) -> bool:
         """Whether the address is this machine to itself: 127/8 or ::1."""
         return self[0] == 127 if self.is_ipv4 else self[:16] == _LOOPBACK6
@@ -92,15 +124,18 @@ def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
     """Whether a node's word that somebody listens at `endpoint` deserves a datagram.
 
     Never port 0, "this network" (0/8), multicast or reserved addresses (224/3), or an IPv4 address in IPv6 clothes. A
-    loopback address only when another loopback address says so: a stranger must not aim us at our own machine.
+    loopback address only when another loopback address says so: a stranger must not aim us at our own machine. And a
+    link-local one only when another link-local address says so, which is one of the same link.
     """
     if endpoint[-2:] == b"\0\0":
         return False
     if len(endpoint) == IPV4_SIZE:  # not by name: asked for each contact that is named to us
         first = endpoint[0]
         return 0 < first < 224 and (first != 127 or told_by.is_loopback)
-    if endpoint[0] == 0xFF or endpoint[:12] == b"\0" * 10 + b"\xff\xff" or endpoint[:16] == b"\0" * 16:
+    if endpoint[0] == 0xFF or endpoint[:12] == _MAPPED or endpoint[:16] == b"\0" * 16:
         return False
+    if endpoint[0] == 0xFE and endpoint.is_link_local:
+        return told_by.is_link_local
     return endpoint[:16] != _LOOPBACK6 or told_by.is_loopback
 
 
@@ -132,4 +167,5 @@ def check_port(port: int) -> int:
     return port
 
 
+_MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\x01"

@@ -5,9 +5,19 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 
-from dhtd.core.endpoint import Endpoint, check_port, is_contactable, parse_port, source_group, split_host_port
+from dhtd.core.endpoint import (
+    IPV4_SIZE,
+    IPV6_SIZE,
+    Endpoint,
+    Family,
+    check_port,
+    is_contactable,
+    parse_port,
+    source_group,
+    split_host_port,
+)
 from dhtd.errors import InvalidEndpoint, InvalidPort
 from tests.strategies import endpoints, ports
 
@@ -23,6 +33,7 @@ def test_an_endpoint_is_its_bytes_in_network_order() -> None:
 
 @given(endpoints(), ports())
 def test_an_endpoint_survives_its_text(endpoint: Endpoint, port: int) -> None:
+    assume(not endpoint.is_mapped)
     endpoint = endpoint.with_port(port)
     assert Endpoint.parse(str(endpoint)) == endpoint
     assert endpoint.port == port
@@ -34,6 +45,37 @@ def test_an_endpoint_survives_its_text(endpoint: Endpoint, port: int) -> None:
 def test_text_has_brackets_for_ipv6_only() -> None:
     assert str(Endpoint.of("1.2.3.4", 80)) == "1.2.3.4:80"
     assert str(Endpoint.of("::1", 80)) == "[::1]:80"
+
+
+def test_the_family_of_an_endpoint_is_its_size() -> None:
+    assert [Family(len(endpoint)) for endpoint in (Endpoint.of("1.2.3.4", 80), Endpoint.of("::1", 80))] == list(Family)
+    assert Endpoint.of("1.2.3.4", 80).family is Family.IPV4
+    assert Endpoint.of("2001:db8::1", 80).family is Family.IPV6
+    assert {Family.IPV4: "four", Family.IPV6: "six"}[len(Endpoint.of("::1", 1))] == "six"  # type: ignore[index]
+    assert [*map(int, Family)] == [IPV4_SIZE, IPV6_SIZE]
+    assert [*map(str, Family)] == ["IPv4", "IPv6"]
+
+
+@pytest.mark.parametrize("text", ["[::ffff:1.2.3.4]:80", "[::FFFF:102:304]:80", "[0:0:0:0:0:ffff:0102:0304]:80"])
+def test_an_ipv4_address_in_ipv6_clothes_is_that_ipv4_address(text: str) -> None:
+    assert Endpoint.parse(text) == Endpoint.of("1.2.3.4", 80)
+
+
+def test_only_what_no_user_can_name_is_in_ipv6_clothes() -> None:
+    assert Endpoint(bytes(10) + b"\xff\xff\x01\x02\x03\x04\0P").is_mapped
+    for host in ("1.2.3.4", "::1.2.3.4", "::fffe:1.2.3.4", "2001:db8::1"):
+        assert not Endpoint.of(host, 80).is_mapped
+
+
+@pytest.mark.parametrize("host", ["fe80::1", "fe80::ffff:1.2.3.4", "febf:ffff::1"])
+def test_only_a_link_local_address_may_send_us_to_another(host: str) -> None:
+    there = Endpoint.of(host, 80)
+    assert there.is_link_local
+    assert is_contactable(there, Endpoint.of("fe80::9", 5))
+    for teller in (STRANGER, LOOPBACK4, LOOPBACK6, Endpoint.of("2001:db8::1", 5), Endpoint.of("fec0::1", 5)):
+        assert not teller.is_link_local
+        assert not is_contactable(there, teller)
+    assert not is_contactable(there.with_port(0), Endpoint.of("fe80::9", 5))
 
 
 def test_another_port_leaves_the_address_and_the_type() -> None:
@@ -113,16 +155,22 @@ def test_one_source_is_an_ipv4_address_or_the_64_of_an_ipv6_one() -> None:
         ("224.0.0.1", False),
         ("255.255.255.255", False),
         ("2001:db8::1", True),
-        ("fe80::1", True),
+        ("fec0::1", True),
+        ("fd00::1", True),
         ("ff02::1", False),
         ("::", False),
-        ("::ffff:1.2.3.4", False),
     ],
 )
 def test_what_nobody_can_listen_on_deserves_no_datagram(host: str, worth_it: bool) -> None:
     assert is_contactable(Endpoint.of(host, 80), STRANGER) is worth_it
     assert is_contactable(Endpoint.of(host, 80), LOOPBACK4) is worth_it
     assert is_contactable(Endpoint.of(host, 80).with_port(0), STRANGER) is False
+
+
+def test_an_address_in_ipv6_clothes_deserves_no_datagram() -> None:
+    mapped = Endpoint(bytes(10) + b"\xff\xff\x01\x02\x03\x04\0P")
+    assert not is_contactable(mapped, STRANGER)
+    assert not is_contactable(mapped, Endpoint.of("2001:db8::1", 5))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.255.0.3", "::1"])
