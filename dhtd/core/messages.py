@@ -195,11 +195,13 @@ class Codec(Protocol):
         endpoints: Sequence[Endpoint],
         limit: int,
         proved: bool,
+        others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node (`endpoints` is then left out) or find_value.
 
-        At most `limit` bytes long: contacts go first, nearest first, then as many `endpoints` as fit. Where something
-        was left out and the requester has not `proved` its address, `more` is set; but never where `token` is empty.
+        At most `limit` bytes long: contacts go first, nearest first, then as many `endpoints` as fit, and then as many
+        as fit of the `others`, contacts of the family that the requester has not come by. Where something but these was
+        left out and the requester has not `proved` its address, `more` is set; but never where `token` is empty.
         """
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:

@@ -113,6 +113,7 @@ class JsonCodec:
         endpoints: Sequence[Endpoint],
         limit: int,
         proved: bool,
+        others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
         request = query.request
@@ -125,9 +126,16 @@ class JsonCodec:
             body = [token.hex(), contacts, values, cut and bool(token) and not proved]
             data = _dump("reply", query.tid, sender, observed.hex(), body)
             if len(data) <= limit:
-                return data
+                break
             cut = True
             (values or contacts).pop()
+        for contact in () if others is None else closest(others.contacts, target, 99):
+            contacts.append((contact.id, contact.endpoint.hex()))
+            longer = _dump("reply", query.tid, sender, observed.hex(), body)
+            if len(longer) > limit:
+                break
+            data = longer
+        return data
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""

@@ -46,8 +46,10 @@ TID_SIZE = 8
 TOKEN_MAX = 64  # bytes of a token that another implementation may issue
 
 # A find query without a token is padded to this size, so that an answer of three times its size is a whole one: eight
-# IPv6 nodes for find_node, a full datagram of 1200 bytes for find_value.
+# IPv6 nodes for find_node, or eight of each family for a node that speaks both; a full datagram of 1200 bytes for
+# find_value.
 FIND_NODE_SIZE = 170
+FIND_NODE_SIZE_DUAL = 272
 FIND_VALUE_SIZE = 400
 
 _REMEMBERED = 2_048  # contacts, of 400 bytes each: the neighbours of many a target
@@ -78,14 +80,16 @@ class NativeCodec:
     """The `Codec` of the native wire.
 
     It remembers the latest contacts and IDs that it has decoded, `remembered` at most: the same few are named again
-    and again, and one object for each is faster to make and to compare than thousands of equal ones.
+    and again, and one object for each is faster to make and to compare than thousands of equal ones. A `dual_stack`
+    node pads its queries for contacts of both address families.
     """
 
     keyspace: Keyspace = NATIVE
     tid_size = TID_SIZE
 
-    def __init__(self, remembered: int = _REMEMBERED) -> None:
+    def __init__(self, remembered: int = _REMEMBERED, *, dual_stack: bool = False) -> None:
         self._remembered = remembered
+        self._find_node_padding = _FIND_NODE_PADDING_DUAL if dual_stack else _FIND_NODE_PADDING
         self._contacts: dict[bytes, Contact] = {}  # by their wire form
         self._ids: dict[bytes, Id] = {}
 
@@ -155,7 +159,7 @@ class NativeCodec:
             case Ping():
                 return self._encode(QUERY, tid, sender, "ping", [])
             case FindNode(target, None):
-                return _padded_find(tid, sender, b"\xa9find_node", target, _FIND_NODE_PADDING)
+                return _padded_find(tid, sender, b"\xa9find_node", target, self._find_node_padding)
             case FindValue(key, None):
                 return _padded_find(tid, sender, b"\xaafind_value", key, _FIND_VALUE_PADDING)
             case FindNode(target, token):
@@ -190,6 +194,7 @@ class NativeCodec:
         endpoints: Sequence[Endpoint],
         limit: int,
         proved: bool,
+        others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
         own, at = sender.to_bytes(_ID_SIZE, "big"), _ENDPOINT_HEADS[len(observed)]
@@ -199,8 +204,11 @@ class NativeCodec:
             if len(packed.wire) > room:
                 packed = self._cut(query, packed, room)
                 more = _BOOL[bool(token) and not proved]
+            nodes = packed.wire
+            if others is not None:
+                nodes = _with_others(nodes, others, room - len(nodes), is_ipv4=len(observed) == IPV4_SIZE)
             head = _RESULT_HEADS[4][len(token)]
-            return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, packed.wire, more))
+            return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, nodes, more))
         room -= 3  # for the header of `endpoints`, at its largest
         cut = len(packed.wire) > room
         if cut:
@@ -211,11 +219,12 @@ class NativeCodec:
         while len(wire) > room:
             cut = True
             wire = wire[: -len(encoded.pop())]
+        nodes = packed.wire
+        if others is not None:
+            nodes = _with_others(nodes, others, room - len(wire), is_ipv4=len(observed) == IPV4_SIZE)
         head, array = _RESULT_HEADS[5][len(token)], _array(len(encoded))
         more = _BOOL[cut and bool(token) and not proved]
-        return b"".join(
-            (_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, packed.wire, array, wire, more)
-        )
+        return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, nodes, array, wire, more))
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
@@ -339,6 +348,19 @@ def _node(contact: Contact) -> bytes:
     return contact.id.to_bytes(_ID_SIZE, "big") + contact.endpoint
 
 
+def _with_others(wire: bytes, others: PackedContacts, room: int, *, is_ipv4: bool) -> bytes:
+    """Return packed contacts of one family, IPv4 or not, with as many `others`, of the other, as fit into more `room`.
+
+    Each has an empty element where the other's contacts belong.
+    """
+    beside = others.wire[2:] if is_ipv4 else others.wire[:-2]
+    if len(beside) - 2 > room:
+        size = _NODE6_SIZE if is_ipv4 else _NODE4_SIZE
+        first = len(beside) - size * len(others.contacts)
+        beside = _bin(beside[first : first + size * max(0, (room - 1) // size)])
+    return wire[:-2] + beside if is_ipv4 else beside + wire[2:]
+
+
 def _pack(value: object) -> bytes:
     packed: bytes = msgpack.packb(value)
     return packed
@@ -361,6 +383,7 @@ _BOOL = (_FALSE, _TRUE)
 
 # What is missing to the sizes above, the headers of binaries included.
 _FIND_NODE_PADDING = _bin(bytes(FIND_NODE_SIZE - 98))
+_FIND_NODE_PADDING_DUAL = _bin(bytes(FIND_NODE_SIZE_DUAL - 98))
 _FIND_VALUE_PADDING = _bin(bytes(FIND_VALUE_SIZE - 100))
 
 # What stands before each field. Datagrams of the hot path are joined from these: it takes half as long as formatting.
@@ -380,5 +403,6 @@ def _padded(kind: type[FindNode | FindValue], method: bytes, padding: bytes) -> 
 
 _PADDED = {
     FIND_NODE_SIZE: _padded(FindNode, b"\xa9find_node", _FIND_NODE_PADDING),
+    FIND_NODE_SIZE_DUAL: _padded(FindNode, b"\xa9find_node", _FIND_NODE_PADDING_DUAL),
     FIND_VALUE_SIZE: _padded(FindValue, b"\xaafind_value", _FIND_VALUE_PADDING),
 }

@@ -1,0 +1,169 @@
+"""The native wire where both address families are spoken: what is padded, and what goes first where not all fits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Message, Query, Reply
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT
+from dhtd.wire.native import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, NativeCodec
+from tests.strategies import endpoints4, endpoints6, ids, scaled, tids
+
+CODEC = NativeCodec()
+DUAL = NativeCodec(dual_stack=True)
+ID = Id(7)
+TID = bytes(range(8))
+TOKEN = bytes(8)
+AT4, AT6 = Endpoint.of("192.0.2.1", 1729), Endpoint.of("2001:db8::1", 1729)
+SIZE4, SIZE6 = 38, 50  # bytes of a contact
+
+
+def fours(count: int) -> list[Contact]:
+    return [Contact(Id(1 << 8 + number), Endpoint.of(f"10.0.0.{number}", 1)) for number in range(count)]
+
+
+def sixes(count: int) -> list[Contact]:
+    return [Contact(Id(1 << 8 + number), Endpoint.of(f"2001:db8::{number:x}", 1)) for number in range(count)]
+
+
+def answer(
+    request: FindNode | FindValue,
+    at: Endpoint,
+    limit: int,
+    *,
+    own: int = 8,
+    other: int = 8,
+    endpoints: int = 0,
+    proved: bool = False,
+) -> tuple[int, Found]:
+    """Answer who asks from `at` with so many contacts of its family, of the other, and endpoints; return the size."""
+    is_ipv4 = len(at) == IPV4_SIZE
+    mine, theirs = (fours(own), sixes(other)) if is_ipv4 else (sixes(own), fours(other))
+    query = Query(TID, ID, request)
+    values = [at] * endpoints
+    data = CODEC.encode_found(
+        query, ID, at, TOKEN, CODEC.pack_contacts(mine), values, limit, proved, CODEC.pack_contacts(theirs)
+    )
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    result = CODEC.decode_result(request, reply.body)
+    assert isinstance(result, Found)
+    assert result.token == TOKEN
+    return len(data), result
+
+
+def split(result: Found, at: Endpoint) -> tuple[list[Contact], list[Contact]]:
+    """Return the contacts of the requester's family, and the others."""
+    own = [contact for contact in result.contacts if len(contact.endpoint) == len(at)]
+    return own, [contact for contact in result.contacts if contact not in own]
+
+
+class Direct(NativeCodec):
+    """A codec that reads by layout, or not at all."""
+
+    def _decode(self, data: bytes) -> Message:
+        raise AssertionError("read by msgpack")
+
+
+@given(tids(), ids(), ids())
+def test_a_node_of_both_families_pads_its_find_node_for_both(tid: bytes, sender: Id, target: Id) -> None:
+    data = DUAL.encode_query(tid, sender, FindNode(target))
+    assert len(data) == FIND_NODE_SIZE_DUAL == 272
+    assert len(DUAL.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE
+    assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE
+    assert CODEC._decode(data) == Query(tid, sender, FindNode(target))
+
+
+@given(tids(), ids(), ids())
+def test_what_we_send_ourselves_is_read_by_its_layout(tid: bytes, sender: Id, target: Id) -> None:
+    direct = Direct()
+    for codec in (CODEC, DUAL):
+        for request in (FindNode(target), FindValue(target)):
+            assert direct.decode(codec.encode_query(tid, sender, request)) == Query(tid, sender, request)
+
+
+@pytest.mark.parametrize("at", [AT4, AT6], ids=str)
+def test_eight_nodes_of_each_family_fit_the_answer_to_a_padded_query_whole(at: Endpoint) -> None:
+    limit = 3 * FIND_NODE_SIZE_DUAL
+    size, result = answer(FindNode(ID), at, limit)
+    assert size <= limit
+    assert set(result.contacts) == {*fours(8), *sixes(8)}
+    assert not result.more
+
+
+@pytest.mark.parametrize(("at", "others"), [(AT4, 2), (AT6, 0)], ids=str)
+def test_the_nodes_of_the_requesters_family_go_first_and_whole(at: Endpoint, others: int) -> None:
+    size, result = answer(FindNode(ID), at, 3 * FIND_NODE_SIZE)
+    assert size <= 3 * FIND_NODE_SIZE
+    own, other = split(result, at)
+    assert own == (fours(8) if at == AT4 else sixes(8))
+    assert other == (sixes(8) if at == AT4 else fours(8))[:others]
+    assert not result.more, "there is nothing more to ask for that a node of one family has any use for"
+
+
+@pytest.mark.parametrize("at", [AT4, AT6], ids=str)
+def test_endpoints_go_before_the_nodes_of_the_other_family(at: Endpoint) -> None:
+    size, result = answer(FindValue(ID), at, DEFAULT.datagram_sent_max, endpoints=500)
+    assert size <= DEFAULT.datagram_sent_max
+    own, other = split(result, at)
+    assert len(own) == 8
+    assert not other
+    assert size + 1 + len(at) + 2 > DEFAULT.datagram_sent_max
+    assert result.more
+    few = answer(FindValue(ID), at, DEFAULT.datagram_sent_max, endpoints=15)[1]
+    assert len(few.contacts) == 16
+    assert not few.more
+
+
+@scaled(300)
+@given(
+    st.sampled_from([FindNode(ID), FindValue(ID)]),
+    st.sampled_from([AT4, AT6]),
+    st.integers(100, 1_200),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.integers(0, 40),
+    st.booleans(),
+)
+def test_an_answer_of_both_families_is_as_long_as_it_may_be_and_no_longer(
+    request: FindNode | FindValue, at: Endpoint, limit: int, own: int, other: int, endpoints: int, proved: bool
+) -> None:
+    size, result = answer(request, at, limit, own=own, other=other, endpoints=endpoints, proved=proved)
+    assert size <= limit
+    mine, theirs = split(result, at)
+    wanted = endpoints if isinstance(request, FindValue) else 0
+    assert set(mine) <= set(fours(own) if at == AT4 else sixes(own))
+    assert set(theirs) <= set(sixes(other) if at == AT4 else fours(other))
+    is_cut = len(mine) < own or len(result.endpoints) < wanted
+    assert result.more is (is_cut and not proved)
+    if len(mine) < own:
+        room = SIZE4 if at == AT4 else SIZE6
+        assert len(theirs) * (SIZE6 if at == AT4 else SIZE4) < room, "of two families, the requester's goes first"
+    if len(result.endpoints) < wanted:
+        assert len(theirs) * (SIZE6 if at == AT4 else SIZE4) < len(at) + 2
+    elif len(theirs) < other and not is_cut:
+        slack = 1 + 3  # headers at their largest: of one list, and of the endpoints
+        assert limit - size < (SIZE6 if at == AT4 else SIZE4) + slack, "another node would have fitted"
+
+
+@given(st.lists(endpoints4(), max_size=8), st.lists(endpoints6(), max_size=8), st.booleans())
+def test_the_nodes_of_both_families_are_those_that_each_was_packed_with(
+    of_ipv4: list[Endpoint], of_ipv6: list[Endpoint], is_ipv4: bool
+) -> None:
+    packed = [
+        CODEC.pack_contacts([Contact(Id(number), at) for number, at in enumerate(ends)]) for ends in (of_ipv4, of_ipv6)
+    ]
+    own, others = packed if is_ipv4 else packed[::-1]
+    asked = Query(TID, ID, FindNode(ID))
+    data = CODEC.encode_found(asked, ID, AT4 if is_ipv4 else AT6, TOKEN, own, (), 1_200, True, others)
+    together = CODEC.pack_contacts([*packed[0].contacts, *packed[1].contacts])
+    assert together.wire in data
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    result = CODEC.decode_result(FindNode(ID), reply.body)
+    assert isinstance(result, Found)
+    assert result.contacts == together.contacts
