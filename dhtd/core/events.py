@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NewType
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.messages import Contact, Error, Result
 from dhtd.core.metric import Id
 
@@ -35,7 +35,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class LookupStats:
-    """How a lookup went; queries, responses and timeouts count nodes."""
+    """How a lookup went; queries, responses and timeouts count contacts: a node of both families is two."""
 
     hops: int
     queries: int
@@ -61,12 +61,12 @@ class LookupDone:
     key: Id
     endpoints: tuple[Endpoint, ...]
     stats: LookupStats
-    closest: tuple[Contact, ...]  # of the nodes that answered, the K nearest to the key, nearest first
+    closest: tuple[Contact, ...]  # of the nodes that answered, the K nearest to the key of each family, nearest first
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A publication has ended: `replicas` took the entry, `asked` nodes were asked to.
+    """A publication has ended: `replicas` took the entry, of each family K at most; `asked` contacts were asked to.
 
     `cancelled` where the entry was deleted meanwhile.
     """
@@ -105,18 +105,22 @@ class Refreshed:
     op: Handle
     target: Id
     responses: int
+    family: Family
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The network is reached: at start, or again after an outage."""
+    """The network of one family is reached: at start, or again after an outage."""
 
     contacts: int
+    family: Family
 
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """Nobody answers any more."""
+    """Nobody of this family answers any more."""
+
+    family: Family
 
 
 Outcome = Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | Refreshed

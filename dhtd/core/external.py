@@ -18,7 +18,7 @@ class ExternalAddress:
 
     def vote(self, voter: Endpoint, observed: Endpoint) -> None:
         """Take `voter`'s word for our address. It can only tell of the family that it is reached by."""
-        if len(voter) != len(observed):
+        if len(voter) != len(observed) or observed.is_mapped:
             return
         group = source_group(voter.ip)
         self._votes.pop(group, None)

@@ -35,6 +35,7 @@ class Join:
         "bootstrap",
         "connected",
         "is_joined",
+        "is_silent",
     )
 
     def __init__(self, rng: Random, policy: Policy) -> None:
@@ -42,6 +43,7 @@ class Join:
         self._policy = policy
         self.bootstrap: tuple[Endpoint, ...] = ()
         self.connected = False
+        self.is_silent = False  # nobody has answered the last attempt, or those who had answered do not any more
         self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
@@ -63,6 +65,7 @@ class Join:
         if self.connected:
             return False
         self.connected = True
+        self.is_silent = False
         self._failures = self._relapses
         self._attempt_at = None
         self._probe_at = now + self._jittered(self._policy.probe_interval)
@@ -93,6 +96,7 @@ class Join:
     def lost(self, now: float) -> None:
         """Nobody is left to talk to: try to join again, after a pause."""
         self.connected = self.is_joined = False
+        self.is_silent = True
         self._probe_at = None
         self._lookup_at = None
         self._attempt_at = now + self._pause()
@@ -115,6 +119,8 @@ class Join:
         if not self.is_attempt_pending(now):
             return False
         self._attempt_at = now + self._policy.query_timeout + self._pause()
+        if self._failures:
+            self.is_silent = True
         self._failures += 1
         return True
 

@@ -21,7 +21,7 @@ from dhtd.core.caps import (
     STRANGER_RATE,
     VERIFICATIONS,
 )
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
     Answered,
@@ -63,13 +63,13 @@ from dhtd.core.operations import (
     Traversal,
     Withdrawal,
 )
+from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.rate_limit import Rate, RateLimit
-from dhtd.core.refresh import Refresher
 from dhtd.core.requester import Asked, Requester, Transmit
 from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
-from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, State, Verify
+from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey, Tracker
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """One Kademlia node.
+    """One Kademlia node, in the networks of the address `families` that it is reached by: one overlay each.
 
     `local`: where this machine reaches itself. Its own lookups answer with that for its own entries, until others have
     told how they see it; nobody else is told.
@@ -94,30 +94,32 @@ class Node:
         rng: Random,
         now: float,
         policy: Policy = DEFAULT,
+        families: Iterable[Family] = (Family.IPV4,),
         local: Iterable[Endpoint] = (),
     ) -> None:
         self.own_id = own_id
         self.codec = codec
         self.policy = policy
-        self.state = State(own_id, codec, policy, now)
+        self.overlays = [Overlay(family, own_id, codec, rng, policy, now) for family in families]
+        self.state = self.overlays[0].state  # of the first family, which for most nodes is the only one
+        self.join = self.overlays[0].join
         self.tracker = Tracker(rng, policy)
-        self._requester = Requester(own_id, codec, rng, policy, self.state)
+        self._requester = Requester(own_id, codec, rng, policy, self.overlays)
         self.counters = self._requester.counters
-        self._responder = Responder(own_id, codec, rng, policy, self.state, self.tracker, self.counters, now)
+        self._responder = Responder(own_id, codec, rng, policy, self.overlays, self.tracker, self.counters, now)
         self.store = self._responder.store
         self.external = self._responder.external
-        self.join = Join(rng, policy)
         self._rng = rng
         self._local = tuple(local)
-        self._refresher = Refresher(self.state.table, rng, policy)
-        self._rate_limit = RateLimit(policy, rng, self.state.answers_us)
+        self._by_family = self._requester.overlays
+        is_single = len(self.overlays) == 1
+        self._queried = self.state.queried if is_single else self._queried_by_family
+        self._answers_us = self.state.answers_us if is_single else self._answers_us_by_family
+        self._rate_limit = RateLimit(policy, rng, self._answers_us)
         self._sweep_at = now + policy.store_sweep
-        self._next_timeouts = (
-            self._requester.transactions.next_timeout,
-            self.join.next_timeout,
-            self._refresher.next_timeout,
-            self.tracker.next_timeout,
-        )
+        self._next_timeouts = [self._requester.transactions.next_timeout, self.tracker.next_timeout]
+        for overlay in self.overlays:
+            self._next_timeouts += [overlay.join.next_timeout, overlay.refresher.next_timeout]
         self._strangers: set[Endpoint] = set()  # being pinged
         self._stranger_rate = Rate(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
@@ -153,7 +155,7 @@ class Node:
                     self._limited(cap)
                     return None
                 answer = self._responder.answer(message, source, len(data), now)
-                if self.state.queried(message.sender, source, now):
+                if self._queried(message.sender, source, now):
                     self._consider(message.sender, source, now)
             case BadQuery():
                 if message.sender == self.own_id:
@@ -199,17 +201,8 @@ class Node:
         if now >= self._sweep_at:
             self.store.sweep(now)
             self._sweep_at = now + self.policy.store_sweep
-        if self.join.is_attempt_due(now):
-            self._attempt_join(now)
-        if self.join.is_probe_due(now):
-            self._probe(now)
-        if self.join.is_lookup_due(now):
-            self._probe(now)  # who has joined by us may be all that we know, while our own way in was lost
-            self._refresh(self.own_id, now)
-            self._settle(now)  # with nobody to ask it is over at once, and another may follow
-        while (target := self._refresher.next_target(now)) is not None:
-            self._refresh(target, now)
-            self._settle(now)
+        for overlay in self.overlays:
+            self._keep_up(overlay, now)
         for entry in self.tracker.pop_due(now):
             self._publish(INTERNAL, entry.key, entry.port, now)
         self._settle(now)
@@ -339,18 +332,30 @@ class Node:
 
         Without a `total`, it is that of the policy.
         """
-        self._rate_limit = RateLimit(self.policy, self._rng, self.state.answers_us, rate=rate, total=total)
+        self._rate_limit = RateLimit(self.policy, self._rng, self._answers_us, rate=rate, total=total)
 
     # Beginning, and what survives a restart
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is somebody to talk to, in any family."""
+        return any(overlay.join.connected for overlay in self.overlays)
+
+    def contacts(self) -> list[Contact]:
+        """Return the contacts of all families."""
+        return [contact for overlay in self.overlays for contact in overlay.state.table]
+
     def start(self, bootstrap: Iterable[Endpoint], now: float) -> None:
         """Join the network: try these endpoints, now or when the network is lost, and the restored contacts."""
-        self.join.bootstrap = tuple(bootstrap)
-        self.join.attempt_now(now)
+        endpoints = tuple(bootstrap)
+        for overlay in self.overlays:
+            overlay.join.bootstrap = tuple(endpoint for endpoint in endpoints if len(endpoint) == overlay.family)
+            overlay.join.attempt_now(now)
 
     def restore_contact(self, contact: Contact) -> bool:
-        """Put back a contact of an earlier run; it is questionable until it answers."""
-        return self.state.restore(contact)
+        """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""
+        overlay = self._by_family.get(len(contact.endpoint))
+        return overlay is not None and not contact.endpoint.is_mapped and overlay.state.restore(contact)
 
     def restore_own(self, key: Id, port: int) -> None:
         """Put back an own entry; it is published once the network is reached."""
@@ -392,21 +397,24 @@ class Node:
     def _heard(self, query: Asked, contact: Contact, now: float) -> None:
         """Bring the routing table up to date with an answer."""
         rtt = self._requester.transactions.conclude(query, now)
+        overlay = self._by_family.get(len(contact.endpoint))
+        if overlay is None:
+            return  # the user has asked somebody in a network that is not ours
         if query.id is not None and query.id != contact.id:
-            self.state.moved(query.id, query.endpoint)
-        outcome = self.state.answered(contact, rtt, now)
+            overlay.state.moved(query.id, query.endpoint)
+        outcome = overlay.state.answered(contact, rtt, now)
         match outcome:
             case Inserted() | Replaced():
                 self.tracker.contact_joined(contact, now)
-                self.tracker.network_has(self.state.estimated_size(), now)
+                self.tracker.network_has(overlay.state.estimated_size(), overlay.family, now)
             case Verify(questionable):
                 self._verify(questionable, contact, now)
             case Known() | Full() | Refused():
                 pass
             case _:
                 assert_never(outcome)
-        if contact.id != self.own_id and self.join.answered(now):
-            self._refresh(self.own_id, now)
+        if contact.id != self.own_id and overlay.join.answered(now):
+            self._refresh(overlay, self.own_id, now)
 
     def _send_again(self, query: Asked) -> None:
         if query.is_insistent:
@@ -414,24 +422,33 @@ class Node:
             self._requester.send(query.datagram, query.endpoint)
 
     def _unanswered(self, query: Asked, sent_at: float, now: float) -> None:
+        overlay = self._by_family.get(len(query.endpoint))
         contact = None if query.id is None else Contact(query.id, query.endpoint)
-        if contact is None or not self.state.is_live(contact):
+        if overlay is None or contact is None or not overlay.state.is_live(contact):
             return  # the silence of those who were never heard, or are given up already, says nothing of the network
-        self.state.timed_out(contact, sent_at)
-        if not self.state.heard_since(sent_at) and self.join.timed_out(now):
-            self._events.append(Isolated())
+        overlay.state.timed_out(contact, sent_at)
+        if not overlay.state.heard_since(sent_at) and overlay.join.timed_out(now):
+            self._events.append(Isolated(overlay.family))
+
+    def _queried_by_family(self, id: Id, endpoint: Endpoint, now: float) -> bool:
+        overlay = self._by_family.get(len(endpoint))
+        return overlay is not None and overlay.state.queried(id, endpoint, now)
+
+    def _answers_us_by_family(self, endpoint: Endpoint) -> bool:
+        overlay = self._by_family.get(len(endpoint))
+        return overlay is not None and overlay.state.answers_us(endpoint)
 
     def _consider(self, id: Id, endpoint: Endpoint, now: float) -> None:
         """Ping a node that queries us and may belong in the table: never insert it on its word."""
-        if endpoint in self._strangers:
+        overlay = self._by_family.get(len(endpoint))
+        if overlay is None or endpoint in self._strangers:
             return
         if len(self._strangers) >= self.policy.stranger_pings:
             self.counters.caps_hit[STRANGER_PINGS] += 1
         elif not self._stranger_rate.allows(now):
             self.counters.caps_hit[STRANGER_RATE] += 1
         else:
-            lonely = len(self.state.table) < self.policy.k  # then one lost datagram must not cost us a contact
-            attempts = self.policy.ping_attempts if lonely else 1
+            attempts = self.policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
             Check(self._requester, self._strangers).start(endpoint, id, now, attempts)
 
     def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
@@ -443,30 +460,46 @@ class Node:
         check = Check(self._requester, self._verifying, witness=newcomer)
         check.start(questionable.endpoint, questionable.id, now, self.policy.ping_attempts)
 
-    def _attempt_join(self, now: float) -> None:
-        contacts = list(self.state.table)
+    def _keep_up(self, overlay: Overlay, now: float) -> None:
+        """Stay in the network of a family: do what is due for it."""
+        if overlay.join.is_attempt_due(now):
+            self._attempt_join(overlay, now)
+        if overlay.join.is_probe_due(now):
+            self._probe(overlay, now)
+        if overlay.join.is_lookup_due(now):
+            self._probe(overlay, now)  # who has joined by us may be all that we know, while our own way in was lost
+            self._refresh(overlay, self.own_id, now)
+            self._settle(now)  # with nobody to ask it is over at once, and another may follow
+        while (target := overlay.refresher.next_target(now)) is not None:
+            self._refresh(overlay, target, now)
+            self._settle(now)
+
+    def _attempt_join(self, overlay: Overlay, now: float) -> None:
+        contacts = list(overlay.state.table)
         some = self._rng.sample(contacts, min(self.policy.k, len(contacts)))
-        for contact in some:
-            self._check_for_join(contact.endpoint, contact.id, now)
-        for endpoint in self.join.bootstrap:
-            self._check_for_join(endpoint, None, now)
+        for contact in (*some, *overlay.rumours()):
+            self._check_for_join(overlay.join, contact.endpoint, contact.id, now)
+        for endpoint in overlay.join.bootstrap:
+            self._check_for_join(overlay.join, endpoint, None, now)
 
-    def _check_for_join(self, endpoint: Endpoint, id: Id | None, now: float) -> None:
-        if endpoint not in self.join.attempt:
-            Check(self._requester, self.join.attempt).start(endpoint, id, now, attempts=1)
+    def _check_for_join(self, join: Join, endpoint: Endpoint, id: Id | None, now: float) -> None:
+        if endpoint not in join.attempt:
+            Check(self._requester, join.attempt).start(endpoint, id, now, attempts=1)
 
-    def _probe(self, now: float) -> None:
-        """Try a bootstrap endpoint and a contact that was lost: they may lead to the other half of the network."""
-        lost = [contact for contact in self.state.table if self.state.standing(contact, now) is Standing.BAD]
-        if lost:
-            contact = self._rng.choice(lost)
-            Check(self._requester, set()).start(contact.endpoint, contact.id, now, attempts=1)
-        if self.join.bootstrap:
-            Bootstrap(INTERNAL, self._requester, [self._rng.choice(self.join.bootstrap)]).start(now)
+    def _probe(self, overlay: Overlay, now: float) -> None:
+        """Try a bootstrap endpoint, a contact that was lost, and a rumour: they may lead to the rest of the network."""
+        state = overlay.state
+        lost = [contact for contact in state.table if state.standing(contact, now) is Standing.BAD]
+        for others in (lost, overlay.rumours()):
+            if others:
+                contact = self._rng.choice(others)
+                Check(self._requester, set()).start(contact.endpoint, contact.id, now, attempts=1)
+        if overlay.join.bootstrap:
+            Bootstrap(INTERNAL, self._requester, [self._rng.choice(overlay.join.bootstrap)]).start(now)
 
-    def _refresh(self, target: Id, now: float) -> None:
-        self._refresher.under_way += 1
-        Refresh(INTERNAL, self._requester, target).start(now)
+    def _refresh(self, overlay: Overlay, target: Id, now: float) -> None:
+        overlay.refresher.under_way += 1
+        Refresh(INTERNAL, self._requester, target, overlay.family).start(now)
 
     def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:
         publication = self._publications.get((key, port))
@@ -498,7 +531,10 @@ class Node:
 
     def _is_joining(self, now: float) -> bool:
         """Whether we know nobody, but an attempt to join is under way or due."""
-        return not len(self.state.table) and (bool(self.join.attempt) or self.join.is_attempt_pending(now))
+        joins = [overlay.join for overlay in self.overlays]
+        return not any(len(overlay.state.table) for overlay in self.overlays) and any(
+            join.attempt or join.is_attempt_pending(now) for join in joins
+        )
 
     def _settle(self, now: float) -> None:
         """Act on what became of operations, and pass it on to the owner."""
@@ -515,10 +551,11 @@ class Node:
         match outcome:
             case Published():
                 self._published(outcome, now)
-            case Refreshed(_, target, responses):
-                self._refresher.under_way -= 1
+            case Refreshed(_, target, responses, family):
+                overlay = self._by_family[family]
+                overlay.refresher.under_way -= 1
                 if target == self.own_id:
-                    self._looked_ourselves_up(responses, now)
+                    self._looked_ourselves_up(overlay, responses, now)
             case Withdrawn(_, key, ports):
                 self._withdrawn(key, ports, now)
             case Answered() | Unanswered() | LookupProgress() | LookupDone() | Bootstrapped():
@@ -551,18 +588,19 @@ class Node:
                 if publication is not None:
                     self._begin(publication.op, publication, now)
 
-    def _looked_ourselves_up(self, responses: int, now: float) -> None:
+    def _looked_ourselves_up(self, overlay: Overlay, responses: int, now: float) -> None:
         """Who answers has connected us, but only who answers this lookup has let us join."""
-        if self.join.is_joined:
-            self.join.looked_up(len(self.state.table), now)
+        contacts = len(overlay.state.table)
+        if overlay.join.is_joined:
+            overlay.join.looked_up(contacts, now)
             return
         if not responses:
-            self.join.lost(now)
+            overlay.join.lost(now)
             return
-        self.join.joined(len(self.state.table), now)
-        self._refresher.expire_far_buckets(now)
-        self.tracker.joined(now)
-        self._events.append(Joined(len(self.state.table)))
+        overlay.join.joined(contacts, now)
+        overlay.refresher.expire_far_buckets(now)
+        self.tracker.joined(overlay.family, now)
+        self._events.append(Joined(contacts, overlay.family))
 
     def _new_handle(self) -> Handle:
         self._last_handle += 1

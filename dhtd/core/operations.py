@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from dhtd.core.caps import ENTRY_HOLDERS, LOOKUP_ENDPOINTS, SEARCH_CANDIDATES, SEARCH_QUERIES
-from dhtd.core.endpoint import Endpoint, is_contactable
+from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import (
     Answered,
     Bootstrapped,
@@ -36,8 +36,9 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
-from dhtd.core.search import Ask, Explore, Finished, Search, Wait
+from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
 from dhtd.core.track import OwnEntry
 
 
@@ -76,99 +77,201 @@ class SingleQuery:
 
 
 class Traversal:
-    """A search of the network towards a target, and the queries that it needs. Subclasses say what it is for."""
+    """A search of the network towards a target, and the queries that it needs. Subclasses say what it is for.
 
-    __slots__ = ("_requester", "_search", "_searching", "_tokens", "op")
+    In each family's network there is a search of its own (`family` names the only one, where it is not all that are in
+    use), which ends on its own: then it has *converged*. Where it is the last one, the traversal is *finished*. Before
+    that, nodes of one network may name those of another to its search. So a search in which nobody has answered is
+    not over while others go on; but once others have converged, it is not waited for to its last timeout.
+    """
 
-    def __init__(self, op: Handle, requester: Requester, target: Id, *, patient: bool, thorough: bool) -> None:
+    __slots__ = (
+        "_dormant",
+        "_family",
+        "_open",
+        "_patient",
+        "_requester",
+        "_searches",
+        "_searching",
+        "_target",
+        "_thorough",
+        "_tokens",
+        "op",
+    )
+
+    def __init__(
+        self,
+        op: Handle,
+        requester: Requester,
+        target: Id,
+        *,
+        patient: bool,
+        thorough: bool,
+        family: Family | None = None,
+    ) -> None:
         self.op = op
         self._requester = requester
-        self._search = Search(target, requester.own_id, requester.policy, patient=patient, thorough=thorough)
-        self._searching = True
+        self._target = target
+        self._patient = patient
+        self._thorough = thorough
+        self._family = family
+        self._searches: dict[int, Search] = {}  # by family
+        self._open: dict[int, Search] = {}  # those that have not converged
+        self._dormant: set[int] = set()  # the families of which nobody has answered, and nobody is left to ask
+        self._searching = True  # until the last one has converged
         self._tokens: dict[Endpoint, bytes] = {}
 
     def start(self, now: float) -> None:
         """Begin, from the nearest contacts that we know."""
-        seeds = self._requester.state.closest(self._search.target, 2 * self._requester.policy.k)
-        self._search.seed(seeds)
-        self._advance(now)
+        requester, policy = self._requester, self._requester.policy
+        overlays = requester.in_use() if self._family is None else [requester.overlays[self._family]]
+        for overlay in overlays:
+            search = Search(self._target, requester.own_id, policy, patient=self._patient, thorough=self._thorough)
+            search.seed(self._seeds(overlay))
+            self._searches[overlay.family] = self._open[overlay.family] = search
+        self._advance(now, *self._searches)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Take what the contact knows, and go on."""
-        if not self._searching:
+        family = len(contact.endpoint)
+        search = self._open.get(family)
+        if search is None:
             return
         assert isinstance(result, Found)
         self._tokens[contact.endpoint] = result.token
-        self._search.learn(contact.endpoint, _contactable(result, contact))
+        named = _contactable(result, contact)
+        search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         self._found(result, now)
         if result.more and query.request == self._request(None):
             self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
         else:
-            self._search.answered(contact, is_full=not result.token)
+            search.answered(contact, is_full=not result.token)
             self._progressed(now)
-        self._advance(now)
+        self._advance(now, family, *self._pass_on(named, contact, search, now))
 
     def slow(self, query: Asked, now: float) -> None:
         """Use the slot for another contact."""
-        if self._searching:
-            self._search.slow(query.endpoint)
-            self._advance(now)
+        search = self._open.get(len(query.endpoint))
+        if search is not None:
+            search.slow(query.endpoint)
+            self._advance(now, len(query.endpoint))
 
     def late(self, query: Asked, now: float) -> None:
         """Wait no longer, unless there is nothing else to wait for."""
-        if self._searching:
-            self._search.late(query.endpoint)
-            self._advance(now)
+        search = self._open.get(len(query.endpoint))
+        if search is not None:
+            search.late(query.endpoint)
+            self._advance(now, len(query.endpoint))
 
     def retried(self, query: Asked, now: float) -> None:
         """Keep waiting."""
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Do without this contact; without the rest of its answer, where it has given a part."""
-        if not self._searching:
+        search = self._open.get(len(query.endpoint))
+        if search is None:
             return
         if query.endpoint in self._tokens:
             assert query.id is not None
-            self._search.answered(Contact(query.id, query.endpoint))
+            search.answered(Contact(query.id, query.endpoint))
         else:
-            self._search.failed(query.endpoint, timeout=error is None)
-        self._advance(now)
+            search.failed(query.endpoint, timeout=error is None)
+        self._advance(now, len(query.endpoint))
 
     def explored(self, contact: Contact, about: Id, found: Found, now: float) -> None:
         """Take whom the contact knows near `about`."""
-        if self._searching:
-            self._search.explored(contact.endpoint, about, _contactable(found, contact))
-            self._advance(now)
+        family = len(contact.endpoint)
+        search = self._open.get(family)
+        if search is not None:
+            named = [other for other in _contactable(found, contact) if len(other.endpoint) == family]
+            search.explored(contact.endpoint, about, named)
+            self._advance(now, family)
 
-    def explored_enough(self, about: Id, now: float) -> None:
-        """Go on without knowing who is near `about`."""
-        if self._searching:
-            self._search.explored_enough(about)
-            self._advance(now)
+    def explored_enough(self, family: int, about: Id, now: float) -> None:
+        """Go on in this family without knowing who is near `about`."""
+        search = self._open.get(family)
+        if search is not None:
+            search.explored_enough(about)
+            self._advance(now, family)
 
-    def _advance(self, now: float) -> None:
-        while self._searching:
-            step = self._search.next()
+    def _seeds(self, overlay: Overlay) -> list[Contact]:
+        return overlay.state.closest(self._target, 2 * self._requester.policy.k)
+
+    def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
+        """Tell of contacts that were named to `search` and are of another family; return whose search has news."""
+        others = [contact for contact in named if len(contact.endpoint) != len(namer.endpoint)]
+        if not others:
+            return []
+        family = len(others[0].endpoint)  # there are two
+        if family not in self._open:
+            self._requester.hear_of(others, now)
+            return []
+        self._open[family].hear(namer.endpoint, others, search.hops(namer.endpoint))
+        self._dormant.discard(family)
+        return [family]
+
+    def _advance(self, now: float, *families: int) -> None:
+        """Go on with the searches of these families, and end what is to end."""
+        for family in families:
+            if family in self._open and self._is_over(family, now):
+                if self._open[family].closest():
+                    self._converge(family, now)
+                else:
+                    self._dormant.add(family)
+        if self._searching and not any(self._is_worth_waiting_for(family) for family in self._open):
+            for family in list(self._open):
+                self._converge(family, now)
+            self._searching = False
+            self._finished(now)
+
+    def _is_over(self, family: int, now: float) -> bool:
+        """Do what a search has to do now; return whether it has nothing to wait for."""
+        search = self._open[family]
+        while True:
+            step = search.next()
             match step:
                 case Ask(contact):
-                    request, lonely = self._request(None), self._requester.is_lonely()
+                    request, lonely = self._request(None), self._requester.overlays[family].is_lonely
                     self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=lonely)
                 case Explore(contact, about):
                     exploration = _Exploration(self, about)
                     self._requester.ask(exploration, FindNode(about), contact.endpoint, contact.id, now)
                 case Wait():
-                    return
+                    return False
                 case Finished():
-                    self._searching = False
-                    caps_hit = self._requester.counters.caps_hit
-                    caps_hit[SEARCH_CANDIDATES] += self._search.dropped
-                    caps_hit[SEARCH_QUERIES] += self._search.is_exhausted
-                    self._finished(now)
+                    return True
                 case _:
                     assert_never(step)
 
+    def _is_worth_waiting_for(self, family: int) -> bool:
+        if family in self._dormant:
+            return False
+        return len(self._open) == len(self._searches) or not self._open[family].is_silent()
+
+    def _converge(self, family: int, now: float) -> None:
+        search = self._open.pop(family)
+        caps_hit = self._requester.counters.caps_hit
+        caps_hit[SEARCH_CANDIDATES] += search.dropped
+        caps_hit[SEARCH_QUERIES] += search.is_exhausted
+        self._converged(search, now)
+
+    def _closest(self) -> tuple[Contact, ...]:
+        """Return the K nearest contacts of each family that have answered."""
+        k = self._requester.policy.k
+        return tuple(contact for search in self._searches.values() for contact in search.closest()[:k])
+
+    def _search_stats(self) -> SearchStats:
+        """Return how it has gone so far."""
+        stats = [search.stats() for search in self._searches.values()]
+        return SearchStats(
+            hops=max((each.hops for each in stats), default=0),
+            queries=sum(each.queries for each in stats),
+            responses=sum(each.responses for each in stats),
+            timeouts=sum(each.timeouts for each in stats),
+        )
+
     def _request(self, token: bytes | None) -> Request:
-        return FindNode(self._search.target, token)
+        return FindNode(self._target, token)
 
     def _found(self, found: Found, now: float) -> None:
         """Take the part of an answer that is not contacts."""
@@ -176,8 +279,11 @@ class Traversal:
     def _progressed(self, now: float) -> None:
         """A contact has given its whole answer."""
 
+    def _converged(self, search: Search, now: float) -> None:
+        """Go on after the search of one family."""
+
     def _finished(self, now: float) -> None:
-        """Go on after the search, or report the outcome."""
+        """Go on after the last search, or report the outcome."""
         raise NotImplementedError
 
 
@@ -196,11 +302,11 @@ class _Exploration:
         if contact.id == query.id:
             self._traversal.explored(contact, self._about, result, now)
         else:
-            self._traversal.explored_enough(self._about, now)
+            self._traversal.explored_enough(len(query.endpoint), self._about, now)
 
     def slow(self, query: Asked, now: float) -> None:
         """Wait no longer; a late answer still counts."""
-        self._traversal.explored_enough(self._about, now)
+        self._traversal.explored_enough(len(query.endpoint), self._about, now)
 
     def late(self, query: Asked, now: float) -> None:
         """It was given up when it was slow."""
@@ -210,7 +316,7 @@ class _Exploration:
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Do without."""
-        self._traversal.explored_enough(self._about, now)
+        self._traversal.explored_enough(len(query.endpoint), self._about, now)
 
 
 def _contactable(found: Found, told_by: Contact) -> list[Contact]:
@@ -218,16 +324,16 @@ def _contactable(found: Found, told_by: Contact) -> list[Contact]:
 
 
 class Refresh(Traversal):
-    """A lookup for the sake of the contacts on the way."""
+    """A lookup in one family's network for the sake of the contacts on the way."""
 
     __slots__ = ()
 
-    def __init__(self, op: Handle, requester: Requester, target: Id) -> None:
-        super().__init__(op, requester, target, patient=False, thorough=False)
+    def __init__(self, op: Handle, requester: Requester, target: Id, family: Family) -> None:
+        super().__init__(op, requester, target, patient=False, thorough=False, family=family)
 
     def _finished(self, now: float) -> None:
-        stats = self._search.stats()
-        self._requester.tell(Refreshed(self.op, self._search.target, stats.responses))
+        assert self._family is not None
+        self._requester.tell(Refreshed(self.op, self._target, self._search_stats().responses, self._family))
 
 
 class Lookup(Traversal):
@@ -248,12 +354,12 @@ class Lookup(Traversal):
         super().start(now)
 
     def _request(self, token: bytes | None) -> Request:
-        return FindValue(self._search.target, token)
+        return FindValue(self._target, token)
 
     def _found(self, found: Found, now: float) -> None:
         limit = self._requester.policy.lookup_endpoints
         self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += len(found.endpoints) > limit
-        self._add(endpoint for endpoint in found.endpoints[:limit] if endpoint.port)
+        self._add(endpoint for endpoint in found.endpoints[:limit] if endpoint.port and not endpoint.is_mapped)
 
     def _progressed(self, now: float) -> None:
         self._requester.tell(LookupProgress(self.op, tuple(self._news), self._stats(now)))
@@ -261,26 +367,28 @@ class Lookup(Traversal):
 
     def _finished(self, now: float) -> None:
         endpoints = tuple(self._endpoints)
-        closest = tuple(self._search.closest()[: self._requester.policy.k])
-        self._requester.tell(LookupDone(self.op, self._search.target, endpoints, self._stats(now), closest))
+        self._requester.tell(LookupDone(self.op, self._target, endpoints, self._stats(now), self._closest()))
 
     def _add(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
             if endpoint not in self._endpoints:
                 self._endpoints[endpoint] = None
                 self._news.append(endpoint)
-        self._search.patient = not self._endpoints  # waiting for the slow is for those who have found nothing
+        self._patient = not self._endpoints  # waiting for the slow is for those who have found nothing
+        for search in self._searches.values():
+            search.patient = self._patient
 
     def _stats(self, now: float) -> LookupStats:
-        stats = self._search.stats()
+        stats = self._search_stats()
         elapsed = now - self._started_at
         return LookupStats(stats.hops, stats.queries, stats.responses, stats.timeouts, elapsed)
 
 
 class Publication(Traversal):
-    """Stores an own entry on the K nearest nodes that take it. Several commands may wait for one publication.
+    """Stores an own entry on the K nearest nodes of each family that take it.
 
-    Those that gave no token would refuse it, and are passed over.
+    A node holds where the store came from, so that the entry is found at this machine's address of either family.
+    Several commands may wait for one publication. Nodes that gave no token would refuse it, and are passed over.
     """
 
     __slots__ = ("_asked", "_in_flight", "_over", "_replicas", "_targets", "entry", "watchers")
@@ -289,7 +397,7 @@ class Publication(Traversal):
         super().__init__(op, requester, entry.key, patient=True, thorough=True)
         self.entry = entry
         self.watchers = [op]
-        self._targets: list[Contact] = []  # not asked yet, the farthest first
+        self._targets: dict[int, list[Contact]] = {}  # by family: not asked yet, the farthest first
         self._replicas: list[Contact] = []
         self._asked = 0
         self._in_flight: set[Asked] = set()
@@ -301,6 +409,7 @@ class Publication(Traversal):
         But they are not sent again: that could bring the entry back after it was withdrawn.
         """
         self._searching = False
+        self._open.clear()
         for query in self._in_flight:
             query.attempts_left = 1
             query.is_insistent = False
@@ -313,7 +422,7 @@ class Publication(Traversal):
             return
         self._in_flight.discard(query)
         self._replicas.append(contact)
-        self._store(now)
+        self._store(len(query.endpoint), now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Try the next nearest node instead of one that did not take the entry."""
@@ -321,7 +430,7 @@ class Publication(Traversal):
             super().failed(query, error, now)
             return
         self._in_flight.discard(query)
-        self._store(now)
+        self._store(len(query.endpoint), now)
 
     def slow(self, query: Asked, now: float) -> None:
         """Wait for stores however slow; a replica is worth it."""
@@ -333,21 +442,34 @@ class Publication(Traversal):
         if not isinstance(query.request, Store):
             super().late(query, now)
 
-    def _finished(self, now: float) -> None:
-        self._targets = [contact for contact in self._search.closest()[::-1] if self._tokens[contact.endpoint]]
-        self._store(now)
+    def _converged(self, search: Search, now: float) -> None:
+        contacts = search.closest()
+        if contacts:
+            family = len(contacts[0].endpoint)
+            self._targets[family] = [contact for contact in contacts[::-1] if self._tokens[contact.endpoint]]
+            self._store(family, now)
 
-    def _store(self, now: float) -> None:
-        policy = self._requester.policy
-        while self._targets and not self._over and len(self._in_flight) + len(self._replicas) < policy.k:
-            contact = self._targets.pop()
+    def _finished(self, now: float) -> None:
+        self._report_if_over()
+
+    def _store(self, family: int, now: float) -> None:
+        """Ask the nearest nodes of this family, as many as are missing to K replicas there."""
+        policy, targets = self._requester.policy, self._targets[family]
+        stored = sum(len(replica.endpoint) == family for replica in self._replicas)
+        stored += sum(len(query.endpoint) == family for query in self._in_flight)
+        while targets and not self._over and stored < policy.k:
+            contact = targets.pop()
             request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
             store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
             self._in_flight.add(store)
             if self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout):
                 self._requester.counters.caps_hit[ENTRY_HOLDERS] += 1
             self._asked += 1
-        if not self._in_flight and not self._over:
+            stored += 1
+        self._report_if_over()
+
+    def _report_if_over(self) -> None:
+        if not self._in_flight and not self._searching and not self._over:
             self._report(cancelled=False)
 
     def _report(self, *, cancelled: bool) -> None:
@@ -380,9 +502,12 @@ class Withdrawal(Traversal):
     def start(self, now: float) -> None:
         """Begin with the holders, and from them: they are near the key."""
         for holder in self._holders:
-            self._ask(FindValue(self._search.target), holder, now, attempts=1)
-        self._search.seed(self._holders)
+            self._ask(FindValue(self._target), holder, now, attempts=1)
         super().start(now)
+
+    def _seeds(self, overlay: Overlay) -> list[Contact]:
+        holders = [holder for holder in self._holders if len(holder.endpoint) == overlay.family]
+        return holders + super()._seeds(overlay)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Use a holder's token at once; count a node that has let go of the entry."""
@@ -416,10 +541,12 @@ class Withdrawal(Traversal):
         if isinstance(query.request, FindNode):
             super().late(query, now)
 
-    def _finished(self, now: float) -> None:
-        for contact in self._search.closest()[: self._requester.policy.k]:
+    def _converged(self, search: Search, now: float) -> None:
+        for contact in search.closest()[: self._requester.policy.k]:
             if contact not in self._told:
                 self._withdraw(contact, self._tokens[contact.endpoint], now)
+
+    def _finished(self, now: float) -> None:
         self._report_if_over()
 
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
@@ -428,7 +555,7 @@ class Withdrawal(Traversal):
             return  # it holds nothing from our address
         for port in self._ports:
             attempts = self._requester.policy.withdraw_attempts
-            self._ask(Withdraw(self._search.target, port, token), contact, now, attempts)
+            self._ask(Withdraw(self._target, port, token), contact, now, attempts)
 
     def _ask(self, request: Request, contact: Contact, now: float, attempts: int) -> None:
         self._requester.ask(self, request, contact.endpoint, contact.id, now, attempts, insistent=True)
@@ -436,7 +563,7 @@ class Withdrawal(Traversal):
 
     def _report_if_over(self) -> None:
         if not self._in_flight and not self._searching:
-            self._requester.tell(Withdrawn(self.op, self._search.target, self._ports, len(self._acknowledged)))
+            self._requester.tell(Withdrawn(self.op, self._target, self._ports, len(self._acknowledged)))
 
 
 class Bootstrap(Traversal):

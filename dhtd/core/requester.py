@@ -7,6 +7,7 @@ each. Datagrams to send and outcomes wait in queues here until the node's owner 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,8 +16,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
 from dhtd.core.messages import Codec, Contact, Error, Request, Result
 from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
-from dhtd.core.state import State
 from dhtd.core.transactions import InFlight, Transactions
 
 if TYPE_CHECKING:
@@ -85,21 +86,22 @@ class Requester:
         "_codec",
         "counters",
         "outcomes",
+        "overlays",
         "own_id",
         "policy",
         "rng",
-        "state",
         "transactions",
         "transmits",
     )
 
-    def __init__(self, own_id: Id, codec: Codec, rng: Random, policy: Policy, state: State) -> None:
+    def __init__(self, own_id: Id, codec: Codec, rng: Random, policy: Policy, overlays: Iterable[Overlay]) -> None:
         self.own_id = own_id
         self.rng = rng
         self.policy = policy
-        self.state = state
+        self.overlays: dict[int, Overlay] = {overlay.family: overlay for overlay in overlays}
         self.counters = Counters()
-        state.caps_hit = self.counters.caps_hit
+        for overlay in self.overlays.values():
+            overlay.state.caps_hit = self.counters.caps_hit
         self.transactions: Transactions[Operation] = Transactions(codec.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
         self.outcomes: deque[Outcome] = deque()
@@ -123,15 +125,24 @@ class Requester:
         tid = self.transactions.new_tid()
         datagram = self._codec.encode_query(tid, self.own_id, request)
         query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts, insistent)
-        measured = None if id is None else self.state.round_trips(Contact(id, endpoint))
+        overlay = self.overlays.get(len(endpoint))
+        measured = None if id is None or overlay is None else overlay.state.round_trips(Contact(id, endpoint))
         self.transactions.begin(query, measured)
         self.counters.queries_sent += 1
         self.send(datagram, endpoint)
         return query
 
-    def is_lonely(self) -> bool:
-        """Whether so few contacts are known that one lost datagram may cost us the way to the others."""
-        return len(self.state.table) < self.policy.k
+    def in_use(self) -> list[Overlay]:
+        """Return the overlays in which somebody may be expected to answer; all of them, where in none."""
+        overlays = list(self.overlays.values())
+        return [overlay for overlay in overlays if overlay.is_in_use] or overlays
+
+    def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
+        """Pass on contacts that were named to a search of another family than theirs."""
+        for family, overlay in self.overlays.items():
+            rumours = [contact for contact in contacts if len(contact.endpoint) == family]
+            if rumours:
+                overlay.hear_of(rumours, now)
 
     def send(self, datagram: bytes, endpoint: Endpoint) -> None:
         """Queue a datagram."""

@@ -10,6 +10,7 @@ token can prove itself in no second query, so that its answer stays as short as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint
@@ -26,10 +27,10 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.replays import Replays, Verdict
 from dhtd.core.requester import Counters
-from dhtd.core.state import State
 from dhtd.core.store import QuotaReached
 from dhtd.core.store import Store as Held
 from dhtd.core.tokens import Tokens
@@ -55,6 +56,7 @@ class Responder:
         "_rng",
         "_sent_max",
         "_state",
+        "_states",
         "_tokens",
         "_width",
         "external",
@@ -68,7 +70,7 @@ class Responder:
         codec: Codec,
         rng: Random,
         policy: Policy,
-        state: State,
+        overlays: Sequence[Overlay],
         tracker: Tracker,
         counters: Counters,
         now: float,
@@ -79,7 +81,13 @@ class Responder:
         self._width = codec.keyspace.width
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
-        self._state = state
+        states = [overlay.state for overlay in overlays]
+        # Who speaks one family does not look whose is whose at each find:
+        self._state = states[0] if len(states) == 1 else None
+        self._states = {  # by family: its own, and that of the other
+            int(overlay.family): (own, other)
+            for overlay, own, other in zip(overlays, states, states[::-1], strict=True)
+        }
         self._counters = counters
         self._tokens = Tokens(rng, policy, now)
         self._replays = Replays(policy, self._tokens.generation)
@@ -128,10 +136,14 @@ class Responder:
         key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
         limit = self._amplification * size
-        packed = self._state.packed_closest(target)
+        state, others = self._state, None
+        if state is None:
+            state, of_others = self._states[len(source)]
+            others = of_others.packed_closest(target)
+        packed = state.packed_closest(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
-        elif (endpoints or len(packed.wire) > limit - _ROOM) and self._state.has_proved(source, now):
+        elif (endpoints or len(packed.wire) > limit - _ROOM) and state.has_proved(source, now):
             proved, limit = True, self._sent_max
         if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
             first = int(self._rng.random() * len(endpoints))
@@ -140,7 +152,7 @@ class Responder:
             issued = b""
         else:
             issued = self._tokens.issue(ip, key, now)
-        return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved)
+        return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved, others)
 
     def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
         """Do what a store or a withdrawal says, once: what comes again was caught on its way, or not acknowledged."""

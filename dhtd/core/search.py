@@ -19,6 +19,8 @@ node, and so that is where it is looked for.
 
 What others name is hearsay. No endpoint is asked twice, but one ID may be asked at several: were the first to name an
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last.
+
+All contacts of a search are of one address family. Nodes of another may name some, too (`hear`).
 """
 
 from __future__ import annotations
@@ -205,6 +207,18 @@ class Search:
         if len(named) >= self._policy.k:
             self._asked[endpoint].reach = max(contact.id ^ self.target for contact in named)
 
+    def hear(self, endpoint: Endpoint, contacts: Iterable[Contact], hops: int) -> None:
+        """Take contacts that the node at `endpoint` has named: one of another family, which another search has asked.
+
+        They are reached in so many `hops`. They are no whole answer, and so do not show that nobody is nearer.
+        """
+        for contact in self._few(contacts, self.target):
+            self._add(contact, endpoint, hops)
+
+    def hops(self, endpoint: Endpoint) -> int:
+        """Return in which hop whom the node at `endpoint` names is reached; it was asked."""
+        return self._asked[endpoint].hops + 1
+
     def explored(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> None:
         """Take the contacts that the node at `endpoint` named as nearest to `about`, in time or late."""
         distances = [contact.id ^ self.target for contact in self._learn(endpoint, about, contacts)]
@@ -247,6 +261,15 @@ class Search:
             self._judge_namers(candidate, 1)
         candidate.progress = _FAILED
         self._timeouts += timeout
+
+    def is_silent(self) -> bool:
+        """Whether nobody has answered, though by now alpha contacts, or all that there are to ask, should have."""
+        missed = 0
+        for candidate in self._asked.values():
+            if candidate.progress is _ANSWERED or candidate.progress is _FULL:
+                return False
+            missed += candidate.progress is _LATE or candidate.progress is _FAILED
+        return missed >= min(self._policy.alpha, len(self._asked))
 
     def closest(self) -> list[Contact]:
         """Return every contact that has answered, nearest to the target first."""
@@ -316,13 +339,15 @@ class Search:
         return Explore(contact, about)
 
     def _learn(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> list[Contact]:
-        hops = self._asked[endpoint].hops + 1
-        named = list(contacts)
-        if len(named) > 2 * self._policy.k:
-            named = closest(named, about, 2 * self._policy.k)
+        hops = self.hops(endpoint)
+        named = self._few(contacts, about)
         for contact in named:
             self._add(contact, endpoint, hops)
         return named
+
+    def _few(self, contacts: Iterable[Contact], about: Id) -> list[Contact]:
+        named = list(contacts)
+        return closest(named, about, 2 * self._policy.k) if len(named) > 2 * self._policy.k else named
 
     def _judge_namers(self, candidate: _Candidate, disappointments: int) -> None:
         """Note what has become of the candidate: with too many disappointments, who named it is doubted."""

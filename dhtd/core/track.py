@@ -23,7 +23,7 @@ EntryKey = tuple[Id, int]
 class OwnEntry:
     """One port that this machine serves a key on."""
 
-    __slots__ = ("_holders", "_limit", "failures", "interval", "key", "port", "published_at", "replicas")
+    __slots__ = ("_holders", "_limit", "failures", "interval", "joined", "key", "port", "published_at", "replicas")
 
     def __init__(self, key: Id, port: int, interval: float, limit: int) -> None:
         self.key = key
@@ -32,8 +32,13 @@ class OwnEntry:
         self.replicas: tuple[Contact, ...] = ()  # the nodes that took it at its last publication
         self.published_at: float | None = None  # when it was last published, whatever came of it
         self.failures = 0  # publications in a row that no node took
+        self.joined: set[int] = set()  # the families whose network was reached since it was last published
         self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when; the latest last
         self._limit = limit  # of these
+
+    def replicas_of(self, family: int) -> list[Contact]:
+        """Return the replicas of one address family."""
+        return [replica for replica in self.replicas if len(replica.endpoint) == family]
 
     def may_hold(self, contact: Contact, until: float) -> bool:
         """Note that a store was sent to `contact`, whether or not it will say that it arrived.
@@ -59,7 +64,7 @@ class OwnEntry:
 class Tracker:
     """The own entries and their timers."""
 
-    __slots__ = ("_entries", "_network_size", "_policy", "_ports", "_publishing", "_rng", "_timers")
+    __slots__ = ("_entries", "_network_sizes", "_policy", "_ports", "_publishing", "_rng", "_timers")
 
     def __init__(self, rng: Random, policy: Policy) -> None:
         self._rng = rng
@@ -67,7 +72,7 @@ class Tracker:
         self._entries: dict[EntryKey, OwnEntry] = {}
         self._ports: dict[Id, set[int]] = {}  # of the same entries, since each find_value asks for them
         self._publishing: set[EntryKey] = set()
-        self._network_size = 1  # when it had last doubled, or halved
+        self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._timers: Timers[EntryKey] = Timers()
 
     def __len__(self) -> int:
@@ -130,20 +135,27 @@ class Tracker:
         if entry.replicas:
             entry.failures = 0
             self.due_at(entry, now + self._jittered(entry.interval))
+            if any(not entry.replicas_of(family) for family in entry.joined):
+                self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
         else:
             wait = min(self._policy.republish_retry * 2**entry.failures, self._policy.republish_retry_max)
             entry.failures = min(entry.failures + 1, 32)
             self.due_at(entry, now + self._jittered(wait))
+        entry.joined.clear()
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""
         if (entry.key, entry.port) not in self._publishing:
             self._timers.set((entry.key, entry.port), when)
 
-    def joined(self, now: float) -> None:
-        """The network is reached, at start or after an outage: publish all soon, spread over `startup_spread`."""
+    def joined(self, family: int, now: float) -> None:
+        """The network of a family is reached, at start or after an outage: publish soon what nobody there holds.
+
+        That is spread over `startup_spread`.
+        """
         for entry in self:
-            if entry.published_at is None or not entry.replicas:
+            if not entry.replicas_of(family):
+                entry.joined.add(family)
                 entry.failures = 0  # they were the outage's
                 self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
 
@@ -152,26 +164,29 @@ class Tracker:
         for entry in self:
             if entry.published_at is None:
                 continue
-            if len(entry.replicas) >= self._policy.k:
-                farthest = max(replica.id ^ entry.key for replica in entry.replicas)
+            replicas = entry.replicas_of(len(contact.endpoint))
+            if len(replicas) >= self._policy.k:
+                farthest = max(replica.id ^ entry.key for replica in replicas)
                 if contact.id ^ entry.key > farthest:
                     continue
             gap = self._jittered(self._policy.republish_gap)
             self._sooner(entry, max(now, entry.published_at + gap) if entry.replicas else now)
 
-    def network_has(self, size: int, now: float) -> None:
-        """The network has about `size` nodes: publish all soon where it has doubled, lest newcomers hide the holders.
+    def network_has(self, size: int, family: int, now: float) -> None:
+        """The network of a family has about `size` nodes: publish all soon where that has doubled.
 
-        A newcomer near an entry need not become a contact of ours; that there are newcomers shows near ourselves.
+        Else newcomers hide the holders. One near an entry need not become a contact of ours; that there are newcomers
+        shows near ourselves.
         """
-        if size >= 2 * self._network_size:
+        before = self._network_sizes.get(family, 1)
+        if size >= 2 * before:
             for entry in self:
                 if entry.published_at is not None:
                     gap = self._jittered(self._policy.republish_gap)
                     self._sooner(entry, max(now, entry.published_at + gap))
-        elif 2 * size > self._network_size:
+        elif 2 * size > before:
             return
-        self._network_size = size
+        self._network_sizes[family] = size
 
     def next_timeout(self) -> float | None:
         """Return when `pop_due` has an entry."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dhtd.core.endpoint import Family
 from dhtd.core.events import (
     Answered,
     Bootstrapped,
@@ -77,7 +78,7 @@ def joined(*ids: int, policy: Policy = QUIET) -> Bench:
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     answer_all(bench)
-    assert bench.event(Joined) == Joined(len({1, *ids}))
+    assert bench.event(Joined) == Joined(len({1, *ids}), Family.IPV4)
     return bench
 
 
@@ -305,7 +306,7 @@ def test_the_first_answer_starts_a_lookup_of_our_own_id_and_with_its_answer_we_h
     assert lookup.request == FindNode(Id(3))
     bench.found(lookup, 1, [contact(9)])
     bench.found(bench.sent_one(), 9)
-    assert bench.events() == [Joined(contacts=2)]
+    assert bench.events() == [Joined(2, Family.IPV4)]
 
 
 def test_while_nobody_answers_joining_is_tried_ever_more_slowly() -> None:
@@ -349,7 +350,7 @@ def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining
     bench.advance(4.0)
     live(bench, 6.0 + DEFAULT.startup_spread)
     events = bench.events()
-    assert [event for event in events if isinstance(event, Joined)] == [Joined(contacts=1)]
+    assert [event for event in events if isinstance(event, Joined)] == [Joined(1, Family.IPV4)]
     assert [event.replicas for event in events if isinstance(event, Published)] == [(contact(1),)]
 
 
@@ -482,7 +483,7 @@ def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> Non
     for sent in attempt:
         bench.pong(sent, sent.to[3])
     answer_all(bench)
-    assert bench.events() == [Joined(contacts=4)]
+    assert bench.events() == [Joined(4, Family.IPV4)]
 
 
 def test_an_outage_is_told_once() -> None:
@@ -490,7 +491,7 @@ def test_an_outage_is_told_once() -> None:
     for _ in range(3):
         bench.node.lookup(KEY, bench.now)
     bench.advance(60.0)
-    assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated()]
+    assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated(Family.IPV4)]
 
 
 def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:

@@ -6,19 +6,20 @@ from random import Random
 
 import pytest
 
+from dhtd.core.endpoint import Family
 from dhtd.core.events import INTERNAL, Refreshed
 from dhtd.core.messages import FindNode, Ping, Query
 from dhtd.core.metric import Id
 from dhtd.core.operations import Check
+from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
 from dhtd.core.requester import Requester
-from dhtd.core.state import State
 from tests.core.small import CODEC, contact, endpoint
 
 
 def make() -> Requester:
-    state = State(Id(0), CODEC, DEFAULT, now=0.0)
-    return Requester(Id(0), CODEC, Random(1), DEFAULT, state)
+    rng = Random(1)
+    return Requester(Id(0), CODEC, rng, DEFAULT, [Overlay(Family.IPV4, Id(0), CODEC, rng, DEFAULT, now=0.0)])
 
 
 def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
@@ -38,18 +39,18 @@ def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
 
 def test_a_contact_that_was_measured_is_given_the_time_that_it_needs() -> None:
     requester = make()
-    requester.state.answered(contact(5), 0.2, 0.0)
+    requester.overlays[Family.IPV4].state.answered(contact(5), 0.2, 0.0)
     requester.ask(Check(requester, set()), Ping(), endpoint(5), Id(5), 10.0)
     assert requester.transactions.next_timeout() == pytest.approx(10.0 + 0.2 + DEFAULT.slow_deviations * 0.1)
     requester = make()
-    requester.state.answered(contact(5), 0.2, 0.0)
+    requester.overlays[Family.IPV4].state.answered(contact(5), 0.2, 0.0)
     requester.ask(Check(requester, set()), Ping(), endpoint(5), None, 10.0)
     assert requester.transactions.next_timeout() == 10.0 + DEFAULT.slow_initial
 
 
 def test_outcomes_wait_in_order() -> None:
     requester = make()
-    outcomes = [Refreshed(INTERNAL, Id(number), 0) for number in range(3)]
+    outcomes = [Refreshed(INTERNAL, Id(number), 0, Family.IPV4) for number in range(3)]
     for outcome in outcomes:
         requester.tell(outcome)
     assert list(requester.outcomes) == outcomes

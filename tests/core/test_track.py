@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dhtd.core.endpoint import Family
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
@@ -202,7 +203,7 @@ def test_once_the_network_is_reached_what_nobody_holds_is_published_soon_and_spr
     publish(tracker, lost, 0.0, [])
     restored = [tracker.add(KEY, port) for port in range(3, 60)]
     held_until = tracker.due_in(held, 0.0)
-    tracker.joined(1.0)
+    tracker.joined(Family.IPV4, 1.0)
     assert tracker.due_in(held, 0.0) == held_until
     delays = [tracker.due_in(entry, 1.0) for entry in (lost, *restored)]
     assert max(delays) <= DEFAULT.startup_spread
@@ -215,7 +216,7 @@ def test_reaching_the_network_never_postpones() -> None:
     tracker = make()
     entry = tracker.add(KEY, 80)
     tracker.due_at(entry, 1.0)
-    tracker.joined(1.0)
+    tracker.joined(Family.IPV4, 1.0)
     assert tracker.next_timeout() == 1.0
 
 
@@ -264,13 +265,13 @@ def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there
 def test_what_is_published_is_published_again_when_the_network_has_doubled() -> None:
     tracker = Tracker(Random(1), DEFAULT)
     published, waiting = tracker.add(KEY, 80), tracker.add(KEY, 81)
-    tracker.network_has(10, now=0.0)
+    tracker.network_has(10, Family.IPV4, now=0.0)
     tracker.began(published)
     tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
     for size in (19, 11, 6):
-        tracker.network_has(size, now=1.0)
+        tracker.network_has(size, Family.IPV4, now=1.0)
         assert tracker.due_in(published, 1.0) > DEFAULT.republish_first / 2
-    tracker.network_has(20, now=1.0)
+    tracker.network_has(20, Family.IPV4, now=1.0)
     assert 1.0 < tracker.due_in(published, 1.0) < 2 * DEFAULT.republish_gap
     assert tracker.next_timeout() is not None
     assert [entry.port for entry in tracker.pop_due(DEFAULT.republish_gap * 2)] == [80]
@@ -280,12 +281,12 @@ def test_what_is_published_is_published_again_when_the_network_has_doubled() -> 
 def test_a_network_that_has_halved_may_double_again() -> None:
     tracker = Tracker(Random(1), DEFAULT)
     entry = tracker.add(KEY, 80)
-    tracker.network_has(40, now=0.0)
+    tracker.network_has(40, Family.IPV4, now=0.0)
     tracker.began(entry)
     tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
-    tracker.network_has(20, now=1.0)
+    tracker.network_has(20, Family.IPV4, now=1.0)
     assert tracker.due_in(entry, 1.0) > DEFAULT.republish_first / 2
-    tracker.network_has(40, now=1.0)
+    tracker.network_has(40, Family.IPV4, now=1.0)
     assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
 
 
@@ -296,7 +297,7 @@ def test_the_failures_of_an_outage_do_not_count_after_it() -> None:
         tracker.began(entry)
         tracker.published(KEY, 80, [], now=0.0)
     assert tracker.due_in(entry, 0.0) > DEFAULT.republish_retry_max / 2
-    tracker.joined(now=0.0)
+    tracker.joined(Family.IPV4, now=0.0)
     assert tracker.due_in(entry, 0.0) <= DEFAULT.startup_spread
     tracker.began(entry)
     tracker.published(KEY, 80, [], now=0.0)
@@ -474,7 +475,7 @@ class TrackerMachine(RuleBasedStateMachine):
             self._network_has(size[change])
 
     def _network_has(self, size: int) -> None:
-        self.tracker.network_has(size, self.now)
+        self.tracker.network_has(size, Family.IPV4, self.now)
         windows = {}
         if size >= 2 * self.size:
             windows = {
@@ -488,7 +489,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     @rule()
     def the_network_is_reached(self) -> None:
-        self.tracker.joined(self.now)
+        self.tracker.joined(Family.IPV4, self.now)
         windows = {}
         for key, expected in self.model.items():
             if not expected.replicas:

@@ -1,0 +1,68 @@
+"""One address family's network as a node takes part in it: whom it knows, what it keeps fresh, how it stays connected.
+
+IPv4 and IPv6 are two networks, since who speaks only one of them reaches nobody in the other (BEP 32 "Operation"). A
+node has the same ID in each that it is bound to, and what it looks up or publishes, it does in each, with contacts of
+that network alone. One thing leads from one to the other: a node of both names the nodes of both to everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dhtd.core.endpoint import Family
+from dhtd.core.join import Join
+from dhtd.core.messages import Codec, Contact
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.refresh import Refresher
+from dhtd.core.state import State
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Overlay:
+    """A network of one family, with its routing table and its timers."""
+
+    __slots__ = ("_k", "_rumours", "family", "join", "refresher", "state")
+
+    def __init__(self, family: Family, own_id: Id, codec: Codec, rng: Random, policy: Policy, now: float) -> None:
+        self._k = policy.k
+        self.family = family
+        self.state = State(own_id, codec, policy, now)
+        self.join = Join(rng, policy)
+        self.refresher = Refresher(self.state.table, rng, policy)
+        self._rumours: dict[Contact, None] = {}  # the latest contacts that the other family has named; latest last
+
+    @property
+    def is_lonely(self) -> bool:
+        """Whether so few contacts are known that one lost datagram may cost us the way to the others."""
+        return len(self.state.table) < self._k
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether there is somebody to ask who may be expected to answer."""
+        return len(self.state.table) > 0 and not self.join.is_silent
+
+    def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
+        """Take what nodes of the other family say of this network, while we are short of contacts of our own.
+
+        The first rumour of all is followed at once. Those after it wait for the next attempt to join, which has its
+        pauses: where this family leads nowhere, the other one goes on naming its nodes for ever.
+        """
+        if self.join.connected and not self.is_lonely:
+            return
+        is_first = not self._rumours
+        for contact in contacts:
+            self._rumours.pop(contact, None)
+            self._rumours[contact] = None
+            if len(self._rumours) > self._k:
+                del self._rumours[next(iter(self._rumours))]
+        if is_first and self._rumours:
+            self.join.attempt_now(now)
+
+    def rumours(self) -> list[Contact]:
+        """Return the latest rumours of nodes that are no contacts yet."""
+        get = self.state.table.get
+        return [contact for contact in self._rumours if get(contact.id) is None]
