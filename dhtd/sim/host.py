@@ -32,7 +32,7 @@ class Saved:
 
 
 class Host:
-    """One node at one endpoint. `Network` drives it; tests read it."""
+    """One node at one endpoint of each of its address families. `Network` drives it; tests read it."""
 
     __slots__ = (
         "_burst",
@@ -45,6 +45,7 @@ class Host:
         "delay",
         "done",
         "endpoint",
+        "endpoints",
         "events",
         "lie",
         "nat",
@@ -58,8 +59,11 @@ class Host:
         "wall_ahead",
     )
 
-    def __init__(self, endpoint: Endpoint, node: Node, bootstrap: tuple[Endpoint, ...], nat: Nat | None) -> None:
-        self.endpoint = endpoint
+    def __init__(
+        self, endpoints: tuple[Endpoint, ...], node: Node, bootstrap: tuple[Endpoint, ...], nat: Nat | None
+    ) -> None:
+        self.endpoints = endpoints
+        self.endpoint = endpoints[0]
         self.node = node
         self.bootstrap = bootstrap
         self.nat = nat
@@ -78,7 +82,7 @@ class Host:
         self.events: list[tuple[float, Event]] = []  # all but progress, with their times in seconds
         self.done: dict[Handle, Event] = {}  # how operations ended
         self.progress: dict[Handle, list[LookupProgress]] = {}
-        self._contact = Contact(node.own_id, endpoint)
+        self._contact = Contact(node.own_id, self.endpoint)
         self._woken = (0.0, 0)  # the last moment of waking, and how often it was that moment
 
     @property
@@ -88,10 +92,19 @@ class Host:
 
     @property
     def contact(self) -> Contact:
-        """This host as others know it."""
+        """This host as others know it by its first endpoint."""
         if self._contact.id != self.id:
             self._contact = Contact(self.id, self.endpoint)
         return self._contact
+
+    @property
+    def contacts(self) -> tuple[Contact, ...]:
+        """This host as others of each family know it."""
+        return tuple(Contact(self.id, endpoint) for endpoint in self.endpoints)
+
+    def towards(self, destination: Endpoint) -> Endpoint | None:
+        """Return the endpoint that this host sends from, if it speaks the family of the destination."""
+        return next((endpoint for endpoint in self.endpoints if len(endpoint) == len(destination)), None)
 
     def count_sent(self, now: float) -> None:
         """Count a datagram that this host sends."""
@@ -138,7 +151,7 @@ class Host:
         own = tuple((entry.key, entry.port) for entry in node.tracker)
         late = self.wall_ahead - self.ahead
         held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at + late) for entry in node.store)
-        return Saved(self.id, tuple(node.state.table), own, held)
+        return Saved(self.id, tuple(node.contacts()), own, held)
 
     def load(self, saved: Saved, now: float) -> None:
         """Put back into a fresh node what was saved, as the wall clock dates it now."""

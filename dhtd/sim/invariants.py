@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dhtd.core.messages import Codec, FindNode, FindValue, Query
+from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def check_answer(codec: Codec, policy: Policy, query: bytes, answer: bytes, sile
 def check_host(host: Host, now: float) -> None:
     """The table, the store, the own entries and the timers of a live host are in order."""
     clock = host.clock(now)
-    _check_table(host)
+    for overlay in host.node.overlays:
+        _check_table(host, overlay)
     _check_store(host, clock)
     _check_own(host, clock)
     deadline = host.node.poll_timeout()
@@ -45,14 +47,15 @@ def check_host(host: Host, now: float) -> None:
     )
 
 
-def _check_table(host: Host) -> None:
-    table = host.node.state.table
+def _check_table(host: Host, overlay: Overlay) -> None:
+    table = overlay.state.table
     policy = host.node.policy
     contacts = list(table)
     ids = {contact.id for contact in contacts}
     assert len(ids) == len({contact.endpoint for contact in contacts}) == len(contacts), "a contact is there twice"
     assert host.id not in ids, "the own ID is in the table"
-    assert host.endpoint not in {contact.endpoint for contact in contacts}, "the own endpoint is in the table"
+    assert not {contact.endpoint for contact in contacts} & set(host.endpoints), "an own endpoint is in the table"
+    assert all(len(contact.endpoint) == overlay.family for contact in contacts), "a contact is of another family"
     buckets = table.buckets
     assert buckets[0].low == 0, "the ranges do not begin at 0"
     assert buckets[-1].high == host.node.codec.keyspace.size - 1, "the ranges do not end with the keyspace"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import TypeVar
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event, Handle, LookupDone, Published, Withdrawn
 from dhtd.core.messages import Codec
 from dhtd.core.metric import Id
@@ -49,6 +49,7 @@ class Network:
         self.seed = seed
         self.rng = Random(f"network {seed}")
         self.codec: Codec = codec if codec is not None else NativeCodec(_REMEMBERED)
+        self._dual_codec: Codec = codec if codec is not None else NativeCodec(_REMEMBERED, dual_stack=True)
         self.policy = policy
         self.schedule = Schedule()
         self.weather = Weather(links if links is not None else Links(), Random(f"weather {seed}"))
@@ -84,16 +85,21 @@ class Network:
         lie: Lie | None = None,
         age: float = 0.0,
         start: bool = True,
+        families: Iterable[Family] = (Family.IPV4,),
     ) -> Host:
-        """Put a host at an address of its own; with a node that came up `age` seconds ago, and is now to `start`."""
+        """Put a host at an address of its own, of each family that it speaks.
+
+        Its node came up `age` seconds ago, and is now to `start`.
+        """
         number = self._addresses
         self._addresses += 1
-        endpoint = Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
-        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, endpoint, self.now - age)
-        host = Host(endpoint, node, tuple(other.endpoint for other in bootstrap), nat)
+        endpoints = tuple(_address(family, number) for family in families)
+        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
+        host = Host(endpoints, node, tuple(at for other in bootstrap for at in other.endpoints), nat)
         host.lie = lie
         self.hosts.append(host)
-        self._by_endpoint[endpoint] = host
+        for endpoint in endpoints:
+            self._by_endpoint[endpoint] = host
         if nat is None:
             self.census.add(host)
         if start:
@@ -140,7 +146,7 @@ class Network:
         assert not host.alive
         if id is None:
             id = self.codec.keyspace.random(self.rng) if saved is None else saved.id
-        host.node = self._node(id, host.endpoint, host.clock(self.now))
+        host.node = self._node(id, host.endpoints, host.clock(self.now))
         host.alive = True
         host.wake_at = None
         host.done.clear()
@@ -155,7 +161,8 @@ class Network:
         """Kill a host for good, and forget it."""
         self.kill(host)
         self.hosts.remove(host)
-        del self._by_endpoint[host.endpoint]
+        for endpoint in host.endpoints:
+            del self._by_endpoint[endpoint]
 
     def closest(self, target: Id, count: int | None = None) -> list[Host]:
         """Return the live hosts nearest to `target` that anybody can reach, nearest first; K without a `count`."""
@@ -169,7 +176,7 @@ class Network:
 
     def partition(self, sides: Sequence[Sequence[Host]]) -> None:
         """Let nothing pass between these sides; hosts on none of them form one more."""
-        self.weather.partition([[host.endpoint for host in side] for side in sides])
+        self.weather.partition([[endpoint for host in side for endpoint in host.endpoints] for side in sides])
 
     def outage(self) -> None:
         """Let nothing arrive anywhere, until `heal`."""
@@ -177,7 +184,8 @@ class Network:
 
     def unplug(self, host: Host) -> None:
         """Cut one host off, until `heal`."""
-        self.weather.unplug(host.endpoint)
+        for endpoint in host.endpoints:
+            self.weather.unplug(endpoint)
 
     def heal(self) -> None:
         """End partitions, outages, and cut cables."""
@@ -253,13 +261,16 @@ class Network:
                 self.schedule.at(wake_at, self._wake, host, node, wake_at)
 
     def send(self, host: Host, destination: Endpoint, data: bytes) -> None:
-        """Send a datagram from `host`."""
+        """Send a datagram from `host`; into nowhere, if that is of a family that it does not speak."""
+        source = host.towards(destination)
+        if source is None:
+            return
         host.count_sent(self.now)
         self.datagrams += 1
         self.bytes += len(data)
         if host.nat is not None:
             host.nat.sent(destination, self.now)
-        self.inject(host.endpoint, destination, data, host.delay)
+        self.inject(source, destination, data, host.delay)
 
     def inject(self, source: Endpoint, destination: Endpoint, data: bytes, later: float = 0.0) -> None:
         """Send a datagram that claims to come from `source`, whoever sends it."""
@@ -308,7 +319,16 @@ class Network:
         if not self.schedule.events % _CHECKED:
             invariants.check_host(host, now)
 
-    def _node(self, id: Id, endpoint: Endpoint, now: float) -> Node:
+    def _node(self, id: Id, endpoints: tuple[Endpoint, ...], now: float) -> Node:
         self._starts += 1
         rng = Random(f"node {self.seed} {self._starts}")
-        return Node(id, self.codec, rng=rng, now=now, policy=self.policy, local=(endpoint,))
+        codec = self.codec if len(endpoints) == 1 else self._dual_codec
+        families = [endpoint.family for endpoint in endpoints]
+        return Node(id, codec, rng=rng, now=now, policy=self.policy, families=families, local=endpoints)
+
+
+def _address(family: Family, number: int) -> Endpoint:
+    """Return the endpoint of this machine: in IPv6, each has a network of 64 bits to itself."""
+    if family is Family.IPV4:
+        return Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
+    return Endpoint(b"\x20\x01\x0d\xb8" + number.to_bytes(4, "big") + bytes(7) + b"\x01" + _PORT)
