@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event
 from dhtd.core.messages import Contact, Error, Ping, Query, Reply, Request
 from dhtd.core.metric import Id
@@ -41,11 +41,17 @@ class Bench:
     """One node and its surroundings."""
 
     def __init__(
-        self, own_id: int = 0, policy: Policy = QUIET, codec: NativeCodec = CODEC, seed: int = 1, now: float = 0.0
+        self,
+        own_id: int = 0,
+        policy: Policy = QUIET,
+        codec: NativeCodec = CODEC,
+        seed: int = 1,
+        now: float = 0.0,
+        families: Sequence[Family] = (Family.IPV4,),
     ) -> None:
         self.codec = codec
         self.now = now
-        self.node = Node(Id(own_id), codec, rng=Random(seed), now=now, policy=policy)
+        self.node = Node(Id(own_id), codec, rng=Random(seed), now=now, policy=policy, families=families)
         self._tids = 0
 
     # What comes out
@@ -143,8 +149,7 @@ class Bench:
                     if isinstance(query.request, Ping):
                         self.pong(query, contact.id)
                     else:
-                        known = self.node.state.table.at(query.to)
-                        assert known is not None
+                        (known,) = [known for known in self.node.contacts() if known.endpoint == query.to]
                         self.found(query, known.id)
-        assert set(contacts) <= set(self.node.state.table)
+        assert set(contacts) <= set(self.node.contacts())
         self.events()

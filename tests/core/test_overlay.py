@@ -1,0 +1,407 @@
+"""A node of both address families: two networks, two tables, and what leads from one to the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.events import Isolated, Joined, LookupDone, Published, Unanswered, Withdrawn
+from dhtd.core.external import ExternalAddress
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
+from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
+from dhtd.core.policy import DEFAULT
+from dhtd.core.search import Ask, Search
+from dhtd.core.track import Tracker
+from tests.core.bench import QUIET, Bench, Sent
+from tests.core.small import CODEC, contact
+
+K = DEFAULT.k
+KEY = Id(5)
+MAPPED = Endpoint(bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 9)) + b"\0P")
+
+
+def six(id: int, machine: int | None = None) -> Contact:
+    """Return the contact with this ID, on an IPv6 machine of the same number where no other is given."""
+    return Contact(Id(id), Endpoint.of(f"2001:db8:{id if machine is None else machine:x}::1", 1729))
+
+
+def both(**policy: object) -> Bench:
+    return Bench(families=(Family.IPV4, Family.IPV6), policy=replace(QUIET, **policy))  # type: ignore[arg-type]
+
+
+def tables(bench: Bench) -> list[set[Contact]]:
+    return [set(overlay.state.table) for overlay in bench.node.overlays]
+
+
+def to(sent: list[Sent], family: Family) -> list[Sent]:
+    return [query for query in sent if query.to.family is family]
+
+
+def id_at(bench: Bench, endpoint: Endpoint) -> int:
+    (known,) = [known for known in bench.node.contacts() if known.endpoint == endpoint]
+    return known.id
+
+
+def answer_all(bench: Bench, family: Family | None = None) -> list[Sent]:
+    """Answer every query to known nodes, or to those of one family, until there are no more; return them all."""
+    seen = []
+    while sent := bench.sent():
+        seen += sent
+        for query in sent:
+            if family not in (None, query.to.family):
+                continue
+            match query.request:
+                case FindNode() | FindValue():
+                    bench.found(query, id_at(bench, query.to))
+                case _:
+                    bench.pong(query, id_at(bench, query.to))
+    return seen
+
+
+# Tables
+
+
+def test_each_family_has_a_table_of_its_own_in_which_the_same_node_is_another_contact() -> None:
+    bench = both()
+    bench.know(contact(9), six(9), six(10))
+    assert tables(bench) == [{contact(9)}, {six(9), six(10)}]
+    assert bench.node.contacts() == [contact(9), six(9), six(10)]
+
+
+@pytest.mark.parametrize("asker", [contact(77), six(77)], ids=["IPv4", "IPv6"])
+def test_an_answer_has_the_nearest_of_both_tables(asker: Contact) -> None:
+    bench = both()
+    bench.know(*map(contact, range(1, 5)), *map(six, range(10, 14)))
+    codec = type(CODEC)(dual_stack=True)
+    data = codec.encode_query(bytes(8), asker.id, FindNode(KEY))
+    reply = CODEC.decode(bench.deliver(data, asker.endpoint) or b"")
+    assert isinstance(reply, Reply)
+    found = CODEC.decode_result(FindNode(KEY), reply.body)
+    assert isinstance(found, Found)
+    assert set(found.contacts) == {*map(contact, range(1, 5)), *map(six, range(10, 14))}
+
+
+def test_who_asks_is_pinged_and_enters_the_table_of_the_family_it_came_by() -> None:
+    bench = both()
+    for stranger in (contact(9), six(9)):
+        bench.query(Ping(), stranger)
+        sent = bench.sent_one()
+        assert sent.to == stranger.endpoint
+        bench.pong(sent, 9)
+        answer_all(bench)
+    assert tables(bench) == [{contact(9)}, {six(9)}]
+
+
+def test_a_node_of_one_family_answers_another_and_takes_no_notice_of_it() -> None:
+    bench = Bench()
+    bench.know(contact(1))
+    reply = bench.query(FindNode(KEY), six(9))
+    assert isinstance(reply, Reply)
+    assert bench.sent() == []
+    bench.node.ping(six(9).endpoint, bench.now)
+    bench.pong(bench.sent_one(), 9)
+    assert bench.node.contacts() == [contact(1)]
+    bench.node.ping(six(9).endpoint, bench.now)
+    bench.advance(10.0)
+    assert isinstance(bench.events()[-1], Unanswered)
+
+
+def test_only_contacts_that_can_be_reached_are_put_back() -> None:
+    assert both().node.restore_contact(six(9))
+    assert not Bench().node.restore_contact(six(9))
+    assert not both().node.restore_contact(Contact(Id(9), MAPPED))
+
+
+# Joining
+
+
+def test_we_are_connected_where_either_family_is_and_each_is_told() -> None:
+    bench = both()
+    bench.node.start([contact(1).endpoint, six(2).endpoint], bench.now)
+    bench.advance(0.0)
+    of_ipv4, of_ipv6 = bench.sent()
+    assert (of_ipv4.to, of_ipv6.to) == (contact(1).endpoint, six(2).endpoint)
+    connected = [bench.node.is_connected]
+    bench.pong(of_ipv6, 2)
+    assert [*connected, bench.node.is_connected] == [False, True]
+    answer_all(bench)
+    assert bench.events() == [Joined(1, Family.IPV6)]
+    bench.pong(of_ipv4, 1)
+    answer_all(bench)
+    assert bench.events() == [Joined(1, Family.IPV4)]
+
+
+def test_an_outage_of_one_family_is_told_of_it_alone() -> None:
+    bench = both()
+    bench.know(contact(1), *map(six, range(10, 14)))
+    for _ in range(3):
+        bench.node.lookup(KEY, bench.now)
+        answer_all(bench, Family.IPV4)
+        bench.advance(3.0)
+        bench.sent()
+    assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated(Family.IPV6)]
+    assert bench.node.is_connected
+    assert tables(bench)[1] == set(map(six, range(10, 14)))
+
+
+def make(k: int = K) -> Overlay:
+    return Overlay(Family.IPV6, Id(0), CODEC, Random(1), replace(DEFAULT, k=k), 0.0)
+
+
+def test_the_first_rumour_is_followed_at_once_and_those_after_it_with_the_pauses_of_joining() -> None:
+    overlay = make()
+    overlay.join.attempt_now(0.0)
+    assert overlay.join.is_attempt_due(0.0)
+    assert not overlay.join.is_attempt_due(0.0)
+    overlay.hear_of([], 0.5)
+    assert not overlay.join.is_attempt_due(0.5)
+    overlay.hear_of([six(9)], 0.5)
+    assert overlay.join.is_attempt_due(0.5)
+    for number in range(100):
+        overlay.hear_of([six(10 + number % 20)], 0.6)
+        assert not overlay.join.is_attempt_due(0.6)
+
+
+def test_the_latest_rumours_are_kept_and_no_more_than_k() -> None:
+    overlay = make(k=3)
+    overlay.hear_of(map(six, (1, 2, 3)), 0.0)
+    overlay.hear_of(map(six, (1, 4)), 0.0)
+    assert overlay.rumours() == [six(3), six(1), six(4)]
+    overlay.state.answered(six(1), 0.1, 0.0)
+    assert overlay.rumours() == [six(3), six(4)]
+
+
+def test_rumours_are_for_who_is_short_of_contacts() -> None:
+    overlay = make(k=2)
+    overlay.join.answered(0.0)
+    overlay.state.answered(six(1), 0.1, 0.0)
+    overlay.hear_of([six(5)], 0.0)
+    assert overlay.rumours() == [six(5)]
+    overlay.state.answered(six(2), 0.1, 0.0)
+    overlay.hear_of([six(6)], 0.0)
+    assert overlay.rumours() == [six(5)]
+    overlay.join.lost(0.0)
+    overlay.hear_of([six(6)], 0.0)
+    assert overlay.rumours() == [six(5), six(6)]
+
+
+def test_who_knows_ipv4_alone_joins_ipv6_by_what_it_is_told() -> None:
+    bench = both()
+    bench.node.start([contact(1).endpoint], bench.now)
+    bench.advance(0.0)
+    bench.pong(bench.sent_one(), 1)
+    ours = bench.sent_one()
+    bench.found(ours, 1, [contact(2), six(3), six(4, machine=5)])
+    bench.advance(0.0)
+    asked = to(bench.sent(), Family.IPV6)
+    assert {query.to for query in asked} == {six(3).endpoint, six(4, machine=5).endpoint}
+    assert {type(query.request) for query in asked} == {Ping}
+    bench.pong(asked[0], 3)
+    assert bench.sent_one().request == FindNode(Id(0))
+    assert bench.node.overlays[1].join.connected
+
+
+def test_a_rumour_is_probed_along_with_the_rest() -> None:
+    bench = both(probe_interval=100.0)
+    bench.know(contact(1), six(2))
+    bench.node.overlays[1].hear_of([six(3)], bench.now)
+    bench.advance(101.0)
+    assert six(3).endpoint in {query.to for query in bench.sent()}
+
+
+# Lookups, publications, withdrawals
+
+
+def test_a_lookup_asks_both_families_and_ends_when_both_have_ended() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.lookup(KEY, bench.now)
+    first, second = bench.sent()
+    assert {first.to, second.to} == {contact(1).endpoint, six(2).endpoint}
+    bench.found(first, id_at(bench, first.to), endpoints=[Endpoint.of("192.0.2.7", 80)])
+    assert not any(isinstance(event, LookupDone) for event in bench.events())
+    bench.found(second, id_at(bench, second.to), endpoints=[Endpoint.of("2001:db8::7", 80), MAPPED])
+    done = bench.event(LookupDone)
+    assert set(done.endpoints) == {Endpoint.of("192.0.2.7", 80), Endpoint.of("2001:db8::7", 80)}
+    assert (done.stats.queries, done.stats.responses, done.stats.hops) == (2, 2, 1)
+    assert set(done.closest) == {contact(1), six(2)}
+
+
+def test_nodes_of_one_family_lead_the_search_of_the_other() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.lookup(KEY, bench.now)
+    of_ipv4, of_ipv6 = bench.sent()
+    bench.found(of_ipv4, 1, [six(5)])
+    asked = bench.sent_one()
+    assert asked.to == six(5).endpoint
+    bench.found(of_ipv6, 2)
+    bench.found(asked, 5)
+    done = bench.event(LookupDone)
+    assert done.stats.hops == 2
+    assert done.closest == (contact(1), six(5), six(2))
+
+
+def test_a_search_in_which_nobody_has_answered_goes_on_where_another_family_names_somebody() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.lookup(KEY, bench.now)
+    of_ipv4, of_ipv6 = bench.sent()
+    bench.refuse(of_ipv6, 2)
+    assert bench.events() == []
+    bench.found(of_ipv4, 1, [six(5)])
+    bench.found(bench.sent_one(), 5, endpoints=[Endpoint.of("2001:db8::7", 80)])
+    assert bench.event(LookupDone).endpoints == (Endpoint.of("2001:db8::7", 80),)
+
+
+def test_a_search_that_leads_nowhere_in_either_family_ends() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.lookup(KEY, bench.now)
+    for query in bench.sent():
+        bench.refuse(query, id_at(bench, query.to))
+    assert bench.event(LookupDone).stats.responses == 0
+
+
+def test_who_is_silent_in_one_family_is_not_waited_for_when_the_other_has_ended() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.lookup(KEY, bench.now)
+    of_ipv4, _ = bench.sent()
+    bench.found(of_ipv4, 1)
+    begin = bench.now
+    while not any(isinstance(event, LookupDone) for event in bench.events()):
+        bench.advance(0.05)
+        assert bench.now < begin + DEFAULT.query_timeout
+
+
+def test_an_entry_is_stored_on_the_nearest_of_each_family_and_withdrawn_from_all() -> None:
+    bench = both(k=2)
+    bench.know(*map(contact, (4, 7, 64)), *map(six, (1, 4, 64)))
+    bench.node.enter(KEY, 80, bench.now)
+    stores = [query.to for query in answer_all(bench) if isinstance(query.request, Store)]
+    nearest = {contact(4), contact(7), six(4), six(1)}
+    assert sorted(stores) == sorted(member.endpoint for member in nearest)
+    published = bench.event(Published)
+    assert set(published.replicas) == nearest
+    assert published.asked == 4
+    bench.node.delete(KEY, None, bench.now)
+    withdrawn = [query.to for query in answer_all(bench) if isinstance(query.request, Withdraw)]
+    assert set(withdrawn) >= {member.endpoint for member in nearest}
+    assert bench.event(Withdrawn).nodes == len(withdrawn)
+
+
+def test_one_family_has_its_replicas_before_the_other_is_found() -> None:
+    bench = both(k=1)
+    bench.know(contact(4), six(1))
+    bench.node.enter(KEY, 80, bench.now)
+    of_ipv4, of_ipv6 = bench.sent()
+    bench.found(of_ipv4, 4)
+    store = bench.sent_one()
+    assert (type(store.request), store.to) == (Store, contact(4).endpoint)
+    bench.pong(store, 4)
+    assert bench.events() == []
+    bench.found(of_ipv6, 1)
+    bench.pong(bench.sent_one(), 1)
+    assert set(bench.event(Published).replicas) == {contact(4), six(1)}
+
+
+def test_a_publication_that_is_cancelled_asks_nobody_more_in_either_family() -> None:
+    bench = both()
+    bench.know(contact(4), six(1))
+    bench.node.enter(KEY, 80, bench.now)
+    of_ipv4, of_ipv6 = bench.sent()
+    bench.node.delete(KEY, 80, bench.now)
+    bench.sent()
+    bench.found(of_ipv4, 4, [contact(7), six(7)])
+    bench.found(of_ipv6, 1, [contact(6), six(6)])
+    assert bench.sent() == []
+    assert bench.event(Published).cancelled
+
+
+# The parts
+
+
+def test_a_search_is_silent_when_as_many_as_there_are_slots_or_all_have_missed_their_time() -> None:
+    search = Search(Id(0), Id(127), replace(DEFAULT, alpha=2))
+    search.seed(map(six, range(1, 5)))
+    assert search.is_silent(), "nobody was asked, and so nobody is waited for"
+    for step in (search.next(), search.next()):
+        assert isinstance(step, Ask)
+    search.slow(six(1).endpoint)
+    search.late(six(1).endpoint)
+    assert not search.is_silent()
+    search.failed(six(2).endpoint, timeout=True)
+    assert search.is_silent()
+    search.answered(six(1))
+    assert not search.is_silent()
+
+
+def test_of_what_another_family_names_no_more_is_taken_than_an_honest_answer_has() -> None:
+    search = Search(Id(0), Id(127), replace(DEFAULT, k=2))
+    search.hear(contact(9).endpoint, map(six, range(20, 1, -1)), 3)
+    assert [candidate.contact for candidate in search._order] == [six(2), six(3), six(4), six(5)]
+    assert {candidate.hops for candidate in search._order} == {3}
+
+
+def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
+    external = ExternalAddress(16)
+    external.vote(six(1).endpoint, MAPPED)
+    assert external.endpoints() == []
+
+
+def entered(tracker: Tracker, now: float) -> None:
+    entry = tracker.add(KEY, 80)
+    tracker.began(entry)
+    tracker.published(KEY, 80, [contact(1)], now)
+
+
+def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    entered(tracker, 0.0)
+    tracker.joined(Family.IPV4, 5.0)
+    assert (tracker.next_timeout() or 0) > 60.0
+    tracker.joined(Family.IPV6, 5.0)
+    assert (tracker.next_timeout() or 0) <= 5.0 + DEFAULT.startup_spread
+
+
+def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_after() -> None:
+    for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
+        tracker = Tracker(Random(1), DEFAULT)
+        entry = tracker.add(KEY, 80)
+        tracker.began(entry)
+        tracker.joined(family, 1.0)
+        tracker.published(KEY, 80, [contact(1)], 2.0)
+        due = tracker.due_in(entry, 2.0)
+        assert 0 < due <= wait
+        assert (due > 60.0) is (family is Family.IPV4)
+
+
+def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> None:
+    policy = replace(DEFAULT, k=1)
+    tracker = Tracker(Random(1), policy)
+    entry = tracker.add(KEY, 80)
+    tracker.began(entry)
+    tracker.published(KEY, 80, [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
+    tracker.contact_joined(contact(KEY ^ 8), 1.0)
+    assert tracker.due_in(entry, 1.0) > policy.republish_gap * 2
+    tracker.contact_joined(six(KEY ^ 8), 1.0)
+    assert tracker.due_in(entry, 1.0) < policy.republish_gap * 2
+
+
+def test_the_growth_of_one_family_is_not_the_others() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    tracker.network_has(100, Family.IPV4, 0.0)
+    tracker.network_has(10, Family.IPV6, 0.0)
+    entered(tracker, 0.0)
+    entry = tracker.add(KEY, 80)
+    for _ in range(3):  # neither has changed
+        tracker.network_has(100, Family.IPV4, 1.0)
+        tracker.network_has(10, Family.IPV6, 1.0)
+    assert tracker.due_in(entry, 1.0) > 2 * DEFAULT.republish_gap
+    tracker.network_has(20, Family.IPV6, 1.0)
+    assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
