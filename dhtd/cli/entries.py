@@ -35,7 +35,7 @@ def enter(
         raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
     with options.client() as client:
         result = client.enter(parse_id(id, name=name), parse_port(port), wait=wait)
-    if wait and len(result["replicas"]) < min_replicas:
+    if wait and _holders(result) < min_replicas:
         raise Failure(TooFewReplicas(_too_few(result, min_replicas)), result)
     options.show(result, [f"{replica['node_id']} {replica['endpoint']}" for replica in result["replicas"]])
     options.note(_entered(result) if wait else "entered; it is being published")
@@ -66,14 +66,19 @@ def delete(
 
 
 def _entered(result: EnterResult) -> str:
-    return f"on {_nodes(len(result['replicas']))}; published again in {result['refresh_in_s'] / 60:.0f} min"
+    return f"on {_nodes(_holders(result))}; published again in {result['refresh_in_s'] / 60:.0f} min"
 
 
 def _too_few(result: EnterResult, wanted: int) -> str:
     return (
-        f"{_nodes(len(result['replicas']))} took the entry, of {wanted} wanted. It is kept all the same, and published "
+        f"{_nodes(_holders(result))} took the entry, of {wanted} wanted. It is kept all the same, and published "
         f"again in {result['refresh_in_s']:.0f} s or as soon as a node is found: see dht bootstrap"
     )
+
+
+def _holders(result: EnterResult) -> int:
+    """Return how many nodes hold the entry: one that was reached by both address families is one."""
+    return len({replica["node_id"] for replica in result["replicas"]})
 
 
 def _nodes(count: int) -> str:

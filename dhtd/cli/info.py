@@ -53,10 +53,10 @@ def _lines(result: InfoResult) -> Iterator[str]:
         yield from _facts("node", result["node"])
     if "routing_table" in result:
         for bucket in result["routing_table"]["buckets"]:
-            yield f"bucket {bucket['low']} {bucket['high']} {bucket['last_activity_s']} {len(bucket['members'])}"
-            for member in bucket["members"]:
-                values = (_text(value) for value in member.values())
-                yield f"contact {' '.join(values)}"
+            low, high, members = bucket["low"], bucket["high"], bucket["members"]
+            yield f"bucket {low} {high} {bucket['last_activity_s']} {len(members)} {bucket['family']}"
+            for member in members:
+                yield f"contact {' '.join(map(_text, member.values()))}"
     for held in result.get("store", []):
         yield f"store {' '.join(_text(value) for value in held.values())}"
     for tracked in result.get("tracking", []):
@@ -70,7 +70,12 @@ def _facts(about: str, facts: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, dict):
             yield from _facts(f"{about} {name}", value)
         elif isinstance(value, list):
-            yield from (f"{about} {name} {_text(element)}" for element in value)
+            for element in value:
+                if isinstance(element, dict):  # the first value of which says what it is about
+                    (_, of), *rest = element.items()
+                    yield from _facts(f"{about} {name} {of}", dict(rest))
+                else:
+                    yield f"{about} {name} {_text(element)}"
         else:
             yield f"{about} {name} {_text(value)}"
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dhtd.sim.simulation import Status
 
 _STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 _K = 8  # places in a bucket's bar; fuller buckets have longer ones
 _ROWS_MAX = 20  # entries shown of each kind; the rest is counted
 _BAR_WIDTH = 12
@@ -88,8 +89,11 @@ def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
     if "node" in result:
         yield _node(result["node"])
     if "routing_table" in result:
-        yield _title("Routing table")
-        yield _buckets(result["routing_table"]["buckets"])
+        buckets = result["routing_table"]["buckets"]
+        families = dict.fromkeys(bucket["family"] for bucket in buckets)
+        for family in families:
+            yield _title(f"Routing table of {_FAMILIES.get(family, family)}" if len(families) > 1 else "Routing table")
+            yield _buckets([bucket for bucket in buckets if bucket["family"] == family])
     if "tracking" in result:
         yield _title(f"Entered here: {len(result['tracking'])}")
         yield _tracked(result["tracking"], width)

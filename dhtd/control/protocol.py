@@ -170,12 +170,13 @@ class Member(TypedDict):
 
 
 class BucketInfo(TypedDict):
-    """A bucket of the routing table."""
+    """A bucket of the routing table of one address family: `ipv4` or `ipv6`."""
 
     low: str
     high: str
     last_activity_s: float
     members: list[Member]
+    family: str
 
 
 class RoutingTableInfo(TypedDict):
@@ -202,6 +203,14 @@ class TrackedInfo(TypedDict):
     refresh_in_s: float
 
 
+class FamilyInfo(TypedDict):
+    """This node in the network of one address family."""
+
+    family: str
+    connected: bool
+    contacts: dict[str, int]
+
+
 class NodeInfo(TypedDict):
     """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints."""
 
@@ -212,6 +221,7 @@ class NodeInfo(TypedDict):
     uptime_s: float
     connected: bool
     contacts: dict[str, int]
+    families: list[FamilyInfo]
     listening: list[str]
     network_keys: list[str]
     state: str

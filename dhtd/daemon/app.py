@@ -118,7 +118,9 @@ class Daemon:
         seal = _seal(keys) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
-        node = Node(node_id, NativeCodec(), rng=rng, now=clock(), policy=policy, local=udp.local())
+        families = udp.families
+        codec = NativeCodec(dual_stack=len(families) > 1)
+        node = Node(node_id, codec, rng=rng, now=clock(), policy=policy, families=families, local=udp.local())
         self._driver = Driver(node, udp, seal=seal)
         self._saver = Saver(state_file, clock)
         self._saver.restore(node)
@@ -220,7 +222,7 @@ class Daemon:
     def _ready(self) -> Ready:
         return Ready(
             node_id=NATIVE.format(self._driver.node.own_id),
-            endpoints=[str(endpoint) for endpoint in self._driver.udp.listening()],
+            endpoints=list(map(self._driver.udp.zones.text, self._driver.udp.listening())),
             socket=str(self._settings.socket),
             state=str(self._settings.state),
             pid=os.getpid(),

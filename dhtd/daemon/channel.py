@@ -57,6 +57,9 @@ class Channel(Protocol):
     def endpoint(self, address: Any) -> bytes:
         """Return an address as the bytes of an `Endpoint`."""
 
+    def zone(self, address: Any) -> int:
+        """Return the link that an IPv6 address was heard on; it says something where the address is link-local."""
+
 
 class OneByOne:
     """recvfrom(2) and sendto(2), as Python has them. An address is a tuple that begins with text and a port."""
@@ -97,3 +100,7 @@ class OneByOne:
         host, port = address[:2]
         packed = socket.inet_pton(self._bound.family, host.partition("%")[0])
         return packed + int(port).to_bytes(2, "big")
+
+    def zone(self, address: Any) -> int:
+        """Return the link that an IPv6 address was heard on."""
+        return int(address[3])

@@ -30,7 +30,7 @@ class Settings:
     """What `dhtd start` runs with; every field has been checked."""
 
     port: int
-    bind: tuple[str, ...]  # IPv4 addresses
+    bind: tuple[str, ...]  # IP addresses, link-local ones with their zones; none: all that this machine has
     bootstrap: tuple[str, ...]  # HOST:PORT, names not resolved yet
     state: Path
     socket: Path

@@ -75,21 +75,29 @@ def _words(text: str) -> list[str]:
 
 def _addresses(texts: list[str]) -> tuple[str, ...]:
     if not texts:
-        raise ConfigError(f"must name at least one address; {_ALL} is all of this machine's")
-    addresses = []
-    for text in texts:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            raise ConfigError(f"{shown(text)} is not an IPv4 address, such as 192.168.1.123 or 0.0.0.0") from None
-        if address.version != 4:
-            raise ConfigError(f"{shown(text)} is an IPv6 address, which dhtd does not support yet: give IPv4 addresses")
-        if str(address) in addresses:
+        raise ConfigError("must name at least one address; without this setting, all of this machine's are listened on")
+    addresses = [_address(text) for text in texts]
+    for text, address in zip(texts, addresses, strict=True):
+        if addresses.count(address) > 1:
             raise ConfigError(f"{text} is named twice")
-        addresses.append(str(address))
-    if _ALL in addresses and len(addresses) > 1:
-        raise ConfigError(f"{_ALL} is all of this machine's addresses: name no others beside it")
+    for everything, of_family in (("0.0.0.0", "IPv4"), ("::", "IPv6")):  # noqa: S104 - it is what is looked for
+        if everything in addresses and sum((":" in address) == (":" in everything) for address in addresses) > 1:
+            raise ConfigError(f"{everything} is all of this machine's {of_family} addresses: name no others beside it")
     return tuple(addresses)
+
+
+def _address(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{shown(text)} is not an IP address, such as 192.168.1.123, 0.0.0.0 or ::") from None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.is_link_local and address.scope_id is None:
+            raise ConfigError(f"{shown(text)} is on each link another: name the interface, such as {text}%eth0")
+        if address.scope_id is not None and not address.is_link_local:
+            raise ConfigError(f"{shown(text)} has a zone, and is no link-local address: give it without")
+        return str(address.ipv4_mapped or address)
+    return str(address)
 
 
 def _hosts(texts: list[str]) -> tuple[str, ...]:
@@ -180,7 +188,6 @@ def _string(check: Callable[[str], T]) -> Callable[[object], T]:
     return _typed("a string", (str,), check)
 
 
-_ALL: Final = "0.0.0.0"  # noqa: S104 - a node is there to be reached
 _KEYS_MAX: Final = 2  # wire.sealed.KEYS_MAX, which a test holds equal: to import it would load libsodium
 _HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
 
@@ -191,7 +198,7 @@ INSTANCE: Final = Setting(
 
 SETTINGS: Final = (
     Setting("port", parse_port, _typed("an integer from 1 to 65535", (int,), check_port), 1729),
-    Setting("bind", lambda text: _addresses(_words(text)), _listed("192.168.1.123", _addresses), ("0.0.0.0",)),  # noqa: S104 - the way into a network
+    Setting("bind", lambda text: _addresses(_words(text)), _listed("192.168.1.123", _addresses), ()),
     Setting(
         "bootstrap", lambda text: _hosts(_words(text)), _listed("192.168.1.123:1729", _hosts), (), at_run_time=True
     ),

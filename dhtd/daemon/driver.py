@@ -158,10 +158,10 @@ class Driver:
 
     def _dispatch(self, event: Event) -> None:
         match event:
-            case Joined(contacts):
-                log.info("joined the network: %d contacts", contacts)
-            case Isolated():
-                log.warning("nobody answers: the network is down, or every contact is; trying again")
+            case Joined(contacts, family):
+                log.info("joined the %s network: %d contacts", family, contacts)
+            case Isolated(family):
+                log.warning("nobody answers by %s: the network is down, or every contact is; trying again", family)
                 self.isolated.set()
                 self.isolated = trio.Event()
             case Published(op=op) if op == INTERNAL:

@@ -67,49 +67,51 @@ class Handler:
                 assert_never(request)
 
     async def _ping(self, host_port: HostPort) -> protocol.PingResult:
-        endpoint = await resolve(host_port)
+        endpoint = await self._resolve(host_port)
         answered = await self._ask(endpoint, lambda now: self._node.ping(endpoint, now))
         return {
             "node_id": self._format(answered.contact.id),
-            "endpoint": str(endpoint),
+            "endpoint": self._text(endpoint),
             "rtt_ms": milliseconds(answered.rtt),
         }
 
     async def _find_node(self, host_port: HostPort, id: Id) -> protocol.FindNodeResult:
-        endpoint = await resolve(host_port)
+        endpoint = await self._resolve(host_port)
         answered = await self._ask(endpoint, lambda now: self._node.find_node(endpoint, id, now))
         return self._found(answered)
 
     async def _find_value(self, host_port: HostPort, id: Id) -> protocol.FindValueResult:
-        endpoint = await resolve(host_port)
+        endpoint = await self._resolve(host_port)
         answered = await self._ask(endpoint, lambda now: self._node.find_value(endpoint, id, now))
         assert isinstance(answered.result, Found)
-        return {**self._found(answered), "peers": [str(peer) for peer in answered.result.endpoints]}
+        return {**self._found(answered), "peers": [self._text(peer) for peer in answered.result.endpoints]}
 
     async def _store(self, request: protocol.Store) -> protocol.StoreResult:
-        endpoint = await resolve(request.endpoint)
+        endpoint = await self._resolve(request.endpoint)
         answered = await self._ask(
             endpoint, lambda now: self._node.store_at(endpoint, request.id, request.port, request.token, now)
         )
         return {"node_id": self._format(answered.contact.id)}
 
     async def _bootstrap(self, host_ports: tuple[HostPort, ...]) -> protocol.BootstrapResult:
-        endpoints = [await resolve(host_port) for host_port in host_ports]
+        endpoints = [await self._resolve(host_port) for host_port in host_ports]
         event = await self._outcome(lambda now: self._node.bootstrap(endpoints, now))
         assert isinstance(event, Bootstrapped)
         if not event.contacted:
-            raise NoPeers(f"nobody answers at {', '.join(map(str, endpoints))}: is a node running there, on that port?")
-        size = len(self._node.state.table)
+            raise NoPeers(
+                f"nobody answers at {', '.join(map(self._text, endpoints))}: is a node running there, on that port?"
+            )
+        size = len(self._node.contacts())
         return {"contacted": event.contacted, "failed": event.failed, "table_size": size}
 
     async def _lookup(self, id: Id, emit: Emit) -> protocol.LookupResult:
         with self._driver.begin(lambda now: self._node.lookup(id, now)) as lookup:
             while isinstance(event := await lookup.event(), LookupProgress):
-                await emit({"peers": [str(peer) for peer in event.endpoints], "stats": _stats(event.stats)})
+                await emit({"peers": [self._text(peer) for peer in event.endpoints], "stats": _stats(event.stats)})
         assert isinstance(event, LookupDone)
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(NO_PEERS)
-        peers = [str(peer) for peer in event.endpoints]
+        peers = [self._text(peer) for peer in event.endpoints]
         return {"id": self._format(id), "peers": peers, "stats": _stats(event.stats)}
 
     async def _enter(self, request: protocol.Enter) -> protocol.EnterResult:
@@ -149,10 +151,11 @@ class Handler:
         """Send a single query; return its answer, or raise why there is none."""
         event = await self._outcome(start)
         if isinstance(event, Unanswered):
+            at = self._text(endpoint)
             if event.error is None:
-                raise NoPong(f"no answer from {endpoint}: {self._why_silent(endpoint)}")
+                raise NoPong(f"no answer from {at}: {self._why_silent(endpoint)}")
             hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
-            raise PeerRefused(f"{endpoint} refused: {event.error.code} {event.error.text!r:.80}{hint}")
+            raise PeerRefused(f"{at} refused: {event.error.code} {event.error.text!r:.80}{hint}")
         assert isinstance(event, Answered)
         return event
 
@@ -172,8 +175,14 @@ class Handler:
         return {
             "node_id": self._format(answered.contact.id),
             "token": answered.result.token.hex(),
-            "nodes": [{"id": self._format(node.id), "endpoint": str(node.endpoint)} for node in nodes],
+            "nodes": [{"id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in nodes],
         }
+
+    async def _resolve(self, host_port: HostPort) -> Endpoint:
+        return await resolve(host_port, self._driver.udp)
+
+    def _text(self, endpoint: Endpoint) -> str:
+        return self._driver.udp.zones.text(endpoint)
 
     def _format(self, id: Id) -> str:
         return self._node.codec.keyspace.format(id)

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -146,6 +147,10 @@ class Mmsg:
         ip: bytes = address[4:8] if self._bound.family == socket.AF_INET else address[8:24]
         port: bytes = address[2:4]
         return ip + port
+
+    def zone(self, address: Any) -> int:
+        """Return the link that an IPv6 address was heard on: the last field, in this machine's own order of bytes."""
+        return int.from_bytes(address[24:28], sys.byteorder)
 
     def _send_apart(self, datagrams: Sequence[Datagram]) -> None:
         """Send more than the buffer holds."""

@@ -9,8 +9,10 @@ from dataclasses import asdict
 from dhtd import __version__
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
 from dhtd.core.routing_meta import Standing
 from dhtd.core.routing_table import Bucket
 from dhtd.daemon.config import Settings
@@ -38,7 +40,13 @@ class Report:
         if section in {None, "node"}:
             sections["node"] = self._about_node()
         if section in {None, "routing_table"}:
-            sections["routing_table"] = {"buckets": [self._bucket(bucket) for bucket in self._node.state.table.buckets]}
+            sections["routing_table"] = {
+                "buckets": [
+                    self._bucket(overlay, bucket)
+                    for overlay in self._node.overlays
+                    for bucket in overlay.state.table.buckets
+                ]
+            }
         if section in {None, "store"}:
             sections["store"] = self._held()
         if section in {None, "tracking"}:
@@ -55,7 +63,7 @@ class Report:
     def endpoints(self) -> list[str]:
         """Return our endpoints as others see them, or, until somebody has told us, those that are bound."""
         seen = self._node.external.endpoints()
-        return [str(endpoint) for endpoint in seen or self._driver.udp.listening()]
+        return [self._text(endpoint) for endpoint in seen or self._driver.udp.listening()]
 
     def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> protocol.EnterResult:
         """Return what has become of an entry."""
@@ -64,44 +72,53 @@ class Report:
         return {
             "id": self._format(key),
             "port": port,
-            "replicas": [{"node_id": self._format(node.id), "endpoint": str(node.endpoint)} for node in replicas],
+            "replicas": [
+                {"node_id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in replicas
+            ],
             "refresh_in_s": 0.0 if entry is None else _seconds(self._node.tracker.due_in(entry, now)),
             "expires_in_s": self._node.policy.store_expiry,
         }
 
     def _about_node(self) -> protocol.NodeInfo:
         now, seal = self._driver.clock(), self._driver.seal
-        contacts = {standing.value: 0 for standing in Standing}
-        for contact in self._node.state.table:
-            contacts[self._node.state.standing(contact, now).value] += 1
+        families = [self._family(overlay, now) for overlay in self._node.overlays]
+        contacts = {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
         return {
             **self.node_id(),
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": _seconds(now - self._started_at),
-            "connected": self._node.join.connected,
+            "connected": self._node.is_connected,
             "contacts": contacts,
-            "listening": [str(endpoint) for endpoint in self._driver.udp.listening()],
+            "families": families,
+            "listening": [self._text(endpoint) for endpoint in self._driver.udp.listening()],
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
             "state": str(self._settings.state),
             "socket": str(self._settings.socket),
         }
 
-    def _bucket(self, bucket: Bucket) -> protocol.BucketInfo:
+    def _family(self, overlay: Overlay, now: float) -> protocol.FamilyInfo:
+        contacts = {standing.value: 0 for standing in Standing}
+        for contact in overlay.state.table:
+            contacts[overlay.state.standing(contact, now).value] += 1
+        return {"family": _name(overlay), "connected": overlay.join.connected, "contacts": contacts}
+
+    def _bucket(self, overlay: Overlay, bucket: Bucket) -> protocol.BucketInfo:
         return {
             "low": self._format(bucket.low),
             "high": self._format(bucket.high),
             "last_activity_s": _seconds(self._driver.clock() - bucket.activity),
-            "members": [self._member(contact) for contact in bucket.contacts],
+            "members": [self._member(overlay, contact) for contact in bucket.contacts],
+            "family": _name(overlay),
         }
 
-    def _member(self, contact: Contact) -> protocol.Member:
+    def _member(self, overlay: Overlay, contact: Contact) -> protocol.Member:
         now = self._driver.clock()
-        record = self._node.state.meta.get(contact.id)
+        record = overlay.state.meta.get(contact.id)
         return {
             "id": self._format(contact.id),
-            "endpoint": str(contact.endpoint),
-            "state": self._node.state.standing(contact, now).value,
+            "endpoint": self._text(contact.endpoint),
+            "state": overlay.state.standing(contact, now).value,
             "reachable": record.reachable,
             "last_activity_s": None if record.heard_at is None else _seconds(now - record.heard_at),
             "timeouts": record.timeouts,
@@ -112,7 +129,7 @@ class Report:
         return [
             {
                 "id": self._format(entry.key),
-                "endpoint": str(entry.endpoint),
+                "endpoint": self._text(entry.endpoint),
                 "age_s": _seconds(now + expiry - entry.expires_at),
                 "expires_in_s": _seconds(entry.expires_at - now),
             }
@@ -126,14 +143,21 @@ class Report:
             {
                 "id": self._format(entry.key),
                 "port": entry.port,
-                "replicas": len(entry.replicas),
+                "replicas": len({replica.id for replica in entry.replicas}),
                 "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
             }
             for entry in self._node.tracker
         ]
 
+    def _text(self, endpoint: Endpoint) -> str:
+        return self._driver.udp.zones.text(endpoint)
+
     def _format(self, id: Id) -> str:
         return self._node.codec.keyspace.format(id)
+
+
+def _name(overlay: Overlay) -> str:
+    return str(overlay.family).lower()
 
 
 def _seconds(duration: float) -> float:

@@ -80,7 +80,7 @@ class Saver:
 
     async def save(self, node: Node) -> None:
         """Save contacts and held entries, as far as they have changed."""
-        contacts = list(node.state.table)
+        contacts = node.contacts()
         if contacts != self._saved_contacts:
             await self._in_thread(lambda: self._file.save_contacts(contacts))
             self._saved_contacts = list(contacts)

@@ -15,10 +15,11 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.policy import Policy
 from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
-from dhtd.errors import AddressUnavailable, PortTaken
+from dhtd.daemon.zones import Zones, split_zone
+from dhtd.errors import AddressUnavailable, InvalidEndpoint, PortTaken
 
 if sys.platform == "linux":
     from dhtd.daemon.mmsg import Mmsg
@@ -27,6 +28,11 @@ FEW = 8  # then it is not worth looking at once whether more have come
 BATCHES = 4  # handled in a row before other tasks have their turn
 SOURCES_REMEMBERED = 4_096  # addresses whose endpoint is kept: of 300 bytes each
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst is not lost while Python is busy
+ALL = ("0.0.0.0", "::")  # noqa: S104 - a node is there to be reached
+
+# From linux/in6.h: of an interface's addresses, the one that stays, and not one of those that change to hide the
+# machine. Else a query to the one would be answered from another, and not be believed.
+_ADDRESS_PREFERENCES, _PREFER_PUBLIC = 72, 2
 
 Handle = Callable[[Sequence[Datagram], Mapping[Hashable, Endpoint]], list[Datagram]]
 
@@ -34,15 +40,18 @@ Handle = Callable[[Sequence[Datagram], Mapping[Hashable, Endpoint]], list[Datagr
 class Sources(dict[Hashable, Endpoint]):
     """The endpoints at a channel's addresses. The latest are remembered: who sends one datagram often sends more."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, zones: Zones) -> None:
         super().__init__()
         self._channel = channel
+        self._zones = zones
 
     def __missing__(self, address: Hashable) -> Endpoint:
         """Return whom the kernel names."""
         if len(self) >= SOURCES_REMEMBERED:
             self.clear()
         source = self[address] = Endpoint(self._channel.endpoint(address))
+        if source.is_link_local:
+            self._zones.heard(source, self._channel.zone(address))
         return source
 
 
@@ -53,29 +62,55 @@ def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Chan
     return OneByOne(bound, size, counters)
 
 
+class _NoSuchFamily(AddressUnavailable):
+    """This machine does not speak the address family at all."""
+
+
 @contextmanager
-def open_sockets(addresses: Iterable[str], port: int) -> Iterator[list[socket.socket]]:
-    """Bind a socket to `port` on each address; raise `PortTaken` or `AddressUnavailable`."""
+def open_sockets(addresses: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
+    """Bind a socket to `port` on each address; raise `PortTaken` or `AddressUnavailable`.
+
+    Without addresses, on all that this machine has: of both families, or of the one that there is.
+    """
     with ExitStack() as stack:
-        yield [stack.enter_context(_bind(address, port)) for address in addresses]
+        if addresses:
+            yield [stack.enter_context(_bind(address, port)) for address in addresses]
+            return
+        bound, missing = [], []
+        for address in ALL:
+            try:
+                bound.append(stack.enter_context(_bind(address, port)))
+            except _NoSuchFamily as error:
+                missing.append(error)
+        if not bound:
+            raise missing[0]
+        yield bound
 
 
 def _bind(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    shown = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
+    try:
+        host, zone = split_zone(address)
+    except InvalidEndpoint as error:
+        raise AddressUnavailable(f"cannot bind {shown}: {error}") from None
     try:
         bound = socket.socket(family, socket.SOCK_DGRAM)
     except OSError as error:
-        raise AddressUnavailable(f"cannot make a UDP socket for {address}: {error.strerror}") from None
+        kind = _NoSuchFamily if error.errno == errno.EAFNOSUPPORT else AddressUnavailable
+        raise kind(f"cannot make a UDP socket for {address}: {error.strerror}") from None
     bound.setblocking(False)
     if family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if sys.platform == "linux":
+            with suppress(OSError):
+                bound.setsockopt(socket.IPPROTO_IPV6, _ADDRESS_PREFERENCES, _PREFER_PUBLIC)
     with suppress(OSError):
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     try:
-        bound.bind((address, port))
+        bound.bind((host, port) if zone is None else (host, port, 0, zone))
     except OSError as error:
         bound.close()
-        shown = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
         if error.errno == errno.EADDRINUSE:
             message = f"UDP port {port} of {address} is taken, perhaps by another dhtd. Use --port for another"
             raise PortTaken(message) from None
@@ -83,7 +118,8 @@ def _bind(address: str, port: int) -> socket.socket:
             message = f"binding {shown} is not allowed: ports below 1024 need privileges. Use --port for another"
             raise AddressUnavailable(message) from None
         message = f"cannot bind {shown}: {error.strerror}. Use --bind with an address of this machine"
-        raise AddressUnavailable(message) from None
+        is_missing = error.errno == errno.EADDRNOTAVAIL and address in ALL
+        raise (_NoSuchFamily if is_missing else AddressUnavailable)(message) from None
     return bound
 
 
@@ -96,10 +132,19 @@ class UdpSockets:
         self._receive_max = policy.datagram_received_max
         both = (True, False)
         self._ways = {(ipv4, loopback): _way(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
+        self.zones = Zones(filter(None, map(_zone, sockets)))
+        for bound in sockets:
+            if _zone(bound):
+                self.zones.named(_endpoint(bound), _zone(bound))
+
+    @property
+    def families(self) -> list[Family]:
+        """The address families that are spoken."""
+        return sorted({endpoint.family for endpoint in self.listening()})
 
     def listening(self) -> list[Endpoint]:
         """Return the endpoints that are bound."""
-        return [Endpoint.of(*bound.getsockname()[:2]) for bound in self.sockets]
+        return [_endpoint(bound) for bound in self.sockets]
 
     def local(self) -> list[Endpoint]:
         """Return the endpoints at which this machine reaches itself: a wildcard address is reached by loopback."""
@@ -114,7 +159,7 @@ class UdpSockets:
         `after` is called behind each batch.
         """
         channel = open_channel(bound, self._receive_max, self.counters)
-        sources = Sources(channel)
+        sources = Sources(channel, self.zones)
         while True:
             await trio.lowlevel.wait_readable(bound)
             for _ in range(BATCHES):
@@ -128,13 +173,24 @@ class UdpSockets:
 
     def send(self, data: bytes, endpoint: Endpoint) -> None:
         """Send a datagram, or count why it could not be sent."""
+        if endpoint.is_link_local:
+            self._send_to_link(data, endpoint)
+            return
         bound = self._ways[endpoint.is_ipv4, endpoint.is_loopback]
         if bound is None:
             self.counters.send_errors += 1
         else:
             self._send_from(bound, data, (endpoint.host, endpoint.port))
 
-    def _send_from(self, bound: socket.socket, data: bytes, address: tuple[str, int]) -> None:
+    def _send_to_link(self, data: bytes, endpoint: Endpoint) -> None:
+        zone = self.zones.of(endpoint)
+        bound = None if zone is None else _way_to_link(self.sockets, zone)
+        if bound is None:
+            self.counters.send_errors += 1
+        else:
+            self._send_from(bound, data, (endpoint.host, endpoint.port, 0, zone))
+
+    def _send_from(self, bound: socket.socket, data: bytes, address: tuple[object, ...]) -> None:
         try:
             bound.sendto(data, address)
         except OSError as error:
@@ -144,11 +200,33 @@ class UdpSockets:
 def _way(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> socket.socket | None:
     """Return the socket that datagrams to such an address leave by.
 
-    One that is bound to a loopback address reaches loopback addresses only, and is best for those.
+    One that is bound to a loopback address reaches loopback addresses only, and is best for those. One that is bound to
+    a link-local address is for its link.
     """
     family = socket.AF_INET if ipv4 else socket.AF_INET6
-    suiting = [bound for bound in sockets if bound.family == family and (loopback or not _is_loopback(bound))]
+    suiting = [bound for bound in sockets if bound.family == family and not _zone(bound)]
+    suiting = [bound for bound in suiting if loopback or not _is_loopback(bound)]
     return max(suiting, key=_is_loopback, default=None)
+
+
+def _way_to_link(sockets: Iterable[socket.socket], zone: int) -> socket.socket | None:
+    """Return the socket that datagrams to a link leave by: one that is bound there, or else one that is bound to all.
+
+    From any other they would come from an address that nobody can answer by way of the link.
+    """
+    suiting = [bound for bound in sockets if _zone(bound) == zone or bound.getsockname()[0] == "::"]
+    return max(suiting, key=_zone, default=None)
+
+
+def _endpoint(bound: socket.socket) -> Endpoint:
+    host, port = bound.getsockname()[:2]
+    return Endpoint.of(host.partition("%")[0], port)
+
+
+def _zone(bound: socket.socket) -> int:
+    """Return the link of the link-local address that a socket is bound to; 0 where it is bound to another."""
+    zone: int = bound.getsockname()[3] if bound.family == socket.AF_INET6 else 0
+    return zone
 
 
 def _is_loopback(bound: socket.socket) -> bool:

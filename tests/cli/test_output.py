@@ -27,6 +27,10 @@ INFO: dict[str, Any] = {
         "uptime_s": 3.5,
         "connected": True,
         "contacts": {"good": 1, "questionable": 0, "bad": 0},
+        "families": [
+            {"family": "ipv4", "connected": True, "contacts": {"good": 1, "questionable": 0, "bad": 0}},
+            {"family": "ipv6", "connected": False, "contacts": {"good": 0, "questionable": 0, "bad": 0}},
+        ],
         "listening": ["0.0.0.0:1729"],
         "state": "/s",
         "socket": "/c",
@@ -47,6 +51,7 @@ INFO: dict[str, Any] = {
                         "timeouts": 1,
                     }
                 ],
+                "family": "ipv4",
             }
         ]
     },
@@ -129,10 +134,18 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node contacts good 1",
             "node contacts questionable 0",
             "node contacts bad 0",
+            "node families ipv4 connected yes",
+            "node families ipv4 contacts good 1",
+            "node families ipv4 contacts questionable 0",
+            "node families ipv4 contacts bad 0",
+            "node families ipv6 connected no",
+            "node families ipv6 contacts good 0",
+            "node families ipv6 contacts questionable 0",
+            "node families ipv6 contacts bad 0",
             "node listening 0.0.0.0:1729",
             "node state /s",
             "node socket /c",
-            f"bucket {'00' * 32} {'ff' * 32} 1.5 1",
+            f"bucket {'00' * 32} {'ff' * 32} 1.5 1 ipv4",
             f"contact {OTHER} {THERE} questionable no - 1",
             f"store {ID} 192.0.2.9:80 1.0 3599.0",
             f"tracking {ID} 80 2 60.0",

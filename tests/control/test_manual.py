@@ -48,6 +48,7 @@ RESULTS: dict[str, Any] = {
 }
 OBJECTS: dict[str, Any] = {
     "bucket": protocol.BucketInfo,
+    "family": protocol.FamilyInfo,
     "held entry": protocol.HeldInfo,
     "member": protocol.Member,
     "named node": protocol.NamedNode,

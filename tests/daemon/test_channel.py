@@ -91,6 +91,17 @@ def test_what_has_come_is_received_in_order_with_the_address_of_its_sender(end: 
     assert end.counters == UdpCounters()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_link_of_an_address_is_what_the_kernel_says(kind: str) -> None:
+    end = End(kind, "::1")
+    address = end.peer()
+    assert end.channel.zone(address) == 0, "loopback addresses are of no link"
+    on_link = (*address[:3], 5) if kind == "one by one" else address[:24] + (5).to_bytes(4, sys.byteorder)
+    assert end.channel.zone(on_link) == 5
+    assert end.channel.endpoint(on_link) == end.channel.endpoint(address)
+    end.close()
+
+
 def test_datagrams_of_two_senders_are_told_apart(end: End) -> None:
     with socket.socket(end.bound.family, socket.SOCK_DGRAM) as third:
         third.bind((end.bound.getsockname()[0], 0))

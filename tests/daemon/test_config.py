@@ -79,7 +79,7 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
     settings = load_settings({}, {})
     assert settings == Settings(
         port=1729,
-        bind=("0.0.0.0",),
+        bind=(),
         bootstrap=(),
         state=home / "state" / "default.db",
         socket=Path("/run/dhtd/default.sock"),
@@ -99,9 +99,24 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
     assert settings.origins == {setting.key: "default" for setting in SETTINGS}
 
 
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("0.0.0.0", ("0.0.0.0",)),
+        ("::", ("::",)),
+        (":: 0.0.0.0", ("::", "0.0.0.0")),
+        ("0.0.0.0,2001:db8::1,::1", ("0.0.0.0", "2001:db8::1", "::1")),
+        ("fe80::1%eth0 FE80::1%eth1", ("fe80::1%eth0", "fe80::1%eth1")),
+        ("::ffff:192.0.2.1", ("192.0.2.1",)),
+    ],
+)
+def test_addresses_of_both_families_may_be_bound(text: str, addresses: tuple[str, ...]) -> None:
+    assert load_settings({"bind": text}, {}).bind == addresses
+
+
 EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a variable, in TOML, and what it comes to
     "port": ("4000", "4000", 4000),
-    "bind": ("192.0.2.1,192.0.2.2", '["192.0.2.1", "192.0.2.2"]', ("192.0.2.1", "192.0.2.2")),
+    "bind": ("192.0.2.1,2001:db8::1", '["192.0.2.1", "2001:DB8::1"]', ("192.0.2.1", "2001:db8::1")),
     "bootstrap": (
         "a.example:1, [2001:db8::1]:2",
         '["a.example:1", "[2001:db8::1]:2"]',
@@ -264,12 +279,17 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
         ("port", "-1", "'-1' is not a port: a number from 1 to 65535"),
         ("port", "80 ", "'80 ' is not a port: a number from 1 to 65535"),
         ("port", "٣", "'٣' is not a port: a number from 1 to 65535"),
-        ("bind", "localhost", "'localhost' is not an IPv4 address, such as 192.168.1.123 or 0.0.0.0"),
-        ("bind", "1.2.3", "'1.2.3' is not an IPv4 address, such as 192.168.1.123 or 0.0.0.0"),
-        ("bind", "::1", "'::1' is an IPv6 address, which dhtd does not support yet: give IPv4 addresses"),
-        ("bind", ",", "must name at least one address; 0.0.0.0 is all of this machine's"),
+        ("bind", "localhost", "'localhost' is not an IP address, such as 192.168.1.123, 0.0.0.0 or ::"),
+        ("bind", "1.2.3", "'1.2.3' is not an IP address, such as 192.168.1.123, 0.0.0.0 or ::"),
+        ("bind", "[::1]", "'[::1]' is not an IP address"),
+        ("bind", ",", "must name at least one address; without this setting, all of this machine's are listened on"),
+        ("bind", "::1 :: 0.0.0.0", ":: is all of this machine's IPv6 addresses: name no others beside it"),
+        ("bind", "::1 0:0::1", "::1 is named twice"),
+        ("bind", "127.0.0.1 ::ffff:127.0.0.1", "127.0.0.1 is named twice"),
+        ("bind", "fe80::1", "'fe80::1' is on each link another: name the interface, such as fe80::1%eth0"),
+        ("bind", "2001:db8::1%eth0", "'2001:db8::1%eth0' has a zone, and is no link-local address: give it without"),
         ("bind", "127.0.0.1 127.0.0.1", "127.0.0.1 is named twice"),
-        ("bind", "127.0.0.1 0.0.0.0", "0.0.0.0 is all of this machine's addresses: name no others beside it"),
+        ("bind", "127.0.0.1 0.0.0.0", "0.0.0.0 is all of this machine's IPv4 addresses: name no others beside it"),
         ("bootstrap", "a.example", "'a.example' is not HOST:PORT, such as 192.168.1.123:1729"),
         ("bootstrap", ":80", "':80' is not HOST:PORT, such as 192.168.1.123:1729"),
         ("bootstrap", "a:b", "'b' is not a port: a number from 1 to 65535"),
@@ -327,7 +347,6 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ('bind = "192.0.2.1"', 'bind: must be an array of strings, such as ["192.168.1.123"], not a string'),
         ("bind = [1]", 'bind: must be an array of strings, such as ["192.168.1.123"], and has an integer'),
         ("bind = []", "bind: must name at least one address"),
-        ('bind = ["::"]', "bind: '::' is an IPv6 address, which dhtd does not support yet"),
         ("bootstrap = 2020-01-01", "bootstrap: must be an array of strings, such as"),
         ('bootstrap = ["a"]', "bootstrap: 'a' is not HOST:PORT"),
         ('bootstrap = ["a b:1"]', "bootstrap: 'a b:1' has no host name or address before the port"),

@@ -247,11 +247,11 @@ async def test_losing_the_network_and_finding_it_again_is_told(
         with trio.fail_after(10 * 3_600):
             await lost.wait()
         assert not one.isolated.is_set()
-        assert "nobody answers" in caplog.text
+        assert "nobody answers by IPv4" in caplog.text
         caplog.clear()
         wire.cut = False
         await trio.sleep(3_600)
-        assert "joined the network: 1 contacts" in caplog.text
+        assert "joined the IPv4 network: 1 contacts" in caplog.text
 
 
 async def test_a_publication_of_the_nodes_own_is_only_logged(

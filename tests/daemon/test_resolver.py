@@ -15,10 +15,12 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.node import Node
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.resolver import RETRY_FIRST, RETRY_MAX, BootstrapHosts, resolve
+from dhtd.daemon.resolver import RETRY_FIRST, RETRY_MAX, BootstrapHosts, resolve, resolve_all
+from dhtd.daemon.udp import UdpSockets
+from dhtd.daemon.zones import Zones
 from dhtd.errors import InvalidEndpoint, UnresolvableHost
 
 ONE, TWO = Endpoint.parse("192.0.2.1:1729"), Endpoint.parse("192.0.2.2:1729")
@@ -29,7 +31,7 @@ class Names:
 
     def __init__(self) -> None:
         self.asking = trio.Event()
-        self.known: dict[str, str] = {}
+        self.known: dict[str, str] = {}  # several addresses have spaces between them
         self.asked: list[tuple[float, str]] = []
         self.error: Exception | None = None
 
@@ -42,7 +44,16 @@ class Names:
             raise self.error
         if host not in self.known:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(family, kind, 17, "", (self.known[host], port))]
+        families = {socket.AF_INET, socket.AF_INET6} if family == socket.AF_UNSPEC else {family}
+        found: list[Any] = []
+        for address in self.known[host].split():
+            ip, _, zone = address.partition("%")
+            of = socket.AF_INET6 if ":" in ip else socket.AF_INET
+            rest = (0, int(zone or 0)) if of == socket.AF_INET6 else ()
+            found += [(of, kind, 17, "", (ip, port, *rest))] if of in families else []
+        if not found:
+            raise socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
+        return found
 
     async def getnameinfo(self, address: object, flags: int) -> tuple[str, str]:
         raise NotImplementedError
@@ -60,32 +71,103 @@ def use(names: Names) -> None:
 
 async def test_an_ip_needs_no_resolver(autojump_clock: MockClock, names: Names) -> None:
     use(names)
-    assert await resolve(("192.0.2.1", 1729)) == ONE
+    assert await resolve(("192.0.2.1", 1729), IPV4) == ONE
     assert not names.asked
 
 
 async def test_a_name_is_resolved(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     names.known["one"] = "192.0.2.1"
-    assert await resolve(("one", 1729)) == ONE
+    assert await resolve(("one", 1729), IPV4) == ONE
 
 
 async def test_a_name_that_does_not_resolve_is_said_to_be_so(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     with pytest.raises(UnresolvableHost, match="cannot resolve 'nobody': Name or service not known"):
-        await resolve(("nobody", 1729))
+        await resolve(("nobody", 1729), IPV4)
 
 
 @pytest.mark.parametrize("host", ["", " ", ".", "a..b", "x" * 64, "x." * 200, "\ud800", "a\0b", "é" * 100, "a b", "-"])
 async def test_what_is_no_name_is_said_to_be_so(host: str) -> None:
     # The real resolver: these fail before it asks anybody.
     with pytest.raises(UnresolvableHost):
-        await resolve((host, 1729))
+        await resolve((host, 1729), IPV4)
 
 
-async def test_ipv6_is_said_to_be_not_spoken_yet() -> None:
-    with pytest.raises(InvalidEndpoint, match="IPv6"):
-        await resolve(("2001:db8::1", 1729))
+class Udp:
+    """The sockets as far as a resolver knows them."""
+
+    def __init__(self, *families: Family) -> None:
+        self.families = list(families)
+        self.zones = Zones()
+
+
+def speaking(*families: Family) -> UdpSockets:
+    return cast("UdpSockets", Udp(*families))
+
+
+IPV4 = speaking(Family.IPV4)
+
+
+@pytest.mark.parametrize(
+    ("host", "families", "complaint"),
+    [
+        ("2001:db8::1", [Family.IPV4], r"\[2001:db8::1\]:1729 is IPv6, and this daemon speaks IPv4 only: see --bind"),
+        ("192.0.2.1", [Family.IPV6], "192.0.2.1:1729 is IPv4, and this daemon speaks IPv6 only: see --bind"),
+        ("::ffff:192.0.2.1", [Family.IPV6], "192.0.2.1:1729 is IPv4, and this daemon speaks IPv6 only"),
+        ("fe80::1", Family, r"\[fe80::1\]:1729 is on each link another: name the interface, such as fe80::1%eth0"),
+        ("fe80::1%nowhere", Family, "is on a link that is not here"),
+    ],
+)
+async def test_an_address_that_we_cannot_send_to_is_said_to_be_one(
+    host: str, families: list[Family], complaint: str
+) -> None:
+    with pytest.raises(InvalidEndpoint, match=complaint):
+        await resolve((host, 1729), speaking(*families))
+
+
+async def test_an_ipv4_address_in_ipv6_clothes_is_that_address() -> None:
+    assert await resolve(("::ffff:192.0.2.1", 1729), IPV4) == ONE
+
+
+async def test_the_link_of_a_link_local_address_is_remembered() -> None:
+    udp = speaking(*Family)
+    lo = socket.if_nametoindex("lo")
+    endpoint = await resolve(("fe80::1%lo", 1729), udp)
+    assert endpoint == Endpoint.parse("[fe80::1]:1729")
+    assert udp.zones.of(endpoint) == lo
+    assert await resolve(("fe80::1", 1729), udp) == endpoint, "it is the only link"
+
+
+@pytest.mark.parametrize(
+    ("known", "families", "first"),
+    [
+        ("192.0.2.1 2001:db8::1", Family, ["192.0.2.1", "2001:db8::1"]),
+        ("2001:db8::1 192.0.2.1 192.0.2.2", Family, ["2001:db8::1", "192.0.2.1"]),
+        ("2001:db8::1 192.0.2.1", [Family.IPV4], ["192.0.2.1"]),
+        ("192.0.2.1 2001:db8::1 2001:db8::2", [Family.IPV6], ["2001:db8::1"]),
+        ("fe80::1%7", Family, ["fe80::1"]),
+    ],
+)
+async def test_a_name_has_an_address_of_each_family_that_is_spoken_in_the_order_of_the_system(
+    autojump_clock: MockClock, names: Names, known: str, families: list[Family], first: list[str]
+) -> None:
+    use(names)
+    names.known["one"] = known
+    udp = speaking(*families)
+    endpoints = [Endpoint.of(host, 1729) for host in first]
+    assert await resolve_all(("one", 1729), udp) == endpoints
+    assert await resolve(("one", 1729), udp) == endpoints[0]
+    assert [udp.zones.of(endpoint) for endpoint in endpoints if endpoint.is_link_local] == ([7] if "%" in known else [])
+
+
+async def test_a_name_without_an_address_that_we_can_send_to_does_not_resolve(
+    autojump_clock: MockClock, names: Names
+) -> None:
+    use(names)
+    names.known["one"] = "192.0.2.1"
+    with pytest.raises(UnresolvableHost, match="No address associated"):
+        await resolve(("one", 1729), speaking(Family.IPV6))
 
 
 class FakeNode:
@@ -93,8 +175,7 @@ class FakeNode:
 
     def __init__(self) -> None:
         self.told: list[tuple[float, list[Endpoint]]] = []
-        self.join = self
-        self.connected = False
+        self.is_connected = False
 
     def start(self, endpoints: list[Endpoint], now: float) -> None:
         self.told.append((now, list(endpoints)))
@@ -106,6 +187,7 @@ class FakeDriver:
     def __init__(self) -> None:
         self.fake_node = FakeNode()
         self.node = cast("Node", self.fake_node)
+        self.udp = speaking(*Family)
         self.isolated = trio.Event()
         self.clock = trio.current_time
         self.flushed = 0
@@ -115,7 +197,7 @@ class FakeDriver:
 
     def isolate(self) -> None:
         """Lose the network."""
-        self.fake_node.connected = False
+        self.fake_node.is_connected = False
         self.isolated.set()
         self.isolated = trio.Event()
 
@@ -160,7 +242,7 @@ async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_
             " trying again in 5 s"
         )
         names.known["late"] = "192.0.2.2"
-        node.connected = True
+        node.is_connected = True
         await trio.sleep(300)
         assert node.told[-1][1] == [ONE, TWO]
         asked = len(names.asked)
@@ -172,7 +254,7 @@ async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_
 async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, driver, _):
-        node.connected = True
+        node.is_connected = True
         await trio.sleep(10_000)
         names.known["one"] = "192.0.2.2"
         driver.isolate()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trio
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon import udp as udp_module
 from dhtd.daemon.channel import BATCH, Channel, Datagram
 from dhtd.daemon.udp import BATCHES, Sources, UdpSockets, open_sockets
+from dhtd.daemon.zones import Zones
 from dhtd.errors import AddressUnavailable, PortTaken
 
 POLICY = replace(DEFAULT, datagram_received_max=100)
@@ -103,6 +105,81 @@ def test_an_ipv6_socket_is_for_ipv6_alone() -> None:
         assert UdpSockets([six], DEFAULT).listening() == [Endpoint.of("::1", six.getsockname()[1])]
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_without_addresses_all_of_both_families_are_bound() -> None:
+    with open_sockets([], 0) as sockets:
+        assert [bound.getsockname()[0] for bound in sockets] == ["0.0.0.0", "::"]
+
+
+@pytest.mark.parametrize("missing", [socket.AF_INET6, socket.AF_INET])
+@pytest.mark.parametrize("fails", ["socket", "bind"])
+def test_without_addresses_a_family_that_is_not_there_is_not_missed(
+    missing: int, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lacking(monkeypatch, fails, missing), open_sockets([], 0) as sockets:
+        assert [bound.getsockname()[0] for bound in sockets] == ["0.0.0.0" if missing == socket.AF_INET6 else "::"]
+    with (
+        lacking(monkeypatch, fails, missing),
+        pytest.raises(AddressUnavailable),
+        open_sockets(["::" if missing == socket.AF_INET6 else "0.0.0.0"], 0),
+    ):
+        pass
+
+
+def test_without_any_family_the_reason_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        lacking(monkeypatch, "socket", socket.AF_INET, socket.AF_INET6),
+        pytest.raises(AddressUnavailable, match="Address family not supported"),
+        open_sockets([], 0),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_without_addresses_a_port_that_is_taken_in_one_family_is_said_to_be() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", 0))
+        with pytest.raises(PortTaken, match="of :: is taken"):
+            bind(port=other.getsockname()[1])
+
+
+@contextmanager
+def lacking(monkeypatch: pytest.MonkeyPatch, fails: str, *families: int) -> Iterator[None]:
+    """Do without these families, as a kernel that was built without them, or has none of their addresses."""
+
+    class Lacking(socket.socket):
+        def __init__(self, family: int, *rest: int) -> None:
+            if fails == "socket" and family in families:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            super().__init__(family, *rest)
+
+        def bind(self, address: Any) -> None:
+            if self.family in families:
+                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+            super().bind(("127.0.0.1" if address[0] == "0.0.0.0" else address[0], *address[1:]))
+
+        def getsockname(self) -> Any:
+            host, *rest = super().getsockname()
+            return ("0.0.0.0" if host == "127.0.0.1" else host, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Lacking)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("fe80::1%nowhere", r"\[fe80::1%nowhere\]:0: .*is on a link that is not here"),
+        ("::1%lo", "is no link-local address"),
+    ],
+)
+def test_an_address_on_no_link_of_ours_is_said_to_be(address: str, complaint: str) -> None:
+    with pytest.raises(AddressUnavailable, match=complaint):
+        bind(address, port=0)
+
+
 # Sending
 
 
@@ -115,8 +192,10 @@ class Socket:
         self._host = host
         self._error = error
 
-    def getsockname(self) -> tuple[str, int]:
-        return self._host, 1729
+    def getsockname(self) -> tuple[Any, ...]:
+        host, _, zone = self._host.partition("%")
+        name = self._host if zone else host
+        return (name, 1729, 0, int(zone or 0)) if ":" in host else (host, 1729)
 
     def sendto(self, data: bytes, address: object) -> None:
         if self._error is not None:
@@ -152,11 +231,57 @@ def left_by(hosts: list[str], to: str) -> list[str]:
         (["::1", "::"], "2001:db8::1", ["::"]),
         (["::", "::1"], "::1", ["::1"]),
         (["::1"], "2001:db8::1", []),
+        (["fe80::1%7"], "2001:db8::1", []),
+        (["fe80::1%7"], "::1", []),
+        (["fe80::1%7", "2001:db8::9"], "2001:db8::1", ["2001:db8::9"]),
         ([], "192.0.2.9", []),
     ],
 )
 def test_a_datagram_leaves_by_one_socket_that_reaches_its_address(hosts: list[str], to: str, by: list[str]) -> None:
     assert left_by(hosts, to) == by
+
+
+def to_link(hosts: list[str]) -> list[object]:
+    """Return who sends to fe80::9, by which addresses of that."""
+    sockets = [Socket(host) for host in hosts]
+    udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT)
+    udp.zones.heard(LINK_LOCAL, 7)
+    udp.send(b"x", LINK_LOCAL)
+    assert udp.counters.send_errors == (0 if any(made.sent for made in sockets) else 1)
+    return [(made.getsockname()[0], address) for made in sockets for _, address in made.sent]
+
+
+LINK_LOCAL = Endpoint.of("fe80::9", 1729)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "by"),
+    [
+        (["::"], "::"),
+        (["0.0.0.0", "::"], "::"),
+        (["fe80::1%7"], "fe80::1%7"),
+        (["fe80::1%8", "fe80::1%7"], "fe80::1%7"),
+        (["::1", "fe80::1%8", "fe80::1%7", "2001:db8::1"], "fe80::1%7"),
+        (["fe80::1%8"], None),
+        (["2001:db8::1", "::1", "0.0.0.0"], None),
+    ],
+)
+def test_a_link_local_address_is_reached_by_its_link(hosts: list[str], by: str | None) -> None:
+    assert to_link(hosts) == ([] if by is None else [(by, ("fe80::9", 1729, 0, 7))])
+
+
+def test_nothing_is_sent_to_a_link_local_address_of_which_the_link_is_not_known() -> None:
+    sockets = [Socket("::")]
+    udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT)
+    udp.send(b"x", LINK_LOCAL)
+    assert not sockets[0].sent
+    assert udp.counters.send_errors == 1
+
+
+def test_a_socket_that_is_bound_to_a_link_is_shown_with_it() -> None:
+    udp = UdpSockets(cast("list[socket.socket]", [Socket("fe80::1%1"), Socket("0.0.0.0")]), DEFAULT)
+    assert [udp.zones.text(endpoint) for endpoint in udp.listening()] == ["[fe80::1%lo]:1729", "0.0.0.0:1729"]
+    assert udp.families == [Family.IPV4, Family.IPV6]
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENETUNREACH, errno.EINVAL, errno.EPERM, errno.EMSGSIZE])
@@ -226,7 +351,7 @@ def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pyte
             return address
 
     channel = Parsing()
-    sources = Sources(cast("Channel", channel))
+    sources = Sources(cast("Channel", channel), Zones())
     ends = [Endpoint.of("192.0.2.1", port) for port in range(1, 6)]
     for end in (*ends, *ends):
         assert sources[end] == sources[end] == end

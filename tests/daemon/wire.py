@@ -11,13 +11,14 @@ from typing import cast
 
 import trio
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.metric import NATIVE
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.udp import Handle, UdpSockets
+from dhtd.daemon.zones import Zones
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import Seal
 
@@ -58,6 +59,8 @@ class End:
         self.endpoint = endpoint
         self.counters = UdpCounters()
         self.sockets = [None]
+        self.families = [Family.IPV4]
+        self.zones = Zones()
         self.sent: list[tuple[bytes, Endpoint]] = []
         self._wire = wire
         self._send, self._receive = trio.open_memory_channel[tuple[bytes, Endpoint]](math.inf)

@@ -17,7 +17,15 @@ from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, R
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.wire import sealed
-from dhtd.wire.native import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TID_SIZE, TOKEN_MAX, NativeCodec
+from dhtd.wire.native import (
+    FIND_NODE_SIZE,
+    FIND_NODE_SIZE_DUAL,
+    FIND_VALUE_SIZE,
+    MAGIC,
+    TID_SIZE,
+    TOKEN_MAX,
+    NativeCodec,
+)
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
@@ -138,7 +146,8 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"a bin of {IPV4_SIZE} or {IPV6_SIZE} bytes",
         f"An integer from 1 to {PORT_MAX}",
         f"A bin of 1 to {TOKEN_MAX} bytes",
-        f"A node should name {DEFAULT.k} in all",
+        f"A node should name {DEFAULT.k} in all of each family",
+        f"pad its find_node to exactly {FIND_NODE_SIZE_DUAL} bytes instead",
         f"padded to exactly {FIND_NODE_SIZE} bytes and a find_value without a token to exactly {FIND_VALUE_SIZE} bytes",
         f"no answer may be longer than {DEFAULT.amplification} times its query",
         f"a full datagram of {DEFAULT.datagram_sent_max} bytes to a find_value",
@@ -149,7 +158,7 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"bad after {DEFAULT.bad_after + 1} consecutive timeouts",
         f"the {DEFAULT.k} nearest nodes that have neither failed nor turned late",
         f"among the {DEFAULT.alpha} in flight",
-        f"From one answer no more than {2 * DEFAULT.k} nodes should be taken",
+        f"From one answer no more than {2 * DEFAULT.k} nodes should be taken of each family",
         f"stores the entry on {DEFAULT.k} of them",
         f"repeats this {DEFAULT.republish_first / 60:g} minutes later, give or take a tenth",
         f"doubles the interval, up to {DEFAULT.republish / 60:g} minutes",

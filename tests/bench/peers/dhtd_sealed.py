@@ -46,9 +46,10 @@ class SealedCodec(NativeCodec):
         endpoints: Sequence[Endpoint],
         limit: int,
         proved: bool,
+        others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram."""
-        found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved)
+        found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved, others)
         return self.seal.seal(found)
 
 
