@@ -20,7 +20,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
     Answered,
@@ -61,7 +61,8 @@ from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
-from tests.core.small import SmallCodec, endpoint
+from tests.core.small import SmallCodec
+from tests.core.small import endpoint as endpoint4
 from tests.strategies import scaled
 
 SETTLED_WITHIN = 60.0  # seconds in which every operation ends
@@ -86,6 +87,11 @@ FINALS: dict[str, tuple[type, ...]] = {
     "delete": (Withdrawn,),
     "bootstrap": (Bootstrapped,),
 }
+
+
+def endpoint(number: int, family: Family = Family.IPV4) -> Endpoint:
+    """Return where the machine with this number is in a family."""
+    return endpoint4(number) if family is Family.IPV4 else Endpoint.of(f"2001:db8:{number:x}::1", 1729)
 
 
 class StrictCodec(SmallCodec):
@@ -180,18 +186,24 @@ class Tally:
 class Machine:
     """One node, through all its lives, and what the model knows of it."""
 
-    def __init__(self, number: int, id: Id) -> None:
+    def __init__(self, number: int, id: Id, families: tuple[Family, ...]) -> None:
         self.id = id
-        self.endpoint = endpoint(number)
+        self.number = number
+        self.families = families
+        self.endpoints = [endpoint(number, family) for family in families]
         self.own: set[EntryKey] = set()  # as the state file has them at any time
         self.ever_answered: set[Contact] = set()
         self.saved: tuple[tuple[Contact, ...], tuple[HeldEntry, ...]] = ((), ())
         self.lives = 0
         self.up = False
 
+    def towards(self, other: Endpoint) -> Endpoint | None:
+        """Return from where it sends to `other`."""
+        return next((own for own in self.endpoints if len(own) == len(other)), None)
+
     def begin_life(self, codec: NativeCodec, policy: Policy, now: float) -> None:
         self.lives += 1
-        self.seed = self.lives << 8 | self.endpoint[3]
+        self.seed = self.lives << 8 | self.number
         self.born = now
         self.node = self.new_node(codec, policy)
         self.up = True
@@ -208,7 +220,8 @@ class Machine:
         self.limited = False
 
     def new_node(self, codec: NativeCodec, policy: Policy) -> Node:
-        return Node(self.id, codec, rng=Random(self.seed), now=self.born, policy=policy)
+        rng = Random(self.seed)
+        return Node(self.id, codec, rng=rng, now=self.born, policy=policy, families=self.families)
 
 
 def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
@@ -232,6 +245,7 @@ class NodeMachine(RuleBasedStateMachine):
     """Two to five nodes, and everything that can happen to them."""
 
     codec: ClassVar[NativeCodec] = StrictCodec()
+    families: ClassVar[tuple[tuple[Family, ...], ...]] = ((Family.IPV4,),) * 5  # of each machine
 
     def __init__(self) -> None:
         super().__init__()
@@ -256,9 +270,9 @@ class NodeMachine(RuleBasedStateMachine):
         self.policy = Policy(k=k, alpha=min(k, 4))
         self.ends, self.looks_far = ends, looks_far
         for place, number in enumerate(numbers):
-            machine = Machine(place + 1, self.make_id(number))
+            machine = Machine(place + 1, self.make_id(number), self.families[place])
             self.machines.append(machine)
-            self.by_endpoint[machine.endpoint] = machine
+            self.by_endpoint.update(dict.fromkeys(machine.endpoints, machine))
         for machine in self.machines:
             self.start(machine)
         if joined:
@@ -302,9 +316,9 @@ class NodeMachine(RuleBasedStateMachine):
                 return  # and nothing follows
         elif name == "enter":
             machine.own.add((args[0], args[1]))
-            self.ever_entered.add((args[0], machine.endpoint.with_port(args[1])))
+            self.ever_entered |= {(args[0], own.with_port(args[1])) for own in machine.endpoints}
         elif name == "store_at":
-            self.ever_entered.add((args[1], machine.endpoint.with_port(args[2])))
+            self.ever_entered |= {(args[1], own.with_port(args[2])) for own in machine.endpoints}
         assert op != INTERNAL
         assert op not in machine.open
         machine.open[op] = Command(name, args, self.now)
@@ -331,7 +345,7 @@ class NodeMachine(RuleBasedStateMachine):
                 assert known.copies <= COPIES
         machine.tally.datagrams_sent += 1
         machine.tally.bytes_sent += len(transmit.data)
-        self.send(Parcel(transmit.data, machine.endpoint, transmit.endpoint))
+        self.send(machine, transmit.data, transmit.endpoint)
 
     def expire(self, machine: Machine) -> None:
         for tid, query in list(machine.on_their_way.items()):
@@ -397,16 +411,19 @@ class NodeMachine(RuleBasedStateMachine):
             event(f"published on {'some' if told.replicas else 'no'} nodes")
             machine.replicas[told.key, told.port] = [replica.endpoint for replica in told.replicas]
         machine.took.setdefault((told.key, told.port), set()).update(replica.endpoint for replica in told.replicas)
-        assert len(set(told.replicas)) == len(told.replicas) <= min(told.asked, self.policy.k)
-        if not self.tainted:
-            us = machine.endpoint.with_port(told.port)
-            assert {(replica.endpoint, told.key, us) for replica in told.replicas} <= self.stores_taken
+        assert len(set(told.replicas)) == len(told.replicas) <= told.asked
+        for own in machine.endpoints:
+            takers = [replica.endpoint for replica in told.replicas if len(replica.endpoint) == len(own)]
+            assert len(takers) <= self.policy.k
+            us = own.with_port(told.port)
+            assert self.tainted or {(taker, told.key, us) for taker in takers} <= self.stores_taken
 
     # The network
 
-    def send(self, parcel: Parcel) -> None:
-        if not self.outage:
-            self.bag.append(parcel)
+    def send(self, machine: Machine, data: bytes, to: Endpoint) -> None:
+        source = machine.towards(to)
+        if source is not None and not self.outage:
+            self.bag.append(Parcel(data, source, to))
 
     def deliver(self, parcel: Parcel) -> None:
         machine = self.by_endpoint.get(parcel.to)
@@ -470,7 +487,7 @@ class NodeMachine(RuleBasedStateMachine):
         """Check what a node has answered, and note what it has promised by that."""
         machine.tally.datagrams_sent += 1
         machine.tally.bytes_sent += len(answer)
-        self.send(Parcel(answer, machine.endpoint, source))
+        self.send(machine, answer, source)
         reply = self.codec.decode(answer)
         assert isinstance(reply, Reply | Error)
         assert (reply.tid, reply.sender) == (query.tid, machine.id)
@@ -514,14 +531,17 @@ class NodeMachine(RuleBasedStateMachine):
         assert isinstance(reply, Reply)
         if isinstance(request, Store):
             machine.held[request.key, announced] = self.now + EXPIRY
-            self.stores_taken.add((machine.endpoint, request.key, announced))
+            holder = machine.towards(source)
+            assert holder is not None
+            self.stores_taken.add((holder, request.key, announced))
         else:
             machine.held.pop((request.key, announced), None)
 
     def check_found(self, machine: Machine, target: Id, found: Found, of_value: bool) -> None:
-        """An answer names members of the table, and what is held and not expired, each once."""
-        assert set(found.contacts) <= set(machine.node.state.table)
-        assert len(found.contacts) <= self.policy.k
+        """An answer names members of the tables, and what is held and not expired, each once."""
+        assert set(found.contacts) <= set(machine.node.contacts())
+        for family in Family:
+            assert sum(len(contact.endpoint) == family for contact in found.contacts) <= self.policy.k
         held = {one for (key, one), until in machine.held.items() if key == target and until > self.now}
         own = {
             seen.with_port(port)
@@ -674,7 +694,7 @@ class NodeMachine(RuleBasedStateMachine):
         """Another machine than the one that sent it seems to have: one of ours, or none."""
         if self.bag:
             parcel = self.bag[pick % len(self.bag)]
-            source = endpoint(which + 1).with_port(port)
+            source = endpoint(which + 1, parcel.to.family).with_port(port)
             self.deliver(Parcel(parcel.data, source, parcel.to))
 
     @rule(outage=st.sampled_from([False, False, True]))
@@ -689,21 +709,23 @@ class NodeMachine(RuleBasedStateMachine):
     def ask_one(self, which: int, to: int, name: str, on: int) -> None:
         machine = self.pick_machine(which)
         args = () if name == "ping" else (self.key(on),)
-        self.do(machine, name, endpoint(to + 1), *args, self.now)
+        self.do(machine, name, self.somewhere(to), *args, self.now)
 
     @rule(which=who, pick=picks, port=st.sampled_from(PORTS), true=st.booleans())
     def store_at(self, which: int, pick: int, port: int, true: bool) -> None:
         """With a token that this node was given, or that another was, or none of all."""
         machine = self.pick_machine(which)
         given = [
-            (other, token, key)
+            (to, token, key)
             for other in self.machines
             if other.up
             for token, ip, key in other.tokens
-            if not true or ip == machine.endpoint.ip
+            for to in other.endpoints
+            if len(to.ip) == len(ip) and (not true or ip in [own.ip for own in machine.endpoints])
         ]
-        to, token, key = given[pick % len(given)] if given else (self.machines[0], b"invented", self.key(pick))
-        self.do(machine, "store_at", to.endpoint, key, port, token, self.now)
+        nobody = (self.machines[0].endpoints[0], b"invented", self.key(pick))
+        to, token, key = given[pick % len(given)] if given else nobody
+        self.do(machine, "store_at", to, key, port, token, self.now)
 
     @rule(which=who, on=who, most=some)
     def lookup(self, which: int, on: int, most: int) -> None:
@@ -735,9 +757,15 @@ class NodeMachine(RuleBasedStateMachine):
             self.run_for(5.0)
         return machine, *sorted(machine.own)[pick % len(machine.own)]
 
-    def holders(self, machine: Machine, key: Id, port: int) -> list[Machine]:
-        us = machine.endpoint.with_port(port)
-        return [other for other in self.machines if other.up and other.held.get((key, us), 0.0) > self.now]
+    def holders(self, machine: Machine, key: Id, port: int) -> set[Endpoint]:
+        """Return where an entry of this machine's is held: of which family a holder is, that it was stored by."""
+        return {
+            at
+            for other in self.machines
+            if other.up
+            for own in machine.endpoints
+            if other.held.get((key, own.with_port(port)), 0.0) > self.now and (at := other.towards(own)) is not None
+        }
 
     @rule(which=who, pick=picks, seed=picks)
     def what_is_deleted_in_peace_is_held_by_none_who_took_it(self, which: int, pick: int, seed: int) -> None:
@@ -752,7 +780,7 @@ class NodeMachine(RuleBasedStateMachine):
             event("deleted in peace")
             for port in PORTS:
                 took = machine.took.get((key, port), set())
-                assert not [holder for holder in self.holders(machine, key, port) if holder.endpoint in took]
+                assert not self.holders(machine, key, port) & took
 
     @rule(which=who, on=who)
     def what_is_deleted_while_it_is_published_is_held_by_no_more(self, which: int, on: int) -> None:
@@ -766,7 +794,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.do(machine, "delete", key, port, self.now)
         self.run_for(20.0)
         event("deleted while stores are lost")
-        assert set(self.holders(machine, key, port)) <= set(before)
+        assert self.holders(machine, key, port) <= before
 
     @rule(which=who, pick=picks, most=st.integers(0, 30), seed=picks)
     def what_is_entered_again_while_it_is_deleted_is_held(self, which: int, pick: int, most: int, seed: int) -> None:
@@ -777,14 +805,13 @@ class NodeMachine(RuleBasedStateMachine):
         self.run_for(20.0, shuffle=Random(seed))
         if self.is_at_peace():
             event("entered again in peace")
-            held_by = {holder.endpoint for holder in self.holders(machine, key, port)}
-            assert set(machine.replicas[key, port]) <= held_by
+            assert set(machine.replicas[key, port]) <= self.holders(machine, key, port)
 
     @rule(which=who, to=st.integers(0, 4), on=who, byte=st.integers(1, 3))
     def spoil_a_result(self, which: int, to: int, on: int, byte: int) -> None:
         """The datagram is right but for what it answers: the query stays on its way."""
         self.flush()
-        self.do(self.pick_machine(which), "find_node", endpoint(to + 1), self.key(on), self.now)
+        self.do(self.pick_machine(which), "find_node", self.somewhere(to), self.key(on), self.now)
         parcel = self.flush_until_one_is(lambda message: isinstance(message, Reply) and bool(message.body))
         if parcel is not None:
             event("a result is spoilt")
@@ -793,7 +820,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(which=who, to=st.lists(st.integers(0, 6), max_size=4))
     def bootstrap(self, which: int, to: list[int]) -> None:
-        self.do(self.pick_machine(which), "bootstrap", [endpoint(other + 1) for other in to], self.now)
+        self.do(self.pick_machine(which), "bootstrap", [self.somewhere(other) for other in to], self.now)
 
     @rule(which=who, pick=picks)
     def cancel(self, which: int, pick: int) -> None:
@@ -810,6 +837,11 @@ class NodeMachine(RuleBasedStateMachine):
         machine = self.pick_machine(which)
         self.do(machine, "limit_rate", rate)
         machine.limited = rate > 0
+
+    def somewhere(self, number: int) -> Endpoint:
+        """Return where a machine is, or where none is; the one who asks need not speak its family."""
+        families = self.families[number % len(self.families)]
+        return endpoint(number + 1, families[number % len(families)])
 
     def key(self, on: int) -> Id:
         """Return one of a few keys: some are near a node, and one is a node's ID."""
@@ -830,10 +862,10 @@ class NodeMachine(RuleBasedStateMachine):
             self.do(machine, "restore_held", entry, self.now)
             if entry.expires_at > self.now:
                 machine.held[entry.key, entry.endpoint] = entry.expires_at
-        self.do(machine, "start", [other.endpoint for other in self.machines[:2]], self.now)
+        self.do(machine, "start", [at for other in self.machines[:2] for at in other.endpoints], self.now)
 
     def save(self, machine: Machine) -> None:
-        machine.saved = (tuple(machine.node.state.table), tuple(machine.node.store))
+        machine.saved = (tuple(machine.node.contacts()), tuple(machine.node.store))
 
     @rule(which=who)
     def save_now_and_then(self, which: int) -> None:
@@ -890,10 +922,13 @@ class NodeMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_is_a_contact_who_never_answered(self) -> None:
         for machine in self.living():
-            table = list(machine.node.state.table)
-            assert set(table) <= machine.ever_answered
-            assert machine.id not in {contact.id for contact in table}
-            assert len({contact.id for contact in table}) == len({contact.endpoint for contact in table}) == len(table)
+            for overlay in machine.node.overlays:
+                table = list(overlay.state.table)
+                assert set(table) <= machine.ever_answered
+                ids, endpoints = {contact.id for contact in table}, {contact.endpoint for contact in table}
+                assert machine.id not in ids
+                assert len(ids) == len(endpoints) == len(table)
+                assert {len(each) for each in endpoints} <= {overlay.family}
 
     @invariant()
     def only_what_was_asked_for_with_a_good_token_is_held(self) -> None:
@@ -953,10 +988,20 @@ class NodeMachine(RuleBasedStateMachine):
     def look_far_ahead(self) -> None:
         """Who serves a key is held where it can be found; and nobody else is held."""
         self.run_for(REJOINED_WITHIN)
-        assert all(machine.node.join.connected for machine in self.machines)
+        assert all(machine.node.is_connected for machine in self.machines)
         self.run_for(AN_HOUR_AND_MORE)
         self.check_all()
-        served = {(key, machine.endpoint.with_port(port)) for machine in self.machines for key, port in machine.own}
+        entered = [
+            (machine, key, own.with_port(port))
+            for machine in self.machines
+            for own in machine.endpoints
+            for key, port in machine.own
+        ]
+        served = {  # by others: where nobody else speaks a family, nobody can hold what is served there
+            (key, at)
+            for machine, key, at in entered
+            if any(other is not machine and other.towards(at) for other in self.machines)
+        }
         held = {one for machine in self.machines for one, until in machine.held.items() if until > self.now}
         assert held == served
         for machine in self.machines:
@@ -964,7 +1009,9 @@ class NodeMachine(RuleBasedStateMachine):
                 self.do(machine, "lookup", key, self.now)
                 self.flush()
                 done = [told for made in machine.calls[-200:] for told in made.events if isinstance(told, LookupDone)]
-                assert {(key, one) for one in done[-1].endpoints} == {one for one in served if one[0] == key}
+                found = {(key, one) for one in done[-1].endpoints}
+                assert {one for one in served if one[0] == key and machine.towards(one[1])} <= found
+                assert found <= {(key, at) for _, key, at in entered}
 
     def check_that_it_repeats(self, machine: Machine) -> None:
         """The same inputs give the same outputs, in the same order."""
@@ -979,7 +1026,29 @@ class NativeMachine(NodeMachine):
     codec = NativeCodec()
 
 
+class StrictDualStackCodec(StrictCodec):
+    """The same, padded for both families."""
+
+    def __init__(self) -> None:
+        super().__init__(dual_stack=True)
+
+
+class DualStackMachine(NodeMachine):
+    """The same where some machines speak IPv4, some IPv6, and the first one both."""
+
+    codec = StrictDualStackCodec()
+    families = (
+        (Family.IPV4, Family.IPV6),
+        (Family.IPV6,),
+        (Family.IPV4,),
+        (Family.IPV6, Family.IPV4),
+        (Family.IPV4, Family.IPV6),
+    )
+
+
 TestNodesKeepTheirPromises = NodeMachine.TestCase
 TestNodesKeepTheirPromises.settings = scaled(60)
 TestNodesKeepThemAt256BitsToo = NativeMachine.TestCase
 TestNodesKeepThemAt256BitsToo.settings = scaled(25)
+TestNodesOfBothFamiliesKeepThemToo = DualStackMachine.TestCase
+TestNodesOfBothFamiliesKeepThemToo.settings = scaled(40)
