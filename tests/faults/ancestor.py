@@ -26,8 +26,8 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "01 a search learns nothing from answers": (
         Change(
             OPERATIONS,
-            "self._search.learn(contact.endpoint, _contactable(result, contact))",
-            "self._search.learn(contact.endpoint, [])",
+            "search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])",
+            "search.learn(contact.endpoint, [])",
         ),
     ),
     "02 a search measures from our own ID": (
@@ -66,8 +66,8 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "05 only pings make a contact bad": (
         Change(
             NODE,
-            "        self.state.timed_out(contact, sent_at)\n",
-            "        if isinstance(query.request, Ping):\n            self.state.timed_out(contact, sent_at)\n",
+            "        overlay.state.timed_out(contact, sent_at)\n",
+            "        if isinstance(query.request, Ping):\n            overlay.state.timed_out(contact, sent_at)\n",
         ),
     ),
     "06 a query with a tid of ours is a crash": (
@@ -116,9 +116,10 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "08 a refused store counts as a replica": (
         Change(
             OPERATIONS,
-            "        self._in_flight.discard(query)\n        self._store(now)\n",
+            "        self._in_flight.discard(query)\n        self._store(len(query.endpoint), now)\n",
             "        self._in_flight.discard(query)\n        assert query.id is not None\n"
-            "        self._replicas.append(Contact(query.id, query.endpoint))\n        self._store(now)\n",
+            "        self._replicas.append(Contact(query.id, query.endpoint))\n"
+            "        self._store(len(query.endpoint), now)\n",
         ),
     ),
     "08 entering twice starts two chains": (
