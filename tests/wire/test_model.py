@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.messages import (
     Acknowledged,
     BadQuery,
@@ -463,6 +463,7 @@ def answer_of(node: Node, request: Request, query: bytes, source: Endpoint, limi
     proof=st.sampled_from(["none", "wrong", "right"]),
     padding=st.none() | st.integers(0, 1_900),
     is_full=st.booleans(),
+    is_dual=st.booleans(),
 )
 def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
     members: list[Contact],
@@ -474,12 +475,15 @@ def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
     proof: str,
     padding: int | None,
     is_full: bool,
+    is_dual: bool,
 ) -> None:
     policy = Policy(rate_limit=0, store_entries=1) if is_full else Policy(rate_limit=0)
     key = Id(2**255 + 9)
-    node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=policy)
+    families = tuple(Family) if is_dual else (Family.IPV4,)
+    node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=policy, families=families)
     for contact in members:
-        node.state.answered(contact, 0.1, 0.0)
+        of_family = [overlay for overlay in node.overlays if overlay.family == len(contact.endpoint)]
+        (of_family or node.overlays)[0].state.answered(contact, 0.1, 0.0)
     for endpoint in held:
         node.store.restore(HeldEntry(key, endpoint, 1_000.0), 0.0)
     for port in own:
