@@ -92,6 +92,8 @@ class NativeCodec:
         self._find_node_padding = _FIND_NODE_PADDING_DUAL if dual_stack else _FIND_NODE_PADDING
         self._contacts: dict[bytes, Contact] = {}  # by their wire form
         self._ids: dict[bytes, Id] = {}
+        self._sender: Id | None = None  # who has answered a find last, mostly always the same node
+        self._own = b""  # its ID in wire form
 
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError` for anything else."""
@@ -197,14 +199,15 @@ class NativeCodec:
         others: PackedContacts | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
-        own, at = sender.to_bytes(_ID_SIZE, "big"), _ENDPOINT_HEADS[len(observed)]
+        if sender is not self._sender:
+            self._sender, self._own = sender, sender.to_bytes(_ID_SIZE, "big")
+        own, at = self._own, _ENDPOINT_HEADS[len(observed)]
         room = limit - _REPLY_SIZE - len(observed) - len(token) - 4  # for the headers of array and token, and `more`
         if type(query.request) is FindNode:
-            more = _FALSE
-            if len(packed.wire) > room:
-                packed = self._cut(query, packed, room)
+            nodes, more = packed.wire, _FALSE
+            if len(nodes) > room:
+                nodes = self._cut(query, packed, room).wire
                 more = _BOOL[bool(token) and not proved]
-            nodes = packed.wire
             if others is not None:
                 nodes = _with_others(nodes, others, room - len(nodes), is_ipv4=len(observed) == IPV4_SIZE)
             head = _RESULT_HEADS[4][len(token)]
