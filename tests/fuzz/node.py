@@ -100,7 +100,7 @@ class World:
         self.read = Reader(data)
         self.codec = NativeCodec()
         self.now = 1_000.0
-        self.id, self.endpoint = OWN, HERE
+        self.id, self.endpoint, self.endpoints = OWN, HERE, (HERE,)
         self.node = Node(OWN, self.codec, rng=Random(7), now=self.now, local=(HERE,))
         self.sent: list[tuple[Query, Endpoint]] = []
         self.seen: list[bytes] = []  # datagrams, to be replayed
