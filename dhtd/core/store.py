@@ -193,7 +193,7 @@ class Store:
         outcome = _STORED
         old = self._record(key, endpoint)
         if old is not None:
-            record = self._keep(record)
+            record = self._keep((record[0], *old[1:]))  # the key and the endpoint are objects that are there already
             self._shares.renew(old, record)
             if key in self._crowds:
                 self._crowds[key].renew(old, record)

@@ -84,10 +84,18 @@ def contacts(number: int, rng: Random) -> object:
 
 
 def held(number: int, rng: Random) -> object:
-    """Return a node that holds so many entries, each of a key and a source of its own."""
-    node = _node(rng, number)
-    for place in range(number):
-        node.store.put(NATIVE.random(rng), _endpoint(place), place * 1e-3)
+    """Return a node that holds so many entries, each of a key and a source of its own, renewed once since."""
+    node, hour = _node(rng, number), DEFAULT.store_expiry
+    now, sweep_at, keys = 0.0, 0.0, rng
+    for turn in range(2 * number):  # in an hour and a half: each is renewed after 45 minutes
+        place = turn % number
+        if not place:
+            keys = Random(number)  # the same ones again, as new objects
+        if now >= sweep_at:
+            node.store.sweep(now)
+            sweep_at += DEFAULT.store_sweep
+        node.store.put(NATIVE.random(keys), _endpoint(place), now)
+        now += 0.75 * hour / number
         if place % SAVED == 0:
             node.store.take_changes()  # as the daemon does, which saves them
     assert len(node.store) == number
