@@ -17,6 +17,8 @@ LOOKUP_ENDPOINTS: Final = "lookup_endpoints"
 STRANGER_PINGS: Final = "stranger_pings"
 STRANGER_RATE: Final = "stranger_rate"
 VERIFICATIONS: Final = "verifications"
+CHANGES: Final = "changes"
+CHANGES_PER_SOURCE: Final = "changes_per_source"
 OPERATIONS: Final = "operations"
 OWN_ENTRIES: Final = "own_entries"
 OWN_PORTS: Final = "own_ports"
@@ -31,6 +33,8 @@ CAPS: Final = (
     STORE_ENTRIES,  # an entry is refused, or evicted for another
     STORE_ENTRIES_PER_KEY,  # the same
     STORE_ENTRIES_PER_SOURCE,  # an entry is refused
+    CHANGES,  # a store or a withdrawal is refused for the rest of a minute
+    CHANGES_PER_SOURCE,  # the same
     OPERATIONS,  # a command is refused
     OWN_ENTRIES,  # an own entry is refused
     OWN_PORTS,  # the same

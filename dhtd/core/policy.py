@@ -48,6 +48,8 @@ class Policy:
     token_rotation: float = 60.0  # two secrets are live, so a token lasts one to two minutes
     changes: int = 131_072  # stores and withdrawals taken in a rotation; remembered, so that none is taken twice
     changes_per_source: int = 8_192  # from one IP address (one /64 for IPv6): more than the rate limit lets through
+    changes_reserve: float = 0.25  # the part of them all that is kept for sources
+    changes_few: int = 16  # that have made fewer than this many
 
     # Entries
     republish: float = 45 * 60.0  # own entries are published again after so long at most; jittered

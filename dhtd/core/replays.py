@@ -3,7 +3,9 @@
 A find or a ping may come as often as it likes, since it changes nothing. But a store that is replayed would bring back
 what was withdrawn since, or let it live longer, and a withdrawal would drop what was entered again. A token is good for
 two rotations of its secret, so what was taken is remembered for as long: then its token is dead. That takes memory, of
-which every source has a share; what could not be remembered is not to be taken.
+which every source has a share; what could not be remembered is not to be taken. Nothing can be forgotten sooner to make
+room for others. So the last part of the room is for sources that have used little of it: the sixteen addresses whose
+shares are all there is would else keep everybody from storing, and from withdrawing.
 """
 
 from __future__ import annotations
@@ -21,15 +23,18 @@ class Verdict(Enum):
     NEW = "do it"
     AGAIN = "it was done, or refused, before"
     BUSY = "it could not be remembered"
+    GREEDY = "its source has used up its share"
 
 
 class Replays:
     """Remembers queries by their token, which stands for address and key, their transaction, port and method."""
 
-    __slots__ = ("_current", "_generation", "_max", "_max_per_source", "_per_source", "_previous")
+    __slots__ = ("_current", "_few", "_generation", "_max", "_max_per_source", "_open", "_per_source", "_previous")
 
     def __init__(self, policy: Policy, generation: int) -> None:
         self._max, self._max_per_source = policy.changes, policy.changes_per_source
+        self._open = policy.changes - int(policy.changes * policy.changes_reserve)  # to everybody
+        self._few = policy.changes_few  # the rest is for who has used no more
         self._generation = generation
         self._current: set[bytes] = set()
         self._previous: set[bytes] = set()
@@ -50,7 +55,9 @@ class Replays:
             return Verdict.AGAIN
         group = source_group(ip)
         from_source = self._per_source.get(group, 0)
-        if from_source >= self._max_per_source or len(current) >= self._max:
+        if from_source >= self._max_per_source:
+            return Verdict.GREEDY
+        if len(current) >= (self._open if from_source >= self._few else self._max):
             return Verdict.BUSY
         self._per_source[group] = from_source + 1
         current.add(record)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
+from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import (
@@ -176,8 +177,9 @@ class Responder:
                 self._counters.repeated += 1
                 if type(request) is Store and endpoint not in self.store.get(key, now):
                     return self._refuse(query, ERROR_SERVER, "not stored again")
-            case Verdict.BUSY:
+            case Verdict.BUSY | Verdict.GREEDY:
                 self._counters.changes_refused += 1
+                self._counters.caps_hit[CHANGES if verdict is Verdict.BUSY else CHANGES_PER_SOURCE] += 1
                 return self._refuse(query, ERROR_SERVER, "busy: too many stores in a minute")
             case _:
                 assert_never(verdict)

@@ -194,6 +194,8 @@ def test_beyond_what_can_be_remembered_changes_are_refused_and_others_have_their
     assert answers(1, range(6)) == [Reply] * 3 + [Error] * 3
     assert answers(2, range(3)) == [Reply] * 2 + [Error]  # all in all
     assert bench.node.counters.changes_refused == 4
+    caps_hit = bench.node.counters.caps_hit
+    assert (caps_hit["changes"], caps_hit["changes_per_source"]) == (1, 3)
     assert answers(1, range(3)) == [Reply] * 3  # what was taken is acknowledged still
     assert bench.node.counters.repeated == 3
     refused = deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench, contact(1))), 9), contact(1).endpoint)
@@ -214,10 +216,26 @@ def test_what_is_remembered_does_not_grow_beyond_two_generations() -> None:
             request = Store(KEY, 80, b"%04d%04d" % (generation, place))
             verdicts.append(replays.take(number.to_bytes(8, "big"), request, endpoint(place).ip, generation))
         assert (verdicts.count(Verdict.NEW), verdicts.count(Verdict.BUSY)) == (100, 900)
+        assert verdicts.count(Verdict.GREEDY) == 0
         assert len(replays) == min(generation + 1, 2) * 100
         assert len(replays._per_source) <= 50
     assert replays.take(bytes(8), Store(KEY, 80, b"%08d" % 99), endpoint(1).ip, 99) is Verdict.NEW
     assert len(replays) == 1
+
+
+def test_sources_that_have_used_their_shares_leave_room_for_those_that_change_little() -> None:
+    """Else few addresses keep all others from storing and withdrawing, for as long as they go on."""
+    replays = Replays(Policy(changes=400, changes_per_source=100, changes_few=10), 0)
+
+    def takes(machine: int, changes: int) -> int:
+        store = Store(KEY, 80, b"%08d" % machine)
+        ip = endpoint(machine).ip
+        return sum(replays.take(tid.to_bytes(8, "big"), store, ip, 0) is Verdict.NEW for tid in range(changes))
+
+    assert [takes(attacker, 1_000) for attacker in range(1, 5)] == [100, 100, 100, 10]
+    assert [takes(honest, 3) for honest in range(10, 20)] == [3] * 10
+    assert takes(30, 50) == 10
+    assert len(replays) == 350
 
 
 def test_the_share_of_a_source_is_more_than_its_rate_lets_it_use() -> None:
