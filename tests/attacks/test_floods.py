@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import FindNode, Ping
-from dhtd.core.metric import NATIVE
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.messages import Contact, FindNode, Ping
+from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import resident
+from tests.core.bench import Bench
 
 CODEC = NativeCodec()
 KEY = NATIVE.digest(b"the key")
@@ -146,3 +147,19 @@ def test_contacts_are_answered_in_a_flood_of_strangers_and_strangers_as_far_as_t
             answered += target.node.handle_datagram(ping, host.endpoint, now) is not None
     assert answered == asked > 1_000
     assert 0.5 * 512 * 10 < strangers < 512 * 12 - answered
+
+
+def test_contacts_of_either_family_are_answered_in_a_flood_of_strangers_of_either() -> None:
+    policy = replace(DEFAULT, rate_limit=64.0, rate_limit_total=128.0)
+    bench = Bench(policy=policy, codec=CODEC, families=(Family.IPV4, Family.IPV6))
+    friends = [Contact(Id(7), Endpoint.of("192.0.2.7", 1_729)), Contact(Id(7), Endpoint.of("2001:db8:7::1", 1_729))]
+    for friend, overlay in zip(friends, bench.node.overlays, strict=True):
+        overlay.state.answered(friend, 0.1, 0.0)
+    rng = Random(1)
+    for number in range(2_000):
+        ip = rng.randbytes(4) if number % 2 else b"\x20\x01\x0d\xb8" + rng.randbytes(12)
+        bench.deliver(CODEC.encode_query(bytes(8), Id(9), Ping()), Endpoint(ip + b"\x06\xc1"))
+    stranger = Contact(Id(8), Endpoint.of("2001:db8:8::1", 1_729))
+    for friend in friends:
+        assert bench.query(Ping(), friend) is not None
+        assert bench.query(Ping(), stranger) is None
