@@ -122,9 +122,12 @@ class Host:
 
     def silence(self, endpoint: Endpoint, now: float) -> float:
         """Return the seconds since the contact at this endpoint has answered a query; infinite where there is none."""
-        contact = self.node.state.table.at(endpoint)
-        heard_at = None if contact is None else self.node.state.meta.get(contact.id).heard_at
-        return math.inf if heard_at is None else self.clock(now) - heard_at
+        for overlay in self.node.overlays:
+            contact = overlay.state.table.at(endpoint)
+            heard_at = None if contact is None else overlay.state.meta.get(contact.id).heard_at
+            if heard_at is not None:
+                return self.clock(now) - heard_at
+        return math.inf
 
     def wake(self, clock: float) -> None:
         """Let the node do what is due by its clock; fail where it is due again and again and time stands still."""
