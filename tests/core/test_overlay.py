@@ -110,6 +110,18 @@ def test_a_node_of_one_family_answers_another_and_takes_no_notice_of_it() -> Non
     assert isinstance(bench.events()[-1], Unanswered)
 
 
+def test_strangers_of_neither_family_use_up_what_is_kept_for_the_contacts_of_both() -> None:
+    bench = both(rate_limit_total=10.0)
+    bench.know(contact(1), six(2))
+    for machine in range(100):
+        bench.query(Ping(), contact(9, machine=1_000 + machine))
+        bench.query(Ping(), six(9, machine=1_000 + machine))
+    assert bench.query(Ping(), contact(9, machine=2_000)) is None
+    assert bench.query(Ping(), six(9, machine=2_000)) is None
+    assert isinstance(bench.query(Ping(), contact(1)), Reply)
+    assert isinstance(bench.query(Ping(), six(2)), Reply)
+
+
 def test_only_contacts_that_can_be_reached_are_put_back() -> None:
     assert both().node.restore_contact(six(9))
     assert not Bench().node.restore_contact(six(9))
