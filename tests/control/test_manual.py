@@ -177,6 +177,16 @@ def test_the_codes_are_those_that_can_come() -> None:
     assert named <= made
 
 
+def test_the_daemon_s_page_gives_the_same_limits() -> None:
+    caps = parts((PAGE.parent / "dhtd.8").read_text(encoding="utf-8"), "Sh")["CAPS"]
+    for words in (
+        f"{LIMITS.clients} connections of one user",
+        f"{LIMITS.others} of all who are",
+        f"{LIMITS.frame} bytes, and {LIMITS.frame_deadline:g} seconds",
+    ):
+        assert words in caps
+
+
 @pytest.mark.parametrize(
     ("title", "words"),
     [
