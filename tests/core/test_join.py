@@ -65,11 +65,11 @@ def test_an_answer_connects_once() -> None:
     assert not join.is_attempt_due(1e9)
 
 
-def test_three_timeouts_without_an_answer_between_them_are_an_outage() -> None:
+def test_four_timeouts_without_an_answer_between_them_are_an_outage() -> None:
     join = connected()
-    assert [join.timed_out(1.0), join.timed_out(1.0)] == [False, False]
+    assert [join.timed_out(1.0) for _ in range(3)] == [False] * 3
     join.answered(2.0)
-    assert [join.timed_out(3.0) for _ in range(4)] == [False, False, True, False]
+    assert [join.timed_out(3.0) for _ in range(5)] == [False, False, False, True, False]
     assert not join.connected
     due = join.next_timeout()
     assert due is not None
@@ -91,7 +91,7 @@ def test_after_an_outage_pauses_start_small_again() -> None:
         join.is_attempt_due(when * 1_000.0)
     join.answered(1e5)
     join.joined(DEFAULT.k, 1e5)
-    for _ in range(3):
+    for _ in range(DEFAULT.outage_timeouts):
         join.timed_out(1e5)
     due = join.next_timeout()
     assert due is not None
@@ -109,7 +109,7 @@ def test_while_connected_lost_parts_are_probed_for_now_and_then() -> None:
         assert join.is_probe_due(due)
         assert not join.is_probe_due(due)
         now = due
-    for _ in range(3):
+    for _ in range(DEFAULT.outage_timeouts):
         join.timed_out(now)
     assert not join.is_probe_due(1e9)
 
