@@ -137,9 +137,24 @@ def _node(node: NodeInfo) -> RenderableType:
     grid.columns[1].overflow = "fold"
     grid.add_row(Text("node", style="dim"), Text(node["node_id"], style="cyan"))
     grid.add_row(Text("reached at", style="dim"), Text("  ".join(node["endpoints"])))
+    grid.add_row(Text("seen", style="dim"), _outside(node))
     grid.add_row(Text("health", style="dim"), health)
     grid.add_row(Text("dhtd", style="dim"), Text(f"{node['version']}, process {node['pid']}, {node['socket']}"))
     return grid
+
+
+def _outside(node: NodeInfo) -> Text:
+    """Say who vouches for the address, and whether anybody has come to it unasked."""
+    vouching = [
+        f"by {networks} {'network' if networks == 1 else 'networks'} at {endpoint}"
+        for endpoint, networks in node["observed"].items()
+    ]
+    reached = {
+        "public": Text("reached from outside", style="green"),
+        "private": Text("reached from private networks only"),
+        "unknown": Text("not reached unasked so far", style="yellow"),
+    }
+    return Text(", ".join(vouching) or "by nobody", style="default").append("; ").append(reached[node["reachable"]])
 
 
 def _buckets(buckets: list[BucketInfo]) -> RenderableType:

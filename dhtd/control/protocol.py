@@ -212,10 +212,15 @@ class FamilyInfo(TypedDict):
 
 
 class NodeInfo(TypedDict):
-    """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints."""
+    """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints.
+
+    `observed`: what most say of each family, and how many networks do. `reachable`: from where it was reached unasked.
+    """
 
     node_id: str
     endpoints: list[str]
+    observed: dict[str, int]
+    reachable: str
     version: str
     pid: int
     uptime_s: float

@@ -1,35 +1,80 @@
-"""Our own address as others see it: each peer has one vote, the latest ones count, and the most frequent wins."""
+"""Our own address as others see it, by vote: each provider's network has one, the latest ones count.
+
+One liar must not be able to tell us, and through us others, that we are somewhere else. So a public address is believed
+once `external_quorum` networks agree on it; those are /16s (/32s for IPv6), of which an attacker has few. In a private
+range every address has a vote, and one is enough: nobody there has more to go by, and what private addresses say counts
+for private addresses only. Votes are for an IP address. Its port is the one seen most, since a NAT may show each peer
+another.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
-from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.networks import outside
+from dhtd.core.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The address that most say is ours, of one family."""
+
+    endpoint: Endpoint
+    networks: int  # that say so
+    is_believed: bool
 
 
 class ExternalAddress:
     """Votes on our address, from the `observed` field of replies."""
 
-    __slots__ = ("_limit", "_votes")
+    __slots__ = ("_believed", "_limit", "_networks", "_quorum", "_votes")
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._votes: dict[bytes, Endpoint] = {}  # by voter, the latest last
+    def __init__(self, policy: Policy) -> None:
+        self._limit = policy.external_votes
+        self._quorum = policy.external_quorum
+        self._networks = outside(policy.exempt_networks)
+        self._votes: dict[bytes, Endpoint] = {}  # by network, the latest last
+        self._believed: list[Endpoint] | None = None  # until the next vote that changes something
 
     def vote(self, voter: Endpoint, observed: Endpoint) -> None:
-        """Take `voter`'s word for our address. It can only tell of the family that it is reached by."""
+        """Take `voter`'s word for our address. It can only tell of the family, and the kind, that it is reached by."""
         if len(voter) != len(observed) or observed.is_mapped:
             return
-        group = source_group(voter.ip)
-        self._votes.pop(group, None)
-        self._votes[group] = observed
+        if self._networks.is_exempt(voter) != self._networks.is_exempt(observed):
+            return
+        witness = self._networks.witness(voter)
+        if self._votes.pop(witness, None) != observed:
+            self._believed = None
+        self._votes[witness] = observed
         if len(self._votes) > self._limit:
             del self._votes[next(iter(self._votes))]
+            self._believed = None
 
     def endpoints(self) -> list[Endpoint]:
-        """Return the winner of each family that has votes, IPv4 first."""
+        """Return the address that is believed to be ours, of each family that has one, IPv4 first."""
+        if self._believed is None:
+            self._believed = [seen.endpoint for seen in self.seen() if seen.is_believed]
+        return list(self._believed)
+
+    def seen(self) -> list[Seen]:
+        """Return what most say, for each family that has votes, IPv4 first; what is believed before what is not."""
         winners = []
         for family in sorted({len(observed) for observed in self._votes.values()}):
-            votes = Counter(observed for observed in self._votes.values() if len(observed) == family)
-            winners.append(votes.most_common(1)[0][0])
+            endpoints = [observed for observed in self._votes.values() if len(observed) == family]
+            ips = Counter(observed.ip for observed in endpoints)
+            candidates = [self._judge(ip, count, endpoints) for ip, count in ips.most_common()]
+            winners.append(next((seen for seen in candidates if seen.is_believed), candidates[0]))
         return winners
+
+    def is_elsewhere(self, endpoint: Endpoint) -> bool:
+        """Whether all votes that there are, in its family, say that we are not at this IP address."""
+        ips = {observed.ip for observed in self._votes.values() if len(observed) == len(endpoint)}
+        return bool(ips) and endpoint.ip not in ips
+
+    def _judge(self, ip: bytes, networks: int, endpoints: list[Endpoint]) -> Seen:
+        ports = Counter(observed for observed in endpoints if observed.ip == ip)
+        endpoint = ports.most_common(1)[0][0]
+        needed = 1 if self._networks.is_exempt(endpoint) else self._quorum
+        return Seen(endpoint, networks, networks >= needed)

@@ -104,8 +104,9 @@ class Node:
         self.state = self.overlays[0].state  # of the first family, which for most nodes is the only one
         self.join = self.overlays[0].join
         self.tracker = Tracker(rng, policy)
-        self._requester = Requester(own_id, codec, rng, policy, self.overlays)
+        self._requester = Requester(own_id, codec, rng, policy, self.overlays, now)
         self.counters = self._requester.counters
+        self.outside = self._requester.outside
         self._responder = Responder(own_id, codec, rng, policy, self.overlays, self.tracker, self.counters, now)
         self.store = self._responder.store
         self.external = self._responder.external
@@ -154,6 +155,8 @@ class Node:
                 if cap is not None:
                     self._limited(cap)
                     return None
+                if now >= self.outside.look_at:
+                    self.outside.queried(source, now)
                 answer = self._responder.answer(message, source, len(data), now)
                 if self._queried(message.sender, source, now):
                     self._consider(message.sender, source, now)

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Loopback, private, carrier-grade and link-local ranges (RFC 1122, 1918, 6598, 3927, 4193, 4291): not to be had from
+# outside, and a whole swarm may live in one of their /24s.
+PRIVATE_NETWORKS = (
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -15,6 +29,16 @@ class Policy:
     bad_after: int = 1  # more consecutive timeouts than this make a contact bad
     bucket_refresh: float = 15 * 60.0  # a bucket without activity for this long is looked up
     replacements: int = 8  # contacts kept in waiting for each full bucket
+    claims: int = 8  # who answers under the ID of a contact elsewhere, while that one is checked
+    claim_after: float = 60.0  # it is checked only if it has been silent for so long
+
+    # Places of one IP address, and of one network (IPv4 /24, IPv6 /64): see diversity.py
+    contacts_per_ip: int = 1  # in the routing table
+    contacts_per_network: int = 10  # in the routing table
+    contacts_per_network_in_bucket: int = 2  # and of those in waiting for it
+    lookup_per_ip: int = 1  # asked by one lookup, and not known to be silent
+    lookup_per_network: int = 2
+    exempt_networks: tuple[str, ...] = PRIVATE_NETWORKS  # CIDR; there, addresses tell nothing of whose they are
 
     # Queries and lookups
     alpha: int = 4  # queries of one lookup in flight at once
@@ -87,7 +111,11 @@ class Policy:
     rate_sources: int = 4_096  # sources that are limited one by one; further ones share
     rate_cells: int = 65_536  # this many cells
 
-    external_votes: int = 16  # distinct peers whose word on our own address is kept
+    # Our own address
+    external_votes: int = 16  # distinct networks whose word on our own address is kept
+    external_quorum: int = 3  # so many must agree on a public one
+    outside_memory: float = 10 * 60.0  # an address that we wrote to so lately may be let in by a NAT or firewall
+    outside_lasts: float = 60 * 60.0  # to have been reached from outside says something for so long
 
 
 DEFAULT = Policy()

@@ -16,6 +16,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
 from dhtd.core.messages import Codec, Contact, Error, Request, Result
 from dhtd.core.metric import Id
+from dhtd.core.outside import Outside
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.transactions import InFlight, Transactions
@@ -64,9 +65,7 @@ class Counters:
     malformed: int = 0  # datagrams that are no message of this version, answered with silence
     rate_limited: int = 0  # queries above a limit, answered with silence
     unmatched: int = 0  # replies and errors that belong to no query in flight
-    own_id_claimed: int = (
-        0  # queries under our own ID, answered with silence: our own, sent back, or a node's that lies
-    )
+    own_id_claimed: int = 0  # datagrams under our own ID, or contacts named with it elsewhere: taken for nothing
     repeated: int = 0  # stores and withdrawals that had been taken before: sent again or replayed, and not done again
     changes_refused: int = 0  # stores and withdrawals beyond the number that is remembered
     queries_received: dict[str, int] = field(default_factory=dict)  # by method
@@ -86,6 +85,7 @@ class Requester:
         "_codec",
         "counters",
         "outcomes",
+        "outside",
         "overlays",
         "own_id",
         "policy",
@@ -94,7 +94,9 @@ class Requester:
         "transmits",
     )
 
-    def __init__(self, own_id: Id, codec: Codec, rng: Random, policy: Policy, overlays: Iterable[Overlay]) -> None:
+    def __init__(
+        self, own_id: Id, codec: Codec, rng: Random, policy: Policy, overlays: Iterable[Overlay], now: float
+    ) -> None:
         self.own_id = own_id
         self.rng = rng
         self.policy = policy
@@ -105,6 +107,7 @@ class Requester:
         self.transactions: Transactions[Operation] = Transactions(codec.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
         self.outcomes: deque[Outcome] = deque()
+        self.outside = Outside(policy, now)
         self._codec = codec
 
     def ask(
@@ -129,6 +132,7 @@ class Requester:
         measured = None if id is None or overlay is None else overlay.state.round_trips(Contact(id, endpoint))
         self.transactions.begin(query, measured)
         self.counters.queries_sent += 1
+        self.outside.contacted(endpoint, now)
         self.send(datagram, endpoint)
         return query
 

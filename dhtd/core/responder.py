@@ -94,7 +94,7 @@ class Responder:
         self._replays = Replays(policy, self._tokens.generation)
         self.tracker = tracker
         self.store = Held(policy)
-        self.external = ExternalAddress(policy.external_votes)
+        self.external = ExternalAddress(policy)
 
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram that answers `query`, which came as `size` bytes."""

@@ -85,6 +85,8 @@ class Report:
         contacts = {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
         return {
             **self.node_id(),
+            "observed": {str(seen.endpoint): seen.networks for seen in self._node.external.seen()},
+            "reachable": self._node.outside.reach(now).value,
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": _seconds(now - self._started_at),

@@ -22,6 +22,8 @@ INFO: dict[str, Any] = {
     "node": {
         "node_id": NODE,
         "endpoints": [HERE, THERE],
+        "observed": {HERE: 3},
+        "reachable": "public",
         "version": "1",
         "pid": 7,
         "uptime_s": 3.5,
@@ -127,6 +129,8 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"node node_id {NODE}",
             f"node endpoints {HERE}",
             f"node endpoints {THERE}",
+            f"node observed {HERE} 3",
+            "node reachable public",
             "node version 1",
             "node pid 7",
             "node uptime_s 3.5",

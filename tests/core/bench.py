@@ -16,7 +16,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec, _node
 from tests.core.small import CODEC
 
-US = Endpoint.of("192.0.2.1", 1729)
+US = Endpoint.of("10.9.9.9", 1729)  # as all peers here are: who is in a private range can tell only of that
 
 E = TypeVar("E", bound=Event)
 

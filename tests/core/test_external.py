@@ -2,62 +2,150 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.external import ExternalAddress
+from dhtd.core.external import ExternalAddress, Seen
+from dhtd.core.policy import DEFAULT, Policy
 from tests.core.small import endpoint
 
 US = Endpoint.of("203.0.113.1", 1729)
 LIE = Endpoint.of("198.51.100.1", 1)
+AT_HOME = Endpoint.of("192.168.1.5", 1729)
+LIE_AT_HOME = Endpoint.of("192.168.1.6", 1)
 US6 = Endpoint.of("2001:db8::1", 1729)
 
 
-def six(number: int) -> Endpoint:
-    return Endpoint.of(f"2001:db8:{number:x}::1", 1729)
+def peer(provider: int, machine: int = 1) -> Endpoint:
+    """Return the endpoint of a machine in one of many providers' networks."""
+    return Endpoint.of(f"100.{provider}.{machine >> 8}.{machine & 255}", 1729)
+
+
+def six(provider: int) -> Endpoint:
+    return Endpoint.of(f"2001:{provider:x}::1", 1729)
+
+
+def told(*votes: tuple[Endpoint, Endpoint], policy: Policy = DEFAULT) -> ExternalAddress:
+    external = ExternalAddress(policy)
+    for voter, observed in votes:
+        external.vote(voter, observed)
+    return external
 
 
 def test_nobody_has_told_us_anything_yet() -> None:
-    assert ExternalAddress(16).endpoints() == []
+    external = told()
+    assert external.endpoints() == []
+    assert external.seen() == []
 
 
-def test_the_most_frequent_word_wins() -> None:
-    external = ExternalAddress(16)
-    external.vote(endpoint(1), LIE)
-    external.vote(endpoint(2), US)
-    external.vote(endpoint(3), US)
+def test_a_public_address_is_believed_once_three_providers_networks_agree_on_it() -> None:
+    external = told((peer(1), US), (peer(2), US))
+    assert external.endpoints() == []
+    assert external.seen() == [Seen(US, 2, is_believed=False)]
+    external.vote(peer(3), US)
+    assert external.endpoints() == [US]
+    assert external.seen() == [Seen(US, 3, is_believed=True)]
+
+
+def test_a_liar_has_one_vote_however_many_addresses_of_one_network_it_speaks_from() -> None:
+    external = told(*((peer(provider), US) for provider in (1, 2, 3)))
+    for machine in range(2, 10_000):
+        external.vote(peer(9, machine), LIE)
+        external.vote(Endpoint.of(f"2001:db8:{machine:x}::1", 1729), US6)
+    assert external.endpoints() == [US]
+    assert external.seen() == [Seen(US, 3, is_believed=True), Seen(US6, 1, is_believed=False)]
+
+
+def test_two_liars_are_not_believed_and_do_not_outvote_three_honest() -> None:
+    external = told(*((peer(provider), LIE) for provider in (1, 2)))
+    assert external.endpoints() == []
+    for provider in (3, 4, 5):
+        external.vote(peer(provider), US)
     assert external.endpoints() == [US]
 
 
-def test_a_peer_has_one_vote_however_often_and_from_whatever_port_it_speaks() -> None:
-    external = ExternalAddress(16)
-    external.vote(endpoint(2), US)
-    external.vote(endpoint(3), US)
+def test_votes_are_for_an_address_and_a_nat_may_show_each_peer_another_port() -> None:
+    external = told((peer(1), US.with_port(5)), (peer(2), US.with_port(7)), (peer(3), US.with_port(7)))
+    assert external.endpoints() == [US.with_port(7)]
+
+
+@pytest.mark.parametrize(
+    ("voter", "observed"),
+    [(endpoint(1), US), (peer(1), AT_HOME), (endpoint(1), US6), (peer(1), US6), (six(1), US)],
+)
+def test_who_reaches_us_by_another_family_or_kind_of_address_cannot_tell(voter: Endpoint, observed: Endpoint) -> None:
+    assert told((voter, observed)).seen() == []
+
+
+def test_in_a_private_range_each_machine_has_a_vote_and_the_first_is_enough() -> None:
+    external = told((endpoint(1), AT_HOME))
+    assert external.endpoints() == [AT_HOME]
+    for number in (2, 3):
+        external.vote(endpoint(number), LIE_AT_HOME)
+    for number in (4, 5):
+        external.vote(endpoint(number), AT_HOME)
+    assert external.endpoints() == [AT_HOME]
     for port in range(1, 10):
-        external.vote(endpoint(1).with_port(port), LIE)
-    assert external.endpoints() == [US]
+        external.vote(endpoint(2).with_port(port), LIE_AT_HOME)
+    assert external.endpoints() == [AT_HOME]
+
+
+def test_where_nothing_is_exempt_a_private_range_is_like_any_other() -> None:
+    policy = Policy(exempt_networks=())
+    assert told(*((endpoint(number), AT_HOME) for number in range(9)), policy=policy).endpoints() == []
+    assert told(*((Endpoint.of(f"10.{number}.0.1", 1), AT_HOME) for number in range(3)), policy=policy).endpoints() == [
+        AT_HOME
+    ]
+
+
+def test_what_is_believed_comes_before_what_more_say_and_is_not() -> None:
+    external = told((peer(1), US), (peer(2), US), (endpoint(1), AT_HOME))
+    assert external.endpoints() == [AT_HOME]
+    external.vote(peer(3), US)
+    assert external.endpoints() == [US]  # by three to one
 
 
 def test_a_peer_may_change_its_mind() -> None:
-    external = ExternalAddress(16)
-    external.vote(endpoint(1), LIE)
-    external.vote(endpoint(1), US)
-    assert external.endpoints() == [US]
+    external = told((endpoint(1), LIE_AT_HOME))
+    assert external.endpoints() == [LIE_AT_HOME]
+    external.vote(endpoint(1), AT_HOME)
+    assert external.endpoints() == [AT_HOME]
 
 
 def test_only_the_latest_voters_count_and_who_votes_again_is_late() -> None:
-    external = ExternalAddress(3)
-    for number in (1, 2, 3):
-        external.vote(endpoint(number), LIE)
-    external.vote(endpoint(1), US)
-    external.vote(endpoint(4), US)  # 2 is forgotten
-    assert external.endpoints() == [US]
+    external = told(*((endpoint(number), LIE_AT_HOME) for number in (1, 2, 3)), policy=Policy(external_votes=3))
+    assert external.endpoints() == [LIE_AT_HOME]
+    external.vote(endpoint(1), AT_HOME)
+    external.vote(endpoint(4), AT_HOME)  # 2 is forgotten
+    assert external.endpoints() == [AT_HOME]
     assert len(external._votes) == 3
 
 
-def test_each_family_is_told_by_those_who_reach_us_by_it() -> None:
-    external = ExternalAddress(16)
-    external.vote(endpoint(1), US6)
-    external.vote(six(1), US)
+def test_a_vote_that_is_forgotten_is_missed() -> None:
+    external = told(*((peer(number), US) for number in (1, 2, 3)), policy=Policy(external_votes=3))
+    assert external.endpoints() == [US]
+    external.vote(peer(4), US)
+    assert external.endpoints() == [US]
+    external.vote(peer(5), LIE)
     assert external.endpoints() == []
-    external.vote(six(1), US6)
-    external.vote(endpoint(1), US)
+
+
+def test_each_family_is_told_by_those_who_reach_us_by_it() -> None:
+    external = told(*((six(provider), US6) for provider in (1, 2, 3)))
+    assert external.endpoints() == [US6]
+    for provider in (1, 2, 3):
+        external.vote(peer(provider), US)
     assert external.endpoints() == [US, US6]
+
+
+def test_who_asks_for_our_endpoints_may_change_what_it_gets() -> None:
+    external = told((endpoint(1), AT_HOME))
+    external.endpoints().clear()
+    assert external.endpoints() == [AT_HOME]
+
+
+def test_an_address_is_not_ours_if_there_are_votes_in_its_family_and_none_is_for_it_whatever_the_port() -> None:
+    external = told((peer(1), US))
+    assert not external.is_elsewhere(US.with_port(9))
+    assert external.is_elsewhere(LIE)
+    assert not external.is_elsewhere(US6)

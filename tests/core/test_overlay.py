@@ -361,9 +361,9 @@ def test_of_what_another_family_names_no_more_is_taken_than_an_honest_answer_has
 
 
 def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
-    external = ExternalAddress(16)
+    external = ExternalAddress(DEFAULT)
     external.vote(six(1).endpoint, MAPPED)
-    assert external.endpoints() == []
+    assert external.seen() == []
 
 
 def entered(tracker: Tracker, now: float) -> None:

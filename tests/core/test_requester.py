@@ -19,7 +19,7 @@ from tests.core.small import CODEC, contact, endpoint
 
 def make() -> Requester:
     rng = Random(1)
-    return Requester(Id(0), CODEC, rng, DEFAULT, [Overlay(Family.IPV4, Id(0), CODEC, rng, DEFAULT, now=0.0)])
+    return Requester(Id(0), CODEC, rng, DEFAULT, [Overlay(Family.IPV4, Id(0), CODEC, rng, DEFAULT, now=0.0)], now=0.0)
 
 
 def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:

@@ -479,7 +479,7 @@ async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: 
         result = await alone.ask(protocol.NodeId())
         assert matches(result, protocol.NodeIdResult)
         assert result == {"node_id": alone.id, "endpoints": [alone.endpoint]}
-        seen = Endpoint.parse("192.0.2.1:4321")
+        seen = Endpoint.parse("10.9.9.1:4321")
         alone.driver.node.external.vote(Endpoint.parse("10.9.9.9:1729"), seen)
         assert await alone.ask(protocol.NodeId()) == {"node_id": alone.id, "endpoints": [str(seen)]}
 
@@ -507,6 +507,11 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
         node = info["node"]
         assert node["node_id"] == one.id
         assert node["endpoints"] == node["listening"] == [one.endpoint]
+        assert node["observed"] == {one.endpoint: 1}
+        assert {node["reachable"], (await other.ask(protocol.Info("node")))["node"]["reachable"]} == {
+            "private",
+            "unknown",
+        }
         assert node["connected"] is True
         assert node["contacts"] == {"good": 1, "questionable": 0, "bad": 0}
         assert node["uptime_s"] == pytest.approx(10, abs=1)

@@ -1,0 +1,57 @@
+"""Parties behind addresses: what one of them could have many of is counted by network, not by address.
+
+Who has one address of an IPv4 /24, or of an IPv6 /64, may well have them all, so these are one party. In a private
+range that says nothing: there a whole network of honest nodes is on one /24, and nobody from outside can be. Which
+ranges are exempt for that is the policy's to say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+
+Party = tuple[bytes, bytes]  # an address, and the network that it is in
+
+
+class Networks:
+    """Tells of endpoints whose they are."""
+
+    __slots__ = ("_exempt4", "_exempt6")
+
+    def __init__(self, exempt: Iterable[str]) -> None:
+        ranges = [ipaddress.ip_network(text) for text in exempt]
+        shifted = [(each.version, each.max_prefixlen - each.prefixlen, int(each.network_address)) for each in ranges]
+        self._exempt4 = tuple((shift, first >> shift) for version, shift, first in shifted if version == 4)
+        self._exempt6 = tuple((shift, first >> shift) for version, shift, first in shifted if version == 6)
+
+    def is_exempt(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint is in a range that limits by address leave alone."""
+        number = int.from_bytes(endpoint[:-2], "big")
+        for shift, prefix in self._exempt4 if len(endpoint) == IPV4_SIZE else self._exempt6:
+            if number >> shift == prefix:
+                return True
+        return False
+
+    def party(self, endpoint: Endpoint) -> Party | None:
+        """Return whom the endpoint counts for; None where it is exempt.
+
+        Addresses and networks of both families all differ in length, so that they can be keys of one table.
+        """
+        if self.is_exempt(endpoint):
+            return None
+        return endpoint[:-2], endpoint[:3] if len(endpoint) == IPV4_SIZE else endpoint[:8]
+
+    def witness(self, endpoint: Endpoint) -> bytes:
+        """Return what has one vote about us: a range as a provider has it, a /16 or /32; where exempt, an address."""
+        if self.is_exempt(endpoint):
+            return endpoint[:-2]
+        return endpoint[:2] if len(endpoint) == IPV4_SIZE else endpoint[:4]
+
+
+@lru_cache(maxsize=64)
+def outside(exempt: tuple[str, ...]) -> Networks:
+    """Return the networks outside these ranges; made once for all nodes that have the same policy."""
+    return Networks(exempt)

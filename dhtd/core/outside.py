@@ -1,0 +1,80 @@
+"""Whether others can reach us unasked: what shows it is a query from an address that we have not written to of late.
+
+A NAT or a firewall lets in only whom the machine behind it has lately written to, and remembers that for minutes. So
+the addresses that queries go to are kept in mind for longer than that; as marks in a field of fixed size, which take
+some others for one of them too. That errs on the safe side: a query from such an address shows nothing, and the next
+one from another will.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.networks import outside
+from dhtd.core.policy import Policy
+
+_LOOK_AGAIN: Final = 1.0  # seconds after evidence until more is worth the time that looking for it takes at each query
+_FIELD: Final = 512  # bytes: with a hundred addresses in mind, one other address in forty seems to be among them
+_SPREAD: Final = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiplied by it, neighbours are far apart (Knuth)
+
+
+class Reach(Enum):
+    """From where we have been reached unasked."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"  # from a private range, and nowhere else
+    UNKNOWN = "unknown"  # nobody has: we may be behind a NAT, or new
+
+
+class Outside:
+    """Remembers to whom we wrote, and who came unasked."""
+
+    __slots__ = ("_at", "_before", "_contacted", "_networks", "_policy", "_turn_at", "look_at")
+
+    def __init__(self, policy: Policy, now: float) -> None:
+        self._policy = policy
+        self._networks = outside(policy.exempt_networks)
+        self._contacted = bytearray(_FIELD)  # marks of the addresses that queries went to since the last turn
+        self._before = bytes(_FIELD)  # and before it
+        self._turn_at = now + policy.outside_memory
+        self._at = dict.fromkeys((Reach.PUBLIC, Reach.PRIVATE), float("-inf"))
+        self.look_at = float("-inf")  # queries that come sooner need not be shown to `queried`
+
+    def contacted(self, endpoint: Endpoint, now: float) -> None:
+        """A query goes to this endpoint."""
+        self._turn(now)
+        place, mark = _mark(endpoint)
+        self._contacted[place] |= mark
+
+    def queried(self, source: Endpoint, now: float) -> None:
+        """A query has come from this endpoint."""
+        self._turn(now)
+        place, mark = _mark(source)
+        if (self._contacted[place] | self._before[place]) & mark:
+            return
+        self._at[Reach.PRIVATE if self._networks.is_exempt(source) else Reach.PUBLIC] = now
+        self.look_at = now + _LOOK_AGAIN
+
+    def reach(self, now: float) -> Reach:
+        """Return from where we have lately been reached."""
+        for kind, at in self._at.items():
+            if now < at + self._policy.outside_lasts:
+                return kind
+        return Reach.UNKNOWN
+
+    def _turn(self, now: float) -> None:
+        """If it is time, forget who was written to before the last turn; where that is long ago, all."""
+        memory = self._policy.outside_memory
+        if now < self._turn_at:
+            return
+        self._before = bytes(self._contacted) if now < self._turn_at + memory else bytes(_FIELD)
+        self._contacted = bytearray(_FIELD)
+        self._turn_at = now + memory
+
+
+def _mark(endpoint: Endpoint) -> tuple[int, int]:
+    """Return which byte of a field, and which bit of it, an address has: whatever its port."""
+    spot = (int.from_bytes(endpoint[:-2], "big") * _SPREAD >> 40) % (8 * _FIELD)
+    return spot >> 3, 1 << (spot & 7)

@@ -1,0 +1,62 @@
+"""Whose an address is: a /24 or a /64, unless it is in a range where that says nothing."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.networks import Networks, outside
+from dhtd.core.policy import PRIVATE_NETWORKS
+from tests.strategies import endpoints
+
+DEFAULT = outside(PRIVATE_NETWORKS)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.9.9", "100.64.0.1"),
+        *("100.127.255.255", "::1", "fd00::1", "fc00::1", "fe80::1", "febf::1"),
+    ],
+)
+def test_loopback_and_private_ranges_are_exempt(host: str) -> None:
+    assert DEFAULT.is_exempt(Endpoint.of(host, 1))
+    assert DEFAULT.party(Endpoint.of(host, 1)) is None
+    assert Networks(()).party(Endpoint.of(host, 1)) is not None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("126.255.255.255", "128.0.0.1", "11.0.0.1", "9.255.255.255", "172.15.0.1", "172.32.0.1", "192.167.1.1"),
+        *("192.169.1.1", "169.253.1.1", "100.63.1.1", "100.128.1.1", "::2", "2001:db8::1", "fec0::1", "fbff::1"),
+        "::7f00:1",  # as 127.0.0.1 would be read by who takes one family for the other
+    ],
+)
+def test_all_else_is_not(host: str) -> None:
+    assert not DEFAULT.is_exempt(Endpoint.of(host, 1))
+
+
+@given(endpoints())
+def test_what_is_exempt_is_what_the_standard_library_finds_in_the_ranges(endpoint: Endpoint) -> None:
+    address = ip_address(endpoint.ip)
+    assert DEFAULT.is_exempt(endpoint) == any(address in ip_network(text) for text in PRIVATE_NETWORKS)
+
+
+def test_a_party_is_an_address_and_its_24_or_64() -> None:
+    four, six = Endpoint.of("203.0.113.9", 1729), Endpoint.of("2001:db8:1:2:3:4:5:6", 1729)
+    assert DEFAULT.party(four) == (bytes((203, 0, 113, 9)), bytes((203, 0, 113)))
+    assert DEFAULT.party(six) == (six[:16], bytes.fromhex("20010db800010002"))
+
+
+def test_a_witness_is_a_provider_s_network_or_where_exempt_an_address() -> None:
+    assert DEFAULT.witness(Endpoint.of("203.0.113.9", 1)) == bytes((203, 0))
+    assert DEFAULT.witness(Endpoint.of("2001:db8:1::9", 1)) == bytes.fromhex("20010db8")
+    assert DEFAULT.witness(Endpoint.of("10.0.0.9", 1)) == bytes((10, 0, 0, 9))
+
+
+def test_one_value_serves_all_nodes_of_a_policy() -> None:
+    assert outside(PRIVATE_NETWORKS) is DEFAULT

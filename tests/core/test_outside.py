@@ -1,0 +1,94 @@
+"""Whether we can be reached unasked: who comes without having been written to shows it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.outside import Outside, Reach
+from dhtd.core.policy import DEFAULT, Policy
+from tests.core.small import endpoint
+
+PUBLIC = Endpoint.of("198.51.100.7", 1729)
+SIX = Endpoint.of("2001:db8::7", 1729)
+MEMORY = DEFAULT.outside_memory
+
+
+def test_at_first_nothing_is_known() -> None:
+    assert Outside(DEFAULT, 0.0).reach(0.0) is Reach.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("source", "reach"), [(PUBLIC, Reach.PUBLIC), (SIX, Reach.PUBLIC), (endpoint(1), Reach.PRIVATE)]
+)
+def test_who_comes_unasked_shows_that_we_can_be_reached_from_there(source: Endpoint, reach: Reach) -> None:
+    outside = Outside(DEFAULT, 0.0)
+    outside.queried(source, 5.0)
+    assert outside.reach(5.0) is reach
+    assert outside.reach(5.0 + DEFAULT.outside_lasts - 1) is reach
+    assert outside.reach(5.0 + DEFAULT.outside_lasts) is Reach.UNKNOWN
+
+
+def test_where_nothing_is_exempt_a_private_range_is_outside() -> None:
+    outside = Outside(Policy(exempt_networks=()), 0.0)
+    outside.queried(endpoint(1), 0.0)
+    assert outside.reach(0.0) is Reach.PUBLIC
+
+
+def test_public_evidence_outweighs_private_evidence() -> None:
+    outside = Outside(DEFAULT, 0.0)
+    outside.queried(PUBLIC, 0.0)
+    outside.queried(endpoint(1), 1.0)
+    assert outside.reach(1.0) is Reach.PUBLIC
+    assert outside.reach(DEFAULT.outside_lasts) is Reach.PRIVATE
+
+
+def test_who_was_written_to_from_whatever_port_it_comes_shows_nothing() -> None:
+    outside = Outside(DEFAULT, 0.0)
+    outside.contacted(PUBLIC, 1.0)
+    outside.queried(PUBLIC.with_port(9), 2.0)
+    assert outside.reach(2.0) is Reach.UNKNOWN
+    outside.queried(SIX, 2.0)
+    assert outside.reach(2.0) is Reach.PUBLIC
+
+
+def test_who_was_written_to_is_kept_in_mind_for_ten_minutes_at_least_and_not_for_more_than_twenty() -> None:
+    for written_at in (0.0, MEMORY - 1, 5.5 * MEMORY):
+        outside = Outside(DEFAULT, 0.0)
+        outside.contacted(PUBLIC, written_at)
+        outside.queried(PUBLIC, written_at + MEMORY - 1)
+        assert outside.reach(written_at + MEMORY - 1) is Reach.UNKNOWN
+        outside.queried(PUBLIC, written_at + 2 * MEMORY)
+        assert outside.reach(written_at + 2 * MEMORY) is Reach.PUBLIC
+
+
+def test_after_a_long_silence_nobody_is_kept_in_mind() -> None:
+    outside = Outside(DEFAULT, 0.0)
+    outside.contacted(PUBLIC, 0.0)
+    outside.queried(PUBLIC, 10 * MEMORY)
+    assert outside.reach(10 * MEMORY) is Reach.PUBLIC
+
+
+def test_evidence_is_looked_for_once_a_second_once_there_is_some() -> None:
+    outside = Outside(DEFAULT, 0.0)
+    assert outside.look_at == float("-inf")
+    outside.queried(PUBLIC, 5.0)
+    assert outside.look_at == 6.0
+
+
+def test_however_many_are_written_to_the_memory_is_of_one_size_and_of_a_hundred_few_others_are_taken_for_them() -> None:
+    rng = Random(1)
+    outside = Outside(DEFAULT, 0.0)
+    for _ in range(100):
+        outside.contacted(Endpoint(rng.randbytes(6)), 0.0)
+    unseen = 0
+    for _ in range(1_000):
+        outside.queried(Endpoint(rng.randbytes(6)), 0.0)
+        unseen += outside.reach(0.0) is Reach.UNKNOWN
+        outside._at = dict.fromkeys(outside._at, float("-inf"))
+    assert unseen < 60
+    for _ in range(100_000):
+        outside.contacted(Endpoint(rng.randbytes(6)), 0.0)
+    assert len(outside._contacted) == len(outside._before) == 512
