@@ -23,6 +23,12 @@ OPERATIONS: Final = "operations"
 OWN_ENTRIES: Final = "own_entries"
 OWN_PORTS: Final = "own_ports"
 ENTRY_HOLDERS: Final = "entry_holders"
+CONTACTS_PER_IP: Final = "contacts_per_ip"
+CONTACTS_PER_NETWORK: Final = "contacts_per_network"
+CONTACTS_PER_NETWORK_IN_BUCKET: Final = "contacts_per_network_in_bucket"
+LOOKUP_PER_IP: Final = "lookup_per_ip"
+LOOKUP_PER_NETWORK: Final = "lookup_per_network"
+CLAIMS: Final = "claims"
 STORE_ENTRIES: Final = "store_entries"
 STORE_ENTRIES_PER_KEY: Final = "store_entries_per_key"
 STORE_ENTRIES_PER_SOURCE: Final = "store_entries_per_source"
@@ -42,6 +48,12 @@ CAPS: Final = (
     STRANGER_PINGS,  # a stranger is not pinged this time
     STRANGER_RATE,  # the same
     VERIFICATIONS,  # a questionable contact is not checked this time
+    CONTACTS_PER_IP,  # a node is kept out of the routing table
+    CONTACTS_PER_NETWORK,  # the same
+    CONTACTS_PER_NETWORK_IN_BUCKET,  # the same, or out of the line of those that wait
+    LOOKUP_PER_IP,  # a lookup passes a node over that else it would have asked
+    LOOKUP_PER_NETWORK,  # the same
+    CLAIMS,  # of those that claim the IDs of contacts, the first is forgotten
     REPLACEMENTS,  # of those that wait for a full bucket, the first is forgotten
     SEARCH_QUERIES,  # a lookup ends without having asked all that it might
     SEARCH_CANDIDATES,  # a lookup forgets the farthest node that it has not asked

@@ -69,7 +69,7 @@ from dhtd.core.rate_limit import Rate, RateLimit
 from dhtd.core.requester import Asked, Requester, Transmit
 from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
-from dhtd.core.state import Full, Inserted, Known, Refused, Replaced, Verify
+from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey, Tracker
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
@@ -410,9 +410,9 @@ class Node:
             case Inserted() | Replaced():
                 self.tracker.contact_joined(contact, now)
                 self.tracker.network_has(overlay.state.estimated_size(), overlay.family, now)
-            case Verify(questionable):
+            case Verify(questionable) | Contested(questionable):
                 self._verify(questionable, contact, now)
-            case Known() | Full() | Refused():
+            case Known() | Full() | Refused() | Crowded():
                 pass
             case _:
                 assert_never(outcome)

@@ -2,7 +2,9 @@
 
 Only a contact that has answered us enters. A full bucket replaces a bad contact; else its oldest questionable one is to
 be verified while the newcomer waits; else the newcomer is refused, but remembered for the day a contact turns bad.
-An incumbent is never displaced by another address that claims its ID, unless it is bad.
+An incumbent is never displaced by another address that claims its ID, unless it is bad: if it has been silent for a
+while, it is to be verified, and the claimant waits for what comes of that. No party has more contacts than `diversity`
+allows, bad ones not counted.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dhtd.core.caps import REPLACEMENTS, none_hit
+from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
+from dhtd.core.diversity import Diversity
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Codec, Contact, PackedContacts
 from dhtd.core.metric import Id
@@ -52,16 +55,41 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The contact claims our own ID, or one that a live contact has at another endpoint."""
+    """The contact claims our own ID, or one that a contact which was heard of late has at another endpoint."""
 
 
-Outcome = Inserted | Replaced | Known | Verify | Full | Refused
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """A contact elsewhere has this ID: ping `incumbent`. If it fails, the newcomer, which waits, takes its place."""
+
+    incumbent: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """The contact's address or network has as many contacts as it may, by this cap."""
+
+    cap: str
+
+
+Outcome = Inserted | Replaced | Known | Verify | Full | Refused | Contested | Crowded
 
 
 class State:
     """The routing table under its admission policy."""
 
-    __slots__ = ("_codec", "_nearest", "_policy", "_waiting", "caps_hit", "heard_at", "meta", "table")
+    __slots__ = (
+        "_claims",
+        "_codec",
+        "_diversity",
+        "_nearest",
+        "_policy",
+        "_waiting",
+        "caps_hit",
+        "heard_at",
+        "meta",
+        "table",
+    )
 
     def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
         self._codec = codec
@@ -69,9 +97,11 @@ class State:
         self.caps_hit = none_hit()  # by name; whoever owns this may have it count into another
         self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
         self.meta = RoutingMeta(policy)
+        self._diversity = Diversity(policy)
         self._waiting: dict[
             Id, tuple[Contact, float]
         ] = {}  # newcomers to full buckets and when they answered; latest last
+        self._claims: dict[Id, tuple[Contact, float]] = {}  # who answered under a contact's ID, and when; latest last
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
         self._nearest: Nearest | None = None  # answers that are packed already; until the table changes
 
@@ -86,7 +116,7 @@ class State:
             return Known()
         if incumbent is not None:
             if contact.id not in self.meta.bad:
-                return Refused()
+                return self._claim(contact, incumbent, now)
             self._remove(incumbent)
         predecessor = self.table.at(contact.endpoint)
         if predecessor is not None:  # the node there has changed its ID
@@ -101,7 +131,7 @@ class State:
         incumbent = self.table.get(id)
         if incumbent is not None:
             if incumbent.endpoint != endpoint:
-                return id in self.meta.bad
+                return id in self.meta.bad or self._is_contestable(id, now)
             return self.meta.standing(id, now) is not Standing.GOOD
         if id == self.table.own_id:
             return False
@@ -109,7 +139,7 @@ class State:
         if now < bucket.closed_until:
             return False
         if self.table.has_room(bucket, id) or not self._all_good(bucket, now):
-            return True
+            return self._cap_reached(endpoint, bucket, others_make_way=True) is None
         if self.table.is_whole(bucket):
             bucket.closed_until = bucket.good_until
         return False
@@ -127,7 +157,7 @@ class State:
         bucket = self.table.bucket(contact.id)
         bucket.changed()
         self._forget_answers()
-        newcomer = self._take_waiting(bucket)
+        newcomer = self._take_claim(contact, bucket) or self._take_waiting(contact, bucket)
         if newcomer is None:
             return None
         self._remove(contact)
@@ -145,8 +175,11 @@ class State:
         """Put back a contact of an earlier run, as questionable; return whether there was room."""
         if contact.id == self.table.own_id or self.table.get(contact.id) or self.table.at(contact.endpoint):
             return False
+        if self._cap_reached(contact.endpoint, self.table.bucket(contact.id), others_make_way=False) is not None:
+            return False
         if not self.table.insert(contact):
             return False
+        self._diversity.add(contact.endpoint)
         self._forget_answers()
         self.meta.add(contact.id)
         return True
@@ -219,17 +252,57 @@ class State:
         if contact.id in self.meta.bad:
             self._forget_answers()
         self.meta.answered(contact.id, rtt, now)
+        if self._claims:
+            self._claims.pop(contact.id, None)
         bucket = self.table.bucket(contact.id)
         bucket.activity = max(bucket.activity, now)  # who has waited for its place answered before others did
 
+    def _claim(self, contact: Contact, incumbent: Contact, now: float) -> Outcome:
+        """Let a claimant to the ID of `incumbent` wait for whether that one still answers, unless it just has."""
+        if not self._is_contestable(contact.id, now):
+            return Refused()
+        self._claims.pop(contact.id, None)
+        self._claims[contact.id] = contact, now
+        if len(self._claims) > self._policy.claims:
+            del self._claims[next(iter(self._claims))]
+            self.caps_hit[CLAIMS] += 1
+        return Contested(incumbent)
+
+    def _is_contestable(self, id: Id, now: float) -> bool:
+        heard_at = self.meta.get(id).heard_at
+        return heard_at is None or now - heard_at >= self._policy.claim_after
+
+    def _cap_reached(self, endpoint: Endpoint, bucket: Bucket, *, others_make_way: bool) -> str | None:
+        """Return, and count, the cap that keeps an endpoint out of a bucket, if one does.
+
+        Where `others_make_way`, bad contacts do not count, nor does one that was at the endpoint under another ID.
+        """
+        cap = self._diversity.cap_reached(endpoint, bucket.contacts)
+        if cap is not None and others_make_way:
+            leaving = self._bad()
+            predecessor = self.table.at(endpoint)
+            if predecessor is not None and predecessor not in leaving:
+                leaving.append(predecessor)
+            cap = self._diversity.cap_reached(endpoint, bucket.contacts, leaving)
+        if cap is not None:
+            self.caps_hit[cap] += 1
+        return cap
+
+    def _bad(self) -> list[Contact]:
+        return [contact for contact in self.table if contact.id in self.meta.bad] if self.meta.bad else []
+
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)
+        cap = self._cap_reached(contact.endpoint, bucket, others_make_way=True)
+        if cap is not None:
+            return Crowded(cap)
         evicted = None
         if len(bucket.contacts) >= self._policy.k:
             evicted = next((other for other in bucket.contacts if other.id in self.meta.bad), None)
             if evicted is not None:
                 self._remove(evicted)
         if self.table.has_room(bucket, contact.id):
+            self._make_way(contact.endpoint, bucket)
             self._insert(contact, rtt, now)
             self._waiting.pop(contact.id, None)
             return Inserted() if evicted is None else Replaced(evicted)
@@ -240,17 +313,27 @@ class State:
         questionable = [other for other in bucket.contacts if self.meta.standing(other.id, now) is not Standing.GOOD]
         return Verify(min(questionable, key=lambda other: _age_key(self.meta.get(other.id))))
 
+    def _make_way(self, endpoint: Endpoint, bucket: Bucket) -> None:
+        """Take out the bad contacts in whose place a newcomer comes that is within the limits without them."""
+        reached = self._diversity.cap_reached
+        while (cap := reached(endpoint, bucket.contacts)) is not None:
+            counted = (bad for bad in self._bad() if reached(endpoint, bucket.contacts, [bad]) != cap)
+            self._remove(next(counted))
+
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
         went_in = self.table.insert(contact)
         assert went_in
+        self._diversity.add(contact.endpoint)
         self._forget_answers()
         self.meta.add(contact.id)
         self._heard(contact, rtt, answered_at)
 
     def _remove(self, contact: Contact) -> None:
         self.table.remove(contact)
+        self._diversity.remove(contact.endpoint)
         self._forget_answers()
         self.meta.drop(contact.id)
+        self._claims.pop(contact.id, None)
 
     def _forget_answers(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
@@ -260,18 +343,34 @@ class State:
         self._waiting.pop(contact.id, None)
         self._waiting[contact.id] = contact, now
         low, high = bucket.low, bucket.high
-        in_line = [id for id in self._waiting if low <= id <= high]
-        if len(in_line) > self._policy.replacements:
-            del self._waiting[in_line[0]]
+        in_line = [other for other, _ in self._waiting.values() if low <= other.id <= high]
+        kin = [other for other in in_line if self._diversity.are_kin(contact.endpoint, other.endpoint)]
+        if len(kin) > self._policy.contacts_per_network_in_bucket:
+            del self._waiting[kin[0].id]
+            self.caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] += 1
+        elif len(in_line) > self._policy.replacements:
+            del self._waiting[in_line[0].id]
             self.caps_hit[REPLACEMENTS] += 1
 
-    def _take_waiting(self, bucket: Bucket) -> tuple[Contact, float] | None:
+    def _take_claim(self, incumbent: Contact, bucket: Bucket) -> tuple[Contact, float] | None:
+        """Take who claims the ID of an incumbent that has turned bad, if it may have a place."""
+        claim = self._claims.pop(incumbent.id, None)
+        if claim is None or self.table.at(claim[0].endpoint) is not None:
+            return None
+        return claim if self._has_share(claim[0], incumbent, bucket) else None
+
+    def _take_waiting(self, leaving: Contact, bucket: Bucket) -> tuple[Contact, float] | None:
         """Take the newcomer that has answered last of those in line, and is not in the table by another way."""
         for contact in list(self.waiting(bucket)):
             newcomer = self._waiting.pop(contact.id)
-            if self.table.get(contact.id) is None and self.table.at(contact.endpoint) is None:
+            is_new = self.table.get(contact.id) is None and self.table.at(contact.endpoint) is None
+            if is_new and self._has_share(contact, leaving, bucket):
                 return newcomer
         return None
+
+    def _has_share(self, newcomer: Contact, leaving: Contact, bucket: Bucket) -> bool:
+        """Whether a newcomer may come in for one who leaves, by the limits for its address and network."""
+        return self._diversity.cap_reached(newcomer.endpoint, bucket.contacts, [leaving]) is None
 
 
 def _age_key(record: Record) -> float:

@@ -13,7 +13,13 @@ INTERVAL: Final = 60.0  # seconds between lines, and in each of them
 # What happens in any large network, and costs nobody anything: for those who look closely.
 ORDINARY: Final = frozenset(
     {
+        caps.CLAIMS,
+        caps.CONTACTS_PER_IP,
+        caps.CONTACTS_PER_NETWORK,
+        caps.CONTACTS_PER_NETWORK_IN_BUCKET,
         caps.ENTRY_HOLDERS,
+        caps.LOOKUP_PER_IP,
+        caps.LOOKUP_PER_NETWORK,
         caps.REPLACEMENTS,
         caps.SEARCH_CANDIDATES,
         caps.SEARCH_QUERIES,

@@ -2,6 +2,7 @@
 
 The model decides each case from the full history of every contact and a look through all of them: room, insert;
 somebody bad, replace; somebody questionable, verify; else refuse. Who has never answered changes nothing by querying.
+Where limits apply, all machines here are in one network.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dhtd.core.caps import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
-from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
 from dhtd.core.routing_meta import Standing
-from dhtd.core.state import Full, Inserted, Known, Outcome, Refused, Replaced, State, Verify
+from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Outcome, Refused, Replaced, State, Verify
 from dhtd.wire.native import NativeCodec
 from tests.core.small import CODEC, SEVEN, History, SlowTable, contact, endpoint
 from tests.strategies import ids
@@ -118,14 +120,48 @@ def test_the_same_id_from_another_address_leaves_the_incumbent_unless_it_is_bad(
     assert not state.queried(*usurper, 5.0)
     assert state.answered(usurper, 0.1, 5.0) == Refused()
     assert state.table.get(Id(64)) == contact(64)
-    late = DEFAULT.good_for + 100
-    assert state.answered(usurper, 0.1, late) == Refused()  # questionable is not bad
-    make_bad(state, contact(64), late)
+    make_bad(state, contact(64), 6.0)
     assert state.table.get(Id(64)) == contact(64)
-    assert state.queried(*usurper, late + 1)
-    assert state.answered(usurper, 0.1, late + 1) == Inserted()
+    assert state.queried(*usurper, 7.0)
+    assert state.answered(usurper, 0.1, 7.0) == Inserted()
     assert state.table.get(Id(64)) == usurper
     assert state.table.at(contact(64).endpoint) is None
+
+
+def test_a_silent_incumbent_is_to_be_verified_and_the_claimant_takes_its_place_only_if_that_fails() -> None:
+    state, usurper = full(), contact(64, machine=200)
+    assert not state.queried(*usurper, 60.0)
+    assert state.queried(*usurper, 60.01)  # is anybody there, to begin with?
+    assert state.answered(usurper, 0.1, 60.01) == Contested(contact(64))
+    assert state.table.get(Id(64)) == contact(64)
+    assert state.answered(contact(64), 0.1, 61.0) == Known()  # the incumbent has answered: the claim is void
+    assert make_bad(state, contact(64), 70.0) == [None, None]
+    assert state.table.get(Id(64)) == contact(64)
+    state.answered(contact(64), 0.1, 80.0)
+    assert state.answered(usurper, 0.1, 140.0) == Contested(contact(64))
+    assert make_bad(state, contact(64), 141.0) == [None, contact(64)]
+    assert state.table.get(Id(64)) == usurper
+    assert state.meta.get(Id(64)).heard_at == 140.0
+
+
+def test_a_claim_is_void_once_the_claimant_is_in_the_table_by_another_id_or_the_incumbent_is_gone() -> None:
+    state = full()
+    assert state.answered(contact(64, machine=200), 0.1, 60.01) == Contested(contact(64))
+    assert state.answered(contact(5, machine=200), 0.1, 61.0) == Inserted()
+    assert make_bad(state, contact(64), 62.0) == [None, None]
+    assert state.answered(contact(80, machine=201), 0.1, 63.0) == Contested(contact(80))
+    state.moved(Id(80), contact(80).endpoint)
+    assert state.answered(contact(80), 0.1, 64.0) == Inserted()
+    assert make_bad(state, contact(80), 65.0) == [None, None]
+
+
+def test_no_more_claims_wait_than_the_policy_says_and_the_latest_stay() -> None:
+    state = make(Policy(k=3, replacements=2, claims=2))
+    for id in (*NEAR, *FAR):
+        state.answered(contact(id), 0.1, 0.0)
+    for id in (64, 80, 64, 96):
+        assert state.answered(contact(id, machine=200 + id), 0.1, 60.01) == Contested(contact(id))
+    assert list(state._claims) == [64, 96]
 
 
 def test_a_node_that_changed_its_id_is_in_the_table_once() -> None:
@@ -348,6 +384,7 @@ class SlowState:
         self.table = SlowTable(own_id, policy.k, 0.0)
         self.histories: dict[Contact, History] = {}
         self.waiting: list[tuple[Contact, float]] = []  # who answered and found no room, and when; latest last
+        self.claims: dict[Id, tuple[Contact, float]] = {}  # who answered under a member's ID, and when; latest last
         self.answers: list[float] = []  # when anybody else answered
 
     def enter(self, contact: Contact) -> History:
@@ -357,9 +394,11 @@ class SlowState:
     def leave(self, contact: Contact) -> None:
         self.table.members.remove(contact)
         del self.histories[contact]
+        self.claims.pop(contact.id, None)
 
     def heard(self, contact: Contact, when: float) -> None:
         self.histories[contact].events.append((when, "answered"))
+        self.claims.pop(contact.id, None)
         inside = self.table.range_of(contact.id)
         self.table.ranges[inside] = max(self.table.ranges[inside], when)
 
@@ -378,16 +417,34 @@ class SlowState:
             self.heard(contact, now)
             return Known()
         if incumbent is not None and not self.histories[incumbent].bad:
-            return Refused()
+            return self.claim(contact, incumbent, now)
         for former in (incumbent, self.table.by_endpoint(contact.endpoint)):
             if former is not None:
                 self.leave(former)
         inside = self.table.range_of(contact.id)
+        limit = self.limit(inside, [member for member in self.table.members if not self.histories[member].bad])
+        if limit is not None:
+            return Crowded(limit)
+        return self.admit(contact, inside, now)
+
+    def claim(self, contact: Contact, incumbent: Contact, now: float) -> Outcome:
+        if not self.is_contestable(incumbent, now):
+            return Refused()
+        self.claims.pop(contact.id, None)
+        self.claims[contact.id] = contact, now
+        for oldest in list(self.claims)[: -self.policy.claims]:
+            del self.claims[oldest]
+        return Contested(incumbent)
+
+    def admit(self, contact: Contact, inside: range, now: float) -> Outcome:
         bad = [member for member, standing in self.standings(inside, now) if standing is Standing.BAD]
         evicted = bad[0] if bad and len(self.table.inside(inside)) == self.policy.k else None
         if evicted is not None:
             self.leave(evicted)
         if self.table.has_room(contact.id):
+            while (limit := self.limit(inside, self.table.members)) is not None:
+                counted = inside if limit == CONTACTS_PER_NETWORK_IN_BUCKET else range(SEVEN.size)
+                self.leave(next(one for one in self.table.members if self.histories[one].bad and one.id in counted))
             self.table.make_room(contact.id)
             self.enter(contact)
             self.heard(contact, now)
@@ -396,7 +453,10 @@ class SlowState:
         self.waiting = [(other, when) for other, when in self.waiting if other.id != contact.id]
         self.waiting.append((contact, now))
         line = self.line(inside)
-        if len(line) > self.policy.replacements:
+        most = self.policy.replacements
+        if self.is_limited:
+            most = min(most, self.policy.contacts_per_network_in_bucket)
+        if len(line) > most:
             self.waiting.remove(line[0])
         questionable = [member for member, standing in self.standings(inside, now) if standing is Standing.QUESTIONABLE]
         for member in questionable:
@@ -414,9 +474,30 @@ class SlowState:
         if incumbent == contact:
             return self.histories[contact].standing(now) is not Standing.GOOD
         if incumbent is not None:
-            return self.histories[incumbent].bad
-        standings = self.standings(self.table.range_of(contact.id), now)
+            return self.histories[incumbent].bad or self.is_contestable(incumbent, now)
+        inside = self.table.range_of(contact.id)
+        staying = [member for member in self.table.members if not self.histories[member].bad]
+        if self.limit(inside, [member for member in staying if member.endpoint != contact.endpoint]) is not None:
+            return False
+        standings = self.standings(inside, now)
         return self.table.has_room(contact.id) or {standing for _, standing in standings} != {Standing.GOOD}
+
+    @property
+    def is_limited(self) -> bool:
+        return not self.policy.exempt_networks
+
+    def limit(self, inside: range, counted: list[Contact]) -> str | None:
+        """Return what keeps one more out of a range, beside these: all are in one network, each at its own address."""
+        if not self.is_limited:
+            return None
+        if len(counted) >= self.policy.contacts_per_network:
+            return CONTACTS_PER_NETWORK
+        beside = [member for member in counted if member.id in inside]
+        return CONTACTS_PER_NETWORK_IN_BUCKET if len(beside) >= self.policy.contacts_per_network_in_bucket else None
+
+    def is_contestable(self, incumbent: Contact, now: float) -> bool:
+        heard_at = self.histories[incumbent].heard_at
+        return heard_at is None or now - heard_at >= self.policy.claim_after
 
     def timed_out(self, contact: Contact, sent_at: float, now: float) -> Contact | None:
         if contact not in self.table.members or not any(when > sent_at for when in self.answers):
@@ -427,9 +508,14 @@ class SlowState:
         if was_bad or not history.bad:
             return None
         inside = self.table.range_of(contact.id)
-        for newcomer, when in reversed(self.line(inside)):
-            self.waiting.remove((newcomer, when))
-            if self.table.by_id(newcomer.id) is None and self.table.by_endpoint(newcomer.endpoint) is None:
+        others = [member for member in self.table.members if member != contact]
+        claims = [self.claims.pop(contact.id)] if contact.id in self.claims else []
+        for newcomer, when in [*claims, *reversed(self.line(inside))]:
+            if (newcomer, when) in self.waiting:
+                self.waiting.remove((newcomer, when))
+            is_new = self.table.by_endpoint(newcomer.endpoint) is None
+            is_new &= self.table.by_id(newcomer.id) in (None, contact if (newcomer, when) in claims else None)
+            if is_new and self.limit(inside, others) is None:
                 self.leave(contact)
                 self.enter(newcomer)
                 self.heard(newcomer, when)
@@ -438,7 +524,11 @@ class SlowState:
 
     def restore(self, contact: Contact) -> bool:
         is_new = self.table.by_id(contact.id) is None and self.table.by_endpoint(contact.endpoint) is None
-        if contact.id == self.table.own_id or not is_new or not self.table.make_room(contact.id):
+        if contact.id == self.table.own_id or not is_new:
+            return False
+        if self.limit(self.table.range_of(contact.id), self.table.members) is not None:
+            return False
+        if not self.table.make_room(contact.id):
             return False
         self.enter(contact)
         return True
@@ -456,7 +546,7 @@ class StateMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begin(Id(0), 3, 2, 1, 1, 2)
+        self.begin(Id(0), 3, 2, 1, 1, 2, None, 2)
 
     @initialize(
         own_id=ids(SEVEN),
@@ -465,10 +555,33 @@ class StateMachine(RuleBasedStateMachine):
         bad_after=st.integers(0, 2),
         step=st.sampled_from([1, 3, 17]),
         fill=st.integers(0, 4),
+        shares=st.none() | st.tuples(st.integers(1, 4), st.integers(1, 12)),
+        claims=st.integers(1, 3),
     )
-    def begin(self, own_id: Id, k: int, replacements: int, bad_after: int, step: int, fill: int) -> None:
+    def begin(
+        self,
+        own_id: Id,
+        k: int,
+        replacements: int,
+        bad_after: int,
+        step: int,
+        fill: int,
+        shares: tuple[int, int] | None,
+        claims: int,
+    ) -> None:
         self.now = 0.0
-        self.policy = Policy(k=k, replacements=replacements, bad_after=bad_after, good_for=50.0)
+        in_bucket, in_table = shares or (0, 0)
+        self.policy = Policy(
+            k=k,
+            replacements=replacements,
+            bad_after=bad_after,
+            good_for=50.0,
+            claims=claims,
+            claim_after=20.0,
+            contacts_per_network_in_bucket=in_bucket,
+            contacts_per_network=in_table,
+            exempt_networks=PRIVATE_NETWORKS if shares is None else (),
+        )
         self.state = make(self.policy, own_id)
         self.model = SlowState(own_id, self.policy)
         self.several_answer(Id(own_id ^ 1), step, fill * k)

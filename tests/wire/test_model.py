@@ -37,7 +37,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
-from dhtd.core.policy import Policy
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
@@ -47,6 +47,7 @@ from tests.wire.vectors import VECTORS
 
 CODEC = NativeCodec()
 SENT_MAX = 1_200
+ANYWHERE = ("0.0.0.0/0", "::/0")  # no network has limits
 
 # What the specification says
 
@@ -417,7 +418,7 @@ def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], cou
     """For each size that a query may have, with the address proved and not."""
     key = Id(2**255)
     at = [Endpoint.of(f"2001:db8::{n}" if n % 9 in of_ipv6 else f"192.0.2.{n % 250}", 1 + n) for n in range(count + 8)]
-    node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=Policy(rate_limit=0))
+    node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=Policy(rate_limit=0, exempt_networks=ANYWHERE))
     for number in range(8):
         node.state.answered(Contact(Id(2**250 + number), at[number]), 0.1, 0.0)
     for endpoint in at[8:]:
@@ -477,7 +478,7 @@ def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
     is_full: bool,
     is_dual: bool,
 ) -> None:
-    policy = Policy(rate_limit=0, store_entries=1) if is_full else Policy(rate_limit=0)
+    policy = Policy(rate_limit=0, store_entries=1 if is_full else DEFAULT.store_entries, exempt_networks=ANYWHERE)
     key = Id(2**255 + 9)
     families = tuple(Family) if is_dual else (Family.IPV4,)
     node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=policy, families=families)

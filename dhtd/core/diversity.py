@@ -1,0 +1,103 @@
+"""How many places one party may hold: in the routing table, in one of its buckets, and in one lookup.
+
+Addresses are dear where IDs are free, so it is these that are counted: else whoever makes up enough IDs has a table, or
+the neighbourhood of a key, for one machine. The numbers are those that Kad and Ethereum's discovery have come to (one
+contact an address, 2 of a /24 in a bucket, 10 in the table); libtorrent allows one of a /24 in a bucket or a lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dhtd.core.caps import (
+    CONTACTS_PER_IP,
+    CONTACTS_PER_NETWORK,
+    CONTACTS_PER_NETWORK_IN_BUCKET,
+    LOOKUP_PER_IP,
+    LOOKUP_PER_NETWORK,
+)
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.networks import Party, outside
+from dhtd.core.policy import Policy
+
+
+class Diversity:
+    """How many contacts of the table each party has: in step with the table by `add` and `remove`, in constant time."""
+
+    __slots__ = ("_counts", "_policy", "networks")
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.networks = outside(policy.exempt_networks)
+        self._counts: dict[bytes, int] = {}  # by address, and by network
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Count a contact that has entered the table."""
+        for party in self.networks.party(endpoint) or ():
+            self._counts[party] = self._counts.get(party, 0) + 1
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Count a contact that has left the table no longer."""
+        for party in self.networks.party(endpoint) or ():
+            self._counts[party] -= 1
+            if not self._counts[party]:
+                del self._counts[party]
+
+    def cap_reached(self, endpoint: Endpoint, bucket: Iterable[Contact], leaving: Sequence[Contact] = ()) -> str | None:
+        """Return the name of the cap that keeps `endpoint` out of this bucket of the table, if one does.
+
+        Contacts that are `leaving`, or could be made to, do not count.
+        """
+        party = self.networks.party(endpoint)
+        if party is None:
+            return None
+        ip, network = party
+        policy = self._policy
+        of_ip, of_network = self._counts.get(ip, 0), self._counts.get(network, 0)
+        for contact in leaving:
+            other = self.networks.party(contact.endpoint)
+            if other is not None:
+                of_ip -= other[0] == ip
+                of_network -= other[1] == network
+        if of_ip >= policy.contacts_per_ip:
+            return CONTACTS_PER_IP
+        if of_network >= policy.contacts_per_network:
+            return CONTACTS_PER_NETWORK
+        beside = sum(self.are_kin(endpoint, other.endpoint) for other in bucket if other not in leaving)
+        return CONTACTS_PER_NETWORK_IN_BUCKET if beside >= policy.contacts_per_network_in_bucket else None
+
+    def are_kin(self, one: Endpoint, other: Endpoint) -> bool:
+        """Whether two endpoints are in one network, and limited for that."""
+        one_party, other_party = self.networks.party(one), self.networks.party(other)
+        return one_party is not None and other_party is not None and one_party[1] == other_party[1]
+
+
+class Quota:
+    """Who holds the places of one lookup: each party has its share of those that are asked, or have answered."""
+
+    __slots__ = ("_held", "_policy")
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._held: dict[bytes, int] = {}
+
+    def hold(self, party: Party | None) -> None:
+        """Count a place that is taken."""
+        for key in party or ():
+            self._held[key] = self._held.get(key, 0) + 1
+
+    def free(self, party: Party | None) -> None:
+        """Count a place that is given up."""
+        for key in party or ():
+            self._held[key] -= 1
+
+    def cap_reached(self, party: Party | None) -> str | None:
+        """Return the name of the cap that leaves no place for the party, if one does."""
+        if party is None:
+            return None
+        if self._held.get(party[0], 0) >= self._policy.lookup_per_ip:
+            return LOOKUP_PER_IP
+        if self._held.get(party[1], 0) >= self._policy.lookup_per_network:
+            return LOOKUP_PER_NETWORK
+        return None
