@@ -253,6 +253,8 @@ class Traversal:
         caps_hit = self._requester.counters.caps_hit
         caps_hit[SEARCH_CANDIDATES] += search.dropped
         caps_hit[SEARCH_QUERIES] += search.is_exhausted
+        for cap, count in search.crowded_out().items():
+            caps_hit[cap] += count
         self._converged(search, now)
 
     def _closest(self) -> tuple[Contact, ...]:

@@ -51,6 +51,7 @@ class Policy:
     late_deviations: int = 11  # and late after so many: a lookup that is else at its end waits for it no longer
     search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
     search_explorations: int = 2  # nor asks for live nodes behind dead ones more often
+    search_opinions: int = 4  # own contacts asked beside, where a lookup would end with nothing found
     search_candidates: int = 256  # and remembers no more than this
     lookup_endpoints: int = 160  # taken from one answer: more than a datagram of 1,200 bytes holds
     ping_attempts: int = 2  # for a ping that decides about a contact

@@ -18,7 +18,12 @@ A node that is full answers, and does not count among the K: what would be store
 node, and so that is where it is looked for.
 
 What others name is hearsay. No endpoint is asked twice, but one ID may be asked at several: were the first to name an
-ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last.
+ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last. And no address or
+network may hold more than its share of the places: the K nearest would else be whoever makes up the most IDs. A place
+is held by being asked and not known to be silent, never by being named, so that nobody can be kept out by hearsay.
+
+Accomplices may answer, and name each other only: then a search that they have captured ends among them, and nothing
+shows it. So one that is still patient at its end asks some more contacts of our own, who had no part in it.
 
 All contacts of a search are of one address family. Nodes of another may name some, too (`hear`).
 """
@@ -26,13 +31,16 @@ All contacts of a search are of one address family. Nodes of another may name so
 from __future__ import annotations
 
 from bisect import bisect
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from dhtd.core.diversity import Quota
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, closest
+from dhtd.core.networks import Party, outside
 from dhtd.core.policy import Policy
 
 
@@ -51,10 +59,11 @@ _FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FULL, _FAILED = _Progress
 
 
 class _Candidate:
-    __slots__ = ("contact", "hops", "namers", "progress", "reach")
+    __slots__ = ("contact", "hops", "namers", "party", "progress", "reach")
 
-    def __init__(self, contact: Contact, hops: int) -> None:
+    def __init__(self, contact: Contact, hops: int, party: Party | None) -> None:
         self.contact = contact
+        self.party = party  # whose share of the places it takes; None: nobody's
         self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
         self.namers: tuple[Endpoint | None, ...] = ()  # who named it, each once; None are we
         self.progress = _FRESH
@@ -111,10 +120,13 @@ class Search:
         "_explored",
         "_explored_to",
         "_exploring",
+        "_networks",
+        "_opinions",
         "_order",
         "_own_id",
         "_policy",
         "_queries",
+        "_quota",
         "_thorough",
         "_timeouts",
         "_waiting",
@@ -131,6 +143,8 @@ class Search:
         self._thorough = thorough
         self._own_id = own_id
         self._policy = policy
+        self._networks = outside(policy.exempt_networks)
+        self._quota = Quota(policy)
         self._candidates: dict[Contact, _Candidate] = {}
         self._order: list[_Candidate] = []  # nearest to the target first
         self._distances: list[int] = []  # theirs
@@ -142,6 +156,9 @@ class Search:
         self._exploring: Id | None = None  # what place is being asked about
         self._explored: set[Id] = set()  # the places that were
         self._explored_to = 1  # the distance to which the answers have named everybody
+        self._opinions: list[
+            _Candidate
+        ] = []  # contacts of our own that were asked when all was settled by what others had named
         self._queries = 0
         self._timeouts = 0
         self.dropped = 0  # candidates, since there were too many
@@ -164,11 +181,7 @@ class Search:
                 fresh = candidate
         alpha = self._policy.alpha
         if fresh is not None and waiting < alpha and self._waiting < 2 * alpha:
-            fresh.progress = _WAITING
-            self._waiting += 1
-            self._asked[fresh.contact.endpoint] = fresh
-            self._queries += 1
-            return Ask(fresh.contact)
+            return self._ask(fresh)
         if fresh is None and 2 * waiting <= alpha and self._exploring is None:
             exploration = self._exploration(nearest)
             if exploration is not None:
@@ -182,7 +195,7 @@ class Search:
             return _WAIT
         if len(nearest) < self._policy.k and (self.patient or not nearest) and self._is_any_late():
             return _WAIT
-        return _FINISHED
+        return self._hear_others() if self.patient else _FINISHED
 
     def slow(self, endpoint: Endpoint) -> None:
         """The query to this endpoint is slow: its slot is free for another."""
@@ -190,6 +203,7 @@ class Search:
         if candidate.progress is _WAITING:
             candidate.progress = _SLOW
             self._waiting -= 1
+            self._quota.free(candidate.party)
             self._judge_namers(candidate, 1)
 
     def late(self, endpoint: Endpoint) -> None:
@@ -237,27 +251,35 @@ class Search:
     def answered(self, contact: Contact, *, is_full: bool = False) -> None:
         """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected.
 
-        `is_full`: it would take no entry, so that one that belongs here is with others.
+        `is_full`: it would take no entry, so that one that belongs here is with others. Late, it may find that others
+        of its network have taken the places that it could have had: then it has failed.
         """
         candidate = self._asked[contact.endpoint]
-        self._waiting -= candidate.progress is _WAITING
+        if candidate.progress is _WAITING:
+            self._waiting -= 1
+            self._quota.free(candidate.party)
         if candidate.contact != contact:
             candidate.progress = _FAILED
             actual = self._add(contact, None, candidate.hops)
-            if actual is None:
+            if actual is None or contact not in self._candidates:  # it is ourselves, or has had to give way at once
                 return
             self._asked[contact.endpoint] = candidate = actual
         elif candidate.progress is _SLOW or candidate.progress is _LATE:
             self._judge_namers(candidate, -2)
         else:
             self._judge_namers(candidate, -1)
-        candidate.progress = _FULL if is_full else _ANSWERED
+        if self._quota.cap_reached(candidate.party) is None:
+            candidate.progress = _FULL if is_full else _ANSWERED
+            self._quota.hold(candidate.party)
+        else:
+            candidate.progress = _FAILED
 
     def failed(self, endpoint: Endpoint, *, timeout: bool) -> None:
         """The node at this endpoint will not answer, or not with anything of use."""
         candidate = self._asked[endpoint]
         if candidate.progress is _WAITING:
             self._waiting -= 1
+            self._quota.free(candidate.party)
             self._judge_namers(candidate, 1)
         candidate.progress = _FAILED
         self._timeouts += timeout
@@ -293,6 +315,20 @@ class Search:
     def _that_answered(self) -> list[_Candidate]:
         return [each for each in self._order if each.progress is _ANSWERED or each.progress is _FULL]
 
+    def crowded_out(self) -> Counter[str]:
+        """Return, by cap, how many would have been asked if their address or network had had a place left."""
+        refused: Counter[str] = Counter()
+        nearest = self._nearest()
+        last = nearest[-1] if len(nearest) == self._policy.k else None
+        for candidate in self._order:
+            if candidate is last:
+                break
+            if candidate.progress is _FRESH and candidate.contact.endpoint not in self._asked:
+                cap = self._quota.cap_reached(candidate.party)
+                if cap is not None:
+                    refused[cap] += 1
+        return refused
+
     def _nearest(self) -> list[_Candidate]:
         """Return the K nearest candidates that may still be asked, are being asked, or have answered."""
         k = self._policy.k
@@ -304,7 +340,7 @@ class Search:
             if progress is _FAILED or progress is _SLOW or progress is _LATE or progress is _FULL:
                 continue
             if progress is _FRESH:
-                if exhausted or candidate.contact.endpoint in self._asked:
+                if exhausted or not self._may_be_asked(candidate):
                     continue
                 if self._doubted and self._doubted.issuperset(candidate.namers):
                     doubtful.append(candidate)
@@ -313,6 +349,39 @@ class Search:
             if len(nearest) == k:
                 return nearest
         return nearest + doubtful[: k - len(nearest)]
+
+    def _ask(self, candidate: _Candidate) -> Ask:
+        candidate.progress = _WAITING
+        self._waiting += 1
+        self._quota.hold(candidate.party)
+        self._asked[candidate.contact.endpoint] = candidate
+        self._queries += 1
+        return Ask(candidate.contact)
+
+    def _hear_others(self) -> Ask | Wait | Finished:
+        """Ask contacts of our own who had no part in what is settled by now, if that was not done."""
+        other = self._other()
+        if other is not None and self._waiting < self._policy.alpha:
+            self._opinions.append(other)
+            return self._ask(other)
+        if other is not None or any(asked.progress is _WAITING for asked in self._opinions):
+            return _WAIT
+        return _FINISHED
+
+    def _other(self) -> _Candidate | None:
+        """Return the nearest contact of our own that may be asked for its opinion."""
+        if len(self._opinions) >= self._policy.search_opinions or self._queries >= self._policy.search_queries:
+            return None
+        for candidate in self._order:
+            if candidate.progress is _FRESH and None in candidate.namers and self._may_be_asked(candidate):
+                return candidate
+        return None
+
+    def _may_be_asked(self, candidate: _Candidate) -> bool:
+        """Whether its endpoint has not been asked under another ID, and its party has a place left."""
+        if candidate.contact.endpoint in self._asked:
+            return False
+        return candidate.party is None or self._quota.cap_reached(candidate.party) is None
 
     def _exploration(self, nearest: list[_Candidate]) -> Explore | None:
         """Return whom to ask for nodes that nobody has named, if the K nearest candidates reach as far as those.
@@ -379,7 +448,8 @@ class Search:
         candidate = self._candidates.get(contact)
         if candidate is None:
             distance = contact.id ^ self.target
-            candidate = self._candidates[contact] = _Candidate(contact, hops)
+            party = self._networks.party(contact.endpoint)
+            candidate = self._candidates[contact] = _Candidate(contact, hops, party)
             place = bisect(self._distances, distance)
             self._distances.insert(place, distance)
             self._order.insert(place, candidate)

@@ -1,7 +1,8 @@
 """The iterative lookup, held to a slow and obvious statement of its rules, whatever it is told.
 
 The model keeps a plain list of who was named by whom and what became of each, and sorts it anew for every question. It
-says which contact must be asked next and when the search may wait or end. Two bounds are held:
+says which contact must be asked next and when the search may wait or end. In some networks all machines of one number
+in the hundreds are one party, of which so many may be asked and not be silent. Two bounds are held:
 
 - in queries: `search_queries` in all; a liar whose nodes do not answer costs no more than 2 * alpha - 1 of them where K
   others are known;
@@ -24,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
-from dhtd.core.policy import Policy
+from dhtd.core.policy import PRIVATE_NETWORKS, Policy
 from dhtd.core.search import Ask, Finished, Search, SearchStats, Wait
 from tests.core.small import SEVEN, contact, endpoint
 from tests.strategies import ids, scaled
@@ -71,14 +72,26 @@ class SearchMachine(RuleBasedStateMachine):
         k=st.integers(1, 5),
         alpha=st.integers(1, 4),
         candidates=st.sampled_from([6, 12, 256]),
+        share=st.sampled_from([None, None, 2, 5]),
+        opinions=st.integers(0, 3),
         seed=st.integers(0, 99),
     )
-    def make_a_network(self, members: list[Id], k: int, alpha: int, candidates: int, seed: int) -> None:
+    def make_a_network(
+        self, members: list[Id], k: int, alpha: int, candidates: int, share: int | None, opinions: int, seed: int
+    ) -> None:
         self.members = [contact(id) for id in members]
         self.rng = Random(seed)
         self.known = {member: self.rng.sample(self.members, min(len(self.members), 6)) for member in self.members}
         # As in the default policy, twice as many are remembered as are ever asked.
-        self.policy = Policy(k=k, alpha=alpha, search_queries=candidates // 2, search_candidates=candidates)
+        self.policy = Policy(
+            k=k,
+            alpha=alpha,
+            search_queries=candidates // 2,
+            search_candidates=candidates,
+            search_opinions=opinions,
+            lookup_per_network=share or 0,
+            exempt_networks=PRIVATE_NETWORKS if share is None else (),
+        )
         self.begin(Id(0), Id(127), 3, patient=False)
 
     @rule(towards=ids(SEVEN), own_id=ids(SEVEN), seeds=st.integers(0, 8), patient=st.booleans())
@@ -90,6 +103,7 @@ class SearchMachine(RuleBasedStateMachine):
         self.over = False
         self.named: list[Named] = []  # in the order in which they were named
         self.asked: list[Endpoint] = []
+        self.opinions: list[Named] = []  # contacts of our own that were asked when all else was settled
         self.flights: list[Flight] = []
         self.timeouts = 0
         self.stalled = 0.0  # seconds in which only slow nodes were waited for
@@ -158,6 +172,23 @@ class SearchMachine(RuleBasedStateMachine):
             return False
         return None if None in verdicts else True
 
+    def is_crowded(self, named: Named) -> bool:
+        """Whether others of its network, asked and not silent, have all the places that there are for it."""
+        if self.policy.exempt_networks:
+            return False
+        holders = [other for other in self.named if other.progress in (WAITING, ANSWERED)]
+        kin = [other for other in holders if other.contact.endpoint[:3] == named.contact.endpoint[:3]]
+        return len(kin) >= self.policy.lookup_per_network
+
+    def may_be_asked(self, named: Named) -> bool:
+        new = named.progress == FRESH and named.contact.endpoint not in self.asked
+        return new and len(self.asked) < self.policy.search_queries and not self.is_crowded(named)
+
+    def opinion(self) -> Named | None:
+        """Return whom of our own contacts to ask before the end."""
+        own = [named for named in self.by_nearness() if None in named.story and self.may_be_asked(named)]
+        return own[0] if own and len(self.opinions) < self.policy.search_opinions else None
+
     def window(self) -> list[Named] | None:
         """Return the K nearest who are neither failed, slow nor late, the doubtful last; None where it is left open.
 
@@ -168,7 +199,7 @@ class SearchMachine(RuleBasedStateMachine):
             if named.progress in (FAILED, SLOW, LATE):
                 continue
             if named.progress == FRESH:
-                if named.contact.endpoint in self.asked or len(self.asked) >= self.policy.search_queries:
+                if not self.may_be_asked(named):
                     continue
                 doubt = self.is_doubtful(named)
                 if doubt is None:
@@ -181,9 +212,10 @@ class SearchMachine(RuleBasedStateMachine):
             trusted.append(named)
         return (trusted + doubtful)[: self.policy.k]
 
-    def in_flight(self) -> int:
-        """How many were asked, near or far, and are not slow yet."""
-        return sum(flight.named.progress == WAITING for flight in self.flights)
+    def in_flight(self, among: list[Named] | None = None) -> int:
+        """How many were asked, near or far, or of these, and are not slow yet."""
+        asked = [flight.named for flight in self.flights] if among is None else among
+        return sum(named.progress == WAITING for named in asked)
 
     def advance(self) -> None:
         """Ask whom the search wants asked, until it waits or is over."""
@@ -194,18 +226,9 @@ class SearchMachine(RuleBasedStateMachine):
                 self.check_ask(step.contact, window)
                 continue
             if window is not None:
-                waiting = [named for named in window if named.progress == WAITING]
-                fresh = [named for named in window if named.progress == FRESH]
-                full = len(waiting) >= self.policy.alpha or self.in_flight() == 2 * self.policy.alpha
-                assert full or not fresh, "there is somebody to ask"
-                order = self.by_nearness()
-                if len(window) == self.policy.k:
-                    order = order[: order.index(window[-1])]
-                missed = any(named.progress == SLOW for named in order)
-                anybody_late = any(flight.named.progress == LATE for flight in self.flights)
-                few = len(window) < self.policy.k and (not window or self.search.patient)
-                expected = Wait() if waiting or fresh or missed or (few and anybody_late) else Finished()
-                assert step == expected
+                full = self.in_flight(window) >= self.policy.alpha or self.in_flight() == 2 * self.policy.alpha
+                assert full or not any(named.progress == FRESH for named in window), "there is somebody to ask"
+                assert step == (Finished() if self.is_settled(window) and not self.is_opinion_awaited() else Wait())
             if isinstance(step, Wait):
                 assert self.flights, "it waits for nobody"
             else:
@@ -213,16 +236,43 @@ class SearchMachine(RuleBasedStateMachine):
             return
         raise AssertionError("it asks and asks")
 
+    def is_settled(self, window: list[Named]) -> bool:
+        """Whether nobody is waited for or to be asked of whom the result depends."""
+        if any(named.progress in (WAITING, FRESH) for named in window):
+            return False
+        order = self.by_nearness()
+        if len(window) == self.policy.k:
+            order = order[: order.index(window[-1])]
+        if any(named.progress == SLOW for named in order):
+            return False
+        few = len(window) < self.policy.k and (not window or self.search.patient)
+        return not (few and any(flight.named.progress == LATE for flight in self.flights))
+
+    def is_opinion_awaited(self) -> bool:
+        if not self.search.patient:
+            return False
+        return self.opinion() is not None or any(named.progress == WAITING for named in self.opinions)
+
     def check_ask(self, asked: Contact, window: list[Named] | None) -> None:
         assert asked.id != self.own_id
         assert asked.endpoint not in self.asked
         (named,) = (named for named in self.named if named.contact == asked)
-        assert named.progress == FRESH
-        if window is not None:
+        assert self.may_be_asked(named)
+        if window is None:
+            # By the rule either may be: of those who are left for their opinion, all were left for their place, too.
+            if named is self.opinion() and self.search.patient and len(self.search._opinions) > len(self.opinions):
+                self.opinions.append(named)
+        elif self.is_settled(window):
+            event("one more opinion")
+            assert self.search.patient
+            assert named is self.opinion()
+            assert self.in_flight() < self.policy.alpha
+            self.opinions.append(named)
+        else:
             fresh = [named for named in window if named.progress == FRESH]
             assert fresh, "nobody is left to be asked"
             assert named is fresh[0]
-            assert sum(named.progress == WAITING for named in window) < self.policy.alpha
+            assert self.in_flight(window) < self.policy.alpha
         assert self.in_flight() < 2 * self.policy.alpha
         named.progress = WAITING
         self.asked.append(asked.endpoint)
@@ -260,14 +310,15 @@ class SearchMachine(RuleBasedStateMachine):
         asked = flight.named.contact
         who = asked if who is None else who
         self.search.answered(who)
+        was, flight.named.progress = flight.named.progress, FAILED  # until its place is found
         if who == asked:
-            flight.named.progress = ANSWERED
+            flight.named.progress = FAILED if self.is_crowded(flight.named) else ANSWERED
+            event(f"who was {was} has answered, and its place is taken: {flight.named.progress == FAILED}")
             flight.named.story.append(ANSWERED)
-        else:
-            flight.named.progress = FAILED  # nobody is to blame for it
+        else:  # nobody is to blame for it
             actual = self.hear_of(who, None, flight.named.hops)
             if actual is not None and actual in self.named:
-                actual.progress = ANSWERED
+                actual.progress = FAILED if self.is_crowded(actual) else ANSWERED
         self.advance()
 
     def part_of_answer(self, flight: Flight, named: Iterable[Contact]) -> None:

@@ -1,0 +1,407 @@
+"""No party holds more than its share: of the table, of a bucket, of a lookup."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from dhtd.core.caps import (
+    CONTACTS_PER_IP,
+    CONTACTS_PER_NETWORK,
+    CONTACTS_PER_NETWORK_IN_BUCKET,
+    LOOKUP_PER_IP,
+    LOOKUP_PER_NETWORK,
+    none_hit,
+)
+from dhtd.core.diversity import Quota
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.networks import outside
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.search import Ask, Finished, Search, Wait
+from dhtd.core.state import Contested, Crowded, Full, Inserted, State
+from dhtd.wire.native import NativeCodec
+from tests.core.small import CODEC, contact
+
+CODEC256 = NativeCodec()
+
+
+def at(network: int, machine: int, port: int = 1729) -> Endpoint:
+    """Return the endpoint of a machine in one of many /24s."""
+    return Endpoint.of(f"203.0.{network}.{machine}", port)
+
+
+def at6(network: int, machine: int) -> Endpoint:
+    """Return the endpoint of a machine in one of many /64s of one /48."""
+    return Endpoint.of(f"2001:db8:0:{network:x}::{machine:x}", 1729)
+
+
+def make(policy: Policy = DEFAULT) -> State:
+    return State(Id(0), CODEC, policy, 0.0)
+
+
+def make256(policy: Policy = DEFAULT) -> State:
+    return State(NATIVE.digest(b"us"), CODEC256, policy, 0.0)
+
+
+def full_of_strangers(state: State, count: int, rng: Random, first: int = 0) -> None:
+    """Let nodes answer that are alone in their /24s."""
+    for number in range(first, first + count):
+        endpoint = Endpoint(bytes((60, number >> 8, number & 255, 1)) + b"\6\xc1")
+        state.answered(Contact(NATIVE.random(rng), endpoint), 0.1, 0.0)
+
+
+# The table
+
+
+@pytest.mark.parametrize("at", [at, at6])
+def test_of_one_network_two_enter_a_bucket(at: Callable[[int, int], Endpoint]) -> None:
+    state = make()
+    for number in range(2):
+        assert state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0) == Inserted()
+    assert state.answered(Contact(Id(66), at(1, 3)), 0.1, 0.0) == Crowded(CONTACTS_PER_NETWORK_IN_BUCKET)
+    assert state.answered(Contact(Id(66), at(2, 3)), 0.1, 0.0) == Inserted()
+    assert state.caps_hit == {**none_hit(), CONTACTS_PER_NETWORK_IN_BUCKET: 1}
+
+
+def test_of_one_address_one_enters_the_table() -> None:
+    state = make()
+    assert state.answered(Contact(Id(64), at(1, 1)), 0.1, 0.0) == Inserted()
+    assert state.answered(Contact(Id(1), at(1, 1, port=9)), 0.1, 0.0) == Crowded(CONTACTS_PER_IP)
+    assert state.caps_hit[CONTACTS_PER_IP] == 1
+
+
+def test_ten_of_one_network_enter_the_table_though_there_are_buckets_for_more() -> None:
+    rng = Random(1)
+    state = make256()
+    outcomes = []
+    for number in range(2_000):
+        full_of_strangers(state, 1, rng, number)
+        outcomes.append(state.answered(Contact(NATIVE.random(rng), at(1, 1 + number % 250, 1 + number)), 0.1, 0.0))
+    assert outcomes.count(Inserted()) == 10
+    assert Crowded(CONTACTS_PER_NETWORK) in outcomes
+
+
+def test_ten_thousand_ids_from_one_network_or_one_address_get_their_share_of_the_table_and_no_more() -> None:
+    """What the attacker gets: 10 of about 100 contacts by a whole /24, and one by one address."""
+    rng = Random(2)
+    for at_most, machines in ((10, 254), (1, 1)):
+        state = make256()
+        full_of_strangers(state, 3_000, rng)
+        honest = len(state.table)
+        for number in range(10_000):
+            endpoint = at(7, 1 + number % machines, 1 + number)
+            state.answered(Contact(NATIVE.random(rng), endpoint), 0.1, 0.0)
+        attackers = [member for member in state.table if member.endpoint[:3] == at(7, 1)[:3]]
+        assert 0 < len(attackers) <= at_most
+        assert len(state.table) - len(attackers) == honest
+        assert honest > 80
+        for bucket in state.table.buckets:
+            assert sum(member in attackers for member in bucket.contacts) <= 2
+
+
+def test_an_empty_table_is_not_filled_by_one_network_before_anybody_else_comes() -> None:
+    rng = Random(3)
+    state = make256()
+    for number in range(10_000):
+        state.answered(Contact(NATIVE.random(rng), at(7, 1 + number % 254, 1 + number)), 0.1, 0.0)
+    assert len(state.table) == 2  # all there is is one bucket
+    full_of_strangers(state, 3_000, rng)
+    assert len(state.table) > 80
+
+
+def test_the_same_from_a_private_range_is_welcome_unless_the_policy_exempts_nothing() -> None:
+    for policy, members in ((DEFAULT, 8), (Policy(exempt_networks=()), 2)):
+        state = make(policy)
+        for number in range(8):
+            state.answered(contact(64 + number), 0.1, 0.0)
+        assert len(state.table) == members
+
+
+def test_a_stranger_that_would_be_refused_is_not_even_pinged() -> None:
+    state = make()
+    for number in range(2):
+        state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
+    assert not state.queried(Id(70), at(1, 9), 1.0)
+    assert state.queried(Id(70), at(2, 9), 1.0)
+    assert state.queried(Id(70), at(1, 1), 1.0)  # the node there has changed its ID: the old one would leave
+    assert state.caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] == 1
+
+
+def make_bad(state: State, victim: Contact, now: float) -> None:
+    for _ in range(2):
+        state.answered(Contact(Id(1), at(99, 1)), None, now + 0.1)
+        state.timed_out(victim, sent_at=now)
+
+
+def test_bad_contacts_do_not_count_and_leave_when_another_comes_in_their_place() -> None:
+    state = make()
+    first, second, third = (Contact(Id(64 + number), at(1, number + 1)) for number in range(3))
+    state.answered(first, 0.1, 0.0)
+    state.answered(second, 0.1, 0.0)
+    make_bad(state, second, 1.0)
+    assert state.queried(*third, 2.0)
+    assert state.answered(third, 0.1, 2.0) == Inserted()
+    assert {first, third} <= set(state.table)
+    assert second not in set(state.table)
+    assert state.answered(second, 0.1, 3.0) == Crowded(CONTACTS_PER_NETWORK_IN_BUCKET)
+
+
+def test_the_bad_one_that_leaves_is_one_that_counts() -> None:
+    state = make(Policy(contacts_per_network=3))
+    members = [Contact(Id(id), at(1, id)) for id in (40, 100)]
+    for member in members:
+        state.answered(member, 0.1, 0.0)
+        make_bad(state, member, 1.0)
+    elsewhere = Contact(Id(101), at(2, 1))
+    state.answered(elsewhere, 0.1, 2.0)
+    make_bad(state, elsewhere, 3.0)
+    newcomer = Contact(Id(110), at(1, 100, port=9))  # the address of one of them
+    assert state.answered(newcomer, 0.1, 4.0) == Inserted()
+    assert {member.id for member in state.table} == {1, 40, 101, 110}
+
+
+def test_a_bad_contact_in_a_private_range_makes_no_room_for_anybody_else() -> None:
+    state = make()
+    for number in range(2):
+        state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
+    state.answered(contact(70), 0.1, 0.0)
+    make_bad(state, contact(70), 1.0)
+    assert state.answered(Contact(Id(66), at(1, 3)), 0.1, 2.0) == Crowded(CONTACTS_PER_NETWORK_IN_BUCKET)
+    assert state.table.get(Id(70)) == contact(70)
+
+
+def test_the_limits_hold_for_what_is_restored() -> None:
+    state = make()
+    restored = [state.restore(Contact(Id(64 + number), at(1, number + 1))) for number in range(5)]
+    assert restored == [True, True, False, False, False]
+    assert state.caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] == 3
+
+
+FAR = Policy(k=3, replacements=3)
+
+
+def with_a_full_bucket() -> State:
+    state = make(FAR)
+    for id in (1, 2, 4, 64, 80, 96):
+        assert state.answered(Contact(Id(id), at(id, 1)), 0.1, 0.0) == Inserted()
+    return state
+
+
+def test_no_more_of_one_network_wait_for_a_bucket_than_may_be_in_it() -> None:
+    state = with_a_full_bucket()
+    for id, network in ((70, 9), (71, 8), (72, 8), (73, 8)):
+        assert state.answered(Contact(Id(id), at(network, id)), 0.1, 1.0) == Full()
+    waiting = [waiter.id for waiter in state.waiting(state.table.bucket(Id(64)))]
+    assert waiting == [73, 72, 70]  # and who is alone in its network was not crowded out
+
+
+def test_who_waits_comes_in_only_within_the_limits_of_that_moment() -> None:
+    state = with_a_full_bucket()
+    state.answered(Contact(Id(70), at(80, 70)), 0.1, 1.0)
+    for id in (71, 72):
+        assert state.answered(Contact(Id(id), at(64, id)), 0.1, 2.0) == Full()
+    leaving = Contact(Id(96), at(96, 1))
+    make_bad(state, leaving, 3.0)
+    assert state.table.get(Id(72)) is not None  # 64 and 72 are two of one network now ...
+    make_bad(state, Contact(Id(80), at(80, 1)), 4.0)
+    assert state.table.get(Id(71)) is None  # ... so it is not 71, which answered later, ...
+    assert state.table.get(Id(70)) is not None  # ... but one who takes the place of its own
+
+
+def test_a_claimant_comes_in_only_within_the_limits() -> None:
+    state = make()
+    for id, network in ((64, 1), (65, 1), (66, 2)):
+        state.answered(Contact(Id(id), at(network, id)), 0.1, 0.0)
+    claimed = Contact(Id(66), at(2, 66))
+    assert state.answered(Contact(Id(66), at(1, 99)), 0.1, 100.0) == Contested(claimed)
+    make_bad(state, claimed, 101.0)
+    assert claimed in set(state.table)
+    assert state.answered(Contact(Id(65), at(1, 100)), 0.1, 200.0) == Contested(Contact(Id(65), at(1, 65)))
+    make_bad(state, Contact(Id(65), at(1, 65)), 201.0)
+    assert state.table.get(Id(65)) == Contact(Id(65), at(1, 100))  # a place of its own network is free
+
+
+def test_the_counts_keep_step_with_the_table_whatever_happens_to_it() -> None:
+    rng = Random(4)
+    policy = Policy(k=4, contacts_per_network=3, bad_after=0)
+    state = State(Id(0), CODEC, policy, 0.0)
+    networks = outside(policy.exempt_networks)
+    seen: Counter[str] = Counter()
+    for step in range(20_000):
+        now = float(step)
+        someone = Contact(Id(rng.randrange(128)), at(rng.randrange(6), rng.randrange(1, 5), rng.randrange(1, 4)))
+        match rng.randrange(6):
+            case 0 | 1 | 2:
+                seen[type(state.answered(someone, None, now)).__name__] += 1
+            case 3:
+                state.restore(someone)
+            case 4:
+                state.moved(someone.id, someone.endpoint)
+            case _:
+                for member in rng.sample(list(state.table), min(2, len(state.table))):
+                    state.timed_out(member, now - 1.5)
+        counted: Counter[bytes] = Counter()
+        for member in state.table:
+            counted.update(networks.party(member.endpoint) or ())
+        assert state._diversity._counts == counted
+        assert all(count <= (1 if len(party) == 4 else 3) for party, count in counted.items())
+        for bucket in state.table.buckets:
+            beside = Counter(member.endpoint[:3] for member in bucket.contacts)
+            assert max(beside.values(), default=0) <= 2
+    assert {"Inserted", "Replaced", "Crowded", "Contested", "Known"} <= set(seen)
+    assert (
+        min(state.caps_hit[limit] for limit in (CONTACTS_PER_IP, CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET))
+        > 100
+    )
+
+
+# A lookup
+
+
+def party(endpoint: Endpoint) -> tuple[bytes, bytes] | None:
+    return outside(DEFAULT.exempt_networks).party(endpoint)
+
+
+def test_of_a_lookup_s_places_each_address_has_one_and_each_network_two() -> None:
+    quota = Quota(DEFAULT)
+    quota.hold(party(at(1, 1)))
+    assert quota.cap_reached(party(at(1, 1, 9))) == LOOKUP_PER_IP
+    assert quota.cap_reached(party(at(1, 2))) is None
+    quota.hold(party(at(1, 2)))
+    assert quota.cap_reached(party(at(1, 3))) == LOOKUP_PER_NETWORK
+    assert quota.cap_reached(party(at(2, 3))) is None
+    quota.free(party(at(1, 1)))
+    assert quota.cap_reached(party(at(1, 3))) is None
+
+
+def test_private_addresses_have_as_many_as_they_like() -> None:
+    quota = Quota(DEFAULT)
+    for number in range(9):
+        quota.hold(party(contact(number).endpoint))
+        assert quota.cap_reached(party(contact(number).endpoint)) is None
+
+
+def search(*seeds: Contact, policy: Policy = DEFAULT, patient: bool = False) -> Search:
+    searching = Search(Id(0), Id(127), policy, patient=patient)
+    searching.seed(seeds)
+    return searching
+
+
+def asks(searching: Search) -> list[int]:
+    asked = []
+    while isinstance(step := searching.next(), Ask):
+        asked.append(int(step.contact.id))
+    return asked
+
+
+def test_a_lookup_asks_two_of_one_network_and_then_others_though_they_are_farther() -> None:
+    near = [Contact(Id(id), at(1, id)) for id in range(1, 9)]
+    far = [Contact(Id(100 + id), at(2 + id, 1)) for id in range(8)]
+    searching = search(*near, *far)
+    assert asks(searching) == [1, 2, 100, 101]
+    for one in (*near[:2], *far[:2]):
+        searching.answered(one)
+    assert asks(searching) == [102, 103, 104, 105]
+    for one in far[2:6]:
+        searching.answered(one)
+    assert searching.next() == Finished()
+    assert searching.crowded_out() == {LOOKUP_PER_NETWORK: 6}
+
+
+def test_of_one_address_a_lookup_asks_one() -> None:
+    searching = search(Contact(Id(1), at(1, 1)), Contact(Id(2), at(1, 1, 9)), Contact(Id(3), at(2, 1)))
+    assert asks(searching) == [1, 3]
+    assert searching.crowded_out() == {LOOKUP_PER_IP: 1}
+
+
+def test_who_is_only_named_or_does_not_answer_keeps_nobody_of_its_network_out() -> None:
+    liar, honest = Contact(Id(50), at(9, 1)), Contact(Id(40), at(1, 40))
+    searching = search(liar, policy=Policy(k=8, alpha=2))
+    assert asks(searching) == [50]
+    searching.learn(liar.endpoint, [*(Contact(Id(id), at(1, id)) for id in (1, 2, 3)), honest])
+    searching.answered(liar)
+    assert asks(searching) == [1, 2]
+    searching.slow(at(1, 1))
+    assert asks(searching) == [3]
+    searching.failed(at(1, 2), timeout=True)
+    assert asks(searching) == [40]
+    searching.slow(at(1, 3))
+    searching.answered(honest)
+    for late in (1, 2, 3):
+        if late != 2:
+            searching.late(at(1, late))
+    assert searching.next() == Finished()
+    assert searching.closest() == [honest, liar]
+
+
+def test_who_answers_late_when_its_network_s_places_are_taken_does_not_count() -> None:
+    near = [Contact(Id(id), at(1, id)) for id in range(1, 5)]
+    searching = search(*near)
+    assert asks(searching) == [1, 2]
+    searching.slow(at(1, 1))
+    searching.slow(at(1, 2))
+    assert asks(searching) == [3, 4]
+    for one in near[::-1]:
+        searching.answered(one)
+    assert searching.closest() == near[2:]
+    assert searching.next() == Finished()
+
+
+def test_an_accomplice_at_the_address_of_another_under_its_own_id_takes_a_place_of_its_network_too() -> None:
+    searching = search(*(Contact(Id(id), at(1, id)) for id in (1, 2, 3)))
+    assert asks(searching) == [1, 2]
+    searching.answered(Contact(Id(9), at(1, 1)))
+    assert searching.next() == Wait()
+    assert asks(searching) == []
+
+
+# Who is asked beside, at the end
+
+
+def test_a_search_that_stays_patient_asks_some_more_of_our_own_contacts_before_it_ends() -> None:
+    liars, own = [contact(id) for id in (1, 2, 3)], [contact(id) for id in (60, 61, 62, 63)]
+    policy = Policy(k=3, alpha=2, search_opinions=3)
+    searching = search(*liars, *own, policy=policy, patient=True)
+    assert asks(searching) == [1, 2]
+    for liar in liars[:2]:
+        searching.learn(liar.endpoint, liars)
+        searching.answered(liar)
+    assert asks(searching) == [3]
+    searching.answered(liars[2])
+    assert asks(searching) == [60, 61]  # alpha at once
+    assert searching.next() == Wait()
+    searching.learn(own[0].endpoint, [contact(0, machine=70)])
+    searching.answered(own[0])
+    assert asks(searching) == [0]  # whom no liar has named
+    searching.failed(own[1].endpoint, timeout=True)
+    searching.answered(contact(0, machine=70))
+    assert asks(searching) == [62]
+    searching.answered(own[2])
+    assert searching.next() == Finished()  # three have said what they know
+    assert [one.id for one in searching.closest()][:3] == [0, 1, 2]
+
+
+def test_whoever_has_found_something_asks_nobody_beside_and_only_our_own_contacts_are_asked() -> None:
+    policy = Policy(k=1, alpha=2)
+    searching = search(contact(1), contact(60), policy=policy)
+    assert asks(searching) == [1]
+    searching.learn(contact(1).endpoint, [contact(30)])
+    searching.answered(contact(1))
+    assert searching.next() == Finished()
+    searching.patient = True
+    assert asks(searching) == [60]  # 30 is hearsay
+    searching.slow(contact(60).endpoint)
+    assert searching.next() == Finished()
+
+
+def test_opinions_keep_to_the_bound_of_queries() -> None:
+    searching = search(contact(1), contact(60), policy=Policy(k=1, alpha=1, search_queries=1), patient=True)
+    assert asks(searching) == [1]
+    searching.answered(contact(1))
+    assert searching.next() == Finished()
+    assert searching.crowded_out() == {}  # who is left was not kept out by a limit
