@@ -46,6 +46,7 @@ from dhtd.core.messages import (
     Error,
     FindNode,
     FindValue,
+    Found,
     Ping,
     Query,
     Reply,
@@ -380,6 +381,9 @@ class Node:
         if query is None:
             self.counters.unmatched += 1
             return
+        if message.sender == self.own_id:  # whoever it is, it is not who was asked: as good as no answer
+            self.counters.own_id_claimed += 1
+            return
         contact = Contact(message.sender, source)
         if isinstance(message, Error):
             self.counters.errors_received += 1
@@ -393,9 +397,15 @@ class Node:
                 return
             self.counters.replies_received += 1
             self.external.vote(source, message.observed)
+            if isinstance(result, Found):
+                self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
             self._heard(query, contact, now)
             query.owner.answered(query, contact, result, now)
         self._settle(now)
+
+    def _is_namesake(self, named: Contact) -> bool:
+        """Whether a contact has our ID at an address where nobody sees us. Lookups ask neither it nor ourselves."""
+        return named.id == self.own_id and self.external.is_elsewhere(named.endpoint)
 
     def _heard(self, query: Asked, contact: Contact, now: float) -> None:
         """Bring the routing table up to date with an answer."""
@@ -416,7 +426,7 @@ class Node:
                 pass
             case _:
                 assert_never(outcome)
-        if contact.id != self.own_id and overlay.join.answered(now):
+        if overlay.join.answered(now):
             self._refresh(overlay, self.own_id, now)
 
     def _send_again(self, query: Asked) -> None:

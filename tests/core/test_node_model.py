@@ -466,6 +466,10 @@ class NodeMachine(RuleBasedStateMachine):
             event("an answer to no query on its way")
             machine.tally.unmatched += 1
             return None
+        if message.sender == machine.id:
+            event("an answer under our own ID")
+            machine.tally.own_id_claimed += 1
+            return None
         if isinstance(message, Reply):
             try:
                 self.codec.decode_result(query.request, message.body)
@@ -943,7 +947,9 @@ class NodeMachine(RuleBasedStateMachine):
         for machine in self.living():
             counters = machine.node.counters
             for name, count in vars(machine.tally).items():
-                assert getattr(counters, name) == count, name
+                counted = getattr(counters, name)
+                may_be_named_elsewhere = name == "own_id_claimed" and self.tainted
+                assert counted == count or (may_be_named_elsewhere and counted > count), name
             settled = counters.replies_received + counters.errors_received + counters.timeouts
             assert counters.queries_sent - settled == len(machine.on_their_way)
 

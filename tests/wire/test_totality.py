@@ -170,7 +170,7 @@ TOKENLESS = Policy(rate_limit=0)
 
 def make_node() -> Node:
     """Return a node with contacts, held entries, entries of its own, and a query in flight to PEER."""
-    node = Node(NATIVE.digest(b"bob"), CODEC, rng=Random(1), now=0.0, policy=TOKENLESS)
+    node = Node(NATIVE.digest(b"dave"), CODEC, rng=Random(1), now=0.0, policy=TOKENLESS)
     for number in range(20, 50):
         node.state.answered(Contact(NATIVE.digest(b"%d" % number), endpoint(number)), 0.1, 0.0)
     key = NATIVE.digest(b"printer")
