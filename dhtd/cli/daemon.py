@@ -113,6 +113,14 @@ def start(
             autocompletion=complete_file,
         ),
     ] = None,
+    exempt_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exempt-network",
+            metavar="CIDR",
+            help="Public network with many nodes of yours; repeat for more. [env: DHTD_EXEMPT_NETWORK]",
+        ),
+    ] = None,
     rate_limit: Annotated[
         str | None,
         typer.Option(
@@ -179,6 +187,7 @@ def start(
         "socket-clients": socket_clients,
         "node-id": node_id,
         "network-key": network_key,
+        "exempt-network": exempt_network,
         "rate-limit": rate_limit,
         "rate-limit-total": rate_limit_total,
         "max-entries": max_entries,

@@ -114,6 +114,7 @@ class Daemon:
             rate_limit_total=settings.rate_limit_total,
             store_entries=settings.max_entries,
             operations=settings.max_operations,
+            exempt_networks=(*DEFAULT.exempt_networks, *settings.exempt_network),
         )
         seal = _seal(keys) if keys else None
         if seal is not None:

@@ -39,6 +39,7 @@ class Settings:
     socket_clients: int  # connections of one user
     node_id: Id | None  # None: that of the state file, or a new one
     network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
+    exempt_network: tuple[str, ...]  # CIDR, beside private ranges: limits by network do not apply there
     rate_limit: float  # queries a second and source; 0 is off
     rate_limit_total: float  # queries a second, all sources together; 0 is off
     max_entries: int  # held for others

@@ -113,6 +113,18 @@ def _hosts(texts: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
+def _networks(texts: list[str]) -> tuple[str, ...]:
+    networks = []
+    for text in texts:
+        try:
+            networks.append(str(ipaddress.ip_network(text)))
+        except ValueError:
+            raise ConfigError(
+                f"{shown(text)} is not a network, such as 203.0.113.0/24 or 2001:db8::/48, with nothing behind it"
+            ) from None
+    return tuple(dict.fromkeys(networks))
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ConfigError("is empty, and must be a path")
@@ -217,6 +229,7 @@ SETTINGS: Final = (
         repeated=_key_files,
         suffix="_FILE",  # as others call a secret that is not in the variable itself
     ),
+    Setting("exempt-network", lambda text: _networks(_words(text)), _listed("203.0.113.0/24", _networks), ()),
     Setting(
         "rate-limit",
         _rate_text,
