@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Contact, FindNode, FindValue, Query
-from dhtd.core.metric import Id
+from dhtd.core.messages import Contact, FindNode, FindValue, Query, Store
+from dhtd.core.metric import Id, closest
 
 if TYPE_CHECKING:
     from random import Random
@@ -132,6 +132,44 @@ class Empty(_Finds):
 
     def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
         return ()
+
+
+class Conspirator(_Finds):
+    """Names its accomplices, those nearest to the target, and denies that anybody serves anything.
+
+    What it is asked to store it says it holds, so that nobody looks for another holder.
+    """
+
+    def __init__(self, accomplices: Sequence[Host]) -> None:
+        self._accomplices = accomplices  # may be added to, and may hold the liar itself
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        query = net.codec.decode(data)
+        if isinstance(query, Query) and isinstance(query.request, Store):
+            yield Forged(net.codec.encode_acknowledged(query.tid, host.id, source), host.endpoint, source)
+        else:
+            yield from super().answer(net, host, data, honest, source)
+
+    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+        others = [other.contact for other in self._accomplices if other is not host]
+        return closest(others, target, net.policy.k)
+
+
+class Misleader(_Finds):
+    """Answers honestly, but for what it says of where it sees the asker."""
+
+    def __init__(self, observed: Endpoint) -> None:
+        self._observed = observed
+
+    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+        query = net.codec.decode(data)
+        assert isinstance(query, Query)
+        if isinstance(query.request, FindNode | FindValue):
+            contacts = self.contacts(net, host, _target(query))
+            lie = _found(net, query, host.id, self._observed, contacts, ())
+        else:
+            lie = net.codec.encode_acknowledged(query.tid, host.id, self._observed)
+        yield Forged(lie, host.endpoint, source)
 
 
 class WrongTid:

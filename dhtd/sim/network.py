@@ -40,11 +40,35 @@ _LATEST = 64  # events that are kept for whoever has to explain a failure
 _CHECKED = 256  # every so many events, the host that had the last one is looked at
 
 
+Address = Callable[[Family, int], Endpoint]
+
+
+def private(family: Family, number: int) -> Endpoint:
+    """Return the endpoint of the machine with this number: all side by side, in ranges that limits leave alone."""
+    if family is Family.IPV4:
+        return Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
+    return Endpoint(b"\xfd\x00\x0d\xb8" + number.to_bytes(4, "big") + bytes(7) + b"\x01" + _PORT)
+
+
+def scattered(family: Family, number: int) -> Endpoint:
+    """Return a public endpoint of this machine: each in a network of its own, all over the internet."""
+    place = number * 0x9E3779 & 0x1FFFFF  # an odd factor: no two of 2**21 meet
+    if family is Family.IPV4:
+        return Endpoint(bytes((128 + (place >> 16), place >> 8 & 255, place & 255, 1)) + _PORT)
+    return Endpoint(b"\x24" + place.to_bytes(3, "big") + bytes(11) + b"\x01" + _PORT)
+
+
 class Network:
     """Hosts, the links between them, and the time."""
 
     def __init__(
-        self, seed: int, *, links: Links | None = None, codec: Codec | None = None, policy: Policy = DEFAULT
+        self,
+        seed: int,
+        *,
+        links: Links | None = None,
+        codec: Codec | None = None,
+        policy: Policy = DEFAULT,
+        address: Address = private,
     ) -> None:
         self.seed = seed
         self.rng = Random(f"network {seed}")
@@ -61,6 +85,7 @@ class Network:
         self.datagrams = 0  # sent by hosts
         self.bytes = 0
         self._by_endpoint: dict[Endpoint, Host] = {}
+        self._address = address
         self._addresses = 0
         self._starts = 0
 
@@ -81,25 +106,29 @@ class Network:
         *,
         bootstrap: Iterable[Host] = (),
         id: Id | None = None,
+        endpoint: Endpoint | None = None,
         nat: Nat | None = None,
         lie: Lie | None = None,
         age: float = 0.0,
         start: bool = True,
         families: Iterable[Family] = (Family.IPV4,),
     ) -> Host:
-        """Put a host at an address of its own, of each family that it speaks.
+        """Put a host at an `endpoint`, or at an address of its own, of each family that it speaks.
 
         Its node came up `age` seconds ago, and is now to `start`.
         """
-        number = self._addresses
-        self._addresses += 1
-        endpoints = tuple(_address(family, number) for family in families)
+        if endpoint is None:
+            endpoints = tuple(self._address(family, self._addresses) for family in families)
+            self._addresses += 1
+        else:
+            endpoints = (endpoint,)
+        assert not self._by_endpoint.keys() & endpoints
         node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
         host = Host(endpoints, node, tuple(at for other in bootstrap for at in other.endpoints), nat)
         host.lie = lie
         self.hosts.append(host)
-        for endpoint in endpoints:
-            self._by_endpoint[endpoint] = host
+        for at in endpoints:
+            self._by_endpoint[at] = host
         if nat is None:
             self.census.add(host)
         if start:
@@ -325,10 +354,3 @@ class Network:
         codec = self.codec if len(endpoints) == 1 else self._dual_codec
         families = [endpoint.family for endpoint in endpoints]
         return Node(id, codec, rng=rng, now=now, policy=self.policy, families=families, local=endpoints)
-
-
-def _address(family: Family, number: int) -> Endpoint:
-    """Return the endpoint of this machine: in IPv6, each has a network of 64 bits to itself."""
-    if family is Family.IPV4:
-        return Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
-    return Endpoint(b"\x20\x01\x0d\xb8" + number.to_bytes(4, "big") + bytes(7) + b"\x01" + _PORT)

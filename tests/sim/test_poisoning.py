@@ -1,0 +1,418 @@
+"""Attacks on whom a node knows, and on whom it asks: by many IDs, by accomplices, by forged answers, by false claims.
+
+Hosts are all over the internet here, each in a /24 of its own; attackers have many IDs and few networks, or are many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.messages import Contact, FindNode, Found, Ping, Query, Reply, Request
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.routing_meta import Standing
+from dhtd.sim import warm
+from dhtd.sim.host import Host
+from dhtd.sim.liars import Conspirator, Misleader
+from dhtd.sim.network import Network, scattered
+from tests.core.whole import snapshot
+
+KEY = NATIVE.digest(b"the key")
+UNLIMITED = replace(DEFAULT, exempt_networks=("0.0.0.0/0", "::/0"))
+
+
+def settled(seed: int, size: int, policy: Policy = DEFAULT) -> Network:
+    """Return a network of public hosts that know each other as after a long time."""
+    net = Network(seed, policy=policy, address=scattered)
+    warm.acquaint(net, [net.add(start=False) for _ in range(size)])
+    net.run_for(1)
+    return net
+
+
+# A key is eclipsed
+
+
+def eclipsed(seed: int, policy: Policy, networks: int, ids: int = 32, size: int = 120) -> tuple[Network, Host]:
+    """Return a network in which the nodes nearest to KEY are all accomplices, and a host that has entered it since.
+
+    They have so many addresses in each of so many /24s, join as anybody does, and then wait to be known.
+    """
+    net = settled(seed, size, policy)
+    owner, *others = net.hosts
+    gang: list[Host] = []
+    for number in range(ids):
+        endpoint = Endpoint.of(f"203.0.{number % networks}.{number // networks + 1}", 1729)
+        near = Id(KEY ^ net.rng.getrandbits(200))
+        gang.append(net.add(id=near, endpoint=endpoint, bootstrap=net.rng.sample(others, 3), lie=Conspirator(gang)))
+    net.run_for(300)
+    assert all(host.lie is not None for host in net.closest(KEY, ids))
+    net.enter(owner, KEY, 3000)
+    return net, owner
+
+
+def found(net: Network, owner: Host, lookups: int = 25) -> float:
+    """Return the part of honest lookups that find the entry where it is held: its owner is gone."""
+    net.kill(owner)
+    askers = net.rng.sample([host for host in net.hosts if host.alive and host.lie is None], lookups)
+    return sum(owner.endpoint.with_port(3000) in net.lookup(host, KEY).endpoints for host in askers) / lookups
+
+
+@pytest.mark.parametrize("networks", [1, 3])
+def test_a_key_is_not_eclipsed_from_a_few_networks_however_many_ids_they_have(networks: int) -> None:
+    net, owner = eclipsed(1, DEFAULT, networks)
+    entry = owner.node.tracker.get(KEY, 3000)
+    assert entry is not None
+    assert sum(replica.endpoint[0] != 203 for replica in entry.replicas) >= 8 - 2 * networks
+    assert owner.node.counters.caps_hit["lookup_per_network"] > 0
+    assert found(net, owner) == 1.0
+
+
+def test_without_the_limits_it_would_be() -> None:
+    assert found(*eclipsed(1, UNLIMITED, networks=1)) < 0.1
+
+
+def test_of_the_nodes_nearest_to_an_eclipsed_key_none_has_more_of_a_network_than_it_may() -> None:
+    net, _ = eclipsed(5, DEFAULT, networks=1)
+    for host in net.hosts:
+        if host.lie is None:
+            for bucket in host.node.state.table.buckets:
+                assert sum(contact.endpoint[0] == 203 for contact in bucket.contacts) <= 2
+            assert sum(contact.endpoint[0] == 203 for contact in host.node.state.table) <= 10
+
+
+# Accomplices all over the internet, who answer at once, name each other only, and deny
+
+
+def found_among_accomplices(seed: int, policy: Policy, part: float, size: int, keys: int) -> tuple[int, int]:
+    """Return how many lookups find their entry, and of how many."""
+    net = settled(seed, size, policy)
+    gang = net.rng.sample(net.hosts, round(part * size))
+    for host in gang:
+        host.lie = Conspirator(gang)
+    honest = [host for host in net.hosts if host.lie is None]
+    good = total = 0
+    for number in range(keys):
+        key = NATIVE.digest(b"%d" % number)
+        owner, *askers = net.rng.sample(honest, 6)
+        net.enter(owner, key, 3000)
+        for asker in askers:
+            done = net.lookup(asker, key)
+            good += owner.endpoint.with_port(3000) in done.endpoints
+            total += 1
+            assert done.stats.elapsed < 4.0
+            assert done.stats.queries < 64
+    return good, total
+
+
+def test_a_fifth_of_the_network_in_league_cannot_hide_an_entry() -> None:
+    good, total = found_among_accomplices(1, DEFAULT, 0.2, 300, 40)
+    assert good == total == 200
+
+
+def test_it_takes_the_opinion_of_others_to_get_out_of_the_circle_of_accomplices() -> None:
+    deaf = replace(DEFAULT, search_opinions=0)
+    with_others, total = found_among_accomplices(2, DEFAULT, 0.35, 300, 40)
+    without, _ = found_among_accomplices(2, deaf, 0.35, 300, 40)
+    assert with_others > without
+    assert with_others >= 0.95 * total
+
+
+# The table is to be poisoned by answers that nobody asked for
+
+
+def at_work(seed: int) -> tuple[Network, Host]:
+    """Return a network, and a host with contacts, entries, queries in flight, and some who wait for a place."""
+    net = settled(seed, 200)
+    victim = net.hosts[0]
+    net.enter(victim, KEY, 3000)
+    for host in net.hosts[1:40]:
+        net.enter(host, NATIVE.digest(b"%d" % host.endpoint[2]), 80)
+    victim.node.lookup(NATIVE.digest(b"another"), net.now)
+    return net, victim
+
+
+def test_answers_to_nothing_or_from_elsewhere_change_nothing_at_all() -> None:
+    """Right transaction IDs from wrong endpoints, wrong ones from right endpoints, and neither; replies and errors."""
+    net, victim = at_work(1)
+    rng = Random(1)
+    node, codec = victim.node, net.codec
+    in_flight = list(node._requester.transactions._queries.values())
+    assert len(in_flight) >= 4
+    contacts = list(node.state.table)
+    assert contacts
+    before, unmatched = snapshot(node), node.counters.unmatched
+    asked_of = {query.endpoint for query in in_flight}
+    for number in range(6_000):
+        query = rng.choice(in_flight)
+        sender = rng.choice([NATIVE.random(rng), rng.choice(contacts).id, node.own_id, query.id or KEY])
+        tid, source = query.tid, rng.choice([anybody(rng), rng.choice(contacts).endpoint])
+        if number % 3 == 0:
+            tid, source = rng.randbytes(8), rng.choice([query.endpoint, source])
+        elif source == query.endpoint or source in asked_of:
+            source = query.endpoint.with_port(query.endpoint.port ^ 1)
+        data = _answer(codec, tid, sender, query.request, rng)
+        assert node.handle_datagram(data, source, net.now) is None
+        if number % 100 == 99:
+            assert snapshot(node) == before, f"one of the hundred up to {number}"
+    assert node.counters.unmatched == unmatched + 6_000
+    assert node.poll_event() is None
+
+
+def anybody(rng: Random) -> Endpoint:
+    """Return an endpoint anywhere on the internet."""
+    return scattered(Family.IPV4, rng.randrange(1 << 20))
+
+
+def _answer(codec: Any, tid: bytes, sender: Id, request: Request, rng: Random) -> bytes:
+    """Return an answer that would be believed if it were one: a pong, an error, or accomplices by the dozen."""
+    observed = anybody(rng)
+    match rng.randrange(3):
+        case 0:
+            return bytes(codec.encode_acknowledged(tid, sender, observed))
+        case 1:
+            return bytes(codec.encode_error(tid, sender, rng.choice([201, 202, 203, 204]), "no"))
+        case _:
+            gang = [Contact(NATIVE.random(rng), anybody(rng)) for _ in range(8)]
+            query = Query(tid, sender, request)
+            packed = codec.pack_contacts(gang)
+            return bytes(codec.encode_found(query, sender, observed, b"a token!", packed, [], 1_200, proved=True))
+
+
+def test_the_same_answers_are_believed_if_they_come_from_who_was_asked() -> None:
+    """So what the test before this one throws is not harmless by itself."""
+    net, victim = at_work(1)
+    rng = Random(1)
+    node = victim.node
+    before = snapshot(node)
+    for query in list(node._requester.transactions._queries.values()):
+        assert query.id is not None
+        node.handle_datagram(_answer(net.codec, query.tid, query.id, query.request, rng), query.endpoint, net.now)
+    assert snapshot(node) != before
+
+
+def test_queries_with_forged_sources_change_no_table_no_entry_and_nobodys_standing() -> None:
+    net, victim = at_work(2)
+    rng = Random(2)
+    node = victim.node
+    net.flush(victim)
+    net.run_for(10)
+    state = node.state
+    parts = [list(state.table), state.meta, state._waiting, state._claims, state._diversity]
+    parts += [node.store, list(node.tracker), node.external]
+    contacts = list(node.state.table)
+    before = snapshot(parts)
+    standing = {contact: node.state.standing(contact, net.now) for contact in contacts}
+    pings = 0
+    for _ in range(6_000):
+        who = rng.choice(contacts)
+        sender, source = rng.choice(
+            [
+                (who.id, who.endpoint),
+                (who.id, anybody(rng)),  # a contact has moved
+                (NATIVE.random(rng), who.endpoint),  # it has another ID
+                (NATIVE.random(rng), anybody(rng)),
+                (node.own_id, anybody(rng)),
+            ]
+        )
+        request: Request = Ping() if rng.random() < 0.5 else FindNode(NATIVE.random(rng))
+        node.handle_datagram(net.codec.encode_query(rng.randbytes(8), sender, request), source, net.now)
+        while (transmit := node.poll_transmit()) is not None:  # strangers are pinged, and a forged one never answers
+            query = net.codec.decode(transmit.data)
+            assert isinstance(query, Query)
+            assert isinstance(query.request, Ping)
+            pings += 1
+    assert snapshot(parts) == before
+    assert {contact: node.state.standing(contact, net.now) for contact in contacts} == standing
+    assert 0 < pings <= DEFAULT.stranger_pings
+    node.handle_timeout(net.now + 2.1)  # and that nobody answers is nobody's fault
+    assert {contact: node.state.standing(contact, net.now) for contact in contacts} == standing
+
+
+# IDs collide
+
+
+def test_nobody_takes_the_place_of_a_contact_that_is_there() -> None:
+    net = settled(3, 100)
+    victim, asker = net.hosts[:2]
+    knowing = [host for host in net.hosts if host.node.state.table.get(victim.id) == victim.contact]
+    assert len(knowing) > 10
+    net.run_for(120)  # so that many have not heard it for a while, and would have it checked
+    thief = net.add(id=victim.id, bootstrap=[asker])
+    checked = _pings_of(net, victim)
+    for _ in range(20):
+        for host in knowing:
+            thief.node.ping(host.endpoint, net.now)
+            host.node.ping(thief.endpoint, net.now)
+            net.flush(host)
+        net.flush(thief)
+        net.run_for(30)
+    for host in knowing:
+        assert host.node.state.table.get(victim.id) == victim.contact
+        assert host.node.state.standing(victim.contact, net.now) is Standing.GOOD
+    # Each claim has it checked, but each who knows it checks it once a minute at most.
+    assert 0 < len(checked) <= len(knowing) * 20 / 2 + len(knowing)
+
+
+def _pings_of(net: Network, host: Host) -> list[float]:
+    seen: list[float] = []
+
+    def tap(source: Endpoint, destination: Endpoint, data: bytes) -> None:
+        message = net.codec.decode(data)
+        of_thief = source != host.endpoint and message.sender == host.id
+        if destination == host.endpoint and isinstance(message, Query) and not of_thief:
+            seen.extend([net.now] if isinstance(message.request, Ping) else [])
+
+    net.taps.append(tap)
+    return seen
+
+
+def test_a_node_that_has_really_moved_is_known_at_its_new_address_within_seconds_of_being_heard_there() -> None:
+    net = settled(4, 60)
+    mover, friend = net.hosts[:2]
+    knowing = [host for host in net.hosts if host.node.state.table.get(mover.id) == mover.contact]
+    net.run_for(120)
+    saved = net.kill(mover)
+    moved = net.add(id=saved.id, bootstrap=[friend])
+    for host in knowing:
+        moved.node.ping(host.endpoint, net.now)
+    net.flush(moved)
+    net.run_for(10)
+    adopted = sum(host.node.state.table.get(moved.id) == moved.contact for host in knowing)
+    assert adopted >= 0.8 * len(knowing)  # the others have heard it at its old address within the minute
+
+
+def test_who_answers_as_us_is_not_believed_a_word_and_counted() -> None:
+    net = settled(5, 30)
+    victim, liar = net.hosts[:2]
+    node = victim.node
+    node.ping(liar.endpoint, net.now)
+    transmit = node.poll_transmit()
+    assert transmit is not None
+    query = net.codec.decode(transmit.data)
+    assert isinstance(query, Query)
+    before, claimed = snapshot(node), node.counters.own_id_claimed
+    elsewhere = Endpoint.of("198.51.100.1", 9)
+    node.handle_datagram(net.codec.encode_acknowledged(query.tid, node.own_id, elsewhere), liar.endpoint, net.now)
+    node.handle_datagram(net.codec.encode_error(query.tid, node.own_id, 202, "no"), liar.endpoint, net.now)
+    assert snapshot(node) == before
+    assert node.counters.own_id_claimed == claimed + 2
+    node.handle_datagram(net.codec.encode_acknowledged(query.tid, liar.id, victim.endpoint), liar.endpoint, net.now)
+    assert snapshot(node) != before  # the true answer still counts
+
+
+def test_who_is_named_with_our_id_elsewhere_is_not_asked_and_counted() -> None:
+    net = settled(6, 30)
+    victim, liar = net.hosts[:2]
+    net.lookup(victim, KEY)
+    elsewhere = Contact(victim.id, Endpoint.of("198.51.100.1", 9))
+    sent: list[Endpoint] = []
+    net.taps.append(lambda source, destination, data: sent.append(destination))
+    claimed = victim.node.counters.own_id_claimed
+    op = victim.node.find_node(liar.endpoint, victim.id, net.now)
+    transmit = victim.node.poll_transmit()
+    assert transmit is not None
+    query = net.codec.decode(transmit.data)
+    assert isinstance(query, Query)
+    packed = net.codec.pack_contacts([victim.contact, elsewhere])
+    answer = net.codec.encode_found(query, liar.id, victim.endpoint, b"a token!", packed, [], limit=1_200, proved=True)
+    reply = net.codec.decode(answer)
+    assert isinstance(reply, Reply)
+    assert isinstance(net.codec.decode_result(query.request, reply.body), Found)
+    victim.node.handle_datagram(answer, liar.endpoint, net.now)
+    net.flush(victim)
+    assert op in victim.done
+    assert victim.node.counters.own_id_claimed == claimed + 1  # and we are, where we are
+    net.lookup(victim, victim.id)
+    assert elsewhere.endpoint not in sent
+
+
+# We are told a wrong address
+
+
+def test_a_fifth_who_agree_cannot_make_anybody_believe_that_it_is_elsewhere() -> None:
+    net = settled(7, 80)
+    elsewhere = Endpoint.of("198.51.100.66", 666)
+    for host in net.rng.sample(net.hosts, 16):
+        host.lie = Misleader(elsewhere)
+    honest = [host for host in net.hosts if host.lie is None]
+    for number, host in enumerate(honest):
+        net.lookup(host, NATIVE.digest(b"%d" % number))
+    heard = 0
+    for host in honest:
+        assert host.node.external.endpoints() == [host.endpoint]
+        heard += not host.node.external.is_elsewhere(elsewhere)
+    assert heard > len(honest) / 2
+
+
+def test_one_network_of_liars_is_one_voice() -> None:
+    net = settled(8, 30)
+    victim = net.hosts[0]
+    net.lookup(victim, KEY)
+    assert victim.node.external.endpoints() == [victim.endpoint]
+    elsewhere = Endpoint.of("198.51.100.66", 666)
+    for number in range(200):
+        liar = net.add(endpoint=Endpoint.of(f"203.0.113.{number + 1}", 1729), start=False, lie=Misleader(elsewhere))
+        victim.node.ping(liar.endpoint, net.now)
+    net.flush(victim)
+    net.run_for(5)
+    assert victim.node.external.endpoints() == [victim.endpoint]
+    assert victim.node.external.is_elsewhere(elsewhere) is False  # though it was heard
+
+
+# Ten thousand IDs
+
+
+@pytest.mark.parametrize(("machines", "at_most"), [(254, 10), (1, 1)])
+def test_ten_thousand_ids_of_one_network_that_all_answer_get_their_share_of_the_table(
+    machines: int, at_most: int
+) -> None:
+    """Of the 60 to 70 contacts of a node among 300 they get 10 if they have a whole /24, and 1 if it is one address."""
+    net = settled(9, 300)
+    victim = net.hosts[0]
+    node, codec, rng = victim.node, net.codec, net.rng
+    honest = set(node.state.table)
+    now = net.now
+    by_endpoint: dict[Endpoint, Id] = {}
+    answered = 0
+    for number in range(10_000):
+        sender = NATIVE.random(rng)
+        source = Endpoint.of(f"203.0.113.{1 + number % machines}", 1_024 + number)
+        by_endpoint[source] = sender
+        node.handle_datagram(codec.encode_query(b"12345678", sender, Ping()), source, now)
+        answered += _answer_pings(net, victim, by_endpoint, now)
+        now += 0.02
+    attackers = [contact for contact in node.state.table if contact.endpoint[:3] == bytes((203, 0, 113))]
+    assert answered > 0
+    assert len(attackers) <= at_most
+    assert honest <= set(node.state.table)
+    assert len(honest) > 50
+
+
+def _answer_pings(net: Network, victim: Host, by_endpoint: dict[Endpoint, Id], now: float) -> int:
+    answered = 0
+    while (transmit := victim.node.poll_transmit()) is not None:
+        query = net.codec.decode(transmit.data)
+        assert isinstance(query, Query)
+        if transmit.endpoint in by_endpoint:
+            pong = net.codec.encode_acknowledged(query.tid, by_endpoint[transmit.endpoint], victim.endpoint)
+            victim.node.handle_datagram(pong, transmit.endpoint, now)
+            answered += 1
+    return answered
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("networks", [1, 2, 3])
+def test_a_key_is_not_eclipsed_on_many_seeds(networks: int) -> None:
+    for seed in range(10, 20):
+        assert found(*eclipsed(seed, DEFAULT, networks, ids=64, size=400)) == 1.0, f"seed {seed}"
+
+
+@pytest.mark.slow
+def test_a_fifth_in_league_hide_nothing_on_many_seeds() -> None:
+    outcomes = [found_among_accomplices(seed, DEFAULT, 0.2, 500, 60) for seed in range(10, 15)]
+    assert sum(good for good, _ in outcomes) >= 0.999 * sum(total for _, total in outcomes)
