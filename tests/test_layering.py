@@ -37,7 +37,19 @@ IMPURE = {
 
 # What may be used, of all that is not our own. A new one is a decision, and is made here.
 PURE = {
-    *("__future__", "array", "bisect", "collections", "dataclasses", "enum", "hashlib", "heapq", "hmac", "ipaddress"),
+    *(
+        "__future__",
+        "array",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "ipaddress",
+    ),
     *("typing",),
 }
 

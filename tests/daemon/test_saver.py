@@ -34,7 +34,7 @@ CLOCK, WALL = 1_000.0, 1_700_000_000.0
 
 
 def endpoint(number: int) -> Endpoint:
-    return Endpoint.of(f"192.0.2.{number}", 1729)
+    return Endpoint.of(f"10.0.0.{number}", 1729)
 
 
 def new_node(now: float = CLOCK) -> Node:
