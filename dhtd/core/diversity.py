@@ -64,6 +64,8 @@ class Diversity:
             return CONTACTS_PER_IP
         if of_network >= policy.contacts_per_network:
             return CONTACTS_PER_NETWORK
+        if of_network < policy.contacts_per_network_in_bucket:
+            return None  # without looking at the bucket: no more of them are there than in the table
         beside = sum(self.are_kin(endpoint, other.endpoint) for other in bucket if other not in leaving)
         return CONTACTS_PER_NETWORK_IN_BUCKET if beside >= policy.contacts_per_network_in_bucket else None
 

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
-from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 
 Party = tuple[bytes, bytes]  # an address, and the network that it is in
 
@@ -19,18 +19,25 @@ Party = tuple[bytes, bytes]  # an address, and the network that it is in
 class Networks:
     """Tells of endpoints whose they are."""
 
-    __slots__ = ("_exempt4", "_exempt6")
+    __slots__ = ("_exempt",)
 
     def __init__(self, exempt: Iterable[str]) -> None:
-        ranges = [ipaddress.ip_network(text) for text in exempt]
-        shifted = [(each.version, each.max_prefixlen - each.prefixlen, int(each.network_address)) for each in ranges]
-        self._exempt4 = tuple((shift, first >> shift) for version, shift, first in shifted if version == 4)
-        self._exempt6 = tuple((shift, first >> shift) for version, shift, first in shifted if version == 6)
+        # By the size of an endpoint and the first byte of its address: that tells most apart, and it is asked often.
+        self._exempt: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for network in map(ipaddress.ip_network, exempt):
+            shift = network.max_prefixlen - network.prefixlen
+            prefix = int(network.network_address) >> shift
+            size = IPV4_SIZE if network.version == 4 else IPV6_SIZE
+            for first in range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1):
+                self._exempt.setdefault((size, first), []).append((shift, prefix))
 
     def is_exempt(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint is in a range that limits by address leave alone."""
+        ranges = self._exempt.get((len(endpoint), endpoint[0]))
+        if ranges is None:
+            return False
         number = int.from_bytes(endpoint[:-2], "big")
-        for shift, prefix in self._exempt4 if len(endpoint) == IPV4_SIZE else self._exempt6:
+        for shift, prefix in ranges:  # noqa: SIM110 - `any` takes three times as long
             if number >> shift == prefix:
                 return True
         return False

@@ -115,7 +115,7 @@ class Node:
         self._local = tuple(local)
         self._by_family = self._requester.overlays
         is_single = len(self.overlays) == 1
-        self._queried = self.state.queried if is_single else self._queried_by_family
+        self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
         self._answers_us = self.state.answers_us if is_single else self._answers_us_by_family
         self._rate_limit = RateLimit(policy, rng, self._answers_us)
         self._sweep_at = now + policy.store_sweep
@@ -159,7 +159,7 @@ class Node:
                 if now >= self.outside.look_at:
                     self.outside.queried(source, now)
                 answer = self._responder.answer(message, source, len(data), now)
-                if self._queried(message.sender, source, now):
+                if not self._is_settled(message.sender, source, now):
                     self._consider(message.sender, source, now)
             case BadQuery():
                 if message.sender == self.own_id:
@@ -443,16 +443,19 @@ class Node:
         if not overlay.state.heard_since(sent_at) and overlay.join.timed_out(now):
             self._events.append(Isolated(overlay.family))
 
-    def _queried_by_family(self, id: Id, endpoint: Endpoint, now: float) -> bool:
+    def _is_settled_by_family(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         overlay = self._by_family.get(len(endpoint))
-        return overlay is not None and overlay.state.queried(id, endpoint, now)
+        return overlay is None or overlay.state.is_settled(id, endpoint, now)
 
     def _answers_us_by_family(self, endpoint: Endpoint) -> bool:
         overlay = self._by_family.get(len(endpoint))
         return overlay is not None and overlay.state.answers_us(endpoint)
 
     def _consider(self, id: Id, endpoint: Endpoint, now: float) -> None:
-        """Ping a node that queries us and may belong in the table: never insert it on its word."""
+        """Ping a node that queries us if it may belong in the table: never insert it on its word.
+
+        Whether it may is asked last: it costs most, and of a busy node's strangers few get so far.
+        """
         overlay = self._by_family.get(len(endpoint))
         if overlay is None or endpoint in self._strangers:
             return
@@ -460,7 +463,8 @@ class Node:
             self.counters.caps_hit[STRANGER_PINGS] += 1
         elif not self._stranger_rate.allows(now):
             self.counters.caps_hit[STRANGER_RATE] += 1
-        else:
+        elif overlay.state.queried(id, endpoint, now):
+            self._stranger_rate.count(now)
             attempts = self.policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
             Check(self._requester, self._strangers).start(endpoint, id, now, attempts)
 

@@ -27,7 +27,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class Rate:
         self._due = float("-inf")
 
     def allows(self, now: float) -> bool:
-        """Whether an event is within the rate; it counts if so."""
-        due = max(self._due, now)
-        if due - now > self._allowance:
-            return False
-        self._due = due + self._interval
-        return True
+        """Whether an event is within the rate."""
+        return self._due - now <= self._allowance
+
+    def count(self, now: float) -> None:
+        """Count an event that is allowed."""
+        self._due = max(self._due, now) + self._interval
 
 
 class RateLimit:
@@ -120,7 +120,7 @@ class RateLimit:
         ):
             return RATE_LIMIT_TOTAL
         if self._interval:
-            group = source[:-2][:8]  # the `source_group` of its address, without a call
+            group = source[:4] if len(source) == IPV4_SIZE else source[:8]  # its `source_group`, without a call
             due = self._due.get(group)
             if due is None:
                 if (len(self._due) >= self._full or self._cells is not None) and self._shares(source, now):

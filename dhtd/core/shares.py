@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 
-from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id
 
 # A held entry as it is kept: when it expires, its key and its endpoint. A bare tuple: there may be a million.
@@ -46,9 +46,10 @@ class Shares:
         self._sources: dict[bytes, Record | _Several] = {}  # one record mostly, of which nothing more is kept
         self._by_size: dict[int, dict[bytes, None]] = {}  # which sources have so many, if more than one
 
-    def __contains__(self, ip: bytes) -> bool:
-        """Whether the source at this address has any."""
-        return source_group(ip) in self._sources
+    @property
+    def has_more_than_fair(self) -> bool:
+        """Whether some source would give way to one that has nothing yet: `loser` tells of which record."""
+        return self.most > 1
 
     def size(self, ip: bytes) -> int:
         """Return how many the source at this address has."""

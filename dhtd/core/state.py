@@ -123,6 +123,13 @@ class State:
             self._remove(predecessor)
         return self._admit(contact, rtt, now)
 
+    def is_settled(self, id: Id, endpoint: Endpoint, now: float) -> bool:
+        """Whether it is plain that there is nothing to learn about a node that has queried us; else ask `queried`."""
+        incumbent = self.table.get(id)
+        if incumbent is None:
+            return now < self.table.bucket(id).closed_until
+        return incumbent.endpoint == endpoint and self.meta.standing(id, now) is Standing.GOOD
+
     def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         """Return whether to ping a node that has queried us, to learn if it belongs in the table, or still does.
 

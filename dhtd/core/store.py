@@ -138,10 +138,11 @@ class Store:
 
         Only the first: whoever has something here may want to renew or withdraw it. O(1), but for what has expired.
         """
-        if ip in self._shares:
+        if self._shares.size(ip):
             return False
-        self.sweep(now)
-        if self._size >= self._policy.store_entries and self._shares.loser(ip) is None:
+        if self._queue and self._queue[0][0] <= now:
+            self.sweep(now)
+        if self._size >= self._policy.store_entries and not self._shares.has_more_than_fair:
             return True
         crowd = self._crowds.get(key)
         is_full = crowd is not None and len(self._records(key)) >= self._policy.store_entries_per_key

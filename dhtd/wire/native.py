@@ -93,15 +93,16 @@ class NativeCodec:
         self._contacts: dict[bytes, Contact] = {}  # by their wire form
         self._ids: dict[bytes, Id] = {}
         self._sender: Id | None = None  # who has answered a find last, mostly always the same node
-        self._own = b""  # its ID in wire form
+        self._froms: dict[int, bytes] = {}  # the fields from its ID up to the observed address, by size of the latter
 
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError` for anything else."""
         padded = _PADDED.get(len(data))
         if padded is not None:
-            head, tid, mark, sender, method, target, tail = padded.unpack(data)
-            if tail == padded.tail and method == padded.method and head == _QUERY_HEAD and mark == _ID_HEAD:
-                return Query(tid, self._ids.get(sender) or self._new_id(sender), padded.kind(_id(target, "big")))
+            kind, unpack, its_method, its_tail = padded
+            head, tid, mark, sender, method, target, tail = unpack(data)
+            if tail == its_tail and method == its_method and head == _QUERY_HEAD and mark == _ID_HEAD:
+                return Query(tid, self._ids.get(sender) or self._new_id(sender), kind(_id(target, "big")))
         return self._decode(data)
 
     def _decode(self, data: bytes) -> Message:
@@ -200,8 +201,9 @@ class NativeCodec:
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
         if sender is not self._sender:
-            self._sender, self._own = sender, sender.to_bytes(_ID_SIZE, "big")
-        own, at = self._own, _ENDPOINT_HEADS[len(observed)]
+            own = _ID_HEAD + sender.to_bytes(_ID_SIZE, "big")
+            self._sender, self._froms = sender, {size: own + head for size, head in _ENDPOINT_HEADS.items()}
+        source = self._froms[len(observed)]
         room = limit - _REPLY_SIZE - len(observed) - len(token) - 4  # for the headers of array and token, and `more`
         if type(query.request) is FindNode:
             nodes, more = packed.wire, _FALSE
@@ -211,7 +213,7 @@ class NativeCodec:
             if others is not None:
                 nodes = _with_others(nodes, others, room - len(nodes), is_ipv4=len(observed) == IPV4_SIZE)
             head = _RESULT_HEADS[4][len(token)]
-            return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, nodes, more))
+            return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, more))
         room -= 3  # for the header of `endpoints`, at its largest
         cut = len(packed.wire) > room
         if cut:
@@ -227,7 +229,7 @@ class NativeCodec:
             nodes = _with_others(nodes, others, room - len(wire), is_ipv4=len(observed) == IPV4_SIZE)
         head, array = _RESULT_HEADS[5][len(token)], _array(len(encoded))
         more = _BOOL[cut and bool(token) and not proved]
-        return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, nodes, array, wire, more))
+        return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, wire, more))
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""

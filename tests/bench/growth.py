@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {f"{len(node.state.table):,} contacts": node for node in tables},
         {"find_node, any": lambda _, rng: FindNode(NATIVE.random(rng)), "find_node, near": _find_near},
     )
-    stores = {f"{number:,} entries": holding(number, rng) for number in (1, options.held)}
+    stores = {f"{number:,} entries": holding(number, 2 * number, rng) for number in (1, options.held)}
+    stores[f"{options.held:,}, full"] = holding(options.held, options.held, rng)
     known = {id(node): [entry.key for entry in islice(node.store, 4_096)] for node in stores.values()}
     _compare(
         options,
@@ -95,9 +96,9 @@ def with_contacts(number: int, rng: Random, policy: Policy = DEFAULT) -> Node:
     return node
 
 
-def holding(number: int, rng: Random) -> Node:
-    """Return a node with a usual table that holds so many entries, each of a key and a source of its own."""
-    node = with_contacts(100, rng, replace(DEFAULT, store_entries=number))
+def holding(number: int, most: int, rng: Random) -> Node:
+    """Return a node with a usual table that holds so many entries of at `most`, each of a key and source of its own."""
+    node = with_contacts(100, rng, replace(DEFAULT, store_entries=most))
     for place in range(number):
         node.store.put(NATIVE.random(rng), endpoint(place), 0.0)
     assert len(node.store) == number

@@ -76,7 +76,7 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
         for (query, source), nearest in zip(asked, packed, strict=True)
     ]
     yield Step("encode the answer", codec.encode_found, answers)
-    yield Step("keep the table up", node.state.queried, [(query.sender, source, now) for query, source in asked])
+    yield Step("keep the table up", node.state.is_settled, [(query.sender, source, now) for query, source in asked])
     yield Step("all of handle_datagram", node.handle_datagram, decoded)
     seal, foreign = (Seal([NetworkKey(rng.randbytes(KEY_SIZE))], SystemRandom()) for _ in range(2))
     whole = [node.codec.encode_found(*answer) for answer in answers]
