@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar, dataclass_transform
+from typing import Final, NamedTuple, Protocol, TypeVar, dataclass_transform, final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id, Keyspace
@@ -39,11 +39,13 @@ class Contact(NamedTuple):
 # Requests
 
 
+@final
 @message
 class Ping:
     """Are you there?"""
 
 
+@final
 @message
 class FindNode:
     """Which nodes do you know nearest to `target`? A `token` from an earlier answer proves our address."""
@@ -52,6 +54,7 @@ class FindNode:
     token: bytes | None = None
 
 
+@final
 @message
 class FindValue:
     """Who serves `key`, and which nodes do you know nearest to it?"""
@@ -60,6 +63,7 @@ class FindValue:
     token: bytes | None = None
 
 
+@final
 @message
 class Store:
     """The machine that sends this serves `key` on `port`."""
@@ -69,6 +73,7 @@ class Store:
     token: bytes
 
 
+@final
 @message
 class Withdraw:
     """The machine that sends this no longer serves `key` on `port`."""
@@ -79,6 +84,14 @@ class Withdraw:
 
 
 Request = Ping | FindNode | FindValue | Store | Withdraw
+
+METHODS: Final[dict[type[Request], str]] = {
+    Ping: "ping",
+    FindNode: "find_node",
+    FindValue: "find_value",
+    Store: "store",
+    Withdraw: "withdraw",
+}
 
 
 # Results
@@ -109,6 +122,7 @@ Result = Acknowledged | Found
 # Messages
 
 
+@final
 @message
 class Query:
     """A request on its way."""
@@ -118,6 +132,7 @@ class Query:
     request: Request
 
 
+@final
 @message
 class BadQuery:
     """A query whose envelope is right and whose method or arguments are not: answered with error `code`."""
@@ -128,6 +143,7 @@ class BadQuery:
     text: str
 
 
+@final
 @message
 class Reply:
     """An answer. `body` is for `Codec.decode_result`; `observed` is our own address as the answering node saw it."""
@@ -138,6 +154,7 @@ class Reply:
     body: object
 
 
+@final
 @message
 class Error:
     """A refusal."""

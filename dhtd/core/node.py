@@ -146,38 +146,35 @@ class Node:
         except WireError:
             counters.malformed += 1
             return None
-        answer: bytes | None = None
-        match message:
-            case Query():
-                if message.sender == self.own_id:
-                    counters.own_id_claimed += 1
-                    return None
-                cap = self._rate_limit.refusal(source, now)
-                if cap is not None:
-                    self._limited(cap)
-                    return None
-                if now >= self.outside.look_at:
-                    self.outside.queried(source, now)
-                answer = self._responder.answer(message, source, len(data), now)
-                if not self._is_settled(message.sender, source, now):
-                    self._consider(message.sender, source, now)
-            case BadQuery():
-                if message.sender == self.own_id:
-                    counters.own_id_claimed += 1
-                    return None
-                cap = self._rate_limit.refusal(source, now)
-                if cap is not None:
-                    self._limited(cap)
-                    return None
-                counters.bad_queries += 1
-                answer = self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
-            case Reply() | Error():
-                self._handle_answer(message, source, now)
-            case _:
-                assert_never(message)
-        if answer is not None:
-            counters.datagrams_sent += 1
-            counters.bytes_sent += len(answer)
+        if type(message) is Query:
+            sender = message.sender
+            if sender == self.own_id:
+                counters.own_id_claimed += 1
+                return None
+            cap = self._rate_limit.refusal(source, now)
+            if cap is not None:
+                self._limited(cap)
+                return None
+            if now >= self.outside.look_at:
+                self.outside.queried(source, now)
+            answer = self._responder.answer(message, source, len(data), now)
+            if not self._is_settled(sender, source, now):
+                self._consider(sender, source, now)
+        elif type(message) is BadQuery:
+            if message.sender == self.own_id:
+                counters.own_id_claimed += 1
+                return None
+            cap = self._rate_limit.refusal(source, now)
+            if cap is not None:
+                self._limited(cap)
+                return None
+            counters.bad_queries += 1
+            answer = self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
+        else:
+            self._handle_answer(message, source, now)
+            return None
+        counters.datagrams_sent += 1
+        counters.bytes_sent += len(answer)
         return answer
 
     def handle_timeout(self, now: float) -> None:

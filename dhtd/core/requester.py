@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from dhtd.core.caps import none_hit
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
-from dhtd.core.messages import Codec, Contact, Error, Request, Result
+from dhtd.core.messages import METHODS, Codec, Contact, Error, Request, Result
 from dhtd.core.metric import Id
 from dhtd.core.outside import Outside
 from dhtd.core.overlay import Overlay
@@ -68,7 +68,7 @@ class Counters:
     own_id_claimed: int = 0  # datagrams under our own ID, or contacts named with it elsewhere: taken for nothing
     repeated: int = 0  # stores and withdrawals that had been taken before: sent again or replayed, and not done again
     changes_refused: int = 0  # stores and withdrawals beyond the number that is remembered
-    queries_received: dict[str, int] = field(default_factory=dict)  # by method
+    queries_received: dict[str, int] = field(default_factory=lambda: dict.fromkeys(METHODS.values(), 0))  # by method
     bad_queries: int = 0  # answered with an error: unknown method, bad arguments, bad token, full
     queries_sent: int = 0
     replies_received: int = 0

@@ -82,12 +82,12 @@ class State:
         "_claims",
         "_codec",
         "_diversity",
-        "_nearest",
         "_policy",
         "_waiting",
         "caps_hit",
         "heard_at",
         "meta",
+        "nearest",
         "table",
     )
 
@@ -103,7 +103,7 @@ class State:
         ] = {}  # newcomers to full buckets and when they answered; latest last
         self._claims: dict[Id, tuple[Contact, float]] = {}  # who answered under a contact's ID, and when; latest last
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
-        self._nearest: Nearest | None = None  # answers that are packed already; until the table changes
+        self.nearest: Nearest | None = None  # answers that are packed already; None from when the table changes
 
     def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
@@ -239,11 +239,11 @@ class State:
 
     def packed_closest(self, target: Id) -> PackedContacts:
         """Return the K contacts of `closest` in wire form, in no order; quickly, if the table has not changed."""
-        nearest = self._nearest
+        nearest = self.nearest
         if nearest is None:
             bad = self.meta.bad
             live = [contact for contact in self.table if contact.id not in bad] if bad else self.table
-            nearest = self._nearest = Nearest(live, self._policy.k, self._codec.pack_contacts, self.table.bounds())
+            nearest = self.nearest = Nearest(live, self._policy.k, self._codec.pack_contacts, self.table.bounds())
         return nearest.to(target)
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
@@ -344,7 +344,7 @@ class State:
 
     def _forget_answers(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
-        self._nearest = None
+        self.nearest = None
 
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
         self._waiting.pop(contact.id, None)

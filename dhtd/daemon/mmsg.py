@@ -11,7 +11,9 @@ import errno
 import os
 import socket
 import sys
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from dhtd.core.endpoint import Endpoint
@@ -75,7 +77,8 @@ class _Buffers:
         self.sizes = memoryview(messages).cast("B").cast("I")[_SIZE_AT::_SIZE_STEP]
         self.data = memoryview(data).cast("B")
         self.addresses = memoryview(addresses).cast("B")
-        self.vectors = memoryview(vectors).cast("B").cast(_WORD)  # base and size of each, in turn
+        words = memoryview(vectors).cast("B").cast(_WORD)  # base and size of each, in turn
+        self.vector_bases, self.vector_sizes = words[::2], words[1::2]
 
 
 class Mmsg:
@@ -119,21 +122,20 @@ class Mmsg:
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send each."""
-        whole = b"".join([data for data, _ in datagrams])
-        if len(whole) > len(self._out.data):
+        out, count = self._out, len(datagrams)
+        if not count:
+            return
+        each, addresses = zip(*datagrams, strict=True)
+        whole = b"".join(each)
+        if len(whole) > len(out.data):
             self._send_apart(datagrams)
             return
-        self._out.data[: len(whole)] = whole
-        addresses = b"".join([address for _, address in datagrams])
-        self._out.addresses[: len(addresses)] = addresses
-        vectors, at, place = self._out.vectors, self._out.data_at, 0
-        for data, _ in datagrams:
-            size = len(data)
-            vectors[place] = at
-            vectors[place + 1] = size
-            at += size
-            place += 2
-        sent, count = 0, len(datagrams)
+        out.data[: len(whole)] = whole
+        out.addresses[: count * self._sockaddr_size] = b"".join(addresses)
+        sizes = array(_WORD, map(len, each))
+        out.vector_sizes[:count] = sizes
+        out.vector_bases[:count] = array(_WORD, accumulate(sizes[:-1], initial=out.data_at))
+        sent = 0
         while sent < count:
             first = self._out.messages_at + sent * _MESSAGE_SIZE
             done = _libc.sendmmsg(self._bound.fileno(), first, count - sent, 0)

@@ -129,6 +129,10 @@ class Bench:
         """Answer with an error as the node `id`."""
         self.deliver(self.codec.encode_error(sent.query.tid, Id(id), code, text), sent.to)
 
+    def received(self) -> dict[str, int]:
+        """Return how many queries of each method have been taken, of those that there were."""
+        return {method: count for method, count in self.node.counters.queries_received.items() if count}
+
     def advance(self, seconds: float) -> None:
         """Let time pass, waking the node whenever it wants to be."""
         until = self.now + seconds

@@ -61,7 +61,7 @@ def test_a_ping_is_answered_with_our_id_and_the_requester_s_address() -> None:
     bench = Bench(own_id=5)
     reply = bench.query(Ping(), PEER, tid=b"12345678")
     assert reply == Reply(b"12345678", Id(5), PEER.endpoint, [])
-    assert bench.node.counters.queries_received == {"ping": 1}
+    assert bench.received() == {"ping": 1}
 
 
 def test_find_node_names_the_nearest_contacts_and_hands_out_a_token() -> None:
