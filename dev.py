@@ -276,9 +276,13 @@ def main(command: str = "", *arguments: str) -> int:
             uv, env = prepare_uv()
         env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
         os.execve(uv, ["uv", *arguments], env)
-    measured = command == "bench" and not (arguments and arguments[0] in BENCHMARKS)
-    with_peers = command == "bench" and arguments[:1] in [(name,) for name in WITH_PEERS]
-    sync("bench" if measured or with_peers else "fuzz" if command == "fuzz" else "")
+    benchmark = arguments[0] if command == "bench" and arguments and not arguments[0].startswith("-") else ""
+    if benchmark and benchmark not in BENCHMARKS:
+        print(f"dev.py: unknown benchmark: {benchmark}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    measured = command == "bench" and not benchmark
+    group = "bench" if measured or benchmark in WITH_PEERS else "fuzz" if command == "fuzz" else ""
+    sync("" if {"-h", "--help"}.intersection(arguments) else group)  # what is only asked about is not fetched
     if command == "run":
         become("dhtd", "start", *arguments)
     if command == "dht":
@@ -289,7 +293,7 @@ def main(command: str = "", *arguments: str) -> int:
     if measured:
         become("python", "-m", "tests.bench", *arguments)
     if command == "bench":
-        become("python", "-m", f"tests.bench.{arguments[0]}", *arguments[1:])
+        become("python", "-m", f"tests.bench.{benchmark}", *arguments[1:])
     if command == "profile":
         become("python", "-m", "tests.bench.profile", *arguments)
     if command in ("faults", "fuzz", "soak"):

@@ -259,6 +259,14 @@ def test_a_misunderstood_command_line_gets_the_usage(
     assert "usage: python3 dev.py" in output.err
 
 
+def test_an_unknown_benchmark_is_named_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dev, "sync", lambda group: pytest.fail(f"fetched {group}"))
+    assert dev.main("bench", "lokups") == 2
+    assert "unknown benchmark: lokups; there are lookups, memory" in capsys.readouterr().err
+
+
 def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert dev.main("--help") == 0
     assert "usage: python3 dev.py" in capsys.readouterr().out
@@ -301,7 +309,17 @@ def test_a_command_becomes_a_program_of_the_venv(
 
 @pytest.mark.parametrize(
     ("arguments", "group"),
-    [(("bench",), "bench"), (("bench", "amplification"), "bench"), (("bench", "flood"), ""), (("run",), "")],
+    [
+        (("bench",), "bench"),
+        (("bench", "--json"), "bench"),
+        (("bench", "amplification"), "bench"),
+        (("bench", "flood"), ""),
+        (("bench", "--help"), ""),
+        (("bench", "amplification", "-h"), ""),
+        (("fuzz", "node"), "fuzz"),
+        (("fuzz", "--help"), ""),
+        (("run",), ""),
+    ],
 )
 def test_other_implementations_are_fetched_only_to_be_measured(
     arguments: tuple[str, ...], group: str, monkeypatch: pytest.MonkeyPatch
