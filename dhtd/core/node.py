@@ -139,8 +139,7 @@ class Node:
     def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
         counters = self.counters
-        counters.datagrams_received += 1
-        counters.bytes_received += len(data)
+        answer: bytes | None
         try:
             message = self.codec.decode(data)
         except WireError:
@@ -172,9 +171,7 @@ class Node:
             answer = self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
         else:
             self._handle_answer(message, source, now)
-            return None
-        counters.datagrams_sent += 1
-        counters.bytes_sent += len(answer)
+            answer = None
         return answer
 
     def handle_timeout(self, now: float) -> None:
@@ -213,12 +210,7 @@ class Node:
     def poll_transmit(self) -> Transmit | None:
         """Return the next datagram to send."""
         transmits = self._requester.transmits
-        if not transmits:
-            return None
-        transmit = transmits.popleft()
-        self.counters.datagrams_sent += 1
-        self.counters.bytes_sent += len(transmit.data)
-        return transmit
+        return transmits.popleft() if transmits else None
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is next to be called. Asking again after any input is cheap."""

@@ -56,12 +56,8 @@ class Transmit(NamedTuple):
 
 @dataclass(slots=True)
 class Counters:
-    """What has gone through this node since it started; section `network` of `dht info`."""
+    """What has gone through this node since it started; a part of section `network` of `dht info`."""
 
-    datagrams_received: int = 0
-    bytes_received: int = 0
-    datagrams_sent: int = 0
-    bytes_sent: int = 0
     malformed: int = 0  # datagrams that are no message of this version, answered with silence
     rate_limited: int = 0  # queries above a limit, answered with silence
     unmatched: int = 0  # replies and errors that belong to no query in flight

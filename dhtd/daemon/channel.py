@@ -19,14 +19,28 @@ log = logging.getLogger("dhtd.udp")
 
 @dataclass(slots=True)
 class UdpCounters:
-    """What the sockets did with datagrams that never reached the node, or never left."""
+    """What has gone through the sockets, and what they did with datagrams that never reached the node or never left."""
 
+    datagrams_received: int = 0  # seals included, and what no key opens; what is too large is not
+    bytes_received: int = 0
+    datagrams_sent: int = 0
+    bytes_sent: int = 0
     oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
     unopened: int = 0  # received by a node with a network key, and not sealed with it; dropped without a word
     receive_errors: int = 0
     send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
     send_buffer_full: int = 0
     defects: int = 0  # received, and dhtd itself failed on it; the log has the traceback
+
+    def received(self, datagrams: int, size: int) -> None:
+        """Count datagrams, of this size together."""
+        self.datagrams_received += datagrams
+        self.bytes_received += size
+
+    def sent(self, datagrams: int, size: int) -> None:
+        """Count datagrams that have left, of this size together."""
+        self.datagrams_sent += datagrams
+        self.bytes_sent += size
 
     def not_received(self, error: OSError) -> None:
         """Count a failure to receive, which concerns no datagram but one."""
@@ -84,6 +98,7 @@ class OneByOne:
             if len(data) > self._size:
                 self._counters.oversized += 1
             else:
+                self._counters.received(1, len(data))
                 datagrams.append((data, address))
         return datagrams
 
@@ -91,7 +106,7 @@ class OneByOne:
         """Send each."""
         for data, address in datagrams:
             try:
-                self._bound.sendto(data, address)
+                self._counters.sent(1, self._bound.sendto(data, address))
             except OSError as error:
                 self._counters.not_sent(error, address)
 

@@ -111,13 +111,17 @@ class Mmsg:
         addresses = self._in.addresses[: count * sockaddr_size].tobytes()
         datagrams = []
         start = at = 0
-        for size in self._in.sizes[:count].tolist():
+        sizes = self._in.sizes[:count].tolist()
+        whole = sum(sizes)
+        for size in sizes:
             if size < slot:
                 datagrams.append((data[start : start + size].tobytes(), addresses[at : at + sockaddr_size]))
             else:
                 self._counters.oversized += 1
+                whole -= size
             start += slot
             at += sockaddr_size
+        self._counters.received(len(datagrams), whole)
         return datagrams
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
@@ -140,9 +144,11 @@ class Mmsg:
             first = self._out.messages_at + sent * _MESSAGE_SIZE
             done = _libc.sendmmsg(self._bound.fileno(), first, count - sent, 0)
             if done < 0:  # it failed on the first one
-                self._counters.not_sent(_last_error(), Endpoint(self.endpoint(datagrams[sent][1])))
+                self._counters.not_sent(_last_error(), Endpoint(self.endpoint(addresses[sent])))
+                self._counters.sent(-1, -sizes[sent])
                 done = 1
             sent += done
+        self._counters.sent(count, len(whole))
 
     def endpoint(self, address: Any) -> bytes:
         """Return an address as the bytes of an `Endpoint`."""

@@ -52,7 +52,7 @@ class Report:
         if section in {None, "tracking"}:
             sections["tracking"] = self._tracked()
         if section in {None, "network"}:
-            counters = (self._node.counters, self._driver.udp.counters, self._control)
+            counters = (self._driver.udp.counters, self._node.counters, self._control)
             sections["network"] = {name: value for each in counters for name, value in asdict(each).items()}
         return sections
 

@@ -192,7 +192,7 @@ class UdpSockets:
 
     def _send_from(self, bound: socket.socket, data: bytes, address: tuple[object, ...]) -> None:
         try:
-            bound.sendto(data, address)
+            self.counters.sent(1, bound.sendto(data, address))
         except OSError as error:
             self.counters.not_sent(error, address)
 

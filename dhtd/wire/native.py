@@ -204,6 +204,9 @@ class NativeCodec:
             own = _ID_HEAD + sender.to_bytes(_ID_SIZE, "big")
             self._sender, self._froms = sender, {size: own + head for size, head in _ENDPOINT_HEADS.items()}
         source = self._froms[len(observed)]
+        if type(query.request) is FindNode and others is None and len(packed.wire) <= limit - _BESIDE_NODES:
+            head = _RESULT_HEADS[4][len(token)]  # the usual case: there is nothing to be left out
+            return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, packed.wire, _FALSE))
         room = limit - _REPLY_SIZE - len(observed) - len(token) - 4  # for the headers of array and token, and `more`
         if type(query.request) is FindNode:
             nodes, more = packed.wire, _FALSE
@@ -397,6 +400,7 @@ _REPLY_HEAD = b"%b\x95\x01\xc4%c" % (MAGIC, TID_SIZE)
 _ID_HEAD = b"\xc4%c" % _ID_SIZE
 _RESULT_HEADS = {size: [b"%c\xc4%c" % (0x90 | size, token) for token in range(TOKEN_MAX + 1)] for size in (4, 5)}
 _REPLY_SIZE = len(_REPLY_HEAD) + TID_SIZE + len(_ID_HEAD) + _ID_SIZE + 2  # of a reply without its address and result
+_BESIDE_NODES = _REPLY_SIZE + IPV6_SIZE + TOKEN_MAX + 4  # of one to find_node without its nodes, or less
 
 
 def _padded(kind: type[FindNode | FindValue], method: bytes, padding: bytes) -> _Padded:

@@ -149,7 +149,7 @@ def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         elif members and is_object(members[0]):  # a list of them, or one or null
             yield from keys(members[0], f"{prefix}{name}{'[]' if typing.get_origin(hint) is list else ''}.")
     if prefix == "" and result is protocol.InfoResult:
-        for counters in (Counters, UdpCounters, ControlCounters):
+        for counters in (UdpCounters, Counters, ControlCounters):
             for name, hint in typing.get_type_hints(counters).items():
                 yield f"network.{name}", kind(hint)
 

@@ -52,6 +52,8 @@ class Bench:
         self.codec = codec
         self.now = now
         self.node = Node(Id(own_id), codec, rng=Random(seed), now=now, policy=policy, families=families)
+        self.bytes_received = 0  # by the node
+        self.bytes_sent = 0
         self._tids = 0
 
     # What comes out
@@ -63,6 +65,7 @@ class Bench:
             query = self.codec.decode(transmit.data)
             assert isinstance(query, Query)
             sent.append(Sent(query, transmit.endpoint, len(transmit.data)))
+            self.bytes_sent += len(transmit.data)
         return sent
 
     def sent_one(self) -> Sent:
@@ -86,7 +89,10 @@ class Bench:
 
     def deliver(self, data: bytes, source: Endpoint) -> bytes | None:
         """Hand the node a datagram."""
-        return self.node.handle_datagram(data, source, self.now)
+        answer = self.node.handle_datagram(data, source, self.now)
+        self.bytes_received += len(data)
+        self.bytes_sent += 0 if answer is None else len(answer)
+        return answer
 
     def query(self, request: Request, source: Contact, tid: bytes | None = None) -> Reply | Error | None:
         """Send the node a query as `source`; return its answer, decoded."""

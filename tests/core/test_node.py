@@ -91,9 +91,7 @@ def test_garbage_and_other_versions_get_silence_and_are_counted(data: bytes) -> 
     assert bench.deliver(data, endpoint(5)) is None
     assert bench.sent() == []
     assert bench.events() == []
-    counters = bench.node.counters
-    assert (counters.malformed, counters.datagrams_received, counters.bytes_received) == (1, 1, len(data))
-    assert counters.datagrams_sent == 0
+    assert bench.node.counters.malformed == 1
 
 
 @pytest.mark.parametrize(
@@ -113,17 +111,6 @@ def test_a_query_with_a_right_envelope_and_wrong_content_is_told_so(
     assert CODEC.decode(answer) == Error(b"12345678", Id(5), code, text)
     assert bench.node.counters.bad_queries == 1
     assert bench.sent() == []
-
-
-def test_the_answer_to_a_query_is_counted_like_all_that_goes_out() -> None:
-    bench = Bench()
-    query = CODEC.encode_query(b"12345678", Id(9), Ping())
-    answer = bench.deliver(query, endpoint(9))
-    assert answer is not None
-    counters = bench.node.counters
-    assert (counters.datagrams_sent, counters.bytes_sent) == (1, len(answer))
-    assert bench.sent_one().request == Ping()  # who asks is asked back
-    assert (counters.datagrams_sent, counters.bytes_sent) == (2, len(answer) + len(query))
 
 
 def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_never() -> None:
@@ -744,5 +731,5 @@ def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
     assert len(bench.node.state.table) == 0
     counters = bench.node.counters
     assert (counters.own_id_claimed, bench.received(), counters.bad_queries) == (6, {}, 0)
-    assert (counters.datagrams_sent, counters.rate_limited) == (0, 0)
+    assert counters.rate_limited == 0
     assert bench.query(Ping(), contact(9)) is not None  # nor does it use up the rate of whom it seems to come from

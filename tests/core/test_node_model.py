@@ -167,10 +167,6 @@ class Call:
 class Tally:
     """What must have been counted."""
 
-    datagrams_received: int = 0
-    bytes_received: int = 0
-    datagrams_sent: int = 0
-    bytes_sent: int = 0
     malformed: int = 0
     rate_limited: int = 0
     unmatched: int = 0
@@ -343,8 +339,6 @@ class NodeMachine(RuleBasedStateMachine):
             else:
                 known.copies += 1
                 assert known.copies <= COPIES
-        machine.tally.datagrams_sent += 1
-        machine.tally.bytes_sent += len(transmit.data)
         self.send(machine, transmit.data, transmit.endpoint)
 
     def expire(self, machine: Machine) -> None:
@@ -436,8 +430,6 @@ class NodeMachine(RuleBasedStateMachine):
             message = self.codec.decode(parcel.data)
         except WireError:
             message = None
-        tally.datagrams_received += 1
-        tally.bytes_received += len(parcel.data)
         taken = self.take_answer(machine, message, parcel.source) if isinstance(message, Reply | Error) else None
         answer = self.do(machine, "handle_datagram", parcel.data, parcel.source, self.now)
         if isinstance(message, Query | BadQuery) and message.sender == machine.id:
@@ -489,8 +481,6 @@ class NodeMachine(RuleBasedStateMachine):
         self, machine: Machine, query: Query | BadQuery, source: Endpoint, answer: bytes, asked_with: int
     ) -> None:
         """Check what a node has answered, and note what it has promised by that."""
-        machine.tally.datagrams_sent += 1
-        machine.tally.bytes_sent += len(answer)
         self.send(machine, answer, source)
         reply = self.codec.decode(answer)
         assert isinstance(reply, Reply | Error)

@@ -88,7 +88,7 @@ def test_what_has_come_is_received_in_order_with_the_address_of_its_sender(end: 
     assert [end.channel.endpoint(address) for _, address in received] == [sender] * 3
     assert len({address for _, address in received}) == 1
     assert end.channel.receive() is None
-    assert end.counters == UdpCounters()
+    assert end.counters == UdpCounters(datagrams_received=3, bytes_received=103)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,7 +126,7 @@ def test_a_datagram_that_is_too_large_is_counted_and_dropped(end: End) -> None:
     received = end.receive()
     assert [data for data, _ in received] == [b"x" * SIZE, b"after"]
     assert len({address for _, address in received}) == 1
-    assert end.counters == UdpCounters(oversized=2)
+    assert end.counters == UdpCounters(datagrams_received=2, bytes_received=SIZE + 5, oversized=2)
     end.comes(b"y" * (SIZE + 1))
     assert end.receive() == []
     assert end.channel.receive() is None
@@ -142,7 +142,7 @@ def test_answers_are_sent_each_to_its_address(end: End) -> None:
         end.channel.send([(b"for one", first), (b"for two" * 9, second), (b"", first), (b"more for one", first)])
         assert [end.other.recv(SIZE) for _ in range(3)] == [b"for one", b"", b"more for one"]
         assert third.recvfrom(SIZE) == (b"for two" * 9, end.bound.getsockname())
-    assert end.counters == UdpCounters()
+    assert end.counters == UdpCounters(2, len(b"hello") * 2, datagrams_sent=4, bytes_sent=82)
 
 
 def test_a_whole_batch_of_the_largest_answers_is_sent(end: End) -> None:
@@ -169,7 +169,7 @@ def test_an_answer_that_fits_no_datagram_is_counted_and_the_others_are_sent(end:
     address = end.peer()
     end.channel.send([(b"first", address), (b"x" * 70_000, address), (b"last", address)])
     assert [end.other.recv(SIZE) for _ in range(2)] == [b"first", b"last"]
-    assert end.counters == UdpCounters(send_errors=1)
+    assert end.counters == UdpCounters(1, len(b"hello"), datagrams_sent=2, bytes_sent=9, send_errors=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,7 +179,7 @@ def test_addresses_that_nobody_has_concern_one_answer_each(kind: str) -> None:
     bad = ("127.0.0.1", 0) if kind == "one by one" else good[:2] + b"\0\0" + good[4:]
     end.channel.send([(b"0", bad), (b"1", good), (b"2", bad), (b"3", bad), (b"4", good), (b"5", bad)])
     assert [end.other.recv(SIZE) for _ in range(2)] == [b"1", b"4"]
-    assert end.counters == UdpCounters(send_errors=4)
+    assert end.counters == UdpCounters(1, len(b"hello"), datagrams_sent=2, bytes_sent=2, send_errors=4)
     end.close()
 
 
@@ -204,7 +204,7 @@ def test_an_error_of_recvfrom_is_counted_and_ends_nothing() -> None:
     counters = UdpCounters()
     channel = OneByOne(cast("socket.socket", Failing()), SIZE, counters)
     assert channel.receive() == [(b"x", ("127.0.0.1", 9))]
-    assert counters == UdpCounters(receive_errors=2)
+    assert counters == UdpCounters(datagrams_received=1, bytes_received=1, receive_errors=2)
 
 
 @ON_LINUX
@@ -241,7 +241,7 @@ def test_a_full_buffer_costs_one_answer_wherever_in_a_batch(full_at: int, monkey
     answers = [bytes([place]) for place in range(5)]
     end.channel.send([(answer, address) for answer in answers])
     assert [end.other.recv(SIZE) for _ in range(4)] == [answer for answer in answers if answer[0] != full_at]
-    assert end.counters == UdpCounters(send_buffer_full=1)
+    assert end.counters == UdpCounters(1, len(b"hello"), datagrams_sent=4, bytes_sent=4, send_buffer_full=1)
     end.close()
 
 

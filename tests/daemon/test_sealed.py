@@ -118,7 +118,7 @@ async def test_who_lacks_the_key_is_deaf_and_mute(autojump_clock: MockClock, key
         assert not await hears(one, outside)
         refused = outside.node.counters.malformed + outside.udp.counters.unopened
         assert refused == POLICY.ping_attempts
-        assert outside.node.counters.datagrams_sent == len(end_of(outside).sent) == 2 * POLICY.ping_attempts
+        assert len(end_of(outside).sent) == 2 * POLICY.ping_attempts
         assert await hears(one, two)
 
 

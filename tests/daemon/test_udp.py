@@ -197,10 +197,11 @@ class Socket:
         name = self._host if zone else host
         return (name, 1729, 0, int(zone or 0)) if ":" in host else (host, 1729)
 
-    def sendto(self, data: bytes, address: object) -> None:
+    def sendto(self, data: bytes, address: object) -> int:
         if self._error is not None:
             raise OSError(self._error, os.strerror(self._error))
         self.sent.append((data, address))
+        return len(data)
 
 
 def left_by(hosts: list[str], to: str) -> list[str]:

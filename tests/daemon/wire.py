@@ -73,6 +73,7 @@ class End:
 
     def send(self, data: bytes, endpoint: Endpoint) -> None:
         self.sent.append((data, endpoint))
+        self.counters.sent(1, len(data))
         other = self._wire.ends.get(endpoint)
         if other is not None and not self._wire.cut:
             other.deliver(data, self.endpoint)
@@ -85,6 +86,7 @@ class End:
     async def receive(self, bound: object, handle: Handle, after: Callable[[], None]) -> None:
         with self._receive:
             async for data, source in self._receive:
+                self.counters.received(1, len(data))
                 for answer, address in handle([(data, source)], {source: source}):
                     self.send(answer, address)
                 after()
