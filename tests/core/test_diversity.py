@@ -151,6 +151,17 @@ def test_bad_contacts_do_not_count_and_leave_when_another_comes_in_their_place()
     assert state.answered(second, 0.1, 3.0) == Crowded(CONTACTS_PER_NETWORK_IN_BUCKET)
 
 
+def test_a_bad_one_in_another_bucket_makes_room_in_the_table_too() -> None:
+    state = make(Policy(k=2, contacts_per_network=2))
+    for id, network in ((1, 50), (2, 51), (40, 1), (100, 1)):
+        assert state.answered(Contact(Id(id), at(network, id)), 0.1, 0.0) == Inserted()
+    assert state.answered(Contact(Id(110), at(1, 110)), 0.1, 1.0) == Crowded(CONTACTS_PER_NETWORK)
+    make_bad(state, Contact(Id(40), at(1, 40)), 2.0)
+    assert state.queried(Id(110), at(1, 110), 3.0)
+    assert state.answered(Contact(Id(110), at(1, 110)), 0.1, 3.0) == Inserted()
+    assert {member.id for member in state.table if member.endpoint[2] == 1} == {100, 110}
+
+
 def test_the_bad_one_that_leaves_is_one_that_counts() -> None:
     state = make(Policy(contacts_per_network=3))
     members = [Contact(Id(id), at(1, id)) for id in (40, 100)]

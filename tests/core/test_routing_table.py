@@ -207,6 +207,26 @@ def test_a_contact_that_is_in_already_or_is_us_is_a_misuse(own_id: Id) -> None:
     assert list(table) == [contact(other)]
 
 
+def test_where_neighbours_leave_no_bucket_stays_closed_since_those_far_away_may_split_now() -> None:
+    table = make(own_id=0)
+    for near in (1, 2, 3, 4):
+        table.insert(contact(near))
+    for far in (80, 96, 112, 120):
+        table.insert(contact(far))
+    [ours, others] = table.buckets
+    assert table.is_whole(others)
+    for neighbour in (1, 2, 3):
+        ours.closed_until = others.closed_until = others.good_until = 10.0
+        table.remove(contact(neighbour))
+        assert others.closed_until == float("-inf")
+        assert others.good_until == 10.0
+    assert not table.is_whole(others)
+    assert table.has_room(others, Id(70))
+    others.closed_until = 10.0
+    table.insert(contact(3))  # our neighbours are nearer again: nothing opens
+    assert others.closed_until == 10.0
+
+
 def test_a_change_of_contacts_drops_what_was_remembered_of_them() -> None:
     table = make()
     table.insert(contact(1))

@@ -405,6 +405,20 @@ def test_a_range_with_fewer_than_k_nodes_was_named_whole() -> None:
     assert search.next() == Finished()  # not to be explored: 15 is the last of the range
 
 
+def test_who_names_nodes_before_the_place_that_it_was_asked_about_has_named_all_behind_it_in_the_range() -> None:
+    search = half_done()
+    assert search.next() == Explore(contact(8), Id(8))
+    search.explored(endpoint(8), Id(8), [contact(1), contact(2), contact(3)])  # so there is nobody from 8 to 15
+    assert asks(search) == [1, 2]
+    search.learn(endpoint(1), [contact(id) for id in (2, 3, 4)])
+    search.answered(contact(1))
+    for id in (2, 3, 4):
+        asks(search)
+        search.failed(endpoint(id), timeout=True)
+    assert search.next() == Finished()  # what is behind 4, the node at 8 has named
+    assert [member.id for member in search.closest()] == [1, 8, 11]
+
+
 def test_whoever_is_not_thorough_explores_nothing() -> None:
     search = half_done(thorough=False)
     search.answered(contact(20))

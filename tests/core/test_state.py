@@ -144,6 +144,16 @@ def test_a_silent_incumbent_is_to_be_verified_and_the_claimant_takes_its_place_o
     assert state.meta.get(Id(64)).heard_at == 140.0
 
 
+def test_who_was_of_no_use_is_pinged_again_once_neighbours_have_left_and_there_is_a_place() -> None:
+    state = full()
+    assert not state.queried(Id(120), endpoint(120), 1.0)
+    assert state.table.bucket(Id(120)).closed_until > 1.0
+    for id in NEAR:
+        state.moved(Id(id), contact(id).endpoint)
+    assert state.table.has_room(state.table.bucket(Id(70)), Id(70))  # what is farther than our neighbours is no more
+    assert state.queried(Id(70), endpoint(70), 1.0)
+
+
 def test_a_claim_is_void_once_the_claimant_is_in_the_table_by_another_id_or_the_incumbent_is_gone() -> None:
     state = full()
     assert state.answered(contact(64, machine=200), 0.1, 60.01) == Contested(contact(64))
