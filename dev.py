@@ -11,7 +11,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
                       bring (amplification) and cost (flood)
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
-  fuzz [TARGET]...    look for inputs that break the decoders, the node or the state file, guided by coverage
+  fuzz [TARGET]...    look for inputs that break the decoders, the seals, the node or the state file
   soak [OPTION]...    run daemons under load, kill and restart them, and see that nothing is lost and nothing grows
   lint                check format, lint and types
   sync                only set up, or bring up to date

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +29,19 @@ COMMON = settings(
 settings.register_profile("dhtd", COMMON, derandomize=True, database=None)
 settings.register_profile("deep", COMMON, max_examples=500, stateful_step_count=100)
 settings.load_profile("dhtd")  # the plugin loads that of --hypothesis-profile afterwards
+
+
+@pytest.fixture
+def figure(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[[str, object], None]:
+    """Tell what a test has measured: `pytest -s` or `-rP` shows it, and reports of tests keep it."""
+
+    def tell(name: str, value: object) -> None:
+        record_property(name, value)
+        print(f"\n{request.node.name}: {name}: {value}")  # noqa: T201 - this is what it is for
+
+    return tell
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

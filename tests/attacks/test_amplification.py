@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgpack
 import pytest
@@ -24,9 +24,15 @@ SENDER = bytes(31) + b"\x05"
 OLD_FRIEND = Endpoint.of("2001:db8::1", 1_729)
 
 
-def loud(policy: Policy) -> Bench:
+class Loud(Bench):
+    """A node of which the worst answer is remembered."""
+
+    worst = 0.0  # bytes of an answer for one of its query
+
+
+def loud(policy: Policy) -> Loud:
     """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than fit anywhere."""
-    bench = Bench(policy=policy, codec=CODEC)
+    bench = Loud(policy=policy, codec=CODEC)
     bench.node.limit_rate(0, 0)
     for number in range(1, 41):
         contact = Contact(Id(KEY ^ number), Endpoint.of(f"2001:db8::{number:x}", 1_729))
@@ -65,11 +71,12 @@ def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
     yield from (CODEC.encode_query(tid, Id(5), request) for request in requests)
 
 
-def is_within(bench: Bench, data: bytes, source: Endpoint) -> bool:
+def is_within(bench: Loud, data: bytes, source: Endpoint) -> bool:
     """Hand the node a datagram. Return whether it was answered; with no more than may be, and one ping at most."""
     assert len(data) <= RECEIVED_MAX
     answer = bench.deliver(data, source)
     size = 0 if answer is None else len(answer)
+    bench.worst = max(bench.worst, size / len(data) if data else 0.0)
     assert size <= min(3 * len(data), SENT_MAX), f"{size} bytes for {len(data)}: {data!r}"
     assert sum(sent.size for sent in bench.sent() if sent.to == source) <= 56, "a ping, to find out who asks"
     return answer is not None
@@ -78,7 +85,7 @@ def is_within(bench: Bench, data: bytes, source: Endpoint) -> bool:
 @pytest.mark.parametrize("policy", [ORDINARY, FULL, KEY_FULL], ids=["ordinary", "full", "full key"])
 @pytest.mark.parametrize("source", [VICTIM, OLD_FRIEND, OLD_FRIEND.with_port(9)], ids=str)
 def test_no_answer_to_an_unproved_address_is_longer_than_three_times_its_query(
-    policy: Policy, source: Endpoint
+    policy: Policy, source: Endpoint, figure: Callable[[str, object], None]
 ) -> None:
     bench = loud(policy)
     of_another = bench.node._responder._tokens.issue(b"\x0a\x00\x00\x01", NATIVE.to_bytes(KEY), bench.now)
@@ -87,16 +94,19 @@ def test_no_answer_to_an_unproved_address_is_longer_than_three_times_its_query(
     assert all(is_within(bench, data, source) for data in queries)
     assert len(queries) > 2_500
     counters = bench.node.counters
+    figure("bytes sent for one received", f"{bench.bytes_sent / bench.bytes_received:.2f}")
+    figure("longest answer, as a multiple of its query", f"{bench.worst:.2f}")
     assert bench.bytes_sent < 3 * bench.bytes_received
     assert set(counters.queries_received) == {"ping", "find_node", "find_value", "store", "withdraw"}
     assert counters.bad_queries > 500
 
 
-def test_no_mutant_of_a_datagram_brings_more_either() -> None:
+def test_no_mutant_of_a_datagram_brings_more_either(figure: Callable[[str, object], None]) -> None:
     bench = loud(ORDINARY)
     mutator = Mutator(3, [vector.data for vector in VECTORS.values()])
     mutants = (mutant for vector in VECTORS.values() for mutant in mutator.mutants(vector.data, 300))
     answered = sum(is_within(bench, data, VICTIM) for data in mutants if len(data) <= RECEIVED_MAX)
+    figure("longest answer to a mutant, as a multiple of it", f"{bench.worst:.2f}")
     assert answered > 500
 
 
@@ -120,7 +130,7 @@ def test_an_address_that_has_answered_lately_gets_a_whole_datagram_and_its_neigh
     assert is_within(bench, query, OLD_FRIEND.with_port(9))
 
 
-def test_pings_to_find_out_who_asks_are_few_however_many_are_forged() -> None:
+def test_pings_to_find_out_who_asks_are_few_however_many_are_forged(figure: Callable[[str, object], None]) -> None:
     bench = Bench(policy=ORDINARY, codec=CODEC)
     bench.node.limit_rate(0, 0)
     sent = 0
@@ -131,5 +141,6 @@ def test_pings_to_find_out_who_asks_are_few_however_many_are_forged() -> None:
             bench.advance(0.1)
             sent += sum(query.size for query in bench.sent())
     policy = bench.node.policy
+    figure("bytes of pings for 10,000 forged queries in ten seconds", sent)
     assert sent <= 56 * policy.ping_attempts * (policy.stranger_pings + policy.stranger_rate * 10)
     assert bench.bytes_sent < 1.2 * bench.bytes_received

@@ -99,7 +99,7 @@ def look_up(net: Network, target: Host, seconds: float) -> tuple[int, int]:
 
 @pytest.mark.parametrize("kind", ["one source", "forged sources", "forged sources of contacts"])
 def test_a_flood_changes_nothing_takes_no_memory_and_honest_lookups_succeed(
-    kind: str, record_property: Callable[[str, object], None]
+    kind: str, figure: Callable[[str, object], None]
 ) -> None:
     net = grown()
     target = net.closest(KEY)[0]
@@ -115,6 +115,7 @@ def test_a_flood_changes_nothing_takes_no_memory_and_honest_lookups_succeed(
     limited = target.node.counters.rate_limited
     contacts = [host for host in net.hosts if target.node.state.answers_us(host.endpoint)]
     timeouts = sum(host.node.counters.timeouts for host in contacts)
+    began = net.now
     lookups, found = look_up(net, target, 20.0)
     after = state(target)
     contacts_before, contacts_after = before.pop("contacts"), after.pop("contacts")
@@ -122,14 +123,21 @@ def test_a_flood_changes_nothing_takes_no_memory_and_honest_lookups_succeed(
     assert contacts_before <= contacts_after <= {host.contact for host in net.hosts}
     assert target.node.counters.rate_limited - limited > 0.5 * 20 * RATE
     assert found == lookups > 30
-    record_property("lookups", f"{found} of {lookups}")
+    figure("honest lookups that found all", f"{found} of {lookups}")
+    figure(
+        "forged queries a second, refused", f"{(target.node.counters.rate_limited - limited) / (net.now - began):.0f}"
+    )
     if sys.platform == "linux":
-        assert resident(os.getpid()) - memory < 8 * MIB
+        grown_by = resident(os.getpid()) - memory
+        figure("memory grown by", f"{grown_by / MIB:.2f} MiB")
+        assert grown_by < 8 * MIB
     if kind == "forged sources":  # no contact has waited in vain
         assert sum(host.node.counters.timeouts for host in contacts) == timeouts
 
 
-def test_contacts_are_answered_in_a_flood_of_strangers_and_strangers_as_far_as_the_limit_goes() -> None:
+def test_contacts_are_answered_in_a_flood_of_strangers_and_strangers_as_far_as_the_limit_goes(
+    figure: Callable[[str, object], None],
+) -> None:
     net = grown()
     target = net.closest(KEY)[0]
     contacts = [host for host in net.hosts if target.node.state.answers_us(host.endpoint)]
@@ -145,6 +153,8 @@ def test_contacts_are_answered_in_a_flood_of_strangers_and_strangers_as_far_as_t
             asked += 1
             ping = CODEC.encode_query(net.rng.randbytes(8), host.id, Ping())
             answered += target.node.handle_datagram(ping, host.endpoint, now) is not None
+    figure("queries of contacts answered", f"{answered} of {asked}")
+    figure("queries of strangers answered", f"{strangers} of {200 * 200}")
     assert answered == asked > 1_000
     assert 0.5 * 512 * 10 < strangers < 512 * 12 - answered
 

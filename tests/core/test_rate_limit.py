@@ -237,12 +237,12 @@ def size_of(limited: RateLimit) -> int:
 @pytest.mark.parametrize("rate", [DEFAULT.rate_limit, 1.0])
 @pytest.mark.parametrize("sources", [20_000, 300_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_forged_sources_do_not_fill_memory_however_many(
-    sources: int, rate: float, record_property: Callable[[str, object], None]
+    sources: int, rate: float, figure: Callable[[str, object], None]
 ) -> None:
     grown, limited = grown_by(sources, rate, per_second=100_000)
     assert len(limited._due) <= DEFAULT.rate_sources
     assert size_of(limited) < 1.5 * MIB
-    record_property("grown", grown)
+    figure(f"memory grown by {sources} forged sources", f"{grown / MIB:.2f} MiB")
     if sys.platform == "linux":
         assert grown < 4 * MIB
 
@@ -250,7 +250,7 @@ def test_forged_sources_do_not_fill_memory_however_many(
 # Contacts
 
 
-def test_a_flood_from_strangers_takes_nothing_from_contacts() -> None:
+def test_a_flood_from_strangers_takes_nothing_from_contacts(figure: Callable[[str, object], None]) -> None:
     """Neither of the limit for all, nor by sharing their cells; they are held to the limit of their source alone."""
     contacts = [at(source) for source in range(1, 101)]
     limited = limit(16.0, 2.0, total=1_024.0, sources=64, cells=256, contacts=set(contacts))
@@ -263,6 +263,7 @@ def test_a_flood_from_strangers_takes_nothing_from_contacts() -> None:
             through[False] += limited.refusal(at(forged), now) is None
         for contact in contacts[tick % 2 :: 2]:  # five a second from each
             through[True] += limited.refusal(contact, now) is None
+    figure("queries of contacts let through", f"{through[True]} of {200 * 50}")
     assert through[True] == 200 * 50
     assert through[False] <= 1_024 * 22 - through[True]
     assert len(limited._due) <= 64 + len(contacts)

@@ -154,6 +154,19 @@ def test_who_was_of_no_use_is_pinged_again_once_neighbours_have_left_and_there_i
     assert state.queried(Id(70), endpoint(70), 1.0)
 
 
+def test_only_a_contact_that_has_answered_since_we_started_and_not_stopped_to_counts_as_one_that_answers_us() -> None:
+    state = make()
+    state.restore(contact(1))
+    state.restore(contact(2))
+    assert not state.answers_us(contact(1).endpoint)  # whoever knows of it could forge queries from there
+    for id in (1, 2, 4):
+        state.answered(contact(id), 0.1, 1.0)
+        assert state.answers_us(contact(id).endpoint)
+    assert not state.answers_us(contact(1).endpoint.with_port(9))
+    make_bad(state, contact(2), 2.0)
+    assert not state.answers_us(contact(2).endpoint)
+
+
 def test_a_claim_is_void_once_the_claimant_is_in_the_table_by_another_id_or_the_incumbent_is_gone() -> None:
     state = full()
     assert state.answered(contact(64, machine=200), 0.1, 60.01) == Contested(contact(64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -298,9 +298,10 @@ def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothin
     assert ignored > 100
 
 
-def test_a_node_under_fire_works_on() -> None:
+def test_a_node_under_fire_works_on(figure: Callable[[str, object], None]) -> None:
     node = make_node()
-    for place, data in enumerate(mutants(seed=5, each=40)):
+    place = 0
+    for place, data in enumerate(mutants(seed=5, each=40), start=1):
         now = place * 0.01
         node.handle_datagram(data, endpoint(300 + place % 200), now)
         if place % 50 == 0:
@@ -315,4 +316,5 @@ def test_a_node_under_fire_works_on() -> None:
     assert isinstance(reply, Reply)
     result = CODEC.decode_result(FindValue(Id(0)), reply.body)
     assert isinstance(result, Found)
+    figure("endpoints found afterwards, and datagrams fired before", f"{len(result.endpoints)} of 10, {place}")
     assert len(result.endpoints) == 10
