@@ -11,13 +11,20 @@ import pytest
 from dhtd.control import frames
 from dhtd.core.responder import Responder
 from dhtd.daemon.state_file import StateFile
-from dhtd.wire.native import NativeCodec
+from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.sealed import Seal
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import HERE, Target, committed
 from tests.fuzz.targets import TARGETS
 
-MUTANTS = {"datagram": 2_000, "control": 300, "node": 100, "state": 60}  # about half a second for each target
+MUTANTS = {
+    "datagram": 2_000,
+    "sealed": 500,
+    "control": 300,
+    "node": 100,
+    "state": 60,
+}  # about half a second for each target
 COMMITTED_MAX = 64_000  # bytes of all committed inputs
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
@@ -70,10 +77,19 @@ def _take_any(responder: Responder, *args: object) -> bool:
     return True
 
 
+def _let_in(seal: Seal, data: bytes) -> bytes | None:
+    return data if data.startswith(MAGIC) else OPEN(seal, data)  # MAGIC is that of an open network
+
+
+def _open_by_the_first(seal: Seal, data: bytes) -> bytes | None:
+    return OPEN(Seal(seal.keys[:1], Random(1)), data)
+
+
 def _lose(file: StateFile, key: object, port: int) -> None:
     file.apply([])
 
 
+OPEN = Seal.open
 DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "datagram": (NativeCodec, "_decode", _misread),
     "control": (frames, "parse_token", _nameless),
@@ -87,6 +103,15 @@ def test_a_defect_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(where, what, defect)
     with pytest.raises((AssertionError, KeyError, ValueError)):
         check_all(name)
+
+
+@pytest.mark.parametrize("defect", [_let_in, _open_by_the_first])
+def test_a_daemon_that_opens_more_or_less_than_its_keys_do_is_seen(
+    monkeypatch: pytest.MonkeyPatch, defect: Callable[[Seal, bytes], bytes | None]
+) -> None:
+    monkeypatch.setattr(Seal, "open", defect)
+    with pytest.raises(AssertionError, match=r"stranger|sealed with a key"):
+        check_all("sealed")
 
 
 def test_a_node_that_takes_any_token_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

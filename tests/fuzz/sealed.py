@@ -1,0 +1,146 @@
+"""Sealed datagrams, as a daemon with a network key takes them: what is sealed opens, and nothing else leaves a trace.
+
+The bytes say which keys the daemon has, which key a datagram is sealed with (or that it comes as it is, with or without
+the magic of sealed ones), what is changed in it on its way, and what is in it. So it is known beforehand whether it may
+open, without any cryptography. Then this holds:
+
+- what was sealed with one of the daemon's keys, and not changed, is answered as what is in it would be by a node that
+  seals nothing; the answer opens with the first key, fits into a datagram, and is at most three times as long, inside;
+- all else is counted as unopened: it has no answer, and does not reach the node, which counts whatever does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from random import Random
+from types import SimpleNamespace
+from typing import Final, cast
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.core.requester import Counters
+from dhtd.daemon.channel import UdpCounters
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.udp import UdpSockets
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.network_key import KEY_SIZE, NetworkKey
+from dhtd.wire.sealed import MAGIC, OVERHEAD, Seal
+from tests.fuzz.reader import Reader
+from tests.fuzz.target import Target
+from tests.wire.mutator import Mutator
+from tests.wire.vectors import VECTORS
+
+KEYS: Final = tuple(NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2))
+FOREIGN: Final = NetworkKey(bytes([3]) * KEY_SIZE)
+POLICY: Final = replace(DEFAULT, datagram_sent_max=DEFAULT.datagram_sent_max - OVERHEAD)
+HEADER: Final = 10  # bytes in front of what a datagram holds
+NOW: Final = 1_000.0
+
+
+def check(data: bytes) -> None:
+    """Have a datagram come as the bytes say, and hold the daemon to the laws."""
+    reader = Reader(data)
+    keys = KEYS[: 1 + reader.number() % 2]
+    source = Endpoint.of(f"10.0.0.{1 + reader.number() % 4}", 1729)
+    sealed_by = (*keys, FOREIGN, None)[reader.number() % (len(keys) + 2)]
+    changes = Reader(reader.take(HEADER - 3))
+    inside = reader.rest()
+    sent = inside if sealed_by is None else Seal([sealed_by], Random(1)).seal(inside)
+    came = _changed(sent, changes)
+    if sealed_by in keys and came == sent:
+        _check_opened(keys, came, inside, source)
+    else:
+        _check_unopened(keys, came, source)
+
+
+def _changed(data: bytes, reader: Reader) -> bytes:
+    """Return a datagram as it arrives: untouched, with the magic in front, with another byte or two, cut, or longer."""
+    kind, at, new, other, newer = (reader.number(size) for size in (1, 2, 1, 2, 1))
+    changed = bytearray(data)
+    match kind % 5:
+        case 1:
+            return MAGIC + data
+        case 2 if data:
+            changed[at % len(data)] = new
+            changed[other % len(data)] = newer
+        case 3 if data:
+            del changed[at % len(data) :]
+        case 4:
+            changed += bytes([new]) * (1 + at % 64)
+        case _:
+            pass
+    return bytes(changed)
+
+
+def _check_opened(keys: tuple[NetworkKey, ...], came: bytes, inside: bytes, source: Endpoint) -> None:
+    driver = _daemon(keys)
+    answers = driver._handle_sealed_batch([(came, source)], {source: source})
+    assert driver.udp.counters == UdpCounters(), "it is sealed with a key that the daemon has"
+    twin = _node()
+    expected = twin.handle_datagram(inside, source, NOW)
+    if expected is None:
+        assert answers == []
+        return
+    [(answer, to)] = answers
+    assert to == source
+    assert Seal(keys[:1], Random(1)).open(answer) == expected, "it is answered as another query"
+    assert len(answer) <= DEFAULT.datagram_sent_max
+    assert len(expected) <= DEFAULT.amplification * len(inside) or twin.state.has_proved(source, NOW)
+
+
+def _check_unopened(keys: tuple[NetworkKey, ...], came: bytes, source: Endpoint) -> None:
+    driver = _deaf(keys)
+    node, driver.udp.counters.unopened = driver.node, 0
+    assert driver._handle_sealed_batch([(came, source)], {source: source}) == [], "a stranger is answered"
+    assert driver.udp.counters == UdpCounters(unopened=1), "a stranger is let in"
+    assert node.counters == Counters(), "a stranger is heard"
+    assert node.poll_transmit() is None
+
+
+def _node() -> Node:
+    """Return a node that knows somebody and holds something; the same each time."""
+    node = Node(Id(1 << 255), NativeCodec(remembered=2), rng=Random(7), now=NOW, policy=POLICY)
+    for number in range(3):
+        contact = Contact(NATIVE.digest(b"%d" % number), Endpoint.of(f"10.0.0.{3 + number}", 1729))
+        node.state.answered(contact, 0.1, NOW)
+    node.store.put(NATIVE.digest(b"printer"), Endpoint.of("10.0.0.1", 631), NOW)
+    return node
+
+
+def _daemon(keys: tuple[NetworkKey, ...]) -> Driver:
+    udp = cast("UdpSockets", SimpleNamespace(counters=UdpCounters()))
+    return Driver(_node(), udp, lambda: NOW, Seal(keys, Random(2)))
+
+
+@cache
+def _deaf(keys: tuple[NetworkKey, ...]) -> Driver:
+    """Return a daemon that nobody reaches, so that one will do for all who try."""
+    return _daemon(keys)
+
+
+def _seeds() -> Iterator[bytes]:
+    yield b""
+    datagrams = [vector.data for vector in VECTORS.values()]
+    for number, data in enumerate(datagrams):
+        by = number % 3
+        yield bytes([number % 2, number, by]) + bytes(HEADER - 3) + data
+    for kind in range(5):
+        for by in range(4):
+            yield bytes([1, 0, by, kind, 0, 9, 0xFF, 0, kind, 0]) + datagrams[0]
+    yield bytes([0, 0, 2]) + bytes(HEADER - 3) + MAGIC + bytes(OVERHEAD)
+
+
+def _mutate(data: bytes, seed: int) -> bytes:
+    """Change what is in the datagram, as msgpack, and leave it to others to change how it comes."""
+    [inside] = Mutator(seed, [vector.data for vector in VECTORS.values()]).mutants(data[HEADER:], 1)
+    return data[:HEADER].ljust(HEADER, b"\0") + inside
+
+
+TARGET: Final = Target(
+    "sealed", "sealed datagrams, as a daemon with a network key takes them", check, _seeds, 2_048, _mutate
+)
