@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
-from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.choice import Choice
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
@@ -43,12 +44,15 @@ if TYPE_CHECKING:
 
 _ROOM = 128  # bytes of an answer that are neither contacts nor endpoints, or more
 
+_ENDPOINT_MAX = IPV6_SIZE + 2  # bytes of an endpoint in an answer: where there is so much room for each, all fit
+
 
 class Responder:
     """Answers queries from what the node knows."""
 
     __slots__ = (
         "_amplification",
+        "_choice",
         "_codec",
         "_counters",
         "_own_id",
@@ -94,6 +98,7 @@ class Responder:
         self.tracker = tracker
         self.store = Held(policy)
         self.external = ExternalAddress(policy)
+        self._choice = Choice()
 
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram that answers `query`, which came as `size` bytes."""
@@ -145,9 +150,9 @@ class Responder:
             limit = self._sent_max
         elif (endpoints or len(packed.wire) > limit - _ROOM) and state.has_proved(source, now):
             proved, limit = True, self._sent_max
-        if len(endpoints) > 1:  # where they cannot all go, any of them are as good as the others
-            first = int(self._rng.random() * len(endpoints))
-            endpoints = (endpoints[first:] + endpoints[:first])[: limit // IPV4_SIZE]  # never do more fit
+        if endpoints and len(endpoints) > (limit - _ROOM - len(packed.wire)) // _ENDPOINT_MAX:
+            count = min(len(endpoints), limit // IPV4_SIZE)  # never do more fit
+            endpoints = self._choice.of(target, list(endpoints), count, self._rng.random())
         if self.store.is_crowded and self.store.refuses_newcomer(target, ip, now):
             issued = b""
         else:

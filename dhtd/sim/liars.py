@@ -96,6 +96,16 @@ class Aimed(_Finds):
         return [self._victim]
 
 
+class Inventor(_Finds):
+    """Names honestly whom it knows, and says that many machines serve the key, which do not exist."""
+
+    def __init__(self, count: int = 100) -> None:
+        self._count = count
+
+    def endpoints(self, net: Network) -> Sequence[Endpoint]:
+        return [nowhere(net.rng) for _ in range(self._count)]
+
+
 class ManyIds(_Finds):
     """Answers under another ID each time, near the target."""
 

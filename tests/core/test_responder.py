@@ -228,6 +228,22 @@ def test_where_not_all_fit_each_asker_gets_another_choice_and_in_time_everything
     assert seen == everything
 
 
+@pytest.mark.parametrize("crowd", ["10.7.7.7", "2001:db8::7"])
+def test_where_not_all_fit_each_source_has_one_of_its_own_named_however_many_another_has(crowd: str) -> None:
+    bench = Bench()
+    bench.know(*map(contact, range(1, 9)))
+    for number in range(1_000):
+        host = crowd if "." in crowd else f"{crowd}:{number:x}"  # of one /64
+        bench.node.store.put(KEY, Endpoint.of(host, 1 + number), bench.now)
+    alone = [Endpoint.of("10.8.8.8", 80), Endpoint.of("2001:db8:8::8", 80), Endpoint.of("10.9.9.9", 80)]
+    for endpoint in alone:
+        bench.node.store.put(KEY, endpoint, bench.now)
+    for _ in range(100):
+        named = ask(bench, FindValue(KEY, token(bench))).endpoints
+        assert set(alone) < set(named)
+        assert len(named) == len(set(named)) > 30  # what room is left is for the crowd
+
+
 def test_the_choice_among_many_endpoints_costs_one_random_number() -> None:
     class Counting(Random):
         drawn = 0

@@ -1,0 +1,92 @@
+"""Index poisoning: under a key that others serve, one enters itself a thousand times, or liars invent servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import FindNode, Found, Reply, Store
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.policy import DEFAULT
+from dhtd.sim.host import Host
+from dhtd.sim.liars import Inventor
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+PATIENT = replace(DEFAULT, rate_limit=0.0, rate_limit_total=0.0)  # who has time need not care for the rate
+SERVERS = 4
+
+
+def grown(size: int) -> Network:
+    net = Network(11, policy=PATIENT)
+    net.populate(size, join=False)
+    return net
+
+
+def enter(net: Network) -> set[Endpoint]:
+    """Have some hosts serve the key; return all that is true about it."""
+    servers = net.hosts[:SERVERS]
+    for number, host in enumerate(servers):
+        assert len(net.enter(host, KEY, 3_000 + number).replicas) == DEFAULT.k
+    return {host.endpoint.with_port(3_000 + number) for number, host in enumerate(servers)}
+
+
+def fill(net: Network, host: Host, sources: list[Endpoint], count: int) -> None:
+    """Have these addresses enter themselves under the key, by turns, each time on another port."""
+    node, encode = host.node, net.codec.encode_query
+    tokens = {}
+    for source in sources:
+        answer = node.handle_datagram(encode(net.rng.randbytes(8), Id(1), FindNode(KEY)), source, net.now)
+        assert answer is not None
+        reply = net.codec.decode(answer)
+        assert isinstance(reply, Reply)
+        found = net.codec.decode_result(FindNode(KEY), reply.body)
+        assert isinstance(found, Found)
+        tokens[source] = found.token
+    for number in range(count):
+        source = sources[number % len(sources)]
+        if tokens[source]:
+            request = Store(KEY, 1 + number, tokens[source])
+            node.handle_datagram(encode(net.rng.randbytes(8), Id(1), request), source, net.now)
+
+
+@pytest.mark.parametrize("addresses", [1, 40])
+def test_who_enters_itself_on_every_port_hides_nobody_else(
+    addresses: int, figure: Callable[[str, object], None]
+) -> None:
+    """An answer has room for a hundred of the thousand entries that a node holds under a key."""
+    net = grown(40)
+    sources = [Endpoint.of(f"203.0.113.{1 + number}", 1_729) for number in range(addresses)]
+
+    def flood() -> None:
+        for host in net.closest(KEY):
+            fill(net, host, sources, 2 * DEFAULT.store_entries_per_key)
+            assert len(host.node.store.held(KEY)) == DEFAULT.store_entries_per_key
+
+    flood()
+    everyone = enter(net)
+    flood()  # and then again, to push out who has come
+    named = [set(net.lookup(asker, KEY).endpoints) for asker in net.hosts[SERVERS:]]
+    found = sum(everyone <= endpoints for endpoints in named)
+    figure("honest lookups that found all who serve it", f"{found} of {len(named)}")
+    figure("endpoints that a lookup found, at most", max(map(len, named)))
+    assert found == len(named)
+
+
+def test_a_quarter_that_invents_servers_hides_none_of_those_that_there_are(
+    figure: Callable[[str, object], None],
+) -> None:
+    """What they invent is found, too: nobody but who asks it can tell whether it serves anything."""
+    net = grown(60)
+    everyone = enter(net)
+    others = net.hosts[SERVERS:]
+    for host in net.rng.sample(others, 15):
+        host.lie = Inventor()
+    named = [set(net.lookup(asker, KEY).endpoints) for asker in others if asker.lie is None]
+    found = sum(everyone <= endpoints for endpoints in named)
+    figure("honest lookups that found all who serve it", f"{found} of {len(named)}")
+    figure("endpoints that were invented, in a lookup, at most", max(len(endpoints - everyone) for endpoints in named))
+    assert found == len(named)

@@ -1,0 +1,70 @@
+"""Of too many endpoints for an answer, one of each source goes first, and in time all of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.choice import _KEYS, Choice
+from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.metric import Id
+
+KEY = Id(7)
+
+
+def of(source: int, port: int) -> Endpoint:
+    """Return an endpoint of one of many sources, every other of which is a /64."""
+    host = f"2001:db8:0:{source:x}::{port:x}" if source % 2 else f"10.0.{source >> 8}.{source & 255}"
+    return Endpoint.of(host, 1 + port)
+
+
+def sources_of(endpoints: list[Endpoint]) -> set[bytes]:
+    return {source_group(endpoint.ip) for endpoint in endpoints}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, unique=True),
+    st.integers(1, 100),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_as_many_are_chosen_as_were_asked_for_each_once_and_one_of_each_source_in_front(
+    pairs: list[tuple[int, int]], count: int, lot: float
+) -> None:
+    endpoints = [of(*pair) for pair in pairs]
+    count = min(count, len(endpoints))
+    chosen = Choice().of(KEY, endpoints, count, lot)
+    assert len(set(chosen)) == len(chosen) == count
+    assert set(chosen) <= set(endpoints)
+    sources = sources_of(endpoints)
+    in_front = chosen[: len(sources)]
+    assert len(sources_of(in_front)) == len(in_front)
+
+
+def test_in_time_everything_is_chosen_be_it_one_of_many_of_its_source_or_of_many_sources() -> None:
+    shapes = [(1, 300), (300, 1), (30, 10), (2, 150), (150, 2)]
+    for sources, ports in shapes:
+        choice = Choice()
+        endpoints = [of(source, port) for source in range(sources) for port in range(ports)]
+        lots = [number / 400 for number in range(400)]
+        seen = {endpoint for lot in lots for endpoint in choice.of(KEY, endpoints, 100, lot)}
+        assert seen == set(endpoints), (sources, ports)
+
+
+def test_what_is_remembered_of_a_key_is_told_from_what_it_has_now() -> None:
+    choice = Choice()
+    before, now = [of(1, 1), of(1, 2), of(2, 1)], [of(1, 1), of(1, 2), of(4, 1)]
+    assert of(2, 1) in choice.of(KEY, before, 2, 0.0)
+    assert of(4, 1) in choice.of(KEY, now, 2, 0.0)
+    assert set(choice.of(KEY, now[:2], 2, 0.0)) == set(now[:2])
+    assert len(choice._known) == 1
+
+
+def test_the_keys_that_are_remembered_are_few_and_the_same_ones_are_told_apart_once() -> None:
+    choice = Choice()
+    endpoints = [of(source, port) for source in range(10) for port in range(10)]
+    for key in range(3 * _KEYS):
+        choice.of(Id(key), endpoints, 10, 0.5)
+    assert list(choice._known) == list(range(2 * _KEYS, 3 * _KEYS))
+    remembered = choice._known[Id(3 * _KEYS - 1)][1]
+    choice.of(Id(3 * _KEYS - 1), list(endpoints), 10, 0.5)
+    assert choice._known[Id(3 * _KEYS - 1)][1] is remembered
