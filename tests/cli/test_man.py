@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import tomllib
 import typing
 from collections.abc import Iterator
 from itertools import chain
@@ -62,6 +63,39 @@ def words_of(macro: str, text: str) -> set[str]:
     ):
         found |= set(words.split(" , "))
     return found
+
+
+# Where the pages are
+
+
+ALL_PAGES = {path.name: path.suffix[1:] for path in sorted(MAN.iterdir())}  # with their sections
+
+
+def test_every_page_is_installed_and_named_in_the_readme() -> None:
+    project = tomllib.loads((MAN.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    installed = {source: target for source, target in shared.items() if source.startswith("man/")}
+    assert installed == {f"man/{name}": f"share/man/man{part}/{name}" for name, part in ALL_PAGES.items()}
+    readme = (MAN.parent / "README.md").read_text(encoding="utf-8")
+    for name, part in ALL_PAGES.items():
+        assert f"{name.removesuffix(f'.{part}')}({part})" in readme
+
+
+@pytest.mark.skipif(not (MAN.parent / ".ci" / "run").exists(), reason="only a clone has the script of the CI")
+def test_every_page_is_looked_for_in_what_is_installed() -> None:
+    script = (MAN.parent / ".ci" / "run").read_text(encoding="utf-8")
+    [listed] = re.findall(r"^for page in (.*); do$", script, re.MULTILINE)
+    assert sorted(listed.split()) == sorted(f"man{part}/{name}" for name, part in ALL_PAGES.items())
+
+
+@pytest.mark.parametrize("name", ALL_PAGES)
+def test_a_page_refers_to_others_that_are_there_in_the_order_of_their_sections(name: str) -> None:
+    ours = [page.rpartition(".") for page in ALL_PAGES]
+    named = set(re.findall(r"^\.Xr (dhtd?(?:[.-]\w+)?) (\d)", page(name), re.MULTILINE))
+    assert named - {(title, part) for title, _, part in ours} == set()
+    also = [(part, title) for title, part in re.findall(r"^\.Xr (\S+) (\d)", section(name, "SEE ALSO"), re.MULTILINE)]
+    assert also == sorted(also)
+    assert name == "dht-security.7" or ("7", "dht-security") in also
 
 
 def command(name: str) -> Any:

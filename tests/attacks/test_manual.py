@@ -1,0 +1,142 @@
+"""dht-security(7) against the code: the tests that it names are there, and its numbers are those of the policy."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dhtd.control.limits import ControlCounters, Limits
+from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS
+from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.networks import outside
+from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.requester import Counters
+from dhtd.daemon.channel import UdpCounters
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.sealed import NONCE_SIZE
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "man" / "dht-security.7"
+SOURCE: Final = PAGE.read_text(encoding="utf-8")
+PROSE: Final = " ".join(re.sub(r"^\.(?:[A-Z][a-z] )+", "", line) for line in SOURCE.splitlines())
+WORDS: Final = re.sub(r" ([.,;:])(?= )", r"\1", " ".join(PROSE.split()))
+NAMED: Final = re.findall(r"^\.Pa (tests/\S+)::(\S+)$", SOURCE, re.MULTILINE)
+UNITS: Final = {"s": 1, "minutes": 60, "%": 0.01}  # behind a number; without one, or before a word, it is as it stands
+OWNERS: Final = {OPERATIONS, OWN_ENTRIES, OWN_PORTS, ENTRY_HOLDERS}  # caps on what the owner of the node does
+PUBLIC: Final = outside(DEFAULT.exempt_networks)
+V4, V6 = Endpoint.of("203.0.113.1", 1), Endpoint.of("2001:db8::1", 1)
+
+
+def network_of(endpoint: Endpoint) -> int:
+    """Return how many bits of an address are its network's."""
+    party = PUBLIC.party(endpoint)
+    assert party is not None
+    return 8 * len(party[1])
+
+
+def fields(owner: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(owner)}
+
+
+@cache
+def functions_in(path: str) -> frozenset[str]:
+    """Return the names of the test functions in a file, as they stand there, and those of its test classes."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return frozenset(
+        node.name for node in tree.body if isinstance(node, kinds) and node.name.lower().startswith("test")
+    )
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+def test_the_page_is_clean() -> None:
+    lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", PAGE], capture_output=True, text=True, check=False)
+    assert lint.stdout == ""
+
+
+# The tests
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    assert len(NAMED) > 60
+    missing = [f"{path}::{name}" for path, name in NAMED if name not in functions_in(path)]
+    assert missing == []
+
+
+def test_whatever_is_said_to_be_a_test_was_looked_at() -> None:
+    assert len(re.findall(r"tests/\S+|\btest_\w+", SOURCE)) == len(NAMED)
+
+
+def test_every_attack_that_is_a_test_is_named() -> None:
+    files = sorted(path.relative_to(ROOT).as_posix() for path in Path(__file__).parent.glob("test_*.py"))
+    files.remove(Path(__file__).relative_to(ROOT).as_posix())
+    there = {(path, name) for path in files for name in functions_in(path)}
+    assert there - set(NAMED) == set()
+
+
+def test_every_attack_has_a_defence_tests_and_what_is_not_defended() -> None:
+    attacks = re.split(r"^\.Ss ", SOURCE.partition(".Sh WHAT IS NOT DEFENDED")[0], flags=re.MULTILINE)[1:]
+    assert len(attacks) > 15
+    for attack in attacks:
+        title = attack.partition("\n")[0]
+        assert re.findall(r"^\.It ([A-Z].*)$", attack, re.MULTILINE) == ["Defence", "Shown by", "Not defended"], title
+        assert "\n.Pa tests/" in attack, title
+
+
+# The numbers
+
+
+def numbers() -> list[tuple[str, float]]:
+    """Return each name in parentheses with the number in front of it."""
+    found = []
+    for line, name in re.findall(r"^(.*)\n\.Pq Va (\w+)", SOURCE, re.MULTILINE):
+        [(number, unit)] = re.findall(r"([\d.]+)(?: (s|minutes|%))?$", line) or [("nan", "")]
+        found.append((name, float(number) * UNITS.get(unit, 1)))
+    return found
+
+
+def test_each_number_is_that_of_the_policy() -> None:
+    said = numbers()
+    assert len(said) > 35
+    wrong = {name: number for name, number in said if getattr(DEFAULT, name) != pytest.approx(number)}
+    assert wrong == {}
+    assert len(said) == SOURCE.count(".Pq Va")
+
+
+def test_each_cap_on_strangers_is_given_with_its_number() -> None:
+    assert set(CAPS) - {name for name, _ in numbers()} == OWNERS
+
+
+def test_each_name_is_one_of_the_policy_or_of_a_counter() -> None:
+    names = set(re.findall(r"\bVa (\w+)", SOURCE))
+    counters = fields(Counters) | fields(UdpCounters) | fields(ControlCounters)
+    assert names - fields(Policy) - counters == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"One user has {Limits().clients} connections",
+        f"all who are neither the daemon's user nor root have {Limits().others}.",
+        f"at most {Limits().frame} bytes, and {Limits().frame_deadline:g} seconds from its first byte",
+        f"a random nonce of {NONCE_SIZE} bytes",
+        f"the transaction ID of {NativeCodec().tid_size} random bytes",
+        f"three networks have {3 * DEFAULT.lookup_per_network} at most",
+        f"in four networks or more, which can have all {DEFAULT.k} places",
+        f"takes in a minute, one source has {DEFAULT.changes_per_source}",
+        f"IPv6 prefix of {8 * len(source_group(V6.ip))} bits",
+        f"a /{network_of(V4)} of IPv4 or a /{network_of(V6)} of IPv6.",
+        f"a /{8 * len(PUBLIC.witness(V4))} of IPv4 or a /{8 * len(PUBLIC.witness(V6))} of IPv6 has one vote",
+        f"a /48 is {2 ** (network_of(V6) - 48)} networks",
+    ],
+)
+def test_the_page_says_what_the_code_does(words: str) -> None:
+    assert words in WORDS
