@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -15,11 +16,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Answered, LookupDone, Published, Unanswered
-from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
+from dhtd.core.events import Answered, LookupDone, Published, Unanswered, Withdrawn
+from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Store
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.store import HeldEntry
 from dhtd.daemon.driver import Driver
 from dhtd.wire.native import MAGIC, NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
@@ -152,6 +154,46 @@ async def test_garbage_changes_one_counter_and_nothing_else(
         assert len(end_of(one).sent) == sent
         assert caplog.records == []
         assert await hears(two, one)
+
+
+async def test_whatever_was_caught_and_is_sent_again_from_anywhere_to_anybody_changes_nothing(
+    autojump_clock: MockClock, figure: Callable[[str, object], None]
+) -> None:
+    """Who lacks the key has nothing else to send that opens: what others have said, while its tokens are good."""
+    wire = Wire()
+    async with swarm(wire, 3, OLD) as drivers:
+        one, two, _ = drivers
+        for driver, port in (one, 80), (two, 90):
+            with driver.begin(partial(driver.node.enter, KEY, port)) as enter:
+                assert isinstance(await enter.event(), Published)
+        with one.begin(lambda now: one.node.delete(KEY, 80, now)[0]) as delete:
+            assert isinstance(await delete.event(), Withdrawn)
+        with two.begin(lambda now: two.node.delete(KEY, 90, now)[0]) as delete:
+            assert isinstance(await delete.event(), Withdrawn)
+        with two.begin(partial(two.node.enter, KEY, 90)) as enter:
+            assert isinstance(await enter.event(), Published)
+        before = [lasting(driver.node) for driver in drivers]
+        assert [len(held) for _, held, _, _ in before] == [1, 0, 1]
+        caught = [(data, end_of(driver).endpoint, to) for driver in drivers for data, to in end_of(driver).sent]
+        changes = sum(driver.node.counters.repeated for driver in drivers)
+        for data, source, to in caught:
+            for driver in drivers:
+                for forged in (source, to, STRANGER):
+                    end_of(driver).deliver(data, forged)
+        await wait_all_tasks_blocked()
+        await trio.sleep(10)  # whatever they made somebody ask for is over
+        assert [lasting(driver.node) for driver in drivers] == before
+        assert sum(driver.node.counters.repeated for driver in drivers) - changes >= 5
+        assert [driver.udp.counters.unopened for driver in drivers] == [0, 0, 0]
+        found = [await found_by(driver, KEY) for driver in drivers]
+        assert found == [(two.udp.listening()[0].with_port(90),)] * 3
+        figure("datagrams that were sent again and changed nothing", 9 * len(caught))
+
+
+def lasting(node: Node) -> tuple[set[Contact], list[HeldEntry], list[tuple[Id, int]], list[Endpoint]]:
+    """Return what a node knows that does not change by itself within seconds."""
+    own = [(entry.key, entry.port) for entry in node.tracker]
+    return set(node.state.table), list(node.store), own, node.external.endpoints()
 
 
 async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_clock: MockClock) -> None:
