@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,8 +14,10 @@ from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.messages import FindValue, Found, Reply, Store
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
+from dhtd.core.store import Store as Held
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from tests.bench.load import resident
 
 KEY = NATIVE.digest(b"the key")
 POLICY = replace(
@@ -24,6 +28,7 @@ POLICY = replace(
     store_entries_per_key=24,
     store_entries_per_source=64,
 )
+MIB = 2**20
 ATTACKER = Endpoint.of("203.0.113.66", 1_729)
 
 
@@ -141,6 +146,36 @@ def test_where_more_addresses_than_places_fill_the_nearest_nodes_entries_spill_t
     assert sum(host.node.counters.bad_queries for host in nearest) == refused  # nobody was asked in vain
     assert net.delete(owner, KEY).nodes == POLICY.k
     assert all(net.lookup(asker, KEY).endpoints == () for asker in net.hosts)
+
+
+def test_a_full_store_takes_no_more_memory_however_much_more_is_sent(figure: Callable[[str, object], None]) -> None:
+    """Few sources fill it and lose entries to many, and new ones send twenty times as much; one renews and renews."""
+    policy = replace(DEFAULT, store_entries=8_192, store_entries_per_source=1_024)
+    held, number = Held(policy), 0
+
+    def send(count: int, sources: int) -> Counter[str]:
+        """Have these sources, by turns, store ever new entries, every tenth of them under one of a hundred keys."""
+        nonlocal number
+        outcomes = Counter[str]()
+        for _ in range(count):
+            number += 1
+            source = (sources << 8 | number % sources).to_bytes(4, "big")
+            endpoint = Endpoint(source + (1 + number // sources % 65_535).to_bytes(2, "big"))
+            key = Id(number % 1_000 // 10 if number % 10 == 0 else number << 100)
+            outcomes[type(held.put(key, endpoint, number / 1_000)).__name__] += 1
+            held.put(KEY, ATTACKER, number / 1_000)
+        return outcomes
+
+    send(16_384, 9)
+    assert len(held) == policy.store_entries
+    send(32_768, 50_001)
+    before = resident(os.getpid()) if sys.platform == "linux" else 0
+    figure("sent to it when it was full", dict(send(163_840, 200_003)))
+    assert len(held) == policy.store_entries
+    if sys.platform == "linux":
+        grown_by = resident(os.getpid()) - before
+        figure("memory grown by", f"{grown_by / MIB:.2f} MiB")
+        assert grown_by < 4 * MIB
 
 
 def test_what_fills_a_store_is_gone_an_hour_after_the_attacker_is(figure: Callable[[str, object], None]) -> None:

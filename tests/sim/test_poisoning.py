@@ -5,6 +5,8 @@ Hosts are all over the internet here, each in a /24 of its own; attackers have m
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -21,8 +23,10 @@ from dhtd.sim import warm
 from dhtd.sim.host import Host
 from dhtd.sim.liars import Conspirator, Misleader
 from dhtd.sim.network import Network, scattered
+from tests.bench.load import resident
 from tests.core.whole import snapshot
 
+MIB = 2**20
 KEY = NATIVE.digest(b"the key")
 UNLIMITED = replace(DEFAULT, exempt_networks=("0.0.0.0/0", "::/0"))
 
@@ -173,6 +177,7 @@ def test_answers_to_nothing_or_from_elsewhere_change_nothing_at_all(figure: Call
     contacts = list(node.state.table)
     assert contacts
     before, unmatched = snapshot(node), node.counters.unmatched
+    memory = memory_used()
     asked_of = {query.endpoint for query in in_flight}
     for number in range(6_000):
         query = rng.choice(in_flight)
@@ -188,8 +193,16 @@ def test_answers_to_nothing_or_from_elsewhere_change_nothing_at_all(figure: Call
             assert snapshot(node) == before, f"one of the hundred up to {number}"
     assert node.counters.unmatched == unmatched + 6_000
     assert node.poll_event() is None
+    grown_by = memory_used() - memory
     figure("forged answers that were counted and changed nothing", node.counters.unmatched - unmatched)
+    figure("memory grown by", f"{grown_by / MIB:.2f} MiB")
+    assert grown_by < 8 * MIB
     figure("honest lookups that found the entry afterwards", all_find(net, victim))
+
+
+def memory_used() -> int:
+    """Return the bytes of memory that this process holds; 0 where the system does not tell."""
+    return resident(os.getpid()) if sys.platform == "linux" else 0
 
 
 def all_find(net: Network, owner: Host) -> str:
@@ -248,7 +261,7 @@ def test_queries_with_forged_sources_change_no_table_no_entry_and_nobodys_standi
     contacts = list(node.state.table)
     before = snapshot(parts)
     standing = {contact: node.state.standing(contact, net.now) for contact in contacts}
-    pings = 0
+    pings, memory = 0, memory_used()
     for _ in range(6_000):
         who = rng.choice(contacts)
         sender, source = rng.choice(
@@ -272,7 +285,10 @@ def test_queries_with_forged_sources_change_no_table_no_entry_and_nobodys_standi
     assert 0 < pings <= DEFAULT.stranger_pings
     node.handle_timeout(net.now + 2.1)  # and that nobody answers is nobody's fault
     assert {contact: node.state.standing(contact, net.now) for contact in contacts} == standing
+    grown_by = memory_used() - memory
     figure("pings sent for 6,000 forged queries", pings)
+    figure("memory grown by", f"{grown_by / MIB:.2f} MiB")
+    assert grown_by < 8 * MIB
     figure("honest lookups that found the entry afterwards", all_find(net, victim))
 
 
