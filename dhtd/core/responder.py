@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from random import Random
 
 _ROOM = 128  # bytes of an answer that are neither contacts nor endpoints, or more
-
 _ENDPOINT_MAX = IPV6_SIZE + 2  # bytes of an endpoint in an answer: where there is so much room for each, all fit
 
 
