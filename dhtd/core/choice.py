@@ -32,9 +32,11 @@ class Choice:
         """
         sources = self._sources(key, endpoints)
         first, begin = int(lot * len(endpoints)), int(lot * len(sources))
+        others = (endpoints[first:] + endpoints[:first])[:count]
+        if len(sources) == len(endpoints):
+            return others
         in_front = [each[first % len(each)] for each in (sources[begin:] + sources[:begin])[:count]]
         chosen = set(in_front)
-        others = (endpoints[first:] + endpoints[:first])[:count]
         return [*in_front, *(endpoint for endpoint in others if endpoint not in chosen)][:count]
 
     def _sources(self, key: Id, endpoints: list[Endpoint]) -> list[list[Endpoint]]:
