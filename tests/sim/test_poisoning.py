@@ -414,19 +414,22 @@ def test_a_fifth_who_agree_cannot_make_anybody_believe_that_it_is_elsewhere(
     assert heard > len(honest) / 2
 
 
-def test_one_network_of_liars_is_one_voice() -> None:
+def test_one_provider_s_network_of_liars_is_one_voice(figure: Callable[[str, object], None]) -> None:
+    """They are in two hundred /24s of one /16."""
     net = settled(8, 30)
     victim = net.hosts[0]
     net.lookup(victim, KEY)
     assert victim.node.external.endpoints() == [victim.endpoint]
     elsewhere = Endpoint.of("198.51.100.66", 666)
     for number in range(200):
-        liar = net.add(endpoint=Endpoint.of(f"203.0.113.{number + 1}", 1729), start=False, lie=Misleader(elsewhere))
+        liar = net.add(endpoint=Endpoint.of(f"203.0.{number}.1", 1729), start=False, lie=Misleader(elsewhere))
         victim.node.ping(liar.endpoint, net.now)
     net.flush(victim)
     net.run_for(5)
     assert victim.node.external.endpoints() == [victim.endpoint]
     assert victim.node.external.is_elsewhere(elsewhere) is False  # though it was heard
+    votes = list(victim.node.external._votes.values())
+    figure("voices that said so, and others", f"{votes.count(elsewhere)}, {len(votes) - votes.count(elsewhere)}")
 
 
 # Ten thousand IDs
