@@ -33,14 +33,17 @@ class Choice:
         sources = self._sources(key, endpoints)
         first, begin = int(lot * len(endpoints)), int(lot * len(sources))
         others = (endpoints[first:] + endpoints[:first])[:count]
-        if len(sources) == len(endpoints):
+        if not sources:
             return others
         in_front = [each[first % len(each)] for each in (sources[begin:] + sources[:begin])[:count]]
         chosen = set(in_front)
         return [*in_front, *(endpoint for endpoint in others if endpoint not in chosen)][:count]
 
     def _sources(self, key: Id, endpoints: list[Endpoint]) -> list[list[Endpoint]]:
-        """Return the endpoints by source. To compare them with those of last time costs little: they are the same."""
+        """Return the endpoints by source; nothing where each has one of its own.
+
+        To compare them with those of last time costs little: they are the same objects.
+        """
         known = self._known.get(key)
         if known is not None and known[0] == endpoints:
             return known[1]
@@ -53,6 +56,6 @@ class Choice:
                 by_source[source] = [endpoint]
         if len(self._known) >= _KEYS and known is None:
             del self._known[next(iter(self._known))]
-        sources = list(by_source.values())
+        sources = list(by_source.values()) if len(by_source) < len(endpoints) else []
         self._known[key] = endpoints, sources
         return sources
