@@ -30,6 +30,16 @@ def complete_file(incomplete: str) -> list[tuple[str, str]]:
     return [(incomplete, FILES)]
 
 
+def complete_cap(incomplete: str) -> list[str]:
+    """Offer the caps that `--cap` changes, with the numbers that they have without it."""
+    from dhtd.core.caps import CAPS
+    from dhtd.core.policy import DEFAULT
+    from dhtd.daemon.config_keys import CAPS_APART
+
+    offered = [f"{cap}={getattr(DEFAULT, cap):g}" for cap in CAPS if cap not in CAPS_APART]
+    return [cap for cap in offered if cap.startswith(incomplete)]
+
+
 def complete_instance(incomplete: str) -> list[str]:
     """Offer the instances that have a control socket or a state file."""
     from dhtd.daemon import paths

@@ -12,7 +12,7 @@ import typer
 from dhtd import __version__
 from dhtd.cli import keygen, simulate
 from dhtd.cli.common import JsonOption, Verb, print_json, run
-from dhtd.cli.complete import complete_file, complete_instance
+from dhtd.cli.complete import complete_cap, complete_file, complete_instance
 
 if TYPE_CHECKING:
     from dhtd.daemon.app import Ready
@@ -143,6 +143,15 @@ def start(
         str | None,
         typer.Option("--max-operations", metavar="N", help="Commands under way at once. [env: DHTD_MAX_OPERATIONS]"),
     ] = None,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cap",
+            metavar="NAME=N",
+            help="Hold this to another number, see CAPS in dhtd(8); repeat for more. [env: DHTD_CAP]",
+            autocompletion=complete_cap,
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -192,6 +201,7 @@ def start(
         "rate-limit-total": rate_limit_total,
         "max-entries": max_entries,
         "max-operations": max_operations,
+        "cap": cap,
         "log-level": log_level,
         "log-format": log_format,
         "config": config,

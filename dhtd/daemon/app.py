@@ -19,7 +19,7 @@ from dhtd.control.server import serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import key_file
 from dhtd.daemon import log as log_module
 from dhtd.daemon.config import Settings, changes
@@ -93,6 +93,19 @@ def _remember_signals() -> list[int]:
     return seen
 
 
+def policy_of(settings: Settings) -> Policy:
+    """Return the policy of a node with these settings, all others being as they are by default."""
+    return replace(
+        DEFAULT,
+        rate_limit=settings.rate_limit,
+        rate_limit_total=settings.rate_limit_total,
+        store_entries=settings.max_entries,
+        operations=settings.max_operations,
+        exempt_networks=(*DEFAULT.exempt_networks, *settings.exempt_network),
+        **{cap.name: cap.number for cap in settings.cap},  # fields of it
+    )
+
+
 class Daemon:
     """One node with everything around it."""
 
@@ -108,14 +121,7 @@ class Daemon:
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
-        policy = replace(
-            DEFAULT,
-            rate_limit=settings.rate_limit,
-            rate_limit_total=settings.rate_limit_total,
-            store_entries=settings.max_entries,
-            operations=settings.max_operations,
-            exempt_networks=(*DEFAULT.exempt_networks, *settings.exempt_network),
-        )
+        policy = policy_of(settings)
         seal = _seal(keys) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from dhtd.core.metric import NATIVE, Id
 from dhtd.daemon import paths
-from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, Setting, shown
+from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
@@ -44,6 +44,7 @@ class Settings:
     rate_limit_total: float  # queries a second, all sources together; 0 is off
     max_entries: int  # held for others
     max_operations: int  # of clients, under way at once
+    cap: tuple[CapNumber, ...]  # those of `Policy` that are to be others; each once
     log_level: str  # of config_keys.LOG_LEVELS
     log_format: str  # of config_keys.LOG_FORMATS
     origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"

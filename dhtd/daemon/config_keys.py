@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from dhtd.core import caps
 from dhtd.core.endpoint import check_port, parse_port, split_host_port
 from dhtd.core.metric import NATIVE
 from dhtd.daemon import paths
@@ -22,6 +23,24 @@ T = TypeVar("T")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 CLIENTS_MAX: Final = 1_000
+CAP_MAX: Final = 1_000_000
+CAPS_APART: Final = {  # which have a setting of their own
+    caps.RATE_LIMIT: "rate-limit",
+    caps.RATE_LIMIT_TOTAL: "rate-limit-total",
+    caps.STORE_ENTRIES: "max-entries",
+    caps.OPERATIONS: "max-operations",
+}
+
+
+class CapNumber(NamedTuple):
+    """A number in place of a cap's own: `name` is one of `dhtd.core.caps`."""
+
+    name: str
+    number: int
+
+    def __str__(self) -> str:
+        """Return it as it is written."""
+        return f"{self.name}={self.number}"
 
 
 class Setting(NamedTuple):
@@ -123,6 +142,26 @@ def _networks(texts: list[str]) -> tuple[str, ...]:
                 f"{shown(text)} is not a network, such as 203.0.113.0/24 or 2001:db8::/48, with nothing behind it"
             ) from None
     return tuple(dict.fromkeys(networks))
+
+
+def _caps(texts: list[str]) -> tuple[CapNumber, ...]:
+    numbers: dict[str, int] = {}
+    for text in texts:
+        match = re.fullmatch(r"([a-z_]{1,64})=([0-9]{1,15})", text)
+        if match is None:
+            raise ConfigError(f"{shown(text)} is not a cap and its number, such as {caps.CLAIMS}=16")
+        name, number = match[1], int(match[2])
+        if name in CAPS_APART:
+            raise ConfigError(f"{name} has a setting of its own: {CAPS_APART[name]}")
+        if name not in caps.CAPS:
+            others = ", ".join(cap for cap in caps.CAPS if cap not in CAPS_APART)
+            raise ConfigError(f"{shown(name)} is none of {others}")
+        if name in numbers:
+            raise ConfigError(f"{name} is named twice")
+        if not 1 <= number <= CAP_MAX:
+            raise ConfigError(f"{number} is no cap of {name}: it must be from 1 to {CAP_MAX}")
+        numbers[name] = number
+    return tuple(CapNumber(name, number) for name, number in numbers.items())
 
 
 def _path(text: str) -> Path:
@@ -246,6 +285,7 @@ SETTINGS: Final = (
     ),
     _count_setting("max-entries", "entries", 0, 10_000_000, 65_536),  # Policy.store_entries; the most take 4 GB
     _count_setting("max-operations", "operations", 1, 100_000, 256),  # Policy.operations
+    Setting("cap", lambda text: _caps(_words(text)), _listed(f"{caps.CLAIMS}=16", _caps), ()),
     Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
 )

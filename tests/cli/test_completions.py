@@ -127,6 +127,7 @@ def _shell(name: str, home: Path) -> Iterator[Shell]:
         ("dhtd start --log-l", "dhtd start --log-level"),
         ("dhtd start --log-level d", "dhtd start --log-level debug"),
         ("dhtd start --log-level=d", "dhtd start --log-level=debug"),
+        ("dhtd start --cap cla", "dhtd start --cap claims=8"),
     ],
 )
 def test_commands_options_and_fixed_values_complete(shell: Shell, line: str, completed: str) -> None:
