@@ -109,6 +109,14 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOff:
+    """Contacts of this family were asked whether the network is up, and nobody has answered."""
+
+    op: Handle
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """The network of one family is reached: at start, or again after an outage."""
 
@@ -123,5 +131,7 @@ class Isolated:
     family: Family
 
 
-Outcome = Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | Refreshed
+Outcome = (
+    Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | Refreshed | CutOff
+)
 Event = Outcome | Joined | Isolated

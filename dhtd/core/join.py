@@ -1,4 +1,4 @@
-"""Staying connected: when to try to join, when the network counts as down, and how partitions find each other again.
+"""Staying connected: when to try to join, and how partitions find each other again.
 
 While nobody answers, attempts follow each other with a growing, jittered pause: the bootstrap endpoints and some
 contacts are pinged. While all is well, now and then one bootstrap endpoint and one lost contact are probed, since the
@@ -30,7 +30,6 @@ class Join:
         "_probe_at",
         "_relapses",
         "_rng",
-        "_silence",
         "attempt",
         "bootstrap",
         "connected",
@@ -52,7 +51,6 @@ class Join:
         self._lookups = 0  # of ourselves, since we have joined
         self._failures = 0  # attempts in a row that nobody answered, or that led no further
         self._relapses = 0  # connections in a row that were lost before we had joined
-        self._silence = 0  # timeouts of contacts in a row
 
     def attempt_now(self, now: float) -> None:
         """Try to join at once, unless we are connected."""
@@ -61,7 +59,6 @@ class Join:
 
     def answered(self, now: float) -> bool:
         """Somebody has answered; return whether that connects us."""
-        self._silence = 0
         if self.connected:
             return False
         self.connected = True
@@ -84,14 +81,6 @@ class Join:
         if contacts < self._policy.k and self.connected and self._lookups < self._policy.lonely_lookups:
             self._lookup_at = now + self._jittered(self._policy.rejoin_first * 2**self._lookups)
             self._lookups += 1
-
-    def timed_out(self, now: float) -> bool:
-        """A contact has not answered; return whether we count as disconnected from now on."""
-        self._silence += 1
-        if not self.connected or self._silence < self._policy.outage_timeouts:
-            return False
-        self.lost(now)
-        return True
 
     def lost(self, now: float) -> None:
         """Nobody is left to talk to: try to join again, after a pause."""

@@ -21,11 +21,13 @@ from dhtd.core.caps import (
     STRANGER_RATE,
     VERIFICATIONS,
 )
+from dhtd.core.doubt import Doubt
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
     Answered,
     Bootstrapped,
+    CutOff,
     Event,
     Handle,
     Isolated,
@@ -114,6 +116,7 @@ class Node:
         self._rng = rng
         self._local = tuple(local)
         self._by_family = self._requester.overlays
+        self._doubts = {overlay.family: Doubt(self._requester, overlay) for overlay in self.overlays}
         is_single = len(self.overlays) == 1
         self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
         self._answers_us = self.state.answers_us if is_single else self._answers_us_by_family
@@ -429,8 +432,8 @@ class Node:
         if overlay is None or contact is None or not overlay.state.is_live(contact):
             return  # the silence of those who were never heard, or are given up already, says nothing of the network
         overlay.state.timed_out(contact, sent_at)
-        if not overlay.state.heard_since(sent_at) and overlay.join.timed_out(now):
-            self._events.append(Isolated(overlay.family))
+        if not overlay.state.heard_since(sent_at):
+            self._doubts[overlay.family].arise(contact, now)
 
     def _is_settled_by_family(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         overlay = self._by_family.get(len(endpoint))
@@ -562,6 +565,8 @@ class Node:
                 overlay.refresher.under_way -= 1
                 if target == self.own_id:
                     self._looked_ourselves_up(overlay, responses, now)
+            case CutOff(_, family):
+                self._events.append(Isolated(family))
             case Withdrawn(_, key, ports):
                 self._withdrawn(key, ports, now)
             case Answered() | Unanswered() | LookupProgress() | LookupDone() | Bootstrapped():

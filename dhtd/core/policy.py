@@ -92,7 +92,7 @@ class Policy:
     store_entries_per_source: int = 8_192  # from one IP address (one /64 for IPv6)
 
     # Staying connected
-    outage_timeouts: int = 4  # this many queries timed out, and nobody has answered since they were sent: an outage
+    outage_witnesses: int = 3  # contacts that are silent, one after another, when one was and the network is in doubt
     rejoin_first: float = 2.0  # pause before the first new attempt to join; doubles, jittered, up to rejoin_max
     rejoin_max: float = 5 * 60.0
     lonely_lookups: int = (

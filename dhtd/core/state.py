@@ -221,6 +221,11 @@ class State:
         """Return the standing of a contact in the table."""
         return self.meta.standing(contact.id, now)
 
+    def latest(self, count: int) -> list[Contact]:
+        """Return up to `count` contacts that are not bad: those that have answered last, the very last one first."""
+        live = [contact for contact in self.table if contact.id not in self.meta.bad]
+        return sorted(live, key=lambda contact: _age_key(self.meta.get(contact.id)), reverse=True)[:count]
+
     def round_trips(self, contact: Contact) -> RoundTrips | None:
         """Return the measured round trips of a contact, if it is in the table."""
         return self.meta.get(contact.id).round_trips if self.table.get(contact.id) == contact else None

@@ -65,23 +65,14 @@ def test_an_answer_connects_once() -> None:
     assert not join.is_attempt_due(1e9)
 
 
-def test_four_timeouts_without_an_answer_between_them_are_an_outage() -> None:
+def test_who_is_lost_tries_again_after_a_pause() -> None:
     join = connected()
-    assert [join.timed_out(1.0) for _ in range(3)] == [False] * 3
-    join.answered(2.0)
-    assert [join.timed_out(3.0) for _ in range(5)] == [False, False, False, True, False]
+    join.lost(3.0)
     assert not join.connected
     due = join.next_timeout()
     assert due is not None
     assert 3.0 + 0.75 * DEFAULT.rejoin_first <= due <= 3.0 + DEFAULT.rejoin_first
     assert join.is_attempt_due(due)
-
-
-def test_timeouts_before_the_network_is_reached_are_no_outage() -> None:
-    join = make()
-    join.attempt_now(0.0)
-    assert not any(join.timed_out(1.0) for _ in range(10))
-    assert join.next_timeout() == 0.0
 
 
 def test_after_an_outage_pauses_start_small_again() -> None:
@@ -91,8 +82,7 @@ def test_after_an_outage_pauses_start_small_again() -> None:
         join.is_attempt_due(when * 1_000.0)
     join.answered(1e5)
     join.joined(DEFAULT.k, 1e5)
-    for _ in range(DEFAULT.outage_timeouts):
-        join.timed_out(1e5)
+    join.lost(1e5)
     due = join.next_timeout()
     assert due is not None
     assert 0.75 * DEFAULT.rejoin_first <= due - 1e5 <= DEFAULT.rejoin_first
@@ -109,8 +99,7 @@ def test_while_connected_lost_parts_are_probed_for_now_and_then() -> None:
         assert join.is_probe_due(due)
         assert not join.is_probe_due(due)
         now = due
-    for _ in range(DEFAULT.outage_timeouts):
-        join.timed_out(now)
+    join.lost(now)
     assert not join.is_probe_due(1e9)
 
 

@@ -98,6 +98,18 @@ def test_a_contact_in_the_table_that_queries_is_pinged_unless_it_is_good() -> No
     assert state.queried(*contact(5), 11.0 + DEFAULT.good_for)
 
 
+def test_the_latest_are_those_that_have_answered_last_without_bad_ones() -> None:
+    state = make()
+    state.restore(contact(4))
+    for id, when in ((5, 10.0), (80, 12.0), (81, 11.0), (82, 13.0)):
+        state.answered(contact(id), 0.1, when)
+    for _ in range(2):
+        state.meta.timed_out(Id(82))
+    state.answered(contact(5), 0.1, 14.0)
+    assert state.latest(9) == [contact(5), contact(80), contact(81), contact(4)]
+    assert state.latest(2) == [contact(5), contact(80)]
+
+
 def test_queries_do_not_keep_a_contact_good() -> None:
     """Anybody can forge them, or send again what was caught; only an answer is a sign of life."""
     state = make()

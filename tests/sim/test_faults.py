@@ -209,3 +209,31 @@ def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
     net.run_for(3600)
     assert sum(count(host, Isolated) for host in net.hosts) == 0
     assert all(len(host.node.state.table) >= 12 for host in net.hosts)
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.2])
+def test_lost_datagrams_are_no_outage_however_quiet_the_network_is(loss: float) -> None:
+    net = grown(10, 24, Links(loss=loss))
+    net.run_for(3 * 3600)
+    assert sum(count(host, Isolated) for host in net.hosts) == 0
+
+
+def test_contacts_that_die_one_after_another_are_no_outage() -> None:
+    net = grown(14, 24)
+    for _ in range(2 * 80):
+        net.kill(net.rng.choice(net.live))
+        net.grow(1)
+        net.run_for(45)
+    assert sum(count(host, Isolated) for host in net.hosts) == 0
+
+
+def test_an_outage_is_noticed_four_timeouts_after_the_first_query_that_is_sent_into_it() -> None:
+    net = grown(12, 24, Links(loss=0.1))
+    net.outage()
+    begun_at = net.now
+    for host in net.hosts:
+        host.node.lookup(KEY, net.now)
+        net.flush(host)
+    net.run_for((1 + DEFAULT.outage_witnesses) * DEFAULT.query_timeout)
+    assert [count(host, Isolated) for host in net.hosts] == [1] * 24
+    assert all(when > begun_at for host in net.hosts for when, event in host.events if isinstance(event, Isolated))

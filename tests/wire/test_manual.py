@@ -89,7 +89,7 @@ def test_the_table_of_constants_is_the_policy() -> None:
         "stores and withdrawals from one source in 60 seconds, at most": str(DEFAULT.changes_per_source),
         "queries a second from one source, at most": f"{DEFAULT.rate_limit:g}",
         "queries a second from all sources, at most": f"{DEFAULT.rate_limit_total:g}",
-        "timeouts in a row that are an outage": str(DEFAULT.outage_timeouts),
+        "contacts whose silence in a row is an outage": str(DEFAULT.outage_witnesses),
         "pause before joining again, at first": seconds(DEFAULT.rejoin_first),
         "pause before joining again, at most": seconds(DEFAULT.rejoin_max),
     }

@@ -1,0 +1,72 @@
+"""Whether silence is an outage: one contact that does not answer says little, so others are asked until one does.
+
+A quiet node asks now one contact and now another, minutes apart. With a part p of all datagrams lost, each of these
+queries fails in 1 - (1 - p)**2 of all cases: one in five at 10 % loss. Three or four of them in a row, as a count of
+timeouts sees them, come about by chance every few dozen hours, and more often where contacts die; while after a real
+outage it takes minutes to have sent so many. So silence is not counted but looked into, at once. Whoever has answered
+last, and is thus hardly dead, is asked, then the one before, until somebody answers or `outage_witnesses` contacts in a
+row have not. Each is asked up to three times before it counts as silent (`InFlight.is_insistent`): its chance to be so
+while the network is up is q = (1 - (1 - p)**2)**3, and that of a false alarm, for each query that begins a doubt,
+q**outage_witnesses. With three of them that is 3e-7 at 10 % loss, 1e-4 at 20 %, 2e-3 at 30 %. A contact that is dead
+but was among the last to answer counts as one witness less. In an outage, the verdict comes four query timeouts (the
+first, and those of three witnesses) after the first query that is sent into it.
+"""
+
+from __future__ import annotations
+
+from dhtd.core.events import INTERNAL, CutOff
+from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.overlay import Overlay
+from dhtd.core.requester import Asked, Requester
+
+
+class Doubt:
+    """Asks witnesses whether the network of one family is up, one after another. Tells `CutOff` where none answers."""
+
+    __slots__ = ("_is_open", "_overlay", "_requester", "_witnesses")
+
+    def __init__(self, requester: Requester, overlay: Overlay) -> None:
+        self._requester = requester
+        self._overlay = overlay
+        self._is_open = False  # a witness is being asked
+        self._witnesses: list[Contact] = []  # still to be asked, the next one last
+
+    def arise(self, contact: Contact, now: float) -> None:
+        """A live contact is silent, and nobody has answered since it was asked: look into it, unless that is done."""
+        if self._is_open or not self._overlay.join.connected:
+            return
+        count = self._requester.policy.outage_witnesses
+        others = [other for other in self._overlay.state.latest(count + 1) if other != contact]
+        there = [*others[:count], contact]  # where there are few others, it is asked again itself, and so are they
+        self._witnesses = [there[place % len(there)] for place in reversed(range(count))]
+        self._is_open = True
+        self._ask(now)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """The network is up."""
+        self._is_open = False
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Keep waiting; it is sent again."""
+
+    def late(self, query: Asked, now: float) -> None:
+        """Keep waiting; it is sent again."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """There is one attempt."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Ask the next one, unless anybody has answered meanwhile, or this was the last."""
+        join = self._overlay.join
+        if error is not None or self._overlay.state.heard_since(query.sent_at) or not join.connected:
+            self._is_open = False
+        elif self._witnesses:
+            self._ask(now)
+        else:
+            self._is_open = False
+            join.lost(now)
+            self._requester.tell(CutOff(INTERNAL, self._overlay.family))
+
+    def _ask(self, now: float) -> None:
+        witness = self._witnesses.pop()
+        self._requester.ask(self, Ping(), witness.endpoint, witness.id, now, insistent=True)

@@ -1,0 +1,210 @@
+"""Silence that is looked into: by whom, how often, and what ends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from dhtd.core.doubt import Doubt
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.events import Isolated
+from dhtd.core.messages import Ping
+from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
+from dhtd.core.policy import DEFAULT
+from dhtd.core.requester import Requester
+from tests.core.bench import QUIET, Bench, Sent
+from tests.core.small import CODEC, contact, endpoint
+
+TIMEOUT = DEFAULT.query_timeout
+WITNESSES = DEFAULT.outage_witnesses
+KEY = Id(77)
+
+
+def knowing(*ids: int, attempts: int = 1) -> Bench:
+    """Return a node that knows these contacts; they have answered a second after each other, in this order."""
+    bench = Bench(policy=replace(QUIET, ping_attempts=attempts))
+    for id in ids:
+        bench.know(contact(id))
+        bench.advance(1.0)
+    assert bench.node.join.connected
+    return bench
+
+
+def in_doubt(bench: Bench, id: int) -> list[Sent]:
+    """Let a contact be silent that a stranger's query has made the node ping; return what is sent then."""
+    overlay = bench.node.overlays[0]
+    overlay.state.meta.get(Id(id)).heard_at = None
+    bench.query(Ping(), contact(id))
+    assert [sent.to for sent in bench.sent()] == [endpoint(id)]
+    bench.advance(TIMEOUT)
+    return bench.sent()
+
+
+def asked(sent: list[Sent]) -> list[Endpoint]:
+    """Return who is pinged, in order, however often in a row."""
+    assert all(each.request == Ping() for each in sent)
+    return list(dict.fromkeys(each.to for each in sent))
+
+
+def isolated(bench: Bench) -> list[Isolated]:
+    return [event for event in bench.events() if isinstance(event, Isolated)]
+
+
+def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_all() -> None:
+    bench = knowing(10, 11, 12)
+    (sent,) = in_doubt(bench, 10)
+    assert (sent.to, sent.request) == (endpoint(12), Ping())
+    bench.pong(sent, 12)
+    bench.advance(10 * TIMEOUT)
+    assert bench.sent() == []
+    assert bench.node.join.connected
+    assert isolated(bench) == []
+
+
+def test_who_has_answered_last_is_asked_first_and_each_has_the_time_of_a_query() -> None:
+    bench = knowing(10, 11, 12, 13, 14)
+    begun_at = bench.now
+    order = asked(in_doubt(bench, 12))
+    for _ in range(WITNESSES - 1):
+        bench.advance(TIMEOUT)
+        order += asked(bench.sent())
+        assert isolated(bench) == []
+    assert list(dict.fromkeys(order)) == [endpoint(14), endpoint(13), endpoint(11)]
+    bench.advance(TIMEOUT)
+    assert isolated(bench) == [Isolated(Family.IPV4)]
+    assert not bench.node.join.connected
+    assert bench.now - begun_at == (1 + WITNESSES) * TIMEOUT
+
+
+def test_each_witness_is_asked_three_times() -> None:
+    bench = knowing(10, 11, 12, 13, 14)
+    sent = in_doubt(bench, 12)
+    bench.advance(WITNESSES * TIMEOUT - 0.1)
+    sent += bench.sent()
+    assert [each.to for each in sent] == [endpoint(id) for id in (14, 13, 11) for _ in range(3)]
+    assert len({each.query.tid for each in sent}) == WITNESSES
+
+
+@pytest.mark.parametrize("answering", range(WITNESSES))
+def test_a_single_witness_is_enough(answering: int) -> None:
+    bench = knowing(10, 11, 12, 13, 14)
+    sent = in_doubt(bench, 10)
+    for _ in range(answering):
+        bench.advance(TIMEOUT)
+        sent = bench.sent()
+    bench.pong(sent[-1], sent[-1].to[3])
+    bench.advance(10 * TIMEOUT)
+    assert bench.sent() == []
+    assert isolated(bench) == []
+
+
+def test_an_error_is_an_answer() -> None:
+    bench = knowing(10, 11, 12)
+    (sent,) = in_doubt(bench, 10)
+    bench.refuse(sent, 12)
+    bench.advance(10 * TIMEOUT)
+    assert bench.sent() == []
+    assert isolated(bench) == []
+
+
+def test_anybody_else_who_answers_meanwhile_ends_the_doubt() -> None:
+    bench = knowing(10, 11, 12)
+    in_doubt(bench, 10)
+    bench.node.ping(endpoint(11), bench.now)
+    (sent,) = bench.sent()
+    bench.advance(TIMEOUT / 2)
+    bench.pong(sent, 11)
+    bench.sent()
+    bench.advance(10 * TIMEOUT)
+    assert bench.sent() == []
+    assert isolated(bench) == []
+
+
+def test_many_queries_lost_at_once_are_one_doubt() -> None:
+    bench = knowing(*range(10, 18))
+    for _ in range(4):
+        bench.node.lookup(KEY, bench.now)
+    bench.advance(TIMEOUT - 0.01)
+    assert len(bench.sent()) >= 4 * 8
+    bench.advance(0.01)
+    assert isolated(bench) == []
+    (witness,) = [sent for sent in bench.sent() if isinstance(sent.request, Ping)]
+    bench.pong(witness, witness.to[3])
+    bench.advance(10 * TIMEOUT)
+    assert isolated(bench) == []
+
+
+def test_both_attempts_of_one_query_are_one_doubt() -> None:
+    bench = knowing(10, 11, 12, 13, attempts=2)
+    again, witness = in_doubt(bench, 10)
+    assert (again.to, witness.to) == (endpoint(10), endpoint(13))
+    bench.advance(0.01)
+    bench.pong(witness, 13)
+    bench.advance(10 * TIMEOUT)
+    assert bench.sent() == []
+    assert isolated(bench) == []
+
+
+def test_a_doubt_that_was_settled_may_arise_again() -> None:
+    bench = knowing(10, 11, 12, 13)
+    (sent,) = in_doubt(bench, 10)
+    bench.pong(sent, 13)
+    bench.advance(1.0)
+    assert len(in_doubt(bench, 11)) == 1
+    bench.advance(WITNESSES * TIMEOUT)
+    assert isolated(bench) == [Isolated(Family.IPV4)]
+
+
+@pytest.mark.parametrize(("ids", "expected"), [([10], [10, 10, 10]), ([10, 11], [11, 10, 11])])
+def test_where_there_are_few_the_same_are_asked_again(ids: list[int], expected: list[int]) -> None:
+    bench = knowing(*ids)
+    order = []
+    sent = in_doubt(bench, 10)
+    for _ in range(WITNESSES):
+        order.append(sent[-1].query.tid)
+        assert sent[-1].to == endpoint(expected[len(order) - 1])
+        assert isolated(bench) == []
+        bench.advance(TIMEOUT)
+        sent = bench.sent()
+    assert len(set(order)) == WITNESSES
+    assert isolated(bench) == [Isolated(Family.IPV4)]
+
+
+def test_a_bad_contact_is_no_witness() -> None:
+    bench = knowing(10, 11, 12, 13)
+    for _ in range(2):
+        bench.node.state.meta.timed_out(Id(13))
+    assert asked(in_doubt(bench, 10)) == [endpoint(12)]
+
+
+def make() -> tuple[Doubt, Overlay, Requester]:
+    overlay = Overlay(Family.IPV4, Id(0), CODEC, Random(1), DEFAULT, 0.0)
+    requester = Requester(Id(0), CODEC, Random(1), DEFAULT, [overlay], 0.0)
+    overlay.state.answered(contact(10), 0.1, 0.0)
+    return Doubt(requester, overlay), overlay, requester
+
+
+def test_whoever_is_not_connected_has_no_doubts() -> None:
+    doubt, _, requester = make()
+    doubt.arise(contact(10), 3.0)
+    assert not requester.transmits
+
+
+def test_a_doubt_is_void_when_the_network_is_given_up_meanwhile() -> None:
+    doubt, overlay, requester = make()
+    overlay.join.answered(0.0)
+    doubt.arise(contact(10), 3.0)
+    overlay.join.lost(3.5)  # nobody has answered the lookup of our own ID
+    attempt_at = overlay.join.next_timeout()
+    ((query, _),) = [(query, query.sent_at) for query in requester.transactions._queries.values()]
+    doubt.failed(query, None, 3.0 + TIMEOUT)
+    assert not requester.outcomes
+    assert overlay.join.next_timeout() == attempt_at
+    assert len(requester.transmits) == 1
+    doubt.slow(query, 3.1)
+    doubt.late(query, 3.2)
+    doubt.retried(query, 3.3)
+    assert len(requester.transmits) == 1
