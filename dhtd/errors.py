@@ -162,7 +162,7 @@ class StateError(DhtdError):
 
 
 class StateLocked(StateError):
-    """A running daemon has the state file."""
+    """A running daemon has the state file, or somebody its directory."""
 
     code = "state-locked"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -62,19 +61,6 @@ def prepare(path: Path) -> None:
         raise StateError(f"the state file {path} is a directory: give a file with --state, such as {path / 'dhtd.db'}")
     if not stat.S_ISREG(mode):
         raise StateError(f"the state file {path} is not a regular file; {_ELSEWHERE}")
-
-
-@contextmanager
-def turn(path: Path) -> Iterator[None]:
-    """Have whoever else opens a state file in this directory wait until the context ends.
-
-    Nobody can lock what is no database, and between moving a damaged file aside and making a fresh one there is none
-    to lock: two daemons that start at once must not meet there.
-    """
-    with ExitStack() as stack:
-        with suppress(OSError):  # a directory that is not readable, a network file system without locks
-            fcntl.flock(stack.enter_context(_opened(path.parent)), fcntl.LOCK_EX)
-        yield
 
 
 def refuse_foreign(path: Path) -> None:

@@ -44,8 +44,8 @@ from dhtd.daemon.state_disk import (
     prepare,
     refuse_foreign,
     reserve_aside,
-    turn,
 )
+from dhtd.daemon.turn import turn
 from dhtd.errors import StateError
 
 T = TypeVar("T")

@@ -1,0 +1,73 @@
+"""One after another: daemons that open a state file in the same directory, by a lock on that directory.
+
+Nobody can lock what is no database, and between moving a damaged file aside and making a fresh one there is none to
+lock: two daemons that start at once must not meet there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from dhtd.errors import StateLocked
+
+_WAIT: Final = 5.0  # seconds; a large file on a slow disk is open by then
+_PAUSE: Final = 0.02  # seconds from one try to the next
+
+_LOCKS: Final = Path("/proc/locks")  # Linux; proc_locks(5)
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Have whoever else opens a state file in this one's directory wait until the context ends.
+
+    Raises `StateLocked` where somebody does not let go: going on could cost a file, and waiting for ever tells nobody
+    why. Without locks, where the directory is not readable or its file system has none, it is nobody's turn.
+    """
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    for _ in range(round(_WAIT / _PAUSE)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        except OSError:
+            return
+        else:
+            return
+    holders = " and ".join(f"process {holder}" for holder in _holders(descriptor)) or "another process"
+    raise StateLocked(
+        f"{path.parent}, where the state file {path.name} is, is locked by {holders}, which has not let go for"
+        f" {_WAIT:g} s: stop it, or choose a file in another directory with --state"
+    )
+
+
+def _holders(descriptor: int) -> list[int]:
+    """Return the IDs of the processes that hold a lock on this file, as far as the system tells."""
+    status = os.fstat(descriptor)
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        lines = _LOCKS.read_text("ascii").splitlines()
+    except OSError:
+        return []
+    # "1: FLOCK  ADVISORY  WRITE 4711 08:01:131074 0 EOF"; who waits has an arrow after the number.
+    locks = [line.split() for line in lines]
+    return sorted(
+        {int(lock[4]) for lock in locks if len(lock) > 5 and lock[1] == "FLOCK" and lock[5] == file} - {0, -1}
+    )
