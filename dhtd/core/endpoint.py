@@ -116,8 +116,19 @@ class Endpoint(bytes):
 
 
 def source_group(ip: bytes) -> bytes:
-    """Return what counts as one source: an IPv4 address, or the /64 that an IPv6 host is usually given whole."""
-    return ip[:8]
+    """Return what counts as one source: an IPv4 address, or the /64 that an IPv6 host is usually given whole.
+
+    But in the private ranges of IPv6 an address: link-local ones (RFC 4291) share a single /64 among all who are on the
+    link, and unique local ones (RFC 4193) that of their site. As one source, a whole swarm there would have the rate
+    and the quotas of one host, and any of its hosts could use them up for all. Who is on the link can make up
+    addresses, there as in 10/8; so against them, as against spoofed sources, the limits of all sources together stand.
+    """
+    return ip if len(ip) == _IPV4_LENGTH or _is_private6(ip) else ip[:8]
+
+
+def _is_private6(ip: bytes) -> bool:
+    first = ip[0]
+    return first >= 0xFC and (first <= 0xFD or (first == 0xFE and ip[1] & 0xC0 == 0x80))
 
 
 def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
@@ -167,5 +178,6 @@ def check_port(port: int) -> int:
     return port
 
 
+_IPV4_LENGTH = IPV4_SIZE - 2
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\x01"

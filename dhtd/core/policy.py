@@ -72,7 +72,7 @@ class Policy:
     token_size: int = 8  # bytes
     token_rotation: float = 60.0  # two secrets are live, so a token lasts one to two minutes
     changes: int = 131_072  # stores and withdrawals taken in a rotation; remembered, so that none is taken twice
-    changes_per_source: int = 8_192  # from one IP address (one /64 for IPv6): more than the rate limit lets through
+    changes_per_source: int = 8_192  # from one source (see `source_group`): more than the rate limit lets through
     changes_reserve: float = 0.25  # the part of them all that is kept for sources
     changes_few: int = 16  # that have made fewer than this many
 
@@ -89,7 +89,7 @@ class Policy:
     store_sweep: float = 5 * 60.0  # how often expired entries are dropped
     store_entries: int = 65_536  # held for others in all
     store_entries_per_key: int = 1_024
-    store_entries_per_source: int = 8_192  # from one IP address (one /64 for IPv6)
+    store_entries_per_source: int = 8_192  # from one source (see `source_group`)
 
     # Staying connected
     outage_witnesses: int = 3  # contacts that are silent, one after another, when one was and the network is in doubt

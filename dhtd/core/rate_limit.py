@@ -27,7 +27,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
-from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
 from dhtd.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class RateLimit:
         ):
             return RATE_LIMIT_TOTAL
         if self._interval:
-            group = source[:4] if len(source) == IPV4_SIZE else source[:8]  # its `source_group`, without a call
+            group = source[:4] if len(source) == IPV4_SIZE else source_group(source[:-2])  # IPv4 without a call
             due = self._due.get(group)
             if due is None:
                 if (len(self._due) >= self._full or self._cells is not None) and self._shares(source, now):

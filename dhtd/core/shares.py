@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.metric import Id
 
 # A held entry as it is kept: when it expires, its key and its endpoint. A bare tuple: there may be a million.
@@ -53,14 +53,15 @@ class Shares:
 
     def size(self, ip: bytes) -> int:
         """Return how many the source at this address has."""
-        found = self._sources.get(ip[:8])  # its `source_group`, without a call; so it is below
+        found = self._sources.get(ip if len(ip) == 4 else source_group(ip))  # without a call; so it is below
         if found is None:
             return 0
         return found.size if isinstance(found, _Several) else 1
 
     def add(self, record: Record) -> None:
         """Take a record that is new to the pool."""
-        group = record[2][:-2][:8]
+        ip = record[2][:-2]
+        group = ip if len(ip) == 4 else source_group(ip)
         found = self._sources.get(group)
         if found is None:
             self._sources[group] = record
@@ -77,7 +78,8 @@ class Shares:
 
     def renew(self, old: Record, record: Record) -> None:
         """Take a record in place of an older one of the same entry."""
-        group = record[2][:-2][:8]
+        ip = record[2][:-2]
+        group = ip if len(ip) == 4 else source_group(ip)
         found = self._sources[group]
         if not isinstance(found, _Several):
             self._sources[group] = record
@@ -87,7 +89,8 @@ class Shares:
 
     def drop(self, record: Record) -> None:
         """Let go of a record that has left the pool."""
-        group = record[2][:-2][:8]
+        ip = record[2][:-2]
+        group = ip if len(ip) == 4 else source_group(ip)
         found = self._sources[group]
         if not isinstance(found, _Several):
             del self._sources[group]

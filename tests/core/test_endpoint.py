@@ -144,6 +144,27 @@ def test_one_source_is_an_ipv4_address_or_the_64_of_an_ipv6_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("private", "host"),
+    [
+        (True, "fe80::1"),
+        (True, "febf:ffff::1"),
+        (True, "fc00::1"),
+        (True, "fdff:ffff::1"),
+        (False, "fe7f:ffff::1"),
+        (False, "fec0::1"),
+        (False, "fbff:ffff::1"),
+        (False, "ff02::1"),
+        (False, "::1"),
+    ],
+)
+def test_in_the_private_ranges_of_ipv6_each_address_is_a_source(private: bool, host: str) -> None:
+    one, other = Endpoint.of(host, 1).ip, Endpoint.of(f"{host}234", 1).ip
+    assert one[:8] == other[:8]
+    assert (source_group(one) != source_group(other)) is private
+    assert source_group(one) == (one if private else one[:8])
+
+
+@pytest.mark.parametrize(
     ("host", "worth_it"),
     [
         ("1.2.3.4", True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Container
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -93,6 +94,25 @@ def test_an_ipv6_host_cannot_multiply_itself_within_its_64() -> None:
     assert limited.refusal(Endpoint.of("2001:db8::1", 80), 0.0) is None
     assert limited.refusal(Endpoint.of("2001:db8::ffff:1", 81), 0.0) == RATE_LIMIT
     assert limited.refusal(Endpoint.of("2001:db8:0:1::1", 80), 0.0) is None
+
+
+def test_on_a_link_no_host_uses_up_the_rate_of_the_others() -> None:
+    limited = limit(1.0, 1.0)
+    flood, neighbour = Endpoint.of("fe80::bad", 80), Endpoint.of("fe80::1", 80)
+    assert passed(limited, flood, 100) == 1
+    assert limited.refusal(flood.with_port(81), 0.0) == RATE_LIMIT
+    assert limited.refusal(neighbour, 0.0) is None
+
+
+def test_addresses_made_up_on_a_link_have_no_more_than_all_sources_together_and_cost_no_more_memory() -> None:
+    good = Endpoint.of("fe80::1", 80)
+    policy = replace(DEFAULT, rate_sources=16, rate_cells=8, rate_limit=1.0, rate_limit_total=1_000.0, rate_burst=1.0)
+    limited = RateLimit(policy, Random(1), lambda endpoint: endpoint == good)
+    made_up = [Endpoint.of(f"fe80::bad:{number:x}", 80) for number in range(5_000)]
+    answered = sum(limited.refusal(source, 0.0) is None for source in made_up)
+    assert answered <= 16 + 8
+    assert len(limited._due) <= 16
+    assert limited.refusal(good, 0.0) is None
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0])

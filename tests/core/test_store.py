@@ -282,6 +282,16 @@ def test_an_ipv6_host_cannot_multiply_its_quota_within_its_64() -> None:
     assert store.put(A, Endpoint.of("2001:db8:0:1::1", 80), 0.0) == Stored()
 
 
+def test_on_a_link_no_host_uses_up_the_quota_of_the_others() -> None:
+    store = Store(Policy(store_entries_per_source=1))
+    assert store.put(A, Endpoint.of("fe80::bad", 80), 0.0) == Stored()
+    assert store.put(A, Endpoint.of("fe80::bad", 81), 0.0) == SOURCE_FULL
+    assert store.put(A, Endpoint.of("fe80::1", 80), 0.0) == Stored()
+    assert store.put(A, Endpoint.of("fe80::bad", 80), 1.0) == Stored()  # again
+    assert store.remove(A, Endpoint.of("fe80::bad", 80))
+    assert store.put(A, Endpoint.of("fe80::bad", 81), 1.0) == Stored()
+
+
 def test_expired_entries_make_way_before_anything_is_refused() -> None:
     store = Store(Policy(store_entries_per_key=1))
     store.put(A, at(1), 0.0)
