@@ -59,7 +59,7 @@ def _finish(options: Session, result: LookupResult) -> None:
     elif sys.stderr.isatty():
         stats = result["stats"]
         options.note(
-            f"{len(result['peers'])} found; {stats['responses']} of {stats['queries']} nodes answered, "
+            f"{len(result['peers'])} found; {stats['queries']} queries, {stats['responses']} nodes answered, "
             f"{stats['hops']} {'hop' if stats['hops'] == 1 else 'hops'}, {stats['elapsed_ms']:.0f} ms"
         )
 

@@ -107,7 +107,7 @@ def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
 
 def _progress(found: int, stats: Stats) -> str:
     return (
-        f"{found} found; asked {stats['queries']} nodes, {stats['responses']} answered, {stats['timeouts']} did not; "
+        f"{found} found; {stats['queries']} queries, {stats['responses']} nodes answered, {stats['timeouts']} did not; "
         f"{stats['hops']} {'hop' if stats['hops'] == 1 else 'hops'}"
     )
 

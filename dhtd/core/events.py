@@ -35,10 +35,10 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class LookupStats:
-    """How a lookup went; queries, responses and timeouts count contacts: a node of both families is two."""
+    """How a lookup went; responses and timeouts count contacts: a node of both families is two."""
 
     hops: int
-    queries: int
+    queries: int  # one to each contact, and explorations: some of them are asked again, about another place
     responses: int
     timeouts: int
     elapsed: float  # seconds

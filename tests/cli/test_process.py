@@ -91,7 +91,7 @@ def test_ctrl_c_on_a_terminal_leaves_what_was_found_and_the_cursor(tmp_path: Pat
                 stream.readline()
                 stream.write(json.dumps(event).encode() + b"\n")
                 stream.flush()
-                seen.wait("192.0.2.1:80", "1 found; asked 5 nodes, 4 answered, 1 did not; 1 hop")
+                seen.wait("192.0.2.1:80", "1 found; 5 queries, 4 nodes answered, 1 did not; 1 hop")
                 seen.type("\x03")
                 drawn = seen.read_to_end()
     assert "Traceback" not in drawn
