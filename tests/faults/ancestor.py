@@ -51,7 +51,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "04 who queries us is a good contact": (
         Change(
             NODE,
-            "self._consider(message.sender, source, now)",
+            "self._consider(sender, source, now)",
             "self.state.answered(Contact(message.sender, source), None, now)",
         ),
     ),
@@ -73,9 +73,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "06 a query with a tid of ours is a crash": (
         Change(
             NODE,
-            "            case Query():\n",
-            "            case Query():\n"
-            "                assert self._requester.transactions.match(message.tid, source) is None\n",
+            "        if type(message) is Query:\n",
+            "        if type(message) is Query:\n"
+            "            assert self._requester.transactions.match(message.tid, source) is None\n",
         ),
     ),
     "06 an error packet is a crash": (
