@@ -29,7 +29,7 @@ class Diversity:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.networks = outside(policy.exempt_networks)
+        self.networks = outside(policy.exempt_networks, policy.own_networks)
         self._counts: dict[bytes, int] = {}  # by address, and by network
 
     def add(self, endpoint: Endpoint) -> None:

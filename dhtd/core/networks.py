@@ -3,6 +3,10 @@
 Who has one address of an IPv4 /24, or of an IPv6 /64, may well have them all, so these are one party. In a private
 range that says nothing: there a whole network of honest nodes is on one /24, and nobody from outside can be. Which
 ranges are exempt for that is the policy's to say.
+
+Our own networks are another case: those that this machine is in with a public address, such as the one /64 of a LAN.
+The nodes beside us may well be all the swarm that there is; but a stranger can rent a machine there. So each address in
+them is a network for itself: it has no more places than one, and takes none of its neighbours'.
 """
 
 from __future__ import annotations
@@ -19,9 +23,9 @@ Party = tuple[bytes, bytes]  # an address, and the network that it is in
 class Networks:
     """Tells of endpoints whose they are."""
 
-    __slots__ = ("_exempt",)
+    __slots__ = ("_exempt", "_own")
 
-    def __init__(self, exempt: Iterable[str]) -> None:
+    def __init__(self, exempt: Iterable[str], own: Iterable[bytes] = ()) -> None:
         # By the size of an endpoint and the first byte of its address: that tells most apart, and it is asked often.
         self._exempt: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for network in map(ipaddress.ip_network, exempt):
@@ -30,6 +34,7 @@ class Networks:
             size = IPV4_SIZE if network.version == 4 else IPV6_SIZE
             for first in range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1):
                 self._exempt.setdefault((size, first), []).append((shift, prefix))
+        self._own = frozenset(own)
 
     def is_exempt(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint is in a range that limits by address leave alone."""
@@ -45,11 +50,13 @@ class Networks:
     def party(self, endpoint: Endpoint) -> Party | None:
         """Return whom the endpoint counts for; None where it is exempt.
 
-        Addresses and networks of both families all differ in length, so that they can be keys of one table.
+        Addresses and networks of both families all differ in length, so that they can be keys of one table; and so do
+        the networks of one address that our own are made of.
         """
         if self.is_exempt(endpoint):
             return None
-        return endpoint[:-2], endpoint[:3] if len(endpoint) == IPV4_SIZE else endpoint[:8]
+        ip, network = endpoint[:-2], network_of(endpoint)
+        return ip, ip + b"/" if network in self._own else network
 
     def witness(self, endpoint: Endpoint) -> bytes:
         """Return what has one vote about us: a range as a provider has it, a /16 or /32; where exempt, an address."""
@@ -58,7 +65,12 @@ class Networks:
         return endpoint[:2] if len(endpoint) == IPV4_SIZE else endpoint[:4]
 
 
+def network_of(endpoint: Endpoint) -> bytes:
+    """Return the /24 or /64 that an endpoint is in."""
+    return endpoint[:3] if len(endpoint) == IPV4_SIZE else endpoint[:8]
+
+
 @lru_cache(maxsize=64)
-def outside(exempt: tuple[str, ...]) -> Networks:
+def outside(exempt: tuple[str, ...], own: tuple[bytes, ...] = ()) -> Networks:
     """Return the networks outside these ranges; made once for all nodes that have the same policy."""
-    return Networks(exempt)
+    return Networks(exempt, own)

@@ -39,6 +39,7 @@ class Policy:
     lookup_per_ip: int = 1  # asked by one lookup, and not known to be silent
     lookup_per_network: int = 2
     exempt_networks: tuple[str, ...] = PRIVATE_NETWORKS  # CIDR; there, addresses tell nothing of whose they are
+    own_networks: tuple[bytes, ...] = ()  # /24s and /64s that this machine is in: there, each address is for itself
 
     # Queries and lookups
     alpha: int = 4  # queries of one lookup in flight at once

@@ -143,7 +143,7 @@ class Search:
         self._thorough = thorough
         self._own_id = own_id
         self._policy = policy
-        self._networks = outside(policy.exempt_networks)
+        self._networks = outside(policy.exempt_networks, policy.own_networks)
         self._quota = Quota(policy)
         self._candidates: dict[Contact, _Candidate] = {}
         self._order: list[_Candidate] = []  # nearest to the target first

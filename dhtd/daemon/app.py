@@ -26,6 +26,7 @@ from dhtd.daemon.config import Settings, changes
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
+from dhtd.daemon.own_networks import own_networks
 from dhtd.daemon.report import Report
 from dhtd.daemon.resolver import BootstrapHosts
 from dhtd.daemon.saver import Saver
@@ -93,8 +94,8 @@ def _remember_signals() -> list[int]:
     return seen
 
 
-def policy_of(settings: Settings) -> Policy:
-    """Return the policy of a node with these settings, all others being as they are by default."""
+def policy_of(settings: Settings, own: tuple[bytes, ...] = ()) -> Policy:
+    """Return the policy of a node with these settings, in these `own` networks; the rest is as it is by default."""
     return replace(
         DEFAULT,
         rate_limit=settings.rate_limit,
@@ -102,6 +103,7 @@ def policy_of(settings: Settings) -> Policy:
         store_entries=settings.max_entries,
         operations=settings.max_operations,
         exempt_networks=(*DEFAULT.exempt_networks, *settings.exempt_network),
+        own_networks=own,
         **{cap.name: cap.number for cap in settings.cap},  # fields of it
     )
 
@@ -121,7 +123,7 @@ class Daemon:
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
-        policy = policy_of(settings)
+        policy = policy_of(settings, own_networks(udp.listening()))
         seal = _seal(keys) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)

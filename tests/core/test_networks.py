@@ -52,6 +52,23 @@ def test_a_party_is_an_address_and_its_24_or_64() -> None:
     assert DEFAULT.party(six) == (six[:16], bytes.fromhex("20010db800010002"))
 
 
+def test_in_our_own_networks_each_address_is_a_network_and_none_that_another_key_could_name() -> None:
+    own = Networks(PRIVATE_NETWORKS, [bytes((203, 0, 113)), bytes.fromhex("20010db800010002"), bytes((10, 0, 0))])
+
+    def network(host: str, port: int = 1729) -> bytes:
+        party = own.party(Endpoint.of(host, port))
+        assert party is not None
+        assert party[0] == Endpoint.of(host, port).ip
+        return party[1]
+
+    for one, other in (("203.0.113.9", "203.0.113.8"), ("2001:db8:1:2::9", "2001:db8:1:2::8")):
+        assert network(one) == network(one, 9) != network(other)
+        assert len(network(one)) not in (3, 4, 8, 16)
+    for one, other in (("203.0.114.9", "203.0.114.8"), ("2001:db8:1:3::9", "2001:db8:1:3::8")):
+        assert network(one) == network(other)
+    assert own.party(Endpoint.of("10.0.0.9", 1)) is None
+
+
 def test_a_witness_is_a_provider_s_network_or_where_exempt_an_address() -> None:
     assert DEFAULT.witness(Endpoint.of("203.0.113.9", 1)) == bytes((203, 0))
     assert DEFAULT.witness(Endpoint.of("2001:db8:1::9", 1)) == bytes.fromhex("20010db8")

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,9 @@ import pytest
 from dhtd.control.client import Client
 from dhtd.core.messages import Ping
 from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT
+from dhtd.daemon.app import policy_of
+from dhtd.daemon.config import load_settings
 from dhtd.errors import DaemonUnreachable, StateError
 from dhtd.wire.native import NativeCodec
 from tests.e2e.daemons import BIN, DEADLINE, Network
@@ -92,6 +96,21 @@ class Process:
         """Return the exit status and the rest of the log."""
         _, rest = self.process.communicate(timeout=DEADLINE)
         return self.process.returncode, rest
+
+
+def test_a_node_lives_by_the_settings_and_the_networks_that_it_is_in() -> None:
+    options = {"exempt-network": ["203.0.113.0/24"], "rate-limit": "7", "rate-limit-total": "70", "max-entries": "3"}
+    settings = load_settings({**options, "max-operations": "2"}, {})
+    policy = policy_of(settings, (bytes((198, 51, 100)),))
+    assert policy == replace(
+        DEFAULT,
+        rate_limit=7.0,
+        rate_limit_total=70.0,
+        store_entries=3,
+        operations=2,
+        exempt_networks=(*DEFAULT.exempt_networks, "203.0.113.0/24"),
+        own_networks=(bytes((198, 51, 100)),),
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
