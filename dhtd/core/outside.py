@@ -1,7 +1,8 @@
 """Whether others can reach us unasked: what shows it is a query from an address that we have not written to of late.
 
 A NAT or a firewall lets in only whom the machine behind it has lately written to, and remembers that for minutes. So
-the addresses that queries go to are kept in mind for longer than that; as marks in a field of fixed size, which take
+the addresses that queries go to are kept in mind for longer than that, and for as long again when one of them queries
+us, since our answer goes through the NAT as well; as marks in a field of fixed size, which take
 some others for one of them too. That errs on the safe side: a query from such an address shows nothing, and the next
 one from another will.
 """
@@ -53,6 +54,7 @@ class Outside:
         self._turn(now)
         place, mark = _mark(source)
         if (self._contacted[place] | self._before[place]) & mark:
+            self._contacted[place] |= mark
             return
         self._at[Reach.PRIVATE if self._networks.is_exempt(source) else Reach.PUBLIC] = now
         self.look_at = now + _LOOK_AGAIN

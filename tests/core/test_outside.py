@@ -60,8 +60,22 @@ def test_who_was_written_to_is_kept_in_mind_for_ten_minutes_at_least_and_not_for
         outside.contacted(PUBLIC, written_at)
         outside.queried(PUBLIC, written_at + MEMORY - 1)
         assert outside.reach(written_at + MEMORY - 1) is Reach.UNKNOWN
+        outside = Outside(DEFAULT, 0.0)
+        outside.contacted(PUBLIC, written_at)
         outside.queried(PUBLIC, written_at + 2 * MEMORY)
         assert outside.reach(written_at + 2 * MEMORY) is Reach.PUBLIC
+
+
+def test_who_goes_on_asking_us_is_kept_in_mind_since_our_answers_keep_its_way_in_open() -> None:
+    outside = Outside(DEFAULT, 0.0)
+    outside.contacted(PUBLIC, 0.0)
+    last = 0.0
+    while last < 10 * MEMORY:
+        last += 0.9 * MEMORY
+        outside.queried(PUBLIC, last)
+        assert outside.reach(last) is Reach.UNKNOWN
+    outside.queried(PUBLIC, last + 2 * MEMORY)
+    assert outside.reach(last + 2 * MEMORY) is Reach.PUBLIC
 
 
 def test_after_a_long_silence_nobody_is_kept_in_mind() -> None:

@@ -1,0 +1,30 @@
+"""What nodes believe of how they are reached from outside, against how they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.metric import NATIVE
+from dhtd.core.outside import Reach
+from dhtd.sim import warm
+from dhtd.sim.links import Nat
+from dhtd.sim.network import Network, scattered
+
+
+@pytest.mark.parametrize(("nat", "reach"), [(None, Reach.PUBLIC), (Nat(lifetime=60.0), Reach.UNKNOWN)])
+def test_whom_a_nat_lets_in_because_it_is_answered_does_not_come_from_outside(nat: Nat | None, reach: Reach) -> None:
+    net = Network(1, address=scattered)
+    others = [net.add(start=False) for _ in range(120)]
+    warm.acquaint(net, others)
+    host = net.add(nat=nat, bootstrap=others[:2])
+    net.run_for(30)
+    for number in range(10):
+        net.lookup(host, NATIVE.digest(b"%d" % number))
+    received = host.node.counters.queries_received["ping"]
+    for _ in range(60):
+        for other in others[:40]:
+            other.node.ping(host.endpoint, net.now)
+            net.flush(other)
+        net.run_for(30)
+    assert host.node.counters.queries_received["ping"] > received + 600  # some have been let in all the time
+    assert host.node.outside.reach(net.now) is reach
