@@ -3,8 +3,9 @@
 One liar must not be able to tell us, and through us others, that we are somewhere else. So a public address is believed
 once `external_quorum` networks agree on it; those are /16s (/32s for IPv6), of which an attacker has few. In a private
 range every address has a vote, and one is enough: nobody there has more to go by, and what private addresses say counts
-for private addresses only. Votes are for an IP address. Its port is the one seen most, since a NAT may show each peer
-another.
+for private addresses only. A vote lasts for `external_lasts`, from its latest repetition on: should we move, those who
+saw us where we were and have gone since must not outvote those who see us now. Votes are for an IP address. Its port is
+the one seen most, since a NAT may show each peer another.
 """
 
 from __future__ import annotations
@@ -29,27 +30,31 @@ class Seen:
 class ExternalAddress:
     """Votes on our address, from the `observed` field of replies."""
 
-    __slots__ = ("_believed", "_limit", "_networks", "_quorum", "_votes")
+    __slots__ = ("_believed", "_cast_at", "_lasts", "_limit", "_networks", "_quorum", "_votes")
 
     def __init__(self, policy: Policy) -> None:
         self._limit = policy.external_votes
         self._quorum = policy.external_quorum
+        self._lasts = policy.external_lasts
         self._networks = outside(policy.exempt_networks)
         self._votes: dict[bytes, Endpoint] = {}  # by network, the latest last
+        self._cast_at: dict[bytes, float] = {}  # when each was, in the same order
         self._believed: list[Endpoint] | None = None  # until the next vote that changes something
 
-    def vote(self, voter: Endpoint, observed: Endpoint) -> None:
+    def vote(self, voter: Endpoint, observed: Endpoint, now: float) -> None:
         """Take `voter`'s word for our address. It can only tell of the family, and the kind, that it is reached by."""
         if len(voter) != len(observed) or observed.is_mapped:
             return
         if self._networks.is_exempt(voter) != self._networks.is_exempt(observed):
             return
         witness = self._networks.witness(voter)
+        self._cast_at.pop(witness, None)
+        self._cast_at[witness] = now
         if self._votes.pop(witness, None) != observed:
             self._believed = None
         self._votes[witness] = observed
-        if len(self._votes) > self._limit:
-            del self._votes[next(iter(self._votes))]
+        while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now or len(self._votes) > self._limit:
+            del self._votes[oldest], self._cast_at[oldest]
             self._believed = None
 
     def endpoints(self) -> list[Endpoint]:

@@ -388,7 +388,7 @@ class Node:
                 self.counters.malformed += 1
                 return
             self.counters.replies_received += 1
-            self.external.vote(source, message.observed)
+            self.external.vote(source, message.observed, now)
             if isinstance(result, Found):
                 self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
             self._heard(query, contact, now)

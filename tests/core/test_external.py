@@ -28,7 +28,7 @@ def six(provider: int) -> Endpoint:
 def told(*votes: tuple[Endpoint, Endpoint], policy: Policy = DEFAULT) -> ExternalAddress:
     external = ExternalAddress(policy)
     for voter, observed in votes:
-        external.vote(voter, observed)
+        external.vote(voter, observed, 0.0)
     return external
 
 
@@ -42,7 +42,7 @@ def test_a_public_address_is_believed_once_three_providers_networks_agree_on_it(
     external = told((peer(1), US), (peer(2), US))
     assert external.endpoints() == []
     assert external.seen() == [Seen(US, 2, is_believed=False)]
-    external.vote(peer(3), US)
+    external.vote(peer(3), US, 0.0)
     assert external.endpoints() == [US]
     assert external.seen() == [Seen(US, 3, is_believed=True)]
 
@@ -50,8 +50,8 @@ def test_a_public_address_is_believed_once_three_providers_networks_agree_on_it(
 def test_a_liar_has_one_vote_however_many_addresses_of_one_network_it_speaks_from() -> None:
     external = told(*((peer(provider), US) for provider in (1, 2, 3)))
     for machine in range(2, 10_000):
-        external.vote(peer(9, machine), LIE)
-        external.vote(Endpoint.of(f"2001:db8:{machine:x}::1", 1729), US6)
+        external.vote(peer(9, machine), LIE, 0.0)
+        external.vote(Endpoint.of(f"2001:db8:{machine:x}::1", 1729), US6, 0.0)
     assert external.endpoints() == [US]
     assert external.seen() == [Seen(US, 3, is_believed=True), Seen(US6, 1, is_believed=False)]
 
@@ -60,7 +60,7 @@ def test_two_liars_are_not_believed_and_do_not_outvote_three_honest() -> None:
     external = told(*((peer(provider), LIE) for provider in (1, 2)))
     assert external.endpoints() == []
     for provider in (3, 4, 5):
-        external.vote(peer(provider), US)
+        external.vote(peer(provider), US, 0.0)
     assert external.endpoints() == [US]
 
 
@@ -81,12 +81,12 @@ def test_in_a_private_range_each_machine_has_a_vote_and_the_first_is_enough() ->
     external = told((endpoint(1), AT_HOME))
     assert external.endpoints() == [AT_HOME]
     for number in (2, 3):
-        external.vote(endpoint(number), LIE_AT_HOME)
+        external.vote(endpoint(number), LIE_AT_HOME, 0.0)
     for number in (4, 5):
-        external.vote(endpoint(number), AT_HOME)
+        external.vote(endpoint(number), AT_HOME, 0.0)
     assert external.endpoints() == [AT_HOME]
     for port in range(1, 10):
-        external.vote(endpoint(2).with_port(port), LIE_AT_HOME)
+        external.vote(endpoint(2).with_port(port), LIE_AT_HOME, 0.0)
     assert external.endpoints() == [AT_HOME]
 
 
@@ -101,22 +101,22 @@ def test_where_nothing_is_exempt_a_private_range_is_like_any_other() -> None:
 def test_what_is_believed_comes_before_what_more_say_and_is_not() -> None:
     external = told((peer(1), US), (peer(2), US), (endpoint(1), AT_HOME))
     assert external.endpoints() == [AT_HOME]
-    external.vote(peer(3), US)
+    external.vote(peer(3), US, 0.0)
     assert external.endpoints() == [US]  # by three to one
 
 
 def test_a_peer_may_change_its_mind() -> None:
     external = told((endpoint(1), LIE_AT_HOME))
     assert external.endpoints() == [LIE_AT_HOME]
-    external.vote(endpoint(1), AT_HOME)
+    external.vote(endpoint(1), AT_HOME, 0.0)
     assert external.endpoints() == [AT_HOME]
 
 
 def test_only_the_latest_voters_count_and_who_votes_again_is_late() -> None:
     external = told(*((endpoint(number), LIE_AT_HOME) for number in (1, 2, 3)), policy=Policy(external_votes=3))
     assert external.endpoints() == [LIE_AT_HOME]
-    external.vote(endpoint(1), AT_HOME)
-    external.vote(endpoint(4), AT_HOME)  # 2 is forgotten
+    external.vote(endpoint(1), AT_HOME, 0.0)
+    external.vote(endpoint(4), AT_HOME, 0.0)  # 2 is forgotten
     assert external.endpoints() == [AT_HOME]
     assert len(external._votes) == 3
 
@@ -124,17 +124,36 @@ def test_only_the_latest_voters_count_and_who_votes_again_is_late() -> None:
 def test_a_vote_that_is_forgotten_is_missed() -> None:
     external = told(*((peer(number), US) for number in (1, 2, 3)), policy=Policy(external_votes=3))
     assert external.endpoints() == [US]
-    external.vote(peer(4), US)
+    external.vote(peer(4), US, 0.0)
     assert external.endpoints() == [US]
-    external.vote(peer(5), LIE)
+    external.vote(peer(5), LIE, 0.0)
     assert external.endpoints() == []
+
+
+def test_should_we_move_those_who_have_gone_do_not_outvote_those_who_see_us_now_for_ever() -> None:
+    lasts = DEFAULT.external_lasts
+    external = told(*((peer(number), LIE) for number in range(1, 7)))
+    for number in (4, 5, 6):  # who are still there
+        external.vote(peer(number), US, 60.0)
+        external.vote(peer(number), US, lasts - 1)
+    assert external.endpoints() == [LIE]  # by three to three, and it came first
+    external.vote(peer(6), US, lasts)
+    assert external.endpoints() == [US]
+    external.vote(peer(6), US, 2 * lasts - 2)
+    assert external.seen() == [Seen(US, 3, is_believed=True)]
+    external.vote(peer(6), US, 2 * lasts - 1)
+    assert external.seen() == [Seen(US, 1, is_believed=False)]
+    assert external.endpoints() == []
+    external.vote(peer(6), US, 9 * lasts)
+    assert external.seen() == [Seen(US, 1, is_believed=False)]
+    assert list(external._cast_at) == list(external._votes) == [bytes((100, 6))]
 
 
 def test_each_family_is_told_by_those_who_reach_us_by_it() -> None:
     external = told(*((six(provider), US6) for provider in (1, 2, 3)))
     assert external.endpoints() == [US6]
     for provider in (1, 2, 3):
-        external.vote(peer(provider), US)
+        external.vote(peer(provider), US, 0.0)
     assert external.endpoints() == [US, US6]
 
 

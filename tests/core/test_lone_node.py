@@ -37,7 +37,7 @@ def test_a_lone_node_finds_its_own_entry_at_the_address_where_it_reaches_itself(
 def test_the_local_address_gives_way_to_what_others_see() -> None:
     node = lone_node()
     node.enter(Id(7), 3000, 0.0)
-    node.external.vote(ASKER, Endpoint.of("10.0.0.1", 1729))
+    node.external.vote(ASKER, Endpoint.of("10.0.0.1", 1729), 0.0)
     assert found_by(node, Id(7)) == (Endpoint.of("10.0.0.1", 3000),)
 
 

@@ -362,7 +362,7 @@ def test_of_what_another_family_names_no_more_is_taken_than_an_honest_answer_has
 
 def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
     external = ExternalAddress(DEFAULT)
-    external.vote(six(1).endpoint, MAPPED)
+    external.vote(six(1).endpoint, MAPPED, 0.0)
     assert external.seen() == []
 
 

@@ -93,7 +93,7 @@ def test_find_value_names_our_own_entries_at_the_address_that_others_see() -> No
     bench.node.tracker.add(KEY, 443)
     bench.node.tracker.add(KEY, 80)
     assert ask(bench, FindValue(KEY)).endpoints == ()  # nobody has told us our address
-    bench.node.external.vote(PEER.endpoint, US)
+    bench.node.external.vote(PEER.endpoint, US, 0.0)
     assert ask(bench, FindValue(KEY)).endpoints == (US.with_port(80), US.with_port(443))
     bench.node.store.put(KEY, US.with_port(80), bench.now)
     assert sorted(ask(bench, FindValue(KEY)).endpoints) == [US.with_port(80), US.with_port(443)]

@@ -480,7 +480,7 @@ async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: 
         assert matches(result, protocol.NodeIdResult)
         assert result == {"node_id": alone.id, "endpoints": [alone.endpoint]}
         seen = Endpoint.parse("10.9.9.1:4321")
-        alone.driver.node.external.vote(Endpoint.parse("10.9.9.9:1729"), seen)
+        alone.driver.node.external.vote(Endpoint.parse("10.9.9.9:1729"), seen, 0.0)
         assert await alone.ask(protocol.NodeId()) == {"node_id": alone.id, "endpoints": [str(seen)]}
 
 

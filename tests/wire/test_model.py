@@ -490,7 +490,7 @@ def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
     for port in own:
         node.tracker.add(key, port)
     for number, endpoint in enumerate(seen):
-        node.external.vote(Endpoint.of(f"192.0.2.{number}", 1), endpoint)
+        node.external.vote(Endpoint.of(f"192.0.2.{number}", 1), endpoint, 0.0)
 
     token: bytes | None = None if proof == "none" else b"a wrong one"
     if proof == "right":
