@@ -18,7 +18,7 @@ from dhtd.core.caps import (
 )
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.networks import Party, outside
+from dhtd.core.networks import Party, network_of, outside
 from dhtd.core.policy import Policy
 
 
@@ -66,8 +66,10 @@ class Diversity:
             return CONTACTS_PER_NETWORK
         if of_network < policy.contacts_per_network_in_bucket:
             return None  # without looking at the bucket: no more of them are there than in the table
-        beside = sum(self.are_kin(endpoint, other.endpoint) for other in bucket if other not in leaving)
-        return CONTACTS_PER_NETWORK_IN_BUCKET if beside >= policy.contacts_per_network_in_bucket else None
+        prefix = network_of(endpoint)  # few share it, and to look closely at each takes long
+        beside = [other for other in bucket if other.endpoint.startswith(prefix) and other not in leaving]
+        kin = [party for other in beside if (party := self.networks.party(other.endpoint)) and party[1] == network]
+        return CONTACTS_PER_NETWORK_IN_BUCKET if len(kin) >= policy.contacts_per_network_in_bucket else None
 
     def are_kin(self, one: Endpoint, other: Endpoint) -> bool:
         """Whether two endpoints are in one network, and limited for that."""

@@ -295,13 +295,15 @@ class State:
             predecessor = self.table.at(endpoint)
             if predecessor is not None and predecessor not in leaving:
                 leaving.append(predecessor)
-            cap = self._diversity.cap_reached(endpoint, bucket.contacts, leaving)
+            if leaving:
+                cap = self._diversity.cap_reached(endpoint, bucket.contacts, leaving)
         if cap is not None:
             self.caps_hit[cap] += 1
         return cap
 
     def _bad(self) -> list[Contact]:
-        return [contact for contact in self.table if contact.id in self.meta.bad] if self.meta.bad else []
+        """Return the bad contacts, in no order."""
+        return [contact for id in self.meta.bad if (contact := self.table.get(id)) is not None]
 
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)
@@ -329,8 +331,8 @@ class State:
         """Take out the bad contacts in whose place a newcomer comes that is within the limits without them."""
         reached = self._diversity.cap_reached
         while (cap := reached(endpoint, bucket.contacts)) is not None:
-            counted = (bad for bad in self._bad() if reached(endpoint, bucket.contacts, [bad]) != cap)
-            self._remove(next(counted))
+            bad = (contact for contact in self.table if contact.id in self.meta.bad)  # who came first leaves first
+            self._remove(next(one for one in bad if reached(endpoint, bucket.contacts, [one]) != cap))
 
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
         went_in = self.table.insert(contact)

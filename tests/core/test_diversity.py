@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -130,6 +131,34 @@ def test_a_stranger_that_would_be_refused_is_not_even_pinged() -> None:
     assert state.queried(Id(70), at(2, 9), 1.0)
     assert state.queried(Id(70), at(1, 1), 1.0)  # the node there has changed its ID: the old one would leave
     assert state.caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] == 1
+
+
+def calls(act: Callable[[], object]) -> int:
+    """Return how many functions are called: a measure of time that is the same on every machine."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_to_refuse_a_stranger_takes_no_long_look_at_the_others_of_its_bucket() -> None:
+    """Or else whoever has a /24 would make each query cost eight times as much as an answer."""
+    state = make(Policy(contacts_per_network_in_bucket=2))
+    for number in range(2):
+        state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
+    for number in range(2, 7):
+        state.answered(Contact(Id(64 + number), at(number, 1)), 0.1, 0.0)
+    stranger = at(1, 9)
+    assert not state.queried(Id(90), stranger, 1.0)
+    assert calls(lambda: state.queried(Id(90), stranger, 1.0)) < 30
 
 
 def make_bad(state: State, victim: Contact, now: float) -> None:
