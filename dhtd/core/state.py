@@ -114,13 +114,16 @@ class State:
         if incumbent == contact:
             self._heard(contact, rtt, now)
             return Known()
-        if incumbent is not None:
-            if contact.id not in self.meta.bad:
-                return self._claim(contact, incumbent, now)
-            self._remove(incumbent)
+        if incumbent is not None and contact.id not in self.meta.bad:
+            return self._claim(contact, incumbent, now)
+        cap = self._cap_reached(contact.endpoint, self.table.bucket(contact.id), others_make_way=True)
         predecessor = self.table.at(contact.endpoint)
         if predecessor is not None:  # the node there has changed its ID
             self._remove(predecessor)
+        if cap is not None:
+            return Crowded(cap)
+        if incumbent is not None:
+            self._remove(incumbent)
         return self._admit(contact, rtt, now)
 
     def is_settled(self, id: Id, endpoint: Endpoint, now: float) -> bool:
@@ -307,9 +310,6 @@ class State:
 
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)
-        cap = self._cap_reached(contact.endpoint, bucket, others_make_way=True)
-        if cap is not None:
-            return Crowded(cap)
         evicted = None
         if len(bucket.contacts) >= self._policy.k:
             evicted = next((other for other in bucket.contacts if other.id in self.meta.bad), None)

@@ -191,6 +191,23 @@ def test_a_bad_one_in_another_bucket_makes_room_in_the_table_too() -> None:
     assert {member.id for member in state.table if member.endpoint[2] == 1} == {100, 110}
 
 
+def test_who_may_not_come_in_takes_no_place_from_the_bad_contact_whose_id_it_claims() -> None:
+    """Bad contacts are kept to be tried again: they may be the other half of the network."""
+    state = make()
+    for number in range(2):
+        state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
+    lost = Contact(Id(66), at(2, 1))
+    state.answered(lost, 0.1, 0.0)
+    make_bad(state, lost, 1.0)
+    assert state.answered(Contact(lost.id, at(1, 3)), 0.1, 2.0) == Crowded(CONTACTS_PER_NETWORK_IN_BUCKET)
+    assert state.table.get(lost.id) == lost
+    assert state.answered(Contact(lost.id, at(3, 3)), 0.1, 2.0) == Inserted()
+    assert state.table.get(lost.id) == Contact(lost.id, at(3, 3))
+    changed = Contact(Id(67), at(1, 1))  # who changes its ID keeps its place for the new one
+    assert state.answered(changed, 0.1, 2.0) == Inserted()
+    assert state.table.get(Id(64)) is None
+
+
 def test_the_bad_one_that_leaves_is_one_that_counts() -> None:
     state = make(Policy(contacts_per_network=3))
     members = [Contact(Id(id), at(1, id)) for id in (40, 100)]

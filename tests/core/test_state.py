@@ -453,13 +453,15 @@ class SlowState:
             return Known()
         if incumbent is not None and not self.histories[incumbent].bad:
             return self.claim(contact, incumbent, now)
-        for former in (incumbent, self.table.by_endpoint(contact.endpoint)):
-            if former is not None:
-                self.leave(former)
+        predecessor = self.table.by_endpoint(contact.endpoint)
+        if predecessor is not None:
+            self.leave(predecessor)
         inside = self.table.range_of(contact.id)
         limit = self.limit(inside, [member for member in self.table.members if not self.histories[member].bad])
         if limit is not None:
             return Crowded(limit)
+        if incumbent is not None:
+            self.leave(incumbent)
         return self.admit(contact, inside, now)
 
     def claim(self, contact: Contact, incumbent: Contact, now: float) -> Outcome:
