@@ -23,6 +23,7 @@ OPERATIONS: Final = "operations"
 OWN_ENTRIES: Final = "own_entries"
 OWN_PORTS: Final = "own_ports"
 ENTRY_HOLDERS: Final = "entry_holders"
+WITHDRAWALS: Final = "withdrawals"
 CONTACTS_PER_IP: Final = "contacts_per_ip"
 CONTACTS_PER_NETWORK: Final = "contacts_per_network"
 CONTACTS_PER_NETWORK_IN_BUCKET: Final = "contacts_per_network_in_bucket"
@@ -45,6 +46,7 @@ CAPS: Final = (
     OWN_ENTRIES,  # an own entry is refused
     OWN_PORTS,  # the same
     ENTRY_HOLDERS,  # the holder that would let go first is forgotten, and will not be told of a deletion
+    WITHDRAWALS,  # a holder that has not let go of an entry, one of the first deleted, is not asked for it any more
     STRANGER_PINGS,  # a stranger is not pinged this time
     STRANGER_RATE,  # the same
     VERIFICATIONS,  # a questionable contact is not checked this time

@@ -81,12 +81,22 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """A withdrawal has ended: `nodes` acknowledged it."""
+    """A withdrawal has ended: `nodes` acknowledged it, and `silent` others may hold the entry and are asked again."""
 
     op: Handle
     key: Id
     ports: tuple[int, ...]
     nodes: int
+    silent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reminded:
+    """A holder of deleted entries was asked again; it `is_lost` where it has answered nothing for the second time."""
+
+    op: Handle
+    holder: Contact
+    is_lost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,15 @@ class Isolated:
 
 
 Outcome = (
-    Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | Refreshed | CutOff
+    Answered
+    | Unanswered
+    | LookupProgress
+    | LookupDone
+    | Published
+    | Withdrawn
+    | Reminded
+    | Bootstrapped
+    | Refreshed
+    | CutOff
 )
 Event = Outcome | Joined | Isolated

@@ -14,12 +14,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.caps import (
+    ENTRY_HOLDERS,
     OPERATIONS,
     OWN_ENTRIES,
     OWN_PORTS,
     STRANGER_PINGS,
     STRANGER_RATE,
     VERIFICATIONS,
+    WITHDRAWALS,
 )
 from dhtd.core.doubt import Doubt
 from dhtd.core.endpoint import Endpoint, Family
@@ -37,6 +39,7 @@ from dhtd.core.events import (
     Outcome,
     Published,
     Refreshed,
+    Reminded,
     Unanswered,
     Withdrawn,
 )
@@ -69,13 +72,15 @@ from dhtd.core.operations import (
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.rate_limit import Rate, RateLimit
+from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Asked, Requester, Transmit
 from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import EntryKey, Tracker
+from dhtd.core.track import EntryKey, OwnEntry, Tracker
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
+from dhtd.core.withdrawals import Withdrawals
 from dhtd.errors import Busy, TooManyEntries, WireError
 
 if TYPE_CHECKING:
@@ -107,6 +112,7 @@ class Node:
         self.state = self.overlays[0].state  # of the first family, which for most nodes is the only one
         self.join = self.overlays[0].join
         self.tracker = Tracker(rng, policy)
+        self.withdrawals = Withdrawals(rng, policy, self.tracker.changed)
         self._requester = Requester(own_id, codec, rng, policy, self.overlays, now)
         self.counters = self._requester.counters
         self.outside = self._requester.outside
@@ -122,7 +128,11 @@ class Node:
         self._answers_us = self.state.answers_us if is_single else self._answers_us_by_family
         self._rate_limit = RateLimit(policy, rng, self._answers_us)
         self._sweep_at = now + policy.store_sweep
-        self._next_timeouts = [self._requester.transactions.next_timeout, self.tracker.next_timeout]
+        self._next_timeouts = [
+            self._requester.transactions.next_timeout,
+            self.tracker.next_timeout,
+            self.withdrawals.next_timeout,
+        ]
         for overlay in self.overlays:
             self._next_timeouts += [overlay.join.next_timeout, overlay.refresher.next_timeout]
         self._strangers: set[Endpoint] = set()  # being pinged
@@ -201,11 +211,14 @@ class Node:
         self._settle(now)
         if now >= self._sweep_at:
             self.store.sweep(now)
+            self.withdrawals.sweep(now)
             self._sweep_at = now + self.policy.store_sweep
         for overlay in self.overlays:
             self._keep_up(overlay, now)
         for entry in self.tracker.pop_due(now):
             self._publish(INTERNAL, entry.key, entry.port, now)
+        for holder in self.withdrawals.pop_due(now):
+            Reminder(self._requester, self.withdrawals, self._withdrawing, holder).start(now)
         self._settle(now)
 
     # Output
@@ -264,7 +277,9 @@ class Node:
         """
         self.check_room(key, port)
         op = self._new_handle()
-        self.tracker.add(key, port)
+        entry = self.tracker.add(key, port)
+        for contact, until in self.withdrawals.take(key, port).items():
+            self._may_hold(entry, contact, until)
         self._publish(op, key, port, now)
         self._settle(now)
         return op
@@ -272,11 +287,11 @@ class Node:
     def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
         """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
 
+        Who has not let go of them by then is asked again, until `withdrawals` has nothing of them.
         Also returns the ports that were tracked; if there were none, nothing follows.
         """
         op = self._new_handle()
         ports = [tracked for tracked in self.tracker.ports(key) if port is None or tracked == port]
-        holders: list[Contact] = []
         for tracked in ports:
             publication = self._publications.pop((key, tracked), None)
             if publication is not None:
@@ -285,9 +300,10 @@ class Node:
             self._withdrawing[key, tracked] += 1
             entry = self.tracker.remove(key, tracked)
             assert entry is not None
-            holders += entry.holders(now)
+            for contact, until in entry.holders(now).items():
+                self._owes(key, tracked, contact, until)
         if ports:
-            self._begin(op, Withdrawal(op, self._requester, key, ports, holders), now)
+            self._begin(op, Withdrawal(op, self._requester, key, ports, self.withdrawals), now)
         else:
             self._open.remove(op)
             self._running.remove(op)
@@ -357,12 +373,39 @@ class Node:
         """Put back an own entry; it is published once the network is reached."""
         self.tracker.add(key, port)
 
+    def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float) -> bool:
+        """Put back who may hold an own entry until then, or one that was deleted; after `restore_own`, if it was not.
+
+        Return whether there is anything in it. Not one of another family.
+        """
+        until = min(until, now + self.policy.store_expiry + self.policy.query_timeout)
+        is_ours = len(contact.endpoint) in self._by_family and not contact.endpoint.is_mapped
+        if until <= now or not is_ours or contact.id == self.own_id:
+            return False
+        entry = self.tracker.get(key, port)
+        if entry is None:
+            self._owes(key, port, contact, until)
+        else:
+            self._may_hold(entry, contact, until)
+        return True
+
+    def holders(self, key: Id, port: int, now: float) -> dict[Contact, float]:
+        """Return who may hold an own entry, or one that was deleted, and until when."""
+        entry = self.tracker.get(key, port)
+        return self.withdrawals.holders(key, port) if entry is None else entry.holders(now)
+
     def restore_held(self, entry: HeldEntry, now: float) -> None:
         """Put back an entry that is held for another node, unless it has expired."""
         if entry.expires_at > now:
             self.store.restore(entry, now)
 
     # Inside
+
+    def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
+        self.counters.caps_hit[ENTRY_HOLDERS] += entry.may_hold(contact, until)
+
+    def _owes(self, key: Id, port: int, contact: Contact, until: float) -> None:
+        self.counters.caps_hit[WITHDRAWALS] += self.withdrawals.add(key, port, contact, until)
 
     def _limited(self, cap: str) -> None:
         self.counters.rate_limited += 1
@@ -408,6 +451,7 @@ class Node:
         if query.id is not None and query.id != contact.id:
             overlay.state.moved(query.id, query.endpoint)
         outcome = overlay.state.answered(contact, rtt, now)
+        self.withdrawals.heard(contact, now)
         match outcome:
             case Inserted() | Replaced():
                 self.tracker.contact_joined(contact, now)
@@ -567,8 +611,10 @@ class Node:
                     self._looked_ourselves_up(overlay, responses, now)
             case CutOff(_, family):
                 self._events.append(Isolated(family))
-            case Withdrawn(_, key, ports):
-                self._withdrawn(key, ports, now)
+            case Withdrawn():
+                self._withdrawn(outcome, now)
+            case Reminded():
+                self._reminded(outcome, now)
             case Answered() | Unanswered() | LookupProgress() | LookupDone() | Bootstrapped():
                 pass
             case _:
@@ -589,15 +635,24 @@ class Node:
             del self._publications[key]
             self.tracker.published(outcome.key, outcome.port, outcome.replicas, now)
 
-    def _withdrawn(self, key: Id, ports: Iterable[int], now: float) -> None:
+    def _withdrawn(self, outcome: Withdrawn, now: float) -> None:
         """Publish what was entered again meanwhile: a withdrawal must not undo the publication after it."""
-        for port in ports:
+        key = outcome.key
+        if outcome.op != INTERNAL:
+            self.withdrawals.release(key, outcome.ports, now)
+        for port in outcome.ports:
             self._withdrawing[key, port] -= 1
             if not self._withdrawing[key, port]:
                 del self._withdrawing[key, port]
                 publication = self._held_back.pop((key, port), None)
                 if publication is not None:
                     self._begin(publication.op, publication, now)
+
+    def _reminded(self, outcome: Reminded, now: float) -> None:
+        """Look for a holder that is lost: it may have come back at another address, and then that will answer."""
+        overlay = self._by_family[len(outcome.holder.endpoint)]
+        if outcome.is_lost and overlay.is_in_use:
+            self._refresh(overlay, outcome.holder.id, now)
 
     def _looked_ourselves_up(self, overlay: Overlay, responses: int, now: float) -> None:
         """Who answers has connected us, but only who answers this lookup has let us join."""
@@ -611,6 +666,7 @@ class Node:
         overlay.join.joined(contacts, now)
         overlay.refresher.expire_far_buckets(now)
         self.tracker.joined(overlay.family, now)
+        self.withdrawals.joined(overlay.family, now)
         self._events.append(Joined(contacts, overlay.family))
 
     def _new_handle(self) -> Handle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from dhtd.core.caps import ENTRY_HOLDERS, LOOKUP_ENDPOINTS, SEARCH_CANDIDATES, SEARCH_QUERIES
+from dhtd.core.caps import ENTRY_HOLDERS, LOOKUP_ENDPOINTS, SEARCH_CANDIDATES, SEARCH_QUERIES, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import (
     Answered,
@@ -40,6 +40,7 @@ from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
 from dhtd.core.track import OwnEntry
+from dhtd.core.withdrawals import Withdrawals
 
 
 class SingleQuery:
@@ -486,17 +487,21 @@ class Withdrawal(Traversal):
     """Withdraws own entries of one key from every node that may hold them: known holders and the K nearest.
 
     The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
-    asked at once, by a find_value of their own, and let go within two round trips; the search finds the others.
+    asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who
+    owes an acknowledgement in the end is in `withdrawals`.
     """
 
-    __slots__ = ("_acknowledged", "_holders", "_in_flight", "_ports", "_told")
+    __slots__ = ("_acknowledged", "_holders", "_in_flight", "_ports", "_told", "_withdrawals")
 
     def __init__(
-        self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], holders: Iterable[Contact]
+        self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], withdrawals: Withdrawals
     ) -> None:
         super().__init__(op, requester, key, patient=True, thorough=True)
         self._ports = tuple(ports)
-        self._holders = tuple(dict.fromkeys(holders))
+        self._withdrawals = withdrawals
+        self._holders = tuple(
+            dict.fromkeys(contact for port in self._ports for contact in withdrawals.holders(key, port))
+        )
         self._in_flight = 0
         self._told: set[Contact] = set()
         self._acknowledged: set[Contact] = set()
@@ -520,16 +525,25 @@ class Withdrawal(Traversal):
             case FindValue():
                 assert isinstance(result, Found)
                 self._withdraw(contact, result.token, now)
-            case _:
+            case request:
+                assert isinstance(request, Withdraw)
                 self._acknowledged.add(contact)
+                for holder in self._at(contact.endpoint):
+                    self._withdrawals.let_go(self._target, request.port, holder, now)
         self._in_flight -= 1
         self._report_if_over()
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """Leave the entry there to expire."""
-        if isinstance(query.request, FindNode):
+        """Leave it to be asked again, if it may hold the entry: whoever has given a token may."""
+        request, policy = query.request, self._requester.policy
+        if isinstance(request, FindNode):
             super().failed(query, error, now)
             return
+        if isinstance(request, Withdraw) and not self._at(query.endpoint):
+            assert query.id is not None
+            contact, until = Contact(query.id, query.endpoint), now + policy.store_expiry
+            if self._withdrawals.add(self._target, request.port, contact, until):
+                self._requester.counters.caps_hit[WITHDRAWALS] += 1
         self._in_flight -= 1
         self._report_if_over()
 
@@ -553,8 +567,11 @@ class Withdrawal(Traversal):
 
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
         self._told.add(contact)
-        if not token:
-            return  # it holds nothing from our address
+        if not token:  # it holds nothing from our address
+            for holder in self._at(contact.endpoint):
+                for port in self._ports:
+                    self._withdrawals.holds_nothing(self._target, port, holder)
+            return
         for port in self._ports:
             attempts = self._requester.policy.withdraw_attempts
             self._ask(Withdraw(self._target, port, token), contact, now, attempts)
@@ -563,9 +580,14 @@ class Withdrawal(Traversal):
         self._requester.ask(self, request, contact.endpoint, contact.id, now, attempts, insistent=True)
         self._in_flight += 1
 
+    def _at(self, endpoint: Endpoint) -> list[Contact]:
+        """Return the known holders there, of whatever ID."""
+        return [holder for holder in self._holders if holder.endpoint == endpoint]
+
     def _report_if_over(self) -> None:
         if not self._in_flight and not self._searching:
-            self._requester.tell(Withdrawn(self.op, self._target, self._ports, len(self._acknowledged)))
+            silent = self._withdrawals.silent(self._target, self._ports)
+            self._requester.tell(Withdrawn(self.op, self._target, self._ports, len(self._acknowledged), silent))
 
 
 class Bootstrap(Traversal):

@@ -68,6 +68,7 @@ class Policy:
     own_entries: int = 65_536
     own_ports: int = 64  # on which one key is served
     entry_holders: int = 256  # nodes that are remembered to hold an own entry, to be told when it is deleted
+    withdrawals: int = 65_536  # deleted entries that are not let go of, counted at each node that may hold them
 
     # Store tokens
     token_size: int = 8  # bytes
@@ -86,6 +87,10 @@ class Policy:
     republish_gap: float = 60.0  # an entry that a new contact should hold is published no sooner after the last time
     startup_spread: float = 10.0  # own entries are published within this time once the table is warm
     publishing: int = 8  # publications on the node's own account at once
+    withdraw_retry: float = 15.0  # after a withdrawal that a holder did not acknowledge; doubles up to
+    withdraw_retry_max: float = 5 * 60.0
+    withdraw_confirm: float = 30.0  # and again so long after it did: by then it has been written down there
+    withdrawing: int = 8  # holders that are asked again at once
     store_expiry: float = 60 * 60.0  # an entry that is not published again is forgotten
     store_sweep: float = 5 * 60.0  # how often expired entries are dropped
     store_entries: int = 65_536  # held for others in all

@@ -1,4 +1,4 @@
-"""This node's own entries: when each is published, who holds it, when it is published again.
+"""This node's own entries: when each is published, who holds it, when it is published again. See also `withdrawals`.
 
 One entry has one timer, so entering it twice cannot start two chains of publications. While it is being published it
 has none, and `published` sets the next.
@@ -23,9 +23,20 @@ EntryKey = tuple[Id, int]
 class OwnEntry:
     """One port that this machine serves a key on."""
 
-    __slots__ = ("_holders", "_limit", "failures", "interval", "joined", "key", "port", "published_at", "replicas")
+    __slots__ = (
+        "_changed",
+        "_holders",
+        "_limit",
+        "failures",
+        "interval",
+        "joined",
+        "key",
+        "port",
+        "published_at",
+        "replicas",
+    )
 
-    def __init__(self, key: Id, port: int, interval: float, limit: int) -> None:
+    def __init__(self, key: Id, port: int, interval: float, limit: int, changed: set[EntryKey]) -> None:
         self.key = key
         self.port = port
         self.interval = interval  # seconds until the next publication, while all is well
@@ -35,6 +46,7 @@ class OwnEntry:
         self.joined: set[int] = set()  # the families whose network was reached since it was last published
         self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when; the latest last
         self._limit = limit  # of these
+        self._changed = changed  # is told when they have changed
 
     def replicas_of(self, family: int) -> list[Contact]:
         """Return the replicas of one address family."""
@@ -45,6 +57,7 @@ class OwnEntry:
 
         Return whether the node that would let go first had to be forgotten for it.
         """
+        self._changed.add((self.key, self.port))
         self._holders.pop(contact, None)
         self._holders[contact] = until
         if len(self._holders) <= self._limit:
@@ -52,19 +65,19 @@ class OwnEntry:
         del self._holders[next(iter(self._holders))]
         return True
 
-    def holders(self, now: float) -> list[Contact]:
-        """Return the nodes that may hold the entry now."""
-        return [contact for contact, until in self._holders.items() if until > now]
+    def holders(self, now: float) -> dict[Contact, float]:
+        """Return the nodes that may hold the entry now, and until when."""
+        return {contact: until for contact, until in self._holders.items() if until > now}
 
     def forget_expired(self, now: float) -> None:
         """Drop the holders that have let go of the entry by now."""
-        self._holders = {contact: until for contact, until in self._holders.items() if until > now}
+        self._holders = self.holders(now)
 
 
 class Tracker:
     """The own entries and their timers."""
 
-    __slots__ = ("_entries", "_network_sizes", "_policy", "_ports", "_publishing", "_rng", "_timers")
+    __slots__ = ("_entries", "_network_sizes", "_policy", "_ports", "_publishing", "_rng", "_timers", "changed")
 
     def __init__(self, rng: Random, policy: Policy) -> None:
         self._rng = rng
@@ -74,6 +87,7 @@ class Tracker:
         self._publishing: set[EntryKey] = set()
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._timers: Timers[EntryKey] = Timers()
+        self.changed: set[EntryKey] = set()  # those of which the holders are others now, for whoever keeps them on disk
 
     def __len__(self) -> int:
         """How many entries there are."""
@@ -97,7 +111,7 @@ class Tracker:
         self._ports.setdefault(key, set()).add(port)
         entry = self._entries.get((key, port))
         if entry is None:
-            entry = OwnEntry(key, port, self._policy.republish_first, self._policy.entry_holders)
+            entry = OwnEntry(key, port, self._policy.republish_first, self._policy.entry_holders, self.changed)
             self._entries[key, port] = entry
         return entry
 

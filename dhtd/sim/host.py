@@ -23,12 +23,13 @@ _BUSY = 1_000  # calls of `handle_timeout` at one moment that only a defect can 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What survives a restart. Held entries expire by the machine's wall clock."""
+    """What survives a restart. Entries expire by the machine's wall clock, those that others hold for it too."""
 
     id: Id
     contacts: tuple[Contact, ...]
     own: tuple[EntryKey, ...]
     held: tuple[HeldEntry, ...]
+    holders: tuple[tuple[EntryKey, Contact, float], ...] = ()  # of own entries and deleted ones, and until when
 
 
 class Host:
@@ -148,13 +149,19 @@ class Host:
                 self.events.append((now, event))
                 self.done[event.op] = event
 
-    def save(self) -> Saved:
+    def save(self, now: float) -> Saved:
         """Return what this node would have in its state file now."""
         node = self.node
         own = tuple((entry.key, entry.port) for entry in node.tracker)
         late = self.wall_ahead - self.ahead
         held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at + late) for entry in node.store)
-        return Saved(self.id, tuple(node.contacts()), own, held)
+        entries = dict.fromkeys((*own, *((pending.key, pending.port) for pending in node.withdrawals)))
+        holders = tuple(
+            (entry, contact, until + late)
+            for entry in entries
+            for contact, until in node.holders(*entry, self.clock(now)).items()
+        )
+        return Saved(self.id, tuple(node.contacts()), own, held, holders)
 
     def load(self, saved: Saved, now: float) -> None:
         """Put back into a fresh node what was saved, as the wall clock dates it now."""
@@ -163,6 +170,8 @@ class Host:
             node.restore_contact(contact)
         for key, port in saved.own:
             node.restore_own(key, port)
+        for (key, port), contact, until in saved.holders:
+            node.restore_holder(key, port, contact, until - late, clock)
         latest = clock + node.policy.store_expiry  # however far back the wall clock has been set
         for entry in saved.held:
             node.restore_held(HeldEntry(entry.key, entry.endpoint, min(entry.expires_at - late, latest)), clock)

@@ -168,7 +168,7 @@ class Network:
         host.alive = False
         if host.nat is None:
             self.census.remove(host)
-        return host.save()
+        return host.save(self.now)
 
     def restart(self, host: Host, saved: Saved | None = None, *, id: Id | None = None) -> None:
         """Start a host that was killed, with its `saved` state or none, under that state's ID or a new one."""

@@ -575,7 +575,7 @@ def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> No
     for id in (1, 2):
         bench.found(search[id], id)
     assert bench.sent() == []  # both were told
-    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=1)
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=1, silent=1)
 
 
 def test_a_node_that_gives_no_token_holds_nothing_to_withdraw() -> None:
@@ -646,12 +646,12 @@ def test_a_holder_that_answers_late_is_still_told() -> None:
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=2)
 
 
-def test_a_holder_that_gives_no_token_is_left_to_forget() -> None:
+def test_a_holder_that_does_not_answer_is_one_that_still_may_hold_it() -> None:
     bench = knowing(1)
     entered(bench, 1)
     op, _ = bench.node.delete(KEY, 80, bench.now)
     bench.advance(DEFAULT.withdraw_attempts * DEFAULT.query_timeout + 0.1)
-    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0)
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0, silent=1)
 
 
 def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:

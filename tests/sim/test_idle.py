@@ -47,6 +47,7 @@ def footprint(node: Node) -> dict[str, int]:
         "operations": len(node._open),
         "publications": len(node._publications),
         "withdrawals": len(node._withdrawing) + len(node._held_back),
+        "owed": len(node.withdrawals) + len(node.withdrawals._holders) + len(node.withdrawals._timers),
         "deferred": len(node._deferred),
         "checks": len(node._strangers) + len(node._verifying) + len(node.join.attempt),
         "entries": len(node.tracker) + len(node.store),
@@ -70,7 +71,7 @@ def test_nothing_is_left_behind_by_commands_that_are_over() -> None:
         host.node.cancel(host.node.ping(net.rng.choice(hosts).endpoint, net.now))
         host.node.cancel(cancelled)
         net.flush(host)
-    net.run_for(30)
+    net.run_for(75)  # until all that was deleted is confirmed to be gone
     for host in hosts:
         sizes = footprint(host.node)
         assert sizes.pop("deadlines") <= 100

@@ -1,0 +1,121 @@
+"""Asking one holder again to let go of what was deleted: a find_value for a token, then the withdrawals, key by key.
+
+Whoever answers at the holder's endpoint is told, whatever its ID: a node may have another one since, and the same file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dhtd.core.events import INTERNAL, Reminded, Withdrawn
+from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
+from dhtd.core.metric import Id
+from dhtd.core.requester import Asked, Requester
+from dhtd.core.track import EntryKey
+from dhtd.core.withdrawals import Holder, Withdrawals
+
+
+class Reminder:
+    """One attempt at one holder. It goes on until all is asked, or something has failed; the rest has to wait then.
+
+    The first key is asked alone, to see whether anybody is there. Meanwhile `withdrawing` counts what is asked: an
+    entry that is entered again is not published before.
+    """
+
+    __slots__ = (
+        "_endpoint",
+        "_has_failed",
+        "_holder",
+        "_open",
+        "_queries",
+        "_requester",
+        "_width",
+        "_withdrawals",
+        "_withdrawing",
+        "_work",
+    )
+
+    def __init__(
+        self,
+        requester: Requester,
+        withdrawals: Withdrawals,
+        withdrawing: Counter[EntryKey],
+        holder: Holder,
+    ) -> None:
+        self._requester = requester
+        self._withdrawals = withdrawals
+        self._withdrawing = withdrawing
+        self._holder = holder
+        self._endpoint = holder.endpoint
+        self._work: dict[Id, list[int]] = {}  # not asked yet
+        self._open: dict[Id, list[int]] = {}  # being asked
+        self._queries: Counter[Id] = Counter()  # on their way
+        self._width = 1  # keys that are asked at once
+        self._has_failed = False
+
+    def start(self, now: float) -> None:
+        """Ask for what is due."""
+        self._work = self._withdrawals.due(self._holder, now)
+        self._go_on(now, silent=False)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Withdraw with the token, or note what was let go of."""
+        request, holder = query.request, self._holder.contact
+        if isinstance(request, FindValue):
+            assert isinstance(result, Found)
+            self._width = self._requester.policy.alpha
+            for port in self._open[request.key]:
+                if result.token:
+                    self._ask(Withdraw(request.key, port, result.token), request.key, now)
+                else:
+                    self._withdrawals.holds_nothing(request.key, port, holder)
+            self._is_done(request.key, now)
+        else:
+            assert isinstance(request, Withdraw)
+            self._withdrawals.let_go(request.key, request.port, holder, now)
+            self._is_done(request.key, now)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def late(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Ask for nothing more this time."""
+        assert isinstance(query.request, FindValue | Withdraw)
+        key = query.request.key
+        self._has_failed = True
+        self._withdrawals.postpone(self._holder, key, self._open[key])
+        self._is_done(key, now, silent=error is None)
+
+    def _ask(self, request: Request, key: Id, now: float) -> None:
+        attempts = self._requester.policy.withdraw_attempts if isinstance(request, Withdraw) else 1
+        self._requester.ask(self, request, self._endpoint, self._holder.contact.id, now, attempts, insistent=True)
+        self._queries[key] += 1
+
+    def _is_done(self, key: Id, now: float, *, silent: bool = False) -> None:
+        """A query about this key has ended: go on, if it was the last one."""
+        self._queries[key] -= 1
+        if not self._queries[key]:
+            ports = self._open.pop(key)
+            self._requester.tell(Withdrawn(INTERNAL, key, tuple(ports), 0))
+            self._go_on(now, silent=silent)
+
+    def _go_on(self, now: float, *, silent: bool) -> None:
+        while self._work and not self._has_failed and len(self._open) < self._width:
+            key = next(iter(self._work))
+            ports = [port for port in self._work.pop(key) if (key, port) in self._holder.owed]
+            if not ports:  # it was entered again meanwhile, and perhaps published
+                continue
+            self._open[key] = ports
+            for port in ports:
+                self._withdrawing[key, port] += 1
+            self._ask(FindValue(key), key, now)
+        if not self._open:
+            self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed)
+            is_lost = silent and self._width == 1 and self._holder.failures > 1
+            self._requester.tell(Reminded(INTERNAL, self._holder.contact, is_lost))

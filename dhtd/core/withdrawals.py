@@ -1,0 +1,278 @@
+"""What was deleted here and may still be held elsewhere: by which nodes, and when each of them is asked again.
+
+A node that is down while an entry is deleted comes back with it, from its state file; so does one that is killed before
+it has written down that it let go. Hence whoever may hold a deleted entry owes us two acknowledgements,
+`withdraw_confirm` apart. It is asked until it has given them, until its copy must have expired, or until the entry is
+entered again, which makes it a holder like any other.
+
+Holders are asked, not entries: one that does not answer costs a query a pause, however much it may hold. The pause
+doubles, so that a holder which comes back is asked again within about the time that it was away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.timers import Timers
+from dhtd.core.track import EntryKey
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Pending(NamedTuple):
+    """A deleted entry that a node may still hold."""
+
+    key: Id
+    port: int
+    holder: Contact
+    until: float  # when its copy must have expired
+    acknowledged: bool  # once; it will be asked once more
+    attempts: int  # in a row that the holder has failed
+    due_at: float | None  # when it is asked again; None while it is being asked, and until the network is reached
+
+
+class _Owed:
+    """One deleted entry at one holder."""
+
+    __slots__ = ("confirm_at", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.confirm_at: float | None = None  # since it was acknowledged: when to ask for the second time
+
+
+class Holder:
+    """A node that may hold deleted entries."""
+
+    __slots__ = ("contact", "failures", "in_hand", "moved_to", "owed", "tried_at")
+
+    def __init__(self, contact: Contact) -> None:
+        self.contact = contact
+        self.owed: dict[EntryKey, _Owed] = {}
+        self.failures = 0  # attempts in a row
+        self.tried_at = 0.0  # when the last of them ended
+        self.in_hand = False  # it is being asked
+        self.moved_to: Endpoint | None = None  # where its ID has answered since, if that is elsewhere
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to ask it."""
+        return self.contact.endpoint if self.moved_to is None else self.moved_to
+
+
+class Withdrawals:
+    """The withdrawals that are not acknowledged, and the timers of those who owe them.
+
+    `changed` is told of each entry whose holders have changed, for whoever keeps them on disk.
+    """
+
+    __slots__ = ("_changed", "_count", "_entries", "_holders", "_in_hand", "_policy", "_rng", "_timers")
+
+    def __init__(self, rng: Random, policy: Policy, changed: set[EntryKey]) -> None:
+        self._rng = rng
+        self._policy = policy
+        self._changed = changed
+        self._entries: dict[EntryKey, dict[Contact, _Owed]] = {}  # the first deleted first
+        self._holders: dict[Id, dict[Endpoint, Holder]] = {}  # of the same
+        self._timers: Timers[Contact] = Timers()  # of holders that are not in hand
+        self._count = 0
+        self._in_hand = 0
+
+    def __len__(self) -> int:
+        """How many there are, each holder of each entry counted."""
+        return self._count
+
+    def __iter__(self) -> Iterator[Pending]:
+        """Yield each."""
+        for (key, port), owed_by in self._entries.items():
+            for contact, owed in owed_by.items():
+                holder = self._holders[contact.id][contact.endpoint]
+                acknowledged, due_at = owed.confirm_at is not None, self._timers.get(contact)
+                yield Pending(key, port, contact, owed.until, acknowledged, holder.failures, due_at)
+
+    def holders(self, key: Id, port: int) -> dict[Contact, float]:
+        """Return who may hold this entry, and until when."""
+        return {contact: owed.until for contact, owed in self._entries.get((key, port), {}).items()}
+
+    def silent(self, key: Id, ports: Iterable[int]) -> int:
+        """Return how many nodes have acknowledged nothing of what they may hold of these entries."""
+        owed = [owed_by.items() for port in ports if (owed_by := self._entries.get((key, port)))]
+        return len({contact for each in owed for contact, owed in each if owed.confirm_at is None})
+
+    # What changes
+
+    def add(self, key: Id, port: int, contact: Contact, until: float) -> bool:
+        """Note that a deleted entry may be held until then. Nobody is asked before `release`, or `joined`.
+
+        Return whether another had to be forgotten for it: one of those that were deleted first.
+        """
+        owed_by = self._entries.setdefault((key, port), {})
+        owed = owed_by.get(contact)
+        self._changed.add((key, port))
+        if owed is not None:
+            owed.until = max(owed.until, until)
+            owed.confirm_at = None
+            return False
+        holder = self._holders.setdefault(contact.id, {}).setdefault(contact.endpoint, Holder(contact))
+        owed_by[contact] = holder.owed[key, port] = _Owed(until)
+        self._count += 1
+        if self._count <= self._policy.withdrawals:
+            return False
+        first, owed_by = next(iter(self._entries.items()))
+        self._drop(first, next(iter(owed_by)))
+        return True
+
+    def take(self, key: Id, port: int) -> dict[Contact, float]:
+        """Forget an entry, which is entered again; return who may hold it, and until when."""
+        holders = self.holders(key, port)
+        for contact in holders:
+            self._drop((key, port), contact)
+        return holders
+
+    def let_go(self, key: Id, port: int, contact: Contact, now: float) -> None:
+        """A holder has acknowledged a withdrawal."""
+        owed = self._entries.get((key, port), {}).get(contact)
+        if owed is None:
+            return
+        if owed.confirm_at is None:
+            owed.confirm_at = now + self._jittered(self._policy.withdraw_confirm)
+        elif owed.confirm_at <= now:
+            self._drop((key, port), contact)
+
+    def holds_nothing(self, key: Id, port: int, contact: Contact) -> None:
+        """A holder has given no token, as who holds anything from us would."""
+        if contact in self._entries.get((key, port), {}):
+            self._drop((key, port), contact)
+
+    def sweep(self, now: float) -> None:
+        """Forget what must have expired."""
+        expired = [
+            (entry, contact)
+            for entry, owed_by in self._entries.items()
+            for contact, owed in owed_by.items()
+            if owed.until <= now
+        ]
+        for entry, contact in expired:
+            self._drop(entry, contact)
+
+    # When to ask, and whom
+
+    def release(self, key: Id, ports: Iterable[int], now: float) -> None:
+        """The withdrawal that was begun when these were deleted has ended: ask again who owes an acknowledgement."""
+        for port in ports:
+            for contact, owed in self._entries.get((key, port), {}).items():
+                holder = self._holders[contact.id][contact.endpoint]
+                if owed.confirm_at is not None:
+                    self._ask_by(holder, owed.confirm_at)
+                elif not holder.failures:
+                    holder.failures, holder.tried_at = 1, now
+                    self._ask_by(holder, now + self._pause(holder))
+
+    def joined(self, family: int, now: float) -> None:
+        """The network of a family is reached, at start or after an outage: ask all soon. It was not their failure."""
+        for holders in self._holders.values():
+            for holder in holders.values():
+                if len(holder.contact.endpoint) == family:
+                    holder.failures = 0
+                    self._ask_by(holder, now + self._rng.random() * self._policy.startup_spread)
+
+    def heard(self, contact: Contact, now: float) -> None:
+        """Somebody has answered, whatever it was: ask a holder soon that failed, at the place where its ID is now."""
+        for holder in self._holders.get(contact.id, {}).values():
+            if len(holder.contact.endpoint) == len(contact.endpoint):
+                holder.moved_to = None if holder.contact == contact else contact.endpoint
+                if holder.failures:
+                    self._ask_by(holder, max(now, holder.tried_at + self._policy.withdraw_retry))
+
+    def next_timeout(self) -> float | None:
+        """Return when `pop_due` has a holder."""
+        if not self._count or self._in_hand >= self._policy.withdrawing:
+            return None
+        return self._timers.next()
+
+    def pop_due(self, now: float) -> Iterator[Holder]:
+        """Take and yield the holders that are to be asked now; the caller calls `over` for each.
+
+        No more than `withdrawing` are in hand at once.
+        """
+        while self._in_hand < self._policy.withdrawing:
+            due = next(self._timers.pop_due(now), None)
+            if due is None:
+                return
+            holder = self._holders[due.id][due.endpoint]
+            holder.in_hand = True
+            self._in_hand += 1
+            yield holder
+
+    def due(self, holder: Holder, now: float) -> dict[Id, list[int]]:
+        """Return what to ask of a holder: ports by their keys."""
+        due: dict[Id, list[int]] = {}
+        for (key, port), owed in holder.owed.items():
+            if owed.until > now and (owed.confirm_at is None or owed.confirm_at <= now):
+                due.setdefault(key, []).append(port)
+        return due
+
+    def postpone(self, holder: Holder, key: Id, ports: Iterable[int]) -> None:
+        """Ask for these after all others the next time: a holder has failed over them."""
+        for port in ports:
+            owed = holder.owed.pop((key, port), None)
+            if owed is not None:
+                holder.owed[key, port] = owed
+
+    def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool) -> None:
+        """A holder in hand was asked at `endpoint`, for all that was due or until it `failed`: set the next time."""
+        holder.in_hand = False
+        self._in_hand -= 1
+        holder.tried_at = now
+        holder.failures = min(holder.failures + 1, 32) if failed else 0
+        if failed and holder.moved_to == endpoint:
+            holder.moved_to = None
+        if not holder.owed:
+            self._forget(holder)
+            return
+        soonest = now + self._pause(holder)
+        confirmations = [owed.confirm_at for owed in holder.owed.values() if owed.confirm_at is not None]
+        if len(confirmations) < len(holder.owed):
+            self._ask_by(holder, soonest)
+        else:  # those that are due in a row are asked for together
+            self._ask_by(holder, max(soonest, min(confirmations)))
+
+    def _ask_by(self, holder: Holder, when: float) -> None:
+        if holder.in_hand:
+            return
+        current = self._timers.get(holder.contact)
+        if current is None or when < current:
+            self._timers.set(holder.contact, when)
+
+    def _drop(self, entry: EntryKey, contact: Contact) -> None:
+        owed_by = self._entries[entry]
+        del owed_by[contact]
+        if not owed_by:
+            del self._entries[entry]
+        self._changed.add(entry)
+        self._count -= 1
+        holder = self._holders[contact.id][contact.endpoint]
+        del holder.owed[entry]
+        if not holder.owed and not holder.in_hand:
+            self._forget(holder)
+
+    def _forget(self, holder: Holder) -> None:
+        contact = holder.contact
+        self._timers.cancel(contact)
+        del self._holders[contact.id][contact.endpoint]
+        if not self._holders[contact.id]:
+            del self._holders[contact.id]
+
+    def _pause(self, holder: Holder) -> float:
+        pause = self._policy.withdraw_retry * 2 ** max(0, holder.failures - 1)
+        return self._jittered(min(pause, self._policy.withdraw_retry_max))
+
+    def _jittered(self, interval: float) -> float:
+        spread = self._policy.republish_jitter
+        return interval * (1 + self._rng.uniform(-spread, spread))

@@ -1,0 +1,257 @@
+"""A node asks the holders again that have not let go of what was deleted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.events import Published, Withdrawn
+from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Store, Withdraw
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from tests.core.bench import QUIET, Bench, Sent
+from tests.core.small import contact, endpoint
+
+KEY = Id(77)
+POLICY = replace(QUIET, republish_jitter=0.0, startup_spread=0.0)
+RETRY, CONFIRM = POLICY.withdraw_retry, POLICY.withdraw_confirm
+TIMEOUT = POLICY.query_timeout
+HELD_UNTIL = 3_602.0
+
+
+def owing(*keys: Id, policy: Policy = POLICY, ports: tuple[int, ...] = (80,)) -> Bench:
+    """Return a node that knows node 1, and 2 as the holder of what it has deleted in its last life."""
+    bench = Bench(policy=policy)
+    for key in keys:
+        for port in ports:
+            assert bench.node.restore_holder(key, port, contact(2), HELD_UNTIL, bench.now)
+    bench.know(contact(1))
+    return bench
+
+
+def queries(bench: Bench, holder: int = 2) -> list[Sent]:
+    """Return what was sent to the holder since the last call: each query once, though it is sent again."""
+    sent = {each.query.tid: each for each in bench.sent() if each.to == endpoint(holder)}
+    return list(sent.values())
+
+
+def asked(bench: Bench, kind: type[FindValue | Withdraw]) -> list[Sent]:
+    sent = queries(bench)
+    assert {type(each.request) for each in sent} <= {kind}
+    return sent
+
+
+def test_after_a_start_holders_are_asked_once_the_network_is_reached() -> None:
+    spread = 10.0
+    bench = Bench(policy=replace(POLICY, startup_spread=spread))
+    bench.node.restore_holder(KEY, 80, contact(2), HELD_UNTIL, bench.now)
+    bench.advance(100)
+    assert bench.sent() == []
+    bench.know(contact(1))
+    bench.advance(spread)
+    assert [each.request for each in asked(bench, FindValue)] == [FindValue(KEY)]
+
+
+def test_a_holder_gives_a_token_and_lets_go_of_every_port_twice() -> None:
+    bench = owing(KEY, ports=(80, 81))
+    bench.advance(0)
+    for pause in (CONFIRM, 0.0):
+        (find,) = asked(bench, FindValue)
+        bench.found(find, 2, token=b"fresh")
+        withdrawals = asked(bench, Withdraw)
+        assert [each.request for each in withdrawals] == [Withdraw(KEY, 80, b"fresh"), Withdraw(KEY, 81, b"fresh")]
+        for each in withdrawals:
+            bench.pong(each, 2)
+        bench.advance(pause)
+    assert len(bench.node.withdrawals) == 0
+    assert bench.events() == []  # it is nobody's business
+    assert not bench.node._withdrawing
+
+
+def test_who_gives_no_token_holds_nothing() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    bench.found(queries(bench)[0], 2, token=b"")
+    assert len(bench.node.withdrawals) == 0
+
+
+def test_whoever_answers_there_is_told_under_whatever_id() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    bench.found(queries(bench)[0], 9)
+    bench.pong(asked(bench, Withdraw)[0], 9)
+    assert [pending.acknowledged for pending in bench.node.withdrawals] == [True]
+
+
+@pytest.mark.parametrize("code", [ERROR_SERVER, 203])
+def test_a_holder_that_refuses_is_asked_again_after_a_pause(code: int) -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    for pause in (RETRY, 2 * RETRY, 4 * RETRY):
+        (find,) = asked(bench, FindValue)
+        bench.found(find, 2)
+        bench.refuse(asked(bench, Withdraw)[0], 2, code)
+        bench.advance(pause - 0.1)
+        assert queries(bench) == []
+        bench.advance(0.1)
+    assert [pending.attempts for pending in bench.node.withdrawals] == [3]
+
+
+def test_keys_are_asked_for_a_few_at_once_and_the_first_alone() -> None:
+    keys = [Id(number) for number in range(64, 74)]
+    bench = owing(*keys)
+    bench.advance(0)
+    (first,) = asked(bench, FindValue)
+    bench.found(first, 2)
+    on_their_way = queries(bench)
+    assert [type(each.request) for each in on_their_way] == [Withdraw]
+    done: list[Id] = []
+    most = 0
+    while on_their_way:
+        most = max(most, len({each.request.key for each in on_their_way}))  # type: ignore[union-attr]
+        each = on_their_way.pop(0)
+        if isinstance(each.request, FindValue):
+            bench.found(each, 2)
+        else:
+            assert isinstance(each.request, Withdraw)
+            done.append(each.request.key)
+            bench.pong(each, 2)
+        on_their_way += queries(bench)
+    assert done == keys
+    assert most == POLICY.alpha
+    assert all(pending.acknowledged for pending in bench.node.withdrawals)
+
+
+def test_a_holder_that_falls_silent_is_asked_for_no_more_and_next_time_for_the_others_first() -> None:
+    keys = [Id(number) for number in range(64, 74)]
+    bench = owing(*keys)
+    bench.advance(0)
+    bench.found(queries(bench)[0], 2)
+    bench.advance(2 * TIMEOUT + 0.1)  # an attempt at a withdrawal is worth two
+    assert queries(bench)  # the same withdrawal again
+    bench.advance(RETRY)
+    (find,) = asked(bench, FindValue)
+    assert find.request == FindValue(keys[1])
+
+
+def test_a_holder_that_is_silent_for_the_second_time_is_looked_for_by_its_id() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    bench.sent()
+    bench.advance(TIMEOUT)
+    assert not [each for each in bench.sent() if isinstance(each.request, FindNode)]
+    bench.advance(RETRY + TIMEOUT)
+    (search,) = [each for each in bench.sent() if isinstance(each.request, FindNode)]
+    assert (search.to, search.request) == (endpoint(1), FindNode(Id(2)))
+    moved = contact(2, machine=9)
+    bench.found(search, 1, [moved])
+    (found,) = queries(bench, holder=9)
+    bench.found(found, 2)
+    bench.advance(RETRY)
+    (find,) = queries(bench, holder=9)
+    assert find.request == FindValue(KEY)
+
+
+def test_while_the_network_is_down_nobody_is_looked_for() -> None:
+    bench = owing(KEY)
+    bench.node.join.lost(bench.now)
+    bench.advance(300)
+    assert {type(each.request) for each in bench.sent()} >= {FindValue}
+    assert not bench.node.join.connected
+    assert not [each for each in bench.sent() if isinstance(each.request, FindNode)]
+
+
+def test_what_is_entered_again_before_its_turn_is_not_withdrawn() -> None:
+    bench = owing(Id(64), KEY)
+    bench.advance(0)
+    (first,) = asked(bench, FindValue)
+    assert first.request == FindValue(Id(64))
+    bench.node.enter(KEY, 80, bench.now)
+    bench.sent()
+    bench.found(first, 2)
+    (withdraw,) = asked(bench, Withdraw)
+    bench.pong(withdraw, 2)
+    assert queries(bench) == []
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    assert entry.holders(bench.now) == {contact(2): HELD_UNTIL}  # for the next time that it is deleted
+
+
+def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    (find,) = asked(bench, FindValue)
+    op = bench.node.enter(KEY, 80, bench.now)
+    assert bench.sent() == []
+    bench.found(find, 2)
+    (withdraw,) = asked(bench, Withdraw)
+    bench.pong(withdraw, 2)
+    while (sent := bench.sent()) and not bench.node._publications[KEY, 80]._over:
+        for each in sent:
+            if isinstance(each.request, Store):
+                bench.pong(each, each.to[3])
+            else:
+                bench.found(each, each.to[3])
+    assert bench.event(Published).op == op
+
+
+def test_a_nearest_node_that_may_hold_it_and_does_not_acknowledge_is_asked_again_too() -> None:
+    bench = Bench(policy=POLICY)
+    bench.know(contact(1))
+    bench.node.tracker.add(KEY, 80)
+    op, _ = bench.node.delete(KEY, 80, bench.now)
+    (search,) = bench.sent()
+    bench.found(search, 1)
+    bench.sent()
+    bench.advance(2 * TIMEOUT)
+    assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0, silent=1)
+    (pending,) = bench.node.withdrawals
+    assert (pending.holder, pending.until) == (contact(1), bench.now + POLICY.store_expiry)
+
+
+def test_too_many_are_counted_wherever_they_come_from() -> None:
+    policy = replace(POLICY, withdrawals=1, entry_holders=1)
+    bench = owing(KEY, Id(64), policy=policy)
+    caps = bench.node.counters.caps_hit
+    assert (caps["withdrawals"], caps["entry_holders"]) == (1, 0)
+    bench.node.tracker.add(KEY, 81)
+    bench.node.restore_holder(KEY, 81, contact(3), HELD_UNTIL, bench.now)
+    bench.node.restore_holder(KEY, 81, contact(4), HELD_UNTIL, bench.now)
+    assert (caps["withdrawals"], caps["entry_holders"]) == (1, 1)
+    bench.node.delete(KEY, 81, bench.now)
+    assert caps["withdrawals"] == 2
+    for each in bench.sent():
+        bench.found(each, each.to[3])
+    bench.sent()
+    bench.advance(2 * TIMEOUT)  # and the nearest node, which may hold it, too
+    assert caps["withdrawals"] == 3
+    assert len(bench.node.withdrawals) == 1
+
+
+# What a state file may have
+
+
+def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:
+    bench = Bench(own_id=7, now=100.0)
+    restore = bench.node.restore_holder
+    assert not restore(KEY, 80, contact(2), 100.0, bench.now)
+    assert not restore(KEY, 80, Contact(Id(7), endpoint(2)), HELD_UNTIL, bench.now)
+    assert not restore(KEY, 80, Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now)
+    assert len(bench.node.withdrawals) == 0
+    both = Bench(families=(Family.IPV4, Family.IPV6))
+    mapped = Endpoint(bytes(10) + b"\xff\xff" + endpoint(2))
+    assert mapped.is_mapped
+    assert not both.node.restore_holder(KEY, 80, Contact(Id(2), mapped), HELD_UNTIL, bench.now)
+    assert both.node.restore_holder(KEY, 80, Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now)
+
+
+def test_wherever_the_wall_clock_was_nobody_holds_anything_for_longer_than_an_hour() -> None:
+    bench = Bench(now=100.0)
+    bench.node.restore_holder(KEY, 80, contact(2), 1e9, bench.now)
+    (pending,) = bench.node.withdrawals
+    assert pending.until == 100.0 + POLICY.store_expiry + TIMEOUT
+    assert bench.node.holders(KEY, 80, bench.now) == {contact(2): pending.until}
+    bench.advance(POLICY.store_expiry + POLICY.store_sweep)
+    assert len(bench.node.withdrawals) == 0

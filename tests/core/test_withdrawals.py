@@ -1,0 +1,377 @@
+"""Who owes the acknowledgement of a deletion, and when each is asked again; against a list, and by example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.core.policy import Policy
+from dhtd.core.track import EntryKey
+from dhtd.core.withdrawals import Holder, Pending, Withdrawals
+from tests.core.small import contact
+from tests.strategies import scaled
+
+KEY, OTHER = Id(64), Id(65)
+STEADY = Policy(republish_jitter=0.0, startup_spread=0.0)
+UNTIL = 3_600.0
+
+
+def make(policy: Policy = STEADY) -> Withdrawals:
+    return Withdrawals(Random(1), policy, set())
+
+
+def attempt(withdrawals: Withdrawals, now: float, *, failed: bool) -> Holder:
+    """Have the only holder that is due asked, to no avail or with all acknowledged."""
+    (holder,) = withdrawals.pop_due(now)
+    if not failed:
+        for key, ports in withdrawals.due(holder, now).items():
+            for port in ports:
+                withdrawals.let_go(key, port, holder.contact, now)
+    withdrawals.over(holder, holder.endpoint, now, failed=failed)
+    return holder
+
+
+def deleted(withdrawals: Withdrawals, *contacts: Contact, now: float = 0.0) -> None:
+    """Have KEY deleted at port 80, and nobody tell that it has let go."""
+    for each in contacts:
+        assert not withdrawals.add(KEY, 80, each, UNTIL)
+    withdrawals.release(KEY, [80], now)
+
+
+def test_a_silent_holder_is_asked_again_after_pauses_that_double_up_to_five_minutes() -> None:
+    withdrawals, now = make(), 0.0
+    deleted(withdrawals, contact(1))
+    pauses = []
+    for _ in range(8):
+        due = withdrawals.next_timeout()
+        assert due is not None
+        assert not list(withdrawals.pop_due(due - 0.01))
+        pauses.append(due - now)
+        now = due
+        attempt(withdrawals, now, failed=True)
+    assert pauses == [15, 30, 60, 120, 240, 300, 300, 300]
+
+
+def test_pauses_are_jittered_by_a_tenth() -> None:
+    withdrawals = make(Policy())
+    deleted(withdrawals, *map(contact, range(1, 100)))
+    times = [pending.due_at for pending in withdrawals if pending.due_at is not None]
+    assert 13.5 <= min(times) < 14
+    assert 16 < max(times) <= 16.5
+
+
+def test_nobody_is_asked_while_the_first_withdrawal_is_under_way() -> None:
+    withdrawals = make()
+    withdrawals.add(KEY, 80, contact(1), UNTIL)
+    assert withdrawals.next_timeout() is None
+    assert not list(withdrawals.pop_due(1_000.0))
+    assert list(withdrawals) == [Pending(KEY, 80, contact(1), UNTIL, False, 0, None)]
+
+
+def test_what_is_acknowledged_is_asked_for_once_more_half_a_minute_later_and_is_over_then() -> None:
+    withdrawals = make()
+    withdrawals.add(KEY, 80, contact(1), UNTIL)
+    withdrawals.let_go(KEY, 80, contact(1), 1.0)
+    withdrawals.let_go(KEY, 80, contact(1), 1.5)  # the same again says nothing new
+    withdrawals.release(KEY, [80], 2.0)
+    assert list(withdrawals) == [Pending(KEY, 80, contact(1), UNTIL, True, 0, 31.0)]
+    withdrawals.heard(contact(1), 3.0)  # which is no reason to be early
+    assert withdrawals.next_timeout() == 31.0
+    attempt(withdrawals, 31.0, failed=False)
+    assert len(withdrawals) == 0
+    assert withdrawals.next_timeout() is None
+    assert not withdrawals._holders
+
+
+def test_a_confirmation_that_fails_is_tried_again_like_any_other() -> None:
+    withdrawals = make()
+    withdrawals.add(KEY, 80, contact(1), UNTIL)
+    withdrawals.let_go(KEY, 80, contact(1), 0.0)
+    withdrawals.release(KEY, [80], 0.0)
+    for due, then in ((30.0, 45.0), (45.0, 75.0), (75.0, 135.0)):
+        assert withdrawals.next_timeout() == due
+        attempt(withdrawals, due, failed=True)
+        assert withdrawals.next_timeout() == then
+    attempt(withdrawals, 135.0, failed=False)
+    assert len(withdrawals) == 0
+
+
+def test_confirmations_that_are_due_in_a_row_are_asked_for_together() -> None:
+    withdrawals = make()
+    for number in range(20):
+        key = Id(number)
+        withdrawals.add(key, 80, contact(1), UNTIL)
+        withdrawals.let_go(key, 80, contact(1), number * 0.5)
+        withdrawals.release(key, [80], number * 0.5)
+    attempt(withdrawals, 30.0, failed=False)
+    assert len(withdrawals) == 19
+    assert withdrawals.next_timeout() == 45.0
+    attempt(withdrawals, 45.0, failed=False)
+    assert len(withdrawals) == 0
+
+
+def test_a_holder_that_has_failed_and_is_heard_is_asked_at_once_but_no_two_times_in_a_quarter_minute() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1))
+    for due in (15.0, 45.0, 105.0):
+        attempt(withdrawals, due, failed=True)
+    withdrawals.heard(contact(1), 106.0)
+    assert withdrawals.next_timeout() == 120.0
+    attempt(withdrawals, 120.0, failed=True)
+    withdrawals.heard(contact(2), 200.0)
+    assert withdrawals.next_timeout() == 360.0
+    withdrawals.heard(contact(1), 200.0)
+    assert withdrawals.next_timeout() == 200.0
+
+
+def test_a_holder_heard_at_another_endpoint_is_asked_there_and_if_in_vain_at_the_old_one_again() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1))
+    old, new = contact(1), contact(1, machine=9)
+    withdrawals.heard(Contact(old.id, Endpoint.of("2001:db8::1", 1729)), 1.0)  # its other family says nothing
+    assert attempt(withdrawals, 15.0, failed=True).endpoint == old.endpoint
+    withdrawals.heard(new, 30.0)
+    (holder,) = withdrawals.pop_due(30.0)
+    assert holder.endpoint == new.endpoint
+    withdrawals.over(holder, new.endpoint, 30.0, failed=True)
+    assert holder.endpoint == old.endpoint
+    withdrawals.heard(new, 45.0)
+    withdrawals.heard(old, 45.0)  # it is back
+    (holder,) = withdrawals.pop_due(45.0)
+    assert holder.endpoint == old.endpoint
+    withdrawals.heard(new, 45.0)  # while it is being asked
+    withdrawals.over(holder, old.endpoint, 46.0, failed=True)
+    assert holder.endpoint == new.endpoint
+
+
+def test_when_the_network_is_reached_all_of_its_family_are_asked_soon_and_nothing_is_held_against_them() -> None:
+    withdrawals = make(replace(STEADY, startup_spread=10.0))
+    deleted(withdrawals, *map(contact, range(1, 50)))
+    other = Contact(Id(1), Endpoint.of("2001:db8::1", 1729))
+    withdrawals.add(KEY, 80, other, UNTIL)
+    for _ in range(3):
+        for holder in withdrawals.pop_due(100.0):
+            withdrawals.over(holder, holder.endpoint, 100.0, failed=True)
+    withdrawals.joined(Family.IPV4, 101.0)
+    times = [pending.due_at for pending in withdrawals if pending.holder != other]
+    assert all(at is not None and at <= 115.0 for at in times)
+    assert all(pending.attempts == 0 for pending in withdrawals)
+    assert {pending.due_at for pending in withdrawals if pending.holder == other} == {None}
+
+
+def test_no_more_holders_are_in_hand_at_once_than_the_policy_says() -> None:
+    withdrawals = make(replace(STEADY, withdrawing=2))
+    deleted(withdrawals, *map(contact, range(1, 6)))
+    first, second = withdrawals.pop_due(20.0)
+    assert withdrawals.next_timeout() is None
+    assert not list(withdrawals.pop_due(20.0))
+    assert {pending.due_at for pending in withdrawals if pending.holder == first.contact} == {None}
+    withdrawals.joined(Family.IPV4, 20.0)  # who is in hand gets no timer
+    withdrawals.over(second, second.endpoint, 20.0, failed=True)
+    assert withdrawals.next_timeout() == 15.0  # the others wait since then
+    assert {pending.due_at for pending in withdrawals if pending.holder == second.contact} == {20.0 + 15.0}
+
+
+def test_the_holders_of_what_was_deleted_first_are_forgotten_where_there_are_too_many() -> None:
+    withdrawals = make(replace(STEADY, withdrawals=3))
+    for key, number in ((KEY, 1), (KEY, 2), (OTHER, 1)):
+        assert not withdrawals.add(key, 80, contact(number), UNTIL)
+    assert not withdrawals.add(OTHER, 80, contact(1), UNTIL + 1)  # the same, for longer
+    assert withdrawals.holders(OTHER, 80) == {contact(1): UNTIL + 1}
+    assert withdrawals.add(OTHER, 80, contact(3), UNTIL)
+    assert withdrawals.holders(KEY, 80) == {contact(2): UNTIL}
+    assert withdrawals.add(OTHER, 80, contact(4), UNTIL)
+    assert withdrawals.holders(KEY, 80) == {}
+    assert set(withdrawals.holders(OTHER, 80)) == {contact(1), contact(3), contact(4)}
+    assert len(withdrawals) == 3
+
+
+def test_what_a_holder_has_failed_over_comes_last_the_next_time() -> None:
+    withdrawals = make()
+    for key in (KEY, OTHER, Id(66)):
+        for port in (80, 443):
+            withdrawals.add(key, port, contact(1), UNTIL)
+    withdrawals.release(KEY, [80], 0.0)
+    (holder,) = withdrawals.pop_due(15.0)
+    assert withdrawals.due(holder, 15.0) == {KEY: [80, 443], OTHER: [80, 443], Id(66): [80, 443]}
+    withdrawals.take(KEY, 443)
+    withdrawals.postpone(holder, KEY, [80, 443])
+    assert list(withdrawals.due(holder, 15.0).items()) == [(OTHER, [80, 443]), (Id(66), [80, 443]), (KEY, [80])]
+
+
+def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_after() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1))
+    (holder,) = withdrawals.pop_due(15.0)
+    withdrawals.take(KEY, 80)
+    assert withdrawals._holders
+    withdrawals.over(holder, holder.endpoint, 16.0, failed=True)
+    assert not withdrawals._holders
+
+
+def test_two_endpoints_of_one_id_are_two_holders() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1), contact(1, machine=9))
+    withdrawals.holds_nothing(KEY, 80, contact(1))
+    assert list(withdrawals.holders(KEY, 80)) == [contact(1, machine=9)]
+    withdrawals.heard(contact(1), 16.0)  # it is here now, but who knows
+    (holder,) = withdrawals.pop_due(16.0)
+    assert holder.contact == contact(1, machine=9)
+    assert holder.endpoint == contact(1).endpoint
+
+
+# Against a plain list
+
+
+@dataclass
+class Owed:
+    """What one holder owes of one entry."""
+
+    until: float
+    acknowledged_at: float | None = None
+
+
+class WithdrawalsMachine(RuleBasedStateMachine):
+    """Deletions, answers, silence, new entries, news of the network and time, in any order."""
+
+    POLICY = Policy(withdrawing=2, withdrawals=12)
+
+    keys = st.sampled_from([(Id(0), 80), (Id(0), 443), (Id(5), 80)])
+    machines = st.integers(1, 4)
+
+    @initialize(seed=st.integers(0, 99), now=st.sampled_from([0.0, 1e6]))
+    def begin(self, seed: int, now: float) -> None:
+        self.now = now
+        self.changed: set[EntryKey] = set()
+        self.told: set[EntryKey] = set()  # changes that must have been told
+        self.withdrawals = Withdrawals(Random(seed), self.POLICY, self.changed)
+        self.model: dict[tuple[EntryKey, Contact], Owed] = {}
+        self.in_hand: list[tuple[Holder, list[tuple[EntryKey, Contact]]]] = []
+        self.silent_since: dict[Contact, float] = {}
+
+    @rule(entry=keys, by=st.sets(machines, min_size=1), age=st.sampled_from([0.0, 3_000.0]), answers=st.sets(machines))
+    def is_deleted(self, entry: EntryKey, by: set[int], age: float, answers: set[int]) -> None:
+        until = self.now + 3_602.0 - age
+        for number in sorted(by):
+            self.withdrawals.add(*entry, contact(number), until)
+            known = self.model.setdefault((entry, contact(number)), Owed(until))
+            known.until, known.acknowledged_at = max(known.until, until), None
+        for number in sorted(answers):
+            self.acknowledges(entry, contact(number))
+        assert self.withdrawals.silent(entry[0], [entry[1]]) == sum(
+            of == entry and owed.acknowledged_at is None for (of, _), owed in self.model.items()
+        )
+        self.withdrawals.release(entry[0], [entry[1]], self.now)
+        self.told.add(entry)
+
+    def acknowledges(self, entry: EntryKey, holder: Contact) -> None:
+        self.withdrawals.let_go(*entry, holder, self.now)
+        owed = self.model.get((entry, holder))
+        if owed is None:
+            return
+        if owed.acknowledged_at is None:
+            owed.acknowledged_at = self.now
+            return
+        since, is_over = self.now - owed.acknowledged_at, holder not in self.withdrawals.holders(*entry)
+        assert is_over or since < 33.1
+        assert not is_over or since > 26.9
+        if is_over:
+            del self.model[entry, holder]
+
+    @rule(entry=keys)
+    def is_entered_again(self, entry: EntryKey) -> None:
+        expected = {holder: owed.until for (of, holder), owed in self.model.items() if of == entry}
+        assert self.withdrawals.take(*entry) == expected
+        self.model = {owed: value for owed, value in self.model.items() if owed[0] != entry}
+        self.told |= {entry} if expected else set()
+
+    @rule(entry=keys, number=machines)
+    def has_nothing(self, entry: EntryKey, number: int) -> None:
+        self.withdrawals.holds_nothing(*entry, contact(number))
+        self.model.pop((entry, contact(number)), None)
+
+    @rule()
+    def they_are_asked(self) -> None:
+        for holder in self.withdrawals.pop_due(self.now):
+            due = self.withdrawals.due(holder, self.now)
+            asked = [((key, port), holder.contact) for key, ports in due.items() for port in ports]
+            for one in asked:
+                owed = self.model[one]
+                assert owed.until > self.now
+                assert owed.acknowledged_at is None or self.now >= owed.acknowledged_at + 27.0
+            unacknowledged = {
+                one
+                for one, owed in self.model.items()
+                if one[1] == holder.contact and owed.acknowledged_at is None and owed.until > self.now
+            }
+            assert unacknowledged <= set(asked)
+            self.in_hand.append((holder, asked))
+
+    @rule(answers=st.booleans())
+    def one_is_over(self, answers: bool) -> None:
+        if self.in_hand:
+            holder, asked = self.in_hand.pop(0)
+            for entry, by in asked if answers else ():
+                self.acknowledges(entry, by)
+            self.withdrawals.over(holder, holder.endpoint, self.now, failed=not answers)
+
+    @rule(number=machines, at=machines)
+    def somebody_is_heard(self, number: int, at: int) -> None:
+        self.withdrawals.heard(contact(number, machine=at), self.now)
+
+    @rule()
+    def the_network_is_reached(self) -> None:
+        self.withdrawals.joined(Family.IPV4, self.now)
+        busy = {holder.contact for holder, _ in self.in_hand}
+        for pending in self.withdrawals:
+            if pending.holder not in busy:
+                assert pending.due_at is not None
+                assert pending.due_at <= self.now + 10.0
+
+    @rule(seconds=st.sampled_from([1.0, 16.0, 34.0, 400.0, 3_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def what_has_expired_is_swept(self) -> None:
+        self.withdrawals.sweep(self.now)
+        self.model = {one: owed for one, owed in self.model.items() if owed.until > self.now}
+
+    @invariant()
+    def they_are_those_of_the_list(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        assert {((each.key, each.port), each.holder): each.until for each in self.withdrawals} == {
+            one: owed.until for one, owed in self.model.items()
+        }
+        assert len(self.withdrawals) == len(self.model) <= self.POLICY.withdrawals
+        assert self.told <= self.changed
+        holders = [holder for by_endpoint in self.withdrawals._holders.values() for holder in by_endpoint.values()]
+        busy = {holder.contact for holder, _ in self.in_hand}
+        assert {holder.contact for holder in holders} == {by for _, by in self.model} | busy
+
+    @invariant()
+    def whoever_owes_has_a_timer_and_none_is_far_off(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        busy = {holder.contact for holder, _ in self.in_hand}
+        assert len(busy) <= self.POLICY.withdrawing
+        for pending in self.withdrawals:
+            if pending.holder in busy:
+                assert pending.due_at is None
+            else:
+                assert pending.due_at is not None
+                assert pending.due_at <= self.now + 330.0
+        due = [pending.due_at for pending in self.withdrawals if pending.due_at is not None]
+        full = len(busy) == self.POLICY.withdrawing
+        assert self.withdrawals.next_timeout() == (None if full else min(due, default=None))
+
+
+TestWithdrawalsAreThoseOfAList = WithdrawalsMachine.TestCase
+TestWithdrawalsAreThoseOfAList.settings = scaled(60)

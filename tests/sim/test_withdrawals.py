@@ -1,0 +1,213 @@
+"""A delete that deletes: whoever comes back with an entry that was deleted meanwhile lets go of it soon."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.sim.host import Host, Saved
+from dhtd.sim.network import Network
+
+KEY = NATIVE.digest(b"the key")
+PORT = 3000
+JITTER = 1 + DEFAULT.republish_jitter
+ATTEMPT = 10.0  # seconds that asking a holder takes at most, and the lookup of one that is lost
+
+
+def grown(seed: int, size: int = 24) -> Network:
+    net = Network(seed)
+    net.grow(size)
+    net.run_for(60)
+    return net
+
+
+def holders(net: Network) -> list[Host]:
+    return [host for host in net.live if host.node.store.get(KEY, net.now)]
+
+
+def entered(seed: int) -> tuple[Network, Host, Host]:
+    """Return a network, the owner of an entry in it, and a holder that is neither the owner nor its bootstrap."""
+    net = grown(seed)
+    owner = net.hosts[5]
+    net.enter(owner, KEY, PORT)
+    holder = net.rng.choice([host for host in holders(net) if host.endpoint not in owner.bootstrap])
+    return net, owner, holder
+
+
+def is_found(net: Network, owner: Host) -> bool:
+    return any(owner.endpoint.with_port(PORT) in net.lookup(host, KEY).endpoints for host in net.live)
+
+
+def grace(away: float) -> float:
+    """Return the seconds in which a holder is told that was away for so long, as dht-protocol(7) has it."""
+    return JITTER * min(away + DEFAULT.withdraw_retry, DEFAULT.withdraw_retry_max) + ATTEMPT
+
+
+@pytest.mark.parametrize("away", [5.0, 40.0, 300.0, 2_000.0])
+def test_a_holder_that_is_down_while_an_entry_is_deleted_lets_go_of_it_when_it_is_back(away: float) -> None:
+    for seed in range(3):
+        net, owner, holder = entered(seed)
+        saved = net.kill(holder)
+        gone = net.now
+        assert net.delete(owner, KEY).silent == 1
+        net.run_for(gone + away - net.now)
+        net.restart(holder, saved)
+        assert holders(net) == [holder]
+        net.run_for(grace(away))
+        assert holders(net) == [], f"seed {seed}"
+        assert not is_found(net, owner)
+        net.run_for(2 * DEFAULT.withdraw_confirm)
+        assert len(owner.node.withdrawals) == 0, f"seed {seed}"
+
+
+def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_again() -> None:
+    for seed in range(3):
+        net, owner, holder = entered(seed)
+        saved = replace(net.kill(holder))
+        net.restart(holder, saved)  # this is what its state file has for the next 15 seconds
+        net.run_for(5)
+        assert net.delete(owner, KEY).silent == 0
+        net.run_for(5)
+        assert holders(net) == []
+        net.kill(holder)
+        net.run_for(2)
+        net.restart(holder, saved)
+        assert holders(net) == [holder]
+        net.run_for(JITTER * DEFAULT.withdraw_confirm + ATTEMPT)
+        assert holders(net) == [], f"seed {seed}"
+        net.run_for(2 * JITTER * DEFAULT.withdraw_retry)
+        assert len(owner.node.withdrawals) == 0, f"seed {seed}"
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.1, 1.0, 30.0])
+def test_an_owner_that_is_killed_after_it_has_deleted_goes_on_when_it_is_back(wait: float) -> None:
+    net, owner, holder = entered(4)
+    saved_holder = net.kill(holder)
+    owner.node.delete(KEY, PORT, net.now)
+    net.flush(owner)
+    net.run_for(wait)
+    saved_owner = net.kill(owner)
+    assert saved_owner.own == ()
+    net.run_for(20)
+    net.restart(owner, saved_owner)
+    net.run_for(60)
+    net.restart(holder, saved_holder)
+    net.run_for(grace(60))
+    assert holders(net) == []
+    assert not is_found(net, owner)
+
+
+def test_an_owner_that_was_restarted_since_knows_who_took_the_entry_before() -> None:
+    net, owner, holder = entered(5)
+    saved_holder = net.kill(holder)
+    net.restart(owner, net.kill(owner))
+    net.run_for(60)
+    entry = owner.node.tracker.get(KEY, PORT)
+    assert entry is not None
+    assert holder.contact not in entry.replicas
+    assert net.delete(owner, KEY).silent == 1
+    net.run_for(30)
+    net.restart(holder, saved_holder)
+    net.run_for(grace(100))
+    assert holders(net) == []
+
+
+def test_a_holder_that_comes_back_under_another_id_with_its_file_lets_go() -> None:
+    net, owner, holder = entered(6)
+    saved = net.kill(holder)
+    net.delete(owner, KEY)
+    net.run_for(30)
+    net.restart(holder, saved, id=NATIVE.random(Random(6)))
+    assert holders(net) == [holder]
+    net.run_for(grace(30))
+    assert holders(net) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_holder_that_comes_back_at_another_address_is_looked_for_and_lets_go(seed: int) -> None:
+    net, owner, holder = entered(seed)
+    saved = net.kill(holder)
+    net.delete(owner, KEY)
+    net.run_for(30)
+    moved = net.add(id=saved.id, endpoint=Endpoint.of("10.99.0.1", 1729), bootstrap=net.live[:1], start=False)
+    moved.load(saved, net.now)
+    moved.node.start(moved.bootstrap, net.now)
+    net.flush(moved)
+    assert holders(net) == [moved]
+    net.run_for(grace(30) + grace(60))  # it is looked for when it has failed twice
+    assert holders(net) == []
+
+
+def test_an_entry_that_is_entered_again_is_not_withdrawn_any_more() -> None:
+    net, owner, holder = entered(7)
+    saved = net.kill(holder)
+    net.delete(owner, KEY)
+    net.run_for(10)
+    net.enter(owner, KEY, PORT)
+    assert len(owner.node.withdrawals) == 0
+    net.restart(holder, saved)
+    for _ in range(10):
+        net.run_for(30)
+        assert len(holders(net)) >= DEFAULT.k
+        assert holder in holders(net)
+    net.delete(owner, KEY)  # and whoever held it before is still known
+    net.run_for(60)
+    assert holders(net) == []
+
+
+def test_a_holder_that_never_comes_back_is_given_up_when_its_copy_has_expired() -> None:
+    net, owner, holder = entered(8)
+    net.kill(holder)
+    net.delete(owner, KEY)
+    net.run_for(60)
+    assert len(owner.node.withdrawals) == 1
+    asked: list[float] = []
+    net.taps.append(lambda source, to, data: asked.append(net.now) if (source, to) == pair else None)
+    pair = (owner.endpoint, holder.endpoint)
+    net.run_for(DEFAULT.store_expiry + DEFAULT.store_sweep)
+    assert len(owner.node.withdrawals) == 0
+    assert 10 <= len({at // 30 for at in asked}) <= 30  # attempts, of three datagrams each
+    asked.clear()
+    net.run_for(DEFAULT.store_expiry)
+    assert len(asked) <= 10  # probes of a lost contact
+
+
+def test_deletions_made_while_the_owner_is_cut_off_are_made_up_for() -> None:
+    net, owner, _ = entered(9)
+    net.unplug(owner)
+    net.run_for(30)
+    assert net.delete(owner, KEY).nodes == 0
+    net.run_for(600)
+    assert len(holders(net)) == DEFAULT.k
+    net.heal()
+    net.run_until(lambda: owner.node.join.is_joined, limit=400.0)
+    net.run_for(DEFAULT.startup_spread + ATTEMPT)
+    assert holders(net) == []
+
+
+def test_many_entries_cost_one_query_a_pause_while_their_holder_is_silent_and_all_go_when_it_is_back() -> None:
+    net = grown(10)
+    owner = net.hosts[5]
+    keys = [NATIVE.digest(b"%d" % number) for number in range(40)]
+    for key in keys:
+        net.enter(owner, key, PORT)
+    holder = max((host for host in net.hosts if host is not owner), key=lambda host: len(host.node.store))
+    held = len(holder.node.store)
+    assert held > 10
+    saved: Saved = net.kill(holder)
+    for key in keys:
+        net.delete(owner, key)
+    net.run_for(240)
+    assert len(owner.node.withdrawals) == held
+    before = owner.node.counters.queries_sent
+    net.run_for(DEFAULT.withdraw_retry_max)
+    assert owner.node.counters.queries_sent - before < 100
+    net.restart(holder, saved)
+    assert len(holder.node.store) == held
+    net.run_for(grace(1_000))
+    assert len(holder.node.store) == 0
