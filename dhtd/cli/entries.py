@@ -12,7 +12,7 @@ from dhtd.cli.queries import IdArgument
 from dhtd.errors import TooFewReplicas, UsageError
 
 if TYPE_CHECKING:
-    from dhtd.control.protocol import EnterResult
+    from dhtd.control.protocol import DeleteResult, EnterResult
 
 
 def enter(
@@ -62,11 +62,18 @@ def delete(
     with options.client() as client:
         result = client.delete(parse_id(id, name=name), None if port is None else parse_port(port))
     options.show(result, [str(removed) for removed in result["removed"]])
-    options.note(f"withdrawn from {_nodes(result['withdrawn'])}")
+    options.note(_withdrawn(result))
 
 
 def _entered(result: EnterResult) -> str:
     return f"on {_nodes(_holders(result))}; published again in {result['refresh_in_s'] / 60:.0f} min"
+
+
+def _withdrawn(result: DeleteResult) -> str:
+    withdrawn = f"withdrawn from {_nodes(result['withdrawn'])}"
+    if result["pending"]:
+        withdrawn += f"; {_nodes(result['pending'])} did not answer, and will be asked again"
+    return withdrawn
 
 
 def _too_few(result: EnterResult, wanted: int) -> str:

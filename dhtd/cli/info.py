@@ -22,7 +22,7 @@ def info(
         str | None,
         typer.Argument(
             metavar="[SECTION]",
-            help="Only this: node, routing_table, store, tracking or network.",
+            help="Only this: node, routing_table, store, tracking, withdrawals or network.",
             autocompletion=complete_section,
             show_default=False,
         ),
@@ -61,6 +61,8 @@ def _lines(result: InfoResult) -> Iterator[str]:
         yield f"store {' '.join(_text(value) for value in held.values())}"
     for tracked in result.get("tracking", []):
         yield f"tracking {' '.join(_text(value) for value in tracked.values())}"
+    for withdrawal in result.get("withdrawals", []):
+        yield f"withdrawal {' '.join(_text(value) for value in withdrawal.values())}"
     if "network" in result:
         yield from _facts("network", result["network"])
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         NodeInfo,
         Stats,
         TrackedInfo,
+        WithdrawalInfo,
     )
     from dhtd.sim.plan import Plan
     from dhtd.sim.simulation import Status
@@ -97,6 +98,9 @@ def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
     if "tracking" in result:
         yield _title(f"Entered here: {len(result['tracking'])}")
         yield _tracked(result["tracking"], width)
+    if result.get("withdrawals") or list(result) == ["withdrawals"]:
+        yield _title(f"Deleted here, and perhaps still held: {len(result['withdrawals'])}")
+        yield _withdrawals(result["withdrawals"], width)
     if "store" in result:
         yield _title(f"Held for others: {len(result['store'])}")
         yield _held(result["store"], width)
@@ -199,6 +203,16 @@ def _tracked(entries: list[TrackedInfo], width: int) -> RenderableType:
         again = Text(" again in ").append(_duration(entry["refresh_in_s"]))
         grid.add_row(_id(entry["id"], width), Text(f"port {entry['port']}"), replicas, bar + again)
     return _with_rest(grid, len(entries))
+
+
+def _withdrawals(pending: list[WithdrawalInfo], width: int) -> RenderableType:
+    grid = _grid("left", "right", "left", "left")
+    for each in pending[:_ROWS_MAX]:
+        state = Text("to be confirmed", style="green") if each["acknowledged"] else Text("to be asked", style="red")
+        if each["retry_in_s"] is not None:
+            state.append(f" in {_duration(each['retry_in_s'])}", style="default")
+        grid.add_row(_id(each["id"], width), Text(f"port {each['port']}"), Text(each["endpoint"]), state)
+    return _with_rest(grid, len(pending))
 
 
 def _held(entries: list[HeldInfo], width: int) -> RenderableType:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from dhtd.core.metric import Id
 
-SECTIONS = ("node", "routing_table", "store", "tracking", "network")
+SECTIONS = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
 
 HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 
@@ -151,11 +151,12 @@ class LookupResult(TypedDict):
 
 
 class DeleteResult(TypedDict):
-    """The ports that were entered, and how many nodes have let go."""
+    """The ports that were entered, how many nodes have let go, and how many have not and are asked again."""
 
     id: str
     removed: list[int]
     withdrawn: int
+    pending: int
 
 
 class Member(TypedDict):
@@ -203,6 +204,19 @@ class TrackedInfo(TypedDict):
     refresh_in_s: float
 
 
+class WithdrawalInfo(TypedDict):
+    """A node that may hold an entry which was deleted. `retry_in_s` is null while it is asked, or nobody can be."""
+
+    id: str
+    port: int
+    node_id: str
+    endpoint: str
+    acknowledged: bool
+    attempts: int
+    retry_in_s: float | None
+    expires_in_s: float
+
+
 class FamilyInfo(TypedDict):
     """This node in the network of one address family."""
 
@@ -240,6 +254,7 @@ class InfoResult(TypedDict, total=False):
     routing_table: RoutingTableInfo
     store: list[HeldInfo]
     tracking: list[TrackedInfo]
+    withdrawals: list[WithdrawalInfo]
     network: dict[str, Any]
 
 

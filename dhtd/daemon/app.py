@@ -154,6 +154,7 @@ class Daemon:
                         nursery.start_soon(self._driver.run)
                         nursery.start_soon(self._hosts.run)
                         nursery.start_soon(self._saver.run, self._driver.node)
+                        nursery.start_soon(self._saver.follow, self._driver)
                         nursery.start_soon(self._serve, handler)
                         announce(self._ready())
                         notify("READY=1")

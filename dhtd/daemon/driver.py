@@ -73,6 +73,7 @@ class Driver:
         self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
         self.seal = seal
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
+        self.published = trio.Event()  # set when an own entry was published, and replaced by whoever waits for that
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
@@ -157,6 +158,8 @@ class Driver:
                 self.flush()
 
     def _dispatch(self, event: Event) -> None:
+        if isinstance(event, Published):
+            self.published.set()
         match event:
             case Joined(contacts, family):
                 log.info("joined the %s network: %d contacts", family, contacts)

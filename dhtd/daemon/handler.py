@@ -140,12 +140,13 @@ class Handler:
                 raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
             self._node.check_free()
             with trio.CancelScope(shield=True):
-                await self._saver.remove_own(id, ports)
+                await self._saver.remove_own(self._node, id, ports)
                 withdrawal = self._driver.begin(lambda now: self._node.delete(id, port, now)[0])
         with withdrawal:
             event = await withdrawal.event()
         assert isinstance(event, Withdrawn)
-        return {"id": self._format(id), "removed": list(event.ports), "withdrawn": event.nodes}
+        removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
+        return {"id": self._format(id), "removed": removed, "withdrawn": withdrawn, "pending": pending}
 
     async def _ask(self, endpoint: Endpoint, start: Start) -> Answered:
         """Send a single query; return its answer, or raise why there is none."""

@@ -51,6 +51,8 @@ class Report:
             sections["store"] = self._held()
         if section in {None, "tracking"}:
             sections["tracking"] = self._tracked()
+        if section in {None, "withdrawals"}:
+            sections["withdrawals"] = self._withdrawals()
         if section in {None, "network"}:
             counters = (self._driver.udp.counters, self._node.counters, self._control)
             sections["network"] = {name: value for each in counters for name, value in asdict(each).items()}
@@ -149,6 +151,23 @@ class Report:
                 "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
             }
             for entry in self._node.tracker
+        ]
+
+    def _withdrawals(self) -> list[protocol.WithdrawalInfo]:
+        now = self._driver.clock()
+        return [
+            {
+                "id": self._format(pending.key),
+                "port": pending.port,
+                "node_id": self._format(pending.holder.id),
+                "endpoint": self._text(pending.holder.endpoint),
+                "acknowledged": pending.acknowledged,
+                "attempts": pending.attempts,
+                "retry_in_s": None if pending.due_at is None else _seconds(max(0.0, pending.due_at - now)),
+                "expires_in_s": _seconds(pending.until - now),
+            }
+            for pending in self._node.withdrawals
+            if pending.until > now
         ]
 
     def _text(self, endpoint: Endpoint) -> str:

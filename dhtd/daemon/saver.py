@@ -1,14 +1,15 @@
 """Keeps the state file up to date: own entries at every change, the rest now and then and at the end.
 
 SQLite blocks, so it works in a thread, one call at a time. Own entries are on disk before anybody hears that they are
-entered; what is saved now and then is what the network would give back anyway.
+entered, and when one is deleted, so is who may hold it, from whom it is to be withdrawn even after a crash. Who holds
+an own entry follows soon after each publication. What is saved now and then is what the network would give back anyway.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import trio
@@ -16,11 +17,14 @@ import trio
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.store import HeldEntry
-from dhtd.daemon.state_file import SavedEntry, StateFile
+from dhtd.core.track import EntryKey
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import StateError
 
 SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
 SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
+SAVE_HOLDERS = 1.0  # seconds after a publication until its holders are saved, with those of others that end meanwhile
 
 log = logging.getLogger("dhtd.state")
 
@@ -52,20 +56,29 @@ class Saver:
         held = {(entry.key, entry.endpoint) for entry in node.store}
         node.store.mark_changed({entry.key for entry in saved.held if (entry.key, entry.endpoint) not in held})
         self._saved_contacts = list(saved.contacts)
+        over = set()  # of what the file has of these, there is nothing in some
+        for (key, port), holders in saved.holders.items():
+            restored = [node.restore_holder(key, port, at.contact, now + at.until - wall, now) for at in holders]
+            if not all(restored):
+                over.add((key, port))
+        node.tracker.changed.clear()
+        node.tracker.changed.update(over)
         log.info(
-            "restored %d contacts, %d own entries, %d entries held for others",
+            "restored %d contacts, %d own entries, %d entries held for others, %d withdrawals",
             len(saved.contacts),
             len(saved.own),
             len(held),
+            len(node.withdrawals),
         )
 
     async def add_own(self, key: Id, port: int) -> None:
         """Make an own entry durable; raise `StateError` where the disk refuses."""
         await self._in_thread(lambda: self._file.add_own(key, port))
 
-    async def remove_own(self, key: Id, ports: Sequence[int]) -> None:
-        """Make it durable that own entries are gone; raise `StateError` where the disk refuses."""
-        await self._in_thread(lambda: self._file.remove_own(key, ports))
+    async def remove_own(self, node: Node, key: Id, ports: Sequence[int]) -> None:
+        """Make it durable that own entries are gone, and who may hold them; raise `StateError` where that fails."""
+        holders = self._holders(node, [(key, port) for port in ports])
+        await self._in_thread(lambda: self._file.remove_own(key, ports, holders))
 
     async def run(self, node: Node) -> None:
         """Save what has changed, again and again, until cancelled: soon after the start, when most is new."""
@@ -78,12 +91,24 @@ class Saver:
             except StateError as error:
                 log.error("%s", error)  # the next round tries again
 
+    async def follow(self, driver: Driver) -> None:
+        """Save who holds own entries soon after each publication, until cancelled."""
+        while True:
+            await driver.published.wait()
+            driver.published = trio.Event()
+            await trio.sleep(SAVE_HOLDERS)
+            try:
+                await self._save_holders(driver.node)
+            except StateError as error:
+                log.error("%s", error)  # `run` tries again
+
     async def save(self, node: Node) -> None:
-        """Save contacts and held entries, as far as they have changed."""
+        """Save contacts, holders and held entries, as far as they have changed."""
         contacts = node.contacts()
         if contacts != self._saved_contacts:
             await self._in_thread(lambda: self._file.save_contacts(contacts))
             self._saved_contacts = list(contacts)
+        await self._save_holders(node)
         changed = node.store.take_changes()
         if changed is not None and not changed:
             return
@@ -96,6 +121,28 @@ class Saver:
         except BaseException:
             node.store.mark_changed(changed)
             raise
+
+    async def _save_holders(self, node: Node) -> None:
+        changed = set(node.tracker.changed)
+        if not changed:
+            return
+        node.tracker.changed.clear()
+        holders = self._holders(node, changed)
+        try:
+            await self._in_thread(lambda: self._file.save_holders(holders))
+        except BaseException:
+            node.tracker.changed |= changed
+            raise
+
+    def _holders(self, node: Node, entries: Iterable[EntryKey]) -> list[SetHolders]:
+        now = self._clock()
+        offset = self._wall() - now
+        return [
+            SetHolders(
+                key, port, [SavedHolder(at, until + offset) for at, until in node.holders(key, port, now).items()]
+            )
+            for key, port in entries
+        ]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._thread)

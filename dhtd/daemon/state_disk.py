@@ -14,7 +14,7 @@ from typing import Final
 from dhtd.errors import StateError, StateLocked, StateTooNew
 
 APPLICATION_ID: Final = 0x44485444  # "DHTD", for file(1) and for us
-VERSION: Final = 1  # of the schema, in `user_version`
+VERSION: Final = 2  # of the schema, in `user_version`; 1 had no holders
 
 BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is done by then, a daemon is not
 
@@ -73,8 +73,8 @@ def refuse_foreign(path: Path) -> None:
         check_origin(path, connection)
 
 
-def check_origin(path: Path, connection: sqlite3.Connection) -> bool:
-    """Return whether the file is a database of ours, or else empty; raise for anybody else's."""
+def check_origin(path: Path, connection: sqlite3.Connection) -> int | None:
+    """Return the version of the schema if it is a database of ours, None if it is empty; raise if it is another's."""
 
     def pragma(name: str) -> int:
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -86,12 +86,12 @@ def check_origin(path: Path, connection: sqlite3.Connection) -> bool:
                 f"the state file {path} was written by a newer dhtd (its format is {version}, this program knows"
                 f" {VERSION}): upgrade dhtd, or give it another file with --state"
             )
-        if version < VERSION:
+        if version < 1:
             raise DamagedError(f"its format is {version}, which never was")
-        return True
+        return version
     if application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StateError(f"{path} is another program's database; it was left as it is; {_ELSEWHERE}")
-    return False
+    return None
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ Its laws:
 - One file at rest. While it is open, and after a crash, its journal lies beside it; whatever was cut short is undone
   from it when the file is next opened.
 - It is locked as long as it is open, by the kernel: a second daemon is refused, and `kill -9` frees it.
+- A file of an earlier version gets what it lacks when it is opened, at once or not at all.
 - What is not ours (another program's database, a newer version's) is an error and stays as it is, to the byte.
 - What is ours but damaged is never overwritten. Broken structure: the file is renamed and a fresh one begun, with
   nothing taken over, since a broken tree may hand out what was deleted long ago. Sound structure with rows that cannot
@@ -22,7 +23,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeVar, assert_never
@@ -50,12 +51,17 @@ from dhtd.errors import StateError
 
 T = TypeVar("T")
 
-_SCHEMA: Final = (
+_FIRST_SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB)",
     "CREATE TABLE own (key BLOB, port INTEGER, PRIMARY KEY (key, port)) WITHOUT ROWID",
     "CREATE TABLE held (key BLOB, endpoint BLOB, expires_at REAL, PRIMARY KEY (key, endpoint)) WITHOUT ROWID",
 )
+_HOLDERS: Final = (
+    "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL,"
+    " PRIMARY KEY (key, port, id, endpoint)) WITHOUT ROWID"
+)
+_ADDED: Final = {2: (_HOLDERS,)}  # by the version that added them
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,14 @@ class SavedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedHolder:
+    """A node that may hold an entry of ours, or one that was ours, `until` then; wall clock, too."""
+
+    contact: Contact
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class SavedState:
     """All that the file holds, contacts in the order in which they were saved, entries whether expired or not."""
 
@@ -75,6 +89,7 @@ class SavedState:
     contacts: list[Contact]
     own: list[tuple[Id, int]]
     held: list[SavedEntry]
+    holders: dict[tuple[Id, int], list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +108,16 @@ class RemoveOwn:
     ports: Sequence[int]
 
 
-Change = AddOwn | RemoveOwn
+@dataclass(frozen=True, slots=True)
+class SetHolders:
+    """These nodes may hold `key` on `port`, and no others."""
+
+    key: Id
+    port: int
+    holders: Sequence[SavedHolder]
+
+
+Change = AddOwn | RemoveOwn | SetHolders
 
 
 class StateFile:
@@ -138,9 +162,13 @@ class StateFile:
         """Remember an own entry. Once this has returned, no crash undoes it."""
         self.apply([AddOwn(key, port)])
 
-    def remove_own(self, key: Id, ports: Sequence[int]) -> None:
-        """Forget own entries. Once this has returned, no crash brings them back."""
-        self.apply([RemoveOwn(key, ports)])
+    def remove_own(self, key: Id, ports: Sequence[int], holders: Iterable[SetHolders] = ()) -> None:
+        """Forget own entries, and remember who may hold them. Once this has returned, no crash brings them back."""
+        self.apply([RemoveOwn(key, ports), *holders])
+
+    def save_holders(self, holders: Iterable[SetHolders]) -> None:
+        """Remember who may hold these entries, and that others do not."""
+        self.apply(holders)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Make changes in their order, all or none, at the price of one: what costs is waiting for the disk."""
@@ -153,6 +181,10 @@ class StateFile:
                     case RemoveOwn(_, ports):
                         for port in ports:
                             write("DELETE FROM own WHERE key = ? AND port = ?", key, port)
+                    case SetHolders(_, port, holders):
+                        write("DELETE FROM holder WHERE key = ? AND port = ?", key, port)
+                        for holder in holders:
+                            self._write_holder(write, change.key, check_port(port), holder)
                     case _:
                         assert_never(change)
 
@@ -226,14 +258,15 @@ class StateFile:
         execute("BEGIN EXCLUSIVE")
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("ROLLBACK")  # which keeps the lock, and nothing else: SQLite has begun to correct the header
-        is_ours = check_origin(self.path, self._connection)
-        if is_ours:
-            self._check()
+        version = check_origin(self.path, self._connection)
+        if version is not None:
+            self._check(version)
         execute("PRAGMA journal_mode = DELETE")  # which writes, where somebody has chosen another one
-        if is_ours:
-            self._sift()
-        else:
+        if version is None:
             self._create()
+        else:
+            self._upgrade(version)
+            self._sift()
         with self._transaction() as write:  # a read-only directory or a full disk shows now, not at the first enter
             write(f"PRAGMA user_version = {VERSION}")
 
@@ -241,17 +274,25 @@ class StateFile:
         with self._transaction() as write:
             write(f"PRAGMA application_id = {APPLICATION_ID}")
             write(f"PRAGMA user_version = {VERSION}")
-            for statement in _SCHEMA:
+            for statement in _schema(VERSION):
                 write(statement)
             write("INSERT INTO meta VALUES ('bits', ?)", self._keyspace.bits)
 
-    def _check(self) -> None:
+    def _upgrade(self, version: int) -> None:
+        """Add to a file of this version what has been added since."""
+        if version < VERSION:
+            with self._transaction() as write:
+                for statement in _schema(VERSION)[len(_schema(version)) :]:
+                    write(statement)
+                write(f"PRAGMA user_version = {VERSION}")
+
+    def _check(self, version: int) -> None:
         """Raise where the file is damaged, or not for us; write nothing."""
         [complaint] = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if complaint != "ok":
             raise DamagedError(" ".join(complaint.split()))
         made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
-        if sorted(map(str, chain.from_iterable(self._connection.execute(made)))) != sorted(_SCHEMA):
+        if sorted(map(str, chain.from_iterable(self._connection.execute(made)))) != sorted(_schema(version)):
             raise DamagedError("its tables are not those that dhtd makes")  # a trigger could undo what was acknowledged
         bits = self._connection.execute("SELECT value FROM meta WHERE name = 'bits'").fetchone()
         if bits is None or not isinstance(bits[0], int):
@@ -283,6 +324,7 @@ class StateFile:
         with self._transaction() as write:
             write("DELETE FROM own")
             write("DELETE FROM held")
+            write("DELETE FROM holder")
             write("DELETE FROM meta WHERE name = 'node_id'")
             if state.node_id is not None:
                 write("INSERT INTO meta VALUES ('node_id', ?)", self._keyspace.to_bytes(state.node_id))
@@ -291,6 +333,9 @@ class StateFile:
                 write("INSERT INTO own VALUES (?, ?)", self._keyspace.to_bytes(key), port)
             for entry in state.held:
                 self._write_held(write, entry)
+            for (key, port), holders in state.holders.items():
+                for holder in holders:
+                    self._write_holder(write, key, port, holder)
         self.set_aside = aside
         self.notice = (
             f"the state file {self.path} had {bad} impossible {'row' if bad == 1 else 'rows'}: a copy of it is now"
@@ -311,12 +356,16 @@ class StateFile:
                     bad += 1
             return made
 
+        holders: dict[tuple[Id, int], list[SavedHolder]] = {}
+        for own, holder in rows(self._holder, "key, port, id, endpoint, until", "holder"):
+            holders.setdefault(own, []).append(holder)
         node_ids = rows(self._id, "value", "meta WHERE name = 'node_id'")
         state = SavedState(
             node_ids[0] if node_ids else None,
             rows(self._contact, "id, endpoint", "contact ORDER BY position"),
             rows(self._own, "key, port", "own"),
             rows(self._held, "key, endpoint, expires_at", "held"),
+            holders,
         )
         return state, bad
 
@@ -332,9 +381,12 @@ class StateFile:
         return self._id(key), check_port(port)
 
     def _held(self, key: object, endpoint: object, expires_at: object) -> SavedEntry:
-        if not isinstance(expires_at, int | float) or not math.isfinite(expires_at):
-            raise ValueError(expires_at)
-        return SavedEntry(self._id(key), Endpoint(_blob(endpoint)), float(expires_at))
+        return SavedEntry(self._id(key), Endpoint(_blob(endpoint)), _time(expires_at))
+
+    def _holder(
+        self, key: object, port: object, id: object, endpoint: object, until: object
+    ) -> tuple[tuple[Id, int], SavedHolder]:
+        return self._own(key, port), SavedHolder(self._contact(id, endpoint), _time(until))
 
     def _write_contacts(self, write: Callable[..., None], contacts: Sequence[Contact]) -> None:
         write("DELETE FROM contact")
@@ -346,6 +398,12 @@ class StateFile:
         assert math.isfinite(entry.expires_at)
         key = self._keyspace.to_bytes(entry.key)
         write("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", key, bytes(entry.endpoint), entry.expires_at)
+
+    def _write_holder(self, write: Callable[..., None], key: Id, port: int, holder: SavedHolder) -> None:
+        assert math.isfinite(holder.until)
+        contact, to_bytes = holder.contact, self._keyspace.to_bytes
+        values = (to_bytes(key), port, to_bytes(contact.id), bytes(contact.endpoint), holder.until)
+        write("INSERT OR REPLACE INTO holder VALUES (?, ?, ?, ?, ?)", *values)
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[..., None]]:
@@ -381,6 +439,16 @@ class StateFile:
                 " then sets the file aside"
             )
         return explained
+
+
+def _schema(version: int) -> tuple[str, ...]:
+    return (*_FIRST_SCHEMA, *chain.from_iterable(_ADDED[added] for added in range(2, version + 1)))
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(value)
+    return float(value)
 
 
 def _blob(value: object) -> bytes:

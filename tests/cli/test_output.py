@@ -59,6 +59,19 @@ INFO: dict[str, Any] = {
     },
     "store": [{"id": ID, "endpoint": "192.0.2.9:80", "age_s": 1.0, "expires_in_s": 3599.0}],
     "tracking": [{"id": ID, "port": 80, "replicas": 2, "refresh_in_s": 60.0}],
+    "withdrawals": [
+        {
+            "id": ID,
+            "port": 81,
+            "node_id": OTHER,
+            "endpoint": THERE,
+            "acknowledged": acknowledged,
+            "attempts": attempts,
+            "retry_in_s": retry_in_s,
+            "expires_in_s": 60.0,
+        }
+        for acknowledged, attempts, retry_in_s in ((True, 0, 20.0), (False, 2, 30.0), (False, 3, None))
+    ],
     "network": {"timeouts": 1, "queries_received": {"ping": 2}},
 }
 ENTERED = {
@@ -89,11 +102,16 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
         {"id": ID, "peers": [HERE, THERE], "stats": STATS},
         [HERE, THERE],
     ),
-    "delete": (["delete", ID], ("delete", {"id": ID}), {"id": ID, "removed": [80, 81], "withdrawn": 1}, ["80", "81"]),
+    "delete": (
+        ["delete", ID],
+        ("delete", {"id": ID}),
+        {"id": ID, "removed": [80, 81], "withdrawn": 1, "pending": 0},
+        ["80", "81"],
+    ),
     "delete a port": (
         ["delete", ID, "80"],
         ("delete", {"id": ID, "port": 80}),
-        {"id": ID, "removed": [80], "withdrawn": 0},
+        {"id": ID, "removed": [80], "withdrawn": 0, "pending": 1},
         ["80"],
     ),
     "node-id": (["node-id"], ("node-id", {}), {"node_id": NODE, "endpoints": [HERE]}, [NODE, HERE]),
@@ -153,6 +171,9 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"contact {OTHER} {THERE} questionable no - 1",
             f"store {ID} 192.0.2.9:80 1.0 3599.0",
             f"tracking {ID} 80 2 60.0",
+            f"withdrawal {ID} 81 {OTHER} {THERE} yes 0 20.0 60.0",
+            f"withdrawal {ID} 81 {OTHER} {THERE} no 2 30.0 60.0",
+            f"withdrawal {ID} 81 {OTHER} {THERE} no 3 - 60.0",
             "network timeouts 1",
             "network queries_received ping 2",
         ],
@@ -186,11 +207,13 @@ def test_a_command_prints_one_json_object_and_nothing_else(case: str, dht: Run, 
 
 
 def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> None:
-    deleted = {"id": ID, "removed": [80], "withdrawn": 3}
-    with FakeDaemon(home / "s", result(ENTERED), result(ENTERED), result(deleted)) as fake:
+    deleted, partly = ({"id": ID, "removed": [80], "withdrawn": 3, "pending": pending} for pending in (0, 2))
+    with FakeDaemon(home / "s", result(ENTERED), result(ENTERED), result(deleted), result(partly)) as fake:
         assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; published again in 45 min\n"
         assert dht("--socket", fake.path, "enter", ID, 80, "--no-wait").err == "entered; it is being published\n"
         assert dht("--socket", fake.path, "delete", ID).err == "withdrawn from 3 nodes\n"
+        told = dht("--socket", fake.path, "delete", ID).err
+        assert told == "withdrawn from 3 nodes; 2 nodes did not answer, and will be asked again\n"
 
 
 def test_lookup_prints_each_endpoint_once_and_in_the_order_of_arrival(dht: Run, home: Path) -> None:

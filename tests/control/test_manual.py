@@ -54,6 +54,7 @@ OBJECTS: dict[str, Any] = {
     "named node": protocol.NamedNode,
     "node": protocol.NodeInfo,
     "own entry": protocol.TrackedInfo,
+    "withdrawal": protocol.WithdrawalInfo,
     "replica": protocol.Replica,
     "routing table": protocol.RoutingTableInfo,
     "statistics": protocol.Stats,

@@ -20,6 +20,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.track import EntryKey
 from dhtd.daemon.config import load_settings
@@ -54,7 +55,7 @@ class Disk:
         self._note()
         await self._wait()
 
-    async def remove_own(self, key: Id, ports: Sequence[int]) -> None:
+    async def remove_own(self, node: Node, key: Id, ports: Sequence[int]) -> None:
         await self._wait()
         self.entries -= {(key, port) for port in ports}
         self._note()
@@ -328,10 +329,10 @@ async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock:
             await one.ask(protocol.Enter(KEY, port, wait=True))
         result = await one.ask(protocol.Delete(KEY, 81))
         assert matches(result, protocol.DeleteResult)
-        assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1}
+        assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1, "pending": 0}
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
         result = await one.ask(protocol.Delete(KEY, None))
-        assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1}
+        assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0}
         assert not tracked(one.driver) | one.disk.entries
         assert not len(other.driver.node.store)
 
@@ -529,6 +530,30 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
         assert (own["id"], own["port"], own["replicas"]) == (KEY_TEXT, 80, 1)
         assert info["network"]["datagrams_sent"] > 0
         assert info["network"]["oversized"] == info["network"]["defects"] == 0
+
+
+async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.Enter(KEY, 81, wait=True))
+        await one.ask(protocol.Delete(KEY, 81))
+        end_of(other.driver)._wire.cut = True
+        result = await one.ask(protocol.Delete(KEY, 80))
+        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1}
+        info = await one.ask(protocol.Info("withdrawals"))
+        first, second = info["withdrawals"]
+        assert matches(first, protocol.WithdrawalInfo)
+        assert {each["node_id"] for each in (first, second)} == {other.id}
+        assert {each["endpoint"] for each in (first, second)} == {other.endpoint}
+        assert [(each["port"], each["acknowledged"], each["attempts"]) for each in (first, second)] == [
+            (81, True, 1),
+            (80, False, 1),
+        ]
+        assert 13 <= first["retry_in_s"] <= 17
+        assert first["expires_in_s"] == pytest.approx(POLICY.store_expiry, abs=10)
+        end_of(other.driver)._wire.cut = False
+        await trio.sleep(120)
+        assert (await one.ask(protocol.Info(None)))["withdrawals"] == []
 
 
 async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock: MockClock, tmp_path: Path) -> None:

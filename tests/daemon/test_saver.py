@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
 import trio
@@ -22,11 +22,14 @@ from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
+from dhtd.daemon.driver import Driver
 from dhtd.daemon.saver import SAVE_INTERVAL, Saver
-from dhtd.daemon.state_file import SavedEntry, SavedState, StateFile
+from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
 from tests.strategies import scaled
+
+T = TypeVar("T")
 
 KEY, OTHER = Id(7), Id(8)
 EXPIRY = DEFAULT.store_expiry
@@ -35,6 +38,9 @@ CLOCK, WALL = 1_000.0, 1_700_000_000.0
 
 def endpoint(number: int) -> Endpoint:
     return Endpoint.of(f"10.0.0.{number}", 1729)
+
+
+HOLDER = Contact(Id(5), endpoint(9))
 
 
 def new_node(now: float = CLOCK) -> Node:
@@ -50,6 +56,7 @@ class Notes:
         self.contacts: list[list[Contact]] = []
         self.held: list[dict[Id, list[SavedEntry]]] = []
         self.wholes: list[bool] = []
+        self.holders: list[list[SetHolders]] = []
         self.failing = False
 
     def load(self) -> SavedState:
@@ -63,6 +70,10 @@ class Notes:
         self._fail()
         self.wholes.append(whole)
         self.held.append({key: list(entries) for key, entries in changes.items()})
+
+    def save_holders(self, holders: Sequence[SetHolders]) -> None:
+        self._fail()
+        self.holders.append(list(holders))
 
     def _fail(self) -> None:
         if self.failing:
@@ -200,9 +211,78 @@ async def test_own_entries_are_on_disk_when_the_call_returns(tmp_path: Path) -> 
     saver = Saver(file, lambda: CLOCK)
     await saver.add_own(KEY, 80)
     await saver.add_own(KEY, 81)
-    await saver.remove_own(KEY, [80])
+    await saver.remove_own(new_node(), KEY, [80])
     assert file.load().own == [(KEY, 81)]
     file.close()
+
+
+async def test_who_may_hold_what_is_deleted_is_on_disk_with_the_deletion(tmp_path: Path) -> None:
+    path, node = tmp_path / "state.db", new_node()
+    file = StateFile.open(path)
+    saver = Saver(file, lambda: CLOCK, lambda: WALL)
+    await saver.add_own(KEY, 80)
+    node.tracker.add(KEY, 80).may_hold(HOLDER, CLOCK + 100)
+    await saver.remove_own(node, KEY, [80])
+    file.close()  # as if it were killed before the node has withdrawn anything
+
+    file = StateFile.open(path)
+    after = new_node(0.5)
+    Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
+    file.close()
+    assert len(after.tracker) == 0
+    assert [(each.key, each.port, each.holder, each.until) for each in after.withdrawals] == [(KEY, 80, HOLDER, 40.5)]
+
+
+async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_too(tmp_path: Path) -> None:
+    file, node = StateFile.open(tmp_path / "state.db"), new_node()
+    live, gone = SavedHolder(HOLDER, WALL + 1), SavedHolder(Contact(Id(6), endpoint(8)), WALL - 1)
+    file.save_holders([SetHolders(KEY, 80, [live, gone]), SetHolders(OTHER, 80, [gone]), SetHolders(KEY, 81, [live])])
+    saver = Saver(file, lambda: CLOCK, lambda: WALL)
+    saver.restore(node)
+    assert node.tracker.changed == {(KEY, 80), (OTHER, 80)}
+    await saver.save(node)
+    assert file.load().holders == {(KEY, 80): [live], (KEY, 81): [live]}
+    node.withdrawals.holds_nothing(KEY, 81, HOLDER)
+    await saver.save(node)
+    assert file.load().holders == {(KEY, 80): [live]}
+    file.close()
+
+
+async def test_who_takes_an_entry_is_saved_soon_after_its_publication(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unthreaded(Saver):  # a thread would be one that virtual time does not wait for
+        async def _in_thread(self, work: Callable[[], T]) -> T:
+            return work()
+
+    class Driven:
+        node = new_node()
+        published = trio.Event()
+
+    notes, driver = Notes(), Driven()
+    saver = Unthreaded(cast("StateFile", notes), lambda: CLOCK, lambda: WALL)
+    entry = driver.node.tracker.add(KEY, 80)
+    expected = SetHolders(KEY, 80, [SavedHolder(HOLDER, WALL + 100)])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(saver.follow, cast("Driver", driver))
+        await trio.sleep(100)
+        assert notes.holders == []
+        entry.may_hold(HOLDER, CLOCK + 100)
+        driver.published.set()
+        await trio.sleep(0.5)
+        driver.published.set()  # another one, before the first is saved
+        await trio.sleep(0.6)
+        assert notes.holders == [[expected]]
+        await trio.sleep(2)
+        entry.may_hold(HOLDER, CLOCK + 100)
+        notes.failing = True
+        driver.published.set()
+        await trio.sleep(2)
+        assert caplog.messages == ["no space left"]
+        notes.failing = False
+        await saver.save(driver.node)  # which is what the next round does
+        assert notes.holders == [[expected], [expected]]
+        nursery.cancel_scope.cancel()
 
 
 async def test_calls_of_the_file_never_overlap() -> None:
@@ -293,12 +373,17 @@ class SaverMachine(RuleBasedStateMachine):
             others = [entry for entry in self.state.held if entry.key not in changes and not whole]
             self.state = replace(self.state, held=others + [entry for entries in changes.values() for entry in entries])
 
+        def save_holders(self, holders: Sequence[SetHolders]) -> None:
+            super().save_holders(holders)
+            kept = {**self.state.holders, **{(each.key, each.port): list(each.holders) for each in holders}}
+            self.state = replace(self.state, holders={own: those for own, those in kept.items() if those})
+
         def add_own(self, key: Id, port: int) -> None:
             self._fail()
             self.state = replace(self.state, own=[*self.state.own, (key, port)])
 
-        def remove_own(self, key: Id, ports: Sequence[int]) -> None:
-            self._fail()
+        def remove_own(self, key: Id, ports: Sequence[int], holders: Sequence[SetHolders] = ()) -> None:
+            self.save_holders(holders)
             self.state = replace(
                 self.state, own=[own for own in self.state.own if own not in {(key, p) for p in ports}]
             )
@@ -313,6 +398,8 @@ class SaverMachine(RuleBasedStateMachine):
         self.now, self.wall = clock, WALL
         self.contacts: set[Contact] = set()
         self.held: dict[tuple[Id, Endpoint], float] = {}  # until when, on the wall clock
+        self.holders: dict[tuple[Id, int, Contact], float] = {}  # until when, on the wall clock
+        self.saved_holders = dict(self.holders)
         self.saved = set(self.contacts), dict(self.held)
         self.own: set[tuple[Id, int]] = set()
         self._start()
@@ -347,22 +434,42 @@ class SaverMachine(RuleBasedStateMachine):
     @rule(key=keys, port=st.sampled_from([80, 443]), fails=st.booleans())
     def is_entered(self, key: Id, port: int, fails: bool) -> None:
         if (key, port) not in self.own and self._works(lambda: self.saver.add_own(key, port), fails=fails):
-            self.node.tracker.add(key, port)
+            self.node.enter(key, port, self.now)
             self.own.add((key, port))
 
     @rule(key=keys, fails=st.booleans())
     def is_deleted(self, key: Id, fails: bool) -> None:
         ports = sorted(port for own, port in self.own if own == key)
-        if self._works(lambda: self.saver.remove_own(key, ports), fails=fails):
-            for port in ports:
-                self.node.tracker.remove(key, port)
+        if self._works(lambda: self.saver.remove_own(self.node, key, ports), fails=fails):
             self.own -= {(key, port) for port in ports}
+            deleted = {(key, port) for port in ports}
+            kept = {holder: until for holder, until in self.saved_holders.items() if holder[:2] not in deleted}
+            self.saved_holders = kept | {
+                holder: until for holder, until in self.holders.items() if holder[:2] in deleted
+            }
+            self.node.delete(key, None, self.now)
+
+    @rule(key=keys, port=st.sampled_from([80, 443]), numbers=st.sets(st.integers(1, 3), min_size=1))
+    def is_stored_on(self, key: Id, port: int, numbers: set[int]) -> None:
+        entry = self.node.tracker.get(key, port)
+        for number in sorted(numbers) if entry is not None else ():
+            assert entry is not None
+            entry.may_hold(Contact(Id(number), endpoint(number)), self.now + EXPIRY)
+            self.holders[key, port, Contact(Id(number), endpoint(number))] = self.wall + EXPIRY
+
+    @rule(key=keys, port=st.sampled_from([80, 443]), number=st.integers(1, 3))
+    def lets_go(self, key: Id, port: int, number: int) -> None:
+        if (key, port) not in self.own:
+            contact = Contact(Id(number), endpoint(number))
+            self.node.withdrawals.holds_nothing(key, port, contact)
+            self.holders.pop((key, port, contact), None)
 
     @rule(seconds=st.sampled_from([1.0, 1_000.0, EXPIRY]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.wall += seconds
         self.node.store.sweep(self.now)
+        self.node.withdrawals.sweep(self.now)
         self._expire()
 
     @rule()
@@ -375,27 +482,34 @@ class SaverMachine(RuleBasedStateMachine):
         with suppress(StateError):
             trio.run(self.saver.save, self.node)
         self.file.failing_halfway = False
-        self.saved = set(self.contacts), self.saved[1]
+        self.saved, self.saved_holders = (set(self.contacts), self.saved[1]), dict(self.holders)
         assert set(self.file.state.contacts) == self.contacts
 
     @rule()
     def saves(self) -> None:
         assert self._works(lambda: self.saver.save(self.node), fails=False)
-        self.saved = set(self.contacts), dict(self.held)
+        self.saved, self.saved_holders = (set(self.contacts), dict(self.held)), dict(self.holders)
         assert set(self.file.state.contacts) == self.contacts
         in_file = {(entry.key, entry.endpoint): entry.expires_at for entry in self.file.state.held}
         assert in_file == {entry: pytest.approx(until, abs=0.01) for entry, until in self.held.items()}
+        holders = {
+            (*own, holder.contact): holder.until
+            for own, holders in self.file.state.holders.items()
+            for holder in holders
+            if holder.until > self.wall + 0.001
+        }
+        assert holders == {holder: pytest.approx(until, abs=0.01) for holder, until in self.holders.items()}
         assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing to write
 
     @rule(pause=st.sampled_from([0.0, 10.0, 4_000.0]), clock=st.sampled_from([0.5, 1e6]))
     def is_killed_and_started_again(self, pause: float, clock: float) -> None:
         self.now, self.wall = clock, self.wall + pause
-        contacts, held = self.saved
-        self.contacts, self.held = set(contacts), dict(held)
+        (contacts, held), holders = self.saved, self.saved_holders
+        self.contacts, self.held, self.holders = set(contacts), dict(held), dict(holders)
         self._expire()
         self._start()
         assert {(entry.key, entry.port) for entry in self.node.tracker} == self.own
-        if self.held == held:
+        if (self.held, self.holders) == (held, holders):
             assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing new
 
     @invariant()
@@ -405,6 +519,12 @@ class SaverMachine(RuleBasedStateMachine):
             (entry.key, entry.endpoint): pytest.approx(entry.expires_at + offset, abs=0.01) for entry in self.node.store
         } == self.held
         assert set(self.node.state.table) == self.contacts
+        entries = [(key, port) for key in (KEY, OTHER) for port in (80, 443)]
+        assert {
+            (*own, contact): pytest.approx(until + offset, abs=0.01)
+            for own in entries
+            for contact, until in self.node.holders(*own, self.now).items()
+        } == self.holders
 
     def _start(self) -> None:
         self.node = new_node(self.now)
@@ -413,6 +533,7 @@ class SaverMachine(RuleBasedStateMachine):
 
     def _expire(self) -> None:
         self.held = {entry: until for entry, until in self.held.items() if until > self.wall + 0.001}
+        self.holders = {holder: until for holder, until in self.holders.items() if until > self.wall + 0.001}
 
     def _works(self, call: Callable[[], Awaitable[None]], *, fails: bool) -> bool:
         """Make a call while the file fails or not; return whether it worked, as it does where nothing is written."""

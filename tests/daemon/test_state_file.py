@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +24,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id, Keyspace
 from dhtd.daemon import state_disk
-from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedState, StateFile
+from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,10 @@ FULL = SavedState(
     contacts=[Contact(NATIVE.digest(bytes([number])), V4.with_port(number + 1)) for number in (3, 1, 2)],
     own=sorted([(KEY, 80), (KEY, 443), (OTHER, 22)]),
     held=[SavedEntry(KEY, V4, 1_700_000_000.25)],
+    holders={
+        (KEY, 80): [SavedHolder(Contact(ID, V4), 1_700_000_001.5), SavedHolder(Contact(ID, V6), 1_700_000_002.5)],
+        (OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
+    },
 )
 
 
@@ -55,6 +60,7 @@ def fill(path: Path) -> bytes:
         file.save_contacts(FULL.contacts)
         file.apply([AddOwn(key, port) for key, port in FULL.own])
         file.save_held({KEY: FULL.held})
+        file.save_holders(SetHolders(*own, holders) for own, holders in FULL.holders.items())
     return path.read_bytes()
 
 
@@ -69,6 +75,12 @@ def loaded(path: Path) -> SavedState:
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is None, file.notice
         return file.load()
+
+
+def in_order(state: SavedState) -> SavedState:
+    """Return the same, as `FULL` has it: but for contacts, no order is kept."""
+    holders = {own: sorted(holders, key=lambda holder: holder.until) for own, holders in state.holders.items()}
+    return replace(state, own=sorted(state.own), holders=holders)
 
 
 def names(path: Path) -> list[str]:
@@ -100,7 +112,7 @@ def test_the_mode_of_an_existing_directory_is_left_alone(tmp_path: Path) -> None
 def test_everything_is_there_after_reopening_and_contacts_keep_their_order(path: Path) -> None:
     fill(path)
     state = loaded(path)
-    assert SavedState(state.node_id, state.contacts, sorted(state.own), state.held) == FULL
+    assert in_order(state) == FULL
 
 
 def test_one_file_is_left_when_it_is_closed_and_says_whose_it_is(path: Path) -> None:
@@ -326,14 +338,72 @@ def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_moved(path:
     assert (path.read_bytes(), names(path)) == (before, ["default.db"])
 
 
+# A file of an earlier version
+
+
+def of_version_one(path: Path) -> None:
+    """Make of a full file what version 1 would have made."""
+    fill(path)
+    tamper(path, "DROP TABLE holder", "PRAGMA user_version = 1")
+
+
+def test_a_file_of_version_1_keeps_all_that_it_has_and_gets_what_it_lacks(path: Path) -> None:
+    of_version_one(path)
+    with closing(StateFile.open(path)) as file:
+        assert (file.set_aside, file.notice) == (None, None)
+        state = file.load()
+        assert in_order(state) == replace(FULL, holders={})
+        file.save_holders(SetHolders(*own, holders) for own, holders in FULL.holders.items())
+    state = loaded(path)
+    assert in_order(state) == FULL
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_file_of_version_1_with_impossible_rows_keeps_the_others(path: Path) -> None:
+    of_version_one(path)
+    tamper(path, "INSERT INTO own VALUES (zeroblob(31), 80)")
+    with closing(StateFile.open(path)) as file:
+        assert file.set_aside is not None
+        state = file.load()
+        assert in_order(state) == replace(FULL, holders={})
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA user_version = 2", "CREATE TABLE holder (key BLOB)"])
+def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, statement: str) -> None:
+    of_version_one(path)
+    tamper(path, statement)
+    with closing(StateFile.open(path)) as file:
+        assert file.set_aside is not None
+        assert file.load() == SavedState(None, [], [], [])
+
+
+# Who may hold what was entered
+
+
+def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(path: Path) -> None:
+    first, second = FULL.holders[KEY, 80]
+    with closing(StateFile.open(path)) as file:
+        file.add_own(KEY, 80)
+        file.save_holders([SetHolders(KEY, 80, [first]), SetHolders(KEY, 443, [first])])
+        file.remove_own(KEY, [80], [SetHolders(KEY, 80, [first, second])])
+    state = loaded(path)
+    assert (state.own, in_order(state).holders) == ([], {(KEY, 80): [first, second], (KEY, 443): [first]})
+    with closing(StateFile.open(path)) as file:
+        file.save_holders([SetHolders(KEY, 80, [])])
+        with pytest.raises(InvalidPort):
+            file.save_holders([SetHolders(KEY, 443, []), SetHolders(KEY, 0, [first])])
+    assert loaded(path).holders == {(KEY, 443): [first]}
+
+
 # What it refuses
 
 
 def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     fill(path)
-    tamper(path, "PRAGMA user_version = 2")
+    tamper(path, "PRAGMA user_version = 3")
     before, status = path.read_bytes(), path.stat()
-    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 2.* knows 1\): upgrade dhtd"):
+    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 3.* knows 2\): upgrade dhtd"):
         StateFile.open(path)
     after = path.stat()
     assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
@@ -564,7 +634,7 @@ def test_what_keeps_a_database_in_order_does_no_harm(path: Path, statement: str)
     fill(path)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
-        assert (file.set_aside, file.load()) == (None, FULL)
+        assert (file.set_aside, in_order(file.load())) == (None, FULL)
 
 
 def test_no_damaged_file_overwrites_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -647,6 +717,11 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO held VALUES ({BLOB}, x'{V4.hex()}', 9e999)",
         f"INSERT INTO held VALUES ({BLOB}, '1.2.3.4:5', 1.5)",
         "INSERT INTO held VALUES (zeroblob(1), zeroblob(6), 1.5)",
+        f"INSERT INTO holder VALUES ({BLOB}, 0, {BLOB}, x'{V4.hex()}', 1.5)",
+        f"INSERT INTO holder VALUES (zeroblob(3), 80, {BLOB}, x'{V4.hex()}', 1.5)",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, zeroblob(3), x'{V4.hex()}', 1.5)",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, zeroblob(3), 1.5)",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 'soon')",
     ],
 )
 def test_impossible_rows_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
@@ -656,14 +731,14 @@ def test_impossible_rows_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Pat
         aside, notice, state = file.set_aside, file.notice, file.load()
     assert aside is not None
     assert notice == (f"the state file {path} had 1 impossible row: a copy of it is now {aside}, and the rest was kept")
-    assert SavedState(state.node_id, state.contacts, sorted(state.own), state.held) == FULL
+    assert in_order(state) == FULL
     assert names(path) == ["default.db", aside.name]
     assert aside.stat().st_mode & 0o777 == 0o600
     assert loaded(path) == state
     with closing(sqlite3.connect(aside)) as copy:  # the row is still to be seen there
         table = statement.split()[2]
         [count] = copy.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert count == {"own": 3, "contact": 3, "held": 1}[table] + 1
+    assert count == {"own": 3, "contact": 3, "held": 1, "holder": 3}[table] + 1
 
 
 def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
@@ -794,7 +869,7 @@ def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_
     assert names(crashed) == ["default.db", "default.db-journal"]
     assert crashed.stat().st_size > 2 * path.stat().st_size  # the file itself is in the middle of it
     state = loaded(crashed)
-    assert SavedState(state.node_id, state.contacts, sorted(state.own), state.held) == FULL
+    assert in_order(state) == FULL
     assert names(crashed) == ["default.db"]
 
 

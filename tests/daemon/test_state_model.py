@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
-from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, StateFile
+from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
@@ -44,6 +44,7 @@ class Kept:
     contacts: tuple[Contact, ...] = ()
     own: frozenset[tuple[Id, int]] = frozenset()
     held: frozenset[SavedEntry] = frozenset()
+    holders: frozenset[tuple[Id, int, SavedHolder]] = frozenset()
 
 
 # What may be asked of it: what it does to the file, and what it should do to what is kept
@@ -79,13 +80,16 @@ class Own:
         file.apply(self.changes)
 
     def applied(self, kept: Kept) -> Kept:
-        own = set(kept.own)
+        own, holders = set(kept.own), set(kept.holders)
         for change in self.changes:
-            if isinstance(change, AddOwn):
-                own.add((change.key, change.port))
-            else:
-                own -= {(change.key, port) for port in change.ports}
-        return replace(kept, own=frozenset(own))
+            match change:
+                case AddOwn(key, port):
+                    own.add((key, port))
+                case RemoveOwn(key, ports):
+                    own -= {(key, port) for port in ports}
+                case SetHolders(key, port, those):
+                    holders = {each for each in holders if each[:2] != (key, port)} | {(key, port, by) for by in those}
+        return replace(kept, own=frozenset(own), holders=frozenset(holders))
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,13 @@ times = st.floats(-1e12, 1e12) | st.just(-0.0)
 
 new_ids = st.builds(NewId, keys)
 contact_lists = st.builds(Contacts, st.lists(st.builds(Contact, keys, machines), max_size=5).map(tuple))
+holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), times, max_size=3).map(
+    lambda holders: tuple(SavedHolder(*each) for each in holders.items())
+)
 own_changes = st.one_of(
     st.builds(AddOwn, few_keys, few_ports),
     st.builds(RemoveOwn, few_keys, st.lists(few_ports, max_size=2).map(tuple)),
+    st.builds(SetHolders, few_keys, few_ports, holder_lists),
 )
 own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
 
@@ -151,7 +159,10 @@ def content(file: StateFile) -> Kept:
     state = file.load()
     assert len(state.own) == len(set(state.own))
     assert len(state.held) == len({(entry.key, entry.endpoint) for entry in state.held})
-    return Kept(state.node_id, tuple(state.contacts), frozenset(state.own), frozenset(state.held))
+    holders = [(*own, holder) for own, holders in state.holders.items() for holder in holders]
+    assert len(holders) == len({(*own, holder.contact) for *own, holder in holders})
+    own, held = frozenset(state.own), frozenset(state.held)
+    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders))
 
 
 class Scratch:
@@ -357,6 +368,24 @@ def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: 
         assert disk.Sync(NAME) in recovery
         for left_again in all_that_a_crash_may_leave(left, recovery):
             assert scratch.recovered(left_again) == old
+
+
+def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch: Scratch) -> None:
+    own = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 443)))
+    with disk.recorded() as taken:
+        path = scratch.directory({})
+        with closing(opened(path)) as file:
+            own.make(file)
+        with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
+            connection.execute("DROP TABLE holder")
+            connection.execute("PRAGMA user_version = 1")
+        before = disk.read_directory(path)
+        taken.clear()
+        opened(path).close()
+        during = list(taken)
+        assert disk.Sync(NAME) in during
+        for left in all_that_a_crash_may_leave(before, during):
+            assert scratch.recovered(left) == own.applied(Kept())
 
 
 def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad_one(scratch: Scratch) -> None:

@@ -286,6 +286,11 @@ class World:
             entry = HeldEntry(self.key(), self.source(), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry))
             self.stored.add((entry.key, entry.endpoint))
             self.node.restore_held(entry, self.now)
+        for _ in range(self.read.number() % 4):
+            held_until = self.now + self.read.one_of(_SPANS)
+            self.node.restore_holder(
+                self.key(), self.read.one_of(_PORTS), Contact(*self.machine()), held_until, self.now
+            )
         self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)
 
     # Their parts

@@ -23,7 +23,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.daemon import state_disk
-from dhtd.daemon.state_file import SavedEntry, SavedState, StateFile
+from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
@@ -34,7 +34,8 @@ ROWS_MAX: Final = 16
 _MEMORY: Final = Path("/dev/shm")
 _KEY: Final = Id(5)
 _ENTRY: Final = SavedEntry(_KEY, Endpoint.of("192.0.2.1", 80), 2e9)
-_COLUMNS: Final = {"meta": 2, "contact": 3, "own": 2, "held": 3}
+_HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.endpoint), 2e9)
+_COLUMNS: Final = {"meta": 2, "contact": 3, "own": 2, "held": 3, "holder": 5}
 
 
 def check(data: bytes) -> None:
@@ -75,12 +76,14 @@ def _check_file(path: Path) -> None:
         file.add_own(_KEY, 80)
         file.save_contacts([Contact(_KEY, _ENTRY.endpoint)])
         file.save_held({_KEY: [_ENTRY]})
+        file.save_holders([SetHolders(_KEY, 80, [_HOLDER])])
         saved = file.load()
     assert saved.node_id == _KEY
     assert set(saved.own) == {*state.own, (_KEY, 80)}
     assert saved.contacts == [Contact(_KEY, _ENTRY.endpoint)]
     assert saved.held.count(_ENTRY) == 1
     assert [entry for entry in saved.held if entry.key != _KEY] == [entry for entry in state.held if entry.key != _KEY]
+    assert saved.holders == {**state.holders, (_KEY, 80): [_HOLDER]}
     with contextlib.closing(StateFile.open(path)) as again:
         assert again.set_aside is None, again.notice
         assert again.load() == saved, "the next process reads something else"
@@ -95,6 +98,12 @@ def _check_state(state: SavedState) -> None:
     for held in state.held:
         assert 0 <= held.key < NATIVE.size
         str(held.endpoint)
+    for (key, port), holders in state.holders.items():
+        assert 0 <= key < NATIVE.size
+        assert 1 <= port <= 65_535
+        for holder in holders:
+            assert 0 <= holder.contact.id < NATIVE.size
+            str(holder.contact.endpoint)
 
 
 def _is_copy(path: Path) -> bool:
@@ -188,6 +197,7 @@ def _schema(reader: Reader, path: Path) -> None:
         "PRAGMA encoding = 'UTF-16le'",
         "PRAGMA auto_vacuum = FULL",
         "VACUUM",
+        "DROP TABLE holder",
     )
     path.write_bytes(_good(reader.number() % 3))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -213,6 +223,7 @@ def _good(number: int) -> bytes:
                 key = NATIVE.random(rng)
                 file.add_own(key, rng.randint(1, 65_535))
                 file.save_held({key: [SavedEntry(key, Endpoint.of("192.0.2.9", 1 + rng.randrange(99)), 2e9)]})
+                file.save_holders([SetHolders(key, 80, [SavedHolder(Contact(key, _ENTRY.endpoint), 2e9)])])
             file.save_contacts([Contact(NATIVE.random(rng), Endpoint.of("192.0.2.7", 9)) for _ in range(number * 5)])
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA page_size = {SMALL_PAGE}")
@@ -231,8 +242,9 @@ def _seeds() -> Iterator[bytes]:
             yield bytes([kind, number]) + rng.randbytes(40)
     for at in (0, 16, 18, 24, 28, 44, 56, 60, 68, 96, 100, 103, 105):  # fields of the header, and of the first page
         yield bytes([1, 1]) + at.to_bytes(2, "big") + b"\4" + rng.randbytes(4)
-    for statement in range(17):
+    for statement in range(18):
         yield bytes([5, 2, 0, 0, 0, 7, 1, statement])
+    yield bytes([5, 1, 0, 0, 0, 7, 2, 17, 11])  # what version 1 had
 
 
 TARGET: Final = Target("state", "the state file's loader", check, _seeds, 8_192)

@@ -10,7 +10,8 @@ import pytest
 from dhtd.core.metric import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.core.store import HeldEntry
-from dhtd.daemon.state_file import SavedEntry, StateFile
+from dhtd.core.track import EntryKey
+from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.network import Network
@@ -87,6 +88,37 @@ def test_after_a_day_off_by_the_wall_clock_a_restart_restores_no_entry_of_others
     assert len(holder.node.store) == 0
 
 
+@pytest.mark.parametrize("wall", [-30 * 86_400.0, 0.0, 60.0])
+def test_wherever_the_wall_clock_of_the_owner_is_set_a_restart_forgets_no_withdrawal(wall: float) -> None:
+    net = grown(6)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    holder = next(host for host in holders(net) if host is not owner)
+    saved = net.kill(holder)
+    net.delete(owner, KEY)
+    state = net.kill(owner)
+    net.jump(owner, 0.0, wall=wall)
+    net.restart(owner, state)
+    assert len(owner.node.withdrawals) == len(state.holders) > 0
+    assert all(each.until <= net.now + DEFAULT.store_expiry + DEFAULT.query_timeout for each in owner.node.withdrawals)
+    net.restart(holder, saved)
+    net.run_for(60)
+    assert holders(net) == []
+
+
+def test_an_owner_that_was_suspended_for_hours_asks_nobody_for_what_has_expired_meanwhile() -> None:
+    net = grown(7)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    net.kill(next(host for host in holders(net) if host is not owner))
+    net.delete(owner, KEY)
+    net.run_for(60)
+    assert len(owner.node.withdrawals) == 1
+    net.jump(owner, 2 * HOUR)
+    net.run_for(1)
+    assert len(owner.node.withdrawals) == 0  # swept, since that was long due
+
+
 def through_a_file(path: Path, saved: Saved) -> Saved:
     """Return what the daemon's state file makes of a state, when it is opened again."""
     with closing(StateFile.open(path)) as file:
@@ -98,11 +130,18 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
         for entry in saved.held:
             entries.setdefault(entry.key, []).append(SavedEntry(entry.key, entry.endpoint, entry.expires_at))
         file.save_held({NATIVE.id(key): held for key, held in entries.items()})
+        holders: dict[EntryKey, list[SavedHolder]] = {}
+        for own, contact, until in saved.holders:
+            holders.setdefault(own, []).append(SavedHolder(contact, until))
+        file.save_holders(SetHolders(*own, those) for own, those in holders.items())
     with closing(StateFile.open(path)) as file:
         state = file.load()
     assert state.node_id is not None
     held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at) for entry in state.held)
-    return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held)
+    holders_again = tuple(
+        (own, holder.contact, holder.until) for own, those in state.holders.items() for holder in those
+    )
+    return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held, holders_again)
 
 
 def test_a_whole_network_comes_back_from_its_state_files(tmp_path: Path) -> None:
@@ -114,12 +153,14 @@ def test_a_whole_network_comes_back_from_its_state_files(tmp_path: Path) -> None
     net.run_for(600)
     for number, (host, state) in enumerate(saved):
         again = through_a_file(tmp_path / f"{number}.db", state)
-        assert (again.id, again.contacts, set(again.own), set(again.held)) == (
+        assert (again.id, again.contacts, set(again.own), set(again.held), set(again.holders)) == (
             state.id,
             state.contacts,
             set(state.own),
             set(state.held),
+            set(state.holders),
         )
+        assert len(again.holders) >= DEFAULT.k
         net.restart(host, again)
     net.run_for(30)
     for owner, key in zip(net.hosts, keys, strict=True):
