@@ -190,6 +190,7 @@ class Machine:
         self.own: set[EntryKey] = set()  # as the state file has them at any time
         self.ever_answered: set[Contact] = set()
         self.saved: tuple[tuple[Contact, ...], tuple[HeldEntry, ...]] = ((), ())
+        self.deleted: dict[EntryKey, dict[Contact, float]] = {}  # who may hold what, as the state file has it
         self.lives = 0
         self.up = False
 
@@ -776,6 +777,36 @@ class NodeMachine(RuleBasedStateMachine):
                 took = machine.took.get((key, port), set())
                 assert not self.holders(machine, key, port) & took
 
+    @rule(which=who, pick=picks, away=who, killed=st.sampled_from(["before", "after", "owner too"]))
+    def what_is_deleted_while_a_holder_is_down_is_not_held_when_it_is_back(
+        self, which: int, pick: int, away: int, killed: str
+    ) -> None:
+        """Nor where it was killed before it had saved that it let go, nor where the owner was restarted as well."""
+        machine, key, port = self.entered(which, pick)
+        other = self.pick_machine(away)
+        self.run_for(5.0)
+        if other is machine or not self.is_at_peace():
+            return
+        self.held_back.clear()
+        self.save(other)
+        took = set(other.endpoints) & self.holders(machine, key, port)
+        if killed != "after":
+            self.stop(away, gently=False)
+        self.do(machine, "delete", key, port, self.now)
+        if killed == "owner too":
+            self.stop(which, gently=True)
+            self.now += 5.0
+            self.revive(which)
+        self.run_for(20.0)
+        if killed == "after":
+            self.stop(away, gently=False)
+            self.run_for(5.0)
+        self.revive(away)
+        event(f"a holder is killed {killed}" if took else "somebody is killed who is no holder")
+        assert not took or self.holders(machine, key, port) & took
+        self.run_for(90.0)
+        assert not self.holders(machine, key, port) & took
+
     @rule(which=who, on=who)
     def what_is_deleted_while_it_is_published_is_held_by_no_more(self, which: int, on: int) -> None:
         """Not even where the stores that were on their way are lost, and would be sent again."""
@@ -852,6 +883,9 @@ class NodeMachine(RuleBasedStateMachine):
             self.do(machine, "restore_contact", contact)
         for key, port in sorted(machine.own):
             self.do(machine, "restore_own", key, port)
+        for own, holders in sorted(machine.deleted.items()):
+            for contact, until in holders.items():
+                self.do(machine, "restore_holder", *own, contact, until, self.now)
         for entry in held:
             self.do(machine, "restore_held", entry, self.now)
             if entry.expires_at > self.now:
@@ -867,8 +901,11 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(which=who, gently=st.booleans())
     def stop(self, which: int, gently: bool) -> None:
-        """A kill leaves the contacts and held entries of an earlier moment; own entries are always saved."""
+        """A kill leaves the contacts and held entries of an earlier moment; what is entered or deleted is saved."""
         machine = self.pick_machine(which)
+        node = machine.node
+        entries = machine.own | {(pending.key, pending.port) for pending in node.withdrawals}
+        machine.deleted = {own: node.holders(*own, self.now) for own in entries}
         if machine.on_their_way:
             event("stopped with queries on their way")
         if gently:
@@ -897,6 +934,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.stop(which, gently=False)
             machine.id, machine.saved = id, ((), ())
             machine.own.clear()
+            machine.deleted.clear()
             machine.ever_answered.clear()
             self.now += seconds
             self.start(machine)
@@ -912,6 +950,13 @@ class NodeMachine(RuleBasedStateMachine):
             tracked = [(entry.key, entry.port) for entry in machine.node.tracker]
             assert len(set(tracked)) == len(tracked)
             assert set(tracked) == machine.own
+
+    @invariant()
+    def nothing_is_withdrawn_that_is_an_own_entry(self) -> None:
+        for machine in self.living():
+            withdrawn = {(pending.key, pending.port) for pending in machine.node.withdrawals}
+            assert not withdrawn & machine.own
+            assert withdrawn <= {(key, at.port) for key, at in self.ever_entered}
 
     @invariant()
     def nobody_is_a_contact_who_never_answered(self) -> None:
