@@ -435,6 +435,7 @@ class Node:
             if isinstance(result, Found):
                 self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
             self._heard(query, contact, now)
+            query.observed = message.observed
             query.owner.answered(query, contact, result, now)
         self._settle(now)
 

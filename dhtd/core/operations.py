@@ -484,7 +484,9 @@ class Publication(Traversal):
 
 
 class Withdrawal(Traversal):
-    """Withdraws own entries of one key from every node that may hold them: known holders and the K nearest.
+    """Withdraws own entries of one key from every node that may hold them: known holders and the 2 K nearest.
+
+    A node that was killed before it had written down who took an entry does not know them all, but they are near.
 
     The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
     asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who
@@ -558,7 +560,7 @@ class Withdrawal(Traversal):
             super().late(query, now)
 
     def _converged(self, search: Search, now: float) -> None:
-        for contact in search.closest()[: self._requester.policy.k]:
+        for contact in search.closest()[: 2 * self._requester.policy.k]:
             if contact not in self._told:
                 self._withdraw(contact, self._tokens[contact.endpoint], now)
 

@@ -24,6 +24,7 @@ class Reminder:
 
     __slots__ = (
         "_endpoint",
+        "_had",
         "_has_failed",
         "_holder",
         "_open",
@@ -49,6 +50,7 @@ class Reminder:
         self._endpoint = holder.endpoint
         self._work: dict[Id, list[int]] = {}  # not asked yet
         self._open: dict[Id, list[int]] = {}  # being asked
+        self._had: set[EntryKey] = set()  # what the holder has named as still held
         self._queries: Counter[Id] = Counter()  # on their way
         self._width = 1  # keys that are asked at once
         self._has_failed = False
@@ -63,8 +65,11 @@ class Reminder:
         request, holder = query.request, self._holder.contact
         if isinstance(request, FindValue):
             assert isinstance(result, Found)
+            assert query.observed is not None
             self._width = self._requester.policy.alpha
             for port in self._open[request.key]:
+                if query.observed.with_port(port) in result.endpoints:
+                    self._had.add((request.key, port))
                 if result.token:
                     self._ask(Withdraw(request.key, port, result.token), request.key, now)
                 else:
@@ -72,7 +77,8 @@ class Reminder:
             self._is_done(request.key, now)
         else:
             assert isinstance(request, Withdraw)
-            self._withdrawals.let_go(request.key, request.port, holder, now)
+            had_it = (request.key, request.port) in self._had
+            self._withdrawals.let_go(request.key, request.port, holder, now, had_it=had_it)
             self._is_done(request.key, now)
 
     def slow(self, query: Asked, now: float) -> None:

@@ -2,8 +2,8 @@
 
 A node that is down while an entry is deleted comes back with it, from its state file; so does one that is killed before
 it has written down that it let go. Hence whoever may hold a deleted entry owes us two acknowledgements,
-`withdraw_confirm` apart. It is asked until it has given them, until its copy must have expired, or until the entry is
-entered again, which makes it a holder like any other.
+`withdraw_confirm` apart, and must not have had it again in between. It is asked until it has given them, until its copy
+must have expired, or until the entry is entered again, which makes it a holder like any other.
 
 Holders are asked, not entries: one that does not answer costs a query a pause, however much it may hold. The pause
 doubles, so that a holder which comes back is asked again within about the time that it was away.
@@ -135,12 +135,12 @@ class Withdrawals:
             self._drop((key, port), contact)
         return holders
 
-    def let_go(self, key: Id, port: int, contact: Contact, now: float) -> None:
-        """A holder has acknowledged a withdrawal."""
+    def let_go(self, key: Id, port: int, contact: Contact, now: float, *, had_it: bool = False) -> None:
+        """A holder has acknowledged a withdrawal; if it is known that it `had_it` until then, that is the first one."""
         owed = self._entries.get((key, port), {}).get(contact)
         if owed is None:
             return
-        if owed.confirm_at is None:
+        if owed.confirm_at is None or had_it:
             owed.confirm_at = now + self._jittered(self._policy.withdraw_confirm)
         elif owed.confirm_at <= now:
             self._drop((key, port), contact)

@@ -663,14 +663,17 @@ def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
     assert 69 in {sent.to[3] for sent in bench.sent()}
 
 
-def test_beyond_the_k_nearest_nobody_is_told_who_was_no_holder() -> None:
-    bench = knowing(80, policy=Policy(lonely_lookups=0, k=2))
+def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder() -> None:
+    bench = knowing(80, 81, 32, 33, policy=Policy(lonely_lookups=0, k=2))
     bench.node.tracker.add(Id(64), 80)
     bench.node.delete(Id(64), 80, bench.now)
-    bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
-    for id, sent in by_id(bench.sent()).items():
-        bench.found(sent, id)
-    assert set(of_kind(bench.sent(), Withdraw)) == {65, 66}
+    told: set[int] = set()
+    while sent := bench.sent():
+        told |= set(of_kind([each for each in sent if isinstance(each.request, Withdraw)], Withdraw))
+        for each in sent:
+            if isinstance(each.request, FindNode):
+                bench.found(each, each.to[3], [contact(65), contact(66)])
+    assert told == {65, 66, 80, 81}
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -11,7 +11,7 @@ from dhtd.core.events import Published, Withdrawn
 from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Store, Withdraw
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
-from tests.core.bench import QUIET, Bench, Sent
+from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint
 
 KEY = Id(77)
@@ -68,6 +68,19 @@ def test_a_holder_gives_a_token_and_lets_go_of_every_port_twice() -> None:
     assert len(bench.node.withdrawals) == 0
     assert bench.events() == []  # it is nobody's business
     assert not bench.node._withdrawing
+
+
+def test_a_holder_that_has_it_again_when_it_is_to_confirm_has_to_confirm_again() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    for had_it in (True, True, False):
+        (find,) = asked(bench, FindValue)
+        others = [endpoint(5).with_port(80), US.with_port(81)]
+        bench.found(find, 2, endpoints=[*others, US.with_port(80)] if had_it else others)
+        bench.pong(asked(bench, Withdraw)[0], 2)
+        assert len(bench.node.withdrawals) == had_it
+        bench.advance(CONFIRM)
+    assert queries(bench) == []
 
 
 def test_who_gives_no_token_holds_nothing() -> None:

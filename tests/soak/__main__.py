@@ -5,6 +5,8 @@ another is killed with SIGKILL and comes back from its state file; a quarter of 
 time is up, all come back and have a minute. Then this must hold, or the status is 1:
 
 - every entry that was acknowledged and not deleted is found, by a daemon that did not make it;
+- no entry that was deleted is held by any daemon, though some were down then, and came back with it; they have the
+  minute for that, and another one that is said;
 - of each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
 - no daemon ended by itself, has a traceback in its log, or counted a defect.
 
@@ -39,8 +41,8 @@ KILL_EVERY: Final = 10.0  # seconds, in the mean
 AWAY: Final = 15.0  # seconds that a daemon is down, at most
 SAMPLE_EVERY: Final = 2.0  # seconds
 TICK: Final = 0.1
-CALM: Final = 60.0  # seconds until the last look, in which those that came back last can publish
-ASK_AGAIN: Final = 60.0  # seconds more for what is not found at once; it is said how much that was
+CALM: Final = 60.0  # seconds until the last look, in which those that came back last can publish, and be told to let go
+ASK_AGAIN: Final = 60.0  # seconds more for what is not so at once; it is said how much that was
 
 
 @dataclass
@@ -59,7 +61,8 @@ class Result:
     found_later: int
     lost: list[str]
     deleted: int
-    deleted_and_found: int  # where a holder was down when they were deleted, and came back with them
+    let_go_later: int
+    kept: list[str] | None  # which were deleted, and who has them; None: too short a calm to judge
     flatness: list[Flatness]
     ended_by_themselves: int
     tracebacks: int
@@ -71,6 +74,7 @@ class Result:
         """Whether all holds."""
         return (
             not self.lost
+            and not self.kept
             and not self.ended_by_themselves
             and not self.tracebacks
             and not self.defects
@@ -111,7 +115,7 @@ class Soak:
                 each.result()
         self._restarts += len(self._swarm.bring_back(float("inf")))
         time.sleep(self._calm)
-        return self._result(*self._look_up_all())
+        return self._result(*self._look_up_all(), *self._look_for_deleted())
 
     def _disturb(self) -> None:
         """Kill, restart and look on until time is up."""
@@ -146,6 +150,28 @@ class Soak:
             lost = [entry for entry in lost if not self._is_found(entry)]
         return at_once, len(missing) - len(lost), lost
 
+    def _look_for_deleted(self) -> tuple[int, list[str]]:
+        """Return how many of the deleted were let go of a little late, and who has which of them still."""
+        deleted = {(entry.id, entry.endpoint) for entry in self._ledger.deleted}
+        began = time.monotonic()
+        kept = at_once = self._kept(deleted)
+        while kept and time.monotonic() < began + min(ASK_AGAIN, self._calm):
+            time.sleep(1.0)
+            kept = self._kept(deleted)
+        late = {each[1:] for each in at_once} - {each[1:] for each in kept}
+        return len(late), sorted(f"{' '.join(entry)} at {where}" for where, *entry in kept)
+
+    def _kept(self, deleted: set[tuple[str, str]]) -> set[tuple[str, str, str]]:
+        """Return where each of these is held, or believed to be an own entry."""
+        kept = set()
+        for daemon in self._swarm.daemons:
+            with Client(daemon.socket, DEADLINE) as client:
+                info = client.info(None)
+            held = [(entry["id"], entry["endpoint"]) for entry in info["store"]]
+            held += [(entry["id"], f"{daemon.address}:{entry['port']}") for entry in info["tracking"]]
+            kept |= {(daemon.address, *entry) for entry in deleted.intersection(held)}
+        return kept
+
     def _is_found(self, entry: Entry) -> bool:
         """Ask a daemon that is not the owner."""
         asked = self._rng.choice([daemon for daemon in self._swarm.daemons if daemon is not entry.owner])
@@ -157,7 +183,7 @@ class Soak:
             return False
         return entry.endpoint in result["peers"]
 
-    def _result(self, at_once: int, later: int, lost: list[Entry]) -> Result:
+    def _result(self, at_once: int, later: int, lost: list[Entry], let_go_later: int, kept: list[str]) -> Result:
         ledger, elders = self._ledger, self._swarm.elders
         ran = [self._series.get(daemon.address, []) for daemon in elders]
         return Result(
@@ -173,7 +199,8 @@ class Soak:
             found_later=later,
             lost=[f"{entry.id} {entry.endpoint}" for entry in lost],
             deleted=len(ledger.deleted),
-            deleted_and_found=sum(self._is_found(entry) for entry in ledger.deleted[-200:]),
+            let_go_later=let_go_later,
+            kept=kept if self._calm >= CALM else None,
             flatness=[flatness(quantity, ran, self._seconds) for quantity in GROWTH],
             ended_by_themselves=self._ended,
             tracebacks=sum(_log(daemon).count("Traceback") for daemon in self._swarm.daemons),
@@ -212,9 +239,11 @@ def table(result: Result) -> str:
         "",
         f"entries acknowledged and not deleted {result.entries}",
         f"found at once {result.found_at_once}, within {ASK_AGAIN:g} s {result.found_later}, lost {len(result.lost)}",
-        f"deleted {result.deleted}, of the last 200 still found {result.deleted_and_found}",
+        f"deleted {result.deleted}, let go of within {ASK_AGAIN:g} s {result.let_go_later}, kept "
+        + ("(too short)" if result.kept is None else str(len({entry.partition(" at ")[0] for entry in result.kept}))),
         f"ended by themselves {result.ended_by_themselves}, tracebacks {result.tracebacks}, defects {result.defects}",
         *(f"LOST {entry}" for entry in result.lost),
+        *(f"KEPT {entry}" for entry in result.kept or ()),
         *(f"SURPRISE {what}: {many}" for what, many in result.surprises.items()),
         f"soak: {'passed' if result.is_good else 'FAILED'}",
     ]

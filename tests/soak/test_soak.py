@@ -38,6 +38,7 @@ def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
     assert result.kills == result.restarts > 0
     assert result.entries > 0
     assert result.found_at_once + result.found_later == result.entries
+    assert result.kept is None  # there was no time to let go
     assert "soak: passed" in soak.table(result)
     assert json.loads(json.dumps(soak._plain(result)))["passed"] is True
     assert all(daemon.process.poll() is not None for daemon in swarm.daemons)
@@ -123,7 +124,8 @@ def good() -> soak.Result:
         found_later=1,
         lost=[],
         deleted=1,
-        deleted_and_found=0,
+        let_go_later=0,
+        kept=[],
         flatness=[flatness(quantity, [series(lambda at: 30_000)], DURATION) for quantity in GROWTH],
         ended_by_themselves=0,
         tracebacks=0,
@@ -135,12 +137,15 @@ def good() -> soak.Result:
 def test_a_result_of_which_all_holds_is_good(good: soak.Result) -> None:
     assert good.is_good
     assert soak.table(good).endswith("soak: passed")
+    assert "deleted 1, let go of within 60 s 0, kept 0" in soak.table(good)
+    assert "kept (too short)" in soak.table(dataclasses.replace(good, kept=None))
 
 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
         ({"lost": ["ab 127.0.0.1:80"]}, "LOST ab 127.0.0.1:80"),
+        ({"kept": ["ab 127.0.0.1:80 at 127.1.0.1"]}, "KEPT ab 127.0.0.1:80 at 127.1.0.1"),
         ({"ended_by_themselves": 1}, "ended by themselves 1"),
         ({"tracebacks": 1}, "tracebacks 1"),
         ({"defects": 1}, "defects 1"),
