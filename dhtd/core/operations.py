@@ -486,14 +486,15 @@ class Publication(Traversal):
 class Withdrawal(Traversal):
     """Withdraws own entries of one key from every node that may hold them: known holders and the 2 K nearest.
 
-    A node that was killed before it had written down who took an entry does not know them all, but they are near.
+    A node that was killed before it had written down who took an entry does not know them all, but they are near. Those
+    beyond the K nearest that it did not know are not counted: most of them have held nothing.
 
     The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
     asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who
     owes an acknowledgement in the end is in `withdrawals`.
     """
 
-    __slots__ = ("_acknowledged", "_holders", "_in_flight", "_ports", "_told", "_withdrawals")
+    __slots__ = ("_acknowledged", "_beyond", "_holders", "_in_flight", "_ports", "_told", "_withdrawals")
 
     def __init__(
         self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], withdrawals: Withdrawals
@@ -506,6 +507,7 @@ class Withdrawal(Traversal):
         )
         self._in_flight = 0
         self._told: set[Contact] = set()
+        self._beyond: set[Endpoint] = set()  # where those are that do not count
         self._acknowledged: set[Contact] = set()
 
     def start(self, now: float) -> None:
@@ -529,7 +531,8 @@ class Withdrawal(Traversal):
                 self._withdraw(contact, result.token, now)
             case request:
                 assert isinstance(request, Withdraw)
-                self._acknowledged.add(contact)
+                if contact.endpoint not in self._beyond:
+                    self._acknowledged.add(contact)
                 for holder in self._at(contact.endpoint):
                     self._withdrawals.let_go(self._target, request.port, holder, now)
         self._in_flight -= 1
@@ -560,8 +563,11 @@ class Withdrawal(Traversal):
             super().late(query, now)
 
     def _converged(self, search: Search, now: float) -> None:
-        for contact in search.closest()[: 2 * self._requester.policy.k]:
+        k = self._requester.policy.k
+        for place, contact in enumerate(search.closest()[: 2 * k]):
             if contact not in self._told:
+                if place >= k and not self._at(contact.endpoint):
+                    self._beyond.add(contact.endpoint)
                 self._withdraw(contact, self._tokens[contact.endpoint], now)
 
     def _finished(self, now: float) -> None:

@@ -663,7 +663,7 @@ def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
     assert 69 in {sent.to[3] for sent in bench.sent()}
 
 
-def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder() -> None:
+def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_k_nobody_counts() -> None:
     bench = knowing(80, 81, 32, 33, policy=Policy(lonely_lookups=0, k=2))
     bench.node.tracker.add(Id(64), 80)
     bench.node.delete(Id(64), 80, bench.now)
@@ -673,7 +673,10 @@ def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder() -> None:
         for each in sent:
             if isinstance(each.request, FindNode):
                 bench.found(each, each.to[3], [contact(65), contact(66)])
+            else:
+                bench.pong(each, each.to[3])
     assert told == {65, 66, 80, 81}
+    assert bench.event(Withdrawn).nodes == 2
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -239,7 +239,7 @@ def test_trap_10_everything_survives_a_restart_and_changes_are_told_without_aski
         saved = net.kill(host)
         host.bootstrap = ()
         net.restart(host, saved)
-    assert [host.save().id for host in (holder, owner)] == [holder.id, owner.id]
+    assert [host.save(net.now).id for host in (holder, owner)] == [holder.id, owner.id]
     assert len(holder.node.state.table) == len(owner.node.state.table) == 2
     assert holder.node.store.get(KEY, net.now) == [owner.endpoint.with_port(80)]
     assert owner.node.tracker.ports(KEY) == [80]
