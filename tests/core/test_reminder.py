@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Published, Withdrawn
-from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Store, Withdraw
+from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from tests.core.bench import QUIET, US, Bench, Sent
@@ -32,9 +32,12 @@ def owing(*keys: Id, policy: Policy = POLICY, ports: tuple[int, ...] = (80,)) ->
 
 
 def queries(bench: Bench, holder: int = 2) -> list[Sent]:
-    """Return what was sent to the holder since the last call: each query once, though it is sent again."""
+    """Return what was sent to the holder since the last call: each query once, though it is sent again.
+
+    But for pings, by which a node looks whether the network is down.
+    """
     sent = {each.query.tid: each for each in bench.sent() if each.to == endpoint(holder)}
-    return list(sent.values())
+    return [each for each in sent.values() if not isinstance(each.request, Ping)]
 
 
 def asked(bench: Bench, kind: type[FindValue | Withdraw]) -> list[Sent]:
