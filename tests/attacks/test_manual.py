@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from dhtd.control.limits import ControlCounters, Limits
-from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS
+from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.networks import outside
 from dhtd.core.policy import DEFAULT, Policy
@@ -30,7 +30,7 @@ PROSE: Final = " ".join(re.sub(r"^\.(?:[A-Z][a-z] )+", "", line) for line in SOU
 WORDS: Final = re.sub(r" ([.,;:])(?= )", r"\1", " ".join(PROSE.split()))
 NAMED: Final = re.findall(r"^\.Pa (tests/\S+)::(\S+)$", SOURCE, re.MULTILINE)
 UNITS: Final = {"s": 1, "minutes": 60, "%": 0.01}  # behind a number; without one, or before a word, it is as it stands
-OWNERS: Final = {OPERATIONS, OWN_ENTRIES, OWN_PORTS, ENTRY_HOLDERS}  # caps on what the owner of the node does
+OWNERS: Final = {OPERATIONS, OWN_ENTRIES, OWN_PORTS, ENTRY_HOLDERS, WITHDRAWALS}  # what a node's own user makes
 PUBLIC: Final = outside(DEFAULT.exempt_networks)
 V4, V6 = Endpoint.of("203.0.113.1", 1), Endpoint.of("2001:db8::1", 1)
 

@@ -203,3 +203,16 @@ def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
     assert len(bench.node._verifying) == 1
     assert hit(bench) == {"verifications": 1}
     assert isinstance(bench.node.state.waiting(bench.node.state.table.bucket(Id(40))).__next__(), Contact)
+
+
+def test_a_lookup_that_has_passed_over_the_kin_of_those_who_answered_says_so() -> None:
+    bench = Bench(policy=QUIET)
+    bench.know(contact(5))
+    bench.node.lookup(KEY, bench.now)
+    kin = [Contact(Id(64 + number), Endpoint.of(f"203.0.113.{number}", 1729)) for number in range(5)]
+    bench.found(bench.sent_one(), 5, kin)
+    for sent in bench.sent():
+        bench.found(sent, next(one.id for one in kin if one.endpoint == sent.to))
+    done = bench.event(LookupDone)
+    assert done.stats.queries == 1 + DEFAULT.lookup_per_network
+    assert hit(bench) == {"lookup_per_network": len(kin) - DEFAULT.lookup_per_network}

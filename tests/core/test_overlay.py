@@ -304,7 +304,7 @@ def test_an_entry_is_stored_on_the_nearest_of_each_family_and_withdrawn_from_all
     bench.node.delete(KEY, None, bench.now)
     withdrawn = [query.to for query in answer_all(bench) if isinstance(query.request, Withdraw)]
     assert set(withdrawn) >= {member.endpoint for member in nearest}
-    assert bench.event(Withdrawn).nodes == len(withdrawn)
+    assert bench.event(Withdrawn).nodes == len(nearest)  # others are told to be sure, and not counted
 
 
 def test_one_family_has_its_replicas_before_the_other_is_found() -> None:
