@@ -277,7 +277,6 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("run", "--port", "1"), ("dhtd", "start", "--port", "1")),
         (("dht", "info"), ("dht", "info")),
-        (("test",), ("pytest", "--cov", "--numprocesses=auto", "--dist=worksteal")),
         (("test", "-k", "x"), ("pytest", "-k", "x")),
         (("bench",), ("python", "-m", "tests.bench")),
         (("bench", "--json"), ("python", "-m", "tests.bench", "--json")),
@@ -335,6 +334,26 @@ def test_other_implementations_are_fetched_only_to_be_measured(
     with pytest.raises(SystemExit):
         dev.main(*arguments)
     assert synced == [group]
+
+
+@pytest.mark.parametrize(("statuses", "status"), [((0, 0), 0), ((1, 0), 1), ((0, 4), 4), ((1, 4), 1)])
+def test_every_test_is_run_once_and_those_of_core_and_wire_are_measured(
+    statuses: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def call(command: list[str]) -> int:
+        ran.append([str(argument) for argument in command])
+        return statuses[len(ran) - 1]
+
+    monkeypatch.chdir(dev.ROOT)
+    monkeypatch.setattr(dev, "sync", lambda group: None)
+    monkeypatch.setattr("dev.subprocess.call", call)
+    assert dev.main("test") == status
+    measured, others = ({argument for argument in command if "tests/" in argument} for command in ran)
+    assert measured == set(dev.COVERING)
+    assert others == {f"--ignore={path}" for path in measured}
+    assert ["--cov" in command for command in ran] == [True, False]
 
 
 def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -481,3 +481,12 @@ def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
         return (store.looks - before) / (entries // 4)
 
     assert looks(16_384) < 2 * looks(256)
+
+
+def test_of_a_source_that_gives_way_what_was_renewed_stays_longer_than_what_was_not() -> None:
+    store = Store(Policy(store_entries=3, store_expiry=100.0))
+    for key in (A, B, Id(3)):
+        store.put(key, at(1), 0.0)
+    store.put(A, at(1), 10.0)
+    assert store.put(A, at(2), 20.0) == Stored(evicted_by="store_entries")
+    assert [key for key in (A, B, Id(3)) if at(1) in store.get(key, 20.0)] == [A, Id(3)]
