@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
 from dhtd.core.metric import Id
 
 _KEYS: Final = 128  # of which it is remembered: two for each that can be full at once, by the numbers of `Policy`
@@ -49,7 +49,7 @@ class Choice:
             return known[1]
         by_source: dict[bytes, list[Endpoint]] = {}
         for endpoint in endpoints:
-            source = endpoint[:-2][:8]  # its `source_group`, without a call
+            source = endpoint[:4] if len(endpoint) == IPV4_SIZE else source_group(endpoint[:-2])  # IPv4 without a call
             if source in by_source:
                 by_source[source].append(endpoint)
             else:

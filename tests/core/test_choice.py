@@ -13,9 +13,9 @@ KEY = Id(7)
 
 
 def of(source: int, port: int) -> Endpoint:
-    """Return an endpoint of one of many sources, every other of which is a /64."""
-    host = f"2001:db8:0:{source:x}::{port:x}" if source % 2 else f"10.0.{source >> 8}.{source & 255}"
-    return Endpoint.of(host, 1 + port)
+    """Return an endpoint of one of many sources: of three, one is a /64, and one an address of a site's own /64."""
+    hosts = (f"10.0.{source >> 8}.{source & 255}", f"2001:db8:0:{source:x}::{port:x}", f"fd00::{source:x}")
+    return Endpoint.of(hosts[source % 3], 1 + port)
 
 
 def sources_of(endpoints: list[Endpoint]) -> set[bytes]:
