@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dhtd.core.endpoint import Family
@@ -718,6 +720,19 @@ def test_a_late_wake_up_does_everything_that_was_due() -> None:
     assert after is not None
     assert after > bench.now
     assert {sent.request for sent in bench.sent()} > {FindNode(KEY)}  # the publication, and a refresh
+
+
+def test_who_queries_under_the_id_of_a_contact_that_has_been_silent_for_a_minute_is_pinged() -> None:
+    bench = Bench(policy=replace(QUIET, good_for=1_000.0))
+    bench.know(contact(5))
+    moved = Contact(Id(5), endpoint(9))
+    assert bench.query(Ping(), moved) is not None
+    assert bench.sent() == []
+    bench.advance(bench.node.policy.claim_after)
+    assert bench.query(Ping(), contact(5)) is not None
+    assert bench.sent() == []  # it is a good contact still, and there is nothing to learn of it
+    assert bench.query(Ping(), moved) is not None
+    assert [query.to for query in bench.sent()] == [moved.endpoint]
 
 
 def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
