@@ -58,7 +58,7 @@ class OpenDht(Peer):
         if body.get("y") != "r":
             raise UnexpectedAnswerError(f"{operation}: {body}")
         if operation != PING:
-            expect(len(body["r"]["n4"]) == K * _NODE_SIZE, body)
+            expect(len(body["r"].get("n4", b"")) == K * _NODE_SIZE, body)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
         """Return a ping."""
