@@ -354,6 +354,7 @@ def test_every_test_is_run_once_and_those_of_core_and_wire_are_measured(
     assert measured == set(dev.COVERING)
     assert others == {f"--ignore={path}" for path in measured}
     assert ["--cov" in command for command in ran] == [True, False]
+    assert ran[0][-1] == "--cov"  # a path behind it would say what to cover
 
 
 def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

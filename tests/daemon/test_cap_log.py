@@ -17,7 +17,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 
 
 def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "dhtd")
     hits = caps.none_hit()
     hits[caps.OPERATIONS] = 7  # before
     log = CapLog(hits)
@@ -34,7 +34,7 @@ def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: py
 
 
 def test_what_is_ordinary_is_for_those_who_look_closely(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "dhtd")
     hits = caps.none_hit()
     log = CapLog(hits)
     hits[caps.REPLACEMENTS] = hits[caps.OPERATIONS] = 1

@@ -238,7 +238,7 @@ async def test_what_begins_and_ends_at_once_is_not_missed(autojump_clock: MockCl
 async def test_losing_the_network_and_finding_it_again_is_told(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "dhtd")
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
         await joined(one, two)
@@ -257,7 +257,7 @@ async def test_losing_the_network_and_finding_it_again_is_told(
 async def test_a_publication_of_the_nodes_own_is_only_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "dhtd")
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
         one.node.restore_own(KEY, 80)

@@ -204,7 +204,7 @@ class FakeDriver:
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, "dhtd")
 
 
 @asynccontextmanager

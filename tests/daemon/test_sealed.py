@@ -130,7 +130,7 @@ async def test_garbage_changes_one_counter_and_nothing_else(
     wire = Wire()
     rng = Random(1)
     async with swarm(wire, 2, OLD) as (one, two):
-        caplog.set_level(logging.DEBUG)
+        caplog.set_level(logging.DEBUG, "dhtd")
         caplog.clear()
         before, sent, counted = inside(one.node), len(end_of(one).sent), asdict(one.udp.counters)
         valid = seal(OLD).seal(VECTORS["ping"].data)
