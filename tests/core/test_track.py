@@ -605,12 +605,13 @@ def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_
     tracker = Tracker(Random(1), DEFAULT)
     entry = tracker.add(Id(1), 80)
     minutes, now = [], 0.0
-    for holders in (range(8), range(2, 10), range(2, 10), range(8, 16), range(20, 28), range(20, 28)):
+    some_stay = range(5, 13)
+    for holders in (range(8), range(2, 10), range(2, 10), some_stay, range(13, 21), range(20, 28), range(20, 28)):
         tracker.began(entry)
         tracker.published(Id(1), 80, [contact(100 + id) for id in holders], now)
         minutes.append(entry.interval / 60)
         now += entry.interval
-    assert minutes == [15, 30, 45, 22.5, 15, 30]
+    assert minutes == [15, 30, 45, 45, 22.5, 15, 30]
 
 
 def test_a_publication_soon_after_another_says_nothing_of_how_long_holders_stay() -> None:
