@@ -8,7 +8,8 @@ import pytest
 
 from tests.bench.__main__ import main
 from tests.bench.peers import bencode
-from tests.bench.peers.peer import FIND_NODE, OPERATIONS
+from tests.bench.peers.echo import Echo
+from tests.bench.peers.peer import FIND_NODE, OPERATIONS, UnexpectedAnswerError
 
 
 @pytest.mark.parametrize(
@@ -37,5 +38,26 @@ def test_each_operation_of_dhtd_is_answered_as_it_should(capsys: pytest.CaptureF
 
 
 def test_an_answer_that_is_not_whole_is_no_figure(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--peer=dhtd", "--rounds=1", "--queries=64", "--neighbours=1", "--fill=1"]) == 1
+    assert main(["--peer=dhtd", "--rounds=1", "--queries=3200", "--neighbours=1", "--fill=1"]) == 1
     assert "not what was asked for" in capsys.readouterr().err
+
+
+def test_a_round_in_which_another_implementation_answers_wrongly_is_left_out_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = iter([True])
+
+    def check(self: Echo, operation: str, answer: bytes) -> None:
+        if next(wrong, False):
+            raise UnexpectedAnswerError("nothing of use")
+
+    monkeypatch.setattr(Echo, "check", check)
+    load = ["--peer=echo", "--queries=3200", "--fill=0", "--json"]
+    assert main([*load, "--rounds=1"]) == 0
+    output = capsys.readouterr()
+    assert output.err == "bench: a round of echo, find_node, is left out: nothing of use\n"
+    assert json.loads(output.out)["rows"] == []
+    assert main([*load, "--rounds=2"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert [row["implementation"] for row in json.loads(output.out)["rows"]] == ["echo"]
