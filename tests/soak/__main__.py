@@ -63,6 +63,7 @@ class Result:
     deleted: int
     let_go_later: int
     kept: list[str] | None  # which were deleted, and who has them; None: too short a calm to judge
+    traces: list[str]  # what had happened to those that are kept, their owners and those who have them
     flatness: list[Flatness]
     ended_by_themselves: int
     tracebacks: int
@@ -86,16 +87,20 @@ class Result:
 class Soak:
     """One run."""
 
-    def __init__(self, swarm: Swarm, daemons: int, seconds: float, seed: int, calm: float = CALM) -> None:
+    def __init__(
+        self, swarm: Swarm, daemons: int, seconds: float, seed: int, calm: float = CALM, kill_every: float = KILL_EVERY
+    ) -> None:
         self._swarm = swarm
         self._many = daemons
         self._seconds = seconds
         self._seed = seed
         self._calm = calm
+        self._kill_every = kill_every
         self._rng = Random(f"soak {seed}")
         self._ledger = Ledger()
         self._series: dict[str, list[tuple[float, Sample]]] = {}  # by address
         self._kills = self._restarts = self._ended = 0
+        self._traces: list[str] = []
 
     def run(self) -> Result:
         """Do it all."""
@@ -120,11 +125,11 @@ class Soak:
     def _disturb(self) -> None:
         """Kill, restart and look on until time is up."""
         began = time.monotonic()
-        kill_at, sample_at = self._rng.expovariate(1 / KILL_EVERY), 0.0
+        kill_at, sample_at = self._rng.expovariate(1 / self._kill_every), 0.0
         while (now := time.monotonic() - began) < self._seconds:
             if now >= kill_at:
                 self._kills += self._swarm.kill_one(self._rng, now, AWAY) is not None
-                kill_at += self._rng.expovariate(1 / KILL_EVERY)
+                kill_at += self._rng.expovariate(1 / self._kill_every)
             self._restarts += len(self._swarm.bring_back(now))
             if now >= sample_at:
                 self._sample(now)
@@ -159,7 +164,26 @@ class Soak:
             time.sleep(1.0)
             kept = self._kept(deleted)
         late = {each[1:] for each in at_once} - {each[1:] for each in kept}
+        self._traces = [line for where, *entry in sorted(kept) for line in self._trace(where, *entry)]
         return len(late), sorted(f"{' '.join(entry)} at {where}" for where, *entry in kept)
+
+    def _trace(self, holder: str, id: str, endpoint: str) -> list[str]:
+        """Return what explains that an entry is kept: lines of seconds before now."""
+        owner = endpoint.rpartition(":")[0]
+        events = [
+            (when, what) for when, entry, what in self._ledger.history if (entry.id, entry.endpoint) == (id, endpoint)
+        ]
+        for who, address in (("owner", owner), ("holder", holder)):
+            events += [(when, f"{who} {what}") for when, whose, what in self._swarm.history if whose == address]
+        [daemon] = [daemon for daemon in self._swarm.daemons if daemon.address == owner]
+        with Client(daemon.socket, DEADLINE) as client:
+            owed = [each for each in client.info("withdrawals")["withdrawals"] if each["id"] == id]
+        now = time.monotonic()
+        return [
+            f"{id} at {holder}",
+            *(f"  {when - now:8.1f} s {what}" for when, what in sorted(events)),
+            f"  owed: {owed}",
+        ]
 
     def _kept(self, deleted: set[tuple[str, str]]) -> set[tuple[str, str, str]]:
         """Return where each of these is held, or believed to be an own entry."""
@@ -201,6 +225,7 @@ class Soak:
             deleted=len(ledger.deleted),
             let_go_later=let_go_later,
             kept=kept if self._calm >= CALM else None,
+            traces=self._traces if self._calm >= CALM else [],
             flatness=[flatness(quantity, ran, self._seconds) for quantity in GROWTH],
             ended_by_themselves=self._ended,
             tracebacks=sum(_log(daemon).count("Traceback") for daemon in self._swarm.daemons),
@@ -244,6 +269,7 @@ def table(result: Result) -> str:
         f"ended by themselves {result.ended_by_themselves}, tracebacks {result.tracebacks}, defects {result.defects}",
         *(f"LOST {entry}" for entry in result.lost),
         *(f"KEPT {entry}" for entry in result.kept or ()),
+        *result.traces,
         *(f"SURPRISE {what}: {many}" for what, many in result.surprises.items()),
         f"soak: {'passed' if result.is_good else 'FAILED'}",
     ]
@@ -255,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     with Swarm() as swarm:
-        result = Soak(swarm, options.daemons, 60 * options.minutes, options.seed).run()
+        result = Soak(swarm, options.daemons, 60 * options.minutes, options.seed, kill_every=options.kill_every).run()
     print(json.dumps(_plain(result)) if options.json else table(result))
     return 0 if result.is_good else 1
 
@@ -275,6 +301,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--daemons", type=_several, default=24, metavar="N", help="(24)")
     parser.add_argument(
         "--minutes", type=float, default=20.0, metavar="M", help="of load; a minute of calm follows (20)"
+    )
+    parser.add_argument(
+        "--kill-every", type=float, default=KILL_EVERY, metavar="S", help="one is killed so often, in the mean (10)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another seed draws other victims (1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Ledger:
     def __init__(self) -> None:
         self.entered: list[Entry] = []
         self.deleted: list[Entry] = []
+        self.history: list[tuple[float, Entry, str]] = []  # when, by time.monotonic(); and what was acknowledged
         self.counts: Counter[str] = Counter()
         self.surprises: Counter[str] = Counter()  # what no kill explains
         self._lock = threading.Lock()
@@ -49,6 +51,11 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         with self._lock:
             self.entered.append(entry)
+
+    def note(self, entry: Entry, what: str) -> None:
+        """Remember when this was."""
+        with self._lock:
+            self.history.append((time.monotonic(), entry, what))
 
     def take(self, rng: Random) -> Entry | None:
         """Take one out, to delete it."""
@@ -136,7 +143,9 @@ class Worker:
     def _enter(self, daemon: Daemon) -> None:
         entry = Entry(daemon, NATIVE.format(NATIVE.random(self._rng)), self._rng.randint(1, 65_535))
         with self._client(daemon) as client:
+            self._ledger.note(entry, "being entered")
             client.enter(entry.id, entry.port, wait=self._rng.random() < 0.5)
+        self._ledger.note(entry, "entered")
         self._ledger.add(entry)
         self._ledger.count("enters")
 
@@ -145,7 +154,9 @@ class Worker:
             self._ledger.add(entry)  # another time
             return
         with self._client(entry.owner) as client:
+            self._ledger.note(entry, "being deleted")
             client.delete(entry.id, entry.port)
+        self._ledger.note(entry, "deleted")
         self._ledger.bury(entry)
         self._ledger.count("deletes")
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -34,6 +35,7 @@ class Swarm(Network):
     def __init__(self) -> None:
         super().__init__()
         self.elders: list[Daemon] = []
+        self.history: list[tuple[float, str, str]] = []  # when, by time.monotonic(); whose address; what
         self._down: list[tuple[float, Daemon]] = []  # and when each comes back
         self._lock = threading.Lock()
 
@@ -58,6 +60,7 @@ class Swarm(Network):
         with self._lock:
             self._down.append((now + rng.uniform(0, away), victim))
         victim.kill()
+        self._note(victim, "killed")
         return victim
 
     def bring_back(self, now: float) -> list[Daemon]:
@@ -66,9 +69,13 @@ class Swarm(Network):
             due = [daemon for when, daemon in self._down if when <= now]
         for daemon in due:
             self.launch(daemon)
+            self._note(daemon, "back")
             with self._lock:
                 self._down = [entry for entry in self._down if entry[1] is not daemon]
         return due
+
+    def _note(self, daemon: Daemon, what: str) -> None:
+        self.history.append((time.monotonic(), daemon.address, what))
 
     def _popen(self, arguments: Sequence[str], log: Path) -> subprocess.Popen[str]:
         with log.open("a", encoding="utf-8") as stderr:

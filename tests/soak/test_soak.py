@@ -30,10 +30,9 @@ DURATION = 600.0
 def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(soak, "KILL_EVERY", 0.7)
     monkeypatch.setattr(soak, "AWAY", 0.5)
     with Swarm() as swarm:
-        result = soak.Soak(swarm, 4, 3.0, seed=1, calm=1.0).run()
+        result = soak.Soak(swarm, 4, 3.0, seed=1, calm=1.0, kill_every=0.7).run()
     assert result.is_good, soak.table(result)
     assert result.kills == result.restarts > 0
     assert result.entries > 0
@@ -126,6 +125,7 @@ def good() -> soak.Result:
         deleted=1,
         let_go_later=0,
         kept=[],
+        traces=[],
         flatness=[flatness(quantity, [series(lambda at: 30_000)], DURATION) for quantity in GROWTH],
         ended_by_themselves=0,
         tracebacks=0,
