@@ -4,7 +4,8 @@ Drive it like this, from any loop and on any clock:
 
 - hand each datagram to `handle_datagram` and send what it returns, which is the answer to a query;
 - whenever `poll_timeout` has passed, call `handle_timeout`; a call too early or too often does nothing;
-- after either, or a command, send what `poll_transmit` yields and act on what `poll_event` yields.
+- after either, or a command, send what `poll_transmit` yields and act on what `poll_event` yields;
+- if the node is to `write_ahead`, make durable what `poll_unwritten` returns, and tell it that this is `written`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ from dhtd.core.metric import Id
 from dhtd.core.operations import (
     Bootstrap,
     Check,
+    Chosen,
     Lookup,
     Publication,
     Refresh,
@@ -92,6 +94,9 @@ class Node:
 
     `local`: where this machine reaches itself. Its own lookups answer with that for its own entries, until others have
     told how they see it; nobody else is told.
+
+    `write_ahead`: whom a publication asks to hold an own entry is in `poll_unwritten` before, and is asked when the
+    owner calls `written`.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class Node:
         policy: Policy = DEFAULT,
         families: Iterable[Family] = (Family.IPV4,),
         local: Iterable[Endpoint] = (),
+        write_ahead: bool = False,
     ) -> None:
         self.own_id = own_id
         self.codec = codec
@@ -139,6 +145,7 @@ class Node:
         self._stranger_rate = Rate(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
         self._publications: dict[EntryKey, Publication] = {}
+        self._unwritten: list[Chosen] | None = [] if write_ahead else None
         self._withdrawing: Counter[EntryKey] = Counter()  # how many withdrawals of an entry are under way
         self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
         self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
@@ -240,6 +247,20 @@ class Node:
     def poll_event(self) -> Event | None:
         """Return the next event."""
         return self._events.popleft() if self._events else None
+
+    def poll_unwritten(self) -> list[Chosen]:
+        """Return who was chosen to hold own entries, and waits to be written down; `holders` has them already."""
+        if not self._unwritten:
+            return []
+        chosen = self._unwritten.copy()
+        self._unwritten.clear()
+        return chosen
+
+    def written(self, chosen: Iterable[Chosen], now: float) -> None:
+        """What `poll_unwritten` has returned is written down, or cannot be: ask these to hold the entries."""
+        for publication, contacts in chosen:
+            publication.written(contacts, now)
+        self._settle(now)
 
     # Commands. Each returns at once; its handle comes back in events, of which the last is named here.
     # With `operations` of them under way, all but `enter` and `delete` raise `Busy`. The caller of these has a disk to
@@ -562,7 +583,7 @@ class Node:
             return
         entry = self.tracker.add(key, port)
         self.tracker.began(entry)
-        publication = self._publications[key, port] = Publication(op, self._requester, entry)
+        publication = self._publications[key, port] = Publication(op, self._requester, entry, self._unwritten)
         if (key, port) in self._withdrawing:
             self._held_back[key, port] = publication
         else:

@@ -7,7 +7,7 @@ answers; the routing table does not, since the node tells it first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from dhtd.core.caps import ENTRY_HOLDERS, LOOKUP_ENDPOINTS, SEARCH_CANDIDATES, SEARCH_QUERIES, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
@@ -392,15 +392,22 @@ class Publication(Traversal):
 
     A node holds where the store came from, so that the entry is found at this machine's address of either family.
     Several commands may wait for one publication. Nodes that gave no token would refuse it, and are passed over.
+
+    Whom it chooses is put into `unwritten`, where there is such a list, and asked when it is told that they are
+    `written` down; else at once. A node that was killed would not know who has its entry, to have it deleted there.
     """
 
-    __slots__ = ("_asked", "_in_flight", "_over", "_replicas", "_targets", "entry", "watchers")
+    __slots__ = ("_asked", "_chosen", "_in_flight", "_over", "_replicas", "_targets", "_unwritten", "entry", "watchers")
 
-    def __init__(self, op: Handle, requester: Requester, entry: OwnEntry) -> None:
+    def __init__(
+        self, op: Handle, requester: Requester, entry: OwnEntry, unwritten: list[Chosen] | None = None
+    ) -> None:
         super().__init__(op, requester, entry.key, patient=True, thorough=True)
         self.entry = entry
         self.watchers = [op]
+        self._unwritten = unwritten
         self._targets: dict[int, list[Contact]] = {}  # by family: not asked yet, the farthest first
+        self._chosen: set[Contact] = set()  # and not written down yet
         self._replicas: list[Contact] = []
         self._asked = 0
         self._in_flight: set[Asked] = set()
@@ -413,10 +420,18 @@ class Publication(Traversal):
         """
         self._searching = False
         self._open.clear()
+        self._chosen.clear()
         for query in self._in_flight:
             query.attempts_left = 1
             query.is_insistent = False
         self._report(cancelled=True)
+
+    def written(self, contacts: Iterable[Contact], now: float) -> None:
+        """Ask those who were chosen to take the entry, unless it was deleted meanwhile."""
+        for contact in contacts:
+            if contact in self._chosen:
+                self._chosen.remove(contact)
+                self._ask_to_store(contact, now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Count a node that has taken the entry."""
@@ -456,23 +471,42 @@ class Publication(Traversal):
         self._report_if_over()
 
     def _store(self, family: int, now: float) -> None:
-        """Ask the nearest nodes of this family, as many as are missing to K replicas there."""
-        policy, targets = self._requester.policy, self._targets[family]
-        stored = sum(len(replica.endpoint) == family for replica in self._replicas)
+        """Choose the nearest nodes of this family, as many as are missing to K replicas there."""
+        targets = self._targets[family]
+        holders = [*self._replicas, *self._chosen]
+        stored = sum(len(holder.endpoint) == family for holder in holders)
         stored += sum(len(query.endpoint) == family for query in self._in_flight)
-        while targets and not self._over and stored < policy.k:
-            contact = targets.pop()
-            request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
-            store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
-            self._in_flight.add(store)
-            if self.entry.may_hold(contact, now + policy.store_expiry + policy.query_timeout):
-                self._requester.counters.caps_hit[ENTRY_HOLDERS] += 1
-            self._asked += 1
-            stored += 1
+        missing = 0 if self._over else self._requester.policy.k - stored
+        chosen = [targets.pop() for _ in range(min(missing, len(targets)))]
+        for contact in chosen:
+            self._may_hold(contact, now + self._requester.policy.write_ahead)
+        if chosen and self._unwritten is not None:
+            self._chosen.update(chosen)
+            self._unwritten.append(Chosen(self, chosen))
+        else:
+            for contact in chosen:
+                self._ask_to_store(contact, now)
         self._report_if_over()
 
+    def _ask_to_store(self, contact: Contact, now: float) -> None:
+        request = Store(self.entry.key, self.entry.port, self._tokens[contact.endpoint])
+        store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
+        self._in_flight.add(store)
+        self._asked += 1
+        until = self.entry.may_hold_until(contact)
+        if until is not None and until < self._until(now):  # it has taken long to write it down
+            self._may_hold(contact, now)
+
+    def _may_hold(self, contact: Contact, now: float) -> None:
+        self._requester.counters.caps_hit[ENTRY_HOLDERS] += self.entry.may_hold(contact, self._until(now))
+
+    def _until(self, now: float) -> float:
+        """Return until when a node that is asked now may hold the entry."""
+        policy = self._requester.policy
+        return now + policy.store_expiry + policy.query_timeout
+
     def _report_if_over(self) -> None:
-        if not self._in_flight and not self._searching and not self._over:
+        if not self._in_flight and not self._chosen and not self._searching and not self._over:
             self._report(cancelled=False)
 
     def _report(self, *, cancelled: bool) -> None:
@@ -481,6 +515,13 @@ class Publication(Traversal):
             self._requester.tell(
                 Published(op, self.entry.key, self.entry.port, tuple(self._replicas), self._asked, cancelled)
             )
+
+
+class Chosen(NamedTuple):
+    """Who is to hold an entry, and must be written down first."""
+
+    publication: Publication
+    contacts: list[Contact]
 
 
 class Withdrawal(Traversal):

@@ -129,7 +129,16 @@ class Daemon:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
         families = udp.families
         codec = NativeCodec(dual_stack=len(families) > 1)
-        node = Node(node_id, codec, rng=rng, now=clock(), policy=policy, families=families, local=udp.local())
+        node = Node(
+            node_id,
+            codec,
+            rng=rng,
+            now=clock(),
+            policy=policy,
+            families=families,
+            local=udp.local(),
+            write_ahead=True,
+        )
         self._driver = Driver(node, udp, seal=seal)
         self._saver = Saver(state_file, clock)
         self._saver.restore(node)
@@ -154,7 +163,7 @@ class Daemon:
                         nursery.start_soon(self._driver.run)
                         nursery.start_soon(self._hosts.run)
                         nursery.start_soon(self._saver.run, self._driver.node)
-                        nursery.start_soon(self._saver.follow, self._driver)
+                        nursery.start_soon(self._saver.write_ahead, self._driver)
                         nursery.start_soon(self._serve, handler)
                         announce(self._ready())
                         notify("READY=1")

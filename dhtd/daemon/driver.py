@@ -13,6 +13,7 @@ import trio
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
+from dhtd.core.operations import Chosen
 from dhtd.daemon.cap_log import CapLog
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
@@ -73,7 +74,8 @@ class Driver:
         self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
         self.seal = seal
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
-        self.published = trio.Event()  # set when an own entry was published, and replaced by whoever waits for that
+        self.unwritten: list[Chosen] = []  # see `Node.poll_unwritten`; whoever writes them down takes them
+        self.has_unwritten = trio.Event()  # set when there are some, and replaced by whoever waits for that
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
@@ -95,6 +97,9 @@ class Driver:
             self.udp.send(transmit.data if seal is None else seal.seal(transmit.data), transmit.endpoint)
         while (event := node.poll_event()) is not None:
             self._dispatch(event)
+        if unwritten := node.poll_unwritten():
+            self.unwritten += unwritten
+            self.has_unwritten.set()
         deadline = node.poll_timeout()
         if deadline is not None and deadline < self._sleeping_until:
             self._wake.set()
@@ -158,8 +163,6 @@ class Driver:
                 self.flush()
 
     def _dispatch(self, event: Event) -> None:
-        if isinstance(event, Published):
-            self.published.set()
         match event:
             case Joined(contacts, family):
                 log.info("joined the %s network: %d contacts", family, contacts)

@@ -1,8 +1,8 @@
 """Keeps the state file up to date: own entries at every change, the rest now and then and at the end.
 
 SQLite blocks, so it works in a thread, one call at a time. Own entries are on disk before anybody hears that they are
-entered, and when one is deleted, so is who may hold it, from whom it is to be withdrawn even after a crash. Who holds
-an own entry follows soon after each publication. What is saved now and then is what the network would give back anyway.
+entered, and so is who may hold one, before it is sent there: when it is deleted, it is withdrawn from them all, even
+after a crash. What is saved now and then is what the network would give back anyway.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from dhtd.errors import StateError
 
 SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
 SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
-SAVE_HOLDERS = 1.0  # seconds after a publication until its holders are saved, with those of others that end meanwhile
 
 log = logging.getLogger("dhtd.state")
 
@@ -39,6 +38,7 @@ class Saver:
         self._clock = clock
         self._wall = wall  # seconds since the epoch
         self._thread = trio.CapacityLimiter(1)
+        self._holders_lock = trio.Lock()  # who finds nothing to save of them knows that it is on disk
         self._saved_contacts: list[object] = []
 
     def restore(self, node: Node) -> None:
@@ -91,16 +91,22 @@ class Saver:
             except StateError as error:
                 log.error("%s", error)  # the next round tries again
 
-    async def follow(self, driver: Driver) -> None:
-        """Save who holds own entries soon after each publication, until cancelled."""
+    async def write_ahead(self, driver: Driver) -> None:
+        """Write down who is chosen to hold own entries before they are asked to, until cancelled.
+
+        Those that are chosen while the disk is busy are written together. Where it fails they are asked all the same:
+        an entry that nobody holds is worse than one that may have to expire.
+        """
         while True:
-            await driver.published.wait()
-            driver.published = trio.Event()
-            await trio.sleep(SAVE_HOLDERS)
+            await driver.has_unwritten.wait()
+            driver.has_unwritten = trio.Event()
+            chosen, driver.unwritten = driver.unwritten, []
             try:
                 await self._save_holders(driver.node)
             except StateError as error:
                 log.error("%s", error)  # `run` tries again
+            driver.node.written(chosen, self._clock())
+            driver.flush()
 
     async def save(self, node: Node) -> None:
         """Save contacts, holders and held entries, as far as they have changed."""
@@ -123,16 +129,17 @@ class Saver:
             raise
 
     async def _save_holders(self, node: Node) -> None:
-        changed = set(node.tracker.changed)
-        if not changed:
-            return
-        node.tracker.changed.clear()
-        holders = self._holders(node, changed)
-        try:
-            await self._in_thread(lambda: self._file.save_holders(holders))
-        except BaseException:
-            node.tracker.changed |= changed
-            raise
+        async with self._holders_lock:
+            changed = set(node.tracker.changed)
+            if not changed:
+                return
+            node.tracker.changed.clear()
+            holders = self._holders(node, changed)
+            try:
+                await self._in_thread(lambda: self._file.save_holders(holders))
+            except BaseException:
+                node.tracker.changed |= changed
+                raise
 
     def _holders(self, node: Node, entries: Iterable[EntryKey]) -> list[SetHolders]:
         now = self._clock()

@@ -48,10 +48,14 @@ class Bench:
         seed: int = 1,
         now: float = 0.0,
         families: Sequence[Family] = (Family.IPV4,),
+        *,
+        write_ahead: bool = False,
     ) -> None:
         self.codec = codec
         self.now = now
-        self.node = Node(Id(own_id), codec, rng=Random(seed), now=now, policy=policy, families=families)
+        self.node = Node(
+            Id(own_id), codec, rng=Random(seed), now=now, policy=policy, families=families, write_ahead=write_ahead
+        )
         self.bytes_received = 0  # by the node
         self.bytes_sent = 0
         self._tids = 0

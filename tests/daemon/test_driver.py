@@ -14,6 +14,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Bootstrapped, Handle, LookupDone, Published, Unanswered
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
+from dhtd.core.operations import Chosen
 from dhtd.core.requester import Counters, Transmit
 from dhtd.daemon.driver import COMPLAIN_INTERVAL, DOZE, Driver, clock
 from dhtd.daemon.udp import UdpSockets
@@ -41,6 +42,9 @@ class FakeNode:
 
     def poll_event(self) -> None:
         return None
+
+    def poll_unwritten(self) -> list[Chosen]:
+        return []
 
     def handle_timeout(self, now: float) -> None:
         assert self.due, "woken for nothing"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -27,6 +27,7 @@ from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
+from tests.daemon.wire import Wire, joined
 from tests.strategies import scaled
 
 T = TypeVar("T")
@@ -248,41 +249,106 @@ async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_to
     file.close()
 
 
-async def test_who_takes_an_entry_is_saved_soon_after_its_publication(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Unthreaded(Saver):  # a thread would be one that virtual time does not wait for
-        async def _in_thread(self, work: Callable[[], T]) -> T:
+class Unthreaded(Saver):
+    """For virtual time, which does not wait for a thread: the disk takes as long as it is told to."""
+
+    slowness = 0.0
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        async with self._thread:
+            await trio.sleep(self.slowness)
             return work()
 
-    class Driven:
-        node = new_node()
-        published = trio.Event()
 
-    notes, driver = Notes(), Driven()
-    saver = Unthreaded(cast("StateFile", notes), lambda: CLOCK, lambda: WALL)
-    entry = driver.node.tracker.add(KEY, 80)
-    expected = SetHolders(KEY, 80, [SavedHolder(HOLDER, WALL + 100)])
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(saver.follow, cast("Driver", driver))
-        await trio.sleep(100)
-        assert notes.holders == []
-        entry.may_hold(HOLDER, CLOCK + 100)
-        driver.published.set()
+class Publishing:
+    """A node that has one contact, its saver, and what that contact holds and was written down of it."""
+
+    def __init__(self, driver: Driver, other: Driver) -> None:
+        self.driver, self.other = driver, other
+        self.notes = Notes()
+        self.saver = Unthreaded(cast("StateFile", self.notes), driver.clock, lambda: WALL)
+
+    @property
+    def written(self) -> set[tuple[Id, Contact]]:
+        return {(each.key, at.contact) for holders in self.notes.holders for each in holders for at in each.holders}
+
+    @property
+    def held(self) -> set[tuple[Id, Contact]]:
+        [endpoint] = self.other.udp.listening()
+        return {(held.key, Contact(self.other.node.own_id, endpoint)) for held in self.other.node.store}
+
+    def enter(self, key: Id) -> None:
+        self.driver.begin(lambda now: self.driver.node.enter(key, 80, now))
+
+
+@asynccontextmanager
+async def publishing(*, write_ahead: bool = True) -> AsyncIterator[Publishing]:
+    wire = Wire()
+    async with wire.driver(write_ahead=True) as driver, wire.driver() as other:
+        await joined(driver, other)
+        case = Publishing(driver, other)
+        async with trio.open_nursery() as nursery:
+            if write_ahead:
+                nursery.start_soon(case.saver.write_ahead, driver)
+            yield case
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_is_to_hold_an_entry_is_on_disk_before_it_is_sent_there(autojump_clock: MockClock) -> None:
+    async with publishing() as case:
+        case.saver.slowness = 1.0
+        case.enter(KEY)
+        await trio.sleep(0.9)
+        assert (case.written, case.held) == (set(), set())
+        case.enter(OTHER)
+        await trio.sleep(1.0)
+        assert case.written == case.held == {(KEY, contact) for _, contact in case.held} != set()
+        await trio.sleep(1.0)
+        assert case.written == case.held
+        assert {key for key, _ in case.held} == {KEY, OTHER}
+
+
+async def test_those_that_are_chosen_while_the_disk_is_busy_are_written_together(autojump_clock: MockClock) -> None:
+    async with publishing() as case:
+        case.saver.slowness = 1.0
+        for number in range(100):
+            case.enter(Id(number))
+            await trio.sleep(0.001)
+        await trio.sleep(3.0)
+        assert len(case.held) == 100
+        assert [len(holders) for holders in case.notes.holders] == [1, 99]
+
+
+async def test_a_save_under_way_is_waited_for_though_nothing_is_left_to_be_saved(autojump_clock: MockClock) -> None:
+    async with publishing(write_ahead=False) as case, trio.open_nursery() as nursery:
+        await case.saver.save(case.driver.node)  # all that is not holders
+        case.enter(KEY)
+        await case.driver.has_unwritten.wait()
+        case.saver.slowness = 1.0
+        nursery.start_soon(case.saver.save, case.driver.node)
         await trio.sleep(0.5)
-        driver.published.set()  # another one, before the first is saved
-        await trio.sleep(0.6)
-        assert notes.holders == [[expected]]
-        await trio.sleep(2)
-        entry.may_hold(HOLDER, CLOCK + 100)
-        notes.failing = True
-        driver.published.set()
-        await trio.sleep(2)
-        assert caplog.messages == ["no space left"]
-        notes.failing = False
-        await saver.save(driver.node)  # which is what the next round does
-        assert notes.holders == [[expected], [expected]]
+        assert case.driver.node.tracker.changed == set()
+        nursery.start_soon(case.saver.write_ahead, case.driver)
+        await trio.sleep(0.4)
+        assert (case.written, case.held) == (set(), set())
+        await trio.sleep(0.2)
+        assert case.written == case.held != set()
         nursery.cancel_scope.cancel()
+
+
+async def test_where_the_disk_fails_the_network_has_the_entry_all_the_same(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with publishing() as case:
+        case.notes.failing = True
+        case.enter(KEY)
+        await trio.sleep(1.0)
+        assert len(case.held) == 1
+        assert caplog.messages == ["no space left"]
+        assert case.written == set()
+        case.notes.failing = False
+        await case.saver.save(case.driver.node)  # which is what the next round does
+        assert case.written == case.held
 
 
 async def test_calls_of_the_file_never_overlap() -> None:

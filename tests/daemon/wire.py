@@ -34,21 +34,24 @@ class Wire:
         self._next = 1
 
     @asynccontextmanager
-    async def driver(self, policy: Policy = POLICY, seal: Seal | None = None) -> AsyncIterator[Driver]:
+    async def driver(
+        self, policy: Policy = POLICY, seal: Seal | None = None, *, write_ahead: bool = False
+    ) -> AsyncIterator[Driver]:
         """Run a node with an endpoint of its own."""
-        driver = self.make(policy, seal)
+        driver = self.make(policy, seal, write_ahead=write_ahead)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.run)
             yield driver
             nursery.cancel_scope.cancel()
 
-    def make(self, policy: Policy = POLICY, seal: Seal | None = None) -> Driver:
+    def make(self, policy: Policy = POLICY, seal: Seal | None = None, *, write_ahead: bool = False) -> Driver:
         """Return a driver that does not run yet."""
         number, self._next = self._next, self._next + 1
         endpoint = Endpoint.of(f"10.0.0.{number}", 1729)
         end = self.ends[endpoint] = End(self, endpoint)
         rng = random.Random(number)
-        node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=trio.current_time(), policy=policy)
+        now = trio.current_time()
+        node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=now, policy=policy, write_ahead=write_ahead)
         return Driver(node, cast("UdpSockets", end), trio.current_time, seal)
 
 

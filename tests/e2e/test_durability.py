@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from dhtd.control.client import Client
 from dhtd.control.frames import encode
 from dhtd.core.metric import NATIVE
+from dhtd.daemon.state_file import StateFile
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 
 Entry = tuple[str, int]
@@ -40,6 +41,21 @@ def test_a_thousand_acknowledged_entries_survive_kills_at_random_moments(entries
             network.launch(daemon)
             tracked = {(entry["id"], entry["port"]) for entry in network.dht(daemon, "info", "tracking")["tracking"]}
             assert acknowledged <= tracked, f"kill {kill}: {len(acknowledged - tracked)} lost"
+
+
+def test_whoever_has_taken_an_entry_is_known_even_if_the_owner_is_killed_at_once() -> None:
+    """So that who is down while it is deleted is told when it comes back."""
+    with Network() as network:
+        owner, other, *_ = network.start(4)
+        network.dht(owner, "bootstrap", other.endpoint)  # which has it join
+        entry = random_entry(random.Random(18))
+        with Client(owner.socket, DEADLINE) as client:
+            replicas = client.enter(*entry, wait=True)["replicas"]
+        owner.kill()
+        with closing(StateFile.open(owner.state)) as file:
+            holders = file.load().holders[NATIVE.parse(entry[0]), entry[1]]
+    assert replicas
+    assert {NATIVE.format(holder.contact.id) for holder in holders} >= {replica["node_id"] for replica in replicas}
 
 
 def enter_while_killed(daemon: Daemon, entries: list[Entry], rng: random.Random) -> set[Entry]:

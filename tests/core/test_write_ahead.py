@@ -1,0 +1,128 @@
+"""Who is to hold an own entry is written down before it is sent there, where the owner of the node wants that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.caps import ENTRY_HOLDERS
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Published, Withdrawn
+from dhtd.core.messages import Contact, FindNode, FindValue, Store, Withdraw
+from dhtd.core.metric import Id
+from dhtd.core.operations import Chosen
+from tests.core.bench import QUIET, Bench, Sent
+
+KEY = Id(7)
+POLICY = replace(QUIET, k=2)
+
+
+def contact(number: int) -> Contact:
+    return Contact(Id(number), Endpoint.of(f"10.0.0.{number}", 1729))
+
+
+def publishing(policy: object = POLICY) -> tuple[Bench, list[Chosen]]:
+    """Return a bench whose node has looked for holders, the nearest being 6, 5, 3, 2; and its choice."""
+    bench = Bench(policy=policy, write_ahead=True)  # type: ignore[arg-type]
+    bench.know(*map(contact, (2, 3, 5, 6)))
+    bench.node.enter(KEY, 80, bench.now)
+    while sent := bench.sent():
+        for query in sent:
+            assert isinstance(query.request, FindNode)
+            bench.found(query, query.to[3], [*map(contact, (2, 3, 5, 6))])
+    return bench, bench.node.poll_unwritten()
+
+
+def stores(bench: Bench) -> list[Sent]:
+    sent = bench.sent()
+    assert all(isinstance(each.request, Store) for each in sent)
+    return sent
+
+
+def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before() -> None:
+    bench, chosen = publishing()
+    assert [contacts for _, contacts in chosen] == [[contact(6), contact(5)]]
+    assert set(bench.node.holders(KEY, 80, bench.now)) == {contact(6), contact(5)}
+    assert bench.node.tracker.changed == {(KEY, 80)}
+    assert bench.node.poll_unwritten() == []
+    assert bench.sent() == []
+    bench.advance(POLICY.write_ahead)
+    assert bench.sent() == []
+    bench.node.tracker.changed.clear()
+    bench.node.written(chosen, bench.now)
+    sent = stores(bench)
+    assert [each.to for each in sent] == [contact(6).endpoint, contact(5).endpoint]
+    assert bench.node.tracker.changed == set(), "what was written is to be written again"
+    for each in sent:
+        bench.pong(each, each.to[3])
+    assert set(bench.event(Published).replicas) == {contact(6), contact(5)}
+    bench.node.written(chosen, bench.now)  # by mistake
+    assert bench.sent() == []
+
+
+def test_who_takes_the_place_of_one_that_refuses_is_written_first_too() -> None:
+    bench, chosen = publishing()
+    bench.node.written(chosen, bench.now)
+    first, second = stores(bench)
+    bench.refuse(first, 6)
+    assert bench.sent() == []
+    bench.pong(second, 5)
+    assert bench.events() == [], "the publication has ended while a store waits"
+    chosen = bench.node.poll_unwritten()
+    assert [contacts for _, contacts in chosen] == [[contact(3)]]
+    bench.node.written(chosen, bench.now)
+    (third,) = stores(bench)
+    bench.pong(third, 3)
+    assert set(bench.event(Published).replicas) == {contact(5), contact(3)}
+
+
+def test_where_the_disk_is_slow_it_is_remembered_until_when_they_will_hold_it() -> None:
+    bench, chosen = publishing()
+    bench.node.tracker.changed.clear()
+    bench.advance(POLICY.write_ahead + 1)
+    bench.node.written(chosen, bench.now)
+    until = bench.now + POLICY.store_expiry + POLICY.query_timeout
+    assert bench.node.holders(KEY, 80, bench.now) == {contact(6): until, contact(5): until}
+    assert bench.node.tracker.changed == {(KEY, 80)}
+
+
+def test_one_that_had_to_be_forgotten_is_asked_all_the_same() -> None:
+    bench, chosen = publishing(replace(POLICY, entry_holders=1))
+    assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
+    bench.node.written(chosen, bench.now)
+    assert len(stores(bench)) == 2
+    assert set(bench.node.holders(KEY, 80, bench.now)) == {contact(5)}
+    assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_nobody_is_asked_to_hold_what_was_deleted_while_it_was_written(again: bool) -> None:
+    bench, chosen = publishing()
+    _, ports = bench.node.delete(KEY, 80, bench.now)
+    assert ports == [80]
+    published = bench.event(Published)
+    assert (published.cancelled, published.asked, published.replicas) == (True, 0, ())
+    bench.node.written(chosen, bench.now)
+    if again:
+        bench.node.enter(KEY, 80, bench.now)
+        bench.node.written(chosen, bench.now)
+    while sent := bench.sent():
+        for each in sent:
+            assert not isinstance(each.request, Store)
+            if isinstance(each.request, Withdraw):
+                bench.pong(each, each.to[3])
+            else:
+                assert isinstance(each.request, FindNode | FindValue)
+                bench.found(each, each.to[3])
+    assert bench.event(Withdrawn).nodes == 2  # who was chosen may hold it as far as anybody knows after a kill
+    assert [list(map(len, each)) for _, *each in bench.node.poll_unwritten()] == [[2]] * again
+
+
+def test_without_an_owner_who_writes_nobody_waits() -> None:
+    bench = Bench(policy=POLICY)
+    bench.know(contact(5))
+    bench.node.enter(KEY, 80, bench.now)
+    bench.found(bench.sent_one(), 5)
+    assert bench.node.poll_unwritten() == []
+    assert len(stores(bench)) == 1
