@@ -44,15 +44,16 @@ from dhtd.core.withdrawals import Withdrawals
 
 
 class SingleQuery:
-    """One query to one endpoint, for the user."""
+    """One query to one endpoint, for the user; another one for the rest, where the answer was cut."""
 
-    __slots__ = ("_endpoint", "_op", "_request", "_requester")
+    __slots__ = ("_endpoint", "_op", "_part", "_request", "_requester")
 
     def __init__(self, op: Handle, requester: Requester, request: Request, endpoint: Endpoint) -> None:
         self._op = op
         self._requester = requester
         self._request = request
         self._endpoint = endpoint
+        self._part: Answered | None = None  # the answer that was cut
 
     def start(self, now: float) -> None:
         """Send the query."""
@@ -60,8 +61,12 @@ class SingleQuery:
         self._requester.ask(self, self._request, self._endpoint, None, now, attempts)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Report the answer."""
-        self._requester.tell(Answered(self._op, contact, result, now - query.sent_at))
+        """Report the answer, once it is whole."""
+        answered = Answered(self._op, contact, result, now - query.sent_at)
+        if self._requester.ask_rest(query, contact, result, now):
+            self._part = answered
+        else:
+            self._requester.tell(answered)
 
     def slow(self, query: Asked, now: float) -> None:
         """Keep waiting."""
@@ -73,8 +78,8 @@ class SingleQuery:
         """Keep waiting."""
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """Report the failure."""
-        self._requester.tell(Unanswered(self._op, self._endpoint, error))
+        """Report the failure; where only the rest of an answer is missing, its part."""
+        self._requester.tell(self._part or Unanswered(self._op, self._endpoint, error))
 
 
 class Traversal:
@@ -143,9 +148,7 @@ class Traversal:
         named = _contactable(result, contact)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         self._found(result, now)
-        if result.more and query.request == self._request(None):
-            self._requester.ask(self, self._request(result.token), contact.endpoint, contact.id, now)
-        else:
+        if not self._requester.ask_rest(query, contact, result, now):
             search.answered(contact, is_full=not result.token)
             self._progressed(now)
         self._advance(now, family, *self._pass_on(named, contact, search, now))
@@ -179,11 +182,11 @@ class Traversal:
             search.failed(query.endpoint, timeout=error is None)
         self._advance(now, len(query.endpoint))
 
-    def explored(self, contact: Contact, about: Id, found: Found, now: float) -> None:
-        """Take whom the contact knows near `about`."""
+    def explored(self, query: Asked, contact: Contact, about: Id, found: Found, now: float) -> None:
+        """Take whom the contact knows near `about`, once its answer is whole."""
         family = len(contact.endpoint)
         search = self._open.get(family)
-        if search is not None:
+        if search is not None and not self._requester.ask_rest(query, contact, found, now):
             named = [other for other in _contactable(found, contact) if len(other.endpoint) == family]
             search.explored(contact.endpoint, about, named)
             self._advance(now, family)
@@ -232,7 +235,7 @@ class Traversal:
             step = search.next()
             match step:
                 case Ask(contact):
-                    request, lonely = self._request(None), self._requester.overlays[family].is_lonely
+                    request, lonely = self._request(), self._requester.overlays[family].is_lonely
                     self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=lonely)
                 case Explore(contact, about):
                     exploration = _Exploration(self, about)
@@ -273,8 +276,8 @@ class Traversal:
             timeouts=sum(each.timeouts for each in stats),
         )
 
-    def _request(self, token: bytes | None) -> Request:
-        return FindNode(self._target, token)
+    def _request(self) -> Request:
+        return FindNode(self._target)
 
     def _found(self, found: Found, now: float) -> None:
         """Take the part of an answer that is not contacts."""
@@ -303,7 +306,7 @@ class _Exploration:
         """Pass it on, unless another node has answered from there."""
         assert isinstance(result, Found)
         if contact.id == query.id:
-            self._traversal.explored(contact, self._about, result, now)
+            self._traversal.explored(query, contact, self._about, result, now)
         else:
             self._traversal.explored_enough(len(query.endpoint), self._about, now)
 
@@ -356,8 +359,8 @@ class Lookup(Traversal):
         self._add(self._known)
         super().start(now)
 
-    def _request(self, token: bytes | None) -> Request:
-        return FindValue(self._target, token)
+    def _request(self) -> Request:
+        return FindValue(self._target)
 
     def _found(self, found: Found, now: float) -> None:
         limit = self._requester.policy.lookup_endpoints

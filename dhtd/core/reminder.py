@@ -67,9 +67,13 @@ class Reminder:
             assert isinstance(result, Found)
             assert query.observed is not None
             self._width = self._requester.policy.alpha
-            for port in self._open[request.key]:
-                if query.observed.with_port(port) in result.endpoints:
-                    self._had.add((request.key, port))
+            ports = self._open[request.key]
+            self._had.update(
+                (request.key, port) for port in ports if query.observed.with_port(port) in result.endpoints
+            )
+            if self._requester.ask_rest(query, contact, result, now):
+                return  # what was cut may be our entry
+            for port in ports:
                 if result.token:
                     self._ask(Withdraw(request.key, port, result.token), request.key, now)
                 else:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dhtd.core.caps import none_hit
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
-from dhtd.core.messages import METHODS, Codec, Contact, Error, Request, Result
+from dhtd.core.messages import METHODS, Codec, Contact, Error, FindNode, FindValue, Found, Request, Result
 from dhtd.core.metric import Id
 from dhtd.core.outside import Outside
 from dhtd.core.overlay import Overlay
@@ -131,6 +131,21 @@ class Requester:
         self.outside.contacted(endpoint, now)
         self.send(datagram, endpoint)
         return query
+
+    def ask_rest(self, query: Asked, contact: Contact, result: Result, now: float) -> bool:
+        """Ask again with its token for what was cut from the answer to `query`, if anything was; return whether.
+
+        Only once, for the same owner, which is told of the answer to that, too.
+        """
+        request = query.request
+        if not isinstance(request, FindNode | FindValue) or request.token is not None:
+            return False
+        assert isinstance(result, Found)
+        if not result.more:
+            return False
+        again, attempts = replace(request, token=result.token), query.attempts_left
+        self.ask(query.owner, again, contact.endpoint, contact.id, now, attempts, insistent=query.is_insistent)
+        return True
 
     def in_use(self) -> list[Overlay]:
         """Return the overlays in which somebody may be expected to answer; all of them, where in none."""

@@ -75,9 +75,36 @@ def test_single_queries_carry_what_they_were_given() -> None:
 def test_a_single_query_reports_the_result() -> None:
     bench = Bench()
     op = bench.node.find_value(endpoint(5), KEY, bench.now)
-    bench.found(bench.sent_one(), 5, [contact(9)], [SERVER], more=True)
+    bench.found(bench.sent_one(), 5, [contact(9)], [SERVER])
     answered = bench.event(Answered)
-    assert answered == Answered(op, contact(5), Found(b"token", (contact(9),), (SERVER,), True), 0.0)
+    assert answered == Answered(op, contact(5), Found(b"token", (contact(9),), (SERVER,)), 0.0)
+
+
+def test_the_rest_of_a_cut_answer_is_asked_for_once_before_a_single_query_is_reported() -> None:
+    bench = knowing(5)
+    op = bench.node.find_node(endpoint(5), KEY, bench.now)
+    bench.found(bench.sent_one(), 5, token=b"proof", more=True)
+    assert bench.events() == []
+    bench.advance(SLOW)
+    again = bench.sent_one()
+    assert (again.to, again.request) == (endpoint(5), FindNode(KEY, b"proof"))
+    bench.found(again, 5, [contact(9)], token=b"", more=True)
+    assert bench.sent() == []
+    assert bench.event(Answered) == Answered(op, contact(5), Found(b"", (contact(9),)), SLOW)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_without_the_rest_a_single_query_reports_the_part_that_it_has(refused: bool) -> None:
+    bench = knowing(5)
+    op = bench.node.find_value(endpoint(5), KEY, bench.now)
+    bench.found(bench.sent_one(), 5, [], [SERVER], more=True)
+    again = bench.sent_one()
+    if refused:
+        bench.refuse(again, 5)
+    else:
+        bench.advance(STALE)
+        assert bench.sent().count(again) == 1  # once more, as the query before it would have been
+    assert bench.event(Answered) == Answered(op, contact(5), Found(b"token", (), (SERVER,), True), 0.0)
 
 
 def test_a_single_query_is_sent_twice_before_it_is_given_up() -> None:
@@ -363,12 +390,28 @@ def test_a_slow_exploration_is_not_waited_for_but_counts_while_the_lookup_lasts(
     assert [other.to for other in bench.sent()] == [one.endpoint for one in named]
 
 
+def test_an_exploration_that_is_cut_is_asked_for_again_with_the_token_and_waited_for_meanwhile() -> None:
+    bench, sent = exploring()
+    bench.found(sent, KEY ^ 8, token=b"proof", more=True)
+    again = bench.sent_one()
+    assert (again.to, again.request) == (endpoint(KEY ^ 8), FindNode(Id(KEY ^ 8), b"proof"))
+    bench.found(again, KEY ^ 8, [contact(HIDDEN)], more=True)
+    assert [other.to for other in bench.sent()] == [endpoint(HIDDEN)]
+
+
+def test_without_the_rest_an_exploration_is_done_without() -> None:
+    bench, sent = exploring()
+    bench.found(sent, KEY ^ 8, more=True)
+    bench.refuse(bench.sent_one(), KEY ^ 8)
+    assert bench.sent_one().request == FindNode(Id(KEY ^ 16))
+
+
 def test_after_its_lookup_an_exploration_changes_nothing() -> None:
     bench, sent = exploring()
     bench.advance(TIMEOUT - 3 * SLOW)
     bench.event(LookupDone)
     bench.sent()
-    bench.found(sent, KEY ^ 8, [contact(HIDDEN)])
+    bench.found(sent, KEY ^ 8, [contact(HIDDEN)], more=True)
     assert bench.sent() == []
     bench, sent = exploring()
     bench.advance(STALE)
@@ -457,6 +500,17 @@ def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> Non
     for id, sent in stores.items():
         bench.pong(sent, id)
     assert bench.event(Published) == Published(op, Id(64), 80, (contact(66), contact(80)), asked=2)
+
+
+def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room() -> None:
+    bench = knowing(1)
+    op = bench.node.enter(KEY, 80, bench.now)
+    bench.found(bench.sent_one(), 1, token=b"proof", more=True)
+    again = bench.sent_one()
+    assert again.request == FindNode(KEY, b"proof")
+    bench.found(again, 1, token=b"")
+    assert bench.sent() == []
+    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
 
 
 def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> None:

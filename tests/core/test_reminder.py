@@ -93,6 +93,37 @@ def test_who_gives_no_token_holds_nothing() -> None:
     assert len(bench.node.withdrawals) == 0
 
 
+def test_a_holder_whose_answer_was_cut_is_asked_again_whether_it_still_had_the_entry() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    for had_it in (True, True, False):
+        (find,) = asked(bench, FindValue)
+        bench.found(find, 2, token=b"proof", more=True)
+        (again,) = asked(bench, FindValue)
+        assert again.request == FindValue(KEY, b"proof")
+        bench.found(again, 2, endpoints=[US.with_port(80)] if had_it else [], token=b"fresh")
+        (withdrawal,) = asked(bench, Withdraw)
+        assert withdrawal.request == Withdraw(KEY, 80, b"fresh")
+        bench.pong(withdrawal, 2)
+        assert len(bench.node.withdrawals) == had_it
+        bench.advance(CONFIRM)
+    assert queries(bench) == []
+    assert not bench.node._withdrawing
+
+
+def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pause() -> None:
+    bench = owing(KEY)
+    bench.advance(0)
+    bench.found(queries(bench)[0], 2, more=True)
+    queries(bench)
+    bench.advance(TIMEOUT)
+    assert [pending.attempts for pending in bench.node.withdrawals] == [1]
+    assert not bench.node._withdrawing
+    queries(bench)
+    bench.advance(RETRY)
+    assert [each.request for each in asked(bench, FindValue)] == [FindValue(KEY)]
+
+
 def test_whoever_answers_there_is_told_under_whatever_id() -> None:
     bench = owing(KEY)
     bench.advance(0)

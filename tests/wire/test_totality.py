@@ -259,6 +259,17 @@ def test_no_mutant_from_the_very_peer_that_we_asked_counts_without_the_transacti
         assert node.poll_event() is None
 
 
+def is_asked_again(node: Node) -> bool:
+    """Whether a query goes out for the rest of an answer that was cut."""
+    while (transmit := node.poll_transmit()) is not None:
+        query = CODEC.decode(transmit.data)
+        assert isinstance(query, Query)
+        if isinstance(query.request, FindNode | FindValue) and query.request.token is not None:
+            assert transmit.endpoint == PEER
+            return True
+    return False
+
+
 def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothing() -> None:
     """Here the transaction ID and the source are right, and everything else may be wrong."""
     mutator = Mutator(4, CORPUS)
@@ -280,7 +291,7 @@ def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothin
                 before = snapshot(node)
                 assert node.handle_datagram(data, PEER, 0.1) is None
                 event = node.poll_event()
-                if event is None:
+                if event is None and not is_asked_again(node):
                     ignored += 1
                     assert snapshot(node) == before
                 else:
