@@ -221,5 +221,8 @@ class Codec(Protocol):
         left out and the requester has not `proved` its address, `more` is set; but never where `token` is empty.
         """
 
+    def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
+        """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
+
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""

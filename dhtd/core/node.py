@@ -19,6 +19,8 @@ from dhtd.core.caps import (
     OPERATIONS,
     OWN_ENTRIES,
     OWN_PORTS,
+    RATE_LIMIT,
+    RATE_LIMIT_TOTAL,
     STRANGER_PINGS,
     STRANGER_RATE,
     VERIFICATIONS,
@@ -159,39 +161,29 @@ class Node:
     def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
         counters = self.counters
-        answer: bytes | None
         try:
             message = self.codec.decode(data)
         except WireError:
             counters.malformed += 1
             return None
-        if type(message) is Query:
-            sender = message.sender
-            if sender == self.own_id:
-                counters.own_id_claimed += 1
-                return None
-            cap = self._rate_limit.refusal(source, now)
-            if cap is not None:
-                self._limited(cap)
-                return None
-            if now >= self.outside.look_at:
-                self.outside.queried(source, now)
-            answer = self._responder.answer(message, source, len(data), now)
-            if not self._is_settled(sender, source, now):
-                self._consider(sender, source, now)
-        elif type(message) is BadQuery:
-            if message.sender == self.own_id:
-                counters.own_id_claimed += 1
-                return None
-            cap = self._rate_limit.refusal(source, now)
-            if cap is not None:
-                self._limited(cap)
-                return None
-            counters.bad_queries += 1
-            answer = self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
-        else:
+        if type(message) is not Query and type(message) is not BadQuery:
             self._handle_answer(message, source, now)
-            answer = None
+            return None
+        sender = message.sender
+        if sender == self.own_id:
+            counters.own_id_claimed += 1
+            return None
+        cap = self._rate_limit.refusal(source, now)
+        if cap is not None:
+            return self._above_limit(message, cap, source, len(data), now)
+        if type(message) is BadQuery:
+            counters.bad_queries += 1
+            return self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
+        if now >= self.outside.look_at:
+            self.outside.queried(source, now)
+        answer = self._responder.answer(message, source, len(data), now)
+        if not self._is_settled(sender, source, now):
+            self._consider(sender, source, now)
         return answer
 
     def handle_timeout(self, now: float) -> None:
@@ -428,9 +420,27 @@ class Node:
     def _owes(self, key: Id, port: int, contact: Contact, until: float) -> None:
         self.counters.caps_hit[WITHDRAWALS] += self.withdrawals.add(key, port, contact, until)
 
-    def _limited(self, cap: str) -> None:
-        self.counters.rate_limited += 1
-        self.counters.caps_hit[cap] += 1
+    def _above_limit(self, query: Query | BadQuery, cap: str, source: Endpoint, size: int, now: float) -> bytes | None:
+        """Answer a query above a limit with silence, except where that could cost us a contact that answers us.
+
+        Somebody else may have used up its limit and its lane, in its very name. What its token shows to be the
+        contact's has another lane. Of the rest, a ping and a find get a brief answer: by that it can prove itself, and
+        keeps us for alive.
+        """
+        counters, limit = self.counters, self._rate_limit
+        if cap == RATE_LIMIT and type(query) is Query and self._answers_us(source):
+            if self._responder.is_proved(query.request, source, now):
+                if limit.allows_proved(source, now):
+                    return self._responder.answer(query, source, size, now)
+            elif isinstance(query.request, Ping | FindNode | FindValue):
+                if limit.allows_brief(now):
+                    counters.cut_short += 1
+                    counters.caps_hit[cap] += 1
+                    return self._responder.brief_answer(query, source, now)
+                cap = RATE_LIMIT_TOTAL
+        counters.rate_limited += 1
+        counters.caps_hit[cap] += 1
+        return None
 
     def _handle_answer(self, message: Reply | Error, source: Endpoint, now: float) -> None:
         query = self._requester.transactions.match(message.tid, source)

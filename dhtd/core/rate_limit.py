@@ -13,10 +13,12 @@ Whoever forges sources may forge any number of them, so memory is fixed:
   `rate * cells`: with the numbers of `Policy`, 100,000 queries a second shut out one stranger in 168. To forget
   everybody instead would let a flood lift its own limit.
 - Contacts that answer us do not share: they have places of their own, no more than the table has contacts.
+- Where the limit of its source is used up, such a contact has a lane of its own: see `lanes`.
 
 The limit for all is for strangers: they are refused while a part of its burst is left, which contacts that answer us
 may still use. So a flood of strangers, however large, takes nothing from contacts; each is held to the limit of its
-source only.
+source and to its lanes only. What is beyond these is answered briefly at most, and counts as a stranger's: a flood that
+forges one contact takes nothing from the others either.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
+from dhtd.core.lanes import Lanes
 from dhtd.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -60,8 +63,8 @@ class Rate:
 class RateLimit:
     """At most `rate` queries a second from each source and `total` from all; 0 is no limit.
 
-    `answers_us` tells whether a contact that answers us is at an endpoint. It is asked only when places or the limit
-    for all are used up.
+    `answers_us` tells whether a contact that answers us is at an endpoint. It is asked only when places or a limit are
+    used up.
     """
 
     __slots__ = (
@@ -75,8 +78,10 @@ class RateLimit:
         "_full",
         "_interval",
         "_key",
+        "_lanes",
         "_look_at",
         "_policy",
+        "_proved_lanes",
         "_rng",
         "_settled_at",
         "_strangers_allowance",
@@ -105,6 +110,8 @@ class RateLimit:
         self._key = b""
         self._settled_at = float("-inf")  # when no cell will owe anything
         self._look_at = float("-inf")  # when to look for places again, while there are cells
+        self._lanes = Lanes(self._interval, self._allowance, answers_us)
+        self._proved_lanes = Lanes(self._interval, self._allowance, answers_us)
         self._all_interval = 1 / total if total > 0 else 0.0
         self._all_allowance = max(burst - self._all_interval, 0.0)
         self._strangers_allowance = self._all_allowance * (1 - policy.rate_reserve)
@@ -132,10 +139,31 @@ class RateLimit:
             elif due < now:
                 due = now
             elif due - now > self._allowance:
-                return RATE_LIMIT
+                if not self._answers_us(source) or not self._lanes.allows(source, now):
+                    return RATE_LIMIT
+                self._all_due = all_due + self._all_interval
+                return None
             self._due[group] = due + self._interval
         self._all_due = all_due + self._all_interval
         return None
+
+    def allows_proved(self, contact: Endpoint, now: float) -> bool:
+        """Whether a query above the limit `RATE_LIMIT` is answered since its token proves that it is this contact's.
+
+        Then it counts. For contacts that answer us only.
+        """
+        if not self._proved_lanes.allows(contact, now):
+            return False
+        self._all_due = max(self._all_due, now) + self._all_interval
+        return True
+
+    def allows_brief(self, now: float) -> bool:
+        """Whether the strangers' part of the limit for all has room for one more brief answer; then it counts."""
+        all_due = max(self._all_due, now)
+        if all_due - now > self._strangers_allowance:
+            return False
+        self._all_due = all_due + self._all_interval
+        return True
 
     def _shares(self, source: Endpoint, now: float) -> bool:
         """Whether a source that owes nothing as far as we remember is to share a cell."""

@@ -60,6 +60,7 @@ class Counters:
 
     malformed: int = 0  # datagrams that are no message of this version, answered with silence
     rate_limited: int = 0  # queries above a limit, answered with silence
+    cut_short: int = 0  # those in the name of a contact that answers us, answered with a pong or a token alone
     unmatched: int = 0  # replies and errors that belong to no query in flight
     own_id_claimed: int = 0  # datagrams under our own ID, or contacts named with it elsewhere: taken for nothing
     repeated: int = 0  # stores and withdrawals that had been taken before: sent again or replayed, and not done again

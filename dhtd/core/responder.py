@@ -6,6 +6,9 @@ cannot make this node a weapon.
 
 Where a store would be refused, no token is given: the requester stores on the next nearest node instead. One without a
 token can prove itself in no second query, so that its answer stays as short as its query demands; it can pad that.
+
+A brief answer, to a contact that may not be the sender, says nothing but that we are there, and how to prove who asks.
+Its token is given in any case: whether a store would be refused, the answer to the proved query says.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from dhtd.core.messages import (
     FindValue,
     Ping,
     Query,
+    Request,
     Store,
     Withdraw,
 )
@@ -116,6 +120,24 @@ class Responder:
                 return self._changed(query, request, source, now)
             case _:
                 assert_never(request)
+
+    def is_proved(self, request: Request, source: Endpoint, now: float) -> bool:
+        """Whether `request` shows a token for its key that was sent to this address."""
+        if isinstance(request, Ping) or request.token is None:
+            return False
+        key = request.target if isinstance(request, FindNode) else request.key
+        return self._tokens.is_valid(request.token, source[:-2], key.to_bytes(self._width, "big"), now)
+
+    def brief_answer(self, query: Query, source: Endpoint, now: float) -> bytes:
+        """Return the datagram that answers a ping as ever, and a find with a token alone."""
+        request = query.request
+        assert isinstance(request, Ping | FindNode | FindValue)
+        self._counters.queries_received[METHODS[type(request)]] += 1
+        if isinstance(request, Ping):
+            return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+        key = request.target if isinstance(request, FindNode) else request.key
+        token = self._tokens.issue(source[:-2], key.to_bytes(self._width, "big"), now)
+        return self._codec.encode_cut(query, self._own_id, source, token)
 
     def known(self, key: Id, now: float) -> list[Endpoint]:
         """Return the endpoints under `key` that this node knows without asking: held for others, and its own."""

@@ -137,6 +137,10 @@ class JsonCodec:
             data = longer
         return data
 
+    def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
+        """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
+        return _dump("reply", query.tid, sender, observed.hex(), [token.hex(), [], [], True])
+
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
         return _dump("error", tid, sender, code, text)

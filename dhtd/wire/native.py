@@ -234,6 +234,13 @@ class NativeCodec:
         more = _BOOL[cut and bool(token) and not proved]
         return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, wire, more))
 
+    def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
+        """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
+        own, at = sender.to_bytes(_ID_SIZE, "big"), _ENDPOINT_HEADS[len(observed)]
+        of_value = type(query.request) is FindValue
+        head, nothing = _RESULT_HEADS[5 if of_value else 4][len(token)], _NO_NODES + _EMPTY if of_value else _NO_NODES
+        return b"".join((_REPLY_HEAD, query.tid, _ID_HEAD, own, at, observed, head, token, nothing, _TRUE))
+
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
         return self._encode(ERROR, tid, sender, code, text)
@@ -388,6 +395,7 @@ _PING = Ping()
 _id = cast("Callable[[bytes, Literal['big']], Id]", int.from_bytes)  # without the call that `Id` is
 _FALSE, _TRUE, _EMPTY = b"\xc2", b"\xc3", b"\x90"  # msgpack: false, true, an array of none
 _BOOL = (_FALSE, _TRUE)
+_NO_NODES = 2 * _bin(b"")
 
 # What is missing to the sizes above, the headers of binaries included.
 _FIND_NODE_PADDING = _bin(bytes(FIND_NODE_SIZE - 98))

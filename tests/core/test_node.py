@@ -127,9 +127,9 @@ def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_ne
     bench.pong(bench.sent()[-1], 9)
     assert isinstance(bench.events()[0], Answered)
     bench.node.limit_rate(0)
-    assert all(bench.query(Ping(), contact(9)) for _ in range(1_000))
+    assert all(bench.query(Ping(), contact(8)) for _ in range(1_000))
     bench.node.limit_rate(1.0)
-    assert [bench.query(Ping(), contact(9)) is None for _ in range(4)] == [False, False, True, True]
+    assert [bench.query(Ping(), contact(8)) is None for _ in range(4)] == [False, False, True, True]
 
 
 def test_a_reply_counts_only_with_the_tid_and_the_exact_source_of_a_query_in_flight() -> None:

@@ -169,6 +169,7 @@ class Tally:
 
     malformed: int = 0
     rate_limited: int = 0
+    cut_short: int = 0
     unmatched: int = 0
     own_id_claimed: int = 0
     repeated: int = 0
@@ -425,7 +426,8 @@ class NodeMachine(RuleBasedStateMachine):
         if machine is None or not machine.up or self.outage:
             return
         self.tainted |= parcel.mutated
-        tally, limited = machine.tally, machine.node.counters.rate_limited
+        tally, counters = machine.tally, machine.node.counters
+        limited, cut_short = counters.rate_limited, counters.cut_short
         message: Query | BadQuery | Reply | Error | None
         try:
             message = self.codec.decode(parcel.data)
@@ -442,8 +444,12 @@ class NodeMachine(RuleBasedStateMachine):
                 event("a query above the limit")
                 tally.rate_limited += 1
                 assert machine.limited
-                assert machine.node.counters.rate_limited == limited + 1
+                assert counters.rate_limited == limited + 1
             else:
+                if counters.cut_short > cut_short:
+                    tally.cut_short += 1
+                    assert machine.limited
+                    self.check_brief(machine, message, parcel, answer)
                 self.take_reply(machine, message, parcel.source, answer, len(parcel.data))
         else:
             assert answer is None
@@ -451,6 +457,21 @@ class NodeMachine(RuleBasedStateMachine):
         if taken is not None:
             contact = Contact(taken.sender, parcel.source)
             machine.ever_answered.add(contact)
+
+    def check_brief(self, machine: Machine, query: Query | BadQuery, parcel: Parcel, answer: bytes) -> None:
+        """Above the limit, whoever has answered from there is told that the node is there, and how to prove itself."""
+        assert parcel.source in {contact.endpoint for contact in machine.ever_answered}
+        reply = self.codec.decode(answer)
+        assert isinstance(reply, Reply)
+        assert isinstance(query, Query)
+        result = self.codec.decode_result(query.request, reply.body)
+        event(f"a {type(query.request).__name__} is answered briefly")
+        if isinstance(query.request, Ping):
+            assert result == Acknowledged()
+        else:
+            assert isinstance(result, Found)
+            assert result == Found(result.token, (), (), more=True)
+            assert len(answer) <= len(parcel.data)
 
     def take_answer(self, machine: Machine, message: Reply | Error, source: Endpoint) -> Reply | Error | None:
         """Return the answer if it is one to a query on its way, which is then over."""

@@ -518,6 +518,21 @@ def test_under_an_impossible_limit_an_answer_is_as_short_as_can_be() -> None:
     assert (size, result.contacts, result.more) == (86, (), True)
 
 
+@pytest.mark.parametrize("request_", [FindNode(Id(5)), FindValue(Id(5)), FindNode(Id(5), b"x"), FindValue(Id(5), b"x")])
+@pytest.mark.parametrize("observed", [AT4, AT6])
+def test_an_answer_may_be_cut_to_its_token_and_is_then_shorter_than_any_query(
+    request_: FindNode | FindValue, observed: Endpoint
+) -> None:
+    data = CODEC.encode_cut(Query(TID, ID, request_), ID, observed, b"a token!")
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    assert (reply.tid, reply.sender, reply.observed) == (TID, ID, observed)
+    assert CODEC.decode_result(request_, reply.body) == Found(b"a token!", (), (), more=True)
+    method = "find_node" if isinstance(request_, FindNode) else "find_value"
+    bare = MAGIC + msgpack.packb([0, TID, NATIVE.to_bytes(ID), method, [bytes(32), None]])
+    assert len(data) < len(bare)
+
+
 @given(tids(), ids(), ids())
 def test_the_shortest_find_query_leaves_room_for_an_answer(tid: bytes, sender: Id, target: Id) -> None:
     for method in ("find_node", "find_value"):

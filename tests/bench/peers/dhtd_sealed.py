@@ -52,6 +52,10 @@ class SealedCodec(NativeCodec):
         found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved, others)
         return self.seal.seal(found)
 
+    def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
+        """Return the datagram."""
+        return self.seal.seal(super().encode_cut(query, sender, observed, token))
+
 
 class DhtdSealed(Dhtd):
     """`dhtd start --network-key`."""
