@@ -62,19 +62,10 @@ from dhtd.core.messages import (
     Store,
 )
 from dhtd.core.metric import Id
-from dhtd.core.operations import (
-    Bootstrap,
-    Check,
-    Chosen,
-    Lookup,
-    Publication,
-    Refresh,
-    SingleQuery,
-    Traversal,
-    Withdrawal,
-)
+from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.publication import Chosen, Publication, Withdrawal
 from dhtd.core.rate_limit import Rate, RateLimit
 from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Asked, Requester, Transmit
@@ -84,6 +75,7 @@ from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, 
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey, OwnEntry, Tracker
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
+from dhtd.core.traversal import Traversal
 from dhtd.core.withdrawals import Withdrawals
 from dhtd.errors import Busy, TooManyEntries, WireError
 

@@ -13,7 +13,7 @@ import trio
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
-from dhtd.core.operations import Chosen
+from dhtd.core.publication import Chosen
 from dhtd.daemon.cap_log import CapLog
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets

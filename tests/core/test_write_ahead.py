@@ -11,7 +11,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Published, Withdrawn
 from dhtd.core.messages import Contact, FindNode, FindValue, Store, Withdraw
 from dhtd.core.metric import Id
-from dhtd.core.operations import Chosen
+from dhtd.core.publication import Chosen
 from tests.core.bench import QUIET, Bench, Sent
 
 KEY = Id(7)

@@ -13,19 +13,21 @@ from tests.faults.fault import Change
 METRIC: Final = "dhtd/core/metric.py"
 NODE: Final = "dhtd/core/node.py"
 OPERATIONS: Final = "dhtd/core/operations.py"
+PUBLICATION: Final = "dhtd/core/publication.py"
 RESPONDER: Final = "dhtd/core/responder.py"
 SAVER: Final = "dhtd/daemon/saver.py"
 SEARCH: Final = "dhtd/core/search.py"
 STORE: Final = "dhtd/core/store.py"
 TRACK: Final = "dhtd/core/track.py"
 TRANSACTIONS: Final = "dhtd/core/transactions.py"
+TRAVERSAL: Final = "dhtd/core/traversal.py"
 UDP: Final = "dhtd/daemon/udp.py"
 WIRE: Final = "dhtd/wire/native.py"
 
 FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "01 a search learns nothing from answers": (
         Change(
-            OPERATIONS,
+            TRAVERSAL,
             "search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])",
             "search.learn(contact.endpoint, [])",
         ),
@@ -73,9 +75,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "06 a query with a tid of ours is a crash": (
         Change(
             NODE,
-            "        if type(message) is Query:\n",
-            "        if type(message) is Query:\n"
-            "            assert self._requester.transactions.match(message.tid, source) is None\n",
+            "        cap = self._rate_limit.refusal(source, now)\n",
+            "        assert self._requester.transactions.match(message.tid, source) is None\n"
+            "        cap = self._rate_limit.refusal(source, now)\n",
         ),
     ),
     "06 an error packet is a crash": (
@@ -115,7 +117,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     ),
     "08 a refused store counts as a replica": (
         Change(
-            OPERATIONS,
+            PUBLICATION,
             "        self._in_flight.discard(query)\n        self._store(len(query.endpoint), now)\n",
             "        self._in_flight.discard(query)\n        assert query.id is not None\n"
             "        self._replicas.append(Contact(query.id, query.endpoint))\n"

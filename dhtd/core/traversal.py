@@ -1,0 +1,262 @@
+"""A search of the network and the queries that it needs: what every operation is built on that is more than a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
+from dhtd.core.endpoint import Endpoint, Family, is_contactable
+from dhtd.core.events import Handle
+from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
+from dhtd.core.metric import Id
+from dhtd.core.overlay import Overlay
+from dhtd.core.requester import Asked, Requester
+from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
+
+
+class Traversal:
+    """A search of the network towards a target, and the queries that it needs. Subclasses say what it is for.
+
+    In each family's network there is a search of its own (`family` names the only one, where it is not all that are in
+    use), which ends on its own: then it has *converged*. Where it is the last one, the traversal is *finished*. Before
+    that, nodes of one network may name those of another to its search. So a search in which nobody has answered is
+    not over while others go on; but once others have converged, it is not waited for to its last timeout.
+    """
+
+    __slots__ = (
+        "_dormant",
+        "_family",
+        "_open",
+        "_patient",
+        "_requester",
+        "_searches",
+        "_searching",
+        "_target",
+        "_thorough",
+        "_tokens",
+        "op",
+    )
+
+    def __init__(
+        self,
+        op: Handle,
+        requester: Requester,
+        target: Id,
+        *,
+        patient: bool,
+        thorough: bool,
+        family: Family | None = None,
+    ) -> None:
+        self.op = op
+        self._requester = requester
+        self._target = target
+        self._patient = patient
+        self._thorough = thorough
+        self._family = family
+        self._searches: dict[int, Search] = {}  # by family
+        self._open: dict[int, Search] = {}  # those that have not converged
+        self._dormant: set[int] = set()  # the families of which nobody has answered, and nobody is left to ask
+        self._searching = True  # until the last one has converged
+        self._tokens: dict[Endpoint, bytes] = {}
+
+    def start(self, now: float) -> None:
+        """Begin, from the nearest contacts that we know."""
+        requester, policy = self._requester, self._requester.policy
+        overlays = requester.in_use() if self._family is None else [requester.overlays[self._family]]
+        for overlay in overlays:
+            search = Search(self._target, requester.own_id, policy, patient=self._patient, thorough=self._thorough)
+            search.seed(self._seeds(overlay))
+            self._searches[overlay.family] = self._open[overlay.family] = search
+        self._advance(now, *self._searches)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Take what the contact knows, and go on."""
+        family = len(contact.endpoint)
+        search = self._open.get(family)
+        if search is None:
+            return
+        assert isinstance(result, Found)
+        self._tokens[contact.endpoint] = result.token
+        named = _contactable(result, contact)
+        search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
+        self._found(result, now)
+        if not self._requester.ask_rest(query, contact, result, now):
+            search.answered(contact, is_full=not result.token)
+            self._progressed(now)
+        self._advance(now, family, *self._pass_on(named, contact, search, now))
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Use the slot for another contact."""
+        search = self._open.get(len(query.endpoint))
+        if search is not None:
+            search.slow(query.endpoint)
+            self._advance(now, len(query.endpoint))
+
+    def late(self, query: Asked, now: float) -> None:
+        """Wait no longer, unless there is nothing else to wait for."""
+        search = self._open.get(len(query.endpoint))
+        if search is not None:
+            search.late(query.endpoint)
+            self._advance(now, len(query.endpoint))
+
+    def retried(self, query: Asked, now: float) -> None:
+        """Keep waiting."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Do without this contact; without the rest of its answer, where it has given a part."""
+        search = self._open.get(len(query.endpoint))
+        if search is None:
+            return
+        if query.endpoint in self._tokens:
+            assert query.id is not None
+            search.answered(Contact(query.id, query.endpoint))
+        else:
+            search.failed(query.endpoint, timeout=error is None)
+        self._advance(now, len(query.endpoint))
+
+    def explored(self, query: Asked, contact: Contact, about: Id, found: Found, now: float) -> None:
+        """Take whom the contact knows near `about`, once its answer is whole."""
+        family = len(contact.endpoint)
+        search = self._open.get(family)
+        if search is not None and not self._requester.ask_rest(query, contact, found, now):
+            named = [other for other in _contactable(found, contact) if len(other.endpoint) == family]
+            search.explored(contact.endpoint, about, named)
+            self._advance(now, family)
+
+    def explored_enough(self, family: int, about: Id, now: float) -> None:
+        """Go on in this family without knowing who is near `about`."""
+        search = self._open.get(family)
+        if search is not None:
+            search.explored_enough(about)
+            self._advance(now, family)
+
+    def _seeds(self, overlay: Overlay) -> list[Contact]:
+        return overlay.state.closest(self._target, 2 * self._requester.policy.k)
+
+    def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
+        """Tell of contacts that were named to `search` and are of another family; return whose search has news."""
+        others = [contact for contact in named if len(contact.endpoint) != len(namer.endpoint)]
+        if not others:
+            return []
+        family = len(others[0].endpoint)  # there are two
+        if family not in self._open:
+            self._requester.hear_of(others, now)
+            return []
+        self._open[family].hear(namer.endpoint, others, search.hops(namer.endpoint))
+        self._dormant.discard(family)
+        return [family]
+
+    def _advance(self, now: float, *families: int) -> None:
+        """Go on with the searches of these families, and end what is to end."""
+        for family in families:
+            if family in self._open and self._is_over(family, now):
+                if self._open[family].closest():
+                    self._converge(family, now)
+                else:
+                    self._dormant.add(family)
+        if self._searching and not any(self._is_worth_waiting_for(family) for family in self._open):
+            for family in list(self._open):
+                self._converge(family, now)
+            self._searching = False
+            self._finished(now)
+
+    def _is_over(self, family: int, now: float) -> bool:
+        """Do what a search has to do now; return whether it has nothing to wait for."""
+        search = self._open[family]
+        while True:
+            step = search.next()
+            match step:
+                case Ask(contact):
+                    request, lonely = self._request(), self._requester.overlays[family].is_lonely
+                    self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=lonely)
+                case Explore(contact, about):
+                    exploration = _Exploration(self, about)
+                    self._requester.ask(exploration, FindNode(about), contact.endpoint, contact.id, now)
+                case Wait():
+                    return False
+                case Finished():
+                    return True
+                case _:
+                    assert_never(step)
+
+    def _is_worth_waiting_for(self, family: int) -> bool:
+        if family in self._dormant:
+            return False
+        return len(self._open) == len(self._searches) or not self._open[family].is_silent()
+
+    def _converge(self, family: int, now: float) -> None:
+        search = self._open.pop(family)
+        caps_hit = self._requester.counters.caps_hit
+        caps_hit[SEARCH_CANDIDATES] += search.dropped
+        caps_hit[SEARCH_QUERIES] += search.is_exhausted
+        for cap, count in search.crowded_out().items():
+            caps_hit[cap] += count
+        self._converged(search, now)
+
+    def _closest(self) -> tuple[Contact, ...]:
+        """Return the K nearest contacts of each family that have answered."""
+        k = self._requester.policy.k
+        return tuple(contact for search in self._searches.values() for contact in search.closest()[:k])
+
+    def _search_stats(self) -> SearchStats:
+        """Return how it has gone so far."""
+        stats = [search.stats() for search in self._searches.values()]
+        return SearchStats(
+            hops=max((each.hops for each in stats), default=0),
+            queries=sum(each.queries for each in stats),
+            responses=sum(each.responses for each in stats),
+            timeouts=sum(each.timeouts for each in stats),
+        )
+
+    def _request(self) -> Request:
+        return FindNode(self._target)
+
+    def _found(self, found: Found, now: float) -> None:
+        """Take the part of an answer that is not contacts."""
+
+    def _progressed(self, now: float) -> None:
+        """A contact has given its whole answer."""
+
+    def _converged(self, search: Search, now: float) -> None:
+        """Go on after the search of one family."""
+
+    def _finished(self, now: float) -> None:
+        """Go on after the last search, or report the outcome."""
+        raise NotImplementedError
+
+
+class _Exploration:
+    """One query of a traversal about a place other than its target."""
+
+    __slots__ = ("_about", "_traversal")
+
+    def __init__(self, traversal: Traversal, about: Id) -> None:
+        self._traversal = traversal
+        self._about = about
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Pass it on, unless another node has answered from there."""
+        assert isinstance(result, Found)
+        if contact.id == query.id:
+            self._traversal.explored(query, contact, self._about, result, now)
+        else:
+            self._traversal.explored_enough(len(query.endpoint), self._about, now)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Wait no longer; a late answer still counts."""
+        self._traversal.explored_enough(len(query.endpoint), self._about, now)
+
+    def late(self, query: Asked, now: float) -> None:
+        """It was given up when it was slow."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """It is sent once."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """Do without."""
+        self._traversal.explored_enough(len(query.endpoint), self._about, now)
+
+
+def _contactable(found: Found, told_by: Contact) -> list[Contact]:
+    return [contact for contact in found.contacts if is_contactable(contact.endpoint, told_by.endpoint)]
