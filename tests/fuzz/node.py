@@ -46,6 +46,7 @@ from dhtd.core.messages import (
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
+from dhtd.core.publication import Chosen
 from dhtd.core.store import HeldEntry
 from dhtd.errors import WireError
 from dhtd.sim import invariants
@@ -101,7 +102,9 @@ class World:
         self.codec = NativeCodec()
         self.now = 1_000.0
         self.id, self.endpoint, self.endpoints = OWN, HERE, (HERE,)
-        self.node = Node(OWN, self.codec, rng=Random(7), now=self.now, local=(HERE,))
+        self.node = Node(OWN, self.codec, rng=Random(7), now=self.now, local=(HERE,), write_ahead=True)
+        self.chosen: list[Chosen] = []  # who is to hold own entries, and is not written down
+        self.is_disk_slow = False
         self.sent: list[tuple[Query, Endpoint]] = []
         self.seen: list[bytes] = []  # datagrams, to be replayed
         self.timeouts = 0
@@ -127,6 +130,7 @@ class World:
             self.read.one_of(OPERATIONS)(self)
             self.settle()
         self.timeouts = -100_000  # as many as it takes
+        self.is_disk_slow = False
         self.pass_time(ENDS_WITHIN)
         assert not self.open, "an operation does not end"
 
@@ -149,6 +153,11 @@ class World:
             self.seen.append(transmit.data)
         while (event := self.node.poll_event()) is not None:
             self.take(event)
+        self.chosen += self.node.poll_unwritten()
+        if self.chosen and not self.is_disk_slow:
+            chosen, self.chosen = self.chosen, []
+            self.node.written(chosen, self.now)
+            self.take_all()
 
     def take(self, event: Event) -> None:
         if isinstance(event, Joined | Isolated) or event.op == INTERNAL:
@@ -293,6 +302,14 @@ class World:
             )
         self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)
 
+    def limit(self) -> None:
+        """Have the node answer few queries, or as many as come."""
+        self.node.limit_rate(self.read.one_of((0.0, 0.6, 1.0, 4.0, 256.0)), self.read.one_of((0.0, 2.0, 65_536.0)))
+
+    def stall(self) -> None:
+        """Have the disk stall, or write again."""
+        self.is_disk_slow = not self.is_disk_slow
+
     # Their parts
 
     def key(self) -> Id:
@@ -375,6 +392,8 @@ OPERATIONS: Final[tuple[Callable[[World], None], ...]] = (
     World.cancel,
     World.begin,
     World.wake_early,
+    World.limit,
+    World.stall,
 )
 
 
@@ -388,13 +407,28 @@ def _seeds() -> Iterator[bytes]:
     rng = Random(5)
     for operation in range(len(OPERATIONS)):
         yield bytes([operation]) + rng.randbytes(24)
-    begin, answer, wait = (OPERATIONS.index(each) for each in (World.begin, World.answer, World.wait))
+    names = (World.begin, World.answer, World.wait, World.ask, World.command, World.limit, World.stall)
+    begin, answer, wait, ask, command, limit, stall = (OPERATIONS.index(each) for each in names)
     for _ in range(6):
         program = bytes([begin, 3]) + rng.randbytes(6) + bytes([0, 0, 2]) + rng.randbytes(2)
         for _ in range(8):
             program += bytes([answer]) + bytes([rng.randrange(4), 4]) + rng.randbytes(16) + bytes([1, 0, 0])
             program += bytes([rng.randrange(len(OPERATIONS))]) + rng.randbytes(8) + bytes([wait, rng.randrange(8)])
         yield program
+    contact = bytes([5, 0])  # a machine, under its own ID
+    joined = bytes([begin, 1]) + contact + bytes(4) + bytes([wait, 0, answer, 0, 0, 0])
+    busy = joined + bytes([limit, 1, 0])
+    for request in b"\0\1\1\2\3\4\5\6\0\0":  # with a token and without, above the limits of a source and of a contact
+        busy += bytes([ask, 9, 0, 0, 0, request]) + contact + rng.randbytes(8)
+    yield busy
+    entering = bytes([command, 9, 3, 0, 5])  # a key, a machine, a port; and `enter`
+    yield (
+        joined
+        + bytes([stall])
+        + entering
+        + 4 * (bytes([answer, 0, 0]) + rng.randbytes(8) + bytes([0, 0, 0]))
+        + bytes([wait, 5, stall, wait, 5])
+    )
     for size in (60, 120, 240, 480):
         yield rng.randbytes(size)
 
