@@ -14,9 +14,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
 from dhtd.core.publication import Chosen
-from dhtd.daemon.cap_log import CapLog
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
+from dhtd.daemon.watch import Watch
 
 if TYPE_CHECKING:
     from dhtd.wire.sealed import Seal  # which imports libsodium: only a node with a key does
@@ -80,7 +80,7 @@ class Driver:
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
         self._complain_at = float("-inf")
-        self._cap_log = CapLog(node.counters.caps_hit)
+        self._watch = Watch(node.counters)
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
@@ -156,7 +156,7 @@ class Driver:
             with trio.move_on_after(pause):
                 await self._wake.wait()
             now = self.clock()
-            self._cap_log.look(now)
+            self._watch.look(now)
             deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
             if deadline is not None and deadline <= now:
                 self.node.handle_timeout(now)

@@ -179,7 +179,7 @@ async def test_a_cap_that_is_hit_is_named_in_the_log_within_a_minute_and_no_more
             node.counters.caps_hit["rate_limit"] += 100
             await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    lines = [record.getMessage() for record in caplog.records if record.name == "dhtd.caps"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "dhtd.watch"]
     assert 9 <= len(lines) <= 10
     assert all("rate_limit" in line for line in lines)
 

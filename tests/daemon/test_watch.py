@@ -1,4 +1,4 @@
-"""The caps in the log: each by its name, and no flood of lines."""
+"""Trouble in the log: each cap by its name, and no flood of lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from dhtd.core import caps
-from dhtd.daemon.cap_log import INTERVAL, ORDINARY, CapLog
+from dhtd.core.requester import Counters
+from dhtd.daemon.watch import INTERVAL, ORDINARY, Watch
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
@@ -18,9 +19,10 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 
 def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "dhtd")
-    hits = caps.none_hit()
+    counters = Counters()
+    hits = counters.caps_hit
     hits[caps.OPERATIONS] = 7  # before
-    log = CapLog(hits)
+    log = Watch(counters)
     log.look(0.0)
     assert said(caplog) == []
     for second in range(int(10 * INTERVAL)):  # a flood
@@ -35,11 +37,25 @@ def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: py
 
 def test_what_is_ordinary_is_for_those_who_look_closely(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "dhtd")
-    hits = caps.none_hit()
-    log = CapLog(hits)
+    counters = Counters()
+    hits = counters.caps_hit
+    log = Watch(counters)
     hits[caps.REPLACEMENTS] = hits[caps.OPERATIONS] = 1
     log.look(0.0)
     assert said(caplog) == [(logging.WARNING, "caps hit: operations 1"), (logging.DEBUG, "caps hit: replacements 1")]
     log.look(2 * INTERVAL)
     assert said(caplog) == []
     assert set(caps.CAPS) >= ORDINARY
+
+
+def test_who_uses_our_id_is_spoken_of_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
+    counters = Counters()
+    counters.own_id_claimed = 3  # before
+    log = Watch(counters)
+    log.look(0.0)
+    assert said(caplog) == []
+    for second in range(int(3 * INTERVAL)):
+        counters.own_id_claimed += 2
+        log.look(float(second))
+    said_of = "this node's ID was used by others, {} times: does another node run on a copy of its state file?"
+    assert said(caplog) == [(logging.WARNING, said_of.format(2 * 61)), (logging.WARNING, said_of.format(2 * 60))]

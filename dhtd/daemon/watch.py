@@ -1,0 +1,60 @@
+"""Says in the log what the counters tell of trouble, in a line of each kind a while, however much it is."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from dhtd.core import caps
+from dhtd.core.requester import Counters
+
+INTERVAL: Final = 60.0  # seconds between lines of a kind, and in each of them
+
+# What happens in any large network, and costs nobody anything: for those who look closely.
+ORDINARY: Final = frozenset(
+    {
+        caps.CLAIMS,
+        caps.CONTACTS_PER_IP,
+        caps.CONTACTS_PER_NETWORK,
+        caps.CONTACTS_PER_NETWORK_IN_BUCKET,
+        caps.ENTRY_HOLDERS,
+        caps.LOOKUP_PER_IP,
+        caps.LOOKUP_PER_NETWORK,
+        caps.REPLACEMENTS,
+        caps.SEARCH_CANDIDATES,
+        caps.SEARCH_QUERIES,
+        caps.STRANGER_PINGS,
+        caps.STRANGER_RATE,
+        caps.VERIFICATIONS,
+    }
+)
+
+log = logging.getLogger("dhtd.watch")
+
+
+class Watch:
+    """Watches the counters of a node. Asked often, it looks at them once an `INTERVAL`."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._seen = dict(counters.caps_hit)
+        self._own_id_claimed = counters.own_id_claimed
+        self._look_at = float("-inf")
+
+    def look(self, now: float) -> None:
+        """Log what there was since the last look, if that is long enough ago."""
+        if now < self._look_at:
+            return
+        self._look_at = now + INTERVAL
+        hits = self._counters.caps_hit
+        news = {cap: count - self._seen[cap] for cap, count in hits.items() if count != self._seen[cap]}
+        self._seen = dict(hits)
+        for level, names in ((logging.WARNING, news.keys() - ORDINARY), (logging.DEBUG, news.keys() & ORDINARY)):
+            if names:
+                log.log(level, "caps hit: %s", ", ".join(f"{cap} {news[cap]}" for cap in news if cap in names))
+        claimed, self._own_id_claimed = self._own_id_claimed, self._counters.own_id_claimed
+        if self._own_id_claimed != claimed:
+            log.warning(
+                "this node's ID was used by others, %d times: does another node run on a copy of its state file?",
+                self._own_id_claimed - claimed,
+            )
