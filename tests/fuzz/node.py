@@ -131,6 +131,7 @@ class World:
             self.settle()
         self.timeouts = -100_000  # as many as it takes
         self.is_disk_slow = False
+        self.take_all()
         self.pass_time(ENDS_WITHIN)
         assert not self.open, "an operation does not end"
 
