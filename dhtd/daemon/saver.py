@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 import trio
@@ -95,16 +96,23 @@ class Saver:
         """Write down who is chosen to hold own entries before they are asked to, until cancelled.
 
         Those that are chosen while the disk is busy are written together. Where it fails they are asked all the same:
-        an entry that nobody holds is worse than one that may have to expire.
+        an entry that nobody holds is worse than one that may have to expire. Nothing else is written with them: what a
+        disk that is full does not take adds up, and to try all of that for each few entries would hold them all up.
         """
+        is_failing = False  # and has been complained of: it may fail many times before the next round of `run`
         while True:
             await driver.has_unwritten.wait()
             driver.has_unwritten = trio.Event()
             chosen, driver.unwritten = driver.unwritten, []
+            entries = {(publication.entry.key, publication.entry.port) for publication, _ in chosen}
             try:
-                await self._save_holders(driver.node)
+                await self._save_holders(driver.node, entries)
             except StateError as error:
-                log.error("%s", error)  # `run` tries again
+                if not is_failing:
+                    log.error("%s", error)  # `run` tries again
+                is_failing = True
+            else:
+                is_failing = False
             driver.node.written(chosen, self._clock())
             driver.flush()
 
@@ -114,7 +122,7 @@ class Saver:
         if contacts != self._saved_contacts:
             await self._in_thread(lambda: self._file.save_contacts(contacts))
             self._saved_contacts = list(contacts)
-        await self._save_holders(node)
+        await self._save_holders(node, node.tracker.changed)
         changed = node.store.take_changes()
         if changed is not None and not changed:
             return
@@ -128,12 +136,13 @@ class Saver:
             node.store.mark_changed(changed)
             raise
 
-    async def _save_holders(self, node: Node) -> None:
+    async def _save_holders(self, node: Node, entries: AbstractSet[EntryKey]) -> None:
+        """Save the holders of these entries, as far as they have changed by when it is their turn."""
         async with self._holders_lock:
-            changed = set(node.tracker.changed)
+            changed = node.tracker.changed & entries
             if not changed:
                 return
-            node.tracker.changed.clear()
+            node.tracker.changed -= changed
             holders = self._holders(node, changed)
             try:
                 await self._in_thread(lambda: self._file.save_holders(holders))

@@ -58,6 +58,7 @@ class Notes:
         self.held: list[dict[Id, list[SavedEntry]]] = []
         self.wholes: list[bool] = []
         self.holders: list[list[SetHolders]] = []
+        self.tried: list[list[SetHolders]] = []  # these, and those that were refused
         self.failing = False
 
     def load(self) -> SavedState:
@@ -73,6 +74,7 @@ class Notes:
         self.held.append({key: list(entries) for key, entries in changes.items()})
 
     def save_holders(self, holders: Sequence[SetHolders]) -> None:
+        self.tried.append(list(holders))
         self._fail()
         self.holders.append(list(holders))
 
@@ -349,6 +351,29 @@ async def test_where_the_disk_fails_the_network_has_the_entry_all_the_same(
         case.notes.failing = False
         await case.saver.save(case.driver.node)  # which is what the next round does
         assert case.written == case.held
+
+
+async def test_what_a_failing_disk_has_not_taken_is_not_tried_again_with_each_entry_that_is_published(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with publishing() as case:
+        case.notes.failing = True
+        for number in range(10):
+            case.enter(Id(number))
+            await trio.sleep(1.0)
+        assert len(case.held) == 10
+        assert [len(holders) for holders in case.notes.tried] == [1] * 10
+        assert caplog.messages == ["no space left"], "one line for each few entries fills the log"
+        case.notes.failing = False
+        case.enter(KEY)
+        await trio.sleep(1.0)
+        assert {key for key, _ in case.written} == {KEY}
+        await case.saver.save(case.driver.node)
+        assert case.written == case.held
+        case.notes.failing = True
+        case.enter(Id(10))
+        await trio.sleep(1.0)
+        assert caplog.messages == ["no space left"] * 2
 
 
 async def test_calls_of_the_file_never_overlap() -> None:
