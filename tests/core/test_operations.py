@@ -390,6 +390,25 @@ def test_a_slow_exploration_is_not_waited_for_but_counts_while_the_lookup_lasts(
     assert [other.to for other in bench.sent()] == [one.endpoint for one in named]
 
 
+def test_the_rest_of_an_answer_is_asked_for_as_insistently_as_its_part_was() -> None:
+    bench = knowing(1)  # so few that one lost datagram must not matter
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
+    again = bench.sent_one()
+    bench.advance(LATE)
+    assert bench.sent() == [again, again]
+
+
+def test_who_has_given_a_part_of_an_answer_is_it_that_has_answered_whoever_was_expected_there() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 2, [], [SERVER], more=True)
+    bench.refuse(bench.sent_one(), 2)
+    done = bench.event(LookupDone)
+    assert done.closest == (Contact(Id(2), endpoint(1)),)
+    assert done.endpoints == (SERVER,)
+
+
 def test_an_exploration_that_is_cut_is_asked_for_again_with_the_token_and_waited_for_meanwhile() -> None:
     bench, sent = exploring()
     bench.found(sent, KEY ^ 8, token=b"proof", more=True)
