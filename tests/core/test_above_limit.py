@@ -29,7 +29,7 @@ from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import Policy
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.core.bench import QUIET, Bench
-from tests.core.small import contact, endpoint
+from tests.core.small import SEVEN, contact, endpoint
 
 KEY = Id(77)
 FRIEND, STRANGER = contact(9), contact(10)
@@ -117,13 +117,15 @@ def test_strangers_and_queries_that_are_none_get_no_answer_above_the_limit() -> 
     assert bench.deliver(bad, FRIEND.endpoint) is None
     for _ in range(RATE):
         assert bench.query(Ping(), STRANGER) is not None
-    of_stranger = bench.node._responder._tokens.issue(STRANGER.endpoint[:-2], bytes(31) + b"\x4d", bench.now)
+    of_stranger = bench.node._responder._tokens.issue(STRANGER.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
     requests = (Ping(), FindNode(KEY), FindNode(KEY, of_stranger), FindValue(KEY), Store(KEY, 80, of_stranger))
     for request in requests:
         assert bench.query(request, STRANGER) is None
         assert bench.query(request, Contact(FRIEND.id, FRIEND.endpoint.with_port(1))) is None
     counters = bench.node.counters
     assert (counters.rate_limited, counters.cut_short) == (1 + 2 * len(requests), 0)
+    bench.now += 4.0
+    assert result(bench, Store(KEY, 80, of_stranger), STRANGER) == Acknowledged()  # so its token was a good one
 
 
 def test_who_has_not_answered_since_we_started_or_has_stopped_to_is_a_stranger() -> None:
@@ -173,6 +175,17 @@ def test_brief_answers_take_nothing_from_other_contacts_and_end_where_the_part_o
         assert all(result(bench, Ping(), other) == Acknowledged() for _ in range(2 * RATE))
     for request in (FindNode(KEY), Store(KEY, 80, FORGED)):
         assert result(bench, request) is None
+
+
+def test_where_the_limit_of_all_is_used_up_with_its_reserve_no_token_helps() -> None:
+    bench = flooded(replace(POLICY, rate_limit_total=RATE / 2))  # by which that is used up as well
+    proof = bench.node._responder._tokens.issue(FRIEND.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
+    for request in (FindNode(KEY, proof), Store(KEY, 80, proof), Ping()):
+        assert bench.query(request, FRIEND) is None
+    counters = bench.node.counters
+    assert (counters.rate_limited, counters.cut_short, counters.caps_hit[RATE_LIMIT_TOTAL]) == (3, 0, 3)
+    bench.now += 0.5  # in which one more of all may come, and none of one source
+    assert bench.query(FindNode(KEY, proof), FRIEND) is not None
 
 
 def test_a_bad_token_is_still_called_one_where_the_lane_is_not_used_up() -> None:
