@@ -521,6 +521,21 @@ def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> Non
     assert bench.event(Published) == Published(op, Id(64), 80, (contact(66), contact(80)), asked=2)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_where_a_node_gives_no_token_the_next_nearest_is_asked_and_not_who_happens_to_have_answered(cut: bool) -> None:
+    bench = knowing(80, policy=Policy(lonely_lookups=0, k=2))
+    bench.node.enter(Id(64), 80, bench.now)
+    bench.found(bench.sent_one(), 80, [contact(65), contact(66), contact(70)])
+    queries = by_id(bench.sent())
+    assert set(queries) == {65, 66}
+    bench.found(queries[66], 66)
+    if cut:
+        bench.found(queries[65], 65, token=b"proof", more=True)
+        queries[65] = bench.sent_one()
+    bench.found(queries[65], 65, token=b"")
+    assert 70 in by_id(bench.sent())
+
+
 def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room() -> None:
     bench = knowing(1)
     op = bench.node.enter(KEY, 80, bench.now)
