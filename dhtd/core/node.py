@@ -65,7 +65,7 @@ from dhtd.core.metric import Id
 from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.publication import Chosen, Publication, Withdrawal
+from dhtd.core.publication import Publication, Withdrawal
 from dhtd.core.rate_limit import Rate, RateLimit
 from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Asked, Requester, Transmit
@@ -77,6 +77,7 @@ from dhtd.core.track import EntryKey, OwnEntry, Tracker
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.traversal import Traversal
 from dhtd.core.withdrawals import Withdrawals
+from dhtd.core.write_ahead import Chosen, WriteAhead
 from dhtd.errors import Busy, TooManyEntries, WireError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Node:
     told how they see it; nobody else is told.
 
     `write_ahead`: whom a publication asks to hold an own entry is in `poll_unwritten` before, and is asked when the
-    owner calls `written`.
+    owner calls `written`, or has not done that for long.
     """
 
     def __init__(
@@ -127,19 +128,21 @@ class Node:
         self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
         self._answers_us = self.state.answers_us if is_single else self._answers_us_by_family
         self._rate_limit = RateLimit(policy, rng, self._answers_us)
+        self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._sweep_at = now + policy.store_sweep
         self._next_timeouts = [
             self._requester.transactions.next_timeout,
             self.tracker.next_timeout,
             self.withdrawals.next_timeout,
         ]
+        if self._write_ahead is not None:
+            self._next_timeouts.append(self._write_ahead.next_timeout)
         for overlay in self.overlays:
             self._next_timeouts += [overlay.join.next_timeout, overlay.refresher.next_timeout]
         self._strangers: set[Endpoint] = set()  # being pinged
         self._stranger_rate = Rate(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
         self._publications: dict[EntryKey, Publication] = {}
-        self._unwritten: list[Chosen] | None = [] if write_ahead else None
         self._withdrawing: Counter[EntryKey] = Counter()  # how many withdrawals of an entry are under way
         self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
         self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
@@ -206,6 +209,9 @@ class Node:
             self._sweep_at = now + self.policy.store_sweep
         for overlay in self.overlays:
             self._keep_up(overlay, now)
+        if self._write_ahead is not None:
+            for publication, contacts in self._write_ahead.pop_due(now):
+                publication.written(contacts, now)
         for entry in self.tracker.pop_due(now):
             self._publish(INTERNAL, entry.key, entry.port, now)
         for holder in self.withdrawals.pop_due(now):
@@ -234,17 +240,14 @@ class Node:
 
     def poll_unwritten(self) -> list[Chosen]:
         """Return who was chosen to hold own entries, and waits to be written down; `holders` has them already."""
-        if not self._unwritten:
-            return []
-        chosen = self._unwritten.copy()
-        self._unwritten.clear()
-        return chosen
+        return [] if self._write_ahead is None else self._write_ahead.poll()
 
     def written(self, chosen: Iterable[Chosen], now: float) -> None:
         """What `poll_unwritten` has returned is written down, or cannot be: ask these to hold the entries."""
-        for publication, contacts in chosen:
-            publication.written(contacts, now)
-        self._settle(now)
+        assert self._write_ahead is not None
+        for each in chosen:
+            self._write_ahead.over(each)
+            each.publication.written(each.contacts, now)
 
     # Commands. Each returns at once; its handle comes back in events, of which the last is named here.
     # With `operations` of them under way, all but `enter` and `delete` raise `Busy`. The caller of these has a disk to
@@ -585,7 +588,7 @@ class Node:
             return
         entry = self.tracker.add(key, port)
         self.tracker.began(entry)
-        publication = self._publications[key, port] = Publication(op, self._requester, entry, self._unwritten)
+        publication = self._publications[key, port] = Publication(op, self._requester, entry, self._write_ahead)
         if (key, port) in self._withdrawing:
             self._held_back[key, port] = publication
         else:

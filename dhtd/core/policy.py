@@ -67,7 +67,7 @@ class Policy:
     operations: int = 256  # commands under way at once, those included that nobody waits for any more
     own_entries: int = 65_536
     own_ports: int = 64  # on which one key is served
-    write_ahead: float = 5.0  # seconds that writing down who is to hold an entry may take, before it is sent there
+    write_ahead: float = 30.0  # an entry waits so long at most until it is written down who is to hold it
     entry_holders: int = 256  # nodes that are remembered to hold an own entry, to be told when it is deleted
     withdrawals: int = 65_536  # deleted entries that are not let go of, counted at each node that may hold them
 

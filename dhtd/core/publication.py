@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from dhtd.core.caps import ENTRY_HOLDERS, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint
@@ -16,6 +15,7 @@ from dhtd.core.search import Search
 from dhtd.core.track import OwnEntry
 from dhtd.core.traversal import Traversal
 from dhtd.core.withdrawals import Withdrawals
+from dhtd.core.write_ahead import WriteAhead
 
 
 class Publication(Traversal):
@@ -24,19 +24,28 @@ class Publication(Traversal):
     A node holds where the store came from, so that the entry is found at this machine's address of either family.
     Several commands may wait for one publication. Nodes that gave no token would refuse it, and are passed over.
 
-    Whom it chooses is put into `unwritten`, where there is such a list, and asked when it is told that they are
-    `written` down; else at once. A node that was killed would not know who has its entry, to have it deleted there.
+    Whom it chooses is asked when they are `written` down, where there is a `write_ahead`; else at once.
     """
 
-    __slots__ = ("_asked", "_chosen", "_in_flight", "_over", "_replicas", "_targets", "_unwritten", "entry", "watchers")
+    __slots__ = (
+        "_asked",
+        "_chosen",
+        "_in_flight",
+        "_over",
+        "_replicas",
+        "_targets",
+        "_write_ahead",
+        "entry",
+        "watchers",
+    )
 
     def __init__(
-        self, op: Handle, requester: Requester, entry: OwnEntry, unwritten: list[Chosen] | None = None
+        self, op: Handle, requester: Requester, entry: OwnEntry, write_ahead: WriteAhead | None = None
     ) -> None:
         super().__init__(op, requester, entry.key, patient=True, thorough=True)
         self.entry = entry
         self.watchers = [op]
-        self._unwritten = unwritten
+        self._write_ahead = write_ahead
         self._targets: dict[int, list[Contact]] = {}  # by family: not asked yet, the farthest first
         self._chosen: set[Contact] = set()  # and not written down yet
         self._replicas: list[Contact] = []
@@ -109,11 +118,12 @@ class Publication(Traversal):
         stored += sum(len(query.endpoint) == family for query in self._in_flight)
         missing = 0 if self._over else self._requester.policy.k - stored
         chosen = [targets.pop() for _ in range(min(missing, len(targets)))]
+        until = self._until(now)
         for contact in chosen:
-            self._may_hold(contact, now + self._requester.policy.write_ahead)
-        if chosen and self._unwritten is not None:
+            self._requester.counters.caps_hit[ENTRY_HOLDERS] += self.entry.may_hold(contact, until)
+        if chosen and self._write_ahead is not None:
             self._chosen.update(chosen)
-            self._unwritten.append(Chosen(self, chosen))
+            self._write_ahead.add(self, chosen, now)
         else:
             for contact in chosen:
                 self._ask_to_store(contact, now)
@@ -124,17 +134,12 @@ class Publication(Traversal):
         store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
         self._in_flight.add(store)
         self._asked += 1
-        until = self.entry.may_hold_until(contact)
-        if until is not None and until < self._until(now):  # it has taken long to write it down
-            self._may_hold(contact, now)
-
-    def _may_hold(self, contact: Contact, now: float) -> None:
-        self._requester.counters.caps_hit[ENTRY_HOLDERS] += self.entry.may_hold(contact, self._until(now))
 
     def _until(self, now: float) -> float:
-        """Return until when a node that is asked now may hold the entry."""
+        """Return until when a node that is chosen now may hold the entry."""
         policy = self._requester.policy
-        return now + policy.store_expiry + policy.query_timeout
+        until = now + policy.query_timeout + policy.store_expiry
+        return until if self._write_ahead is None else until + policy.write_ahead
 
     def _report_if_over(self) -> None:
         if not self._in_flight and not self._chosen and not self._searching and not self._over:
@@ -146,13 +151,6 @@ class Publication(Traversal):
             self._requester.tell(
                 Published(op, self.entry.key, self.entry.port, tuple(self._replicas), self._asked, cancelled)
             )
-
-
-class Chosen(NamedTuple):
-    """Who is to hold an entry, and must be written down first."""
-
-    publication: Publication
-    contacts: list[Contact]
 
 
 class Withdrawal(Traversal):

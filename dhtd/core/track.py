@@ -65,10 +65,6 @@ class OwnEntry:
         del self._holders[next(iter(self._holders))]
         return True
 
-    def may_hold_until(self, contact: Contact) -> float | None:
-        """Return until when this node may hold the entry, if it is known to."""
-        return self._holders.get(contact)
-
     def holders(self, now: float) -> dict[Contact, float]:
         """Return the nodes that may hold the entry now, and until when."""
         return {contact: until for contact, until in self._holders.items() if until > now}

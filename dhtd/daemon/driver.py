@@ -13,7 +13,7 @@ import trio
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
 from dhtd.core.node import Node
-from dhtd.core.publication import Chosen
+from dhtd.core.write_ahead import Chosen
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.watch import Watch

@@ -14,8 +14,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Bootstrapped, Handle, LookupDone, Published, Unanswered
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
-from dhtd.core.publication import Chosen
 from dhtd.core.requester import Counters, Transmit
+from dhtd.core.write_ahead import Chosen
 from dhtd.daemon.driver import COMPLAIN_INTERVAL, DOZE, Driver, clock
 from dhtd.daemon.udp import UdpSockets
 from tests.daemon.wire import End, Wire, end_of, joined

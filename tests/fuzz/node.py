@@ -46,8 +46,8 @@ from dhtd.core.messages import (
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publication import Chosen
 from dhtd.core.store import HeldEntry
+from dhtd.core.write_ahead import Chosen
 from dhtd.errors import WireError
 from dhtd.sim import invariants
 from dhtd.wire.native import MAGIC, REPLY, NativeCodec
