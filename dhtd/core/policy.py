@@ -75,9 +75,7 @@ class Policy:
     token_size: int = 8  # bytes
     token_rotation: float = 60.0  # two secrets are live, so a token lasts one to two minutes
     changes: int = 131_072  # stores and withdrawals taken in a rotation; remembered, so that none is taken twice
-    changes_per_source: int = (
-        8_192  # from one source (see `source_group`): over half of what its rate limit lets through
-    )
+    changes_per_source: int = 8_192  # from one source (see `source_group`): half of what its rate lets through
     changes_reserve: float = 0.25  # the part of them all that is kept for sources
     changes_few: int = 16  # that have made fewer than this many
 
