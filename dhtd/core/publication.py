@@ -156,8 +156,8 @@ class Publication(Traversal):
 class Withdrawal(Traversal):
     """Withdraws own entries of one key from every node that may hold them: known holders and the 2 K nearest.
 
-    A node that was killed before it had written down who took an entry does not know them all, but they are near. Those
-    beyond the K nearest that it did not know are not counted: most of them have held nothing.
+    A node whose disk has failed, or that had to forget some, does not know all who hold an entry, but they are near.
+    Those beyond the K nearest that it did not know are not counted: most of them have held nothing.
 
     The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
     asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who

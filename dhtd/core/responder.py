@@ -125,8 +125,7 @@ class Responder:
         """Whether `request` shows a token for its key that was sent to this address."""
         if isinstance(request, Ping) or request.token is None:
             return False
-        key = request.target if isinstance(request, FindNode) else request.key
-        return self._tokens.is_valid(request.token, source[:-2], key.to_bytes(self._width, "big"), now)
+        return self._tokens.is_valid(request.token, source[:-2], self._key(request), now)
 
     def brief_answer(self, query: Query, source: Endpoint, now: float) -> bytes:
         """Return the datagram that answers a ping as ever, and a find with a token alone."""
@@ -135,9 +134,13 @@ class Responder:
         self._counters.queries_received[METHODS[type(request)]] += 1
         if isinstance(request, Ping):
             return self._codec.encode_acknowledged(query.tid, self._own_id, source)
-        key = request.target if isinstance(request, FindNode) else request.key
-        token = self._tokens.issue(source[:-2], key.to_bytes(self._width, "big"), now)
+        token = self._tokens.issue(source[:-2], self._key(request), now)
         return self._codec.encode_cut(query, self._own_id, source, token)
+
+    def _key(self, request: FindNode | FindValue | Store | Withdraw) -> bytes:
+        """Return what a token for this request is bound to, beside the address."""
+        key = request.target if isinstance(request, FindNode) else request.key
+        return key.to_bytes(self._width, "big")
 
     def known(self, key: Id, now: float) -> list[Endpoint]:
         """Return the endpoints under `key` that this node knows without asking: held for others, and its own."""

@@ -53,7 +53,7 @@ class OwnEntry:
         return [replica for replica in self.replicas if len(replica.endpoint) == family]
 
     def may_hold(self, contact: Contact, until: float) -> bool:
-        """Note that a store was sent to `contact`, whether or not it will say that it arrived.
+        """Note that a store is sent to `contact`, or will be, whether or not it will say that it arrived.
 
         Return whether the node that would let go first had to be forgotten for it.
         """

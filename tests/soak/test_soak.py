@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.e2e.daemons import DEADLINE
 from tests.soak import __main__ as soak
 from tests.soak.judge import GROWTH, JUDGED_FROM, flatness
+from tests.soak.load import Entry
 from tests.soak.probe import Sample, probe
 from tests.soak.swarm import Swarm
 
@@ -41,6 +43,24 @@ def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
     assert "soak: passed" in soak.table(result)
     assert json.loads(json.dumps(soak._plain(result)))["passed"] is True
     assert all(daemon.process.poll() is not None for daemon in swarm.daemons)
+
+
+@on_linux
+def test_of_an_entry_that_is_kept_it_is_said_what_had_happened() -> None:
+    with Swarm() as swarm:
+        owner, holder = swarm.start(2)
+        swarm.dht(owner, "bootstrap", holder.endpoint)
+        run = soak.Soak(swarm, 2, 0.0, seed=1)
+        entry = Entry(owner, "ab" * 32, 80)
+        run._ledger.note(entry, "entered")
+        swarm.dht(owner, "enter", entry.id, "80")
+        swarm.kill_one(Random(1), 0.0, 0.0)  # one of them
+        swarm.bring_back(0.0)
+        swarm.dht(owner, "delete", entry.id)  # which its holder has to acknowledge once more
+        first, *events, owed = run._trace(holder.address, entry.id, entry.endpoint)
+    assert first == f"{entry.id} at {holder.address}"
+    assert [event.rpartition(" s ")[2].split()[-1] for event in events] == ["entered", "killed", "back"]
+    assert f"'node_id': '{holder.node_id}'" in owed
 
 
 @pytest.mark.slow
