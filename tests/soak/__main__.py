@@ -303,11 +303,18 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=20.0, metavar="M", help="of load; a minute of calm follows (20)"
     )
     parser.add_argument(
-        "--kill-every", type=float, default=KILL_EVERY, metavar="S", help="one is killed so often, in the mean (10)"
+        "--kill-every", type=_pause, default=KILL_EVERY, metavar="S", help="seconds from kill to kill, in the mean (10)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another seed draws other victims (1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
+
+
+def _pause(text: str) -> float:
+    pause = float(text)
+    if not 0 < pause < float("inf"):
+        raise argparse.ArgumentTypeError("more than 0 seconds")
+    return pause
 
 
 def _several(text: str) -> int:

@@ -182,6 +182,16 @@ def test_each_thing_that_must_not_be_fails_the_soak_and_is_said(
     assert soak.table(result).endswith("soak: FAILED")
 
 
+@pytest.mark.parametrize(
+    "bad", [["--kill-every", "0"], ["--kill-every", "inf"], ["--kill-every", "x"], ["--daemons", "3"]]
+)
+def test_arguments_of_which_nothing_can_be_made_are_refused(bad: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        soak.main(bad)
+    assert refused.value.code == 2
+    assert bad[0] in capsys.readouterr().err
+
+
 # Its end
 
 START = """
