@@ -55,13 +55,19 @@ class LookupProgress:
 
 @dataclass(frozen=True, slots=True)
 class LookupDone:
-    """A lookup has ended. Endpoints in the order in which they were found."""
+    """A lookup has ended. Endpoints in the order in which they were found.
+
+    It is `complete` if, as far as the nodes that were asked have told, there are no other endpoints. It is not where
+    an answer was cut and the rest did not come, where an answer had more endpoints than are taken from one, where the
+    lookup had to end before it was through, and where nobody has answered.
+    """
 
     op: Handle
     key: Id
     endpoints: tuple[Endpoint, ...]
     stats: LookupStats
     closest: tuple[Contact, ...]  # of the nodes that answered, the K nearest to the key of each family, nearest first
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

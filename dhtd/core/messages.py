@@ -106,8 +106,9 @@ class Acknowledged:
 class Found:
     """The result of find_node and find_value.
 
-    `more`: the answer was cut, and asking again with `token` brings the rest. `endpoints` is empty for find_node. So is
-    `token` where the node would refuse to store.
+    `more`: the answer was cut. If the query had no token, asking again with this one brings the rest; if it had one,
+    the node serves endpoints that have no room in a datagram. `endpoints` is empty for find_node. So is `token` where
+    the node would refuse to store.
     """
 
     token: bytes
@@ -218,7 +219,8 @@ class Codec(Protocol):
 
         At most `limit` bytes long: contacts go first, nearest first, then as many `endpoints` as fit, and then as many
         as fit of the `others`, contacts of the family that the requester has not come by. Where something but these was
-        left out and the requester has not `proved` its address, `more` is set; but never where `token` is empty.
+        left out, `more` is set: towards a requester that has `proved` its address only if that is an endpoint, and
+        never where `token` is empty.
         """
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

@@ -81,12 +81,13 @@ class Refresh(Traversal):
 class Lookup(Traversal):
     """Who serves a key? Asks the network to the end, whatever is found before it, and merges all answers."""
 
-    __slots__ = ("_endpoints", "_known", "_news", "_started_at")
+    __slots__ = ("_endpoints", "_is_cut", "_known", "_news", "_started_at")
 
     def __init__(self, op: Handle, requester: Requester, key: Id, known: Iterable[Endpoint], now: float) -> None:
         super().__init__(op, requester, key, patient=True, thorough=True)
         self._endpoints: dict[Endpoint, None] = {}  # in the order in which they were found
         self._news: list[Endpoint] = []
+        self._is_cut = False  # a node serves more endpoints than it could name, or than were taken
         self._known = tuple(known)
         self._started_at = now
 
@@ -98,18 +99,27 @@ class Lookup(Traversal):
     def _request(self) -> Request:
         return FindValue(self._target)
 
-    def _found(self, found: Found, now: float) -> None:
+    def _found(self, query: Asked, found: Found, now: float) -> None:
         limit = self._requester.policy.lookup_endpoints
-        self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += len(found.endpoints) > limit
+        is_over = len(found.endpoints) > limit
+        self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += is_over
+        assert isinstance(query.request, FindValue)
+        is_full = bool(found.endpoints) and not found.token  # and no room for `more`: others may be left out
+        self._is_cut |= is_over or is_full or (found.more and query.request.token is not None)
         self._add(endpoint for endpoint in found.endpoints[:limit] if endpoint.port and not endpoint.is_mapped)
+
+    def _stays_cut(self) -> None:
+        self._is_cut = True
 
     def _progressed(self, now: float) -> None:
         self._requester.tell(LookupProgress(self.op, tuple(self._news), self._stats(now)))
         self._news.clear()
 
     def _finished(self, now: float) -> None:
-        endpoints = tuple(self._endpoints)
-        self._requester.tell(LookupDone(self.op, self._target, endpoints, self._stats(now), self._closest()))
+        stats, endpoints = self._stats(now), tuple(self._endpoints)
+        is_through = not any(search.is_exhausted for search in self._searches.values())
+        complete = is_through and not self._is_cut and (stats.responses > 0 or not stats.queries)
+        self._requester.tell(LookupDone(self.op, self._target, endpoints, stats, self._closest(), complete))
 
     def _add(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:

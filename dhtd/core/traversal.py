@@ -80,7 +80,7 @@ class Traversal:
         self._tokens[contact.endpoint] = result.token
         named = _contactable(result, contact)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
-        self._found(result, now)
+        self._found(query, result, now)
         if not self._requester.ask_rest(query, contact, result, now):
             search.answered(contact, is_full=not result.token)
             self._progressed(now)
@@ -110,6 +110,7 @@ class Traversal:
             return
         if query.endpoint in self._tokens:
             assert query.id is not None
+            self._stays_cut()
             search.answered(Contact(query.id, query.endpoint))
         else:
             search.failed(query.endpoint, timeout=error is None)
@@ -212,8 +213,11 @@ class Traversal:
     def _request(self) -> Request:
         return FindNode(self._target)
 
-    def _found(self, found: Found, now: float) -> None:
+    def _found(self, query: Asked, found: Found, now: float) -> None:
         """Take the part of an answer that is not contacts."""
+
+    def _stays_cut(self) -> None:
+        """A contact has given a part of its answer, and not the rest."""
 
     def _progressed(self, now: float) -> None:
         """A contact has given its whole answer."""

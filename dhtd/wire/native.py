@@ -231,7 +231,7 @@ class NativeCodec:
         if others is not None:
             nodes = _with_others(nodes, others, room - len(wire), is_ipv4=len(observed) == IPV4_SIZE)
         head, array = _RESULT_HEADS[5][len(token)], _array(len(encoded))
-        more = _BOOL[cut and bool(token) and not proved]
+        more = _BOOL[bool(token) and (cut if not proved else len(encoded) < len(endpoints))]
         return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, wire, more))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

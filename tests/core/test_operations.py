@@ -214,7 +214,50 @@ def test_a_cut_answer_is_asked_for_again_with_its_token_and_once_only() -> None:
     done = bench.events()[-1]
     assert isinstance(done, LookupDone)
     assert done.endpoints == (SERVER, OTHER_SERVER)
+    assert not done.complete  # the rest is cut as well
     assert (done.stats.queries, done.stats.responses) == (2, 2)
+
+
+def test_a_lookup_of_which_no_answer_stays_cut_is_complete() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
+    bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
+    assert bench.event(LookupDone).complete
+
+
+def test_a_node_that_takes_no_entry_may_have_turned_others_away() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER], token=b"")
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lookup_that_takes_a_part_of_an_answer_is_not_complete() -> None:
+    bench = knowing(1, policy=replace(QUIET, lookup_endpoints=1))
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lookup_that_nobody_answers_is_not_complete() -> None:
+    bench = knowing(1)
+    bench.node.lookup(KEY, bench.now)
+    bench.advance(TIMEOUT)
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lookup_that_had_to_stop_asking_is_not_complete() -> None:
+    bench = knowing(1, policy=replace(QUIET, search_queries=1))
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [contact(64)], [SERVER])
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lookup_of_a_node_that_knows_nobody_is_complete() -> None:
+    bench = Bench()
+    bench.node.lookup(KEY, bench.now)
+    assert bench.event(LookupDone).complete
 
 
 @pytest.mark.parametrize("refused", [True, False])
@@ -229,6 +272,7 @@ def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
         bench.advance(TIMEOUT)
     done = bench.event(LookupDone)
     assert done.endpoints == (SERVER,)
+    assert not done.complete
     assert (done.stats.responses, done.stats.timeouts) == (1, 0)
 
 

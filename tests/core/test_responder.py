@@ -197,7 +197,7 @@ def test_no_answer_is_longer_than_a_datagram_or_three_times_an_unproved_query(he
     _, answer = raw(bench, FindValue(KEY, unproved.token))
     assert len(answer) <= DEFAULT.datagram_sent_max
     proved = ask(bench, FindValue(KEY, unproved.token))
-    assert not proved.more  # asking again would bring no more
+    assert proved.more == (len(proved.endpoints) < held)
     assert len(proved.endpoints) >= len(unproved.endpoints)
     if held > 200:
         assert len(answer) > DEFAULT.datagram_sent_max - 8  # as full as can be
@@ -212,7 +212,7 @@ def test_an_invalid_token_proves_nothing() -> None:
     assert len(answer) <= 3 * size
     assert ask(bench, FindValue(KEY, b"x")).more
     assert ask(bench, FindValue(KEY, token(bench, ELSEWHERE))).more
-    assert not ask(bench, FindValue(KEY, token(bench))).more
+    assert len(ask(bench, FindValue(KEY, token(bench))).endpoints) > 30
 
 
 @pytest.mark.parametrize("held", [105, 150, 300, 1_000])

@@ -480,7 +480,8 @@ def test_an_answer_keeps_its_limit_by_leaving_out_endpoints_first_and_then_the_f
     assert set(result.contacts) == set(nearest[: len(result.contacts)])
     assert result.endpoints == tuple(named[: len(result.endpoints)] if of_value else ())
     is_cut = len(result.contacts) < len(several) or (of_value and len(result.endpoints) < len(named))
-    assert result.more == (is_cut and not proved)
+    names_all = not of_value or len(result.endpoints) == len(named)
+    assert result.more == (not names_all if proved else is_cut)
     if len(result.contacts) < len(several):
         assert limit - size < 50 + 6  # not one more would have fitted
     elif is_cut:
