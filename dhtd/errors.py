@@ -173,6 +173,12 @@ class StateTooNew(StateError):
     code = "state-too-new"
 
 
+class WrongNetwork(StateError):
+    """The state file belongs to a private network whose key was not given."""
+
+    code = "wrong-network"
+
+
 class KeyUnusable(DhtdError):
     """The file of a network key cannot be read or written, or is not safe."""
 

@@ -113,6 +113,10 @@ def start(
             autocompletion=complete_file,
         ),
     ] = None,
+    change_network: Annotated[
+        bool,
+        typer.Option("--change-network", help="Take the state file of a private network into another network."),
+    ] = False,
     exempt_network: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,7 +218,7 @@ def start(
     def announce(ready: Ready) -> None:
         _announce(ready, json=json or context.obj)
 
-    run_daemon(load(), announce, load)
+    run_daemon(load(), announce, load, change_network=change_network)
 
 
 keygen.register(app)

@@ -20,7 +20,7 @@ from dhtd.control.socket_file import ControlSocket
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.daemon import key_file
+from dhtd.daemon import key_file, network_mark
 from dhtd.daemon import log as log_module
 from dhtd.daemon.config import Settings, changes
 from dhtd.daemon.driver import Driver, clock
@@ -32,7 +32,7 @@ from dhtd.daemon.resolver import BootstrapHosts
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.state_file import StateFile
 from dhtd.daemon.udp import UdpSockets, open_sockets
-from dhtd.errors import DhtdError, StateError
+from dhtd.errors import DhtdError, StateError, WrongNetwork
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 
@@ -55,10 +55,16 @@ class Ready:
     pid: int
 
 
-def run(settings: Settings, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
+def run(
+    settings: Settings,
+    announce: Callable[[Ready], None],
+    reload: Callable[[], Settings],
+    *,
+    change_network: bool = False,
+) -> None:
     """Run a daemon until SIGTERM or SIGINT; return once its state is saved.
 
-    `announce` is called when it is ready, `reload` on SIGHUP. Raises a `DhtdError` where it cannot start or save.
+    `announce` is called when it is ready, `reload` on SIGHUP. `change_network`: see `network_mark`. Raises a `DhtdError` where it cannot start or save.
     """
     early = _remember_signals()
     log_module.set_up(settings.log_level, settings.log_format)
@@ -72,6 +78,7 @@ def run(settings: Settings, announce: Callable[[Ready], None], reload: Callable[
             log.error("%s", state_file.notice)
         if control.notice is not None:
             log.warning("%s", control.notice)
+        network_mark.claim(state_file, keys, change=change_network)
         daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control)
         trio.run(daemon.serve, early, announce, reload)
 
@@ -205,6 +212,7 @@ class Daemon:
         try:
             settings = reload()
             keys = key_file.read_all(settings.network_key, os.environ)
+            self._refuse_another_network(keys)
         except DhtdError as error:
             log.error("the configuration is left as it was: %s", error)
             return
@@ -230,12 +238,22 @@ class Daemon:
             network_key=settings.network_key if keys and self._driver.seal else self._settings.network_key,
         )
 
+    def _refuse_another_network(self, keys: Sequence[NetworkKey]) -> None:
+        """Raise where no key is one of those in use: nobody in the network has it yet, or it is another network's."""
+        seal = self._driver.seal
+        if seal is not None and keys and not set(keys) & set(seal.keys):
+            raise WrongNetwork(
+                "no network key is one of those in use, so this node would leave its network: name the new key as the"
+                " second one first, see dhtd(8); or restart dhtd with --change-network"
+            )
+
     def _rekey(self, keys: Sequence[NetworkKey]) -> bool:
         """Seal and open with other keys from now on; return whether they are others. A node stays open, or sealed."""
         seal = self._driver.seal
         if seal is None or not keys or seal.keys == tuple(keys):
             return False
         self._driver.seal = _seal(keys)
+        self._saver.mark(network_mark.fingerprints(keys))
         return True
 
     def _ready(self) -> Ready:

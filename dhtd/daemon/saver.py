@@ -41,6 +41,7 @@ class Saver:
         self._thread = trio.CapacityLimiter(1)
         self._holders_lock = trio.Lock()  # who finds nothing to save of them knows that it is on disk
         self._saved_contacts: list[object] = []
+        self._networks: tuple[str, ...] | None = None  # of the keys, where they changed since the file was marked
 
     def restore(self, node: Node) -> None:
         """Give the node what the file holds. Called once, before the node runs."""
@@ -71,6 +72,10 @@ class Saver:
             len(held),
             len(node.withdrawals),
         )
+
+    def mark(self, networks: tuple[str, ...]) -> None:
+        """Have the file say, from the next time that it is saved, that the network has keys of these fingerprints."""
+        self._networks = networks
 
     async def add_own(self, key: Id, port: int) -> None:
         """Make an own entry durable; raise `StateError` where the disk refuses."""
@@ -117,7 +122,10 @@ class Saver:
             driver.flush()
 
     async def save(self, node: Node) -> None:
-        """Save contacts, holders and held entries, as far as they have changed."""
+        """Save contacts, holders, held entries and the network's mark, as far as they have changed."""
+        if (networks := self._networks) is not None:
+            await self._in_thread(lambda: self._file.set_networks(networks))
+            self._networks = None
         contacts = node.contacts()
         if contacts != self._saved_contacts:
             await self._in_thread(lambda: self._file.save_contacts(contacts))

@@ -158,6 +158,25 @@ class StateFile:
         with self._transaction() as write:
             write("INSERT OR REPLACE INTO meta VALUES ('node_id', ?)", self._keyspace.to_bytes(id))
 
+    def networks(self) -> tuple[str, ...] | None:
+        """Return the fingerprints of the network keys that the file was last used with; empty: an open network.
+
+        None where no node has run with the file yet.
+        """
+        try:
+            row = self._connection.execute("SELECT value FROM meta WHERE name = 'networks'").fetchone()
+        except SQLITE_ERRORS as error:
+            raise self._explained(error) from error
+        return None if row is None else tuple(str(row[0]).split())
+
+    def set_networks(self, fingerprints: Iterable[str], forget: Iterable[str] = ()) -> None:
+        """Remember with which network keys the file is used, and empty the tables that the new network must not see."""
+        with self._transaction() as write:
+            write("INSERT OR REPLACE INTO meta VALUES ('networks', ?)", " ".join(fingerprints))
+            for table in forget:
+                assert table in ("contact", "held", "holder")
+                write(f"DELETE FROM {table}")  # noqa: S608 - names of ours
+
     def add_own(self, key: Id, port: int) -> None:
         """Remember an own entry. Once this has returned, no crash undoes it."""
         self.apply([AddOwn(key, port)])

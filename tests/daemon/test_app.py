@@ -390,6 +390,32 @@ def test_a_second_daemon_on_one_state_file_or_socket_says_so_and_harms_nothing(n
             assert client.node_id()["node_id"] == ready["node_id"]
 
 
+def test_a_private_node_s_state_file_needs_its_key_until_the_user_says_otherwise(network: Network) -> None:
+    own, foreign = (network.directory / f"{name}.key" for name in ("own", "foreign"))
+    for path in (own, foreign):
+        assert network.run("dhtd", "keygen", str(path)).returncode == 0
+    config = network.directory / "dhtd.toml"
+    config.write_text(f'network-key = ["{own}"]')
+    with Process(network, f"--config={config}") as process:
+        node_id = process.ready()["node_id"]
+        config.write_text(f'network-key = ["{foreign}"]')
+        process.signal(signal.SIGHUP)
+        assert "the configuration is left as it was: no network key is one of those in use" in process.wait_for("left")
+        process.signal(signal.SIGTERM)
+        assert process.end()[0] == 0
+    for options in ([], [f"--network-key={foreign}"]):
+        with Process(network, *options) as process:
+            assert process.process.stdout is not None
+            error = json.loads(process.process.stdout.readline())["error"]
+            assert (error["code"], process.end()[0]) == ("wrong-network", 1)
+            assert "belongs to a private network" in error["message"]
+    for options in ([f"--network-key={own}", f"--network-key={foreign}"], ["--change-network"], []):
+        with Process(network, *options) as process:
+            assert process.ready()["node_id"] == node_id
+            process.signal(signal.SIGTERM)
+            assert process.end()[0] == 0
+
+
 def test_a_damaged_state_file_is_set_aside_and_the_log_says_where(network: Network) -> None:
     (network.directory / "state.db").write_bytes(b"not a database, but surely precious" * 100)
     with Process(network) as process:

@@ -1,0 +1,131 @@
+"""The mark in the state file: which starts it lets through, and what is kept of another network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.daemon.network_mark import claim, fingerprints
+from dhtd.daemon.saver import Saver
+from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.errors import WrongNetwork
+from dhtd.wire.network_key import KEY_SIZE, NetworkKey
+from tests.daemon.test_saver import new_node
+
+OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
+CONTACT = Contact(Id(5), Endpoint.parse("10.0.0.5:1729"))
+OWN, HELD = (Id(7), 80), SavedEntry(Id(8), Endpoint.parse("10.0.0.6:80"), 1e9)
+HOLDERS = SetHolders(*OWN, [SavedHolder(CONTACT, 1e9)])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[StateFile]:
+    with closing(StateFile.open(tmp_path / "s.db")) as opened:
+        opened.set_node_id(Id(1))
+        opened.save_contacts([CONTACT])
+        opened.add_own(*OWN)
+        opened.save_held({HELD.key: [HELD]})
+        opened.save_holders([HOLDERS])
+        yield opened
+
+
+def kept(file: StateFile) -> tuple[bool, bool, bool, bool]:
+    """Return whether it has contacts, own entries, held entries and holders."""
+    state = file.load()
+    assert state.node_id == Id(1)
+    return bool(state.contacts), bool(state.own), bool(state.held), bool(state.holders)
+
+
+ALL = (True, True, True, True)
+
+
+@pytest.mark.parametrize("keys", [(), (OLD,), (OLD, NEW)])
+def test_a_file_is_marked_by_its_first_start_and_the_next_one_is_let_through(
+    file: StateFile, keys: tuple[NetworkKey, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert file.networks() is None
+    for _ in range(2):
+        claim(file, keys, change=False)
+        assert file.networks() == fingerprints(keys)
+    assert kept(file) == ALL
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("steps", [[(OLD,), (OLD, NEW), (NEW, OLD), (NEW,)], [(OLD, NEW), (NEW, FOREIGN), (FOREIGN,)]])
+def test_a_network_changes_its_key_by_starts_that_have_one_in_common(
+    file: StateFile, steps: list[tuple[NetworkKey, ...]]
+) -> None:
+    for keys in steps:
+        claim(file, keys, change=False)
+        assert file.networks() == fingerprints(keys)
+    assert kept(file) == ALL
+
+
+@pytest.mark.parametrize(("keys", "now"), [((), "an open node"), ((FOREIGN,), f"the key {FOREIGN.fingerprint}")])
+def test_no_other_start_is_let_through_and_the_refusal_says_what_to_do(
+    file: StateFile, keys: tuple[NetworkKey, ...], now: str
+) -> None:
+    claim(file, (OLD, NEW), change=False)
+    with pytest.raises(WrongNetwork) as caught:
+        claim(file, keys, change=False)
+    text = str(caught.value)
+    assert f"belongs to a private network, key {OLD.fingerprint} or {NEW.fingerprint}, and this would be" in text
+    assert now in text
+    for way in ("--network-key", "--instance or --state", "--change-network"):
+        assert way in text
+    assert (caught.value.code, caught.value.exit_status) == ("wrong-network", 1)
+    assert file.networks() == fingerprints((OLD, NEW))
+    assert kept(file) == ALL
+
+
+@pytest.mark.parametrize("keys", [(), (FOREIGN,)])
+def test_who_asks_for_it_goes_over_with_the_own_entries_and_nothing_of_others(
+    file: StateFile, keys: tuple[NetworkKey, ...]
+) -> None:
+    claim(file, (OLD,), change=False)
+    claim(file, keys, change=True)
+    assert file.networks() == fingerprints(keys)
+    assert kept(file) == (False, True, False, False)
+    claim(file, keys, change=False)
+
+
+def test_an_open_node_becomes_a_private_one_and_drops_what_it_held_for_others(
+    file: StateFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim(file, (), change=False)
+    claim(file, (OLD,), change=False)
+    assert kept(file) == (True, True, False, False)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "was an open node's" in record.message
+
+
+def test_the_mark_outlasts_the_file_s_closing_and_holds_no_part_of_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with closing(StateFile.open(path)) as file:
+        claim(file, (OLD,), change=False)
+    with closing(StateFile.open(path)) as file:
+        assert file.networks() == (OLD.fingerprint,)
+    data = path.read_bytes()
+    assert OLD.fingerprint.encode() in data
+    assert OLD.secret[:8] not in data
+    assert OLD.secret.hex()[:16].encode() not in data
+
+
+async def test_keys_that_change_at_run_time_are_marked_when_the_state_is_next_saved(file: StateFile) -> None:
+    claim(file, (OLD,), change=False)
+    saver = Saver(file, trio.current_time)
+    node = new_node()
+    await saver.save(node)
+    assert file.networks() == (OLD.fingerprint,)
+    saver.mark(fingerprints((NEW, OLD)))
+    await saver.save(node)
+    assert file.networks() == (NEW.fingerprint, OLD.fingerprint)
