@@ -64,7 +64,8 @@ def run(
 ) -> None:
     """Run a daemon until SIGTERM or SIGINT; return once its state is saved.
 
-    `announce` is called when it is ready, `reload` on SIGHUP. `change_network`: see `network_mark`. Raises a `DhtdError` where it cannot start or save.
+    `announce` is called when it is ready, `reload` on SIGHUP. `change_network`: see `network_mark`.
+    Raises a `DhtdError` where it cannot start or save.
     """
     early = _remember_signals()
     log_module.set_up(settings.log_level, settings.log_format)

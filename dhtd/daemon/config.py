@@ -11,7 +11,7 @@ farther name does not count. `dht` goes by the same rule, or it would ask anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, Cap
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
+VARIABLES_PREFIX: Final = "DHTD_"  # no variable that begins so is anybody else's
 CONFIG_SIZE_MAX: Final = 1 << 20  # bytes of a configuration file
 
 
@@ -185,11 +186,30 @@ class _Source(NamedTuple):
                 raise ConfigError(f"{self.file}: unknown key {shown(key)}; {hint}")
 
 
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    """Raise where a variable looks like one of ours and is none: a misspelt key file would make an open node."""
+    known = [CONFIG_VARIABLE, *(setting.variable for setting in SETTINGS)]
+    for name, text in environ.items():
+        if name.upper().startswith(VARIABLES_PREFIX) and name not in known and text.strip():
+            near = _nearest(name.upper(), known)
+            raise ConfigError(f"unknown environment variable {shown(name)}; did you mean {near}? dhtd(8) lists all")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name most like this one: one that has all its words, where there is any."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
+
+    words = set(name.split("_"))
+    same = [other for other in known if words <= set(other.split("_"))]
+    return get_close_matches(name, same or known, n=1, cutoff=0)[0]
+
+
 def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Iterator[_Source]:
     """Yield the places from the nearest to the farthest, opening files only when it comes to them."""
     given = {key: value for key, value in options.items() if value not in (None, [], ())}
     named = given.pop("config", None)
     yield _Source(given, "option")
+    _refuse_unknown_variables(environ)
     variables = {setting.key: environ.get(setting.variable, "") for setting in SETTINGS}
     yield _Source({key: text for key, text in variables.items() if text.strip()}, "variable")
     if named is not None:

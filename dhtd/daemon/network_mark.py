@@ -1,9 +1,9 @@
 """The mark in the state file that says which network the node is in, so that no slip moves the node to another one.
 
-The mark holds the fingerprints of the network keys, which say nothing of the keys. A node without a key, or with the key
-of another network, would tell strangers its ID and whatever was entered here, so it does not start on a private node's
-file unless the user says `--change-network`. A key that is common to the mark and the start is enough: this is how a
-network changes its key. An open node's file may become a private one's at any time: nobody outside hears of it.
+The mark holds the fingerprints of the network keys, which say nothing of the keys. A node without a key, or with the
+key of another network, would tell strangers its ID and whatever was entered here, so it does not start on a private
+node's file unless the user says `--change-network`. A key that is common to the mark and the start is enough: this is
+how a network changes its key. An open node's file may become a private one's at any time: nobody outside hears of it.
 """
 
 from __future__ import annotations

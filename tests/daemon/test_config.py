@@ -246,6 +246,37 @@ def test_an_instance_names_state_and_socket_unless_they_are_named_as_near(home: 
     assert seen({"instance": "other"}, {})[1] == Path("/run/dhtd/other.sock")
 
 
+# Variables that are none of ours
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DHTD_NETWORK_KEY", "DHTD_NETWORK_KEY_FILE"),
+        ("DHTD_KEY", "DHTD_NETWORK_KEY_FILE"),
+        ("DHTD_KEYFILE", "DHTD_NETWORK_KEY_FILE"),
+        ("DHTD_NETWORK_KEYFILE", "DHTD_NETWORK_KEY_FILE"),
+        ("DHTD_BOOSTRAP", "DHTD_BOOTSTRAP"),
+        ("dhtd_port", "DHTD_PORT"),
+        ("DHTD_CONFIG_FILE", "DHTD_CONFIG"),
+        ("DHTD_", "DHTD_CAP"),
+    ],
+)
+def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_right_one(name: str, meant: str) -> None:
+    text = f"unknown environment variable {name!r}; did you mean {meant}? dhtd(8) lists all"
+    assert refusal({}, {name: "x"}) == text
+    assert refusal({"port": "5"}, {"DHTD_PORT": "7", name: "x"}) == text
+    with pytest.raises(ConfigError) as caught:
+        client_socket(None, None, {name: "x", "DHTD_SOCKET": "/e.sock"})
+    assert str(caught.value) == text
+
+
+def test_an_unknown_variable_that_is_empty_or_not_ours_or_not_asked_for_does_no_harm() -> None:
+    others = {"_DHTD_COMPLETE": "complete_bash", "DHT_PORT": "1", "MY_DHTD_PORT": "2", "DHTDX": "3", "DHTD_X": " "}
+    assert load_settings({}, others) == load_settings({}, {})
+    assert client_socket(Path("/o.sock"), None, {"DHTD_X": "1"}) == Path("/o.sock")
+
+
 # What the client asks
 
 
@@ -483,7 +514,7 @@ def test_network_keys_are_paths_wherever_they_are_named(home: Path, user: Config
     assert load_settings({"network_key": ("a",)}, {}).network_key == (Path.cwd() / "a",)
     assert refusal({"network-key": ["a", "a"]}) == f"--network-key: {Path.cwd()}/a is named twice"
     assert refusal({"network-key": [""]}) == "--network-key: is empty, and must be a path"
-    environ = {"DHTD_NETWORK_KEY_FILE": "new.key, ~/old.key", "DHTD_NETWORK_KEY": "of no meaning"}
+    environ = {"DHTD_NETWORK_KEY_FILE": "new.key, ~/old.key"}
     assert load_settings({}, environ).network_key == (Path.cwd() / "new.key", home / "old.key")
     user('network-key = ["~/new.key"]')
     assert load_settings({}, {}).network_key == (home / "new.key",)
