@@ -11,6 +11,7 @@ from dhtd import __version__
 from dhtd.cli import entries, info, lookup, queries
 from dhtd.cli.common import TIMEOUT, JsonOption, Session, run
 from dhtd.cli.complete import complete_file, complete_instance
+from dhtd.cli.streams import put
 from dhtd.errors import UsageError
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"dht {__version__}")
+        put(f"dht {__version__}")
         raise typer.Exit
 
 

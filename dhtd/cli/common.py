@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import json as json_module
 import os
-import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
 
-from dhtd.errors import EXIT_INTERRUPTED, EXIT_NEGATIVE, EXIT_USAGE, DhtdError, UsageError
+from dhtd.cli import streams
+from dhtd.cli.streams import put, put_json, say
+from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, InternalError, UsageError
 
 if TYPE_CHECKING:
     from dhtd.control.client import Client
@@ -66,15 +64,15 @@ class Session:
     def show(self, result: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print a result: as one JSON object, or as lines."""
         if self.json:
-            print_json(result)
+            put_json(result)
         else:
             for line in lines:
-                typer.echo(line)
+                put(line)
 
     def note(self, text: str) -> None:
         """Say something that is not data."""
         if not self.json:
-            typer.echo(text, err=True)
+            say(text)
 
 
 def session(context: typer.Context, *, json: bool) -> Session:
@@ -82,11 +80,6 @@ def session(context: typer.Context, *, json: bool) -> Session:
     found: Session = context.find_root().obj
     found.json = found.json or json
     return found
-
-
-def print_json(body: Mapping[str, Any]) -> None:
-    """Print one object on one line."""
-    typer.echo(json_module.dumps(body))
 
 
 def parse_id(text: str, *, name: bool) -> str:
@@ -114,18 +107,17 @@ def check_endpoint(text: str) -> str:
 
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a program to its end: every failure becomes a message and an exit status."""
+    streams.prepare()
     completing = f"_{program.upper()}_COMPLETE"
     if completing in os.environ:
         from dhtd.cli.completion import answer
 
         answer(app, program, completing)
-        sys.exit(0)
-    _prepare_output()
+        sys.exit(streams.finish(program, EXIT_DONE))
     # A usage error comes before options are known, so whether it is to be JSON is looked up, not parsed.
     json = "--json" in sys.argv[1:]
     try:
         status = app(prog_name=program, standalone_mode=False)
-        sys.stdout.flush()
     except DhtdError as error:
         status = _fail(program, error, json=json)
     except typer.Abort:
@@ -133,46 +125,36 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
-        _die_of_broken_pipe()
+        streams.die_of_broken_pipe()
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # what typer makes of it
-            _die_of_broken_pipe()
+            streams.die_of_broken_pipe()
         raise
     except OSError as error:
-        if error.errno not in _OUTPUT_LOST or error.filename is not None:
-            raise
-        _discard_output()
-        typer.echo(f"{program}: cannot write the output: {error.strerror}", err=True)
-        status = EXIT_NEGATIVE
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # not one of the errors that typer shows
-            raise
-        status = _misused(program, error, json=json)
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-_OUTPUT_LOST = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
-
-def _prepare_output() -> None:
-    """Let nothing that is printed fail for its characters, nor because a stream was closed by who started us."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace" if sys.stdout.isatty() else "backslashreplace")
+        status = streams.lose_output(program, error, EXIT_DONE) if streams.is_lost(error) else _defect()
+    except Exception as error:  # noqa: BLE001 - `_defect` tells all of it
+        # The errors that typer shows have a message of their own.
+        status = _misused(program, error, json=json) if hasattr(error, "format_message") else _defect()
+    sys.exit(streams.finish(program, status if isinstance(status, int) else EXIT_DONE))
 
 
 def _misused(program: str, error: Any, *, json: bool) -> int:
     """Say what typer has found wrong with the command line; without any, there is help instead."""
     message: str = error.format_message()
     if message.startswith("Usage:"):
-        typer.echo(message, err=True)
+        say(message)
         return EXIT_USAGE
     if not json and error.ctx is not None:
         message += f"\nTry '{error.ctx.command_path} --help'."
     return _fail(program, UsageError(message), json=json)
+
+
+def _defect() -> int:
+    """Show where the program failed, as Python would; but the exit status does not depend on whether that is read."""
+    import traceback
+
+    say(traceback.format_exc().rstrip())
+    return InternalError.exit_status
 
 
 def _fail(program: str, error: DhtdError, *, json: bool) -> int:
@@ -181,21 +163,8 @@ def _fail(program: str, error: DhtdError, *, json: bool) -> int:
         partial = error.partial
         error = error.error
     if json:
-        with suppress(OSError):
-            print_json({"error": {"code": error.code, "message": str(error)}, **partial})
+        with suppress(OSError):  # `finish` meets it again, and says it
+            put_json({"error": {"code": error.code, "message": str(error)}, **partial})
     else:
-        typer.echo(f"{program}: {error}", err=True)
+        say(f"{program}: {error}")
     return error.exit_status
-
-
-def _discard_output() -> None:
-    """Let what is still in the buffer go nowhere when Python flushes it at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _die_of_broken_pipe() -> NoReturn:
-    """End as other programs do when the reader of their output goes away (`dht info | head -1`)."""
-    _discard_output()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGPIPE)
-    raise AssertionError("SIGPIPE ends a process")

@@ -11,8 +11,9 @@ import typer
 
 from dhtd import __version__
 from dhtd.cli import keygen, simulate
-from dhtd.cli.common import JsonOption, Verb, print_json, run
+from dhtd.cli.common import JsonOption, Verb, run
 from dhtd.cli.complete import complete_cap, complete_file, complete_instance
+from dhtd.cli.streams import discard, put, put_json
 
 if TYPE_CHECKING:
     from dhtd.daemon.app import Ready
@@ -30,7 +31,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"dhtd {__version__}")
+        put(f"dhtd {__version__}")
         raise typer.Exit
 
 
@@ -229,15 +230,15 @@ def _announce(ready: Ready, *, json: bool) -> None:
     """Say that the daemon is ready, to whoever still listens: a closed stdout must not end a daemon."""
     try:
         if json:
-            print_json(asdict(ready))
+            put_json(asdict(ready))
         else:
-            typer.echo(f"node {ready.node_id}")
+            put(f"node {ready.node_id}")
             for endpoint in ready.endpoints:
-                typer.echo(f"address {endpoint}")
-            typer.echo(f"socket {ready.socket}")
+                put(f"address {endpoint}")
+            put(f"socket {ready.socket}")
         sys.stdout.flush()
     except OSError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the rest of the process
+        discard(sys.stdout)
 
 
 def main() -> NoReturn:

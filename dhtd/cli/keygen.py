@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.common import JsonOption, Verb, print_json
+from dhtd.cli.common import JsonOption, Verb
 from dhtd.cli.complete import complete_file
+from dhtd.cli.streams import put, put_json
 from dhtd.errors import UsageError
 
 
@@ -37,10 +38,10 @@ def keygen(
         raise UsageError("FILE is empty: name the file to write the key into")
     made = Made(file, key_file.make(Path(file), SystemRandom()).fingerprint)
     if json or context.obj:
-        print_json(asdict(made))
+        put_json(asdict(made))
     else:
-        typer.echo(f"file {made.file}")
-        typer.echo(f"fingerprint {made.fingerprint}")
+        put(f"file {made.file}")
+        put(f"fingerprint {made.fingerprint}")
 
 
 def register(app: typer.Typer) -> None:

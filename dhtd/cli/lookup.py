@@ -10,6 +10,7 @@ import typer
 
 from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, parse_id, session
 from dhtd.cli.queries import IdArgument
+from dhtd.cli.streams import put
 from dhtd.errors import NotFound
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _stream(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
         for peer in answer["peers"]:
             if peer not in printed:
                 printed.add(peer)
-                sys.stdout.write(f"{peer}\n")
+                put(peer)
         sys.stdout.flush()
     return cast("LookupResult", answer)
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from dhtd.cli.common import Failure, print_json
+from dhtd.cli.common import Failure
+from dhtd.cli.streams import put, put_json, say
 from dhtd.errors import DhtdError, GoalMissed, SimulationFailed
 from dhtd.sim import figures, story
 from dhtd.sim.simulation import Simulation, Status
@@ -73,7 +72,7 @@ class Order:
         if missed:
             raise Failure(GoalMissed(f"{self._name} misses its goal: {'; '.join(missed)}"), result)
         if self._json:
-            print_json(result)
+            put_json(result)
 
     def _run(self, simulation: Simulation, title: str, name: str | None, stop_at: int | None = None) -> None:
         try:
@@ -93,14 +92,14 @@ class Order:
     def _tell(self, simulation: Simulation, result: Mapping[str, Any], stop_at: int) -> None:
         """Show a run that was stopped: its figures so far, and what led to where it is."""
         if self._json:
-            print_json({**result, "replay": asdict(story.tell(simulation.net))})
+            put_json({**result, "replay": asdict(story.tell(simulation.net))})
             return
         self._show(result)
         sys.stdout.flush()
         for line in story.tell(simulation.net):
-            typer.echo(line, err=True)
+            say(line)
         if simulation.net.schedule.events < stop_at:
-            typer.echo(f"the run ended with event {simulation.net.schedule.events}", err=True)
+            say(f"the run ended with event {simulation.net.schedule.events}")
 
     def _show(self, result: Mapping[str, Any]) -> None:
         if sys.stdout.isatty():
@@ -110,7 +109,7 @@ class Order:
             render.simulation(result, self._plan, heading)
         else:
             for line in lines(result):
-                typer.echo(line)
+                put(line)
 
     def _draw(self, simulation: Simulation, report: Report, result: Mapping[str, Any], path: Path) -> None:
         """Run what a picture needs beside the run itself, and draw."""
@@ -128,7 +127,7 @@ class Order:
         except OSError as error:
             raise Failure(DhtdError(f"cannot write {path}: {error.strerror}"), result) from error
         if not self._json:
-            typer.echo(f"drawn in {path}", err=True)
+            say(f"drawn in {path}")
 
 
 def _advance(simulation: Simulation, watch: Watch, stop_at: float) -> None:
