@@ -82,29 +82,6 @@ def session(context: typer.Context, *, json: bool) -> Session:
     return found
 
 
-def parse_id(text: str, *, name: bool) -> str:
-    """Return the ID that an argument means, as the daemon takes it; raise `InvalidId`."""
-    from dhtd.core.metric import NATIVE
-
-    id = NATIVE.digest(text.encode("utf-8", "surrogateescape")) if name else NATIVE.parse(text)
-    return NATIVE.format(id)
-
-
-def parse_port(text: str) -> int:
-    """Return the port that an argument means; raise `InvalidPort`."""
-    from dhtd.core import endpoint
-
-    return endpoint.parse_port(text)
-
-
-def check_endpoint(text: str) -> str:
-    """Return `text`; raise `InvalidEndpoint` or `InvalidPort` where it is not HOST:PORT."""
-    from dhtd.core.endpoint import split_host_port
-
-    split_host_port(text)
-    return text
-
-
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Run a program to its end: every failure becomes a message and an exit status."""
     streams.prepare()

@@ -80,7 +80,7 @@ def complete_own_id(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the ports on which this node has entered the ID before it on the line."""
-    from dhtd.cli.common import parse_id
+    from dhtd.cli.arguments import parse_id
 
     try:
         id = parse_id(str(context.params.get("id", "")), name=bool(context.params.get("name")))

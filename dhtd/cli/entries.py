@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhtd.cli.common import Failure, JsonOption, NameOption, Verb, parse_id, parse_port, session
+from dhtd.cli.arguments import parse_id, parse_port
+from dhtd.cli.common import Failure, JsonOption, NameOption, Verb, session
 from dhtd.cli.complete import complete_own_id, complete_own_port
 from dhtd.cli.queries import IdArgument
 from dhtd.errors import TooFewReplicas, UsageError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, parse_id, session
+from dhtd.cli.arguments import parse_id
+from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.queries import IdArgument
 from dhtd.cli.streams import put
 from dhtd.errors import NotFound

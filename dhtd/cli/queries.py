@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhtd.cli.common import JsonOption, NameOption, Verb, check_endpoint, parse_id, parse_port, session
+from dhtd.cli.arguments import check_endpoint, hash_of, parse_id, parse_port
+from dhtd.cli.common import JsonOption, NameOption, Verb, session
 from dhtd.cli.complete import complete_endpoint, complete_file, complete_id
 from dhtd.errors import UsageError
 
@@ -134,7 +135,7 @@ def hash_(
     options = session(context, json=json)
     if (text is None) == (file is None):
         raise UsageError("give a TEXT or --file PATH")
-    id = parse_id(text, name=True) if text is not None else _hash_file(file or Path("-"))
+    id = hash_of(text) if text is not None else _hash_file(file or Path("-"))
     options.show({"id": id}, [id])
 
 

@@ -153,22 +153,51 @@ def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
 def split_host_port(text: str) -> tuple[str, int]:
     """Split `host:port` or `[v6]:port`; raise `InvalidEndpoint` or `InvalidPort`. The host may be a name."""
     host, colon, port = text.rpartition(":")
+    if "://" in text:
+        place = text.partition("://")[2].partition("/")[0]
+        raise InvalidEndpoint(
+            f"{text!r} is a URL: write HOST:PORT alone, such as {place if ':' in place else _EXAMPLE}"
+        )
+    if "," in text:
+        raise InvalidEndpoint(f"{text!r} is more than one HOST:PORT: give each by itself")
     if text.startswith("["):
         if not host.endswith("]"):
             raise InvalidEndpoint(f"{text!r} has no port: write [ADDRESS]:PORT, such as [2001:db8::1]:1729")
         return host[1:-1], parse_port(port)
-    if not colon or not host:
-        raise InvalidEndpoint(f"{text!r} is not HOST:PORT, such as 192.168.1.123:1729")
     if ":" in host:
-        raise InvalidEndpoint(f"{text!r} has an IPv6 address without brackets: write [ADDRESS]:PORT")
+        better = _with_brackets(text, host, port)
+        if better is not None:
+            raise InvalidEndpoint(
+                f"{text!r} has an IPv6 address without brackets: write [ADDRESS]:PORT, such as {better}"
+            )
+    if not colon or not host or ":" in host:
+        raise InvalidEndpoint(f"{text!r} is not HOST:PORT, such as {_EXAMPLE}")
     return host, parse_port(port)
+
+
+def _with_brackets(text: str, host: str, port: str) -> str | None:
+    """Return what was perhaps meant by an IPv6 address without brackets; None where there is no such address."""
+    for address, at in ((host, port), (text, "1729")):
+        try:
+            ipaddress.IPv6Address(address)
+        except ValueError:
+            continue
+        if at.isdigit():
+            return f"[{address}]:{at}"
+    return None
 
 
 def parse_port(text: str) -> int:
     """Return the port that decimal digits name; raise `InvalidPort`."""
-    if not (text.isascii() and text.isdigit()):
-        raise InvalidPort(f"{text!r} is not a port: a number from 1 to {PORT_MAX}")
+    if not _is_number(text):
+        number = text.strip().partition("/")[0].rpartition(":")[2]  # of 3000/tcp, or of HOST:3000
+        advice = f", such as {number}" if _is_number(number) else ""
+        raise InvalidPort(f"{text!r} is not a port: a number from 1 to {PORT_MAX}{advice}")
     return check_port(int(text[:20]))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def check_port(port: int) -> int:
@@ -178,6 +207,7 @@ def check_port(port: int) -> int:
     return port
 
 
+_EXAMPLE = "192.168.1.123:1729"
 _IPV4_LENGTH = IPV4_SIZE - 2
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\x01"

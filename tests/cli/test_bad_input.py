@@ -18,7 +18,23 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "an ID that is not hex": (["enter", "xy" * 32, "80"], "invalid-id", "has a character that is none"),
     "an ID with other digits": (["lookup", "\u0661" * 64], "invalid-id", "has a character that is none"),
     "an ID with a sign": (["delete", "+" + ID[1:]], "invalid-id", "has a character that is none"),
-    "an ID where a name is meant": (["lookup", "wiki"], "invalid-id", "'wiki'"),
+    "an ID where a name is meant": (["lookup", "wiki"], "invalid-id", "4 characters: for a name, write --name wiki"),
+    "a name of two words": (["enter", "my wiki", "80"], "invalid-id", "for a name, write --name 'my wiki'"),
+    "a name that could be hex": (["delete", "cafe"], "invalid-id", "for a name, write --name cafe"),
+    "a name of a host": (["find-node", "one:1", "wiki.example.org"], "invalid-id", "--name wiki.example.org"),
+    "an ID with 0x": (["lookup", "0x" + ID], "invalid-id", f"has 66 characters: write {ID}"),
+    "an ID in groups": (["lookup", ":".join(["abab"] * 16)], "invalid-id", f": write {ID}"),
+    "an ID with blanks": (["find-value", "one:1", f" {ID}\n"], "invalid-id", f": write {ID}"),
+    "a SHA-1": (["lookup", "ab" * 20], "invalid-id", "40 digits are a SHA-1, and an ID is a SHA-256"),
+    "the beginning of an ID": (["lookup", "abab…"], "invalid-id", "dht info | cat prints whole IDs"),
+    "no ID": (["lookup", ""], "invalid-id", "is a variable empty that should hold it?"),
+    "an empty name": (["lookup", "--name", ""], "invalid-id", "the name is empty"),
+    "a name of blanks": (["enter", "--name", " ", "80"], "invalid-id", "the name is empty"),
+    "a port with a protocol": (["enter", ID, "80/tcp"], "invalid-port", "from 1 to 65535, such as 80"),
+    "a port with an address": (["enter", ID, "192.0.2.1:80"], "invalid-port", "from 1 to 65535, such as 80"),
+    "a URL": (["ping", "http://one.example:80/"], "invalid-endpoint", "HOST:PORT alone, such as one.example:80"),
+    "two endpoints in one": (["bootstrap", "one:1,two:2"], "invalid-endpoint", "more than one HOST:PORT"),
+    "IPv6 alone": (["store", "::1", ID, "80", "--token", "00"], "invalid-endpoint", "such as [::1]:1729"),
     "port 0": (["enter", ID, "0"], "invalid-port", "0 is not a port: a number from 1 to 65535"),
     "port 65536": (["enter", ID, "65536"], "invalid-port", "65536 is not a port: a number from 1 to 65535"),
     "a port in letters": (["enter", ID, "abc"], "invalid-port", "'abc' is not a port: a number from 1 to 65535"),
@@ -80,6 +96,11 @@ def test_wrong_usage_is_one_json_object_where_that_is_asked_for(case: str, dht: 
     assert done.body["error"]["code"] == code
     assert message in done.body["error"]["message"]
     assert "\n" not in done.body["error"]["message"]
+
+
+@pytest.mark.parametrize("slip", [ID[1:], ID + "0", "x" + ID[1:], ID[:-1] + "O"])
+def test_an_id_with_a_slip_is_not_taken_for_a_name(slip: str, dht: Run) -> None:
+    assert "--name" not in dht("lookup", slip).err
 
 
 def test_a_usage_error_tells_where_help_is(dht: Run) -> None:

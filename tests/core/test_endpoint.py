@@ -106,6 +106,18 @@ def test_bytes_of_another_length_are_no_endpoint(size: int) -> None:
         ("1.2.3:80", "is not an IP address"),
         ("1.2.3.256:80", "is not an IP address"),
         ("[fe80::1%eth0]:80", "has a zone"),
+        ("::1", "such as [::1]:1729"),
+        ("2001:db8::1:80", "such as [2001:db8::1]:80"),
+        ("2001:db8::abcd", "such as [2001:db8::abcd]:1729"),
+        ("2001:db8::1:abcd", "such as [2001:db8::1:abcd]:1729"),
+        ("2001:db8::1:80/tcp", "is not HOST:PORT"),
+        ("fe80::1%eth0", "such as [fe80::1%eth0]:1729"),
+        ("a:1:2", "is not HOST:PORT"),
+        ("http://one.example:80/x", "is a URL: write HOST:PORT alone, such as one.example:80"),
+        ("https://one.example", "is a URL: write HOST:PORT alone, such as 192.168.1.123:1729"),
+        ("udp://[::1]:80", "such as [::1]:80"),
+        ("one:1,two:2", "is more than one HOST:PORT: give each by itself"),
+        ("[::1]:1,[::2]:2", "is more than one HOST:PORT"),
     ],
 )
 def test_text_that_is_no_endpoint_is_refused_with_the_reason(text: str, complaint: str) -> None:
@@ -120,6 +132,12 @@ def test_text_that_is_no_port_is_refused(port: str) -> None:
         with pytest.raises(InvalidPort, match="is not a port: a number from 1 to 65535"):
             split_host_port(text)
     with pytest.raises(InvalidPort):
+        parse_port(port)
+
+
+@pytest.mark.parametrize("port", ["3000/tcp", "3000/udp", "1.2.3.4:3000", "[::1]:3000", " 3000", "3000\n"])
+def test_a_port_that_is_written_with_more_is_told_apart(port: str) -> None:
+    with pytest.raises(InvalidPort, match=r"is not a port: a number from 1 to 65535, such as 3000$"):
         parse_port(port)
 
 

@@ -1,0 +1,67 @@
+"""What arguments mean, and what is said of those that mean nothing: what was perhaps meant instead."""
+
+from __future__ import annotations
+
+import shlex
+
+from dhtd.errors import InvalidId
+
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+def parse_id(text: str, *, name: bool) -> str:
+    """Return the ID that an argument means, as the daemon takes it; raise `InvalidId`."""
+    from dhtd.core.metric import NATIVE
+
+    if name:
+        return name_to_id(text)
+    try:
+        return NATIVE.format(NATIVE.parse(text))
+    except InvalidId as error:
+        raise InvalidId(f"{error}{_advice(text, 2 * NATIVE.width)}") from None
+
+
+def name_to_id(name: str) -> str:
+    """Return the ID of a name; raise `InvalidId` for a name of nothing, which a variable that is not set gives."""
+    if not name.strip():
+        raise InvalidId("the name is empty: with --name, ID is the name of what is served, such as wiki.example.org")
+    return hash_of(name)
+
+
+def hash_of(text: str) -> str:
+    """Return the ID of any text: the SHA-256 of its bytes."""
+    from dhtd.core.metric import NATIVE
+
+    return NATIVE.format(NATIVE.digest(text.encode("utf-8", "surrogateescape")))
+
+
+def parse_port(text: str) -> int:
+    """Return the port that an argument means; raise `InvalidPort`."""
+    from dhtd.core import endpoint
+
+    return endpoint.parse_port(text)
+
+
+def check_endpoint(text: str) -> str:
+    """Return `text`; raise `InvalidEndpoint` or `InvalidPort` where it is not HOST:PORT."""
+    from dhtd.core.endpoint import split_host_port
+
+    split_host_port(text)
+    return text
+
+
+def _advice(text: str, digits: int) -> str:
+    """Return what to write instead of a text that is no ID; begins with a colon, or is empty."""
+    if not text.strip():
+        return ": is a variable empty that should hold it?"
+    bare = "".join(character for character in text.removeprefix("0x") if character not in " \t\r\n:-_")
+    if len(bare) == digits and _HEX.issuperset(bare):
+        return f": write {bare}"
+    if text.endswith(("…", "...")) and _HEX.issuperset(text.rstrip("….")):
+        return ": this is the beginning of one; dht info | cat prints whole IDs"
+    hex_digits = sum(character in _HEX for character in bare)
+    if hex_digits == len(bare) == 40:
+        return ": 40 digits are a SHA-1, and an ID is a SHA-256"
+    if hex_digits >= 0.9 * digits:
+        return ""  # an ID with a slip
+    return f": for a name, write --name {shlex.quote(text)}" if len(text) <= 80 else ": for a name, write --name"
