@@ -137,6 +137,12 @@ class TooManyEntries(DhtdError):
     code = "too-many-entries"
 
 
+class NoThread(DhtdError):
+    """The system starts no further thread for the daemon."""
+
+    code = "no-thread"
+
+
 class PeerRefused(DhtdError):
     """The peer answered with an error of the protocol."""
 

@@ -22,11 +22,13 @@ from dhtd.control.frames import FRAME_MAX, decode_frame, encode, error_body
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
 from dhtd.control.protocol import Event, Request, Result
+from dhtd.control.threads import in_thread
 from dhtd.errors import (
     DhtdError,
     FrameTooLarge,
     FrameTooSlow,
     InternalError,
+    NoThread,
     ShuttingDown,
     SocketForbidden,
     TooManyClients,
@@ -104,6 +106,10 @@ class _Server:
             self._counters.control_forbidden += 1
             await self._turn_away(stream, error)
             return None
+        except NoThread as error:  # to ask for the groups of a user in
+            self._counters.control_refused += 1
+            await self._turn_away(stream, error)
+            return None
         connection = _Connection(uid, stream, self._handler, self._limits, self._counters)
         try:
             victim = self._places.take(connection)
@@ -157,7 +163,7 @@ class _Server:
             return True
         groups = supplementary_groups(stream.socket)
         if groups is None:
-            groups = await trio.to_thread.run_sync(groups_by_database, peer)
+            groups = await in_thread(lambda: groups_by_database(peer))
         return self._group in groups
 
     def _complain(self, error: DhtdError) -> None:

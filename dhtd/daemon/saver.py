@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import trio
 
+from dhtd.control.threads import in_thread
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
-from dhtd.errors import StateError
+from dhtd.errors import NoThread, StateError
 
 SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
 SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
 
+COMPLAIN_INTERVAL = 60.0  # seconds between complaints that there is no thread
+
 log = logging.getLogger("dhtd.state")
 
 T = TypeVar("T")
+Write = Callable[[], None]
 
 
 class Saver:
@@ -41,6 +46,7 @@ class Saver:
         self._thread = trio.CapacityLimiter(1)
         self._holders_lock = trio.Lock()  # who finds nothing to save of them knows that it is on disk
         self._saved_contacts: list[object] = []
+        self._complain_at = float("-inf")
         self._networks: tuple[str, ...] | None = None  # of the keys, where they changed since the file was marked
 
     def restore(self, node: Node) -> None:
@@ -123,23 +129,56 @@ class Saver:
 
     async def save(self, node: Node) -> None:
         """Save contacts, holders, held entries and the network's mark, as far as they have changed."""
-        if (networks := self._networks) is not None:
-            await self._in_thread(lambda: self._file.set_networks(networks))
-            self._networks = None
-        contacts = node.contacts()
-        if contacts != self._saved_contacts:
-            await self._in_thread(lambda: self._file.save_contacts(contacts))
-            self._saved_contacts = list(contacts)
+        for to_save in (self._mark_to_save, self._contacts_to_save):
+            with to_save(node) as write:
+                await self._do(write)
         await self._save_holders(node, node.tracker.changed)
+        with self._held_to_save(node) as write:
+            await self._do(write)
+
+    def save_now(self, node: Node) -> None:
+        """Do the same without threads and without a loop, for an end that has neither."""
+        for to_save in (self._mark_to_save, self._contacts_to_save, self._all_holders_to_save, self._held_to_save):
+            with to_save(node) as write:
+                write()
+
+    # What is to be written. Where that fails within the context, the changes are among the next ones.
+
+    @contextmanager
+    def _mark_to_save(self, node: Node) -> Iterator[Write]:
+        networks = self._networks
+        yield _nothing if networks is None else lambda: self._file.set_networks(networks)
+        self._networks = None
+
+    @contextmanager
+    def _contacts_to_save(self, node: Node) -> Iterator[Write]:
+        contacts = node.contacts()
+        yield _nothing if contacts == self._saved_contacts else lambda: self._file.save_contacts(contacts)
+        self._saved_contacts = list(contacts)
+
+    def _all_holders_to_save(self, node: Node) -> AbstractContextManager[Write]:
+        return self._holders_to_save(node, node.tracker.changed)
+
+    @contextmanager
+    def _holders_to_save(self, node: Node, entries: AbstractSet[EntryKey]) -> Iterator[Write]:
+        changed = node.tracker.changed & entries
+        node.tracker.changed -= changed
+        holders = self._holders(node, changed)
+        try:
+            yield (lambda: self._file.save_holders(holders)) if changed else _nothing
+        except BaseException:
+            node.tracker.changed |= changed
+            raise
+
+    @contextmanager
+    def _held_to_save(self, node: Node) -> Iterator[Write]:
         changed = node.store.take_changes()
-        if changed is not None and not changed:
-            return
         offset = self._wall() - self._clock()
         entries: dict[Id, list[SavedEntry]] = {} if changed is None else {key: [] for key in changed}
         for held in node.store if changed is None else (held for key in changed for held in node.store.held(key)):
             entries.setdefault(held.key, []).append(SavedEntry(held.key, held.endpoint, held.expires_at + offset))
         try:
-            await self._in_thread(lambda: self._file.save_held(entries, whole=changed is None))
+            yield _nothing if changed == set() else lambda: self._file.save_held(entries, whole=changed is None)
         except BaseException:
             node.store.mark_changed(changed)
             raise
@@ -147,16 +186,8 @@ class Saver:
     async def _save_holders(self, node: Node, entries: AbstractSet[EntryKey]) -> None:
         """Save the holders of these entries, as far as they have changed by when it is their turn."""
         async with self._holders_lock:
-            changed = node.tracker.changed & entries
-            if not changed:
-                return
-            node.tracker.changed -= changed
-            holders = self._holders(node, changed)
-            try:
-                await self._in_thread(lambda: self._file.save_holders(holders))
-            except BaseException:
-                node.tracker.changed |= changed
-                raise
+            with self._holders_to_save(node, entries) as write:
+                await self._do(write)
 
     def _holders(self, node: Node, entries: Iterable[EntryKey]) -> list[SetHolders]:
         now = self._clock()
@@ -168,5 +199,21 @@ class Saver:
             for key, port in entries
         ]
 
+    async def _do(self, write: Write) -> None:
+        if write is not _nothing:
+            await self._in_thread(write)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._thread)
+        """Do what blocks in a thread; where the system gives none, here: a pause in serving costs less than that."""
+        try:
+            return await in_thread(work, self._thread)
+        except NoThread as error:
+            now = self._clock()
+            if now >= self._complain_at:
+                self._complain_at = now + COMPLAIN_INTERVAL
+                log.error("the state is saved without a thread, while nothing is served: %s", error)
+            return work()
+
+
+def _nothing() -> None:
+    """Write nothing, where nothing has changed."""

@@ -163,10 +163,13 @@ def codes_in(path: str) -> Iterator[str]:
                 yield kind.code
 
 
+DNS = "daemon/resolver.py"
+
+
 def test_the_codes_are_those_that_can_come() -> None:
     made = {
         code
-        for path in ("control/frames.py", "control/server.py", "daemon/handler.py", "daemon/resolver.py")
+        for path in ("control/frames.py", "control/server.py", "control/threads.py", "daemon/handler.py", DNS)
         for code in codes_in(f"dhtd/{path}")
     }
     made |= {code for path in ("endpoint", "metric", "node") for code in codes_in(f"dhtd/core/{path}.py")}

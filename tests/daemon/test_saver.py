@@ -25,7 +25,7 @@ from dhtd.core.store import HeldEntry
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
-from dhtd.errors import StateError
+from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
 from tests.strategies import scaled
@@ -249,6 +249,60 @@ async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_to
     await saver.save(node)
     assert file.load().holders == {(KEY, 80): [live]}
     file.close()
+
+
+# Without threads
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*arguments: object) -> None:
+        raise NoThread("the system starts no further thread")
+
+    monkeypatch.setattr("dhtd.daemon.saver.in_thread", refuse)
+
+
+async def test_without_a_further_thread_all_is_saved_and_said_once_a_minute(
+    no_threads: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes, node, now = Notes(), new_node(), CLOCK
+    saver = Saver(cast("StateFile", notes), lambda: now, lambda: WALL)
+    for number, seconds in enumerate((0.0, 59.0, 1.0)):
+        now += seconds
+        node.store.put(Id(number), endpoint(1), now)
+        await saver.save(node)
+    assert [list(changes) for changes in notes.held] == [[Id(0)], [Id(1)], [Id(2)]]
+    assert (
+        caplog.messages
+        == ["the state is saved without a thread, while nothing is served: the system starts no further thread"] * 2
+    )
+
+
+def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None:
+    file, node = StateFile.open(tmp_path / "state.db"), new_node()
+    saver = Saver(file, lambda: CLOCK, lambda: WALL)
+    node.store.put(KEY, endpoint(1), CLOCK)
+    node.restore_contact(HOLDER)
+    node.tracker.add(OTHER, 80).may_hold(HOLDER, CLOCK + 100)
+    saver.save_now(node)
+    state = file.load()
+    assert (state.contacts, state.held) == ([HOLDER], [SavedEntry(KEY, endpoint(1), WALL + EXPIRY)])
+    assert state.holders == {(OTHER, 80): [SavedHolder(HOLDER, WALL + 100)]}
+    file.close()
+
+
+def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
+    notes, node = Notes(), new_node()
+    saver = saver_of(notes)
+    node.store.put(KEY, endpoint(1), CLOCK)
+    node.restore_contact(HOLDER)
+    node.tracker.add(OTHER, 80).may_hold(HOLDER, CLOCK + 100)
+    notes.failing = True
+    with pytest.raises(StateError):
+        saver.save_now(node)
+    notes.failing = False
+    saver.save_now(node)
+    assert (notes.contacts, len(notes.holders), [list(each) for each in notes.held]) == ([[HOLDER]], 1, [[KEY]])
 
 
 class Unthreaded(Saver):

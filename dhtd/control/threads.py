@@ -1,0 +1,37 @@
+"""Work that blocks, in a thread of its own, where the system still gives one.
+
+`ulimit -u`, a `pids` cgroup and a lack of memory all end in the same `RuntimeError` of Python. Here it is an error of
+its own, which no defect in the work itself can be taken for, so the caller can go without a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from dhtd.errors import NoThread
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+    """Return what `work` returns. Raises `NoThread`, with nothing done, where no thread can be started."""
+    has_begun = False
+
+    def begin() -> T:
+        nonlocal has_begun
+        has_begun = True
+        return work()
+
+    try:
+        return await trio.to_thread.run_sync(begin, limiter=limiter)
+    except RuntimeError as error:
+        if has_begun:
+            raise
+        raise NoThread(
+            f"the system starts no further thread ({error}; this process has {threading.active_count()}): raise"
+            " `ulimit -u`, or TasksMax= of the service, or the pids limit of the container"
+        ) from error
