@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
-from dhtd.core.metric import Id
 
 _KEYS: Final = 128  # of which it is remembered: two for each that can be full at once, by the numbers of `Policy`
 
@@ -23,10 +22,10 @@ class Choice:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[Id, tuple[list[Endpoint], list[list[Endpoint]]]] = {}
+        self._known: dict[bytes, tuple[list[Endpoint], list[list[Endpoint]]]] = {}
 
-    def of(self, key: Id, endpoints: list[Endpoint], count: int, lot: float) -> list[Endpoint]:
-        """Return `count` of the endpoints under a key, as many as there are at most; others for another `lot`.
+    def of(self, key: bytes, endpoints: list[Endpoint], count: int, lot: float) -> list[Endpoint]:
+        """Return `count` of the endpoints under a packed key, as many as there are at most; others for another `lot`.
 
         The lot is a number from 0 to 1, which it does not reach. In front is one of each source.
         """
@@ -39,7 +38,7 @@ class Choice:
         chosen = set(in_front)
         return [*in_front, *(endpoint for endpoint in others if endpoint not in chosen)][:count]
 
-    def _sources(self, key: Id, endpoints: list[Endpoint]) -> list[list[Endpoint]]:
+    def _sources(self, key: bytes, endpoints: list[Endpoint]) -> list[list[Endpoint]]:
         """Return the endpoints by source; nothing where each has one of its own.
 
         To compare them with those of last time costs little: they are the same objects.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NewType, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NewType, Protocol, TypeVar
 
 from dhtd.errors import InvalidId
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from random import Random
 
 Id = NewType("Id", int)
+
+PACKED_SIZE: Final = 32  # bytes of an ID of any keyspace: none is wider
 
 
 class HasId(Protocol):
@@ -81,6 +83,21 @@ class Keyspace:
     def random(self, rng: Random) -> Id:
         """Return any ID, each as likely."""
         return Id(rng.getrandbits(self.bits))
+
+
+def packed(id: Id) -> bytes:
+    """Return the ID as bytes, to key a dictionary or a set by; `unpacked` is the way back.
+
+    None is keyed by the ID itself. The hash of an integer is its rest modulo 2**61 - 1, so strangers can choose any
+    number of IDs that collide, and each step in a dictionary of them is a walk over them all. The hash of bytes is
+    keyed by a secret of this process.
+    """
+    return id.to_bytes(PACKED_SIZE, "big")
+
+
+def unpacked(data: bytes) -> Id:
+    """Return the ID that `packed` has made into `data`."""
+    return Id(int.from_bytes(data, "big"))
 
 
 def random_between(rng: Random, low: Id, high: Id) -> Id:

@@ -73,7 +73,7 @@ from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import EntryKey, OwnEntry, Tracker
+from dhtd.core.track import EntryKey, OwnEntry, Tracker, entry_key
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.traversal import Traversal
 from dhtd.core.withdrawals import Withdrawals
@@ -301,11 +301,12 @@ class Node:
         op = self._new_handle()
         ports = [tracked for tracked in self.tracker.ports(key) if port is None or tracked == port]
         for tracked in ports:
-            publication = self._publications.pop((key, tracked), None)
+            found_by = entry_key(key, tracked)
+            publication = self._publications.pop(found_by, None)
             if publication is not None:
                 publication.cancel()
-            self._held_back.pop((key, tracked), None)
-            self._withdrawing[key, tracked] += 1
+            self._held_back.pop(found_by, None)
+            self._withdrawing[found_by] += 1
             entry = self.tracker.remove(key, tracked)
             assert entry is not None
             for contact, until in entry.holders(now).items():
@@ -582,15 +583,16 @@ class Node:
         Refresh(INTERNAL, self._requester, target, overlay.family).start(now)
 
     def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:
-        publication = self._publications.get((key, port))
+        found_by = entry_key(key, port)
+        publication = self._publications.get(found_by)
         if publication is not None:
             publication.watchers.append(op)
             return
         entry = self.tracker.add(key, port)
         self.tracker.began(entry)
-        publication = self._publications[key, port] = Publication(op, self._requester, entry, self._write_ahead)
-        if (key, port) in self._withdrawing:
-            self._held_back[key, port] = publication
+        publication = self._publications[found_by] = Publication(op, self._requester, entry, self._write_ahead)
+        if found_by in self._withdrawing:
+            self._held_back[found_by] = publication
         else:
             self._begin(op, publication, now)
 
@@ -656,10 +658,10 @@ class Node:
             self._events.append(outcome)
 
     def _published(self, outcome: Published, now: float) -> None:
-        key = (outcome.key, outcome.port)
-        publication = self._publications.get(key)
+        found_by = entry_key(outcome.key, outcome.port)
+        publication = self._publications.get(found_by)
         if publication is not None and not outcome.cancelled:
-            del self._publications[key]
+            del self._publications[found_by]
             self.tracker.published(outcome.key, outcome.port, outcome.replicas, now)
 
     def _withdrawn(self, outcome: Withdrawn, now: float) -> None:
@@ -668,10 +670,11 @@ class Node:
         if outcome.op != INTERNAL:
             self.withdrawals.release(key, outcome.ports, now)
         for port in outcome.ports:
-            self._withdrawing[key, port] -= 1
-            if not self._withdrawing[key, port]:
-                del self._withdrawing[key, port]
-                publication = self._held_back.pop((key, port), None)
+            found_by = entry_key(key, port)
+            self._withdrawing[found_by] -= 1
+            if not self._withdrawing[found_by]:
+                del self._withdrawing[found_by]
+                publication = self._held_back.pop(found_by, None)
                 if publication is not None:
                     self._begin(publication.op, publication, now)
 

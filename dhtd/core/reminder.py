@@ -9,9 +9,9 @@ from collections import Counter
 
 from dhtd.core.events import INTERNAL, Reminded, Withdrawn
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.requester import Asked, Requester
-from dhtd.core.track import EntryKey
+from dhtd.core.track import EntryKey, entry_key
 from dhtd.core.withdrawals import Holder, Withdrawals
 
 
@@ -48,10 +48,10 @@ class Reminder:
         self._withdrawing = withdrawing
         self._holder = holder
         self._endpoint = holder.endpoint
-        self._work: dict[Id, list[int]] = {}  # not asked yet
-        self._open: dict[Id, list[int]] = {}  # being asked
+        self._work: dict[bytes, list[int]] = {}  # not asked yet: ports by packed key
+        self._open: dict[bytes, list[int]] = {}  # being asked
         self._had: set[EntryKey] = set()  # what the holder has named as still held
-        self._queries: Counter[Id] = Counter()  # on their way
+        self._queries: Counter[bytes] = Counter()  # on their way
         self._width = 1  # keys that are asked at once
         self._has_failed = False
 
@@ -67,9 +67,9 @@ class Reminder:
             assert isinstance(result, Found)
             assert query.observed is not None
             self._width = self._requester.policy.alpha
-            ports = self._open[request.key]
+            ports = self._open[packed(request.key)]
             self._had.update(
-                (request.key, port) for port in ports if query.observed.with_port(port) in result.endpoints
+                entry_key(request.key, port) for port in ports if query.observed.with_port(port) in result.endpoints
             )
             if self._requester.ask_rest(query, contact, result, now):
                 return  # what was cut may be our entry
@@ -81,7 +81,7 @@ class Reminder:
             self._is_done(request.key, now)
         else:
             assert isinstance(request, Withdraw)
-            had_it = (request.key, request.port) in self._had
+            had_it = entry_key(request.key, request.port) in self._had
             self._withdrawals.let_go(request.key, request.port, holder, now, had_it=had_it)
             self._is_done(request.key, now)
 
@@ -99,31 +99,33 @@ class Reminder:
         assert isinstance(query.request, FindValue | Withdraw)
         key = query.request.key
         self._has_failed = True
-        self._withdrawals.postpone(self._holder, key, self._open[key])
+        self._withdrawals.postpone(self._holder, key, self._open[packed(key)])
         self._is_done(key, now, silent=error is None)
 
     def _ask(self, request: Request, key: Id, now: float) -> None:
         attempts = self._requester.policy.withdraw_attempts if isinstance(request, Withdraw) else 1
         self._requester.ask(self, request, self._endpoint, self._holder.contact.id, now, attempts, insistent=True)
-        self._queries[key] += 1
+        self._queries[packed(key)] += 1
 
     def _is_done(self, key: Id, now: float, *, silent: bool = False) -> None:
         """A query about this key has ended: go on, if it was the last one."""
-        self._queries[key] -= 1
-        if not self._queries[key]:
-            ports = self._open.pop(key)
+        found_by = packed(key)
+        self._queries[found_by] -= 1
+        if not self._queries[found_by]:
+            ports = self._open.pop(found_by)
             self._requester.tell(Withdrawn(INTERNAL, key, tuple(ports), 0))
             self._go_on(now, silent=silent)
 
     def _go_on(self, now: float, *, silent: bool) -> None:
         while self._work and not self._has_failed and len(self._open) < self._width:
-            key = next(iter(self._work))
-            ports = [port for port in self._work.pop(key) if (key, port) in self._holder.owed]
+            found_by = next(iter(self._work))
+            ports = [port for port in self._work.pop(found_by) if (found_by, port) in self._holder.owed]
             if not ports:  # it was entered again meanwhile, and perhaps published
                 continue
-            self._open[key] = ports
+            self._open[found_by] = ports
             for port in ports:
-                self._withdrawing[key, port] += 1
+                self._withdrawing[found_by, port] += 1
+            key = unpacked(found_by)
             self._ask(FindValue(key), key, now)
         if not self._open:
             self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed)

@@ -176,7 +176,7 @@ class Responder:
             proved, limit = True, self._sent_max
         if endpoints and len(endpoints) > (limit - _ROOM - len(packed.wire)) // _ENDPOINT_MAX:
             count = min(len(endpoints), limit // IPV4_SIZE)  # never do more fit
-            endpoints = self._choice.of(target, list(endpoints), count, self._rng.random())
+            endpoints = self._choice.of(key, list(endpoints), count, self._rng.random())
         if self.store.is_crowded and self.store.refuses_newcomer(target, ip, now):
             issued = b""
         else:

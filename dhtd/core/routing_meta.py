@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed
 from dhtd.core.policy import Policy
 from dhtd.core.transactions import RoundTrips
 
@@ -41,53 +41,60 @@ class RoutingMeta:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._records: dict[Id, Record] = {}
-        self.bad: set[Id] = set()  # the contacts that have missed too many queries in a row; mostly none
+        self._records: dict[bytes, Record] = {}  # by packed ID
+        self.bad: set[bytes] = set()  # packed: the contacts that have missed too many queries in a row; mostly none
 
     def add(self, id: Id) -> Record:
         """Begin a record for a contact that enters the table."""
-        record = self._records[id] = Record()
+        record = self._records[packed(id)] = Record()
         return record
 
     def drop(self, id: Id) -> None:
         """End the record of a contact that leaves the table."""
-        del self._records[id]
-        self.bad.discard(id)
+        found_by = packed(id)
+        del self._records[found_by]
+        self.bad.discard(found_by)
 
     def get(self, id: Id) -> Record:
         """Return the record of a contact in the table."""
-        return self._records[id]
+        return self._records[packed(id)]
+
+    def is_bad(self, id: Id) -> bool:
+        """Whether a contact in the table has missed too many queries in a row."""
+        return bool(self.bad) and packed(id) in self.bad
 
     def answered(self, id: Id, rtt: float | None, now: float) -> None:
         """Note an answer, and how long it took where that is unambiguous."""
-        record = self._records[id]
+        found_by = packed(id)
+        record = self._records[found_by]
         record.heard_at = now
         record.reachable = True
         record.timeouts = 0
-        self.bad.discard(id)
+        self.bad.discard(found_by)
         if rtt is not None:
             record.round_trips.add(rtt)
 
     def timed_out(self, id: Id) -> bool:
         """Note a timeout; return whether it made the contact bad."""
-        record = self._records[id]
+        record = self.get(id)
         record.timeouts += 1
         if record.timeouts != self._policy.bad_after + 1:
             return False
-        self.bad.add(id)
+        self.bad.add(packed(id))
         return True
 
     def good_until(self, id: Id) -> float:
         """Return when a good contact turns questionable, if it is not heard before."""
-        heard_at = self._records[id].heard_at
+        heard_at = self.get(id).heard_at
         assert heard_at is not None
         return heard_at + self._policy.good_for
 
     def standing(self, id: Id, now: float) -> Standing:
         """Return how far the contact is to be trusted."""
-        if id in self.bad:
+        found_by = packed(id)
+        if found_by in self.bad:
             return Standing.BAD
-        record = self._records[id]
+        record = self._records[found_by]
         if record.heard_at is not None and now - record.heard_at < self._policy.good_for:
             return Standing.GOOD
         return Standing.QUESTIONABLE

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, Keyspace, closest
+from dhtd.core.metric import PACKED_SIZE, Id, Keyspace, closest, packed
 
 
 class Bucket:
@@ -51,17 +51,17 @@ class Bucket:
 class RoutingTable:
     """Contacts by nearness. Each ID and each endpoint is in it once at most; our own ID never."""
 
-    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "at", "buckets", "get", "k", "own_id")
+    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "at", "buckets", "k", "own_id")
 
     def __init__(self, keyspace: Keyspace, own_id: Id, k: int, now: float) -> None:
         self.own_id = own_id
         self.k = k
         self.buckets = [Bucket(Id(0), Id(keyspace.size - 1), now)]  # in the order of their ranges
         self._lows = [Id(0)]
-        self._by_id: dict[Id, Contact] = {}
+        self._by_id: dict[bytes, Contact] = {}  # by packed ID
         self._by_endpoint: dict[Endpoint, Contact] = {}
-        self.get: Callable[[Id], Contact | None] = self._by_id.get  # the contact with this ID; asked for each query
-        self.at: Callable[[Endpoint], Contact | None] = self._by_endpoint.get  # the contact at this endpoint
+        # The contact at this endpoint; asked for each query.
+        self.at: Callable[[Endpoint], Contact | None] = self._by_endpoint.get
         self._keyspace = keyspace
         self._radius = keyspace.size  # the distance of the K-th nearest contact; all of it while there are fewer
 
@@ -72,6 +72,10 @@ class RoutingTable:
     def __iter__(self) -> Iterator[Contact]:
         """Yield each contact."""
         return iter(self._by_id.values())
+
+    def get(self, id: Id) -> Contact | None:
+        """Return the contact with this ID, if there is one."""
+        return self._by_id.get(id.to_bytes(PACKED_SIZE, "big"))  # `packed`, without a call: strangers' queries need it
 
     def bucket(self, id: Id) -> Bucket:
         """Return the bucket whose range holds `id`."""
@@ -87,7 +91,7 @@ class RoutingTable:
         The contact's ID and endpoint must be new to the table, and its ID not our own.
         """
         assert contact.id != self.own_id
-        assert contact.id not in self._by_id
+        assert self.get(contact.id) is None
         assert contact.endpoint not in self._by_endpoint
         bucket = self.bucket(contact.id)
         while len(bucket.contacts) >= self.k:
@@ -97,7 +101,7 @@ class RoutingTable:
             bucket = self.bucket(contact.id)
         bucket.contacts.append(contact)
         bucket.changed()
-        self._by_id[contact.id] = contact
+        self._by_id[packed(contact.id)] = contact
         self._by_endpoint[contact.endpoint] = contact
         self._measure(contact)
         return True
@@ -125,20 +129,20 @@ class RoutingTable:
         bucket = self.bucket(contact.id)
         bucket.contacts.remove(contact)
         bucket.changed()
-        del self._by_id[contact.id]
+        del self._by_id[packed(contact.id)]
         del self._by_endpoint[contact.endpoint]
         self._measure(contact)
 
-    def closest(self, target: Id, count: int, without: Collection[Id]) -> list[Contact]:
+    def closest(self, target: Id, count: int, without: Collection[bytes]) -> list[Contact]:
         """Return up to `count` contacts, nearest to `target` first (XOR metric; Kademlia section 2.3).
 
-        Visits buckets from near to far and stops when it has enough. Passes over the IDs that it is to do `without`.
+        Visits buckets from near to far and stops when it has enough. Passes over packed IDs in `without`.
         """
         found: list[Contact] = []
         for bucket in self.by_nearness(target):
             contacts = bucket.contacts
             if without:
-                contacts = [contact for contact in contacts if contact.id not in without]
+                contacts = [contact for contact in contacts if packed(contact.id) not in without]
             found += closest(contacts, target, count - len(found))
             if len(found) == count:
                 break
@@ -183,7 +187,7 @@ class RoutingTable:
         """Note how far the K-th nearest contact is, now that one has entered or left."""
         if changed.id ^ self.own_id <= self._radius:
             own_id = self.own_id
-            nearest = sorted([id ^ own_id for id in self._by_id])[: self.k]
+            nearest = sorted([contact.id ^ own_id for contact in self])[: self.k]
             radius = nearest[-1] if len(nearest) == self.k else self._keyspace.size
             if radius > self._radius:
                 for bucket in self.buckets:

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 
 from dhtd.core.endpoint import Endpoint, source_group
-from dhtd.core.metric import Id
 
-# A held entry as it is kept: when it expires, its key and its endpoint. A bare tuple: there may be a million.
-Record = tuple[float, Id, Endpoint]
+# A held entry: when it expires, its packed key, and its endpoint. A bare tuple: there may be a million.
+Record = tuple[float, bytes, Endpoint]
 
 _SLACK = 8  # forgotten records of a source that are not worth a rebuild
 

@@ -16,7 +16,7 @@ from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS,
 from dhtd.core.diversity import Diversity
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Codec, Contact, PackedContacts
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.nearest import Nearest
 from dhtd.core.policy import Policy
 from dhtd.core.routing_meta import Record, RoutingMeta, Standing
@@ -98,10 +98,9 @@ class State:
         self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
         self.meta = RoutingMeta(policy)
         self._diversity = Diversity(policy)
-        self._waiting: dict[
-            Id, tuple[Contact, float]
-        ] = {}  # newcomers to full buckets and when they answered; latest last
-        self._claims: dict[Id, tuple[Contact, float]] = {}  # who answered under a contact's ID, and when; latest last
+        # By packed ID, the latest last: newcomers to full buckets, and who answered under a contact's ID; and when.
+        self._waiting: dict[bytes, tuple[Contact, float]] = {}
+        self._claims: dict[bytes, tuple[Contact, float]] = {}
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
         self.nearest: Nearest | None = None  # answers that are packed already; None from when the table changes
 
@@ -114,7 +113,7 @@ class State:
         if incumbent == contact:
             self._heard(contact, rtt, now)
             return Known()
-        if incumbent is not None and contact.id not in self.meta.bad:
+        if incumbent is not None and not self.meta.is_bad(contact.id):
             return self._claim(contact, incumbent, now)
         cap = self._cap_reached(contact.endpoint, self.table.bucket(contact.id), others_make_way=True)
         predecessor = self.table.at(contact.endpoint)
@@ -128,10 +127,10 @@ class State:
 
     def is_settled(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         """Whether it is plain that there is nothing to learn about a node that has queried us; else ask `queried`."""
-        incumbent = self.table.get(id)
-        if incumbent is None:
-            return now < self.table.bucket(id).closed_until
-        return incumbent.endpoint == endpoint and self.meta.standing(id, now) is Standing.GOOD
+        incumbent = self.table.at(endpoint)
+        if incumbent is not None and incumbent.id == id:
+            return self.meta.standing(id, now) is Standing.GOOD
+        return self.table.get(id) is None and now < self.table.bucket(id).closed_until
 
     def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         """Return whether to ping a node that has queried us, to learn if it belongs in the table, or still does.
@@ -141,7 +140,7 @@ class State:
         incumbent = self.table.get(id)
         if incumbent is not None:
             if incumbent.endpoint != endpoint:
-                return id in self.meta.bad or self._is_contestable(id, now)
+                return self.meta.is_bad(id) or self._is_contestable(id, now)
             return self.meta.standing(id, now) is not Standing.GOOD
         if id == self.table.own_id:
             return False
@@ -208,7 +207,7 @@ class State:
     def answers_us(self, endpoint: Endpoint) -> bool:
         """Whether a contact is there that has answered since this node started, and has not stopped to."""
         contact = self.table.at(endpoint)
-        return contact is not None and contact.id not in self.meta.bad and self.meta.get(contact.id).reachable
+        return contact is not None and not self.meta.is_bad(contact.id) and self.meta.get(contact.id).reachable
 
     def has_proved(self, endpoint: Endpoint, now: float) -> bool:
         """Whether the contact there has lately answered a query of ours: so it receives what is sent there."""
@@ -218,7 +217,7 @@ class State:
 
     def is_live(self, contact: Contact) -> bool:
         """Whether the contact is in the table, at this endpoint, and not bad."""
-        return self.table.get(contact.id) == contact and contact.id not in self.meta.bad
+        return self.table.get(contact.id) == contact and not self.meta.is_bad(contact.id)
 
     def standing(self, contact: Contact, now: float) -> Standing:
         """Return the standing of a contact in the table."""
@@ -226,7 +225,7 @@ class State:
 
     def latest(self, count: int) -> list[Contact]:
         """Return up to `count` contacts that are not bad: those that have answered last, the very last one first."""
-        live = [contact for contact in self.table if contact.id not in self.meta.bad]
+        live = [contact for contact in self.table if not self.meta.is_bad(contact.id)]
         return sorted(live, key=lambda contact: _age_key(self.meta.get(contact.id)), reverse=True)[:count]
 
     def round_trips(self, contact: Contact) -> RoundTrips | None:
@@ -249,8 +248,8 @@ class State:
         """Return the K contacts of `closest` in wire form, in no order; quickly, if the table has not changed."""
         nearest = self.nearest
         if nearest is None:
-            bad = self.meta.bad
-            live = [contact for contact in self.table if contact.id not in bad] if bad else self.table
+            is_bad = self.meta.is_bad
+            live = [contact for contact in self.table if not is_bad(contact.id)] if self.meta.bad else self.table
             nearest = self.nearest = Nearest(live, self._policy.k, self._codec.pack_contacts, self.table.bounds())
         return nearest.to(target)
 
@@ -264,11 +263,11 @@ class State:
         return True
 
     def _heard(self, contact: Contact, rtt: float | None, now: float) -> None:
-        if contact.id in self.meta.bad:
+        if self.meta.is_bad(contact.id):
             self._forget_answers()
         self.meta.answered(contact.id, rtt, now)
         if self._claims:
-            self._claims.pop(contact.id, None)
+            self._claims.pop(packed(contact.id), None)
         bucket = self.table.bucket(contact.id)
         bucket.activity = max(bucket.activity, now)  # who has waited for its place answered before others did
 
@@ -276,8 +275,8 @@ class State:
         """Let a claimant to the ID of `incumbent` wait for whether that one still answers, unless it just has."""
         if not self._is_contestable(contact.id, now):
             return Refused()
-        self._claims.pop(contact.id, None)
-        self._claims[contact.id] = contact, now
+        self._claims.pop(packed(contact.id), None)
+        self._claims[packed(contact.id)] = contact, now
         if len(self._claims) > self._policy.claims:
             del self._claims[next(iter(self._claims))]
             self.caps_hit[CLAIMS] += 1
@@ -306,19 +305,19 @@ class State:
 
     def _bad(self) -> list[Contact]:
         """Return the bad contacts, in no order."""
-        return [contact for id in self.meta.bad if (contact := self.table.get(id)) is not None]
+        return [contact for id in self.meta.bad if (contact := self.table.get(unpacked(id))) is not None]
 
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)
         evicted = None
         if len(bucket.contacts) >= self._policy.k:
-            evicted = next((other for other in bucket.contacts if other.id in self.meta.bad), None)
+            evicted = next((other for other in bucket.contacts if self.meta.is_bad(other.id)), None)
             if evicted is not None:
                 self._remove(evicted)
         if self.table.has_room(bucket, contact.id):
             self._make_way(contact.endpoint, bucket)
             self._insert(contact, rtt, now)
-            self._waiting.pop(contact.id, None)
+            self._waiting.pop(packed(contact.id), None)
             return Inserted() if evicted is None else Replaced(evicted)
         self._wait(contact, bucket, now)
         if self._all_good(bucket, now):
@@ -331,7 +330,7 @@ class State:
         """Take out the bad contacts in whose place a newcomer comes that is within the limits without them."""
         reached = self._diversity.cap_reached
         while (cap := reached(endpoint, bucket.contacts)) is not None:
-            bad = (contact for contact in self.table if contact.id in self.meta.bad)  # who came first leaves first
+            bad = (contact for contact in self.table if self.meta.is_bad(contact.id))  # who came first leaves first
             self._remove(next(one for one in bad if reached(endpoint, bucket.contacts, [one]) != cap))
 
     def _insert(self, contact: Contact, rtt: float | None, answered_at: float) -> None:
@@ -347,28 +346,28 @@ class State:
         self._diversity.remove(contact.endpoint)
         self._forget_answers()
         self.meta.drop(contact.id)
-        self._claims.pop(contact.id, None)
+        self._claims.pop(packed(contact.id), None)
 
     def _forget_answers(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
         self.nearest = None
 
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
-        self._waiting.pop(contact.id, None)
-        self._waiting[contact.id] = contact, now
+        self._waiting.pop(packed(contact.id), None)
+        self._waiting[packed(contact.id)] = contact, now
         low, high = bucket.low, bucket.high
         in_line = [other for other, _ in self._waiting.values() if low <= other.id <= high]
         kin = [other for other in in_line if self._diversity.are_kin(contact.endpoint, other.endpoint)]
         if len(kin) > self._policy.contacts_per_network_in_bucket:
-            del self._waiting[kin[0].id]
+            del self._waiting[packed(kin[0].id)]
             self.caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] += 1
         elif len(in_line) > self._policy.replacements:
-            del self._waiting[in_line[0].id]
+            del self._waiting[packed(in_line[0].id)]
             self.caps_hit[REPLACEMENTS] += 1
 
     def _take_claim(self, incumbent: Contact, bucket: Bucket) -> tuple[Contact, float] | None:
         """Take who claims the ID of an incumbent that has turned bad, if it may have a place."""
-        claim = self._claims.pop(incumbent.id, None)
+        claim = self._claims.pop(packed(incumbent.id), None)
         if claim is None or self.table.at(claim[0].endpoint) is not None:
             return None
         return claim if self._has_share(claim[0], incumbent, bucket) else None
@@ -376,7 +375,7 @@ class State:
     def _take_waiting(self, leaving: Contact, bucket: Bucket) -> tuple[Contact, float] | None:
         """Take the newcomer that has answered last of those in line, and is not in the table by another way."""
         for contact in list(self.waiting(bucket)):
-            newcomer = self._waiting.pop(contact.id)
+            newcomer = self._waiting.pop(packed(contact.id))
             is_new = self.table.get(contact.id) is None and self.table.at(contact.endpoint) is None
             if is_new and self._has_share(contact, leaving, bucket):
                 return newcomer

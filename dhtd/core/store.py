@@ -22,7 +22,7 @@ from heapq import heapify, heappop, heappush
 
 from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.shares import Record, Shares
 
@@ -62,7 +62,7 @@ _SLACK = 64  # forgotten records in the queue that are not worth a rebuild
 
 
 class Store:
-    """Held entries by key.
+    """Held entries by key, as `packed` gives it: strangers choose keys, and integers could be made to collide.
 
     A node may hold a million. So each is one tuple, which lies in the queue of expiries as well; and most keys have one
     endpoint, to which no dictionary of endpoints is made.
@@ -72,12 +72,12 @@ class Store:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._held: dict[Id, Record | dict[Endpoint, Record]] = {}
+        self._held: dict[bytes, Record | dict[Endpoint, Record]] = {}
         self._queue: list[Record] = []  # a heap: the same records, and those that were renewed or removed since
         self._size = 0
         self._shares = Shares(self._current)
-        self._crowds: dict[Id, Shares] = {}  # of the keys that have their quota, or had it and are still half full
-        self._changed: set[Id] | None = set()  # None: so many that it is easier to save all
+        self._crowds: dict[bytes, Shares] = {}  # of the keys that have their quota, or had it and are still half full
+        self._changed: set[bytes] | None = set()  # None: so many that it is easier to save all
         self.is_crowded = not policy.store_entries  # whether there may be a use in asking `refuses_newcomer`
 
     def __len__(self) -> int:
@@ -87,18 +87,83 @@ class Store:
     def __iter__(self) -> Iterator[HeldEntry]:
         """Yield each held entry."""
         for key in self._held:
-            yield from self.held(key)
+            yield from self._entries(unpacked(key), key)
+
+    def keys(self) -> list[bytes]:
+        """Return the keys under which anything is held, packed."""
+        return list(self._held)
 
     def put(self, key: Id, endpoint: Endpoint, now: float) -> Stored | QuotaReached:
         """Hold `endpoint` under `key` for `store_expiry` seconds from now."""
-        return self._hold((now + self._policy.store_expiry, key, endpoint), now)
+        return self._hold((now + self._policy.store_expiry, packed(key), endpoint), now)
 
     def restore(self, entry: HeldEntry, now: float) -> Stored | QuotaReached:
         """Hold an entry until its own expiry."""
-        return self._hold((entry.expires_at, entry.key, entry.endpoint), now)
+        return self._hold((entry.expires_at, packed(entry.key), entry.endpoint), now)
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:
         """Drop an entry; return whether it was there."""
+        return self._remove(packed(key), endpoint)
+
+    def get(self, key: Id, now: float) -> list[Endpoint]:
+        """Return the endpoints under `key` that have not expired."""
+        held = self._held.get(packed(key))
+        if held is None:
+            return []
+        if isinstance(held, tuple):
+            return [held[2]] if held[0] > now else []
+        return [endpoint for expires_at, _, endpoint in held.values() if expires_at > now]
+
+    def held(self, key: Id) -> list[HeldEntry]:
+        """Return the entries under `key`."""
+        return self._entries(key, packed(key))
+
+    def refuses_newcomer(self, key: Id, ip: bytes, now: float) -> bool:
+        """Whether an entry under `key` from this address would be refused, and is the first from there.
+
+        Only the first: whoever has something here may want to renew or withdraw it. O(1), but for what has expired.
+        """
+        if self._shares.size(ip):
+            return False
+        if self._queue and self._queue[0][0] <= now:
+            self.sweep(now)
+        if self._size >= self._policy.store_entries and not self._shares.has_more_than_fair:
+            return True
+        found_by = packed(key)
+        crowd = self._crowds.get(found_by)
+        is_full = crowd is not None and len(self._records(found_by)) >= self._policy.store_entries_per_key
+        return is_full and crowd is not None and crowd.loser(ip) is None
+
+    def sweep(self, now: float) -> int:
+        """Drop expired entries; return how many. Costs nothing for those that stay: refusals ask for it, too."""
+        expired = 0
+        while self._queue and self._queue[0][0] <= now:
+            record = heappop(self._queue)
+            _, key, endpoint = record
+            if self._current(record) is record:
+                self._remove(key, endpoint)
+                expired += 1
+        return expired
+
+    def take_changes(self) -> set[bytes] | None:
+        """Return the packed keys whose entries have changed since the last call, for whoever saves them.
+
+        None where they are more than twice as many as may be held at once: then all that is held is to be saved anew.
+        """
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def mark_changed(self, keys: set[bytes] | None) -> None:
+        """Have these keys among the next changes again: they could not be saved."""
+        if keys is None:
+            self._changed = None
+        for key in keys or ():
+            self._note_change(key)
+
+    def _entries(self, key: Id, found_by: bytes) -> list[HeldEntry]:
+        return [HeldEntry(key, endpoint, expires_at) for expires_at, _, endpoint in self._records(found_by)]
+
+    def _remove(self, key: bytes, endpoint: Endpoint) -> bool:
         record = self._record(key, endpoint)
         if record is None:
             return False
@@ -120,67 +185,13 @@ class Store:
         self._note_change(key)
         return True
 
-    def get(self, key: Id, now: float) -> list[Endpoint]:
-        """Return the endpoints under `key` that have not expired."""
-        held = self._held.get(key)
-        if held is None:
-            return []
-        if isinstance(held, tuple):
-            return [held[2]] if held[0] > now else []
-        return [endpoint for expires_at, _, endpoint in held.values() if expires_at > now]
-
-    def held(self, key: Id) -> list[HeldEntry]:
-        """Return the entries under `key`."""
-        return [HeldEntry(key, endpoint, expires_at) for expires_at, _, endpoint in self._records(key)]
-
-    def refuses_newcomer(self, key: Id, ip: bytes, now: float) -> bool:
-        """Whether an entry under `key` from this address would be refused, and is the first from there.
-
-        Only the first: whoever has something here may want to renew or withdraw it. O(1), but for what has expired.
-        """
-        if self._shares.size(ip):
-            return False
-        if self._queue and self._queue[0][0] <= now:
-            self.sweep(now)
-        if self._size >= self._policy.store_entries and not self._shares.has_more_than_fair:
-            return True
-        crowd = self._crowds.get(key)
-        is_full = crowd is not None and len(self._records(key)) >= self._policy.store_entries_per_key
-        return is_full and crowd is not None and crowd.loser(ip) is None
-
-    def sweep(self, now: float) -> int:
-        """Drop expired entries; return how many. Costs nothing for those that stay: refusals ask for it, too."""
-        expired = 0
-        while self._queue and self._queue[0][0] <= now:
-            record = heappop(self._queue)
-            _, key, endpoint = record
-            if self._current(record) is record:
-                self.remove(key, endpoint)
-                expired += 1
-        return expired
-
-    def take_changes(self) -> set[Id] | None:
-        """Return the keys whose entries have changed since the last call, for whoever saves them.
-
-        None where they are more than twice as many as may be held at once: then all that is held is to be saved anew.
-        """
-        changed, self._changed = self._changed, set()
-        return changed
-
-    def mark_changed(self, keys: set[Id] | None) -> None:
-        """Have these keys among the next changes again: they could not be saved."""
-        if keys is None:
-            self._changed = None
-        for key in keys or ():
-            self._note_change(key)
-
-    def _records(self, key: Id) -> Collection[Record]:
+    def _records(self, key: bytes) -> Collection[Record]:
         held = self._held.get(key)
         if held is None:
             return ()
         return (held,) if isinstance(held, tuple) else held.values()
 
-    def _record(self, key: Id, endpoint: Endpoint) -> Record | None:
+    def _record(self, key: bytes, endpoint: Endpoint) -> Record | None:
         held = self._held.get(key)
         if isinstance(held, dict):
             return held.get(endpoint)
@@ -206,7 +217,7 @@ class Store:
                 loser = self._loser(used_up, key, endpoint)
                 if loser is None:
                     return _REFUSED_BY[used_up]
-                self.remove(*loser[1:])
+                self._remove(*loser[1:])
                 outcome = _EVICTED_BY[used_up]
             self._size += 1
             record = self._keep(record)
@@ -244,14 +255,14 @@ class Store:
                 crowd.add(each)
         self.is_crowded = bool(self._crowds) or self._size >= policy.store_entries
 
-    def _note_change(self, key: Id) -> None:
+    def _note_change(self, key: bytes) -> None:
         """Have the key among the next changes. Keys that are no longer held are among them, and have no other bound."""
         if self._changed is not None:
             self._changed.add(key)
             if len(self._changed) > 2 * self._policy.store_entries + _SLACK:
                 self._changed = None
 
-    def _used_up(self, key: Id, endpoint: Endpoint) -> str | None:
+    def _used_up(self, key: bytes, endpoint: Endpoint) -> str | None:
         """Return the quota that leaves no room for another entry, if one does."""
         policy = self._policy
         if self._shares.size(endpoint[:-2]) >= policy.store_entries_per_source:
@@ -262,7 +273,7 @@ class Store:
             return STORE_ENTRIES
         return None
 
-    def _loser(self, used_up: str, key: Id, endpoint: Endpoint) -> Record | None:
+    def _loser(self, used_up: str, key: bytes, endpoint: Endpoint) -> Record | None:
         """Return the entry that gives way to another under this key and from this endpoint, if one does."""
         if used_up == STORE_ENTRIES_PER_SOURCE:
             return None

@@ -10,14 +10,20 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed
 from dhtd.core.policy import Policy
 from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
     from random import Random
 
-EntryKey = tuple[Id, int]
+# An own entry in dictionaries and sets: its key as `packed` gives it, and its port.
+EntryKey = tuple[bytes, int]
+
+
+def entry_key(key: Id, port: int) -> EntryKey:
+    """Return what an own entry is found by."""
+    return packed(key), port
 
 
 class OwnEntry:
@@ -57,7 +63,7 @@ class OwnEntry:
 
         Return whether the node that would let go first had to be forgotten for it.
         """
-        self._changed.add((self.key, self.port))
+        self._changed.add(entry_key(self.key, self.port))
         self._holders.pop(contact, None)
         self._holders[contact] = until
         if len(self._holders) <= self._limit:
@@ -83,7 +89,7 @@ class Tracker:
         self._rng = rng
         self._policy = policy
         self._entries: dict[EntryKey, OwnEntry] = {}
-        self._ports: dict[Id, set[int]] = {}  # of the same entries, since each find_value asks for them
+        self._ports: dict[bytes, set[int]] = {}  # of the same, since each find_value asks for them
         self._publishing: set[EntryKey] = set()
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._timers: Timers[EntryKey] = Timers()
@@ -99,37 +105,40 @@ class Tracker:
 
     def get(self, key: Id, port: int) -> OwnEntry | None:
         """Return the entry, if it is tracked."""
-        return self._entries.get((key, port))
+        return self._entries.get(entry_key(key, port))
 
     def ports(self, key: Id) -> list[int]:
         """Return the ports on which this machine serves `key`."""
-        ports = self._ports.get(key)
+        ports = self._ports.get(packed(key)) if self._ports else None
         return sorted(ports) if ports else []
 
     def add(self, key: Id, port: int) -> OwnEntry:
         """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""
-        self._ports.setdefault(key, set()).add(port)
-        entry = self._entries.get((key, port))
+        found_by = entry_key(key, port)
+        self._ports.setdefault(found_by[0], set()).add(port)
+        entry = self._entries.get(found_by)
         if entry is None:
             entry = OwnEntry(key, port, self._policy.republish_first, self._policy.entry_holders, self.changed)
-            self._entries[key, port] = entry
+            self._entries[found_by] = entry
         return entry
 
     def remove(self, key: Id, port: int) -> OwnEntry | None:
         """Stop tracking an entry; return it, if it was tracked."""
-        self._timers.cancel((key, port))
-        self._publishing.discard((key, port))
-        entry = self._entries.pop((key, port), None)
+        found_by = entry_key(key, port)
+        self._timers.cancel(found_by)
+        self._publishing.discard(found_by)
+        entry = self._entries.pop(found_by, None)
         if entry is not None:
-            self._ports[key].remove(port)
-            if not self._ports[key]:
-                del self._ports[key]
+            ports = self._ports[found_by[0]]
+            ports.remove(port)
+            if not ports:
+                del self._ports[found_by[0]]
         return entry
 
     def began(self, entry: OwnEntry) -> None:
         """The entry is being published: it has no timer meanwhile."""
-        self._publishing.add((entry.key, entry.port))
-        self._timers.cancel((entry.key, entry.port))
+        self._publishing.add(entry_key(entry.key, entry.port))
+        self._timers.cancel(entry_key(entry.key, entry.port))
 
     def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float) -> None:
         """A publication has ended, and these nodes took the entry: set the next one.
@@ -137,10 +146,11 @@ class Tracker:
         After none did, it is tried again soon, ever later; else once an interval, jittered, which follows from how many
         of the holders before were still there.
         """
-        entry = self._entries.get((key, port))
-        if entry is None or (key, port) not in self._publishing:
+        found_by = entry_key(key, port)
+        entry = self._entries.get(found_by)
+        if entry is None or found_by not in self._publishing:
             return
-        self._publishing.discard((key, port))
+        self._publishing.discard(found_by)
         holders = tuple(replicas)
         self._adapt_interval(entry, holders, now)
         entry.replicas = holders
@@ -159,8 +169,9 @@ class Tracker:
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""
-        if (entry.key, entry.port) not in self._publishing:
-            self._timers.set((entry.key, entry.port), when)
+        found_by = entry_key(entry.key, entry.port)
+        if found_by not in self._publishing:
+            self._timers.set(found_by, when)
 
     def joined(self, family: int, now: float) -> None:
         """The network of a family is reached, at start or after an outage: publish soon what nobody there holds.
@@ -221,7 +232,7 @@ class Tracker:
 
     def due_in(self, entry: OwnEntry, now: float) -> float:
         """Return the seconds until the entry is published again; 0 while it is being published."""
-        when = self._timers.get((entry.key, entry.port))
+        when = self._timers.get(entry_key(entry.key, entry.port))
         return 0.0 if when is None else max(0.0, when - now)
 
     def _adapt_interval(self, entry: OwnEntry, holders: tuple[Contact, ...], now: float) -> None:
@@ -240,7 +251,7 @@ class Tracker:
             entry.interval = max(entry.interval / 2, self._policy.republish_first)
 
     def _sooner(self, entry: OwnEntry, when: float) -> None:
-        current = self._timers.get((entry.key, entry.port))
+        current = self._timers.get(entry_key(entry.key, entry.port))
         if current is None or when < current:
             self.due_at(entry, when)
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.timers import Timers
-from dhtd.core.track import EntryKey
+from dhtd.core.track import EntryKey, entry_key
 
 if TYPE_CHECKING:
     from random import Random
@@ -79,7 +79,7 @@ class Withdrawals:
         self._policy = policy
         self._changed = changed
         self._entries: dict[EntryKey, dict[Contact, _Owed]] = {}  # the first deleted first
-        self._holders: dict[Id, dict[Endpoint, Holder]] = {}  # of the same
+        self._holders: dict[bytes, dict[Endpoint, Holder]] = {}  # of the same, by packed ID
         self._timers: Timers[Contact] = Timers()  # of holders that are not in hand
         self._count = 0
         self._in_hand = 0
@@ -90,19 +90,20 @@ class Withdrawals:
 
     def __iter__(self) -> Iterator[Pending]:
         """Yield each."""
-        for (key, port), owed_by in self._entries.items():
+        for (packed_key, port), owed_by in self._entries.items():
+            key = unpacked(packed_key)
             for contact, owed in owed_by.items():
-                holder = self._holders[contact.id][contact.endpoint]
+                holder = self._holder(contact)
                 acknowledged, due_at = owed.confirm_at is not None, self._timers.get(contact)
                 yield Pending(key, port, contact, owed.until, acknowledged, holder.failures, due_at)
 
     def holders(self, key: Id, port: int) -> dict[Contact, float]:
         """Return who may hold this entry, and until when."""
-        return {contact: owed.until for contact, owed in self._entries.get((key, port), {}).items()}
+        return {contact: owed.until for contact, owed in self._entries.get(entry_key(key, port), {}).items()}
 
     def silent(self, key: Id, ports: Iterable[int]) -> int:
         """Return how many nodes have acknowledged nothing of what they may hold of these entries."""
-        owed = [owed_by.items() for port in ports if (owed_by := self._entries.get((key, port)))]
+        owed = [owed_by.items() for port in ports if (owed_by := self._entries.get(entry_key(key, port)))]
         return len({contact for each in owed for contact, owed in each if owed.confirm_at is None})
 
     # What changes
@@ -112,15 +113,16 @@ class Withdrawals:
 
         Return whether another had to be forgotten for it: one of those that were deleted first.
         """
-        owed_by = self._entries.setdefault((key, port), {})
+        entry = entry_key(key, port)
+        owed_by = self._entries.setdefault(entry, {})
         owed = owed_by.get(contact)
-        self._changed.add((key, port))
+        self._changed.add(entry)
         if owed is not None:
             owed.until = max(owed.until, until)
             owed.confirm_at = None
             return False
-        holder = self._holders.setdefault(contact.id, {}).setdefault(contact.endpoint, Holder(contact))
-        owed_by[contact] = holder.owed[key, port] = _Owed(until)
+        holder = self._holders.setdefault(packed(contact.id), {}).setdefault(contact.endpoint, Holder(contact))
+        owed_by[contact] = holder.owed[entry] = _Owed(until)
         self._count += 1
         if self._count <= self._policy.withdrawals:
             return False
@@ -132,23 +134,23 @@ class Withdrawals:
         """Forget an entry, which is entered again; return who may hold it, and until when."""
         holders = self.holders(key, port)
         for contact in holders:
-            self._drop((key, port), contact)
+            self._drop(entry_key(key, port), contact)
         return holders
 
     def let_go(self, key: Id, port: int, contact: Contact, now: float, *, had_it: bool = False) -> None:
         """A holder has acknowledged a withdrawal; if it is known that it `had_it` until then, that is the first one."""
-        owed = self._entries.get((key, port), {}).get(contact)
+        owed = self._entries.get(entry_key(key, port), {}).get(contact)
         if owed is None:
             return
         if owed.confirm_at is None or had_it:
             owed.confirm_at = now + self._jittered(self._policy.withdraw_confirm)
         elif owed.confirm_at <= now:
-            self._drop((key, port), contact)
+            self._drop(entry_key(key, port), contact)
 
     def holds_nothing(self, key: Id, port: int, contact: Contact) -> None:
         """A holder has given no token, as who holds anything from us would."""
-        if contact in self._entries.get((key, port), {}):
-            self._drop((key, port), contact)
+        if contact in self._entries.get(entry_key(key, port), {}):
+            self._drop(entry_key(key, port), contact)
 
     def sweep(self, now: float) -> None:
         """Forget what must have expired."""
@@ -166,8 +168,8 @@ class Withdrawals:
     def release(self, key: Id, ports: Iterable[int], now: float) -> None:
         """The withdrawal that was begun when these were deleted has ended: ask again who owes an acknowledgement."""
         for port in ports:
-            for contact, owed in self._entries.get((key, port), {}).items():
-                holder = self._holders[contact.id][contact.endpoint]
+            for contact, owed in self._entries.get(entry_key(key, port), {}).items():
+                holder = self._holder(contact)
                 if owed.confirm_at is not None:
                     self._ask_by(holder, owed.confirm_at)
                 elif not holder.failures:
@@ -184,7 +186,7 @@ class Withdrawals:
 
     def heard(self, contact: Contact, now: float) -> None:
         """Somebody has answered, whatever it was: ask a holder soon that failed, at the place where its ID is now."""
-        for holder in self._holders.get(contact.id, {}).values():
+        for holder in self._holders.get(packed(contact.id), {}).values():
             if len(holder.contact.endpoint) == len(contact.endpoint):
                 holder.moved_to = None if holder.contact == contact else contact.endpoint
                 if holder.failures:
@@ -205,14 +207,14 @@ class Withdrawals:
             due = next(self._timers.pop_due(now), None)
             if due is None:
                 return
-            holder = self._holders[due.id][due.endpoint]
+            holder = self._holder(due)
             holder.in_hand = True
             self._in_hand += 1
             yield holder
 
-    def due(self, holder: Holder, now: float) -> dict[Id, list[int]]:
-        """Return what to ask of a holder: ports by their keys."""
-        due: dict[Id, list[int]] = {}
+    def due(self, holder: Holder, now: float) -> dict[bytes, list[int]]:
+        """Return what to ask of a holder: ports by their keys, as `packed` gives these."""
+        due: dict[bytes, list[int]] = {}
         for (key, port), owed in holder.owed.items():
             if owed.until > now and (owed.confirm_at is None or owed.confirm_at <= now):
                 due.setdefault(key, []).append(port)
@@ -221,9 +223,10 @@ class Withdrawals:
     def postpone(self, holder: Holder, key: Id, ports: Iterable[int]) -> None:
         """Ask for these after all others the next time: a holder has failed over them."""
         for port in ports:
-            owed = holder.owed.pop((key, port), None)
+            entry = entry_key(key, port)
+            owed = holder.owed.pop(entry, None)
             if owed is not None:
-                holder.owed[key, port] = owed
+                holder.owed[entry] = owed
 
     def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool) -> None:
         """A holder in hand was asked at `endpoint`, for all that was due or until it `failed`: set the next time."""
@@ -257,17 +260,20 @@ class Withdrawals:
             del self._entries[entry]
         self._changed.add(entry)
         self._count -= 1
-        holder = self._holders[contact.id][contact.endpoint]
+        holder = self._holder(contact)
         del holder.owed[entry]
         if not holder.owed and not holder.in_hand:
             self._forget(holder)
 
     def _forget(self, holder: Holder) -> None:
-        contact = holder.contact
+        contact, id = holder.contact, packed(holder.contact.id)
         self._timers.cancel(contact)
-        del self._holders[contact.id][contact.endpoint]
-        if not self._holders[contact.id]:
-            del self._holders[contact.id]
+        del self._holders[id][contact.endpoint]
+        if not self._holders[id]:
+            del self._holders[id]
+
+    def _holder(self, contact: Contact) -> Holder:
+        return self._holders[packed(contact.id)][contact.endpoint]
 
     def _pause(self, holder: Holder) -> float:
         pause = self._policy.withdraw_retry * 2 ** max(0, holder.failures - 1)

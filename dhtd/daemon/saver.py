@@ -17,10 +17,10 @@ from typing import TypeVar
 import trio
 
 from dhtd.control.threads import in_thread
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.node import Node
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import EntryKey
+from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import NoThread, StateError
@@ -61,14 +61,16 @@ class Saver:
         for entry in saved.held:
             node.restore_held(HeldEntry(entry.key, entry.endpoint, min(now + entry.expires_at - wall, latest)), now)
         node.store.take_changes()
-        held = {(entry.key, entry.endpoint) for entry in node.store}
-        node.store.mark_changed({entry.key for entry in saved.held if (entry.key, entry.endpoint) not in held})
+        held = {packed(entry.key) + entry.endpoint for entry in node.store}
+        lost = (entry.key for entry in saved.held if packed(entry.key) + entry.endpoint not in held)
+        node.store.mark_changed(set(map(packed, lost)))
         self._saved_contacts = list(saved.contacts)
-        over = set()  # of what the file has of these, there is nothing in some
-        for (key, port), holders in saved.holders.items():
+        over: set[EntryKey] = set()  # of what the file has of these, there is nothing in some
+        for (packed_key, port), holders in saved.holders.items():
+            key = unpacked(packed_key)
             restored = [node.restore_holder(key, port, at.contact, now + at.until - wall, now) for at in holders]
             if not all(restored):
-                over.add((key, port))
+                over.add((packed_key, port))
         node.tracker.changed.clear()
         node.tracker.changed.update(over)
         log.info(
@@ -89,7 +91,7 @@ class Saver:
 
     async def remove_own(self, node: Node, key: Id, ports: Sequence[int]) -> None:
         """Make it durable that own entries are gone, and who may hold them; raise `StateError` where that fails."""
-        holders = self._holders(node, [(key, port) for port in ports])
+        holders = self._holders(node, [entry_key(key, port) for port in ports])
         await self._in_thread(lambda: self._file.remove_own(key, ports, holders))
 
     async def run(self, node: Node) -> None:
@@ -115,7 +117,7 @@ class Saver:
             await driver.has_unwritten.wait()
             driver.has_unwritten = trio.Event()
             chosen, driver.unwritten = driver.unwritten, []
-            entries = {(publication.entry.key, publication.entry.port) for publication, _ in chosen}
+            entries = {entry_key(publication.entry.key, publication.entry.port) for publication, _ in chosen}
             try:
                 await self._save_holders(driver.node, entries)
             except StateError as error:
@@ -174,9 +176,11 @@ class Saver:
     def _held_to_save(self, node: Node) -> Iterator[Write]:
         changed = node.store.take_changes()
         offset = self._wall() - self._clock()
-        entries: dict[Id, list[SavedEntry]] = {} if changed is None else {key: [] for key in changed}
-        for held in node.store if changed is None else (held for key in changed for held in node.store.held(key)):
-            entries.setdefault(held.key, []).append(SavedEntry(held.key, held.endpoint, held.expires_at + offset))
+        keys = [unpacked(key) for key in (node.store.keys() if changed is None else changed)]
+        entries = [
+            (key, [SavedEntry(key, held.endpoint, held.expires_at + offset) for held in node.store.held(key)])
+            for key in keys
+        ]
         try:
             yield _nothing if changed == set() else lambda: self._file.save_held(entries, whole=changed is None)
         except BaseException:
@@ -196,7 +200,7 @@ class Saver:
             SetHolders(
                 key, port, [SavedHolder(at, until + offset) for at, until in node.holders(key, port, now).items()]
             )
-            for key, port in entries
+            for key, port in ((unpacked(packed_key), port) for packed_key, port in entries)
         ]
 
     async def _do(self, write: Write) -> None:

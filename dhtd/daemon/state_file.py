@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -30,7 +30,8 @@ from typing import Final, Self, TypeVar, assert_never
 
 from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, Keyspace
+from dhtd.core.metric import NATIVE, Id, Keyspace, unpacked
+from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.state_disk import (
     APPLICATION_ID,
     SQLITE_ERRORS,
@@ -89,7 +90,7 @@ class SavedState:
     contacts: list[Contact]
     own: list[tuple[Id, int]]
     held: list[SavedEntry]
-    holders: dict[tuple[Id, int], list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
+    holders: dict[EntryKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +213,12 @@ class StateFile:
         with self._transaction() as write:
             self._write_contacts(write, contacts)
 
-    def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]], *, whole: bool = False) -> None:
+    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
         """Remember, under each of these keys, these entries and no others; under no other key any, where it is all."""
         with self._transaction() as write:
             if whole:
                 write("DELETE FROM held")
-            for key, entries in changes.items():
+            for key, entries in changes:
                 write("DELETE FROM held WHERE key = ?", self._keyspace.to_bytes(key))
                 for entry in entries:
                     assert entry.key == key
@@ -352,9 +353,9 @@ class StateFile:
                 write("INSERT INTO own VALUES (?, ?)", self._keyspace.to_bytes(key), port)
             for entry in state.held:
                 self._write_held(write, entry)
-            for (key, port), holders in state.holders.items():
+            for (packed_key, port), holders in state.holders.items():
                 for holder in holders:
-                    self._write_holder(write, key, port, holder)
+                    self._write_holder(write, unpacked(packed_key), port, holder)
         self.set_aside = aside
         self.notice = (
             f"the state file {self.path} had {bad} impossible {'row' if bad == 1 else 'rows'}: a copy of it is now"
@@ -375,7 +376,7 @@ class StateFile:
                     bad += 1
             return made
 
-        holders: dict[tuple[Id, int], list[SavedHolder]] = {}
+        holders: dict[EntryKey, list[SavedHolder]] = {}
         for own, holder in rows(self._holder, "key, port, id, endpoint, until", "holder"):
             holders.setdefault(own, []).append(holder)
         node_ids = rows(self._id, "value", "meta WHERE name = 'node_id'")
@@ -404,8 +405,8 @@ class StateFile:
 
     def _holder(
         self, key: object, port: object, id: object, endpoint: object, until: object
-    ) -> tuple[tuple[Id, int], SavedHolder]:
-        return self._own(key, port), SavedHolder(self._contact(id, endpoint), _time(until))
+    ) -> tuple[EntryKey, SavedHolder]:
+        return entry_key(*self._own(key, port)), SavedHolder(self._contact(id, endpoint), _time(until))
 
     def _write_contacts(self, write: Callable[..., None], contacts: Sequence[Contact]) -> None:
         write("DELETE FROM contact")

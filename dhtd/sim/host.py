@@ -12,7 +12,6 @@ from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import EntryKey
 from dhtd.sim.links import Nat
 
 if TYPE_CHECKING:
@@ -27,9 +26,9 @@ class Saved:
 
     id: Id
     contacts: tuple[Contact, ...]
-    own: tuple[EntryKey, ...]
+    own: tuple[tuple[Id, int], ...]
     held: tuple[HeldEntry, ...]
-    holders: tuple[tuple[EntryKey, Contact, float], ...] = ()  # of own entries and deleted ones, and until when
+    holders: tuple[tuple[tuple[Id, int], Contact, float], ...] = ()  # of own entries and deleted ones, and until when
 
 
 class Host:

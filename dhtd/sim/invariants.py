@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dhtd.core.messages import Codec, FindNode, FindValue, Query
+from dhtd.core.metric import packed
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 
@@ -51,9 +52,9 @@ def _check_table(host: Host, overlay: Overlay) -> None:
     table = overlay.state.table
     policy = host.node.policy
     contacts = list(table)
-    ids = {contact.id for contact in contacts}
+    ids = {packed(contact.id) for contact in contacts}
     assert len(ids) == len({contact.endpoint for contact in contacts}) == len(contacts), "a contact is there twice"
-    assert host.id not in ids, "the own ID is in the table"
+    assert packed(host.id) not in ids, "the own ID is in the table"
     assert not {contact.endpoint for contact in contacts} & set(host.endpoints), "an own endpoint is in the table"
     assert all(len(contact.endpoint) == overlay.family for contact in contacts), "a contact is of another family"
     buckets = table.buckets

@@ -25,7 +25,7 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.metric import NATIVE, Id, packed
 from dhtd.core.policy import Policy
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.core.bench import QUIET, Bench
@@ -134,7 +134,7 @@ def test_who_has_not_answered_since_we_started_or_has_stopped_to_is_a_stranger()
     for _ in range(RATE):
         assert bench.query(Ping(), STRANGER) is not None
     assert bench.query(Ping(), STRANGER) is None
-    bench.node.state.meta.bad.add(FRIEND.id)
+    bench.node.state.meta.bad.add(packed(FRIEND.id))
     assert bench.query(Ping(), FRIEND) is None
 
 

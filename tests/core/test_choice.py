@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from dhtd.core.choice import _KEYS, Choice
 from dhtd.core.endpoint import Endpoint, source_group
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 
-KEY = Id(7)
+KEY = packed(Id(7))
 
 
 def of(source: int, port: int) -> Endpoint:
@@ -63,8 +63,8 @@ def test_the_keys_that_are_remembered_are_few_and_the_same_ones_are_told_apart_o
     choice = Choice()
     endpoints = [of(source, port) for source in range(10) for port in range(10)]
     for key in range(3 * _KEYS):
-        choice.of(Id(key), endpoints, 10, 0.5)
-    assert list(choice._known) == list(range(2 * _KEYS, 3 * _KEYS))
-    remembered = choice._known[Id(3 * _KEYS - 1)][1]
-    choice.of(Id(3 * _KEYS - 1), list(endpoints), 10, 0.5)
-    assert choice._known[Id(3 * _KEYS - 1)][1] is remembered
+        choice.of(packed(Id(key)), endpoints, 10, 0.5)
+    assert list(map(unpacked, choice._known)) == list(range(2 * _KEYS, 3 * _KEYS))
+    remembered = choice._known[packed(Id(3 * _KEYS - 1))][1]
+    choice.of(packed(Id(3 * _KEYS - 1)), list(endpoints), 10, 0.5)
+    assert choice._known[packed(Id(3 * _KEYS - 1))][1] is remembered

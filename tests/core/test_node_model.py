@@ -58,12 +58,13 @@ from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.requester import Transmit
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import EntryKey
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from tests.core.small import SmallCodec
 from tests.core.small import endpoint as endpoint4
 from tests.strategies import scaled
+
+Entry = tuple[Id, int]
 
 SETTLED_WITHIN = 60.0  # seconds in which every operation ends
 REJOINED_WITHIN = 310.0  # seconds after an outage in which every node has somebody to talk to
@@ -188,10 +189,10 @@ class Machine:
         self.number = number
         self.families = families
         self.endpoints = [endpoint(number, family) for family in families]
-        self.own: set[EntryKey] = set()  # as the state file has them at any time
+        self.own: set[Entry] = set()  # as the state file has them at any time
         self.ever_answered: set[Contact] = set()
         self.saved: tuple[tuple[Contact, ...], tuple[HeldEntry, ...]] = ((), ())
-        self.deleted: dict[EntryKey, dict[Contact, float]] = {}  # who may hold what, as the state file has it
+        self.deleted: dict[Entry, dict[Contact, float]] = {}  # who may hold what, as the state file has it
         self.lives = 0
         self.up = False
 
@@ -212,8 +213,8 @@ class Machine:
         self.tokens: dict[tuple[bytes, bytes, Id], float] = {}  # to whom and for what, and when last given
         self.held: dict[tuple[Id, Endpoint], float] = {}
         self.changes: set[tuple[bytes, bytes, Store | Withdraw]] = set()  # that came with a good token: whose, and tid
-        self.replicas: dict[EntryKey, list[Endpoint]] = {}  # who took an entry at its last publication
-        self.took: dict[EntryKey, set[Endpoint]] = {}  # who ever took it in this life
+        self.replicas: dict[Entry, list[Endpoint]] = {}  # who took an entry at its last publication
+        self.took: dict[Entry, set[Endpoint]] = {}  # who ever took it in this life
         self.tally = Tally()
         self.limited = False
 

@@ -11,6 +11,7 @@ from dhtd.core.events import Published, Withdrawn
 from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
+from dhtd.core.track import entry_key
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint
 
@@ -235,7 +236,7 @@ def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> Non
     bench.found(find, 2)
     (withdraw,) = asked(bench, Withdraw)
     bench.pong(withdraw, 2)
-    while (sent := bench.sent()) and not bench.node._publications[KEY, 80]._over:
+    while (sent := bench.sent()) and not bench.node._publications[entry_key(KEY, 80)]._over:
         for each in sent:
             if isinstance(each.request, Store):
                 bench.pong(each, each.to[3])

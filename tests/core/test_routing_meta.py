@@ -40,10 +40,10 @@ def test_more_than_one_consecutive_timeout_makes_a_contact_bad_however_lately_it
     meta.answered(A, 0.1, 100.0)
     assert meta.timed_out(A) is False
     assert meta.standing(A, 100.0) is Standing.GOOD
-    assert A not in meta.bad
+    assert not meta.is_bad(A)
     assert meta.timed_out(A) is True
     assert meta.standing(A, 100.0) is Standing.BAD
-    assert A in meta.bad
+    assert meta.is_bad(A)
     assert meta.timed_out(A) is False  # it was bad before
 
 
@@ -53,9 +53,9 @@ def test_an_answer_ends_a_row_of_timeouts() -> None:
     meta.timed_out(A)
     meta.answered(A, 0.1, 101.0)
     meta.timed_out(A)
-    assert A not in meta.bad
+    assert not meta.is_bad(A)
     meta.timed_out(A)
-    assert A in meta.bad
+    assert meta.is_bad(A)
     meta.answered(A, None, 103.0)
     assert meta.standing(A, 103.0) is Standing.GOOD
 
@@ -141,7 +141,7 @@ class MetaMachine(RuleBasedStateMachine):
                 continue
             history, record = self.histories[id], self.meta.get(id)
             assert self.meta.standing(id, self.now) is history.standing(self.now)
-            assert (id in self.meta.bad) is history.bad
+            assert self.meta.is_bad(id) is history.bad
             assert (record.heard_at, record.reachable) == (history.heard_at, history.reachable)
             assert record.timeouts == history.missed
             assert record.round_trips.mean == pytest.approx(history.mean())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed
 from dhtd.core.routing_table import RoutingTable
 from tests.core.small import SEVEN, SlowTable, contact
 from tests.strategies import ids
@@ -94,7 +94,7 @@ class TableMachine(RuleBasedStateMachine):
         nearest = self.model.nearest(towards)
         assert self.table.closest(towards, count, ()) == nearest[:count]
         chosen = [member for member in nearest if member.id % 2 == parity]
-        others = {member.id for member in nearest if member not in chosen}
+        others = {packed(member.id) for member in nearest if member not in chosen}
         assert self.table.closest(towards, count, others) == chosen[:count]
 
     @rule(towards=ids(SEVEN))

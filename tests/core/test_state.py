@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dhtd.core.caps import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, unpacked
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Outcome, Refused, Replaced, State, Verify
@@ -196,7 +196,7 @@ def test_no_more_claims_wait_than_the_policy_says_and_the_latest_stay() -> None:
         state.answered(contact(id), 0.1, 0.0)
     for id in (64, 80, 64, 96):
         assert state.answered(contact(id, machine=200 + id), 0.1, 60.01) == Contested(contact(id))
-    assert list(state._claims) == [64, 96]
+    assert list(map(unpacked, state._claims)) == [64, 96]
 
 
 def test_a_node_that_changed_its_id_is_in_the_table_once() -> None:

@@ -13,7 +13,7 @@ from dhtd.core.endpoint import Family
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.track import OwnEntry, Tracker
+from dhtd.core.track import OwnEntry, Tracker, entry_key
 from tests.core.small import contact
 from tests.strategies import scaled
 
@@ -255,7 +255,7 @@ def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there
     entry.may_hold(contact(1), until=10.0)
     entry.may_hold(contact(2), until=20.0)
     entry.may_hold(contact(1), until=15.0)
-    assert tracker.changed == {(KEY, 80)}
+    assert tracker.changed == {entry_key(KEY, 80)}
     assert list(entry.holders(14.9)) == [contact(2), contact(1)]
     assert entry.holders(15.0) == {contact(2): 20.0}
     publish(tracker, entry, 16.0)
@@ -531,7 +531,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_entry_has_one_timer_or_one_publication(self) -> None:
-        assert self.tracker._publishing == set(self._publishing())
+        assert self.tracker._publishing == {entry_key(*own) for own in self._publishing()}
         assert len(self.tracker._timers) == sum(expected.due is not None for expected in self.model.values())
         for key, expected in self.model.items():
             entry = self.tracker.get(*key)
@@ -587,7 +587,7 @@ class TrackerMachine(RuleBasedStateMachine):
         """Check that these have timers within their windows and the others those that they had; take note of them."""
         windows = windows or {}
         for key, expected in self.model.items():
-            due = self.tracker._timers.get(key)
+            due = self.tracker._timers.get(entry_key(*key))
             if key in windows:
                 earliest, latest = windows[key]
                 assert due is not None

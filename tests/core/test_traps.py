@@ -21,7 +21,7 @@ from dhtd.core.messages import (
     Request,
     Store,
 )
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.metric import NATIVE, Id, packed
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
@@ -234,7 +234,7 @@ def test_trap_10_everything_survives_a_restart_and_changes_are_told_without_aski
     holder, owner = hosts[1], hosts[2]
     holder.node.store.take_changes()
     net.enter(owner, KEY, 80)
-    assert holder.node.store.take_changes() == {KEY}
+    assert holder.node.store.take_changes() == {packed(KEY)}
     for host in (holder, owner):
         saved = net.kill(host)
         host.bootstrap = ()

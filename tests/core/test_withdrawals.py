@@ -10,12 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
-from dhtd.core.track import EntryKey
+from dhtd.core.track import EntryKey, entry_key
 from dhtd.core.withdrawals import Holder, Pending, Withdrawals
 from tests.core.small import contact
 from tests.strategies import scaled
+
+Entry = tuple[Id, int]
 
 KEY, OTHER = Id(64), Id(65)
 STEADY = Policy(republish_jitter=0.0, startup_spread=0.0)
@@ -32,7 +34,7 @@ def attempt(withdrawals: Withdrawals, now: float, *, failed: bool) -> Holder:
     if not failed:
         for key, ports in withdrawals.due(holder, now).items():
             for port in ports:
-                withdrawals.let_go(key, port, holder.contact, now)
+                withdrawals.let_go(unpacked(key), port, holder.contact, now)
     withdrawals.over(holder, holder.endpoint, now, failed=failed)
     return holder
 
@@ -199,10 +201,11 @@ def test_what_a_holder_has_failed_over_comes_last_the_next_time() -> None:
             withdrawals.add(key, port, contact(1), UNTIL)
     withdrawals.release(KEY, [80], 0.0)
     (holder,) = withdrawals.pop_due(15.0)
-    assert withdrawals.due(holder, 15.0) == {KEY: [80, 443], OTHER: [80, 443], Id(66): [80, 443]}
+    first, second, third = map(packed, (KEY, OTHER, Id(66)))
+    assert withdrawals.due(holder, 15.0) == {first: [80, 443], second: [80, 443], third: [80, 443]}
     withdrawals.take(KEY, 443)
     withdrawals.postpone(holder, KEY, [80, 443])
-    assert list(withdrawals.due(holder, 15.0).items()) == [(OTHER, [80, 443]), (Id(66), [80, 443]), (KEY, [80])]
+    assert list(withdrawals.due(holder, 15.0).items()) == [(second, [80, 443]), (third, [80, 443]), (first, [80])]
 
 
 def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_after() -> None:
@@ -249,14 +252,14 @@ class WithdrawalsMachine(RuleBasedStateMachine):
     def begin(self, seed: int, now: float) -> None:
         self.now = now
         self.changed: set[EntryKey] = set()
-        self.told: set[EntryKey] = set()  # changes that must have been told
+        self.told: set[Entry] = set()  # changes that must have been told
         self.withdrawals = Withdrawals(Random(seed), self.POLICY, self.changed)
-        self.model: dict[tuple[EntryKey, Contact], Owed] = {}
-        self.in_hand: list[tuple[Holder, list[tuple[EntryKey, Contact]]]] = []
+        self.model: dict[tuple[Entry, Contact], Owed] = {}
+        self.in_hand: list[tuple[Holder, list[tuple[Entry, Contact]]]] = []
         self.silent_since: dict[Contact, float] = {}
 
     @rule(entry=keys, by=st.sets(machines, min_size=1), age=st.sampled_from([0.0, 3_000.0]), answers=st.sets(machines))
-    def is_deleted(self, entry: EntryKey, by: set[int], age: float, answers: set[int]) -> None:
+    def is_deleted(self, entry: Entry, by: set[int], age: float, answers: set[int]) -> None:
         until = self.now + 3_602.0 - age
         for number in sorted(by):
             self.withdrawals.add(*entry, contact(number), until)
@@ -270,7 +273,7 @@ class WithdrawalsMachine(RuleBasedStateMachine):
         self.withdrawals.release(entry[0], [entry[1]], self.now)
         self.told.add(entry)
 
-    def acknowledges(self, entry: EntryKey, holder: Contact) -> None:
+    def acknowledges(self, entry: Entry, holder: Contact) -> None:
         self.withdrawals.let_go(*entry, holder, self.now)
         owed = self.model.get((entry, holder))
         if owed is None:
@@ -285,14 +288,14 @@ class WithdrawalsMachine(RuleBasedStateMachine):
             del self.model[entry, holder]
 
     @rule(entry=keys)
-    def is_entered_again(self, entry: EntryKey) -> None:
+    def is_entered_again(self, entry: Entry) -> None:
         expected = {holder: owed.until for (of, holder), owed in self.model.items() if of == entry}
         assert self.withdrawals.take(*entry) == expected
         self.model = {owed: value for owed, value in self.model.items() if owed[0] != entry}
         self.told |= {entry} if expected else set()
 
     @rule(entry=keys, number=machines)
-    def has_nothing(self, entry: EntryKey, number: int) -> None:
+    def has_nothing(self, entry: Entry, number: int) -> None:
         self.withdrawals.holds_nothing(*entry, contact(number))
         self.model.pop((entry, contact(number)), None)
 
@@ -300,7 +303,7 @@ class WithdrawalsMachine(RuleBasedStateMachine):
     def they_are_asked(self) -> None:
         for holder in self.withdrawals.pop_due(self.now):
             due = self.withdrawals.due(holder, self.now)
-            asked = [((key, port), holder.contact) for key, ports in due.items() for port in ports]
+            asked = [((unpacked(key), port), holder.contact) for key, ports in due.items() for port in ports]
             for one in asked:
                 owed = self.model[one]
                 assert owed.until > self.now
@@ -351,7 +354,7 @@ class WithdrawalsMachine(RuleBasedStateMachine):
             one: owed.until for one, owed in self.model.items()
         }
         assert len(self.withdrawals) == len(self.model) <= self.POLICY.withdrawals
-        assert self.told <= self.changed
+        assert {entry_key(*entry) for entry in self.told} <= self.changed
         holders = [holder for by_endpoint in self.withdrawals._holders.values() for holder in by_endpoint.values()]
         busy = {holder.contact for holder, _ in self.in_hand}
         assert {holder.contact for holder in holders} == {by for _, by in self.model} | busy

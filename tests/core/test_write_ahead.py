@@ -11,6 +11,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Published, Withdrawn
 from dhtd.core.messages import Contact, FindNode, FindValue, Store, Withdraw
 from dhtd.core.metric import Id
+from dhtd.core.track import entry_key
 from dhtd.core.write_ahead import Chosen
 from tests.core.bench import QUIET, Bench, Sent
 
@@ -44,7 +45,7 @@ def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before()
     bench, chosen = publishing()
     assert [contacts for _, contacts in chosen] == [(contact(6), contact(5))]
     assert set(bench.node.holders(KEY, 80, bench.now)) == {contact(6), contact(5)}
-    assert bench.node.tracker.changed == {(KEY, 80)}
+    assert bench.node.tracker.changed == {entry_key(KEY, 80)}
     assert bench.node.poll_unwritten() == []
     assert bench.sent() == []
     bench.advance(POLICY.write_ahead - 1)

@@ -22,7 +22,6 @@ from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
-from dhtd.core.track import EntryKey
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import Handler
@@ -32,6 +31,8 @@ from dhtd.errors import Busy, InvalidEndpoint, NoPeers, NoPong, NotTracked, Peer
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.daemon.wire import POLICY, Wire, end_of, joined
+
+Entry = tuple[Id, int]
 
 KEY = Id(7)
 KEY_TEXT = NATIVE.format(KEY)
@@ -43,10 +44,10 @@ class Disk:
     """Stands for the saver: own entries, and how long the disk takes, and whether it has room."""
 
     def __init__(self) -> None:
-        self.entries: set[EntryKey] = set()
+        self.entries: set[Entry] = set()
         self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
         self.failing = False
-        self.node_had: list[set[EntryKey]] = []  # what the node tracked when a change was on disk
+        self.node_had: list[set[Entry]] = []  # what the node tracked when a change was on disk
         self.driver: Driver | None = None
 
     async def add_own(self, key: Id, port: int) -> None:
@@ -72,7 +73,7 @@ class Disk:
         self.node_had.append(tracked(self.driver))
 
 
-def tracked(driver: Driver) -> set[EntryKey]:
+def tracked(driver: Driver) -> set[Entry]:
     return {(entry.key, entry.port) for entry in driver.node.tracker}
 
 

@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Iterator[StateFile]:
         opened.set_node_id(Id(1))
         opened.save_contacts([CONTACT])
         opened.add_own(*OWN)
-        opened.save_held({HELD.key: [HELD]})
+        opened.save_held([(HELD.key, [HELD])])
         opened.save_holders([HOLDERS])
         yield opened
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +18,11 @@ from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.metric import NATIVE, Id, packed, unpacked
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
+from dhtd.core.track import entry_key
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
@@ -68,10 +69,10 @@ class Notes:
         self._fail()
         self.contacts.append(list(contacts))
 
-    def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]], *, whole: bool = False) -> None:
+    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
         self._fail()
         self.wholes.append(whole)
-        self.held.append({key: list(entries) for key, entries in changes.items()})
+        self.held.append({key: list(entries) for key, entries in changes})
 
     def save_holders(self, holders: Sequence[SetHolders]) -> None:
         self.tried.append(list(holders))
@@ -173,7 +174,7 @@ async def test_entries_that_have_expired_meanwhile_are_gone_from_the_file_too(tm
     path = tmp_path / "state.db"
     file = StateFile.open(path)
     gone, kept = SavedEntry(KEY, endpoint(1), WALL - 1), SavedEntry(OTHER, endpoint(2), WALL + 1)
-    file.save_held({KEY: [gone], OTHER: [kept]})
+    file.save_held([(KEY, [gone]), (OTHER, [kept])])
     node = new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     saver.restore(node)
@@ -196,7 +197,7 @@ def test_what_a_quota_refuses_is_forgotten_at_the_next_save() -> None:
     node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=CLOCK, policy=policy)
     saver_of(Notes([SavedEntry(KEY, endpoint(number), WALL + 9) for number in (1, 2)])).restore(node)
     assert len(node.store) == 1
-    assert node.store.take_changes() == {KEY}
+    assert node.store.take_changes() == {packed(KEY)}
 
 
 def test_contacts_and_own_entries_come_back() -> None:
@@ -242,12 +243,12 @@ async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_to
     file.save_holders([SetHolders(KEY, 80, [live, gone]), SetHolders(OTHER, 80, [gone]), SetHolders(KEY, 81, [live])])
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     saver.restore(node)
-    assert node.tracker.changed == {(KEY, 80), (OTHER, 80)}
+    assert node.tracker.changed == {entry_key(KEY, 80), entry_key(OTHER, 80)}
     await saver.save(node)
-    assert file.load().holders == {(KEY, 80): [live], (KEY, 81): [live]}
+    assert file.load().holders == {entry_key(KEY, 80): [live], entry_key(KEY, 81): [live]}
     node.withdrawals.holds_nothing(KEY, 81, HOLDER)
     await saver.save(node)
-    assert file.load().holders == {(KEY, 80): [live]}
+    assert file.load().holders == {entry_key(KEY, 80): [live]}
     file.close()
 
 
@@ -287,7 +288,7 @@ def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None
     saver.save_now(node)
     state = file.load()
     assert (state.contacts, state.held) == ([HOLDER], [SavedEntry(KEY, endpoint(1), WALL + EXPIRY)])
-    assert state.holders == {(OTHER, 80): [SavedHolder(HOLDER, WALL + 100)]}
+    assert state.holders == {entry_key(OTHER, 80): [SavedHolder(HOLDER, WALL + 100)]}
     file.close()
 
 
@@ -511,16 +512,17 @@ class SaverMachine(RuleBasedStateMachine):
             super().save_contacts(contacts)
             self.state = replace(self.state, contacts=list(contacts))
 
-        def save_held(self, changes: Mapping[Id, Sequence[SavedEntry]], *, whole: bool = False) -> None:
+        def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
             if self.failing_halfway:
                 raise StateError("no space left for held entries")
             super().save_held(changes, whole=whole)
-            others = [entry for entry in self.state.held if entry.key not in changes and not whole]
-            self.state = replace(self.state, held=others + [entry for entries in changes.values() for entry in entries])
+            saved = dict(changes)
+            others = [entry for entry in self.state.held if entry.key not in saved and not whole]
+            self.state = replace(self.state, held=others + [entry for entries in saved.values() for entry in entries])
 
         def save_holders(self, holders: Sequence[SetHolders]) -> None:
             super().save_holders(holders)
-            kept = {**self.state.holders, **{(each.key, each.port): list(each.holders) for each in holders}}
+            kept = {**self.state.holders, **{entry_key(each.key, each.port): list(each.holders) for each in holders}}
             self.state = replace(self.state, holders={own: those for own, those in kept.items() if those})
 
         def add_own(self, key: Id, port: int) -> None:
@@ -638,8 +640,8 @@ class SaverMachine(RuleBasedStateMachine):
         in_file = {(entry.key, entry.endpoint): entry.expires_at for entry in self.file.state.held}
         assert in_file == {entry: pytest.approx(until, abs=0.01) for entry, until in self.held.items()}
         holders = {
-            (*own, holder.contact): holder.until
-            for own, holders in self.file.state.holders.items()
+            (unpacked(key), port, holder.contact): holder.until
+            for (key, port), holders in self.file.state.holders.items()
             for holder in holders
             if holder.until > self.wall + 0.001
         }

@@ -22,7 +22,8 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, Keyspace
+from dhtd.core.metric import NATIVE, Id, Keyspace, unpacked
+from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
@@ -42,8 +43,11 @@ FULL = SavedState(
     own=sorted([(KEY, 80), (KEY, 443), (OTHER, 22)]),
     held=[SavedEntry(KEY, V4, 1_700_000_000.25)],
     holders={
-        (KEY, 80): [SavedHolder(Contact(ID, V4), 1_700_000_001.5), SavedHolder(Contact(ID, V6), 1_700_000_002.5)],
-        (OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
+        entry_key(KEY, 80): [
+            SavedHolder(Contact(ID, V4), 1_700_000_001.5),
+            SavedHolder(Contact(ID, V6), 1_700_000_002.5),
+        ],
+        entry_key(OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
     },
 )
 
@@ -59,8 +63,8 @@ def fill(path: Path) -> bytes:
         file.set_node_id(ID)
         file.save_contacts(FULL.contacts)
         file.apply([AddOwn(key, port) for key, port in FULL.own])
-        file.save_held({KEY: FULL.held})
-        file.save_holders(SetHolders(*own, holders) for own, holders in FULL.holders.items())
+        file.save_held([(KEY, FULL.held)])
+        file.save_holders(SetHolders(unpacked(key), port, holders) for (key, port), holders in FULL.holders.items())
     return path.read_bytes()
 
 
@@ -158,18 +162,18 @@ def test_contacts_replace_all_contacts_and_the_node_id_the_node_id(path: Path) -
 def test_held_entries_replace_those_of_their_keys_only(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.save_held({OTHER: [SavedEntry(OTHER, V4, 1.0), SavedEntry(OTHER, V6, 2.0)]})
-        file.save_held({KEY: [], OTHER: [SavedEntry(OTHER, V6, 3)]})
+        file.save_held([(OTHER, [SavedEntry(OTHER, V4, 1.0), SavedEntry(OTHER, V6, 2.0)])])
+        file.save_held([(KEY, []), (OTHER, [SavedEntry(OTHER, V6, 3)])])
     assert loaded(path).held == [SavedEntry(OTHER, V6, 3.0)]
 
 
 def test_held_entries_replace_all_where_they_are_the_whole(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.save_held({OTHER: [SavedEntry(OTHER, V4, 1.0)]}, whole=True)
+        file.save_held([(OTHER, [SavedEntry(OTHER, V4, 1.0)])], whole=True)
     assert loaded(path).held == [SavedEntry(OTHER, V4, 1.0)]
     with closing(StateFile.open(path)) as file:
-        file.save_held({}, whole=True)
+        file.save_held([], whole=True)
     assert loaded(path).held == []
 
 
@@ -178,7 +182,7 @@ def test_the_extremes_of_every_range_survive(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         file.apply([AddOwn(lowest, 1), AddOwn(highest, 65_535)])
         file.save_contacts([Contact(lowest, V4.with_port(0)), Contact(highest, Endpoint(b"\xff" * 18))])
-        file.save_held({highest: [SavedEntry(highest, V4, -1e300)]})
+        file.save_held([(highest, [SavedEntry(highest, V4, -1e300)])])
         written = file.load()
     assert loaded(path) == written
     assert len(written.contacts) == 2
@@ -230,9 +234,9 @@ def test_closing_twice_is_harmless_and_using_it_afterwards_is_our_own_mistake(pa
 def test_what_could_not_be_read_back_is_not_written(path: Path, expires_at: float) -> None:
     with closing(StateFile.open(path)) as file:
         with pytest.raises(AssertionError):
-            file.save_held({KEY: [SavedEntry(KEY, V4, expires_at)]})
+            file.save_held([(KEY, [SavedEntry(KEY, V4, expires_at)])])
         with pytest.raises(AssertionError):
-            file.save_held({OTHER: [SavedEntry(KEY, V4, 1.0)]})
+            file.save_held([(OTHER, [SavedEntry(KEY, V4, 1.0)])])
         assert file.load().held == []
 
 
@@ -353,7 +357,7 @@ def test_a_file_of_version_1_keeps_all_that_it_has_and_gets_what_it_lacks(path: 
         assert (file.set_aside, file.notice) == (None, None)
         state = file.load()
         assert in_order(state) == replace(FULL, holders={})
-        file.save_holders(SetHolders(*own, holders) for own, holders in FULL.holders.items())
+        file.save_holders(SetHolders(unpacked(key), port, holders) for (key, port), holders in FULL.holders.items())
     state = loaded(path)
     assert in_order(state) == FULL
     with closing(sqlite3.connect(path)) as connection:
@@ -382,18 +386,19 @@ def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, st
 
 
 def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(path: Path) -> None:
-    first, second = FULL.holders[KEY, 80]
+    first, second = FULL.holders[entry_key(KEY, 80)]
     with closing(StateFile.open(path)) as file:
         file.add_own(KEY, 80)
         file.save_holders([SetHolders(KEY, 80, [first]), SetHolders(KEY, 443, [first])])
         file.remove_own(KEY, [80], [SetHolders(KEY, 80, [first, second])])
     state = loaded(path)
-    assert (state.own, in_order(state).holders) == ([], {(KEY, 80): [first, second], (KEY, 443): [first]})
+    assert state.own == []
+    assert in_order(state).holders == {entry_key(KEY, 80): [first, second], entry_key(KEY, 443): [first]}
     with closing(StateFile.open(path)) as file:
         file.save_holders([SetHolders(KEY, 80, [])])
         with pytest.raises(InvalidPort):
             file.save_holders([SetHolders(KEY, 443, []), SetHolders(KEY, 0, [first])])
-    assert loaded(path).holders == {(KEY, 443): [first]}
+    assert loaded(path).holders == {entry_key(KEY, 443): [first]}
 
 
 # What it refuses
@@ -792,7 +797,7 @@ def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_ag
                 lambda: file.remove_own(KEY, [80]),
                 lambda: file.set_node_id(OTHER),
                 lambda: file.save_contacts([]),
-                lambda: file.save_held({KEY: []}),
+                lambda: file.save_held([(KEY, [])]),
             ]
             for change in changes:
                 with pytest.raises(StateError, match=r"default\.db: disk I/O error \(.*nothing was changed; check the"):
@@ -896,7 +901,7 @@ def write(path, number):
             file.remove_own(number - 2, [1729])
             os.write(1, b"-%d\\n" % (number - 2))
         if number % 7 == 0:
-            file.save_held({0: [SavedEntry(0, endpoint.with_port(port), float(number)) for port in range(1, 200)]})
+            file.save_held([(0, [SavedEntry(0, endpoint.with_port(port), float(number)) for port in range(1, 200)])])
 
 for line in sys.stdin:
     path, number = line.rsplit(" ", 1)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, unpacked
 from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
@@ -97,7 +97,7 @@ class HeldEntries:
     entries: tuple[tuple[Id, tuple[SavedEntry, ...]], ...]
 
     def make(self, file: StateFile) -> None:
-        file.save_held(dict(self.entries))
+        file.save_held(self.entries)
 
     def applied(self, kept: Kept) -> Kept:
         saved = dict(self.entries)
@@ -159,7 +159,7 @@ def content(file: StateFile) -> Kept:
     state = file.load()
     assert len(state.own) == len(set(state.own))
     assert len(state.held) == len({(entry.key, entry.endpoint) for entry in state.held})
-    holders = [(*own, holder) for own, holders in state.holders.items() for holder in holders]
+    holders = [(unpacked(key), port, holder) for (key, port), holders in state.holders.items() for holder in holders]
     assert len(holders) == len({(*own, holder.contact) for *own, holder in holders})
     own, held = frozenset(state.own), frozenset(state.held)
     return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders))

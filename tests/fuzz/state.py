@@ -21,7 +21,8 @@ from typing import Final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.metric import NATIVE, Id, unpacked
+from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
@@ -75,7 +76,7 @@ def _check_file(path: Path) -> None:
         file.set_node_id(_KEY)
         file.add_own(_KEY, 80)
         file.save_contacts([Contact(_KEY, _ENTRY.endpoint)])
-        file.save_held({_KEY: [_ENTRY]})
+        file.save_held([(_KEY, [_ENTRY])])
         file.save_holders([SetHolders(_KEY, 80, [_HOLDER])])
         saved = file.load()
     assert saved.node_id == _KEY
@@ -83,7 +84,7 @@ def _check_file(path: Path) -> None:
     assert saved.contacts == [Contact(_KEY, _ENTRY.endpoint)]
     assert saved.held.count(_ENTRY) == 1
     assert [entry for entry in saved.held if entry.key != _KEY] == [entry for entry in state.held if entry.key != _KEY]
-    assert saved.holders == {**state.holders, (_KEY, 80): [_HOLDER]}
+    assert saved.holders == {**state.holders, entry_key(_KEY, 80): [_HOLDER]}
     with contextlib.closing(StateFile.open(path)) as again:
         assert again.set_aside is None, again.notice
         assert again.load() == saved, "the next process reads something else"
@@ -99,7 +100,7 @@ def _check_state(state: SavedState) -> None:
         assert 0 <= held.key < NATIVE.size
         str(held.endpoint)
     for (key, port), holders in state.holders.items():
-        assert 0 <= key < NATIVE.size
+        assert 0 <= unpacked(key) < NATIVE.size
         assert 1 <= port <= 65_535
         for holder in holders:
             assert 0 <= holder.contact.id < NATIVE.size
@@ -222,7 +223,7 @@ def _good(number: int) -> bytes:
             for _ in range((0, 2, 20)[number]):
                 key = NATIVE.random(rng)
                 file.add_own(key, rng.randint(1, 65_535))
-                file.save_held({key: [SavedEntry(key, Endpoint.of("192.0.2.9", 1 + rng.randrange(99)), 2e9)]})
+                file.save_held([(key, [SavedEntry(key, Endpoint.of("192.0.2.9", 1 + rng.randrange(99)), 2e9)])])
                 file.save_holders([SetHolders(key, 80, [SavedHolder(Contact(key, _ENTRY.endpoint), 2e9)])])
             file.save_contacts([Contact(NATIVE.random(rng), Endpoint.of("192.0.2.7", 9)) for _ in range(number * 5)])
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:

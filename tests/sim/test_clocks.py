@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.core.metric import NATIVE
+from dhtd.core.metric import NATIVE, Id, unpacked
 from dhtd.core.policy import DEFAULT
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import EntryKey
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Host, Saved
@@ -126,11 +125,11 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
         file.save_contacts(saved.contacts)
         for key, port in saved.own:
             file.add_own(key, port)
-        entries: dict[int, list[SavedEntry]] = {}
+        entries: dict[Id, list[SavedEntry]] = {}
         for entry in saved.held:
             entries.setdefault(entry.key, []).append(SavedEntry(entry.key, entry.endpoint, entry.expires_at))
-        file.save_held({NATIVE.id(key): held for key, held in entries.items()})
-        holders: dict[EntryKey, list[SavedHolder]] = {}
+        file.save_held(entries.items())
+        holders: dict[tuple[Id, int], list[SavedHolder]] = {}
         for own, contact, until in saved.holders:
             holders.setdefault(own, []).append(SavedHolder(contact, until))
         file.save_holders(SetHolders(*own, those) for own, those in holders.items())
@@ -139,7 +138,9 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
     assert state.node_id is not None
     held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at) for entry in state.held)
     holders_again = tuple(
-        (own, holder.contact, holder.until) for own, those in state.holders.items() for holder in those
+        ((unpacked(key), port), holder.contact, holder.until)
+        for (key, port), those in state.holders.items()
+        for holder in those
     )
     return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held, holders_again)
 
