@@ -16,6 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dhtd.cli.terminal import drawing
+
 if TYPE_CHECKING:
     from dhtd.control.protocol import (
         BucketInfo,
@@ -45,7 +47,8 @@ def lookup(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
     console = Console(highlight=False)
     printed: set[str] = set()
     answer: LookupEvent | LookupResult | None = None
-    with console.status("asking the nearest nodes") as status:
+    status = console.status("asking the nearest nodes")
+    with drawing(status.stop, status.start), status:
         for answer in answers:
             for peer in answer["peers"]:
                 if peer not in printed:
@@ -68,7 +71,8 @@ def watching(title: str) -> Iterator[Callable[[Status], None]]:
     begun = perf_counter()
     seen: deque[tuple[float, int]] = deque([(begun, 0)], maxlen=_SPEED_OVER)
     # No thread that draws by itself: whoever simulates calls often enough, and is not to be held up.
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    live = Live(console=console, auto_refresh=False, transient=True)
+    with drawing(live.stop, live.start), live:
 
         def show(status: Status) -> None:
             now = perf_counter()

@@ -39,6 +39,7 @@ class Terminal:
                 os._exit(127)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._raw = ""
+        self._is_over = False
         self._read = 0  # characters of `_raw` that have been waited for
 
     def __enter__(self) -> Self:
@@ -48,12 +49,27 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        if not self._is_over:
+            os.kill(self._pid, signal.SIGKILL)
+            self.end()
+
+    def end(self) -> int:
+        """Return how the program has ended, as `waitpid` tells it."""
+        self._is_over = True
+        return os.waitpid(self._pid, 0)[1]
 
     def type(self, keys: str) -> None:
         """Press keys."""
         os.write(self._fd, keys.encode())
+
+    @property
+    def drawn(self) -> str:
+        """All that was drawn so far, as it was sent."""
+        return self._raw
+
+    def send(self, number: int) -> None:
+        """Send the program a signal."""
+        os.kill(self._pid, number)
 
     def wait(self, *texts: str) -> str:
         """Wait until each of these has been drawn since the last time; return all that was."""

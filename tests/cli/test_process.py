@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,24 +81,67 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(options: list[str], tmp
     assert process.returncode == 130
 
 
-def test_ctrl_c_on_a_terminal_leaves_what_was_found_and_the_cursor(tmp_path: Path) -> None:
+@contextmanager
+def looking_up(directory: Path, command: list[str]) -> Iterator[Terminal]:
+    """Run a command on a terminal that looks ID up at the socket `s`, until one endpoint is found and more awaited."""
     event = {"v": 1, "id": None, "event": {"peers": ["192.0.2.1:80"], "stats": STATS}}
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "s"))
+        listening.bind(str(directory / "s"))
         listening.listen()
-        command = ["sh", "-c", f"trap : INT; '{DHT}' --socket s lookup {ID}; echo ended with $?"]
-        with Terminal(command, {**os.environ, "TERM": "xterm"}, tmp_path) as seen:
+        with Terminal(command, {**os.environ, "TERM": "xterm"}, directory) as seen:
             connection, _ = listening.accept()
             with connection, connection.makefile("rwb") as stream:
                 stream.readline()
                 stream.write(json.dumps(event).encode() + b"\n")
                 stream.flush()
                 seen.wait("192.0.2.1:80", "1 found; 5 queries, 4 nodes answered, 1 did not; 1 hop")
-                seen.type("\x03")
-                drawn = seen.read_to_end()
+                yield seen
+
+
+def is_cursor_shown(drawn: str) -> bool:
+    """Whether the cursor was shown after it was hidden."""
+    return drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+
+
+def test_ctrl_c_on_a_terminal_leaves_what_was_found_and_the_cursor(tmp_path: Path) -> None:
+    command = ["sh", "-c", f"trap : INT; '{DHT}' --socket s lookup {ID}; echo ended with $?"]
+    with looking_up(tmp_path, command) as seen:
+        seen.type("\x03")
+        drawn = seen.read_to_end()
     assert "Traceback" not in drawn
-    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # shown after it was hidden
+    assert is_cursor_shown(drawn)
     assert drawn.endswith("ended with 130\r\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_that_ends_it_leaves_the_cursor_and_an_empty_line(number: signal.Signals, tmp_path: Path) -> None:
+    with looking_up(tmp_path, [DHT, "--socket", "s", "lookup", ID]) as seen:
+        seen.send(number)
+        drawn = seen.read_to_end()
+        assert os.waitstatus_to_exitcode(seen.end()) == -number
+    assert "Traceback" not in drawn
+    assert is_cursor_shown(drawn)
+    assert drawn.endswith("\x1b[2K")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    with looking_up(tmp_path, ["sh", "-c", f"trap '' HUP; exec '{DHT}' --socket s lookup {ID}"]) as seen:
+        seen.send(signal.SIGHUP)
+        seen.send(signal.SIGTERM)
+        seen.read_to_end()
+        assert os.waitstatus_to_exitcode(seen.end()) == -signal.SIGTERM
+
+
+def test_a_lookup_that_is_stopped_leaves_the_cursor_and_goes_on_as_before(tmp_path: Path) -> None:
+    command = f"'{DHT}' --socket s lookup {ID}; echo stop''ped; fg; exit 0"
+    with looking_up(tmp_path, ["bash", "--noprofile", "--norc", "-i", "-c", command]) as seen:
+        before = len(seen.drawn)
+        seen.type("\x1a")
+        seen.wait("stopped")
+        assert is_cursor_shown("\x1b[?25l" + seen.drawn[before:].partition("stopped")[0])
+        seen.wait("1 found")  # it is drawn again and again
+        seen.type("\x03")
+        assert is_cursor_shown(seen.read_to_end())
 
 
 NEVER = {"trio", "sqlite3", "msgpack", "dhtd.daemon.app", "dhtd.daemon.state_file", "asyncio"}
