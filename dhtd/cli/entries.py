@@ -22,8 +22,11 @@ def enter(
     port: Annotated[str, typer.Argument(metavar="PORT", help="Where the service listens.", show_default=False)],
     *,
     min_replicas: Annotated[
-        int, typer.Option("--min-replicas", metavar="N", help="Fail if fewer nodes than this take the entry.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--min-replicas", metavar="N", help="Fail if fewer nodes than this take the entry.", show_default=False
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the entry is published, or only until it is durable.")
     ] = True,
@@ -32,12 +35,13 @@ def enter(
 ) -> None:
     """This machine serves ID on PORT. Prints the nodes that hold the entry now."""
     options = session(context, json=json)
-    if min_replicas < 0:
+    wanted = 0 if min_replicas is None else min_replicas
+    if wanted < 0:
         raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
     with options.client() as client:
-        result = client.enter(parse_id(id, name=name), parse_port(port), wait=wait)
-    if wait and _holders(result) < min_replicas:
-        raise Failure(TooFewReplicas(_too_few(result, min_replicas)), result)
+        result = client.enter(parse_id(id, name=name), parse_port(port), wait=wait, min_replicas=wanted)
+    if wait and _holders(result) < wanted:
+        raise Failure(TooFewReplicas(_too_few(result, wanted)), result)
     options.show(result, [f"{replica['node_id']} {replica['endpoint']}" for replica in result["replicas"]])
     options.note(_entered(result) if wait else "entered; it is being published")
 
@@ -67,6 +71,8 @@ def delete(
 
 
 def _entered(result: EnterResult) -> str:
+    if not result["replicas"]:
+        return "kept on disk, but no other node holds it yet; published as soon as one is found: see dht bootstrap"
     return f"on {_nodes(_holders(result))}; published again in {result['refresh_in_s'] / 60:.0f} min"
 
 

@@ -35,6 +35,7 @@ from dhtd.errors import (
 )
 
 CONNECT_PAUSE = 0.05  # seconds until a daemon with many clients is tried again
+ANSWER_WITHIN = 0.9  # of the timeout: the daemon answers before with what there is
 WAIT_MAX = 1_000_000.0  # seconds; sockets take no more at once
 
 
@@ -65,9 +66,11 @@ class Client:
         """Ping a node."""
         return cast("PingResult", self._call("ping", endpoint=endpoint))
 
-    def enter(self, id: str, port: int, *, wait: bool) -> EnterResult:
-        """Enter this machine under an ID."""
-        return cast("EnterResult", self._call("enter", id=id, port=port, wait=wait))
+    def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
+        """Enter this machine under an ID. What there is by the end of the timeout is the result."""
+        within = ANSWER_WITHIN * self._timeout if wait else None
+        params = {"id": id, "port": port, "wait": wait, "min_replicas": min_replicas or None, "within_s": within}
+        return cast("EnterResult", self._call("enter", **params))
 
     def lookup(self, id: str) -> Iterator[LookupEvent | LookupResult]:
         """Yield events, and at last the result."""

@@ -35,6 +35,7 @@ from dhtd.errors import BadRequest, DhtdError, InvalidToken, UnknownMethod
 VERSION = 1
 FRAME_MAX = 65_536  # bytes of a request, with its newline
 TOKEN_MAX = 64  # bytes of a store token, twice as many hex digits
+WITHIN_MAX = 1_000_000.0  # seconds that a client can wait
 BOOTSTRAP_MAX = 256  # endpoints in one request: all are pinged at once
 
 
@@ -134,6 +135,15 @@ class _Params:
     def endpoint(self) -> HostPort:
         return split_host_port(self.take("endpoint", str))
 
+    def seconds(self, name: str) -> float:
+        """Return a time, which need not be whole; without one, all the time that there is."""
+        if name not in self._params:
+            return math.inf
+        value = self._params.pop(name)
+        if type(value) not in (int, float) or value <= 0:
+            raise BadRequest(f"{self._method}: {name!r} is a number of seconds, not {_shown(value)}")
+        return float(min(value, WITHIN_MAX))
+
     def finish(self) -> None:
         if self._params:
             raise BadRequest(f"{self._method} has no parameter {_shown(min(self._params))}")
@@ -145,6 +155,13 @@ _KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or fa
 def _parse_delete(params: _Params) -> Delete:
     port = params.take("port", int, None)
     return Delete(params.id(), None if port is None else check_port(port))
+
+
+def _parse_enter(params: _Params) -> Enter:
+    wait, replicas = params.take("wait", bool, default=True), params.take("min_replicas", int, 0)
+    if replicas < 0:
+        raise BadRequest(f"enter: 'min_replicas' is a number from 0 up, not {replicas}")
+    return Enter(params.id(), params.port(), wait, replicas, params.seconds("within_s"))
 
 
 def _parse_info(params: _Params) -> Info:
@@ -180,7 +197,7 @@ def parse_token(text: str) -> bytes:
 
 _METHODS: dict[str, Callable[[_Params], Request]] = {
     "ping": lambda params: Ping(params.endpoint()),
-    "enter": lambda params: Enter(params.id(), params.port(), params.take("wait", bool, default=True)),
+    "enter": _parse_enter,
     "lookup": lambda params: Lookup(params.id()),
     "delete": _parse_delete,
     "info": _parse_info,

@@ -6,6 +6,7 @@ Requests are values that `frames` has parsed. Events and results are `TypedDict`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, TypedDict
 
 from dhtd.core.metric import Id
@@ -27,11 +28,17 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """This machine serves `id` on `port`. Answered when it is published, or (`wait` false) once it is durable."""
+    """This machine serves `id` on `port`. Answered when it is published, or (`wait` false) once it is durable.
+
+    After `within` seconds it is answered with what there is. Until then it waits for the network to be reached where
+    `min_replicas` are wanted, or where the node has somebody to join by.
+    """
 
     id: Id
     port: int
     wait: bool
+    min_replicas: int = 0
+    within: float = inf
 
 
 @dataclass(frozen=True, slots=True)

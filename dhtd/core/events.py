@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import NewType
 
 from dhtd.core.endpoint import Endpoint, Family
@@ -147,6 +148,23 @@ class Isolated:
     family: Family
 
 
+class Silence(Enum):
+    """How far it has come where nobody answers our attempts to join."""
+
+    AT_FIRST = 1  # the first attempt has failed; others follow at once
+    STILL = 2  # all of them have; further ones come ever more rarely
+    LASTING = 3  # the pause between attempts is as long as it gets
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """Attempts to join the network of a family have failed: nobody answers at these endpoints."""
+
+    family: Family
+    endpoints: tuple[Endpoint, ...]
+    silence: Silence
+
+
 Outcome = (
     Answered
     | Unanswered
@@ -159,4 +177,4 @@ Outcome = (
     | Refreshed
     | CutOff
 )
-Event = Outcome | Joined | Isolated
+Event = Outcome | Joined | Isolated | Unreached

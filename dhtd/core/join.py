@@ -1,7 +1,10 @@
 """Staying connected: when to try to join, and how partitions find each other again.
 
-While nobody answers, attempts follow each other with a growing, jittered pause: the bootstrap endpoints and some
-contacts are pinged. While all is well, now and then one bootstrap endpoint and one lost contact are probed, since the
+While nobody answers, the bootstrap endpoints and some contacts are pinged again and again. After the start, attempts
+follow each other at once for `join_eager`, and each is worth three datagrams: machines that are switched on together
+find each other within a second, whoever is ready first. After that the pause doubles, jittered, up to `rejoin_max`.
+
+While all is well, now and then one bootstrap endpoint and one lost contact are probed, since the
 other half of a network that was cut in two is known by nothing else. And with fewer than K contacts, we look ourselves
 up again some times after joining, and probe: the first time, whom we asked may have known nobody yet, or a datagram was
 lost, and who has joined by us may be all that we know.
@@ -9,13 +12,17 @@ lost, and who has joined by us may be all that we know.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Silence
 from dhtd.core.policy import Policy
 
 if TYPE_CHECKING:
     from random import Random
+
+
+_EAGER_PAUSE: Final = 0.25  # seconds at most between eager attempts: a fleet does not ping in step
 
 
 class Join:
@@ -30,9 +37,13 @@ class Join:
         "_probe_at",
         "_relapses",
         "_rng",
+        "_silence",
+        "_tried",
         "attempt",
+        "awaits_names",
         "bootstrap",
         "connected",
+        "eager_until",
         "is_joined",
         "is_silent",
     )
@@ -44,6 +55,10 @@ class Join:
         self.connected = False
         self.is_silent = False  # nobody has answered the last attempt, or those who had answered do not any more
         self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
+        self.awaits_names = False  # more bootstrap endpoints come once their names are resolved
+        self.eager_until = float("-inf")  # until then, an attempt follows the last one without a pause
+        self._silence: Silence | None = None  # as it was told last
+        self._tried = False  # an attempt was made, and nobody has answered since
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
         self.is_joined = False  # connected, and our neighbours have answered
@@ -51,6 +66,12 @@ class Join:
         self._lookups = 0  # of ourselves, since we have joined
         self._failures = 0  # attempts in a row that nobody answered, or that led no further
         self._relapses = 0  # connections in a row that were lost before we had joined
+
+    def begin(self, now: float) -> None:
+        """Try to join at once, and eagerly, unless we are connected: at the start, or with other endpoints."""
+        self.attempt_now(now)
+        if not self.connected:
+            self.eager_until = now + self._policy.join_eager
 
     def attempt_now(self, now: float) -> None:
         """Try to join at once, unless we are connected."""
@@ -62,7 +83,9 @@ class Join:
         if self.connected:
             return False
         self.connected = True
-        self.is_silent = False
+        self.is_silent = self._tried = False
+        self._silence = None
+        self.eager_until = float("-inf")
         self._failures = self._relapses
         self._attempt_at = None
         self._probe_at = now + self._jittered(self._policy.probe_interval)
@@ -86,6 +109,7 @@ class Join:
         """Nobody is left to talk to: try to join again, after a pause."""
         self.connected = self.is_joined = False
         self.is_silent = True
+        self._silence = Silence.STILL  # whoever is told of the loss need not be told of this
         self._probe_at = None
         self._lookup_at = None
         self._attempt_at = now + self._pause()
@@ -107,11 +131,31 @@ class Join:
         """Whether to try to join now; the next attempt is then set, for the case that this one fails."""
         if not self.is_attempt_pending(now):
             return False
-        self._attempt_at = now + self._policy.query_timeout + self._pause()
-        if self._failures:
+        if self._tried:
             self.is_silent = True
-        self._failures += 1
+        self._tried = True
+        pause = self._jittered(_EAGER_PAUSE) if self.is_eager(now) else self._pause()
+        self._attempt_at = now + self._policy.query_timeout + pause
+        self._failures += not self.is_eager(now)
         return True
+
+    def silence(self, now: float) -> Silence | None:
+        """Return how far it has come where nobody answers, at an attempt, if that has changed since it was asked."""
+        if not self.is_silent:
+            return None
+        if self.is_eager(now):
+            silence = Silence.AT_FIRST
+        else:
+            is_longest = self._policy.rejoin_first * 2.0 ** min(self._failures, 32) > self._policy.rejoin_max
+            silence = Silence.LASTING if is_longest else Silence.STILL
+        if self._silence is not None and silence.value <= self._silence.value:
+            return None
+        self._silence = silence
+        return silence
+
+    def is_eager(self, now: float) -> bool:
+        """Whether attempts follow each other without a pause."""
+        return now < self.eager_until
 
     def is_probe_due(self, now: float) -> bool:
         """Whether to look for lost parts of the network now; the next time is then set."""

@@ -44,6 +44,7 @@ from dhtd.core.events import (
     Refreshed,
     Reminded,
     Unanswered,
+    Unreached,
     Withdrawn,
 )
 from dhtd.core.join import Join
@@ -145,7 +146,8 @@ class Node:
         self._publications: dict[EntryKey, Publication] = {}
         self._withdrawing: Counter[EntryKey] = Counter()  # how many withdrawals of an entry are under way
         self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
-        self._deferred: list[SingleQuery | Traversal] = []  # commands that wait for an attempt to join
+        self._deferred: list[Traversal] = []  # operations that wait for the network to be reached
+        self._patient: set[Handle] = set()  # commands that wait for it however long that takes
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._running: set[Handle] = set()  # these, and those that go on though nobody waits
         self._events: deque[Event] = deque()
@@ -278,13 +280,17 @@ class Node:
         op = self._new_handle()
         return self._begin(op, Lookup(op, self._requester, key, known, now), now)
 
-    def enter(self, key: Id, port: int, now: float) -> Handle:
+    def enter(self, key: Id, port: int, now: float, *, patient: bool = False) -> Handle:
         """Track an own entry and publish it; ends with `Published`, once for this publication.
 
-        Where the entry is being published already, this waits for that publication. Raises `TooManyEntries`.
+        Where the entry is being published already, this waits for that publication. A `patient` command waits until
+        the network is reached, however long that takes; another one ends with no replicas where the first attempts to
+        join have failed. Raises `TooManyEntries`.
         """
         self.check_room(key, port)
         op = self._new_handle()
+        if patient:
+            self._patient.add(op)
         entry = self.tracker.add(key, port)
         for contact, until in self.withdrawals.take(key, port).items():
             self._may_hold(entry, contact, until)
@@ -345,8 +351,9 @@ class Node:
             raise TooManyEntries(f"this node has entered this ID on {ports} ports, and takes no more: delete some")
 
     def cancel(self, op: Handle) -> None:
-        """Report nothing more of this operation: its owner is gone."""
+        """Report nothing more of this operation: its owner is gone. It waits for the network no longer."""
         self._open.discard(op)
+        self._patient.discard(op)
 
     def limit_rate(self, rate: float, total: float | None = None) -> None:
         """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
@@ -366,12 +373,22 @@ class Node:
         """Return the contacts of all families."""
         return [contact for overlay in self.overlays for contact in overlay.state.table]
 
-    def start(self, bootstrap: Iterable[Endpoint], now: float) -> None:
-        """Join the network: try these endpoints, now or when the network is lost, and the restored contacts."""
+    @property
+    def has_somebody_to_join_by(self) -> bool:
+        """Whether there is a bootstrap endpoint, or a name that may lead to one."""
+        return any(overlay.join.awaits_names or overlay.join.bootstrap for overlay in self.overlays)
+
+    def start(self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool = False) -> None:
+        """Join the network: try these endpoints, now or when the network is lost, and the restored contacts.
+
+        Where it `awaits_names`, more endpoints are to come by another call, and commands wait for these.
+        """
         endpoints = tuple(bootstrap)
         for overlay in self.overlays:
+            overlay.join.awaits_names = awaits_names
             overlay.join.bootstrap = tuple(endpoint for endpoint in endpoints if len(endpoint) == overlay.family)
-            overlay.join.attempt_now(now)
+            overlay.join.begin(now)
+        self._settle(now)
 
     def restore_contact(self, contact: Contact) -> bool:
         """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""
@@ -556,16 +573,23 @@ class Node:
             self._settle(now)
 
     def _attempt_join(self, overlay: Overlay, now: float) -> None:
-        contacts = list(overlay.state.table)
+        contacts, is_eager = list(overlay.state.table), overlay.join.is_eager(now)
         some = self._rng.sample(contacts, min(self.policy.k, len(contacts)))
-        for contact in (*some, *overlay.rumours()):
+        silence, tried = overlay.join.silence(now), overlay.join.bootstrap or tuple(each.endpoint for each in some)
+        if silence is not None and tried:
+            self._events.append(Unreached(overlay.family, tried, silence))
+        for contact in some:
+            self._check_for_join(overlay.join, contact.endpoint, contact.id, now, insistent=is_eager)
+        for contact in overlay.rumours():  # a stranger's word is worth one datagram
             self._check_for_join(overlay.join, contact.endpoint, contact.id, now)
         for endpoint in overlay.join.bootstrap:
-            self._check_for_join(overlay.join, endpoint, None, now)
+            self._check_for_join(overlay.join, endpoint, None, now, insistent=is_eager)
 
-    def _check_for_join(self, join: Join, endpoint: Endpoint, id: Id | None, now: float) -> None:
+    def _check_for_join(
+        self, join: Join, endpoint: Endpoint, id: Id | None, now: float, *, insistent: bool = False
+    ) -> None:
         if endpoint not in join.attempt:
-            Check(self._requester, join.attempt).start(endpoint, id, now, attempts=1)
+            Check(self._requester, join.attempt).start(endpoint, id, now, attempts=1, insistent=insistent)
 
     def _probe(self, overlay: Overlay, now: float) -> None:
         """Try a bootstrap endpoint, a contact that was lost, and a rumour: they may lead to the rest of the network."""
@@ -603,28 +627,45 @@ class Node:
         return op
 
     def _begin(self, op: Handle, operation: Traversal, now: float) -> Handle:
-        """Start an operation; later, if we know nobody yet and are trying to join."""
-        if self._is_joining(now):
+        """Start an operation; later, if it has to wait for the network to be reached."""
+        if self._has_to_wait(operation, now):
             self._deferred.append(operation)
         else:
             operation.start(now)
         self._settle(now)
         return op
 
-    def _is_joining(self, now: float) -> bool:
-        """Whether we know nobody, but an attempt to join is under way or due."""
+    def _has_to_wait(self, operation: Traversal, now: float) -> bool:
+        """Whether an operation would find nobody, or only contacts of an earlier run, while we are about to join."""
+        if self.is_connected:
+            return False
+        if isinstance(operation, Publication) and any(op in self._patient for op in operation.watchers):
+            return True
         joins = [overlay.join for overlay in self.overlays]
-        return not any(len(overlay.state.table) for overlay in self.overlays) and any(
-            join.attempt or join.is_attempt_pending(now) for join in joins
-        )
+        if not any(len(overlay.state.table) for overlay in self.overlays) and any(
+            join.attempt or join.awaits_names or join.is_attempt_pending(now) for join in joins
+        ):
+            return True
+        # Nobody waits for what is started on our own account, and a withdrawal knows whom to ask.
+        is_asked_for = operation.op != INTERNAL and not isinstance(operation, Withdrawal)
+        return is_asked_for and any(self._may_yet_answer(overlay, now) for overlay in self.overlays)
+
+    @staticmethod
+    def _may_yet_answer(overlay: Overlay, now: float) -> bool:
+        """Whether somebody is being pinged again and again who may not be ready yet."""
+        join = overlay.join
+        return join.is_eager(now) and bool(join.bootstrap or len(overlay.state.table) or overlay.rumours())
 
     def _settle(self, now: float) -> None:
         """Act on what became of operations, and pass it on to the owner."""
         while True:
-            if self._deferred and not self._is_joining(now):
+            if self._deferred:
                 deferred, self._deferred = self._deferred, []
                 for operation in deferred:
-                    operation.start(now)
+                    if self._has_to_wait(operation, now):
+                        self._deferred.append(operation)
+                    else:
+                        operation.start(now)
             if not self._requester.outcomes:
                 return
             self._take(self._requester.outcomes.popleft(), now)
@@ -650,6 +691,7 @@ class Node:
                 assert_never(outcome)
         if not isinstance(outcome, LookupProgress):
             self._running.discard(outcome.op)
+            self._patient.discard(outcome.op)
         if outcome.op in self._open:
             self._events.append(outcome)
             if not isinstance(outcome, LookupProgress):

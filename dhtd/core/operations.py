@@ -205,10 +205,10 @@ class Check:
         self._ongoing = ongoing  # the endpoints under check, for whoever bounds them
         self._witness = witness
 
-    def start(self, endpoint: Endpoint, id: Id | None, now: float, attempts: int) -> None:
+    def start(self, endpoint: Endpoint, id: Id | None, now: float, attempts: int, *, insistent: bool = False) -> None:
         """Send the ping."""
         self._ongoing.add(endpoint)
-        self._requester.ask(self, Ping(), endpoint, id, now, attempts)
+        self._requester.ask(self, Ping(), endpoint, id, now, attempts, insistent=insistent)
         self._ping_witness(now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:

@@ -100,6 +100,7 @@ class Policy:
 
     # Staying connected
     outage_witnesses: int = 3  # contacts that are silent, one after another, when one was and the network is in doubt
+    join_eager: float = 8.0  # attempts to join follow each other without a pause for so long after the start
     rejoin_first: float = 2.0  # pause before the first new attempt to join; doubles, jittered, up to rejoin_max
     rejoin_max: float = 5 * 60.0
     lonely_lookups: int = (

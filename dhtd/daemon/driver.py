@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Self
 import trio
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import INTERNAL, Event, Handle, Isolated, Joined, LookupProgress, Published
+from dhtd.core.events import (
+    INTERNAL,
+    Event,
+    Handle,
+    Isolated,
+    Joined,
+    LookupProgress,
+    Published,
+    Silence,
+    Unreached,
+)
 from dhtd.core.node import Node
 from dhtd.core.write_ahead import Chosen
 from dhtd.daemon.channel import Datagram
@@ -25,6 +35,7 @@ log = logging.getLogger("dhtd.node")
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # what Linux, and others, call it
 DOZE = 60.0  # seconds asleep at most: a machine that was suspended has missed deadlines, and trio's clock stood still
+SHOWN = 4  # endpoints in a line of the log
 COMPLAIN_INTERVAL = 60.0  # seconds between tracebacks that strangers can cause
 
 Start = Callable[[float], Handle]
@@ -170,13 +181,32 @@ class Driver:
                 log.warning("nobody answers by %s: the network is down, or every contact is; trying again", family)
                 self.isolated.set()
                 self.isolated = trio.Event()
+            case Unreached():
+                self._say_unreached(event)
             case Published(op=op) if op == INTERNAL:
                 log.debug("published %064x port %d on %d nodes", event.key, event.port, len(event.replicas))
             case _:
                 self._deliver(event)
 
+    def _say_unreached(self, event: Unreached) -> None:
+        """Say that nobody answers, and what may be the cause. While the other family answers, it is no trouble."""
+        level = logging.DEBUG if self.node.is_connected else logging.WARNING
+        some = [self.udp.zones.text(endpoint) for endpoint in event.endpoints[:SHOWN]]
+        where = ", ".join([*some, *(["..."] if len(event.endpoints) > SHOWN else [])])
+        if event.silence is Silence.LASTING:
+            every = f"{self.node.policy.rejoin_max / 60:.0f} min"
+            log.log(level, "nobody has answered yet at %s; trying again every %s", where, every)
+            return
+        still, goes_on = ("", "trying again") if event.silence is Silence.AT_FIRST else ("still ", "trying less often")
+        key = "has it no network key either" if self.seal is None else "has it our network key"
+        log.log(
+            level,
+            "%snobody answers at %s; %s. Does dhtd run there, is the address right, does a firewall drop UDP, %s?",
+            *(still, where, goes_on, key),
+        )
+
     def _deliver(self, event: Event) -> None:
-        assert not isinstance(event, Joined | Isolated)
+        assert not isinstance(event, Joined | Isolated | Unreached)
         channel = self._operations.get(event.op)
         if channel is None:
             return

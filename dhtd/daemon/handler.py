@@ -116,20 +116,25 @@ class Handler:
 
     async def _enter(self, request: protocol.Enter) -> protocol.EnterResult:
         """Durable first, then acknowledged: from then on the entry survives anything but `delete`."""
+        deadline = trio.current_time() + request.within
+        patient = request.wait and (request.min_replicas > 0 or self._node.has_somebody_to_join_by)
         async with self._own_entries:
             self._node.check_free()
             self._node.check_room(request.id, request.port)
             with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
                 await self._saver.add_own(request.id, request.port)
-                publication = self._driver.begin(lambda now: self._node.enter(request.id, request.port, now))
+                publication = self._driver.begin(
+                    lambda now: self._node.enter(request.id, request.port, now, patient=patient)
+                )
         with publication:
             replicas: tuple[Contact, ...] = ()
             if request.wait:
-                event = await publication.event()
-                assert isinstance(event, Published)
-                if event.cancelled:
-                    raise NotTracked("the entry was deleted while it was being published")
-                replicas = event.replicas
+                with trio.move_on_at(deadline):
+                    event = await publication.event()
+                    assert isinstance(event, Published)
+                    if event.cancelled:
+                        raise NotTracked("the entry was deleted while it was being published")
+                    replicas = event.replicas
         return self._report.entered(request.id, request.port, replicas)
 
     async def _delete(self, id: Id, port: int | None) -> protocol.DeleteResult:

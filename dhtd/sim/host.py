@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress
+from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Unreached
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
@@ -142,7 +142,7 @@ class Host:
         match event:
             case LookupProgress(op):
                 self.progress.setdefault(op, []).append(event)
-            case Joined() | Isolated():
+            case Joined() | Isolated() | Unreached():
                 self.events.append((now, event))
             case _:
                 self.events.append((now, event))

@@ -89,7 +89,12 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
         {"node_id": OTHER, "endpoint": THERE, "rtt_ms": 0.25},
         [f"{OTHER} {THERE} 0.250 ms"],
     ),
-    "enter": (["enter", ID, "80"], ("enter", {"id": ID, "port": 80, "wait": True}), ENTERED, [f"{OTHER} {THERE}"]),
+    "enter": (
+        ["enter", ID, "80"],
+        ("enter", {"id": ID, "port": 80, "wait": True, "within_s": 13.5}),
+        ENTERED,
+        [f"{OTHER} {THERE}"],
+    ),
     "enter a name": (
         ["enter", "--name", "wiki", "80", "--no-wait"],
         ("enter", {"id": NAMED, "port": 80, "wait": False}),
@@ -251,9 +256,14 @@ def test_too_few_replicas_are_a_failure_of_the_network_that_shows_those_there_ar
     assert done.body["replicas"] == ENTERED["replicas"]
 
 
-def test_min_replicas_0_is_content_with_none(dht: Run, home: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--min-replicas", "0"]])
+def test_an_entry_that_is_kept_is_no_failure_where_nobody_holds_it_yet(
+    options: list[str], dht: Run, home: Path
+) -> None:
     with FakeDaemon(home / "s", result({**ENTERED, "replicas": []})) as fake:
-        assert dht("--socket", fake.path, "enter", "--min-replicas", 0, ID, 80).status == 0
+        done = dht("--socket", fake.path, "enter", *options, ID, 80)
+    assert (done.status, done.out) == (0, "")
+    assert done.err.startswith("kept on disk, but no other node holds it yet; published as soon as")
 
 
 def test_hash_is_the_sha_256_of_a_text_or_a_file_and_needs_no_daemon(dht: Run, home: Path) -> None:

@@ -323,6 +323,11 @@ def test_events_of_a_newer_daemon_do_not_disturb_other_requests(tmp_path: Path) 
     [
         (lambda client: client.ping("h:1"), "ping", {"endpoint": "h:1"}),
         (lambda client: client.enter("i", 1, wait=False), "enter", {"id": "i", "port": 1, "wait": False}),
+        (
+            lambda client: client.enter("i", 1, wait=True, min_replicas=2),
+            "enter",
+            {"id": "i", "port": 1, "wait": True, "min_replicas": 2, "within_s": 0.9 * LONG},
+        ),
         (lambda client: list(client.lookup("i")), "lookup", {"id": "i"}),
         (lambda client: client.delete("i", None), "delete", {"id": "i"}),
         (lambda client: client.delete("i", 2), "delete", {"id": "i", "port": 2}),

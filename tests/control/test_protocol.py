@@ -30,7 +30,10 @@ def ask(method: str, **params: object) -> Request:
 # One valid request a method, and what it means. Every other test starts from these.
 VALID: dict[str, tuple[dict[str, Any], Request]] = {
     "ping": ({"endpoint": AT_TEXT}, protocol.Ping(AT)),
-    "enter": ({"id": ID, "port": 80, "wait": False}, protocol.Enter(NUMBER, 80, wait=False)),
+    "enter": (
+        {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5},
+        protocol.Enter(NUMBER, 80, wait=False, min_replicas=3, within=2.5),
+    ),
     "lookup": ({"id": ID}, protocol.Lookup(NUMBER)),
     "delete": ({"id": ID, "port": 80}, protocol.Delete(NUMBER, 80)),
     "info": ({"section": "store"}, protocol.Info("store")),
@@ -43,7 +46,13 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         protocol.Store(AT, NUMBER, 80, b"\x00\xff"),
     ),
 }
-OPTIONAL = {("enter", "wait"), ("delete", "port"), ("info", "section")}
+OPTIONAL = {
+    ("enter", "wait"),
+    ("enter", "min_replicas"),
+    ("enter", "within_s"),
+    ("delete", "port"),
+    ("info", "section"),
+}
 PARAMETERS = [(method, name) for method, (params, _) in VALID.items() for name in params]
 
 WRONG_TYPES: dict[str, list[object]] = {
@@ -54,6 +63,8 @@ WRONG_TYPES: dict[str, list[object]] = {
     "section": [1, True, ["store"], {}],
     "token": [1, None, True, ["00"]],
     "wait": [None, 0, 1, "true", []],
+    "min_replicas": [None, True, "1", 1.0, []],
+    "within_s": [None, True, "1", [], {}],
 }
 OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "endpoint": (errors.InvalidEndpoint, ["", "host", ":1", "::1:1", "[::1]", "[::1", "1.2.3.4"]),
@@ -66,6 +77,8 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "section": (errors.BadRequest, ["", "Store", "everything"]),
     "token": (errors.InvalidToken, ["", "0", "zz", "00 ff", "0x00", "00" * (TOKEN_MAX + 1)]),
     "wait": (errors.BadRequest, ["yes"]),
+    "min_replicas": (errors.BadRequest, [-1]),
+    "within_s": (errors.BadRequest, [0, -1.5]),
 }
 
 
@@ -122,6 +135,7 @@ def test_what_may_be_left_out_has_these_defaults() -> None:
 
 def test_the_edges_of_a_range_are_in_it() -> None:
     assert ask("enter", id=ID.upper(), port=65_535) == protocol.Enter(NUMBER, 65_535, wait=True)
+    assert ask("enter", id=ID, port=1, min_replicas=0, within_s=10**400) == protocol.Enter(NUMBER, 1, True, 0, 1e6)
     token = "Ff" * TOKEN_MAX
     params = {**VALID["store"][0], "token": token}
     assert ask("store", **params) == protocol.Store(AT, NUMBER, 80, b"\xff" * TOKEN_MAX)

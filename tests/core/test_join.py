@@ -53,6 +53,28 @@ def test_attempts_follow_each_other_ever_more_slowly_up_to_five_minutes() -> Non
     assert len(set(pauses[8:])) > 40  # jittered
 
 
+def test_after_the_start_attempts_follow_each_other_without_a_pause_and_then_ever_more_slowly() -> None:
+    join = make()
+    join.begin(0.0)
+    now, pauses = 0.0, []
+    for _ in range(8):
+        assert join.is_attempt_due(now)
+        later = join.next_timeout()
+        assert later is not None
+        pauses.append(later - now - TIMEOUT)
+        now = later
+    assert all(0 < pause <= 0.25 for pause in pauses[:4])
+    for pause, expected in zip(pauses[4:], [2, 4, 8, 16], strict=True):
+        assert expected * 0.75 <= pause <= expected
+
+
+def test_who_is_connected_has_nothing_to_be_eager_for() -> None:
+    join = connected()
+    join.begin(1.0)
+    assert not join.is_eager(1.0)
+    assert not join.is_attempt_due(1e9)
+
+
 def test_an_answer_connects_once() -> None:
     join = make()
     join.attempt_now(0.0)

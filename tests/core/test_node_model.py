@@ -32,6 +32,7 @@ from dhtd.core.events import (
     LookupProgress,
     Published,
     Unanswered,
+    Unreached,
     Withdrawn,
 )
 from dhtd.core.events import Event as NodeEvent
@@ -356,8 +357,9 @@ class NodeMachine(RuleBasedStateMachine):
         assert after > self.now, "it wakes and wakes, and time stands still"
 
     def take_event(self, machine: Machine, told: NodeEvent) -> None:
-        if isinstance(told, Joined | Isolated):
-            event("a node is cut off" if isinstance(told, Isolated) else "a node has joined")
+        if isinstance(told, Joined | Isolated | Unreached):
+            names = {Joined: "a node has joined", Isolated: "a node is cut off", Unreached: "a node reaches nobody"}
+            event(names[type(told)])
             return
         if told.op == INTERNAL:
             assert isinstance(told, Published), "what a node does on its own account is nobody's business"

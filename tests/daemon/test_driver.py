@@ -258,6 +258,30 @@ async def test_losing_the_network_and_finding_it_again_is_told(
         assert "joined the IPv4 network: 1 contacts" in caplog.text
 
 
+async def test_where_nobody_answers_the_log_says_so_with_the_likely_causes_and_when_somebody_does(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dhtd")
+    wire = Wire()
+    async with wire.driver() as one, wire.driver() as two:
+        wire.cut = True
+        others = [Endpoint.of("10.9.9.9", port) for port in range(1, 5)]
+        one.node.start([*two.udp.listening(), *others], one.clock())
+        one.flush()
+        await trio.sleep(3)
+        where = "10.0.0.2:1729, 10.9.9.9:1, 10.9.9.9:2, 10.9.9.9:3, ..."
+        causes = "Does dhtd run there, is the address right, does a firewall drop UDP, has it no network key either?"
+        assert caplog.messages == [f"nobody answers at {where}; trying again. {causes}"]
+        await trio.sleep(10)
+        assert caplog.messages[1:] == [f"still nobody answers at {where}; trying less often. {causes}"]
+        await trio.sleep(3_600)
+        assert caplog.messages[2:] == [f"nobody has answered yet at {where}; trying again every 5 min"]
+        assert {record.levelname for record in caplog.records} == {"WARNING"}
+        wire.cut = False
+        await trio.sleep(600)
+        assert set(caplog.messages[3:]) == {"joined the IPv4 network: 1 contacts"}  # by both
+
+
 async def test_a_publication_of_the_nodes_own_is_only_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

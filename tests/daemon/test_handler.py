@@ -292,6 +292,39 @@ async def test_enter_alone_is_kept_and_says_that_nobody_holds_it(autojump_clock:
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 
 
+async def test_enter_waits_for_somebody_to_come_where_replicas_are_wanted(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, trio.open_nursery() as nursery:
+        results: list[Any] = []
+
+        async def enter() -> None:
+            results.append(await one.ask(protocol.Enter(KEY, 80, wait=True, min_replicas=1, within=1_000.0)))
+
+        nursery.start_soon(enter)
+        await trio.sleep(500)
+        assert not results
+        async with wire.driver() as other:
+            await joined(other, one.driver)
+            await trio.sleep(5)
+            assert len(results[0]["replicas"]) == 1
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+async def test_enter_is_answered_in_time_with_what_there_is(
+    autojump_clock: MockClock, tmp_path: Path, wanted: int
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        one.driver.node.start([Endpoint.of(*NOBODY)], one.driver.clock())
+        one.driver.flush()
+        began = trio.current_time()
+        result = await one.ask(protocol.Enter(KEY, 80, wait=True, min_replicas=wanted, within=13.5))
+        assert result["replicas"] == []
+        assert trio.current_time() == began + 13.5
+        assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
+
+
 async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         one.disk.failing = True

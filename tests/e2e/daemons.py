@@ -99,6 +99,10 @@ class Network:
             self._wait_ready(daemon)
         return started
 
+    def launch_together(self, many: int, *options: str) -> list[Daemon]:
+        """Start daemons that join by the first one ever started, and return them before they are ready."""
+        return [self._spawn(*options) for _ in range(many)]
+
     def launch(self, daemon: Daemon, *options: str) -> Daemon:
         """Start a daemon that has ended once more, with these options instead of those to join by."""
         daemon.process = self._popen([*daemon.arguments, *options], daemon.log)

@@ -46,6 +46,30 @@ def test_queries_with_forged_sources_do_not_make_a_node_believe_in_an_outage() -
     assert victim.sent - sent < 200 * 2 + 200  # an answer and a ping for each at most, and the node's own traffic
 
 
+def test_of_machines_that_are_switched_on_together_each_finds_somebody_to_hold_its_entry() -> None:
+    """The one that all join by is ready a second after the others, and each is told to enter within three seconds."""
+    entered = 0
+    for seed in range(14):
+        net = Network(seed)
+        first = net.add()
+        net.kill(first)
+        others = [net.add(bootstrap=[first]) for _ in range(15)]
+        due = sorted((net.rng.uniform(0.0, 3.0), number, host) for number, host in enumerate(others))
+        ready_at, entering = net.now + 1.0, []
+        start = net.now
+        for when, number, host in due:
+            if start + when > ready_at and not first.alive:
+                net.run_for(ready_at - net.now)
+                net.restart(first)
+            net.run_for(start + when - net.now)
+            entering.append((host, host.node.enter(NATIVE.digest(b"%d" % number), 80, net.now)))
+            net.flush(host)
+        for host, op in entering:
+            assert net.finish(host, op, Published).replicas, f"seed {seed}: {host} has found nobody"
+            entered += 1
+    assert entered == 210
+
+
 def test_a_node_whose_bootstrap_starts_later_joins_and_publishes_what_was_entered_meanwhile() -> None:
     net = Network(3)
     late = net.add()

@@ -1,0 +1,69 @@
+"""What becomes of `dht enter` in the first seconds of daemons that start together.
+
+Run it with `python3 dev.py bench joining`: again and again, 16 daemons are started at once on loopback. They join by
+the first of them, which may be ready last. Each is told to enter an ID at a random moment of the next three seconds,
+once as it is and once with `--min-replicas 1`. Printed is how many ended with which status, and how many nodes held the
+entries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from statistics import median
+
+from tests.e2e.daemons import BIN, DEADLINE, Network
+
+DAEMONS = 16
+SPREAD = 3.0  # seconds
+RETRY = 0.05
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser("dev.py bench joining", description="Enter while daemons start together.")
+    parser.add_argument("--rounds", type=int, default=13, metavar="N", help="of 16 daemons each (13)")
+    options = parser.parse_args(arguments)
+    rng = Random(24)
+    plain: Counter[int] = Counter()
+    wanting: Counter[int] = Counter()
+    holders: list[int] = []
+    for number in range(options.rounds):
+        outcomes = one_round(rng, [] if number % 2 == 0 else ["--min-replicas", "1"])
+        (plain if number % 2 == 0 else wanting).update(status for status, _ in outcomes)
+        holders += [many for status, many in outcomes if status == 0]
+    for name, statuses in (("dht enter", plain), ("dht enter --min-replicas 1", wanting)):
+        shown = ", ".join(f"{statuses[status]} with status {status}" for status in sorted({*statuses, 0, 4}))
+        print(f"{name:<28} of {statuses.total():>4} ended: {shown}")
+    print(f"nodes that held an entry: {median(holders):g} in the median, {min(holders)} at least")
+
+
+def one_round(rng: Random, options: list[str]) -> list[tuple[int, int]]:
+    """Start daemons together, enter by each, and return the exit statuses, and how many nodes took the entries."""
+    with Network() as network:
+        daemons = network.launch_together(DAEMONS)
+        began = time.monotonic()
+        due = sorted((rng.uniform(0.0, SPREAD), number) for number in range(DAEMONS))
+        running = []
+        for when, number in due:
+            time.sleep(max(0.0, began + when - time.monotonic()))
+            while not daemons[number].socket.exists():  # nobody can be asked yet
+                assert time.monotonic() < began + DEADLINE, "a daemon does not start"
+                time.sleep(RETRY)
+            socket, id = str(daemons[number].socket), f"{rng.getrandbits(256):064x}"
+            command = [str(BIN / "dht"), "--socket", socket, "enter", id, "3000", "--json", *options]
+            running.append(subprocess.Popen(command, env=network.environment(), stdout=subprocess.PIPE, text=True))
+        outcomes = []
+        for process in running:
+            output, _ = process.communicate(timeout=DEADLINE)
+            outcomes.append((process.returncode, len(json.loads(output).get("replicas", []))))
+        return outcomes
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The first seconds: who is tried, what is said of it, and which commands wait for what comes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.endpoint import Family
+from dhtd.core.events import LookupDone, Published, Silence, Unreached
+from dhtd.core.messages import Ping
+from dhtd.core.policy import DEFAULT
+from tests.core.bench import Bench
+from tests.core.small import contact, endpoint
+from tests.core.test_node import KEY, answer_all, joined
+
+
+def test_a_remembered_contact_is_tried_again_at_once_as_well() -> None:
+    bench = Bench()
+    bench.node.restore_contact(contact(1))
+    bench.node.start([], bench.now)
+    bench.advance(1.5)
+    assert [sent.to for sent in bench.sent()] == [endpoint(1)] * 3
+
+
+def test_silence_is_told_at_first_then_when_tries_get_rare_and_then_when_they_are_rarest() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    told = []
+    while bench.now < 3_600.0:
+        bench.advance(1.0)
+        told += [(bench.now, event) for event in bench.events()]
+    assert [event for _, event in told] == [Unreached(Family.IPV4, (endpoint(1),), silence) for silence in Silence]
+    first, still, lasting = [when for when, _ in told]
+    assert first <= DEFAULT.query_timeout + 1
+    assert DEFAULT.join_eager <= still <= DEFAULT.join_eager + 2 * DEFAULT.query_timeout
+    assert 200 <= lasting <= 900
+
+
+def test_where_there_is_nobody_to_join_by_no_silence_is_told() -> None:
+    bench = Bench()
+    bench.node.start([], bench.now)
+    bench.advance(3_600.0)
+    assert bench.events() == []
+
+
+def test_silence_is_told_again_after_somebody_has_answered_but_an_outage_only_when_it_lasts() -> None:
+    bench = joined(1)
+    bench.node.join.lost(bench.now)
+    told = []
+    while bench.now < 3_600.0:
+        bench.advance(1.0)
+        told += bench.events()
+    assert told == [Unreached(Family.IPV4, (endpoint(1),), Silence.LASTING)]
+
+
+# Commands before the network is reached
+
+
+def test_commands_wait_for_the_first_attempts_to_join_and_find_whoever_is_ready_late() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    lookup, enter = bench.node.lookup(KEY, bench.now), bench.node.enter(KEY, 80, bench.now)
+    bench.advance(5.0)
+    assert {type(event) for event in bench.events()} == {Unreached}
+    pings = bench.sent()
+    assert {type(sent.request) for sent in pings} == {Ping}
+    bench.pong(pings[-1], 1)
+    answer_all(bench)
+    ended = {event.op: event for event in bench.events() if isinstance(event, LookupDone | Published)}
+    assert set(ended) == {lookup, enter}
+    published = ended[enter]
+    assert isinstance(published, Published)
+    assert published.replicas == (contact(1),)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_where_nobody_answers_the_first_attempts_a_command_ends(restored: bool) -> None:
+    bench = Bench()
+    if restored:
+        bench.node.restore_contact(contact(1))
+    bench.node.start([endpoint(2)], bench.now)
+    bench.node.enter(KEY, 80, bench.now)
+    bench.advance(DEFAULT.join_eager - 0.1)
+    assert not [event for event in bench.events() if isinstance(event, Published)]
+    bench.advance(10.0)
+    assert bench.event(Published).replicas == ()
+
+
+def test_a_node_without_anybody_to_join_by_waits_for_nothing() -> None:
+    bench = Bench()
+    bench.node.start([], bench.now)
+    bench.advance(0.0)
+    bench.node.enter(KEY, 80, bench.now)
+    assert bench.event(Published).replicas == ()
+    assert not bench.node.has_somebody_to_join_by
+
+
+def test_a_patient_command_waits_until_somebody_comes() -> None:
+    bench = Bench()
+    bench.node.enter(KEY, 80, bench.now, patient=True)
+    bench.node.enter(KEY, 80, bench.now)  # shares its fate
+    bench.advance(1_000.0)
+    assert bench.events() == []
+    assert bench.query(Ping(), contact(1)) is not None
+    bench.pong(bench.sent_one(), 1)
+    answer_all(bench)
+    assert [event.replicas for event in bench.events() if isinstance(event, Published)] == [(contact(1),)] * 2
+    assert not bench.node._patient
+
+
+def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
+    bench = Bench()
+    op = bench.node.enter(KEY, 80, bench.now, patient=True)
+    bench.node.cancel(op)
+    bench.advance(DEFAULT.store_sweep)
+    assert bench.events() == []
+    assert bench.node._running == set()
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    assert bench.node.tracker.due_in(entry, bench.now) > 0  # it has been tried
+
+
+def test_names_that_are_not_resolved_yet_are_waited_for() -> None:
+    bench = Bench()
+    bench.node.start([], bench.now, awaits_names=True)
+    assert bench.node.has_somebody_to_join_by
+    bench.advance(0.0)
+    op = bench.node.lookup(KEY, bench.now)
+    bench.advance(3.0)
+    assert bench.events() == []
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    bench.pong(bench.sent_one(), 1)
+    answer_all(bench)
+    assert bench.event(LookupDone).op == op
+
+
+def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
+    bench = Bench()
+    bench.node.start([], bench.now, awaits_names=True)
+    op = bench.node.lookup(KEY, bench.now)
+    bench.node.start([], bench.now)
+    bench.advance(0.0)
+    assert bench.event(LookupDone).op == op
+
+
+def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
+    bench = Bench()
+    bench.node.restore_contact(contact(1))
+    bench.node.restore_own(KEY, 80)
+    bench.node.restore_holder(KEY, 80, contact(2), 1_000.0, bench.now)
+    bench.node.start([], bench.now)
+    bench.node.delete(KEY, 80, bench.now)
+    assert endpoint(2) in {sent.to for sent in bench.sent()}
