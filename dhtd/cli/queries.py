@@ -61,7 +61,10 @@ def bootstrap(
     options = session(context, json=json)
     with options.client() as client:
         result = client.bootstrap([check_endpoint(endpoint) for endpoint in endpoints])
-    options.show(result, [f"{name} {value}" for name, value in result.items()])
+    counts = ("contacted", result["contacted"]), ("failed", result["failed"]), ("table_size", result["table_size"])
+    options.show(result, [f"{name} {count}" for name, count in counts])
+    for host in result.get("unreached", []):
+        options.note(f"{host['endpoint']}: {host['message']}")
 
 
 def find_node(

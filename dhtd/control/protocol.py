@@ -272,12 +272,21 @@ class NodeIdResult(TypedDict):
     endpoints: list[str]
 
 
+class UnreachedHost(TypedDict):
+    """A host that was named to join by, and why nobody has answered there."""
+
+    endpoint: str
+    code: str
+    message: str
+
+
 class BootstrapResult(TypedDict):
-    """How many nodes answered, how many did not, and how many contacts there are now."""
+    """How many hosts answered, how many did not, how many contacts there are now, and why those did not answer."""
 
     contacted: int
     failed: int
     table_size: int
+    unreached: list[UnreachedHost]
 
 
 class NamedNode(TypedDict):

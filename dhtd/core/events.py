@@ -108,11 +108,12 @@ class Reminded:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """Each endpoint was tried, and a lookup of our own ID has followed if one answered."""
+    """Each endpoint was tried, and a lookup of our own ID has followed if one answered. Nobody is at the `silent`."""
 
     op: Handle
     contacted: int
     failed: int
+    silent: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

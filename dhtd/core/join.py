@@ -4,7 +4,7 @@ While nobody answers, the bootstrap endpoints and some contacts are pinged again
 follow each other at once for `join_eager`, and each is worth three datagrams: machines that are switched on together
 find each other within a second, whoever is ready first. After that the pause doubles, jittered, up to `rejoin_max`.
 
-While all is well, now and then one bootstrap endpoint and one lost contact are probed, since the
+While all is well, now and then some bootstrap endpoints and one lost contact are probed, since the
 other half of a network that was cut in two is known by nothing else. And with fewer than K contacts, we look ourselves
 up again some times after joining, and probe: the first time, whom we asked may have known nobody yet, or a datagram was
 lost, and who has joined by us may be all that we know.

@@ -378,16 +378,30 @@ class Node:
         """Whether there is a bootstrap endpoint, or a name that may lead to one."""
         return any(overlay.join.awaits_names or overlay.join.bootstrap for overlay in self.overlays)
 
-    def start(self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool = False) -> None:
-        """Join the network: try these endpoints, now or when the network is lost, and the restored contacts.
+    @property
+    def awaits_names(self) -> bool:
+        """Whether more bootstrap endpoints are to come, once their names are resolved."""
+        return any(overlay.join.awaits_names for overlay in self.overlays)
 
-        Where it `awaits_names`, more endpoints are to come by another call, and commands wait for these.
+    def start(
+        self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool = False, at_once: bool = True
+    ) -> None:
+        """Join the network by these endpoints and the restored contacts, now and when the network is lost.
+
+        Where the node `awaits_names`, another call brings more endpoints, and commands wait for that. Endpoints that
+        are new are tried at once, also while we are connected: they may be another part of the network. The others are
+        tried `at_once` only if that is said, and else when it is their turn.
         """
         endpoints = tuple(bootstrap)
         for overlay in self.overlays:
-            overlay.join.awaits_names = awaits_names
-            overlay.join.bootstrap = tuple(endpoint for endpoint in endpoints if len(endpoint) == overlay.family)
-            overlay.join.begin(now)
+            join, before = overlay.join, overlay.join.bootstrap
+            join.awaits_names = awaits_names
+            join.bootstrap = tuple(endpoint for endpoint in endpoints if len(endpoint) == overlay.family)
+            fresh = [endpoint for endpoint in join.bootstrap if endpoint not in before]
+            if at_once or fresh:
+                join.begin(now)
+            if fresh and join.connected:
+                Bootstrap(INTERNAL, self._requester, fresh).start(now)
         self._settle(now)
 
     def restore_contact(self, contact: Contact) -> bool:
@@ -592,7 +606,7 @@ class Node:
             Check(self._requester, join.attempt).start(endpoint, id, now, attempts=1, insistent=insistent)
 
     def _probe(self, overlay: Overlay, now: float) -> None:
-        """Try a bootstrap endpoint, a contact that was lost, and a rumour: they may lead to the rest of the network."""
+        """Try bootstrap endpoints, a contact that was lost, and a rumour: they may lead to the rest of the network."""
         state = overlay.state
         lost = [contact for contact in state.table if state.standing(contact, now) is Standing.BAD]
         for others in (lost, overlay.rumours()):
@@ -600,7 +614,9 @@ class Node:
                 contact = self._rng.choice(others)
                 Check(self._requester, set()).start(contact.endpoint, contact.id, now, attempts=1)
         if overlay.join.bootstrap:
-            Bootstrap(INTERNAL, self._requester, [self._rng.choice(overlay.join.bootstrap)]).start(now)
+            endpoints = overlay.join.bootstrap
+            some = self._rng.sample(endpoints, min(self.policy.k, len(endpoints)))
+            Bootstrap(INTERNAL, self._requester, some).start(now)
 
     def _refresh(self, overlay: Overlay, target: Id, now: float) -> None:
         overlay.refresher.under_way += 1

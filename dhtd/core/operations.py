@@ -139,13 +139,13 @@ class Lookup(Traversal):
 class Bootstrap(Traversal):
     """Pings endpoints whose IDs are unknown, and looks up our own ID as soon as one has answered."""
 
-    __slots__ = ("_contacted", "_endpoints", "_failed")
+    __slots__ = ("_contacted", "_endpoints", "_silent")
 
     def __init__(self, op: Handle, requester: Requester, endpoints: Iterable[Endpoint]) -> None:
         super().__init__(op, requester, requester.own_id, patient=True, thorough=False)
         self._endpoints = tuple(dict.fromkeys(endpoints))
         self._contacted = 0
-        self._failed = 0
+        self._silent: list[Endpoint] = []
 
     def start(self, now: float) -> None:
         """Ping them all."""
@@ -169,7 +169,7 @@ class Bootstrap(Traversal):
         if not isinstance(query.request, Ping):
             super().failed(query, error, now)
             return
-        self._failed += 1
+        self._silent.append(query.endpoint)
         self._report_if_over()
 
     def slow(self, query: Asked, now: float) -> None:
@@ -186,9 +186,10 @@ class Bootstrap(Traversal):
         self._report_if_over()
 
     def _report_if_over(self) -> None:
-        settled = self._contacted + self._failed == len(self._endpoints)
+        failed = len(self._silent)
+        settled = self._contacted + failed == len(self._endpoints)
         if settled and not (self._contacted and self._searching):
-            self._requester.tell(Bootstrapped(self.op, self._contacted, self._failed))
+            self._requester.tell(Bootstrapped(self.op, self._contacted, failed, tuple(self._silent)))
 
 
 class Check:

@@ -28,7 +28,7 @@ from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
 from dhtd.daemon.own_networks import own_networks
 from dhtd.daemon.report import Report
-from dhtd.daemon.resolver import BootstrapHosts
+from dhtd.daemon.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.state_file import StateFile
 from dhtd.daemon.udp import UdpSockets, open_sockets
@@ -159,6 +159,7 @@ class Daemon:
     ) -> None:
         """Run until a signal says to stop, perhaps one of those that came `early`, then save."""
         failure: StateError | None = None
+        trio.socket.set_custom_hostname_resolver(SystemResolver())
         with trio.open_signal_receiver(*SIGNALS) as signals:
             for number in early:
                 signal.raise_signal(number)

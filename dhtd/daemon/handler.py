@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final, assert_never
 
 import trio
 
@@ -14,6 +17,7 @@ from dhtd.core.events import (
     Answered,
     Bootstrapped,
     Event,
+    Handle,
     LookupDone,
     LookupProgress,
     LookupStats,
@@ -27,7 +31,11 @@ from dhtd.daemon.driver import Driver, Start
 from dhtd.daemon.report import Report, milliseconds
 from dhtd.daemon.resolver import resolve
 from dhtd.daemon.saver import Saver
-from dhtd.errors import NoPeers, NoPong, NotTracked, PeerRefused
+from dhtd.errors import Busy, DhtdError, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, UnresolvableHost
+
+HEAD_START: Final = 1.0  # seconds that one address of a name has before the next one is asked
+
+StartAt = Callable[[Endpoint, float], Handle]
 
 
 class Handler:
@@ -67,42 +75,61 @@ class Handler:
                 assert_never(request)
 
     async def _ping(self, host_port: HostPort) -> protocol.PingResult:
-        endpoint = await self._resolve(host_port)
-        answered = await self._ask(endpoint, lambda now: self._node.ping(endpoint, now))
+        answered = await self._ask(host_port, self._node.ping)
         return {
             "node_id": self._format(answered.contact.id),
-            "endpoint": self._text(endpoint),
+            "endpoint": self._text(answered.contact.endpoint),
             "rtt_ms": milliseconds(answered.rtt),
         }
 
     async def _find_node(self, host_port: HostPort, id: Id) -> protocol.FindNodeResult:
-        endpoint = await self._resolve(host_port)
-        answered = await self._ask(endpoint, lambda now: self._node.find_node(endpoint, id, now))
-        return self._found(answered)
+        return self._found(await self._ask(host_port, lambda at, now: self._node.find_node(at, id, now)))
 
     async def _find_value(self, host_port: HostPort, id: Id) -> protocol.FindValueResult:
-        endpoint = await self._resolve(host_port)
-        answered = await self._ask(endpoint, lambda now: self._node.find_value(endpoint, id, now))
+        answered = await self._ask(host_port, lambda at, now: self._node.find_value(at, id, now))
         assert isinstance(answered.result, Found)
         return {**self._found(answered), "peers": [self._text(peer) for peer in answered.result.endpoints]}
 
     async def _store(self, request: protocol.Store) -> protocol.StoreResult:
-        endpoint = await self._resolve(request.endpoint)
+        id, port, token = request.id, request.port, request.token
         answered = await self._ask(
-            endpoint, lambda now: self._node.store_at(endpoint, request.id, request.port, request.token, now)
+            request.endpoint, lambda at, now: self._node.store_at(at, id, port, token, now), in_turn=True
         )
         return {"node_id": self._format(answered.contact.id)}
 
     async def _bootstrap(self, host_ports: tuple[HostPort, ...]) -> protocol.BootstrapResult:
-        endpoints = [await self._resolve(host_port) for host_port in host_ports]
+        found: dict[HostPort, list[Endpoint]] = {}
+        unreached: dict[HostPort, DhtdError] = {}
+
+        async def look_up(host_port: HostPort) -> None:
+            try:
+                found[host_port] = await resolve(host_port, self._driver.udp)
+            except (UnresolvableHost, InvalidEndpoint) as error:
+                unreached[host_port] = error
+
+        async with trio.open_nursery() as nursery:
+            for host_port in dict.fromkeys(host_ports):
+                nursery.start_soon(look_up, host_port)
+        if not found:
+            raise next(iter(unreached.values()))
+        endpoints = [endpoint for at in found.values() for endpoint in at]
         event = await self._outcome(lambda now: self._node.bootstrap(endpoints, now))
         assert isinstance(event, Bootstrapped)
+        for host_port, at in found.items():
+            if set(at) <= set(event.silent):
+                where = ", ".join(map(self._text, at))
+                unreached[host_port] = NoPeers(f"nobody answers at {where}: is a node running there, on that port?")
         if not event.contacted:
-            raise NoPeers(
-                f"nobody answers at {', '.join(map(self._text, endpoints))}: is a node running there, on that port?"
-            )
-        size = len(self._node.contacts())
-        return {"contacted": event.contacted, "failed": event.failed, "table_size": size}
+            raise NoPeers("; ".join(map(str, unreached.values())))
+        return {
+            "contacted": len(dict.fromkeys(host_ports)) - len(unreached),
+            "failed": len(unreached),
+            "table_size": len(self._node.contacts()),
+            "unreached": [
+                {"endpoint": _given(*host_port), "code": error.code, "message": str(error)}
+                for host_port, error in unreached.items()
+            ],
+        }
 
     async def _lookup(self, id: Id, emit: Emit) -> protocol.LookupResult:
         with self._driver.begin(lambda now: self._node.lookup(id, now)) as lookup:
@@ -153,20 +180,49 @@ class Handler:
         removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
         return {"id": self._format(id), "removed": removed, "withdrawn": withdrawn, "pending": pending}
 
-    async def _ask(self, endpoint: Endpoint, start: Start) -> Answered:
-        """Send a single query; return its answer, or raise why there is none."""
-        event = await self._outcome(start)
-        if isinstance(event, Unanswered):
-            at = self._text(endpoint)
-            if event.error is None:
-                raise NoPong(f"no answer from {at}: {self._why_silent(endpoint)}")
-            hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
-            raise PeerRefused(f"{at} refused: {event.error.code} {event.error.text!r:.80}{hint}")
-        assert isinstance(event, Answered)
-        return event
+    async def _ask(self, host_port: HostPort, start: StartAt, *, in_turn: bool = False) -> Answered:
+        """Send a single query to a host; return its answer, or raise why there is none.
 
-    def _why_silent(self, endpoint: Endpoint) -> str:
-        if endpoint in (*self._driver.udp.local(), *self._node.external.endpoints()):
+        Of a name, the first of its addresses that answers counts: the next one is asked when one is silent for long
+        enough to be dead, or (`in_turn`) when it has timed out, for what must not be done twice.
+        """
+        endpoints = await resolve(host_port, self._driver.udp)
+        answers: list[Answered | Unanswered] = []
+        busy: list[Busy] = []
+
+        async def ask(endpoint: Endpoint, is_over: trio.Event) -> None:
+            try:
+                event = await self._outcome(partial(start, endpoint))
+            except Busy as error:
+                busy.append(error)
+                nursery.cancel_scope.cancel()
+                return
+            assert isinstance(event, Answered | Unanswered)
+            is_over.set()
+            if isinstance(event, Answered) or event.error is not None:
+                answers.append(event)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for endpoint in endpoints:
+                is_over = trio.Event()
+                nursery.start_soon(ask, endpoint, is_over)
+                with trio.move_on_after(math.inf if in_turn else HEAD_START):
+                    await is_over.wait()
+        if not answers and busy:
+            raise busy[0]
+        if not answers:
+            at = ", ".join(map(self._text, endpoints))
+            raise NoPong(f"no answer from {at}: {self._why_silent(endpoints)}")
+        event = answers[0]
+        if isinstance(event, Answered):
+            return event
+        assert event.error is not None
+        hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
+        raise PeerRefused(f"{self._text(event.endpoint)} refused: {event.error.code} {event.error.text!r:.80}{hint}")
+
+    def _why_silent(self, endpoints: list[Endpoint]) -> str:
+        if {*endpoints} & {*self._driver.udp.local(), *self._node.external.endpoints()}:
             return "this node is there, and a node does not answer itself"
         key = "with a network key" if self._driver.seal is None else "without our network key"
         return f"no dhtd runs there, or one {key}, or something between drops its datagrams"
@@ -184,14 +240,16 @@ class Handler:
             "nodes": [{"id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in nodes],
         }
 
-    async def _resolve(self, host_port: HostPort) -> Endpoint:
-        return await resolve(host_port, self._driver.udp)
-
     def _text(self, endpoint: Endpoint) -> str:
         return self._driver.udp.zones.text(endpoint)
 
     def _format(self, id: Id) -> str:
         return self._node.codec.keyspace.format(id)
+
+
+def _given(host: str, port: int) -> str:
+    """Return an endpoint as the user has given it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _stats(stats: LookupStats) -> protocol.Stats:

@@ -58,6 +58,7 @@ OBJECTS: dict[str, Any] = {
     "replica": protocol.Replica,
     "routing table": protocol.RoutingTableInfo,
     "statistics": protocol.Stats,
+    "unreached host": protocol.UnreachedHost,
 }
 # What the page calls a type, and Python's type of it.
 TYPES: dict[str, Any] = {

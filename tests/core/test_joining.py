@@ -7,10 +7,12 @@ import pytest
 from dhtd.core.endpoint import Family
 from dhtd.core.events import LookupDone, Published, Silence, Unreached
 from dhtd.core.messages import Ping
+from dhtd.core.metric import NATIVE
 from dhtd.core.policy import DEFAULT
+from dhtd.sim.network import Network
 from tests.core.bench import Bench
 from tests.core.small import contact, endpoint
-from tests.core.test_node import KEY, answer_all, joined
+from tests.core.test_node import KEY, STALE, answer_all, joined, live
 
 
 def test_a_remembered_contact_is_tried_again_at_once_as_well() -> None:
@@ -151,3 +153,57 @@ def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
     bench.node.start([], bench.now)
     bench.node.delete(KEY, 80, bench.now)
     assert endpoint(2) in {sent.to for sent in bench.sent()}
+
+
+# Endpoints that change while the network is up
+
+
+def test_an_endpoint_that_is_new_is_tried_at_once_also_while_we_are_connected() -> None:
+    bench = joined(1)
+    bench.node.start([endpoint(1)], bench.now, at_once=False)
+    assert bench.sent() == []
+    bench.node.start([endpoint(1), endpoint(5)], bench.now, at_once=False)
+    ping = bench.sent_one()
+    assert (ping.to, ping.request) == (endpoint(5), Ping())
+    bench.pong(ping, 5)
+    assert {sent.to for sent in answer_all(bench)} == {endpoint(1), endpoint(5)}
+    assert contact(5) in bench.node.contacts()
+
+
+def test_without_connection_an_endpoint_that_is_new_is_tried_at_once_and_others_have_their_pause() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(600.0)
+    bench.sent()
+    bench.node.start([endpoint(1)], bench.now, at_once=False)
+    bench.advance(0.0)
+    assert bench.sent() == []
+    bench.node.start([endpoint(2)], bench.now, at_once=False)
+    bench.advance(0.0)
+    assert bench.sent_one().to == endpoint(2)
+
+
+def test_a_probe_tries_all_endpoints_of_a_short_list() -> None:
+    bench = joined(1)
+    bench.node.start([endpoint(number) for number in (1, 5, 6)], bench.now)
+    bench.advance(STALE)
+    bench.sent()
+    asked = live(bench, DEFAULT.probe_interval, 5, 6)
+    assert {endpoint(5), endpoint(6)} <= {sent.to for sent in asked if isinstance(sent.request, Ping)}
+
+
+def test_two_networks_merge_after_the_name_that_both_join_by_has_moved() -> None:
+    net = Network(3)
+    one, other = net.grow(6), [net.add()]
+    other += [net.add(bootstrap=[other[0]]) for _ in range(5)]
+    net.run_for(60)
+    assert all(host.contact not in mate.node.contacts() for host in one for mate in other)
+    for host in one:
+        host.node.start([other[0].endpoint], net.now, at_once=False)  # what its name resolves to now
+        net.flush(host)
+    net.run_for(120)
+    for number, host in enumerate((*one, *other)):
+        key = NATIVE.digest(b"%d" % number)
+        net.enter(host, key, 80)
+        for mate in (*one, *other):
+            assert net.lookup(mate, key).endpoints == (host.endpoint.with_port(80),)

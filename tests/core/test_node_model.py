@@ -396,8 +396,9 @@ class NodeMachine(RuleBasedStateMachine):
             case Withdrawn(_, key, ports, nodes):
                 assert (key, tuple(ports)) == command.args
                 event("withdrawn from somebody" if nodes else "withdrawn from nobody")
-            case Bootstrapped(_, contacted, failed):
+            case Bootstrapped(_, contacted, failed, silent):
                 assert contacted + failed == len(set(command.args[0]))
+                assert len(silent) == failed
             case _:
                 raise AssertionError(told)
 

@@ -920,7 +920,7 @@ def test_bootstrapping_pings_each_endpoint_once_and_looks_our_neighbours_up() ->
         bench.found(sent, 1)
     assert not [event for event in bench.events() if isinstance(event, Bootstrapped)]
     bench.advance(STALE)
-    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=1)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=1, silent=(endpoint(2),))
 
 
 def test_bootstrapping_ends_once_the_lookup_has_ended() -> None:
@@ -945,7 +945,7 @@ def test_bootstrapping_where_nobody_answers_says_so_once() -> None:
             bench.refuse(sent, 1)
     assert bench.events() == []
     bench.advance(STALE)
-    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=2)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=2, silent=(endpoint(1), endpoint(2)))
 
 
 def test_a_slow_pong_is_waited_for() -> None:
@@ -964,7 +964,7 @@ def test_bootstrapping_from_ourselves_ends_once() -> None:
     op = bench.node.bootstrap([US], bench.now)
     bench.pong(bench.sent_one(), 5)  # it is as good as no answer
     bench.advance(STALE)
-    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=1)
+    assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=1, silent=(US,))
     bench.advance(STALE)
     assert bench.events() == []
     assert len(bench.node.state.table) == 0

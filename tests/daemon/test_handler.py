@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import typing
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -24,10 +25,20 @@ from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.handler import Handler
+from dhtd.daemon.handler import HEAD_START, Handler
 from dhtd.daemon.report import Report
 from dhtd.daemon.saver import Saver
-from dhtd.errors import Busy, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, StateError, TooManyEntries
+from dhtd.errors import (
+    Busy,
+    InvalidEndpoint,
+    NoPeers,
+    NoPong,
+    NotTracked,
+    PeerRefused,
+    StateError,
+    TooManyEntries,
+    UnresolvableHost,
+)
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.daemon.wire import POLICY, Wire, end_of, joined
@@ -232,9 +243,74 @@ async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         result = await one.ask(protocol.Bootstrap((other.at, NOBODY)))
         assert matches(result, protocol.BootstrapResult)
-        assert result == {"contacted": 1, "failed": 1, "table_size": 1}
+        assert {key: result[key] for key in ("contacted", "failed", "table_size")} == {
+            "contacted": 1,
+            "failed": 1,
+            "table_size": 1,
+        }
+        [unreached] = result["unreached"]
+        assert (unreached["endpoint"], unreached["code"]) == ("10.9.9.9:1729", "no-peers")
+        assert unreached["message"].startswith("nobody answers at 10.9.9.9:1729")
         with pytest.raises(NoPeers, match=r"nobody answers at 10\.9\.9\.9:1729"):
             await one.ask(protocol.Bootstrap((NOBODY,)))
+
+
+class Names:
+    """A resolver that knows these names."""
+
+    def __init__(self, **known: list[str]) -> None:
+        self.known = known
+
+    async def getaddrinfo(self, host: bytes, port: int, *rest: object) -> list[Any]:
+        await trio.lowlevel.checkpoint()
+        if host.decode() not in self.known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, 0, 0, "", (address, port)) for address in self.known[host.decode()]]
+
+    async def getnameinfo(self, *rest: object) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+def resolving(**known: list[str]) -> None:
+    trio.socket.set_custom_hostname_resolver(cast("trio.abc.HostnameResolver", Names(**known)))
+
+
+async def test_bootstrap_reaches_the_good_and_reports_the_bad(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        resolving(moved=[NOBODY[0], other.at[0]])
+        result = await one.ask(protocol.Bootstrap((("bad", 1729), ("moved", 1729), ("::1", 9), NOBODY)))
+        assert matches(result, protocol.BootstrapResult)
+        assert (result["contacted"], result["failed"]) == (1, 3)
+        found = {host["endpoint"]: host["code"] for host in result["unreached"]}
+        assert found == {"bad:1729": "unresolvable-host", "[::1]:9": "invalid-endpoint", "10.9.9.9:1729": "no-peers"}
+        with pytest.raises(UnresolvableHost, match="cannot resolve 'bad'"):
+            await one.ask(protocol.Bootstrap((("bad", 1729),)))
+
+
+async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        resolving(seed=["10.9.9.8", NOBODY[0], other.at[0]], dead=["10.9.9.8", NOBODY[0]])
+        at = ("seed", 1729)
+        began = trio.current_time()
+        result = await one.ask(protocol.Ping(at))
+        assert (result["node_id"], result["endpoint"]) == (other.id, other.endpoint)
+        assert trio.current_time() - began == 2 * HEAD_START
+        assert (await one.ask(protocol.FindNode(at, KEY)))["node_id"] == other.id
+        found = await one.ask(protocol.FindValue(at, KEY))
+        stored = await one.ask(protocol.Store(at, KEY, 80, bytes.fromhex(found["token"])))
+        assert stored == {"node_id": other.id}
+        with pytest.raises(PeerRefused, match=rf"{other.endpoint} refused: 203"):
+            await one.ask(protocol.Store(at, KEY, 80, b"12345678"))
+        with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.8:1729, 10\.9\.9\.9:1729: no dhtd runs there"):
+            await one.ask(protocol.Ping(("dead", 1729)))
+
+
+async def test_a_busy_node_says_so_whichever_address_it_would_ask(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path, replace(POLICY, operations=1)) as one:
+        resolving(dead=["10.9.9.8", NOBODY[0]])
+        with pytest.raises(Busy):
+            await one.ask(protocol.Ping(("dead", 1729)))
 
 
 async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: MockClock, tmp_path: Path) -> None:

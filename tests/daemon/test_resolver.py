@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -18,7 +19,7 @@ from trio.testing import MockClock
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.node import Node
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.resolver import RETRY_FIRST, RETRY_MAX, BootstrapHosts, resolve, resolve_all
+from dhtd.daemon.resolver import AGAIN, RETRY_FIRST, RETRY_MAX, THREADS, WITHIN, BootstrapHosts, SystemResolver, resolve
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.zones import Zones
 from dhtd.errors import InvalidEndpoint, UnresolvableHost
@@ -31,6 +32,7 @@ class Names:
 
     def __init__(self) -> None:
         self.asking = trio.Event()
+        self.slow: dict[str, float] = {}  # seconds until it answers
         self.known: dict[str, str] = {}  # several addresses have spaces between them
         self.asked: list[tuple[float, str]] = []
         self.error: Exception | None = None
@@ -38,8 +40,8 @@ class Names:
     async def getaddrinfo(self, encoded: bytes, port: int, family: int, kind: int, *rest: int) -> list[Any]:
         host = encoded.decode()
         self.asking.set()
-        await trio.lowlevel.checkpoint()
         self.asked.append((trio.current_time(), host))
+        await trio.sleep(self.slow.get(host, 0.0))
         if self.error is not None:
             raise self.error
         if host not in self.known:
@@ -71,14 +73,14 @@ def use(names: Names) -> None:
 
 async def test_an_ip_needs_no_resolver(autojump_clock: MockClock, names: Names) -> None:
     use(names)
-    assert await resolve(("192.0.2.1", 1729), IPV4) == ONE
+    assert await resolve(("192.0.2.1", 1729), IPV4) == [ONE]
     assert not names.asked
 
 
 async def test_a_name_is_resolved(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     names.known["one"] = "192.0.2.1"
-    assert await resolve(("one", 1729), IPV4) == ONE
+    assert await resolve(("one", 1729), IPV4) == [ONE]
 
 
 async def test_a_name_that_does_not_resolve_is_said_to_be_so(autojump_clock: MockClock, names: Names) -> None:
@@ -127,37 +129,39 @@ async def test_an_address_that_we_cannot_send_to_is_said_to_be_one(
 
 
 async def test_an_ipv4_address_in_ipv6_clothes_is_that_address() -> None:
-    assert await resolve(("::ffff:192.0.2.1", 1729), IPV4) == ONE
+    assert await resolve(("::ffff:192.0.2.1", 1729), IPV4) == [ONE]
 
 
 async def test_the_link_of_a_link_local_address_is_remembered() -> None:
     udp = speaking(*Family)
     lo = socket.if_nametoindex("lo")
-    endpoint = await resolve(("fe80::1%lo", 1729), udp)
+    [endpoint] = await resolve(("fe80::1%lo", 1729), udp)
     assert endpoint == Endpoint.parse("[fe80::1]:1729")
     assert udp.zones.of(endpoint) == lo
-    assert await resolve(("fe80::1", 1729), udp) == endpoint, "it is the only link"
+    assert await resolve(("fe80::1", 1729), udp) == [endpoint], "it is the only link"
 
 
 @pytest.mark.parametrize(
-    ("known", "families", "first"),
+    ("known", "families", "hosts"),
     [
         ("192.0.2.1 2001:db8::1", Family, ["192.0.2.1", "2001:db8::1"]),
-        ("2001:db8::1 192.0.2.1 192.0.2.2", Family, ["2001:db8::1", "192.0.2.1"]),
+        ("2001:db8::1 192.0.2.1 192.0.2.2", Family, ["2001:db8::1", "192.0.2.1", "192.0.2.2"]),
         ("2001:db8::1 192.0.2.1", [Family.IPV4], ["192.0.2.1"]),
-        ("192.0.2.1 2001:db8::1 2001:db8::2", [Family.IPV6], ["2001:db8::1"]),
+        ("192.0.2.1 2001:db8::1 2001:db8::2", [Family.IPV6], ["2001:db8::1", "2001:db8::2"]),
+        ("::ffff:192.0.2.1 2001:db8::2", [Family.IPV6], ["2001:db8::2"]),
+        ("192.0.2.1 192.0.2.1", Family, ["192.0.2.1"]),
         ("fe80::1%7", Family, ["fe80::1"]),
+        (" ".join(f"192.0.2.{number}" for number in range(1, 30)), Family, [f"192.0.2.{n}" for n in range(1, 9)]),
     ],
 )
-async def test_a_name_has_an_address_of_each_family_that_is_spoken_in_the_order_of_the_system(
-    autojump_clock: MockClock, names: Names, known: str, families: list[Family], first: list[str]
+async def test_a_name_has_the_addresses_of_the_families_that_are_spoken_in_the_order_of_the_system(
+    autojump_clock: MockClock, names: Names, known: str, families: list[Family], hosts: list[str]
 ) -> None:
     use(names)
     names.known["one"] = known
     udp = speaking(*families)
-    endpoints = [Endpoint.of(host, 1729) for host in first]
-    assert await resolve_all(("one", 1729), udp) == endpoints
-    assert await resolve(("one", 1729), udp) == endpoints[0]
+    endpoints = [Endpoint.of(host, 1729) for host in hosts]
+    assert await resolve(("one", 1729), udp) == endpoints
     assert [udp.zones.of(endpoint) for endpoint in endpoints if endpoint.is_link_local] == ([7] if "%" in known else [])
 
 
@@ -168,6 +172,57 @@ async def test_a_name_without_an_address_that_we_can_send_to_does_not_resolve(
     names.known["one"] = "192.0.2.1"
     with pytest.raises(UnresolvableHost, match="No address associated"):
         await resolve(("one", 1729), speaking(Family.IPV6))
+    names.known["one"] = "::ffff:192.0.2.1"
+    with pytest.raises(UnresolvableHost, match="'one' has no address of IPv6: see --bind"):
+        await resolve(("one", 1729), speaking(Family.IPV6))
+
+
+async def test_silent_name_servers_have_a_deadline(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    names.slow["far"] = 1e6
+    with pytest.raises(UnresolvableHost, match="cannot resolve 'far': no name server has answered within 5 s"):
+        await resolve(("far", 1729), IPV4)
+    assert trio.current_time() == WITHIN
+
+
+async def test_a_system_that_starts_no_thread_is_said_to(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    names.error = RuntimeError("can't start new thread")
+    with pytest.raises(UnresolvableHost, match=r"cannot resolve 'far': can't start new thread\. Give an IP"):
+        await resolve(("far", 1729), IPV4)
+
+
+async def test_threads_that_hang_in_the_resolver_are_few_and_take_no_place_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hanging = threading.Semaphore(0)
+    asked: list[object] = []
+
+    def hang(*arguments: object) -> list[object]:
+        asked.append(arguments)
+        hanging.acquire()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    resolver = SystemResolver()
+    try:
+        for _ in range(3 * THREADS):
+            with trio.move_on_after(0.01):
+                await resolver.getaddrinfo(b"far", 1729)
+        assert len(asked) <= THREADS
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+    finally:
+        for _ in range(3 * THREADS):
+            hanging.release()
+
+
+async def test_the_system_is_asked_by_that_name() -> None:
+    trio.socket.set_custom_hostname_resolver(SystemResolver())
+    assert Endpoint.of("127.0.0.1", 1729) in await resolve(("localhost", 1729), speaking(*Family))
+    assert await trio.socket.getnameinfo(("127.0.0.1", 9), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV) == (
+        "127.0.0.1",
+        "9",
+    )
 
 
 class FakeNode:
@@ -175,10 +230,15 @@ class FakeNode:
 
     def __init__(self) -> None:
         self.told: list[tuple[float, list[Endpoint]]] = []
+        self.at_once: list[float] = []  # when it was to try what it knows already
         self.is_connected = False
+        self.awaits_names = False
 
-    def start(self, endpoints: list[Endpoint], now: float) -> None:
-        self.told.append((now, list(endpoints)))
+    def start(self, endpoints: list[Endpoint], now: float, *, awaits_names: bool, at_once: bool) -> None:
+        if not self.told or endpoints != self.told[-1][1] or at_once:
+            self.told.append((now, list(endpoints)))
+        self.at_once += [now] if at_once else []
+        self.awaits_names = awaits_names
 
 
 class FakeDriver:
@@ -246,9 +306,33 @@ async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_
         await trio.sleep(300)
         assert node.told[-1][1] == [ONE, TWO]
         asked = len(names.asked)
-        await trio.sleep(80_000)
-        assert len(names.asked) == asked
+        await trio.sleep(10 * AGAIN)
+        assert len(names.asked) == asked + 10  # it may move
         assert len(node.told) == 2
+        assert node.at_once == [0.0]
+
+
+async def test_what_is_known_is_used_while_names_resolve_side_by_side(autojump_clock: MockClock, names: Names) -> None:
+    names.known |= {"slow": "192.0.2.2", "dead": "192.0.2.3"}
+    names.slow |= {"slow": 3.0, "dead": 1e6}
+    async with running(names, "dead:1729", "slow:1729", "192.0.2.1:1729") as (node, _, _):
+        assert (node.told, node.awaits_names) == ([(0.0, [ONE])], True)
+        await trio.sleep(3)
+        assert (node.told[1:], node.awaits_names) == ([(3.0, [TWO, ONE])], True)
+        await trio.sleep(WITHIN)
+        assert (len(node.told), node.awaits_names) == (2, False)
+        await trio.sleep(WITHIN + RETRY_FIRST)
+        assert (len(node.told), node.awaits_names) == (2, False), "once is enough to have commands wait"
+
+
+async def test_a_name_that_moves_while_all_is_well_is_noticed(autojump_clock: MockClock, names: Names) -> None:
+    names.known["one"] = "192.0.2.1"
+    async with running(names, "one:1729") as (node, _, _):
+        node.is_connected = True
+        names.known["one"] = "192.0.2.2"
+        await trio.sleep(AGAIN + 1)
+        assert [endpoints for _, endpoints in node.told] == [[], [ONE], [TWO]]
+        assert node.at_once == [0.0]
 
 
 async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock: MockClock, names: Names) -> None:
@@ -260,14 +344,14 @@ async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock:
         driver.isolate()
         await trio.lowlevel.checkpoint()
         await trio.sleep(0.1)
-        assert [endpoints for _, endpoints in node.told] == [[ONE], [TWO]]
+        assert [endpoints for _, endpoints in node.told] == [[], [ONE], [ONE], [TWO]]
 
 
 async def test_names_are_resolved_again_while_nobody_answers(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, _, _):
         await trio.sleep(1_000)
-        assert len(node.told) == 1  # the node has pauses of its own
+        assert len(node.told) == 2  # the node has pauses of its own
         names.known["one"] = "192.0.2.2"
         await trio.sleep(RETRY_MAX)
         assert node.told[-1][1] == [TWO]
@@ -281,7 +365,7 @@ async def test_an_outage_that_takes_the_resolver_with_it_loses_no_endpoint(
         names.known.clear()
         driver.isolate()
         await trio.sleep(100)
-        assert {tuple(endpoints) for _, endpoints in node.told} == {(ONE,)}
+        assert [endpoints for _, endpoints in node.told] == [[], [ONE], [ONE]]
 
 
 async def test_an_outage_while_names_are_being_resolved_is_noticed(autojump_clock: MockClock, names: Names) -> None:
@@ -293,7 +377,7 @@ async def test_an_outage_while_names_are_being_resolved_is_noticed(autojump_cloc
         await names.asking.wait()
         driver.isolate()
         await trio.sleep(1)
-        assert [endpoints for _, endpoints in driver.fake_node.told] == [[ONE], [ONE]]
+        assert [endpoints for _, endpoints in driver.fake_node.told] == [[], [ONE], [ONE]]
         nursery.cancel_scope.cancel()
 
 
