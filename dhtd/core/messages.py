@@ -7,7 +7,7 @@ it answers, which only `transactions` knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar, dataclass_transform, final
 
@@ -181,6 +181,10 @@ class PackedContacts:
     wire: bytes
 
 
+# Returns endpoints of an answer that has no room for all: that many at most, those first that matter most.
+Choose = Callable[[int], Sequence[Endpoint]]
+
+
 class Codec(Protocol):
     """A wire: how messages look as datagrams. Decoders are total: any bytes give a message or raise `WireError`."""
 
@@ -218,13 +222,18 @@ class Codec(Protocol):
         limit: int,
         proved: bool,
         others: PackedContacts | None = None,
+        choose: Choose | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node (`endpoints` is then left out) or find_value.
 
-        At most `limit` bytes long: contacts go first, nearest first, then as many `endpoints` as fit, and then as many
-        as fit of the `others`, contacts of the family that the requester has not come by. Where something but these was
-        left out, `more` is set: towards a requester that has `proved` its address only if that is an endpoint, and
-        never where `token` is empty.
+        It is at most `limit` bytes long. The codec alone knows what fits:
+
+        - Contacts go first, nearest first.
+        - Then come as many `endpoints` as fit. If not all do, they are taken from those that `choose` returns.
+        - Then come as many `others` as fit: contacts of the family that the requester has not come by.
+
+        Where contacts or endpoints were left out, `more` is set: towards a requester that has `proved` its address only
+        if that is an endpoint, and never where `token` is empty.
         """
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

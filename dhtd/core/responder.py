@@ -14,11 +14,12 @@ Its token is given in any case: whether a store would be refused, the answer to 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
 from dhtd.core.choice import Choice
-from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
@@ -45,9 +46,6 @@ from dhtd.core.track import Tracker
 
 if TYPE_CHECKING:
     from random import Random
-
-_ROOM = 128  # bytes of an answer that are neither contacts nor endpoints, or more
-_ENDPOINT_MAX = IPV6_SIZE + 2  # bytes of an endpoint in an answer: where there is so much room for each, all fit
 
 
 class Responder:
@@ -172,16 +170,20 @@ class Responder:
         packed = state.packed_closest(target) if nearest is None else nearest.to(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
-        elif (endpoints or len(packed.wire) > limit - _ROOM) and state.has_proved(source, now):
+        elif state.has_proved(source, now):
             proved, limit = True, self._sent_max
-        if endpoints and len(endpoints) > (limit - _ROOM - len(packed.wire)) // _ENDPOINT_MAX:
-            count = min(len(endpoints), limit // IPV4_SIZE)  # never do more fit
-            endpoints = self._choice.of(key, list(endpoints), count, self._rng.random())
         if self.store.is_crowded and self.store.refuses_newcomer(target, ip, now):
             issued = b""
         else:
             issued = self._tokens.issue(ip, key, now)
-        return self._codec.encode_found(query, self._own_id, source, issued, packed, endpoints, limit, proved, others)
+        choose = partial(self._choose, key, endpoints) if endpoints else None
+        return self._codec.encode_found(
+            query, self._own_id, source, issued, packed, endpoints, limit, proved, others, choose
+        )
+
+    def _choose(self, key: bytes, endpoints: list[Endpoint], most: int) -> list[Endpoint]:
+        """Return so many of the endpoints under a key, others each time: there is no room for all."""
+        return self._choice.of(key, endpoints, most, self._rng.random())
 
     def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
         """Do what a store or a withdrawal says, once: what comes again was caught on its way, or not acknowledged."""

@@ -9,11 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.messages import (
     ERROR_METHOD,
     Acknowledged,
     BadQuery,
+    Choose,
     Contact,
     Error,
     FindNode,
@@ -33,6 +34,7 @@ from dhtd.core.metric import Id, Keyspace, closest
 from dhtd.errors import DhtdError, WireError
 
 _FIND_SIZE = 400  # bytes to which a find query without a token is padded
+_ENDPOINT_SIZE = 2 * IPV4_SIZE + 4  # bytes of an endpoint in an answer, at least: digits in quotes, a comma, a space
 
 _BAD = (ValueError, TypeError, DhtdError, RecursionError)
 
@@ -114,6 +116,7 @@ class JsonCodec:
         limit: int,
         proved: bool,
         others: PackedContacts | None = None,
+        choose: Choose | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
         request = query.request
@@ -121,14 +124,12 @@ class JsonCodec:
         target = request.target if isinstance(request, FindNode) else request.key
         contacts = [(contact.id, contact.endpoint.hex()) for contact in closest(packed.contacts, target, 99)]
         values = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in endpoints]
-        cut = False
-        while True:
-            body = [token.hex(), contacts, values, cut and bool(token) and not proved]
-            data = _dump("reply", query.tid, sender, observed.hex(), body)
-            if len(data) <= limit:
-                break
-            cut = True
+        known, body = (len(contacts), len(values)), [token.hex(), contacts, values, False]
+        while len(data := _dump("reply", query.tid, sender, observed.hex(), body)) > limit:
+            if choose is not None and len(values) == known[1] > 0:
+                values[:] = [endpoint.hex() for endpoint in choose(limit // _ENDPOINT_SIZE)]
             (values or contacts).pop()
+            body[3] = bool(token) and (len(values) < known[1] or not proved)
         for contact in () if others is None else closest(others.contacts, target, 99):
             contacts.append((contact.id, contact.endpoint.hex()))
             longer = _dump("reply", query.tid, sender, observed.hex(), body)

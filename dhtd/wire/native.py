@@ -20,6 +20,7 @@ from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Acknowledged,
     BadQuery,
+    Choose,
     Contact,
     Error,
     FindNode,
@@ -198,6 +199,7 @@ class NativeCodec:
         limit: int,
         proved: bool,
         others: PackedContacts | None = None,
+        choose: Choose | None = None,
     ) -> bytes:
         """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
         if sender is not self._sender:
@@ -221,17 +223,19 @@ class NativeCodec:
         cut = len(packed.wire) > room
         if cut:
             packed = self._cut(query, packed, room)
+        room -= len(packed.wire)
+        known = len(endpoints)
+        if choose is not None and known * (2 + IPV6_SIZE) > room:
+            endpoints = choose(room // (2 + IPV4_SIZE))  # perhaps these fit, but never more
         encoded = [_ENDPOINT_HEADS[len(endpoint)] + endpoint for endpoint in endpoints]
         wire = b"".join(encoded)
-        room -= len(packed.wire)
         while len(wire) > room:
-            cut = True
             wire = wire[: -len(encoded.pop())]
         nodes = packed.wire
         if others is not None:
             nodes = _with_others(nodes, others, room - len(wire), is_ipv4=len(observed) == IPV4_SIZE)
         head, array = _RESULT_HEADS[5][len(token)], _array(len(encoded))
-        more = _BOOL[bool(token) and (cut if not proved else len(encoded) < len(endpoints))]
+        more = _BOOL[bool(token) and (len(encoded) < known or (cut and not proved))]
         return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, wire, more))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

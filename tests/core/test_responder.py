@@ -10,11 +10,12 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
     Acknowledged,
+    Codec,
     Contact,
     Error,
     FindNode,
@@ -26,9 +27,12 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
+from dhtd.sim.json_codec import JsonCodec
+from dhtd.wire.native import NativeCodec
 from tests.core.bench import US, Bench
 from tests.core.small import Beats, contact
 from tests.strategies import scaled
@@ -242,6 +246,34 @@ def test_where_not_all_fit_each_source_has_one_of_its_own_named_however_many_ano
         named = ask(bench, FindValue(KEY, token(bench))).endpoints
         assert set(alone) < set(named)
         assert len(named) == len(set(named)) > 30  # what room is left is for the crowd
+
+
+@pytest.mark.parametrize("codec", [NativeCodec(), JsonCodec(NATIVE)], ids=["native", "json"])
+@pytest.mark.parametrize("host", ["10.7.7.{}", "2001:db8:{}::7"])
+def test_one_source_beside_one_with_many_ports_is_always_named_on_any_wire(codec: Codec, host: str) -> None:
+    crowd, alone = Endpoint.of(host.format(7), 1), Endpoint.of(host.format(8), 1)
+    for ports in range(1, 200, 19):
+        node = Node(Id(1), codec, rng=Random(1), now=0.0, families=[Family(len(crowd))])
+        for number in range(2, 10):
+            at = Endpoint.of(host.format(number), 9)
+            node.state.answered(Contact(Id(number << 200), at), None, 0.0)
+        for port in range(1, ports + 1):
+            node.store.put(KEY, crowd.with_port(port), 0.0)
+        node.store.put(KEY, alone, 0.0)
+        proof = None
+        for _ in range(20):
+            request = FindValue(KEY, proof)
+            query = codec.encode_query(bytes(codec.tid_size), Id(99), request)
+            answer = node.handle_datagram(query, alone, 0.0)
+            assert answer is not None
+            reply = codec.decode(answer)
+            assert isinstance(reply, Reply)
+            result = codec.decode_result(request, reply.body)
+            assert isinstance(result, Found)
+            assert alone in result.endpoints or (proof is None and result.more)
+            assert len(result.contacts) == 8 or proof is None
+            assert result.more == (len(result.endpoints) <= ports or len(result.contacts) < 8)
+            proof = result.token
 
 
 def test_the_choice_among_many_endpoints_costs_one_random_number() -> None:

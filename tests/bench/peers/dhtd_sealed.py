@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Message, PackedContacts, Query, Request
+from dhtd.core.messages import Choose, Message, PackedContacts, Query, Request
 from dhtd.core.metric import Id
 from dhtd.daemon import key_file
 from dhtd.wire.native import NativeCodec
@@ -47,9 +47,10 @@ class SealedCodec(NativeCodec):
         limit: int,
         proved: bool,
         others: PackedContacts | None = None,
+        choose: Choose | None = None,
     ) -> bytes:
         """Return the datagram."""
-        found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved, others)
+        found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved, others, choose)
         return self.seal.seal(found)
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
