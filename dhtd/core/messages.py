@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar, dataclass_transform, final
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import PACKED_SIZE, Id, Keyspace
+from dhtd.core.metric import Id, Keyspace, packed
 
 ERROR_GENERIC = 201
 ERROR_SERVER = 202  # busy, full
@@ -37,7 +37,7 @@ class Contact(NamedTuple):
 
     def __hash__(self) -> int:
         """Return the hash of its bytes: that of a tuple is made from the hash of the ID, see `metric.packed`."""
-        return hash(self.id.to_bytes(PACKED_SIZE, "big") + self.endpoint)
+        return hash(packed(self.id) + self.endpoint)
 
 
 # Requests

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Id = NewType("Id", int)
 
-PACKED_SIZE: Final = 32  # bytes of an ID of any keyspace: none is wider
+_PACKED_SIZE: Final = 32  # bytes of an ID; of a wider one, as many as it needs
 
 
 class HasId(Protocol):
@@ -92,7 +92,10 @@ def packed(id: Id) -> bytes:
     number of IDs that collide, and each step in a dictionary of them is a walk over them all. The hash of bytes is
     keyed by a secret of this process.
     """
-    return id.to_bytes(PACKED_SIZE, "big")
+    try:
+        return id.to_bytes(_PACKED_SIZE, "big")
+    except OverflowError:
+        return id.to_bytes((id.bit_length() + 7) // 8, "big")
 
 
 def unpacked(data: bytes) -> Id:

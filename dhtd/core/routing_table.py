@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import PACKED_SIZE, Id, Keyspace, closest, packed
+from dhtd.core.metric import Id, Keyspace, closest, packed
 
 
 class Bucket:
@@ -51,14 +51,15 @@ class Bucket:
 class RoutingTable:
     """Contacts by nearness. Each ID and each endpoint is in it once at most; our own ID never."""
 
-    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "at", "buckets", "k", "own_id")
+    __slots__ = ("_by_endpoint", "_by_id", "_keyspace", "_lows", "_radius", "_width", "at", "buckets", "k", "own_id")
 
     def __init__(self, keyspace: Keyspace, own_id: Id, k: int, now: float) -> None:
         self.own_id = own_id
         self.k = k
         self.buckets = [Bucket(Id(0), Id(keyspace.size - 1), now)]  # in the order of their ranges
         self._lows = [Id(0)]
-        self._by_id: dict[bytes, Contact] = {}  # by packed ID
+        self._width = keyspace.width
+        self._by_id: dict[bytes, Contact] = {}  # by the bytes of its ID
         self._by_endpoint: dict[Endpoint, Contact] = {}
         # The contact at this endpoint; asked for each query.
         self.at: Callable[[Endpoint], Contact | None] = self._by_endpoint.get
@@ -75,7 +76,7 @@ class RoutingTable:
 
     def get(self, id: Id) -> Contact | None:
         """Return the contact with this ID, if there is one."""
-        return self._by_id.get(id.to_bytes(PACKED_SIZE, "big"))  # `packed`, without a call: strangers' queries need it
+        return self._by_id.get(id.to_bytes(self._width, "big"))
 
     def bucket(self, id: Id) -> Bucket:
         """Return the bucket whose range holds `id`."""
@@ -101,7 +102,7 @@ class RoutingTable:
             bucket = self.bucket(contact.id)
         bucket.contacts.append(contact)
         bucket.changed()
-        self._by_id[packed(contact.id)] = contact
+        self._by_id[contact.id.to_bytes(self._width, "big")] = contact
         self._by_endpoint[contact.endpoint] = contact
         self._measure(contact)
         return True
@@ -129,7 +130,7 @@ class RoutingTable:
         bucket = self.bucket(contact.id)
         bucket.contacts.remove(contact)
         bucket.changed()
-        del self._by_id[packed(contact.id)]
+        del self._by_id[contact.id.to_bytes(self._width, "big")]
         del self._by_endpoint[contact.endpoint]
         self._measure(contact)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, Keyspace, closest, distance, random_between
+from dhtd.core.metric import NATIVE, Id, Keyspace, closest, distance, packed, random_between, unpacked
 from dhtd.errors import InvalidId
 from tests.strategies import ids
 
@@ -165,3 +165,9 @@ def test_random_ids_of_a_range_reach_every_id_of_it_and_nothing_else() -> None:
     rng = Random(1)
     assert {random_between(rng, Id(40), Id(47)) for _ in range(400)} == set(range(40, 48))
     assert random_between(rng, Id(9), Id(9)) == 9
+
+
+@given(st.integers(0, 2**300), st.integers(0, 2**300))
+def test_packed_ids_are_told_apart_as_the_ids_are_and_can_be_unpacked(one: int, other: int) -> None:
+    assert unpacked(packed(Id(one))) == one
+    assert (packed(Id(one)) == packed(Id(other))) == (one == other)
