@@ -195,7 +195,7 @@ class Node:
                     query.owner.late(query, now)
                 case Retry(query, sent_at):
                     self.counters.retries += 1
-                    self._requester.send(query.datagram, query.endpoint)
+                    self._requester.send(query)
                     self._unanswered(query, sent_at, now)
                     query.owner.retried(query, now)
                 case TimedOut(query):
@@ -527,7 +527,7 @@ class Node:
     def _send_again(self, query: Asked) -> None:
         if query.is_insistent:
             self.counters.retries += 1
-            self._requester.send(query.datagram, query.endpoint)
+            self._requester.send(query)
 
     def _unanswered(self, query: Asked, sent_at: float, now: float) -> None:
         overlay = self._by_family.get(len(query.endpoint))

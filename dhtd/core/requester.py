@@ -52,6 +52,7 @@ class Transmit(NamedTuple):
 
     data: bytes
     endpoint: Endpoint
+    recipient: Id | None = None  # the node that is expected there, where that is known
 
 
 @dataclass(slots=True)
@@ -130,7 +131,7 @@ class Requester:
         self.transactions.begin(query, measured)
         self.counters.queries_sent += 1
         self.outside.contacted(endpoint, now)
-        self.send(datagram, endpoint)
+        self.send(query)
         return query
 
     def ask_rest(self, query: Asked, contact: Contact, result: Result, now: float) -> bool:
@@ -160,9 +161,9 @@ class Requester:
             if rumours:
                 overlay.hear_of(rumours, now)
 
-    def send(self, datagram: bytes, endpoint: Endpoint) -> None:
-        """Queue a datagram."""
-        self.transmits.append(Transmit(datagram, endpoint))
+    def send(self, query: Asked) -> None:
+        """Queue a query's datagram."""
+        self.transmits.append(Transmit(query.datagram, query.endpoint, query.id))
 
     def tell(self, outcome: Outcome) -> None:
         """Queue what has become of an operation."""

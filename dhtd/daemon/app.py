@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -132,7 +133,7 @@ class Daemon:
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
         policy = policy_of(settings, own_networks(udp.listening()))
-        seal = _seal(keys) if keys else None
+        seal = _seal(keys, node_id, rng) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
         families = udp.families
@@ -254,7 +255,8 @@ class Daemon:
         seal = self._driver.seal
         if seal is None or not keys or seal.keys == tuple(keys):
             return False
-        self._driver.seal = _seal(keys)
+        seal.change(keys)
+        _say_keys(keys)
         self._saver.mark(network_mark.fingerprints(keys))
         return True
 
@@ -268,13 +270,17 @@ class Daemon:
         )
 
 
-def _seal(keys: Sequence[NetworkKey]) -> Seal:
+def _seal(keys: Sequence[NetworkKey], node_id: Id, rng: random.Random) -> Seal:
     from dhtd.wire.sealed import Seal  # noqa: PLC0415 - it imports libsodium, which only a private network needs
 
+    _say_keys(keys)
+    return Seal(keys, node_id, rng, time.time())
+
+
+def _say_keys(keys: Sequence[NetworkKey]) -> None:
     first, *others = [key.fingerprint for key in keys]
     besides = "".join(f", and opened with {other} too" for other in others)
     log.info("a private network: datagrams are sealed and opened with the key %s%s", first, besides)
-    return Seal(keys, random.SystemRandom())
 
 
 def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:

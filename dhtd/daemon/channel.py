@@ -27,6 +27,9 @@ class UdpCounters:
     bytes_sent: int = 0
     oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
     unopened: int = 0  # received by a node with a network key, and not sealed with it; dropped without a word
+    out_of_time: int = 0  # sealed queries, more than five minutes older or newer than our clock; dropped
+    misdirected: int = 0  # sealed queries for another node; dropped
+    replayed: int = 0  # sealed queries that came before, or were sealed before this node started; dropped
     receive_errors: int = 0
     send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
     send_buffer_full: int = 0

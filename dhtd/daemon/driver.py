@@ -26,6 +26,7 @@ from dhtd.core.node import Node
 from dhtd.core.write_ahead import Chosen
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
+from dhtd.daemon.unsealing import Unsealing
 from dhtd.daemon.watch import Watch
 
 if TYPE_CHECKING:
@@ -74,16 +75,22 @@ class Ongoing:
 class Driver:
     """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out.
 
-    With a `seal`, nothing comes in that it does not open, and nothing goes out unsealed. It may be replaced by another.
+    With a `seal`, nothing comes in that it does not open, and nothing goes out unsealed.
     """
 
     def __init__(
-        self, node: Node, udp: UdpSockets, clock: Callable[[], float] = clock, seal: Seal | None = None
+        self,
+        node: Node,
+        udp: UdpSockets,
+        clock: Callable[[], float] = clock,
+        seal: Seal | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.node = node
         self.udp = udp
         self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
         self.seal = seal
+        self.wall = wall  # seconds since the epoch
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
         self.unwritten: list[Chosen] = []  # see `Node.poll_unwritten`; whoever writes them down takes them
         self.has_unwritten = trio.Event()  # set when there are some, and replaced by whoever waits for that
@@ -92,6 +99,7 @@ class Driver:
         self._wake = trio.Event()
         self._complain_at = float("-inf")
         self._watch = Watch(node.counters)
+        self._unsealing = Unsealing(udp.counters, clock)
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
@@ -105,7 +113,8 @@ class Driver:
         """Send what the node has to send, pass on its events, and see to its next timeout. Call it after any input."""
         node, seal = self.node, self.seal
         while (transmit := node.poll_transmit()) is not None:
-            self.udp.send(transmit.data if seal is None else seal.seal(transmit.data), transmit.endpoint)
+            data, endpoint, recipient = transmit
+            self.udp.send(data if seal is None else seal.seal_query(data, recipient, self.wall()), endpoint)
         while (event := node.poll_event()) is not None:
             self._dispatch(event)
         if unwritten := node.poll_unwritten():
@@ -149,14 +158,8 @@ class Driver:
         """Do the same with what the seal opens, sealing the answers. Of the rest nothing remains but its number."""
         seal = self.seal
         assert seal is not None
-        opened = []
-        for sealed, address in batch:
-            data = seal.open(sealed)
-            if data is None:
-                self.udp.counters.unopened += 1
-            else:
-                opened.append((data, address))
-        return [(seal.seal(answer), address) for answer, address in self._handle_batch(opened, sources)]
+        opened = self._unsealing.open_batch(seal, batch, sources, self.wall())
+        return [(seal.seal_answer(answer), address) for answer, address in self._handle_batch(opened, sources)]
 
     async def _keep_time(self) -> None:
         while True:

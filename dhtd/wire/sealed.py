@@ -1,8 +1,17 @@
 """Sealed datagrams: those of a network with a key. To whoever lacks it they are noise, and its own are refused.
 
-A sealed datagram is four bytes of magic and version, a nonce, and an ordinary datagram under XSalsa20-Poly1305 (NaCl's
-`secretbox`) with the network key. The nonce is random, and long enough that none ever comes twice. The magic needs no
-seal: a datagram with any other is not opened at all, and what is inside begins with a magic of its own.
+A sealed datagram is four bytes of magic and version, a nonce, and a box: XSalsa20-Poly1305 (NaCl's `secretbox`) with
+the network key over an ordinary datagram. The nonce is random, and long enough that none ever comes twice. The magic
+needs no seal: a datagram with any other is not opened at all, and what is inside begins with a magic of its own.
+
+Somebody without the key can still send again what was caught. So a query has a tail in its box, which says for whom it
+was sealed and when, and it opens once, at one node, for a while:
+
+- for the node whose ID begins with the recipient's bytes; where its sender did not know that ID, for any node;
+- if the two clocks differ by `WINDOW` at most, and it was sealed after this node had started;
+- and if its nonce is not one of those that came before, see `Nonces`.
+
+An answer has no tail: it counts only beside the query that it answers, by its transaction ID and its source.
 
 This imports libsodium, which takes 12 ms, so it is imported only where there is a key. XChaCha20-Poly1305, which could
 bind the magic, costs twice as much through PyNaCl: 4.2 us a datagram, either way, to 2.
@@ -10,12 +19,16 @@ bind the magic, costs twice as much through PyNaCl: 4.2 us a datagram, either wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nacl.bindings import crypto_secretbox, crypto_secretbox_open
 from nacl.exceptions import CryptoError
 
+from dhtd.core.metric import NATIVE, Id
+from dhtd.wire.native import ERROR, REPLY
 from dhtd.wire.network_key import NetworkKey
 
 if TYPE_CHECKING:
@@ -24,33 +37,93 @@ if TYPE_CHECKING:
 MAGIC: Final = b"DHS\x01"
 NONCE_SIZE: Final = 24
 TAG_SIZE: Final = 16
-OVERHEAD: Final = len(MAGIC) + NONCE_SIZE + TAG_SIZE  # bytes that a datagram grows by
+RECIPIENT_SIZE: Final = 8  # bytes of an ID: enough to tell the nodes of a network apart
+TAIL_SIZE: Final = RECIPIENT_SIZE + 8
+OVERHEAD: Final = len(MAGIC) + NONCE_SIZE + TAG_SIZE  # bytes that an answer grows by, and a query by its tail more
 KEYS_MAX: Final = 2
+WINDOW: Final = 300.0  # seconds by which the clocks of two nodes may differ
+NONCES_DRAWN: Final = 64
+NONCES_MAX: Final = 65_536  # remembered in a generation, of which there are two: 14 MB at most
 
 _BOX_AT: Final = len(MAGIC) + NONCE_SIZE
+_TAIL: Final = Struct(f">{RECIPIENT_SIZE}sQ")  # whom it is for, and milliseconds since the epoch
+_NOBODY: Final = bytes(RECIPIENT_SIZE)
+# How an answer begins behind its magic: an array of five elements or more, and its kind. No query begins so.
+ANSWERS: Final = frozenset(bytes((0x90 | size, kind)) for size in range(5, 16) for kind in (REPLY, ERROR))
+
+
+class Refusal(Enum):
+    """Why a datagram does not open. The values are the names of counters."""
+
+    UNOPENED = "unopened"  # not sealed with one of the keys
+    MISDIRECTED = "misdirected"  # sealed for another node
+    REPLAYED = "replayed"  # it came before, or may have come before this node started
+
+
+class OutOfTime(NamedTuple):
+    """It was sealed with one of the keys, too long ago or too far ahead."""
+
+    ahead: float  # seconds by which its time is ahead of our clock; negative where it is behind
 
 
 class Seal:
-    """Seals with the first of one or two keys, and opens what is sealed with any: so a network changes its key."""
+    """Seals with the first of one or two keys, and opens what is sealed with any: so a network changes its key.
 
-    __slots__ = ("_rng", "_secret", "_secrets", "keys")
+    It opens in the name of `own_id`. `now` is the wall clock everywhere, in seconds since the epoch.
+    """
+
+    __slots__ = ("_fresh", "_nonces", "_own", "_secret", "_secrets", "_since", "keys")
 
     overhead = OVERHEAD
 
-    def __init__(self, keys: Sequence[NetworkKey], rng: Random) -> None:
+    def __init__(self, keys: Sequence[NetworkKey], own_id: Id, rng: Random, now: float) -> None:
+        self._own = _recipient(own_id)
+        self._fresh = _fresh_nonces(rng)
+        self._since = now
+        self._nonces = Nonces()
+        self.change(keys)
+
+    def change(self, keys: Sequence[NetworkKey]) -> None:
+        """Go on with other keys. What was opened is remembered: it may be sealed with one that stays."""
         assert 1 <= len(keys) <= KEYS_MAX
         self.keys = tuple(keys)
         self._secrets = tuple(key.secret for key in keys)
         self._secret = self._secrets[0]
-        self._rng = rng
 
-    def seal(self, datagram: bytes) -> bytes:
+    def seal_query(self, query: bytes, recipient: Id | None, now: float) -> bytes:
+        """Return the sealed datagram, `OVERHEAD + TAIL_SIZE` bytes longer, for the node with this ID, or for any."""
+        to = _NOBODY if recipient is None else _recipient(recipient)
+        return self.seal_answer(query + _TAIL.pack(to, max(0, int(1000 * now))))
+
+    def seal_answer(self, answer: bytes) -> bytes:
         """Return the sealed datagram, `OVERHEAD` bytes longer."""
-        nonce = self._rng.randbytes(NONCE_SIZE)
-        return b"%b%b%b" % (MAGIC, nonce, crypto_secretbox(datagram, nonce, self._secret))
+        nonce = next(self._fresh)
+        return b"%b%b%b" % (MAGIC, nonce, crypto_secretbox(answer, nonce, self._secret))
 
-    def open(self, sealed: bytes) -> bytes | None:
-        """Return the datagram inside; None for anything that was not sealed with one of the keys."""
+    def open(self, sealed: bytes, now: float) -> bytes | Refusal | OutOfTime:
+        """Return the datagram inside, or why it does not open. A query opens once."""
+        plain = self.decrypt(sealed)
+        if plain is None:
+            return Refusal.UNOPENED
+        if plain[4:6] in ANSWERS:
+            return plain
+        if len(plain) < TAIL_SIZE:
+            return Refusal.UNOPENED
+        recipient, time = _TAIL.unpack_from(plain, len(plain) - TAIL_SIZE)
+        if recipient not in (self._own, _NOBODY):
+            return Refusal.MISDIRECTED
+        time /= 1000
+        if not -WINDOW <= time - now <= WINDOW:
+            return OutOfTime(time - now)
+        if time < self._since:
+            self._since = min(self._since, now)  # our clock was ahead when we started, and has been set back
+            return Refusal.REPLAYED
+        if not self._nonces.add(sealed[len(MAGIC) : _BOX_AT], now):
+            return Refusal.REPLAYED
+        return plain[:-TAIL_SIZE]
+
+    def decrypt(self, sealed: bytes) -> bytes | None:
+        """Return what is in the box, a query's tail included; None where none of the keys opens it."""
         if len(sealed) < OVERHEAD or not sealed.startswith(MAGIC):
             return None
         nonce, box = sealed[len(MAGIC) : _BOX_AT], sealed[_BOX_AT:]
@@ -60,3 +133,45 @@ class Seal:
             except CryptoError:
                 continue
         return None
+
+
+class Nonces:
+    """The nonces that came, each for as long as its datagram could open once more: twice the window.
+
+    There are two generations: new ones go into the young one, which becomes the old one when it has lasted as long as
+    that, or is full. So memory is fixed. Somebody without the key cannot fill it: only what opens is remembered. Where
+    members send more than `NONCES_MAX` queries in twice the window, 109 a second, the oldest are forgotten sooner.
+    """
+
+    __slots__ = ("_old", "_until", "_young")
+
+    def __init__(self) -> None:
+        self._old: set[bytes] = set()
+        self._young: set[bytes] = set()
+        self._until = 0.0  # when the young generation becomes the old one
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return len(self._old) + len(self._young)
+
+    def add(self, nonce: bytes, now: float) -> bool:
+        """Remember a nonce; return whether it is new."""
+        if nonce in self._young or nonce in self._old:
+            return False
+        if now >= self._until or len(self._young) >= NONCES_MAX:
+            self._old, self._young = self._young, set()
+            self._until = now + 2 * WINDOW
+        self._young.add(nonce)
+        return True
+
+
+def _fresh_nonces(rng: Random) -> Iterator[bytes]:
+    """Yield nonces for ever; drawn many at once, they cost a tenth of one system call for each."""
+    while True:
+        drawn = rng.randbytes(NONCE_SIZE * NONCES_DRAWN)
+        for start in range(0, len(drawn), NONCE_SIZE):
+            yield drawn[start : start + NONCE_SIZE]
+
+
+def _recipient(id: Id) -> bytes:
+    return NATIVE.to_bytes(id)[:RECIPIENT_SIZE]

@@ -21,7 +21,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.requester import Counters
 from dhtd.daemon.channel import UdpCounters
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.sealed import NONCE_SIZE
+from dhtd.wire.sealed import NONCE_SIZE, NONCES_MAX, WINDOW
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "man" / "dht-security.7"
@@ -128,6 +128,9 @@ def test_each_name_is_one_of_the_policy_or_of_a_counter() -> None:
         f"all who are neither the daemon's user nor root have {Limits().others}.",
         f"at most {Limits().frame} bytes, and {Limits().frame_deadline:g} seconds from its first byte",
         f"a random nonce of {NONCE_SIZE} bytes",
+        f"more than {WINDOW:g} seconds off its own clock",
+        f"the nonces of {2 * WINDOW:g} seconds, or the latest {NONCES_MAX} where",
+        f"more than {NONCES_MAX / (2 * WINDOW):.0f} queries a second from members",
         f"the transaction ID of {NativeCodec().tid_size} random bytes",
         f"three networks have {3 * DEFAULT.lookup_per_network} at most",
         f"in four networks or more, which can have all {DEFAULT.k} places",

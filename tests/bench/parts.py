@@ -27,12 +27,15 @@ SOURCES = 250
 CONTACTS = 100  # as many as a node in a network of some thousands has
 
 
+Arguments = Sequence[tuple[object, ...]]
+
+
 class Step(NamedTuple):
-    """One step, and the arguments of each call."""
+    """One step, and the arguments of each call; made anew for each round where they are good for one call only."""
 
     name: str
     call: Callable[..., object]
-    arguments: Sequence[tuple[object, ...]]
+    arguments: Arguments | Callable[[], Arguments]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,21 +81,30 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     yield Step("encode the answer", codec.encode_found, answers)
     yield Step("keep the table up", node.state.is_settled, [(query.sender, source, now) for query, source in asked])
     yield Step("all of handle_datagram", node.handle_datagram, decoded)
-    seal, foreign = (Seal([NetworkKey(rng.randbytes(KEY_SIZE))], SystemRandom()) for _ in range(2))
+    keys_of_networks = [[NetworkKey(rng.randbytes(KEY_SIZE))] for _ in range(2)]
+    seal, foreign = (Seal(key, node.own_id, SystemRandom(), now) for key in keys_of_networks)
     whole = [node.codec.encode_found(*answer) for answer in answers]
-    yield Step("open the query, if sealed", seal.open, [(seal.seal(data),) for data, _, _ in decoded])
-    yield Step("seal the answer", seal.seal, [(data,) for data in whole])
-    yield Step("refuse a query under another key", seal.open, [(foreign.seal(data),) for data, _, _ in decoded])
-    yield Step("refuse a query that is not sealed", seal.open, [(data,) for data, _, _ in decoded])
+
+    def sealed() -> Arguments:
+        return [(seal.seal_query(data, node.own_id, now), now) for data, _, _ in decoded]
+
+    caught = sealed()
+    yield Step("open the query, if sealed", seal.open, sealed)
+    yield Step("seal the answer", seal.seal_answer, [(data,) for data in whole])
+    yield Step("refuse a query that came before", seal.open, caught)
+    others = [(foreign.seal_query(data, node.own_id, now), now) for data, _, _ in decoded]
+    yield Step("refuse a query under another key", seal.open, others)
+    yield Step("refuse a query that is not sealed", seal.open, [(data, now) for data, _, _ in decoded])
 
 
 def cost(step: Step) -> float:
     """Return the microseconds of CPU that one call costs."""
     call = step.call
+    calls = step.arguments() if callable(step.arguments) else step.arguments
     began = time.process_time()
-    for arguments in step.arguments:
+    for arguments in calls:
         call(*arguments)
-    return (time.process_time() - began) / len(step.arguments) * 1e6
+    return (time.process_time() - began) / len(calls) * 1e6
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import cast
 import trio
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.metric import NATIVE
+from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.channel import UdpCounters
@@ -23,6 +23,7 @@ from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import Seal
 
 POLICY = replace(DEFAULT, rate_limit=0.0)
+Sealing = Callable[[Id], Seal]  # makes the seal of the node with this ID
 
 
 class Wire:
@@ -35,7 +36,7 @@ class Wire:
 
     @asynccontextmanager
     async def driver(
-        self, policy: Policy = POLICY, seal: Seal | None = None, *, write_ahead: bool = False
+        self, policy: Policy = POLICY, seal: Sealing | None = None, *, write_ahead: bool = False
     ) -> AsyncIterator[Driver]:
         """Run a node with an endpoint of its own."""
         driver = self.make(policy, seal, write_ahead=write_ahead)
@@ -44,7 +45,7 @@ class Wire:
             yield driver
             nursery.cancel_scope.cancel()
 
-    def make(self, policy: Policy = POLICY, seal: Seal | None = None, *, write_ahead: bool = False) -> Driver:
+    def make(self, policy: Policy = POLICY, seal: Sealing | None = None, *, write_ahead: bool = False) -> Driver:
         """Return a driver that does not run yet."""
         number, self._next = self._next, self._next + 1
         endpoint = Endpoint.of(f"10.0.0.{number}", 1729)
@@ -52,7 +53,8 @@ class Wire:
         rng = random.Random(number)
         now = trio.current_time()
         node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=now, policy=policy, write_ahead=write_ahead)
-        return Driver(node, cast("UdpSockets", end), trio.current_time, seal)
+        own = None if seal is None else seal(node.own_id)
+        return Driver(node, cast("UdpSockets", end), trio.current_time, own, wall=trio.current_time)
 
 
 class End:

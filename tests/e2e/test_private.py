@@ -106,14 +106,16 @@ def unopened(daemon: Daemon) -> int:
 def flood(daemon: Daemon) -> None:
     """Send a daemon garbage, and what nodes without its key would say, as fast as it takes them; it must not answer."""
     rng, codec = Random(1), NativeCodec()
-    foreign = Seal([NetworkKey(bytes(32))], rng)
+    foreign = Seal([NetworkKey(bytes(32))], Id(0), rng, 0.0)
     before = unopened(daemon)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
         source.bind((daemon.address, 0))
         source.setblocking(False)
         for number in range(10_000):
             ping = codec.encode_query(rng.randbytes(8), Id(number), Ping())
-            data = [ping, foreign.seal(ping), MAGIC + rng.randbytes(100), rng.randbytes(100)][number % 4]
+            data = [ping, foreign.seal_query(ping, None, time.time()), MAGIC + rng.randbytes(100), rng.randbytes(100)][
+                number % 4
+            ]
             source.sendto(data, (daemon.address, PORT))
             if number % 100 == 99:  # no more than the kernel keeps
                 until(lambda sent=number + 1: unopened(daemon) == before + sent)  # type: ignore[misc]

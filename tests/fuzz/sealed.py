@@ -1,12 +1,14 @@
 """Sealed datagrams, as a daemon with a network key takes them: what is sealed opens, and nothing else leaves a trace.
 
 The bytes say which keys the daemon has, which key a datagram is sealed with (or that it comes as it is, with or without
-the magic of sealed ones), what is changed in it on its way, and what is in it. So it is known beforehand whether it may
-open, without any cryptography. Then this holds:
+the magic of sealed ones), for whom and when, what is changed in it on its way, and what is in it. So it is known
+beforehand whether it may open, without any cryptography. Then this holds:
 
-- what was sealed with one of the daemon's keys, and not changed, is answered as what is in it would be by a node that
-  seals nothing; the answer opens with the first key, fits into a datagram, and is at most three times as long, inside;
-- all else is counted as unopened: it has no answer, and does not reach the node, which counts whatever does.
+- what was sealed with one of the daemon's keys, for it, in time, and not changed, is answered as what is in it would be
+  by a node that seals nothing; the answer opens with the first key, fits into a datagram, and is at most three times as
+  long, inside;
+- all else is counted under the reason: it has no answer, and does not reach the node, which counts whatever does;
+- nothing is answered when it comes a second time, and only answers reach the node again.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from dhtd.core.requester import Counters
 from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.udp import UdpSockets
+from dhtd.daemon.unsealing import Unsealing
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC, OVERHEAD, Seal
@@ -40,22 +43,52 @@ FOREIGN: Final = NetworkKey(bytes([3]) * KEY_SIZE)
 POLICY: Final = replace(DEFAULT, datagram_sent_max=DEFAULT.datagram_sent_max - OVERHEAD)
 HEADER: Final = 10  # bytes in front of what a datagram holds
 NOW: Final = 1_000.0
+WALL: Final = 1_767_225_600.0
+OWN: Final = Id(1 << 255)
+OWN_BYTES: Final = b"\x80" + bytes(7)
 
 
 def check(data: bytes) -> None:
     """Have a datagram come as the bytes say, and hold the daemon to the laws."""
     reader = Reader(data)
     keys = KEYS[: 1 + reader.number() % 2]
-    source = Endpoint.of(f"10.0.0.{1 + reader.number() % 4}", 1729)
+    how = reader.number()
+    source = Endpoint.of(f"10.0.0.{1 + how % 4}", 1729)
     sealed_by = (*keys, FOREIGN, None)[reader.number() % (len(keys) + 2)]
     changes = Reader(reader.take(HEADER - 3))
     inside = reader.rest()
-    sent = inside if sealed_by is None else Seal([sealed_by], Random(1)).seal(inside)
+    plain = inside if sealed_by is None or how >= 240 else inside + _tail(how)
+    sent = plain if sealed_by is None else Seal([sealed_by], OWN, Random(1), WALL).seal_answer(plain)
     came = _changed(sent, changes)
-    if sealed_by in keys and came == sent:
-        _check_opened(keys, came, inside, source)
+    if sealed_by not in keys or came != sent:
+        _check_refused(keys, came, source, "unopened")
+        return
+    expected = _inside(plain)
+    if isinstance(expected, str):
+        _check_refused(keys, came, source, expected)
     else:
-        _check_unopened(keys, came, source)
+        _check_opened(keys, came, expected, source)
+
+
+def _tail(how: int) -> bytes:
+    """Return the tail of a query: for us, anybody or somebody else; now, early, late, or from before our start."""
+    recipient = (OWN_BYTES, bytes(8), b"somebody")[how // 4 % 3]
+    time = WALL + (0, -300, 300, -299, 301)[how // 12 % 5]
+    return recipient + int(1000 * time).to_bytes(8, "big")
+
+
+def _inside(plain: bytes) -> bytes | str:
+    """Return what the daemon is to take out of the box, or the name of the counter of what it refuses."""
+    if plain[4:5] and plain[4] >> 4 == 9 and plain[4] & 15 >= 5 and plain[5:6] in (b"\1", b"\2"):
+        return plain
+    recipient, time = plain[-16:-8], int.from_bytes(plain[-8:], "big") / 1000
+    if len(plain) < 16:
+        return "unopened"
+    if recipient not in (OWN_BYTES, bytes(8)):
+        return "misdirected"
+    if abs(time - WALL) > 300:
+        return "out_of_time"
+    return "replayed" if time < WALL - 299 else plain[:-16]
 
 
 def _changed(data: bytes, reader: Reader) -> bytes:
@@ -85,26 +118,31 @@ def _check_opened(keys: tuple[NetworkKey, ...], came: bytes, inside: bytes, sour
     expected = twin.handle_datagram(inside, source, NOW)
     if expected is None:
         assert answers == []
-        return
-    [(answer, to)] = answers
-    assert to == source
-    assert Seal(keys[:1], Random(1)).open(answer) == expected, "it is answered as another query"
-    assert len(answer) <= DEFAULT.datagram_sent_max
-    assert len(expected) <= DEFAULT.amplification * len(inside) or twin.state.has_proved(source, NOW)
+    else:
+        [(answer, to)] = answers
+        assert to == source
+        opened = Seal(keys[:1], OWN, Random(1), WALL).open(answer, WALL)
+        assert opened == expected, "it is answered as another query"
+        assert len(answer) <= DEFAULT.datagram_sent_max
+        assert len(expected) <= DEFAULT.amplification * len(inside) or twin.state.has_proved(source, NOW)
+    again = driver._handle_sealed_batch([(came, source)], {source: source})
+    assert again == [], "what came before is answered"
+    assert expected is None or driver.udp.counters == UdpCounters(replayed=1)
 
 
-def _check_unopened(keys: tuple[NetworkKey, ...], came: bytes, source: Endpoint) -> None:
+def _check_refused(keys: tuple[NetworkKey, ...], came: bytes, source: Endpoint, why: str) -> None:
     driver = _deaf(keys)
-    node, driver.udp.counters.unopened = driver.node, 0
+    node, driver.udp.counters = driver.node, UdpCounters()
+    driver._unsealing = Unsealing(driver.udp.counters, lambda: NOW)
     assert driver._handle_sealed_batch([(came, source)], {source: source}) == [], "a stranger is answered"
-    assert driver.udp.counters == UdpCounters(unopened=1), "a stranger is let in"
+    assert driver.udp.counters == UdpCounters(**{why: 1}), "a stranger is let in"
     assert node.counters == Counters(), "a stranger is heard"
     assert node.poll_transmit() is None
 
 
 def _node() -> Node:
     """Return a node that knows somebody and holds something; the same each time."""
-    node = Node(Id(1 << 255), NativeCodec(remembered=2), rng=Random(7), now=NOW, policy=POLICY)
+    node = Node(OWN, NativeCodec(remembered=2), rng=Random(7), now=NOW, policy=POLICY)
     for number in range(3):
         contact = Contact(NATIVE.digest(b"%d" % number), Endpoint.of(f"10.0.0.{3 + number}", 1729))
         node.state.answered(contact, 0.1, NOW)
@@ -114,7 +152,7 @@ def _node() -> Node:
 
 def _daemon(keys: tuple[NetworkKey, ...]) -> Driver:
     udp = cast("UdpSockets", SimpleNamespace(counters=UdpCounters()))
-    return Driver(_node(), udp, lambda: NOW, Seal(keys, Random(2)))
+    return Driver(_node(), udp, lambda: NOW, Seal(keys, OWN, Random(2), WALL - 299), wall=lambda: WALL)
 
 
 @cache
@@ -128,7 +166,8 @@ def _seeds() -> Iterator[bytes]:
     datagrams = [vector.data for vector in VECTORS.values()]
     for number, data in enumerate(datagrams):
         by = number % 3
-        yield bytes([number % 2, number, by]) + bytes(HEADER - 3) + data
+        for how in (number % 60, 240):
+            yield bytes([number % 2, how, by]) + bytes(HEADER - 3) + data
     for kind in range(5):
         for by in range(4):
             yield bytes([1, 0, by, kind, 0, 9, 0xFF, 0, kind, 0]) + datagrams[0]

@@ -12,7 +12,7 @@ from dhtd.control import frames
 from dhtd.core.responder import Responder
 from dhtd.daemon.state_file import StateFile
 from dhtd.wire.native import MAGIC, NativeCodec
-from dhtd.wire.sealed import Seal
+from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import HERE, Target, committed
@@ -77,12 +77,23 @@ def _take_any(responder: Responder, *args: object) -> bool:
     return True
 
 
-def _let_in(seal: Seal, data: bytes) -> bytes | None:
-    return data if data.startswith(MAGIC) else OPEN(seal, data)  # MAGIC is that of an open network
+def _let_in(seal: Seal, data: bytes, now: float) -> object:
+    return data if data.startswith(MAGIC) else OPEN(seal, data, now)  # MAGIC is that of an open network
 
 
-def _open_by_the_first(seal: Seal, data: bytes) -> bytes | None:
-    return OPEN(Seal(seal.keys[:1], Random(1)), data)
+def _open_by_the_first(seal: Seal, data: bytes, now: float) -> object:
+    seal.change(seal.keys[:1])
+    return OPEN(seal, data, now)
+
+
+def _open_again(seal: Seal, data: bytes, now: float) -> object:
+    seal._nonces = Nonces()
+    return OPEN(seal, data, now)
+
+
+def _open_at_any_time(seal: Seal, data: bytes, now: float) -> object:
+    plain = seal.decrypt(data)
+    return Refusal.UNOPENED if plain is None else plain if plain[4:6] in ANSWERS else plain[:-TAIL_SIZE]
 
 
 def _lose(file: StateFile, key: object, port: int) -> None:
@@ -105,12 +116,12 @@ def test_a_defect_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         check_all(name)
 
 
-@pytest.mark.parametrize("defect", [_let_in, _open_by_the_first])
+@pytest.mark.parametrize("defect", [_let_in, _open_by_the_first, _open_again, _open_at_any_time])
 def test_a_daemon_that_opens_more_or_less_than_its_keys_do_is_seen(
-    monkeypatch: pytest.MonkeyPatch, defect: Callable[[Seal, bytes], bytes | None]
+    monkeypatch: pytest.MonkeyPatch, defect: Callable[[Seal, bytes, float], object]
 ) -> None:
     monkeypatch.setattr(Seal, "open", defect)
-    with pytest.raises(AssertionError, match=r"stranger|sealed with a key"):
+    with pytest.raises(AssertionError, match=r"stranger|sealed with a key|came before"):
         check_all("sealed")
 
 

@@ -33,7 +33,8 @@ from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
 PAGE = Path(__file__).parent.parent.parent / "man" / "dht-protocol.7"
 SOURCE = PAGE.read_text()
 CODEC = NativeCodec()
-SEALED_VECTORS = {golden["name"]: unhex(golden["hex"]) for golden in tomllib.loads(SEALED_FILE.read_text())["datagram"]}
+GOLDEN = tomllib.loads(SEALED_FILE.read_text())
+SEALED_VECTORS = {golden["name"]: unhex(golden["hex"]) for golden in GOLDEN["datagram"]}
 NODE4_SIZE, NODE6_SIZE = NATIVE.width + IPV4_SIZE, NATIVE.width + IPV6_SIZE
 
 
@@ -179,7 +180,10 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"at most {DEFAULT.amplification} times the size of its query",
         f"the four bytes {sealed.MAGIC.hex(' ')} DHS and the version, {sealed.MAGIC[3]}",
         f"a nonce of {sealed.NONCE_SIZE} bytes, a tag of {sealed.TAG_SIZE} bytes",
-        f"grows by {sealed.OVERHEAD} bytes",
+        f"grows by {sealed.OVERHEAD} bytes, and a query by {sealed.OVERHEAD + sealed.TAIL_SIZE}",
+        f"a tail of {sealed.TAIL_SIZE} bytes: the first {sealed.RECIPIENT_SIZE} of the ID",
+        f"more than {sealed.WINDOW:g} seconds before or after",
+        f"at least {2 * sealed.WINDOW:g} seconds",
         f"at most {DEFAULT.datagram_sent_max - sealed.OVERHEAD} bytes are sealed",
         f"share a key of {KEY_SIZE} bytes",
         f"the word {FORM}, a blank, and {2 * KEY_SIZE} hexadecimal digits",
@@ -215,7 +219,8 @@ def test_an_example_is_a_golden_datagram(name: str, dump: str) -> None:
 
 def test_the_example_of_a_sealed_datagram_has_its_key() -> None:
     key = NetworkKey.parse(re.sub(r" \\e\n", " ", re.search(r"^dhtd-network-key-1 \\e\n\w+$", SOURCE, re.MULTILINE)[0]))  # type: ignore[index]
-    assert Seal([key], Random(1)).open(SEALED_VECTORS["sealed-ping"]) == VECTORS["ping"].data
+    seal = Seal([key], NATIVE.parse(GOLDEN["own"]), Random(1), 0.0)
+    assert seal.open(SEALED_VECTORS["sealed-ping"], GOLDEN["now"]) == VECTORS["ping"].data
     assert f"{key.fingerprint} is the fingerprint" in WORDS
 
 

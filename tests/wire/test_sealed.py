@@ -1,4 +1,4 @@
-"""Sealed datagrams: what is sealed with a key opens with it, and nothing else opens at all."""
+"""Sealed datagrams: what is sealed with a key opens with it, a query once and in time, and nothing else at all."""
 
 from __future__ import annotations
 
@@ -10,74 +10,231 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.errors import UsageError
+from dhtd.core.messages import BadQuery, Query
+from dhtd.core.metric import NATIVE, Id
+from dhtd.errors import UsageError, WireError
+from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
-from dhtd.wire.sealed import MAGIC, NONCE_SIZE, OVERHEAD, TAG_SIZE, Seal
+from dhtd.wire.sealed import (
+    MAGIC,
+    NONCE_SIZE,
+    NONCES_MAX,
+    OVERHEAD,
+    TAG_SIZE,
+    TAIL_SIZE,
+    WINDOW,
+    Nonces,
+    OutOfTime,
+    Refusal,
+    Seal,
+)
 from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
-DATAGRAM = VECTORS["find-value-token"].data
+QUERY, ANSWER = VECTORS["find-value-token"].data, VECTORS["find-value-reply"].data
+BOB, ALICE = Id(0xB0B << 200), Id(0xA11CE << 200)
+NOW = 1_767_225_600.0
 
 
-def sealed_with(*keys: NetworkKey, seed: int = 1) -> Seal:
-    return Seal(keys, Random(seed))
+def sealed_with(*keys: NetworkKey, own: Id = BOB, seed: int = 1, now: float = NOW - 60) -> Seal:
+    return Seal(keys, own, Random(seed), now)
 
 
-@given(st.binary(max_size=2_100), st.integers())
-def test_what_is_sealed_opens_and_is_so_much_longer(datagram: bytes, seed: int) -> None:
-    seal = sealed_with(OLD, seed=seed)
-    sealed = seal.seal(datagram)
-    assert len(sealed) == len(datagram) + OVERHEAD == len(datagram) + len(MAGIC) + NONCE_SIZE + TAG_SIZE
-    assert sealed[:4] == bytes.fromhex("44485301")
-    assert sealed_with(OLD, seed=2).open(sealed) == datagram
-    assert seal.open(seal.seal(b"")) == b""
+@given(st.binary(max_size=2_100), st.integers(), st.sampled_from([BOB, None]))
+def test_what_is_sealed_is_so_much_longer_and_is_in_the_box(datagram: bytes, seed: int, to: Id | None) -> None:
+    seal, opening = sealed_with(OLD, seed=seed), sealed_with(OLD, seed=2)
+    answer = seal.seal_answer(datagram)
+    assert len(answer) == len(datagram) + OVERHEAD == len(datagram) + len(MAGIC) + NONCE_SIZE + TAG_SIZE
+    assert opening.decrypt(answer) == datagram
+    query = seal.seal_query(datagram, to, NOW)
+    assert len(query) == len(answer) + TAIL_SIZE
+    assert answer[:4] == query[:4] == bytes.fromhex("44485301")
+    if datagram[5:6] not in (b"\1", b"\2"):
+        assert opening.open(query, NOW) == datagram
+
+
+def test_answers_open_at_any_time_at_any_node_and_again() -> None:
+    answer = sealed_with(OLD).seal_answer(ANSWER)
+    for own in (ALICE, BOB):
+        seal = sealed_with(OLD, own=own)
+        for now in (0.0, NOW, NOW, NOW + 1e9):
+            assert seal.open(answer, now) == ANSWER
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_no_query_is_taken_for_an_answer(name: str) -> None:
+    """Whatever is open to being answered has a tail, and opens once."""
+    seal = sealed_with(OLD)
+    sealed = seal.seal_query(VECTORS[name].data, BOB, NOW)
+    first, second = seal.open(sealed, NOW), seal.open(sealed, NOW)
+    assert isinstance(first, bytes)
+    try:
+        is_answered = isinstance(NativeCodec().decode(first), Query | BadQuery)
+    except WireError:
+        is_answered = False
+    assert (second is Refusal.REPLAYED) or not is_answered
 
 
 def test_the_first_key_seals_and_every_key_opens() -> None:
-    both = sealed_with(NEW, OLD)
-    assert sealed_with(NEW).open(both.seal(DATAGRAM)) == DATAGRAM
-    assert sealed_with(OLD).open(both.seal(DATAGRAM)) is None
-    for key in (NEW, OLD):
-        assert both.open(sealed_with(key).seal(DATAGRAM)) == DATAGRAM
-    assert both.open(sealed_with(FOREIGN).seal(DATAGRAM)) is None
+    both = sealed_with(NEW, OLD, seed=2)
+    assert sealed_with(NEW).open(both.seal_answer(ANSWER), NOW) == ANSWER
+    assert sealed_with(OLD).open(both.seal_answer(ANSWER), NOW) is Refusal.UNOPENED
+    for seed, key in enumerate((NEW, OLD)):
+        assert both.open(sealed_with(key, seed=seed).seal_query(QUERY, BOB, NOW), NOW) == QUERY
+    assert both.open(sealed_with(FOREIGN).seal_query(QUERY, BOB, NOW), NOW) is Refusal.UNOPENED
 
 
 @pytest.mark.parametrize("keys", [(OLD,), (NEW, OLD)], ids=["one key", "two keys"])
 def test_no_flipped_bit_goes_unnoticed(keys: tuple[NetworkKey, ...]) -> None:
     seal = sealed_with(*keys)
-    sealed = sealed_with(OLD).seal(DATAGRAM)
-    assert seal.open(sealed) == DATAGRAM
+    sealed = sealed_with(OLD).seal_query(QUERY, BOB, NOW)
     for bit in range(8 * len(sealed)):
         broken = bytearray(sealed)
         broken[bit // 8] ^= 1 << bit % 8
-        assert seal.open(bytes(broken)) is None, bit
+        assert seal.open(bytes(broken), NOW) is Refusal.UNOPENED, bit
+    assert seal.open(sealed, NOW) == QUERY
 
 
 def test_no_part_of_a_sealed_datagram_opens_nor_one_with_something_behind() -> None:
     seal = sealed_with(NEW, OLD)
-    sealed = seal.seal(DATAGRAM)
+    sealed = seal.seal_query(QUERY, BOB, NOW)
     for size in range(len(sealed)):
-        assert seal.open(sealed[:size]) is None, size
-    assert seal.open(sealed + b"\0") is None
-    assert seal.open(sealed[:OVERHEAD]) is None
+        assert seal.open(sealed[:size], NOW) is Refusal.UNOPENED, size
+    assert seal.open(sealed + b"\0", NOW) is Refusal.UNOPENED
+    assert seal.open(sealed[:OVERHEAD], NOW) is Refusal.UNOPENED
+    for size in range(TAIL_SIZE):  # too short for a tail, whoever sealed it
+        assert seal.open(seal.seal_answer(bytes(size)), NOW) is Refusal.UNOPENED, size
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda rest: MAGIC + rest))
 def test_anything_else_does_not_open(data: bytes) -> None:
-    assert sealed_with(NEW, OLD).open(data) is None
+    assert sealed_with(NEW, OLD).open(data, NOW) is Refusal.UNOPENED
 
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_no_datagram_of_an_open_network_opens(name: str) -> None:
-    assert sealed_with(OLD).open(VECTORS[name].data) is None
+    assert sealed_with(OLD).open(VECTORS[name].data, NOW) is Refusal.UNOPENED
 
 
 def test_no_nonce_comes_twice_and_what_is_the_same_looks_different() -> None:
     seal = sealed_with(OLD)
-    sealed = [seal.seal(DATAGRAM) for _ in range(10_000)]
+    sealed = [seal.seal_answer(ANSWER) for _ in range(10_000)]
     nonces = {data[len(MAGIC) : len(MAGIC) + NONCE_SIZE] for data in sealed}
     assert len(nonces) == len({data[len(MAGIC) + NONCE_SIZE :] for data in sealed}) == len(sealed)
-    assert sealed_with(OLD, seed=2).seal(DATAGRAM) not in sealed
+    assert sealed_with(OLD, seed=2).seal_answer(ANSWER) not in sealed
+
+
+# What was caught and is sent again
+
+
+def test_a_query_opens_once() -> None:
+    seal = sealed_with(OLD)
+    caught = [seal.seal_query(QUERY, to, NOW) for to in (BOB, None)]
+    assert [seal.open(sealed, NOW) for sealed in caught] == [QUERY, QUERY]
+    for now in (NOW, NOW + 1, NOW + WINDOW):
+        assert [seal.open(sealed, now) for sealed in caught] == [Refusal.REPLAYED] * 2
+
+
+def test_a_query_for_one_node_does_not_open_at_another_and_one_for_anybody_opens_once_at_each() -> None:
+    bob, alice = sealed_with(OLD), sealed_with(OLD, own=ALICE)
+    for_bob = alice.seal_query(QUERY, BOB, NOW)
+    assert alice.open(for_bob, NOW) is Refusal.MISDIRECTED
+    assert bob.open(for_bob, NOW) == QUERY
+    for_anybody = alice.seal_query(QUERY, None, NOW)
+    for seal in (alice, bob):
+        assert seal.open(for_anybody, NOW) == QUERY
+        assert seal.open(for_anybody, NOW) is Refusal.REPLAYED
+
+
+@pytest.mark.parametrize("ahead", [-WINDOW - 0.01, WINDOW + 0.01, -NOW, 1e15])
+def test_a_query_from_another_time_does_not_open_and_it_is_told_by_how_much(ahead: float) -> None:
+    refusal = sealed_with(OLD, now=0.0).open(sealed_with(OLD).seal_query(QUERY, BOB, NOW + ahead), NOW)
+    assert isinstance(refusal, OutOfTime)
+    assert refusal.ahead == pytest.approx(ahead, abs=0.002)
+
+
+@pytest.mark.parametrize("ahead", [-WINDOW, WINDOW, 0.0, 0.25])
+def test_clocks_may_differ_by_the_window(ahead: float) -> None:
+    seal = sealed_with(OLD, now=0.0)
+    assert seal.open(seal.seal_query(QUERY, BOB, NOW + ahead), NOW) == QUERY
+
+
+def test_the_last_moment_at_which_a_query_could_open_again_is_remembered() -> None:
+    """Sealed by a clock that is fast by the window, it comes at once, and once more when it is as old as may be."""
+    seal = sealed_with(OLD, now=0.0)
+    sealed = seal.seal_query(QUERY, BOB, NOW + WINDOW)
+    assert seal.open(sealed, NOW) == QUERY
+    for moment in range(int(2 * WINDOW)):
+        assert isinstance(seal.open(seal.seal_query(QUERY, BOB, NOW + moment), NOW + moment), bytes)
+    assert seal.open(sealed, NOW + 2 * WINDOW) is Refusal.REPLAYED
+    assert isinstance(seal.open(sealed, NOW + 2 * WINDOW + 0.01), OutOfTime)
+
+
+def test_what_was_sealed_before_a_restart_does_not_open_after_it() -> None:
+    caught = sealed_with(OLD, own=ALICE).seal_query(QUERY, BOB, NOW)
+    assert sealed_with(OLD, now=NOW - 1).open(caught, NOW) == QUERY
+    restarted = sealed_with(OLD, now=NOW + 1)
+    assert restarted.open(caught, NOW + 2) is Refusal.REPLAYED
+    assert restarted.open(restarted.seal_query(QUERY, BOB, NOW + 2), NOW + 2) == QUERY
+
+
+def test_a_restart_forgets_what_a_fast_clock_has_sealed() -> None:
+    """What dht-security(7) says is not defended."""
+    caught = sealed_with(OLD, own=ALICE).seal_query(QUERY, BOB, NOW + 100)
+    assert sealed_with(OLD, now=NOW - 1).open(caught, NOW) == QUERY
+    assert sealed_with(OLD, now=NOW + 1).open(caught, NOW + 2) == QUERY
+
+
+def test_a_clock_that_was_fast_at_the_start_and_is_set_back_is_deaf_for_one_query() -> None:
+    seal = sealed_with(OLD, now=NOW + 86_400)
+    assert seal.open(seal.seal_query(QUERY, BOB, NOW), NOW) is Refusal.REPLAYED
+    assert seal.open(seal.seal_query(QUERY, BOB, NOW + 1), NOW + 1) == QUERY
+
+
+def test_a_change_of_keys_forgets_nothing() -> None:
+    seal = sealed_with(OLD)
+    caught = seal.seal_query(QUERY, BOB, NOW)
+    assert seal.open(caught, NOW) == QUERY
+    seal.change((NEW, OLD))
+    assert seal.keys == (NEW, OLD)
+    assert seal.open(caught, NOW) is Refusal.REPLAYED
+    assert sealed_with(NEW).open(seal.seal_answer(ANSWER), NOW) == ANSWER
+    seal.change((NEW,))
+    assert seal.open(caught, NOW) is Refusal.UNOPENED
+
+
+def test_nonces_are_remembered_for_the_time_in_which_they_could_come_again_and_then_let_go() -> None:
+    nonces = Nonces()
+    assert nonces.add(b"first", NOW)
+    for second in range(int(4 * WINDOW)):
+        nonces.add(b"%d" % second, NOW + second)
+        if second <= 2 * WINDOW:
+            assert not nonces.add(b"first", NOW + second)
+    assert len(nonces) <= 4 * WINDOW + 1
+    assert nonces.add(b"last", NOW + 4 * WINDOW)
+    assert nonces.add(b"first", NOW + 4 * WINDOW)
+
+
+def test_no_more_nonces_are_remembered_than_have_room_and_the_oldest_go_first() -> None:
+    nonces = Nonces()
+    for number in range(3 * NONCES_MAX):
+        assert nonces.add(b"%d" % number, NOW)
+        assert len(nonces) <= 2 * NONCES_MAX
+    assert not any(nonces.add(b"%d" % number, NOW) for number in range(NONCES_MAX, 3 * NONCES_MAX))
+    assert nonces.add(b"0", NOW)
+
+
+def test_only_what_opens_is_remembered() -> None:
+    seal = sealed_with(OLD)
+    for sealed in (
+        sealed_with(FOREIGN).seal_query(QUERY, BOB, NOW),
+        seal.seal_query(QUERY, ALICE, NOW),
+        seal.seal_query(QUERY, BOB, NOW - 2 * WINDOW),
+        seal.seal_query(QUERY, BOB, NOW - 61),
+        seal.seal_answer(ANSWER),
+    ):
+        seal.open(sealed, NOW)
+    assert len(seal._nonces) == 0
 
 
 def test_a_key_is_a_line_of_text() -> None:
@@ -139,8 +296,7 @@ class Fixed(Random):
         self.nonce = nonce
 
     def randbytes(self, n: int) -> bytes:
-        assert n == len(self.nonce)
-        return self.nonce
+        return self.nonce * (n // len(self.nonce))
 
 
 def test_the_golden_key_has_its_fingerprint() -> None:
@@ -148,17 +304,26 @@ def test_the_golden_key_has_its_fingerprint() -> None:
     assert KEY.fingerprint == GOLDEN["fingerprint"]
 
 
+def golden_seal(rng: Random) -> Seal:
+    return Seal([KEY], NATIVE.parse(GOLDEN["own"]), rng, 0.0)
+
+
 @pytest.mark.parametrize("golden", GOLDEN["datagram"], ids=lambda golden: str(golden["name"]))
 def test_a_golden_datagram_opens_or_is_met_with_silence(golden: dict[str, Any]) -> None:
     data = unhex(golden["hex"])
     assert len(data) == golden["size"]
-    opened = Seal([KEY], Random(1)).open(data)
+    opened = golden_seal(Random(1)).open(data, GOLDEN["now"])
     if golden["kind"] == "silence":
-        assert opened is None
+        assert not isinstance(opened, bytes)
         return
     assert golden["kind"] == "opens"
     assert opened == VECTORS[golden["inside"]].data
-    assert Seal([KEY], Fixed(bytes.fromhex(golden["nonce"]))).seal(opened) == data
+    seal = golden_seal(Fixed(bytes.fromhex(golden["nonce"])))
+    if "recipient" not in golden:
+        assert seal.seal_answer(opened) == data
+    else:
+        recipient = NATIVE.parse(golden["recipient"]) if golden["recipient"] else None
+        assert seal.seal_query(opened, recipient, golden["time"]) == data
 
 
 def test_it_is_the_secretbox_of_nacl() -> None:
@@ -176,6 +341,6 @@ def test_it_is_the_secretbox_of_nacl() -> None:
         "90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de56244a9e88d5f9b37973f622a43d14a6599b1f654cb45a74"
         "e355a5"
     )
-    seal = Seal([key], Fixed(nonce))
-    assert seal.seal(message) == MAGIC + nonce + box
-    assert seal.open(MAGIC + nonce + box) == message
+    seal = Seal([key], BOB, Fixed(nonce), NOW)
+    assert seal.seal_answer(message) == MAGIC + nonce + box
+    assert seal.decrypt(MAGIC + nonce + box) == message

@@ -1,0 +1,67 @@
+"""Opens sealed datagrams for the driver: what does not open is counted, and a clock that is wrong is complained of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.daemon.channel import Datagram, UdpCounters
+
+if TYPE_CHECKING:
+    from dhtd.wire.sealed import OutOfTime, Refusal, Seal  # which imports libsodium: only a node with a key does
+
+log = logging.getLogger("dhtd.node")
+
+COMPLAIN_INTERVAL: Final = 600.0  # seconds between complaints of clocks, of which strangers can cause one
+
+
+class Unsealing:
+    """What a node counts and says of sealed datagrams that do not open."""
+
+    def __init__(self, counters: UdpCounters, clock: Callable[[], float]) -> None:
+        self._counters = counters
+        self._clock = clock
+        self._complain_at = float("-inf")
+
+    def open_batch(
+        self, seal: Seal, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint], wall: float
+    ) -> list[Datagram]:
+        """Return what is inside those that open. `wall`: seconds since the epoch."""
+        opened = []
+        for sealed, address in batch:
+            data = seal.open(sealed, wall)
+            if type(data) is bytes:
+                opened.append((data, address))
+            else:
+                assert not isinstance(data, bytes)
+                self._refused(data, sources[address])
+        return opened
+
+    def _refused(self, why: Refusal | OutOfTime, source: Endpoint) -> None:
+        counters = self._counters
+        if isinstance(why, tuple):
+            counters.out_of_time += 1
+            self._complain(why.ahead, source)
+        else:
+            setattr(counters, why.value, getattr(counters, why.value) + 1)
+
+    def _complain(self, ahead: float, source: Endpoint) -> None:
+        now = self._clock()
+        if now >= self._complain_at:
+            self._complain_at = now + COMPLAIN_INTERVAL
+            log.warning(
+                "a query from %s was sealed %s by our clock, and is not answered: set the clock there or here (unless"
+                " somebody sends again what was caught)",
+                source,
+                difference(ahead),
+            )
+
+
+def difference(ahead: float) -> str:
+    """Return by how much a time is ahead, in words."""
+    minutes = round(abs(ahead) / 60)
+    days, hours = divmod(minutes // 60, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes % 60, "min")]
+    return f"{' '.join(f'{number} {unit}' for number, unit in parts if number)} {'ahead' if ahead > 0 else 'ago'}"
