@@ -27,7 +27,7 @@ from dhtd.daemon.config import Settings, changes
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
-from dhtd.daemon.own_networks import own_networks
+from dhtd.daemon.own_networks import networks_of, own_addresses
 from dhtd.daemon.report import Report
 from dhtd.daemon.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.saver import Saver
@@ -132,7 +132,8 @@ class Daemon:
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
-        policy = policy_of(settings, own_networks(udp.listening()))
+        udp.open_channels()
+        policy = policy_of(settings, networks_of(own_addresses(udp.listening())))
         seal = _seal(keys, node_id, rng) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dhtd.daemon.destination import ask_for_destination
+
 BATCH = 64  # datagrams received, and answered, in a row
 
 log = logging.getLogger("dhtd.udp")
@@ -79,19 +81,25 @@ class Channel(Protocol):
 
 
 class OneByOne:
-    """recvfrom(2) and sendto(2), as Python has them. An address is a tuple that begins with text and a port."""
+    """recvmsg(2) and sendmsg(2), as Python has them. An address is a tuple that begins with text and a port.
+
+    Where the kernel tells to which of our addresses a datagram has come, its last element is what makes an answer leave
+    from there.
+    """
 
     def __init__(self, bound: socket.socket, size: int, counters: UdpCounters) -> None:
         self._bound = bound
         self._size = size
         self._counters = counters
+        self._destination = ask_for_destination(bound)
+        self._control_size = 0 if self._destination is None else socket.CMSG_SPACE(self._destination.size)
 
     def receive(self) -> list[Datagram] | None:
         """Return what has come."""
         datagrams: list[Datagram] | None = None
         for _ in range(BATCH):
             try:
-                data, address = self._bound.recvfrom(self._size + 1)
+                data, control, _, address = self._bound.recvmsg(self._size + 1, self._control_size)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -102,14 +110,14 @@ class OneByOne:
                 self._counters.oversized += 1
             else:
                 self._counters.received(1, len(data))
-                datagrams.append((data, address))
+                datagrams.append((data, self._with_destination(address, control)))
         return datagrams
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send each."""
         for data, address in datagrams:
             try:
-                self._counters.sent(1, self._bound.sendto(data, address))
+                self._counters.sent(1, self._send(data, address))
             except OSError as error:
                 self._counters.not_sent(error, address)
 
@@ -122,3 +130,21 @@ class OneByOne:
     def zone(self, address: Any) -> int:
         """Return the link that an IPv6 address was heard on."""
         return int(address[3])
+
+    def _with_destination(self, address: tuple[Any, ...], control: list[tuple[int, int, bytes]]) -> tuple[Any, ...]:
+        """Return an address with where the datagram has come to, if that is asked for; with nothing, if it is not."""
+        destination = self._destination
+        if destination is None:
+            return address
+        told = [
+            (level, kind, destination.without_interface(data))
+            for level, kind, data in control
+            if (level, kind, len(data)) == (destination.level, destination.kind, destination.size)
+        ]
+        return (*address, tuple(told))
+
+    def _send(self, data: bytes, address: tuple[Any, ...]) -> int:
+        if self._destination is None:
+            return self._bound.sendto(data, address)
+        *there, control = address
+        return self._bound.sendmsg([data], control, 0, tuple(there))

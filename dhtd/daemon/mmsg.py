@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.daemon.channel import BATCH, Datagram, UdpCounters
+from dhtd.daemon.destination import ask_for_destination
 
 
 class _Vector(ctypes.Structure):
@@ -49,6 +50,8 @@ class _Message(ctypes.Structure):
 _WORD: Final = "L"  # a pointer and a size, as Linux has them: of the size of a long
 _VECTOR_SIZE, _MESSAGE_SIZE = ctypes.sizeof(_Vector), ctypes.sizeof(_Message)
 _SIZE_AT, _SIZE_STEP = _Message.size.offset // 4, _MESSAGE_SIZE // 4  # in a row of messages seen as one of integers
+_ALIGNMENT: Final = ctypes.sizeof(ctypes.c_size_t)  # of control messages
+_NO_INTERFACES: Final = memoryview(bytes(4 * BATCH)).cast("I")
 _SOCKADDR_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -56,12 +59,22 @@ _libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.
 _libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 
 
+class _Layout:
+    """The bytes that are an address: a control message, where the kernel tells our own address, and a sockaddr."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        self.destination = ask_for_destination(bound)
+        self.control_size = 0 if self.destination is None else socket.CMSG_SPACE(self.destination.size)
+        self.sockaddr_size = _SOCKADDR_SIZES[bound.family]
+        self.size = -(-(self.control_size + self.sockaddr_size) // _ALIGNMENT) * _ALIGNMENT
+
+
 class _Buffers:
     """Where the kernel reads or writes a batch: messages, each of one vector and one address, and their data."""
 
-    def __init__(self, slot: int, sockaddr_size: int) -> None:
+    def __init__(self, slot: int, layout: _Layout) -> None:
         data = ctypes.create_string_buffer(BATCH * slot)
-        addresses = ctypes.create_string_buffer(BATCH * sockaddr_size)
+        addresses = ctypes.create_string_buffer(BATCH * layout.size)
         vectors = (_Vector * BATCH)()
         messages = (_Message * BATCH)()
         self.data_at = ctypes.addressof(data)
@@ -70,57 +83,68 @@ class _Buffers:
             vectors[place].base = self.data_at + place * slot
             vectors[place].size = slot
             header = messages[place].header
-            header.name = ctypes.addressof(addresses) + place * sockaddr_size
-            header.name_size = sockaddr_size  # the kernel writes it anew, and always the same
+            address = ctypes.addressof(addresses) + place * layout.size
+            header.name = address + layout.control_size
+            header.name_size = layout.sockaddr_size  # the kernel writes it anew, and always the same
+            if layout.control_size:
+                header.control = address
+                header.control_size = layout.control_size  # likewise
             header.vectors = ctypes.addressof(vectors) + place * _VECTOR_SIZE
             header.vector_count = 1
         self.sizes = memoryview(messages).cast("B").cast("I")[_SIZE_AT::_SIZE_STEP]
         self.data = memoryview(data).cast("B")
         self.addresses = memoryview(addresses).cast("B")
+        self.interfaces = self.addresses[:0].cast("I")  # those in control messages
+        if layout.destination is not None:
+            first = (socket.CMSG_LEN(0) + layout.destination.interface_at) // 4
+            self.interfaces = self.addresses.cast("I")[first :: layout.size // 4]
         words = memoryview(vectors).cast("B").cast(_WORD)  # base and size of each, in turn
         self.vector_bases, self.vector_sizes = words[::2], words[1::2]
 
 
 class Mmsg:
-    """A `Channel`. An address is a struct sockaddr_in or sockaddr_in6."""
+    """A `Channel`. An address is a struct sockaddr_in or sockaddr_in6, behind a control message where there is one."""
 
     def __init__(self, bound: socket.socket, size: int, counters: UdpCounters) -> None:
         self._bound = bound
         self._counters = counters
         self._slot = size + 1
-        self._sockaddr_size = _SOCKADDR_SIZES[bound.family]
-        self._in = _Buffers(self._slot, self._sockaddr_size)
-        self._out = _Buffers(self._slot, self._sockaddr_size)
+        layout = _Layout(bound)
+        self._address_size = layout.size
+        self._sockaddr_at = layout.control_size
+        self._in = _Buffers(self._slot, layout)
+        self._out = _Buffers(self._slot, layout)
 
     @staticmethod
-    def works() -> bool:
+    def works(bound: socket.socket) -> bool:
         """Whether the kernel has these calls, and whatever confines this process lets it make them."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
-            number = unused.fileno()
-            return (_libc.recvmmsg(number, None, 0, 0, None), _libc.sendmmsg(number, None, 0, 0)) == (0, 0)
+        number = bound.fileno()
+        return (_libc.recvmmsg(number, None, 0, 0, None), _libc.sendmmsg(number, None, 0, 0)) == (0, 0)
 
     def receive(self) -> list[Datagram] | None:
         """Return what has come."""
-        slot, sockaddr_size = self._slot, self._sockaddr_size
+        slot, address_size = self._slot, self._address_size
         count = _libc.recvmmsg(self._bound.fileno(), self._in.messages_at, BATCH, 0, None)
         if count < 0:
             if ctypes.get_errno() != errno.EAGAIN:
                 self._counters.not_received(_last_error())
             return None
-        data = self._in.data
-        addresses = self._in.addresses[: count * sockaddr_size].tobytes()
+        data, interfaces = self._in.data, self._in.interfaces
+        if interfaces:
+            interfaces[:count] = _NO_INTERFACES[:count]
+        addresses = self._in.addresses[: count * address_size].tobytes()
         datagrams = []
         start = at = 0
         sizes = self._in.sizes[:count].tolist()
         whole = sum(sizes)
         for size in sizes:
             if size < slot:
-                datagrams.append((data[start : start + size].tobytes(), addresses[at : at + sockaddr_size]))
+                datagrams.append((data[start : start + size].tobytes(), addresses[at : at + address_size]))
             else:
                 self._counters.oversized += 1
                 whole -= size
             start += slot
-            at += sockaddr_size
+            at += address_size
         self._counters.received(len(datagrams), whole)
         return datagrams
 
@@ -135,7 +159,7 @@ class Mmsg:
             self._send_apart(datagrams)
             return
         out.data[: len(whole)] = whole
-        out.addresses[: count * self._sockaddr_size] = b"".join(addresses)
+        out.addresses[: count * self._address_size] = b"".join(addresses)
         sizes = array(_WORD, map(len, each))
         out.vector_sizes[:count] = sizes
         out.vector_bases[:count] = array(_WORD, accumulate(sizes[:-1], initial=out.data_at))
@@ -152,13 +176,14 @@ class Mmsg:
 
     def endpoint(self, address: Any) -> bytes:
         """Return an address as the bytes of an `Endpoint`."""
-        ip: bytes = address[4:8] if self._bound.family == socket.AF_INET else address[8:24]
-        port: bytes = address[2:4]
-        return ip + port
+        sockaddr: bytes = address[self._sockaddr_at :]
+        ip = sockaddr[4:8] if self._bound.family == socket.AF_INET else sockaddr[8:24]
+        return ip + sockaddr[2:4]
 
     def zone(self, address: Any) -> int:
         """Return the link that an IPv6 address was heard on: the last field, in this machine's own order of bytes."""
-        return int.from_bytes(address[24:28], sys.byteorder)
+        sockaddr: bytes = address[self._sockaddr_at :]
+        return int.from_bytes(sockaddr[24:28], sys.byteorder)
 
     def _send_apart(self, datagrams: Sequence[Datagram]) -> None:
         """Send more than the buffer holds."""

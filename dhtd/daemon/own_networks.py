@@ -1,7 +1,7 @@
-"""The networks that this machine is in: a /24 or a /64 of each address family that is spoken.
+"""The networks that this machine is in: a /24 or a /64 of each address that it is reached by.
 
-Of a socket that is bound to all addresses, the kernel is asked which one it would send from to somewhere far off. No
-datagram is sent for that. Where there is no way to anywhere, there is nothing to tell, and nobody needs it.
+They are others after a laptop has moved, when the network comes up after the daemon, or when a router has announced its
+prefix. So they are looked at again when the kernel says that an address has come or gone, and now and then anyway.
 """
 
 from __future__ import annotations
@@ -12,30 +12,43 @@ from typing import Final
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.networks import network_of
+from dhtd.daemon.links import local_addresses
 
 # Of ranges for documentation (RFC 5737, RFC 3849), which nobody has: routed as the rest of the internet is.
-_FAR_OFF: Final = {
-    Family.IPV4: (socket.AF_INET, Endpoint.of("192.0.2.1", 9)),
-    Family.IPV6: (socket.AF_INET6, Endpoint.of("2001:db8::1", 9)),
-}
+_FAR_OFF: Final = {Family.IPV4: Endpoint.of("192.0.2.1", 9), Family.IPV6: Endpoint.of("2001:db8::1", 9)}
 
 
-def own_networks(listening: Iterable[Endpoint]) -> tuple[bytes, ...]:
-    """Return the networks of the endpoints that are bound, or, where these are wildcards, of those behind them."""
-    networks: dict[bytes, None] = {}
+def own_addresses(listening: Iterable[Endpoint]) -> frozenset[Endpoint]:
+    """Return where this machine is: at the endpoints that are bound, or, where these are wildcards, at all it has.
+
+    Where the kernel does not list them, at the address that it would send from to somewhere far off. No datagram is
+    sent for that. Loopback and link-local addresses do not count, except where they are bound.
+    """
+    found: set[Endpoint] = set()
     for bound in listening:
-        own = bound if any(bound.ip) else _sends_from(bound.family)
-        if own is not None:
-            networks[network_of(own)] = None
-    return tuple(networks)
+        if any(bound.ip):
+            found.add(bound)
+            continue
+        listed = local_addresses()
+        source = source_towards(_FAR_OFF[bound.family]) if listed is None else None
+        for ip in listed or ([] if source is None else [Endpoint.of(source, bound.port).ip]):
+            if len(ip) + 2 == bound.family:
+                found.add(Endpoint(ip + bound[-2:]))
+    return frozenset(found)
 
 
-def _sends_from(family: Family) -> Endpoint | None:
-    kind, far_off = _FAR_OFF[family]
+def networks_of(addresses: Iterable[Endpoint]) -> tuple[bytes, ...]:
+    """Return the networks that these addresses are in."""
+    return tuple(sorted({network_of(address) for address in addresses}))
+
+
+def source_towards(endpoint: Endpoint) -> str | None:
+    """Return the address that the kernel would send from to `endpoint`; None where there is no route."""
+    family = socket.AF_INET if endpoint.is_ipv4 else socket.AF_INET6
     try:
-        with socket.socket(kind, socket.SOCK_DGRAM) as probe:
-            probe.connect((far_off.host, far_off.port))
-            host, port = probe.getsockname()[:2]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((endpoint.host, endpoint.port))
+            host: str = probe.getsockname()[0]
     except OSError:
         return None
-    return Endpoint.of(host.partition("%")[0], port)
+    return host.partition("%")[0]

@@ -8,21 +8,22 @@ hostile and unreachable addresses fails; that concerns one datagram, and is coun
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import sys
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import trio
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.networks import network_of
 from dhtd.core.policy import Policy
 from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
+from dhtd.daemon.own_networks import source_towards
 from dhtd.daemon.zones import Zones, split_zone
 from dhtd.errors import AddressUnavailable, InvalidEndpoint, PortTaken
-
-if sys.platform == "linux":
-    from dhtd.daemon.mmsg import Mmsg
 
 FEW = 8  # then it is not worth looking at once whether more have come
 BATCHES = 4  # handled in a row before other tasks have their turn
@@ -34,7 +35,13 @@ ALL = ("0.0.0.0", "::")  # noqa: S104 - a node is there to be reached
 # machine. Else a query to the one would be answered from another, and not be believed.
 _ADDRESS_PREFERENCES, _PREFER_PUBLIC = 72, 2
 
+ROUTES_REMEMBERED = 4_096  # addresses to which the socket is kept that suits
+ROUTES_LAST = 60.0  # seconds, or until our addresses change
+
 Handle = Callable[[Sequence[Datagram], Mapping[Hashable, Endpoint]], list[Datagram]]
+
+
+log = logging.getLogger("dhtd.udp")
 
 
 class Sources(dict[Hashable, Endpoint]):
@@ -56,9 +63,19 @@ class Sources(dict[Hashable, Endpoint]):
 
 
 def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Channel:
-    """Return the best channel that there is here for datagrams of up to `size` bytes: in a burst, `Mmsg` is faster."""
-    if sys.platform == "linux" and Mmsg.works():
-        return Mmsg(bound, size, counters)
+    """Return the best channel that there is here for datagrams of up to `size` bytes: in a burst, `Mmsg` is faster.
+
+    What confines this process may forbid its calls, and not every Python has ctypes, or every libc the calls.
+    """
+    if sys.platform == "linux":
+        try:
+            from dhtd.daemon.mmsg import Mmsg  # noqa: PLC0415 - it may not be there
+        except (ImportError, OSError, AttributeError) as error:
+            log.debug("datagrams are received one by one: %s", error)
+        else:
+            if Mmsg.works(bound):
+                return Mmsg(bound, size, counters)
+            log.debug("datagrams are received one by one: recvmmsg and sendmmsg are not allowed here")
     return OneByOne(bound, size, counters)
 
 
@@ -126,12 +143,23 @@ def _bind(address: str, port: int) -> socket.socket:
 class UdpSockets:
     """Every socket of a daemon, and which of them a datagram leaves by."""
 
-    def __init__(self, sockets: list[socket.socket], policy: Policy) -> None:
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        policy: Policy,
+        source_towards: Callable[[Endpoint], str | None] = source_towards,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.sockets = sockets
         self.counters = UdpCounters()
         self._receive_max = policy.datagram_received_max
+        self._source_towards = source_towards
+        self._clock = clock
         both = (True, False)
-        self._ways = {(ipv4, loopback): _way(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
+        self._ways = {(ipv4, loopback): _ways(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
+        self._routes: dict[bytes, socket.socket] = {}  # by address, where several sockets might suit
+        self._routes_end = float("-inf")  # when they are to be looked at again
+        self._channels: dict[socket.socket, Channel] = {}
         self.zones = Zones(filter(None, map(_zone, sockets)))
         for bound in sockets:
             if _zone(bound):
@@ -153,12 +181,21 @@ class UdpSockets:
             for bound in self.listening()
         ]
 
+    def open_channels(self) -> None:
+        """Make ready to receive. What the system does not allow shows here, and not once the daemon is said to run."""
+        for bound in self.sockets:
+            self._channels[bound] = open_channel(bound, self._receive_max, self.counters)
+
+    def addresses_changed(self) -> None:
+        """Our addresses or routes are others now."""
+        self._routes.clear()
+
     async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
         """Hand what comes to `handle`, with the endpoints at its addresses, and send what it returns. Never returns.
 
         `after` is called behind each batch.
         """
-        channel = open_channel(bound, self._receive_max, self.counters)
+        channel = self._channels.get(bound) or open_channel(bound, self._receive_max, self.counters)
         sources = Sources(channel, self.zones)
         while True:
             await trio.lowlevel.wait_readable(bound)
@@ -176,10 +213,11 @@ class UdpSockets:
         if endpoint.is_link_local:
             self._send_to_link(data, endpoint)
             return
-        bound = self._ways[endpoint.is_ipv4, endpoint.is_loopback]
-        if bound is None:
+        ways = self._ways[endpoint.is_ipv4, endpoint.is_loopback]
+        if not ways:
             self.counters.send_errors += 1
         else:
+            bound = ways[0] if len(ways) == 1 else self._by_route(endpoint, ways)
             self._send_from(bound, data, (endpoint.host, endpoint.port))
 
     def _send_to_link(self, data: bytes, endpoint: Endpoint) -> None:
@@ -196,17 +234,46 @@ class UdpSockets:
         except OSError as error:
             self.counters.not_sent(error, address)
 
+    def _by_route(self, endpoint: Endpoint, ways: Sequence[socket.socket]) -> socket.socket:
+        """Return which of several sockets a datagram leaves by, so that it has an address of the network it goes to."""
+        now = self._clock()
+        if now >= self._routes_end or len(self._routes) >= ROUTES_REMEMBERED:
+            self._routes.clear()
+            self._routes_end = now + ROUTES_LAST
+        bound = self._routes.get(endpoint.ip)
+        if bound is None:
+            bound = self._routes[endpoint.ip] = _nearest(ways, endpoint, self._source_towards(endpoint))
+        return bound
 
-def _way(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> socket.socket | None:
-    """Return the socket that datagrams to such an address leave by.
+
+def _ways(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> list[socket.socket]:
+    """Return the sockets that datagrams to such an address may leave by.
 
     One that is bound to a loopback address reaches loopback addresses only, and is best for those. One that is bound to
     a link-local address is for its link.
     """
     family = socket.AF_INET if ipv4 else socket.AF_INET6
     suiting = [bound for bound in sockets if bound.family == family and not _zone(bound)]
-    suiting = [bound for bound in suiting if loopback or not _is_loopback(bound)]
-    return max(suiting, key=_is_loopback, default=None)
+    if loopback and any(map(_is_loopback, suiting)):
+        return list(filter(_is_loopback, suiting))
+    return [bound for bound in suiting if loopback or not _is_loopback(bound)]
+
+
+def _nearest(ways: Sequence[socket.socket], endpoint: Endpoint, source: str | None) -> socket.socket:
+    """Return the socket that is bound to `source`, or else to all, or in its network, or in that of `endpoint`."""
+    own = {bound: _endpoint(bound) for bound in ways}
+    towards = None if source is None else Endpoint.of(source, endpoint.port)
+    for bound, at in own.items():
+        if towards is not None and at.ip == towards.ip:
+            return bound
+    for bound, at in own.items():
+        if not any(at.ip):
+            return bound
+    for near in (towards, endpoint):
+        for bound, at in own.items():
+            if near is not None and network_of(at) == network_of(near):
+                return bound
+    return ways[0]
 
 
 def _way_to_link(sockets: Iterable[socket.socket], zone: int) -> socket.socket | None:

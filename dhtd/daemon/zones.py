@@ -36,9 +36,18 @@ def split_zone(host: str) -> tuple[str, int | None]:
         return address, socket.if_nametoindex(name)
     except (OSError, ValueError):
         pass
-    if name.isascii() and name.isdigit() and int(name[:10]) in dict(socket.if_nameindex()):
+    if name.isascii() and name.isdigit() and _is_there(int(name[:10])):
         return address, int(name)
     raise InvalidEndpoint(f"{host!r} is on a link that is not here: the part behind the % is the name of an interface")
+
+
+def _is_there(zone: int) -> bool:
+    """Whether there is a link of this number."""
+    try:
+        socket.if_indextoname(zone)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 class Zones:

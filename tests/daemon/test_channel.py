@@ -189,16 +189,19 @@ def test_a_full_buffer_is_no_error(end: End) -> None:
     assert end.counters == UdpCounters(send_buffer_full=2)
 
 
-def test_an_error_of_recvfrom_is_counted_and_ends_nothing() -> None:
+def test_an_error_of_recvmsg_is_counted_and_ends_nothing() -> None:
     class Failing:
         failures = 3
 
-        def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+        def getsockname(self) -> tuple[str, int]:
+            return "127.0.0.1", 1
+
+        def recvmsg(self, size: int, control: int) -> tuple[bytes, list[Any], int, tuple[str, int]]:
             self.failures -= 1
             if self.failures < 0:
                 raise BlockingIOError
             if self.failures == 1:
-                return b"x", ("127.0.0.1", 9)
+                return b"x", [], 0, ("127.0.0.1", 9)
             raise OSError(errno.ECONNREFUSED, "refused")
 
     counters = UdpCounters()
@@ -260,6 +263,95 @@ def test_linux_has_the_faster_channel_unless_it_is_not_allowed(monkeypatch: pyte
     assert opened() == "OneByOne"
 
 
+@ON_LINUX
+@pytest.mark.parametrize("error", [ImportError("no ctypes"), OSError("no libc"), AttributeError("no recvmmsg")])
+def test_a_python_or_a_libc_that_lacks_what_it_takes_has_the_other(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lacking:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "dhtd.daemon.mmsg":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "dhtd.daemon.mmsg")
+    monkeypatch.setattr(sys, "meta_path", [Lacking(), *sys.meta_path])
+    assert opened() == "OneByOne"
+
+
 def test_other_systems_have_one_that_works_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert opened() == "OneByOne"
+
+
+# Of a socket that is bound to all addresses
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 5])
+def test_an_answer_leaves_from_the_address_that_its_query_came_to(kind: str, count: int) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        bound.bind(("0.0.0.0", 0))
+        bound.setblocking(False)
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(60)  # only a hang reaches it
+        counters = UdpCounters()
+        channel = make(kind, bound, counters)
+        port = bound.getsockname()[1]
+        asked = [(f"127.0.0.{number}", port) for number in range(2, 2 + count)]
+        for to in asked:
+            other.sendto(to[0].encode(), to)
+        received = channel.receive()
+        assert received is not None
+        assert {channel.endpoint(address) for _, address in received} == {Endpoint.of(*other.getsockname())}
+        channel.send(received)
+        assert [other.recvfrom(100) for _ in asked] == [(to[0].encode(), to) for to in asked]
+        assert (counters.datagrams_sent, counters.send_errors) == (count, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_over_ipv6_leaves_from_the_address_that_its_query_came_to_too(kind: str) -> None:
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other,
+    ):
+        try:
+            bound.bind(("::", 0))
+            other.bind(("::1", 0))
+        except OSError:
+            pytest.skip("::1 is not there")
+        bound.setblocking(False)
+        other.settimeout(60)
+        channel = make(kind, bound, UdpCounters())
+        to = ("::1", bound.getsockname()[1])
+        other.sendto(b"one", to)
+        other.sendto(b"two", to)
+        received = channel.receive()
+        assert received is not None
+        assert {channel.endpoint(address) for _, address in received} == {Endpoint.of(*other.getsockname()[:2])}
+        assert {channel.zone(address) for _, address in received} == {0}
+        channel.send(received)
+        assert [other.recvfrom(100)[0] for _ in range(2)] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kernel_that_does_not_tell_is_answered_from_where_it_prefers(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Old(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+
+    with Old(socket.AF_INET, socket.SOCK_DGRAM) as bound, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        bound.bind(("0.0.0.0", 0))
+        bound.setblocking(False)
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(60)
+        channel = make(kind, bound, UdpCounters())
+        other.sendto(b"x", ("127.0.0.5", bound.getsockname()[1]))
+        received = channel.receive()
+        assert received is not None
+        channel.send(received)
+        assert other.recvfrom(100) == (b"x", ("127.0.0.1", bound.getsockname()[1]))

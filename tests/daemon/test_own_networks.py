@@ -1,14 +1,15 @@
-"""In which networks this machine is: by what is bound, and by what the kernel would send from."""
+"""In which networks this machine is: by what is bound, and by what the kernel has, or would send from."""
 
 from __future__ import annotations
 
 import socket
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon.own_networks import own_networks
+from dhtd.daemon import own_networks as module
+from dhtd.daemon.own_networks import networks_of, own_addresses, source_towards
 
 ALL4, ALL6 = Endpoint(bytes(4) + b"\x06\xc1"), Endpoint(bytes(16) + b"\x06\xc1")
 
@@ -34,19 +35,38 @@ class FakeSocket:
         return "203.0.113.7", 40_000
 
 
+def at(*hosts: str) -> frozenset[Endpoint]:
+    return frozenset(Endpoint.of(host, 1729) for host in hosts)
+
+
 def test_an_address_that_is_bound_tells_its_network() -> None:
-    bound = ["203.0.113.7", "203.0.113.8", "198.51.100.1", "2001:db8:1:2::9"]
-    networks = own_networks([Endpoint.of(host, 1729) for host in bound])
-    assert networks == (bytes((203, 0, 113)), bytes((198, 51, 100)), bytes.fromhex("20010db800010002"))
+    bound = at("203.0.113.7", "203.0.113.8", "198.51.100.1", "2001:db8:1:2::9")
+    assert own_addresses(bound) == bound
+    assert networks_of(bound) == (bytes.fromhex("20010db800010002"), bytes((198, 51, 100)), bytes((203, 0, 113)))
 
 
-def test_of_a_wildcard_the_kernel_tells_it_and_a_family_without_a_way_out_has_none(
+def test_behind_a_wildcard_are_all_addresses_of_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: Any = frozenset(Endpoint.of(host, 9).ip for host in ("203.0.113.7", "198.51.100.1", "2001:db8::9"))
+    monkeypatch.setattr(module, "local_addresses", lambda: listed)
+    assert own_addresses([ALL4]) == at("203.0.113.7", "198.51.100.1")
+    assert own_addresses([ALL6]) == at("2001:db8::9")
+    assert own_addresses([ALL4, Endpoint.of("::1", 1729)]) == at("203.0.113.7", "198.51.100.1", "::1")
+
+
+def test_where_they_are_not_listed_the_kernel_tells_it_and_a_family_without_a_way_out_has_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "local_addresses", lambda: None)
     monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
-    assert own_networks([ALL4, ALL6]) == (bytes((203, 0, 113)),)
+    assert own_addresses([ALL4, ALL6]) == at("203.0.113.7")
 
 
 def test_the_kernel_can_be_asked_whatever_it_answers() -> None:
-    for network in own_networks([ALL4, ALL6]):
+    for network in networks_of(own_addresses([ALL4, ALL6])):
         assert len(network) in (3, 8)
+
+
+def test_the_kernel_tells_where_the_route_to_an_address_begins() -> None:
+    assert source_towards(Endpoint.of("127.0.0.9", 9)) == "127.0.0.1"
+    assert source_towards(Endpoint(bytes(4) + b"\0\0")) in (None, "127.0.0.1")
+    assert source_towards(Endpoint.of("ff02::1", 9)) is None

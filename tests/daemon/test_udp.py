@@ -204,10 +204,10 @@ class Socket:
         return len(data)
 
 
-def left_by(hosts: list[str], to: str) -> list[str]:
+def left_by(hosts: list[str], to: str, source: str | None = None) -> list[str]:
     """Return the hosts of the sockets that a datagram to an address leaves by."""
     sockets = [Socket(host) for host in hosts]
-    udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT)
+    udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT, lambda endpoint: source)
     udp.send(b"x", Endpoint.of(to, 9))
     assert udp.counters.send_errors == (0 if any(made.sent for made in sockets) else 1)
     return [made.getsockname()[0] for made in sockets if made.sent == [(b"x", (to, 9))]]
@@ -224,7 +224,11 @@ def left_by(hosts: list[str], to: str) -> list[str]:
         (["192.0.2.1", "127.0.0.1"], "192.0.2.9", ["192.0.2.1"]),
         (["127.0.0.1", "192.0.2.1"], "127.0.0.1", ["127.0.0.1"]),
         (["192.0.2.1", "127.0.0.1"], "127.0.0.1", ["127.0.0.1"]),
-        (["192.0.2.1", "198.51.100.1"], "198.51.100.9", ["192.0.2.1"]),
+        (["192.0.2.1", "198.51.100.1"], "198.51.100.9", ["198.51.100.1"]),
+        (["192.0.2.1", "198.51.100.1"], "203.0.113.9", ["192.0.2.1"]),
+        (["192.0.2.1", "0.0.0.0"], "203.0.113.9", ["0.0.0.0"]),
+        (["127.0.0.1", "127.0.0.2"], "127.0.0.9", ["127.0.0.1"]),
+        (["2001:db8::1", "2001:db8:0:1::1"], "2001:db8:0:1::9", ["2001:db8:0:1::1"]),
         (["0.0.0.0"], "2001:db8::1", []),
         (["::"], "192.0.2.9", []),
         (["0.0.0.0", "::"], "2001:db8::1", ["::"]),
@@ -240,6 +244,47 @@ def left_by(hosts: list[str], to: str) -> list[str]:
 )
 def test_a_datagram_leaves_by_one_socket_that_reaches_its_address(hosts: list[str], to: str, by: list[str]) -> None:
     assert left_by(hosts, to) == by
+
+
+@pytest.mark.parametrize(
+    ("source", "by"),
+    [
+        ("198.51.100.1", "198.51.100.1"),
+        ("198.51.100.7", "198.51.100.1"),
+        ("10.0.0.1", "192.0.2.1"),
+        (None, "192.0.2.1"),
+    ],
+)
+def test_of_several_sockets_that_one_is_taken_which_the_route_begins_at(source: str | None, by: str) -> None:
+    assert left_by(["192.0.2.1", "198.51.100.1"], "203.0.113.9", source) == [by]
+
+
+def test_routes_are_remembered_for_a_while_and_until_addresses_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp_module, "ROUTES_REMEMBERED", 3)
+    asked: list[str] = []
+    now = 0.0
+
+    def route(endpoint: Endpoint) -> str:
+        asked.append(endpoint.host)
+        return "198.51.100.1"
+
+    sockets = [Socket("192.0.2.1"), Socket("198.51.100.1")]
+    udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT, route, lambda: now)
+
+    def send(*numbers: int) -> list[str]:
+        asked.clear()
+        for number in numbers:
+            udp.send(b"x", Endpoint.of(f"203.0.113.{number}", 9))
+        return asked
+
+    assert send(1, 2, 1, 2) == ["203.0.113.1", "203.0.113.2"]
+    udp.addresses_changed()
+    assert send(1, 1) == ["203.0.113.1"]
+    now = udp_module.ROUTES_LAST
+    assert send(1, 1) == ["203.0.113.1"]
+    assert send(2, 3, 4, 4) == ["203.0.113.2", "203.0.113.3", "203.0.113.4"]
+    assert send(1) == ["203.0.113.1"]
+    assert not sockets[0].sent
 
 
 def to_link(hosts: list[str]) -> list[object]:

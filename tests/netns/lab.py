@@ -55,7 +55,7 @@ class Node:
     @property
     def endpoint(self) -> str:
         """HOST:PORT."""
-        return f"{self.address}:{PORT}"
+        return f"[{self.address}]:{PORT}" if ":" in self.address else f"{self.address}:{PORT}"
 
     def ask(self) -> Client:
         """Return a client: its socket is a file, which all namespaces share."""
@@ -146,13 +146,16 @@ class Lab:
         return [self._start(machine, address) for address in addresses]
 
     def _start(self, machine: Machine, address: str) -> Node:
+        return self.start_bound(machine, [address], address, [node.endpoint for node in self.nodes[:1]])
+
+    def start_bound(self, machine: Machine, bound: list[str], address: str, bootstrap: list[str]) -> Node:
+        """Start one daemon that is bound to all of `bound`, or is not told where; it is reached at `address`."""
         stem = self.directory / address
-        if self.nodes:
-            self.nodes[0].wait_ready()  # a first try that comes too early costs seconds
         command = [
-            *("ip", "netns", "exec", machine.name, str(BIN / "dhtd"), "start", "--json", f"--bind={address}"),
+            *("ip", "netns", "exec", machine.name, str(BIN / "dhtd"), "start", "--json"),
+            *(f"--bind={each}" for each in bound),
             *(f"--port={PORT}", f"--state={stem}.db", f"--socket={stem}.sock"),
-            *(f"--bootstrap={node.endpoint}" for node in self.nodes[:1]),
+            *(f"--bootstrap={endpoint}" for endpoint in bootstrap),
         ]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DHTD_", "XDG_"))}
         with Path(f"{stem}.log").open("w", encoding="utf-8") as stderr:
