@@ -2,8 +2,8 @@
 
 Whoever else is at its address, or forges that, uses up the limit of the source, and must not make us silent towards the
 contact: it would take us for dead. So a contact has a lane of its own, by its exact endpoint, which who is at another
-port of the address has no part in. There is one for whoever sends from there, and one for queries whose token proves
-that they are the contact's: who forges the endpoint uses up the first only.
+port of the address has no part in. Who forges the endpoint itself uses up the lane. What then is left to the contact
+are queries whose token proves that they are its own: see `rate_limit`.
 
 There are never more lanes than contacts that answer us: nobody else has one, and with each that is made, those of
 contacts that are gone or silent are given up. It takes a new contact to make one, so that no flood has this done often.

@@ -21,8 +21,6 @@ from dhtd.core.caps import (
     OWN_PORTS,
     RATE_LIMIT,
     RATE_LIMIT_TOTAL,
-    STRANGER_PINGS,
-    STRANGER_RATE,
     VERIFICATIONS,
     WITHDRAWALS,
 )
@@ -67,13 +65,14 @@ from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publication import Publication, Withdrawal
-from dhtd.core.rate_limit import Rate, RateLimit
+from dhtd.core.rate_limit import RateLimit
 from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Asked, Requester, Transmit
 from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.store import HeldEntry
+from dhtd.core.strangers import Strangers
 from dhtd.core.track import EntryKey, OwnEntry, Tracker, entry_key
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.traversal import Traversal
@@ -140,8 +139,8 @@ class Node:
             self._next_timeouts.append(self._write_ahead.next_timeout)
         for overlay in self.overlays:
             self._next_timeouts += [overlay.join.next_timeout, overlay.refresher.next_timeout]
-        self._strangers: set[Endpoint] = set()  # being pinged
-        self._stranger_rate = Rate(policy.stranger_rate, policy.stranger_pings / policy.stranger_rate)
+            self._next_timeouts.append(overlay.next_introduction)
+        self._strangers = Strangers(policy)
         self._verifying: set[Endpoint] = set()  # questionable contacts being pinged
         self._publications: dict[EntryKey, Publication] = {}
         self._withdrawing: Counter[EntryKey] = Counter()  # how many withdrawals of an entry are under way
@@ -168,7 +167,8 @@ class Node:
             return None
         sender = message.sender
         if sender == self.own_id:
-            counters.own_id_claimed += 1
+            if not self._requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
+                counters.own_id_claimed += 1
             return None
         cap = self._rate_limit.refusal(source, now)
         if cap is not None:
@@ -180,7 +180,7 @@ class Node:
             self.outside.queried(source, now)
         answer = self._responder.answer(message, source, len(data), now)
         if not self._is_settled(sender, source, now):
-            self._consider(sender, source, now)
+            self._consider(message, source, self.policy.amplification * len(data) - len(answer), now)
         return answer
 
     def handle_timeout(self, now: float) -> None:
@@ -351,9 +351,17 @@ class Node:
             raise TooManyEntries(f"this node has entered this ID on {ports} ports, and takes no more: delete some")
 
     def cancel(self, op: Handle) -> None:
-        """Report nothing more of this operation: its owner is gone. It waits for the network no longer."""
+        """Report nothing more of this operation: its owner is gone. It waits for the network no longer.
+
+        A lookup that has not begun never does.
+        """
         self._open.discard(op)
         self._patient.discard(op)
+        for operation in self._deferred:
+            if operation.op == op and isinstance(operation, Lookup):
+                self._deferred.remove(operation)
+                self._running.discard(op)
+                return
 
     def limit_rate(self, rate: float, total: float | None = None) -> None:
         """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
@@ -448,18 +456,18 @@ class Node:
         self.counters.caps_hit[WITHDRAWALS] += self.withdrawals.add(key, port, contact, until)
 
     def _above_limit(self, query: Query | BadQuery, cap: str, source: Endpoint, size: int, now: float) -> bytes | None:
-        """Answer a query above a limit with silence, except where that could cost us a contact that answers us.
+        """Answer a query above a limit with silence, unless a token proves its sender, or it may be a contact's.
 
-        Somebody else may have used up its limit and its lane, in its very name. What its token shows to be the
-        contact's has another lane. Of the rest, a ping and a find get a brief answer: by that it can prove itself, and
-        keeps us for alive.
+        Somebody else may have used up the sender's limit, in its very name. Queries that are proved have a rate of
+        their own. Silence could cost us a contact that answers us: its ping, or find without a token, gets a brief
+        answer. By that it can prove itself, and keeps us for alive.
         """
         counters, limit = self.counters, self._rate_limit
-        if cap == RATE_LIMIT and type(query) is Query and self._answers_us(source):
+        if cap == RATE_LIMIT and type(query) is Query:
             if self._responder.is_proved(query.request, source, now):
                 if limit.allows_proved(source, now):
                     return self._responder.answer(query, source, size, now)
-            elif isinstance(query.request, Ping | FindNode | FindValue):
+            elif isinstance(query.request, Ping | FindNode | FindValue) and self._answers_us(source):
                 if limit.allows_brief(now):
                     counters.cut_short += 1
                     counters.caps_hit[cap] += 1
@@ -546,22 +554,28 @@ class Node:
         overlay = self._by_family.get(len(endpoint))
         return overlay is not None and overlay.state.answers_us(endpoint)
 
-    def _consider(self, id: Id, endpoint: Endpoint, now: float) -> None:
+    def _consider(self, query: Query, endpoint: Endpoint, room: int, now: float) -> None:
         """Ping a node that queries us if it may belong in the table: never insert it on its word.
 
-        Whether it may is asked last: it costs most, and of a busy node's strangers few get so far.
+        The pings count as a part of the answer: `room` bytes are left for them, unless a token proves the address.
+        Whether the node belongs in the table is asked last: it costs most, and of a busy node's strangers few get so
+        far.
         """
         overlay = self._by_family.get(len(endpoint))
-        if overlay is None or endpoint in self._strangers:
+        if overlay is None:
             return
-        if len(self._strangers) >= self.policy.stranger_pings:
-            self.counters.caps_hit[STRANGER_PINGS] += 1
-        elif not self._stranger_rate.allows(now):
-            self.counters.caps_hit[STRANGER_RATE] += 1
-        elif overlay.state.queried(id, endpoint, now):
-            self._stranger_rate.count(now)
-            attempts = self.policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
-            Check(self._requester, self._strangers).start(endpoint, id, now, attempts)
+        attempts = self.policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
+        is_proved = self._responder.is_proved(query.request, endpoint, now)
+        if not is_proved:
+            attempts = min(attempts, room // self._responder.ping_size)
+            if not attempts:
+                return
+        share = self._strangers.share_for(endpoint, is_proved=is_proved, now=now)
+        if isinstance(share, str):
+            self.counters.caps_hit[share] += 1
+        elif share is not None and overlay.state.queried(query.sender, endpoint, now):
+            share.count(now)
+            Check(self._requester, share.ongoing).start(endpoint, query.sender, now, attempts)
 
     def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
         if questionable.endpoint in self._verifying:
@@ -582,6 +596,9 @@ class Node:
             self._probe(overlay, now)  # who has joined by us may be all that we know, while our own way in was lost
             self._refresh(overlay, self.own_id, now)
             self._settle(now)  # with nobody to ask it is over at once, and another may follow
+        if overlay.is_introduction_due(now):
+            self._refresh(overlay, self.own_id, now)
+            self._settle(now)
         while (target := overlay.refresher.next_target(now)) is not None:
             self._refresh(overlay, target, now)
             self._settle(now)
@@ -620,6 +637,8 @@ class Node:
 
     def _refresh(self, overlay: Overlay, target: Id, now: float) -> None:
         overlay.refresher.under_way += 1
+        if target == self.own_id:
+            overlay.looks_itself_up(now)
         Refresh(INTERNAL, self._requester, target, overlay.family).start(now)
 
     def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dhtd.core.caps import LOOKUP_ENDPOINTS
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
+    INTERNAL,
     Answered,
     Bootstrapped,
     Handle,
@@ -20,9 +21,11 @@ from dhtd.core.events import (
     Refreshed,
     Unanswered,
 )
+from dhtd.core.introduction import Introduction
 from dhtd.core.messages import Contact, Error, FindValue, Found, Ping, Request, Result
 from dhtd.core.metric import Id
 from dhtd.core.requester import Asked, Requester
+from dhtd.core.search import Search
 from dhtd.core.traversal import Traversal
 
 
@@ -66,12 +69,20 @@ class SingleQuery:
 
 
 class Refresh(Traversal):
-    """A lookup in one family's network for the sake of the contacts on the way."""
+    """A lookup in one family's network for the sake of the contacts on the way.
+
+    After one of our own ID, the nearest nodes are asked to get to know us.
+    """
 
     __slots__ = ()
 
     def __init__(self, op: Handle, requester: Requester, target: Id, family: Family) -> None:
         super().__init__(op, requester, target, patient=False, thorough=False, family=family)
+
+    def _converged(self, search: Search, now: float) -> None:
+        requester = self._requester
+        if self._target == requester.own_id:
+            Introduction(requester).start(search.closest()[: requester.policy.k], self._tokens, now)
 
     def _finished(self, now: float) -> None:
         assert self._family is not None
@@ -181,6 +192,11 @@ class Bootstrap(Traversal):
         """Wait for pongs however late."""
         if not isinstance(query.request, Ping):
             super().late(query, now)
+
+    def _converged(self, search: Search, now: float) -> None:
+        requester = self._requester
+        if self.op != INTERNAL:  # else it is a probe, and a lookup of our own ID goes along with it
+            Introduction(requester).start(search.closest()[: requester.policy.k], self._tokens, now)
 
     def _finished(self, now: float) -> None:
         self._report_if_over()

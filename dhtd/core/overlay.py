@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 class Overlay:
     """A network of one family, with its routing table and its timers."""
 
-    __slots__ = ("_k", "_rumours", "family", "join", "refresher", "state")
+    __slots__ = ("_introduce_at", "_introduced_for", "_k", "_rumours", "family", "join", "refresher", "state")
 
     def __init__(self, family: Family, own_id: Id, codec: Codec, rng: Random, policy: Policy, now: float) -> None:
         self._k = policy.k
+        self._introduced_for = policy.introduction
+        self._introduce_at = now  # once we have joined
         self.family = family
         self.state = State(own_id, codec, policy, now)
         self.join = Join(rng, policy)
@@ -44,6 +46,18 @@ class Overlay:
     def is_in_use(self) -> bool:
         """Whether there is somebody to ask who may be expected to answer."""
         return len(self.state.table) > 0 and not self.join.is_silent
+
+    def looks_itself_up(self, now: float) -> None:
+        """A lookup of our own ID begins. Our nearest nodes get to know us after it, and may drop us later."""
+        self._introduce_at = now + self._introduced_for
+
+    def next_introduction(self) -> float | None:
+        """Return when `is_introduction_due` changes."""
+        return self._introduce_at if self.join.is_joined else None
+
+    def is_introduction_due(self, now: float) -> bool:
+        """Whether to look ourselves up again, so that nodes which have dropped us know us again."""
+        return self.join.is_joined and now >= self._introduce_at
 
     def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
         """Take what nodes of the other family say of this network, while we are short of contacts of our own.

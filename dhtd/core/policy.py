@@ -61,6 +61,7 @@ class Policy:
     # Strangers: nodes that query us without being in the table are pinged before they may enter it
     stranger_pings: int = 16  # in flight at once
     stranger_rate: float = 8.0  # new ones a second
+    introduction: float = 60 * 60.0  # how often a node shows its nearest the tokens by which they get to know it
     verifications: int = 8  # questionable contacts being checked at once
 
     # What the owner of the node may ask of it
@@ -111,14 +112,14 @@ class Policy:
     # Datagrams and their rate
     datagram_sent_max: int = 1_200  # bytes
     datagram_received_max: int = 2_048  # bytes; larger ones are dropped unread
-    amplification: int = 3  # an answer to an unproved address is at most this many times its query
-    proved_for: float = 10 * 60.0  # an address is proved this long after it has answered a query of ours
+    amplification: int = 3  # without a valid token, a query brings at most this many times its bytes
     rate_limit: float = 256.0  # queries a second and source; 0 is off
     rate_limit_total: float = 131_072.0  # from all sources together; 0 is off
     rate_burst: float = 2.0  # seconds' worth of queries that may come at once
     rate_reserve: float = 0.25  # the part of the burst of all that is kept for contacts that answer us
     rate_sources: int = 4_096  # sources that are limited one by one; further ones share
     rate_cells: int = 65_536  # this many cells
+    proved_cells: int = 4_096  # and this many those above the limit of their source whose token proves who they are
 
     # Our own address
     external_votes: int = 16  # distinct networks whose word on our own address is kept

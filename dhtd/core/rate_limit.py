@@ -7,13 +7,13 @@ Whoever forges sources may forge any number of them, so memory is fixed:
 
 - Sources that owe something are remembered one by one while they are few. One query is owed for `1 / rate` seconds, so
   a flood of forged sources, each used once, leaves few at any moment, and they are forgotten first.
-- When there is no place left, newcomers share cells, chosen by a keyed hash (a count-min sketch of one row). Two
-  sources in one cell make the limit stricter for both, never laxer, and nobody can tell who shares with whom. To close
-  one cell takes a rate's worth of queries, so a flood closes no larger part of all cells than its rate is of
-  `rate * cells`: with the numbers of `Policy`, 100,000 queries a second shut out one stranger in 168. To forget
-  everybody instead would let a flood lift its own limit.
+- When there is no place left, newcomers share `cells`. To close one cell takes a rate's worth of queries, so a flood
+  closes no larger part of all cells than its rate is of `rate * cells`: with the numbers of `Policy`, 100,000 queries a
+  second shut out one stranger in 168. To forget everybody instead would let a flood lift its own limit.
 - Contacts that answer us do not share: they have places of their own, no more than the table has contacts.
 - Where the limit of its source is used up, such a contact has a lane of its own: see `lanes`.
+- Where that is used up as well, or for a stranger, a query counts whose token proves its sender: nobody else can use up
+  the rate that there is for these. It is kept in a few cells as well, since every sender that is proved is a real one.
 
 The limit for all is for strangers: they are refused while a part of its burst is left, which contacts that answer us
 may still use. So a flood of strangers, however large, takes nothing from contacts; each is held to the limit of its
@@ -23,12 +23,11 @@ forges one contact takes nothing from the others either.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
+from dhtd.core.cells import Cells
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
 from dhtd.core.lanes import Lanes
 from dhtd.core.policy import Policy
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from random import Random
 
 _FEW = 32  # sources that are too few to be worth forgetting any
-_KEY_SIZE = 16
-_INDEX_SIZE = 8  # bytes of hash that choose a cell
 
 
 class Rate:
@@ -77,13 +74,11 @@ class RateLimit:
         "_due",
         "_full",
         "_interval",
-        "_key",
         "_lanes",
         "_look_at",
         "_policy",
-        "_proved_lanes",
+        "_proved",
         "_rng",
-        "_settled_at",
         "_strangers_allowance",
     )
 
@@ -106,12 +101,10 @@ class RateLimit:
         self._allowance = max(burst - self._interval, 0.0)
         self._due: dict[bytes, float] = {}  # when a source that keeps to the rate would send its next query
         self._full = min(_FEW, policy.rate_sources)  # with so many sources, those that owe nothing are forgotten
-        self._cells: array[float] | None = None  # the same for the sources that share; there while places are few
-        self._key = b""
-        self._settled_at = float("-inf")  # when no cell will owe anything
+        self._cells: Cells | None = None  # the same for the sources that share; there while places are few
+        self._proved: Cells | None = None  # the same for queries that are proved, once there was one above the limit
         self._look_at = float("-inf")  # when to look for places again, while there are cells
         self._lanes = Lanes(self._interval, self._allowance, answers_us)
-        self._proved_lanes = Lanes(self._interval, self._allowance, answers_us)
         self._all_interval = 1 / total if total > 0 else 0.0
         self._all_allowance = max(burst - self._all_interval, 0.0)
         self._strangers_allowance = self._all_allowance * (1 - policy.rate_reserve)
@@ -130,11 +123,13 @@ class RateLimit:
             group = source[:4] if len(source) == IPV4_SIZE else source_group(source[:-2])  # IPv4 without a call
             due = self._due.get(group)
             if due is None:
-                if (len(self._due) >= self._full or self._cells is not None) and self._shares(source, now):
-                    if not self._cell_allows(group, now):
-                        return RATE_LIMIT
-                    self._all_due = all_due + self._all_interval
-                    return None
+                if len(self._due) >= self._full or self._cells is not None:
+                    cells = self._shared(source, now)
+                    if cells is not None:
+                        if not cells.allows(group, now):
+                            return RATE_LIMIT
+                        self._all_due = all_due + self._all_interval
+                        return None
                 due = now
             elif due < now:
                 due = now
@@ -147,12 +142,14 @@ class RateLimit:
         self._all_due = all_due + self._all_interval
         return None
 
-    def allows_proved(self, contact: Endpoint, now: float) -> bool:
-        """Whether a query above the limit `RATE_LIMIT` is answered since its token proves that it is this contact's.
+    def allows_proved(self, sender: Endpoint, now: float) -> bool:
+        """Whether a query above the limit `RATE_LIMIT` is answered since its token proves who sends it; then it counts.
 
-        Then it counts. For contacts that answer us only.
+        A contact that answers us has this rate for its endpoint, a stranger shares it with all at its address.
         """
-        if not self._proved_lanes.allows(contact, now):
+        if self._proved is None:
+            self._proved = Cells(self._policy.proved_cells, self._interval, self._allowance, self._rng, now)
+        if not self._proved.allows(sender if self._answers_us(sender) else source_group(sender[:-2]), now):
             return False
         self._all_due = max(self._all_due, now) + self._all_interval
         return True
@@ -165,22 +162,11 @@ class RateLimit:
         self._all_due = all_due + self._all_interval
         return True
 
-    def _shares(self, source: Endpoint, now: float) -> bool:
-        """Whether a source that owes nothing as far as we remember is to share a cell."""
+    def _shared(self, source: Endpoint, now: float) -> Cells | None:
+        """Return the cells, if a source that owes nothing as far as we remember is to share one."""
         if self._cells is None or now >= self._look_at:
             self._make_room(now)
-        return self._cells is not None and not self._answers_us(source)
-
-    def _cell_allows(self, group: bytes, now: float) -> bool:
-        assert self._cells is not None
-        digest = blake2b(group, key=self._key, digest_size=_INDEX_SIZE).digest()
-        cell = int.from_bytes(digest, "big") % len(self._cells)
-        due = max(now, self._cells[cell])
-        if due - now > self._allowance:
-            return False
-        self._cells[cell] = due + self._interval
-        self._settled_at = now + self._allowance + self._interval
-        return True
+        return None if self._cells is None or self._answers_us(source) else self._cells
 
     def _make_room(self, now: float) -> None:
         """Forget the sources that owe nothing. Have cells where that leaves no place, and none where nobody shares.
@@ -192,9 +178,7 @@ class RateLimit:
         places = self._policy.rate_sources
         self._full = min(max(2 * len(self._due), _FEW), places)
         if len(self._due) >= places and self._cells is None:
-            self._cells = array("d", [now]) * self._policy.rate_cells
-            self._key = self._rng.randbytes(_KEY_SIZE)
-            self._settled_at = now
-        elif len(self._due) < places and now >= self._settled_at:
+            self._cells = Cells(self._policy.rate_cells, self._interval, self._allowance, self._rng, now)
+        elif len(self._due) < places and self._cells is not None and now >= self._cells.settled_at:
             self._cells = None
         self._look_at = now + self._policy.rate_burst / 4

@@ -1,8 +1,8 @@
 """The answering side of a node: one query in, one datagram out, at once.
 
-An address is proved to be the requester's own if the query shows a token that was sent there, or if a contact there has
-lately answered a query of ours. Any other gets no answer longer than `amplification` times its query: forged queries
-cannot make this node a weapon.
+A token that was sent to an address proves that a query comes from there. It is the only proof: anybody can write the
+address of a node that has just answered us. Without it no answer is longer than `amplification` times its query, so
+that forged queries cannot make this node a weapon. Our own find queries are padded, and their answers are whole.
 
 Where a store would be refused, no token is given: the requester stores on the next nearest node instead. One without a
 token can prove itself in no second query, so that its answer stays as short as its query demands; it can pad that.
@@ -65,6 +65,7 @@ class Responder:
         "_tokens",
         "_width",
         "external",
+        "ping_size",
         "store",
         "tracker",
     )
@@ -86,6 +87,7 @@ class Responder:
         self._width = codec.keyspace.width
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
+        self.ping_size = len(codec.encode_query(bytes(codec.tid_size), own_id, Ping()))
         states = [overlay.state for overlay in overlays]
         # Who speaks one family does not look whose is whose at each find:
         self._state = states[0] if len(states) == 1 else None
@@ -170,8 +172,8 @@ class Responder:
         packed = state.packed_closest(target) if nearest is None else nearest.to(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
-        elif state.has_proved(source, now):
-            proved, limit = True, self._sent_max
+        elif not endpoints:
+            limit -= self.ping_size  # that is kept for finding out who asks
         if self.store.is_crowded and self.store.refuses_newcomer(target, ip, now):
             issued = b""
         else:

@@ -209,12 +209,6 @@ class State:
         contact = self.table.at(endpoint)
         return contact is not None and not self.meta.is_bad(contact.id) and self.meta.get(contact.id).reachable
 
-    def has_proved(self, endpoint: Endpoint, now: float) -> bool:
-        """Whether the contact there has lately answered a query of ours: so it receives what is sent there."""
-        contact = self.table.at(endpoint)
-        heard_at = None if contact is None else self.meta.get(contact.id).heard_at
-        return heard_at is not None and now - heard_at < self._policy.proved_for
-
     def is_live(self, contact: Contact) -> bool:
         """Whether the contact is in the table, at this endpoint, and not bad."""
         return self.table.get(contact.id) == contact and not self.meta.is_bad(contact.id)

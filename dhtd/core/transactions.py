@@ -134,6 +134,10 @@ class Transactions(Generic[Owner]):
         query = self._queries.get(tid)
         return query if query is not None and query.endpoint == source else None
 
+    def has(self, tid: bytes) -> bool:
+        """Whether a query with this transaction ID is in flight: nobody but whom it was sent to knows the ID."""
+        return tid in self._queries
+
     def conclude(self, query: InFlight[Owner], now: float) -> float | None:
         """Take out a query that has been answered; return its round trip in seconds, where that is unambiguous."""
         del self._queries[query.tid]

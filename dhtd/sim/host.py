@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -119,15 +118,6 @@ class Host:
     def clock(self, now: float) -> float:
         """Return what this machine's clock shows at the network's time `now`."""
         return now + self.ahead
-
-    def silence(self, endpoint: Endpoint, now: float) -> float:
-        """Return the seconds since the contact at this endpoint has answered a query; infinite where there is none."""
-        for overlay in self.node.overlays:
-            contact = overlay.state.table.at(endpoint)
-            heard_at = None if contact is None else overlay.state.meta.get(contact.id).heard_at
-            if heard_at is not None:
-                return self.clock(now) - heard_at
-        return math.inf
 
     def wake(self, clock: float) -> None:
         """Let the node do what is due by its clock; fail where it is due again and again and time stands still."""

@@ -21,13 +21,10 @@ _FEW = 1_000  # entries that are looked at one by one
 _PUBLICATION = 15 * 60.0  # seconds that a publication may take that has to wait for others, or for a network
 
 
-def check_answer(codec: Codec, policy: Policy, query: bytes, answer: bytes, silence: float) -> None:
-    """No answer is too long for a datagram, nor for an address that has shown no token and not answered lately.
-
-    `silence`: seconds since whoever is there has last answered a query.
-    """
+def check_answer(codec: Codec, policy: Policy, query: bytes, answer: bytes) -> None:
+    """No answer is too long for a datagram, nor for a query that has shown no token."""
     assert len(answer) <= policy.datagram_sent_max, f"an answer of {len(answer)} bytes"
-    if len(answer) > policy.amplification * len(query) and silence >= policy.proved_for:
+    if len(answer) > policy.amplification * len(query):
         message = codec.decode(query)
         assert isinstance(message, Query)
         assert isinstance(message.request, FindNode | FindValue)

@@ -325,7 +325,7 @@ class Network:
         self.latest.append((self.schedule.events, now, source, destination, data))
         answer = host.node.handle_datagram(data, source, now + host.ahead)
         if answer is not None:
-            invariants.check_answer(self.codec, self.policy, data, answer, host.silence(source, now))
+            invariants.check_answer(self.codec, self.policy, data, answer)
             if host.lie is None:
                 self.send(host, source, answer)
             else:

@@ -46,11 +46,11 @@ QUERY, REPLY, ERROR = 0, 1, 2
 TID_SIZE = 8
 TOKEN_MAX = 64  # bytes of a token that another implementation may issue
 
-# A find query without a token is padded to this size, so that an answer of three times its size is a whole one: eight
-# IPv6 nodes for find_node, or eight of each family for a node that speaks both; a full datagram of 1200 bytes for
-# find_value.
-FIND_NODE_SIZE = 170
-FIND_NODE_SIZE_DUAL = 272
+# A find query without a token is padded to this size, so that three times its size is room for a whole answer: for
+# find_node eight IPv6 nodes, or eight of each family for a node that speaks both, and the ping that finds out who
+# asked; for find_value a full datagram of 1200 bytes.
+FIND_NODE_SIZE = 184
+FIND_NODE_SIZE_DUAL = 288
 FIND_VALUE_SIZE = 400
 
 _REMEMBERED = 2_048  # contacts, of 400 bytes each: the neighbours of many a target

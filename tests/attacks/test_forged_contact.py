@@ -76,7 +76,7 @@ class Flood:
                 self.bytes_back += len(answer)
                 self.answers["long" if len(answer) > 120 else "short"] += 1
         limit = self._target.node._rate_limit
-        self.most_lanes = max(self.most_lanes, len(limit._lanes), len(limit._proved_lanes))
+        self.most_lanes = max(self.most_lanes, len(limit._lanes))
 
 
 def forged(requests: list[Request], contacts: list[Contact], source: Callable[[Contact], Endpoint]) -> Forge:

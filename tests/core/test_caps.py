@@ -67,6 +67,7 @@ def test_every_kind_of_command_is_over_when_it_is_over() -> None:
     bench.node.bootstrap([endpoint(5)], bench.now)
     bench.pong(bench.sent_one(), 5)
     bench.found(bench.sent_one(), 5)
+    bench.found(bench.sent_one(), 5)  # the introduction
     bench.node.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 5)
     first = bench.node.enter(KEY, 80, bench.now)
@@ -160,7 +161,7 @@ def test_a_lookup_that_has_asked_all_it_may_and_forgot_some_says_so() -> None:
 
 
 def test_strangers_and_verifications_beyond_their_caps_are_left_for_later_and_counted() -> None:
-    policy = replace(QUIET, stranger_pings=2, stranger_rate=1.0, verifications=0, good_for=1.0, replacements=1)
+    policy = replace(QUIET, stranger_pings=4, stranger_rate=2.0, verifications=0, good_for=1.0, replacements=1)
     bench = Bench(own_id=0, policy=policy)
     for number in range(65, 70):  # in a half that is not ours
         bench.query(Ping(), contact(number))
@@ -175,7 +176,7 @@ def test_strangers_and_verifications_beyond_their_caps_are_left_for_later_and_co
 
 
 def test_pings_to_strangers_come_no_faster_than_their_rate() -> None:
-    bench = Bench(policy=replace(QUIET, stranger_pings=4, stranger_rate=2.0))
+    bench = Bench(policy=replace(QUIET, stranger_pings=8, stranger_rate=4.0))
 
     def asked(number: int) -> bool:
         """Whether this stranger is pinged; it answers at once, which makes room for another."""

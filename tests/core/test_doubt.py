@@ -10,7 +10,7 @@ import pytest
 from dhtd.core.doubt import Doubt
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated
-from dhtd.core.messages import Ping
+from dhtd.core.messages import FindNode, Ping
 from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
@@ -37,7 +37,7 @@ def in_doubt(bench: Bench, id: int) -> list[Sent]:
     """Let a contact be silent that a stranger's query has made the node ping; return what is sent then."""
     overlay = bench.node.overlays[0]
     overlay.state.meta.get(Id(id)).heard_at = None
-    bench.query(Ping(), contact(id))
+    bench.query(FindNode(KEY), contact(id))
     assert [sent.to for sent in bench.sent()] == [endpoint(id)]
     bench.advance(TIMEOUT)
     return bench.sent()

@@ -95,6 +95,23 @@ def test_who_shows_a_token_has_a_lane_that_who_forges_the_endpoint_cannot_use_up
     assert [limited.allows_proved(FRIEND, 0.25) for _ in range(2)] == [True, False]
 
 
+def test_a_stranger_shares_the_rate_of_proved_queries_with_its_address_and_a_contact_has_its_own() -> None:
+    limited = limit()
+    assert [limited.allows_proved(NEIGHBOUR, 0.0) for _ in range(9)] == [True] * 8 + [False]
+    assert not limited.allows_proved(NEIGHBOUR.with_port(80), 0.0)
+    assert limited.allows_proved(FRIEND, 0.0)
+    assert limited.allows_proved(OTHER, 0.0)
+    assert [limited.allows_proved(NEIGHBOUR.with_port(80), 0.25) for _ in range(2)] == [True, False]
+
+
+def test_rates_of_proved_queries_take_the_same_memory_for_any_number_of_sources() -> None:
+    limited = limit()
+    for number in range(10_000):
+        limited.allows_proved(Endpoint(number.to_bytes(4, "big") + b"\0\1"), 0.0)
+    assert limited._proved is not None
+    assert len(limited._proved) == Policy().proved_cells
+
+
 def test_what_a_token_lets_through_counts_for_all() -> None:
     limited = limit(total=16.0)
     assert passed(limited, FRIEND, 100) == 16
@@ -132,10 +149,9 @@ def test_there_are_never_more_lanes_than_contacts_that_answer_us_however_they_co
         if len(contacts) > 16:
             contacts.discard(rng.choice(sorted(contacts - {endpoint})))
         passed(limited, endpoint, 20)
-        assert sum(limited.allows_proved(endpoint, 0.0) for _ in range(20)) == 8
         for other in rng.sample(everyone, 20):
             limited.refusal(other, 0.0)
-        most = max(most, len(limited._lanes), len(limited._proved_lanes))
+        most = max(most, len(limited._lanes))
     assert len(contacts) == most == 16
 
 

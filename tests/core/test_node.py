@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from dhtd.core.endpoint import Family
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     Answered,
     Bootstrapped,
@@ -201,7 +201,7 @@ def test_a_stranger_that_queries_is_pinged_and_enters_once_it_has_answered() -> 
 
 def test_a_stranger_that_does_not_answer_stays_out_and_may_be_pinged_again() -> None:
     bench = Bench()
-    bench.query(Ping(), contact(9))
+    bench.query(FindNode(KEY), contact(9))
     bench.sent_one()
     bench.advance(TIMEOUT)
     assert bench.sent_one().to == endpoint(9)  # once more, since we know hardly anybody
@@ -228,7 +228,7 @@ def test_a_stranger_enters_under_the_id_that_it_answers_with() -> None:
 
 
 def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
-    bench = Bench(policy=Policy(lonely_lookups=0, stranger_pings=3, stranger_rate=1_000.0))
+    bench = Bench(policy=Policy(lonely_lookups=0, stranger_pings=6, stranger_rate=1_000.0))
     for id in range(1, 10):
         bench.query(Ping(), contact(id))
     assert len(bench.sent()) == 3
@@ -259,7 +259,7 @@ def test_silent_strangers_are_no_sign_of_an_outage() -> None:
     bench = joined(2, 3)
     for id in range(40, 50):
         bench.query(Ping(), contact(id))
-    assert len(bench.sent()) == 10
+    assert len(bench.sent()) == DEFAULT.stranger_pings // 2
     bench.advance(STALE)
     assert bench.events() == []
     assert bench.node.join.connected
@@ -754,3 +754,34 @@ def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
     assert (counters.own_id_claimed, bench.received(), counters.bad_queries) == (6, {}, 0)
     assert counters.rate_limited == 0
     assert bench.query(Ping(), contact(9)) is not None  # nor does it use up the rate of whom it seems to come from
+
+
+# Cancelled, and our own
+
+
+def test_lookups_cancelled_while_joining_send_nothing_and_leave_room_for_others() -> None:
+    bench = Bench(policy=replace(QUIET, operations=4))
+    bench.node.start([endpoint(9)], bench.now)
+    entered = bench.node.enter(KEY, 80, bench.now)
+    for number in range(200):
+        bench.node.cancel(bench.node.lookup(Id(number % 128), bench.now))
+    bench.node.cancel(entered)
+    assert bench.node._running == {entered}
+    bench.advance(0.1)
+    bench.pong(bench.sent_one(), 9)
+    asked = answer_all(bench)
+    assert {sent.request.target for sent in asked if isinstance(sent.request, FindNode)} == {Id(0), KEY}
+    assert [sent.request for sent in asked if isinstance(sent.request, Store)]
+    assert not any(isinstance(sent.request, FindValue) for sent in asked)
+
+
+@pytest.mark.parametrize("source", ["10.0.0.5", "192.0.2.5"])
+def test_our_own_query_comes_back_from_any_address_of_ours_in_silence(source: str) -> None:
+    bench = Bench(own_id=5)
+    bench.node.start([endpoint(5), endpoint(9)], bench.now)
+    bench.advance(0.1)
+    for transmit in iter(bench.node.poll_transmit, None):
+        assert bench.deliver(transmit.data, Endpoint.of(source, 1_729)) is None
+    assert bench.node.counters.own_id_claimed == 0
+    bench.query(Ping(), Contact(Id(5), endpoint(5)))  # a copy of ours has other transactions
+    assert bench.node.counters.own_id_claimed == 1

@@ -441,7 +441,7 @@ class NodeMachine(RuleBasedStateMachine):
         answer = self.do(machine, "handle_datagram", parcel.data, parcel.source, self.now)
         if isinstance(message, Query | BadQuery) and message.sender == machine.id:
             event("a query of the node's own comes back")
-            tally.own_id_claimed += 1
+            tally.own_id_claimed += message.tid not in machine.on_their_way
             assert answer is None
         elif isinstance(message, Query | BadQuery):
             if answer is None:

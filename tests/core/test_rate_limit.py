@@ -249,7 +249,7 @@ def grown_by(sources: int, rate: float, per_second: int) -> tuple[int, RateLimit
 
 
 def size_of(limited: RateLimit) -> int:
-    cells = 0 if limited._cells is None else sys.getsizeof(limited._cells)
+    cells = 0 if limited._cells is None else sys.getsizeof(limited._cells._due)
     entries = sum(sys.getsizeof(group) + sys.getsizeof(due) for group, due in limited._due.items())
     return cells + sys.getsizeof(limited._due) + entries
 

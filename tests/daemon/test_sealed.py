@@ -80,7 +80,7 @@ def inside(node: Node) -> dict[str, Any]:
         },
         "held": list(node.store),
         "in flight": len(node._requester.transactions),
-        "strangers": set(node._strangers),
+        "strangers": len(node._strangers),
         "deadline": node.poll_timeout(),
         "limited": dict(node._rate_limit._due),
         "votes": node.external.endpoints(),

@@ -376,7 +376,7 @@ def test_invalid_utf_8_is_no_text() -> None:
 
 @given(tids(), ids(), ids())
 def test_a_find_query_without_a_token_is_padded_to_its_exact_size(tid: bytes, sender: Id, target: Id) -> None:
-    assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE == 170
+    assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE == 184
     assert len(CODEC.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE == 400
 
 

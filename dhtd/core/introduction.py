@@ -1,0 +1,46 @@
+"""How a node makes itself known: it asks its nearest nodes once more, with the token that each has just given it.
+
+A query that shows no token may be forged, and while many are, hardly any sender of one is pinged back; a node that
+joins would be in nobody's table. The token proves the sender's address, and half of the pings are kept for such
+queries: see `strangers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, Error, FindNode, Result
+from dhtd.core.requester import Asked, Requester
+
+
+class Introduction:
+    """One query to each node that has given a token. Nobody waits for the answers; the table hears of them."""
+
+    __slots__ = ("_requester",)
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+
+    def start(self, contacts: Iterable[Contact], tokens: Mapping[Endpoint, bytes], now: float) -> None:
+        """Ask these about our own ID, for which the tokens are."""
+        requester = self._requester
+        for contact in contacts:
+            token = tokens[contact.endpoint]
+            if token:
+                requester.ask(self, FindNode(requester.own_id, token), contact.endpoint, contact.id, now)
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """It knows us."""
+
+    def slow(self, query: Asked, now: float) -> None:
+        """There is nothing to wait for."""
+
+    def late(self, query: Asked, now: float) -> None:
+        """There is nothing to wait for."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """It is sent once."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The next lookup of our own ID is followed by another introduction."""

@@ -1,0 +1,65 @@
+"""Who is pinged of the strangers that query us: nobody enters the routing table on its word, so a ping finds out.
+
+Whoever forges sources can have us ping as many as we are willing to, and no newcomer would have a turn. So half of the
+pings are kept for queries that show a valid token: their senders have received what was sent to their address. A node
+that joins makes use of that, see `introduction`.
+
+Nobody can use up that half alone: of one IP address, one such ping is in flight at a time.
+"""
+
+from __future__ import annotations
+
+from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.policy import Policy
+from dhtd.core.rate_limit import Rate
+
+
+class Share:
+    """A half of the pings."""
+
+    __slots__ = ("_most", "_rate", "ongoing")
+
+    def __init__(self, policy: Policy) -> None:
+        self._most = max(policy.stranger_pings // 2, 1)
+        self._rate = Rate(policy.stranger_rate / 2, policy.stranger_pings / policy.stranger_rate)
+        self.ongoing: set[Endpoint] = set()  # being pinged
+
+    def cap_reached(self, now: float) -> str | None:
+        """Return the name of the cap that lets nobody be pinged now, if one does."""
+        if len(self.ongoing) >= self._most:
+            return STRANGER_PINGS
+        return None if self._rate.allows(now) else STRANGER_RATE
+
+    def count(self, now: float) -> None:
+        """Count a stranger that is going to be pinged."""
+        self._rate.count(now)
+
+
+class Strangers:
+    """The two halves: for those whose token proves their address, and for everybody."""
+
+    __slots__ = ("anybody", "proved")
+
+    def __init__(self, policy: Policy) -> None:
+        self.anybody = Share(policy)
+        self.proved = Share(policy)
+
+    def __len__(self) -> int:
+        """How many are being pinged."""
+        return len(self.anybody.ongoing) + len(self.proved.ongoing)
+
+    def share_for(self, endpoint: Endpoint, *, is_proved: bool, now: float) -> Share | str | None:
+        """Return the share that has a ping for this endpoint, or the name of the cap that has none left.
+
+        None where it is being pinged already. Who is proved has a turn in either half.
+        """
+        cap = None
+        if is_proved and not any(other[:-2] == endpoint[:-2] for other in self.proved.ongoing):
+            cap = self.proved.cap_reached(now)
+            if cap is None:
+                return self.proved
+        if endpoint in self.anybody.ongoing or endpoint in self.proved.ongoing:
+            return None
+        cap = self.anybody.cap_reached(now)
+        return self.anybody if cap is None else cap
