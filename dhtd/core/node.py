@@ -518,7 +518,7 @@ class Node:
         if query.id is not None and query.id != contact.id:
             overlay.state.moved(query.id, query.endpoint)
         outcome = overlay.state.answered(contact, rtt, now)
-        self.withdrawals.heard(contact, now)
+        self.withdrawals.heard(contact, now, is_accepted=isinstance(outcome, Inserted | Replaced | Known))
         match outcome:
             case Inserted() | Replaced():
                 self.tracker.contact_joined(contact, now)

@@ -128,6 +128,7 @@ class Reminder:
             key = unpacked(found_by)
             self._ask(FindValue(key), key, now)
         if not self._open:
-            self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed)
-            is_lost = silent and self._width == 1 and self._holder.failures > 1
+            nobody = silent and self._width == 1
+            self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed, nobody_there=nobody)
+            is_lost = nobody and self._holder.failures > 1
             self._requester.tell(Reminded(INTERNAL, self._holder.contact, is_lost))

@@ -5,6 +5,10 @@ it has written down that it let go. Hence whoever may hold a deleted entry owes 
 `withdraw_confirm` apart, and must not have had it again in between. It is asked until it has given them, until its copy
 must have expired, or until the entry is entered again, which makes it a holder like any other.
 
+The copy is where the store was sent, so that place is asked, whatever ID answers there. An ID proves nothing: another
+node may have taken it, and its word would bring the entry back. Only if that place is silent, and the routing table has
+accepted the holder's ID at another one, is the other one asked, and its word counts.
+
 Holders are asked, not entries: one that does not answer costs a query a pause, however much it may hold. The pause
 doubles, so that a holder which comes back is asked again within about the time that it was away.
 """
@@ -50,7 +54,7 @@ class _Owed:
 class Holder:
     """A node that may hold deleted entries."""
 
-    __slots__ = ("contact", "failures", "in_hand", "moved_to", "owed", "tried_at")
+    __slots__ = ("contact", "failures", "has_left", "in_hand", "moved_to", "owed", "tried_at")
 
     def __init__(self, contact: Contact) -> None:
         self.contact = contact
@@ -58,12 +62,13 @@ class Holder:
         self.failures = 0  # attempts in a row
         self.tried_at = 0.0  # when the last of them ended
         self.in_hand = False  # it is being asked
-        self.moved_to: Endpoint | None = None  # where its ID has answered since, if that is elsewhere
+        self.moved_to: Endpoint | None = None  # where the routing table has its ID, if that is elsewhere
+        self.has_left = False  # nobody has answered at its old place this time
 
     @property
     def endpoint(self) -> Endpoint:
         """Where to ask it."""
-        return self.contact.endpoint if self.moved_to is None else self.moved_to
+        return self.moved_to if self.moved_to is not None and self.has_left else self.contact.endpoint
 
 
 class Withdrawals:
@@ -184,11 +189,15 @@ class Withdrawals:
                     holder.failures = 0
                     self._ask_by(holder, now + self._rng.random() * self._policy.startup_spread)
 
-    def heard(self, contact: Contact, now: float) -> None:
-        """Somebody has answered, whatever it was: ask a holder soon that failed, at the place where its ID is now."""
+    def heard(self, contact: Contact, now: float, *, is_accepted: bool) -> None:
+        """Somebody has answered, whatever it was: ask a holder soon that failed.
+
+        A holder may have moved if its ID answers elsewhere, and `is_accepted` there by the routing table.
+        """
         for holder in self._holders.get(packed(contact.id), {}).values():
-            if len(holder.contact.endpoint) == len(contact.endpoint):
-                holder.moved_to = None if holder.contact == contact else contact.endpoint
+            is_there = holder.contact == contact
+            if is_there or (is_accepted and len(holder.contact.endpoint) == len(contact.endpoint)):
+                holder.moved_to = None if is_there else contact.endpoint
                 if holder.failures:
                     self._ask_by(holder, max(now, holder.tried_at + self._policy.withdraw_retry))
 
@@ -228,16 +237,23 @@ class Withdrawals:
             if owed is not None:
                 holder.owed[entry] = owed
 
-    def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool) -> None:
-        """A holder in hand was asked at `endpoint`, for all that was due or until it `failed`: set the next time."""
+    def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool, nobody_there: bool = False) -> None:
+        """A holder in hand was asked at `endpoint`, for all that was due or until it `failed`: set the next time.
+
+        Where `nobody_there` has answered anything, its other place comes next, at once.
+        """
         holder.in_hand = False
         self._in_hand -= 1
         holder.tried_at = now
         holder.failures = min(holder.failures + 1, 32) if failed else 0
+        holder.has_left = nobody_there and endpoint == holder.contact.endpoint and holder.moved_to is not None
         if failed and holder.moved_to == endpoint:
             holder.moved_to = None
         if not holder.owed:
             self._forget(holder)
+            return
+        if holder.has_left:
+            self._ask_by(holder, now)
             return
         soonest = now + self._pause(holder)
         confirmations = [owed.confirm_at for owed in holder.owed.values() if owed.confirm_at is not None]

@@ -198,8 +198,25 @@ def test_a_holder_that_is_silent_for_the_second_time_is_looked_for_by_its_id() -
     (found,) = queries(bench, holder=9)
     bench.found(found, 2)
     bench.advance(RETRY)
-    (find,) = queries(bench, holder=9)
-    assert find.request == FindValue(KEY)
+    (find,) = queries(bench)
+    assert find.request == FindValue(KEY)  # where it was, it may still be
+    bench.advance(TIMEOUT)
+    assert FindValue(KEY) in [each.request for each in queries(bench, holder=9)]
+
+
+def test_another_node_under_the_id_of_a_holder_does_not_let_go_for_it() -> None:
+    bench = owing(KEY)
+    bench.know(contact(2))
+    bench.advance(0)
+    bench.sent()
+    bench.advance(RETRY + TIMEOUT)
+    bench.node.ping(endpoint(9), bench.now)
+    (ping,) = [each for each in bench.sent() if each.to == endpoint(9)]
+    bench.pong(ping, 2)  # the holder's ID, which is in the table at its own place
+    assert bench.node.state.table.get(Id(2)) == contact(2)
+    bench.advance(10 * RETRY)
+    assert not [each for each in bench.sent() if each.to == endpoint(9)]
+    assert [pending.holder for pending in bench.node.withdrawals] == [contact(2)]
 
 
 def test_while_the_network_is_down_nobody_is_looked_for() -> None:

@@ -83,7 +83,7 @@ def test_what_is_acknowledged_is_asked_for_once_more_half_a_minute_later_and_is_
     withdrawals.let_go(KEY, 80, contact(1), 1.5)  # the same again says nothing new
     withdrawals.release(KEY, [80], 2.0)
     assert list(withdrawals) == [Pending(KEY, 80, contact(1), UNTIL, True, 0, 31.0)]
-    withdrawals.heard(contact(1), 3.0)  # which is no reason to be early
+    withdrawals.heard(contact(1), 3.0, is_accepted=True)  # which is no reason to be early
     assert withdrawals.next_timeout() == 31.0
     attempt(withdrawals, 31.0, failed=False)
     assert len(withdrawals) == 0
@@ -123,33 +123,60 @@ def test_a_holder_that_has_failed_and_is_heard_is_asked_at_once_but_no_two_times
     deleted(withdrawals, contact(1))
     for due in (15.0, 45.0, 105.0):
         attempt(withdrawals, due, failed=True)
-    withdrawals.heard(contact(1), 106.0)
+    withdrawals.heard(contact(1), 106.0, is_accepted=True)
     assert withdrawals.next_timeout() == 120.0
     attempt(withdrawals, 120.0, failed=True)
-    withdrawals.heard(contact(2), 200.0)
+    withdrawals.heard(contact(2), 200.0, is_accepted=True)
     assert withdrawals.next_timeout() == 360.0
-    withdrawals.heard(contact(1), 200.0)
+    withdrawals.heard(contact(1), 200.0, is_accepted=True)
     assert withdrawals.next_timeout() == 200.0
 
 
-def test_a_holder_heard_at_another_endpoint_is_asked_there_and_if_in_vain_at_the_old_one_again() -> None:
+def test_a_holder_that_the_table_has_elsewhere_is_asked_there_where_nobody_is_left_at_its_old_place() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     old, new = contact(1), contact(1, machine=9)
-    withdrawals.heard(Contact(old.id, Endpoint.of("2001:db8::1", 1729)), 1.0)  # its other family says nothing
+    other_family = Contact(old.id, Endpoint.of("2001:db8::1", 1729))
+    withdrawals.heard(other_family, 1.0, is_accepted=True)  # which says nothing
     assert attempt(withdrawals, 15.0, failed=True).endpoint == old.endpoint
-    withdrawals.heard(new, 30.0)
+    withdrawals.heard(new, 30.0, is_accepted=True)
     (holder,) = withdrawals.pop_due(30.0)
-    assert holder.endpoint == new.endpoint
-    withdrawals.over(holder, new.endpoint, 30.0, failed=True)
     assert holder.endpoint == old.endpoint
-    withdrawals.heard(new, 45.0)
-    withdrawals.heard(old, 45.0)  # it is back
-    (holder,) = withdrawals.pop_due(45.0)
-    assert holder.endpoint == old.endpoint
-    withdrawals.heard(new, 45.0)  # while it is being asked
-    withdrawals.over(holder, old.endpoint, 46.0, failed=True)
+    withdrawals.over(holder, old.endpoint, 32.0, failed=True, nobody_there=True)
+    (holder,) = withdrawals.pop_due(32.0)
     assert holder.endpoint == new.endpoint
+    withdrawals.let_go(KEY, 80, old, 32.0)
+    withdrawals.over(holder, new.endpoint, 32.0, failed=False)
+    assert withdrawals.next_timeout() == 62.0
+    (holder,) = withdrawals.pop_due(62.0)
+    assert holder.endpoint == old.endpoint  # it may be back by then
+    withdrawals.over(holder, old.endpoint, 64.0, failed=True, nobody_there=True)
+    (holder,) = withdrawals.pop_due(64.0)
+    assert holder.endpoint == new.endpoint
+    withdrawals.over(holder, new.endpoint, 64.0, failed=True, nobody_there=True)
+    assert holder.endpoint == old.endpoint
+    assert holder.moved_to is None
+
+
+def test_a_holder_whose_old_place_answers_is_not_asked_elsewhere() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1))
+    withdrawals.heard(contact(1, machine=9), 1.0, is_accepted=True)
+    (holder,) = withdrawals.pop_due(15.0)
+    withdrawals.over(holder, holder.endpoint, 15.0, failed=True)  # refused, by whoever is there
+    (holder,) = withdrawals.pop_due(1_000.0)
+    assert holder.endpoint == contact(1).endpoint
+
+
+def test_an_id_that_the_table_does_not_accept_elsewhere_moves_no_holder() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1))
+    withdrawals.heard(contact(1, machine=9), 1.0, is_accepted=False)
+    (holder,) = withdrawals.pop_due(15.0)
+    assert holder.moved_to is None
+    withdrawals.over(holder, holder.endpoint, 17.0, failed=True, nobody_there=True)
+    withdrawals.heard(contact(1), 18.0, is_accepted=False)  # but where it is, its answer says that it is there
+    assert withdrawals.next_timeout() == 32.0
 
 
 def test_when_the_network_is_reached_all_of_its_family_are_asked_soon_and_nothing_is_held_against_them() -> None:
@@ -223,10 +250,10 @@ def test_two_endpoints_of_one_id_are_two_holders() -> None:
     deleted(withdrawals, contact(1), contact(1, machine=9))
     withdrawals.holds_nothing(KEY, 80, contact(1))
     assert list(withdrawals.holders(KEY, 80)) == [contact(1, machine=9)]
-    withdrawals.heard(contact(1), 16.0)  # it is here now, but who knows
+    withdrawals.heard(contact(1), 16.0, is_accepted=True)  # it is here now, but who knows
     (holder,) = withdrawals.pop_due(16.0)
     assert holder.contact == contact(1, machine=9)
-    assert holder.endpoint == contact(1).endpoint
+    assert (holder.endpoint, holder.moved_to) == (contact(1, machine=9).endpoint, contact(1).endpoint)
 
 
 # Against a plain list
@@ -316,17 +343,18 @@ class WithdrawalsMachine(RuleBasedStateMachine):
             assert unacknowledged <= set(asked)
             self.in_hand.append((holder, asked))
 
-    @rule(answers=st.booleans())
-    def one_is_over(self, answers: bool) -> None:
+    @rule(answers=st.booleans(), nobody_there=st.booleans())
+    def one_is_over(self, answers: bool, *, nobody_there: bool) -> None:
         if self.in_hand:
             holder, asked = self.in_hand.pop(0)
             for entry, by in asked if answers else ():
                 self.acknowledges(entry, by)
-            self.withdrawals.over(holder, holder.endpoint, self.now, failed=not answers)
+            nobody = nobody_there and not answers
+            self.withdrawals.over(holder, holder.endpoint, self.now, failed=not answers, nobody_there=nobody)
 
-    @rule(number=machines, at=machines)
-    def somebody_is_heard(self, number: int, at: int) -> None:
-        self.withdrawals.heard(contact(number, machine=at), self.now)
+    @rule(number=machines, at=machines, is_accepted=st.booleans())
+    def somebody_is_heard(self, number: int, at: int, *, is_accepted: bool) -> None:
+        self.withdrawals.heard(contact(number, machine=at), self.now, is_accepted=is_accepted)
 
     @rule()
     def the_network_is_reached(self) -> None:
