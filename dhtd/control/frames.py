@@ -26,6 +26,7 @@ from dhtd.control.protocol import (
     NodeId,
     Ping,
     Request,
+    Status,
     Store,
 )
 from dhtd.core.endpoint import check_port, split_host_port
@@ -202,6 +203,7 @@ _METHODS: dict[str, Callable[[_Params], Request]] = {
     "delete": _parse_delete,
     "info": _parse_info,
     "node-id": lambda params: NodeId(),
+    "status": lambda params: Status(),
     "bootstrap": _parse_bootstrap,
     "find-node": lambda params: FindNode(params.endpoint(), params.id()),
     "find-value": lambda params: FindValue(params.endpoint(), params.id()),

@@ -69,6 +69,11 @@ class NodeId:
 
 
 @dataclass(frozen=True, slots=True)
+class Status:
+    """Is this node in its network? Cheap, however many entries and contacts there are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bootstrap:
     """Join the network by these nodes."""
 
@@ -101,7 +106,7 @@ class Store:
     token: bytes
 
 
-Request = Ping | Enter | Lookup | Delete | Info | NodeId | Bootstrap | FindNode | FindValue | Store
+Request = Ping | Enter | Lookup | Delete | Info | NodeId | Status | Bootstrap | FindNode | FindValue | Store
 
 
 # Results
@@ -150,11 +155,12 @@ class LookupEvent(TypedDict):
 
 
 class LookupResult(TypedDict):
-    """Who serves an ID."""
+    """Who serves an ID; `complete` unless there may be others, as where an answer was cut, or nobody answered."""
 
     id: str
     peers: list[str]
     stats: Stats
+    complete: bool
 
 
 class DeleteResult(TypedDict):
@@ -167,7 +173,7 @@ class DeleteResult(TypedDict):
 
 
 class Member(TypedDict):
-    """A contact in a bucket."""
+    """A contact in a bucket. In an outage none is `good`: `state` is what is known now."""
 
     id: str
     endpoint: str
@@ -175,6 +181,7 @@ class Member(TypedDict):
     reachable: bool
     last_activity_s: float | None
     timeouts: int
+    rtt_ms: float | None
 
 
 class BucketInfo(TypedDict):
@@ -225,11 +232,13 @@ class WithdrawalInfo(TypedDict):
 
 
 class FamilyInfo(TypedDict):
-    """This node in the network of one address family."""
+    """This node in the network of one address family: `state`, and for how long, is as in `StatusResult`."""
 
     family: str
     connected: bool
     contacts: dict[str, int]
+    state: str
+    since_s: float
 
 
 class NodeInfo(TypedDict):
@@ -270,6 +279,31 @@ class NodeIdResult(TypedDict):
 
     node_id: str
     endpoints: list[str]
+
+
+class StatusResult(TypedDict):
+    """Whether this node is in its network, and what it does there.
+
+    `state` is `joined`, `doubtful` (somebody is silent, and others are being asked), `joining` (on the way), `silent`
+    (nobody answers) or `alone` (nobody is known): the best of its families. `network` is `open` or `private`. Own
+    entries are `unheld` while no node holds them.
+    """
+
+    node_id: str
+    version: str
+    state: str
+    since_s: float
+    families: dict[str, str]
+    network: str
+    contacts: dict[str, int]
+    own_entries: int
+    unheld_entries: int
+    replicas: int
+    held_entries: int
+    endpoints: list[str]
+    listening: list[str]
+    reachable: str
+    uptime_s: float
 
 
 class UnreachedHost(TypedDict):
@@ -330,6 +364,7 @@ Result = (
     | DeleteResult
     | InfoResult
     | NodeIdResult
+    | StatusResult
     | BootstrapResult
     | FindNodeResult
     | FindValueResult

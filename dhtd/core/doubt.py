@@ -23,28 +23,28 @@ from dhtd.core.requester import Asked, Requester
 class Doubt:
     """Asks witnesses whether the network of one family is up, one after another. Tells `CutOff` where none answers."""
 
-    __slots__ = ("_is_open", "_overlay", "_requester", "_witnesses")
+    __slots__ = ("_overlay", "_requester", "_witnesses", "is_open")
 
     def __init__(self, requester: Requester, overlay: Overlay) -> None:
         self._requester = requester
         self._overlay = overlay
-        self._is_open = False  # a witness is being asked
+        self.is_open = False  # a witness is being asked
         self._witnesses: list[Contact] = []  # still to be asked, the next one last
 
     def arise(self, contact: Contact, now: float) -> None:
         """A live contact is silent, and nobody has answered since it was asked: look into it, unless that is done."""
-        if self._is_open or not self._overlay.join.connected:
+        if self.is_open or not self._overlay.join.connected:
             return
         count = self._requester.policy.outage_witnesses
         others = [other for other in self._overlay.state.latest(count + 1) if other != contact]
         there = [*others[:count], contact]  # where there are few others, it is asked again itself, and so are they
         self._witnesses = [there[place % len(there)] for place in reversed(range(count))]
-        self._is_open = True
+        self.is_open = True
         self._ask(now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """The network is up."""
-        self._is_open = False
+        self.is_open = False
 
     def slow(self, query: Asked, now: float) -> None:
         """Keep waiting; it is sent again."""
@@ -59,11 +59,11 @@ class Doubt:
         """Ask the next one, unless anybody has answered meanwhile, or this was the last."""
         join = self._overlay.join
         if error is not None or self._overlay.state.heard_since(query.sent_at) or not join.connected:
-            self._is_open = False
+            self.is_open = False
         elif self._witnesses:
             self._ask(now)
         else:
-            self._is_open = False
+            self.is_open = False
             join.lost(now)
             self._requester.tell(CutOff(INTERNAL, self._overlay.family))
 

@@ -377,6 +377,10 @@ class Node:
         """Whether there is somebody to talk to, in any family."""
         return any(overlay.join.connected for overlay in self.overlays)
 
+    def is_in_doubt(self, family: Family) -> bool:
+        """Whether a live contact is silent, and it is being looked into whether anybody in this network answers."""
+        return self._doubts[family].is_open
+
     def contacts(self) -> list[Contact]:
         """Return the contacts of all families."""
         return [contact for overlay in self.overlays for contact in overlay.state.table]

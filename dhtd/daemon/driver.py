@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
     Event,
@@ -91,6 +91,7 @@ class Driver:
         self.clock = clock  # seconds, the node's `now`; unlike trio's, it may be read from anywhere
         self.seal = seal
         self.wall = wall  # seconds since the epoch
+        self.turned_at: dict[Family, float] = {}  # when each network was last joined, or lost
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
         self.unwritten: list[Chosen] = []  # see `Node.poll_unwritten`; whoever writes them down takes them
         self.has_unwritten = trio.Event()  # set when there are some, and replaced by whoever waits for that
@@ -179,8 +180,10 @@ class Driver:
     def _dispatch(self, event: Event) -> None:
         match event:
             case Joined(contacts, family):
+                self.turned_at[family] = self.clock()
                 log.info("joined the %s network: %d contacts", family, contacts)
             case Isolated(family):
+                self.turned_at[family] = self.clock()
                 log.warning("nobody answers by %s: the network is down, or every contact is; trying again", family)
                 self.isolated.set()
                 self.isolated = trio.Event()

@@ -63,6 +63,8 @@ class Handler:
                 return self._report.info(section)
             case protocol.NodeId():
                 return self._report.node_id()
+            case protocol.Status():
+                return self._report.status()
             case protocol.Bootstrap(endpoints):
                 return await self._bootstrap(endpoints)
             case protocol.FindNode(endpoint, id):
@@ -137,9 +139,9 @@ class Handler:
                 await emit({"peers": [self._text(peer) for peer in event.endpoints], "stats": _stats(event.stats)})
         assert isinstance(event, LookupDone)
         if not event.endpoints and not event.stats.queries:
-            raise NoPeers(NO_PEERS)
+            raise NoPeers(self._why_nobody())
         peers = [self._text(peer) for peer in event.endpoints]
-        return {"id": self._format(id), "peers": peers, "stats": _stats(event.stats)}
+        return {"id": self._format(id), "peers": peers, "stats": _stats(event.stats), "complete": event.complete}
 
     async def _enter(self, request: protocol.Enter) -> protocol.EnterResult:
         """Durable first, then acknowledged: from then on the entry survives anything but `delete`."""
@@ -221,9 +223,17 @@ class Handler:
         hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
         raise PeerRefused(f"{self._text(event.endpoint)} refused: {event.error.code} {event.error.text!r:.80}{hint}")
 
+    def _why_nobody(self) -> str:
+        known = len(self._node.contacts())
+        if not known:
+            return NO_PEERS
+        return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
+
     def _why_silent(self, endpoints: list[Endpoint]) -> str:
         if {*endpoints} & {*self._driver.udp.local(), *self._node.external.endpoints()}:
             return "this node is there, and a node does not answer itself"
+        if not self._node.is_connected and self._node.contacts():
+            return "nobody answers this node at the moment, see dht status"
         key = "with a network key" if self._driver.seal is None else "without our network key"
         return f"no dhtd runs there, or one {key}, or something between drops its datagrams"
 

@@ -18,6 +18,8 @@ from dhtd.core.routing_table import Bucket
 from dhtd.daemon.config import Settings
 from dhtd.daemon.driver import Driver
 
+_STATES = ("joined", "doubtful", "joining", "silent", "alone")  # in a network, the best first
+
 
 def milliseconds(seconds: float) -> float:
     """Return a duration as the control socket gives it."""
@@ -63,9 +65,37 @@ class Report:
         return {"node_id": self._format(self._node.own_id), "endpoints": self.endpoints()}
 
     def endpoints(self) -> list[str]:
-        """Return our endpoints as others see them, or, until somebody has told us, those that are bound."""
+        """Return our endpoints as others see them, or, until somebody has told us, the addresses that are bound.
+
+        A wildcard is no address: nobody is reached there.
+        """
         seen = self._node.external.endpoints()
-        return [self._text(endpoint) for endpoint in seen or self._driver.udp.listening()]
+        bound = [endpoint for endpoint in self._driver.udp.listening() if any(endpoint.ip)]
+        return [self._text(endpoint) for endpoint in seen or bound]
+
+    def status(self) -> protocol.StatusResult:
+        """Return whether the node is in its network."""
+        now = self._driver.clock()
+        families = [self._family(overlay, now) for overlay in self._node.overlays]
+        best = min(families, key=lambda family: _STATES.index(family["state"]))
+        replicas = [len(entry.replicas) for entry in self._node.tracker]
+        return {
+            "node_id": self._format(self._node.own_id),
+            "version": __version__,
+            "state": best["state"],
+            "since_s": best["since_s"],
+            "families": {family["family"]: family["state"] for family in families},
+            "network": "open" if self._driver.seal is None else "private",
+            "contacts": _sum(families),
+            "own_entries": len(replicas),
+            "unheld_entries": replicas.count(0),
+            "replicas": sum(replicas),
+            "held_entries": len(self._node.store),
+            "endpoints": self.endpoints(),
+            "listening": self._listening(),
+            "reachable": self._node.outside.reach(now).value,
+            "uptime_s": _seconds(now - self._started_at),
+        }
 
     def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> protocol.EnterResult:
         """Return what has become of an entry."""
@@ -84,7 +114,6 @@ class Report:
     def _about_node(self) -> protocol.NodeInfo:
         now, seal = self._driver.clock(), self._driver.seal
         families = [self._family(overlay, now) for overlay in self._node.overlays]
-        contacts = {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
         return {
             **self.node_id(),
             "observed": {str(seen.endpoint): seen.networks for seen in self._node.external.seen()},
@@ -93,9 +122,9 @@ class Report:
             "pid": os.getpid(),
             "uptime_s": _seconds(now - self._started_at),
             "connected": self._node.is_connected,
-            "contacts": contacts,
+            "contacts": _sum(families),
             "families": families,
-            "listening": [self._text(endpoint) for endpoint in self._driver.udp.listening()],
+            "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
             "state": str(self._settings.state),
             "socket": str(self._settings.socket),
@@ -104,8 +133,32 @@ class Report:
     def _family(self, overlay: Overlay, now: float) -> protocol.FamilyInfo:
         contacts = {standing.value: 0 for standing in Standing}
         for contact in overlay.state.table:
-            contacts[overlay.state.standing(contact, now).value] += 1
-        return {"family": _name(overlay), "connected": overlay.join.connected, "contacts": contacts}
+            contacts[self._standing(overlay, contact, now).value] += 1
+        return {
+            "family": _name(overlay),
+            "connected": overlay.join.connected,
+            "contacts": contacts,
+            "state": self._state(overlay),
+            "since_s": _seconds(now - self._driver.turned_at.get(overlay.family, self._started_at)),
+        }
+
+    def _state(self, overlay: Overlay) -> str:
+        """Return how far this node is in the network of a family: one of `_STATES`."""
+        join = overlay.join
+        if join.is_joined:
+            return "doubtful" if self._node.is_in_doubt(overlay.family) else "joined"
+        if not (join.connected or len(overlay.state.table) or join.bootstrap or self._settings.bootstrap):
+            return "alone"
+        return "silent" if join.is_silent else "joining"
+
+    def _standing(self, overlay: Overlay, contact: Contact, now: float) -> Standing:
+        """Return how far a contact is to be trusted. While nobody answers, nobody is good: who did may be gone."""
+        standing = overlay.state.standing(contact, now)
+        is_silent = overlay.join.is_silent or self._node.is_in_doubt(overlay.family)
+        return Standing.QUESTIONABLE if standing is Standing.GOOD and is_silent else standing
+
+    def _listening(self) -> list[str]:
+        return [self._text(endpoint) for endpoint in self._driver.udp.listening()]
 
     def _bucket(self, overlay: Overlay, bucket: Bucket) -> protocol.BucketInfo:
         return {
@@ -122,10 +175,11 @@ class Report:
         return {
             "id": self._format(contact.id),
             "endpoint": self._text(contact.endpoint),
-            "state": overlay.state.standing(contact, now).value,
+            "state": self._standing(overlay, contact, now).value,
             "reachable": record.reachable,
             "last_activity_s": None if record.heard_at is None else _seconds(now - record.heard_at),
             "timeouts": record.timeouts,
+            "rtt_ms": None if record.round_trips.mean is None else milliseconds(record.round_trips.mean),
         }
 
     def _held(self) -> list[protocol.HeldInfo]:
@@ -175,6 +229,10 @@ class Report:
 
     def _format(self, id: Id) -> str:
         return self._node.codec.keyspace.format(id)
+
+
+def _sum(families: Iterable[protocol.FamilyInfo]) -> dict[str, int]:
+    return {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
 
 
 def _name(overlay: Overlay) -> str:

@@ -44,6 +44,7 @@ RESULTS: dict[str, Any] = {
     "lookup": protocol.LookupResult,
     "node-id": protocol.NodeIdResult,
     "ping": protocol.PingResult,
+    "status": protocol.StatusResult,
     "store": protocol.StoreResult,
 }
 OBJECTS: dict[str, Any] = {
@@ -71,6 +72,7 @@ TYPES: dict[str, Any] = {
     "boolean": bool,
     "number or null": float | None,
     "object of integer": dict[str, int],
+    "object of text": dict[str, str],
     "counters": dict[str, Any],
     **OBJECTS,
 }

@@ -38,6 +38,7 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
     "delete": ({"id": ID, "port": 80}, protocol.Delete(NUMBER, 80)),
     "info": ({"section": "store"}, protocol.Info("store")),
     "node-id": ({}, protocol.NodeId()),
+    "status": ({}, protocol.Status()),
     "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, protocol.Bootstrap((AT, ("name", 1)))),
     "find-node": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindNode(AT, NUMBER)),
     "find-value": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindValue(AT, NUMBER)),

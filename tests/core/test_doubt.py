@@ -57,7 +57,9 @@ def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_
     bench = knowing(10, 11, 12)
     (sent,) = in_doubt(bench, 10)
     assert (sent.to, sent.request) == (endpoint(12), Ping())
+    assert bench.node.is_in_doubt(Family.IPV4)
     bench.pong(sent, 12)
+    assert not bench.node.is_in_doubt(Family.IPV4)
     bench.advance(10 * TIMEOUT)
     assert bench.sent() == []
     assert bench.node.join.connected

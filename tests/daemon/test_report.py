@@ -1,0 +1,128 @@
+"""What the daemon says of itself: whether it is in its network, and what is known while nobody answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from dhtd.control import protocol
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.metric import Id
+from dhtd.core.operations import Lookup
+from dhtd.errors import NoPeers, NoPong
+from tests.daemon.test_handler import KEY, NOBODY, Daemon, daemon, matches, two
+from tests.daemon.wire import Wire, end_of
+
+OUTAGE = 60.0  # seconds; by then a node that has sent anything knows
+
+
+async def state(of: Daemon) -> str:
+    """Return the state that a node says it is in, having seen that all that is told of it agrees."""
+    told = await of.ask(protocol.Status())
+    assert matches(told, protocol.StatusResult)
+    [family] = (await of.ask(protocol.Info("node")))["node"]["families"]
+    assert (family["state"], family["since_s"]) == (told["state"], told["since_s"])
+    assert told["families"] == {"ipv4": told["state"]}
+    return str(told["state"])
+
+
+async def standings(of: Daemon) -> list[str]:
+    """Return the states of the contacts, having seen that all that is told of them agrees."""
+    info = await of.ask(protocol.Info(None))
+    members = [member["state"] for bucket in info["routing_table"]["buckets"] for member in bucket["members"]]
+    counts = {each: members.count(each) for each in ("good", "questionable", "bad")}
+    assert info["node"]["contacts"] == info["node"]["families"][0]["contacts"] == counts
+    assert (await of.ask(protocol.Status()))["contacts"] == counts
+    return members
+
+
+async def test_a_node_that_knows_nobody_is_alone(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as alone:
+        assert await state(alone) == "alone"
+        await trio.sleep(5)
+        assert (await alone.ask(protocol.Status()))["since_s"] == 5.0
+
+
+async def test_a_node_that_has_somebody_to_join_by_is_on_its_way_until_nobody_answers_there(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        one.driver.node.start([Endpoint.of(*NOBODY)], trio.current_time())
+        one.driver.flush()
+        assert await state(one) == "joining"
+        await trio.sleep(OUTAGE)
+        assert await state(one) == "silent"
+
+
+async def test_a_node_that_has_joined_says_since_when(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        assert await state(one) == "joined"
+        await trio.sleep(7)
+        told = await one.ask(protocol.Status())
+        assert (told["since_s"], told["network"]) == (7.0, "open")
+        assert await standings(one) == ["good"]
+
+
+async def test_in_an_outage_nobody_is_said_to_be_good(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        end_of(other.driver)._wire.cut = True
+        result = await one.ask(protocol.Lookup(KEY))
+        assert (result["peers"], result["stats"]["responses"], result["complete"]) == ([], 0, False)
+        assert await state(one) == "doubtful"
+        assert await standings(one) == ["questionable"]
+        await trio.sleep(OUTAGE)
+        assert await state(one) == "silent"
+        assert await standings(one) == ["questionable"]
+        lost_for = (await one.ask(protocol.Status()))["since_s"]
+        assert 0 < lost_for < OUTAGE
+        with pytest.raises(NoPong, match="nobody answers this node at the moment, see dht status"):
+            await one.ask(protocol.Ping(other.at))
+        end_of(other.driver)._wire.cut = False
+        await trio.sleep(10 * OUTAGE)
+        assert await state(one) == "joined"
+        assert await standings(one) == ["good"]
+
+
+async def test_contacts_that_are_all_bad_are_not_nobody(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two(tmp_path) as (one, _):
+        monkeypatch.setattr(Lookup, "_seeds", lambda self, overlay: [])
+        with pytest.raises(NoPeers, match=r"none of the nodes that this node knows \(1\) answers any more"):
+            await one.ask(protocol.Lookup(KEY))
+
+
+async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        other.driver.node.tracker.add(Id(8), 81)
+        told = await one.ask(protocol.Status())
+        keys = ("own_entries", "unheld_entries", "replicas", "held_entries")
+        assert [told[key] for key in keys] == [1, 0, 1, 0]
+        told = await other.ask(protocol.Status())
+        assert [told[key] for key in keys] == [1, 1, 0, 1]
+
+
+async def test_a_wildcard_is_no_place_where_anybody_is_reached(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with daemon(Wire(), tmp_path) as alone:
+        bound = [Endpoint.of("0.0.0.0", 1729), Endpoint.of("::", 1729), Endpoint.of("10.0.0.1", 1730)]
+        monkeypatch.setattr(alone.driver.udp, "listening", lambda: bound)
+        told = await alone.ask(protocol.Status())
+        assert told["listening"] == ["0.0.0.0:1729", "[::]:1729", "10.0.0.1:1730"]
+        assert told["endpoints"] == ["10.0.0.1:1730"]
+        assert (await alone.ask(protocol.NodeId()))["endpoints"] == ["10.0.0.1:1730"]
+
+
+async def test_a_round_trip_is_told_once_it_was_measured(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        [contact] = one.driver.node.contacts()
+        record = one.driver.node.overlays[0].state.meta.get(contact.id)
+        for rtt, told in ((None, None), (0.0125, 12.5)):
+            record.round_trips.mean = rtt
+            [member] = (await one.ask(protocol.Info("routing_table")))["routing_table"]["buckets"][0]["members"]
+            assert member["rtt_ms"] == told
