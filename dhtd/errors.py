@@ -275,6 +275,18 @@ class NoPeers(NetworkFailure):
     code = "no-peers"
 
 
+class NoAnswer(NetworkFailure):
+    """None of the nodes that were asked has answered, so there is no telling."""
+
+    code = "no-answer"
+
+
+class NotJoined(NetworkFailure):
+    """This node is not in its network."""
+
+    code = "not-joined"
+
+
 class TooFewReplicas(NetworkFailure):
     """Fewer nodes than asked for hold the entry."""
 

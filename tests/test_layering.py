@@ -221,9 +221,9 @@ def test_a_package_stays_in_its_layers(package: str, layers: set[str]) -> None:
     assert users <= layers
 
 
-def test_only_the_renderer_imports_rich() -> None:
+def test_only_the_renderers_import_rich() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "rich"}
-    assert users == {"dhtd.cli.render"}
+    assert users == {"dhtd.cli.render", "dhtd.cli.render_info"}
 
 
 def test_only_the_plotter_imports_matplotlib() -> None:
@@ -264,6 +264,7 @@ def test_the_client_s_side_loads_no_trio_no_rich_and_no_daemon(module: str) -> N
     [
         ["info"],
         ["node-id"],
+        ["status"],
         ["ping", "127.0.0.1:9"],
         ["lookup", "00" * 32],
         ["enter", "00" * 32, "80"],

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import entries, info, lookup, queries
+from dhtd.cli import entries, info, lookup, queries, status
 from dhtd.cli.common import TIMEOUT, JsonOption, Session, run
 from dhtd.cli.complete import complete_file, complete_instance
 from dhtd.cli.streams import put
@@ -70,6 +70,7 @@ queries.register_first(app)
 entries.register(app)
 lookup.register(app)
 info.register(app)
+status.register(app)
 queries.register_rest(app)
 
 

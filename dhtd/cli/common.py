@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 import typer.core
 
+from dhtd import __version__
 from dhtd.cli import streams
 from dhtd.cli.streams import put, put_json, say
+from dhtd.cli.told import Told
 from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, InternalError, UsageError
 
 if TYPE_CHECKING:
@@ -61,18 +63,28 @@ class Session:
         start = "dhtd start" if self._instance is None else f"dhtd start --instance {self._instance}"
         return Client(path, self._timeout, start)
 
-    def show(self, result: Mapping[str, Any], lines: Iterable[str]) -> None:
-        """Print a result: as one JSON object, or as lines."""
+    def show(self, told: Told, lines: Iterable[str], client: Client | None = None) -> None:
+        """Print a result: as one JSON object, or as lines. A daemon of another version is said to be one."""
         if self.json:
-            put_json(result)
-        else:
-            for line in lines:
-                put(line)
+            put_json(told.body)
+            return
+        for line in lines:
+            put(line)
+        if told.gaps and client is not None:
+            self.note(_not_told(told.gaps, client.version()))
 
     def note(self, text: str) -> None:
         """Say something that is not data."""
         if not self.json:
             say(text)
+
+
+def _not_told(gaps: Iterable[str], version: str | None) -> str:
+    """Say why something is missing from what was printed."""
+    others = f"it is dhtd {version}, and this dht is {__version__}"
+    if version is None or version == __version__:
+        others = f"is it of another version than this dht, {__version__}?"
+    return f"the daemon does not tell {', '.join(gaps)}: {others}"
 
 
 def session(context: typer.Context, *, json: bool) -> Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,10 +10,9 @@ from dhtd.cli.arguments import parse_id, parse_port
 from dhtd.cli.common import Failure, JsonOption, NameOption, Verb, session
 from dhtd.cli.complete import complete_own_id, complete_own_port
 from dhtd.cli.queries import IdArgument
+from dhtd.cli.told import Told
+from dhtd.cli.words import count, duration
 from dhtd.errors import TooFewReplicas, UsageError
-
-if TYPE_CHECKING:
-    from dhtd.control.protocol import DeleteResult, EnterResult
 
 
 def enter(
@@ -39,11 +38,13 @@ def enter(
     if wanted < 0:
         raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
     with options.client() as client:
-        result = client.enter(parse_id(id, name=name), parse_port(port), wait=wait, min_replicas=wanted)
-    if wait and _holders(result) < wanted:
-        raise Failure(TooFewReplicas(_too_few(result, wanted)), result)
-    options.show(result, [f"{replica['node_id']} {replica['endpoint']}" for replica in result["replicas"]])
-    options.note(_entered(result) if wait else "entered; it is being published")
+        told = Told(client.enter(parse_id(id, name=name), parse_port(port), wait=wait, min_replicas=wanted))
+        holders = _holders(told)
+        if wait and holders is not None and holders < wanted:
+            raise Failure(TooFewReplicas(_too_few(told, holders, wanted)), told.body)
+        lines = [f"{replica.text('node_id')} {replica.text('endpoint')}" for replica in told.parts("replicas")]
+        options.show(told, lines, client)
+    options.note(_entered(told, holders) if wait else "entered; it is being published")
 
 
 def delete(
@@ -65,38 +66,35 @@ def delete(
     """This machine no longer serves ID. Prints the ports that were entered."""
     options = session(context, json=json)
     with options.client() as client:
-        result = client.delete(parse_id(id, name=name), None if port is None else parse_port(port))
-    options.show(result, [str(removed) for removed in result["removed"]])
-    options.note(_withdrawn(result))
+        told = Told(client.delete(parse_id(id, name=name), None if port is None else parse_port(port)))
+        options.show(told, told.texts("removed"), client)
+    options.note(_withdrawn(told))
 
 
-def _entered(result: EnterResult) -> str:
-    if not result["replicas"]:
+def _entered(told: Told, holders: int | None) -> str:
+    if holders == 0:
         return "kept on disk, but no other node holds it yet; published as soon as one is found: see dht bootstrap"
-    return f"on {_nodes(_holders(result))}; published again in {result['refresh_in_s'] / 60:.0f} min"
+    return f"on {count(holders, 'node')}; published again in {duration(told.number('refresh_in_s'))}"
 
 
-def _withdrawn(result: DeleteResult) -> str:
-    withdrawn = f"withdrawn from {_nodes(result['withdrawn'])}"
-    if result["pending"]:
-        withdrawn += f"; {_nodes(result['pending'])} did not answer, and will be asked again"
+def _withdrawn(told: Told) -> str:
+    withdrawn = f"withdrawn from {count(told.number('withdrawn'), 'node')}"
+    pending = told.number("pending")
+    if pending:
+        withdrawn += f"; {count(pending, 'node')} did not answer, and will be asked again"
     return withdrawn
 
 
-def _too_few(result: EnterResult, wanted: int) -> str:
+def _too_few(told: Told, holders: int, wanted: int) -> str:
     return (
-        f"{_nodes(_holders(result))} took the entry, of {wanted} wanted. It is kept all the same, and published "
-        f"again in {result['refresh_in_s']:.0f} s or as soon as a node is found: see dht bootstrap"
+        f"{count(holders, 'node')} took the entry, of {wanted} wanted. It is kept all the same, and published "
+        f"again in {duration(told.number('refresh_in_s'))} or as soon as a node is found: see dht bootstrap"
     )
 
 
-def _holders(result: EnterResult) -> int:
-    """Return how many nodes hold the entry: one that was reached by both address families is one."""
-    return len({replica["node_id"] for replica in result["replicas"]})
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"
+def _holders(told: Told) -> int | None:
+    """Return how many nodes hold the entry, if that is told: one that was reached by both address families is one."""
+    return len({replica.text("node_id") for replica in told.parts("replicas")}) if "replicas" in told.body else None
 
 
 def register(app: typer.Typer) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dhtd.cli.common import JsonOption, Verb, session
 from dhtd.cli.complete import complete_section
+from dhtd.cli.told import Told, shown
 from dhtd.errors import UsageError
 
-if TYPE_CHECKING:
-    from dhtd.control.protocol import InfoResult
+# The columns of lines. What a newer daemon tells besides comes behind them.
+MEMBER = ("id", "endpoint", "state", "reachable", "last_activity_s", "timeouts", "rtt_ms")
+HELD = ("id", "endpoint", "age_s", "expires_in_s")
+TRACKED = ("id", "port", "replicas", "refresh_in_s")
+WITHDRAWAL = ("id", "port", "node_id", "endpoint", "acknowledged", "attempts", "retry_in_s", "expires_in_s")
 
 
 def info(
@@ -38,33 +42,40 @@ def info(
     if wanted not in {None, *SECTIONS}:
         raise UsageError(f"no section {section!r}; there are: {', '.join(SECTIONS)}")
     with options.client() as client:
-        result = client.info(wanted)
-    if not options.json and sys.stdout.isatty():
-        from dhtd.cli import render
+        told = Told(client.info(wanted))
+        if not options.json and sys.stdout.isatty():
+            from dhtd.cli import render_info
 
-        render.info(result)
-    else:
-        options.show(result, _lines(result))
+            render_info.info(told, wanted)
+            options.show(told, [], client)
+        else:
+            options.show(told, lines(told), client)
 
 
-def _lines(result: InfoResult) -> Iterator[str]:
+def lines(told: Told) -> Iterator[str]:
     """Yield one line a fact: what it is about, then its values, with `-` for what is not known."""
-    if "node" in result:
-        yield from _facts("node", result["node"])
-    if "routing_table" in result:
-        for bucket in result["routing_table"]["buckets"]:
-            low, high, members = bucket["low"], bucket["high"], bucket["members"]
-            yield f"bucket {low} {high} {bucket['last_activity_s']} {len(members)} {bucket['family']}"
-            for member in members:
-                yield f"contact {' '.join(map(_text, member.values()))}"
-    for held in result.get("store", []):
-        yield f"store {' '.join(_text(value) for value in held.values())}"
-    for tracked in result.get("tracking", []):
-        yield f"tracking {' '.join(_text(value) for value in tracked.values())}"
-    for withdrawal in result.get("withdrawals", []):
-        yield f"withdrawal {' '.join(_text(value) for value in withdrawal.values())}"
-    if "network" in result:
-        yield from _facts("network", result["network"])
+    for name in told.body:
+        match name:
+            case "node" | "network":
+                yield from _facts(name, told.part(name).body)
+            case "routing_table":
+                yield from _buckets(told.part(name))
+            case "store":
+                yield from (f"store {' '.join(held.row(HELD))}" for held in told.parts(name))
+            case "tracking":
+                yield from (f"tracking {' '.join(entry.row(TRACKED))}" for entry in told.parts(name))
+            case "withdrawals":
+                yield from (f"withdrawal {' '.join(pending.row(WITHDRAWAL))}" for pending in told.parts(name))
+            case _:  # a section that only newer daemons have
+                yield from _facts(name, {name: told.body[name]})
+
+
+def _buckets(table: Told) -> Iterator[str]:
+    for bucket in table.parts("buckets"):
+        members = bucket.parts("members")
+        range_and_activity = " ".join(map(bucket.text, ("low", "high", "last_activity_s")))
+        yield f"bucket {range_and_activity} {len(members)} {bucket.text('family')}"
+        yield from (f"contact {' '.join(member.row(MEMBER))}" for member in members)
 
 
 def _facts(about: str, facts: Mapping[str, Any]) -> Iterator[str]:
@@ -73,23 +84,13 @@ def _facts(about: str, facts: Mapping[str, Any]) -> Iterator[str]:
             yield from _facts(f"{about} {name}", value)
         elif isinstance(value, list):
             for element in value:
-                if isinstance(element, dict):  # the first value of which says what it is about
+                if isinstance(element, dict) and element:  # the first value of which says what it is about
                     (_, of), *rest = element.items()
-                    yield from _facts(f"{about} {name} {of}", dict(rest))
+                    yield from _facts(f"{about} {name} {shown(of)}", dict(rest))
                 else:
-                    yield f"{about} {name} {_text(element)}"
+                    yield f"{about} {name} {shown(element)}"
         else:
-            yield f"{about} {name} {_text(value)}"
-
-
-def _text(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case _:
-            return str(value)
+            yield f"{about} {name} {shown(value)}"
 
 
 def register(app: typer.Typer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,57 +12,74 @@ from dhtd.cli.arguments import parse_id
 from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.queries import IdArgument
 from dhtd.cli.streams import put
-from dhtd.errors import NotFound
+from dhtd.cli.told import Told
+from dhtd.cli.words import count
+from dhtd.errors import DhtdError, NoAnswer, NotFound
 
 if TYPE_CHECKING:
-    from dhtd.control.protocol import LookupEvent, LookupResult
+    pass
 
 
 def lookup(context: typer.Context, id: IdArgument, *, name: NameOption = False, json: JsonOption = False) -> None:
     """Find who serves ID. Prints one endpoint a line."""
     options = session(context, json=json)
     with options.client() as client:
-        answers = client.lookup(parse_id(id, name=name))
+        answers = map(Told, client.lookup(parse_id(id, name=name)))
         if options.json:
-            result = _last(answers)
+            *_, told = answers
         elif sys.stdout.isatty():
             from dhtd.cli import render
 
-            result = render.lookup(answers)
+            told = render.lookup(answers)
         else:
-            result = _stream(answers)
-    if not result["peers"]:
-        stats = result["stats"]
-        raise Failure(NotFound(f"nobody serves this ID: {stats['responses']} nodes near it were asked"), result)
-    _finish(options, result)
+            told = _stream(answers)
+        failure = _failure(told)
+        if failure is not None:
+            raise Failure(failure, told.body)
+        options.show(told, [], client)
+    _finish(options, told)
 
 
-def _last(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
-    *_, result = answers
-    return cast("LookupResult", result)
-
-
-def _stream(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
+def _stream(answers: Iterator[Told]) -> Told:
     """Print each endpoint once, at once; the last answer is the result and repeats them all."""
     printed: set[str] = set()
-    answer: LookupEvent | LookupResult | None = None
-    for answer in answers:
-        for peer in answer["peers"]:
+    for told in answers:
+        for peer in told.texts("peers"):
             if peer not in printed:
                 printed.add(peer)
                 put(peer)
         sys.stdout.flush()
-    return cast("LookupResult", answer)
+    return told
 
 
-def _finish(options: Session, result: LookupResult) -> None:
-    if options.json:
-        options.show(result, [])
-    elif sys.stderr.isatty():
-        stats = result["stats"]
+def _failure(told: Told) -> DhtdError | None:
+    """Return why nobody was found: an outage is no "no"."""
+    stats = told.part("stats")
+    answered, silent = stats.number("responses"), stats.number("timeouts")
+    if told.texts("peers"):
+        return None
+    if "peers" not in told.body:
+        return DhtdError("the daemon does not tell who serves this ID: is it of another version than this dht?")
+    if answered == 0:
+        asked = f"{count(silent, 'node')} near it {'was' if silent == 1 else 'were'} asked"
+        return NoAnswer(f"nobody answers, so whether somebody serves this ID is not known: {asked}. See dht status")
+    besides = f", and {silent} did not" if silent else ""
+    return NotFound(f"nobody serves this ID: {count(answered, 'node')} near it answered{besides}")
+
+
+def _finish(options: Session, told: Told) -> None:
+    """Say what there is to say about the endpoints that were printed."""
+    stats = told.part("stats")
+    answered = stats.number("responses")
+    if answered == 0:
+        options.note("nobody else answers: this is what this node knows itself. See dht status")
+    elif told.body.get("complete") is False:
+        options.note("a part only: there may be others, whom the nodes that answered could not name")
+    if not options.json and sys.stderr.isatty():
         options.note(
-            f"{len(result['peers'])} found; {stats['queries']} queries, {stats['responses']} nodes answered, "
-            f"{stats['hops']} {'hop' if stats['hops'] == 1 else 'hops'}, {stats['elapsed_ms']:.0f} ms"
+            f"{len(told.texts('peers'))} found; {count(stats.number('queries'), 'query')}, "
+            f"{count(answered, 'node')} answered, {count(stats.number('hops'), 'hop')}, "
+            f"{stats.number('elapsed_ms') or 0:.0f} ms"
         )
 
 

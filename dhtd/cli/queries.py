@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dhtd.cli.arguments import check_endpoint, hash_of, parse_id, parse_port
 from dhtd.cli.common import JsonOption, NameOption, Verb, session
 from dhtd.cli.complete import complete_endpoint, complete_file, complete_id
+from dhtd.cli.told import Told
 from dhtd.errors import UsageError
-
-if TYPE_CHECKING:
-    from dhtd.control.protocol import FindNodeResult
 
 HostPortArgument = Annotated[
     str,
@@ -37,16 +35,18 @@ def ping(context: typer.Context, endpoint: HostPortArgument, *, json: JsonOption
     """Ask whether a node is there. Prints its ID, its endpoint and the round trip."""
     options = session(context, json=json)
     with options.client() as client:
-        result = client.ping(check_endpoint(endpoint))
-    options.show(result, [f"{result['node_id']} {result['endpoint']} {result['rtt_ms']:.3f} ms"])
+        told = Told(client.ping(check_endpoint(endpoint)))
+        rtt = told.number("rtt_ms")
+        took = "-" if rtt is None else f"{rtt:.3f}"
+        options.show(told, [f"{told.text('node_id')} {told.text('endpoint')} {took} ms"], client)
 
 
 def node_id(context: typer.Context, *, json: JsonOption = False) -> None:
     """Print this node's ID and where it is reached."""
     options = session(context, json=json)
     with options.client() as client:
-        result = client.node_id()
-    options.show(result, [result["node_id"], *result["endpoints"]])
+        told = Told(client.node_id())
+        options.show(told, [told.text("node_id"), *told.texts("endpoints")], client)
 
 
 def bootstrap(
@@ -60,11 +60,11 @@ def bootstrap(
     """Join the network by nodes that are in it."""
     options = session(context, json=json)
     with options.client() as client:
-        result = client.bootstrap([check_endpoint(endpoint) for endpoint in endpoints])
-    counts = ("contacted", result["contacted"]), ("failed", result["failed"]), ("table_size", result["table_size"])
-    options.show(result, [f"{name} {count}" for name, count in counts])
-    for host in result.get("unreached", []):
-        options.note(f"{host['endpoint']}: {host['message']}")
+        told = Told(client.bootstrap([check_endpoint(endpoint) for endpoint in endpoints]))
+        lines = [f"{key} {told.text(key)}" for key in ("contacted", "failed", "table_size")]
+        options.show(told, lines, client)
+    for host in told.parts("unreached"):
+        options.note(f"{host.text('endpoint')}: {host.text('message')}")
 
 
 def find_node(
@@ -78,8 +78,8 @@ def find_node(
     """Ask one node for the nodes nearest to an ID."""
     options = session(context, json=json)
     with options.client() as client:
-        result = client.find_node(check_endpoint(endpoint), parse_id(id, name=name))
-    options.show(result, _found_lines(result))
+        told = Told(client.find_node(check_endpoint(endpoint), parse_id(id, name=name)))
+        options.show(told, _found_lines(told), client)
 
 
 def find_value(
@@ -93,8 +93,8 @@ def find_value(
     """Ask one node who serves an ID."""
     options = session(context, json=json)
     with options.client() as client:
-        result = client.find_value(check_endpoint(endpoint), parse_id(id, name=name))
-    options.show(result, [*_found_lines(result), *(f"peer {peer}" for peer in result["peers"])])
+        told = Told(client.find_value(check_endpoint(endpoint), parse_id(id, name=name)))
+        options.show(told, [*_found_lines(told), *(f"peer {peer}" for peer in told.texts("peers"))], client)
 
 
 def store(
@@ -115,8 +115,8 @@ def store(
     options = session(context, json=json)
     with options.client() as client:
         proof = parse_token(token).hex()
-        result = client.store(check_endpoint(endpoint), parse_id(id, name=name), parse_port(port), proof)
-    options.show(result, [result["node_id"]])
+        told = Told(client.store(check_endpoint(endpoint), parse_id(id, name=name), parse_port(port), proof))
+        options.show(told, [told.text("node_id")], client)
 
 
 def hash_(
@@ -139,7 +139,7 @@ def hash_(
     if (text is None) == (file is None):
         raise UsageError("give a TEXT or --file PATH")
     id = hash_of(text) if text is not None else _hash_file(file or Path("-"))
-    options.show({"id": id}, [id])
+    options.show(Told({"id": id}), [id])
 
 
 def _hash_file(path: Path) -> str:
@@ -152,11 +152,11 @@ def _hash_file(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _found_lines(result: FindNodeResult) -> Iterator[str]:
-    yield f"node_id {result['node_id']}"
-    yield f"token {result['token']}"
-    for node in result["nodes"]:
-        yield f"node {node['id']} {node['endpoint']}"
+def _found_lines(told: Told) -> Iterator[str]:
+    yield f"node_id {told.text('node_id')}"
+    yield f"token {told.text('token')}"
+    for node in told.parts("nodes"):
+        yield f"node {node.text('id')} {node.text('endpoint')}"
 
 
 def register_first(app: typer.Typer) -> None:

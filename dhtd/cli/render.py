@@ -7,61 +7,39 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import log2
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from dhtd.cli.terminal import drawing
+from dhtd.cli.told import Told
+from dhtd.cli.words import count, duration
 
 if TYPE_CHECKING:
-    from dhtd.control.protocol import (
-        BucketInfo,
-        HeldInfo,
-        InfoResult,
-        LookupEvent,
-        LookupResult,
-        NodeInfo,
-        Stats,
-        TrackedInfo,
-        WithdrawalInfo,
-    )
     from dhtd.sim.plan import Plan
     from dhtd.sim.simulation import Status
 
-_STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
-_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
-_K = 8  # places in a bucket's bar; fuller buckets have longer ones
-_ROWS_MAX = 20  # entries shown of each kind; the rest is counted
 _BAR_WIDTH = 12
 _SPEED_OVER = 20  # looks at a simulation, two seconds or so, over which its speed is told
-_BESIDE = 62  # columns that the rest of an entry's line takes at most
 
 
-def lookup(answers: Iterator[LookupEvent | LookupResult]) -> LookupResult:
+def lookup(answers: Iterator[Told]) -> Told:
     """Print endpoints as they come in, above a line that tells how the lookup goes; return the result."""
     console = Console(highlight=False)
     printed: set[str] = set()
-    answer: LookupEvent | LookupResult | None = None
     status = console.status("asking the nearest nodes")
     with drawing(status.stop, status.start), status:
-        for answer in answers:
-            for peer in answer["peers"]:
+        for told in answers:
+            for peer in told.texts("peers"):
                 if peer not in printed:
                     printed.add(peer)
                     console.print(Text(peer))
-            status.update(Text(_progress(len(printed), answer["stats"])))
-    return cast("LookupResult", answer)
-
-
-def info(result: InfoResult) -> None:
-    """Print the view of what is inside the daemon."""
-    console = Console(highlight=False)
-    console.print(Group(*_view(result, console.width)))
+            status.update(Text(_progress(len(printed), told.part("stats"))))
+    return told
 
 
 @contextmanager
@@ -90,38 +68,10 @@ def simulation(result: Mapping[str, Any], plan: Plan, heading: str) -> None:
     console.print(Group(*_simulated(result, plan, heading)))
 
 
-def _view(result: InfoResult, width: int) -> Iterator[RenderableType]:
-    if "node" in result:
-        yield _node(result["node"])
-    if "routing_table" in result:
-        buckets = result["routing_table"]["buckets"]
-        families = dict.fromkeys(bucket["family"] for bucket in buckets)
-        for family in families:
-            yield _title(f"Routing table of {_FAMILIES.get(family, family)}" if len(families) > 1 else "Routing table")
-            yield _buckets([bucket for bucket in buckets if bucket["family"] == family])
-    if "tracking" in result:
-        yield _title(f"Entered here: {len(result['tracking'])}")
-        yield _tracked(result["tracking"], width)
-    if result.get("withdrawals") or list(result) == ["withdrawals"]:
-        yield _title(f"Deleted here, and perhaps still held: {len(result['withdrawals'])}")
-        yield _withdrawals(result["withdrawals"], width)
-    if "store" in result:
-        yield _title(f"Held for others: {len(result['store'])}")
-        yield _held(result["store"], width)
-    if "network" in result:
-        yield _title("Since start")
-        yield _network(result["network"])
-
-
-def _progress(found: int, stats: Stats) -> str:
-    return (
-        f"{found} found; {stats['queries']} queries, {stats['responses']} nodes answered, {stats['timeouts']} did not; "
-        f"{stats['hops']} {'hop' if stats['hops'] == 1 else 'hops'}"
-    )
-
-
-def _title(text: str) -> RenderableType:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
+def _progress(found: int, stats: Told) -> str:
+    queries, answered = count(stats.number("queries"), "query"), count(stats.number("responses"), "node")
+    hops = count(stats.number("hops"), "hop")
+    return f"{found} found; {queries}, {answered} answered, {stats.text('timeouts')} did not; {hops}"
 
 
 def _grid(*justify: str) -> Table:
@@ -129,140 +79,6 @@ def _grid(*justify: str) -> Table:
     for side in justify:
         grid.add_column(justify="right" if side == "right" else "left", no_wrap=True, overflow="ellipsis")
     return grid
-
-
-def _node(node: NodeInfo) -> RenderableType:
-    good, total = node["contacts"]["good"], sum(node["contacts"].values())
-    if node["connected"]:
-        health = Text("● connected", style="green")
-    elif total:
-        health = Text("● nobody answers", style="red")
-    else:
-        health = Text("● alone", style="yellow")
-    health.append(f"   {good} good of {total} contacts, up {_duration(node['uptime_s'])}", style="default")
-    grid = _grid("left", "left")
-    grid.columns[1].no_wrap = False
-    grid.columns[1].overflow = "fold"
-    grid.add_row(Text("node", style="dim"), Text(node["node_id"], style="cyan"))
-    grid.add_row(Text("reached at", style="dim"), Text("  ".join(node["endpoints"])))
-    grid.add_row(Text("seen", style="dim"), _outside(node))
-    grid.add_row(Text("health", style="dim"), health)
-    grid.add_row(Text("dhtd", style="dim"), Text(f"{node['version']}, process {node['pid']}, {node['socket']}"))
-    return grid
-
-
-def _outside(node: NodeInfo) -> Text:
-    """Say who vouches for the address, and whether anybody has come to it unasked."""
-    vouching = [
-        f"by {networks} {'network' if networks == 1 else 'networks'} at {endpoint}"
-        for endpoint, networks in node["observed"].items()
-    ]
-    reached = {
-        "public": Text("reached from outside", style="green"),
-        "private": Text("reached from private networks only"),
-        "unknown": Text("not reached unasked so far", style="yellow"),
-    }
-    return Text(", ".join(vouching) or "by nobody", style="default").append("; ").append(reached[node["reachable"]])
-
-
-def _buckets(buckets: list[BucketInfo]) -> RenderableType:
-    grid = _grid("left", "left", "right", "left")
-    empty = 0
-    for bucket in buckets:
-        if not bucket["members"]:
-            empty += 1
-            continue
-        bar = Text()
-        for member in sorted(bucket["members"], key=lambda member: list(_STATES).index(member["state"])):
-            style, glyph = _STATES[member["state"]]
-            bar.append(glyph, style=style)
-        bar.append("·" * max(0, _K - len(bucket["members"])), style="dim")
-        active = Text(f"{_duration(bucket['last_activity_s'])} ago", style="dim")
-        count = Text(str(len(bucket["members"])))
-        grid.add_row(Text(_range(bucket), style="cyan"), bar, count, active)
-    legend = Text()
-    for state, (style, glyph) in _STATES.items():
-        legend.append(f"{glyph} {state}  ", style=style)
-    if empty:
-        legend.append(f"{empty} empty buckets not shown", style="dim")
-    return Group(grid, legend)
-
-
-def _range(bucket: BucketInfo) -> str:
-    """Return what the IDs of a bucket have in common, in hexadecimal, and the rest of its bits as a mask."""
-    low, high = int(bucket["low"], 16), int(bucket["high"], 16)
-    width = 4 * len(bucket["low"])
-    prefix = width - (low ^ high).bit_length()
-    digits = -(-prefix // 4)
-    shown = bucket["low"][:digits] if digits <= 8 else f"{bucket['low'][:3]}..{bucket['low'][digits - 3 : digits]}"
-    return f"{shown}…/{prefix}"
-
-
-def _tracked(entries: list[TrackedInfo], width: int) -> RenderableType:
-    grid = _grid("left", "right", "right", "left")
-    longest = max((entry["refresh_in_s"] for entry in entries), default=1.0) or 1.0
-    for entry in entries[:_ROWS_MAX]:
-        bar = _remaining(entry["refresh_in_s"], longest, "blue")
-        replicas = Text(f"{entry['replicas']} replicas", style="green" if entry["replicas"] else "red")
-        again = Text(" again in ").append(_duration(entry["refresh_in_s"]))
-        grid.add_row(_id(entry["id"], width), Text(f"port {entry['port']}"), replicas, bar + again)
-    return _with_rest(grid, len(entries))
-
-
-def _withdrawals(pending: list[WithdrawalInfo], width: int) -> RenderableType:
-    grid = _grid("left", "right", "left", "left")
-    for each in pending[:_ROWS_MAX]:
-        state = Text("to be confirmed", style="green") if each["acknowledged"] else Text("to be asked", style="red")
-        if each["retry_in_s"] is not None:
-            state.append(f" in {_duration(each['retry_in_s'])}", style="default")
-        grid.add_row(_id(each["id"], width), Text(f"port {each['port']}"), Text(each["endpoint"]), state)
-    return _with_rest(grid, len(pending))
-
-
-def _held(entries: list[HeldInfo], width: int) -> RenderableType:
-    grid = _grid("left", "left", "left")
-    for entry in sorted(entries, key=lambda entry: entry["expires_in_s"])[:_ROWS_MAX]:
-        bar = _remaining(entry["expires_in_s"], entry["age_s"] + entry["expires_in_s"], "magenta")
-        expires = Text(" expires in ").append(_duration(entry["expires_in_s"]))
-        grid.add_row(_id(entry["id"], width), Text(entry["endpoint"]), bar + expires)
-    return _with_rest(grid, len(entries))
-
-
-def _id(id: str, width: int) -> Text:
-    """Return an ID, or as much of it as leaves room for what stands beside it."""
-    room = max(8, width - _BESIDE)
-    return Text(id if len(id) <= room else f"{id[: room - 1]}…", style="cyan")
-
-
-def _with_rest(grid: Table, count: int) -> RenderableType:
-    if count == 0:
-        return Text("none", style="dim")
-    if count <= _ROWS_MAX:
-        return grid
-    return Group(grid, Text(f"and {count - _ROWS_MAX} more: dht info | cat, or --json, has them all", style="dim"))
-
-
-def _remaining(seconds: float, of: float, style: str) -> Text:
-    filled = round(_BAR_WIDTH * min(1.0, seconds / of)) if of > 0 else 0
-    return Text("━" * filled, style=style).append("━" * (_BAR_WIDTH - filled), style="bright_black")
-
-
-def _network(counters: dict[str, object]) -> RenderableType:
-    grid = _grid("left", "right", "left", "right")
-    cells: list[tuple[str, str]] = []
-    for name, value in counters.items():
-        if isinstance(value, dict):
-            cells += [(f"{name} {method}", f"{count:,}") for method, count in value.items() if count]
-        elif value:
-            cells.append((name, f"{value:,}"))
-    half = -(-len(cells) // 2)
-    for index in range(half):
-        right = cells[half + index] if half + index < len(cells) else ("", "")
-        row = (*cells[index], *right)
-        grid.add_row(
-            *(Text(cell.replace("_", " "), style="dim" if place % 2 == 0 else "") for place, cell in enumerate(row))
-        )
-    return grid if cells else Text("nothing", style="dim")
 
 
 def _progress_of_simulation(title: str, status: Status, speed: float, spent: float) -> RenderableType:
@@ -274,12 +90,12 @@ def _progress_of_simulation(title: str, status: Status, speed: float, spent: flo
     top.add_row(
         Text(f"{title}{status.phase}"),
         ProgressBar(total=1.0, completed=share),
-        Text(f"{100 * share:3.0f} %  {_duration(status.virtual_s)} of {_duration(status.total_s)}"),
+        Text(f"{100 * share:3.0f} %  {duration(status.virtual_s)} of {duration(status.total_s)}"),
     )
     success = f", {100 * status.found / status.ended:.2f} % found" if status.ended else ""
     live = (
         f"{status.live:,} {'node' if status.live == 1 else 'nodes'}   {status.ended:,} lookups{success}   "
-        f"{status.events:,} events, {speed:,.0f}/s   {_duration(spent)}"
+        f"{status.events:,} events, {speed:,.0f}/s   {duration(spent)}"
     )
     return Group(top, Text(live, style="dim", no_wrap=True, overflow="ellipsis"))
 
@@ -302,7 +118,7 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         "queries": f"{lookups['queries']['mean']:.1f} in the mean, {lookups['queries']['p99']:g} at p99",
         "recovery": ""
         if lookups["recovery_s"] is None
-        else f"{_duration(lookups['recovery_s'])} after the partition until all lookups across it succeed",
+        else f"{duration(lookups['recovery_s'])} after the partition until all lookups across it succeed",
         "traffic": f"{traffic['datagrams_per_node_s']:.2f} datagrams, {traffic['bytes_per_node_s']:,.0f} bytes "
         f"a node and second; {traffic['peak_datagrams_per_node_s']:,} at most",
         "tables": f"{table['size_p50']:g} contacts in the median, {100 * table['stale_share']:.1f} % stale",
@@ -312,8 +128,8 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         f"p99 {balance['p99_over_mean']:.2f} times",
         "network": f"{result['nodes']:,} {'node' if result['nodes'] == 1 else 'nodes'}, "
         f"{plan.entries:,} {'entry' if plan.entries == 1 else 'entries'}, seed {result['seed']}",
-        "run": f"{result['events']:,} events in {_duration(result['virtual_s'])}, which took "
-        f"{_duration(result['wall_s'])} and {result['rss_mb']:,.0f} MB",
+        "run": f"{result['events']:,} events in {duration(result['virtual_s'])}, which took "
+        f"{duration(result['wall_s'])} and {result['rss_mb']:,.0f} MB",
     }
     for name, words in facts.items():
         if words:
@@ -343,15 +159,3 @@ def _percentiles(result: Mapping[str, Any]) -> RenderableType:
         spread = (Text(f"{lookups[key][part]:,.0f} ms") for part in ("p50", "p90", "p99"))
         grid.add_row(Text(name, style="dim"), *spread, "", "")
     return grid
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration in its two largest units, such as `2 h 5 min`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

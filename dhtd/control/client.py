@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, cast
 
+from dhtd import __version__
 from dhtd.control.frames import encode
 from dhtd.control.protocol import (
     BootstrapResult,
@@ -22,9 +23,11 @@ from dhtd.control.protocol import (
     LookupResult,
     NodeIdResult,
     PingResult,
+    StatusResult,
     StoreResult,
 )
 from dhtd.errors import (
+    BadRequest,
     DaemonTimeout,
     DaemonUnreachable,
     DhtdError,
@@ -36,6 +39,7 @@ from dhtd.errors import (
 
 CONNECT_PAUSE = 0.05  # seconds until a daemon with many clients is tried again
 ANSWER_WITHIN = 0.9  # of the timeout: the daemon answers before with what there is
+VERSION_PATIENCE = 0.5  # seconds for a daemon to say what version it is
 WAIT_MAX = 1_000_000.0  # seconds; sockets take no more at once
 
 
@@ -89,6 +93,21 @@ class Client:
         """Return who the node is."""
         return cast("NodeIdResult", self._call("node-id"))
 
+    def status(self) -> StatusResult:
+        """Return whether the node is in its network."""
+        return cast("StatusResult", self._call("status"))
+
+    def version(self) -> str | None:
+        """Return the version of the daemon that has just answered, None where it does not tell."""
+        with suppress(DaemonUnreachable):
+            self._deadline = time.monotonic() + VERSION_PATIENCE
+            self._send(encode({"method": "info", "params": {"section": "node"}}))
+            kind, body = self._receive()
+            node = body.get("node")
+            version = node.get("version") if kind == "result" and isinstance(node, dict) else None
+            return version if isinstance(version, str) else None
+        return None
+
     def bootstrap(self, endpoints: list[str]) -> BootstrapResult:
         """Join by these nodes."""
         return cast("BootstrapResult", self._call("bootstrap", endpoints=endpoints))
@@ -119,8 +138,19 @@ class Client:
             yield kind, body
             kind, body = self._receive()
         if kind == "error":
-            raise _failure(body)
+            raise self._explained(_failure(body))
         yield kind, body
+
+    def _explained(self, error: DhtdError) -> DhtdError:
+        """Say which versions have met, where a daemon does not understand us, or we do not know its error."""
+        if type(error) is not DhtdError and not isinstance(error, BadRequest):
+            return error
+        version = self.version()
+        if version in (None, __version__):
+            return error
+        return type(error)(
+            f"{error} (the daemon is dhtd {version}, and this client {__version__}: renew the older one)"
+        )
 
     def _begin(self, request: bytes) -> tuple[str, dict[str, Any]]:
         """Send a request and return what comes first, after as many tries as it takes until the daemon has a place."""

@@ -38,6 +38,7 @@ RESULTS: dict[str, Any] = {
     "delete": protocol.DeleteResult,
     "info": protocol.InfoResult,
     "node-id": protocol.NodeIdResult,
+    "status": protocol.StatusResult,
     "bootstrap": protocol.BootstrapResult,
     "find-node": protocol.FindNodeResult,
     "find-value": protocol.FindValueResult,

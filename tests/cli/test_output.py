@@ -30,10 +30,23 @@ INFO: dict[str, Any] = {
         "connected": True,
         "contacts": {"good": 1, "questionable": 0, "bad": 0},
         "families": [
-            {"family": "ipv4", "connected": True, "contacts": {"good": 1, "questionable": 0, "bad": 0}},
-            {"family": "ipv6", "connected": False, "contacts": {"good": 0, "questionable": 0, "bad": 0}},
+            {
+                "family": "ipv4",
+                "connected": True,
+                "contacts": {"good": 1, "questionable": 0, "bad": 0},
+                "state": "joined",
+                "since_s": 3.0,
+            },
+            {
+                "family": "ipv6",
+                "connected": False,
+                "contacts": {"good": 0, "questionable": 0, "bad": 0},
+                "state": "alone",
+                "since_s": 3.5,
+            },
         ],
         "listening": ["0.0.0.0:1729"],
+        "network_keys": [],
         "state": "/s",
         "socket": "/c",
     },
@@ -51,6 +64,7 @@ INFO: dict[str, Any] = {
                         "reachable": False,
                         "last_activity_s": None,
                         "timeouts": 1,
+                        "rtt_ms": 12.5,
                     }
                 ],
                 "family": "ipv4",
@@ -73,6 +87,23 @@ INFO: dict[str, Any] = {
         for acknowledged, attempts, retry_in_s in ((True, 0, 20.0), (False, 2, 30.0), (False, 3, None))
     ],
     "network": {"timeouts": 1, "queries_received": {"ping": 2}},
+}
+STATUS: dict[str, Any] = {
+    "node_id": NODE,
+    "version": "1",
+    "state": "joined",
+    "since_s": 7190.0,
+    "families": {"ipv4": "joined", "ipv6": "alone"},
+    "network": "private",
+    "contacts": {"good": 14, "questionable": 2, "bad": 0},
+    "own_entries": 3,
+    "unheld_entries": 1,
+    "replicas": 16,
+    "held_entries": 120,
+    "endpoints": [HERE],
+    "listening": ["0.0.0.0:1729"],
+    "reachable": "public",
+    "uptime_s": 7200.0,
 }
 ENTERED = {
     "id": ID,
@@ -104,7 +135,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
     "lookup": (
         ["lookup", ID.upper()],
         ("lookup", {"id": ID}),
-        {"id": ID, "peers": [HERE, THERE], "stats": STATS},
+        {"id": ID, "peers": [HERE, THERE], "stats": STATS, "complete": True},
         [HERE, THERE],
     ),
     "delete": (
@@ -112,6 +143,18 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
         ("delete", {"id": ID}),
         {"id": ID, "removed": [80, 81], "withdrawn": 1, "pending": 0},
         ["80", "81"],
+    ),
+    "status": (
+        ["status"],
+        ("status", {}),
+        STATUS,
+        [
+            f"node        {NODE}, dhtd 1, up 2 h",
+            "network     private; joined 1 h 59 min ago (IPv4 joined, IPv6 alone)",
+            "contacts    14 of 16 answer",
+            "entries     3 entries of this machine, 16 replicas, 1 held by nobody; 120 held for others",
+            f"reached at  {HERE}; reached from outside",
+        ],
     ),
     "delete a port": (
         ["delete", ID, "80"],
@@ -165,15 +208,19 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node families ipv4 contacts good 1",
             "node families ipv4 contacts questionable 0",
             "node families ipv4 contacts bad 0",
+            "node families ipv4 state joined",
+            "node families ipv4 since_s 3.0",
             "node families ipv6 connected no",
             "node families ipv6 contacts good 0",
             "node families ipv6 contacts questionable 0",
             "node families ipv6 contacts bad 0",
+            "node families ipv6 state alone",
+            "node families ipv6 since_s 3.5",
             "node listening 0.0.0.0:1729",
             "node state /s",
             "node socket /c",
             f"bucket {'00' * 32} {'ff' * 32} 1.5 1 ipv4",
-            f"contact {OTHER} {THERE} questionable no - 1",
+            f"contact {OTHER} {THERE} questionable no - 1 12.5",
             f"store {ID} 192.0.2.9:80 1.0 3599.0",
             f"tracking {ID} 80 2 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} yes 0 20.0 60.0",
@@ -236,11 +283,84 @@ def test_a_lookup_that_finds_nobody_is_a_negative_answer_with_its_statistics(dht
     answer = {"id": ID, "peers": [], "stats": STATS}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         done = dht("--socket", fake.path, "lookup", ID)
-        assert done == (1, "", "dht: nobody serves this ID: 4 nodes near it were asked\n")
+        assert done == (1, "", "dht: nobody serves this ID: 4 nodes near it answered, and 1 did not\n")
         json_done = dht("--socket", fake.path, "lookup", ID, "--json")
     assert (json_done.status, json_done.err) == (1, "")
     assert json_done.body.pop("error")["code"] == "not-found"
     assert json_done.body.items() >= answer.items()
+
+
+SILENT = {"hops": 0, "queries": 14, "responses": 0, "timeouts": 14, "elapsed_ms": 2000.0}
+
+
+def test_a_lookup_that_nobody_answers_is_no_negative_answer(dht: Run, home: Path) -> None:
+    answer = {"id": ID, "peers": [], "stats": SILENT, "complete": False}
+    with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
+        done = dht("--socket", fake.path, "lookup", ID)
+        assert (done.status, done.out) == (4, "")
+        assert done.err.startswith("dht: nobody answers, so whether somebody serves this ID is not known: 14 nodes ")
+        json_done = dht("--socket", fake.path, "lookup", ID, "--json")
+    assert (json_done.status, json_done.body["error"]["code"]) == (4, "no-answer")
+    assert json_done.body.items() >= answer.items()
+
+
+def test_what_this_node_knows_itself_is_printed_in_an_outage_and_said_to_be_that(dht: Run, home: Path) -> None:
+    answer = {"id": ID, "peers": [HERE], "stats": SILENT, "complete": False}
+    with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
+        note = "nobody else answers: this is what this node knows itself. See dht status\n"
+        assert dht("--socket", fake.path, "lookup", ID) == (0, f"{HERE}\n", note)
+        assert dht("--socket", fake.path, "lookup", ID, "--json").body == answer
+
+
+def test_a_part_of_the_endpoints_is_said_to_be_one(dht: Run, home: Path) -> None:
+    answer = {"id": ID, "peers": [HERE], "stats": STATS, "complete": False}
+    with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
+        done = dht("--socket", fake.path, "lookup", ID)
+        assert (done.status, done.out) == (0, f"{HERE}\n")
+        assert done.err == "a part only: there may be others, whom the nodes that answered could not name\n"
+        assert dht("--socket", fake.path, "lookup", ID, "--json") == (0, f"{json.dumps(answer)}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("state", "network", "why"),
+    [
+        ("doubtful", "joined 1 min ago, but a contact is silent", "perhaps it was cut off just now"),
+        ("joining", "joining for 1 min", "it is still joining it"),
+        ("silent", "nobody answers for 1 min", "nobody answers"),
+        ("alone", "no other node is known for 1 min", "name one with dht bootstrap HOST:PORT"),
+        ("hibernating", "hibernating for 1 min", "its state is hibernating"),
+    ],
+)
+def test_status_is_4_unless_the_node_is_in_its_network(
+    state: str, network: str, why: str, dht: Run, home: Path
+) -> None:
+    answer = {**STATUS, "state": state, "since_s": 60.0, "families": {"ipv4": state}}
+    with FakeDaemon(home / "s", *[result(answer)] * 3) as fake:
+        done = dht("--socket", fake.path, "status")
+        assert done.status == 4
+        assert done.out.splitlines()[1].startswith(f"network     private; {network}")
+        assert len(done.out.splitlines()) == 5
+        assert done.err.startswith("dht: this node is not in its network: ")
+        assert why in done.err
+        done = dht("--socket", fake.path, "status", "--json")
+        assert (done.status, done.body["error"]["code"], done.body["state"]) == (4, "not-joined", state)
+        assert dht("--socket", fake.path, "status", "-q") == (4, "", "")
+
+
+def test_a_quiet_status_says_nothing_at_all(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", result(STATUS), result(STATUS)) as fake:
+        assert dht("--socket", fake.path, "status", "--quiet") == (0, "", "")
+        assert dht("--socket", fake.path, "status", "-q", "--json") == (0, "", "")
+    assert dht("--socket", home / "none", "status", "-q") == (3, "", "")
+    assert dht("--socket", home / "none", "status").status == 3
+
+
+def test_a_node_without_entries_or_a_place_says_so(dht: Run, home: Path) -> None:
+    answer = {**STATUS, "own_entries": 0, "unheld_entries": 0, "replicas": 0, "held_entries": 0, "endpoints": []}
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        lines = dht("--socket", fake.path, "status").out.splitlines()
+    assert lines[3] == "entries     0 entries of this machine; 0 held for others"
+    assert lines[4] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
 
 
 @pytest.mark.parametrize("wanted", ["2", "100"])

@@ -145,7 +145,15 @@ def test_a_lookup_that_is_stopped_leaves_the_cursor_and_goes_on_as_before(tmp_pa
 
 
 NEVER = {"trio", "sqlite3", "msgpack", "dhtd.daemon.app", "dhtd.daemon.state_file", "asyncio"}
-SELDOM = {"rich", "platformdirs", "tomllib", "dhtd.control.server", "dhtd.cli.completion", "dhtd.cli.render"}
+SELDOM = {
+    "rich",
+    "platformdirs",
+    "tomllib",
+    "dhtd.control.server",
+    "dhtd.cli.completion",
+    "dhtd.cli.render",
+    "dhtd.cli.render_info",
+}
 
 
 @pytest.mark.parametrize(
@@ -220,12 +228,23 @@ def test_colour_is_left_out_where_it_is_not_wanted(command: str, variables: dict
         assert "\x1b" not in seen
 
 
-@pytest.mark.parametrize("columns", ["80", "120"])
-def test_the_view_fits_the_terminal(columns: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", ["40", "60", "80", "120"])
+def test_the_view_fits_the_terminal_and_cuts_nothing_but_ids(columns: str, tmp_path: Path) -> None:
     seen = draw(INFO, ["info"], tmp_path, COLUMNS=columns, NO_COLOR="1", TERM="dumb")
-    widths = [len(line) for line in seen.split("\r\n")]
-    assert max(widths) <= int(columns)
-    assert "expires in 59 min 59 s" in seen
+    lines = [line.rstrip() for line in seen.split("\r\n")]
+    assert max(map(len, lines)) <= int(columns)
+    words = " ".join(" ".join(lines).split())
+    for each in (
+        "connected by IPv4 for 3 s",
+        "1 contact active 1 s ago",
+        "0202020202",
+        "192.0.2.2:1729 questionable 12.5 ms never heard, 1 timeout since",
+        "abababababa",
+        "192.0.2.9:80 expires in 59 min 59 s",
+        "port 80 2 replicas again in 1 min",
+        "port 81 192.0.2.2:1729 to be confirmed in 20 s",
+    ):
+        assert each in words
 
 
 def test_a_terminal_without_unicode_gets_a_view_all_the_same(tmp_path: Path) -> None:

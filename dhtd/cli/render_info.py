@@ -1,0 +1,336 @@
+"""`dht info` on a terminal: a view of what is inside the daemon, in which nothing that matters is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dhtd.cli.told import Told, shown
+from dhtd.cli.words import count, duration
+
+STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
+_NEW_STATE = ("magenta", "?")  # one that only newer daemons have
+FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+_K = 8  # places in a bucket's bar; fuller buckets have longer ones
+_ROWS_MAX = 20  # rows of each kind beside other sections; the rest is counted
+_BAR_WIDTH = 12
+_ID_MIN = 12  # digits of an ID that are always shown, which tell it from all others there are
+_GAP = 2  # columns between cells
+
+_HEALTH = {
+    "joined": ("green", "connected"),
+    "doubtful": ("yellow", "a contact is silent, and others are being asked; connected"),
+    "joining": ("yellow", "joining"),
+    "silent": ("red", "nobody answers"),
+    "alone": ("yellow", "knows no other node"),
+}
+_REACH = {
+    "public": Text("reached from outside", style="green"),
+    "private": Text("reached from private networks only"),
+    "unknown": Text("not reached unasked so far", style="yellow"),
+}
+
+
+def info(told: Told, section: str | None) -> None:
+    """Print the view of what is inside the daemon, or of one section of it."""
+    console = Console(highlight=False)
+    view = _View(console.width, section)
+    for part in view.parts(told):
+        console.print(part)
+
+
+@dataclass
+class _Row:
+    """What is told of one thing. The ID is shortened to what there is room for; a bar is left out before that."""
+
+    cells: list[Text]
+    id: str = ""
+    bar: Text = field(default_factory=Text)
+
+
+class _View:
+    """Draws for a terminal of so many columns."""
+
+    def __init__(self, width: int, section: str | None) -> None:
+        self._width = width
+        self._section = section
+        self._has_cut_id = False
+
+    def parts(self, told: Told) -> Iterator[RenderableType]:
+        """Yield what is to be printed of an answer."""
+        for name in told.body:
+            if name == "node":
+                yield _node(told.part(name))
+            elif name == "routing_table":
+                yield from self._routing_table(told.part(name).parts("buckets"))
+            elif name == "tracking":
+                yield from self._entries("Entered here", name, map(_tracked, told.parts(name)))
+            elif name == "withdrawals" and (told.body[name] or self._section):
+                pending = map(_withdrawal, told.parts(name))
+                yield from self._entries("Deleted here, and perhaps still held", name, pending)
+            elif name == "store":
+                held = sorted(told.parts(name), key=lambda entry: entry.number("expires_in_s") or 0.0)
+                yield from self._entries("Held for others", name, map(_held, held))
+            elif name == "network":
+                yield _title("Since start")
+                yield from self._lines(self._in_halves(_counters(told.part(name).body)))
+            elif name != "withdrawals":  # a section that only newer daemons have
+                yield _title(name)
+                yield Text(f"dht info {name} | cat prints it", style="dim")
+        if self._has_cut_id:
+            yield Text("IDs that end in … are longer: dht info | cat prints them whole", style="dim")
+
+    def _entries(self, title: str, section: str, rows: Iterable[_Row]) -> Iterator[RenderableType]:
+        entries = list(rows)
+        yield _title(f"{title}: {len(entries):,}")
+        yield from self._table(entries, section)
+
+    def _routing_table(self, buckets: list[Told]) -> Iterator[RenderableType]:
+        families = list(dict.fromkeys(bucket.text("family") for bucket in buckets))
+        for family in families:
+            of_family = [bucket for bucket in buckets if bucket.text("family") == family]
+            members = [member for bucket in of_family for member in bucket.parts("members")]
+            of = f" of {FAMILIES.get(family, family)}" if len(families) > 1 else ""
+            yield _title(f"Routing table{of}: {count(len(members), 'contact')}")
+            filled = [bucket for bucket in of_family if bucket.parts("members")]
+            yield from self._table([_bucket(bucket) for bucket in filled], "routing_table", none="empty")
+            yield _legend(members, len(of_family) - len(filled))
+            if members:
+                yield _title(f"Contacts{of}")
+                yield from self._table([_contact(member) for member in members], "routing_table")
+
+    def _table(self, rows: Sequence[_Row], section: str, none: str = "none") -> Iterator[RenderableType]:
+        """Yield the lines of some rows: one for each where there is room, else as many as it takes."""
+        if not rows:
+            yield Text(none, style="dim")
+            return
+        drawn = rows if self._section else rows[:_ROWS_MAX]
+        yield from self._lines(drawn)
+        if len(drawn) < len(rows):
+            yield Text(f"and {len(rows) - len(drawn):,} more: dht info {section} shows all", style="dim")
+
+    def _in_halves(self, rows: list[_Row]) -> list[_Row]:
+        """Put the second half of some short rows beside the first, where there is room."""
+        half = -(-len(rows) // 2)
+        nothing = _Row([Text(), Text()])
+        beside = [_Row([*a.cells, *b.cells]) for a, b in zip_longest(rows[:half], rows[half:], fillvalue=nothing)]
+        return beside if _width(_columns(beside)) <= self._width else rows
+
+    def _lines(self, rows: Sequence[_Row]) -> Iterator[Text]:
+        if not rows:
+            return
+        columns = _columns(rows)
+        id_width = max(len(row.id) for row in rows)
+        bar_width = max(row.bar.cell_len for row in rows)
+        beside_id = _width(columns) + (_GAP if id_width else 0)
+        for bar in (bar_width + _GAP if bar_width else 0, 0):
+            room = self._width - beside_id - bar
+            if room >= min(id_width, _ID_MIN + 1):
+                widths = [min(room, id_width), *columns] if id_width else columns
+                for row in rows:
+                    cells = [self._id(row.id, room), *row.cells] if id_width else row.cells
+                    yield _line([*cells, row.bar] if bar else cells, widths)
+                return
+        for row in rows:
+            first = [self._id(row.id, _ID_MIN + 1)] if row.id else []
+            yield from _folded([*first, *row.cells], self._width)
+
+    def _id(self, id: str, room: int) -> Text:
+        """Return an ID, or as much of it as there is room for."""
+        is_whole = len(id) <= room
+        self._has_cut_id |= not is_whole
+        return Text(id if is_whole else f"{id[: room - 1]}…", style="cyan")
+
+
+def _columns(rows: Sequence[_Row]) -> list[int]:
+    return [max(row.cells[place].cell_len for row in rows) for place in range(len(rows[0].cells) if rows else 0)]
+
+
+def _width(columns: Sequence[int]) -> int:
+    return sum(columns) + _GAP * max(0, len(columns) - 1)
+
+
+def _line(cells: Sequence[Text], widths: Sequence[int]) -> Text:
+    """Return cells in columns; the last one needs no width."""
+    line = Text()
+    for place, cell in enumerate(cells):
+        line.append_text(cell)
+        if place < len(cells) - 1:
+            line.append(" " * (widths[place] - cell.cell_len + _GAP))
+    return line
+
+
+def _folded(cells: Iterable[Text], width: int) -> Iterator[Text]:
+    """Yield lines of as many cells as fit, those after the first one indented."""
+    line = Text()
+    for cell in cells:
+        if line.plain.strip() and line.cell_len + _GAP + cell.cell_len > width:
+            yield line
+            line = Text(" " * _GAP)
+        elif line.plain:
+            line.append(" " * _GAP)
+        line.append_text(cell)
+    yield line
+
+
+def _title(text: str) -> RenderableType:
+    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
+
+
+# What is told of each thing
+
+
+def _node(node: Told) -> RenderableType:
+    grid = Table.grid(padding=(0, _GAP))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    private = node.texts("network_keys")
+    facts = {
+        "node": Text(node.text("node_id"), style="cyan"),
+        "network": _health(node),
+        "key": Text(", ".join(private)),
+        "contacts": _contacts(node),
+        "reached at": _places(node),
+        "seen": _outside(node),
+        "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
+        "socket": Text(node.text("socket")),
+        "state": Text(node.text("state")),
+    }
+    for name, words in facts.items():
+        if words.plain:
+            grid.add_row(Text(name, style="dim"), words)
+    return grid
+
+
+def _health(node: Told) -> Text:
+    """Say how the node is in the network of each of its families."""
+    health = Text("private: " if node.body.get("network_keys") else "")
+    families = node.parts("families")
+    for family in families:
+        state = family.text("state")
+        style, words = _HEALTH.get(state, ("magenta", state))
+        health.append("; " if family is not families[0] else "")
+        health.append(f"● {words}", style=style)
+        name = family.text("family")
+        by = f" by {FAMILIES.get(name, name)}" if len(families) > 1 else ""
+        health.append(f"{by} for {duration(family.number('since_s'))}")
+    return health if families else Text("connected" if node.flag("connected") else "-")
+
+
+def _contacts(node: Told) -> Text:
+    by_state = {state: number for state, number in node.part("contacts").body.items() if number}
+    return Text(", ".join(f"{number} {state}" for state, number in by_state.items()) or "none")
+
+
+def _places(node: Told) -> Text:
+    places = node.texts("endpoints")
+    return Text(" ".join(places) or f"nobody has told; it listens on {' '.join(node.texts('listening')) or '-'}")
+
+
+def _outside(node: Told) -> Text:
+    """Say who vouches for the address, and whether anybody has come to it unasked."""
+    vouching = [
+        f"by {count(networks, 'network')} at {endpoint}" for endpoint, networks in node.part("observed").body.items()
+    ]
+    reach = node.text("reachable")
+    words = Text(", ".join(vouching) or "by nobody").append("; ")
+    return words.append_text(_REACH.get(reach, Text(f"reachable: {reach}")))
+
+
+def _bucket(bucket: Told) -> _Row:
+    bar = Text()
+    members = bucket.parts("members")
+    order = list(STATES)
+    for state in sorted(
+        (member.text("state") for member in members), key=lambda state: order.index(state) if state in order else 9
+    ):
+        style, glyph = STATES.get(state, _NEW_STATE)
+        bar.append(glyph, style=style)
+    bar.append("·" * max(0, _K - len(members)), style="dim")
+    active = Text(f"active {duration(bucket.number('last_activity_s'))} ago", style="dim")
+    return _Row([Text(_range(bucket), style="cyan"), Text(count(len(members), "contact")), active], bar=bar)
+
+
+def _range(bucket: Told) -> str:
+    """Return what the IDs of a bucket have in common, in hexadecimal, and the rest of its bits as a mask."""
+    try:
+        low, high = int(bucket.text("low"), 16), int(bucket.text("high"), 16)
+    except ValueError:
+        return "-"
+    digits_in_all = bucket.text("low")
+    prefix = 4 * len(digits_in_all) - (low ^ high).bit_length()
+    digits = -(-prefix // 4)
+    shown_digits = (
+        digits_in_all[:digits] if digits <= 8 else f"{digits_in_all[:3]}..{digits_in_all[digits - 3 : digits]}"
+    )
+    return f"{shown_digits}…/{prefix}"
+
+
+def _legend(members: Sequence[Told], empty: int) -> Text:
+    """Explain the glyphs that were drawn, and count what was not."""
+    legend = Text()
+    drawn = {member.text("state") for member in members}
+    for state in sorted(drawn):
+        style, glyph = STATES.get(state, _NEW_STATE)
+        legend.append(f"{glyph} {state}  ", style=style)
+    if empty:
+        legend.append(f"{count(empty, 'empty bucket')} not shown", style="dim")
+    return legend
+
+
+def _contact(member: Told) -> _Row:
+    state, rtt, heard = member.text("state"), member.number("rtt_ms"), member.number("last_activity_s")
+    style, _ = STATES.get(state, _NEW_STATE)
+    timeouts = member.number("timeouts")
+    last = Text("never heard" if heard is None else f"heard {duration(heard)} ago", style="dim")
+    if timeouts:
+        last.append(f", {count(timeouts, 'timeout')} since")
+    return _Row(
+        [Text(member.text("endpoint")), Text(state, style=style), Text("-" if rtt is None else f"{rtt:.3g} ms"), last],
+        id=member.text("id"),
+    )
+
+
+def _tracked(entry: Told) -> _Row:
+    replicas, again = entry.number("replicas"), entry.number("refresh_in_s")
+    held = Text(count(replicas, "replica"), style="green" if replicas else "red")
+    when = Text("being published" if again == 0 else f"again in {duration(again)}")
+    return _Row([Text(f"port {entry.text('port')}"), held, when], entry.text("id"), _remaining(again, 2700, "blue"))
+
+
+def _withdrawal(each: Told) -> _Row:
+    state = Text("to be confirmed", style="green") if each.flag("acknowledged") else Text("to be asked", style="red")
+    retry = each.number("retry_in_s")
+    if retry is not None:
+        state.append(f" in {duration(retry)}", style="default")
+    return _Row([Text(f"port {each.text('port')}"), Text(each.text("endpoint")), state], each.text("id"))
+
+
+def _held(entry: Told) -> _Row:
+    left, age = entry.number("expires_in_s"), entry.number("age_s")
+    bar = _remaining(left, (age or 0) + (left or 0), "magenta")
+    return _Row([Text(entry.text("endpoint")), Text(f"expires in {duration(left)}")], entry.text("id"), bar)
+
+
+def _remaining(seconds: float | None, of: float, style: str) -> Text:
+    filled = round(_BAR_WIDTH * min(1.0, (seconds or 0) / of)) if of > 0 else 0
+    return Text("━" * filled, style=style).append("━" * (_BAR_WIDTH - filled), style="bright_black")
+
+
+def _counters(counters: Mapping[str, Any]) -> list[_Row]:
+    """Return the counters that have counted anything."""
+    rows = []
+    for name, value in counters.items():
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, number in parts.items():
+            if number:
+                words = f"{number:,}" if isinstance(number, int) else shown(number)
+                rows.append(_Row([Text(f"{name} {part}".strip().replace("_", " "), style="dim"), Text(words)]))
+    return rows

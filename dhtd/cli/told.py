@@ -1,0 +1,76 @@
+"""What a daemon tells, be it older or newer than we are.
+
+What it does not tell is `-`, and what we do not know is shown as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class Told:
+    """One object of an answer. `gaps` collects the keys that were asked for in vain, over all of the answer."""
+
+    def __init__(self, body: Mapping[str, Any], where: str = "", gaps: dict[str, None] | None = None) -> None:
+        self.body = body
+        self.gaps: dict[str, None] = {} if gaps is None else gaps
+        self._where = where
+
+    def value(self, key: str) -> Any:
+        """Return what is told, None where nothing is."""
+        if key not in self.body:
+            self._miss(key)
+        return self.body.get(key)
+
+    def text(self, key: str) -> str:
+        """Return the value as it is printed."""
+        return shown(self.value(key))
+
+    def number(self, key: str) -> float | None:
+        """Return the value if it is a number."""
+        value = self.value(key)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    def flag(self, key: str) -> bool | None:
+        """Return the value if it is true or false."""
+        value = self.value(key)
+        return value if isinstance(value, bool) else None
+
+    def texts(self, key: str) -> list[str]:
+        """Return the elements of a list as they are printed."""
+        value = self.value(key)
+        return [shown(element) for element in value] if isinstance(value, list) else []
+
+    def part(self, key: str) -> Told:
+        """Return the object at a key; an empty one where there is none."""
+        value = self.value(key)
+        return Told(value if isinstance(value, dict) else {}, f"{self._where}{key}.", self.gaps)
+
+    def parts(self, key: str) -> list[Told]:
+        """Return the objects in a list."""
+        value = self.value(key)
+        elements = value if isinstance(value, list) else []
+        return [Told(element, f"{self._where}{key}[].", self.gaps) for element in elements if isinstance(element, dict)]
+
+    def row(self, keys: Iterable[str]) -> list[str]:
+        """Return the values at these keys as they are printed, and behind them those at keys that we do not know."""
+        known = tuple(keys)
+        return [*map(self.text, known), *(shown(self.body[key]) for key in self.body if key not in known)]
+
+    def _miss(self, key: str) -> None:
+        self.gaps[self._where + key] = None
+
+
+def shown(value: object) -> str:
+    """Return a value as it is printed."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case dict() | list():
+            return json.dumps(value)
+        case _:
+            return str(value)

@@ -1,0 +1,27 @@
+"""Numbers in words: how many of what, and how long."""
+
+from __future__ import annotations
+
+_PLURALS = {"query": "queries", "entry": "entries"}
+
+
+def count(number: object, noun: str) -> str:
+    """Return `1 node`, `2 nodes`; `- nodes` for a number that is not known, and what is no number as it is."""
+    plural = _PLURALS.get(noun, f"{noun}s")
+    if not isinstance(number, int | float):
+        return f"{'-' if number is None else number} {plural}"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in its two largest units, such as `2 h 5 min`; `-` for one that is not known."""
+    if seconds is None:
+        return "-"
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    whole = int(seconds)
+    for size, unit, part_size, part_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // part_size
+            return f"{whole // size} {unit}" + (f" {rest} {part_unit}" if rest else "")
+    return f"{whole} s"

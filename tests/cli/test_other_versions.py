@@ -1,0 +1,142 @@
+"""A daemon that is older or newer than the client: what it does not tell is `-`, what is new is shown as it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dhtd import __version__
+from dhtd.cli import info, render_info
+from dhtd.cli.told import Told
+from tests.cli.conftest import Done, Run
+from tests.cli.fake import FakeDaemon, error, result
+from tests.cli.test_output import CASES, INFO, STATUS
+
+Path_ = tuple[str | int, ...]
+
+
+def places(body: Any, at: Path_ = ()) -> Iterator[Path_]:
+    """Yield the way to each key in an answer, of lists only by way of their first element."""
+    if isinstance(body, dict):
+        for key, value in body.items():
+            yield (*at, key)
+            yield from places(value, (*at, key))
+    elif isinstance(body, list) and body:
+        yield from places(body[0], (*at, 0))
+
+
+def changed(body: Any, at: Path_, value: object) -> Any:
+    """Return an answer with another value at a place; without the key, if that is `...`."""
+    whole = copy.deepcopy(body)
+    inner = whole
+    for step in at[:-1]:
+        inner = inner[step]
+    if value is ...:
+        del inner[at[-1]]
+    else:
+        inner[at[-1]] = value
+    return whole
+
+
+SOME: list[object] = ["never-seen", 7, None, [], {}, ["x"], {"x": 1}, True, -1.5]
+EACH: list[object] = [..., "never-seen", 7, [], {"x": 1}]
+
+
+def run(dht: Run, home: Path, case: str, answer: object, *options: str) -> Done:
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        done = dht("--socket", fake.path, *options, *CASES[case][0])
+    (home / "s").unlink()
+    return done
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_key_that_is_missing_is_a_dash_and_breaks_nothing(case: str, dht: Run, home: Path) -> None:
+    whole = CASES[case][2]
+    for at in places(whole):
+        done = run(dht, home, case, changed(whole, at, ...))
+        assert "Traceback" not in done.err, at
+        assert done.status in ({0, 4} if case == "status" else {0, 1} if case == "lookup" else {0}), at
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("info")])
+def test_a_value_of_another_kind_is_shown_as_it_is_and_breaks_nothing(case: str, dht: Run, home: Path) -> None:
+    whole = CASES[case][2]
+    for at in places(whole):
+        for value in ("never-seen", None, {"x": 1}):
+            done = run(dht, home, case, changed(whole, at, value))
+            assert "Traceback" not in done.err, (at, value)
+            assert done.status in {0, 1, 4}, (at, value)
+
+
+def test_lines_about_the_inside_break_for_nothing_that_is_told() -> None:
+    printed = set()
+    for at in places(INFO):
+        for value in (..., *SOME):
+            printed |= set(info.lines(Told(changed(INFO, at, value))))
+    assert any("never-seen" in line for line in printed)
+
+
+def test_what_is_printed_of_a_missing_key(dht: Run, home: Path) -> None:
+    ping = CASES["ping"][2]
+    assert run(dht, home, "ping", changed(ping, ("rtt_ms",), ...)).out.endswith(" - ms\n")
+    assert run(dht, home, "ping", changed(ping, ("node_id",), ...)).out.startswith("- 192.0.2.2:1729 ")
+    told = changed(INFO, ("routing_table", "buckets", 0, "members", 0, "timeouts"), ...)
+    assert " questionable no - - 12.5\n" in run(dht, home, "info", told).out
+    assert "contacts    - of 2 answer\n" in run(dht, home, "status", changed(STATUS, ("contacts", "good"), ...)).out
+
+
+def test_what_is_new_stands_behind_what_is_known(dht: Run, home: Path) -> None:
+    told = changed(INFO, ("tracking", 0, "colour"), "blue")
+    assert " 80 2 60.0 blue\n" in run(dht, home, "info", told).out
+    told = changed(INFO, ("routing_table", "buckets", 0, "members", 0, "state"), "superb")
+    assert " superb no - 1 12.5\n" in run(dht, home, "info", told).out
+    assert "node mood fine\n" in run(dht, home, "info", changed(INFO, ("node", "mood"), "fine")).out
+    assert "weather rain 3\n" in run(dht, home, "info", changed(INFO, ("weather",), {"rain": 3})).out
+    assert "reachable: galactic" in run(dht, home, "status", changed(STATUS, ("reachable",), "galactic")).out
+
+
+@pytest.mark.parametrize(("width", "section"), [(30, None), (200, "all")])
+def test_the_view_of_a_terminal_breaks_for_nothing_that_is_told(
+    width: int, section: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for at in places(INFO):
+        for value in EACH:
+            render_info.info(Told(changed(INFO, at, value)), section)
+    assert "never-seen" in capsys.readouterr().out
+
+
+def answers_of_an_older_daemon(dht: Run, home: Path, version: str) -> Done:
+    """Return what is printed where the round trip is not told, by a daemon that says which version it is."""
+    answer = changed(CASES["ping"][2], ("rtt_ms",), ...)
+    both = [*result(answer), *result({"node": {"version": version}})]
+    with FakeDaemon(home / "s", both) as fake:
+        return dht("--socket", fake.path, *CASES["ping"][0])
+
+
+def test_the_versions_are_named_where_something_is_missing(dht: Run, home: Path) -> None:
+    done = answers_of_an_older_daemon(dht, home, "0.0.1")
+    assert done.status == 0
+    assert done.err == f"the daemon does not tell rtt_ms: it is dhtd 0.0.1, and this dht is {__version__}\n"
+
+
+def test_a_version_that_is_not_told_is_asked_about(dht: Run, home: Path) -> None:
+    done = run(dht, home, "ping", changed(CASES["ping"][2], ("rtt_ms",), ...))
+    assert done.err == f"the daemon does not tell rtt_ms: is it of another version than this dht, {__version__}?\n"
+
+
+@pytest.mark.parametrize("code", ["unknown-method", "bad-request", "moon-phase"])
+def test_the_versions_are_named_where_they_do_not_understand_each_other(code: str, dht: Run, home: Path) -> None:
+    both = [*error(code, "no"), *result({"node": {"version": "0.0.1"}})]
+    with FakeDaemon(home / "s", both) as fake:
+        done = dht("--socket", fake.path, "status")
+    assert done.err == (f"dht: no (the daemon is dhtd 0.0.1, and this client {__version__}: renew the older one)\n")
+
+
+def test_an_answer_that_tells_all_is_not_remarked_on(dht: Run, home: Path) -> None:
+    for case in ("ping", "info", "status", "find-node", "find-value", "store", "bootstrap", "node-id"):
+        assert run(dht, home, case, CASES[case][2]).err == "", case
