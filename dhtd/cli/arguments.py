@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 from dhtd.errors import InvalidId
@@ -32,7 +33,7 @@ def hash_of(text: str) -> str:
     """Return the ID of any text: the SHA-256 of its bytes."""
     from dhtd.core.metric import NATIVE
 
-    return NATIVE.format(NATIVE.digest(text.encode("utf-8", "surrogateescape")))
+    return NATIVE.format(NATIVE.digest(os.fsencode(text)))
 
 
 def parse_port(text: str) -> int:

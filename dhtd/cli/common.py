@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -49,7 +48,7 @@ class Session:
     def __init__(self, socket: str | None, instance: str | None, timeout: float, *, json: bool) -> None:
         if socket == "":
             raise UsageError("--socket is empty: give the path of a control socket")
-        self._socket = None if socket is None else Path(socket)
+        self._socket = socket
         self._instance = instance
         self._timeout = timeout
         self.json = json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -116,7 +115,7 @@ def _ask(context: typer.Context, section: str) -> InfoResult:
     socket = options.get("socket")
     try:
         # As it stands on the line: no shell has expanded it yet.
-        path = None if socket is None else Path(os.path.expandvars(socket))
+        path = None if socket is None else os.path.expandvars(socket)
         with Client(client_socket(path, options.get("instance"), os.environ), patience) as client:
             return client.info(section)
     except (DhtdError, OSError):

@@ -36,6 +36,8 @@ def keygen(
 
     if not file:
         raise UsageError("FILE is empty: name the file to write the key into")
+    if file.rpartition("/")[2] in ("", ".", ".."):
+        raise UsageError(f"{file} is the path of a directory: name the file to write the key into")
     made = Made(file, key_file.make(Path(file), SystemRandom()).fingerprint)
     if json or context.obj:
         put_json(asdict(made))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -124,7 +123,7 @@ def hash_(
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to hash.", show_default=False)] = None,
     *,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--file",
             metavar="PATH",
@@ -138,15 +137,15 @@ def hash_(
     options = session(context, json=json)
     if (text is None) == (file is None):
         raise UsageError("give a TEXT or --file PATH")
-    id = hash_of(text) if text is not None else _hash_file(file or Path("-"))
+    id = hash_of(text) if text is not None else _hash_file(str(file))
     options.show(Told({"id": id}), [id])
 
 
-def _hash_file(path: Path) -> str:
+def _hash_file(path: str) -> str:
     import hashlib
 
     try:
-        with open(0 if str(path) == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
+        with open(0 if path == "-" else path, "rb") as file:  # noqa: PTH123 - a descriptor is no path
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None

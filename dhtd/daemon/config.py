@@ -11,6 +11,7 @@ farther name does not count. `dht` goes by the same rule, or it would ask anothe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +98,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
     )
 
 
-def client_socket(socket: Path | None, instance: str | None, environ: Mapping[str, str]) -> Path:
+def client_socket(socket: Path | str | None, instance: str | None, environ: Mapping[str, str]) -> Path:
     """Return the socket that `dht` is to use, by the same rules; raise `ConfigError` or `SocketUnusable`.
 
     Looks no further than it must: a socket or an instance that is named on the command line or in the environment is
@@ -210,21 +211,34 @@ def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Itera
     named = given.pop("config", None)
     yield _Source(given, "option")
     _refuse_unknown_variables(environ)
-    variables = {setting.key: environ.get(setting.variable, "") for setting in SETTINGS}
-    yield _Source({key: text for key, text in variables.items() if text.strip()}, "variable")
+    texts = {setting.key: environ.get(setting.variable, "") for setting in SETTINGS}
+    variables: dict[str, object] = {key: text for key, text in texts.items() if text.strip()}
+    yield _Source(variables, "variable")
     if named is not None:
-        yield _read_file(Path(str(named)), "--config")
+        yield _read_file(str(named), "--config")
     elif environ.get(CONFIG_VARIABLE, "").strip():
-        yield _read_file(Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
-    else:
-        yield _read_file(paths.user_config())
-    yield _read_file(paths.system_config())
+        yield _read_file(environ[CONFIG_VARIABLE], CONFIG_VARIABLE)
+    elif (path := paths.user_config()) is not None and not _is_closed(path, {**variables, **given}):
+        yield _read_file(str(path))
+    yield _read_file(str(paths.system_config()))
 
 
-def _read_file(path: Path, named_by: str | None = None) -> _Source:
-    """Read a configuration file; only one that is `named_by` something must be there."""
+def _is_closed(path: Path, named: Mapping[str, object]) -> bool:
+    """Whether a user's configuration lies in another user's closed home, and no place of ours does: all are `named`."""
     try:
-        path = path.expanduser().absolute()
+        path.lstat()
+    except PermissionError:
+        return paths.owner(path) != os.geteuid() and all(place in named for place in OF_INSTANCE)
+    except OSError:
+        pass
+    return False
+
+
+def _read_file(text: str, named_by: str | None = None) -> _Source:
+    """Read a configuration file; only one that is `named_by` something must be there."""
+    path = Path(text)
+    try:
+        path = paths.locate(text)
         with path.open("rb") as file:
             data = file.read(CONFIG_SIZE_MAX + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -233,6 +247,8 @@ def _read_file(path: Path, named_by: str | None = None) -> _Source:
         raise ConfigError(f"{named_by}: there is no configuration file {path}") from error
     except (OSError, RuntimeError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        if path == paths.user_config() and paths.owner(path) != os.geteuid():
+            reason += "; it is another user's: set HOME (sudo does with -H), or name --state and --socket"
         raise ConfigError(f"the configuration file {path} cannot be read: {reason}") from error
     if len(data) > CONFIG_SIZE_MAX:
         raise ConfigError(f"the configuration file {path} is longer than {CONFIG_SIZE_MAX} bytes")

@@ -92,6 +92,18 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[\s,]+", text) if word]
 
 
+def _each(check: Callable[[list[str]], T]) -> Callable[[list[str]], T]:
+    """Return a reader of texts that may be lists themselves, separated by commas or blanks as in a variable."""
+
+    def read(texts: list[str]) -> T:
+        split = [_words(text) for text in texts]
+        if not all(split):
+            raise ConfigError(f"{shown(texts[split.index([])])} is empty")
+        return check([word for words in split for word in words])
+
+    return read
+
+
 def _addresses(texts: list[str]) -> tuple[str, ...]:
     if not texts:
         raise ConfigError("must name at least one address; without this setting, all of this machine's are listened on")
@@ -169,10 +181,14 @@ def _path(text: str) -> Path:
         raise ConfigError("is empty, and must be a path")
     if "\0" in text:
         raise ConfigError("has a zero byte, which no path may have")
+    if text.rpartition("/")[2] in ("", ".", ".."):
+        raise ConfigError(f"{shown(text)} is the path of a directory, and must be that of a file")
     try:
-        return Path(text).expanduser().absolute()
-    except (RuntimeError, OSError) as error:
+        return paths.locate(text)
+    except RuntimeError as error:
         raise ConfigError(f"{shown(text)} leads nowhere: {error}") from None
+    except OSError:
+        raise ConfigError(f"{shown(text)} is relative, and the working directory is gone: begin it with /") from None
 
 
 def _absolute_path(text: str) -> Path:
@@ -249,10 +265,8 @@ INSTANCE: Final = Setting(
 
 SETTINGS: Final = (
     Setting("port", parse_port, _typed("an integer from 1 to 65535", (int,), check_port), 1729),
-    Setting("bind", lambda text: _addresses(_words(text)), _listed("192.168.1.123", _addresses), ()),
-    Setting(
-        "bootstrap", lambda text: _hosts(_words(text)), _listed("192.168.1.123:1729", _hosts), (), at_run_time=True
-    ),
+    Setting("bind", lambda text: _addresses(_words(text)), _listed("192.168.1.123", _each(_addresses)), ()),
+    Setting("bootstrap", lambda text: _hosts(_words(text)), _listed("192.168.1.123:1729", _each(_hosts)), (), True),
     Setting("state", _path, _string(_absolute_path), None),
     SOCKET,
     INSTANCE,
@@ -268,7 +282,7 @@ SETTINGS: Final = (
         repeated=_key_files,
         suffix="_FILE",  # as others call a secret that is not in the variable itself
     ),
-    Setting("exempt-network", lambda text: _networks(_words(text)), _listed("203.0.113.0/24", _networks), ()),
+    Setting("exempt-network", lambda text: _networks(_words(text)), _listed("203.0.113.0/24", _each(_networks)), ()),
     Setting(
         "rate-limit",
         _rate_text,
@@ -285,7 +299,7 @@ SETTINGS: Final = (
     ),
     _count_setting("max-entries", "entries", 0, 10_000_000, 65_536),  # Policy.store_entries; the most take 4 GB
     _count_setting("max-operations", "operations", 1, 100_000, 256),  # Policy.operations
-    Setting("cap", lambda text: _caps(_words(text)), _listed(f"{caps.CLAIMS}=16", _caps), ()),
+    Setting("cap", lambda text: _caps(_words(text)), _listed(f"{caps.CLAIMS}=16", _each(_caps)), ()),
     Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
 )

@@ -28,7 +28,9 @@ def make(path: Path, rng: Random) -> NetworkKey:
     except FileExistsError:
         raise KeyExists(f"{path} is there already, and is left as it is: name another file") from None
     except FileNotFoundError:
-        raise KeyUnusable(f"cannot write {path}: there is no directory {path.parent}; make it first") from None
+        missing = f"there is no directory {path.parent}; make it first"
+        missing = missing if path.parent.name else "the working directory is gone"
+        raise KeyUnusable(f"cannot write {path}: {missing}") from None
     except OSError as error:
         raise KeyUnusable(f"cannot write {path}: {error.strerror}") from None
     try:

@@ -36,10 +36,19 @@ def check_instance(name: str) -> str:
 
 
 def state_file(instance: str = DEFAULT_INSTANCE) -> Path:
-    """Return the state file of an instance."""
+    """Return the state file of an instance; raise `ConfigError` where there is no place for it."""
     from platformdirs import user_state_path  # noqa: PLC0415 - a client that is told its socket does without
 
-    return user_state_path(APP) / f"{check_instance(instance)}.db"
+    name = f"{check_instance(instance)}.db"
+    try:
+        directory = user_state_path(APP)
+    except RuntimeError:
+        raise ConfigError(
+            "there is no home directory for the state file: set HOME or XDG_STATE_HOME to an absolute path, or name the"
+            " file with --state"
+        ) from None
+    _refuse_another_s(directory)
+    return directory / name
 
 
 def control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
@@ -53,6 +62,11 @@ def control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
             directory = user_runtime_path(APP)
     except PermissionError as error:
         raise SocketUnusable(f"no safe place for the control socket: {error}; or name one with --socket") from error
+    except (OSError, RuntimeError) as error:  # not even a temporary directory
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SocketUnusable(
+            f"no place for the control socket: {reason}; set XDG_RUNTIME_DIR, or name one with --socket"
+        ) from error
     return check_socket(directory / name)
 
 
@@ -67,11 +81,23 @@ def check_socket(path: Path) -> Path:
     return path
 
 
-def user_config() -> Path:
-    """Return the user's configuration file."""
+def locate(text: str) -> Path:
+    """Return the absolute path that a text means; raise OSError or RuntimeError where there is none.
+
+    Only a text that itself begins with ~ means a home directory: `./~/x` does not, though as a path it is `~/x`.
+    """
+    path = Path(text)
+    return (path.expanduser() if text.startswith("~") else path).absolute()
+
+
+def user_config() -> Path | None:
+    """Return the user's configuration file; None for a user without a home directory, who has none."""
     from platformdirs import user_config_path  # noqa: PLC0415
 
-    return user_config_path(APP) / CONFIG_NAME
+    try:
+        return user_config_path(APP) / CONFIG_NAME
+    except RuntimeError:
+        return None
 
 
 def system_config() -> Path:
@@ -79,3 +105,23 @@ def system_config() -> Path:
     from platformdirs import site_config_path  # noqa: PLC0415
 
     return site_config_path(APP) / CONFIG_NAME
+
+
+def owner(path: Path) -> int:
+    """Return the user ID of whoever owns a path, or what is nearest above it as far as we can see."""
+    for place in (path, *path.parents):
+        try:
+            return place.lstat().st_uid
+        except OSError:
+            continue
+    return os.geteuid()
+
+
+def _refuse_another_s(directory: Path) -> None:
+    """Raise where this would make files in a directory of another user, such as root's in the home of who uses sudo."""
+    user = owner(directory)
+    if user not in (0, os.geteuid()):
+        raise ConfigError(
+            f"the state file would lie in {directory}, at user {user}'s, and this is user {os.geteuid()}: set HOME"
+            " (sudo does with -H), or name the file with --state"
+        )

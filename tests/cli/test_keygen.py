@@ -46,6 +46,10 @@ def test_what_cannot_be_made_is_said_and_nothing_is_changed(dhtd: Run, home: Pat
     assert "there is no directory" in lost.body["error"]["message"]
     empty = dhtd("keygen", "")
     assert (empty.status, empty.err) == (2, "dhtd: FILE is empty: name the file to write the key into\n")
+    for name in ("keys/", "keys/.", ".."):
+        directory = dhtd("keygen", name)
+        assert directory.status == 2
+        assert directory.err.startswith(f"dhtd: {name} is the path of a directory: name the file")
     assert dhtd("keygen").status == 2
 
 

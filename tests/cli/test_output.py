@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,21 @@ def test_hash_is_the_sha_256_of_a_text_or_a_file_and_needs_no_daemon(dht: Run, h
     assert dht("hash", "--json", "wiki").body == {"id": NAMED}
     assert dht("hash", "").out == f"{hashlib.sha256().hexdigest()}\n"
     assert dht("hash", "\udcff").out == f"{hashlib.sha256(bytes([255])).hexdigest()}\n"  # a byte that is not UTF-8
+
+
+def test_only_a_dash_alone_is_stdin(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    (home / "-").write_bytes(b"wiki")
+    for text in ("./-", home / "-", ".//-"):
+        assert dht("hash", "--file", text) == (0, f"{NAMED}\n", "")
+    assert dht("hash", "--file", "./-/").err == "dht: cannot read ./-/: Not a directory\n"
+
+
+def test_a_text_is_hashed_as_the_bytes_that_the_shell_gave(dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a locale of ISO 8859-1, where Python reads each byte as a character of its own."""
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
+    as_given = hashlib.sha256("é".encode()).hexdigest()
+    assert dht("hash", "Ã©") == (0, f"{as_given}\n", "")
 
 
 @pytest.mark.parametrize("program", ["dht", "dhtd"])

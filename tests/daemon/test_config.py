@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from dhtd.control.limits import Limits
+from dhtd.core import caps
 from dhtd.core.metric import NATIVE
 from dhtd.core.policy import Policy
 from dhtd.daemon import config_keys, paths
 from dhtd.daemon.config import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
-from dhtd.daemon.config_keys import LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
+from dhtd.daemon.config_keys import CAPS_APART, LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
 from dhtd.errors import ConfigError, SocketUnusable
 from dhtd.wire.sealed import KEYS_MAX
 
@@ -246,6 +247,116 @@ def test_an_instance_names_state_and_socket_unless_they_are_named_as_near(home: 
     assert seen({"instance": "other"}, {})[1] == Path("/run/dhtd/other.sock")
 
 
+# Lists
+
+
+@pytest.mark.parametrize("key", ["bind", "bootstrap", "exempt-network", "cap"])
+def test_lists_are_split_wherever_they_are_given(key: str, user: Configure) -> None:
+    first, second = {
+        "bind": ("192.0.2.1", "2001:db8::1"),
+        "bootstrap": ("a:1", "[2001:db8::1]:2"),
+        "exempt-network": ("203.0.113.0/24", "2001:db8::/48"),
+        "cap": ("claims=16", "strangers=5"),
+    }[key]
+    if key == "cap":
+        first, second = (f"{cap}=5" for cap in sorted(set(caps.CAPS) - set(CAPS_APART))[:2])
+    field = key.replace("-", "_")
+    wanted = getattr(load_settings({key: [first, second]}, {}), field)
+    assert len(wanted) == 2
+    for text in (f"{first},{second}", f"{first}, {second}", f" {first} {second},"):
+        assert getattr(load_settings({key: [text]}, {}), field) == wanted
+        assert getattr(load_settings({key: text}, {}), field) == wanted
+        assert getattr(load_settings({}, {f"DHTD_{field.upper()}": text}), field) == wanted
+        user(f'{key} = ["{text}"]')
+        assert getattr(load_settings({}, {}), field) == wanted
+        user("")
+    assert refusal({key: [first, " ,"]}).startswith(f"--{key}: ' ,' is empty")
+
+
+# Paths, as they were given
+
+
+def test_only_what_begins_with_a_tilde_lies_in_a_home_directory(home: Path, user: Configure) -> None:
+    assert load_settings({"state": "~/s.db"}, {}).state == home / "s.db"
+    for text in ("./~/s.db", "././~/s.db"):
+        assert load_settings({"state": text, "network-key": [text]}, {}).state == home / "~/s.db"
+        assert load_settings({"network-key": [text]}, {}).network_key == (home / "~/s.db",)
+        assert load_settings({}, {"DHTD_STATE": text}).state == home / "~/s.db"
+        assert client_socket(text, None, {}) == home / "~/s.db"
+        assert client_socket(None, None, {"DHTD_SOCKET": text}) == home / "~/s.db"
+        assert refusal({"config": text}) == f"--config: there is no configuration file {home / '~/s.db'}"
+    assert load_settings({"state": "a~/s.db"}, {}).state == home / "a~/s.db"
+    assert "leads nowhere" in refusal({"state": "~nobody-has-this-name/s.db"})
+
+
+@pytest.mark.parametrize("text", ["dir/", "dir/.", "..", ".", "/", "~/"])
+def test_the_path_of_a_directory_is_no_file(text: str) -> None:
+    for key in ("state", "socket"):
+        assert refusal({key: text}) == f"--{key}: {text!r} is the path of a directory, and must be that of a file"
+    assert "is the path of a directory" in refusal({"network-key": [text]})
+
+
+def test_a_relative_path_needs_a_working_directory(home: Path) -> None:
+    gone = home / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert refusal({"state": "s.db"}) == (
+        "--state: 's.db' is relative, and the working directory is gone: begin it with /"
+    )
+    assert load_settings({"state": "/s.db", "network-key": ["/k"]}, {}).state == Path("/s.db")
+
+
+# Homes that are none, or another's
+
+
+def test_a_user_without_a_home_has_no_configuration(monkeypatch: pytest.MonkeyPatch, system: Configure) -> None:
+    system("port = 5")
+    monkeypatch.setattr(paths, "user_config", lambda: None)
+    assert load_settings({}, {}).port == 5
+    assert client_socket(None, None, {}) == Path("/run/dhtd/default.sock")
+
+
+def closed(home: Path, monkeypatch: pytest.MonkeyPatch, owner: int) -> Path:
+    """Have the user's configuration lie where we may not look, in a directory of this owner's."""
+    config = home / "config" / "dhtd.toml"
+    for name in ("open", "lstat"):
+        call: Callable[..., object] = getattr(Path, name)
+
+        def refuse(self: Path, *arguments: object, call: Callable[..., object] = call) -> object:
+            if self == config:
+                raise PermissionError(13, "Permission denied")
+            return call(self, *arguments)
+
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(paths, "owner", lambda path: owner)
+    return config
+
+
+def test_another_user_s_closed_home_is_in_nobody_s_way_where_all_places_are_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = closed(home, monkeypatch, os.geteuid() + 1)
+    places = {"state": "/s.db", "socket": "/s.sock"}
+    assert load_settings(places, {}).state == Path("/s.db")
+    assert load_settings({"state": "/s.db"}, {"DHTD_SOCKET": "/s.sock"}).socket == Path("/s.sock")
+    text = (
+        f"the configuration file {config} cannot be read: Permission denied; it is another user's: set HOME (sudo does"
+        " with -H), or name --state and --socket"
+    )
+    for options in ({}, {"state": "/s.db"}, {"socket": "/s.sock"}, {"instance": "x"}):
+        assert refusal(dict(options)) == text
+    assert client_socket("/s.sock", None, {}) == Path("/s.sock")
+    with pytest.raises(ConfigError, match="it is another user's"):
+        client_socket(None, None, {})
+
+
+def test_the_own_closed_home_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = closed(home, monkeypatch, os.geteuid())
+    text = f"the configuration file {config} cannot be read: Permission denied"
+    assert refusal({"state": "/s.db", "socket": "/s.sock"}) == text
+
+
 # Variables that are none of ours
 
 
@@ -402,7 +513,7 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ("bind = []", "bind: must name at least one address"),
         ("bootstrap = 2020-01-01", "bootstrap: must be an array of strings, such as"),
         ('bootstrap = ["a"]', "bootstrap: 'a' is not HOST:PORT"),
-        ('bootstrap = ["a b:1"]', "bootstrap: 'a b:1' has no host name or address before the port"),
+        ('bootstrap = ["a b:1"]', "bootstrap: 'a' is not HOST:PORT, such as 192.168.1.123:1729"),
         ("state = 5", "state: must be a string, not an integer"),
         ('state = "x.db"', "state: 'x.db' is relative: a path in this file begins with / or ~"),
         ('state = ""', "state: is empty, and must be a path"),

@@ -1,6 +1,7 @@
 """Default places, and what may not be one."""
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,66 @@ def test_the_client_does_not_pay_for_what_only_the_daemon_needs() -> None:
     modules = subprocess.check_output([sys.executable, "-c", script], text=True, env=environment).split()
     assert "dhtd.daemon.config" in modules
     assert not {"trio", "sqlite3", "msgpack", "tomllib", "platformdirs", "difflib", "logging"} & set(modules)
+
+
+# Users and machines that lack what others have
+
+
+@pytest.fixture(params=["rel", "", None])
+def homeless(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a user without an entry in the list of users, and with a HOME that is none, or without."""
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    if request.param is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", request.param)
+
+
+@linux_only
+@pytest.mark.usefixtures("homeless")
+def test_who_has_no_home_has_no_configuration_and_is_told_to_name_a_state_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert paths.user_config() is None
+    assert paths.control_socket().name == "default.sock"
+    with pytest.raises(ConfigError, match=r"no home directory for the state file: set HOME or XDG_STATE_HOME.*--state"):
+        paths.state_file()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert paths.state_file() == tmp_path / "dhtd/default.db"
+    assert paths.user_config() == tmp_path / "dhtd/dhtd.toml"
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), RuntimeError("no home")]
+)
+def test_a_machine_without_a_temporary_directory_has_no_place_for_the_socket(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(app: str) -> Path:
+        raise error
+
+    monkeypatch.setattr(platformdirs, "user_runtime_path", fail)
+    with pytest.raises(SocketUnusable) as caught:
+        paths.control_socket()
+    reason = error.strerror if isinstance(error, OSError) else error
+    assert str(caught.value) == (
+        f"no place for the control socket: {reason}; set XDG_RUNTIME_DIR, or name one with --socket"
+    )
+
+
+@linux_only
+def test_no_state_file_is_put_into_another_user_s_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    us = os.geteuid()
+    for owner, is_refused in ((us, False), (0, False), (us + 1, True), (65534, us != 65534)):
+        monkeypatch.setattr(paths, "owner", lambda path, owner=owner: owner)
+        if is_refused:
+            with pytest.raises(ConfigError, match=rf"at user {owner}'s, and this is user {us}: set HOME .*-H.*--state"):
+                paths.state_file()
+        else:
+            assert paths.state_file() == home / ".local/state/dhtd/default.db"
+
+
+def test_what_is_not_there_belongs_to_the_owner_of_what_is_above_it(home: Path) -> None:
+    assert paths.owner(home) == paths.owner(home / "a/b/c") == home.stat().st_uid
+    assert paths.owner(Path("/proc/none/of/these")) == Path("/proc").stat().st_uid
