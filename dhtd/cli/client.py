@@ -9,13 +9,15 @@ import typer
 
 from dhtd import __version__
 from dhtd.cli import entries, info, lookup, queries, status
-from dhtd.cli.common import TIMEOUT, JsonOption, Session, run
+from dhtd.cli.common import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.complete import complete_file, complete_instance
 from dhtd.cli.streams import put
 from dhtd.errors import UsageError
 
 app = typer.Typer(
     name="dht",
+    cls=Program,
+    epilog="dht enter --name wiki.example.org 8080\ndht lookup --name wiki.example.org\ndht status && dht info",
     add_completion=False,  # completion scripts are installed; `run` answers them
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -26,11 +26,32 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 NameOption = Annotated[bool, typer.Option("--name", help="ID is a name; use the SHA-256 of it.")]
 
 
+class Program(typer.core.TyperGroup):
+    """A program whose help ends with examples: the lines of its epilog."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        _format_examples(self.epilog, formatter)
+
+
 class Verb(typer.core.TyperCommand):
-    """A command whose usage names arguments as the manual page does: typer puts braces around them."""
+    """A command whose help ends with examples, and whose usage names arguments as the manual page does.
+
+    typer puts braces around them.
+    """
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        _format_examples(self.epilog, formatter)
+
+
+def _format_examples(lines: str | None, formatter: Any) -> None:
+    """Write each line as it is: what is to be pasted must not be wrapped."""
+    if lines:
+        with formatter.section("Examples"):
+            for line in lines.splitlines():
+                formatter.write(f"  {line}\n")
 
 
 class Failure(DhtdError):

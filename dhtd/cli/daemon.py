@@ -11,7 +11,7 @@ import typer
 
 from dhtd import __version__
 from dhtd.cli import keygen, simulate
-from dhtd.cli.common import JsonOption, Verb, run
+from dhtd.cli.common import JsonOption, Program, Verb, run
 from dhtd.cli.complete import complete_cap, complete_file, complete_instance
 from dhtd.cli.streams import discard, put, put_json
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="dhtd",
+    cls=Program,
+    epilog="dhtd start --bootstrap 192.168.1.10:1729\ndhtd start --network-key network.key\ndhtd simulate --nodes 100",
     add_completion=False,  # completion scripts are installed; `run` answers them
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -49,7 +51,12 @@ def dhtd(
 
 
 # Every option is text or absent here: `load_settings` checks values from all their sources alike.
-@app.command(cls=Verb)
+@app.command(
+    cls=Verb,
+    epilog="dhtd start\n"
+    "dhtd start --bootstrap 192.168.1.10:1729 --network-key network.key\n"
+    "dhtd start --instance test --bind 127.0.0.1 --port 1730",
+)
 def start(
     context: typer.Context,
     *,

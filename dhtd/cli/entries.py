@@ -99,5 +99,11 @@ def _holders(told: Told) -> int | None:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command(cls=Verb)(enter)
-    app.command(cls=Verb)(delete)
+    examples = (
+        "dht enter --name wiki.example.org 8080\n"
+        'dht enter "$(dht hash --file backup.tar)" 8000\n'
+        "dht enter --name wiki.example.org 8080 --min-replicas 3 --json"
+    )
+    app.command(cls=Verb, epilog=examples)(enter)
+    examples = "dht delete --name wiki.example.org\ndht delete --name wiki.example.org 8080"
+    app.command(cls=Verb, epilog=examples)(delete)

@@ -95,4 +95,5 @@ def _facts(about: str, facts: Mapping[str, Any]) -> Iterator[str]:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(cls=Verb)(info)
+    examples = "dht info\ndht info tracking | cat\ndht info network --json | jq .network.timeouts"
+    app.command(cls=Verb, epilog=examples)(info)

@@ -48,4 +48,5 @@ def keygen(
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(cls=Verb)(keygen)
+    examples = "dhtd keygen network.key\ndhtd keygen ~/.config/dhtd/network.key --json"
+    app.command(cls=Verb, epilog=examples)(keygen)

@@ -85,4 +85,9 @@ def _finish(options: Session, told: Told) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(cls=Verb)(lookup)
+    examples = (
+        "dht lookup --name wiki.example.org\n"
+        "dht lookup --name wiki.example.org | head -n 1\n"
+        'dht lookup "$(dht hash --file backup.tar)" --json'
+    )
+    app.command(cls=Verb, epilog=examples)(lookup)

@@ -160,14 +160,21 @@ def _found_lines(told: Told) -> Iterator[str]:
 
 def register_first(app: typer.Typer) -> None:
     """Add the verb that a user tries first."""
-    app.command(cls=Verb)(ping)
+    app.command(cls=Verb, epilog="dht ping 192.168.1.10:1729\ndht ping '[2001:db8::10]:1729' --json")(ping)
 
 
 def register_rest(app: typer.Typer) -> None:
     """Add the others, in the order in which the help shows them."""
-    app.command("node-id", cls=Verb)(node_id)
-    app.command(cls=Verb)(bootstrap)
-    app.command("find-node", cls=Verb)(find_node)
-    app.command("find-value", cls=Verb)(find_value)
-    app.command(cls=Verb)(store)
-    app.command("hash", cls=Verb)(hash_)
+    app.command("node-id", cls=Verb, epilog="dht node-id\ndht node-id --json | jq -r .endpoints[0]")(node_id)
+    examples = "dht bootstrap 192.168.1.10:1729\ndht bootstrap a.example.org:1729 '[2001:db8::10]:1729'"
+    app.command(cls=Verb, epilog=examples)(bootstrap)
+    for find, verb in ((find_node, "find-node"), (find_value, "find-value")):
+        examples = f"dht {verb} 192.168.1.10:1729 --name wiki\ndht {verb} 192.168.1.10:1729 --name wiki --json"
+        app.command(verb, cls=Verb, epilog=examples)(find)
+    examples = (
+        "dht store 192.168.1.10:1729 --name wiki 8080 --token 1f3a5c7e9b2d4f60\n"
+        'dht store 192.168.1.10:1729 --name wiki 8080 --token "$(dht find-node 192.168.1.10:1729 --name wiki --json'
+        ' | jq -r .token)"'
+    )
+    app.command(cls=Verb, epilog=examples)(store)
+    app.command("hash", cls=Verb, epilog="dht hash wiki.example.org\ndht hash --file backup.tar")(hash_)

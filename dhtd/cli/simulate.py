@@ -204,4 +204,9 @@ def check_picture(path: Path) -> Path:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(cls=Verb)(simulate)
+    examples = (
+        "dhtd simulate --scenario churn --nodes 300\n"
+        "dhtd simulate --nodes 1000 --loss 0.05 --nat 0.2 --plot picture.svg\n"
+        "dhtd simulate --scenario liars --seed 7 --json"
+    )
+    app.command(cls=Verb, epilog=examples)(simulate)

@@ -103,4 +103,5 @@ def _place(told: Told) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(cls=Verb)(status)
+    examples = "dht status\nuntil dht status -q; do sleep 1; done\ndht status --json | jq .contacts.good"
+    app.command(cls=Verb, epilog=examples)(status)
