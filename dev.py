@@ -61,6 +61,7 @@ BENCHMARKS = (
     "joining",
     "idle",
     "outages",
+    "flips",
     "amplification",
     "flood",
     "newcomers",

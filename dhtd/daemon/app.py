@@ -78,6 +78,8 @@ def run(
     ):
         if state_file.notice is not None:
             log.error("%s", state_file.notice)
+        for warning in state_file.warnings:
+            log.warning("%s", warning)
         if control.notice is not None:
             log.warning("%s", control.notice)
         network_mark.claim(state_file, keys, change=change_network)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ from typing import Final
 from dhtd.errors import StateError, StateLocked, StateTooNew
 
 APPLICATION_ID: Final = 0x44485444  # "DHTD", for file(1) and for us
-VERSION: Final = 2  # of the schema, in `user_version`; 1 had no holders
+VERSION: Final = 3  # of the schema, in `user_version`; 1 had no holders, 2 no hashes
 
 BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is done by then, a daemon is not
 
@@ -23,7 +26,15 @@ BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is do
 SQLITE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 SqliteError = sqlite3.Error | UnicodeDecodeError | MemoryError
 
+_NAMES: Final = {"meta", "contact", "own", "held"}  # tables of every version
+
 _PLENTY: Final = 64 << 20  # bytes
+
+ASIDES_MAX: Final = 8  # damaged files that are kept
+
+_UNSUPPORTED: Final = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+NO_LOCKS: Final = (errno.ENOLCK, *_UNSUPPORTED)  # what a file system says that has none
+_NO_SYNC: Final = (errno.EBADF, *_UNSUPPORTED)  # what one says that has no use for the sync of a directory
 
 _SIBLINGS: Final = ("-journal", "-wal", "-shm")  # what SQLite may have left beside a database
 
@@ -46,21 +57,45 @@ def connect(path: Path, parameters: str) -> sqlite3.Connection:
     return connection
 
 
-def prepare(path: Path) -> None:
-    """Make the file's directory (0700) and the file (0600) where they are missing; raise `StateError`."""
+def prepare(path: Path) -> list[str]:
+    """Make the file's directory (0700) and the file (0600) where they are missing; raise `StateError`.
+
+    Return what is odd: a file or a journal that may be what is left of a node.
+    """
     try:
         _make_directory(path.parent)
-        with suppress(FileExistsError):
+        is_new = True
+        try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        mode = path.lstat().st_mode
+        except FileExistsError:
+            is_new = False
+        status = path.lstat()
     except (OSError, ValueError) as error:
         raise StateError(f"cannot make the state file {path}: {_reason(error)}; {_ELSEWHERE}") from error
+    mode = status.st_mode
     if stat.S_ISLNK(mode):
         raise StateError(f"the state file {path} is a symbolic link: give the path of the file itself with --state")
     if stat.S_ISDIR(mode):
         raise StateError(f"the state file {path} is a directory: give a file with --state, such as {path / 'dhtd.db'}")
     if not stat.S_ISREG(mode):
         raise StateError(f"the state file {path} is not a regular file; {_ELSEWHERE}")
+    if status.st_size:
+        return []
+    journal = next((name for name in (f"{path}-journal", f"{path}-wal") if _has_bytes(name)), None)
+    if journal is not None:
+        warning = f"there is {journal}, and nothing in the state file that it belongs to: a copy needs both of them"
+        return [f"{warning}. This node begins anew"]
+    if is_new:
+        return []
+    warning = f"the state file {path} was empty: if a node was in it, its ID and its entries are lost"
+    return [f"{warning}. This node begins anew; if you made the file, all is well"]
+
+
+def _has_bytes(name: str) -> bool:
+    try:
+        return os.lstat(name).st_size > 0
+    except OSError:
+        return False
 
 
 def refuse_foreign(path: Path) -> None:
@@ -69,7 +104,7 @@ def refuse_foreign(path: Path) -> None:
     An immutable database is read without locks and without its journal, so this may see a file in the middle of a
     change, or nothing sensible at all. Only what it does see counts here; `check_origin` is asked again under the lock.
     """
-    with suppress(*SQLITE_ERRORS), closing(connect(path, "mode=ro&immutable=1")) as connection:
+    with suppress(*SQLITE_ERRORS, DamagedError), closing(connect(path, "mode=ro&immutable=1")) as connection:
         check_origin(path, connection)
 
 
@@ -89,7 +124,10 @@ def check_origin(path: Path, connection: sqlite3.Connection) -> int | None:
         if version < 1:
             raise DamagedError(f"its format is {version}, which never was")
         return version
-    if application or version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if names >= _NAMES:
+        raise DamagedError(f"it is marked as another program's ({application:08x}), and has our tables")
+    if application or version or names:
         raise StateError(f"{path} is another program's database; it was left as it is; {_ELSEWHERE}")
     return None
 
@@ -103,23 +141,63 @@ def identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def move_aside(path: Path, found: tuple[int, int] | None) -> Path:
-    """Rename the damaged file that was `found` here, and return its new path.
+@contextmanager
+def replacement(path: Path, found: tuple[int, int] | None) -> Iterator[Path]:
+    """Yield where to build what is to replace the damaged file that was `found` here; nothing of it stays there.
 
     Call it within `turn`. Where a file system gives none, whoever comes second finds another file here.
     """
+    if identity(path) != found:
+        raise StateLocked(f"another dhtd has just begun with the state file {path}; {_OWN_FILE}")
+    fresh = path.with_name(f"{path.name}.new")
     try:
-        if identity(path) != found:
-            raise StateLocked(f"another dhtd has just begun with the state file {path}; {_OWN_FILE}")
-        aside = reserve_aside(path)
-        for sibling in _SIBLINGS:  # first: once the name is free, the next daemon's journal is there
-            with suppress(FileNotFoundError):
-                Path(f"{path}{sibling}").rename(f"{aside}{sibling}")
-        path.rename(aside)
-        _sync_directory(path.parent)
-        return aside
+        _remove(fresh)
+        yield fresh
     except OSError as error:
-        raise StateError(f"the damaged state file {path} cannot be moved aside: {_reason(error)}") from error
+        raise StateError(f"the damaged state file {path} cannot be replaced: {_reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            _remove(fresh)
+
+
+def put_in_place(fresh: Path, path: Path) -> Path:
+    """Set a damaged file aside, give another one its name, and return where the damaged one is.
+
+    A crash leaves either of them there, and none of them incomplete.
+    """
+    aside = reserve_aside(path)
+    try:
+        _copy(path, aside)
+        for sibling in _SIBLINGS:  # they must not be taken for those of the new file
+            with suppress(FileNotFoundError):
+                Path(f"{path}{sibling}").replace(f"{aside}{sibling}")
+        sync_file(fresh)
+        try:
+            fresh.replace(path)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):
+                raise
+            _copy(fresh, path)  # the name is a mount of its own, which nothing can replace
+        sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            _remove(aside)
+        raise StateError(f"the damaged state file {path} cannot be set aside: {_reason(error)}") from error
+    _tidy(path)
+    return aside
+
+
+def copy_aside(path: Path, connection: sqlite3.Connection) -> Path:
+    """Set a copy of an open file aside, and return where it is."""
+    aside = reserve_aside(path)
+    try:
+        with closing(connect(aside, "mode=rw")) as copy:
+            connection.backup(copy)
+    except BaseException:
+        _remove(aside)
+        raise
+    _tidy(path)
+    return aside
 
 
 def reserve_aside(path: Path) -> Path:
@@ -134,6 +212,44 @@ def reserve_aside(path: Path) -> Path:
             count += 1
         else:
             return aside
+
+
+def _tidy(path: Path) -> None:
+    """Keep the latest of what was set aside: a disk that damages the file at each start is not to be filled as well."""
+    prefix = f"{path.name}.damaged-"
+    with suppress(OSError):
+        asides = [
+            (aside.lstat().st_mtime_ns, aside.name, aside)
+            for aside in path.parent.iterdir()
+            if aside.name.startswith(prefix) and not aside.name.endswith(_SIBLINGS)
+        ]
+        for _, _, aside in sorted(asides)[:-ASIDES_MAX]:
+            _remove(aside)
+
+
+def _copy(source: Path, destination: Path) -> None:
+    """Copy the bytes of a file into another one that is there, and wait for the disk."""
+    with source.open("rb") as old, destination.open("r+b") as new:
+        shutil.copyfileobj(old, new)
+        new.truncate()
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, and what SQLite left beside it."""
+    for sibling in ("", *_SIBLINGS):
+        Path(f"{path}{sibling}").unlink(missing_ok=True)
+
+
+def has_locks(path: Path) -> bool:
+    """Whether the file system has locks. Nobody here may have the file open: whoever closes it gives up its locks."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in NO_LOCKS
+    return True
 
 
 def explain(path: Path, error: SqliteError) -> StateError | DamagedError:
@@ -182,21 +298,30 @@ def _make_directory(directory: Path) -> None:
     _make_directory(directory.parent)
     with suppress(FileExistsError):  # made by somebody else meanwhile; if it is a file, the next step says so
         directory.mkdir(mode=0o700)
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
 
 
-def _sync_directory(directory: Path) -> None:
-    with _opened(directory) as descriptor:
-        os.fsync(descriptor)
+def sync_file(path: Path) -> None:
+    """Wait until what is in a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
-@contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(directory: Path) -> bool:
+    """Wait until the names in a directory are on the disk; return whether its file system can be asked to."""
     try:
-        yield descriptor
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return False  # what may be written need not be readable
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+        return False
     finally:
         os.close(descriptor)
+    return True
 
 
 def _reason(error: OSError | ValueError) -> str:

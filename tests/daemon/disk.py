@@ -197,6 +197,7 @@ def write_directory(path: Path, files: Directory) -> Path:
 # Between SQLite and the operating system (https://www.sqlite.org/vfs.html)
 
 _OK, _OPEN_CREATE = 0, 4
+_IOERR = 10
 
 
 class _Methods(ctypes.Structure):
@@ -246,6 +247,8 @@ class _Recorder:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.steps: list[Step] = []
+        self.refused = 0  # steps since `failing` began
+        self.refuses: Callable[[int], bool] = lambda number: False
         self.register = library.sqlite3_vfs_register
         self.register.argtypes = (POINTER(_Vfs), c_int)
         find = library.sqlite3_vfs_find
@@ -287,23 +290,36 @@ class _Recorder:
             self.steps.append(Create(path.name))
         return code
 
+    def _fails(self) -> bool:
+        """Whether the disk fails at this step, the next one since `failing` began."""
+        number, self.refused = self.refused, self.refused + 1
+        return self.refuses(number)
+
     def _delete(self, vfs: Any, name: bytes, sync_directory: int) -> int:
+        if self._fails():
+            return _IOERR
         code: int = self.real.contents.delete(vfs, name, 0)
         if code == _OK:
             self.steps.append(Delete(Path(name.decode("utf-8", "surrogateescape")).name, bool(sync_directory)))
         return code
 
     def _write(self, file: Any, data: int, size: int, offset: int) -> int:
+        if self._fails():
+            return _IOERR
         name, theirs = self._files[ctypes.addressof(file.contents)]
         self.steps.append(Write(name, offset, ctypes.string_at(data, size)))
         return int(theirs.write(file, data, size, offset))
 
     def _truncate(self, file: Any, size: int) -> int:
+        if self._fails():
+            return _IOERR
         name, theirs = self._files[ctypes.addressof(file.contents)]
         self.steps.append(Truncate(name, size))
         return int(theirs.truncate(file, size))
 
     def _sync(self, file: Any, flags: int) -> int:
+        if self._fails():
+            return _IOERR
         name, _ = self._files[ctypes.addressof(file.contents)]
         self.steps.append(Sync(name))
         return _OK
@@ -336,3 +352,20 @@ def recorded() -> Iterator[list[Step]]:
     finally:
         RECORDER.register(RECORDER.real, 1)
         RECORDER.steps.clear()
+
+
+@contextmanager
+def failing(refuses: Callable[[int], bool]) -> Iterator[None]:
+    """Within `recorded`, have the disk fail with an I/O error at the steps whose numbers, from 0 on, are refused."""
+    assert RECORDER is not None
+    RECORDER.refused, RECORDER.refuses = 0, refuses
+    try:
+        yield
+    finally:
+        RECORDER.refuses = lambda number: False
+
+
+def steps_taken() -> int:
+    """Return how many steps there were since `failing` began, those that failed included."""
+    assert RECORDER is not None
+    return RECORDER.refused

@@ -1,5 +1,7 @@
 """The state file: what it keeps, what it refuses, and what no crash may take from it."""
 
+import errno
+import fcntl
 import math
 import os
 import random
@@ -7,6 +9,7 @@ import resource
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,6 +30,7 @@ from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
+from tests.daemon.old_state import write_old
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -73,6 +77,14 @@ def tamper(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def zero_root(path: Path, table: str) -> None:
+    """Overwrite the first page of a table."""
+    with closing(sqlite3.connect(path)) as connection:
+        [root] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    content = path.read_bytes()
+    path.write_bytes(content[: 4096 * (root - 1)] + bytes(4096) + content[4096 * root :])
 
 
 def loaded(path: Path) -> SavedState:
@@ -335,51 +347,74 @@ def test_of_many_that_start_at_once_exactly_one_gets_the_file(path: Path, conten
     assert loaded(path) == SavedState(None, [], [], [])
 
 
-def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_moved(path: Path) -> None:
+def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_replaced(path: Path) -> None:
     before = fill(path)
-    with pytest.raises(StateLocked, match=r"another dhtd has just begun with the state file .*default\.db"):
-        state_disk.move_aside(path, (0, 0))
+    with (
+        pytest.raises(StateLocked, match=r"another dhtd has just begun with the state file .*default\.db"),
+        state_disk.replacement(path, (0, 0)),
+    ):
+        pass
     assert (path.read_bytes(), names(path)) == (before, ["default.db"])
 
 
 # A file of an earlier version
 
 
-def of_version_one(path: Path) -> None:
-    """Make of a full file what version 1 would have made."""
-    fill(path)
-    tamper(path, "DROP TABLE holder", "PRAGMA user_version = 1")
-
-
-def test_a_file_of_version_1_keeps_all_that_it_has_and_gets_what_it_lacks(path: Path) -> None:
-    of_version_one(path)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_without_hashes_keeps_all_that_it_has_and_gets_what_it_lacks(path: Path, version: int) -> None:
+    write_old(path, version, FULL)
+    kept = FULL if version == 2 else replace(FULL, holders={})
     with closing(StateFile.open(path)) as file:
         assert (file.set_aside, file.notice) == (None, None)
-        state = file.load()
-        assert in_order(state) == replace(FULL, holders={})
+        assert in_order(file.load()) == kept
         file.save_holders(SetHolders(unpacked(key), port, holders) for (key, port), holders in FULL.holders.items())
-    state = loaded(path)
-    assert in_order(state) == FULL
+    assert in_order(loaded(path)) == FULL
+    assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (state_disk.VERSION,)
 
 
-def test_a_file_of_version_1_with_impossible_rows_keeps_the_others(path: Path) -> None:
-    of_version_one(path)
-    tamper(path, "INSERT INTO own VALUES (zeroblob(31), 80)")
+def test_an_upgraded_file_has_the_same_first_page_as_a_new_one(path: Path, tmp_path: Path) -> None:
+    write_old(path, 2, FULL)
+    loaded(path)
+    fill(tmp_path / "new.db")
+    roots = "SELECT name, rootpage FROM sqlite_master"
+    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(tmp_path / "new.db")) as new:
+        assert old.execute(roots).fetchall() == new.execute(roots).fetchall()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_without_hashes_that_has_impossible_rows_keeps_the_others(path: Path, version: int) -> None:
+    write_old(path, version, FULL)
+    tamper(path, "INSERT INTO own VALUES (zeroblob(31), 80)", "UPDATE meta SET value = 'me' WHERE name = 'node_id'")
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
-        state = file.load()
-        assert in_order(state) == replace(FULL, holders={})
+        assert file.notice is not None
+        assert "(it had 2 impossible rows)" in file.notice
+        assert in_order(file.load()) == replace(FULL, node_id=None, holders=FULL.holders if version == 2 else {})
+
+
+@pytest.mark.parametrize(
+    ("damaged", "kept"), [("own", replace(FULL, own=[])), ("holder", replace(FULL, holders={}))], ids=["own", "holder"]
+)
+def test_of_a_damaged_file_without_hashes_the_sound_tables_are_taken_over(
+    path: Path, damaged: str, kept: SavedState
+) -> None:
+    write_old(path, 2, FULL)
+    zero_root(path, damaged)
+    with closing(StateFile.open(path)) as file:
+        assert in_order(file.load()) == kept
+        assert file.damage is not None
+        assert (file.damage.has_new_id, file.damage.lost) == (False, {damaged: None})
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 2", "CREATE TABLE holder (key BLOB)"])
 def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, statement: str) -> None:
-    of_version_one(path)
+    write_old(path, 1, FULL)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
-        assert file.load() == SavedState(None, [], [], [])
+        assert in_order(file.load()) == replace(FULL, holders={})
 
 
 # Who may hold what was entered
@@ -406,9 +441,9 @@ def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(pat
 
 def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     fill(path)
-    tamper(path, "PRAGMA user_version = 3")
+    tamper(path, "PRAGMA user_version = 4")
     before, status = path.read_bytes(), path.stat()
-    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 3.* knows 2\): upgrade dhtd"):
+    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 4.* knows 3\): upgrade dhtd"):
         StateFile.open(path)
     after = path.stat()
     assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
@@ -536,7 +571,7 @@ def test_a_damaged_file_that_cannot_be_moved_aside_stays(unprivileged: Path) -> 
     path = unprivileged / "state.db"
     path.write_bytes(b"garbage" * 500)
     unprivileged.chmod(0o500)
-    with pytest.raises(StateError, match=r"damaged state file .*state\.db cannot be moved aside: Permission denied"):
+    with pytest.raises(StateError, match=r"damaged state file .*state\.db cannot be replaced: Permission denied"):
         StateFile.open(path)
     unprivileged.chmod(0o700)
     assert (path.read_bytes(), names(path)) == (b"garbage" * 500, ["state.db"])
@@ -583,22 +618,35 @@ def version_zero(data: bytes) -> bytes:
     return data[:60] + bytes(4) + data[64:]
 
 
+def is_part(state: SavedState, whole: SavedState) -> bool:
+    """Whether all that is there is as it was."""
+    return (
+        state.node_id in (None, whole.node_id)
+        and {*state.contacts} <= {*whole.contacts}
+        and {*state.own} <= {*whole.own}
+        and {*state.held} <= {*whole.held}
+        and all({*holders} <= {*whole.holders[own]} for own, holders in state.holders.items())
+    )
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "keeps"),
     [
-        garbage,
-        cut_in_half,
-        cut_in_a_page,
-        cut_in_the_header,
-        one_page_zeroed,
-        one_page_scribbled,
-        words_that_are_no_text,
-        wrong_size_in_the_header,
-        version_zero,
+        (garbage, []),
+        (cut_in_half, ["node_id"]),
+        (cut_in_a_page, ["node_id", "own", "contacts", "held"]),
+        (cut_in_the_header, []),
+        (one_page_zeroed, ["node_id", "own", "contacts", "held", "holders"]),
+        (one_page_scribbled, ["node_id", "own", "contacts", "held"]),
+        (words_that_are_no_text, ["node_id", "own", "contacts", "held", "holders"]),
+        (wrong_size_in_the_header, ["node_id", "own", "contacts", "held", "holders"]),
+        (version_zero, ["node_id", "own", "contacts", "held", "holders"]),
     ],
-    ids=lambda damage: str(damage.__name__),
+    ids=lambda damage: getattr(damage, "__name__", ""),
 )
-def test_a_damaged_file_is_renamed_and_a_fresh_one_begun(path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_file_is_set_aside_and_what_is_sound_of_it_goes_on(
+    path: Path, damage: Callable[[bytes], bytes], keeps: list[str]
+) -> None:
     damaged = damage(fill(path))
     path.write_bytes(damaged)
     with closing(StateFile.open(path)) as file:
@@ -606,13 +654,55 @@ def test_a_damaged_file_is_renamed_and_a_fresh_one_begun(path: Path, damage: Cal
         assert aside is not None
         assert aside.read_bytes() == damaged
         assert aside.name.startswith("default.db.damaged-20")
+        assert aside.stat().st_mode & 0o777 == 0o600
         assert file.notice is not None
         assert f"{path} was damaged (" in file.notice
-        assert f") and is now {aside}. A fresh one was begun" in file.notice
-        assert file.load() == SavedState(None, [], [], [])
-        file.add_own(KEY, 80)
+        assert f"); as it was, it is now {aside}. Kept: " in file.notice
+        state = in_order(file.load())
+        assert is_part(state, FULL)
+        assert [name for name in keeps if getattr(state, name) != getattr(FULL, name)] == []
+        assert file.damage is not None
+        assert file.damage.has_new_id is ("node_id" not in keeps)
+        file.add_own(KEY, 9)
     assert names(path) == ["default.db", aside.name]
-    assert loaded(path).own == [(KEY, 80)]
+    assert sorted(loaded(path).own) == sorted([*state.own, (KEY, 9)])
+
+
+def test_what_is_lost_of_a_damaged_file_is_counted(path: Path) -> None:
+    fill(path)
+    zero_root(path, "own")
+    with closing(StateFile.open(path)) as file:
+        assert in_order(file.load()) == replace(FULL, own=[])
+        assert file.notice is not None
+        assert file.notice.endswith(
+            "Kept: the node's ID, 3 contacts, 1 entry held for others, 3 notes of who may hold an entry. Lost: 3 own"
+            " entries. What was lost of own entries must be entered again"
+        )
+
+
+@pytest.mark.parametrize("table", ["meta", "spare"])
+def test_the_node_s_id_and_network_are_kept_where_one_of_their_pages_is_gone(path: Path, table: str) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.set_networks(["0123abcd"])
+    zero_root(path, table)
+    with closing(StateFile.open(path)) as file:
+        assert in_order(file.load()) == FULL
+        assert file.networks() == ("0123abcd",)
+
+
+def test_no_bit_can_be_flipped_in_silence(path: Path) -> None:
+    content, rng = fill(path), random.Random(1)
+    for _ in range(150):
+        bit = rng.randrange(8 * len(content))
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with closing(StateFile.open(path)) as file:
+            state = in_order(file.load())
+            assert state.node_id == ID, bit
+            assert is_part(state, FULL), bit
+            assert state == FULL or file.notice is not None, bit
 
 
 @pytest.mark.parametrize(
@@ -623,7 +713,7 @@ def test_a_damaged_file_is_renamed_and_a_fresh_one_begun(path: Path, damage: Cal
         "ALTER TABLE contact ADD COLUMN more",  # nothing could be saved to it
         "CREATE TRIGGER undo AFTER INSERT ON own BEGIN DELETE FROM own; END",
         "DELETE FROM meta WHERE name = 'bits'",
-        "UPDATE meta SET value = 'wide' WHERE name = 'bits'",
+        "UPDATE spare SET value = 'wide' WHERE name = 'bits'",
     ],
 )
 def test_a_sound_database_without_our_tables_counts_as_damaged(path: Path, statement: str) -> None:
@@ -631,7 +721,10 @@ def test_a_sound_database_without_our_tables_counts_as_damaged(path: Path, state
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
-        assert file.load() == SavedState(None, [], [], [])
+        state = in_order(file.load())
+        assert state.node_id == ID
+        assert is_part(state, FULL)
+        assert (state.own == FULL.own) is ("own" not in statement.split()[:3])
 
 
 @pytest.mark.parametrize("statement", ["ANALYZE", "VACUUM", "REINDEX"])
@@ -654,10 +747,11 @@ def test_no_damaged_file_overwrites_another(path: Path, monkeypatch: pytest.Monk
 
 def test_what_sqlite_left_beside_a_damaged_file_goes_with_it(path: Path) -> None:
     path.parent.mkdir()
-    for suffix in ("", "-journal", "-wal", "-shm"):
+    for suffix in ("", "-journal", "-wal", "-shm", ".new"):
         Path(f"{path}{suffix}").write_text(f"garbage{suffix}")
-    aside = state_disk.move_aside(path, state_disk.identity(path))
-    assert names(path) == [aside.name + suffix for suffix in ("", "-journal", "-shm", "-wal")]
+    aside = state_disk.put_in_place(Path(f"{path}.new"), path)
+    assert names(path) == ["default.db", *(aside.name + suffix for suffix in ("", "-journal", "-shm", "-wal"))]
+    assert [file.read_text() for file in (path, aside)] == ["garbage.new", "garbage"]
     assert Path(f"{aside}-journal").read_text() == "garbage-journal"
 
 
@@ -669,7 +763,7 @@ def test_a_disk_that_damages_a_fresh_file_at_once_is_an_error(path: Path, monkey
     monkeypatch.setattr("dhtd.daemon.state_file.check_origin", find_damage)
     with pytest.raises(StateError, match=r"fresh state file .* is damaged at once \(bits fall over\): check the disk"):
         StateFile.open(path)
-    assert len([name for name in names(path) if "damaged" in name]) == 1
+    assert names(path) == ["default.db"]
 
 
 def test_a_file_that_somebody_has_switched_to_a_write_ahead_log_is_switched_back(path: Path) -> None:
@@ -692,10 +786,27 @@ def test_no_other_error_of_sqlite_counts_as_damage(path: Path, name: str) -> Non
     assert str(explained) == f"the state file {path}: no ({name}); nothing was changed; check the disk and its log"
 
 
-def test_an_empty_file_is_a_new_one(path: Path) -> None:
+def test_an_empty_file_is_a_new_one_and_said_to_be(path: Path) -> None:
     path.parent.mkdir()
     path.touch()
-    assert loaded(path) == SavedState(None, [], [], [])
+    with closing(StateFile.open(path)) as file:
+        assert file.warnings == [
+            (
+                f"the state file {path} was empty: if a node was in it, its ID and its entries are lost. This"
+                " node begins anew; if you made the file, all is well"
+            )
+        ]
+        assert file.load() == SavedState(None, [], [], [])
+    with closing(StateFile.open(path)) as file:
+        assert file.warnings == []
+
+
+def test_a_journal_without_its_file_is_said_to_be(path: Path) -> None:
+    path.parent.mkdir()
+    Path(f"{path}-journal").write_bytes(b"of another machine")
+    with closing(StateFile.open(path)) as file:
+        [warning] = file.warnings
+    assert f"there is {path}-journal, and nothing in the state file that it belongs to" in warning
 
 
 BLOB = "zeroblob(32)"
@@ -729,36 +840,73 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 'soon')",
     ],
 )
-def test_impossible_rows_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
+def test_rows_that_nobody_of_us_wrote_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
     fill(path)
-    tamper(path, statement)
+    tamper(path, statement.replace(")", ", 5)") if statement.count(")") == 1 else f"{statement[:-1]}, 5)")
     with closing(StateFile.open(path)) as file:
-        aside, notice, state = file.set_aside, file.notice, file.load()
+        state, aside, notice = file.load(), file.set_aside, file.notice
+    table = statement.split()[2]
     assert aside is not None
-    assert notice == (f"the state file {path} had 1 impossible row: a copy of it is now {aside}, and the rest was kept")
+    assert notice is not None
+    assert f"was damaged (what it has of {table} is not what was last written there); as it was, it is now" in notice
+    assert notice.endswith("Lost: nothing.")
     assert in_order(state) == FULL
     assert names(path) == ["default.db", aside.name]
     assert aside.stat().st_mode & 0o777 == 0o600
-    assert loaded(path) == state
+    assert in_order(loaded(path)) == FULL
     with closing(sqlite3.connect(aside)) as copy:  # the row is still to be seen there
-        table = statement.split()[2]
         [count] = copy.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert count == {"own": 3, "contact": 3, "held": 1, "holder": 3}[table] + 1
 
 
+@pytest.mark.parametrize(
+    ("statement", "lost"),
+    [
+        ("UPDATE own SET port = 81 WHERE port = 80", "own"),
+        ("UPDATE held SET expires_at = 5", "held"),
+        ("UPDATE contact SET endpoint = x'c00002010001' WHERE position = 1", "contact"),
+        ("UPDATE holder SET until = until + 1 WHERE until < 1700000002", "holder"),
+        ("DELETE FROM own WHERE port = 80", "own"),
+    ],
+)
+def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: str, lost: str) -> None:
+    fill(path)
+    tamper(path, statement)
+    with closing(StateFile.open(path)) as file:
+        assert is_part(in_order(file.load()), FULL)
+        assert file.damage is not None
+        assert file.damage.lost == {lost: 1}
+
+
+def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:
+    """It may be an entry that was deleted, and looks as it was written."""
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        sums = str(file.fact("sum own"))
+    with closing(StateFile.open(path)) as file:
+        file.add_own(KEY, 9)
+        file.set_fact("sum own", sums)
+        file._sums = {}
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is not None
+        assert "what it has of own is not what was last written there" in file.damage.reason
+
+
 def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
     fill(path)
-    tamper(path, "UPDATE meta SET value = 'me' WHERE name = 'node_id'", f"INSERT INTO own VALUES ({BLOB}, 0)")
     with closing(StateFile.open(path)) as file:
-        assert file.notice is not None
-        assert "had 2 impossible rows" in file.notice
-        assert file.load().node_id is None
+        file.set_fact("node_id", b"me")
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 0, 0)")
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is not None
+        assert file.damage.has_new_id
+        assert file.node_id() is None
         assert sorted(file.load().own) == FULL.own
 
 
 def test_a_copy_that_cannot_be_made_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(path)
-    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 0)")
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 0, 0)")
     before = path.read_bytes()
     with limited_file_size(8192), pytest.raises(StateError, match=r"default\.db: disk I/O error"):
         StateFile.open(path)
@@ -767,10 +915,114 @@ def test_a_copy_that_cannot_be_made_leaves_the_file_as_it_was(path: Path, monkey
     def refuse(path: Path) -> Path:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("dhtd.daemon.state_file.reserve_aside", refuse)
+    monkeypatch.setattr(state_disk, "reserve_aside", refuse)
     with pytest.raises(StateError, match=r"the damaged state file .*default\.db cannot be copied: .*Permission denied"):
         StateFile.open(path)
     assert (path.read_bytes(), names(path)) == (before, ["default.db"])
+
+
+def test_only_the_latest_damaged_files_are_kept(path: Path) -> None:
+    asides = []
+    for number in range(state_disk.ASIDES_MAX + 3):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"%d" % number * 2000)
+        with closing(StateFile.open(path)) as file:
+            asides.append(file.set_aside)
+            assert file.set_aside is not None
+            os.utime(file.set_aside, (number, number))
+    assert sorted(names(path)) == sorted(["default.db", *(aside.name for aside in asides[-8:] if aside)])
+
+
+def test_nothing_is_left_of_a_damaged_file_that_could_not_be_set_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, destination: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path.parent.mkdir()
+    path.write_bytes(b"garbage" * 500)
+    monkeypatch.setattr(state_disk, "_copy", refuse)
+    for _ in range(2):
+        with pytest.raises(StateError, match=r"damaged state file .*db cannot be set aside: No space left on device"):
+            StateFile.open(path)
+    assert (path.read_bytes(), names(path)) == (b"garbage" * 500, ["default.db"])
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV])
+def test_a_damaged_file_whose_name_is_a_mount_is_written_over_in_its_place(
+    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = one_page_zeroed(fill(path))
+    path.write_bytes(damaged)
+    inode, replace_really = path.stat().st_ino, Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == path:
+            raise OSError(code, os.strerror(code))
+        return replace_really(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with closing(StateFile.open(path)) as file:
+        assert in_order(file.load()) == FULL
+        assert file.set_aside is not None
+        assert file.set_aside.read_bytes() == damaged
+    assert (path.stat().st_ino, len(names(path))) == (inode, 2)
+    assert in_order(loaded(path)) == FULL
+
+
+# File systems that lack something
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_syncs_no_directories_will_do(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync_really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync_really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "a" / "b" / "state.db"
+    with closing(StateFile.open(path)) as file:
+        assert file._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    path.write_bytes(b"garbage" * 500)
+    with closing(StateFile.open(path)) as file:
+        assert file.set_aside is not None
+
+
+def test_a_directory_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "state.db").touch()
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StateError, match="Input/output error"):
+        StateFile.open(tmp_path / "state.db")
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_without_locks_is_used_without_them_and_that_is_said(
+    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says the same of it as of a file that is in use, so this one is in use."""
+    fill(path)
+
+    def lockf(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    child = Child(HOLD, path)
+    child.say()
+    assert [child.hear(), child.hear()] == ["ready", "open"]
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with closing(StateFile.open(path)) as file:
+        [warning] = file.warnings
+        assert f"the file system of the state file {path} has no locks" in warning
+        file.add_own(KEY, 9)
+    child.end()
+    assert (KEY, 9) in loaded(path).own
 
 
 # A disk that fails
@@ -867,7 +1119,7 @@ def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_
         file._connection.execute("BEGIN")
         file._connection.execute("UPDATE own SET port = port + 1")
         for number in range(5000):
-            file._connection.execute("INSERT INTO own VALUES (?, 80)", (NATIVE.to_bytes(Id(number)),))
+            file._connection.execute("INSERT INTO own VALUES (?, 80, 0)", (NATIVE.to_bytes(Id(number)),))
         for name in names(path):
             shutil.copy(path.with_name(name), crashed.with_name(name))
         file._connection.execute("ROLLBACK")

@@ -24,10 +24,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, unpacked
-from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
+from tests.daemon.old_state import write_old
 from tests.strategies import ids, scaled
 
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
@@ -370,22 +371,19 @@ def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: 
             assert scratch.recovered(left_again) == old
 
 
-def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch: Scratch) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch: Scratch, version: int) -> None:
     own = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 443)))
     with disk.recorded() as taken:
         path = scratch.directory({})
-        with closing(opened(path)) as file:
-            own.make(file)
-        with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
-            connection.execute("DROP TABLE holder")
-            connection.execute("PRAGMA user_version = 1")
+        write_old(path / NAME, version, SavedState(Id(3), [], [(Id(1), 80), (Id(2), 443)], []), SEVEN)
         before = disk.read_directory(path)
         taken.clear()
         opened(path).close()
         during = list(taken)
         assert disk.Sync(NAME) in during
         for left in all_that_a_crash_may_leave(before, during):
-            assert scratch.recovered(left) == own.applied(Kept())
+            assert scratch.recovered(left) == own.applied(Kept(Id(3)))
 
 
 def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad_one(scratch: Scratch) -> None:
@@ -395,7 +393,7 @@ def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad
         with closing(opened(path)) as file:
             own.make(file)
         with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
-            connection.execute("INSERT INTO own VALUES (x'03', 0)")
+            connection.execute("INSERT INTO own VALUES (x'03', 0, 7)")
         before = disk.read_directory(path)
         taken.clear()
         StateFile.open(path / NAME, SEVEN).close()

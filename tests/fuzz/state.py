@@ -25,6 +25,7 @@ from dhtd.core.metric import NATIVE, Id, unpacked
 from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state_rows import COLUMNS, Value, hash_of
 from dhtd.errors import StateError
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
@@ -36,7 +37,7 @@ _MEMORY: Final = Path("/dev/shm")
 _KEY: Final = Id(5)
 _ENTRY: Final = SavedEntry(_KEY, Endpoint.of("192.0.2.1", 80), 2e9)
 _HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.endpoint), 2e9)
-_COLUMNS: Final = {"meta": 2, "contact": 3, "own": 2, "held": 3, "holder": 5}
+_COLUMNS: Final = {table: len(columns) + 1 for table, columns in COLUMNS.items()}
 
 
 def check(data: bytes) -> None:
@@ -63,6 +64,7 @@ def _check_file(path: Path) -> None:
         assert path.read_bytes() == before or has_journal, "it is refused, and changed"
         return
     with contextlib.closing(opened) as file:
+        state = file.load()  # which mends what is found only now
         if file.set_aside is None:
             assert file.notice is None
         else:
@@ -70,7 +72,6 @@ def _check_file(path: Path) -> None:
             assert str(file.set_aside) in file.notice
             assert file.set_aside.parent == path.parent
             assert file.set_aside.read_bytes() == before or _is_copy(file.set_aside) or has_journal, "not kept whole"
-        state = file.load()
         _check_state(state)
         file.apply([])
         file.set_node_id(_KEY)
@@ -143,14 +144,16 @@ def _rows(reader: Reader, path: Path) -> None:
                 break
             table = reader.one_of(tuple(_COLUMNS))
             values = [_value(reader) for _ in range(_COLUMNS[table])]
-            if table == "meta" and reader.number() % 4:
-                values[0] = reader.one_of(("node_id", "bits"))
+            if table in {"meta", "spare"} and reader.number() % 4:
+                values[0] = reader.one_of(("node_id", "bits", "serial", "sum own", "networks"))
+            if reader.number() % 2:
+                values[-1] = hash_of(table, values[:-1])
             with contextlib.suppress(sqlite3.IntegrityError):
                 marks = ",".join("?" * len(values))
                 connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
 
 
-def _value(reader: Reader) -> object:
+def _value(reader: Reader) -> Value:
     kind = reader.number() % 8
     match kind:
         case 0:
@@ -199,6 +202,11 @@ def _schema(reader: Reader, path: Path) -> None:
         "PRAGMA auto_vacuum = FULL",
         "VACUUM",
         "DROP TABLE holder",
+        "DROP TABLE spare",
+        "DELETE FROM spare",
+        "UPDATE own SET port = port + 1",
+        "DELETE FROM own",
+        "UPDATE meta SET value = '5 x' WHERE name = 'sum own'",
     )
     path.write_bytes(_good(reader.number() % 3))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -243,7 +251,7 @@ def _seeds() -> Iterator[bytes]:
             yield bytes([kind, number]) + rng.randbytes(40)
     for at in (0, 16, 18, 24, 28, 44, 56, 60, 68, 96, 100, 103, 105):  # fields of the header, and of the first page
         yield bytes([1, 1]) + at.to_bytes(2, "big") + b"\4" + rng.randbytes(4)
-    for statement in range(18):
+    for statement in range(23):
         yield bytes([5, 2, 0, 0, 0, 7, 1, statement])
     yield bytes([5, 1, 0, 0, 0, 7, 2, 17, 11])  # what version 1 had
 

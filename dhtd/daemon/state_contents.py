@@ -1,0 +1,267 @@
+"""The contents of an open state file: made, brought up to date, checked, mended, and read some at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeVar
+
+from dhtd.core.metric import Keyspace, unpacked
+from dhtd.core.track import EntryKey
+from dhtd.daemon.state_connection import StateConnection
+from dhtd.daemon.state_disk import APPLICATION_ID, VERSION, DamagedError, copy_aside
+from dhtd.daemon.state_ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
+from dhtd.daemon.state_rows import (
+    COLUMNS,
+    HASHED,
+    KEYS,
+    SPARED,
+    SUMMED,
+    SavedHolder,
+    SavedState,
+    Sum,
+    Value,
+    is_whole,
+    schema,
+)
+from dhtd.daemon.state_salvage import Damage
+from dhtd.errors import StateError
+
+T = TypeVar("T")
+
+SLICE: Final = 512  # rows that are read at once: some milliseconds
+
+
+class StateContents(StateConnection):
+    """The tables of a state file. Each row is checked when it is read."""
+
+    def __init__(self, path: Path, keyspace: Keyspace) -> None:
+        """Open nothing yet."""
+        super().__init__(path, keyspace)
+        self.damage: Damage | None = None  # what was found since it was opened
+
+    def _begin(self, connection: sqlite3.Connection, version: int | None) -> None:
+        """Make what is missing, mend what can be mended, and prove that the file can be written."""
+        if version is None:
+            self._create(connection)
+        elif version < HASHED:
+            self._upgrade(version)
+        else:
+            self._know(facts(connection))
+            reason = self._complaint(connection)
+            if reason is not None:
+                self._mend(reason)
+        with self._transaction() as ledger:  # a read-only directory or a full disk shows now, not at the first enter
+            ledger.connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        self._sums = dict.fromkeys(SUMMED, Sum())
+        with self._transaction() as ledger:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            make_tables(connection, VERSION)
+            ledger.set("bits", self._keyspace.bits)
+            ledger.close({})
+
+    def _upgrade(self, version: int) -> None:
+        """Make of a file without hashes one that has them. Rows that cannot be true are left out."""
+        connection = self._connection
+        once = {
+            str(name): value
+            for name, value in connection.execute("SELECT name, value FROM meta")
+            if name in ("networks", "node_id")
+        }
+        state, bad = self._read_unhashed(connection, version, once.pop("node_id", None))
+        aside = copy_aside(self.path, connection) if bad else None
+        self._sums = dict.fromkeys(SUMMED, Sum())
+        with self._transaction() as ledger:
+            for table in COLUMNS:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            make_tables(connection, VERSION)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            ledger.set("bits", self._keyspace.bits)
+            ledger.close({})
+            self._fill(ledger, state, once)
+        with suppress(sqlite3.Error):  # so that the first page is that of a new file, which can stand in for it
+            connection.execute("VACUUM")
+        if bad:
+            self.damage = Damage(
+                _impossible(sum(bad.values())),
+                aside,
+                state.node_id is None,
+                lost={table: count for table, count in bad.items() if table != "meta"},
+            )
+
+    def _check(self, connection: sqlite3.Connection, version: int) -> None:
+        """Raise where the file is damaged, or not for us; write nothing."""
+        [complaint] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if complaint != "ok":
+            raise DamagedError(" ".join(complaint.split()))
+        made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
+        if sorted(map(str, chain.from_iterable(connection.execute(made)))) != sorted(schema(version)):
+            raise DamagedError("its tables are not those that dhtd makes")  # a trigger could undo what was acknowledged
+        if version < HASHED:
+            row = connection.execute("SELECT value FROM meta WHERE name = 'bits'").fetchone()
+            bits = None if row is None else row[0]
+        else:
+            bits = facts(connection).get("bits")
+        if not isinstance(bits, int):
+            raise DamagedError("it does not say how wide its IDs are")
+        if bits != self._keyspace.bits:
+            raise StateError(
+                f"the state file {self.path} is of a network whose IDs have {bits} bits, not {self._keyspace.bits}:"
+                " give this daemon a file of its own with --instance or --state"
+            )
+
+    def _complaint(self, connection: sqlite3.Connection) -> str | None:
+        """Return what is wrong with the contents of a file with a sound structure; the rows are checked when read."""
+        once, copied = facts(connection, ["meta"]), facts(connection, ["spare"])
+        written = [len(list(rows(connection, table))) for table in ("meta", "spare")]
+        if written != [len(once), len(copied)] or copied != {name: once[name] for name in SPARED if name in once}:
+            return "what it has once is not as it was written"
+        if not self._is_id(once.get("node_id")) and "node_id" in once:
+            return "its ID cannot be one"
+        true = true_sums(connection)
+        wrong = [table for table in SUMMED if true[table] != self._sums.get(table)]
+        return None if not wrong else f"what it has of {' and '.join(wrong)} is not what was last written there"
+
+    def _mend(self, reason: str) -> None:
+        """Set a copy of the file aside, and keep the rows that are as they were written."""
+        connection = self._connection
+        try:
+            aside = copy_aside(self.path, connection)
+        except OSError as error:
+            raise StateError(f"the damaged state file {self.path} cannot be copied: {error}") from error
+        kept: dict[str, int] = {}
+        lost: dict[str, int | None] = {}
+        with self._transaction() as ledger:
+            once = {**facts(connection, ["spare"]), **facts(connection, ["meta"])}
+            for table in ("meta", "spare"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
+            ledger.set("bits", self._keyspace.bits)
+            for name, value in once.items():
+                if name != "bits" and not name.startswith("sum ") and (name != "node_id" or self._is_id(value)):
+                    ledger.set(name, value)
+            said, make = said_sums(once), self._makers()
+            for table in SUMMED:
+                sound = [
+                    row[:-1] for row in rows(connection, table) if is_whole(table, row) and _can_be(make[table], row)
+                ]
+                ledger.drop(table)
+                for row in sound:
+                    ledger.put(table, row)
+                kept[table] = len(sound)
+                missing = said[table].rows - len(sound) if table in said else 0
+                if missing > 0:
+                    lost[table] = missing
+            ledger.close({})
+        if self.damage is not None:  # found before, and more of it now
+            lost = {table: _both(lost.get(table, 0), self.damage.lost.get(table, 0)) for table in SUMMED}
+            lost = {table: count for table, count in lost.items() if count != 0}
+        self.damage = Damage(reason, aside, not self._is_id(once.get("node_id")), kept, lost)
+
+    def _makers(self) -> dict[str, Callable[..., object]]:
+        reader = self._reader
+        return {"own": reader.own, "contact": reader.contact_at, "held": reader.held, "holder": reader.holder}
+
+    def _is_id(self, value: Value) -> bool:
+        return _can_be(self._reader.id, (value, None))
+
+    def _read_unhashed(
+        self, connection: sqlite3.Connection, version: int, node_id: Value
+    ) -> tuple[SavedState, dict[str, int]]:
+        """Return what a file of this version holds, and how many rows cannot be true."""
+        bad: dict[str, int] = {}
+
+        def made(table: str, make: Callable[..., T]) -> list[T]:
+            values: list[T] = []
+            columns = COLUMNS[table]
+            for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {columns[0]}"):  # noqa: S608
+                try:
+                    values.append(make(*row))
+                except ValueError:
+                    bad[table] = bad.get(table, 0) + 1
+            return values
+
+        reader = self._reader
+        holders: dict[EntryKey, list[SavedHolder]] = {}
+        for own, holder in made("holder", reader.holder) if version > 1 else ():
+            holders.setdefault(own, []).append(holder)
+        state = SavedState(
+            reader.id(node_id) if self._is_id(node_id) else None,
+            made("contact", reader.contact_at),
+            made("own", reader.own),
+            made("held", reader.held),
+            holders,
+        )
+        if node_id is not None and state.node_id is None:
+            bad["meta"] = 1
+        return state, bad
+
+    def _fill(self, ledger: Ledger, state: SavedState, once: Mapping[str, Value]) -> None:
+        """Write into fresh tables what another file had."""
+        for name, value in once.items():
+            if name not in ("bits", "node_id") and not name.startswith("sum "):
+                ledger.set(name, value)
+        if state.node_id is not None:
+            ledger.set("node_id", self._writer.id(state.node_id))
+        for position, contact in enumerate(state.contacts):
+            ledger.put("contact", self._writer.contact(position, contact))
+        for key, port in state.own:
+            ledger.put("own", self._writer.own(key, port))
+        for entry in state.held:
+            ledger.put("held", self._writer.held(entry))
+        for (packed_key, port), holders in state.holders.items():
+            for holder in holders:
+                ledger.put("holder", self._writer.holder(unpacked(packed_key), port, holder))
+
+    def _slices(self, table: str, make: Callable[..., T]) -> Iterator[list[T]]:
+        """Yield what the rows of a table mean, some at a time, in the order of its primary key."""
+        key = KEYS[table]
+        after: tuple[Value, ...] = ()
+        places = f"({', '.join(key)}) > ({', '.join('?' * len(key))})"
+        while True:
+            where = f"WHERE {places} " if after else ""
+            rest = f"{where}ORDER BY {', '.join(key)} LIMIT {SLICE}"
+            some = self._sound(table, make, rest, after)
+            if not some:
+                return
+            last = some[-1][0]
+            after = tuple(last[COLUMNS[table].index(column)] for column in key)
+            yield [made for _, made in some]
+
+    def _made(self, table: str, make: Callable[..., T], rest: str, values: Sequence[Value]) -> list[T]:
+        return [made for _, made in self._sound(table, make, rest, values)]
+
+    def _sound(
+        self, table: str, make: Callable[..., T], rest: str, values: Sequence[Value]
+    ) -> list[tuple[tuple[Value, ...], T]]:
+        """Return rows and what they mean; where one is not as it was written, mend the file first."""
+        with self._reading() as connection:
+            found = list(rows(connection, table, rest, values))
+            sound = []
+            with suppress(ValueError):
+                sound = [(row, make(*row[:-1])) for row in found if is_whole(table, row)]
+            if len(sound) == len(found):
+                return sound
+            self._mend("it had impossible rows")
+            return [(row, make(*row[:-1])) for row in rows(self._connection, table, rest, values)]
+
+
+def _can_be(make: Callable[..., object], row: Sequence[Value]) -> bool:
+    try:
+        make(*row[:-1])
+    except ValueError:
+        return False
+    return True
+
+
+def _both(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def _impossible(count: int) -> str:
+    return f"it had {count} impossible {'row' if count == 1 else 'rows'}"

@@ -1,0 +1,184 @@
+"""What can be taken over from a damaged state file.
+
+A row is taken over where its hash says that it is as it was written, however broken the tree is that it hangs on.
+Rows of a file without hashes are taken over where SQLite finds nothing wrong with their table. The first page, without
+which SQLite finds no table, is the same in all files but for a few numbers, so a fresh one stands in for it.
+
+The bytes are laid into a file of their own, so that nothing here can change the damaged one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Keyspace
+from dhtd.core.track import EntryKey
+from dhtd.daemon.state_disk import APPLICATION_ID, SQLITE_ERRORS, connect
+from dhtd.daemon.state_ledger import make_tables, said_sums
+from dhtd.daemon.state_rows import COLUMNS, HASHED, KEYS, Reader, SavedHolder, SavedState, Value, is_whole
+
+T = TypeVar("T")
+Row = tuple[Value, ...]
+
+PAGE: Final = 4096  # bytes of a page; SQLite's default, and what all files of ours have
+_PAGES_MIN: Final = 1 + len(COLUMNS)
+_WORDS: Final = {
+    "own": ("own entry", "own entries"),
+    "contact": ("contact", "contacts"),
+    "held": ("entry held for others", "entries held for others"),
+    "holder": ("note of who may hold an entry", "notes of who may hold an entry"),
+}
+
+
+@dataclass
+class Damage:
+    """What was wrong with a state file, and what was lost: for the log, and for whoever asks later."""
+
+    reason: str
+    set_aside: Path | None = None
+    has_new_id: bool = False
+    kept: dict[str, int] = field(default_factory=dict)  # rows, by their table
+    lost: dict[str, int | None] = field(default_factory=dict)  # the same; None where nobody knows how many
+
+    def words(self) -> str:
+        """Return what was kept and what was lost."""
+        kept = [_counted(table, count) for table, count in self.kept.items() if count]
+        lost = [_counted(table, count) for table, count in self.lost.items()]
+        id = [] if self.has_new_id else ["the node's ID"]
+        new = ["the node's ID, so that it has a new one"] if self.has_new_id else []
+        return f"Kept: {', '.join(id + kept) or 'nothing'}. Lost: {', '.join(new + lost) or 'nothing'}"
+
+
+@dataclass
+class Salvage:
+    """The sound rows of a damaged file."""
+
+    state: SavedState
+    facts: dict[str, Value]
+    kept: dict[str, int]
+    lost: dict[str, int | None]
+
+
+def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
+    """Return what is sound in these bytes, which are laid out at `place` for it and removed again."""
+    found: dict[str, dict[Row, Row]] = {table: {} for table in COLUMNS}
+    readable: set[str] = set()  # the tables that were read to their end
+    try:
+        for version in (HASHED, HASHED - 1):  # of either kind; without hashes, only where no row has one
+            if not any(found.values()):
+                readable.clear()
+                for candidate in _candidates(data, place, version):
+                    place.write_bytes(candidate)
+                    with suppress(*SQLITE_ERRORS), closing(connect(place, "mode=ro&immutable=1")) as connection:
+                        _read(connection, found, readable, are_hashed=version == HASHED)
+    finally:
+        place.unlink(missing_ok=True)
+    facts = {str(row[0]): row[1] for table in ("spare", "meta") for row in found[table].values()}
+    state = _state(found, Reader(keyspace), facts.get("node_id"))
+    kept = {
+        "own": len(state.own),
+        "contact": len(state.contacts),
+        "held": len(state.held),
+        "holder": sum(map(len, state.holders.values())),
+    }
+    return Salvage(state, facts, kept, _lost(kept, facts, readable))
+
+
+def _lost(kept: Mapping[str, int], facts: Mapping[str, Value], readable: set[str]) -> dict[str, int | None]:
+    """Return how many rows are missing: what `meta` counted before, less what is there."""
+    said = said_sums(facts)
+    lost: dict[str, int | None] = {}
+    for table, count in kept.items():
+        if table in said:
+            missing = said[table].rows - count
+            if missing > 0:
+                lost[table] = missing
+        elif table not in readable:
+            lost[table] = None
+    return lost
+
+
+def _candidates(data: bytes, place: Path, newest: int) -> Iterator[bytes]:
+    """Yield the file as it is, and with a fresh first page, as versions that are alike would have it."""
+    yield data
+    if len(data) < 2 * PAGE:
+        return
+    data = data.ljust(_PAGES_MIN * PAGE, b"\0")  # no table may begin beyond the end
+    pages = len(data) // PAGE
+    for version in (newest,) if newest == HASHED else range(newest, 0, -1):
+        place.unlink(missing_ok=True)
+        with closing(sqlite3.connect(place, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {PAGE}")
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            make_tables(connection, version)
+        first = place.read_bytes()[:PAGE]
+        yield first[:28] + pages.to_bytes(4, "big") + bytes(8) + first[40:] + data[PAGE:]
+
+
+def _read(
+    connection: sqlite3.Connection, found: dict[str, dict[Row, Row]], readable: set[str], *, are_hashed: bool
+) -> None:
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    for table, columns in COLUMNS.items():
+        with suppress(*SQLITE_ERRORS):
+            if are_hashed:
+                _read_hashed(connection, table, columns, found[table], readable)
+            elif table not in readable and _is_sound(connection, table):
+                rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
+                found[table].update({row[: len(KEYS[table])]: row for row in rows})
+                readable.add(table)
+
+
+def _read_hashed(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], found: dict[Row, Row], readable: set[str]
+) -> None:
+    """Read from both ends: what is broken may be in the middle."""
+    select = f"SELECT {', '.join(columns)}, hash FROM {table} ORDER BY {columns[0]}"  # noqa: S608
+    for order in ("ASC", "DESC"):
+        with suppress(*SQLITE_ERRORS):
+            for row in connection.execute(f"{select} {order}"):
+                if is_whole(table, row):
+                    found[row[: len(KEYS[table])]] = row[:-1]
+            readable.add(table)
+            return
+
+
+def _is_sound(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether SQLite finds nothing wrong with one table; versions before 3.33 look at all of them."""
+    return bool(connection.execute(f"PRAGMA integrity_check({table})").fetchone() == ("ok",))
+
+
+def _state(found: Mapping[str, Mapping[Row, Row]], reader: Reader, node_id: Value) -> SavedState:
+    holders: dict[EntryKey, list[SavedHolder]] = {}
+    for entry, holder in _made(reader.holder, found["holder"]):
+        holders.setdefault(entry, []).append(holder)
+    ids = _made(reader.id, {(): (node_id,)})
+    in_order = dict(sorted(found["contact"].items(), key=lambda item: _position(item[1])))
+    contacts: list[Contact] = list(dict.fromkeys(_made(reader.contact_at, in_order)))
+    own, held = _made(reader.own, found["own"]), _made(reader.held, found["held"])
+    return SavedState(ids[0] if ids else None, contacts, own, held, holders)
+
+
+def _position(row: Row) -> int:
+    return row[0] if isinstance(row[0], int) else 0
+
+
+def _made(make: Callable[..., T], rows: Mapping[Row, Row]) -> list[T]:
+    made = []
+    for row in rows.values():
+        with suppress(ValueError):
+            made.append(make(*row))
+    return made
+
+
+def _counted(table: str, count: int | None) -> str:
+    one, many = _WORDS[table]
+    return f"some or all {many}" if count is None else f"{count} {one if count == 1 else many}"

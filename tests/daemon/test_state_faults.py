@@ -1,0 +1,104 @@
+"""A disk that fails at any step of a change: what is refused is not in the file, and what is in it is not refused.
+
+The disk is that of tests/daemon/disk.py. It fails at one step, at that and the next ones, or from there on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from random import Random
+
+import pytest
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.errors import StateError
+from tests.core.small import SEVEN, endpoint
+from tests.daemon import disk
+from tests.daemon.test_state_model import NAME, Kept, Own, Scratch, content, opened
+
+pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
+
+HOLDER = SavedHolder(Contact(Id(5), endpoint(9)), 5.0)
+BEFORE = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 80), SetHolders(Id(1), 80, (HOLDER,))))
+CHANGES: list[tuple[Change, ...]] = [
+    (AddOwn(Id(3), 80),),
+    (RemoveOwn(Id(1), (80,)), SetHolders(Id(1), 80, (HOLDER,))),
+    (SetHolders(Id(2), 80, (HOLDER,)),),
+]
+
+
+@pytest.fixture
+def scratch() -> Iterator[Scratch]:
+    with closing(Scratch()) as scratch:
+        yield scratch
+
+
+def attempt(scratch: Scratch, changes: tuple[Change, ...], refuses: Callable[[int], bool]) -> tuple[str, int]:
+    """Make changes on a disk that fails; hold to the truth what is said of them; return that and the steps taken."""
+    old = BEFORE.applied(Kept())
+    new = Own(changes).applied(old)
+    path = scratch.directory({})
+    with disk.recorded(), closing(opened(path)) as file:
+        BEFORE.make(file)
+        said = ""
+        with disk.failing(refuses):
+            try:
+                file.apply(changes)
+            except StateError as error:
+                said = str(error)
+            taken = disk.steps_taken()
+            left = disk.read_directory(path)  # by a kill now
+        if not said:
+            assert scratch.recovered(left) == new
+            assert content(file) == new
+        elif "nothing was changed" in said:
+            assert scratch.recovered(left) == old
+            assert content(file) == old
+        else:
+            assert "whether the change is in it is unknown, and it is undone" in said
+        file.save_contacts([])  # which is what a saver does, now and then
+        assert scratch.recovered(disk.read_directory(path)) == (old if said else new)
+    return said, taken
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=["enter", "delete", "holders"])
+@pytest.mark.parametrize("length", [1, 2, 3, 1_000], ids=["once", "twice", "thrice", "from then on"])
+def test_what_a_failing_disk_has_is_what_is_said(scratch: Scratch, changes: tuple[Change, ...], length: int) -> None:
+    first, outcomes = 0, set()
+    while True:
+        said, taken = attempt(scratch, changes, range(first, first + length).__contains__)
+        outcomes.add("nothing was changed" in said if said else None)
+        if taken <= first:
+            break
+        first += 1
+    assert first > 5
+    assert None in outcomes
+
+
+def test_a_disk_that_fails_at_random_steps_is_never_lied_about(scratch: Scratch) -> None:
+    rng = Random(7)
+    for _ in range(100):
+        fails = {number for number in range(100) if rng.random() < rng.choice([0.1, 0.3, 0.6])}
+        attempt(scratch, rng.choice(CHANGES), fails.__contains__)
+
+
+def test_a_refused_entry_is_undone_with_whatever_is_saved_next(scratch: Scratch) -> None:
+    path = scratch.directory({})
+    with disk.recorded(), closing(opened(path)) as file:
+        with disk.failing(lambda number: number >= 6), pytest.raises(StateError):
+            file.apply([AddOwn(Id(3), 80)])
+        file.save_held([(Id(4), [SavedEntry(Id(4), endpoint(1), 5.0)])])
+        kept = content(file)
+    assert (kept.own, len(kept.held)) == (frozenset(), 1)
+
+
+def test_a_file_whose_disk_failed_is_still_locked(scratch: Scratch) -> None:
+    path = scratch.directory({})
+    with disk.recorded(), closing(opened(path)) as file:
+        with disk.failing(lambda number: number == 3), pytest.raises(StateError):
+            file.apply([AddOwn(Id(3), 80)])
+        with pytest.raises(StateError, match="in use"):
+            StateFile.open(path / NAME, SEVEN)
