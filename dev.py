@@ -19,7 +19,9 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
 
 The first command makes .venv, with the Python that runs it, and again whenever that Python, uv.lock or
 pyproject.toml has changed. What it fetches lies in .uv and .venv, every byte checked against the SHA-256 in
-uv.lock. While .venv is fresh, nothing touches the network.
+uv.lock. While .venv is fresh, nothing touches the network. Setting up writes nothing outside the checkout, unless
+UV_CACHE_DIR says so; a daemon keeps its files where any does (dhtd(8), FILES), and tests and benchmarks write theirs to
+the temporary directory.
 """
 
 import fcntl
@@ -33,7 +35,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -121,13 +122,12 @@ def check_hash(data: bytes, wheel: dict[str, str]) -> None:
         )
 
 
-def can_verify(url: str) -> bool:
-    """Tell whether this machine can check the certificate of `url`; any other failure is left for later."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT).close()
-    except OSError as error:
-        return not isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
-    return True
+def has_authorities() -> bool:
+    """Tell whether this machine has any certificate authority, with which it can check a server."""
+    if ssl.create_default_context().cert_store_stats()["x509_ca"]:
+        return True
+    directory = ssl.get_default_verify_paths().capath  # whose certificates are loaded only when they are needed
+    return bool(directory) and any(Path(directory).iterdir())  # it is None where there is no such directory
 
 
 def fetch(wheel: dict[str, str], *, verify: bool) -> bytes:
@@ -139,9 +139,14 @@ def fetch(wheel: dict[str, str], *, verify: bool) -> bytes:
         with urllib.request.urlopen(wheel["url"], timeout=TIMEOUT, context=context) as response:
             data: bytes = response.read()
     except (OSError, http.client.HTTPException) as error:
+        unknown = isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
         sys.exit(
             f"dev.py: cannot fetch {wheel['url']}: {error}\n"
-            "  Setting up needs the network once (HTTPS_PROXY is respected); run the same command again."
+            + (
+                "  The certificate is of no authority that this machine knows: SSL_CERT_FILE can name a file of others."
+                if unknown
+                else "  Setting up needs the network once (HTTPS_PROXY is respected); run the same command again."
+            )
         )
     check_hash(data, wheel)
     return data
@@ -184,15 +189,16 @@ def uv_environment(*, verify: bool) -> dict[str, str]:
 def prepare_uv() -> tuple[Path, dict[str, str]]:
     """Return uv and the environment to run it in.
 
-    A machine without ca-certificates cannot check a server, so it does without: every file is checked against
-    uv.lock, by `fetch` here and then by uv, which is not let near anything that the lock does not name.
+    A machine without any certificate authority cannot check a server, so it does without: every file is checked against
+    uv.lock, by `fetch` here and then by uv, which is not let near anything that the lock does not name. No server can
+    bring this about: where there is an authority, one that it does not vouch for is an error.
     """
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     package = next(package for package in packages if package["name"] == "uv")
     wheel = choose_wheel(package["wheels"], this_platform())
-    verify = can_verify(package["sdist"]["url"])
+    verify = has_authorities()
     if not verify:
-        say("cannot check the certificate of the server: going by the SHA-256 of each file in uv.lock")
+        say("no certificate authority on this machine: going by the SHA-256 of each file in uv.lock")
     TOOLS.mkdir(exist_ok=True)
     return install_uv(package, wheel, verify=verify), uv_environment(verify=verify)
 

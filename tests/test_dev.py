@@ -13,9 +13,8 @@ import tomllib
 import urllib.error
 import urllib.request
 import zipfile
-from email.message import Message
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,7 +22,8 @@ import pytest
 import dev
 import dhtd
 
-LOCK = tomllib.loads((dev.ROOT / "uv.lock").read_text())
+ROOT = dev.ROOT
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 UV = next(package for package in LOCK["package"] if package["name"] == "uv")
 
 
@@ -156,19 +156,60 @@ def test_without_a_wheel_a_uv_on_the_path_serves(checkout: Path, monkeypatch: py
         dev.install_uv({"version": "1.2.3"}, None, verify=True)
 
 
-def test_only_an_unverifiable_certificate_turns_verification_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(monkeypatch, b"")
-    assert dev.can_verify("https://example.org")
-    fail(monkeypatch, urllib.error.URLError(ssl.SSLCertVerificationError("unable to get local issuer")))
-    assert not dev.can_verify("https://example.org")
-    for error in (
-        urllib.error.URLError(ssl.SSLError("wrong version number")),
-        urllib.error.HTTPError("https://example.org", 404, "Not Found", Message(), None),
-        ConnectionResetError(),
-        TimeoutError(),
-    ):
-        fail(monkeypatch, error)
-        assert dev.can_verify("https://example.org")
+def test_a_certificate_of_no_known_authority_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, urllib.error.URLError(ssl.SSLCertVerificationError("unable to get local issuer certificate")))
+    with pytest.raises(SystemExit, match=r"of no authority that this machine knows: SSL_CERT_FILE can name"):
+        dev.fetch(wheel_with(b"")[1], verify=True)
+
+
+class Authorities(NamedTuple):
+    """What Python says of a machine's certificate authorities."""
+
+    loaded: int
+    capath: Path | None
+
+    def __call__(self) -> Any:
+        return self
+
+    def cert_store_stats(self) -> dict[str, int]:
+        return {"x509_ca": self.loaded}
+
+
+@pytest.mark.parametrize(
+    ("loaded", "listed", "verify"), [(140, None, True), (0, 3, True), (0, 0, False), (0, None, False)]
+)
+def test_only_a_machine_without_any_authority_does_without_verification_whatever_a_server_shows(
+    loaded: int, listed: int | None, verify: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = None if listed is None else checkout / "certs"
+    if directory is not None:
+        directory.mkdir()
+        for number in range(listed or 0):
+            (directory / f"{number:08x}.0").touch()
+    machine = Authorities(loaded, directory)
+    monkeypatch.setattr(ssl, "create_default_context", machine)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", machine)
+    fail(monkeypatch, urllib.error.URLError(ssl.SSLCertVerificationError("self-signed certificate")))
+    assert dev.has_authorities() is verify
+    asked: list[bool] = []
+
+    def install(package: object, wheel: object, *, verify: bool) -> Path:
+        asked.append(verify)
+        return Path("/bin/uv")
+
+    (checkout / "uv.lock").write_text((ROOT / "uv.lock").read_text())
+    monkeypatch.setattr(dev, "install_uv", install)
+    monkeypatch.setattr(dev, "uv_environment", lambda *, verify: {"verify": str(verify)})
+    assert dev.prepare_uv() == (Path("/bin/uv"), {"verify": str(verify)})
+    assert asked == [verify]
+
+
+def test_what_ci_builds_and_installs_is_locked() -> None:
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if "dev.py uv" in line]
+    [build] = [line for line in commands if "uv build" in line]
+    assert {"--no-build-isolation", "--offline"} <= set(build.split())
+    [install] = [line for line in commands if "tool install" in line]
+    assert "--constraints" in install.split()
 
 
 def test_the_unverified_host_is_the_one_whose_files_the_lock_names(monkeypatch: pytest.MonkeyPatch) -> None:
