@@ -11,8 +11,8 @@ from dhtd.cli.common import Failure, JsonOption, NameOption, Verb, session
 from dhtd.cli.complete import complete_own_id, complete_own_port
 from dhtd.cli.queries import IdArgument
 from dhtd.cli.told import Told
-from dhtd.cli.words import count, duration
 from dhtd.errors import TooFewReplicas, UsageError
+from dhtd.words import count, duration
 
 
 def enter(

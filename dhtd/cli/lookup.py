@@ -13,8 +13,8 @@ from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, sess
 from dhtd.cli.queries import IdArgument
 from dhtd.cli.streams import put
 from dhtd.cli.told import Told
-from dhtd.cli.words import count
 from dhtd.errors import DhtdError, NoAnswer, NotFound
+from dhtd.words import count
 
 if TYPE_CHECKING:
     pass

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dhtd.cli.terminal import drawing
 from dhtd.cli.told import Told
-from dhtd.cli.words import count, duration
+from dhtd.words import count, duration
 
 if TYPE_CHECKING:
     from dhtd.sim.plan import Plan

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dhtd.cli.told import Told, shown
-from dhtd.cli.words import count, duration
+from dhtd.words import count, duration
 
 STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
 _NEW_STATE = ("magenta", "?")  # one that only newer daemons have

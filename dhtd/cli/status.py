@@ -9,8 +9,8 @@ import typer
 
 from dhtd.cli.common import Failure, JsonOption, Verb, session
 from dhtd.cli.told import Told, shown
-from dhtd.cli.words import count, duration
 from dhtd.errors import DaemonUnreachable, NotJoined
+from dhtd.words import count, duration
 
 _WHY_NOT = {
     "doubtful": "perhaps it was cut off just now: a contact is silent, and others are being asked",

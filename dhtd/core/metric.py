@@ -67,7 +67,8 @@ class Keyspace:
         """Return the ID that exactly 2 * `width` hex digits spell, in either case; raise `InvalidId`."""
         digits = 2 * self.width
         if len(text) != digits:
-            raise InvalidId(f"an ID is {digits} hex digits, and {_shown(text)} has {len(text)} characters")
+            characters = "1 character" if len(text) == 1 else f"{len(text)} characters"
+            raise InvalidId(f"an ID is {digits} hex digits, and {_shown(text)} has {characters}")
         if not all(character in "0123456789abcdefABCDEF" for character in text):
             raise InvalidId(f"an ID is {digits} hex digits, and {_shown(text)} has a character that is none")
         return self.id(int(text, 16))

@@ -28,6 +28,7 @@ from dhtd.daemon.channel import Datagram
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.unsealing import Unsealing
 from dhtd.daemon.watch import Watch
+from dhtd.words import count
 
 if TYPE_CHECKING:
     from dhtd.wire.sealed import Seal  # which imports libsodium: only a node with a key does
@@ -181,7 +182,7 @@ class Driver:
         match event:
             case Joined(contacts, family):
                 self.turned_at[family] = self.clock()
-                log.info("joined the %s network: %d contacts", family, contacts)
+                log.info("joined the %s network: %s", family, count(contacts, "contact"))
             case Isolated(family):
                 self.turned_at[family] = self.clock()
                 log.warning("nobody answers by %s: the network is down, or every contact is; trying again", family)
@@ -190,7 +191,8 @@ class Driver:
             case Unreached():
                 self._say_unreached(event)
             case Published(op=op) if op == INTERNAL:
-                log.debug("published %064x port %d on %d nodes", event.key, event.port, len(event.replicas))
+                replicas = count(len(event.replicas), "node")
+                log.debug("published %064x port %d on %s", event.key, event.port, replicas)
             case _:
                 self._deliver(event)
 

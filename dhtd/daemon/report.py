@@ -147,7 +147,7 @@ class Report:
         join = overlay.join
         if join.is_joined:
             return "doubtful" if self._node.is_in_doubt(overlay.family) else "joined"
-        if not (join.connected or len(overlay.state.table) or join.bootstrap or self._settings.bootstrap):
+        if not (join.connected or len(overlay.state.table) or join.bootstrap or join.awaits_names):
             return "alone"
         return "silent" if join.is_silent else "joining"
 

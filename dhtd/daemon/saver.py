@@ -24,6 +24,7 @@ from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import NoThread, StateError
+from dhtd.words import count
 
 SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
 SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
@@ -74,11 +75,11 @@ class Saver:
         node.tracker.changed.clear()
         node.tracker.changed.update(over)
         log.info(
-            "restored %d contacts, %d own entries, %d entries held for others, %d withdrawals",
-            len(saved.contacts),
-            len(saved.own),
-            len(held),
-            len(node.withdrawals),
+            "restored %s, %s, %s held for others, %s",
+            count(len(saved.contacts), "contact"),
+            count(len(saved.own), "own entry"),
+            count(len(held), "entry"),
+            count(len(node.withdrawals), "withdrawal"),
         )
 
     def mark(self, networks: tuple[str, ...]) -> None:

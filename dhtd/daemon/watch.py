@@ -7,6 +7,7 @@ from typing import Final
 
 from dhtd.core import caps
 from dhtd.core.requester import Counters
+from dhtd.words import count
 
 INTERVAL: Final = 60.0  # seconds between lines of a kind, and in each of them
 
@@ -47,7 +48,7 @@ class Watch:
             return
         self._look_at = now + INTERVAL
         hits = self._counters.caps_hit
-        news = {cap: count - self._seen[cap] for cap, count in hits.items() if count != self._seen[cap]}
+        news = {cap: hit - self._seen[cap] for cap, hit in hits.items() if hit != self._seen[cap]}
         self._seen = dict(hits)
         for level, names in ((logging.WARNING, news.keys() - ORDINARY), (logging.DEBUG, news.keys() & ORDINARY)):
             if names:
@@ -55,6 +56,6 @@ class Watch:
         claimed, self._own_id_claimed = self._own_id_claimed, self._counters.own_id_claimed
         if self._own_id_claimed != claimed:
             log.warning(
-                "this node's ID was used by others, %d times: does another node run on a copy of its state file?",
-                self._own_id_claimed - claimed,
+                "this node's ID was used by others, %s: does another node run on a copy of its state file?",
+                count(self._own_id_claimed - claimed, "time"),
             )

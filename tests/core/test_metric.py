@@ -64,6 +64,7 @@ def test_bytes_beyond_the_keyspace_are_no_id() -> None:
     ("text", "complaint"),
     [
         ("", "'' has 0 characters"),
+        ("a", "'a' has 1 character"),
         ("ab", "'ab' has 2 characters"),
         ("0" * 65, "has 65 characters"),
         ("0" * 63 + "g", "has a character that is none"),

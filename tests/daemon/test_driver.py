@@ -255,7 +255,7 @@ async def test_losing_the_network_and_finding_it_again_is_told(
         caplog.clear()
         wire.cut = False
         await trio.sleep(3_600)
-        assert "joined the IPv4 network: 1 contacts" in caplog.text
+        assert "joined the IPv4 network: 1 contact" in caplog.text
 
 
 async def test_where_nobody_answers_the_log_says_so_with_the_likely_causes_and_when_somebody_does(
@@ -279,7 +279,7 @@ async def test_where_nobody_answers_the_log_says_so_with_the_likely_causes_and_w
         assert {record.levelname for record in caplog.records} == {"WARNING"}
         wire.cut = False
         await trio.sleep(600)
-        assert set(caplog.messages[3:]) == {"joined the IPv4 network: 1 contacts"}  # by both
+        assert set(caplog.messages[3:]) == {"joined the IPv4 network: 1 contact"}  # by both
 
 
 async def test_a_publication_of_the_nodes_own_is_only_logged(
@@ -291,6 +291,6 @@ async def test_a_publication_of_the_nodes_own_is_only_logged(
         one.node.restore_own(KEY, 80)
         await joined(one, two)
         await trio.sleep(3_600)
-        assert f"published {KEY:064x} port 80 on 1 nodes" in caplog.text
+        assert f"published {KEY:064x} port 80 on 1 node\n" in caplog.text
         assert not one._operations
         assert end_of(two).counters.defects == 0

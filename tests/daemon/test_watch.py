@@ -57,5 +57,8 @@ def test_who_uses_our_id_is_spoken_of_once_an_interval(caplog: pytest.LogCapture
     for second in range(int(3 * INTERVAL)):
         counters.own_id_claimed += 2
         log.look(float(second))
-    said_of = "this node's ID was used by others, {} times: does another node run on a copy of its state file?"
-    assert said(caplog) == [(logging.WARNING, said_of.format(2 * 61)), (logging.WARNING, said_of.format(2 * 60))]
+    said_of = "this node's ID was used by others, {}: does another node run on a copy of its state file?"
+    assert said(caplog) == [
+        (logging.WARNING, said_of.format(f"{2 * 61} times")),
+        (logging.WARNING, said_of.format(f"{2 * 60} times")),
+    ]

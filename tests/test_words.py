@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dhtd.cli.words import count, duration
+from dhtd.words import count, duration
 
 
 @pytest.mark.parametrize(

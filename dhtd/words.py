@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-_PLURALS = {"query": "queries", "entry": "entries"}
-
 
 def count(number: object, noun: str) -> str:
     """Return `1 node`, `2 nodes`; `- nodes` for a number that is not known, and what is no number as it is."""
-    plural = _PLURALS.get(noun, f"{noun}s")
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
     if not isinstance(number, int | float):
         return f"{'-' if number is None else number} {plural}"
     return f"{number:,} {noun if number == 1 else plural}"
