@@ -86,9 +86,10 @@ def _withdrawn(told: Told) -> str:
 
 
 def _too_few(told: Told, holders: int, wanted: int) -> str:
+    sooner = "" if holders else " or as soon as a node is found: see dht bootstrap"
     return (
         f"{count(holders, 'node')} took the entry, of {wanted} wanted. It is kept all the same, and published "
-        f"again in {duration(told.number('refresh_in_s'))} or as soon as a node is found: see dht bootstrap"
+        f"again in {duration(told.number('refresh_in_s'))}{sooner}"
     )
 
 

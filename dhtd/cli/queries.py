@@ -63,7 +63,8 @@ def bootstrap(
         lines = [f"{key} {told.text(key)}" for key in ("contacted", "failed", "table_size")]
         options.show(told, lines, client)
     for host in told.parts("unreached"):
-        options.note(f"{host.text('endpoint')}: {host.text('message')}")
+        endpoint, message = host.text("endpoint"), host.text("message")
+        options.note(message if endpoint in message else f"{endpoint}: {message}")
 
 
 def find_node(

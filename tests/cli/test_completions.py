@@ -17,7 +17,19 @@ from tests.e2e.daemons import BIN, DEADLINE, Daemon, Network
 COMPLETIONS = Path(__file__).parents[2] / "completions"
 ID = "5ae9f0" + "17" * 29
 PORT = 31_729
-COMMANDS = ["ping", "enter", "delete", "lookup", "info", "node-id", "bootstrap", "find-node", "find-value", "store"]
+COMMANDS = [
+    "ping",
+    "enter",
+    "delete",
+    "lookup",
+    "info",
+    "status",
+    "node-id",
+    "bootstrap",
+    "find-node",
+    "find-value",
+    "store",
+]
 
 
 def test_the_committed_scripts_are_what_the_package_generates() -> None:

@@ -269,6 +269,17 @@ def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> Non
         assert told == "withdrawn from 3 nodes; 2 nodes did not answer, and will be asked again\n"
 
 
+def test_bootstrap_says_whom_it_has_not_reached(dht: Run, home: Path) -> None:
+    unreached = [
+        {"endpoint": THERE, "code": "no-peers", "message": f"nobody answers at {THERE}"},
+        {"endpoint": "a.example:9", "code": "unresolvable-host", "message": "cannot resolve it"},
+    ]
+    answer = {"contacted": 1, "failed": 2, "table_size": 3, "unreached": unreached}
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        done = dht("--socket", fake.path, "bootstrap", HERE, THERE, "a.example:9")
+    assert done.err == f"nobody answers at {THERE}\na.example:9: cannot resolve it\n"
+
+
 def test_lookup_prints_each_endpoint_once_and_in_the_order_of_arrival(dht: Run, home: Path) -> None:
     frames = [
         {"event": {"peers": [THERE], "stats": STATS}},
@@ -371,7 +382,8 @@ def test_too_few_replicas_are_a_failure_of_the_network_that_shows_those_there_ar
     with FakeDaemon(home / "s", result(ENTERED), result(ENTERED)) as fake:
         done = dht("--socket", fake.path, "enter", "--min-replicas", wanted, ID, 80)
         assert (done.status, done.out) == (4, "")
-        assert done.err.startswith(f"dht: 1 node took the entry, of {wanted} wanted. It is kept all the same")
+        again = "It is kept all the same, and published again in 45 min"
+        assert done.err == f"dht: 1 node took the entry, of {wanted} wanted. {again}\n"
         done = dht("--socket", fake.path, "enter", "--min-replicas", wanted, ID, 80, "--json")
     assert (done.status, done.body["error"]["code"]) == (4, "too-few-replicas")
     assert done.body["replicas"] == ENTERED["replicas"]
