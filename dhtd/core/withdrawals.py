@@ -95,12 +95,22 @@ class Withdrawals:
 
     def __iter__(self) -> Iterator[Pending]:
         """Yield each."""
-        for (packed_key, port), owed_by in self._entries.items():
-            key = unpacked(packed_key)
-            for contact, owed in owed_by.items():
-                holder = self._holder(contact)
-                acknowledged, due_at = owed.confirm_at is not None, self._timers.get(contact)
-                yield Pending(key, port, contact, owed.until, acknowledged, holder.failures, due_at)
+        for entry in self._entries:
+            yield from self.pending(entry)
+
+    def entries(self) -> list[EntryKey]:
+        """Return the deleted entries, for whoever looks at them bit by bit: see `pending`."""
+        return list(self._entries)
+
+    def pending(self, entry: EntryKey) -> list[Pending]:
+        """Return the withdrawals of one entry; none where there are none any more."""
+        return [self._pending(entry, contact, owed) for contact, owed in self._entries.get(entry, {}).items()]
+
+    def _pending(self, entry: EntryKey, contact: Contact, owed: _Owed) -> Pending:
+        key, port = entry
+        holder = self._holder(contact)
+        acknowledged, due_at = owed.confirm_at is not None, self._timers.get(contact)
+        return Pending(unpacked(key), port, contact, owed.until, acknowledged, holder.failures, due_at)
 
     def holders(self, key: Id, port: int) -> dict[Contact, float]:
         """Return who may hold this entry, and until when."""

@@ -68,6 +68,17 @@ def test_pauses_are_jittered_by_a_tenth() -> None:
     assert 16 < max(times) <= 16.5
 
 
+def test_withdrawals_can_be_looked_at_entry_by_entry_and_those_that_are_gone_are_left_out() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1), contact(2))
+    withdrawals.add(OTHER, 81, contact(3), UNTIL)
+    entries = withdrawals.entries()
+    assert [pending for entry in entries for pending in withdrawals.pending(entry)] == list(withdrawals)
+    withdrawals.take(KEY, 80)
+    first, second = map(withdrawals.pending, entries)
+    assert (first, second) == ([], list(withdrawals))
+
+
 def test_nobody_is_asked_while_the_first_withdrawal_is_under_way() -> None:
     withdrawals = make()
     withdrawals.add(KEY, 80, contact(1), UNTIL)
