@@ -143,6 +143,12 @@ class NoThread(DhtdError):
     code = "no-thread"
 
 
+class NotPermitted(DhtdError):
+    """Members of the socket's group may not do this."""
+
+    code = "not-permitted"
+
+
 class PeerRefused(DhtdError):
     """The peer answered with an error of the protocol."""
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import typer
 
 from dhtd.errors import DhtdError
-
-if TYPE_CHECKING:
-    from dhtd.control.protocol import InfoResult
 
 PATIENCE = 0.5  # seconds for a daemon to answer while the user waits for TAB; --timeout on the line counts more
 FILES = "\0files"  # stands where a candidate's help would: the shell is to offer files itself
@@ -60,21 +56,12 @@ def complete_scenario(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_id(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the IDs that this node has entered or holds for others."""
-    if context.params.get("name"):  # the word is a name, then
-        return []
-    answer = _ask(context, "tracking")
-    if "tracking" not in answer:  # ask no second time where nobody answers
-        return []
-    own = [entry["id"] for entry in answer["tracking"]]
-    held = [entry["id"] for entry in _ask(context, "store").get("store", [])]
-    return _matching_id([*own, *held], incomplete)
+    return _ids(context, "id", incomplete)
 
 
 def complete_own_id(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the IDs that this node has entered."""
-    if context.params.get("name"):
-        return []
-    return _matching_id([entry["id"] for entry in _ask(context, "tracking").get("tracking", [])], incomplete)
+    return _ids(context, "own-id", incomplete)
 
 
 def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
@@ -85,26 +72,27 @@ def complete_own_port(context: typer.Context, incomplete: str) -> list[str]:
         id = parse_id(str(context.params.get("id", "")), name=bool(context.params.get("name")))
     except DhtdError:
         return []
-    entries = _ask(context, "tracking").get("tracking", [])
-    return _matching([str(entry["port"]) for entry in entries if entry["id"] == id], incomplete)
+    return _matching(_ask(context, "own-port", incomplete, id), incomplete)
 
 
 def complete_endpoint(context: typer.Context, incomplete: str) -> list[str]:
     """Offer the endpoints of the nodes in the routing table."""
-    buckets = _ask(context, "routing_table").get("routing_table", {"buckets": []})["buckets"]
-    return _matching((member["endpoint"] for bucket in buckets for member in bucket["members"]), incomplete)
+    return _matching(_ask(context, "endpoint", incomplete), incomplete)
+
+
+def _ids(context: typer.Context, what: str, incomplete: str) -> list[str]:
+    """Return the matching IDs; digits already typed are left in the case that they have."""
+    if context.params.get("name"):  # the word is a name, then
+        return []
+    prefix = incomplete.lower()
+    return [incomplete + id[len(incomplete) :] for id in _matching(_ask(context, what, prefix), prefix)]
 
 
 def _matching(words: Iterable[str], incomplete: str) -> list[str]:
     return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
 
 
-def _matching_id(ids: Iterable[str], incomplete: str) -> list[str]:
-    """Return the matching IDs; digits already typed are left in the case that they have."""
-    return [incomplete + id[len(incomplete) :] for id in _matching(ids, incomplete.lower())]
-
-
-def _ask(context: typer.Context, section: str) -> InfoResult:
+def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) -> list[str]:
     from dhtd.control.client import Client
     from dhtd.daemon.config import client_socket
 
@@ -117,6 +105,6 @@ def _ask(context: typer.Context, section: str) -> InfoResult:
         # As it stands on the line: no shell has expanded it yet.
         path = None if socket is None else os.path.expandvars(socket)
         with Client(client_socket(path, options.get("instance"), os.environ), patience) as client:
-            return client.info(section)
+            return list(map(str, client.complete(what, prefix, id).get("words", [])))
     except (DhtdError, OSError):
-        return {}  # whoever presses TAB cannot do anything about it: no daemon, no completions
+        return []  # whoever presses TAB cannot do anything about it: no daemon, no completions

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,7 +15,8 @@ from dhtd import __version__
 from dhtd.cli import keygen, simulate
 from dhtd.cli.common import JsonOption, Program, Verb, run
 from dhtd.cli.complete import complete_cap, complete_file, complete_instance
-from dhtd.cli.streams import discard, put, put_json
+from dhtd.cli.streams import discard, is_writable, put, put_json, say
+from dhtd.errors import DhtdError
 
 if TYPE_CHECKING:
     from dhtd.daemon.app import Ready
@@ -226,7 +229,11 @@ def start(
     def announce(ready: Ready) -> None:
         _announce(ready, json=json or context.obj)
 
-    run_daemon(load(), announce, load, change_network=change_network)
+    try:
+        run_daemon(load(), announce, load, change_network=change_network)
+    except DhtdError as error:
+        _say_why(error, log_format, json=json or context.obj)
+        raise typer.Exit(error.exit_status) from None
 
 
 keygen.register(app)
@@ -234,8 +241,10 @@ simulate.register(app)
 
 
 def _announce(ready: Ready, *, json: bool) -> None:
-    """Say that the daemon is ready, to whoever still listens: a closed stdout must not end a daemon."""
+    """Say that the daemon is ready, to whoever still listens: a stdout that takes nothing must not matter."""
     try:
+        if not is_writable(sys.stdout):
+            return
         if json:
             put_json(asdict(ready))
         else:
@@ -246,6 +255,20 @@ def _announce(ready: Ready, *, json: bool) -> None:
         sys.stdout.flush()
     except OSError:
         discard(sys.stdout)
+
+
+def _say_why(error: DhtdError, log_format: str | None, *, json: bool) -> None:
+    """Say why the daemon has ended, or did not start: as a line of the log, be there one already or not."""
+    from dhtd.daemon import log
+
+    if json:
+        with suppress(OSError):
+            put_json({"error": {"code": error.code, "message": str(error)}})
+    if log.is_set_up():
+        logging.getLogger("dhtd").error("%s", error)
+        log.flush()
+    elif is_writable(sys.stderr):
+        say(log.error_line(str(error), log_format or os.environ.get("DHTD_LOG_FORMAT", "text")))
 
 
 def main() -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,16 @@ def say(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         discard(sys.stderr)
+
+
+def is_writable(stream: TextIO) -> bool:
+    """Whether a few lines can be written without waiting: no full pipe, no terminal that Ctrl-S has stopped."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # no descriptor
+        return True
 
 
 def is_lost(error: OSError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, cast
@@ -13,7 +13,9 @@ from typing import Any, Self, cast
 from dhtd import __version__
 from dhtd.control.frames import encode
 from dhtd.control.protocol import (
+    SECTIONS,
     BootstrapResult,
+    CompleteResult,
     DeleteResult,
     EnterResult,
     FindNodeResult,
@@ -24,6 +26,7 @@ from dhtd.control.protocol import (
     NodeIdResult,
     PingResult,
     StatusResult,
+    StopResult,
     StoreResult,
 )
 from dhtd.errors import (
@@ -31,6 +34,7 @@ from dhtd.errors import (
     DaemonTimeout,
     DaemonUnreachable,
     DhtdError,
+    ShuttingDown,
     SocketForbidden,
     SocketUnusable,
     TooManyClients,
@@ -87,7 +91,33 @@ class Client:
 
     def info(self, section: str | None) -> InfoResult:
         """Return what is inside the daemon."""
-        return cast("InfoResult", self._call("info", section=section))
+        whole: dict[str, Any] = {}
+        for part in self.info_parts(section):
+            _join(whole, part)
+        in_order = [*(name for name in SECTIONS if name in whole), *whole]
+        return cast("InfoResult", {name: whole[name] for name in in_order})
+
+    def info_parts(self, section: str | None) -> Iterator[InfoResult]:
+        """Yield what is inside the daemon in parts: a list goes on where that of the part before has ended."""
+        for _, body in self._stream("info", section=section):
+            yield cast("InfoResult", body)
+
+    def complete(self, what: str, prefix: str, entry: str | None = None) -> CompleteResult:
+        """Return words that begin with `prefix`."""
+        return cast("CompleteResult", self._call("complete", what=what, prefix=prefix, entry=entry))
+
+    def stop(self) -> StopResult:
+        """Have the daemon save its state and end; return when it is gone.
+
+        Where it is stopping already, that is waited for, too, but nobody can say any more whether it saves.
+        """
+        try:
+            result = self._call("stop")
+        except ShuttingDown:
+            self._await_removal()
+            return {"pid": None}
+        self._await_end()
+        return cast("StopResult", result)
 
     def node_id(self) -> NodeIdResult:
         """Return who the node is."""
@@ -151,6 +181,22 @@ class Client:
         return type(error)(
             f"{error} (the daemon is dhtd {version}, and this client {__version__}: renew the older one)"
         )
+
+    def _await_end(self) -> None:
+        """Wait for the end of the connection, which is that of the process."""
+        try:
+            while True:
+                self._socket.settimeout(self._remaining())
+                if not self._socket.recv(4096):
+                    return
+        except TimeoutError:
+            raise self._too_late() from None
+        except OSError:
+            return
+
+    def _await_removal(self) -> None:
+        while self._path.exists():
+            time.sleep(min(CONNECT_PAUSE, self._remaining()))
 
     def _begin(self, request: bytes) -> tuple[str, dict[str, Any]]:
         """Send a request and return what comes first, after as many tries as it takes until the daemon has a place."""
@@ -238,6 +284,17 @@ class Client:
             f"the daemon on {self._path} has not answered within {self._timeout:g} s: give it longer with --timeout, "
             "or restart it"
         )
+
+
+def _join(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Put a part of an `info` behind those before it."""
+    for name, value in part.items():
+        if name not in whole:
+            whole[name] = value
+        elif isinstance(value, list):
+            whole[name] += value
+        else:  # an object with lists
+            _join(whole[name], value)
 
 
 def _failure(body: dict[str, Any]) -> DhtdError:

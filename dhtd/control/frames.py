@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dhtd.control.protocol import (
+    COMPLETIONS,
     SECTIONS,
     Bootstrap,
+    Complete,
     Delete,
     Enter,
     ErrorBody,
@@ -27,6 +29,7 @@ from dhtd.control.protocol import (
     Ping,
     Request,
     Status,
+    Stop,
     Store,
 )
 from dhtd.core.endpoint import check_port, split_host_port
@@ -50,7 +53,7 @@ def error_body(error: DhtdError) -> ErrorBody:
     return {"code": error.code, "message": str(error)}
 
 
-def decode_frame(line: bytes) -> tuple[object, Callable[[], Request]]:
+def decode_frame(line: bytes) -> tuple[object, Callable[[], Request | Stop]]:
     """Return the `id` of a request and a function that parses the rest; both raise `BadRequest`.
 
     In two steps, so that an error about the rest can be sent with the right `id`.
@@ -85,7 +88,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _parse(body: dict[str, Any]) -> Request:
+def _parse(body: dict[str, Any]) -> Request | Stop:
     version = body.get("v", VERSION)
     if type(version) is not int or version != VERSION:
         raise BadRequest(f"this daemon speaks version {VERSION} of the control protocol, not {_shown(version)}")
@@ -181,6 +184,14 @@ def _parse_bootstrap(params: _Params) -> Bootstrap:
     return Bootstrap(tuple(split_host_port(endpoint) for endpoint in endpoints))
 
 
+def _parse_complete(params: _Params) -> Complete:
+    what = params.take("what", str)
+    if what not in COMPLETIONS:
+        raise BadRequest(f"nothing to complete as {_shown(what)}; there are: {', '.join(COMPLETIONS)}")
+    entry = params.take("entry", str, None)
+    return Complete(what, params.take("prefix", str), None if entry is None else NATIVE.parse(entry))
+
+
 def _parse_store(params: _Params) -> Store:
     return Store(params.endpoint(), params.id(), params.port(), parse_token(params.take("token", str)))
 
@@ -196,7 +207,7 @@ def parse_token(text: str) -> bytes:
     return token
 
 
-_METHODS: dict[str, Callable[[_Params], Request]] = {
+_METHODS: dict[str, Callable[[_Params], Request | Stop]] = {
     "ping": lambda params: Ping(params.endpoint()),
     "enter": _parse_enter,
     "lookup": lambda params: Lookup(params.id()),
@@ -208,5 +219,7 @@ _METHODS: dict[str, Callable[[_Params], Request]] = {
     "find-node": lambda params: FindNode(params.endpoint(), params.id()),
     "find-value": lambda params: FindValue(params.endpoint(), params.id()),
     "store": _parse_store,
+    "complete": _parse_complete,
+    "stop": lambda params: Stop(),
 }
 METHODS = tuple(sorted(_METHODS))

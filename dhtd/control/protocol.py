@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from dhtd.core.metric import Id
 
 SECTIONS = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
+COMPLETIONS = ("endpoint", "id", "own-id", "own-port")
 
 HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 
@@ -106,7 +107,21 @@ class Store:
     token: bytes
 
 
-Request = Ping | Enter | Lookup | Delete | Info | NodeId | Status | Bootstrap | FindNode | FindValue | Store
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Which words that begin with `prefix` can a user mean? `entry` is the ID whose own ports are meant."""
+
+    what: str
+    prefix: str
+    entry: Id | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Save the state and end. The server itself sees to it."""
+
+
+Request = Ping | Enter | Lookup | Delete | Info | NodeId | Status | Bootstrap | FindNode | FindValue | Store | Complete
 
 
 # Results
@@ -350,6 +365,19 @@ class StoreResult(TypedDict):
     node_id: str
 
 
+class CompleteResult(TypedDict):
+    """Words for a user to choose from; `complete` is whether there are no others."""
+
+    words: list[str]
+    complete: bool
+
+
+class StopResult(TypedDict):
+    """The state is saved, and this process ends; null where it was stopping already."""
+
+    pid: int | None
+
+
 class ErrorBody(TypedDict):
     """Why there is no result."""
 
@@ -369,5 +397,7 @@ Result = (
     | FindNodeResult
     | FindValueResult
     | StoreResult
+    | CompleteResult
+    | StopResult
 )
-Event = LookupEvent
+Event = LookupEvent | InfoResult

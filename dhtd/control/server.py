@@ -1,7 +1,8 @@
 """The daemon's end of the control socket: frames in, frames out, one request of a connection at a time.
 
 Whoever connects must be the daemon's user, root, or a member of the socket's group. Clients are many at most, and wait
-for themselves only: see `dhtd.control.limits`. A client that goes away takes its request with it.
+for themselves only: see `dhtd.control.limits`. A client that goes away takes its request with it. A conversation that
+fails, by a defect of ours, ends nothing but itself.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import math
 import os
 import select
 import socket
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
 from dhtd.control.frames import FRAME_MAX, decode_frame, encode, error_body
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
-from dhtd.control.protocol import Event, Request, Result
+from dhtd.control.protocol import Event, Request, Result, Stop, StopResult
 from dhtd.control.threads import in_thread
 from dhtd.errors import (
     DhtdError,
@@ -29,6 +31,7 @@ from dhtd.errors import (
     FrameTooSlow,
     InternalError,
     NoThread,
+    NotPermitted,
     ShuttingDown,
     SocketForbidden,
     TooManyClients,
@@ -47,34 +50,116 @@ COMPLAIN_INTERVAL = 60.0  # seconds between log lines about the same limit
 log = logging.getLogger("dhtd.control")
 
 
+class Farewell:
+    """A client that has asked the daemon to stop, and is told how that ends.
+
+    Its connection is open as long as the process lives, for the kernel closes it behind everything else: when the
+    client reads the end of it, the daemon is gone.
+    """
+
+    def __init__(self, descriptor: int, id: object) -> None:
+        self._descriptor = descriptor
+        self._id = id
+
+    def say(self, outcome: StopResult | DhtdError) -> None:
+        """Tell the client, if it is still there."""
+        body = {"error": error_body(outcome)} if isinstance(outcome, DhtdError) else {"result": outcome}
+        _write_at_once(self._descriptor, encode({"id": self._id, **body}))
+
+
+class Listening:
+    """The socket that is listened on. It can be replaced while it is served; connections stay."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.replaced = trio.Event()  # set, and replaced itself, when there is another
+        self._socket = listening
+        self._is_taken = False
+
+    def take(self) -> socket.socket:
+        """Return the socket to listen on; it is the caller's to close."""
+        self._is_taken = True
+        return self._socket
+
+    def replace(self, listening: socket.socket) -> None:
+        """Listen on another one from now on."""
+        if not self._is_taken:
+            self._socket.close()
+        self._socket, self._is_taken = listening, False
+        was, self.replaced = self.replaced, trio.Event()
+        was.set()
+
+
+def _note(kind: str) -> None:
+    log.error("%s", kind, exc_info=sys.exception())
+
+
 async def serve(
-    listening: socket.socket,
+    listening: Listening,
     handler: Handler,
     *,
     group: int | None = None,
     limits: Limits = LIMITS,
     counters: ControlCounters | None = None,
+    stop: Callable[[Farewell], None] | None = None,
+    note: Callable[[str], None] = _note,
 ) -> None:
-    """Serve connections until cancelled: those of the daemon's user, of root, and of the members of `group`."""
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-    server = _Server(handler, group, limits, ControlCounters() if counters is None else counters)
-    async with listener, trio.open_nursery() as nursery:
+    """Serve connections until cancelled: those of the daemon's user, of root, and of the members of `group`.
+
+    `stop` is called for a client that may, and does, ask the daemon to stop. `note` is called, within the handling of
+    an exception, with what has failed.
+    """
+    server = _Server(handler, group, limits, ControlCounters() if counters is None else counters, stop, note)
+    async with trio.open_nursery() as nursery:
         while True:
-            connection = await server.admit(await server.accept(listener))
-            if connection is not None:
-                nursery.start_soon(server.serve, connection)
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening.take()))
+            async with listener, trio.open_nursery() as accepting:
+                accepting.start_soon(_cancel_when, listening.replaced, accepting.cancel_scope)
+                await server.welcome(listener, nursery)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 class _Server:
     """Who may connect, and who has a place."""
 
-    def __init__(self, handler: Handler, group: int | None, limits: Limits, counters: ControlCounters) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        group: int | None,
+        limits: Limits,
+        counters: ControlCounters,
+        stop: Callable[[Farewell], None] | None = None,
+        note: Callable[[str], None] = _note,
+    ) -> None:
         self._handler = handler
         self._group = group
         self._limits = limits
         self._counters = counters
+        self._stop = stop
+        self._note = note
         self._places = Places[_Connection](limits, os.geteuid())
         self._complain_at: dict[type[DhtdError], float] = {}
+
+    async def welcome(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        """Give whoever connects a conversation in `nursery`; until cancelled."""
+        while True:
+            try:
+                stream = await self.accept(listener)
+            except Exception:  # noqa: BLE001 - noted
+                self._note("a client could not be accepted")
+                await trio.sleep(ACCEPT_PAUSE)
+                continue
+            try:
+                connection = await self.admit(stream)
+            except Exception:  # noqa: BLE001 - noted
+                self._note("a client could not be let in")
+                await trio.aclose_forcefully(stream)
+                continue
+            if connection is not None:
+                nursery.start_soon(self.serve, connection)
 
     async def accept(self, listener: trio.SocketListener) -> trio.SocketStream:
         """Return the next connection, however long there is no file descriptor for it."""
@@ -110,7 +195,7 @@ class _Server:
             self._counters.control_refused += 1
             await self._turn_away(stream, error)
             return None
-        connection = _Connection(uid, stream, self._handler, self._limits, self._counters)
+        connection = _Connection(uid, stream, self._handler, self._limits, self._counters, self._stop, self._note)
         try:
             victim = self._places.take(connection)
         except TooManyClients as error:
@@ -127,6 +212,8 @@ class _Server:
             async with connection.stream:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError), connection.scope:
                     await connection.serve()
+        except Exception:  # noqa: BLE001 - noted
+            self._note("a conversation with a client failed")
         finally:
             self._places.leave(connection)
             connection.ended.set()
@@ -176,15 +263,26 @@ class _Server:
 
 def _send_at_once(stream: trio.SocketStream, error: DhtdError, id: object = None) -> None:
     """Send as far as there is room: nobody is waited for who has to go."""
+    _write_at_once(stream.socket.fileno(), encode({"id": id, "error": error_body(error)}))
+
+
+def _write_at_once(descriptor: int, line: bytes) -> None:
     with suppress(OSError):
-        os.write(stream.socket.fileno(), encode({"id": id, "error": error_body(error)}))
+        os.write(descriptor, line)
 
 
 class _Connection:
     """One client."""
 
     def __init__(
-        self, uid: int, stream: trio.SocketStream, handler: Handler, limits: Limits, counters: ControlCounters
+        self,
+        uid: int,
+        stream: trio.SocketStream,
+        handler: Handler,
+        limits: Limits,
+        counters: ControlCounters,
+        stop: Callable[[Farewell], None] | None,
+        note: Callable[[str], None],
     ) -> None:
         self.uid = uid
         self.stream = stream
@@ -193,6 +291,8 @@ class _Connection:
         self._handler = handler
         self._limits = limits
         self._counters = counters
+        self._stop = stop
+        self._note = note
         self._unread = select.poll()
         self._unread.register(stream.socket.fileno(), select.POLLIN)
         self._turn_began = trio.current_time()  # of the client's latest turn, which a whole request ends
@@ -200,6 +300,7 @@ class _Connection:
         self._id: object = None  # of the request that is being served
         self._between_lines = True  # else what is sent next would end up in the middle of one
         self._is_displaced = False
+        self._has_farewell = False
 
     @property
     def waiting_since(self) -> float | None:
@@ -224,7 +325,7 @@ class _Connection:
             # Not `except Cancelled`: out of a nursery it comes in a group. Nothing but the end of `serve` cancels us,
             # or another client who gets our place.
             is_stopping = trio.current_effective_deadline() == -math.inf and not self._is_displaced
-            if is_stopping and self._between_lines:
+            if is_stopping and self._between_lines and not self._has_farewell:
                 with trio.move_on_after(SHUTDOWN_GRACE, shield=True):
                     await self._send_error(ShuttingDown("the daemon is stopping"))
 
@@ -249,12 +350,24 @@ class _Connection:
             await self._send_error(error)
             return
         try:
+            if isinstance(request, Stop):
+                await self._end_daemon()
             answer = await self._handle(request)
         except DhtdError as error:
             await self._send_error(error)
         else:
             if answer is not None:
                 await self._send(answer)
+
+    async def _end_daemon(self) -> NoReturn:
+        """Have the daemon stop. Whoever was only let in by the group may not: it is not theirs."""
+        if self._stop is None or self.uid not in {0, os.geteuid()}:
+            raise NotPermitted("only the daemon's own user and root may stop it")
+        farewell = Farewell(os.dup(self.stream.socket.fileno()), self._id)
+        self._has_farewell = True
+        self._stop(farewell)
+        await trio.sleep_forever()
+        raise AssertionError
 
     async def _handle(self, request: Request) -> bytes | None:
         """Return the line with the result; None where the client has gone away meanwhile."""
@@ -268,8 +381,8 @@ class _Connection:
                 failure = error
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
-            except Exception:
-                log.exception("request %s failed", type(request).__name__)
+            except Exception:  # noqa: BLE001 - noted
+                self._note(f"request {type(request).__name__} failed")
                 failure = InternalError("a defect in dhtd; the daemon's log has the details")
             nursery.cancel_scope.cancel()
         if failure is not None:

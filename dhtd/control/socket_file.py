@@ -9,6 +9,7 @@ Its laws:
   group first and opened for it (0660) then. Directories that are missing are made 0700, or 0710 for a group.
 - A socket that nobody listens on is replaced. What a daemon listens on, and what is no socket, is left alone. One
   daemon looks and replaces at a time, so that none takes another's fresh socket for a stale one.
+- It can be made again while the daemon runs: somebody may have removed it, or the directory.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class ControlSocket:
     def __init__(self, path: Path, group: str | None = None) -> None:
         self.group = None if group is None else group_id(group)
         self._path = path
+        self._group_name = group
         self.listening = _make(path, self.group, group)
         self._identity = _identity(path)
         self.notice = None if self.group is None else _out_of_reach(path, self.group, str(group))
@@ -58,6 +60,20 @@ class ControlSocket:
         self.remove()
         self.listening.close()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether clients find it no longer: the file was removed, or something else is in its place."""
+        found = _identity(self._path)
+        return found is None or self._identity is None or found[:2] != self._identity[:2]
+
+    def renew(self) -> None:
+        """Make another one in its place; whoever listens has to listen on that, and to close the old one.
+
+        Raises as the constructor does; then the old one stays.
+        """
+        self.listening = _make(self._path, self.group, self._group_name, patience=0.0)
+        self._identity = _identity(self._path)
+
     def remove(self) -> None:
         """Remove the file, unless it is another's by now."""
         if self._identity is not None and _identity(self._path) == self._identity:
@@ -65,12 +81,12 @@ class ControlSocket:
                 self._path.unlink()
 
 
-def _make(path: Path, gid: int | None, group: str | None) -> socket.socket:
+def _make(path: Path, gid: int | None, group: str | None, patience: float = _TURN_WAIT) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _make_directory(path.parent, gid, group)
         _check_place(path)
-        with _turn(path.parent):
+        with _turn(path.parent, patience):
             _remove_stale(path)
             _bind(listening, path)
             try:
@@ -94,7 +110,8 @@ def _make(path: Path, gid: int | None, group: str | None) -> socket.socket:
 
 
 def _bind(listening: socket.socket, path: Path) -> None:
-    before = os.umask(0o177)  # the whole process's: no other thread runs yet
+    # The whole process's. Where other threads run already, they make no file that more people than this are to read.
+    before = os.umask(0o177)
     try:
         listening.bind(str(path))
     finally:
@@ -162,7 +179,7 @@ def _check_place(path: Path) -> None:
 
 
 @contextmanager
-def _turn(directory: Path) -> Iterator[None]:
+def _turn(directory: Path, patience: float) -> Iterator[None]:
     """Have another daemon that starts in this directory wait until the context ends.
 
     Whoever may read the directory can lock it, too, so nobody is waited for for long: without the lock, nothing is at
@@ -170,12 +187,12 @@ def _turn(directory: Path) -> Iterator[None]:
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        for _ in range(round(_TURN_WAIT / _TURN_PAUSE)):
+        for _ in range(max(1, round(patience / _TURN_PAUSE))):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                time.sleep(_TURN_PAUSE)
+                time.sleep(min(_TURN_PAUSE, patience))
             except OSError:
                 break  # a file system without locks
         yield

@@ -7,16 +7,17 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from types import FrameType
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from dhtd.control.limits import ControlCounters, Limits
-from dhtd.control.server import serve
+from dhtd.control.protocol import StopResult
+from dhtd.control.server import Farewell, Listening, serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
@@ -31,16 +32,18 @@ from dhtd.daemon.own_networks import networks_of, own_addresses
 from dhtd.daemon.report import Report
 from dhtd.daemon.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.saver import Saver
+from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.state_file import StateFile
 from dhtd.daemon.udp import UdpSockets, open_sockets
-from dhtd.errors import DhtdError, StateError, WrongNetwork
+from dhtd.errors import EXIT_DONE, DhtdError, InternalError, WrongNetwork
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 
 if TYPE_CHECKING:
     from dhtd.wire.sealed import Seal
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether the control socket is still there
+HANGUP_GRACE: Final = 1.0  # seconds after SIGHUP until a terminal that went away is surely known to have gone
 
 log = logging.getLogger("dhtd")
 
@@ -63,46 +66,42 @@ def run(
     *,
     change_network: bool = False,
 ) -> None:
-    """Run a daemon until SIGTERM or SIGINT; return once its state is saved.
+    """Run a daemon until SIGTERM, SIGINT or a client ends it; return once its state is saved.
 
     `announce` is called when it is ready, `reload` on SIGHUP. `change_network`: see `network_mark`.
-    Raises a `DhtdError` where it cannot start or save.
+    Raises a `DhtdError` where it cannot start or save, or where a defect ends it: then the log has the traceback.
     """
-    early = _remember_signals()
+    signals = Signals(_last_words)
     log_module.set_up(settings.log_level, settings.log_format)
-    keys = key_file.read_all(settings.network_key, os.environ)
-    with (
-        closing(StateFile.open(settings.state)) as state_file,
-        open_sockets(settings.bind, settings.port) as udp_sockets,
-        ControlSocket(settings.socket, settings.socket_group) as control,
-    ):
-        if state_file.notice is not None:
-            log.error("%s", state_file.notice)
-        for warning in state_file.warnings:
-            log.warning("%s", warning)
-        if control.notice is not None:
-            log.warning("%s", control.notice)
-        network_mark.claim(state_file, keys, change=change_network)
-        daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control)
-        trio.run(daemon.serve, early, announce, reload)
+    log_module.catch_the_rest()
+    try:
+        keys = key_file.read_all(settings.network_key, os.environ)
+        with (
+            closing(StateFile.open(settings.state)) as state_file,
+            open_sockets(settings.bind, settings.port) as udp_sockets,
+            ControlSocket(settings.socket, settings.socket_group) as control,
+        ):
+            if state_file.notice is not None:
+                log.error("%s", state_file.notice)
+            for warning in state_file.warnings:
+                log.warning("%s", warning)
+            if control.notice is not None:
+                log.warning("%s", control.notice)
+            network_mark.claim(state_file, keys, change=change_network)
+            daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control)
+            signals.last_words = daemon.say_last_words
+            daemon.run(signals, announce, reload)
+    except DhtdError:
+        raise
+    except Exception:
+        log.exception("a defect in dhtd ends it")
+        raise InternalError("a defect in dhtd has ended it; the log has the details") from None
+    finally:
+        log_module.flush()
 
 
-def _remember_signals() -> list[int]:
-    """Have the signals put into the list that is returned, whenever `Daemon.serve` does not receive them.
-
-    So those of the first moments wait until they can be obeyed, and one that comes after the end does no harm. This
-    holds for the rest of the process: to take it back would leave moments in which Ctrl-C prints a traceback.
-    """
-    seen: list[int] = []
-
-    def remember(number: int, _frame: FrameType | None) -> None:
-        if number in seen and number != signal.SIGHUP:
-            os._exit(128 + number)  # the start, or the very end, hangs
-        seen.append(number)
-
-    for number in SIGNALS:
-        signal.signal(number, remember)
-    return seen
+def _last_words() -> None:
+    log_module.say_at_once("stopping at once; what was not saved is lost")
 
 
 def policy_of(settings: Settings, own: tuple[bytes, ...] = ()) -> Policy:
@@ -157,61 +156,126 @@ class Daemon:
         self._control_counters = ControlCounters()
         self._report = Report(self._driver, settings, self._control_counters)
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
+        self._farewells: list[Farewell] = []
+        self._running = trio.CancelScope()
+        self._terminal = Terminal()
+        self._listening = Listening(control.listening)
+        self._socket_complaint = ""
 
-    async def serve(
-        self, early: Iterable[int], announce: Callable[[Ready], None], reload: Callable[[], Settings]
-    ) -> None:
-        """Run until a signal says to stop, perhaps one of those that came `early`, then save."""
-        failure: StateError | None = None
+    def run(self, signals: Signals, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
+        """Serve until somebody or something ends it; then save, whatever it was.
+
+        Saving is not a part of `serve`: that may have failed as a whole.
+        """
+        outcome: StopResult | DhtdError = {"pid": os.getpid()}
+        try:
+            trio.run(self.serve, signals, announce, reload)
+        except BaseException:
+            log.exception("a defect in dhtd ends it")
+            outcome = InternalError("a defect in dhtd has ended it; the log has the details")
+        try:
+            in_another_thread(lambda: self._saver.save_now(self._driver.node))
+        except DhtdError as error:
+            outcome = error
+        except Exception:
+            log.exception("the state could not be saved: a defect in dhtd")
+            outcome = InternalError("a defect in dhtd has kept the state from being saved; the log has the details")
+        for farewell in self._farewells:
+            farewell.say(outcome)
+        signals.final_status = outcome.exit_status if isinstance(outcome, DhtdError) else EXIT_DONE
+        signals.last_words = self._control.remove
+        if isinstance(outcome, DhtdError):
+            raise outcome
+
+    def say_last_words(self) -> None:
+        """Do the little that can be done before the process ends without having saved."""
+        _last_words()
+        self._control.remove()
+
+    async def serve(self, signals: Signals, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
+        """Serve until a signal says to stop, perhaps one that has come already, or a client does."""
         trio.socket.set_custom_hostname_resolver(SystemResolver())
-        with trio.open_signal_receiver(*SIGNALS) as signals:
-            for number in early:
-                signal.raise_signal(number)
-            async with trio.open_nursery() as outer:
-                running = trio.CancelScope()
-                outer.start_soon(self._obey, signals, running, reload)
-                with running:
-                    async with trio.open_nursery() as nursery:
-                        handler = Handler(self._driver, self._saver, self._report)
-                        nursery.start_soon(self._driver.run)
-                        nursery.start_soon(self._hosts.run)
-                        nursery.start_soon(self._saver.run, self._driver.node)
-                        nursery.start_soon(self._saver.write_ahead, self._driver)
-                        nursery.start_soon(self._serve, handler)
-                        announce(self._ready())
-                        notify("READY=1")
-                try:
-                    await self._saver.save(self._driver.node)
-                except StateError as error:
-                    failure = error
-                outer.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        driver, persist = self._driver, self._driver.defects.persist
+        with self._running:
+            async with trio.open_nursery() as nursery:
+                handler = Handler(driver, self._saver, self._report)
+                obey = partial(self._obey, signals, reload, nursery)
+                nursery.start_soon(persist, "signals could not be obeyed", obey)
+                nursery.start_soon(driver.run)
+                nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
+                nursery.start_soon(persist, "the state could not be kept", partial(self._saver.run, driver.node))
+                nursery.start_soon(
+                    persist, "holders could not be written down", partial(self._saver.write_ahead, driver)
+                )
+                nursery.start_soon(persist, "clients could not be served", partial(self._serve, handler))
+                nursery.start_soon(persist, "the control socket could not be kept", self._keep_socket)
+                announce(self._ready())
+                notify("READY=1")
 
     async def _serve(self, handler: Handler) -> None:
         await serve(
-            self._control.listening,
+            self._listening,
             handler,
             group=self._control.group,
             limits=Limits(clients=self._settings.socket_clients),
             counters=self._control_counters,
+            stop=self._stop_for,
+            note=self._driver.defects.note,
         )
 
-    async def _obey(
-        self, signals: AsyncIterator[int], running: trio.CancelScope, reload: Callable[[], Settings]
-    ) -> None:
-        async for number in signals:
-            if number == signal.SIGHUP:
-                if not running.cancel_called:
-                    self._reload(reload)
-            elif running.cancel_called:
-                log.warning("stopping at once; what was not saved is lost")
-                self._control.remove()
-                os._exit(128 + number)  # a thread may hang in the disk: nothing gentler is sure to end
-            else:
-                log.info("stopping on %s; a second signal does not wait", signal.Signals(number).name)
-                notify("STOPPING=1")
-                running.cancel()
+    async def _obey(self, signals: Signals, reload: Callable[[], Settings], nursery: trio.Nursery) -> None:
+        """Obey one signal after the other; the second one to end is obeyed by `signals` itself."""
+        while True:
+            number = await signals.receive()
+            if number != signal.SIGHUP:
+                self._stop(f"on {signal.Signals(number).name}; a second signal does not wait")
+            elif not self._stop_without_terminal():
+                self._reload(reload)
+                self._renew_socket()
+                nursery.start_soon(self._look_at_terminal)
+
+    async def _look_at_terminal(self) -> None:
+        """Look again: a terminal that goes away sends SIGHUP first, and has gone a moment later."""
+        await trio.sleep(HANGUP_GRACE)
+        self._stop_without_terminal()
+
+    def _stop_without_terminal(self) -> bool:
+        """Stop if the terminal that the daemon was started on is gone; return whether it is."""
+        if self._terminal.is_gone:
+            self._stop("because its terminal was closed")
+            return True
+        return False
+
+    async def _keep_socket(self) -> None:
+        """Look now and then whether clients still find the control socket."""
+        while True:
+            await trio.sleep(LOOK_INTERVAL)
+            self._renew_socket()
+
+    def _renew_socket(self) -> None:
+        """Make the control socket again, if somebody has removed it."""
+        if not self._control.is_lost:
+            return
+        try:
+            self._control.renew()
+        except DhtdError as error:
+            if str(error) != self._socket_complaint:  # said once: the next look comes soon
+                log.error("the control socket was removed, and cannot be made again: %s", error)
+            self._socket_complaint = str(error)
+        else:
+            log.warning("the control socket %s was removed: made it again", self._settings.socket)
+            self._socket_complaint = ""
+            self._listening.replace(self._control.listening)
+
+    def _stop_for(self, farewell: Farewell) -> None:
+        self._farewells.append(farewell)
+        self._stop("because a client asks for it")
+
+    def _stop(self, why: str) -> None:
+        if not self._running.cancel_called:
+            log.info("stopping %s", why)
+            notify("STOPPING=1")
+            self._running.cancel()
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Take what has changed in the configuration, as far as that can be done while running."""

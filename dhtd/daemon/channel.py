@@ -35,7 +35,7 @@ class UdpCounters:
     receive_errors: int = 0
     send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
     send_buffer_full: int = 0
-    defects: int = 0  # received, and dhtd itself failed on it; the log has the traceback
+    defects: int = 0  # how often dhtd itself failed, on a datagram or on anything else; the log has the traceback
 
     def received(self, datagrams: int, size: int) -> None:
         """Count datagrams, of this size together."""

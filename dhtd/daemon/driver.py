@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import trio
@@ -25,6 +26,7 @@ from dhtd.core.events import (
 from dhtd.core.node import Node
 from dhtd.core.write_ahead import Chosen
 from dhtd.daemon.channel import Datagram
+from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.unsealing import Unsealing
 from dhtd.daemon.watch import Watch
@@ -38,7 +40,6 @@ log = logging.getLogger("dhtd.node")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # what Linux, and others, call it
 DOZE = 60.0  # seconds asleep at most: a machine that was suspended has missed deadlines, and trio's clock stood still
 SHOWN = 4  # endpoints in a line of the log
-COMPLAIN_INTERVAL = 60.0  # seconds between tracebacks that strangers can cause
 
 Start = Callable[[float], Handle]
 
@@ -77,6 +78,9 @@ class Driver:
     """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out.
 
     With a `seal`, nothing comes in that it does not open, and nothing goes out unsealed.
+
+    A defect in the node, in the seal or in the sockets ends nothing: `defects` notes it, what it concerned is lost, as
+    datagrams are, and the rest goes on.
     """
 
     def __init__(
@@ -99,30 +103,32 @@ class Driver:
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
-        self._complain_at = float("-inf")
+        self.defects = Defects(udp.counters, clock)
         self._watch = Watch(node.counters)
-        self._unsealing = Unsealing(udp.counters, clock)
+        self._unsealing = Unsealing(udp.counters, clock, self.defects)
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
         handle = self._handle_batch if self.seal is None else self._handle_sealed_batch
         async with trio.open_nursery() as nursery:
             for bound in self.udp.sockets:
-                nursery.start_soon(self.udp.receive, bound, handle, self.flush)
-            nursery.start_soon(self._keep_time)
+                receive = partial(self.udp.receive, bound, handle, self.flush)
+                nursery.start_soon(self.defects.persist, "datagrams could not be received", receive)
+            nursery.start_soon(self.defects.persist, "the time could not be kept", self._keep_time)
 
     def flush(self) -> None:
         """Send what the node has to send, pass on its events, and see to its next timeout. Call it after any input."""
-        node, seal = self.node, self.seal
-        while (transmit := node.poll_transmit()) is not None:
-            data, endpoint, recipient = transmit
-            self.udp.send(data if seal is None else seal.seal_query(data, recipient, self.wall()), endpoint)
-        while (event := node.poll_event()) is not None:
-            self._dispatch(event)
-        if unwritten := node.poll_unwritten():
-            self.unwritten += unwritten
-            self.has_unwritten.set()
-        deadline = node.poll_timeout()
+        try:
+            self._send()
+            while (event := self.node.poll_event()) is not None:
+                self._pass_on(event)
+            if unwritten := self.node.poll_unwritten():
+                self.unwritten += unwritten
+                self.has_unwritten.set()
+            deadline = self.node.poll_timeout()
+        except Exception:  # noqa: BLE001 - noted
+            self.defects.note("the node could not be asked what to do")
+            return
         if deadline is not None and deadline < self._sleeping_until:
             self._wake.set()
 
@@ -139,6 +145,24 @@ class Driver:
         if self._operations.pop(op, None) is not None:
             self.node.cancel(op)
 
+    def _send(self) -> None:
+        node, seal = self.node, self.seal
+        while (transmit := node.poll_transmit()) is not None:
+            data, endpoint, recipient = transmit
+            try:
+                self.udp.send(data if seal is None else seal.seal_query(data, recipient, self.wall()), endpoint)
+            except Exception:  # noqa: BLE001 - noted
+                self.defects.note("a datagram to %s could not be sent", endpoint)
+
+    def _pass_on(self, event: Event) -> None:
+        try:
+            self._dispatch(event)
+        except Exception:  # noqa: BLE001 - noted
+            self.defects.note("an event could not be passed on (%s)", type(event).__name__)
+            channel = None if isinstance(event, Joined | Isolated | Unreached) else self._operations.pop(event.op, None)
+            if channel is not None:
+                channel.close()  # whoever waits for more hears that there is none
+
     def _handle_batch(self, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
         """Hand each datagram to the node; return the answers. All have come now: one reading of the clock does."""
         now, handle = self.clock(), self.node.handle_datagram
@@ -146,11 +170,8 @@ class Driver:
         for data, address in batch:
             try:
                 answer = handle(data, sources[address], now)
-            except Exception:  # a defect that one stranger has found must not end us, nor fill the disk
-                self.udp.counters.defects += 1
-                if now >= self._complain_at:
-                    self._complain_at = now + COMPLAIN_INTERVAL
-                    log.exception("a datagram from %s could not be handled: a defect in dhtd", sources[address])
+            except Exception:  # noqa: BLE001 - noted: what one stranger has found must not end us, nor fill the disk
+                self.defects.note("a datagram from %s could not be handled", sources[address])
             else:
                 if answer is not None:
                     answers.append((answer, address))
@@ -160,23 +181,39 @@ class Driver:
         """Do the same with what the seal opens, sealing the answers. Of the rest nothing remains but its number."""
         seal = self.seal
         assert seal is not None
-        opened = self._unsealing.open_batch(seal, batch, sources, self.wall())
-        return [(seal.seal_answer(answer), address) for answer, address in self._handle_batch(opened, sources)]
+        opened, answers = self._unsealing.open_batch(seal, batch, sources, self.wall()), []
+        for answer, address in self._handle_batch(opened, sources):
+            try:
+                answers.append((seal.seal_answer(answer), address))
+            except Exception:  # noqa: BLE001 - noted
+                self.defects.note("an answer to %s could not be sealed", sources[address])
+        return answers
 
     async def _keep_time(self) -> None:
+        pause = Pause(self.clock)
         while True:
             deadline = self.node.poll_timeout()
             self._sleeping_until = float("inf") if deadline is None else deadline
             self._wake = trio.Event()
-            pause = min(max(0.0, self._sleeping_until - self.clock()), DOZE)
-            with trio.move_on_after(pause):
+            doze = min(max(0.0, self._sleeping_until - self.clock()), DOZE)
+            with trio.move_on_after(doze):
                 await self._wake.wait()
             now = self.clock()
             self._watch.look(now)
             deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
-            if deadline is not None and deadline <= now:
-                self.node.handle_timeout(now)
-                self.flush()
+            if deadline is not None and deadline <= now and not self._handle_timeout(now):
+                await trio.sleep(pause.next())  # what has failed may be due again at once
+
+    def _handle_timeout(self, now: float) -> bool:
+        """Have the node do what is due; return whether it could."""
+        try:
+            self.node.handle_timeout(now)
+        except Exception:  # noqa: BLE001 - noted
+            self.defects.note("what was due could not be done")
+            return False
+        finally:
+            self.flush()
+        return True
 
     def _dispatch(self, event: Event) -> None:
         match event:

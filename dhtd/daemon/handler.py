@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, assert_never, cast
 
 import trio
 
@@ -47,6 +47,7 @@ class Handler:
         self._saver = saver
         self._report = report
         self._own_entries = trio.Lock()  # enter and delete: disk and node change together
+        self._reading = trio.Lock()  # info and complete: however many ask, one step of one of them, then others run
 
     async def __call__(self, request: protocol.Request, emit: Emit) -> Result:
         """Return the result of a request; raise a `DhtdError` that says why there is none."""
@@ -59,8 +60,8 @@ class Handler:
                 return await self._lookup(id, emit)
             case protocol.Delete(id, port):
                 return await self._delete(id, port)
-            case protocol.Info(section):
-                return self._report.info(section)
+            case protocol.Info() | protocol.Complete():
+                return await self._read(request, emit)
             case protocol.NodeId():
                 return self._report.node_id()
             case protocol.Status():
@@ -75,6 +76,22 @@ class Handler:
                 return await self._store(request)
             case _:
                 assert_never(request)
+
+    async def _read(self, request: protocol.Info | protocol.Complete, emit: Emit) -> Result:
+        """Look at what may be much step by step; emit the parts of it that are there, as fast as the client reads."""
+        steps: Generator[protocol.InfoResult | None, None, Result]
+        if isinstance(request, protocol.Info):
+            steps = self._report.info(request.section)
+        else:
+            steps = self._report.complete(request)
+        while True:
+            async with self._reading:
+                try:
+                    part = next(steps)
+                except StopIteration as end:
+                    return cast("Result", end.value)
+            if part is not None:
+                await emit(part)
 
     async def _ping(self, host_port: HostPort) -> protocol.PingResult:
         answered = await self._ask(host_port, self._node.ping)

@@ -1,11 +1,35 @@
-"""The log, on stderr: for people, or (`json`) one object a line for machines."""
+"""The log, on stderr: for people, for journald, or (`json`) one object a line for machines.
+
+Logging blocks nothing: see `dhtd.daemon.outlet`.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+from dhtd.daemon.outlet import Outlet
+
+FLUSH: Final = 1.0  # seconds to wait for the reader at the end
+STDERR: Final = 2
+
+# sd-daemon(3): the priorities of syslog, in front of a line.
+_PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+
+
+@dataclass(frozen=True, slots=True)
+class LogCounters:
+    """What has become of the lines of the log."""
+
+    log_dropped: int = 0  # lines that nobody read in time, or that could not be written
 
 
 class _TextFormatter(logging.Formatter):
@@ -20,10 +44,20 @@ class _TextFormatter(logging.Formatter):
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
 
     def format(self, record: logging.LogRecord) -> str:
-        lines = [f"{self.formatTime(record, self.datefmt)} {record.levelname.lower()}: {record.getMessage()}"]
+        lines = [f"{self._start(record)}{record.getMessage()}"]
         if record.exc_info:
             lines += [f"  {line}" for line in self.formatException(record.exc_info).splitlines()]
         return "\n".join(map(_escaped, lines))
+
+    def _start(self, record: logging.LogRecord) -> str:
+        return f"{self.formatTime(record, self.datefmt)} {record.levelname.lower()}: "
+
+
+class _JournalFormatter(_TextFormatter):
+    """The same for journald, which notes the time itself, and takes the level from in front of the line."""
+
+    def _start(self, record: logging.LogRecord) -> str:
+        return ""
 
 
 class _JsonFormatter(logging.Formatter):
@@ -41,17 +75,113 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(body)
 
 
+class _Handler(logging.Handler):
+    """Hands lines to the outlet. Whatever fails here is counted, and concerns one line."""
+
+    def __init__(self, style: str, *, to_journal: bool) -> None:
+        super().__init__()
+        self._to_journal = to_journal
+        text = _JournalFormatter() if to_journal else _TextFormatter()
+        self.setFormatter(_JsonFormatter() if style == "json" else text)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.line(record)
+        except Exception:  # noqa: BLE001 - too little memory, or arguments that do not fit: what is lost is counted
+            OUTLET.drop()
+        else:
+            OUTLET.put(line)
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        """Return the bytes of a record, with the newline."""
+        text = self.format(record)
+        if self._to_journal:
+            priority = f"<{_PRIORITIES[record.levelname.lower()]}>"
+            text = "\n".join(priority + line for line in text.splitlines())
+        return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
 def _escaped(line: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in line
     )
 
 
+def _record(level: int, message: str, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("dhtd.log", level, __file__, 0, message, args, None)
+
+
+def _dropped_line(count: int) -> bytes:
+    lines = "1 line of the log was" if count == 1 else f"{count} lines of the log were"
+    return _handler.line(
+        _record(logging.WARNING, "%s dropped: whoever reads it did not keep up, or it could not be written", lines)
+    )
+
+
+OUTLET: Final = Outlet(STDERR, _dropped_line)  # one for the process, as stderr is
+_handler = _Handler("text", to_journal=False)
+
+
+def is_journal(environ: Mapping[str, str], descriptor: int = STDERR) -> bool:
+    """Whether journald reads what is written there: JOURNAL_STREAM names that very file, by device and inode."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
+
+
 def set_up(level: str, style: str) -> None:
     """Log to stderr at `level` (debug, info, warning, error) in `style` (text, json). May be called again."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
+    global _handler  # noqa: PLW0603 - as `logging` itself, the log is one for the process
+    _handler = _Handler(style, to_journal=is_journal(os.environ))
+    OUTLET.start()
     logger = logging.getLogger("dhtd")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [_handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+
+
+def catch_the_rest() -> None:
+    """Log what Python itself would print on stderr, and wait there: exceptions of finalizers and threads."""
+    logger = logging.getLogger("dhtd")
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        logger.error("%s", what.err_msg or "an exception was ignored", exc_info=_exc_info(what.exc_value))
+
+    def in_thread(what: threading.ExceptHookArgs) -> None:
+        logger.error("a thread failed", exc_info=_exc_info(what.exc_value))
+
+    sys.unraisablehook = unraisable
+    threading.excepthook = in_thread
+
+
+def _exc_info(error: BaseException | None) -> tuple[Any, Any, TracebackType | None] | None:
+    return None if error is None else (type(error), error, error.__traceback__)
+
+
+def counters() -> LogCounters:
+    """Return what has become of the lines so far."""
+    return LogCounters(OUTLET.dropped)
+
+
+def say_at_once(message: str, *args: object) -> None:
+    """Log a warning ahead of all that waits, as far as that is possible now: the process is about to end."""
+    OUTLET.put_at_once(_handler.line(_record(logging.WARNING, message, *args)))
+
+
+def flush() -> None:
+    """Wait for whoever reads the log, but briefly."""
+    OUTLET.flush(FLUSH)
+
+
+def is_set_up() -> bool:
+    """Whether `set_up` was called."""
+    return _handler in logging.getLogger("dhtd").handlers
+
+
+def error_line(message: str, style: str) -> str:
+    """Return how an error looks in the log, without the newline, for when there is no log yet."""
+    handler = _Handler(style, to_journal=is_journal(os.environ))
+    return handler.line(_record(logging.ERROR, "%s", message)).decode().rstrip("\n")

@@ -1,24 +1,38 @@
-"""The daemon's state as the control socket shows it: plain values, every key of which is a promise."""
+"""The daemon's state as the control socket shows it: plain values, every key of which is a promise.
+
+A node can hold 65536 entries, and may do nothing else while their rows are made. So lists are made in parts, of `SLICE`
+rows at most, and others run between two parts. Which rows there are is settled when a list is begun; each row tells
+how things are when it is made, and what is gone by then is left out.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict
+from itertools import islice
+from typing import Final, cast
 
 from dhtd import __version__
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import Id, unpacked
 from dhtd.core.overlay import Overlay
 from dhtd.core.routing_meta import Standing
 from dhtd.core.routing_table import Bucket
+from dhtd.core.store import HeldEntry
+from dhtd.core.track import OwnEntry
+from dhtd.core.withdrawals import Pending
+from dhtd.daemon import log
 from dhtd.daemon.config import Settings
 from dhtd.daemon.driver import Driver
 
 _STATES = ("joined", "doubtful", "joining", "silent", "alone")  # in a network, the best first
+SLICE: Final = 128  # rows in a part, a millisecond's work or so
+SCAN: Final = 1024  # words that are looked at in a row
+WORDS_MAX: Final = 100  # words to choose from
 
 
 def milliseconds(seconds: float) -> float:
@@ -36,29 +50,63 @@ class Report:
         self._control = control
         self._started_at = driver.clock()
 
-    def info(self, section: str | None) -> protocol.InfoResult:
-        """Return every section, or only one."""
-        sections: protocol.InfoResult = {}
-        if section in {None, "node"}:
-            sections["node"] = self._about_node()
-        if section in {None, "routing_table"}:
-            sections["routing_table"] = {
-                "buckets": [
-                    self._bucket(overlay, bucket)
-                    for overlay in self._node.overlays
-                    for bucket in overlay.state.table.buckets
-                ]
-            }
-        if section in {None, "store"}:
-            sections["store"] = self._held()
-        if section in {None, "tracking"}:
-            sections["tracking"] = self._tracked()
-        if section in {None, "withdrawals"}:
-            sections["withdrawals"] = self._withdrawals()
-        if section in {None, "network"}:
-            counters = (self._driver.udp.counters, self._node.counters, self._control)
-            sections["network"] = {name: value for each in counters for name, value in asdict(each).items()}
-        return sections
+    def info(self, section: str | None) -> Generator[protocol.InfoResult, None, protocol.InfoResult]:
+        """Yield the beginnings of long lists in parts, and return the rest: every section, or only one.
+
+        A part may be empty. Between two of them others may run.
+        """
+        lists: dict[str, Callable[[], Iterator[object]]] = {
+            "routing_table": self._buckets,
+            "store": self._held,
+            "tracking": self._tracked,
+            "withdrawals": self._withdrawals,
+        }
+        rest: dict[str, object] = {}
+        for name in protocol.SECTIONS if section is None else (section,):
+            if name in lists:
+                rest[name] = yield from _sliced(name, lists[name]())
+            else:
+                rest[name] = self._about_node() if name == "node" else self._counters()
+        return cast("protocol.InfoResult", rest)
+
+    def complete(self, request: protocol.Complete) -> Generator[None, None, protocol.CompleteResult]:
+        """Return the words that begin with what is asked for, up to `WORDS_MAX`, having let others run between.
+
+        Where there are more, the least and the greatest are among them, so that the beginning which all of these
+        have in common is that of all the words.
+        """
+        found: dict[str, None] = {}
+        least = greatest = ""
+        is_complete = True
+        words = self._words(request)
+        while some := list(islice(words, SCAN)):
+            for word in some:
+                if word.startswith(request.prefix) and word not in found:
+                    least = min(least or word, word)
+                    greatest = max(greatest, word)
+                    if len(found) < WORDS_MAX:
+                        found[word] = None
+                    else:
+                        is_complete = False
+            yield
+        chosen = list(found)
+        if not is_complete:
+            chosen = list(dict.fromkeys([least, greatest, *chosen]))[:WORDS_MAX]
+        return {"words": sorted(chosen), "complete": is_complete}
+
+    def _words(self, request: protocol.Complete) -> Iterator[str]:
+        match request.what:
+            case "endpoint":
+                contacts = [contact for overlay in self._node.overlays for contact in overlay.state.table]
+                yield from (self._text(contact.endpoint) for contact in contacts)
+            case "own-port":
+                entries = list(self._node.tracker)
+                yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
+            case _:
+                yield from (self._format(entry.key) for entry in list(self._node.tracker))
+                if request.what == "id":
+                    keys = self._node.store.keys()
+                    yield from (self._format(unpacked(key)) for key in keys)
 
     def node_id(self) -> protocol.NodeIdResult:
         """Return the node's ID and where it is reached."""
@@ -182,47 +230,62 @@ class Report:
             "rtt_ms": None if record.round_trips.mean is None else milliseconds(record.round_trips.mean),
         }
 
-    def _held(self) -> list[protocol.HeldInfo]:
-        now, expiry = self._driver.clock(), self._node.policy.store_expiry
-        return [
-            {
-                "id": self._format(entry.key),
-                "endpoint": self._text(entry.endpoint),
-                "age_s": _seconds(now + expiry - entry.expires_at),
-                "expires_in_s": _seconds(entry.expires_at - now),
-            }
-            for entry in self._node.store
-            if entry.expires_at > now
-        ]
+    def _counters(self) -> dict[str, object]:
+        counters = (self._driver.udp.counters, self._node.counters, self._control, log.counters())
+        return {name: value for each in counters for name, value in asdict(each).items()}
 
-    def _tracked(self) -> list[protocol.TrackedInfo]:
-        now = self._driver.clock()
-        return [
-            {
-                "id": self._format(entry.key),
-                "port": entry.port,
-                "replicas": len({replica.id for replica in entry.replicas}),
-                "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
-            }
-            for entry in self._node.tracker
-        ]
+    def _buckets(self) -> Iterator[protocol.BucketInfo | None]:
+        for overlay in self._node.overlays:
+            for bucket in list(overlay.state.table.buckets):
+                yield self._bucket(overlay, bucket)
+                yield from (None for _ in bucket.contacts)  # each of them is as much work as a row
 
-    def _withdrawals(self) -> list[protocol.WithdrawalInfo]:
-        now = self._driver.clock()
-        return [
-            {
-                "id": self._format(pending.key),
-                "port": pending.port,
-                "node_id": self._format(pending.holder.id),
-                "endpoint": self._text(pending.holder.endpoint),
-                "acknowledged": pending.acknowledged,
-                "attempts": pending.attempts,
-                "retry_in_s": None if pending.due_at is None else _seconds(max(0.0, pending.due_at - now)),
-                "expires_in_s": _seconds(pending.until - now),
-            }
-            for pending in self._node.withdrawals
-            if pending.until > now
-        ]
+    def _held(self) -> Iterator[protocol.HeldInfo | None]:
+        keys = self._node.store.keys()
+        for key in keys:
+            for entry in self._node.store.held(unpacked(key)):
+                now = self._driver.clock()
+                yield self._held_row(entry, now) if entry.expires_at > now else None
+
+    def _held_row(self, entry: HeldEntry, now: float) -> protocol.HeldInfo:
+        return {
+            "id": self._format(entry.key),
+            "endpoint": self._text(entry.endpoint),
+            "age_s": _seconds(now + self._node.policy.store_expiry - entry.expires_at),
+            "expires_in_s": _seconds(entry.expires_at - now),
+        }
+
+    def _tracked(self) -> Iterator[protocol.TrackedInfo | None]:
+        tracker = self._node.tracker
+        for entry in list(tracker):
+            is_there = tracker.get(entry.key, entry.port) is entry
+            yield self._tracked_row(entry, self._driver.clock()) if is_there else None
+
+    def _tracked_row(self, entry: OwnEntry, now: float) -> protocol.TrackedInfo:
+        return {
+            "id": self._format(entry.key),
+            "port": entry.port,
+            "replicas": len({replica.id for replica in entry.replicas}),
+            "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
+        }
+
+    def _withdrawals(self) -> Iterator[protocol.WithdrawalInfo | None]:
+        for entry in self._node.withdrawals.entries():
+            for pending in self._node.withdrawals.pending(entry):
+                now = self._driver.clock()
+                yield self._withdrawal_row(pending, now) if pending.until > now else None
+
+    def _withdrawal_row(self, pending: Pending, now: float) -> protocol.WithdrawalInfo:
+        return {
+            "id": self._format(pending.key),
+            "port": pending.port,
+            "node_id": self._format(pending.holder.id),
+            "endpoint": self._text(pending.holder.endpoint),
+            "acknowledged": pending.acknowledged,
+            "attempts": pending.attempts,
+            "retry_in_s": None if pending.due_at is None else _seconds(max(0.0, pending.due_at - now)),
+            "expires_in_s": _seconds(pending.until - now),
+        }
 
     def _text(self, endpoint: Endpoint) -> str:
         return self._driver.udp.zones.text(endpoint)
@@ -241,3 +304,14 @@ def _name(overlay: Overlay) -> str:
 
 def _seconds(duration: float) -> float:
     return round(duration, 3)
+
+
+def _sliced(section: str, rows: Iterator[object]) -> Generator[protocol.InfoResult, None, object]:
+    """Yield parts of the rows that there are (not None); return the last of them, as it stands in its section."""
+    while True:
+        some = list(islice(rows, SLICE))
+        there = [row for row in some if row is not None]
+        body = {"buckets": there} if section == "routing_table" else there
+        if len(some) < SLICE:
+            return body
+        yield cast("protocol.InfoResult", {section: body})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.daemon.channel import Datagram, UdpCounters
+from dhtd.daemon.defects import Defects
 
 if TYPE_CHECKING:
     from dhtd.wire.sealed import OutOfTime, Refusal, Seal  # which imports libsodium: only a node with a key does
@@ -20,9 +21,10 @@ COMPLAIN_INTERVAL: Final = 600.0  # seconds between complaints of clocks, of whi
 class Unsealing:
     """What a node counts and says of sealed datagrams that do not open."""
 
-    def __init__(self, counters: UdpCounters, clock: Callable[[], float]) -> None:
+    def __init__(self, counters: UdpCounters, clock: Callable[[], float], defects: Defects) -> None:
         self._counters = counters
         self._clock = clock
+        self._defects = defects
         self._complain_at = float("-inf")
 
     def open_batch(
@@ -31,7 +33,11 @@ class Unsealing:
         """Return what is inside those that open. `wall`: seconds since the epoch."""
         opened = []
         for sealed, address in batch:
-            data = seal.open(sealed, wall)
+            try:
+                data = seal.open(sealed, wall)
+            except Exception:  # noqa: BLE001 - noted
+                self._defects.note("a datagram from %s could not be opened", sources[address])
+                continue
             if type(data) is bytes:
                 opened.append((data, address))
             else:

@@ -28,8 +28,8 @@ def offered(run: Run, *words: object) -> list[str]:
     return [line.partition("\t")[0] for line in done.out.splitlines()]
 
 
-def tracking(*entries: tuple[str, int]) -> list[dict[str, object]]:
-    return result({"tracking": [{"id": id, "port": port, "replicas": 1, "refresh_in_s": 1.0} for id, port in entries]})
+def words(*found: str) -> list[dict[str, object]]:
+    return result({"words": list(found), "complete": True})
 
 
 def test_every_candidate_that_is_a_command_or_an_option_has_a_description(dht: Run) -> None:
@@ -74,23 +74,31 @@ def test_no_instance_is_offered_where_there_is_none(dht: Run) -> None:
 
 
 def test_ports_are_those_of_the_id_or_the_name_before(dht: Run, home: Path) -> None:
-    answer = tracking((ID, 80), (ID, 81), (NAMED, 90))
-    with FakeDaemon(home / "s", answer, answer) as fake:
+    with FakeDaemon(home / "s", words("80", "81"), words("90")) as fake:
         assert offered(dht, "--socket", fake.path, "delete", ID.upper(), "") == ["80", "81"]
-        assert offered(dht, "--socket", fake.path, "delete", "--name", "wiki", "") == ["90"]
+        assert offered(dht, "--socket", fake.path, "delete", "--name", "wiki", "9") == ["90"]
+    assert fake.requests == [
+        ("complete", {"what": "own-port", "prefix": "", "entry": ID}),
+        ("complete", {"what": "own-port", "prefix": "9", "entry": NAMED}),
+    ]
     assert offered(dht, "delete", "abc", "") == []
 
 
-def test_an_id_with_two_ports_is_offered_once(dht: Run, home: Path) -> None:
-    with FakeDaemon(home / "s", tracking((ID, 80), (ID, 81)), result({"store": []})) as fake:
-        assert offered(dht, "--socket", fake.path, "lookup", "") == [ID]
+def test_the_daemon_is_asked_for_what_begins_like_the_word_and_its_case_is_kept(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", words(ID), words("10.0.0.1:1729")) as fake:
+        assert offered(dht, "--socket", fake.path, "lookup", "AB") == ["AB" + ID[2:]]
+        assert offered(dht, "--socket", fake.path, "ping", "10.") == ["10.0.0.1:1729"]
+    assert fake.requests == [
+        ("complete", {"what": "id", "prefix": "ab"}),
+        ("complete", {"what": "endpoint", "prefix": "10."}),
+    ]
 
 
 def test_the_socket_is_found_behind_variables_and_a_tilde(
     dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLACE", str(home))
-    with FakeDaemon(home / "s", tracking((ID, 80)), tracking((ID, 80))):
+    with FakeDaemon(home / "s", words(ID), words(ID)):
         assert offered(dht, "--socket", "$PLACE/s", "delete", "") == [ID]
         assert offered(dht, "--socket", "~/s", "delete", "") == [ID]
 

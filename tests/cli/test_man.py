@@ -24,6 +24,7 @@ from dhtd.core.requester import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.config_keys import SETTINGS
+from dhtd.daemon.log import LogCounters
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story
@@ -43,6 +44,7 @@ RESULTS: dict[str, Any] = {
     "find-node": protocol.FindNodeResult,
     "find-value": protocol.FindValueResult,
     "store": protocol.StoreResult,
+    "stop": protocol.StopResult,
 }
 
 
@@ -184,7 +186,7 @@ def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         elif members and is_object(members[0]):  # a list of them, or one or null
             yield from keys(members[0], f"{prefix}{name}{'[]' if typing.get_origin(hint) is list else ''}.")
     if prefix == "" and result is protocol.InfoResult:
-        for counters in (UdpCounters, Counters, ControlCounters):
+        for counters in (UdpCounters, Counters, ControlCounters, LogCounters):
             for name, hint in typing.get_type_hints(counters).items():
                 yield f"network.{name}", kind(hint)
 

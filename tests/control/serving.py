@@ -13,10 +13,10 @@ from typing import Any, Self, cast
 
 import trio
 
-from dhtd.control import protocol
+from dhtd.control import protocol, server
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.protocol import Request, Result
-from dhtd.control.server import LIMITS, Emit, serve
+from dhtd.control.server import LIMITS, Emit, Farewell, Listening, serve
 from dhtd.control.socket_file import ControlSocket
 
 Handler = Callable[[Request, Emit], Awaitable[Any]]
@@ -71,10 +71,19 @@ class Peer:
 class Daemon:
     """A server on a socket."""
 
-    def __init__(self, path: Path, scope: trio.CancelScope, counters: ControlCounters) -> None:
+    def __init__(
+        self,
+        path: Path,
+        scope: trio.CancelScope,
+        counters: ControlCounters,
+        control: ControlSocket,
+        listening: Listening,
+    ) -> None:
         self.path = path
         self.stop = scope.cancel
         self.counters = counters
+        self.control = control
+        self.listening = listening
         self._peers: list[Peer] = []
 
     async def peer(self) -> Peer:
@@ -100,17 +109,31 @@ async def forever(request: Request, emit: Emit) -> Result:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, handler: Handler = done, limits: Limits = LIMITS, group: str | None = None
+    directory: Path,
+    handler: Handler = done,
+    limits: Limits = LIMITS,
+    group: str | None = None,
+    stop: Callable[[Farewell], None] | None = None,
+    note: Callable[[str], None] = server._note,
 ) -> AsyncIterator[Daemon]:
     counters = ControlCounters()
     with ControlSocket(directory / "sock", group) as control:
+        listening = Listening(control.listening)
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
-                await serve(control.listening, handler, group=control.group, limits=limits, counters=counters)
+                await serve(
+                    listening,
+                    handler,
+                    group=control.group,
+                    limits=limits,
+                    counters=counters,
+                    stop=stop,
+                    note=note,
+                )
 
             nursery.start_soon(run)
-            daemon = Daemon(directory / "sock", nursery.cancel_scope, counters)
+            daemon = Daemon(directory / "sock", nursery.cancel_scope, counters, control, listening)
             yield daemon
             nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):

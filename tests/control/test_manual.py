@@ -27,6 +27,8 @@ from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.metric import NATIVE
 from dhtd.core.requester import Counters
 from dhtd.daemon.channel import UdpCounters
+from dhtd.daemon.log import LogCounters
+from dhtd.daemon.report import SLICE, WORDS_MAX
 from tests.control.test_protocol import OPTIONAL, VALID
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -36,6 +38,7 @@ SOURCE = PAGE.read_text(encoding="utf-8")
 
 RESULTS: dict[str, Any] = {
     "bootstrap": protocol.BootstrapResult,
+    "complete": protocol.CompleteResult,
     "delete": protocol.DeleteResult,
     "enter": protocol.EnterResult,
     "find-node": protocol.FindNodeResult,
@@ -45,6 +48,7 @@ RESULTS: dict[str, Any] = {
     "node-id": protocol.NodeIdResult,
     "ping": protocol.PingResult,
     "status": protocol.StatusResult,
+    "stop": protocol.StopResult,
     "store": protocol.StoreResult,
 }
 OBJECTS: dict[str, Any] = {
@@ -71,6 +75,7 @@ TYPES: dict[str, Any] = {
     "number": float,
     "boolean": bool,
     "number or null": float | None,
+    "integer or null": int | None,
     "object of integer": dict[str, int],
     "object of text": dict[str, str],
     "counters": dict[str, Any],
@@ -99,7 +104,9 @@ def type_of(words: str) -> Any:
 
 def chapter(method: str, part: str) -> str:
     """Return what a method's chapter says of its parameters or its result."""
-    found = re.search(rf"^{part}:\n(.*?)^\.El", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^{part}(?:, .*)?:\n(.*?)^\.El", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE | re.DOTALL
+    )
     return found[1] if found else ""
 
 
@@ -144,7 +151,8 @@ def test_the_objects_in_results_have_the_keys_and_types_that_are_sent() -> None:
 
 def test_the_counters_are_those_that_are_sent() -> None:
     said = items(parts(CHAPTERS["OBJECTS"], "Ss")["counters"])
-    assert list(said) == [each.name for each in (*fields(UdpCounters), *fields(Counters), *fields(ControlCounters))]
+    counters = (*fields(UdpCounters), *fields(Counters), *fields(ControlCounters), *fields(LogCounters))
+    assert list(said) == [each.name for each in counters]
     assert [name for name, words in said.items() if words != "integer"] == ["queries_received", "caps_hit"]
 
 
@@ -180,7 +188,7 @@ def test_the_codes_are_those_that_can_come() -> None:
     made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
     said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)
     assert said == sorted(made)
-    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE))
+    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE)) - {*protocol.COMPLETIONS}
     assert named <= made
 
 
@@ -207,6 +215,8 @@ def test_the_daemon_s_page_gives_the_same_limits() -> None:
         ("FRAMES", f"A string of {2 * NATIVE.width} hexadecimal digits"),
         ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
         ("METHODS", f"2 to {2 * TOKEN_MAX} hexadecimal digits"),
+        ("METHODS", f"in parts of at most {SLICE} elements"),
+        ("METHODS", f"At most {WORDS_MAX}, in order."),
         ("ERROR CODES", f"No number from 1 to {PORT_MAX}."),
         ("ERROR CODES", f"No {2 * NATIVE.width} hexadecimal digits."),
         ("PERMISSIONS", "The socket has mode 0600"),

@@ -10,7 +10,7 @@ import pytest
 from dhtd import errors
 from dhtd.control import protocol
 from dhtd.control.frames import BOOTSTRAP_MAX, METHODS, TOKEN_MAX, decode_frame, encode, error_body
-from dhtd.control.protocol import SECTIONS, Request
+from dhtd.control.protocol import SECTIONS, Request, Stop
 from dhtd.core.metric import NATIVE
 
 ID = "0123456789abcdef" * 4
@@ -19,16 +19,16 @@ AT = ("192.0.2.1", 1729)
 AT_TEXT = "192.0.2.1:1729"
 
 
-def parse(body: object) -> Request:
+def parse(body: object) -> Request | Stop:
     return decode_frame(json.dumps(body).encode())[1]()
 
 
-def ask(method: str, **params: object) -> Request:
+def ask(method: str, **params: object) -> Request | Stop:
     return parse({"method": method, "params": params})
 
 
 # One valid request a method, and what it means. Every other test starts from these.
-VALID: dict[str, tuple[dict[str, Any], Request]] = {
+VALID: dict[str, tuple[dict[str, Any], Request | Stop]] = {
     "ping": ({"endpoint": AT_TEXT}, protocol.Ping(AT)),
     "enter": (
         {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5},
@@ -46,8 +46,11 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         {"endpoint": AT_TEXT, "id": ID, "port": 80, "token": "00ff"},
         protocol.Store(AT, NUMBER, 80, b"\x00\xff"),
     ),
+    "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, protocol.Complete("own-port", "8", NUMBER)),
+    "stop": ({}, protocol.Stop()),
 }
 OPTIONAL = {
+    ("complete", "entry"),
     ("enter", "wait"),
     ("enter", "min_replicas"),
     ("enter", "within_s"),
@@ -66,6 +69,9 @@ WRONG_TYPES: dict[str, list[object]] = {
     "wait": [None, 0, 1, "true", []],
     "min_replicas": [None, True, "1", 1.0, []],
     "within_s": [None, True, "1", [], {}],
+    "entry": [1, True, [ID], NUMBER],
+    "what": [1, None, True, ["id"]],
+    "prefix": [1, None, True, ["8"]],
 }
 OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "endpoint": (errors.InvalidEndpoint, ["", "host", ":1", "::1:1", "[::1]", "[::1", "1.2.3.4"]),
@@ -80,6 +86,9 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "wait": (errors.BadRequest, ["yes"]),
     "min_replicas": (errors.BadRequest, [-1]),
     "within_s": (errors.BadRequest, [0, -1.5]),
+    "entry": (errors.InvalidId, ["", "0", ID[1:]]),
+    "what": (errors.BadRequest, ["", "ID", "name"]),
+    "prefix": (errors.BadRequest, [8]),
 }
 
 

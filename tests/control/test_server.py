@@ -17,8 +17,8 @@ from dhtd.control import protocol, server
 from dhtd.control.frames import FRAME_MAX
 from dhtd.control.limits import ControlCounters
 from dhtd.control.protocol import Request, Result
-from dhtd.control.server import LIMITS, Emit, _lines
-from dhtd.errors import FrameTooLarge, NoPong
+from dhtd.control.server import LIMITS, Emit, Farewell, _lines
+from dhtd.errors import FrameTooLarge, NoPong, StateError
 from tests.control.serving import DONE, NODE_ID, STATS, Handler, Peer, done, forever, serving
 
 # Frames
@@ -426,3 +426,122 @@ async def test_a_line_that_is_too_long_is_refused_though_its_end_comes_with_the_
         with pytest.raises(FrameTooLarge):
             await anext(lines)
     await lines.aclose()
+
+
+# What fails, and what is replaced
+
+
+async def test_a_conversation_that_fails_ends_alone(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(server, "decode_frame", lambda line: {}[line])
+        async with serving(tmp_path, note=noted.append) as daemon:
+            first = await daemon.peer()
+            await first.send(NODE_ID + b"\n")
+            assert await first.rest() == b""
+            broken.undo()
+            second = await daemon.peer()
+            await second.send(NODE_ID + b"\n")
+            assert "result" in await second.line()
+    assert noted == ["a conversation with a client failed"]
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("accept", "a client could not be accepted"), ("admit", "a client could not be let in")]
+)
+async def test_a_client_that_cannot_be_let_in_is_turned_away_and_the_next_one_is_served(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, kind: str
+) -> None:
+    noted: list[str] = []
+    works, fails = getattr(server._Server, method), [True, False]
+
+    async def fail_once(self: object, what: object) -> object:
+        if fails and fails.pop():
+            await trio.lowlevel.checkpoint()
+            raise OSError(errno.EIO, "no clients today")
+        return await works(self, what)
+
+    fails.reverse()
+    monkeypatch.setattr(server._Server, method, fail_once)
+    async with serving(tmp_path, note=noted.append) as daemon:
+        peers = [await daemon.peer() for _ in range(2)]
+        await peers[1].send(NODE_ID + b"\n")
+        assert "result" in await peers[1].line()
+    assert noted == [kind]
+
+
+async def test_a_socket_that_was_made_again_is_served_and_connections_stay(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as daemon:
+        before = await daemon.peer()
+        await wait_all_tasks_blocked()
+        for _ in range(2):
+            daemon.path.unlink()
+            daemon.control.renew()
+            daemon.listening.replace(daemon.control.listening)
+        for peer in (before, await daemon.peer()):
+            await peer.send(NODE_ID + b"\n")
+            assert "result" in await peer.line()
+
+
+# Clients that end the daemon
+
+
+STOP = b'{"id":5,"method":"stop"}\n'
+
+
+async def test_a_client_that_stops_the_daemon_hears_when_it_is_done_and_when_it_is_gone(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    farewells: list[Farewell] = []
+    async with serving(tmp_path, stop=farewells.append) as daemon:
+        peer = await daemon.peer()
+        await peer.send(STOP)
+        await wait_all_tasks_blocked()
+        [farewell] = farewells
+        daemon.stop()
+        await wait_all_tasks_blocked()
+        farewell.say({"pid": 7})
+        assert await peer.line() == {"id": 5, "result": {"pid": 7}}
+        with trio.move_on_after(10) as waiting:
+            await peer.rest()
+        assert waiting.cancelled_caught  # the end comes with that of the process
+        os.close(farewell._descriptor)
+        assert await peer.rest() == b""
+
+
+async def test_a_client_that_stops_the_daemon_hears_why_nothing_was_saved(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    farewells: list[Farewell] = []
+    async with serving(tmp_path, stop=farewells.append) as daemon:
+        peer = await daemon.peer()
+        await peer.send(STOP)
+        await wait_all_tasks_blocked()
+        farewells[0].say(StateError("no space left"))
+        assert await peer.code() == "state-unusable"
+        await peer.close()
+        farewells[0].say({"pid": 7})  # to nobody
+        os.close(farewells[0]._descriptor)
+
+
+async def test_who_may_not_stop_the_daemon_is_told_so(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farewells: list[Farewell] = []
+    async with serving(tmp_path, stop=farewells.append) as daemon:
+        monkeypatch.setattr(server._Server, "_user", member)
+        peer = await daemon.peer()
+        await peer.send(STOP + NODE_ID + b"\n")
+        assert await peer.code() == "not-permitted"
+        assert "result" in await peer.line()
+    assert not farewells
+
+
+async def member(self: object, stream: object) -> int:
+    """Be let in as a member of the socket's group."""
+    await trio.lowlevel.checkpoint()
+    return os.geteuid() + 1

@@ -414,3 +414,66 @@ def test_a_file_system_without_locks_will_do(place: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(fcntl, "flock", flock)
     with ControlSocket(place / "sock"):
         pass
+
+
+# A socket that somebody has removed
+
+
+def test_a_socket_is_lost_when_its_file_or_its_directory_is_removed_or_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "dhtd" / "sock"
+    with ControlSocket(path) as control:
+        seen = [control.is_lost]
+        path.touch()  # changes nothing that matters
+        seen.append(control.is_lost)
+        path.rename(tmp_path / "away")
+        seen.append(control.is_lost)
+        path.touch()
+        seen.append(control.is_lost)
+        path.unlink()
+        (tmp_path / "away").rename(path)
+        seen.append(control.is_lost)
+        shutil.rmtree(path.parent)
+        seen.append(control.is_lost)
+    assert seen == [False, False, True, True, False, True]
+
+
+def test_a_lost_socket_is_made_again_with_its_directory_and_goes_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "dhtd" / "sock"
+    with ControlSocket(path) as control:
+        first = control.listening
+        shutil.rmtree(path.parent)
+        control.renew()
+        assert not control.is_lost
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        first.close()
+    assert not path.exists()
+
+
+def test_a_socket_that_cannot_be_made_again_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "dhtd" / "sock"
+    with ControlSocket(path) as control:
+        first = control.listening
+        path.unlink()
+        path.write_text("precious")
+        with pytest.raises(SocketUnusable, match="in the way"):
+            control.renew()
+        assert control.listening is first
+    assert path.read_text() == "precious"
+
+
+def test_whoever_makes_a_socket_again_waits_for_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "dhtd" / "sock"
+    with ControlSocket(path) as control:
+        first = control.listening
+        path.unlink()
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            control.renew()
+        finally:
+            os.close(descriptor)
+        first.close()
+        assert not control.is_lost

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -24,7 +25,8 @@ from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.app import policy_of
 from dhtd.daemon.config import load_settings
-from dhtd.errors import DaemonUnreachable, StateError
+from dhtd.daemon.outlet import BOUND
+from dhtd.errors import DaemonTimeout, DaemonUnreachable, StateError
 from dhtd.wire.native import NativeCodec
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -141,23 +143,23 @@ def test_contacts_are_saved_at_the_end_and_lead_back(network: Network) -> None:
 # Each runs `dhtd` with one thing in it that goes wrong, at a moment that no test could hit from outside.
 RUN = "\nfrom dhtd.cli.daemon import main\nmain()\n"
 HANG_IN_SAVE = """
-import sys, threading, trio
+import os, threading
 from dhtd.daemon.saver import Saver
-async def save(self, node):
-    print("saving", file=sys.stderr, flush=True)
-    await trio.to_thread.run_sync(threading.Event().wait)
-Saver.save = save
+def save(self, node):
+    os.write(2, b"saving\\n")
+    threading.Event().wait()
+Saver.save_now = save
 """
 FAIL_TO_SAVE = """
 from dhtd.daemon.saver import Saver
 from dhtd.errors import StateError
-async def save(self, node):
+def save(self, node):
     raise StateError("no space left")
-Saver.save = save
+Saver.save_now = save
 """
 FULL_DISK = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (24_576, 24_576))
+resource.setrlimit(resource.RLIMIT_FSIZE, (49_152, 49_152))
 """
 SIGNAL_AT_START = """
 import os
@@ -267,6 +269,267 @@ def test_a_start_that_hangs_can_be_ended(network: Network) -> None:
         status, log = process.end()
         assert status == 128 + signal.SIGINT
         assert "Traceback" not in log
+
+
+# What ends it, and that it saves then
+
+
+def entered(process: Process, port: int) -> None:
+    """Have the daemon learn something that is only saved at the end."""
+    with Client(process.socket, DEADLINE) as client:
+        client.enter(f"{port:064x}", port, wait=False)
+
+
+FAIL = """
+import os
+from dhtd.daemon.app import Daemon
+from dhtd.daemon.saver import Saver
+save = Saver.save_now
+def save_loudly(self, node):
+    save(self, node)
+    os.write(2, b"saved\\n")
+Saver.save_now = save_loudly
+async def fail(self):
+    raise {0}
+Daemon._keep_socket = fail
+async def persist(self, kind, work):
+    await work()
+from dhtd.daemon.defects import Defects
+Defects.persist = persist
+"""
+
+
+@pytest.mark.parametrize(
+    "error", ["KeyError(1)", "MemoryError", "ExceptionGroup('several', [KeyError(1)])", "SystemExit(7)"]
+)
+def test_whatever_ends_it_it_saves_and_says_so(network: Network, error: str) -> None:
+    with Process(network, "--log-format=json", script=FAIL.format(error) + RUN) as process:
+        status, rest = process.end()
+        assert status == 1
+        lines = rest.splitlines()
+        assert "saved" in lines
+        *_, defect, last = [json.loads(line) for line in lines if line.startswith("{")]
+        assert error.partition("(")[0] in defect["error"]
+        assert (last["level"], "the log has the details" in last["message"]) == ("error", True)
+        assert not process.socket.exists()
+
+
+FAILING_THREADS = """
+import threading
+def start(self):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+"""
+
+
+def test_without_a_further_thread_it_runs_logs_and_saves(network: Network) -> None:
+    with Process(network, script=FAILING_THREADS + RUN) as process:
+        node_id = process.ready()["node_id"]
+        entered(process, 80)
+        process.signal(signal.SIGTERM)
+        status, log = process.end()
+        assert status == 0
+        assert "stopping on SIGTERM" in log
+    with Process(network) as again:
+        assert again.ready()["node_id"] == node_id
+        with Client(again.socket, DEADLINE) as client:
+            assert [entry["port"] for entry in client.info("tracking")["tracking"]] == [80]
+
+
+STUCK_LOOP = """
+import os
+from dhtd.daemon.driver import Driver
+reading, _ = os.pipe()
+def stuck(self, batch, sources):
+    os.write(2, b"stuck\\n")
+    os.read(reading, 1)
+Driver._handle_batch = stuck
+"""
+
+
+def test_a_second_signal_ends_it_though_its_loop_is_stuck(network: Network) -> None:
+    with Process(network, script=STUCK_LOOP + RUN) as process:
+        host, port = process.ready()["endpoints"][0].split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            source.sendto(b"x", (host, int(port)))
+        process.wait_for("stuck")
+        process.signal(signal.SIGTERM)
+        process.signal(signal.SIGINT)
+        status, log = process.end()
+        assert status in {128 + signal.SIGTERM, 128 + signal.SIGINT}  # two pending ones come in the kernel's order
+        assert "stopping at once" in log
+        assert not process.socket.exists()
+
+
+def test_nobody_who_logs_waits_for_a_reader(network: Network) -> None:
+    """What a full pipe would stop: answers, control, a hangup, and the end."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    options = [f"--bind={address()}", f"--state={network.directory / 'state.db'}", "--log-level=debug", "--json"]
+    options += ["--rate-limit=0"]
+    process = subprocess.Popen(
+        [BIN / "dhtd", "start", *options, f"--socket={network.directory / 'sock'}"],
+        env=network.environment(),
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        text=True,
+    )
+    timer = threading.Timer(DEADLINE, process.kill)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        host, port = json.loads(process.stdout.readline())["endpoints"][0].split(":")
+        ping = NativeCodec().encode_query(b"12345678", Id(1), Ping())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+            source.settimeout(DEADLINE)
+            for _ in range(BOUND // 2):
+                process.send_signal(signal.SIGHUP)  # each is a line of the log, or more
+                source.sendto(ping, (host, int(port)))
+                assert source.recv(2048)
+        with Client(network.directory / "sock", DEADLINE) as client:
+            client.info(None)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_client_ends_it_and_waits_until_it_has_saved_and_is_gone(network: Network) -> None:
+    with Process(network) as process:
+        ready = process.ready()
+        entered(process, 80)
+        with Client(process.socket, DEADLINE) as client:
+            assert client.stop() == {"pid": ready["pid"]}
+        assert not process.socket.exists()
+        host, port = ready["endpoints"][0].split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind((host, int(port)))
+        status, log = process.end()
+        assert status == 0
+        assert "stopping because a client asks for it" in log
+        with Client(process.socket, DEADLINE) as client, pytest.raises(DaemonUnreachable):
+            client.stop()
+
+
+def test_a_client_that_ends_it_hears_that_its_state_was_not_saved(network: Network) -> None:
+    with Process(network, script=FAIL_TO_SAVE + RUN) as process:
+        process.ready()
+        with Client(process.socket, DEADLINE) as client, pytest.raises(StateError, match="no space left"):
+            client.stop()
+        assert process.end()[0] == 1
+
+
+def test_a_client_that_comes_while_it_stops_waits_for_the_end_as_well(network: Network) -> None:
+    with Process(network, script=HANG_IN_SAVE + RUN) as process:
+        process.ready()
+        with Client(process.socket, 0.5) as client, pytest.raises(DaemonTimeout, match="--timeout"):
+            client.stop()
+        process.wait_for("saving")
+        process.signal(signal.SIGTERM)  # the first, but it stops already
+        process.signal(signal.SIGINT)
+        assert process.end()[0] in {128 + signal.SIGTERM, 128 + signal.SIGINT}
+
+
+def test_a_socket_that_somebody_has_removed_is_made_again_on_a_hangup(network: Network) -> None:
+    with Process(network, f"--socket={network.directory / 'run' / 'sock'}") as process:
+        process.socket = network.directory / "run" / "sock"
+        node_id = process.ready()["node_id"]
+        shutil.rmtree(process.socket.parent)
+        process.signal(signal.SIGHUP)
+        process.wait_for("made it again")
+        with Client(process.socket, DEADLINE) as client:
+            assert client.node_id()["node_id"] == node_id
+        process.signal(signal.SIGTERM)
+        assert process.end()[0] == 0
+        assert not process.socket.exists()
+
+
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv({0!r}, {1!r})
+"""
+
+
+@pytest.mark.parametrize("prelude", ["", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"])
+def test_a_terminal_that_is_closed_ends_it_and_under_nohup_does_not(network: Network, prelude: str) -> None:
+    ours, theirs = os.openpty()
+    arguments = [str(BIN / "dhtd"), "start", f"--bind={address()}", f"--state={network.directory / 'state.db'}"]
+    arguments += [f"--socket={network.directory / 'sock'}", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", prelude + ON_A_TERMINAL.format(arguments[0], arguments)],
+        env=network.environment(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    timer = threading.Timer(DEADLINE, process.kill)
+    timer.start()
+    try:
+        os.close(theirs)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        os.close(ours)
+        if prelude:
+            with Client(network.directory / "sock", DEADLINE) as client:
+                client.node_id()
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+        assert not (network.directory / "sock").exists()
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize(
+    ("option", "status", "said"), [("--port=0", 2, "port"), ("--state=/dev/null", 1, "not a regular file")]
+)
+def test_why_it_does_not_start_is_said_as_in_the_log(
+    network: Network, style: str, option: str, status: int, said: str
+) -> None:
+    with Process(network, option, DHTD_LOG_FORMAT=style) as process:
+        found, log = process.end()
+        assert found == status
+        *_, line = log.splitlines()
+        if style == "json":
+            body = json.loads(line)
+            assert (body["level"], said in body["message"]) == ("error", True)
+        else:
+            assert "Z error: " in line
+            assert said in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be process 1")
+def test_as_process_1_it_ends_cleanly(network: Network) -> None:
+    arguments = [f"--bind={address()}", f"--state={network.directory / 'state.db'}", "--json"]
+    arguments += [f"--socket={network.directory / 'sock'}"]
+    process = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", BIN / "dhtd", "start", *arguments],
+        env=network.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["pid"] == 1
+        with Client(network.directory / "sock", DEADLINE) as client:
+            assert client.stop() == {"pid": 1}
+        assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def rate_limited(process: Process, endpoint: str, queries: int) -> int:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from typing import cast
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NoReturn, cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Answered, Bootstrapped, Handle, LookupDone, Published, Unanswered
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.requester import Counters, Transmit
 from dhtd.core.write_ahead import Chosen
-from dhtd.daemon.driver import COMPLAIN_INTERVAL, DOZE, Driver, clock
+from dhtd.daemon.channel import UdpCounters
+from dhtd.daemon.defects import COMPLAIN_INTERVAL, PAUSE_FIRST, PAUSE_MAX, Defects
+from dhtd.daemon.driver import DOZE, Driver, clock
 from dhtd.daemon.udp import UdpSockets
+from dhtd.wire.sealed import Refusal, Seal
 from tests.daemon.wire import End, Wire, end_of, joined
 
 KEY = Id(7)
@@ -32,6 +38,8 @@ class FakeNode:
         self.due = list(due)
         self.woken: list[float] = []
         self.transmits: list[Transmit] = []
+        self.events: list[Event] = []
+        self.fails_until = -math.inf
         self.counters = Counters()
 
     def poll_timeout(self) -> float | None:
@@ -40,8 +48,8 @@ class FakeNode:
     def poll_transmit(self) -> Transmit | None:
         return self.transmits.pop(0) if self.transmits else None
 
-    def poll_event(self) -> None:
-        return None
+    def poll_event(self) -> Event | None:
+        return self.events.pop(0) if self.events else None
 
     def poll_unwritten(self) -> list[Chosen]:
         return []
@@ -50,6 +58,8 @@ class FakeNode:
         assert self.due, "woken for nothing"
         assert self.due[0] <= now, "woken too early"
         self.woken.append(now)
+        if now < self.fails_until:
+            raise KeyError("a defect")
         while self.due and self.due[0] <= now:
             del self.due[0]
 
@@ -57,6 +67,10 @@ class FakeNode:
         if data == b"defect":
             raise KeyError("a defect")
         return data
+
+
+def defect() -> NoReturn:
+    raise KeyError("a defect")
 
 
 def fake(*due: float) -> tuple[FakeNode, Driver, End]:
@@ -167,6 +181,151 @@ async def test_a_defect_of_ours_that_a_stranger_has_found_ends_nothing_and_fills
     assert len(caplog.records) == 2
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
     assert "10.9.9.9:1729" in caplog.text
+
+
+async def test_a_timeout_that_fails_is_tried_again_after_pauses_and_the_rest_goes_on(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, driver, end = fake(5.0)
+    node.fails_until = 5.0 + COMPLAIN_INTERVAL / 2
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.sleep(6)
+        node.transmits = [Transmit(b"sent all the same", NOBODY)]
+        end.deliver(b"query", NOBODY)
+        await wait_all_tasks_blocked()
+        assert end.sent == [(b"query", NOBODY), (b"sent all the same", NOBODY)]
+        await trio.sleep(COMPLAIN_INTERVAL)
+        nursery.cancel_scope.cancel()
+    failures = [at for at in node.woken if at < node.fails_until]
+    assert 5 < len(failures) < 12  # it does not spin
+    assert not node.due
+    assert end.counters.defects == len(failures)
+    [record] = caplog.records
+    assert record.getMessage() == "what was due could not be done: a defect in dhtd"
+    assert record.exc_info
+
+
+async def test_what_a_failing_timeout_has_sent_goes_out(autojump_clock: MockClock) -> None:
+    node, driver, end = fake(5.0)
+    node.fails_until = 6.0
+    node.transmits = [Transmit(b"before it failed", NOBODY)]
+    with trio.move_on_after(5.05):
+        await driver.run()
+    assert end.sent == [(b"before it failed", NOBODY)]
+
+
+async def test_a_datagram_that_cannot_be_sent_is_lost_and_the_others_go_out(autojump_clock: MockClock) -> None:
+    node, driver, end = fake()
+    send = end.send
+
+    def fail(data: bytes, endpoint: Endpoint) -> None:
+        if data == b"defect":
+            raise KeyError("a defect")
+        send(data, endpoint)
+
+    end.send = fail  # type: ignore[method-assign]
+    node.transmits = [Transmit(data, NOBODY) for data in (b"first", b"defect", b"last")]
+    driver.flush()
+    assert [data for data, _ in end.sent] == [b"first", b"last"]
+    assert end.counters.defects == 1
+
+
+async def test_an_event_that_cannot_be_passed_on_ends_the_wait_for_it_and_nothing_else(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, driver, end = fake()
+    monkeypatch.setattr(driver, "_dispatch", lambda event: {}[event])
+    with driver.begin(lambda now: Handle(7)) as operation:
+        node.events = [Joined(1, Family.IPV4), Unanswered(Handle(7), NOBODY, None)]
+        driver.flush()
+        with pytest.raises(trio.EndOfChannel):
+            await operation.event()
+    assert end.counters.defects == 2
+
+
+async def test_a_node_that_cannot_be_asked_what_to_do_ends_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, driver, end = fake()
+    monkeypatch.setattr(node, "poll_timeout", defect)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        end.deliver(b"query", NOBODY)
+        await trio.sleep(100)
+        monkeypatch.undo()
+        node.due = [150.0]
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+    assert end.sent == [(b"query", NOBODY)]
+    assert node.woken == [150.0]
+    assert 3 < end.counters.defects < 30
+
+
+async def test_a_socket_that_fails_to_receive_is_received_from_again(autojump_clock: MockClock) -> None:
+    _, driver, end = fake()
+    receive, fails = end.receive, [True, True, False]
+
+    async def fail_twice(bound: object, handle: Any, after: Callable[[], None]) -> None:
+        if fails.pop(0):
+            raise ExceptionGroup("several", [KeyError("a defect")])
+        await receive(bound, handle, after)
+
+    end.receive = fail_twice  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.sleep(10)
+        end.deliver(b"query", NOBODY)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert end.sent == [(b"query", NOBODY)]
+    assert end.counters.defects == 2
+
+
+async def test_a_seal_that_fails_loses_one_datagram(autojump_clock: MockClock) -> None:
+    class FakeSeal:
+        def open(self, sealed: bytes, wall: float) -> bytes | Refusal:
+            return Refusal.UNOPENED if sealed == b"noise" else {b"in": b"no answer", b"query": b"query"}[sealed]
+
+        def seal_answer(self, data: bytes) -> bytes:
+            return {b"query": b"sealed"}[data]
+
+        def seal_query(self, data: bytes, recipient: Id | None, wall: float) -> bytes:
+            return self.seal_answer(data)
+
+    node, driver, end = fake()
+    driver.seal = cast("Seal", FakeSeal())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        for data in (b"unknown", b"in", b"noise", b"query"):
+            end.deliver(data, NOBODY)
+        await wait_all_tasks_blocked()
+        node.transmits = [Transmit(b"unknown", NOBODY), Transmit(b"query", NOBODY)]
+        driver.flush()
+        nursery.cancel_scope.cancel()
+    assert end.sent == [(b"sealed", NOBODY)] * 2
+    assert (end.counters.defects, end.counters.unopened) == (3, 1)
+
+
+async def test_work_that_fails_is_begun_anew_and_pauses_are_short_again_after_a_while(
+    autojump_clock: MockClock,
+) -> None:
+    counters, begun = UdpCounters(), []
+    defects = Defects(counters, trio.current_time)
+
+    async def work() -> None:
+        begun.append(trio.current_time())
+        if len(begun) == 10:
+            await trio.sleep(1_000)
+        if len(begun) < 12:
+            raise MemoryError
+
+    await defects.persist("work failed", work)
+    pauses = [after - before for before, after in pairwise(begun)]
+    assert pauses[0] == pytest.approx(PAUSE_FIRST)
+    assert max(pauses[:9]) == pytest.approx(PAUSE_MAX)
+    assert pauses[9] == pytest.approx(1_000 + PAUSE_FIRST)
+    assert counters.defects == 11
 
 
 async def test_a_cap_that_is_hit_is_named_in_the_log_within_a_minute_and_no_more_often(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import typing
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from dhtd.core.policy import Policy
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, Handler
-from dhtd.daemon.report import Report
+from dhtd.daemon.report import SLICE, WORDS_MAX, Report
 from dhtd.daemon.saver import Saver
 from dhtd.errors import (
     Busy,
@@ -322,7 +322,8 @@ async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: Mock
         assert result["stats"]["responses"] == 1
         assert one.events
         assert all(matches(event, protocol.LookupEvent) for event in one.events)
-        assert [peer for event in one.events for peer in event["peers"]] == result["peers"]
+        found = [peer for event in cast("list[protocol.LookupEvent]", one.events) for peer in event["peers"]]
+        assert found == result["peers"]
         missing = await one.ask(protocol.Lookup(Id(99)))
         assert missing["peers"] == []
 
@@ -686,3 +687,138 @@ async def test_an_entry_that_has_expired_and_was_not_swept_yet_is_not_shown(
         node.store.put(KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
         assert len(node.store) == 1
         assert await one.ask(protocol.Info("store")) == {"store": []}
+
+
+# What is long comes in parts
+
+
+def hold(driver: Driver, many: int) -> list[Id]:
+    """Have a node hold as many entries; return their keys."""
+    now = driver.clock()
+    keys = [Id(number << 240) for number in range(1, many + 1)]
+    for number, key in enumerate(keys):
+        driver.node.store.put(key, Endpoint.of(f"10.7.{number // 250}.{1 + number % 250}", 80), now)
+    return keys
+
+
+def rows_of(parts: Iterable[Any], section: str) -> list[Any]:
+    return [row for part in parts for row in part[section]]
+
+
+async def test_a_long_list_comes_in_parts_and_others_run_between_them(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        keys = hold(one.driver, 1_000)
+        turns = 0
+
+        async def run_between() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_between)
+            await trio.lowlevel.checkpoint()
+            before = turns
+            result = await one.ask(protocol.Info(None))
+            assert turns - before >= 1_000 // SLICE
+            nursery.cancel_scope.cancel()
+        assert list(result) == list(protocol.SECTIONS)
+        assert [list(part) for part in one.events] == [["store"]] * (1_000 // SLICE)
+        rows = rows_of([*one.events, result], "store")
+        assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys]
+        assert all(matches(row, protocol.HeldInfo) for row in rows)
+        assert all(len(part["store"]) == SLICE for part in cast("list[protocol.InfoResult]", one.events))
+
+
+@pytest.mark.parametrize("section", ["store", "tracking"])
+async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_meanwhile_too(
+    autojump_clock: MockClock, tmp_path: Path, section: str
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        node = one.driver.node
+        held, own = hold(one.driver, 3 * SLICE), [Id(number) for number in range(1, 3 * SLICE + 1)]
+        for key in own:
+            node.restore_own(key, 80)
+        changed = False
+
+        async def change(event: protocol.Event) -> None:
+            nonlocal changed
+            await trio.lowlevel.checkpoint()
+            one.events.append(event)
+            if not changed:
+                changed = True
+                for entry in node.store.held(held[-1]):
+                    node.store.remove(entry.key, entry.endpoint)
+                node.store.put(Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
+                node.tracker.remove(own[-1], 80)
+                node.restore_own(Id(1 << 101), 80)
+
+        result = cast("Any", await one.handler(protocol.Info(section), change))
+        rows = rows_of([*one.events, result], section)
+        keys = held if section == "store" else own
+        assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys[:-1]]
+
+
+async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        hold(one.driver, 4 * SLICE)
+        steps: list[int] = []
+        info = one.handler._report.info
+
+        def counted(section: str | None) -> Generator[protocol.InfoResult, None, protocol.InfoResult]:
+            parts = info(section)
+            while True:
+                steps[-1] += 1
+                try:
+                    part = next(parts)
+                except StopIteration as end:
+                    return cast("protocol.InfoResult", end.value)
+                yield part
+
+        one.handler._report.info = counted  # type: ignore[method-assign]
+
+        async def count_turns() -> None:
+            while True:
+                steps.append(0)
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            await trio.lowlevel.checkpoint()
+            async with trio.open_nursery() as asking:
+                for _ in range(30):
+                    asking.start_soon(one.ask, protocol.Info("store"))
+            nursery.cancel_scope.cancel()
+        assert sum(steps) == 30 * 5
+        assert max(steps) <= 2  # in one turn of the loop, which begins anywhere
+
+
+async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_first_and_the_last_are_there(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with two(tmp_path) as (one, other):
+        keys = hold(one.driver, 3_000)
+        for key, port in ((keys[0], 80), (keys[0], 8080), (Id(7), 443)):
+            one.driver.node.restore_own(key, port)
+        texts = sorted({f"{key:064x}" for key in (*keys, Id(7))})
+
+        async def words(what: str, prefix: str, entry: Id | None = None) -> tuple[list[str], bool]:
+            result = await one.ask(protocol.Complete(what, prefix, entry))
+            assert matches(result, protocol.CompleteResult)
+            return result["words"], result["complete"]
+
+        few = [text for text in texts if text.startswith("00a")]
+        assert 1 < len(few) < WORDS_MAX
+        assert await words("id", "00a") == (few, True)
+        many, complete = await words("id", "")
+        assert (len(many), complete, many[0], many[-1]) == (WORDS_MAX, False, texts[0], texts[-1])
+        assert many == sorted(set(many))
+        assert set(many) <= set(texts)
+        assert await words("own-id", "") == ([f"{7:064x}", f"{keys[0]:064x}"], True)
+        assert await words("own-port", "8", keys[0]) == (["80", "8080"], True)
+        assert await words("own-port", "") == (["443", "80", "8080"], True)
+        assert await words("endpoint", "10.") == ([other.endpoint], True)
+        assert await words("endpoint", "11.") == ([], True)

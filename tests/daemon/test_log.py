@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
-from dhtd.daemon.log import set_up
+from dhtd.daemon.log import (
+    OUTLET,
+    catch_the_rest,
+    counters,
+    error_line,
+    is_journal,
+    is_set_up,
+    say_at_once,
+    set_up,
+)
+from tests.e2e.daemons import DEADLINE
 
 log = logging.getLogger("dhtd.test")
 
@@ -17,19 +29,21 @@ log = logging.getLogger("dhtd.test")
 class Stderr:
     """What has been written to stderr since it was last asked."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
 
     def getvalue(self) -> str:
-        return self._capsys.readouterr().err
+        assert OUTLET.flush(DEADLINE)
+        return self._capfd.readouterr().err
 
 
 @pytest.fixture
-def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
+def stderr(capfd: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
     """Catch what is logged, and leave logging as it was."""
     ours = logging.getLogger("dhtd")
     before = ours.handlers[:], ours.propagate, ours.level
-    yield Stderr(capsys)
+    ours.handlers.clear()
+    yield Stderr(capfd)
     ours.handlers[:], ours.propagate, level = before
     ours.setLevel(level)
 
@@ -101,6 +115,95 @@ def test_setting_up_again_changes_level_and_style_and_doubles_nothing(stderr: St
     set_up("debug", "json")
     log.debug("once")
     assert [json.loads(line)["message"] for line in stderr.getvalue().splitlines()] == ["once"]
+
+
+def journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have journald read stderr."""
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+
+
+def test_journald_is_told_the_level_of_each_line_and_no_time(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal(monkeypatch)
+    set_up("debug", "text")
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        log.log(level, "line")
+    assert stderr.getvalue() == "<7>line\n<6>line\n<4>line\n<3>line\n<2>line\n"
+    try:
+        raise ValueError(EVIL)
+    except ValueError:
+        log.exception("failed")
+    first, second, *rest = stderr.getvalue().splitlines()
+    assert (first, second) == ("<3>failed", "<3>  Traceback (most recent call last):")
+    assert all(line.startswith("<3>  ") for line in rest)
+
+
+def test_journald_is_told_the_level_of_an_object_too(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal(monkeypatch)
+    set_up("info", "json")
+    log.warning("trouble")
+    line = stderr.getvalue()
+    assert line.startswith("<4>{")
+    assert json.loads(line[3:])["message"] == "trouble"
+
+
+@pytest.mark.parametrize("stream", ["", "1:2", ":", "8:x", "no"])
+def test_a_journal_that_is_another_s_is_none(stderr: Stderr, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", stream)
+    set_up("info", "text")
+    log.info("line")
+    assert stderr.getvalue().endswith("Z info: line\n")
+
+
+def test_a_closed_descriptor_is_no_journal() -> None:
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    assert not is_journal({"JOURNAL_STREAM": "1:2"}, descriptor)
+
+
+def test_a_record_that_cannot_be_made_is_dropped_and_counted(stderr: Stderr) -> None:
+    set_up("info", "text")
+    before = counters().log_dropped
+    log.info("%d", "no number")
+    assert counters().log_dropped == before + 1
+    log.info("behind")
+    first, second = stderr.getvalue().splitlines()
+    assert first.endswith("info: behind")
+    assert "1 line of the log was dropped" in second
+
+
+def test_what_python_itself_would_print_is_logged(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    set_up("info", "json")
+    catch_the_rest()
+
+    class Finalized:
+        def __del__(self) -> None:
+            raise KeyError("in a finalizer")
+
+    del_me = Finalized()
+    del del_me
+    thread = threading.Thread(target={}.popitem)
+    thread.start()
+    thread.join()
+    finalizer, in_thread = map(json.loads, stderr.getvalue().splitlines())
+    assert "in a finalizer" in finalizer["error"]
+    assert (in_thread["level"], "KeyError" in in_thread["error"]) == ("error", True)
+
+
+def test_last_words_are_written_ahead_of_what_waits(stderr: Stderr) -> None:
+    set_up("info", "text")
+    say_at_once("stopping at %s", "once")
+    assert stderr.getvalue().endswith("Z warning: stopping at once\n")
+
+
+def test_an_error_looks_as_in_the_log_where_there_is_none_yet(stderr: Stderr) -> None:
+    assert not is_set_up()
+    assert error_line("no\nport", "text").endswith("Z error: no\\nport")
+    assert json.loads(error_line("no port", "json"))["level"] == "error"
+    set_up("info", "text")
+    assert is_set_up()
 
 
 def test_nothing_is_printed_where_there_is_no_stderr(monkeypatch: pytest.MonkeyPatch, stderr: Stderr) -> None:

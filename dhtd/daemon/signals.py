@@ -1,0 +1,118 @@
+"""What the process is told by signals, and that a second request to end always ends it.
+
+Python runs a signal handler in the main thread between two steps of a program, and within system calls that wait. So it
+is the handler itself that obeys the second SIGTERM, and no task of the event loop, which may be stuck.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import trio
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LOOK_INTERVAL: Final = 0.1  # seconds between looks for signals while another thread works
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP, from when this is made until the process ends: those of the start are kept.
+
+    SIGINT and SIGHUP stay ignored where whoever started us ignores them: a shell in the background, nohup(1). SIGTERM
+    never is.
+
+    `last_words` is called before a second SIGTERM or SIGINT ends the process; it must not wait for anything. The exit
+    status is then 128 and the signal, or `final_status` where everything that counts is done.
+    """
+
+    def __init__(self, last_words: Callable[[], None]) -> None:
+        self.stopping: int | None = None  # the first signal to end
+        self.last_words = last_words
+        self.final_status: int | None = None
+        self._unread: deque[int] = deque()
+        self._wake: Callable[[], None] = _nobody
+        for number in SIGNALS:
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    async def receive(self) -> int:
+        """Return the next signal: SIGHUP any number of times, and the first to end."""
+        token = trio.lowlevel.current_trio_token()
+        came = trio.Event()
+        self._wake = lambda: token.run_sync_soon(came.set)
+        try:
+            if self._unread:  # asked once `_wake` is there: a signal may come between any two steps
+                await trio.lowlevel.checkpoint()
+            else:
+                await came.wait()
+        finally:
+            self._wake = _nobody
+        return self._unread.popleft()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            if self.stopping is not None:
+                self._end(number)
+            self.stopping = number
+        self._unread.append(number)
+        self._wake()
+
+    def _end(self, number: int) -> None:
+        try:
+            self.last_words()
+        finally:
+            os._exit(128 + number if self.final_status is None else self.final_status)
+
+
+def _nobody() -> None:
+    """Wake nobody: nobody receives."""
+
+
+def in_another_thread(work: Callable[[], None]) -> None:
+    """Do work that may hang where no signal is noticed, such as in the disk, so that a second signal ends it all.
+
+    Where no further thread can be started, it is done here all the same.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        run()
+    else:
+        while thread.is_alive():  # a signal that another thread takes does not wake this one
+            thread.join(LOOK_INTERVAL)
+    if failures:
+        raise failures[0]
+
+
+class Terminal:
+    """The terminal that controls this process, if it was started on one; nohup(1) and daemons have none."""
+
+    def __init__(self) -> None:
+        self._was_there = _has_terminal()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there was one, and it was closed since."""
+        return self._was_there and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

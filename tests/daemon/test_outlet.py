@@ -1,0 +1,138 @@
+"""Whoever logs never waits for whoever reads, and what is lost is counted and said."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
+
+import pytest
+
+from dhtd.daemon.outlet import CHUNK, Outlet
+from tests.e2e.daemons import DEADLINE
+
+BOUND = 10
+FILLING = b"x" * CHUNK
+
+
+def dropped_line(count: int) -> bytes:
+    return b"dropped %d\n" % count
+
+
+class Pipe(NamedTuple):
+    """A pipe with an outlet at its beginning."""
+
+    outlet: Outlet
+    reading: int
+    writing: int
+
+    def fill(self) -> None:
+        """Have the pipe take nothing more."""
+        os.set_blocking(self.writing, False)
+        try:
+            while True:
+                os.write(self.writing, FILLING)
+        except BlockingIOError:
+            os.set_blocking(self.writing, True)
+
+    def read(self, end: bytes) -> list[bytes]:
+        """Return the lines up to one that begins so, without what the pipe was filled with."""
+        data = b""
+        while True:
+            data += os.read(self.reading, 65_536)
+            lines = data.replace(FILLING, b"").splitlines(keepends=True)
+            if lines and lines[-1].startswith(end) and lines[-1].endswith(b"\n"):
+                return [line.rstrip(b"\n") for line in lines]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reading, writing = os.pipe()
+    yield Pipe(Outlet(writing, dropped_line, BOUND), reading, writing)
+    os.set_blocking(writing, False)  # for the thread that may wait there
+    os.close(reading)
+
+
+def cannot_start(self: threading.Thread) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+def test_lines_come_out_in_their_order(pipe: Pipe) -> None:
+    pipe.outlet.start()
+    for number in range(5):
+        pipe.outlet.put(b"line %d\n" % number)
+    assert pipe.read(b"line 4") == [b"line %d" % number for number in range(5)]
+    assert pipe.outlet.flush(DEADLINE)
+    assert pipe.outlet.dropped == 0
+
+
+def test_nobody_waits_for_a_full_pipe_and_what_is_dropped_is_said_when_it_flows_again(pipe: Pipe) -> None:
+    pipe.fill()
+    pipe.outlet.start()
+    pipe.outlet.put(b"first\n")
+    assert not pipe.outlet.flush(0.0)  # by now, or soon, the thread waits with the first line
+    for number in range(10 * BOUND):
+        pipe.outlet.put(b"line %d\n" % number)
+    dropped = pipe.outlet.dropped
+    assert 10 * BOUND - BOUND - 1 <= dropped < 10 * BOUND
+    lines = pipe.read(b"line")
+    assert lines[:2] == [b"first", b"dropped %d" % dropped]
+    assert pipe.outlet.flush(DEADLINE)
+    pipe.outlet.put(b"last\n")
+    assert pipe.read(b"last")[-1] == b"last"
+
+
+def test_where_no_thread_can_be_started_lines_are_written_while_there_is_room(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", cannot_start)
+    pipe.outlet.start()
+    pipe.outlet.put(b"before\n")
+    assert pipe.read(b"before") == [b"before"]
+    pipe.fill()
+    for _ in range(3):
+        pipe.outlet.put(b"lost\n")
+    assert pipe.outlet.dropped == 3
+    assert pipe.outlet.flush(DEADLINE)
+    os.read(pipe.reading, 4 * CHUNK)
+    pipe.outlet.put(b"behind\n")
+    assert pipe.read(b"dropped") == [b"behind", b"dropped 3"]
+
+
+def test_a_line_longer_than_a_pipe_takes_whole_is_cut_where_it_would_wait(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = fcntl.fcntl(pipe.writing, fcntl.F_GETPIPE_SZ)
+    pipe.outlet.put(b"x" * 2 * size + b"\n")
+    assert pipe.outlet.dropped == 1
+
+
+def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    outlet = Outlet(writing, dropped_line)
+    outlet.put(b"lost\n")
+    outlet.start()
+    outlet.put(b"lost, too\n")
+    assert outlet.flush(DEADLINE)
+    assert outlet.dropped == 2
+    os.close(writing)
+
+
+def test_a_descriptor_that_somebody_has_made_non_blocking_is_waited_for_by_the_thread(pipe: Pipe) -> None:
+    pipe.fill()
+    os.set_blocking(pipe.writing, False)
+    pipe.outlet.start()
+    pipe.outlet.put(b"patient\n")
+    assert pipe.read(b"patient") == [b"patient"]
+    assert pipe.outlet.dropped == 0
+
+
+def test_what_is_urgent_does_not_wait_behind_what_waits(pipe: Pipe) -> None:
+    pipe.fill()
+    pipe.outlet.start()
+    pipe.outlet.put(b"waits\n")
+    pipe.outlet.put_at_once(b"lost\n")  # there is no room
+    assert pipe.outlet.dropped == 1

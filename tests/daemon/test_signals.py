@@ -1,0 +1,156 @@
+"""The first signal to end is received, the second ends the process, and nothing is lost before anybody receives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import trio
+import trio.testing
+
+from dhtd.daemon.signals import SIGNALS, Signals, in_another_thread
+from tests.e2e.daemons import DEADLINE
+
+
+@pytest.fixture(autouse=True)
+def restore() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def say_nothing() -> None:
+    pass
+
+
+async def test_signals_from_before_anybody_receives_are_received_in_their_order() -> None:
+    signals = Signals(say_nothing)
+    signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGTERM)
+    assert [await signals.receive() for _ in range(3)] == [signal.SIGHUP, signal.SIGHUP, signal.SIGTERM]
+    assert signals.stopping == signal.SIGTERM
+
+
+async def test_a_signal_wakes_whoever_waits_for_it() -> None:
+    signals = Signals(say_nothing)
+    received = []
+    with trio.fail_after(DEADLINE):
+        async with trio.open_nursery() as nursery:
+
+            async def receive() -> None:
+                received.append(await signals.receive())
+
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(os.getpid(), signal.SIGINT)
+    assert received == [signal.SIGINT]
+
+
+def test_who_waited_and_was_cancelled_is_not_woken_any_more() -> None:
+    signals = Signals(say_nothing)
+
+    async def receive() -> None:
+        with trio.move_on_after(0):
+            await signals.receive()
+
+    trio.run(receive)
+    signal.raise_signal(signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_was_ignored_stays_ignored(number: int) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    Signals(say_nothing)
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def test_sigterm_is_never_ignored() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signals = Signals(say_nothing)
+    signal.raise_signal(signal.SIGTERM)
+    assert signals.stopping == signal.SIGTERM
+
+
+STUCK = """
+import os, signal
+from dhtd.daemon.signals import Signals
+def last_words():
+    os.write(1, b"last words")
+    {0}
+signals = Signals(last_words)
+signals.final_status = {1}
+reading, writing = os.pipe()
+signal.raise_signal(signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGINT)
+os.read(reading, 1)  # for ever
+"""
+
+
+@pytest.mark.parametrize(
+    ("last_words", "final_status", "status"),
+    [("", None, 128 + signal.SIGINT), ("raise ValueError", None, 128 + signal.SIGINT), ("", 0, 0), ("", 1, 1)],
+)
+def test_a_second_signal_ends_a_process_that_is_stuck(last_words: str, final_status: int | None, status: int) -> None:
+    script = STUCK.format(last_words, final_status)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout) == (status, b"last words")
+
+
+def test_work_in_another_thread_is_waited_for_and_fails_as_it_would_here() -> None:
+    threads = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        in_another_thread(work)
+    assert threads != [threading.current_thread()]
+
+
+def test_without_a_further_thread_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot_start(self: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", cannot_start)
+    threads = []
+    in_another_thread(lambda: threads.append(threading.current_thread()))
+    assert threads == [threading.current_thread()]
+
+
+# As process 1 of a container, of which the kernel drops the signals without a handler
+
+
+def can_be_process_1() -> bool:
+    done = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+PROCESS_1 = """
+import os, signal, sys
+sys.argv = {0}
+import dhtd.cli.entry
+os.kill(os.getpid(), {1})
+print("goes on")
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="unshare is not installed")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_process_1_obeys_signals_from_its_first_moment(number: int) -> None:
+    if not can_be_process_1():
+        pytest.skip("only root can be process 1")
+    script = PROCESS_1.format(["dhtd", "simulate"], int(number))
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", sys.executable, "-c", script], capture_output=True, timeout=DEADLINE, check=False
+    )
+    assert (done.returncode, done.stdout) == (128 + number, b"")
