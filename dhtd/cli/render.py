@@ -77,16 +77,16 @@ def _progress(found: int, stats: Told) -> str:
 def _grid(*justify: str) -> Table:
     grid = Table.grid(padding=(0, 2))
     for side in justify:
-        grid.add_column(justify="right" if side == "right" else "left", no_wrap=True, overflow="ellipsis")
+        grid.add_column(justify="right" if side == "right" else "left", overflow="fold")
     return grid
 
 
 def _progress_of_simulation(title: str, status: Status, speed: float, spent: float) -> RenderableType:
     share = min(1.0, status.virtual_s / status.total_s)
     top = Table.grid(padding=(0, 1), expand=True)
-    top.add_column(no_wrap=True)
+    top.add_column()
     top.add_column(ratio=1)
-    top.add_column(no_wrap=True, justify="right")
+    top.add_column(justify="right")
     top.add_row(
         Text(f"{title}{status.phase}"),
         ProgressBar(total=1.0, completed=share),
@@ -94,10 +94,10 @@ def _progress_of_simulation(title: str, status: Status, speed: float, spent: flo
     )
     success = f", {100 * status.found / status.ended:.2f} % found" if status.ended else ""
     live = (
-        f"{status.live:,} {'node' if status.live == 1 else 'nodes'}   {status.ended:,} lookups{success}   "
-        f"{status.events:,} events, {speed:,.0f}/s   {duration(spent)}"
+        f"{count(status.live, 'node')}   {count(status.ended, 'lookup')}{success}   "
+        f"{count(status.events, 'event')}, {speed:,.0f}/s   {duration(spent)}"
     )
-    return Group(top, Text(live, style="dim", no_wrap=True, overflow="ellipsis"))
+    return Group(top, Text(live, style="dim"))
 
 
 def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[RenderableType]:
@@ -109,7 +109,6 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
     yield _percentiles(result)
     yield Text("")
     grid = _grid("left", "left")
-    grid.columns[1].no_wrap = False
     recall = lookups["recall_at_k"]
     facts = {
         "recall at K": ""
@@ -126,9 +125,8 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         if balance["max_over_mean"] is None
         else f"the busiest node gets {balance['max_over_mean']:.2f} times the mean, "
         f"p99 {balance['p99_over_mean']:.2f} times",
-        "network": f"{result['nodes']:,} {'node' if result['nodes'] == 1 else 'nodes'}, "
-        f"{plan.entries:,} {'entry' if plan.entries == 1 else 'entries'}, seed {result['seed']}",
-        "run": f"{result['events']:,} events in {duration(result['virtual_s'])}, which took "
+        "network": f"{count(result['nodes'], 'node')}, {count(plan.entries, 'entry')}, seed {result['seed']}",
+        "run": f"{count(result['events'], 'event')} in {duration(result['virtual_s'])}, which took "
         f"{duration(result['wall_s'])} and {result['rss_mb']:,.0f} MB",
     }
     for name, words in facts.items():
