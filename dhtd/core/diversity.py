@@ -32,6 +32,11 @@ class Diversity:
         self.networks = outside(policy.exempt_networks, policy.own_networks)
         self._counts: dict[bytes, int] = {}  # by address, and by network
 
+    def live_in(self, own: tuple[bytes, ...]) -> None:
+        """Count by other networks of our own from now on, beginning with none."""
+        self.networks = outside(self._policy.exempt_networks, own)
+        self._counts.clear()
+
     def add(self, endpoint: Endpoint) -> None:
         """Count a contact that has entered the table."""
         for party in self.networks.party(endpoint) or ():

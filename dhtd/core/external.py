@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.networks import outside
@@ -27,10 +28,18 @@ class Seen:
     is_believed: bool
 
 
+class Verdict(Enum):
+    """What a vote has come to."""
+
+    NOTHING = auto()
+    CONTRADICTED = auto()  # it is for another address than the one that is believed
+    MOVED = auto()  # another address is believed now
+
+
 class ExternalAddress:
     """Votes on our address, from the `observed` field of replies."""
 
-    __slots__ = ("_believed", "_cast_at", "_lasts", "_limit", "_networks", "_quorum", "_votes")
+    __slots__ = ("_believed", "_cast_at", "_last", "_lasts", "_limit", "_networks", "_quorum", "_votes")
 
     def __init__(self, policy: Policy) -> None:
         self._limit = policy.external_votes
@@ -39,14 +48,18 @@ class ExternalAddress:
         self._networks = outside(policy.exempt_networks)
         self._votes: dict[bytes, Endpoint] = {}  # by network, the latest last
         self._cast_at: dict[bytes, float] = {}  # when each was, in the same order
+        self._last: dict[int, bytes] = {}  # by family: the IP address that was believed last
         self._believed: list[Endpoint] | None = None  # until the next vote that changes something
 
-    def vote(self, voter: Endpoint, observed: Endpoint, now: float) -> None:
-        """Take `voter`'s word for our address. It can only tell of the family, and the kind, that it is reached by."""
+    def vote(self, voter: Endpoint, observed: Endpoint, now: float) -> Verdict:
+        """Take `voter`'s word for our address, and return what follows from it.
+
+        It can only tell of the family, and the kind, that it is reached by.
+        """
         if len(voter) != len(observed) or observed.is_mapped:
-            return
+            return Verdict.NOTHING
         if self._networks.is_exempt(voter) != self._networks.is_exempt(observed):
-            return
+            return Verdict.NOTHING
         witness = self._networks.witness(voter)
         self._cast_at.pop(witness, None)
         self._cast_at[witness] = now
@@ -56,6 +69,7 @@ class ExternalAddress:
         while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now or len(self._votes) > self._limit:
             del self._votes[oldest], self._cast_at[oldest]
             self._believed = None
+        return self._judge_change(observed) if self._believed is None else Verdict.NOTHING
 
     def endpoints(self) -> list[Endpoint]:
         """Return the address that is believed to be ours, of each family that has one, IPv4 first."""
@@ -77,6 +91,17 @@ class ExternalAddress:
         """Whether all votes that there are, in its family, say that we are not at this IP address."""
         ips = {observed.ip for observed in self._votes.values() if len(observed) == len(endpoint)}
         return bool(ips) and endpoint.ip not in ips
+
+    def _judge_change(self, observed: Endpoint) -> Verdict:
+        """Return what a vote has changed: a first belief is no move, and a port is no address."""
+        family = len(observed)
+        before = self._last.get(family)
+        ip = next((endpoint.ip for endpoint in self.endpoints() if len(endpoint) == family), before)
+        if ip is not None:
+            self._last[family] = ip
+        if before is None or before == observed.ip == ip:
+            return Verdict.NOTHING
+        return Verdict.MOVED if ip != before else Verdict.CONTRADICTED
 
     def _judge(self, ip: bytes, networks: int, endpoints: list[Endpoint]) -> Seen:
         ports = Counter(observed for observed in endpoints if observed.ip == ip)

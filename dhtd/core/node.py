@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.caps import (
@@ -45,6 +46,7 @@ from dhtd.core.events import (
     Unreached,
     Withdrawn,
 )
+from dhtd.core.external import Verdict
 from dhtd.core.join import Join
 from dhtd.core.messages import (
     BadQuery,
@@ -150,7 +152,7 @@ class Node:
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._running: set[Handle] = set()  # these, and those that go on though nobody waits
         self._events: deque[Event] = deque()
-        self._last_handle = 0
+        self._survey_at, self._last_handle = float("-inf"), 0  # when we may ask again where we are; the last command
 
     # Input
 
@@ -416,6 +418,26 @@ class Node:
                 Bootstrap(INTERNAL, self._requester, fresh).start(now)
         self._settle(now)
 
+    def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
+        """This machine is in other networks of its own now: what limits contacts by network is counted anew.
+
+        Who was turned away before may come in, so we look our neighbours up again.
+        """
+        self.policy = self._requester.policy = replace(self.policy, own_networks=networks)
+        for overlay in self.overlays:
+            overlay.state.live_in(networks)
+            overlay.refresher.expire_far_buckets(now)
+            if overlay.join.connected:
+                self._refresh(overlay, self.own_id, now)
+        self._settle(now)
+
+    def moved(self, now: float) -> None:
+        """This machine is reached at another address: tell those who hold own entries soon, and ask where we are."""
+        self.tracker.moved(now)
+        self._ask_where_we_are(now)
+        for overlay in self.overlays:
+            overlay.join.begin(now)
+
     def restore_contact(self, contact: Contact) -> bool:
         """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""
         overlay = self._by_family.get(len(contact.endpoint))
@@ -501,13 +523,30 @@ class Node:
                 self.counters.malformed += 1
                 return
             self.counters.replies_received += 1
-            self.external.vote(source, message.observed, now)
+            match self.external.vote(source, message.observed, now):
+                case Verdict.MOVED:
+                    self.moved(now)
+                case Verdict.CONTRADICTED:
+                    self._ask_where_we_are(now)
+                case Verdict.NOTHING:
+                    pass
+                case verdict:
+                    assert_never(verdict)
             if isinstance(result, Found):
                 self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
             self._heard(query, contact, now)
             query.observed = message.observed
             query.owner.answered(query, contact, result, now)
         self._settle(now)
+
+    def _ask_where_we_are(self, now: float) -> None:
+        """Ping those who have answered last: what most of them say counts. Once in a while, whoever gives cause to."""
+        if now < self._survey_at:
+            return
+        self._survey_at = now + self.policy.move_gap
+        for overlay in self.overlays:
+            for contact in overlay.state.latest(self.policy.external_votes):
+                Check(self._requester, set()).start(contact.endpoint, contact.id, now, attempts=1)
 
     def _is_namesake(self, named: Contact) -> bool:
         """Whether a contact has our ID at an address where nobody sees us. Lookups ask neither it nor ourselves."""

@@ -87,6 +87,7 @@ class Policy:
     republish_retry: float = 15.0  # after a publication that no node took; doubles up to republish_retry_max
     republish_retry_max: float = 5 * 60.0
     republish_gap: float = 60.0  # an entry that a new contact should hold is published no sooner after the last time
+    move_gap: float = 5 * 60.0  # after our address has changed, all are published again, and so long later at soonest
     startup_spread: float = 10.0  # own entries are published within this time once the table is warm
     publishing: int = 8  # publications on the node's own account at once
     withdraw_retry: float = 15.0  # after a withdrawal that a holder did not acknowledge; doubles up to

@@ -193,6 +193,24 @@ class State:
         self.meta.add(contact.id)
         return True
 
+    def live_in(self, own: tuple[bytes, ...]) -> None:
+        """Count all contacts anew, since our own networks are others; who is beyond a cap now leaves.
+
+        Those who were heard last stay: after a move, these are the ones that can still be reached.
+        """
+        contacts = sorted(self.table, key=lambda contact: _age_key(self.meta.get(contact.id)), reverse=True)
+        self._diversity.live_in(own)
+        kept: list[Contact] = []
+        for contact in contacts:
+            bucket = self.table.bucket(contact.id)
+            bucket.changed()
+            beside = [other for other in kept if other.id in bucket]
+            if self._diversity.cap_reached(contact.endpoint, beside) is None:
+                self._diversity.add(contact.endpoint)
+                kept.append(contact)
+            else:
+                self._drop(contact)
+
     def estimated_size(self) -> int:
         """Return about how many nodes the network has, ourselves included: from how near the K nearest to us are."""
         nearest = self.closest(self.table.own_id, self._policy.k)
@@ -336,8 +354,11 @@ class State:
         self._heard(contact, rtt, answered_at)
 
     def _remove(self, contact: Contact) -> None:
-        self.table.remove(contact)
         self._diversity.remove(contact.endpoint)
+        self._drop(contact)
+
+    def _drop(self, contact: Contact) -> None:
+        self.table.remove(contact)
         self._forget_answers()
         self.meta.drop(contact.id)
         self._claims.pop(packed(contact.id), None)

@@ -33,6 +33,7 @@ class OwnEntry:
         "_changed",
         "_holders",
         "_limit",
+        "again_at",
         "failures",
         "interval",
         "joined",
@@ -50,6 +51,7 @@ class OwnEntry:
         self.published_at: float | None = None  # when it was last published, whatever came of it
         self.failures = 0  # publications in a row that no node took
         self.joined: set[int] = set()  # the families whose network was reached since it was last published
+        self.again_at: float | None = None  # publish it then, whatever comes of the publication under way
         self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when; the latest last
         self._limit = limit  # of these
         self._changed = changed  # is told when they have changed
@@ -83,7 +85,17 @@ class OwnEntry:
 class Tracker:
     """The own entries and their timers."""
 
-    __slots__ = ("_entries", "_network_sizes", "_policy", "_ports", "_publishing", "_rng", "_timers", "changed")
+    __slots__ = (
+        "_entries",
+        "_moved_at",
+        "_network_sizes",
+        "_policy",
+        "_ports",
+        "_publishing",
+        "_rng",
+        "_timers",
+        "changed",
+    )
 
     def __init__(self, rng: Random, policy: Policy) -> None:
         self._rng = rng
@@ -91,6 +103,7 @@ class Tracker:
         self._entries: dict[EntryKey, OwnEntry] = {}
         self._ports: dict[bytes, set[int]] = {}  # of the same, since each find_value asks for them
         self._publishing: set[EntryKey] = set()
+        self._moved_at = float("-inf")  # when all were, or are to be, published again for a move
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._timers: Timers[EntryKey] = Timers()
         self.changed: set[EntryKey] = set()  # those of which the holders are others now, for whoever keeps them on disk
@@ -166,6 +179,9 @@ class Tracker:
             entry.failures = min(entry.failures + 1, 32)
             self.due_at(entry, now + self._jittered(wait))
         entry.joined.clear()
+        if entry.again_at is not None:
+            self._sooner(entry, max(now, entry.again_at))
+            entry.again_at = None
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""
@@ -183,6 +199,21 @@ class Tracker:
                 entry.joined.add(family)
                 entry.failures = 0  # they were the outage's
                 self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
+
+    def moved(self, now: float) -> None:
+        """This machine's address has changed: publish all soon, for holders name the one that they were told from.
+
+        That is spread over `startup_spread`, and comes no sooner than `move_gap` after the last time: whoever can make
+        us believe in one address after another gets no more than that out of it.
+        """
+        if self._moved_at <= now:  # else it is to come, and will do for this one as well
+            self._moved_at = max(now, self._moved_at + self._policy.move_gap)
+        for entry in self:
+            when = self._moved_at + self._rng.random() * self._policy.startup_spread
+            if entry_key(entry.key, entry.port) in self._publishing:
+                entry.again_at = when
+            else:
+                self._sooner(entry, when)
 
     def contact_joined(self, contact: Contact, now: float) -> None:
         """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder."""

@@ -27,6 +27,8 @@ from dhtd.daemon import log as log_module
 from dhtd.daemon.config import Settings, changes
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
+from dhtd.daemon.links import Links
+from dhtd.daemon.moves import Moves
 from dhtd.daemon.notify import notify
 from dhtd.daemon.own_networks import networks_of, own_addresses
 from dhtd.daemon.report import Report
@@ -80,6 +82,7 @@ def run(
             closing(StateFile.open(settings.state)) as state_file,
             open_sockets(settings.bind, settings.port) as udp_sockets,
             ControlSocket(settings.socket, settings.socket_group) as control,
+            closing(Links()) as links,  # which hears of what changes from now on
         ):
             if state_file.notice is not None:
                 log.error("%s", state_file.notice)
@@ -88,7 +91,7 @@ def run(
             if control.notice is not None:
                 log.warning("%s", control.notice)
             network_mark.claim(state_file, keys, change=change_network)
-            daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control)
+            daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control, links)
             signals.last_words = daemon.say_last_words
             daemon.run(signals, announce, reload)
     except DhtdError:
@@ -128,13 +131,15 @@ class Daemon:
         state_file: StateFile,
         udp: UdpSockets,
         control: ControlSocket,
+        links: Links,
     ) -> None:
         self._settings = settings
         self._control = control
         rng = random.SystemRandom()
         node_id = _node_id(settings, state_file, rng)
         udp.open_channels()
-        policy = policy_of(settings, networks_of(own_addresses(udp.listening())))
+        addresses = own_addresses(udp.listening())
+        policy = policy_of(settings, networks_of(addresses))
         seal = _seal(keys, node_id, rng) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
@@ -156,6 +161,7 @@ class Daemon:
         self._control_counters = ControlCounters()
         self._report = Report(self._driver, settings, self._control_counters)
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
+        self._moves = Moves(self._driver, links, addresses)
         self._farewells: list[Farewell] = []
         self._running = trio.CancelScope()
         self._terminal = Terminal()
@@ -203,6 +209,7 @@ class Daemon:
                 nursery.start_soon(persist, "signals could not be obeyed", obey)
                 nursery.start_soon(driver.run)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
+                nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
                 nursery.start_soon(persist, "the state could not be kept", partial(self._saver.run, driver.node))
                 nursery.start_soon(
                     persist, "holders could not be written down", partial(self._saver.write_ahead, driver)

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 import trio
 
@@ -22,7 +22,7 @@ from dhtd.core.networks import network_of
 from dhtd.core.policy import Policy
 from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
 from dhtd.daemon.own_networks import source_towards
-from dhtd.daemon.zones import Zones, split_zone
+from dhtd.daemon.zones import Zones, is_there, split_zone
 from dhtd.errors import AddressUnavailable, InvalidEndpoint, PortTaken
 
 FEW = 8  # then it is not worth looking at once whether more have come
@@ -89,19 +89,22 @@ def open_sockets(addresses: Sequence[str], port: int) -> Iterator[list[socket.so
 
     Without addresses, on all that this machine has: of both families, or of the one that there is.
     """
-    with ExitStack() as stack:
-        if addresses:
-            yield [stack.enter_context(_bind(address, port)) for address in addresses]
-            return
-        bound, missing = [], []
-        for address in ALL:
+    bound: list[socket.socket] = []  # whose user may put others in their places
+    missing = []
+    try:
+        for address in addresses or ALL:
             try:
-                bound.append(stack.enter_context(_bind(address, port)))
+                bound.append(_bind(address, port))
             except _NoSuchFamily as error:
+                if addresses:
+                    raise
                 missing.append(error)
         if not bound:
             raise missing[0]
         yield bound
+    finally:
+        for each in bound:
+            each.close()
 
 
 def _bind(address: str, port: int) -> socket.socket:
@@ -160,6 +163,8 @@ class UdpSockets:
         self._routes: dict[bytes, socket.socket] = {}  # by address, where several sockets might suit
         self._routes_end = float("-inf")  # when they are to be looked at again
         self._channels: dict[socket.socket, Channel] = {}
+        self._places = {bound: place for place, bound in enumerate(sockets)}  # those of the beginning
+        self._link_names = {bound: socket.if_indextoname(_zone(bound)) for bound in sockets if _has_link(bound)}
         self.zones = Zones(filter(None, map(_zone, sockets)))
         for bound in sockets:
             if _zone(bound):
@@ -186,15 +191,42 @@ class UdpSockets:
         for bound in self.sockets:
             self._channels[bound] = open_channel(bound, self._receive_max, self.counters)
 
-    def addresses_changed(self) -> None:
-        """Our addresses or routes are others now."""
+    def links_changed(self) -> None:
+        """Our addresses, routes or links may be others now: forget what is known of those before.
+
+        A socket that is bound to a link which was made again hears nothing any more; another takes its place.
+        """
         self._routes.clear()
+        self.zones.forget_gone()
+        for bound, name in list(self._link_names.items()):
+            try:
+                if socket.if_nametoindex(name) == _zone(bound):
+                    continue
+                again = _bind(f"{_endpoint(bound).host}%{name}", _endpoint(bound).port)
+            except (OSError, AddressUnavailable, PortTaken):
+                continue  # it has not come back, or not with its address
+            self._replace(bound, again)
+
+    def _replace(self, bound: socket.socket, again: socket.socket) -> None:
+        self.sockets[self.sockets.index(bound)] = again
+        self._link_names[again] = self._link_names.pop(bound)
+        self._channels[again] = open_channel(again, self._receive_max, self.counters)
+        self._channels.pop(bound, None)
+        self.zones.named(_endpoint(again), _zone(again))
+        trio.lowlevel.notify_closing(bound)
+        bound.close()
 
     async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
         """Hand what comes to `handle`, with the endpoints at its addresses, and send what it returns. Never returns.
 
-        `after` is called behind each batch.
+        `after` is called behind each batch. Where another socket takes this one's place, it goes on with that.
         """
+        place = self._places[bound]
+        while True:
+            with suppress(trio.ClosedResourceError):
+                await self._receive(self.sockets[place], handle, after)
+
+    async def _receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
         channel = self._channels.get(bound) or open_channel(bound, self._receive_max, self.counters)
         sources = Sources(channel, self.zones)
         while True:
@@ -294,6 +326,10 @@ def _zone(bound: socket.socket) -> int:
     """Return the link of the link-local address that a socket is bound to; 0 where it is bound to another."""
     zone: int = bound.getsockname()[3] if bound.family == socket.AF_INET6 else 0
     return zone
+
+
+def _has_link(bound: socket.socket) -> bool:
+    return _zone(bound) != 0 and is_there(_zone(bound))
 
 
 def _is_loopback(bound: socket.socket) -> bool:

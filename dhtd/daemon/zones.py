@@ -36,12 +36,12 @@ def split_zone(host: str) -> tuple[str, int | None]:
         return address, socket.if_nametoindex(name)
     except (OSError, ValueError):
         pass
-    if name.isascii() and name.isdigit() and _is_there(int(name[:10])):
+    if name.isascii() and name.isdigit() and is_there(int(name[:10])):
         return address, int(name)
     raise InvalidEndpoint(f"{host!r} is on a link that is not here: the part behind the % is the name of an interface")
 
 
-def _is_there(zone: int) -> bool:
+def is_there(zone: int) -> bool:
     """Whether there is a link of this number."""
     try:
         socket.if_indextoname(zone)
@@ -60,10 +60,17 @@ class Zones:
     def heard(self, endpoint: Endpoint, zone: int) -> None:
         """Note that a datagram has come from a link-local address by this link. The first one counts.
 
-        Else who is on one link could have us send there what is meant for another.
+        Else who is on one link could have us send there what is meant for another. But of a link that is gone nothing
+        counts any more: a cable that is plugged in again, or a tunnel that is made again, has another number.
         """
-        if endpoint.ip not in self._by_address:
+        known = self._by_address.get(endpoint.ip)
+        if known is None or (known != zone and not is_there(known)):
             self.named(endpoint, zone)
+
+    def forget_gone(self) -> None:
+        """Forget the links that are not there any more, and who was on them."""
+        self._links = set(filter(is_there, self._links))
+        self._by_address = {ip: zone for ip, zone in self._by_address.items() if zone in self._links}
 
     def named(self, endpoint: Endpoint, zone: int) -> None:
         """Note that the user says that a link-local address is on this link."""

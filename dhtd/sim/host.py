@@ -92,7 +92,7 @@ class Host:
     @property
     def contact(self) -> Contact:
         """This host as others know it by its first endpoint."""
-        if self._contact.id != self.id:
+        if self._contact.id != self.id or self._contact.endpoint != self.endpoint:
             self._contact = Contact(self.id, self.endpoint)
         return self._contact
 

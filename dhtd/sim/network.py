@@ -186,6 +186,16 @@ class Network:
         host.node.start(host.bootstrap, host.clock(self.now))
         self.flush(host)
 
+    def move(self, host: Host) -> Endpoint:
+        """Give a host another address, of which its node is not told; return it."""
+        assert len(host.endpoints) == 1
+        del self._by_endpoint[host.endpoint]
+        host.endpoint = self._address(host.endpoint.family, self._addresses)
+        host.endpoints = (host.endpoint,)
+        self._addresses += 1
+        self._by_endpoint[host.endpoint] = host
+        return host.endpoint
+
     def remove(self, host: Host) -> None:
         """Kill a host for good, and forget it."""
         self.kill(host)

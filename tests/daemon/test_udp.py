@@ -278,7 +278,7 @@ def test_routes_are_remembered_for_a_while_and_until_addresses_change(monkeypatc
         return asked
 
     assert send(1, 2, 1, 2) == ["203.0.113.1", "203.0.113.2"]
-    udp.addresses_changed()
+    udp.links_changed()
     assert send(1, 1) == ["203.0.113.1"]
     now = udp_module.ROUTES_LAST
     assert send(1, 1) == ["203.0.113.1"]
@@ -403,6 +403,91 @@ def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pyte
         assert sources[end] == sources[end] == end
         assert len(sources) <= 2
     assert channel.parsed == 10
+
+
+class Tied:
+    """A socket on loopback that says it is bound to a link-local address of a link, which may be made again."""
+
+    def __init__(self, link: int) -> None:
+        self.link = link
+        self.real = client()
+        self.real.setblocking(False)
+        self.family = socket.AF_INET6
+
+    def getsockname(self) -> tuple[str, int, int, int]:
+        return f"fe80::1%{self.link}", 1729, 0, self.link
+
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    def close(self) -> None:
+        self.real.close()
+
+
+async def test_a_socket_on_a_link_that_is_made_again_is_bound_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after, links = Tied(7), Tied(8), {"lan0": 7}
+    made: list[str] = []
+
+    def index(name: str) -> int:
+        if name not in links:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return links[name]
+
+    def bind_again(address: str, port: int) -> Tied:
+        made.append(f"{address}:{port}")
+        if len(made) == 1:
+            raise AddressUnavailable("its address is not there yet")
+        return after
+
+    class Echo:
+        def __init__(self, bound: Tied, size: int, counters: object) -> None:
+            self.bound = bound
+
+        def receive(self) -> list[Datagram] | None:
+            return [(self.bound.real.recv(100), None)]
+
+        def send(self, datagrams: Sequence[Datagram]) -> None:
+            pass
+
+    monkeypatch.setattr(socket, "if_nametoindex", index)
+    monkeypatch.setattr(socket, "if_indextoname", lambda number: "lan0")
+    monkeypatch.setattr(udp_module, "_bind", bind_again)
+    monkeypatch.setattr(udp_module, "open_channel", Echo)
+    sockets = cast("list[socket.socket]", [before])
+    udp = UdpSockets(sockets, DEFAULT)
+    udp.open_channels()
+    got: list[bytes] = []
+
+    def handle(batch: Sequence[Datagram], sources: object) -> list[Datagram]:
+        got.extend(data for data, _ in batch)
+        return []
+
+    def arrives(bound: Tied, data: bytes) -> None:
+        with client() as other:
+            other.sendto(data, bound.real.getsockname())
+
+    with trio.fail_after(HANG):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(udp.receive, sockets[0], handle, lambda: None)
+            arrives(before, b"one")
+            while not got:
+                await trio.lowlevel.checkpoint()
+            del links["lan0"]
+            udp.links_changed()  # it is gone
+            links["lan0"] = 8
+            udp.links_changed()  # it is there again, and has no address yet
+            assert sockets[0] is cast("socket.socket", before)
+            udp.links_changed()
+            udp.links_changed()
+            assert sockets[0] is cast("socket.socket", after)
+            assert before.fileno() == -1
+            arrives(after, b"two")
+            while len(got) < 2:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert made == ["fe80::1%lan0:1729"] * 2
+    assert udp.zones.of(Endpoint.of("fe80::1", 1729)) == 8
+    after.close()
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")

@@ -36,7 +36,37 @@ def test_only_a_link_local_address_has_a_zone() -> None:
         split_zone("2001:db8::1%lo")
 
 
-def test_an_address_is_on_the_link_that_it_was_first_heard_on() -> None:
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Return the links that are not there; all others are."""
+    links: set[int] = set()
+    monkeypatch.setattr(zones_module, "is_there", lambda zone: zone not in links)
+    return links
+
+
+def test_whoever_was_on_a_link_that_is_gone_is_heard_on_another(gone: set[int]) -> None:
+    zones = Zones([3])
+    zones.heard(ONE, 3)
+    gone.add(3)
+    zones.heard(ONE, 4)
+    assert zones.of(ONE) == 4
+    zones.heard(ONE, 5)
+    assert zones.of(ONE) == 4
+
+
+def test_links_that_are_gone_are_forgotten_and_the_only_one_left_is_the_link_of_all(gone: set[int]) -> None:
+    zones = Zones([3, 4])
+    zones.named(ONE, 3)
+    assert zones.of(TWO) is None
+    gone.add(3)
+    zones.forget_gone()
+    assert (zones.of(ONE), zones.of(TWO)) == (4, 4)
+    gone.add(4)
+    zones.forget_gone()
+    assert zones.of(ONE) is None
+
+
+def test_an_address_is_on_the_link_that_it_was_first_heard_on(gone: set[int]) -> None:
     zones = Zones()
     assert zones.of(ONE) is None
     zones.heard(ONE, 3)

@@ -132,6 +132,11 @@ class Lab:
     def wire(self, one: Machine, address: str, other: Machine, other_address: str) -> tuple[str, str]:
         """Lay a cable; addresses are with their prefix's length. Return the names of its ends."""
         ends = (f"w{next(self._numbers)}", f"w{next(self._numbers)}")
+        self.plug(ends, one, address, other, other_address)
+        return ends
+
+    def plug(self, ends: tuple[str, str], one: Machine, address: str, other: Machine, other_address: str) -> None:
+        """Lay a cable with these names of its ends. `ip link delete` of one end pulls it out."""
         run(
             *("ip", "link", "add", ends[0], "netns", one.name, "type", "veth"),
             *("peer", "name", ends[1], "netns", other.name),
@@ -139,7 +144,6 @@ class Lab:
         for machine, end, given in ((one, ends[0], address), (other, ends[1], other_address)):
             machine.run(f"ip address add {given} dev {end}")
             machine.run(f"ip link set {end} up")
-        return ends
 
     def start(self, machine: Machine, *addresses: str) -> list[Node]:
         """Start daemons, one on each address, to join by the first one ever started; they may not be ready yet."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.netns.lab import Lab, Node
+from dhtd.errors import DhtdError
+from tests.e2e.daemons import DEADLINE
+from tests.netns.lab import POLL, Lab, Node
 from tests.netns.test_netns import ID, enter, knows, lab, look_up
 
 __all__ = ["lab"]  # the fixture
@@ -50,3 +54,67 @@ def test_a_query_leaves_by_the_socket_of_the_network_that_it_goes_to(lab: Lab) -
     middle.wait_until(knows(2))
     assert enter(middle, ID, 80) == 2
     assert [look_up(end, ID)[0] for end in ends] == ["10.78.1.1:80", "10.78.2.1:80"]
+
+
+@pytest.mark.parametrize("wildcard", [False, True])
+def test_a_link_that_is_made_again_brings_its_peers_back(lab: Lab, wildcard: bool) -> None:
+    one, other = lab.machine(), lab.machine()
+    addresses = "fe80::1/64 nodad", "fe80::2/64 nodad"
+    for machine in (one, other):
+        machine.run("sysctl -q -w net.ipv6.conf.default.addr_gen_mode=1")
+    ends = lab.wire(one, addresses[0], other, addresses[1])
+    bound = ["::"] if wildcard else [f"fe80::1%{ends[0]}"]
+    here = lab.start_bound(one, bound, "fe80::1", [])
+    lab.start_bound(other, [f"fe80::2%{ends[1]}"], "fe80::2", [])
+    lab.wait_ready()
+    there = f"[fe80::2%{ends[0]}]:1729"
+    assert pinged(here, there)["endpoint"] == there
+
+    one.run(f"ip link delete {ends[0]}")
+    lab.plug(ends, one, addresses[0], other, addresses[1])
+    wait_until(lambda: answers(here, there))
+    assert pinged(here, there)["endpoint"] == there
+
+
+def answers(node: Node, endpoint: str) -> bool:
+    try:
+        return bool(pinged(node, endpoint))
+    except DhtdError:
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(POLL)
+
+
+def test_a_machine_that_gets_its_public_address_after_the_start_is_one_of_its_lan(lab: Lab) -> None:
+    lan, late = lab.machine(), lab.machine()
+    end, late_end = lab.wire(lan, "203.0.113.1/24", late, "192.168.9.9/24")
+    late.run(f"ip address delete 192.168.9.9/24 dev {late_end}")
+    for number in range(2, 10):
+        lan.run(f"ip address add 203.0.113.{number}/24 dev {end}")
+    lab.start(lan, *(f"203.0.113.{number}" for number in range(1, 10)))
+    newcomer = lab.start_bound(late, [], "203.0.113.99", ["203.0.113.1:1729"])
+    lab.wait_ready()
+    late.run(f"ip address add 203.0.113.99/24 dev {late_end}")
+    newcomer.wait_until(knows(8))
+    assert enter(newcomer, ID, 80) == 8
+
+
+def test_a_machine_whose_address_changes_is_found_at_the_new_one(lab: Lab) -> None:
+    others, laptop = lab.machine(), lab.machine()
+    end, laptop_end = lab.wire(others, "10.76.1.1/16", laptop, "10.76.2.1/16")
+    others.run(f"ip address add 10.76.1.2/16 dev {end}")
+    nodes = lab.start(others, "10.76.1.1", "10.76.1.2")
+    moving = lab.start_bound(laptop, [], "10.76.2.1", [nodes[0].endpoint])
+    lab.wait_ready()
+    moving.wait_until(knows(2))
+    assert enter(moving, ID, 80) == 2
+    assert look_up(nodes[1], ID) == ["10.76.2.1:80"]
+
+    laptop.run(f"ip address delete 10.76.2.1/16 dev {laptop_end}")
+    laptop.run(f"ip address add 10.76.3.1/16 dev {laptop_end}")
+    wait_until(lambda: all("10.76.3.1:80" in look_up(node, ID) for node in nodes))

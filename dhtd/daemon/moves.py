@@ -1,0 +1,43 @@
+"""Has the node know when this machine is somewhere else: a laptop that moves, a network that comes up late."""
+
+from __future__ import annotations
+
+import logging
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.links import Links
+from dhtd.daemon.own_networks import networks_of, own_addresses
+
+log = logging.getLogger("dhtd.moves")
+
+
+class Moves:
+    """Looks at this machine's addresses whenever the kernel says so, and now and then."""
+
+    def __init__(self, driver: Driver, links: Links, addresses: frozenset[Endpoint]) -> None:
+        self._driver = driver
+        self._links = links
+        self._addresses = addresses  # those that the node was made with
+
+    async def run(self) -> None:
+        """Watch, until cancelled."""
+        while True:
+            await self._links.changed()
+            self.look()
+
+    def look(self) -> None:
+        """Tell the sockets that links may be others, and the node if its addresses are."""
+        driver = self._driver
+        driver.udp.links_changed()
+        addresses = own_addresses(driver.udp.listening())
+        if addresses == self._addresses:
+            return
+        before, self._addresses = self._addresses, addresses
+        where = ", ".join(sorted(str(address) for address in addresses)) or "none"
+        log.info("this machine has other addresses now: %s", where)
+        now = driver.clock()
+        if networks_of(addresses) != networks_of(before):
+            driver.node.live_in(networks_of(addresses), now)
+        driver.node.moved(now)
+        driver.flush()

@@ -1,0 +1,269 @@
+"""A machine whose addresses change: what is counted anew, published again, and asked."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.external import ExternalAddress, Verdict
+from dhtd.core.messages import Contact, Ping, Store
+from dhtd.core.metric import Id
+from dhtd.core.networks import network_of
+from dhtd.core.policy import DEFAULT
+from dhtd.core.state import Crowded, Inserted, State
+from dhtd.core.track import Tracker
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
+from tests.core.bench import US, Bench
+from tests.core.small import CODEC, contact, endpoint
+from tests.core.test_node import KEY, answer_all, joined, live
+
+GAP, SPREAD = DEFAULT.move_gap, DEFAULT.startup_spread
+LAN = "203.0.113.{}"
+OURS = (network_of(Endpoint.of(LAN.format(1), 1)),)
+THERE = Endpoint.of("10.9.9.8", 1729)
+REPLICAS = [contact(number) for number in range(1, 9)]
+
+
+# Own entries
+
+
+def tracked(ports: int = 1) -> Tracker:
+    """Return a tracker of entries that were all published at 0."""
+    tracker = Tracker(Random(1), DEFAULT)
+    for port in range(1, ports + 1):
+        entry = tracker.add(KEY, port)
+        tracker.began(entry)
+        tracker.published(KEY, port, REPLICAS, 0.0)
+    return tracker
+
+
+def due(tracker: Tracker, now: float) -> list[float]:
+    return sorted(tracker.due_in(entry, now) for entry in tracker)
+
+
+def test_after_a_move_all_entries_are_published_again_within_a_while() -> None:
+    tracker = tracked(50)
+    tracker.moved(100.0)
+    waits = due(tracker, 100.0)
+    assert 0 <= waits[0] < 1
+    assert SPREAD - 1 < waits[-1] <= SPREAD
+
+
+def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
+    tracker = tracked()
+    tracker.moved(100.0)
+    [entry] = tracker.pop_due(100.0 + SPREAD)
+    tracker.began(entry)
+    tracker.published(KEY, 1, REPLICAS, 100.0 + SPREAD)
+    for now in (111.0, 112.0, 200.0):
+        tracker.moved(now)
+        [wait] = due(tracker, now)
+        assert 100.0 + GAP <= now + wait <= 100.0 + GAP + SPREAD
+
+
+def test_an_entry_that_is_being_published_is_published_once_more_after_a_move() -> None:
+    tracker = tracked()
+    [entry] = tracker
+    tracker.began(entry)
+    tracker.moved(100.0)
+    assert tracker.next_timeout() is None
+    tracker.published(KEY, 1, REPLICAS, 130.0)
+    assert due(tracker, 130.0) == [0.0]
+    [entry] = tracker.pop_due(130.0)
+    tracker.began(entry)
+    tracker.published(KEY, 1, REPLICAS, 131.0)
+    assert due(tracker, 131.0) > [DEFAULT.republish_first / 2]
+
+
+# What others say
+
+
+def voting(voters: int = 4, observed: Endpoint = US) -> ExternalAddress:
+    external = ExternalAddress(DEFAULT)
+    for number in range(voters):
+        external.vote(endpoint(number + 1), observed, 0.0)
+    return external
+
+
+def test_what_most_say_anew_is_a_move_and_what_one_says_is_a_reason_to_ask() -> None:
+    external = voting(4)
+    verdicts = [external.vote(endpoint(number + 1), THERE, 1.0) for number in range(4)]
+    assert verdicts == [Verdict.CONTRADICTED, Verdict.CONTRADICTED, Verdict.MOVED, Verdict.NOTHING]
+    assert external.vote(endpoint(9), THERE, 2.0) is Verdict.NOTHING
+
+
+def test_neither_a_first_belief_nor_another_port_is_a_move() -> None:
+    external = ExternalAddress(DEFAULT)
+    assert external.vote(endpoint(1), US, 0.0) is Verdict.NOTHING
+    for number in range(1, 5):
+        assert external.vote(endpoint(number), US.with_port(9), 0.0) is Verdict.NOTHING
+    assert external.vote(endpoint(1), Endpoint.of("203.0.113.1", 9), 0.0) is Verdict.NOTHING
+    assert external.vote(endpoint(1), Endpoint.of("::1", 9), 0.0) is Verdict.NOTHING
+
+
+def test_a_public_address_moves_only_by_a_quorum() -> None:
+    here, there = Endpoint.of("198.51.100.1", 1), Endpoint.of("198.51.100.2", 1)
+    external = ExternalAddress(DEFAULT)
+    voters = [Endpoint.of(f"{number}.1.1.1", 1729) for number in range(20, 30)]
+    for voter in voters[:3]:
+        external.vote(voter, here, 0.0)
+    liars = [external.vote(voter, there, 0.0) for voter in voters[3:7]]
+    assert liars == [Verdict.CONTRADICTED] * 3 + [Verdict.MOVED]  # four networks against three
+
+
+def test_a_contradiction_makes_the_node_ask_those_who_answered_last_and_once_in_a_while() -> None:
+    bench = joined(1, 2, 3)
+    for _ in range(3):
+        bench.node.ping(endpoint(1), bench.now)
+        bench.pong(bench.sent_one(), 1, observed=THERE)
+        asked = bench.sent()
+        if _ == 0:
+            assert {sent.to for sent in asked} == {endpoint(number) for number in (1, 2, 3)}
+            assert {sent.request for sent in asked} == {Ping()}
+            for sent in asked:
+                bench.pong(sent, sent.to[3])
+        else:
+            assert asked == []
+
+
+def test_a_move_that_others_see_has_the_entries_published_again() -> None:
+    bench = joined(1, 2, 3)
+    bench.node.enter(KEY, 80, bench.now)
+    answer_all(bench)
+    bench.advance(DEFAULT.republish_gap)
+    for id in (1, 2, 3):
+        bench.node.ping(endpoint(id), bench.now)
+        for sent in bench.sent():
+            bench.pong(sent, sent.to[3], observed=THERE)
+    stores = [sent for sent in live(bench, SPREAD + 1) if isinstance(sent.request, Store)]
+    assert {sent.to for sent in stores} == {endpoint(number) for number in (1, 2, 3)}
+
+
+def test_a_machine_that_gets_a_network_tries_to_join_at_once() -> None:
+    bench = Bench()
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(1_000.0)
+    bench.sent()
+    bench.node.moved(bench.now)
+    bench.advance(0.0)
+    assert bench.sent_one().to == endpoint(1)
+
+
+# Own networks
+
+
+def state_of(many: int, own: tuple[bytes, ...] = ()) -> State:
+    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    state.live_in(own)
+    for number in range(1, many + 1):
+        state.answered(at(number), 0.1, float(number))
+    return state
+
+
+def at(number: int) -> Contact:
+    return Contact(Id(number), Endpoint.of(LAN.format(number), 1729))
+
+
+def test_neighbours_that_were_one_network_come_in_once_it_is_our_own() -> None:
+    state = state_of(20)
+    assert len(state.table) < 8
+    assert isinstance(state.answered(at(3), 0.1, 30.0), Crowded)
+    state.live_in(OURS)
+    assert isinstance(state.answered(at(3), 0.1, 31.0), Inserted)
+
+
+def test_those_beyond_a_cap_leave_with_our_network_and_who_was_heard_last_stays() -> None:
+    state = state_of(20, OURS)
+    before = set(state.table)
+    newest = max(before, key=lambda each: state.meta.get(each.id).heard_at or 0)
+    assert len(before) > 8
+    state.live_in(())
+    kept = set(state.table)
+    assert kept < before
+    assert newest in kept
+    strict = state_of(20)
+    assert len(kept) <= max(len(strict.table), 10)
+    for number in range(30, 127):
+        state.answered(at(number), 0.1, 100.0 + number)  # nothing is miscounted
+    assert len(state.table) <= 10
+
+
+def test_a_node_in_other_networks_looks_its_neighbours_up_again() -> None:
+    bench = joined(1)
+    bench.node.live_in(OURS, bench.now)
+    assert bench.node.policy.own_networks == OURS
+    assert bench.node._requester.policy.own_networks == OURS
+    assert {sent.to for sent in bench.sent()} == {endpoint(1)}
+    alone = Bench(families=list(Family))
+    alone.node.live_in(OURS, alone.now)
+    assert alone.sent() == []
+
+
+# Whole networks
+
+
+def test_machines_that_learn_of_their_public_lan_after_the_start_become_a_swarm() -> None:
+    net = Network(1)
+    for number in range(12):
+        via = net.rng.sample(net.hosts, min(2, len(net.hosts)))
+        net.add(endpoint=Endpoint.of(LAN.format(number + 1), 1729), bootstrap=via)
+        net.run_for(2)
+    net.run_for(300)
+    owner = net.hosts[3]
+    assert len(net.enter(owner, KEY, 80).replicas) == DEFAULT.lookup_per_network
+    for host in net.hosts:
+        host.node.live_in(OURS, net.now)
+        net.flush(host)
+    net.run_for(2 * DEFAULT.republish_gap)
+    entry = owner.node.tracker.get(KEY, 80)
+    assert entry is not None
+    assert len(entry.replicas) == DEFAULT.k
+
+
+def found_after_a_move(host: Host, net: Network, within: float) -> bool:
+    """Whether all others find a host's entry at its new address."""
+    net.run_for(within)
+    there = host.endpoint.with_port(80)
+    return all(there in net.lookup(other, KEY).endpoints for other in net.hosts if other is not host)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_others_find_a_machine_that_moved_within_a_minute(seed: int) -> None:
+    net = Network(seed)
+    host = net.grow(25)[7]
+    net.run_for(600)
+    net.enter(host, KEY, 80)
+    net.run_for(60)
+    net.move(host)
+    host.node.moved(net.now)  # the daemon sees that its addresses are others
+    net.flush(host)
+    assert found_after_a_move(host, net, 60.0)
+
+
+def test_behind_a_router_that_moved_the_first_answer_is_enough_to_notice() -> None:
+    net = Network(5)
+    host, other, *_ = net.grow(25)
+    net.run_for(600)
+    net.enter(host, KEY, 80)
+    net.run_for(60)
+    net.move(host)
+    host.node.ping(other.endpoint, net.now)
+    net.flush(host)
+    assert found_after_a_move(host, net, 60.0)
+
+
+def test_a_liar_that_names_one_address_after_another_costs_no_more_than_a_publication_in_a_while() -> None:
+    net = Network(6)
+    host, liar = net.grow(2)
+    net.run_for(600)
+    net.enter(host, KEY, 80)
+    began, stores = net.now, liar.node.counters.queries_received["store"]
+    while net.now < began + 3_600:
+        host.node.external.vote(liar.endpoint, Endpoint.of(f"10.1.1.{net.rng.randrange(1, 250)}", 1), net.now)
+        host.node.moved(net.now)
+        net.flush(host)
+        net.run_for(10)
+    assert liar.node.counters.queries_received["store"] - stores <= 3_600 / GAP + 6
