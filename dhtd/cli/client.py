@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import entries, info, lookup, queries, status, stop
+from dhtd.cli import completion_verb, entries, info, lookup, queries, status, stop
 from dhtd.cli.common import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.complete import complete_file, complete_instance
 from dhtd.cli.streams import put
@@ -75,6 +75,7 @@ info.register(app)
 status.register(app)
 queries.register_rest(app)
 stop.register(app)
+completion_verb.register(app, "dht")
 
 
 def main() -> NoReturn:

@@ -1,12 +1,14 @@
 """The completion scripts in `completions/`. `python -m dhtd.cli.completion_scripts DIRECTORY` writes them.
 
-They hold no option, command or ID: they hand the words of the line to the program and offer what `completion` answers.
+`dht completion` and `dhtd completion` print them. They hold no option, command or ID: they hand the words of the line
+to the program and offer what `completion` answers.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Final
 
 PROGRAMS = ("dht", "dhtd")
 
@@ -111,14 +113,17 @@ complete --command @PROGRAM@ --no-files --keep-order --arguments '(__@PROGRAM@_c
 """
 
 
+SHELLS: Final = {"bash": ("{}.bash", _BASH), "zsh": ("_{}", _ZSH), "fish": ("{}.fish", _FISH)}  # file name, template
+
+
+def script(program: str, shell: str) -> str:
+    """Return the script for one of `PROGRAMS` and one of `SHELLS`."""
+    return SHELLS[shell][1].replace("@PROGRAM@", program).replace("@UPPER@", program.upper())
+
+
 def scripts() -> dict[str, str]:
     """Return the scripts by the names of their files."""
-    templates = {"{}.bash": _BASH, "_{}": _ZSH, "{}.fish": _FISH}
-    return {
-        name.format(program): text.replace("@PROGRAM@", program).replace("@UPPER@", program.upper())
-        for program in PROGRAMS
-        for name, text in templates.items()
-    }
+    return {name.format(program): script(program, shell) for program in PROGRAMS for shell, (name, _) in SHELLS.items()}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import keygen, simulate
+from dhtd.cli import completion_verb, keygen, simulate
 from dhtd.cli.common import JsonOption, Program, Verb, run
 from dhtd.cli.complete import complete_cap, complete_file, complete_instance
 from dhtd.cli.streams import discard, is_writable, put, put_json, say
@@ -238,6 +238,7 @@ def start(
 
 keygen.register(app)
 simulate.register(app)
+completion_verb.register(app, "dhtd")
 
 
 def _announce(ready: Ready, *, json: bool) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.cli.completion_scripts import scripts
+from dhtd.cli import completion_scripts
+from dhtd.cli.completion_scripts import PROGRAMS, scripts
+from tests.cli.conftest import Run
 from tests.cli.shells import PROMPT, Shell
 from tests.e2e.daemons import BIN, DEADLINE, Daemon, Network
 
@@ -29,12 +31,25 @@ COMMANDS = [
     "find-node",
     "find-value",
     "store",
+    "completion",
 ]
 
 
 def test_the_committed_scripts_are_what_the_package_generates() -> None:
     found = {path.name: path.read_text(encoding="utf-8") for path in COMPLETIONS.iterdir()}
     assert found == scripts(), "run python -m dhtd.cli.completion_scripts completions"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("shell", completion_scripts.SHELLS)
+def test_each_program_prints_its_scripts(program: str, shell: str, request: pytest.FixtureRequest) -> None:
+    run: Run = request.getfixturevalue(program)
+    text = (COMPLETIONS / completion_scripts.SHELLS[shell][0].format(program)).read_text(encoding="utf-8")
+    assert run("completion", shell) == (0, text, "")
+    for arguments in (["completion", shell, "--json"], ["--json", "completion", shell]):
+        assert run(*arguments).body == {"shell": shell, "script": text}
+    refused = run("completion", "ksh")
+    assert (refused.status, refused.err) == (2, f"{program}: 'ksh' is none of bash, zsh, fish\n")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +198,7 @@ def test_words_with_colons_stay_whole(shell: Shell, line: str, completed: str) -
 
 def test_all_commands_are_offered(shell: Shell) -> None:
     drawn = shell.offered("dht ", *COMMANDS)
-    assert "complet" not in drawn
+    assert "install" not in drawn  # as typer's own options are called
 
 
 def test_ids_ports_and_endpoints_that_the_daemon_knows_complete(shell: Shell, network: Network, daemon: Daemon) -> None:

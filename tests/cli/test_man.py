@@ -18,6 +18,7 @@ import typer
 
 from dhtd import errors
 from dhtd.cli import client, daemon
+from dhtd.cli.completion_verb import Script
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.requester import Counters
@@ -45,6 +46,7 @@ RESULTS: dict[str, Any] = {
     "find-value": protocol.FindValueResult,
     "store": protocol.StoreResult,
     "stop": protocol.StopResult,
+    "completion": Script,
 }
 
 

@@ -1,0 +1,141 @@
+"""The units of systemd in contrib/: they name what there is, they confine, and the daemon works as they confine it."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from dhtd.cli import daemon
+from dhtd.daemon.config import load_settings
+from dhtd.daemon.config_keys import SETTINGS
+from tests.daemon.unit import Unit
+from tests.e2e.daemons import BIN, DEADLINE, Network
+
+ROOT = Path(__file__).parents[2]
+SYSTEM, USER = ROOT / "contrib/systemd/dhtd.service", ROOT / "contrib/systemd/user/dhtd.service"
+EXPOSURE = 1.5  # of 10, as `systemd-analyze security` counts
+both = pytest.mark.parametrize("path", [SYSTEM, USER], ids=["system", "user"])
+needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+
+
+def parts(path: Path) -> dict[str, str]:
+    """Return the text of each section."""
+    found = re.split(r"^\[(\w+)\]\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(found[1::2], found[2::2], strict=True))
+
+
+@both
+def test_it_starts_a_command_that_there_is(path: Path) -> None:
+    program, verb, *options = Unit(path).one("ExecStart").split()
+    assert (Path(program).name, verb, options) == ("dhtd", "start", [])
+    assert verb in typer.main.get_command(daemon.app).commands  # type: ignore[attr-defined]
+
+
+@both
+def test_every_variable_in_it_is_one_of_a_setting(path: Path) -> None:
+    known = {setting.variable for setting in SETTINGS}
+    assert set(re.findall(r"DHTD_[A-Z_]+", path.read_text(encoding="utf-8"))) <= known
+    environment = dict(line.split("=", 1) for line in Unit(path).all("Environment"))
+    settings = load_settings({}, environment)
+    if path == SYSTEM:
+        assert settings.state.parent == Path("/var/lib") / Unit(path).one("StateDirectory")
+        assert settings.socket.parent == Path("/run") / Unit(path).one("RuntimeDirectory")
+
+
+@both
+def test_it_starts_again_for_as_long_as_it_takes_unless_it_is_told_wrong(path: Path) -> None:
+    unit = Unit(path)
+    assert "StartLimitIntervalSec=0\n" in parts(path)["Unit"]  # elsewhere, systemd would ignore it
+    assert unit.one("Restart") == "on-failure"
+    assert unit.one("RestartSec") == "5s"
+    assert unit.one("RestartPreventExitStatus") == "2"
+    assert unit.one("Type") == "notify"
+    assert unit.one("ExecReload") == "/bin/kill -HUP $MAINPID"
+
+
+@both
+@needs_analyze
+def test_systemd_knows_every_line_of_it(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / path.name
+    copy.write_text(
+        re.sub(r"^ExecStart=.*", "ExecStart=/bin/true", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(copy)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, [line for line in done.stderr.splitlines() if path.name in line]) == (0, [])
+
+
+@needs_analyze
+def test_the_system_s_unit_exposes_little() -> None:
+    done = subprocess.run(
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--no-pager",
+            f"--threshold={10 * EXPOSURE:.0f}",
+            str(SYSTEM),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-200:]
+
+
+def can_confine() -> bool:
+    if shutil.which("systemd-analyze") is None or ctypes.util.find_library("seccomp") is None:
+        return False
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.daemon.confine", str(USER), "/bin/true"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@both
+def test_the_daemon_works_as_it_is_confined(path: Path) -> None:
+    if not can_confine():
+        pytest.skip("this takes systemd-analyze, libseccomp and Linux 6.3")
+    with Network() as network:
+        key = network.directory / "network.key"
+        assert network.run("dhtd", "keygen", str(key)).returncode == 0
+        socket = network.directory / "run" / "sock"
+        command = [sys.executable, "-m", "tests.daemon.confine", str(path), str(BIN / "dhtd"), "start"]
+        options = [f"--state={network.directory / 's.db'}", f"--socket={socket}", f"--network-key={key}"]
+        process = subprocess.Popen(
+            [*command, *options, "--bind=127.61.2.36", "--log-level=warning"],
+            cwd=ROOT,
+            env={**os.environ, **network.environment()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("node "), process.communicate()
+            for verb in (["enter", "ab" * 32, "80"], ["delete", "ab" * 32, "80"], ["info"]):
+                assert network.run("dht", "--socket", str(socket), *verb).returncode == 0, verb
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=DEADLINE)
+            assert (process.returncode, log) == (0, "")
+        finally:
+            process.kill()
+            process.communicate()
