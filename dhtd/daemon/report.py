@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import Final, cast
+from weakref import ref
 
 from dhtd import __version__
 from dhtd.control import protocol
@@ -35,6 +36,12 @@ SCAN: Final = 1024  # words that are looked at in a row
 WORDS_MAX: Final = 100  # words to choose from
 
 
+class _Keys(list[bytes]):
+    """Keys under which something is held, at one moment."""
+
+    __slots__ = ("__weakref__",)
+
+
 def milliseconds(seconds: float) -> float:
     """Return a duration as the control socket gives it."""
     return round(1000 * seconds, 3)
@@ -49,6 +56,7 @@ class Report:
         self._settings = settings
         self._control = control
         self._started_at = driver.clock()
+        self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
     def info(self, section: str | None) -> Generator[protocol.InfoResult, None, protocol.InfoResult]:
         """Yield the beginnings of long lists in parts, and return the rest: every section, or only one.
@@ -241,11 +249,18 @@ class Report:
                 yield from (None for _ in bucket.contacts)  # each of them is as much work as a row
 
     def _held(self) -> Iterator[protocol.HeldInfo | None]:
-        keys = self._node.store.keys()
+        keys = self._shared(_Keys(self._node.store.keys()))
         for key in keys:
             for entry in self._node.store.held(unpacked(key)):
                 now = self._driver.clock()
                 yield self._held_row(entry, now) if entry.expires_at > now else None
+
+    def _shared(self, keys: _Keys) -> _Keys:
+        """Return the list of the latest client if it has the same keys and is in use: each takes 8 bytes a key."""
+        latest = self._latest_keys()
+        if latest is None or latest != keys:
+            self._latest_keys, latest = ref(keys), keys
+        return latest
 
     def _held_row(self, entry: HeldEntry, now: float) -> protocol.HeldInfo:
         return {

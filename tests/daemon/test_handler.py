@@ -796,6 +796,27 @@ async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockC
         assert max(steps) <= 2  # in one turn of the loop, which begins anywhere
 
 
+async def test_clients_that_look_at_the_same_keys_share_the_list_of_them(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        hold(one.driver, 2 * SLICE)
+        report = one.handler._report
+        first, second, third = (report.info("store") for _ in range(3))
+        next(first)
+        shared = report._latest_keys()
+        next(second)
+        assert report._latest_keys() is shared
+        del shared
+        hold(one.driver, 2 * SLICE + 1)
+        next(third)
+        latest = report._latest_keys()
+        assert latest is not None
+        assert len(latest) == 2 * SLICE + 1
+        del latest, third
+        assert report._latest_keys() is None
+
+
 async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_first_and_the_last_are_there(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
