@@ -110,8 +110,8 @@ def client_socket(socket: Path | str | None, instance: str | None, environ: Mapp
             path: Path = source.read(SOCKET)
             return paths.check_socket(path)
         if "instance" in source.values:
-            return paths.control_socket(source.read(INSTANCE))
-    return paths.control_socket()
+            return paths.find_control_socket(source.read(INSTANCE))
+    return paths.find_control_socket()
 
 
 def changes(old: Settings, new: Settings) -> list[Change]:

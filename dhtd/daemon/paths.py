@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import warnings
 from pathlib import Path
@@ -68,6 +69,29 @@ def control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
             f"no place for the control socket: {reason}; set XDG_RUNTIME_DIR, or name one with --socket"
         ) from error
     return check_socket(directory / name)
+
+
+def find_control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
+    """Return the control socket of an instance where a client finds it.
+
+    A daemon that cron or a service has started may have had no XDG_RUNTIME_DIR, or another one, so its socket may be
+    where it is put without that. One that is not ours is nobody's to trust.
+    """
+    expected = control_socket(instance)
+    if os.path.lexists(expected):
+        return expected
+    import tempfile  # noqa: PLC0415 - only where nothing is in its place
+
+    user = os.geteuid()
+    for directory in (Path(f"/run/user/{user}"), Path(tempfile.gettempdir()) / f"runtime-{user}"):
+        other = directory / APP / expected.name
+        try:
+            status = other.lstat()
+        except OSError:
+            continue
+        if stat.S_ISSOCK(status.st_mode) and status.st_uid == user:
+            return other
+    return expected
 
 
 def check_socket(path: Path) -> Path:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from dhtd.daemon.holder import who_has
 from dhtd.errors import StateError, StateLocked, StateTooNew
 
 APPLICATION_ID: Final = 0x44485444  # "DHTD", for file(1) and for us
@@ -265,8 +266,10 @@ def explain(path: Path, error: SqliteError) -> StateError | DamagedError:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     match code:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            by = who_has(path)
             return StateLocked(
-                f"the state file {path} is in use, most likely by a running dhtd: stop it, or {_OWN_FILE}"
+                f"the state file {path} is in use{', most likely' if by is None else ''} by {by or 'a running dhtd'}:"
+                f" stop it, or {_OWN_FILE}"
             )
         case sqlite3.SQLITE_FULL:
             return StateError(f"no space left for the state file {path}: nothing was changed; make room and try again")

@@ -51,23 +51,20 @@ def _lock(descriptor: int, path: Path) -> None:
             return
         else:
             return
-    holders = " and ".join(f"process {holder}" for holder in _holders(descriptor)) or "another process"
+    holders = " and ".join(f"process {holder}" for holder in lock_holders(os.fstat(descriptor))) or "another process"
     raise StateLocked(
         f"{path.parent}, where the state file {path.name} is, is locked by {holders}, which has not let go for"
         f" {_WAIT:g} s: stop it, or choose a file in another directory with --state"
     )
 
 
-def _holders(descriptor: int) -> list[int]:
-    """Return the IDs of the processes that hold a lock on this file, as far as the system tells."""
-    status = os.fstat(descriptor)
-    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+def lock_holders(file: os.stat_result, kind: str = "FLOCK") -> list[int]:
+    """Return the IDs of the processes that hold such a lock, or a `POSIX` one, on a file, as far as is told."""
+    name = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
     try:
         lines = _LOCKS.read_text("ascii").splitlines()
     except OSError:
         return []
     # "1: FLOCK  ADVISORY  WRITE 4711 08:01:131074 0 EOF"; who waits has an arrow after the number.
     locks = [line.split() for line in lines]
-    return sorted(
-        {int(lock[4]) for lock in locks if len(lock) > 5 and lock[1] == "FLOCK" and lock[5] == file} - {0, -1}
-    )
+    return sorted({int(lock[4]) for lock in locks if len(lock) > 5 and lock[1] == kind and lock[5] == name} - {0, -1})

@@ -2,8 +2,10 @@
 
 import os
 import pwd
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -180,3 +182,32 @@ def test_no_state_file_is_put_into_another_user_s_home(home: Path, monkeypatch: 
 def test_what_is_not_there_belongs_to_the_owner_of_what_is_above_it(home: Path) -> None:
     assert paths.owner(home) == paths.owner(home / "a/b/c") == home.stat().st_uid
     assert paths.owner(Path("/proc/none/of/these")) == Path("/proc").stat().st_uid
+
+
+@linux_only
+def test_a_client_looks_where_a_daemon_without_the_variable_has_put_its_socket(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "runtime").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "runtime"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(home))
+    expected = home / "runtime" / "dhtd" / "lab.sock"
+    assert paths.find_control_socket("lab") == expected
+
+    other = home / f"runtime-{os.geteuid()}" / "dhtd" / "lab.sock"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert paths.find_control_socket("lab") == expected  # that is no socket
+    other.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(other))
+    assert paths.find_control_socket("lab") == other
+    assert paths.find_control_socket() == expected.with_name("default.sock")
+    with monkeypatch.context() as somebody:
+        somebody.setattr(os, "geteuid", lambda: 54_321)
+        (home / "runtime-54321").symlink_to(other.parent.parent)
+        assert paths.find_control_socket("lab") == expected  # and that one is another user's
+
+    expected.parent.mkdir()
+    expected.touch()
+    assert paths.find_control_socket("lab") == expected
