@@ -7,7 +7,7 @@ conversion. A second address family is a second length, and nothing else.
 from __future__ import annotations
 
 import ipaddress
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Self
 
 from dhtd.errors import InvalidEndpoint, InvalidPort
@@ -26,6 +26,15 @@ class Family(IntEnum):
     def __str__(self) -> str:
         """Return `IPv4` or `IPv6`."""
         return "IPv4" if self is Family.IPV4 else "IPv6"
+
+
+class Scope(Enum):
+    """How far an address means the same machine."""
+
+    HOST = "host"  # loopback: each machine to itself
+    LINK = "link"  # link-local, of either family: to those on one link
+    PRIVATE = "private"  # RFC 1918, RFC 4193, and RFC 6598, where VPNs live too: to those in one site
+    PUBLIC = "public"  # to everybody
 
 
 class Endpoint(bytes):
@@ -131,23 +140,64 @@ def _is_private6(ip: bytes) -> bool:
     return first >= 0xFC and (first <= 0xFD or (first == 0xFE and ip[1] & 0xC0 == 0x80))
 
 
-def is_contactable(endpoint: Endpoint, told_by: Endpoint) -> bool:
+def scope_of(endpoint: Endpoint) -> Scope:
+    """Return how far the address means the same machine."""
+    first, second = endpoint[0], endpoint[1]
+    if len(endpoint) == IPV4_SIZE:  # not by name: asked for each contact that is named to us
+        if first == 127:
+            return Scope.HOST
+        if first == 169 and second == 254:
+            return Scope.LINK
+        is_private = (
+            first == 10
+            or (first == 192 and second == 168)
+            or (first == 172 and second & 0xF0 == 16)
+            or (first == 100 and second & 0xC0 == 64)
+        )
+    else:
+        if first == 0xFE and second & 0xC0 == 0x80:
+            return Scope.LINK
+        if not first and endpoint[:16] == _LOOPBACK6:
+            return Scope.HOST
+        is_private = first & 0xFE == 0xFC
+    return Scope.PRIVATE if is_private else Scope.PUBLIC
+
+
+def is_local(endpoint: Endpoint) -> bool:
+    """Whether the address is a loopback or link-local one."""
+    return scope_of(endpoint) in _LOCAL
+
+
+def means_the_same(endpoint: Endpoint, there: Endpoint) -> bool:
+    """Whether `endpoint` is the same machine to us and to who is `there`, or may be.
+
+    A loopback or link-local address is not, unless we reach who is there by one too. A private one may be.
+    """
+    scope = scope_of(endpoint)
+    return scope not in _LOCAL or scope is scope_of(there)
+
+
+def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = False) -> bool:
     """Whether a node's word that somebody listens at `endpoint` deserves a datagram.
 
     Never port 0, "this network" (0/8), multicast or reserved addresses (224/3), or an IPv4 address in IPv6 clothes. A
-    loopback address only when another loopback address says so: a stranger must not aim us at our own machine. And a
-    link-local one only when another link-local address says so, which is one of the same link.
+    loopback address only when another loopback address says so: a stranger must not aim us at our own machine. A
+    link-local one only when another link-local address says so, which is one of the same link. And a private one only
+    when an address says so that is not public: a stranger must not aim us at our own site, and what its site has at
+    that address is nothing to us. Unless the stranger is `beside_us`, on a LAN that has public and private addresses.
     """
     if endpoint[-2:] == b"\0\0":
         return False
-    if len(endpoint) == IPV4_SIZE:  # not by name: asked for each contact that is named to us
-        first = endpoint[0]
-        return 0 < first < 224 and (first != 127 or told_by.is_loopback)
-    if endpoint[0] == 0xFF or endpoint[:12] == _MAPPED or endpoint[:16] == b"\0" * 16:
+    if len(endpoint) == IPV4_SIZE:
+        if not 0 < endpoint[0] < 224:
+            return False
+    elif endpoint[0] == 0xFF or endpoint[:12] == _MAPPED or endpoint[:16] == b"\0" * 16:
         return False
-    if endpoint[0] == 0xFE and endpoint.is_link_local:
-        return told_by.is_link_local
-    return endpoint[:16] != _LOOPBACK6 or told_by.is_loopback
+    scope = scope_of(endpoint)
+    if scope is Scope.PUBLIC:
+        return True
+    teller = scope_of(told_by)
+    return scope is teller or (scope is Scope.PRIVATE and (teller is not Scope.PUBLIC or beside_us))
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -208,6 +258,7 @@ def check_port(port: int) -> int:
 
 
 _EXAMPLE = "192.168.1.123:1729"
+_LOCAL = (Scope.HOST, Scope.LINK)
 _IPV4_LENGTH = IPV4_SIZE - 2
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _LOOPBACK6 = b"\0" * 15 + b"\x01"

@@ -2,19 +2,22 @@
 
 One liar must not be able to tell us, and through us others, that we are somewhere else. So a public address is believed
 once `external_quorum` networks agree on it; those are /16s (/32s for IPv6), of which an attacker has few. In a private
-range every address has a vote, and one is enough: nobody there has more to go by, and what private addresses say counts
-for private addresses only. A vote lasts for `external_lasts`, from its latest repetition on: should we move, those who
-saw us where we were and have gone since must not outvote those who see us now. Votes are for an IP address. Its port is
-the one seen most, since a NAT may show each peer another.
+range every address has a vote, and one is enough: nobody there has more to go by. Each says only how far it sees: who
+reaches us at a private address tells of that, and who reaches us by loopback of nothing that others could use.
+
+A vote lasts for `external_lasts`, from its latest repetition on: should we move, those who saw us where we were and
+have gone since must not outvote those who see us now. Votes are for an IP address. Its port is the one seen most, since
+a NAT may show each peer another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Scope, is_local, scope_of
 from dhtd.core.networks import outside
 from dhtd.core.policy import Policy
 
@@ -48,44 +51,61 @@ class ExternalAddress:
         self._networks = outside(policy.exempt_networks)
         self._votes: dict[bytes, Endpoint] = {}  # by network, the latest last
         self._cast_at: dict[bytes, float] = {}  # when each was, in the same order
-        self._last: dict[int, bytes] = {}  # by family: the IP address that was believed last
-        self._believed: list[Endpoint] | None = None  # until the next vote that changes something
+        self._last: dict[tuple[int, Scope], bytes] = {}  # by family and scope: the IP address that was believed last
+        self._believed: dict[Scope, list[Endpoint]] = {}  # by whom it is for, until a vote changes something
 
     def vote(self, voter: Endpoint, observed: Endpoint, now: float) -> Verdict:
         """Take `voter`'s word for our address, and return what follows from it.
 
-        It can only tell of the family, and the kind, that it is reached by.
+        It can only tell of the family, and the scope, that it is reached by.
         """
         if len(voter) != len(observed) or observed.is_mapped:
             return Verdict.NOTHING
-        if self._networks.is_exempt(voter) != self._networks.is_exempt(observed):
+        if scope_of(voter) is not scope_of(observed):
             return Verdict.NOTHING
-        witness = self._networks.witness(voter)
+        witness = self._networks.witness(voter) if scope_of(voter) is Scope.PUBLIC else voter.ip
         self._cast_at.pop(witness, None)
         self._cast_at[witness] = now
-        if self._votes.pop(witness, None) != observed:
-            self._believed = None
+        is_news = self._votes.pop(witness, None) != observed
         self._votes[witness] = observed
         while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now or len(self._votes) > self._limit:
             del self._votes[oldest], self._cast_at[oldest]
-            self._believed = None
-        return self._judge_change(observed) if self._believed is None else Verdict.NOTHING
+            is_news = True
+        if not is_news:
+            return Verdict.NOTHING
+        self._believed.clear()
+        return self._judge_change(observed)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the address that is believed to be ours, of each family that has one, IPv4 first."""
-        if self._believed is None:
-            self._believed = [seen.endpoint for seen in self.seen() if seen.is_believed]
-        return list(self._believed)
+        return [seen.endpoint for seen in self.seen() if seen.is_believed]
+
+    def endpoints_for(self, other: Endpoint) -> list[Endpoint]:
+        """Return the addresses that are believed to be ours and can be told to whom we reach there.
+
+        Of each family one, IPv4 first; of its own scope where there is one; never loopback or link-local to others.
+        """
+        scope = scope_of(other)
+        believed = self._believed.get(scope)
+        if believed is None:
+            believed = self._believed[scope] = [
+                seen.endpoint for candidates in self._candidates() if (seen := _best_for(scope, candidates)) is not None
+            ]
+        return believed
 
     def seen(self) -> list[Seen]:
-        """Return what most say, for each family that has votes, IPv4 first; what is believed before what is not."""
-        winners = []
+        """Return what most say, for each family that has votes, IPv4 first.
+
+        What is believed comes before what is not, and an address that others can use before one that they cannot.
+        """
+        return [min(candidates, key=_disadvantages) for candidates in self._candidates()]
+
+    def _candidates(self) -> Iterator[list[Seen]]:
+        """Yield the addresses that votes are for, of each family, the most votes first."""
         for family in sorted({len(observed) for observed in self._votes.values()}):
             endpoints = [observed for observed in self._votes.values() if len(observed) == family]
             ips = Counter(observed.ip for observed in endpoints)
-            candidates = [self._judge(ip, count, endpoints) for ip, count in ips.most_common()]
-            winners.append(next((seen for seen in candidates if seen.is_believed), candidates[0]))
-        return winners
+            yield [self._judge(ip, count, endpoints) for ip, count in ips.most_common()]
 
     def is_elsewhere(self, endpoint: Endpoint) -> bool:
         """Whether all votes that there are, in its family, say that we are not at this IP address."""
@@ -94,11 +114,12 @@ class ExternalAddress:
 
     def _judge_change(self, observed: Endpoint) -> Verdict:
         """Return what a vote has changed: a first belief is no move, and a port is no address."""
-        family = len(observed)
-        before = self._last.get(family)
-        ip = next((endpoint.ip for endpoint in self.endpoints() if len(endpoint) == family), before)
+        kind = len(observed), scope_of(observed)
+        before = self._last.get(kind)
+        believed = (seen.endpoint for candidates in self._candidates() for seen in candidates if seen.is_believed)
+        ip = next((endpoint.ip for endpoint in believed if (len(endpoint), scope_of(endpoint)) == kind), before)
         if ip is not None:
-            self._last[family] = ip
+            self._last[kind] = ip
         if before is None or before == observed.ip == ip:
             return Verdict.NOTHING
         return Verdict.MOVED if ip != before else Verdict.CONTRADICTED
@@ -106,5 +127,16 @@ class ExternalAddress:
     def _judge(self, ip: bytes, networks: int, endpoints: list[Endpoint]) -> Seen:
         ports = Counter(observed for observed in endpoints if observed.ip == ip)
         endpoint = ports.most_common(1)[0][0]
-        needed = 1 if self._networks.is_exempt(endpoint) else self._quorum
+        needed = self._quorum if scope_of(endpoint) is Scope.PUBLIC else 1
         return Seen(endpoint, networks, networks >= needed)
+
+
+def _disadvantages(seen: Seen) -> tuple[bool, bool]:
+    return not seen.is_believed, is_local(seen.endpoint)
+
+
+def _best_for(scope: Scope, candidates: Iterable[Seen]) -> Seen | None:
+    """Return what is believed and can be told to those of a scope: an address of theirs first."""
+    believed = [seen for seen in candidates if seen.is_believed]
+    theirs = [seen for seen in believed if scope_of(seen.endpoint) is scope]
+    return next(iter(theirs), None) or next((seen for seen in believed if not is_local(seen.endpoint)), None)

@@ -437,6 +437,7 @@ class Node:
         self._ask_where_we_are(now)
         for overlay in self.overlays:
             overlay.join.begin(now)
+            overlay.has_moved(now)
 
     def restore_contact(self, contact: Contact) -> bool:
         """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""

@@ -12,8 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.networks import outside
+from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.policy import Policy
 
 _LOOK_AGAIN: Final = 1.0  # seconds after evidence until more is worth the time that looking for it takes at each query
@@ -32,11 +31,10 @@ class Reach(Enum):
 class Outside:
     """Remembers to whom we wrote, and who came unasked."""
 
-    __slots__ = ("_at", "_before", "_contacted", "_networks", "_policy", "_turn_at", "look_at")
+    __slots__ = ("_at", "_before", "_contacted", "_policy", "_turn_at", "look_at")
 
     def __init__(self, policy: Policy, now: float) -> None:
         self._policy = policy
-        self._networks = outside(policy.exempt_networks)
         self._contacted = bytearray(_FIELD)  # marks of the addresses that queries went to since the last turn
         self._before = bytes(_FIELD)  # and before it
         self._turn_at = now + policy.outside_memory
@@ -56,7 +54,7 @@ class Outside:
         if (self._contacted[place] | self._before[place]) & mark:
             self._contacted[place] |= mark
             return
-        self._at[Reach.PRIVATE if self._networks.is_exempt(source) else Reach.PUBLIC] = now
+        self._at[Reach.PUBLIC if scope_of(source) is Scope.PUBLIC else Reach.PRIVATE] = now
         self.look_at = now + _LOOK_AGAIN
 
     def reach(self, now: float) -> Reach:

@@ -21,6 +21,8 @@ from dhtd.core.state import State
 if TYPE_CHECKING:
     from random import Random
 
+_MOVES = 60.0  # seconds between introductions, however often our address changes
+
 
 class Overlay:
     """A network of one family, with its routing table and its timers."""
@@ -50,6 +52,11 @@ class Overlay:
     def looks_itself_up(self, now: float) -> None:
         """A lookup of our own ID begins. Our nearest nodes get to know us after it, and may drop us later."""
         self._introduce_at = now + self._introduced_for
+
+    def has_moved(self, now: float) -> None:
+        """We have another address: our nearest nodes are to know us by it, but not every minute."""
+        begun_at = self._introduce_at - self._introduced_for
+        self._introduce_at = min(self._introduce_at, max(now, begun_at + _MOVES))
 
     def next_introduction(self) -> float | None:
         """Return when `is_introduction_due` changes."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
 from dhtd.core.choice import Choice
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, means_the_same
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
@@ -112,7 +112,7 @@ class Responder:
             return self._found(query, request.target, request.token, (), source, size, now)
         if type(request) is FindValue:
             key = request.key
-            return self._found(query, key, request.token, self.known(key, now), source, size, now)
+            return self._found(query, key, request.token, self.known(key, now, source), source, size, now)
         match request:
             case Ping():
                 return self._codec.encode_acknowledged(query.tid, self._own_id, source)
@@ -142,12 +142,18 @@ class Responder:
         key = request.target if isinstance(request, FindNode) else request.key
         return key.to_bytes(self._width, "big")
 
-    def known(self, key: Id, now: float) -> list[Endpoint]:
-        """Return the endpoints under `key` that this node knows without asking: held for others, and its own."""
+    def known(self, key: Id, now: float, asked_by: Endpoint | None = None) -> list[Endpoint]:
+        """Return the endpoints under `key` that this node knows without asking: held for others, and its own.
+
+        Where another node has asked, those that mean the same machine to it as to us.
+        """
         endpoints = self.store.get(key, now)
+        if endpoints and asked_by is not None and self.store.has_local(key):
+            endpoints = [endpoint for endpoint in endpoints if means_the_same(endpoint, asked_by)]
         ports = self.tracker.ports(key)
         if ports:
-            own = [seen.with_port(port) for seen in self.external.endpoints() for port in ports]
+            here = self.external.endpoints() if asked_by is None else self.external.endpoints_for(asked_by)
+            own = [seen.with_port(port) for seen in here for port in ports]
             endpoints += [endpoint for endpoint in own if endpoint not in endpoints]
         return endpoints
 
@@ -168,8 +174,12 @@ class Responder:
         if state is None:
             state, of_others = self._states[len(source)]
             others = of_others.packed_closest(target)
+            if of_others.has_local:
+                others = of_others.packed_for(source, target)
         nearest = state.nearest
         packed = state.packed_closest(target) if nearest is None else nearest.to(target)
+        if state.has_local:
+            packed = state.packed_for(source, target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
         elif not endpoints:

@@ -9,12 +9,12 @@ allows, bad ones not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
 from dhtd.core.diversity import Diversity
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Scope, is_local, means_the_same, scope_of
 from dhtd.core.messages import Codec, Contact, PackedContacts
 from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.nearest import Nearest
@@ -83,8 +83,10 @@ class State:
         "_codec",
         "_diversity",
         "_policy",
+        "_visible",
         "_waiting",
         "caps_hit",
+        "has_local",
         "heard_at",
         "meta",
         "nearest",
@@ -102,6 +104,8 @@ class State:
         self._waiting: dict[bytes, tuple[Contact, float]] = {}
         self._claims: dict[bytes, tuple[Contact, float]] = {}
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
+        self.has_local = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
+        self._visible: dict[Scope, Nearest] = {}  # answers that are packed already, for those of a scope
         self.nearest: Nearest | None = None  # answers that are packed already; None from when the table changes
 
     def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
@@ -262,8 +266,23 @@ class State:
         if nearest is None:
             is_bad = self.meta.is_bad
             live = [contact for contact in self.table if not is_bad(contact.id)] if self.meta.bad else self.table
-            nearest = self.nearest = Nearest(live, self._policy.k, self._codec.pack_contacts, self.table.bounds())
+            nearest = self.nearest = self._nearest(live)
+            self.has_local = any(is_local(contact.endpoint) for contact in live)
         return nearest.to(target)
+
+    def packed_for(self, other: Endpoint, target: Id) -> PackedContacts:
+        """Return what `packed_closest` does, but only contacts that mean the same machine to who is there as to us."""
+        scope = scope_of(other)
+        nearest = self._visible.get(scope)
+        if nearest is None:
+            is_bad = self.meta.is_bad
+            live = [contact for contact in self.table if not is_bad(contact.id)]
+            seen = [contact for contact in live if means_the_same(contact.endpoint, other)]
+            nearest = self._visible[scope] = self._nearest(seen)
+        return nearest.to(target)
+
+    def _nearest(self, contacts: Iterable[Contact]) -> Nearest:
+        return Nearest(contacts, self._policy.k, self._codec.pack_contacts, self.table.bounds())
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether nobody in the bucket is questionable or bad. Asked for each query of a stranger, so remembered."""
@@ -366,6 +385,7 @@ class State:
     def _forget_answers(self) -> None:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
         self.nearest = None
+        self._visible.clear()
 
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
         self._waiting.pop(packed(contact.id), None)

@@ -16,12 +16,13 @@ only where every single entry of the full key, or of the full store, is of a sou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, is_local
 from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.shares import Record, Shares
@@ -68,12 +69,13 @@ class Store:
     endpoint, to which no dictionary of endpoints is made.
     """
 
-    __slots__ = ("_changed", "_crowds", "_held", "_policy", "_queue", "_shares", "_size", "is_crowded")
+    __slots__ = ("_changed", "_crowds", "_held", "_local", "_policy", "_queue", "_shares", "_size", "is_crowded")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._held: dict[bytes, Record | dict[Endpoint, Record]] = {}
         self._queue: list[Record] = []  # a heap: the same records, and those that were renewed or removed since
+        self._local: Counter[bytes] = Counter()  # by key, the endpoints that do not mean the same to everybody
         self._size = 0
         self._shares = Shares(self._current)
         self._crowds: dict[bytes, Shares] = {}  # of the keys that have their quota, or had it and are still half full
@@ -113,6 +115,10 @@ class Store:
         if isinstance(held, tuple):
             return [held[2]] if held[0] > now else []
         return [endpoint for expires_at, _, endpoint in held.values() if expires_at > now]
+
+    def has_local(self, key: Id) -> bool:
+        """Whether loopback or link-local endpoints are held under `key`."""
+        return bool(self._local) and packed(key) in self._local
 
     def held(self, key: Id) -> list[HeldEntry]:
         """Return the entries under `key`."""
@@ -175,6 +181,7 @@ class Store:
             if len(held) == 1:
                 [self._held[key]] = held.values()
         self._size -= 1
+        self._note_local(key, endpoint, -1)
         self._shares.drop(record)
         crowd = self._crowds.get(key)
         if crowd is not None:
@@ -184,6 +191,12 @@ class Store:
         self.is_crowded = bool(self._crowds) or self._size >= self._policy.store_entries
         self._note_change(key)
         return True
+
+    def _note_local(self, key: bytes, endpoint: Endpoint, count: int) -> None:
+        if is_local(endpoint):
+            self._local[key] += count
+            if not self._local[key]:
+                del self._local[key]
 
     def _records(self, key: bytes) -> Collection[Record]:
         held = self._held.get(key)
@@ -220,6 +233,7 @@ class Store:
                 self._remove(*loser[1:])
                 outcome = _EVICTED_BY[used_up]
             self._size += 1
+            self._note_local(key, endpoint, 1)
             record = self._keep(record)
             self._shares.add(record)
             self._note_crowd(record)

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
-from dhtd.core.endpoint import Endpoint, Family, is_contactable
+from dhtd.core.endpoint import IPV6_SIZE, Endpoint, Family, is_contactable
 from dhtd.core.events import Handle
 from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
 from dhtd.core.metric import Id
+from dhtd.core.networks import network_of
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
@@ -78,7 +79,7 @@ class Traversal:
             return
         assert isinstance(result, Found)
         self._tokens[contact.endpoint] = result.token
-        named = _contactable(result, contact)
+        named = self._contactable(result, contact)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         self._found(query, result, now)
         if not self._requester.ask_rest(query, contact, result, now):
@@ -121,7 +122,7 @@ class Traversal:
         family = len(contact.endpoint)
         search = self._open.get(family)
         if search is not None and not self._requester.ask_rest(query, contact, found, now):
-            named = [other for other in _contactable(found, contact) if len(other.endpoint) == family]
+            named = [other for other in self._contactable(found, contact) if len(other.endpoint) == family]
             search.explored(contact.endpoint, about, named)
             self._advance(now, family)
 
@@ -195,6 +196,15 @@ class Traversal:
             caps_hit[cap] += count
         self._converged(search, now)
 
+    def _contactable(self, found: Found, told_by: Contact) -> list[Contact]:
+        """Return those of an answer that deserve a query.
+
+        A LAN of IPv6 has public addresses, and private ones of IPv4: who is in our own /64 may name those.
+        """
+        teller = told_by.endpoint
+        beside_us = len(teller) == IPV6_SIZE and network_of(teller) in self._requester.policy.own_networks
+        return [contact for contact in found.contacts if is_contactable(contact.endpoint, teller, beside_us=beside_us)]
+
     def _closest(self) -> tuple[Contact, ...]:
         """Return the K nearest contacts of each family that have answered."""
         k = self._requester.policy.k
@@ -260,7 +270,3 @@ class _Exploration:
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Do without."""
         self._traversal.explored_enough(len(query.endpoint), self._about, now)
-
-
-def _contactable(found: Found, told_by: Contact) -> list[Contact]:
-    return [contact for contact in found.contacts if is_contactable(contact.endpoint, told_by.endpoint)]

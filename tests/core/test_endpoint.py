@@ -12,12 +12,18 @@ from dhtd.core.endpoint import (
     IPV6_SIZE,
     Endpoint,
     Family,
+    Scope,
     check_port,
     is_contactable,
+    is_local,
+    means_the_same,
     parse_port,
+    scope_of,
     source_group,
     split_host_port,
 )
+from dhtd.core.networks import outside
+from dhtd.core.policy import PRIVATE_NETWORKS
 from dhtd.errors import InvalidEndpoint, InvalidPort
 from tests.strategies import endpoints, ports
 
@@ -144,9 +150,9 @@ def test_a_port_that_is_written_with_more_is_told_apart(port: str) -> None:
 def test_the_first_and_the_last_port_are_ports() -> None:
     assert [parse_port("1"), parse_port("65535"), parse_port("0080")] == [1, 65_535, 80]
     assert check_port(1) == 1
-    for outside in (0, 65_536, -1):
+    for beyond in (0, 65_536, -1):
         with pytest.raises(InvalidPort):
-            check_port(outside)
+            check_port(beyond)
 
 
 def test_a_host_may_be_a_name_until_it_is_needed_as_an_address() -> None:
@@ -186,8 +192,6 @@ def test_in_the_private_ranges_of_ipv6_each_address_is_a_source(private: bool, h
     ("host", "worth_it"),
     [
         ("1.2.3.4", True),
-        ("10.0.0.1", True),
-        ("192.168.1.1", True),
         ("0.0.0.0", False),
         ("0.1.2.3", False),
         ("223.255.255.255", True),
@@ -195,7 +199,6 @@ def test_in_the_private_ranges_of_ipv6_each_address_is_a_source(private: bool, h
         ("255.255.255.255", False),
         ("2001:db8::1", True),
         ("fec0::1", True),
-        ("fd00::1", True),
         ("ff02::1", False),
         ("::", False),
     ],
@@ -219,3 +222,47 @@ def test_only_a_loopback_address_may_send_us_to_our_own_machine(host: str) -> No
     assert is_contactable(here, LOOPBACK6)
     assert not is_contactable(here, STRANGER)
     assert not is_contactable(here, Endpoint.of("2001:db8::1", 5))
+
+
+# What an address means elsewhere
+
+SCOPES = {
+    Scope.HOST: ("127.0.0.1", "127.255.255.255", "::1"),
+    Scope.LINK: ("169.254.0.0", "169.254.255.255", "fe80::1", "febf:ffff::1"),
+    Scope.PRIVATE: (
+        *("10.0.0.0", "10.255.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0", "192.168.255.255"),
+        *("100.64.0.0", "100.127.255.255", "fc00::1", "fdff:ffff::1"),
+    ),
+    Scope.PUBLIC: (
+        *("9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "100.63.0.0"),
+        *("100.128.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "203.0.113.9"),
+        *("::2", "1::1", "fbff::1", "fe7f::1", "fec0::1", "2001:db8::1"),
+    ),
+}
+EACH = [(scope, host) for scope, hosts in SCOPES.items() for host in hosts]
+
+
+@pytest.mark.parametrize(("scope", "host"), EACH)
+def test_each_address_has_the_scope_of_its_range(scope: Scope, host: str) -> None:
+    at = Endpoint.of(host, 80)
+    assert scope_of(at) is scope
+    assert is_local(at) is (scope in (Scope.HOST, Scope.LINK))
+    assert outside(PRIVATE_NETWORKS).is_exempt(at) is (scope is not Scope.PUBLIC)
+
+
+@pytest.mark.parametrize(("scope", "host"), EACH)
+def test_who_names_an_address_must_be_where_it_means_something(scope: Scope, host: str) -> None:
+    for of_teller, tellers in SCOPES.items():
+        may_name = scope in (Scope.PUBLIC, of_teller) or (scope is Scope.PRIVATE and of_teller is not Scope.PUBLIC)
+        for teller in tellers:
+            assert is_contactable(Endpoint.of(host, 80), Endpoint.of(teller, 5)) is may_name, teller
+            beside = is_contactable(Endpoint.of(host, 80), Endpoint.of(teller, 5), beside_us=True)
+            assert beside is (may_name or scope is Scope.PRIVATE)
+
+
+@pytest.mark.parametrize(("scope", "host"), EACH)
+def test_loopback_and_link_local_addresses_mean_the_same_to_their_own_kind_only(scope: Scope, host: str) -> None:
+    for other, hosts in SCOPES.items():
+        for there in hosts:
+            same = means_the_same(Endpoint.of(host, 80), Endpoint.of(there, 5))
+            assert same is (scope in (Scope.PRIVATE, Scope.PUBLIC, other))

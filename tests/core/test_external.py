@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.external import ExternalAddress, Seen
-from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.external import ExternalAddress, Seen, Verdict
+from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
 from tests.core.small import endpoint
 
 US = Endpoint.of("203.0.113.1", 1729)
@@ -90,12 +90,50 @@ def test_in_a_private_range_each_machine_has_a_vote_and_the_first_is_enough() ->
     assert external.endpoints() == [AT_HOME]
 
 
-def test_where_nothing_is_exempt_a_private_range_is_like_any_other() -> None:
-    policy = Policy(exempt_networks=())
-    assert told(*((endpoint(number), AT_HOME) for number in range(9)), policy=policy).endpoints() == []
-    assert told(*((Endpoint.of(f"10.{number}.0.1", 1), AT_HOME) for number in range(3)), policy=policy).endpoints() == [
-        AT_HOME
-    ]
+def test_where_nothing_is_exempt_a_private_range_is_still_one() -> None:
+    assert told((endpoint(1), AT_HOME), policy=Policy(exempt_networks=())).endpoints() == [AT_HOME]
+
+
+def test_in_an_exempt_public_network_each_machine_has_a_vote_and_three_have_to_agree() -> None:
+    policy = Policy(exempt_networks=(*PRIVATE_NETWORKS, "203.0.113.0/24"))
+    voters = [Endpoint.of(f"203.0.113.{number}", 1) for number in (1, 2, 3)]
+    assert told(*((voter, US) for voter in voters[:2]), policy=policy).endpoints() == []
+    assert told(*((voter, US) for voter in voters), policy=policy).endpoints() == [US]
+    assert told((endpoint(1), US), (voters[0], AT_HOME), policy=policy).seen() == []
+
+
+# Several addresses
+
+HERE, ON_LINK = Endpoint.of("127.0.0.1", 1729), Endpoint.of("169.254.1.1", 1729)
+BY_SCOPE = ((HERE, HERE), (ON_LINK, ON_LINK.with_port(7)), (endpoint(1), AT_HOME), *((peer(n), US) for n in (1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("other", "ours"),
+    [(HERE, HERE), (ON_LINK, ON_LINK.with_port(7)), (endpoint(9), AT_HOME), (peer(9), US), (six(9), US)],
+    ids=str,
+)
+def test_each_is_told_the_address_that_means_something_there(other: Endpoint, ours: Endpoint) -> None:
+    assert told(*BY_SCOPE).endpoints_for(other) == [ours]
+    assert told(*reversed(BY_SCOPE)).endpoints_for(other) == [ours]
+
+
+def test_loopback_and_link_local_addresses_are_told_to_nobody_else() -> None:
+    external = told(*BY_SCOPE[:2])
+    for other in (endpoint(9), peer(9), six(9)):
+        assert external.endpoints_for(other) == []
+    external.vote(endpoint(1), AT_HOME, 0.0)
+    for other in (endpoint(9), peer(9), six(9)):
+        assert external.endpoints_for(other) == [AT_HOME]
+    assert external.endpoints() == [AT_HOME]  # though it has no more votes than the others
+
+
+def test_addresses_of_several_scopes_do_not_take_turns_in_being_believed() -> None:
+    external = told(*BY_SCOPE)
+    for number in range(2, 6):
+        assert external.vote(endpoint(number), AT_HOME, 0.0) is Verdict.NOTHING
+        assert external.vote(HERE.with_port(number), HERE, 0.0) is Verdict.NOTHING
+    assert external.vote(endpoint(1), LIE_AT_HOME, 0.0) is Verdict.CONTRADICTED
 
 
 def test_what_is_believed_comes_before_what_more_say_and_is_not() -> None:

@@ -31,9 +31,12 @@ def test_who_comes_unasked_shows_that_we_can_be_reached_from_there(source: Endpo
     assert outside.reach(5.0 + DEFAULT.outside_lasts) is Reach.UNKNOWN
 
 
-def test_where_nothing_is_exempt_a_private_range_is_outside() -> None:
-    outside = Outside(Policy(exempt_networks=()), 0.0)
+@pytest.mark.parametrize("exempt", [(), ("198.51.100.0/24", "10.0.0.0/8"), ("0.0.0.0/0",)])
+def test_what_is_private_follows_from_the_address_whatever_limits_leave_alone(exempt: tuple[str, ...]) -> None:
+    outside = Outside(Policy(exempt_networks=exempt), 0.0)
     outside.queried(endpoint(1), 0.0)
+    assert outside.reach(0.0) is Reach.PRIVATE
+    outside.queried(PUBLIC, 0.0)
     assert outside.reach(0.0) is Reach.PUBLIC
 
 
