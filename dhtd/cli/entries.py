@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -82,6 +83,10 @@ def _withdrawn(told: Told) -> str:
     pending = told.number("pending")
     if pending:
         withdrawn += f"; {count(pending, 'node')} did not answer, and will be asked again"
+    for left in told.parts("left_behind"):
+        expires = left.number("expires_in_s")
+        until = "it expires" if expires is None else f"it expires in {math.ceil(expires / 60)} min"
+        withdrawn += f"; {left.text('endpoint')} is found until {until}: this machine has another address now"
     return withdrawn
 
 

@@ -178,6 +178,13 @@ class LookupResult(TypedDict):
     complete: bool
 
 
+class LeftBehind(TypedDict):
+    """An endpoint that goes on being found until it expires: it has an address that this machine no longer has."""
+
+    endpoint: str
+    expires_in_s: float
+
+
 class DeleteResult(TypedDict):
     """The ports that were entered, how many nodes have let go, and how many have not and are asked again."""
 
@@ -185,6 +192,7 @@ class DeleteResult(TypedDict):
     removed: list[int]
     withdrawn: int
     pending: int
+    left_behind: list[LeftBehind]
 
 
 class Member(TypedDict):

@@ -9,6 +9,7 @@ from typing import NewType
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.messages import Contact, Error, Result
 from dhtd.core.metric import Id
+from dhtd.core.sightings import LeftBehind
 
 Handle = NewType("Handle", int)
 
@@ -88,13 +89,17 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """A withdrawal has ended: `nodes` acknowledged it, and `silent` others may hold the entry and are asked again."""
+    """A withdrawal has ended: `nodes` acknowledged it, and `silent` others may hold the entry and are asked again.
+
+    What was entered from an address that is not ours any more is `left_behind`: nobody lets go of it before it expires.
+    """
 
     op: Handle
     key: Id
     ports: tuple[int, ...]
     nodes: int
     silent: int = 0
+    left_behind: tuple[LeftBehind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,6 +308,7 @@ class Node:
         """
         op = self._new_handle()
         ports = [tracked for tracked in self.tracker.ports(key) if port is None or tracked == port]
+        entries = []
         for tracked in ports:
             found_by = entry_key(key, tracked)
             publication = self._publications.pop(found_by, None)
@@ -317,10 +318,11 @@ class Node:
             self._withdrawing[found_by] += 1
             entry = self.tracker.remove(key, tracked)
             assert entry is not None
+            entries.append(entry)
             for contact, until in entry.holders(now).items():
                 self._owes(key, tracked, contact, until)
         if ports:
-            self._begin(op, Withdrawal(op, self._requester, key, ports, self.withdrawals), now)
+            self._begin(op, Withdrawal(op, self._requester, entries, self.withdrawals), now)
         else:
             self._open.remove(op)
             self._running.remove(op)

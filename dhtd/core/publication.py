@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dhtd.core.caps import ENTRY_HOLDERS, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, Published, Withdrawn
 from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Request, Result, Store, Withdraw
-from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Search
+from dhtd.core.sightings import LeftBehind
 from dhtd.core.track import OwnEntry
 from dhtd.core.traversal import Traversal
 from dhtd.core.withdrawals import Withdrawals
@@ -80,6 +80,9 @@ class Publication(Traversal):
             return
         self._in_flight.discard(query)
         self._replicas.append(contact)
+        assert query.observed is not None
+        until = now + self._requester.policy.store_expiry
+        self.entry.sightings.add(query.endpoint, query.observed, until)
         self._store(len(query.endpoint), now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
@@ -164,13 +167,24 @@ class Withdrawal(Traversal):
     owes an acknowledgement in the end is in `withdrawals`.
     """
 
-    __slots__ = ("_acknowledged", "_beyond", "_holders", "_in_flight", "_ports", "_told", "_withdrawals")
+    __slots__ = (
+        "_acknowledged",
+        "_beyond",
+        "_came_from",
+        "_holders",
+        "_in_flight",
+        "_ports",
+        "_sightings",
+        "_told",
+        "_withdrawals",
+    )
 
-    def __init__(
-        self, op: Handle, requester: Requester, key: Id, ports: Iterable[int], withdrawals: Withdrawals
-    ) -> None:
+    def __init__(self, op: Handle, requester: Requester, entries: Sequence[OwnEntry], withdrawals: Withdrawals) -> None:
+        key = entries[0].key
         super().__init__(op, requester, key, patient=True, thorough=True)
-        self._ports = tuple(ports)
+        self._ports = tuple(entry.port for entry in entries)
+        self._sightings = {entry.port: entry.sightings for entry in entries}
+        self._came_from: dict[int, dict[Endpoint, bytes]] = {port: {} for port in self._ports}  # by who let go
         self._withdrawals = withdrawals
         self._holders = tuple(
             dict.fromkeys(contact for port in self._ports for contact in withdrawals.holders(key, port))
@@ -201,12 +215,14 @@ class Withdrawal(Traversal):
                 self._withdraw(contact, result.token, now)
             case request:
                 assert isinstance(request, Withdraw)
+                assert query.observed is not None
+                self._came_from[request.port][query.endpoint] = query.observed.ip
                 if contact.endpoint not in self._beyond:
                     self._acknowledged.add(contact)
                 for holder in self._at(contact.endpoint):
                     self._withdrawals.let_go(self._target, request.port, holder, now)
         self._in_flight -= 1
-        self._report_if_over()
+        self._report_if_over(now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Leave it to be asked again, if it may hold the entry: whoever has given a token may."""
@@ -220,7 +236,7 @@ class Withdrawal(Traversal):
             if self._withdrawals.add(self._target, request.port, contact, until):
                 self._requester.counters.caps_hit[WITHDRAWALS] += 1
         self._in_flight -= 1
-        self._report_if_over()
+        self._report_if_over(now)
 
     def slow(self, query: Asked, now: float) -> None:
         """Wait for withdrawals however slow."""
@@ -241,7 +257,7 @@ class Withdrawal(Traversal):
                 self._withdraw(contact, self._tokens[contact.endpoint], now)
 
     def _finished(self, now: float) -> None:
-        self._report_if_over()
+        self._report_if_over(now)
 
     def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
         self._told.add(contact)
@@ -262,7 +278,15 @@ class Withdrawal(Traversal):
         """Return the known holders there, of whatever ID."""
         return [holder for holder in self._holders if holder.endpoint == endpoint]
 
-    def _report_if_over(self) -> None:
+    def _report_if_over(self, now: float) -> None:
         if not self._in_flight and not self._searching:
             silent = self._withdrawals.silent(self._target, self._ports)
-            self._requester.tell(Withdrawn(self.op, self._target, self._ports, len(self._acknowledged), silent))
+            left = self._left_behind(now)
+            self._requester.tell(Withdrawn(self.op, self._target, self._ports, len(self._acknowledged), silent, left))
+
+    def _left_behind(self, now: float) -> tuple[LeftBehind, ...]:
+        until: dict[Endpoint, float] = {}
+        for port, sightings in self._sightings.items():
+            for left in sightings.left_behind(port, self._came_from[port], now):
+                until[left.endpoint] = max(left.until, until.get(left.endpoint, now))
+        return tuple(map(LeftBehind._make, until.items()))

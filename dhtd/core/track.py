@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, packed
 from dhtd.core.policy import Policy
+from dhtd.core.sightings import Sightings
 from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class OwnEntry:
         "port",
         "published_at",
         "replicas",
+        "sightings",
     )
 
     def __init__(self, key: Id, port: int, interval: float, limit: int, changed: set[EntryKey]) -> None:
@@ -54,6 +56,7 @@ class OwnEntry:
         self.again_at: float | None = None  # publish it then, whatever comes of the publication under way
         self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when; the latest last
         self._limit = limit  # of these
+        self.sightings = Sightings()  # by the same
         self._changed = changed  # is told when they have changed
 
     def replicas_of(self, family: int) -> list[Contact]:
@@ -70,7 +73,9 @@ class OwnEntry:
         self._holders[contact] = until
         if len(self._holders) <= self._limit:
             return False
-        del self._holders[next(iter(self._holders))]
+        first = next(iter(self._holders))
+        del self._holders[first]
+        self.sightings.forget(first.endpoint)
         return True
 
     def holders(self, now: float) -> dict[Contact, float]:
@@ -80,6 +85,7 @@ class OwnEntry:
     def forget_expired(self, now: float) -> None:
         """Drop the holders that have let go of the entry by now."""
         self._holders = self.holders(now)
+        self.sightings.forget_expired(now)
 
 
 class Tracker:

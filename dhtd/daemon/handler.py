@@ -197,7 +197,18 @@ class Handler:
             event = await withdrawal.event()
         assert isinstance(event, Withdrawn)
         removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
-        return {"id": self._format(id), "removed": removed, "withdrawn": withdrawn, "pending": pending}
+        left: list[protocol.LeftBehind] = [
+            {"endpoint": self._text(endpoint), "expires_in_s": max(0.0, until - trio.current_time())}
+            for endpoint, until in event.left_behind
+        ]
+        result: protocol.DeleteResult = {
+            "id": self._format(id),
+            "removed": removed,
+            "withdrawn": withdrawn,
+            "pending": pending,
+            "left_behind": left,
+        }
+        return result
 
     async def _ask(self, host_port: HostPort, start: StartAt, *, in_turn: bool = False) -> Answered:
         """Send a single query to a host; return its answer, or raise why there is none.

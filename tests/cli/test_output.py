@@ -142,7 +142,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
     "delete": (
         ["delete", ID],
         ("delete", {"id": ID}),
-        {"id": ID, "removed": [80, 81], "withdrawn": 1, "pending": 0},
+        {"id": ID, "removed": [80, 81], "withdrawn": 1, "pending": 0, "left_behind": []},
         ["80", "81"],
     ),
     "status": (
@@ -160,7 +160,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
     "delete a port": (
         ["delete", ID, "80"],
         ("delete", {"id": ID, "port": 80}),
-        {"id": ID, "removed": [80], "withdrawn": 0, "pending": 1},
+        {"id": ID, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []},
         ["80"],
     ),
     "node-id": (["node-id"], ("node-id", {}), {"node_id": NODE, "endpoints": [HERE]}, [NODE, HERE]),
@@ -260,13 +260,18 @@ def test_a_command_prints_one_json_object_and_nothing_else(case: str, dht: Run, 
 
 
 def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> None:
-    deleted, partly = ({"id": ID, "removed": [80], "withdrawn": 3, "pending": pending} for pending in (0, 2))
+    deleted: dict[str, Any] = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 0, "left_behind": []}
+    left = [{"endpoint": "192.0.2.1:80", "expires_in_s": 3_421.0}]
+    partly = {**deleted, "pending": 2, "left_behind": left}
     with FakeDaemon(home / "s", result(ENTERED), result(ENTERED), result(deleted), result(partly)) as fake:
         assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; published again in 45 min\n"
         assert dht("--socket", fake.path, "enter", ID, 80, "--no-wait").err == "entered; it is being published\n"
         assert dht("--socket", fake.path, "delete", ID).err == "withdrawn from 3 nodes\n"
         told = dht("--socket", fake.path, "delete", ID).err
-        assert told == "withdrawn from 3 nodes; 2 nodes did not answer, and will be asked again\n"
+        assert told == (
+            "withdrawn from 3 nodes; 2 nodes did not answer, and will be asked again; 192.0.2.1:80 is found until it "
+            "expires in 58 min: this machine has another address now\n"
+        )
 
 
 def test_bootstrap_says_whom_it_has_not_reached(dht: Run, home: Path) -> None:

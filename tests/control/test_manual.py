@@ -60,6 +60,7 @@ OBJECTS: dict[str, Any] = {
     "node": protocol.NodeInfo,
     "own entry": protocol.TrackedInfo,
     "withdrawal": protocol.WithdrawalInfo,
+    "left endpoint": protocol.LeftBehind,
     "replica": protocol.Replica,
     "routing table": protocol.RoutingTableInfo,
     "statistics": protocol.Stats,

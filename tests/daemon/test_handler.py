@@ -440,10 +440,10 @@ async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock:
             await one.ask(protocol.Enter(KEY, port, wait=True))
         result = await one.ask(protocol.Delete(KEY, 81))
         assert matches(result, protocol.DeleteResult)
-        assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1, "pending": 0}
+        assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
         result = await one.ask(protocol.Delete(KEY, None))
-        assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0}
+        assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert not tracked(one.driver) | one.disk.entries
         assert not len(other.driver.node.store)
 
@@ -650,7 +650,7 @@ async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: Mo
         await one.ask(protocol.Delete(KEY, 81))
         end_of(other.driver)._wire.cut = True
         result = await one.ask(protocol.Delete(KEY, 80))
-        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1}
+        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []}
         info = await one.ask(protocol.Info("withdrawals"))
         first, second = info["withdrawals"]
         assert matches(first, protocol.WithdrawalInfo)

@@ -1,0 +1,69 @@
+"""By which of our addresses each holder knows an own entry: it can be withdrawn from that address alone.
+
+A holder keeps the address that a store came from. When we have moved, the withdrawal comes from another one, so that
+the holder lets go of an entry that it does not have, and the old one stays until it expires. We cannot change that,
+but we can say what is left and for how long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from dhtd.core.endpoint import Endpoint
+
+_MOST: Final = 4  # addresses that are remembered of one holder: it may tell us anything
+
+
+class LeftBehind(NamedTuple):
+    """An endpoint under which a deleted entry is still held, since it is not ours any more."""
+
+    endpoint: Endpoint
+    until: float  # when the last holder must have let go
+
+
+class Sightings:
+    """The addresses that a store of one own entry came from, as its holders have seen it."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: dict[Endpoint, dict[bytes, float]] = {}  # by holder and IP address: when its copy expires
+
+    def __len__(self) -> int:
+        """How many holders have told."""
+        return len(self._until)
+
+    def add(self, holder: Endpoint, observed: Endpoint, until: float) -> None:
+        """A holder has taken the entry, from this address."""
+        seen = self._until.setdefault(holder, {})
+        seen.pop(observed.ip, None)
+        seen[observed.ip] = until
+        if len(seen) > _MOST:
+            del seen[next(iter(seen))]
+
+    def forget(self, holder: Endpoint) -> None:
+        """A holder is forgotten."""
+        self._until.pop(holder, None)
+
+    def forget_expired(self, now: float) -> None:
+        """Forget what the holders have forgotten by now."""
+        for holder, seen in list(self._until.items()):
+            live = {ip: until for ip, until in seen.items() if until > now}
+            if live:
+                self._until[holder] = live
+            else:
+                del self._until[holder]
+
+    def left_behind(self, port: int, withdrawn_as: Mapping[Endpoint, bytes], now: float) -> Iterator[LeftBehind]:
+        """Yield what a withdrawal leaves, which each of these holders has seen come from an IP address.
+
+        Of a holder that has not answered, the others tell from where we would reach it.
+        """
+        ours = set(withdrawn_as.values())
+        for holder, seen in self._until.items():
+            there = {withdrawn_as[holder]} if holder in withdrawn_as else ours
+            there = {ip for ip in there if len(ip) == len(holder.ip)}
+            for ip, until in seen.items():
+                if there and ip not in there and until > now:
+                    yield LeftBehind(Endpoint(ip + port.to_bytes(2, "big")), until)

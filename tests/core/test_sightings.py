@@ -1,0 +1,101 @@
+"""What a withdrawal leaves behind when our address has changed since the entry was stored."""
+
+from __future__ import annotations
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Withdrawn
+from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT
+from dhtd.core.sightings import LeftBehind, Sightings
+from dhtd.sim.network import Network
+from tests.core.bench import QUIET, US, Bench
+from tests.core.small import contact, endpoint
+
+KEY = Id(77)
+OLD, NEW = Endpoint.of("10.9.9.9", 1_729), Endpoint.of("10.8.8.8", 1_729)
+HOUR = DEFAULT.store_expiry
+
+
+def left(sightings: Sightings, withdrawn_as: dict[Endpoint, bytes], now: float = 0.0) -> list[LeftBehind]:
+    return list(sightings.left_behind(80, withdrawn_as, now))
+
+
+def test_nothing_is_left_where_the_withdrawal_comes_from_where_the_store_came_from() -> None:
+    sightings = Sightings()
+    sightings.add(endpoint(1), OLD, HOUR)
+    assert left(sightings, {endpoint(1): OLD.ip}) == []
+
+
+def test_what_was_stored_from_another_address_is_left_until_it_expires() -> None:
+    sightings = Sightings()
+    sightings.add(endpoint(1), OLD, HOUR)
+    sightings.add(endpoint(1), NEW, HOUR + 60)
+    assert left(sightings, {endpoint(1): NEW.ip}) == [(OLD.with_port(80), HOUR)]
+    assert left(sightings, {endpoint(1): NEW.ip}, HOUR) == []
+
+
+def test_of_a_holder_that_is_silent_the_others_tell_and_without_them_nothing_is_known() -> None:
+    sightings = Sightings()
+    sightings.add(endpoint(1), OLD, HOUR)
+    six = Endpoint.of("fd00::1", 1_729)
+    assert left(sightings, {}) == left(sightings, {six: six.ip}) == []
+    assert left(sightings, {endpoint(2): OLD.ip}) == []
+    assert left(sightings, {endpoint(2): NEW.ip}) == [(OLD.with_port(80), HOUR)]
+
+
+def test_a_few_addresses_of_a_holder_are_remembered_until_its_copy_expires() -> None:
+    sightings = Sightings()
+    for number in range(20):
+        sightings.add(endpoint(1), endpoint(number), HOUR + number)
+    assert [entry.endpoint for entry in left(sightings, {endpoint(1): NEW.ip})] == [
+        endpoint(number).with_port(80) for number in range(16, 20)
+    ]
+    sightings.add(endpoint(2), OLD, HOUR)
+    sightings.forget_expired(HOUR + 17)
+    assert len(sightings) == 1
+    assert len(left(sightings, {endpoint(1): NEW.ip})) == 2
+    sightings.forget(endpoint(1))
+    sightings.forget(endpoint(1))
+    assert len(sightings) == 0
+
+
+def answer(bench: Bench, observed: Endpoint) -> None:
+    """Answer all that the node asks, as who sees it there."""
+    while sent := bench.sent():
+        for query in sent:
+            if isinstance(query.request, FindNode | FindValue):
+                bench.found(query, query.to[3])
+            elif isinstance(query.request, Store | Withdraw):
+                bench.pong(query, query.to[3], observed)
+
+
+def test_a_delete_says_which_endpoints_cannot_be_withdrawn_any_more_and_for_how_long() -> None:
+    bench = Bench(policy=QUIET)
+    bench.know(contact(1), contact(2))
+    bench.node.enter(KEY, 80, bench.now)
+    answer(bench, US)
+    bench.advance(60.0)
+    bench.events()
+    op, _ = bench.node.delete(KEY, None, bench.now)
+    answer(bench, NEW)
+    withdrawn = bench.event(Withdrawn)
+    assert (withdrawn.op, withdrawn.nodes, withdrawn.silent) == (op, 2, 0)
+    assert withdrawn.left_behind == ((US.with_port(80), HOUR),)
+
+
+def test_a_delete_after_a_move_names_what_goes_on_being_found() -> None:
+    net = Network(3)
+    net.grow(12)
+    net.run_for(60.0)
+    owner, other = net.hosts[:2]
+    net.enter(owner, KEY, 80)
+    before = owner.endpoint
+    moved = Endpoint.of("10.99.0.1", 1_729)
+    net._by_endpoint[moved] = owner
+    owner.endpoints, owner.endpoint = (moved,), moved
+    withdrawn = net.delete(owner, KEY)
+    assert [entry.endpoint for entry in withdrawn.left_behind] == [before.with_port(80)]
+    assert net.lookup(other, KEY).endpoints == (before.with_port(80),)
+    net.run_for(withdrawn.left_behind[0].until - net.now)
+    assert net.lookup(other, KEY).endpoints == ()
