@@ -155,7 +155,7 @@ def test_who_has_another_address_shows_its_nearest_nodes_where_it_is_now() -> No
     for peer in peers:
         bench.node.ping(peer.endpoint, bench.now)
         for sent in bench.sent():
-            bench.pong(sent, peer.id, moved)
+            bench.pong(sent, sent.to[3], moved)
     bench.advance(0)
     finds = [sent for sent in bench.sent() if sent.request == FindNode(Id(0))]
     assert {sent.to for sent in finds} == {peer.endpoint for peer in peers}
