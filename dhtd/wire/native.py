@@ -38,6 +38,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.metric import NATIVE, Id, Keyspace, closest
 from dhtd.errors import WireError
+from dhtd.wire.reader import Reader
 
 MAGIC: Final = b"DHT\x01"
 
@@ -59,6 +60,12 @@ _ID_SIZE = NATIVE.width
 _NODE4_SIZE = _ID_SIZE + IPV4_SIZE
 _NODE6_SIZE = _ID_SIZE + IPV6_SIZE
 
+# Bytes of a datagram that `unpackb` may build: it costs little, whatever is in it. All but finds and their answers are
+# shorter. Longer ones are read step by step.
+_SHORT = 112
+_ARGS_MAX = 3  # arguments that a query has in this version
+
+_READ_ERRORS = (ValueError, IndexError, msgpack.UnpackException)
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 
 
@@ -75,6 +82,14 @@ class _Padded(NamedTuple):
     unpack: Callable[[bytes], tuple[bytes, ...]]
     method: bytes  # with what follows, up to the target
     tail: bytes  # what follows the target
+
+
+class _Unread(NamedTuple):
+    """The result in a reply: in these bytes, at this place, and so many objects are behind it."""
+
+    data: bytes
+    at: int
+    behind: int
 
 
 class NativeCodec:
@@ -110,10 +125,12 @@ class NativeCodec:
         """Decode whatever is not laid out as the finds that we send ourselves, which are most of all datagrams."""
         if data[:4] != MAGIC:
             raise WireError("not a datagram of version 1")
+        if len(data) > _SHORT:
+            return self._read(data)
         try:
-            fields = unpackb(data[4:])
-        except _UNPACK_ERRORS as error:
-            raise WireError(f"not one msgpack object: {error}") from None
+            fields = unpackb(data[4:], timestamp=1, ext_hook=_refuse_extension)
+        except _UNPACK_ERRORS:
+            return self._read(data)  # perhaps msgpack would not build an element that is to be ignored
         if type(fields) is not list or len(fields) < 5:
             raise WireError("not an array of five elements")
         kind, tid, sender, fourth, fifth = fields if len(fields) == 5 else fields[:5]
@@ -138,8 +155,91 @@ class NativeCodec:
             return Error(tid, sender_id, fourth, fifth)
         raise WireError("unknown message type")
 
+    def _plain_reply(self, data: bytes, at: int) -> Reply | None:
+        """Return a reply that is laid out as `encode_found` does it where it names no endpoint; `at` is the result.
+
+        So are most long datagrams that are no queries. To read them step by step would take twice as long.
+        """
+        try:
+            head, first = data[at], at + 3
+            if head & 0xFE != 0x94 or data[at + 1] != 0xC4:
+                return None
+            nodes4 = first + data[at + 2]
+            begin4, nodes6 = _span(data, nodes4)
+            begin6, last = _span(data, nodes6)
+            result: list[object] = [data[first:nodes4], data[begin4:nodes6], data[begin6:last]]
+            if head == 0x95:
+                if data[last] != 0x90:
+                    return None
+                result.append([])
+                last += 1
+            if last != len(data) - 1 or data[last] & 0xFE != 0xC2:
+                return None
+        except IndexError:
+            return None
+        result.append(data[last] == 0xC3)
+        sender = data[18:50]
+        sender_id = self._ids.get(sender) or self._new_id(sender)
+        return Reply(data[8:16], sender_id, Endpoint(data[52:at]), result)
+
+    def _read(self, data: bytes) -> Message:
+        """Decode step by step, and build no more than the fields that this version knows: see `reader`."""
+        if data[:8] == _REPLY_HEAD and data[16:18] == _ID_HEAD and data[50:52] in _OBSERVED_HEADS:
+            reply = self._plain_reply(data, 52 + data[51])
+            if reply is not None:
+                return reply
+        try:
+            return self._read_message(data)
+        except _READ_ERRORS as error:
+            raise WireError(f"not one msgpack object: {error}") from None
+
+    def _read_message(self, data: bytes) -> Message:
+        if data[5:8] in _KIND_HEADS and data[16:18] == _ID_HEAD and data[4] & 0xF0 == 0x90:  # as everybody writes it
+            return self._read_fields(Reader(data, 50), data, data[4] & 0x0F, data[5], data[8:16], data[18:50])
+        reader = Reader(data, len(MAGIC))
+        return self._read_fields(reader, data, reader.array(), reader.integer(), reader.binary(), reader.binary())
+
+    def _read_fields(
+        self,
+        reader: Reader,
+        data: bytes,
+        size: int | None,
+        kind: int | None,
+        tid: bytes | None,
+        sender: bytes | None,
+    ) -> Message:
+        """Decode a message of `size` elements, from its fourth one on."""
+        if size is None or size < 5:
+            raise WireError("not an array of five elements")
+        if not _is_bytes(tid, TID_SIZE) or not _is_bytes(sender, _ID_SIZE):
+            raise WireError("the transaction ID or the sender is malformed")
+        sender_id = self._ids.get(sender) or self._new_id(sender)
+        if kind == QUERY:
+            method = reader.text()
+            if method is None:
+                raise WireError("the method is not text")
+            return _decode_query(tid, sender_id, method, _read_args(reader, size - 4))
+        if kind == REPLY:
+            observed, begin = reader.binary(), reader.at
+            if not _is_endpoint(observed):
+                raise WireError("the observed address is malformed")
+            count = reader.array()
+            if count is None:
+                raise WireError("the result is not an array")
+            reader.end(count + size - 5)
+            return Reply(tid, sender_id, Endpoint(observed), _Unread(data, begin, size - 5))
+        if kind == ERROR:
+            code, text = reader.integer(), reader.text()
+            if code is None or text is None:
+                raise WireError("the error is malformed")
+            reader.end(size - 5)
+            return Error(tid, sender_id, code, text)
+        raise WireError("unknown message type")
+
     def decode_result(self, request: Request, body: object) -> Result:
         """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+        if type(body) is _Unread:
+            return self._read_result(request, body)
         if type(body) is not list:
             raise WireError("the result is not an array")
         match request:
@@ -156,6 +256,25 @@ class NativeCodec:
                 return self._decode_found(*body[:5])
             case _:
                 assert_never(request)
+
+    def _read_result(self, request: Request, body: _Unread) -> Result:
+        """Decode a result that nobody has read yet: only who was asked can have us do that."""
+        reader = Reader(body.data, body.at)
+        try:
+            count = reader.array() or 0
+            if isinstance(request, Ping | Store | Withdraw):
+                reader.end(count + body.behind)
+                return Acknowledged()
+            known = 5 if isinstance(request, FindValue) else 4
+            if count < known:
+                raise WireError("the result is too short")
+            token, nodes4, nodes6 = reader.binary(), reader.binary(), reader.binary()
+            endpoints = _read_endpoints(reader) if known == 5 else []
+            found = self._decode_found(token, nodes4, nodes6, endpoints, reader.boolean())
+            reader.end(count - known + body.behind)
+        except _READ_ERRORS as error:
+            raise WireError(f"the result is malformed: {error}") from None
+        return found
 
     def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
         """Return the datagram. A find request without a token is padded."""
@@ -292,6 +411,52 @@ class NativeCodec:
         return packed
 
 
+def _span(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the bytes of a binary begin and end; nowhere, for another object."""
+    head = data[at]
+    if head == 0xC4:
+        return at + 2, at + 2 + data[at + 1]
+    if head == 0xC5:
+        return at + 3, at + 3 + (data[at + 1] << 8 | data[at + 2])
+    return 0, 0
+
+
+def _refuse_extension(code: int, _: bytes) -> object:
+    """Build no object of an extension, which would take longer than all else: no message has one."""
+    raise ValueError(f"an extension of type {code}")
+
+
+def _read_args(reader: Reader, rest: int) -> list[object] | None:
+    """Return the arguments of a query, which are the first of `rest` objects: None if they are no array.
+
+    Arguments that this version does not know are left out; so is one of a kind that none has, and those behind it.
+    """
+    count = reader.array()
+    if count is None:
+        reader.end(rest)
+        return None
+    args: list[object] = []
+    while len(args) < min(count, _ARGS_MAX):
+        begin = reader.at
+        arg = reader.binary()
+        args.append(reader.integer() if arg is None and not reader.nil() else arg)
+        if reader.at == begin:
+            args.pop()
+            break
+    reader.end(rest - 1 + count - len(args))
+    return args
+
+
+def _read_endpoints(reader: Reader) -> list[bytes]:
+    endpoints = []
+    for _ in range(reader.array() or 0):
+        endpoint = reader.binary()
+        if not _is_endpoint(endpoint):
+            raise WireError("the endpoints are malformed")
+        endpoints.append(endpoint)
+    return endpoints
+
+
 def _decode_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQuery:
     if type(args) is not list:
         return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
@@ -408,6 +573,8 @@ _FIND_VALUE_PADDING = _bin(bytes(FIND_VALUE_SIZE - 100))
 
 # What stands before each field. Datagrams of the hot path are joined from these: it takes half as long as formatting.
 _QUERY_HEAD = b"%b\x95\x00\xc4%c" % (MAGIC, TID_SIZE)
+_KIND_HEADS = [b"%c\xc4%c" % (kind, TID_SIZE) for kind in (QUERY, REPLY, ERROR)]
+_OBSERVED_HEADS = frozenset(_ENDPOINT_HEADS.values())
 _REPLY_HEAD = b"%b\x95\x01\xc4%c" % (MAGIC, TID_SIZE)
 _ID_HEAD = b"\xc4%c" % _ID_SIZE
 _RESULT_HEADS = {size: [b"%c\xc4%c" % (0x90 | size, token) for token in range(TOKEN_MAX + 1)] for size in (4, 5)}

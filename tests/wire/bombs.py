@@ -1,0 +1,74 @@
+"""Datagrams that claim, or hold, as much as 2,048 bytes can: each kind of object, in each place of each message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dhtd.wire.native import MAGIC
+
+LARGEST = 2_048
+
+UNITS = {
+    "array16": b"\xdc\x07\xf8",  # nested: each claims 2,040 elements
+    "array32": b"\xdd\x00\x00\x07\xf8",
+    "map16": b"\xde\x07\xf8",
+    "map32": b"\xdf\x00\x00\x07\xf8",
+    "fixarray": b"\x9f",
+    "fixmap": b"\x8f",
+    "one in one": b"\x91",
+    "map in map": b"\x81\xa0",
+    "pairs": b"\x92\x90",
+    "empty arrays": b"\x90",
+    "empty maps": b"\x80",
+    "integers": b"\x01",
+    "wide integers": b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+    "floats": b"\xcb\x40\x09\x21\xfb\x54\x44\x2d\x18",
+    "empty binaries": b"\xc4\x00",
+    "empty texts": b"\xa0",
+    "texts": b"\xa1a",
+    "timestamps": b"\xd6\xff\x00\x00\x00\x00",
+    "extensions": b"\xd4\x05\x00",
+    "endpoints": b"\xc4\x06\x0a\x00\x00\x01\x06\xc1",
+}
+
+_HEADS = b"\xc4\x0812345678" + b"\xc4\x20" + b"\xdc" * 32
+_ODD = b"\xc5\x00\x0812345678" + b"\xc5\x00\x20" + b"\xdc" * 32  # the same, as few would write it
+_KEY, _TOKEN = b"\xc4\x20" + b"\xdd" * 32, b"\xc4\x01t"
+_OBSERVED = b"\xc4\x06123456"
+
+# What is before an array of such units, in a whole message but for what it ends with.
+PLACES = {
+    "alone": b"",
+    "args": b"\x95\x00" + _HEADS + b"\xa4ping",
+    "args of nobody": b"\x95\x00" + _HEADS + b"\xa4pong",
+    "odd args": b"\xdc\x00\x05\xcc\x00" + _ODD + b"\xd9\x04ping",
+    "sixth": b"\x96\x00" + _HEADS + b"\xa4ping\x90",
+    "method": b"\x95\x00" + _HEADS,
+    "target": b"\x95\x00" + _HEADS + b"\xa9find_node\x92",
+    "token": b"\x95\x00" + _HEADS + b"\xaafind_value\x92" + _KEY,
+    "port": b"\x95\x00" + _HEADS + b"\xa5store\x93" + _KEY,
+    "after a store": b"\x95\x00" + _HEADS + b"\xa5store\x94" + _KEY + b"\x50" + _TOKEN,
+    "observed": b"\x95\x01" + _HEADS,
+    "result": b"\x95\x01" + _HEADS + _OBSERVED,
+    "behind a result": b"\x96\x01" + _HEADS + _OBSERVED + b"\x90",
+    "nodes": b"\x95\x01" + _HEADS + _OBSERVED + b"\x95" + _TOKEN,
+    "found": b"\x95\x01" + _HEADS + _OBSERVED + b"\x95" + _TOKEN + b"\xc4\x00\xc4\x00",
+    "text": b"\x95\x02" + _HEADS + b"\x01",
+}
+
+
+def bombs() -> Iterator[tuple[str, bytes]]:
+    """Yield them by name; each also as short as it must be to be built whole."""
+    for place, before in PLACES.items():
+        for unit, each in UNITS.items():
+            for size, suffix in ((LARGEST, ""), (112, " short")):
+                room = size - len(MAGIC) - len(before) - 4
+                if room < 0:
+                    continue
+                count = room // len(each)
+                units = each * count
+                yield (
+                    f"{place} {unit}{suffix}",
+                    MAGIC + before + b"\xdc" + count.to_bytes(2, "big") + units + bytes(1 if place == "found" else 0),
+                )
+    yield "full", MAGIC + b"\x95\x02" + _HEADS + b"\x01\xda\x07\xc2" + b"a" * 1_986

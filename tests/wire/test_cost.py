@@ -1,0 +1,94 @@
+"""Whatever a datagram holds, to decode it takes few steps and little memory: before anybody knows who has sent it.
+
+What it costs is counted, not timed: calls of functions, those written in C among them, and bytes that are allocated.
+`python3 dev.py bench hostile` times the dearest datagrams.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
+
+import pytest
+
+from dhtd.core.messages import FindNode, FindValue, Ping, Reply, Request
+from dhtd.core.metric import Id
+from dhtd.errors import WireError
+from dhtd.wire.native import NativeCodec
+from tests.wire.bombs import LARGEST, bombs
+from tests.wire.vectors import VECTORS
+
+CALLS = 110  # of a datagram of any size
+MEMORY = 65_536  # bytes at once: 32 times the largest datagram
+PER_ENDPOINT = 6  # calls, of an answer that we have asked for
+BOMBS = dict(bombs())
+
+
+def calls(codec: NativeCodec, data: bytes, request: Request | None = None) -> int:
+    """Count the calls that it takes to decode a datagram; and its result, if it is the answer to a request."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        decode(codec, data, request)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def memory(codec: NativeCodec, data: bytes, request: Request | None = None) -> int:
+    """Return the most bytes that are allocated meanwhile."""
+    decode(codec, data, request)  # what is remembered of it is so now
+    tracemalloc.start()
+    try:
+        decode(codec, data, request)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def decode(codec: NativeCodec, data: bytes, request: Request | None) -> None:
+    with suppress(WireError):
+        message = codec.decode(data)
+        if request is not None and isinstance(message, Reply):
+            codec.decode_result(request, message.body)
+
+
+def test_there_is_a_bomb_of_each_kind_in_each_place() -> None:
+    assert len(BOMBS) > 150
+    assert max(map(len, BOMBS.values())) == LARGEST
+
+
+def test_a_bomb_costs_no_more_steps_and_no_more_memory_than_any_datagram() -> None:
+    for name, data in BOMBS.items():
+        codec = NativeCodec()
+        assert calls(codec, data) <= CALLS, name
+        assert memory(codec, data) <= MEMORY, name
+
+
+@pytest.mark.parametrize("request_", [Ping(), FindNode(Id(1)), FindValue(Id(1))], ids=lambda it: type(it).__name__)
+def test_an_answer_that_is_a_bomb_costs_no_more_than_one_that_is_full(request_: Request) -> None:
+    codec = NativeCodec()
+    for name, data in BOMBS.items():
+        assert calls(codec, data, request_) <= CALLS + PER_ENDPOINT * LARGEST // 8, name
+        assert memory(codec, data, request_) <= 2 * MEMORY, name
+
+
+def test_what_is_usual_costs_less() -> None:
+    assert max(calls(NativeCodec(), vector.data) for vector in VECTORS.values()) <= CALLS // 2
+
+
+def tails() -> Iterator[tuple[int, int]]:
+    for size in range(0, 2_000, 97):
+        yield size, calls(NativeCodec(), BOMBS["args array16"][: 70 + size])
+
+
+def test_the_steps_do_not_grow_with_the_datagram() -> None:
+    assert max(count for _, count in tails()) <= CALLS

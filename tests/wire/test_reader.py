@@ -1,0 +1,98 @@
+"""The step-by-step reader, against msgpack's own: each kind of object in each width, whole and cut off."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.wire.native import _READ_ERRORS
+from dhtd.wire.reader import CHECKED, Reader
+
+KINDS = ("array", "binary", "text", "integer", "boolean", "nil")
+
+# Each object in every form that msgpack knows: bytes, what reads them, and what they are.
+FORMS: list[tuple[bytes, str, object]] = [
+    *((head, "array", size) for head, size in [(b"\x90", 0), (b"\x9f", 15), (b"\xdc\x07\xf8", 2_040)]),
+    (b"\xdd\xff\xff\xff\xff", "array", 2**32 - 1),
+    (b"\xc4\x00", "binary", b""),
+    (b"\xc4\x03abc", "binary", b"abc"),
+    (b"\xc5\x00\x03abc", "binary", b"abc"),
+    (b"\xc6\x00\x00\x00\x03abc", "binary", b"abc"),
+    (b"\xa0", "text", ""),
+    (b"\xa4ping", "text", "ping"),
+    (b"\xd9\x04ping", "text", "ping"),
+    (b"\xda\x00\x04ping", "text", "ping"),
+    (b"\xdb\x00\x00\x00\x04ping", "text", "ping"),
+    *((msgpack.packb(number), "integer", number) for number in (0, 127, 128, 255, 256, 2**16, 2**32, 2**64 - 1)),
+    *((msgpack.packb(number), "integer", number) for number in (-1, -32, -33, -128, -129, -(2**15) - 1, -(2**63))),
+    *((bytes((0xD0 + place, *bytes((1 << place) - 1), 5)), "integer", 5) for place in range(4)),
+    *((bytes((0xCC + place, *bytes((1 << place) - 1), 5)), "integer", 5) for place in range(4)),
+    (b"\xc2", "boolean", False),
+    (b"\xc3", "boolean", True),
+    (b"\xc0", "nil", True),
+]
+OTHERS = (
+    b"\x80",
+    b"\x81\xa1a\x01",
+    b"\xca\0\0\0\0",
+    b"\xcb" + bytes(8),
+    b"\xd6\xff\0\0\0\0",
+    b"\xc7\x01\x05x",
+    b"\xc1",
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "value"), FORMS, ids=lambda form: form.hex()[:10] if type(form) is bytes else ""
+)
+def test_an_object_is_read_as_what_it_is_and_as_nothing_else(form: bytes, kind: str, value: object) -> None:
+    for other in KINDS:
+        reader = Reader(b"x" + form + b"\xc3", 1)
+        read = getattr(reader, other)()
+        assert (read, reader.at) == ((value, 1 + len(form)) if other == kind else (None, 1))
+        assert type(read) is type(value) or read is None
+    for size in range(len(form)):
+        with pytest.raises(_READ_ERRORS):
+            getattr(Reader(form[:size], 0), kind)()
+
+
+@pytest.mark.parametrize("form", OTHERS, ids=bytes.hex)
+def test_an_object_of_a_kind_that_no_message_has_is_none_of_those(form: bytes) -> None:
+    reader = Reader(form, 0)
+    assert [getattr(reader, kind)() for kind in KINDS] == [None] * len(KINDS)
+    assert reader.at == 0
+
+
+def test_a_text_that_is_not_utf_8_is_an_error() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        Reader(b"\xa2\xff\xfe", 0).text()
+
+
+anything: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(anything, max_size=5), st.binary(max_size=3))
+def test_the_end_is_where_as_many_objects_are_over(objects: list[object], behind: bytes) -> None:
+    data = b"".join(map(msgpack.packb, objects))
+    Reader(b"xy" + data, 2).end(len(objects))
+    for count, more in ((len(objects), behind), (len(objects) + 1, b"")):
+        if (count, more) != (len(objects), b""):
+            with pytest.raises(_READ_ERRORS):
+                Reader(data + more, 0).end(count)
+    Reader(data, 0).end(len(objects))  # whatever was left over before
+
+
+def test_a_long_end_is_not_looked_at_but_never_claims_more_than_there_is() -> None:
+    Reader(b"\xc1" * (CHECKED + 1), 0).end(1)
+    with pytest.raises(_READ_ERRORS):
+        Reader(b"\xc1" * CHECKED, 0).end(1)
+    with pytest.raises(ValueError, match="cut off"):
+        Reader(b"\xc0" * 5_000, 0).end(5_001)
+    with pytest.raises(ValueError, match="behind"):
+        Reader(b"\xc0" * 5_000, 0).end(0)
