@@ -243,7 +243,7 @@ class Driver:
             log.log(level, "nobody has answered yet at %s; trying again every %s", where, every)
             return
         still, goes_on = ("", "trying again") if event.silence is Silence.AT_FIRST else ("still ", "trying less often")
-        key = "has it no network key either" if self.seal is None else "has it our network key"
+        key = "has it no network key either" if self.seal is None else "has it our network key, do the clocks agree"
         log.log(
             level,
             "%snobody answers at %s; %s. Does dhtd run there, is the address right, does a firewall drop UDP, %s?",

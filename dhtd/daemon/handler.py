@@ -262,7 +262,7 @@ class Handler:
             return "this node is there, and a node does not answer itself"
         if not self._node.is_connected and self._node.contacts():
             return "nobody answers this node at the moment, see dht status"
-        key = "with a network key" if self._driver.seal is None else "without our network key"
+        key = "with a network key" if self._driver.seal is None else "without our network key, or with another time"
         return f"no dhtd runs there, or one {key}, or something between drops its datagrams"
 
     async def _outcome(self, start: Start) -> Event:

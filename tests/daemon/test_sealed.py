@@ -291,6 +291,17 @@ async def test_a_member_with_a_wrong_clock_is_counted_and_complained_of_once_in_
         assert await hears(two, one)
 
 
+async def test_a_node_with_a_key_that_nobody_answers_asks_after_key_and_clock(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "dhtd")
+    async with Wire().driver(SEALED_POLICY, seal(OLD)) as alone:
+        alone.node.start([STRANGER], alone.clock())
+        alone.flush()
+        await trio.sleep(3)
+    assert [message.endswith("has it our network key, do the clocks agree?") for message in caplog.messages] == [True]
+
+
 @pytest.mark.parametrize(
     ("ahead", "words"),
     [
