@@ -76,6 +76,7 @@ def run(
     signals = Signals(_last_words)
     log_module.set_up(settings.log_level, settings.log_format)
     log_module.catch_the_rest()
+    signals.watch()
     try:
         keys = key_file.read_all(settings.network_key, os.environ)
         with (
@@ -174,11 +175,13 @@ class Daemon:
         Saving is not a part of `serve`: that may have failed as a whole.
         """
         outcome: StopResult | DhtdError = {"pid": os.getpid()}
+        signals.unwatch()
         try:
             trio.run(self.serve, signals, announce, reload)
         except BaseException:
             log.exception("a defect in dhtd ends it")
             outcome = InternalError("a defect in dhtd has ended it; the log has the details")
+        signals.watch()
         try:
             in_another_thread(lambda: self._saver.save_now(self._driver.node))
         except DhtdError as error:
@@ -202,7 +205,7 @@ class Daemon:
         """Serve until a signal says to stop, perhaps one that has come already, or a client does."""
         trio.socket.set_custom_hostname_resolver(SystemResolver())
         driver, persist = self._driver, self._driver.defects.persist
-        with self._running:
+        with self._running, signals.watched():
             async with trio.open_nursery() as nursery:
                 handler = Handler(driver, self._saver, self._report)
                 obey = partial(self._obey, signals, reload, nursery)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -77,6 +78,7 @@ class Outlet:
         return written.wait(patience)
 
     def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
         while True:
             line = self._waiting.get()
             if isinstance(line, threading.Event):

@@ -1,7 +1,12 @@
 """What the process is told by signals, and that a second request to end always ends it.
 
-Python runs a signal handler in the main thread between two steps of a program, and within system calls that wait. So it
-is the handler itself that obeys the second SIGTERM, and no task of the event loop, which may be stuck.
+No task of the event loop obeys the second SIGTERM: the loop may be stuck. Python's handlers do not either, if that can
+be helped. They run in the main thread, which is not woken by a signal that the kernel gives to another thread, and
+not before C code there returns. So the part of a handler that is in C writes the number of the signal into a pipe
+(`signal.set_wakeup_fd`), and a thread obeys it.
+
+trio takes that descriptor for itself when it starts, and complains if it finds one. So it is ours from `watch` to
+`unwatch`, and where there is none, or no further thread, Python's handlers obey.
 """
 
 from __future__ import annotations
@@ -10,7 +15,8 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -36,9 +42,28 @@ class Signals:
         self.final_status: int | None = None
         self._unread: deque[int] = deque()
         self._wake: Callable[[], None] = _nobody
+        self._watching: int | None = None  # the descriptor of the pipe, once a thread reads from it
+        self._is_watched = False
+        self._others = -1  # the descriptor that was there before
         for number in SIGNALS:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._note)
+                signal.signal(number, self._handle)
+
+    def watch(self) -> None:
+        """Have a thread obey signals from now on, if one can be started."""
+        if self._watching is None:
+            self._start()
+        if self._watching is not None and not self._is_watched:
+            with _none_between():
+                self._is_watched = True
+                self._others = signal.set_wakeup_fd(self._watching, warn_on_full_buffer=False)
+
+    def unwatch(self) -> None:
+        """Give the descriptor back; Python's handlers obey from now on."""
+        if self._is_watched:
+            with _none_between():
+                signal.set_wakeup_fd(self._others, warn_on_full_buffer=False)
+                self._is_watched = False
 
     async def receive(self) -> int:
         """Return the next signal: SIGHUP any number of times, and the first to end."""
@@ -54,7 +79,38 @@ class Signals:
             self._wake = _nobody
         return self._unread.popleft()
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch within the context."""
+        self.watch()
+        try:
+            yield
+        finally:
+            self.unwatch()
+
+    def _start(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        try:
+            threading.Thread(target=self._obey, args=(reading,), name="signals", daemon=True).start()
+        except RuntimeError:  # no further thread
+            os.close(reading)
+            os.close(writing)
+        else:
+            self._watching = writing
+
+    def _obey(self, reading: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        while True:
+            for number in os.read(reading, 64):
+                if number in SIGNALS:
+                    self._note(number)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if not self._is_watched:
+            self._note(number)
+
+    def _note(self, number: int) -> None:
         if number != signal.SIGHUP:
             if self.stopping is not None:
                 self._end(number)
@@ -67,6 +123,16 @@ class Signals:
             self.last_words()
         finally:
             os._exit(128 + number if self.final_status is None else self.final_status)
+
+
+@contextmanager
+def _none_between() -> Iterator[None]:
+    """Have signals wait meanwhile: none is to be obeyed twice. Our own threads block them always."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _nobody() -> None:
@@ -82,6 +148,8 @@ def in_another_thread(work: Callable[[], None]) -> None:
 
     def run() -> None:
         try:
+            if threading.current_thread() is not threading.main_thread():
+                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             work()
         except BaseException as error:  # noqa: BLE001 - raised below
             failures.append(error)

@@ -25,6 +25,7 @@ def restore() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def say_nothing() -> None:
@@ -103,6 +104,49 @@ def test_a_second_signal_ends_a_process_that_is_stuck(last_words: str, final_sta
     script = STUCK.format(last_words, final_status)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout) == (status, b"last words")
+
+
+async def test_whoever_watches_receives_each_signal_once_and_trio_still_runs() -> None:
+    signals = Signals(say_nothing)
+    with signals.watched(), trio.fail_after(DEADLINE):
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert await signals.receive() == signal.SIGHUP
+    signals.unwatch()  # does nothing
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await signals.receive() == signal.SIGTERM
+    assert not signals._unread
+
+
+def test_without_a_thread_to_watch_the_handlers_obey(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot_start(self: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", cannot_start)
+    signals = Signals(say_nothing)
+    with signals.watched():
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.stopping == signal.SIGTERM
+
+
+DEAF_MAIN_THREAD = """
+import os, signal, threading
+from dhtd.daemon.signals import SIGNALS, Signals
+signals = Signals(lambda: None)
+signals.watch()
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # to which the kernel gives them
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+os.kill(os.getpid(), signal.SIGTERM)
+while signals.stopping is None:
+    pass
+os.kill(os.getpid(), signal.SIGINT)
+threading.Event().wait()
+"""
+
+
+def test_a_second_signal_ends_a_process_whose_main_thread_gets_none() -> None:
+    done = subprocess.run([sys.executable, "-c", DEAF_MAIN_THREAD], timeout=DEADLINE, check=False)
+    assert done.returncode == 128 + signal.SIGINT
 
 
 def test_work_in_another_thread_is_waited_for_and_fails_as_it_would_here() -> None:
