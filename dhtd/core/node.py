@@ -354,6 +354,16 @@ class Node:
             self.counters.caps_hit[OWN_PORTS] += 1
             raise TooManyEntries(f"this node has entered this ID on {ports} ports, and takes no more: delete some")
 
+    def slept(self, seconds: float, now: float) -> None:
+        """The machine stood still for so long, and `now` does not tell: take what is known as so much older.
+
+        Held entries and withdrawals keep their time: perhaps it was only the clock that was set.
+        """
+        for overlay in self.overlays:
+            overlay.slept(seconds)
+        self._responder.slept(seconds)
+        self.tracker.slept(seconds, now)
+
     def cancel(self, op: Handle) -> None:
         """Report nothing more of this operation: its owner is gone. It waits for the network no longer.
 
@@ -446,9 +456,20 @@ class Node:
         overlay = self._by_family.get(len(contact.endpoint))
         return overlay is not None and not contact.endpoint.is_mapped and overlay.state.restore(contact)
 
-    def restore_own(self, key: Id, port: int) -> None:
-        """Put back an own entry; it is published once the network is reached."""
-        self.tracker.add(key, port)
+    def restore_own(self, key: Id, port: int, now: float) -> None:
+        """Put back an own entry, unless it is there; it is published once the network is reached."""
+        if self.tracker.get(key, port) is not None:
+            return
+        entry = self.tracker.add(key, port)
+        for overlay in self.overlays:
+            if overlay.join.is_joined:
+                self.tracker.may_reach(entry, overlay.family, now)
+
+    def restored(self, now: float) -> None:
+        """All that is to be restored is there: ask holders to let go of what was deleted, where there is a network."""
+        for overlay in self.overlays:
+            if overlay.join.is_joined:
+                self.withdrawals.joined(overlay.family, now)
 
     def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float) -> bool:
         """Put back who may hold an own entry until then, or one that was deleted; after `restore_own`, if it was not.

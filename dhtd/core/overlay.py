@@ -49,6 +49,12 @@ class Overlay:
         """Whether there is somebody to ask who may be expected to answer."""
         return len(self.state.table) > 0 and not self.join.is_silent
 
+    def slept(self, seconds: float) -> None:
+        """Take what is known of this network as so much older."""
+        self.state.slept(seconds)
+        self.refresher.slept()
+        self._introduce_at -= seconds
+
     def looks_itself_up(self, now: float) -> None:
         """A lookup of our own ID begins. Our nearest nodes get to know us after it, and may drop us later."""
         self._introduce_at = now + self._introduced_for

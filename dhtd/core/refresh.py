@@ -48,6 +48,10 @@ class Refresher:
         bucket.activity = now
         return random_between(self._rng, bucket.low, bucket.high)
 
+    def slept(self) -> None:
+        """The buckets are older than they were: look at them again."""
+        self._due = None
+
     def expire_far_buckets(self, now: float) -> None:
         """Make stale each bucket farther than our nearest neighbour: a node that joins asks about them all."""
         nearest = min((contact.id ^ self._table.own_id for contact in self._table), default=0)

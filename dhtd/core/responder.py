@@ -121,6 +121,10 @@ class Responder:
             case _:
                 assert_never(request)
 
+    def slept(self, seconds: float) -> None:
+        """Take the tokens that were given as so much older."""
+        self._tokens.slept(seconds)
+
     def is_proved(self, request: Request, source: Endpoint, now: float) -> bool:
         """Whether `request` shows a token for its key that was sent to this address."""
         if isinstance(request, Ping) or request.token is None:

@@ -83,6 +83,12 @@ class RoutingMeta:
         self.bad.add(packed(id))
         return True
 
+    def slept(self, seconds: float) -> None:
+        """Take what was heard of all contacts as so much older."""
+        for record in self._records.values():
+            if record.heard_at is not None:
+                record.heard_at -= seconds
+
     def good_until(self, id: Id) -> float:
         """Return when a good contact turns questionable, if it is not heard before."""
         heard_at = self.get(id).heard_at

@@ -108,6 +108,15 @@ class State:
         self._visible: dict[Scope, Nearest] = {}  # answers that are packed already, for those of a scope
         self.nearest: Nearest | None = None  # answers that are packed already; None from when the table changes
 
+    def slept(self, seconds: float) -> None:
+        """Take what is known of contacts and buckets as so much older."""
+        self.meta.slept(seconds)
+        for bucket in self.table.buckets:
+            bucket.activity -= seconds
+            bucket.good_until = bucket.closed_until = float("-inf")
+        if self.heard_at is not None:
+            self.heard_at -= seconds
+
     def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
         if contact.id == self.table.own_id:

@@ -48,6 +48,10 @@ class Tokens:
         keyed.update(ip + key)
         return compare_digest(token, keyed.digest())
 
+    def slept(self, seconds: float) -> None:
+        """Take the secrets as so much older."""
+        self._rotates_at -= seconds
+
     def _new_secret(self) -> blake2b:
         """Return a hash that has taken in a new secret: a copy of it costs two thirds of beginning with the key."""
         return blake2b(key=self._rng.randbytes(_SECRET_SIZE), digest_size=self._size)

@@ -201,10 +201,29 @@ class Tracker:
         That is spread over `startup_spread`.
         """
         for entry in self:
-            if not entry.replicas_of(family):
-                entry.joined.add(family)
-                entry.failures = 0  # they were the outage's
-                self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
+            self.may_reach(entry, family, now)
+
+    def may_reach(self, entry: OwnEntry, family: int, now: float) -> None:
+        """The network of a family can be reached: publish an entry soon that nobody there holds."""
+        if not entry.replicas_of(family):
+            entry.joined.add(family)
+            entry.failures = 0  # they were the outage's
+            self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
+
+    def slept(self, seconds: float, now: float) -> None:
+        """Take all publications as so much older, and publish soon what is due by that, spread over `startup_spread`.
+
+        Of the nodes that must have let go of an entry since, none counts as a replica any more.
+        """
+        for entry in self:
+            if entry.published_at is not None:
+                entry.published_at -= seconds
+                if now - entry.published_at >= self._policy.store_expiry:
+                    entry.replicas = ()
+            when = self._timers.get(entry_key(entry.key, entry.port))
+            if when is not None:
+                soon = now + self._rng.random() * self._policy.startup_spread
+                self._sooner(entry, max(when - seconds, soon))
 
     def moved(self, now: float) -> None:
         """This machine's address has changed: publish all soon, for holders name the one that they were told from.

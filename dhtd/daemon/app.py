@@ -33,9 +33,11 @@ from dhtd.daemon.notify import notify
 from dhtd.daemon.own_networks import networks_of, own_addresses
 from dhtd.daemon.report import Report
 from dhtd.daemon.resolver import BootstrapHosts, SystemResolver
+from dhtd.daemon.restorer import AT_ONCE
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.timeline import boot_id
 from dhtd.daemon.udp import UdpSockets, open_sockets
 from dhtd.errors import EXIT_DONE, DhtdError, InternalError, WrongNetwork
 from dhtd.wire.native import NativeCodec
@@ -157,8 +159,8 @@ class Daemon:
             write_ahead=True,
         )
         self._driver = Driver(node, udp, seal=seal)
-        self._saver = Saver(state_file, clock)
-        self._saver.restore(node)
+        self._saver = Saver(state_file, clock, boot=boot_id())
+        self._saver.restore(node, AT_ONCE)
         self._control_counters = ControlCounters()
         self._report = Report(self._driver, settings, self._control_counters)
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
@@ -213,6 +215,9 @@ class Daemon:
                 nursery.start_soon(driver.run)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
                 nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
+                nursery.start_soon(
+                    persist, "the state could not be restored", partial(self._saver.restore_rest, driver)
+                )
                 nursery.start_soon(persist, "the state could not be kept", partial(self._saver.run, driver.node))
                 nursery.start_soon(
                     persist, "holders could not be written down", partial(self._saver.write_ahead, driver)
@@ -362,7 +367,7 @@ def _say_keys(keys: Sequence[NetworkKey]) -> None:
 
 def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:
     """Return the ID that was asked for, else that of the last run, else a new one; the file keeps it."""
-    saved = state_file.load().node_id
+    saved = state_file.node_id()
     if settings.node_id is not None:
         node_id = Id(settings.node_id)
     elif saved is not None:

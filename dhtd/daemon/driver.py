@@ -27,6 +27,7 @@ from dhtd.core.node import Node
 from dhtd.core.write_ahead import Chosen
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.defects import Defects, Pause
+from dhtd.daemon.timeline import ClockWatch
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.unsealing import Unsealing
 from dhtd.daemon.watch import Watch
@@ -106,6 +107,7 @@ class Driver:
         self.defects = Defects(udp.counters, clock)
         self._watch = Watch(node.counters)
         self._unsealing = Unsealing(udp.counters, clock, self.defects)
+        self._clocks = ClockWatch(clock, wall)
 
     async def run(self) -> None:
         """Drive the node until cancelled."""
@@ -200,6 +202,7 @@ class Driver:
                 await self._wake.wait()
             now = self.clock()
             self._watch.look(now)
+            self._look_at_clocks(now)
             deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
             if deadline is not None and deadline <= now and not self._handle_timeout(now):
                 await trio.sleep(pause.next())  # what has failed may be due again at once
@@ -214,6 +217,16 @@ class Driver:
         finally:
             self.flush()
         return True
+
+    def _look_at_clocks(self, now: float) -> None:
+        """Take a wall clock that has jumped ahead as a pause of the machine: what `now` does not count, others do."""
+        seconds = self._clocks.moved()
+        if seconds:
+            way = "forward" if seconds > 0 else "back"
+            log.warning("the clock was set %s by %.0f s, or this machine stood still", way, abs(seconds))
+        if seconds > 0:
+            self.node.slept(seconds, now)
+            self.flush()
 
     def _dispatch(self, event: Event) -> None:
         match event:

@@ -46,7 +46,7 @@ class Handler:
         self._node = driver.node
         self._saver = saver
         self._report = report
-        self._own_entries = trio.Lock()  # enter and delete: disk and node change together
+        self._own_entries = saver.own_entries
         self._reading = trio.Lock()  # info and complete: however many ask, one step of one of them, then others run
 
     async def __call__(self, request: protocol.Request, emit: Emit) -> Result:
@@ -165,6 +165,7 @@ class Handler:
         deadline = trio.current_time() + request.within
         patient = request.wait and (request.min_replicas > 0 or self._node.has_somebody_to_join_by)
         async with self._own_entries:
+            await self._saver.bring([request.id])
             self._node.check_free()
             self._node.check_room(request.id, request.port)
             with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
@@ -185,6 +186,7 @@ class Handler:
 
     async def _delete(self, id: Id, port: int | None) -> protocol.DeleteResult:
         async with self._own_entries:
+            await self._saver.bring([id])
             ports = [tracked for tracked in self._node.tracker.ports(id) if port in (None, tracked)]
             if not ports:
                 which = "this ID" if port is None else f"this ID on port {port}"

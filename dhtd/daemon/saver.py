@@ -17,14 +17,14 @@ from typing import TypeVar
 import trio
 
 from dhtd.control.threads import in_thread
-from dhtd.core.metric import Id, packed, unpacked
+from dhtd.core.metric import Id, unpacked
 from dhtd.core.node import Node
-from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.restorer import Restorer
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
-from dhtd.words import count
 
 SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
 SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
@@ -40,47 +40,57 @@ Write = Callable[[], None]
 class Saver:
     """Writes one node's state to one file."""
 
-    def __init__(self, file: StateFile, clock: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, file: StateFile, clock: Callable[[], float], wall: Callable[[], float] = time.time, boot: str = ""
+    ) -> None:
         self._file = file
         self._clock = clock
-        self._wall = wall  # seconds since the epoch
+        self._timeline = Timeline(clock, wall, boot, Anchor.parse(file.fact("clock")))
+        self._restorer: Restorer | None = None
         self._thread = trio.CapacityLimiter(1)
         self._holders_lock = trio.Lock()  # who finds nothing to save of them knows that it is on disk
+        self.own_entries = trio.Lock()  # disk and node change together; whoever enters, deletes or restores has it
         self._saved_contacts: list[object] = []
         self._complain_at = float("-inf")
         self._networks: tuple[str, ...] | None = None  # of the keys, where they changed since the file was marked
 
-    def restore(self, node: Node) -> None:
-        """Give the node what the file holds. Called once, before the node runs."""
-        saved = self._file.load()
-        now, wall = self._clock(), self._wall()
-        for contact in saved.contacts:
+    @property
+    def is_restoring(self) -> bool:
+        """Whether the node has not got all that the file holds."""
+        return self._restorer is not None and not self._restorer.is_over
+
+    def restore(self, node: Node, at_once: float = float("inf")) -> None:
+        """Give the node what the file holds; of the entries, so many slices. Called once, before the node runs."""
+        self._file_clock()
+        contacts = self._file.contacts()
+        for contact in contacts:
             node.restore_contact(contact)
-        for key, port in saved.own:
-            node.restore_own(key, port)
-        latest = now + node.policy.store_expiry  # nothing is held for longer, even if the wall clock was wrong once
-        for entry in saved.held:
-            node.restore_held(HeldEntry(entry.key, entry.endpoint, min(now + entry.expires_at - wall, latest)), now)
-        node.store.take_changes()
-        held = {packed(entry.key) + entry.endpoint for entry in node.store}
-        lost = (entry.key for entry in saved.held if packed(entry.key) + entry.endpoint not in held)
-        node.store.mark_changed(set(map(packed, lost)))
-        self._saved_contacts = list(saved.contacts)
-        over: set[EntryKey] = set()  # of what the file has of these, there is nothing in some
-        for (packed_key, port), holders in saved.holders.items():
-            key = unpacked(packed_key)
-            restored = [node.restore_holder(key, port, at.contact, now + at.until - wall, now) for at in holders]
-            if not all(restored):
-                over.add((packed_key, port))
-        node.tracker.changed.clear()
-        node.tracker.changed.update(over)
-        log.info(
-            "restored %s, %s, %s held for others, %s",
-            count(len(saved.contacts), "contact"),
-            count(len(saved.own), "own entry"),
-            count(len(held), "entry"),
-            count(len(node.withdrawals), "withdrawal"),
-        )
+        self._saved_contacts = list(contacts)
+        restorer = self._restorer = Restorer(self._file, node, self._timeline)
+        while not restorer.is_over and at_once > 0:
+            restorer.take(restorer.read(), self._clock())
+            at_once -= 1
+
+    async def restore_rest(self, driver: Driver) -> None:
+        """Give the node the rest, while it serves."""
+        restorer = self._restorer
+        assert restorer is not None
+        while not restorer.is_over:
+            try:
+                async with self.own_entries:
+                    restorer.take(await self._in_thread(restorer.read), self._clock())
+            except StateError as error:
+                log.error("what the state file holds is not all restored: %s; trying again", error)
+                await trio.sleep(SAVE_INTERVAL)
+            driver.flush()
+            await trio.lowlevel.checkpoint()
+
+    async def bring(self, keys: Iterable[Id]) -> None:
+        """Give the node what the file has of these keys, where it has not got it. Call it with `own_entries`."""
+        restorer = self._restorer
+        missing = [] if restorer is None else restorer.missing(keys)
+        if restorer is not None and missing:
+            restorer.bring(await self._in_thread(lambda: restorer.read_keys(missing)), self._clock())
 
     def mark(self, networks: tuple[str, ...]) -> None:
         """Have the file say, from the next time that it is saved, that the network has keys of these fingerprints."""
@@ -132,7 +142,7 @@ class Saver:
 
     async def save(self, node: Node) -> None:
         """Save contacts, holders, held entries and the network's mark, as far as they have changed."""
-        for to_save in (self._mark_to_save, self._contacts_to_save):
+        for to_save in (self._facts_to_save, self._contacts_to_save):
             with to_save(node) as write:
                 await self._do(write)
         await self._save_holders(node, node.tracker.changed)
@@ -141,17 +151,35 @@ class Saver:
 
     def save_now(self, node: Node) -> None:
         """Do the same without threads and without a loop, for an end that has neither."""
-        for to_save in (self._mark_to_save, self._contacts_to_save, self._all_holders_to_save, self._held_to_save):
+        restorer = self._restorer
+        if restorer is not None:
+            missing = restorer.missing(unpacked(key) for key, _ in node.tracker.changed)
+            restorer.bring(restorer.read_keys(missing), self._clock())
+        for to_save in (self._facts_to_save, self._contacts_to_save, self._all_holders_to_save, self._held_to_save):
             with to_save(node) as write:
                 write()
 
     # What is to be written. Where that fails within the context, the changes are among the next ones.
 
     @contextmanager
-    def _mark_to_save(self, node: Node) -> Iterator[Write]:
-        networks = self._networks
-        yield _nothing if networks is None else lambda: self._file.set_networks(networks)
+    def _facts_to_save(self, node: Node) -> Iterator[Write]:
+        networks, is_news = self._networks, self._timeline.is_news(self._timeline.anchor())
+
+        def write() -> None:
+            if networks is not None:
+                self._file.set_networks(networks)
+            self._file_clock()
+            self._file.settle()
+
+        yield write if networks is not None or is_news or self._file.is_unsettled else _nothing
         self._networks = None
+
+    def _file_clock(self) -> None:
+        """Have the file know how its time stands to the clocks, where they were set or have begun anew."""
+        anchor = self._timeline.anchor()
+        if self._timeline.is_news(anchor):
+            self._file.set_fact("clock", str(anchor))
+            self._timeline.saved = anchor
 
     @contextmanager
     def _contacts_to_save(self, node: Node) -> Iterator[Write]:
@@ -175,28 +203,40 @@ class Saver:
 
     @contextmanager
     def _held_to_save(self, node: Node) -> Iterator[Write]:
+        """Yield what writes the held entries that have changed: beside those of the file, until it is all restored."""
+        if self._restorer is not None:
+            self._restorer.give_back()
         changed = node.store.take_changes()
-        offset = self._wall() - self._clock()
+        offset = self._timeline.offset
         keys = [unpacked(key) for key in (node.store.keys() if changed is None else changed)]
         entries = [
             (key, [SavedEntry(key, held.endpoint, held.expires_at + offset) for held in node.store.held(key)])
             for key in keys
         ]
+
+        def write() -> None:
+            if self.is_restoring:
+                self._file.merge_held(entry for _, some in entries for entry in some)
+            else:
+                self._file.save_held(entries, whole=changed is None)
+
         try:
-            yield _nothing if changed == set() else lambda: self._file.save_held(entries, whole=changed is None)
+            yield _nothing if changed == set() else write
         except BaseException:
             node.store.mark_changed(changed)
             raise
 
     async def _save_holders(self, node: Node, entries: AbstractSet[EntryKey]) -> None:
         """Save the holders of these entries, as far as they have changed by when it is their turn."""
+        if self.is_restoring:
+            async with self.own_entries:
+                await self.bring([unpacked(key) for key, _ in entries])
         async with self._holders_lock:
             with self._holders_to_save(node, entries) as write:
                 await self._do(write)
 
     def _holders(self, node: Node, entries: Iterable[EntryKey]) -> list[SetHolders]:
-        now = self._clock()
-        offset = self._wall() - now
+        now, offset = self._clock(), self._timeline.offset
         return [
             SetHolders(
                 key, port, [SavedHolder(at, until + offset) for at, until in node.holders(key, port, now).items()]

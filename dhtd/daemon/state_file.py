@@ -224,6 +224,11 @@ class StateFile(StateContents):
                 ledger.drop("held", "key endpoint", row[:2])
                 ledger.put("held", row)
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether something was refused that may be in the file all the same."""
+        return bool(self._undo)
+
     def settle(self) -> None:
         """Undo what was refused and may be in the file all the same, if there is any."""
         if self._undo:

@@ -158,7 +158,7 @@ class Host:
         for contact in saved.contacts:
             node.restore_contact(contact)
         for key, port in saved.own:
-            node.restore_own(key, port)
+            node.restore_own(key, port, clock)
         for (key, port), contact, until in saved.holders:
             node.restore_holder(key, port, contact, until - late, clock)
         latest = clock + node.policy.store_expiry  # however far back the wall clock has been set

@@ -94,7 +94,7 @@ def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_enter
     bench.node.enter(Id(1), 80, bench.now)
     assert [entry.key for entry in bench.node.tracker] == [1, 2]
     assert hit(bench) == {"own_entries": 1}
-    bench.node.restore_own(Id(3), 80)  # what was entered once is not lost because the number was lowered
+    bench.node.restore_own(Id(3), 80, bench.now)  # what was entered once is not lost because the number was lowered
     assert len(bench.node.tracker) == 3
 
 

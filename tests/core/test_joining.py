@@ -148,7 +148,7 @@ def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
 def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
     bench = Bench()
     bench.node.restore_contact(contact(1))
-    bench.node.restore_own(KEY, 80)
+    bench.node.restore_own(KEY, 80, bench.now)
     bench.node.restore_holder(KEY, 80, contact(2), 1_000.0, bench.now)
     bench.node.start([], bench.now)
     bench.node.delete(KEY, 80, bench.now)

@@ -334,7 +334,7 @@ def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause()
 
 def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining() -> None:
     bench = Bench()
-    bench.node.restore_own(KEY, 80)
+    bench.node.restore_own(KEY, 80, bench.now)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     bench.pong(bench.sent_one(), 1)
@@ -373,7 +373,7 @@ def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down()
 
 def test_commands_given_while_we_join_wait_for_it() -> None:
     bench = Bench()
-    bench.node.restore_own(Id(9), 1)
+    bench.node.restore_own(Id(9), 1, bench.now)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     ping = bench.sent_one()
@@ -427,7 +427,7 @@ def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_ow
 
 def test_restored_entries_are_published_once_we_have_joined() -> None:
     bench = Bench()
-    bench.node.restore_own(KEY, 80)
+    bench.node.restore_own(KEY, 80, bench.now)
     bench.advance(60.0)
     assert bench.sent() == []
     bench.node.start([endpoint(1)], bench.now)

@@ -31,6 +31,24 @@ def publish(tracker: Tracker, entry: OwnEntry, now: float, replicas: list[Contac
     tracker.published(entry.key, entry.port, replicas, now)
 
 
+def test_after_a_pause_of_the_machine_entries_are_published_as_much_sooner() -> None:
+    tracker = make()
+    young, old, waiting = (tracker.add(Id(number), 80) for number in range(3))
+    publish(tracker, young, 1_000.0)
+    publish(tracker, old, 100.0)
+    due = tracker.due_in(young, 1_000.0)
+    tracker.began(waiting)
+    tracker.slept(400.0, 1_000.0)
+    assert tracker.due_in(young, 1_000.0) == pytest.approx(due - 400.0)
+    assert tracker.due_in(old, 1_000.0) <= DEFAULT.startup_spread
+    assert (young.replicas, old.replicas) == (tuple(REPLICAS), tuple(REPLICAS))
+    tracker.slept(DEFAULT.store_expiry - 400.0, 1_000.0)
+    assert (young.replicas, old.replicas) == ((), ())
+    assert tracker.due_in(young, 1_000.0) <= DEFAULT.startup_spread
+    tracker.published(waiting.key, 80, REPLICAS, 1_000.0)  # which was under way all the time
+    assert waiting.replicas == tuple(REPLICAS)
+
+
 def test_an_entry_is_tracked_once_however_often_it_is_added() -> None:
     tracker = make()
     first = tracker.add(KEY, 80)

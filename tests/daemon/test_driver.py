@@ -77,7 +77,7 @@ def fake(*due: float) -> tuple[FakeNode, Driver, End]:
     wire, node = Wire(), FakeNode(*due)
     end = End(wire, SOURCE)
     wire.ends[SOURCE] = end
-    return node, Driver(cast("Node", node), cast("UdpSockets", end), trio.current_time), end
+    return node, Driver(cast("Node", node), cast("UdpSockets", end), trio.current_time, wall=trio.current_time), end
 
 
 async def test_it_wakes_exactly_when_the_node_says(autojump_clock: MockClock) -> None:
@@ -447,7 +447,7 @@ async def test_a_publication_of_the_nodes_own_is_only_logged(
     caplog.set_level(logging.DEBUG, "dhtd")
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
-        one.node.restore_own(KEY, 80)
+        one.node.restore_own(KEY, 80, one.clock())
         await joined(one, two)
         await trio.sleep(3_600)
         assert f"published {KEY:064x} port 80 on 1 node\n" in caplog.text

@@ -60,6 +60,10 @@ class Disk:
         self.failing = False
         self.node_had: list[set[Entry]] = []  # what the node tracked when a change was on disk
         self.driver: Driver | None = None
+        self.own_entries = trio.Lock()
+
+    async def bring(self, keys: Iterable[Id]) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def add_own(self, key: Id, port: int) -> None:
         await self._wait()
@@ -743,7 +747,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
         node = one.driver.node
         held, own = hold(one.driver, 3 * SLICE), [Id(number) for number in range(1, 3 * SLICE + 1)]
         for key in own:
-            node.restore_own(key, 80)
+            node.restore_own(key, 80, trio.current_time())
         changed = False
 
         async def change(event: protocol.Event) -> None:
@@ -756,7 +760,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
                     node.store.remove(entry.key, entry.endpoint)
                 node.store.put(Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
                 node.tracker.remove(own[-1], 80)
-                node.restore_own(Id(1 << 101), 80)
+                node.restore_own(Id(1 << 101), 80, trio.current_time())
 
         result = cast("Any", await one.handler(protocol.Info(section), change))
         rows = rows_of([*one.events, result], section)
@@ -825,7 +829,7 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
     async with two(tmp_path) as (one, other):
         keys = hold(one.driver, 3_000)
         for key, port in ((keys[0], 80), (keys[0], 8080), (Id(7), 443)):
-            one.driver.node.restore_own(key, port)
+            one.driver.node.restore_own(key, port, trio.current_time())
         texts = sorted({f"{key:064x}" for key in (*keys, Id(7))})
 
         async def words(what: str, prefix: str, entry: Id | None = None) -> tuple[list[str], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from dhtd.core.metric import NATIVE, Id, packed, unpacked
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry
-from dhtd.core.track import entry_key
+from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
@@ -55,29 +55,55 @@ class Notes:
 
     def __init__(self, held: Sequence[SavedEntry] = ()) -> None:
         self.state = SavedState(None, [], [], list(held))
-        self.contacts: list[list[Contact]] = []
-        self.held: list[dict[Id, list[SavedEntry]]] = []
+        self.noted_contacts: list[list[Contact]] = []
+        self.noted_held: list[dict[Id, list[SavedEntry]]] = []
         self.wholes: list[bool] = []
-        self.holders: list[list[SetHolders]] = []
+        self.noted_holders: list[list[SetHolders]] = []
         self.tried: list[list[SetHolders]] = []  # these, and those that were refused
         self.failing = False
+        self.facts: dict[str, object] = {}
 
-    def load(self) -> SavedState:
-        return self.state
+    is_unsettled = False
+
+    def fact(self, name: str) -> object:
+        return self.facts.get(name)
+
+    def set_fact(self, name: str, value: object) -> None:
+        self._fail()
+        self.facts[name] = value
+
+    def settle(self) -> None:
+        self._fail()
+
+    def contacts(self) -> list[Contact]:
+        return self.state.contacts
+
+    def own(self) -> Iterator[list[tuple[Id, int]]]:
+        yield from ([each] for each in self.state.own)
+
+    def held(self) -> Iterator[list[SavedEntry]]:
+        yield from ([each] for each in self.state.held)
+
+    def holders(self) -> Iterator[list[tuple[EntryKey, SavedHolder]]]:
+        yield from ([(own, each)] for own, holders in self.state.holders.items() for each in holders)
+
+    def of_key(self, key: Id) -> tuple[list[tuple[Id, int]], list[tuple[EntryKey, SavedHolder]]]:
+        holders = [(own, each) for own, those in self.state.holders.items() for each in those if own[0] == packed(key)]
+        return [each for each in self.state.own if each[0] == key], holders
 
     def save_contacts(self, contacts: Sequence[Contact]) -> None:
         self._fail()
-        self.contacts.append(list(contacts))
+        self.noted_contacts.append(list(contacts))
 
     def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
         self._fail()
         self.wholes.append(whole)
-        self.held.append({key: list(entries) for key, entries in changes})
+        self.noted_held.append({key: list(entries) for key, entries in changes})
 
     def save_holders(self, holders: Sequence[SetHolders]) -> None:
         self.tried.append(list(holders))
         self._fail()
-        self.holders.append(list(holders))
+        self.noted_holders.append(list(holders))
 
     def _fail(self) -> None:
         if self.failing:
@@ -93,24 +119,24 @@ async def test_only_what_has_changed_is_written() -> None:
     saver = saver_of(notes)
     saver.restore(node)
     await saver.save(node)
-    assert (notes.contacts, notes.held) == ([], [])
+    assert (notes.noted_contacts, notes.noted_held) == ([], [])
 
     node.store.put(KEY, endpoint(1), CLOCK)
     node.store.put(OTHER, endpoint(1), CLOCK)
     node.restore_contact(Contact(Id(5), endpoint(9)))
     await saver.save(node)
     await saver.save(node)
-    assert notes.contacts == [[Contact(Id(5), endpoint(9))]]
-    assert [sorted(changes) for changes in notes.held] == [[KEY, OTHER]]
+    assert notes.noted_contacts == [[Contact(Id(5), endpoint(9))]]
+    assert [sorted(changes) for changes in notes.noted_held] == [[KEY, OTHER]]
 
     node.store.put(KEY, endpoint(2), CLOCK)
     node.store.remove(OTHER, endpoint(1))
     await saver.save(node)
     expires_at = WALL + EXPIRY
-    assert notes.held[1:] == [
+    assert notes.noted_held[1:] == [
         {KEY: [SavedEntry(KEY, endpoint(1), expires_at), SavedEntry(KEY, endpoint(2), expires_at)], OTHER: []}
     ]
-    assert len(notes.contacts) == 1
+    assert len(notes.noted_contacts) == 1
 
 
 async def test_what_could_not_be_saved_is_tried_again() -> None:
@@ -125,8 +151,8 @@ async def test_what_could_not_be_saved_is_tried_again() -> None:
         await saver.save(node)
     notes.failing = False
     await saver.save(node)
-    assert [list(changes) for changes in notes.held] == [[KEY]]
-    assert len(notes.contacts) == 1
+    assert [list(changes) for changes in notes.noted_held] == [[KEY]]
+    assert len(notes.noted_contacts) == 1
 
 
 async def test_it_saves_now_and_then_and_survives_a_full_disk(
@@ -272,7 +298,7 @@ async def test_without_a_further_thread_all_is_saved_and_said_once_a_minute(
         now += seconds
         node.store.put(Id(number), endpoint(1), now)
         await saver.save(node)
-    assert [list(changes) for changes in notes.held] == [[Id(0)], [Id(1)], [Id(2)]]
+    assert [list(changes) for changes in notes.noted_held] == [[Id(0)], [Id(1)], [Id(2)]]
     assert (
         caplog.messages
         == ["the state is saved without a thread, while nothing is served: the system starts no further thread"] * 2
@@ -303,7 +329,11 @@ def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
         saver.save_now(node)
     notes.failing = False
     saver.save_now(node)
-    assert (notes.contacts, len(notes.holders), [list(each) for each in notes.held]) == ([[HOLDER]], 1, [[KEY]])
+    assert (notes.noted_contacts, len(notes.noted_holders), [list(each) for each in notes.noted_held]) == (
+        [[HOLDER]],
+        1,
+        [[KEY]],
+    )
 
 
 class Unthreaded(Saver):
@@ -327,7 +357,9 @@ class Publishing:
 
     @property
     def written(self) -> set[tuple[Id, Contact]]:
-        return {(each.key, at.contact) for holders in self.notes.holders for each in holders for at in each.holders}
+        return {
+            (each.key, at.contact) for holders in self.notes.noted_holders for each in holders for at in each.holders
+        }
 
     @property
     def held(self) -> set[tuple[Id, Contact]]:
@@ -373,7 +405,7 @@ async def test_those_that_are_chosen_while_the_disk_is_busy_are_written_together
             await trio.sleep(0.001)
         await trio.sleep(3.0)
         assert len(case.held) == 100
-        assert [len(holders) for holders in case.notes.holders] == [1, 99]
+        assert [len(holders) for holders in case.notes.noted_holders] == [1, 99]
 
 
 async def test_a_save_under_way_is_waited_for_though_nothing_is_left_to_be_saved(autojump_clock: MockClock) -> None:
@@ -470,9 +502,9 @@ async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> Non
             scope.cancel()
             await saver.save(node)
         release.set()
-    assert not notes.held
+    assert not notes.noted_held
     await saver.save(node)
-    assert [list(changes) for changes in notes.held] == [[KEY]]
+    assert [list(changes) for changes in notes.noted_held] == [[KEY]]
 
 
 async def test_more_changes_than_can_be_held_are_saved_as_all_there_is_also_after_a_failure() -> None:
@@ -492,10 +524,10 @@ async def test_more_changes_than_can_be_held_are_saved_as_all_there_is_also_afte
     notes.failing = False
     await saver.save(node)
     assert notes.wholes == [True]
-    assert set(notes.held[0]) == {NATIVE.id(number) for number in range(96, 100)}
+    assert set(notes.noted_held[0]) == {NATIVE.id(number) for number in range(96, 100)}
     node.store.put(KEY, endpoint(2), CLOCK)
     await saver.save(node)
-    assert (notes.wholes, set(notes.held[1])) == ([True, False], {KEY})
+    assert (notes.wholes, set(notes.noted_held[1])) == ([True, False], {KEY})
 
 
 class SaverMachine(RuleBasedStateMachine):

@@ -291,7 +291,7 @@ class World:
                 self.answered.add(contact)
                 self.node.restore_contact(contact)
         for _ in range(self.read.number() % 4):
-            self.node.restore_own(self.key(), self.read.one_of(_PORTS))
+            self.node.restore_own(self.key(), self.read.one_of(_PORTS), self.now)
         for _ in range(self.read.number() % 4):
             entry = HeldEntry(self.key(), self.source(), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry))
             self.stored.add((entry.key, entry.endpoint))

@@ -90,7 +90,7 @@ def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: flo
         net = Network(seed, links=Links(loss=loss))
         lone = net.add()
         old, new = NATIVE.digest(b"old"), NATIVE.digest(b"new")
-        lone.node.restore_own(old, 3000)
+        lone.node.restore_own(old, 3000, net.now)
         net.enter(lone, new, 3001)
         net.run_for(7200)
         stranger = net.add(bootstrap=[lone])

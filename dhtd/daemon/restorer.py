@@ -1,0 +1,144 @@
+"""Gives a node what the state file holds, some at a time, while the node already serves.
+
+What a command or a save is about is brought first, by its key: from then on the node knows all that the file knows of
+it, and the rest of the file is read around it. Nothing may be written of an own entry before it was brought, since what
+the file has of it would be lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from dhtd.core.metric import Id, packed, unpacked
+from dhtd.core.node import Node
+from dhtd.core.store import HeldEntry
+from dhtd.core.track import EntryKey
+from dhtd.daemon.state_file import SavedEntry, SavedHolder, StateFile
+from dhtd.daemon.timeline import Timeline
+from dhtd.errors import StateError
+from dhtd.words import count
+
+log = logging.getLogger("dhtd.state")
+
+AT_ONCE: Final = 8  # slices that a start waits for: what most nodes have is there before anybody can ask
+
+Holders = Sequence[tuple[EntryKey, SavedHolder]]
+Own = Sequence[tuple[Id, int]]
+
+
+class Restorer:
+    """Takes one file into one node. `read` blocks; all else belongs to the node's loop."""
+
+    def __init__(self, file: StateFile, node: Node, timeline: Timeline) -> None:
+        self._file = file
+        self._node = node
+        self._timeline = timeline
+        self._brought: set[bytes] = set()  # packed keys
+        # The parts of the file, in this order: only who knows what is its own can tell who owes it a withdrawal.
+        self._starts: list[Callable[[], Iterator[Any]]] = [file.own, file.held, file.holders]
+        self._takes: list[Callable[[Any, float], None]] = [self._take_own, self._take_held, self._take_holders]
+        self._part = 0
+        self._slices: Iterator[Any] = file.own()
+        self._counts = [0, 0, 0]
+        self._changed: set[bytes] | None = set()  # keys of held entries, packed; None: too many to tell
+        self.is_over = False
+
+    def read(self) -> Sequence[object] | None:
+        """Return what is next in the file, for `take`; None where a part of it has ended."""
+        try:
+            return next(self._slices, None)
+        except StateError:
+            self._slices = self._starts[self._part]()  # from its beginning: what is there stays as it is
+            raise
+
+    def take(self, some: Sequence[object] | None, now: float) -> None:
+        """Give the node what was read."""
+        part = self._part
+        if some is None:
+            self._part += 1
+            if self._part < len(self._starts):
+                self._slices = self._starts[self._part]()
+            else:
+                self._end(now)
+            return
+        self._counts[part] += len(some)
+        self._takes[part](some, now)
+
+    def missing(self, keys: Iterable[Id]) -> list[Id]:
+        """Return those of these keys that must be brought before anything is written of them."""
+        return [] if self.is_over else [key for key in keys if packed(key) not in self._brought]
+
+    def read_keys(self, keys: Iterable[Id]) -> list[tuple[Id, Own, Holders]]:
+        """Return what the file has of these keys, for `bring`."""
+        return [(key, *self._file.of_key(key)) for key in keys]
+
+    def bring(self, read: Iterable[tuple[Id, Own, Holders]], now: float) -> None:
+        """Give the node what was read of some keys, unless it has it."""
+        for key, own, holders in read:
+            if self.missing([key]):
+                self._take_own(own, now)
+                self._take_holders(holders, now)
+                self._brought.add(packed(key))
+
+    def _take_own(self, some: Own, now: float) -> None:
+        for key, port in some:
+            if packed(key) not in self._brought:
+                self._node.restore_own(key, port, now)
+
+    def _take_held(self, some: Sequence[SavedEntry], now: float) -> None:
+        """Hold nothing for longer than `store_expiry`, however wrong a clock was. What is otherwise is saved again."""
+        node, offset = self._node, self._timeline.offset
+        latest = now + node.policy.store_expiry
+        self._keep(node.store.take_changes())
+        for entry in some:
+            if any(held.endpoint == entry.endpoint for held in node.store.held(entry.key)):
+                continue  # it was stored again meanwhile
+            until = entry.expires_at - offset
+            node.restore_held(HeldEntry(entry.key, entry.endpoint, min(until, latest)), now)
+            is_there = any(held.endpoint == entry.endpoint for held in node.store.held(entry.key))
+            if until > latest or not is_there:
+                self._keep({packed(entry.key)})
+        node.store.take_changes()  # which are none: it is in the file
+
+    def _keep(self, changed: set[bytes] | None) -> None:
+        """Keep changes of the store for `give_back`, which costs as much as there are."""
+        if changed is None or self._changed is None:
+            self._changed = None
+        else:
+            self._changed |= changed
+
+    def give_back(self) -> None:
+        """Have the store know again what has changed in it, for whoever saves that."""
+        changed, self._changed = self._changed, set()
+        self._node.store.mark_changed(changed)
+
+    def _take_holders(self, some: Holders, now: float) -> None:
+        node, offset = self._node, self._timeline.offset
+        changed = node.tracker.changed
+        latest = now + node.policy.store_expiry + node.policy.query_timeout
+        for entry, holder in some:
+            key, port = entry
+            if key in self._brought:
+                continue
+            has_changed, until = entry in changed, holder.until - offset
+            is_there = node.restore_holder(unpacked(key), port, holder.contact, until, now)
+            if has_changed or not is_there or until > latest:
+                changed.add(entry)
+            else:
+                changed.discard(entry)
+
+    def _end(self, now: float) -> None:
+        self.is_over = True
+        self._brought.clear()
+        self.give_back()
+        self._node.restored(now)
+        own = self._counts[0]
+        log.info(
+            "restored %s, %s, %s held for others, %s",
+            count(len(self._node.contacts()), "contact"),
+            count(own, "own entry"),
+            count(len(self._node.store), "entry"),
+            count(len(self._node.withdrawals), "withdrawal"),
+        )

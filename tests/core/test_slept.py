@@ -1,0 +1,67 @@
+"""A pause of the machine that the node's clock does not count: what is known is older than it seems."""
+
+from __future__ import annotations
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import FindNode
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT
+from dhtd.core.routing_meta import Standing
+from tests.core.bench import Bench
+from tests.core.small import contact
+from tests.core.test_node import joined
+
+
+def test_contacts_turn_questionable_and_buckets_stale() -> None:
+    bench = joined(1)
+    assert bench.node.state.standing(contact(1), bench.now) is Standing.GOOD
+    bench.node.restore_contact(contact(3))  # which was never heard
+    bench.node.slept(DEFAULT.good_for, bench.now)
+    assert bench.node.state.standing(contact(1), bench.now) is Standing.QUESTIONABLE
+    bench.sent()
+    bench.node.handle_timeout(bench.now)
+    assert any(isinstance(sent.request, FindNode) for sent in bench.sent())
+
+
+def test_held_entries_keep_their_time() -> None:
+    bench = Bench()
+    bench.node.store.put(Id(5), Endpoint.of("192.0.2.1", 80), bench.now)
+    bench.node.slept(10 * DEFAULT.store_expiry, bench.now)
+    assert bench.node.store.get(Id(5), bench.now) == [Endpoint.of("192.0.2.1", 80)]
+
+
+def test_tokens_that_were_given_before_are_no_longer_good() -> None:
+    bench = Bench()
+    tokens = bench.node._responder._tokens
+    token = tokens.issue(b"ip", b"key", bench.now)
+    assert tokens.is_valid(token, b"ip", b"key", bench.now)
+    bench.node.slept(2 * DEFAULT.token_rotation, bench.now)
+    assert not tokens.is_valid(token, b"ip", b"key", bench.now)
+
+
+def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None:
+    bench = joined(1)
+    bench.node.restore_own(Id(5), 80, bench.now)
+    entry = bench.node.tracker.get(Id(5), 80)
+    bench.node.restore_own(Id(6), 80, bench.now)
+    bench.node.restore_own(Id(5), 80, bench.now)  # again
+    late = bench.node.tracker.get(Id(6), 80)
+    assert bench.node.tracker.get(Id(5), 80) is entry
+    assert entry is not None
+    assert late is not None
+    assert late.joined == {len(contact(1).endpoint)}
+
+
+def test_holders_that_are_restored_after_joining_are_asked_to_let_go() -> None:
+    bench = joined(1)
+    bench.node.restore_holder(Id(5), 80, contact(2), bench.now + 100, bench.now)
+    assert bench.node.withdrawals.next_timeout() is None
+    bench.node.restored(bench.now)
+    assert bench.node.withdrawals.next_timeout() is not None
+
+
+def test_before_joining_nobody_is_asked_to_let_go() -> None:
+    bench = Bench()
+    bench.node.restore_holder(Id(5), 80, contact(2), bench.now + 100, bench.now)
+    bench.node.restored(bench.now)
+    assert bench.node.withdrawals.next_timeout() is None

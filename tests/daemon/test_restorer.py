@@ -1,0 +1,208 @@
+"""What the state file holds comes to a node that serves already: nothing is lost, and nothing comes back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.core.track import entry_key
+from dhtd.daemon import state_contents
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.restorer import Restorer
+from dhtd.daemon.saver import Saver
+from dhtd.daemon.state_file import AddOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.errors import StateError
+from dhtd.wire.native import NativeCodec
+
+KEYS = [Id(number) for number in range(20)]
+NOW, WALL = 1_000.0, 1_700_000_000.0
+UNTIL = WALL + 1_000
+
+
+def machine(number: int) -> Endpoint:
+    return Endpoint.of(f"10.0.0.{number}", 1729)
+
+
+ONE, OTHER = Contact(NATIVE.digest(b"one"), machine(1)), Contact(NATIVE.digest(b"other"), machine(2))
+
+
+class Bare:
+    """A driver that only has a node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+
+class Case:
+    """A file with entries, and a node that has got nothing of it yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = StateFile.open(path)
+        self.file.apply([AddOwn(key, 80) for key in KEYS])
+        self.file.save_holders([SetHolders(key, 80, [SavedHolder(ONE, UNTIL)]) for key in KEYS])
+        self.file.save_held([(key, [SavedEntry(key, machine(3), UNTIL)]) for key in KEYS])
+        rng = random.Random(1)
+        self.node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=NOW)
+        self.driver = Bare(self.node)
+        self.saver = Saver(self.file, lambda: NOW, lambda: WALL)
+
+    def begin(self, at_once: float = 0) -> None:
+        self.saver.restore(self.node, at_once)
+
+    async def finish(self) -> None:
+        await self.saver.restore_rest(cast("Driver", self.driver))
+
+    def holders(self, key: Id) -> set[Contact]:
+        """Return who may hold an entry, as the file has it."""
+        return {holder.contact for holder in self.file.load().holders.get(entry_key(key, 80), [])}
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    monkeypatch.setattr(state_contents, "SLICE", 3)
+    case = Case(tmp_path / "state.db")
+    yield case
+    case.file.close()
+
+
+async def test_the_rest_comes_in_slices_and_changes_nothing_in_the_file(case: Case) -> None:
+    before = case.file.load()
+    case.begin(at_once=2)
+    assert (len(case.node.tracker), case.saver.is_restoring) == (6, True)
+    await case.finish()
+    assert (len(case.node.tracker), len(case.node.store), case.saver.is_restoring) == (20, 20, False)
+    assert all(set(entry.holders(NOW)) == {ONE} for entry in case.node.tracker)
+    assert len(case.node.withdrawals) == 0
+    assert case.driver.flushes > 10
+    serial = case.file.fact("serial")
+    await case.saver.save(case.node)
+    assert (case.file.load(), case.file.fact("serial")) == (before, serial)
+
+
+async def test_an_entry_can_be_deleted_before_it_was_restored_and_stays_deleted(case: Case) -> None:
+    case.begin()
+    async with case.saver.own_entries:
+        await case.saver.bring([KEYS[7]])
+        assert case.node.tracker.ports(KEYS[7]) == [80]
+        await case.saver.remove_own(case.node, KEYS[7], [80])
+        case.node.delete(KEYS[7], None, NOW)
+    await case.finish()
+    assert case.node.tracker.get(KEYS[7], 80) is None
+    assert [(each.key, each.holder) for each in case.node.withdrawals] == [(KEYS[7], ONE)]
+    assert (len(case.node.tracker), len(case.file.load().own)) == (19, 19)
+    assert case.holders(KEYS[7]) == {ONE}
+
+
+async def test_an_entry_that_is_entered_again_before_it_was_restored_keeps_its_holders(case: Case) -> None:
+    case.begin()
+    async with case.saver.own_entries:
+        await case.saver.bring([KEYS[7]])
+        await case.saver.add_own(KEYS[7], 80)
+        case.node.enter(KEYS[7], 80, NOW)
+    await case.finish()
+    entry = case.node.tracker.get(KEYS[7], 80)
+    assert entry is not None
+    assert set(entry.holders(NOW)) == {ONE}
+
+
+@pytest.mark.parametrize("is_at_the_end", [False, True])
+async def test_who_is_chosen_to_hold_an_entry_is_written_beside_those_that_are_not_restored(
+    case: Case, is_at_the_end: bool
+) -> None:
+    case.begin(at_once=8)  # all own entries, and not who holds them
+    entry = case.node.tracker.get(KEYS[7], 80)
+    assert entry is not None
+    entry.may_hold(OTHER, NOW + 500)
+    if is_at_the_end:
+        case.saver.save_now(case.node)
+    else:
+        await case.saver.save(case.node)
+    assert case.holders(KEYS[7]) == {ONE, OTHER}
+    await case.finish()
+    assert set(entry.holders(NOW)) == {ONE, OTHER}
+
+
+@pytest.mark.parametrize("is_at_the_end", [False, True])
+async def test_entries_that_are_stored_meanwhile_are_saved_beside_those_that_are_not_restored(
+    case: Case, is_at_the_end: bool
+) -> None:
+    case.begin()
+    case.node.store.put(KEYS[7], machine(4), NOW)
+    if is_at_the_end:
+        case.saver.save_now(case.node)
+    else:
+        await case.saver.save(case.node)
+    in_file = {entry.endpoint for entry in case.file.load().held if entry.key == KEYS[7]}
+    assert in_file == {machine(3), machine(4)}
+    await case.finish()
+    assert len(case.node.store) == 21
+
+
+async def test_an_entry_that_was_renewed_meanwhile_keeps_its_new_time(case: Case) -> None:
+    case.begin()
+    case.node.store.put(KEYS[7], machine(3), NOW)
+    await case.finish()
+    assert [held.expires_at for held in case.node.store.held(KEYS[7])] == [NOW + DEFAULT.store_expiry]
+    await case.saver.save(case.node)
+    saved = [entry.expires_at for entry in case.file.load().held if entry.key == KEYS[7]]
+    assert saved == [WALL + DEFAULT.store_expiry]
+
+
+async def test_what_a_wrong_clock_dated_years_ahead_is_saved_with_an_hour(case: Case) -> None:
+    case.file.save_held([(KEYS[7], [SavedEntry(KEYS[7], machine(3), WALL + 1e9)])])
+    case.file.save_holders([SetHolders(KEYS[7], 80, [SavedHolder(ONE, WALL + 1e9)])])
+    case.begin()
+    await case.finish()
+    await case.saver.save(case.node)
+    state = case.file.load()
+    latest = WALL + DEFAULT.store_expiry + DEFAULT.query_timeout
+    assert [entry.expires_at for entry in state.held if entry.key == KEYS[7]] == [WALL + DEFAULT.store_expiry]
+    assert [holder.until for holder in state.holders[entry_key(KEYS[7], 80)]] == [latest]
+
+
+async def test_a_file_that_cannot_be_read_for_a_while_is_read_later(
+    case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_really, reads = Restorer.read, 0
+
+    def read(self: Restorer) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads in (3, 12):
+            self._slices = self._starts[self._part]()
+            raise StateError("disk I/O error")
+        return read_really(self)
+
+    monkeypatch.setattr(Restorer, "read", read)
+    monkeypatch.setattr("dhtd.daemon.saver.SAVE_INTERVAL", 0.0)
+    case.begin()
+    await case.finish()
+    assert (len(case.node.tracker), len(case.node.store)) == (20, 20)
+    assert caplog.messages.count("what the state file holds is not all restored: disk I/O error; trying again") == 2
+
+
+def test_a_part_that_fails_is_begun_again(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Iterator[Any]:
+        for number in range(2):
+            if not number:
+                raise StateError("disk I/O error")
+            yield number
+
+    restorer = Restorer(case.file, case.node, case.saver._timeline)
+    restorer._slices = fail()
+    with pytest.raises(StateError):
+        restorer.read()
+    assert restorer.read() == [(key, 80) for key in KEYS[:3]]
