@@ -24,10 +24,14 @@ from dhtd.control.frames import FRAME_MAX
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.protocol import Request, Result
 from dhtd.control.server import COMPLAIN_INTERVAL, LIMITS, Emit
+from dhtd.core.endpoint import Endpoint
 from dhtd.errors import SocketForbidden, TooManyClients
+from tests.bench import silence
 from tests.bench.load import resident
 from tests.control.serving import DONE, NODE_ID, STATS, done, forever, serving
 from tests.control.users import NOBODY, only_root, other_user
+from tests.daemon.test_handler import daemon
+from tests.daemon.wire import Wire
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 
 OWN, ROOT, ALICE, BOB, CAROL = 1000, 0, 1, 2, 3
@@ -364,6 +368,46 @@ def test_a_client_that_has_no_time_left_says_that_there_was_no_place() -> None:
             busy.sendall(b'{"method":"ping","params":{"endpoint":"127.0.0.1:9"}}\n')
             with Client(daemon.socket, 0.2) as client, pytest.raises(TooManyClients, match="socket-clients"):
                 client.node_id()
+
+
+def test_clients_that_ask_for_all_and_do_not_read_cost_hardly_any_memory(
+    figure: Callable[[str, object], None],
+) -> None:
+    with Network() as network, ExitStack() as stack:
+        [daemon] = network.start(1)
+        daemon.stop()
+        silence.fill(daemon, 10_000)
+        network.launch(daemon)
+        with Client(daemon.socket, DEADLINE) as client:
+            assert len(client.info("store")["store"]) == 10_000
+        before = memory_of(daemon)
+        for _ in range(60):
+            stack.enter_context(connect(daemon.socket)).sendall(b'{"method":"info"}\n')
+        with Client(daemon.socket, DEADLINE) as client:  # behind them, and served all the same
+            assert len(client.info("tracking")["tracking"]) == 10_000
+        grown_by = memory_of(daemon) - before
+        figure("memory of the daemon grown by", f"{grown_by / 2**20:.2f} MiB")
+        assert grown_by < 16 * 2**20  # whole answers would be 200 MiB
+
+
+async def test_lookups_of_clients_that_went_away_while_the_node_joins_are_given_up_at_once(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        now = one.driver.clock()
+        one.driver.node.start([Endpoint.parse("10.9.9.9:1729")], now)
+        one.driver.flush()
+        async with serving(tmp_path, one.handler, Limits(clients=300)) as server:
+            peers = [await server.peer() for _ in range(200)]
+            for number, peer in enumerate(peers):
+                await peer.send(b'{"method":"lookup","params":{"id":"%064x"}}\n' % number)
+            await wait_all_tasks_blocked()
+            for peer in peers:
+                await peer.close()
+            await wait_all_tasks_blocked()
+            assert one.driver.clock() == now
+            assert not one.driver._operations
+            assert not one.driver.node._running
 
 
 @only_root
