@@ -14,40 +14,59 @@ first, and those of three witnesses) after the first query that is sent into it.
 
 from __future__ import annotations
 
+from enum import Enum, auto
+
 from dhtd.core.events import INTERNAL, CutOff
 from dhtd.core.messages import Contact, Error, Ping, Result
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 
 
+class Stage(Enum):
+    """How sure it is that anybody answers."""
+
+    SURE = auto()  # nothing speaks against it
+    ASKING = auto()  # a witness is asked, since the owner wants to know: it should answer at once
+    DOUBTFUL = auto()  # somebody live is silent, and a witness is asked
+
+
 class Doubt:
     """Asks witnesses whether the network of one family is up, one after another. Tells `CutOff` where none answers."""
 
-    __slots__ = ("_overlay", "_requester", "_witnesses", "is_open")
+    __slots__ = ("_overlay", "_requester", "_witnesses", "stage")
 
     def __init__(self, requester: Requester, overlay: Overlay) -> None:
         self._requester = requester
         self._overlay = overlay
-        self.is_open = False  # a witness is being asked
+        self.stage = Stage.SURE
         self._witnesses: list[Contact] = []  # still to be asked, the next one last
 
     def arise(self, contact: Contact, now: float) -> None:
         """A live contact is silent, and nobody has answered since it was asked: look into it, unless that is done."""
-        if self.is_open or not self._overlay.join.connected:
+        if not self._overlay.join.connected:
             return
-        count = self._requester.policy.outage_witnesses
-        others = [other for other in self._overlay.state.latest(count + 1) if other != contact]
-        there = [*others[:count], contact]  # where there are few others, it is asked again itself, and so are they
-        self._witnesses = [there[place % len(there)] for place in reversed(range(count))]
-        self.is_open = True
-        self._ask(now)
+        is_asking = self.stage is not Stage.SURE
+        self.stage = Stage.DOUBTFUL
+        if not is_asking:
+            count = self._requester.policy.outage_witnesses
+            others = [other for other in self._overlay.state.latest(count + 1) if other != contact]
+            self._ask_each([*others[:count], contact], now)
+
+    def look(self, now: float) -> None:
+        """Ask who has answered last whether anybody still does, though nothing speaks against it."""
+        there = self._overlay.state.latest(self._requester.policy.outage_witnesses)
+        if self.stage is Stage.SURE and self._overlay.join.connected and there:
+            self.stage = Stage.ASKING
+            self._ask_each(there, now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """The network is up."""
-        self.is_open = False
+        self.stage = Stage.SURE
 
     def slow(self, query: Asked, now: float) -> None:
-        """Keep waiting; it is sent again."""
+        """Keep waiting; it is sent again. But whoever answered last should have answered by now."""
+        if self.stage is Stage.ASKING:
+            self.stage = Stage.DOUBTFUL
 
     def late(self, query: Asked, now: float) -> None:
         """Keep waiting; it is sent again."""
@@ -59,13 +78,19 @@ class Doubt:
         """Ask the next one, unless anybody has answered meanwhile, or this was the last."""
         join = self._overlay.join
         if error is not None or self._overlay.state.heard_since(query.sent_at) or not join.connected:
-            self.is_open = False
+            self.stage = Stage.SURE
         elif self._witnesses:
             self._ask(now)
         else:
-            self.is_open = False
+            self.stage = Stage.SURE
             join.lost(now)
             self._requester.tell(CutOff(INTERNAL, self._overlay.family))
+
+    def _ask_each(self, there: list[Contact], now: float) -> None:
+        """Ask these, one after the other; where they are few, each of them again."""
+        count = self._requester.policy.outage_witnesses
+        self._witnesses = [there[place % len(there)] for place in reversed(range(count))]
+        self._ask(now)
 
     def _ask(self, now: float) -> None:
         witness = self._witnesses.pop()

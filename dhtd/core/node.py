@@ -25,7 +25,7 @@ from dhtd.core.caps import (
     VERIFICATIONS,
     WITHDRAWALS,
 )
-from dhtd.core.doubt import Doubt
+from dhtd.core.doubt import Doubt, Stage
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
@@ -393,7 +393,19 @@ class Node:
 
     def is_in_doubt(self, family: Family) -> bool:
         """Whether a live contact is silent, and it is being looked into whether anybody in this network answers."""
-        return self._doubts[family].is_open
+        return self._doubts[family].stage is Stage.DOUBTFUL
+
+    @property
+    def is_asking_around(self) -> bool:
+        """Whether it is being looked into whether anybody answers, in any network."""
+        return any(doubt.stage is not Stage.SURE for doubt in self._doubts.values())
+
+    def ask_around(self, since: float, now: float) -> None:
+        """Look into whether anybody answers, in each network in which nobody has answered after `since`."""
+        for overlay in self.overlays:
+            if not overlay.state.heard_since(since):
+                self._doubts[overlay.family].look(now)
+        self._settle(now)
 
     def contacts(self) -> list[Contact]:
         """Return the contacts of all families."""

@@ -38,6 +38,11 @@ HEAD_START: Final = 1.0  # seconds that one address of a name has before the nex
 StartAt = Callable[[Endpoint, float], Handle]
 
 
+STATUS_AGE = 10.0  # seconds for which an answer shows that the network is up
+STATUS_PATIENCE = 1.0  # seconds for a contact to show it
+STATUS_INTERVAL = 0.01  # seconds between looks at whether it has
+
+
 class Handler:
     """Serves control requests for one node."""
 
@@ -65,7 +70,7 @@ class Handler:
             case protocol.NodeId():
                 return self._report.node_id()
             case protocol.Status():
-                return self._report.status()
+                return await self._status()
             case protocol.Bootstrap(endpoints):
                 return await self._bootstrap(endpoints)
             case protocol.FindNode(endpoint, id):
@@ -92,6 +97,16 @@ class Handler:
                     return cast("Result", end.value)
             if part is not None:
                 await emit(part)
+
+    async def _status(self) -> protocol.StatusResult:
+        """Tell what is so now: where nobody has answered for a while, somebody is asked, and waited for a moment."""
+        now = self._driver.clock()
+        self._node.ask_around(now - STATUS_AGE, now)
+        self._driver.flush()
+        with trio.move_on_after(STATUS_PATIENCE):
+            while self._node.is_asking_around:  # noqa: ASYNC110 - nothing tells that a doubt has ended
+                await trio.sleep(STATUS_INTERVAL)
+        return self._report.status()
 
     async def _ping(self, host_port: HostPort) -> protocol.PingResult:
         answered = await self._ask(host_port, self._node.ping)

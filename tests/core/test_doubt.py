@@ -66,6 +66,46 @@ def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_
     assert isolated(bench) == []
 
 
+def test_the_owner_may_ask_whether_anybody_answers() -> None:
+    bench = knowing(10, 11, 12)
+    heard_at = bench.now - 1.0
+    bench.node.ask_around(heard_at - 0.5, bench.now)
+    assert bench.sent() == []  # somebody has answered since
+    bench.node.ask_around(heard_at, bench.now)
+    bench.node.ask_around(heard_at, bench.now)  # asks nobody twice
+    (sent,) = bench.sent()
+    assert (sent.to, sent.request) == (endpoint(12), Ping())
+    assert bench.node.is_asking_around
+    assert not bench.node.is_in_doubt(Family.IPV4)  # nothing speaks against it
+    bench.pong(sent, 12)
+    assert not bench.node.is_asking_around
+
+
+def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
+    bench = knowing(10, 11, 12)
+    bench.node.ask_around(bench.now, bench.now)
+    asked_at = bench.now
+    while not bench.node.is_in_doubt(Family.IPV4):
+        bench.advance(0.1)
+    assert bench.now - asked_at < TIMEOUT
+    bench.advance(WITNESSES * TIMEOUT)
+    assert not bench.node.is_asking_around
+    assert len(isolated(bench)) == 1
+    bench.sent()
+    bench.node.ask_around(bench.now, bench.now)  # who is not connected tries to join instead
+    assert not bench.node.is_asking_around
+
+
+def test_a_silence_while_the_owner_asks_is_a_doubt() -> None:
+    bench = knowing(10, 11, 12)
+    doubt = bench.node._doubts[Family.IPV4]
+    doubt.look(bench.now)
+    assert len(bench.sent()) == 1
+    doubt.arise(contact(10), bench.now)
+    assert bench.node.is_in_doubt(Family.IPV4)
+    assert bench.sent() == []  # a witness is being asked already
+
+
 def test_who_has_answered_last_is_asked_first_and_each_has_the_time_of_a_query() -> None:
     bench = knowing(10, 11, 12, 13, 14)
     begun_at = bench.now

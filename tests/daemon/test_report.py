@@ -12,6 +12,8 @@ from dhtd.control import protocol
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id
 from dhtd.core.operations import Lookup
+from dhtd.core.transactions import RoundTrips
+from dhtd.daemon.handler import STATUS_AGE, STATUS_PATIENCE
 from dhtd.errors import NoPeers, NoPong
 from tests.daemon.test_handler import KEY, NOBODY, Daemon, daemon, matches, two
 from tests.daemon.wire import Wire, end_of
@@ -37,6 +39,13 @@ async def standings(of: Daemon) -> list[str]:
     assert info["node"]["contacts"] == info["node"]["families"][0]["contacts"] == counts
     assert (await of.ask(protocol.Status()))["contacts"] == counts
     return members
+
+
+async def quiet(of: Daemon) -> None:
+    """Wait until nobody has answered a node for a while."""
+    [overlay] = of.driver.node.overlays
+    while overlay.state.heard_since(trio.current_time() - STATUS_AGE):  # noqa: ASYNC110 - on a virtual clock
+        await trio.sleep(STATUS_AGE)
 
 
 async def test_a_node_that_knows_nobody_is_alone(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -86,6 +95,22 @@ async def test_in_an_outage_nobody_is_said_to_be_good(autojump_clock: MockClock,
         assert await standings(one) == ["good"]
 
 
+async def test_status_asks_where_nobody_has_answered_for_a_while(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await quiet(one)
+        sent = one.driver.udp.counters.datagrams_sent
+        assert await state(one) == "joined"
+        assert await state(one) == "joined"
+        assert one.driver.udp.counters.datagrams_sent == sent + 1
+        await quiet(one)
+        end_of(other.driver)._wire.cut = True
+        began = trio.current_time()
+        assert await state(one) == "doubtful"
+        assert trio.current_time() - began <= 2 * STATUS_PATIENCE
+        await trio.sleep(OUTAGE)
+        assert await state(one) == "silent"
+
+
 async def test_contacts_that_are_all_bad_are_not_nobody(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,8 +143,11 @@ async def test_a_wildcard_is_no_place_where_anybody_is_reached(
         assert (await alone.ask(protocol.NodeId()))["endpoints"] == ["10.0.0.1:1730"]
 
 
-async def test_a_round_trip_is_told_once_it_was_measured(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_round_trip_is_told_once_it_was_measured(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with two(tmp_path) as (one, _):
+        monkeypatch.setattr(RoundTrips, "add", lambda self, rtt: None)
         [contact] = one.driver.node.contacts()
         record = one.driver.node.overlays[0].state.meta.get(contact.id)
         for rtt, told in ((None, None), (0.0125, 12.5)):
