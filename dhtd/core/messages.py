@@ -199,6 +199,9 @@ class Codec(Protocol):
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError`."""
 
+    def is_plain(self, data: bytes) -> bool:
+        """Whether, by its first bytes and its size, a datagram costs next to nothing to decode. So do all of ours."""
+
     def decode_result(self, request: Request, body: object) -> Result:
         """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
 

@@ -48,6 +48,7 @@ from dhtd.core.events import (
 )
 from dhtd.core.external import Verdict
 from dhtd.core.join import Join
+from dhtd.core.malformed import Malformed
 from dhtd.core.messages import (
     BadQuery,
     Codec,
@@ -129,7 +130,7 @@ class Node:
         is_single = len(self.overlays) == 1
         self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
         self._answers_us = self.state.answers_us if is_single else self._answers_us_by_family
-        self._rate_limit = RateLimit(policy, rng, self._answers_us)
+        self.limit_rate(policy.rate_limit)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._sweep_at = now + policy.store_sweep
         self._next_timeouts = [
@@ -158,11 +159,15 @@ class Node:
 
     def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
-        counters = self.counters
+        counters, malformed = self.counters, self._malformed
+        if malformed.unread and malformed.refuses(source, now) and not self.codec.is_plain(data):
+            counters.malformed += 1
+            return None
         try:
             message = self.codec.decode(data)
         except WireError:
             counters.malformed += 1
+            malformed.count(source, now)
             return None
         if type(message) is not Query and type(message) is not BadQuery:
             self._handle_answer(message, source, now)
@@ -383,6 +388,7 @@ class Node:
         Without a `total`, it is that of the policy.
         """
         self._rate_limit = RateLimit(self.policy, self._rng, self._answers_us, rate=rate, total=total)
+        self._malformed = Malformed(self.policy, self._rng, self._answers_us, rate)
 
     # Beginning, and what survives a restart
 
@@ -557,6 +563,7 @@ class Node:
                 result = self.codec.decode_result(query.request, message.body)
             except WireError:
                 self.counters.malformed += 1
+                self._malformed.count(source, now)
                 return
             self.counters.replies_received += 1
             match self.external.vote(source, message.observed, now):
