@@ -8,6 +8,7 @@ import shlex
 from dhtd.errors import InvalidId
 
 _HEX = frozenset("0123456789abcdefABCDEF")
+_OTHER_HASHES = {32: "an MD5", 40: "a SHA-1", 56: "a SHA-224", 96: "a SHA-384", 128: "a SHA-512"}  # by their digits
 
 
 def parse_id(text: str, *, name: bool) -> str:
@@ -61,8 +62,8 @@ def _advice(text: str, digits: int) -> str:
     if text.endswith(("…", "...")) and _HEX.issuperset(text.rstrip("….")):
         return ": this is the beginning of one; dht info | cat prints whole IDs"
     hex_digits = sum(character in _HEX for character in bare)
-    if hex_digits == len(bare) == 40:
-        return ": 40 digits are a SHA-1, and an ID is a SHA-256"
+    if hex_digits == len(text) and len(text) in _OTHER_HASHES:
+        return f": {len(text)} digits are {_OTHER_HASHES[len(text)]}, and an ID is a SHA-256"
     if hex_digits >= 0.9 * digits:
         return ""  # an ID with a slip
     return f": for a name, write --name {shlex.quote(text)}" if len(text) <= 80 else ": for a name, write --name"
