@@ -202,6 +202,7 @@ def _node(node: Told) -> RenderableType:
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
         "socket": Text(node.text("socket")),
         "state": Text(node.text("state")),
+        "damage": Text("\n".join(node.texts("state_notices"))),
     }
     for name, words in facts.items():
         if words.plain:

@@ -283,6 +283,7 @@ class NodeInfo(TypedDict):
     listening: list[str]
     network_keys: list[str]
     state: str
+    state_notices: list[str]
     socket: str
 
 

@@ -50,11 +50,18 @@ def milliseconds(seconds: float) -> float:
 class Report:
     """Reads a running node."""
 
-    def __init__(self, driver: Driver, settings: Settings, control: ControlCounters) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        settings: Settings,
+        control: ControlCounters,
+        state_notices: Callable[[], list[str]] = list,
+    ) -> None:
         self._driver = driver
         self._node = driver.node
         self._settings = settings
         self._control = control
+        self._state_notices = state_notices
         self._started_at = driver.clock()
         self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
@@ -183,6 +190,7 @@ class Report:
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
             "state": str(self._settings.state),
+            "state_notices": self._state_notices(),
             "socket": str(self._settings.socket),
         }
 

@@ -46,7 +46,6 @@ from dhtd.daemon.state_disk import (
     SQLITE_ERRORS,
     DamagedError,
     check_origin,
-    connect,
     explain,
     has_locks,
     identity,
@@ -104,6 +103,10 @@ class StateFile(StateContents):
         return (
             f"the state file {self.path} was damaged ({damage.reason}); as it was, it {aside}. {damage.words()}.{again}"
         )
+
+    def notices(self) -> list[str]:
+        """Return all that the user should be told."""
+        return ([] if self.notice is None else [self.notice]) + self.warnings
 
     def load(self) -> SavedState:
         """Return all that the file holds."""
@@ -234,11 +237,6 @@ class StateFile(StateContents):
         if self._undo:
             with self._transaction():
                 pass
-
-    def copy_to(self, path: Path) -> None:
-        """Write a copy of the file, as it is now, into a file that is there and empty."""
-        with self._reading() as connection, closing(connect(path, "mode=rw")) as copy:
-            connection.backup(copy)
 
     # Opening
 

@@ -48,6 +48,7 @@ INFO: dict[str, Any] = {
         ],
         "listening": ["0.0.0.0:1729"],
         "network_keys": [],
+        "state_notices": [],
         "state": "/s",
         "socket": "/c",
     },

@@ -796,9 +796,10 @@ def test_an_empty_file_is_a_new_one_and_said_to_be(path: Path) -> None:
                 " node begins anew; if you made the file, all is well"
             )
         ]
+        assert file.notices() == file.warnings
         assert file.load() == SavedState(None, [], [], [])
     with closing(StateFile.open(path)) as file:
-        assert file.warnings == []
+        assert file.notices() == []
 
 
 def test_a_journal_without_its_file_is_said_to_be(path: Path) -> None:
@@ -1128,6 +1129,26 @@ def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_
     state = loaded(crashed)
     assert in_order(state) == FULL
     assert names(crashed) == ["default.db"]
+
+
+def test_an_older_backup_beside_a_newer_journal_is_not_taken_for_whole(path: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed" / "default.db"
+    mixed.parent.mkdir()
+    mixed.write_bytes(fill(path))
+    with closing(StateFile.open(path)) as file:
+        file.add_own(KEY, 9)
+        file._connection.execute("PRAGMA cache_size = 1")
+        file._connection.execute("BEGIN")
+        file._connection.execute("UPDATE own SET hash = hash + 1")
+        for number in range(5000):
+            file._connection.execute("INSERT INTO held VALUES (?, ?, 1.5, 0)", (NATIVE.to_bytes(Id(number)), b"x"))
+        shutil.copy(f"{path}-journal", f"{mixed}-journal")
+        file._connection.execute("ROLLBACK")
+    with closing(StateFile.open(mixed)) as file:
+        state = in_order(file.load())
+        assert file.damage is not None
+        assert "what it has of own is not what was last written there" in file.damage.reason
+    assert sorted(state.own) == sorted([*FULL.own, (KEY, 9)])
 
 
 # Forks a process for each line that it reads (a path, a number), which adds own entries from that number on, now and
