@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         daemon.stop()
         fill(daemon, options.entries)
         network.launch(daemon, "--rate-limit=0", "--rate-limit-total=0")
+        await_restored(daemon, options.entries)
         print(f"{options.entries} held and {options.entries} own entries; {resident(daemon.process.pid):.0f} MiB")
         print("while                          longest silence      of its CPU  lasts     memory")
         tasks: dict[str, Callable[[], None]] = {
@@ -71,6 +72,15 @@ def fill(daemon: Daemon, entries: int) -> None:
     with closing(StateFile.open(daemon.state)) as file:
         file.save_held(held.items())
         file.apply(AddOwn(key, 80) for key in keys)
+
+
+def await_restored(daemon: Daemon, entries: int) -> None:
+    """Wait until a daemon has taken from its state file what `fill` has put there."""
+    while True:
+        with Client(daemon.socket, PATIENCE) as client:
+            status = client.status()
+        if status["held_entries"] == status["own_entries"] == entries:
+            return
 
 
 def silent_while(daemon: Daemon, task: Callable[[], None]) -> tuple[float, float, float]:

@@ -378,6 +378,7 @@ def test_clients_that_ask_for_all_and_do_not_read_cost_hardly_any_memory(
         daemon.stop()
         silence.fill(daemon, 10_000)
         network.launch(daemon)
+        silence.await_restored(daemon, 10_000)
         with Client(daemon.socket, DEADLINE) as client:
             assert len(client.info("store")["store"]) == 10_000
         before = memory_of(daemon)
