@@ -108,8 +108,12 @@ class ExternalAddress:
             yield [self._judge(ip, count, endpoints) for ip, count in ips.most_common()]
 
     def is_elsewhere(self, endpoint: Endpoint) -> bool:
-        """Whether all votes that there are, in its family, say that we are not at this IP address."""
-        ips = {observed.ip for observed in self._votes.values() if len(observed) == len(endpoint)}
+        """Whether all votes that there are, in its family and scope, say that we are not at this IP address.
+
+        Who sees us at our public address knows nothing of the private one that we have on another interface.
+        """
+        kind = len(endpoint), scope_of(endpoint)
+        ips = {observed.ip for observed in self._votes.values() if (len(observed), scope_of(observed)) == kind}
         return bool(ips) and endpoint.ip not in ips
 
     def _judge_change(self, observed: Endpoint) -> Verdict:

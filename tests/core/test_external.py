@@ -206,3 +206,12 @@ def test_an_address_is_not_ours_if_there_are_votes_in_its_family_and_none_is_for
     assert not external.is_elsewhere(US.with_port(9))
     assert external.is_elsewhere(LIE)
     assert not external.is_elsewhere(US6)
+
+
+def test_who_sees_us_at_an_address_of_one_scope_says_nothing_of_those_of_others() -> None:
+    external = told(*((peer(number), US) for number in (1, 2, 3)))
+    assert external.is_elsewhere(LIE)
+    assert not external.is_elsewhere(AT_HOME)
+    external.vote(endpoint(1), AT_HOME, 0.0)
+    assert external.is_elsewhere(LIE_AT_HOME)
+    assert not external.is_elsewhere(AT_HOME.with_port(9))
