@@ -177,13 +177,9 @@ class Responder:
         state, others = self._state, None
         if state is None:
             state, of_others = self._states[len(source)]
-            others = of_others.packed_closest(target)
-            if of_others.has_local:
-                others = of_others.packed_for(source, target)
+            others = of_others.packed_for(source, target)
         nearest = state.nearest
-        packed = state.packed_closest(target) if nearest is None else nearest.to(target)
-        if state.has_local:
-            packed = state.packed_for(source, target)
+        packed = state.packed_for(source, target) if nearest is None or state.has_local else nearest.to(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
         elif not endpoints:

@@ -273,22 +273,28 @@ class State:
         """Return the K contacts of `closest` in wire form, in no order; quickly, if the table has not changed."""
         nearest = self.nearest
         if nearest is None:
-            is_bad = self.meta.is_bad
-            live = [contact for contact in self.table if not is_bad(contact.id)] if self.meta.bad else self.table
+            live = self._live()
             nearest = self.nearest = self._nearest(live)
             self.has_local = any(is_local(contact.endpoint) for contact in live)
         return nearest.to(target)
 
     def packed_for(self, other: Endpoint, target: Id) -> PackedContacts:
         """Return what `packed_closest` does, but only contacts that mean the same machine to who is there as to us."""
+        if self.nearest is None or not self.has_local:
+            nodes = self.packed_closest(target)
+            if not self.has_local:
+                return nodes
         scope = scope_of(other)
         nearest = self._visible.get(scope)
         if nearest is None:
-            is_bad = self.meta.is_bad
-            live = [contact for contact in self.table if not is_bad(contact.id)]
-            seen = [contact for contact in live if means_the_same(contact.endpoint, other)]
-            nearest = self._visible[scope] = self._nearest(seen)
+            visible = [contact for contact in self._live() if means_the_same(contact.endpoint, other)]
+            nearest = self._visible[scope] = self._nearest(visible)
         return nearest.to(target)
+
+    def _live(self) -> Iterable[Contact]:
+        """Return the contacts that are not bad."""
+        is_bad = self.meta.is_bad
+        return [contact for contact in self.table if not is_bad(contact.id)] if self.meta.bad else self.table
 
     def _nearest(self, contacts: Iterable[Contact]) -> Nearest:
         return Nearest(contacts, self._policy.k, self._codec.pack_contacts, self.table.bounds())
