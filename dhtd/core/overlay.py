@@ -27,11 +27,22 @@ _MOVES = 60.0  # seconds between introductions, however often our address change
 class Overlay:
     """A network of one family, with its routing table and its timers."""
 
-    __slots__ = ("_introduce_at", "_introduced_for", "_k", "_rumours", "family", "join", "refresher", "state")
+    __slots__ = (
+        "_introduce_at",
+        "_introduced_at",
+        "_introduction",
+        "_k",
+        "_rumours",
+        "family",
+        "join",
+        "refresher",
+        "state",
+    )
 
     def __init__(self, family: Family, own_id: Id, codec: Codec, rng: Random, policy: Policy, now: float) -> None:
         self._k = policy.k
-        self._introduced_for = policy.introduction
+        self._introduction = policy.introduction
+        self._introduced_at = float("-inf")  # when the latest lookup of our own ID began
         self._introduce_at = now  # once we have joined
         self.family = family
         self.state = State(own_id, codec, policy, now)
@@ -57,12 +68,12 @@ class Overlay:
 
     def looks_itself_up(self, now: float) -> None:
         """A lookup of our own ID begins. Our nearest nodes get to know us after it, and may drop us later."""
-        self._introduce_at = now + self._introduced_for
+        self._introduced_at = now
+        self._introduce_at = now + self._introduction
 
     def has_moved(self, now: float) -> None:
         """We have another address: our nearest nodes are to know us by it, but not every minute."""
-        begun_at = self._introduce_at - self._introduced_for
-        self._introduce_at = min(self._introduce_at, max(now, begun_at + _MOVES))
+        self._introduce_at = min(self._introduce_at, max(now, self._introduced_at + _MOVES))
 
     def next_introduction(self) -> float | None:
         """Return when `is_introduction_due` changes."""

@@ -1,0 +1,96 @@
+"""Who is shown a token so that it gets to know us, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.endpoint import Family
+from dhtd.core.messages import ERROR_SERVER, FindNode, Ping
+from dhtd.core.metric import Id
+from dhtd.core.policy import DEFAULT
+from tests.core.bench import QUIET, Bench, Sent
+from tests.core.small import contact, endpoint
+
+STEADY = replace(QUIET, good_for=1e9, bucket_refresh=1e9, probe_interval=1e9)
+SHOWN = FindNode(Id(0), b"token")
+
+
+def join(bench: Bench, *, token: bytes = b"token") -> list[Sent]:
+    """Join by one node, which names nobody; return what is sent once our own ID is looked up."""
+    bench.node.start([endpoint(9)], bench.now)
+    bench.advance(0)
+    bench.pong(bench.sent_one(), 9)
+    lookup = bench.sent_one()
+    assert lookup.request == FindNode(Id(0))
+    bench.found(lookup, 9, token=token)
+    return bench.sent()
+
+
+def test_who_joins_shows_its_nearest_nodes_their_tokens() -> None:
+    bench = Bench(policy=STEADY)
+    (shown,) = join(bench)
+    assert (shown.to, shown.request) == (endpoint(9), SHOWN)
+    bench.found(shown, 9)
+    bench.advance(DEFAULT.introduction - 1)
+    assert bench.sent() == []
+    bench.advance(1)
+    lookup = bench.sent_one()
+    assert lookup.request == FindNode(Id(0))  # the hour after it, some may have dropped us
+    bench.found(lookup, 9)
+    assert bench.sent_one().request == SHOWN
+
+
+def test_a_node_that_gives_no_token_is_not_asked_again() -> None:
+    assert join(Bench(policy=STEADY), token=b"") == []
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_nobody_waits_for_the_answer(refuses: bool) -> None:
+    bench = Bench(policy=STEADY)
+    (shown,) = join(bench)
+    if refuses:
+        bench.refuse(shown, 9, ERROR_SERVER)
+    else:
+        bench.advance(10 * DEFAULT.query_timeout)
+        assert all(sent.request == Ping() for sent in bench.sent())  # is the network down?
+    assert not bench.node._running
+    assert not bench.node._open
+
+
+def test_a_lookup_of_another_id_shows_nothing() -> None:
+    bench = Bench(policy=STEADY)
+    bench.know(contact(9))
+    bench.node._refresh(bench.node.overlays[0], Id(5), bench.now)
+    bench.found(bench.sent_one(), 9)
+    assert bench.sent() == []
+
+
+def test_a_bootstrap_of_the_user_shows_the_tokens_and_a_probe_leaves_that_to_the_lookup() -> None:
+    bench = Bench(policy=STEADY)
+    bench.know(contact(9))
+    bench.node.bootstrap([endpoint(9)], bench.now)
+    bench.pong(bench.sent_one(), 9)
+    bench.found(bench.sent_one(), 9)
+    assert bench.sent_one().request == SHOWN
+    bench.node.overlays[0].join.bootstrap = (endpoint(9),)
+    bench.node._probe(bench.node.overlays[0], bench.now)
+    bench.pong(bench.sent_one(), 9)
+    bench.found(bench.sent_one(), 9)
+    assert bench.sent() == []
+
+
+def test_an_address_that_keeps_changing_brings_one_introduction_a_minute() -> None:
+    bench = Bench(policy=STEADY)
+    (shown,) = join(bench)
+    bench.found(shown, 9)
+    overlay = bench.node.overlays[0]
+    assert overlay.family is Family.IPV4
+    for _ in range(3):
+        overlay.has_moved(bench.now)
+        assert overlay.next_introduction() == 60.0
+    bench.advance(59.0)
+    assert not overlay.is_introduction_due(bench.now)
+    bench.advance(1.0)
+    assert [sent.request for sent in bench.sent()].count(FindNode(Id(0))) == 1
