@@ -55,7 +55,10 @@ def read(path: Path, environ: Mapping[str, str]) -> NetworkKey:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a FIFO would have us wait for a writer
     except FileNotFoundError:
-        raise KeyUnusable(f"there is no network key {path}: `dhtd keygen {path}` makes a new one") from None
+        advice = f"`dhtd keygen {path}` makes a new one"
+        if "," in str(path):
+            advice = "two files are named by two options, or by two elements of an array"
+        raise KeyUnusable(f"there is no network key {path}: {advice}") from None
     except OSError as error:
         raise KeyUnusable(f"the network key {path} cannot be read: {error.strerror}") from None
     try:

@@ -123,6 +123,11 @@ def test_what_others_can_reach_is_refused(path: Path, bit: int) -> None:
 
 def test_what_is_no_file_is_refused(path: Path, tmp_path: Path) -> None:
     assert refusal(path) == f"there is no network key {path}: `dhtd keygen {path}` makes a new one"
+    two = tmp_path / "old.key,new.key"
+    assert (
+        refusal(two)
+        == f"there is no network key {two}: two files are named by two options, or by two elements of an array"
+    )
     assert refusal(tmp_path) == f"the network key {tmp_path} is not a regular file"
     os.mkfifo(path, 0o600)
     assert refusal(path) == f"the network key {path} is not a regular file"  # at once: nobody writes into it
