@@ -125,6 +125,7 @@ def test_names_that_are_not_resolved_yet_are_waited_for() -> None:
     bench = Bench()
     bench.node.start([], bench.now, awaits_names=True)
     assert bench.node.has_somebody_to_join_by
+    assert bench.node.awaits_names
     bench.advance(0.0)
     op = bench.node.lookup(KEY, bench.now)
     bench.advance(3.0)
