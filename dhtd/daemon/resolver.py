@@ -16,6 +16,7 @@ import trio
 from dhtd.core.endpoint import Endpoint, Family, split_host_port
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.own_networks import own_addresses
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.zones import split_zone
 from dhtd.errors import InvalidEndpoint, UnresolvableHost
@@ -153,13 +154,15 @@ class BootstrapHosts:
     async def _resolve(self, hosts: tuple[str, ...], *, news: bool) -> list[str]:
         """Tell the node of each host's endpoints once they are known; return what has failed.
 
+        One list may do for all machines, so our own endpoints are left out: nobody else answers there.
         With `news`, the node is to try at once all that it is told first, and has its commands wait for the names.
         """
         failures = []
         pending: set[str] = set()  # names
+        own = {*own_addresses(self._driver.udp.listening()), *self._driver.udp.local()}
 
         def tell(*, at_once: bool = False) -> None:
-            known = [endpoint for host in hosts for endpoint in self._known.get(host, ())]
+            known = [endpoint for host in hosts for endpoint in self._known.get(host, ()) if endpoint not in own]
             self._tell(known, awaits_names=news and bool(pending), at_once=at_once)
 
         async def look_up(host: str) -> None:

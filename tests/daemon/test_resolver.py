@@ -102,6 +102,13 @@ class Udp:
     def __init__(self, *families: Family) -> None:
         self.families = list(families)
         self.zones = Zones()
+        self.bound: list[Endpoint] = []
+
+    def listening(self) -> list[Endpoint]:
+        return self.bound
+
+    def local(self) -> list[Endpoint]:
+        return []
 
 
 def speaking(*families: Family) -> UdpSockets:
@@ -323,6 +330,20 @@ async def test_what_is_known_is_used_while_names_resolve_side_by_side(autojump_c
         assert (len(node.told), node.awaits_names) == (2, False)
         await trio.sleep(WITHIN + RETRY_FIRST)
         assert (len(node.told), node.awaits_names) == (2, False), "once is enough to have commands wait"
+
+
+async def test_one_list_does_for_all_machines_and_nobody_waits_for_itself(
+    autojump_clock: MockClock, names: Names
+) -> None:
+    names.known |= {"one": "192.0.2.1", "two": "192.0.2.2"}
+    use(names)
+    driver = FakeDriver()
+    cast("Udp", driver.udp).bound = [ONE]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(BootstrapHosts(cast("Driver", driver), ("one:1729", "two:1729", "192.0.2.1:1729")).run)
+        await trio.sleep(1)
+        assert driver.fake_node.told[-1][1] == [TWO]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_name_that_moves_while_all_is_well_is_noticed(autojump_clock: MockClock, names: Names) -> None:
