@@ -231,14 +231,14 @@ def test_only_the_plotter_imports_matplotlib() -> None:
     assert users == {"dhtd.cli.plot"}
 
 
-def test_in_the_control_layer_only_the_server_imports_trio() -> None:
+def test_in_the_control_layer_only_the_daemon_s_side_imports_trio() -> None:
     users = {
         module
         for module, imports in IMPORTS.items()
         for found in imports
         if layer(module) == "dhtd.control" and found.root == "trio"
     }
-    assert users == {"dhtd.control.server"}
+    assert users == {"dhtd.control.server", "dhtd.control.threads"}
 
 
 def loaded_by(code: str) -> set[str]:
