@@ -9,7 +9,8 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
   bench NAME          measure something else: lookups, memory, growth, parts, startup, joining, idle, outages, what
                       forged queries bring (amplification) and cost (flood), newcomers among forged queries, or for how
-                      long a full daemon is silent (silence)
+                      long a full daemon is silent (silence), the dearest datagrams (hostile), starts with keys that
+                      collide (restart)
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   fuzz [TARGET]...    look for inputs that break the decoders, the seals, the node or the state file
@@ -68,6 +69,8 @@ BENCHMARKS = (
     "flood",
     "newcomers",
     "silence",
+    "hostile",
+    "restart",
 )
 COVERING = ("tests/core", "tests/wire")  # the tests of which 100 % coverage is demanded
 WITH_PEERS = ("amplification",)  # those that need other implementations, as that of queries does

@@ -63,6 +63,7 @@ _NODE6_SIZE = _ID_SIZE + IPV6_SIZE
 # Bytes of a datagram that `unpackb` may build: it costs little, whatever is in it. All but finds and their answers are
 # shorter. Longer ones are read step by step.
 _SHORT = 112
+_FEW = 16  # elements of an array in so short a one: more are only claimed, and not built
 _ARGS_MAX = 3  # arguments that a query has in this version
 
 _READ_ERRORS = (ValueError, IndexError, msgpack.UnpackException)
@@ -134,7 +135,7 @@ class NativeCodec:
         if len(data) > _SHORT:
             return self._read(data)
         try:
-            fields = unpackb(data[4:], timestamp=1, ext_hook=_refuse_extension)
+            fields = unpackb(data[4:], max_array_len=_FEW, max_map_len=_FEW, timestamp=1, ext_hook=_refuse_extension)
         except _UNPACK_ERRORS:
             return self._read(data)  # perhaps msgpack would not build an element that is to be ignored
         if type(fields) is not list or len(fields) < 5:

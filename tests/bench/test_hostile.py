@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.bench import amplification, flood
+from tests.bench import amplification, flood, hostile, restart
 from tests.bench.peers.peer import OPERATIONS
 
 
@@ -27,3 +27,15 @@ def test_a_flood_of_forged_sources_hurts_neither_memory_nor_lookups(capsys: pyte
     printed = capsys.readouterr().out
     assert "caps hit: rate_limit_total" in printed
     assert "found what is there" in printed
+
+
+def test_the_dearest_datagram_and_what_a_rain_of_them_does_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hostile.main(["--seconds=1", "--mutants=20"]) == 0
+    printed = capsys.readouterr().out
+    assert "dearest datagram of 2048 bytes" in printed
+    assert "100%" in printed
+
+
+def test_a_start_with_keys_that_collide_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert restart.main(["--entries=200", "--rounds=1"]) == 0
+    assert "colliding ÷ random" in capsys.readouterr().out

@@ -20,6 +20,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Final
 
+from tests.bench import hostile
 from tests.fuzz.target import HERE, PLACE, Target
 from tests.fuzz.targets import TARGETS
 
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{target.name}: {target.summary}, for {options.minutes:g} minutes", flush=True)
         outcome = _fuzz(target, 60 * options.minutes)
         print(f"{target.name}: {outcome.runs} inputs, {outcome.features} features, {outcome.corpus} inputs kept")
+        if target.name == "datagram":
+            print(f"{target.name}: {_dearest(target)}")
         for finding in outcome.findings:
             print(
                 f"{target.name}: FOUND {finding}\n  show it: python3 dev.py fuzz {target.name} --replay {finding.name}"
@@ -110,6 +113,13 @@ def _guided(target: Target, options: Sequence[str], deadline: float) -> int:
             process.kill()
             process.wait()
             raise
+
+
+def _dearest(target: Target) -> str:
+    """Return which of the inputs costs most to decode, of those that are known and those that were kept."""
+    inputs = [*target.corpus(), *(path.read_bytes() for path in sorted((PLACE / target.name / "corpus").iterdir()))]
+    dearest, pings = hostile.in_pings(data for _, data in hostile.dearest_of(inputs))
+    return f"the dearest input costs {pings:.1f} pings: {dearest.hex()}"
 
 
 def _log(target: Target) -> Path:

@@ -26,6 +26,7 @@ from dhtd.core.metric import Id
 from dhtd.errors import WireError
 from dhtd.wire.native import TID_SIZE, TOKEN_MAX, NativeCodec
 from tests.fuzz.target import Target
+from tests.wire.bombs import bombs
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -115,6 +116,8 @@ def _seeds() -> Iterator[bytes]:
     yield b""
     for vector in VECTORS.values():
         yield vector.data
+    for _, data in bombs():
+        yield data
 
 
 def _mutate(data: bytes, seed: int) -> bytes:
