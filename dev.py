@@ -8,9 +8,9 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
   bench NAME          measure something else: lookups, memory, growth, parts, startup, joining, idle, outages, what
-                      forged queries bring (amplification) and cost (flood), newcomers among forged queries, or for how
+                      forged queries bring (amplification) and cost (flood), newcomers among forged queries, for how
                       long a full daemon is silent (silence), the dearest datagrams (hostile), starts with keys that
-                      collide (restart)
+                      collide (restart), or what contacts that change their IDs have a node send (republish)
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   fuzz [TARGET]...    look for inputs that break the decoders, the seals, the node or the state file
@@ -71,6 +71,7 @@ BENCHMARKS = (
     "silence",
     "hostile",
     "restart",
+    "republish",
 )
 COVERING = ("tests/core", "tests/wire")  # the tests of which 100 % coverage is demanded
 WITH_PEERS = ("amplification",)  # those that need other implementations, as that of queries does

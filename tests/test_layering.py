@@ -50,7 +50,7 @@ PURE = {
         "hmac",
         "ipaddress",
     ),
-    *("typing",),
+    *("statistics", "typing"),
 }
 
 

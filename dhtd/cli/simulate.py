@@ -56,6 +56,25 @@ def simulate(
     partition: Annotated[
         str | None, typer.Option(metavar="FROM,TO", help="Seconds between which the network is in two halves.")
     ] = None,
+    eclipse: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NETWORKS",
+            help="Attackers from so many networks take the places nearest to each key. [default: 0]",
+        ),
+    ] = None,
+    closest: Annotated[
+        bool, typer.Option("--closest", help="They are as near to the key as can be, not just nearer than others.")
+    ] = False,
+    late: Annotated[
+        bool, typer.Option("--late", help="They come when the entries have been published, not before.")
+    ] = False,
+    site: Annotated[
+        bool, typer.Option("--site", help="All is IPv6, and their networks are /64s of one /48 for each key.")
+    ] = False,
+    undefended: Annotated[
+        bool, typer.Option("--undefended", help="The nodes do nothing against it, to show what would be.")
+    ] = False,
     warm: Annotated[
         bool, typer.Option("--warm", help="Begin with a network that has been up for long, instead of joining.")
     ] = False,
@@ -93,6 +112,11 @@ def simulate(
         "liars": liars,
         "jumps": jumps,
         "partition": None if partition is None else _span(partition),
+        "eclipse": eclipse,
+        "closest": closest or None,
+        "late": late or None,
+        "site": site or None,
+        "undefended": undefended or None,
         "warm": warm or None,
     }
     plan = make_plan(scenario, {name: value for name, value in given.items() if value is not None})
@@ -134,6 +158,9 @@ def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
     for option in ("pareto", "returning"):
         if option in given and plan.churn is None:
             raise UsageError(f"--{option} is about machines that leave: give --churn as well")
+    for option in ("closest", "late", "site"):
+        if option in given and not plan.eclipse:
+            raise UsageError(f"--{option} is about attackers around a key: give --eclipse as well")
     return plan
 
 

@@ -16,20 +16,21 @@ from dhtd.core.caps import (
     LOOKUP_PER_IP,
     LOOKUP_PER_NETWORK,
 )
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.networks import Party, network_of, outside
+from dhtd.core.networks import Party, network_of, outside, site_of
 from dhtd.core.policy import Policy
 
 
 class Diversity:
     """How many contacts of the table each party has: in step with the table by `add` and `remove`, in constant time."""
 
-    __slots__ = ("_counts", "_policy", "networks")
+    __slots__ = ("_counts", "_policy", "_shares", "networks")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.networks = outside(policy.exempt_networks, policy.own_networks)
+        self.networks = outside(policy.exempt_networks, policy.own_networks, sites=bool(policy.site_share))
+        self._shares = (1, policy.site_share)  # of a network and of a site, as multiples
         self._counts: dict[bytes, int] = {}  # by address, and by network
 
     def live_in(self, own: tuple[bytes, ...]) -> None:
@@ -57,24 +58,30 @@ class Diversity:
         party = self.networks.party(endpoint)
         if party is None:
             return None
-        ip, network = party
-        policy = self._policy
-        of_ip, of_network = self._counts.get(ip, 0), self._counts.get(network, 0)
+        counts = [self._counts.get(each, 0) for each in party]
         for contact in leaving:
             other = self.networks.party(contact.endpoint)
             if other is not None:
-                of_ip -= other[0] == ip
-                of_network -= other[1] == network
-        if of_ip >= policy.contacts_per_ip:
+                counts = [count - (each in other) for count, each in zip(counts, party, strict=True)]
+        policy = self._policy
+        if counts[0] >= policy.contacts_per_ip:
             return CONTACTS_PER_IP
-        if of_network >= policy.contacts_per_network:
+        if any(
+            count >= policy.contacts_per_network * share for share, count in zip(self._shares, counts[1:], strict=False)
+        ):
             return CONTACTS_PER_NETWORK
-        if of_network < policy.contacts_per_network_in_bucket:
+        if all(
+            count < policy.contacts_per_network_in_bucket * share
+            for share, count in zip(self._shares, counts[1:], strict=False)
+        ):
             return None  # without looking at the bucket: no more of them are there than in the table
-        prefix = network_of(endpoint)  # few share it, and to look closely at each takes long
+        prefix = network_of(endpoint) if len(endpoint) == IPV4_SIZE else site_of(endpoint)
         beside = [other for other in bucket if other.endpoint.startswith(prefix) and other not in leaving]
-        kin = [party for other in beside if (party := self.networks.party(other.endpoint)) and party[1] == network]
-        return CONTACTS_PER_NETWORK_IN_BUCKET if len(kin) >= policy.contacts_per_network_in_bucket else None
+        parties = [other for contact in beside if (other := self.networks.party(contact.endpoint))]
+        for share, network in zip(self._shares, party[1:], strict=False):
+            if sum(network in other for other in parties) >= policy.contacts_per_network_in_bucket * share:
+                return CONTACTS_PER_NETWORK_IN_BUCKET
+        return None
 
     def are_kin(self, one: Endpoint, other: Endpoint) -> bool:
         """Whether two endpoints are in one network, and limited for that."""
@@ -85,10 +92,11 @@ class Diversity:
 class Quota:
     """Who holds the places of one lookup: each party has its share of those that are asked, or have answered."""
 
-    __slots__ = ("_held", "_policy")
+    __slots__ = ("_held", "_policy", "_shares")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._shares = (1, policy.site_share)
         self._held: dict[bytes, int] = {}
 
     def hold(self, party: Party | None) -> None:
@@ -101,12 +109,17 @@ class Quota:
         for key in party or ():
             self._held[key] -= 1
 
+    def has_place(self, party: Party) -> bool:
+        """Whether the party's network, or its site, has a place."""
+        return any(self._held.get(network, 0) for network in party[1:])
+
     def cap_reached(self, party: Party | None) -> str | None:
         """Return the name of the cap that leaves no place for the party, if one does."""
         if party is None:
             return None
         if self._held.get(party[0], 0) >= self._policy.lookup_per_ip:
             return LOOKUP_PER_IP
-        if self._held.get(party[1], 0) >= self._policy.lookup_per_network:
-            return LOOKUP_PER_NETWORK
+        for share, network in zip(self._shares, party[1:], strict=False):
+            if self._held.get(network, 0) >= self._policy.lookup_per_network * share:
+                return LOOKUP_PER_NETWORK
         return None

@@ -76,7 +76,7 @@ class LookupDone:
 class Published:
     """A publication has ended: `replicas` took the entry, of each family K at most; `asked` contacts were asked to.
 
-    `cancelled` where the entry was deleted meanwhile.
+    `cancelled` where the entry was deleted meanwhile; `refused` where nodes have answered and none took it.
     """
 
     op: Handle
@@ -85,6 +85,7 @@ class Published:
     replicas: tuple[Contact, ...]
     asked: int
     cancelled: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,14 @@ class Unreached:
     silence: Silence
 
 
+@dataclass(frozen=True, slots=True)
+class Unheld:
+    """So many own entries are held by no node, since those that answered have all refused them: of `tracked` in all."""
+
+    entries: int
+    tracked: int
+
+
 Outcome = (
     Answered
     | Unanswered
@@ -183,4 +192,4 @@ Outcome = (
     | Refreshed
     | CutOff
 )
-Event = Outcome | Joined | Isolated | Unreached
+Event = Outcome | Joined | Isolated | Unreached | Unheld

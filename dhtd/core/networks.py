@@ -1,6 +1,8 @@
 """Parties behind addresses: what one of them could have many of is counted by network, not by address.
 
-Who has one address of an IPv4 /24, or of an IPv6 /64, may well have them all, so these are one party. In a private
+Who has one address of an IPv4 /24, or of an IPv6 /64, may well have them all, so these are one party. And who has one
+/64 may well have the 65,536 of a /48, a *site*, which is what a customer is given (RFC 6177): so that is limited as
+well, to twice as many. In a private
 range that says nothing: there a whole network of honest nodes is on one /24, and nobody from outside can be. Which
 ranges are exempt for that is the policy's to say.
 
@@ -17,15 +19,15 @@ from functools import lru_cache
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 
-Party = tuple[bytes, bytes]  # an address, and the network that it is in
+Party = tuple[bytes, ...]  # an address, the network that it is in, and of IPv6 the site
 
 
 class Networks:
     """Tells of endpoints whose they are."""
 
-    __slots__ = ("_exempt", "_own")
+    __slots__ = ("_exempt", "_own", "_own_sites", "_sites")
 
-    def __init__(self, exempt: Iterable[str], own: Iterable[bytes] = ()) -> None:
+    def __init__(self, exempt: Iterable[str], own: Iterable[bytes] = (), *, sites: bool = True) -> None:
         # By the size of an endpoint and the first byte of its address: that tells most apart, and it is asked often.
         self._exempt: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for network in map(ipaddress.ip_network, exempt):
@@ -34,7 +36,9 @@ class Networks:
             size = IPV4_SIZE if network.version == 4 else IPV6_SIZE
             for first in range(network.network_address.packed[0], network.broadcast_address.packed[0] + 1):
                 self._exempt.setdefault((size, first), []).append((shift, prefix))
+        self._sites = sites
         self._own = frozenset(own)
+        self._own_sites = frozenset(site_of(network) for network in self._own if len(network) > _SITE)
 
     def is_exempt(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint is in a range that limits by address leave alone."""
@@ -56,7 +60,11 @@ class Networks:
         if self.is_exempt(endpoint):
             return None
         ip, network = endpoint[:-2], network_of(endpoint)
-        return ip, ip + b"/" if network in self._own else network
+        if network in self._own:
+            return ip, ip + b"/"
+        if len(endpoint) == IPV4_SIZE or not self._sites or (site := site_of(endpoint)) in self._own_sites:
+            return ip, network
+        return ip, network, site
 
     def witness(self, endpoint: Endpoint) -> bytes:
         """Return what has one vote about us: a range as a provider has it, a /16 or /32; where exempt, an address."""
@@ -70,7 +78,15 @@ def network_of(endpoint: Endpoint) -> bytes:
     return endpoint[:3] if len(endpoint) == IPV4_SIZE else endpoint[:8]
 
 
+def site_of(endpoint: bytes) -> bytes:
+    """Return the /48 that an endpoint of IPv6, or a /64, is in."""
+    return endpoint[:_SITE]
+
+
+_SITE = 6  # bytes
+
+
 @lru_cache(maxsize=64)
-def outside(exempt: tuple[str, ...], own: tuple[bytes, ...] = ()) -> Networks:
+def outside(exempt: tuple[str, ...], own: tuple[bytes, ...] = (), *, sites: bool = True) -> Networks:
     """Return the networks outside these ranges; made once for all nodes that have the same policy."""
-    return Networks(exempt, own)
+    return Networks(exempt, own, sites=sites)

@@ -43,6 +43,7 @@ from dhtd.core.events import (
     Refreshed,
     Reminded,
     Unanswered,
+    Unheld,
     Unreached,
     Withdrawn,
 )
@@ -66,6 +67,7 @@ from dhtd.core.messages import (
 from dhtd.core.metric import Id
 from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.overlay import Overlay
+from dhtd.core.patrol import Patrol
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publication import Publication, Withdrawal
 from dhtd.core.rate_limit import RateLimit
@@ -109,12 +111,10 @@ class Node:
         local: Iterable[Endpoint] = (),
         write_ahead: bool = False,
     ) -> None:
-        self.own_id = own_id
-        self.codec = codec
-        self.policy = policy
+        self.own_id, self.codec, self.policy = own_id, codec, policy
         self.overlays = [Overlay(family, own_id, codec, rng, policy, now) for family in families]
-        self.state = self.overlays[0].state  # of the first family, which for most nodes is the only one
-        self.join = self.overlays[0].join
+        first = self.overlays[0]  # which for most nodes is the only one
+        self.state, self.join = first.state, first.join
         self.tracker = Tracker(rng, policy)
         self.withdrawals = Withdrawals(rng, policy, self.tracker.changed)
         self._requester = Requester(own_id, codec, rng, policy, self.overlays, now)
@@ -126,6 +126,7 @@ class Node:
         self._rng = rng
         self._local = tuple(local)
         self._by_family = self._requester.overlays
+        self._patrol = Patrol(self._requester, self.tracker)
         self._doubts = {overlay.family: Doubt(self._requester, overlay) for overlay in self.overlays}
         is_single = len(self.overlays) == 1
         self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
@@ -608,7 +609,7 @@ class Node:
         match outcome:
             case Inserted() | Replaced():
                 self.tracker.contact_joined(contact, now)
-                self.tracker.network_has(overlay.state.estimated_size(), overlay.family, now)
+                overlay.refresher.neighbourhood_has(overlay.state.estimated_size(), now)
             case Verify(questionable) | Contested(questionable):
                 self._verify(questionable, contact, now)
             case Known() | Full() | Refused() | Crowded():
@@ -616,7 +617,7 @@ class Node:
             case _:
                 assert_never(outcome)
         if overlay.join.answered(now):
-            self._refresh(overlay, self.own_id, now)
+            self._refresh(overlay, self.own_id, now, measures=True)
 
     def _send_again(self, query: Asked) -> None:
         if query.is_insistent:
@@ -631,6 +632,10 @@ class Node:
         overlay.state.timed_out(contact, sent_at)
         if not overlay.state.heard_since(sent_at):
             self._doubts[overlay.family].arise(contact, now)
+        elif not overlay.state.is_live(contact):
+            self._patrol.lost(contact, now)
+        elif self.tracker.holds(contact):
+            self._patrol.suspect([contact], now)
 
     def _is_settled_by_family(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         overlay = self._by_family.get(len(endpoint))
@@ -680,13 +685,13 @@ class Node:
             self._probe(overlay, now)
         if overlay.join.is_lookup_due(now):
             self._probe(overlay, now)  # who has joined by us may be all that we know, while our own way in was lost
-            self._refresh(overlay, self.own_id, now)
+            self._refresh(overlay, self.own_id, now, measures=True)
             self._settle(now)  # with nobody to ask it is over at once, and another may follow
         if overlay.is_introduction_due(now):
             self._refresh(overlay, self.own_id, now)
             self._settle(now)
         while (target := overlay.refresher.next_target(now)) is not None:
-            self._refresh(overlay, target, now)
+            self._refresh(overlay, target, now, measures=True)
             self._settle(now)
 
     def _attempt_join(self, overlay: Overlay, now: float) -> None:
@@ -721,11 +726,11 @@ class Node:
             some = self._rng.sample(endpoints, min(self.policy.k, len(endpoints)))
             Bootstrap(INTERNAL, self._requester, some).start(now)
 
-    def _refresh(self, overlay: Overlay, target: Id, now: float) -> None:
+    def _refresh(self, overlay: Overlay, target: Id, now: float, *, measures: bool = False) -> None:
         overlay.refresher.under_way += 1
         if target == self.own_id:
             overlay.looks_itself_up(now)
-        Refresh(INTERNAL, self._requester, target, overlay.family).start(now)
+        Refresh(INTERNAL, self._requester, target, overlay.family, measures=measures).start(now)
 
     def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:
         found_by = entry_key(key, port)
@@ -798,6 +803,7 @@ class Node:
             case Refreshed(_, target, responses, family):
                 overlay = self._by_family[family]
                 overlay.refresher.under_way -= 1
+                self.tracker.network_has(overlay.estimated_size, family, now)
                 if target == self.own_id:
                     self._looked_ourselves_up(overlay, responses, now)
             case CutOff(_, family):
@@ -825,7 +831,10 @@ class Node:
         publication = self._publications.get(found_by)
         if publication is not None and not outcome.cancelled:
             del self._publications[found_by]
-            self.tracker.published(outcome.key, outcome.port, outcome.replicas, now)
+            tracker, refused = self.tracker, outcome.refused
+            tracker.published(outcome.key, outcome.port, outcome.replicas, now, refused=refused)
+            if refused and tracker.is_notice_due(now):
+                self._events.append(Unheld(tracker.unheld, len(tracker)))
 
     def _withdrawn(self, outcome: Withdrawn, now: float) -> None:
         """Publish what was entered again meanwhile: a withdrawal must not undo the publication after it."""
@@ -857,6 +866,7 @@ class Node:
             overlay.join.lost(now)
             return
         overlay.join.joined(contacts, now)
+        overlay.refresher.joined(overlay.state.estimated_size())
         overlay.refresher.expire_far_buckets(now)
         self.tracker.joined(overlay.family, now)
         self.withdrawals.joined(overlay.family, now)

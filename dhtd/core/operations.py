@@ -78,15 +78,21 @@ class Refresh(Traversal):
     After one of our own ID, the nearest nodes are asked to get to know us.
     """
 
-    __slots__ = ()
+    __slots__ = ("_measures",)
 
-    def __init__(self, op: Handle, requester: Requester, target: Id, family: Family) -> None:
+    def __init__(self, op: Handle, requester: Requester, target: Id, family: Family, *, measures: bool = False) -> None:
+        """`measures`: the target is ours or chosen by lot, so that the outcome shows how large the network is."""
         super().__init__(op, requester, target, patient=False, thorough=False, family=family)
+        self._measures = measures
 
     def _converged(self, search: Search, now: float) -> None:
+        assert self._family is not None
+        nearest = search.closest()
         requester = self._requester
+        if self._measures and nearest:
+            requester.overlays[self._family].size.measured(self._target, nearest)
         if self._target == requester.own_id:
-            Introduction(requester).start(search.closest()[: requester.policy.k], self._tokens, now)
+            Introduction(requester).start(nearest[: requester.policy.k], self._tokens, now)
 
     def _finished(self, now: float) -> None:
         assert self._family is not None
@@ -99,7 +105,7 @@ class Lookup(Traversal):
     __slots__ = ("_endpoints", "_is_cut", "_known", "_news", "_started_at")
 
     def __init__(self, op: Handle, requester: Requester, key: Id, known: Iterable[Endpoint], now: float) -> None:
-        super().__init__(op, requester, key, patient=True, thorough=True)
+        super().__init__(op, requester, key, patient=True, thorough=True, regional=True)
         self._endpoints: dict[Endpoint, None] = {}  # in the order in which they were found
         self._news: list[Endpoint] = []
         self._is_cut = False  # a node serves more endpoints than it could name, or than were taken

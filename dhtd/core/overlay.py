@@ -16,6 +16,7 @@ from dhtd.core.messages import Codec, Contact
 from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from dhtd.core.refresh import Refresher
+from dhtd.core.size import NetworkSize
 from dhtd.core.state import State
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ class Overlay:
         "_introduced_at",
         "_introduction",
         "_k",
+        "_region",
         "_rumours",
         "family",
         "join",
+        "keyspace",
         "refresher",
+        "size",
         "state",
     )
 
@@ -44,7 +48,10 @@ class Overlay:
         self._introduction = policy.introduction
         self._introduced_at = float("-inf")  # when the latest lookup of our own ID began
         self._introduce_at = now  # once we have joined
+        self._region = policy.region
         self.family = family
+        self.keyspace = codec.keyspace
+        self.size = NetworkSize(codec.keyspace, policy.k)
         self.state = State(own_id, codec, policy, now)
         self.join = Join(rng, policy)
         self.refresher = Refresher(self.state.table, rng, policy)
@@ -82,6 +89,26 @@ class Overlay:
     def is_introduction_due(self, now: float) -> bool:
         """Whether to look ourselves up again, so that nodes which have dropped us know us again."""
         return self.join.is_joined and now >= self._introduce_at
+
+    @property
+    def estimated_size(self) -> int:
+        """About how many nodes the network has, ourselves included.
+
+        That is by samples. While these are few, which is when we have just joined, it is at least what our own
+        neighbourhood looks like.
+        """
+        sampled = self.size.estimate or 0
+        return sampled if self.size.is_settled else max(sampled, self.state.estimated_size())
+
+    @property
+    def usual_room(self) -> int:
+        """How far from a place the K-th nearest node usually is."""
+        return self.keyspace.size * self._k // max(self._k, self.estimated_size)
+
+    @property
+    def region(self) -> int:
+        """How far from a place its region reaches: that of a key is asked where the nearest to it crowd."""
+        return min(self.keyspace.size, max(1, int(self._region * self.usual_room)))
 
     def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
         """Take what nodes of the other family say of this network, while we are short of contacts of our own.

@@ -27,8 +27,11 @@ class Policy:
     k: int = 8  # contacts in a bucket, nodes in an answer, nodes that an entry is stored on
     good_for: float = 15 * 60.0  # a contact is good this long after it was last heard
     bad_after: int = 1  # more consecutive timeouts than this make a contact bad
+    size_samples: int = 5  # lookups of random places where our neighbourhood has become denser by half; 0 is off
+    size_pause: float = 4.0  # before each of them; longer where there were many in an hour
     bucket_refresh: float = 15 * 60.0  # a bucket without activity for this long is looked up
     replacements: int = 8  # contacts kept in waiting for each full bucket
+    id_change: float = 5 * 60.0  # an endpoint is let in under another ID no sooner after it was the last time
     claims: int = 8  # who answers under the ID of a contact elsewhere, while that one is checked
     claim_after: float = 60.0  # it is checked only if it has been silent for so long
 
@@ -38,6 +41,10 @@ class Policy:
     contacts_per_network_in_bucket: int = 2  # and of those in waiting for it
     lookup_per_ip: int = 1  # asked by one lookup, and not known to be silent
     lookup_per_network: int = 2
+    lookup_silent_per_ip: int = 3  # that one lookup may ask in vain: then it asks nobody there any more
+    lookup_silent_per_network: int = 8
+    lookup_silent_exempt: int = 16  # at one address in an exempt range, and four times as many as have answered there
+    site_share: int = 2  # a /48 of IPv6 may have so many times as many of any of them as a /64; 0 is no limit
     exempt_networks: tuple[str, ...] = PRIVATE_NETWORKS  # CIDR; there, addresses tell nothing of whose they are
     own_networks: tuple[bytes, ...] = ()  # /24s and /64s that this machine is in: there, each address is for itself
 
@@ -54,6 +61,9 @@ class Policy:
     search_explorations: int = 2  # nor asks for live nodes behind dead ones more often
     search_opinions: int = 4  # own contacts asked beside, where a lookup would end with nothing found
     search_candidates: int = 256  # and remembers no more than this
+    region: float = 1.5  # where the K nearest nodes crowd, those in so many times their usual room count; 0 is off
+    region_nodes: int = 32  # of them are asked, or hold an entry, at most
+    crowded: float = 0.5  # they crowd if they have less than this part of the room that is usual
     lookup_endpoints: int = 160  # taken from one answer: more than a datagram of 1,200 bytes holds
     ping_attempts: int = 2  # for a ping that decides about a contact
     withdraw_attempts: int = 2  # a holder that misses a withdrawal serves the entry until it expires
@@ -86,7 +96,9 @@ class Policy:
     republish_jitter: float = 0.1  # of the interval, either way
     republish_retry: float = 15.0  # after a publication that no node took; doubles up to republish_retry_max
     republish_retry_max: float = 5 * 60.0
-    republish_gap: float = 60.0  # an entry that a new contact should hold is published no sooner after the last time
+    refused_pace: float = 1.0  # each entry that all nodes have refused waits so long for each that there is
+    republish_gap: float = 60.0  # an entry that is hurried is published no sooner after the last time; at first
+    unheld_notice: float = 15 * 60.0  # how often the owner is told of entries that nobody holds, at most
     move_gap: float = 5 * 60.0  # after our address has changed, all are published again, and so long later at soonest
     startup_spread: float = 10.0  # own entries are published within this time once the table is warm
     publishing: int = 8  # publications on the node's own account at once

@@ -19,7 +19,7 @@ from dhtd.core.write_ahead import WriteAhead
 
 
 class Publication(Traversal):
-    """Stores an own entry on the K nearest nodes of each family that take it.
+    """Stores an own entry on the K nearest nodes of each family that take it; on all of the region where these crowd.
 
     A node holds where the store came from, so that the entry is found at this machine's address of either family.
     Several commands may wait for one publication. Nodes that gave no token would refuse it, and are passed over.
@@ -34,6 +34,7 @@ class Publication(Traversal):
         "_over",
         "_replicas",
         "_targets",
+        "_wanted",
         "_write_ahead",
         "entry",
         "watchers",
@@ -42,11 +43,12 @@ class Publication(Traversal):
     def __init__(
         self, op: Handle, requester: Requester, entry: OwnEntry, write_ahead: WriteAhead | None = None
     ) -> None:
-        super().__init__(op, requester, entry.key, patient=True, thorough=True)
+        super().__init__(op, requester, entry.key, patient=True, thorough=True, regional=True)
         self.entry = entry
         self.watchers = [op]
         self._write_ahead = write_ahead
         self._targets: dict[int, list[Contact]] = {}  # by family: not asked yet, the farthest first
+        self._wanted: dict[int, int] = {}  # by family: how many are to hold it
         self._chosen: set[Contact] = set()  # and not written down yet
         self._replicas: list[Contact] = []
         self._asked = 0
@@ -108,6 +110,7 @@ class Publication(Traversal):
         if contacts:
             family = len(contacts[0].endpoint)
             self._targets[family] = [contact for contact in contacts[::-1] if self._tokens[contact.endpoint]]
+            self._wanted[family] = search.wanted()
             self._store(family, now)
 
     def _finished(self, now: float) -> None:
@@ -119,7 +122,7 @@ class Publication(Traversal):
         holders = [*self._replicas, *self._chosen]
         stored = sum(len(holder.endpoint) == family for holder in holders)
         stored += sum(len(query.endpoint) == family for query in self._in_flight)
-        missing = 0 if self._over else self._requester.policy.k - stored
+        missing = 0 if self._over else self._wanted[family] - stored
         chosen = [targets.pop() for _ in range(min(missing, len(targets)))]
         until = self._until(now)
         for contact in chosen:
@@ -150,9 +153,10 @@ class Publication(Traversal):
 
     def _report(self, *, cancelled: bool) -> None:
         self._over = True
+        refused = bool(self._tokens) and not self._replicas and not cancelled
         for op in self.watchers:
             self._requester.tell(
-                Published(op, self.entry.key, self.entry.port, tuple(self._replicas), self._asked, cancelled)
+                Published(op, self.entry.key, self.entry.port, tuple(self._replicas), self._asked, cancelled, refused)
             )
 
 

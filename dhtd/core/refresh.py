@@ -1,8 +1,15 @@
-"""Which buckets are stale, and what to look up in them (Kademlia section 2.3, BEP 5 "Routing Table")."""
+"""Which buckets are stale, and what to look up in them (Kademlia section 2.3, BEP 5 "Routing Table").
+
+Lookups of random places also show how large the network is (`size`). So some more of them follow where our own
+neighbourhood has become denser: either the network grows, or somebody crowds us, and only other places tell. Each time
+that it becomes denser by half, a few lookups follow. Where there were many in an hour they come more slowly, so that
+whoever crowds us again and again has us ask little.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from dhtd.core.metric import Id, random_between
 from dhtd.core.policy import Policy
@@ -12,13 +19,32 @@ if TYPE_CHECKING:
     from random import Random
 
 
+_HOUR: Final = 3_600.0
+_FEW: Final = 16  # samples
+_SAMPLED: Final = 5 * _FEW  # with so many in an hour the pause is as long as it gets
+
+
 class Refresher:
     """Watches the ages of buckets. It begins none while one is under way: they are never urgent."""
 
-    __slots__ = ("_due", "_policy", "_rng", "_table", "under_way")
+    __slots__ = (
+        "_density",
+        "_due",
+        "_due_samples",
+        "_policy",
+        "_rng",
+        "_sample_at",
+        "_sampled",
+        "_table",
+        "under_way",
+    )
 
     def __init__(self, table: RoutingTable, rng: Random, policy: Policy) -> None:
         self._table = table
+        self._density: int | None = None  # of our neighbourhood, as it was sampled for; None until we have joined
+        self._due_samples = 0
+        self._sample_at: float | None = None
+        self._sampled: deque[float] = deque(maxlen=_SAMPLED)  # when the latest samples were taken
         self._rng = rng
         self._policy = policy
         self._due: float | None = None  # no bucket turns stale before; None is unknown
@@ -34,13 +60,28 @@ class Refresher:
             return None
         if self._due is None:
             self._due = self._stalest().activity + self._policy.bucket_refresh
-        return self._due
+        return self._due if self._sample_at is None else min(self._due, self._sample_at)
+
+    def joined(self, density: int) -> None:
+        """Our neighbourhood, as we have found it, looks like that of a network of so many nodes."""
+        self._density = density
+
+    def neighbourhood_has(self, density: int, now: float) -> None:
+        """It looks like that now: take samples where it has become denser."""
+        if self._density is None or 2 * density < 3 * self._density or not self._policy.size_samples:
+            return
+        self._density = density
+        self._due_samples = self._policy.size_samples
+        if self._sample_at is None:
+            self._sample_at = now + self._pause(now)
 
     def next_target(self, now: float) -> Id | None:
         """Return a random ID in the range of the stalest bucket, if it is stale; the bucket counts as active then."""
         due = self.next_timeout()
         if due is None or now < due:
             return None
+        if self._sample_at is not None and now >= self._sample_at:
+            return self._sample(now)
         self._due = None
         bucket = self._stalest()
         if now < bucket.activity + self._policy.bucket_refresh:
@@ -59,6 +100,19 @@ class Refresher:
             if self._is_farther(bucket, nearest):
                 bucket.activity = min(bucket.activity, now - self._policy.bucket_refresh)
         self._due = None
+
+    def _sample(self, now: float) -> Id:
+        """Return any ID, and set when the next sample is taken."""
+        self._sampled.append(now)
+        self._due_samples -= 1
+        self._sample_at = now + self._pause(now) if self._due_samples else None
+        return random_between(self._rng, self._table.buckets[0].low, self._table.buckets[-1].high)
+
+    def _pause(self, now: float) -> float:
+        """Return the seconds until the next sample: four times as long for each few that were taken in an hour."""
+        lately = sum(now - taken < _HOUR for taken in self._sampled)
+        pause = self._policy.size_pause * (1 << 2 * (lately // _FEW))
+        return min(pause, self._policy.bucket_refresh) * self._rng.uniform(0.75, 1.0)
 
     def _stalest(self) -> Bucket:
         return min(self._table.buckets, key=lambda bucket: bucket.activity)

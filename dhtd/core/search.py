@@ -21,6 +21,7 @@ What others name is hearsay. No endpoint is asked twice, but one ID may be asked
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last. And no address or
 network may hold more than its share of the places: the K nearest would else be whoever makes up the most IDs. A place
 is held by being asked and not known to be silent, never by being named, so that nobody can be kept out by hearsay.
+What liars can aim at one address is in `aim`.
 
 Accomplices may answer, and name each other only: then a search that they have captured ends among them, and nothing
 shows it. So one that is still patient at its end asks some more contacts of our own, who had no part in it.
@@ -30,44 +31,29 @@ All contacts of a search are of one address family. Nodes of another may name so
 
 from __future__ import annotations
 
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
 
+from dhtd.core.aim import Aim
+from dhtd.core.candidate import (
+    ANSWERED,
+    FAILED,
+    FRESH,
+    FULL,
+    LATE,
+    SLOW,
+    WAITING,
+    Candidate,
+)
 from dhtd.core.diversity import Quota
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, closest
-from dhtd.core.networks import Party, outside
+from dhtd.core.metric import Id, closest, packed
+from dhtd.core.networks import outside
 from dhtd.core.policy import Policy
-
-
-class _Progress(Enum):
-    FRESH = auto()  # not asked yet
-    WAITING = auto()  # asked, holds a slot
-    SLOW = auto()  # asked, slower than most, its slot freed
-    LATE = auto()  # asked, slower than nearly all, and hardly expected any more
-    ANSWERED = auto()
-    FULL = auto()  # answered, but would take no entry: not one of the K that are looked for
-    FAILED = auto()
-
-
-# For code that runs for each candidate at each step.
-_FRESH, _WAITING, _SLOW, _LATE, _ANSWERED, _FULL, _FAILED = _Progress
-
-
-class _Candidate:
-    __slots__ = ("contact", "hops", "namers", "party", "progress", "reach")
-
-    def __init__(self, contact: Contact, hops: int, party: Party | None) -> None:
-        self.contact = contact
-        self.party = party  # whose share of the places it takes; None: nobody's
-        self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
-        self.namers: tuple[Endpoint | None, ...] = ()  # who named it, each once; None are we
-        self.progress = _FRESH
-        self.reach: int | None = None  # no node that it knows is nearer to the target and unnamed; None: has none named
+from dhtd.core.region import Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +69,11 @@ class Explore:
 
     contact: Contact
     about: Id
+
+
+@dataclass(frozen=True, slots=True)
+class Widen:
+    """The nearest crowd: call `widen`, so that all in the region of the target are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +96,14 @@ class SearchStats:
     timeouts: int
 
 
-_WAIT, _FINISHED = Wait(), Finished()
+_WAIT, _FINISHED, _WIDEN = Wait(), Finished(), Widen()
 
 
 class Search:
     """One search for the nodes nearest to `target`."""
 
     __slots__ = (
+        "_aim",
         "_asked",
         "_candidates",
         "_disappointments",
@@ -127,11 +119,13 @@ class Search:
         "_policy",
         "_queries",
         "_quota",
+        "_region",
         "_thorough",
         "_timeouts",
         "_waiting",
         "dropped",
         "patient",
+        "room",
         "target",
     )
 
@@ -143,25 +137,28 @@ class Search:
         self._thorough = thorough
         self._own_id = own_id
         self._policy = policy
-        self._networks = outside(policy.exempt_networks, policy.own_networks)
+        self._networks = outside(policy.exempt_networks, policy.own_networks, sites=bool(policy.site_share))
         self._quota = Quota(policy)
-        self._candidates: dict[Contact, _Candidate] = {}
-        self._order: list[_Candidate] = []  # nearest to the target first
+        self._aim = Aim(policy)
+        self._candidates: dict[Contact, Candidate] = {}
+        self._order: list[Candidate] = []  # nearest to the target first
         self._distances: list[int] = []  # theirs
-        self._asked: dict[Endpoint, _Candidate] = {}
+        self._asked: dict[Endpoint, Candidate] = {}
         self._disappointments: dict[
             Endpoint, int
         ] = {}  # by namer: those named that were slow, less those that answered
         self._doubted: set[Endpoint] = set()  # the namers of whose nodes too many were slow
         self._exploring: Id | None = None  # what place is being asked about
-        self._explored: set[Id] = set()  # the places that were
+        self._explored: set[bytes] = set()  # the places that were
         self._explored_to = 1  # the distance to which the answers have named everybody
         self._opinions: list[
-            _Candidate
+            Candidate
         ] = []  # contacts of our own that were asked when all was settled by what others had named
         self._queries = 0
         self._timeouts = 0
         self.dropped = 0  # candidates, since there were too many
+        self.room = 0  # how far from a place the K-th nearest node usually is; 0 where that does not matter
+        self._region: Region | None = None  # where the nearest crowd: all that is asked
         self._waiting = 0  # asked and not known to be slow, whether or not among the K nearest
 
     def seed(self, contacts: Iterable[Contact]) -> None:
@@ -169,15 +166,15 @@ class Search:
         for contact in contacts:
             self._add(contact, namer=None, hops=1)
 
-    def next(self) -> Ask | Explore | Wait | Finished:
+    def next(self) -> Ask | Explore | Widen | Wait | Finished:
         """Return what to do now. The contact of an `Ask` or `Explore` is taken to be queried."""
         nearest = self._nearest()
         waiting = 0
         fresh = None
         for candidate in nearest:
-            if candidate.progress is _WAITING:
+            if candidate.progress is WAITING:
                 waiting += 1
-            elif candidate.progress is _FRESH and fresh is None:
+            elif candidate.progress is FRESH and fresh is None:
                 fresh = candidate
         alpha = self._policy.alpha
         if fresh is not None and waiting < alpha and self._waiting < 2 * alpha:
@@ -186,7 +183,7 @@ class Search:
             exploration = self._exploration(nearest)
             if exploration is not None:
                 self._exploring = exploration.about
-                self._explored.add(exploration.about)
+                self._explored.add(packed(exploration.about))
                 self._queries += 1
                 return exploration
         if waiting or fresh is not None or self._exploring is not None:
@@ -195,22 +192,39 @@ class Search:
             return _WAIT
         if len(nearest) < self._policy.k and (self.patient or not nearest) and self._is_any_late():
             return _WAIT
+        if self._is_crowded(nearest):
+            return _WIDEN
         return self._hear_others() if self.patient else _FINISHED
+
+    def widen(self, radius: int, contacts: Iterable[Contact], lot: int) -> None:
+        """Ask all over the region of the target from now on, not just the nearest; `contacts` are our own around it.
+
+        All in it are nearer than `radius`. Where there are too many, the `lot` draws: nobody can place himself by it.
+        """
+        self._region = Region(self.target, radius, self._policy.region_nodes, lot)
+        self.seed(contacts)
+
+    def wanted(self) -> int:
+        """Return how many of the nodes that answered should hold what belongs at the target."""
+        if self._region is None:
+            return self._policy.k
+        return max(self._policy.k, sum(each.progress is ANSWERED for each in self._nearest()))
 
     def slow(self, endpoint: Endpoint) -> None:
         """The query to this endpoint is slow: its slot is free for another."""
         candidate = self._asked[endpoint]
-        if candidate.progress is _WAITING:
-            candidate.progress = _SLOW
+        if candidate.progress is WAITING:
+            candidate.progress = SLOW
             self._waiting -= 1
             self._quota.free(candidate.party)
+            self._aim.silent(candidate)
             self._judge_namers(candidate, 1)
 
     def late(self, endpoint: Endpoint) -> None:
         """The query to this endpoint is late: nothing depends on it any more."""
         candidate = self._asked[endpoint]
-        if candidate.progress is _SLOW:
-            candidate.progress = _LATE
+        if candidate.progress is SLOW:
+            candidate.progress = LATE
 
     def learn(self, endpoint: Endpoint, contacts: Iterable[Contact]) -> None:
         """Take contacts that the node at `endpoint` named, whether or not its answer is complete.
@@ -255,42 +269,44 @@ class Search:
         of its network have taken the places that it could have had: then it has failed.
         """
         candidate = self._asked[contact.endpoint]
-        if candidate.progress is _WAITING:
+        self._aim.answered(candidate, late=candidate.progress is SLOW or candidate.progress is LATE)
+        if candidate.progress is WAITING:
             self._waiting -= 1
             self._quota.free(candidate.party)
         if candidate.contact != contact:
-            candidate.progress = _FAILED
+            candidate.progress = FAILED
             actual = self._add(contact, None, candidate.hops)
             if actual is None or contact not in self._candidates:  # it is ourselves, or has had to give way at once
                 return
             self._asked[contact.endpoint] = candidate = actual
-        elif candidate.progress is _SLOW or candidate.progress is _LATE:
+        elif candidate.progress is SLOW or candidate.progress is LATE:
             self._judge_namers(candidate, -2)
         else:
             self._judge_namers(candidate, -1)
         if self._quota.cap_reached(candidate.party) is None:
-            candidate.progress = _FULL if is_full else _ANSWERED
+            candidate.progress = FULL if is_full else ANSWERED
             self._quota.hold(candidate.party)
         else:
-            candidate.progress = _FAILED
+            candidate.progress = FAILED
 
     def failed(self, endpoint: Endpoint, *, timeout: bool) -> None:
         """The node at this endpoint will not answer, or not with anything of use."""
         candidate = self._asked[endpoint]
-        if candidate.progress is _WAITING:
+        if candidate.progress is WAITING:
             self._waiting -= 1
             self._quota.free(candidate.party)
+            self._aim.silent(candidate)
             self._judge_namers(candidate, 1)
-        candidate.progress = _FAILED
+        candidate.progress = FAILED
         self._timeouts += timeout
 
     def is_silent(self) -> bool:
         """Whether nobody has answered, though by now alpha contacts, or all that there are to ask, should have."""
         missed = 0
         for candidate in self._asked.values():
-            if candidate.progress is _ANSWERED or candidate.progress is _FULL:
+            if candidate.progress is ANSWERED or candidate.progress is FULL:
                 return False
-            missed += candidate.progress is _LATE or candidate.progress is _FAILED
+            missed += candidate.progress is LATE or candidate.progress is FAILED
         return missed >= min(self._policy.alpha, len(self._asked))
 
     def closest(self) -> list[Contact]:
@@ -312,8 +328,8 @@ class Search:
             timeouts=self._timeouts,
         )
 
-    def _that_answered(self) -> list[_Candidate]:
-        return [each for each in self._order if each.progress is _ANSWERED or each.progress is _FULL]
+    def _that_answered(self) -> list[Candidate]:
+        return [each for each in self._order if each.progress is ANSWERED or each.progress is FULL]
 
     def crowded_out(self) -> Counter[str]:
         """Return, by cap, how many would have been asked if their address or network had had a place left."""
@@ -323,23 +339,26 @@ class Search:
         for candidate in self._order:
             if candidate is last:
                 break
-            if candidate.progress is _FRESH and candidate.contact.endpoint not in self._asked:
+            if candidate.progress is FRESH and candidate.contact.endpoint not in self._asked:
                 cap = self._quota.cap_reached(candidate.party)
                 if cap is not None:
                     refused[cap] += 1
         return refused
 
-    def _nearest(self) -> list[_Candidate]:
+    def _nearest(self) -> list[Candidate]:
         """Return the K nearest candidates that may still be asked, are being asked, or have answered."""
+        if self._region is not None:
+            inside = self._order[: bisect_left(self._distances, self._region.radius)]
+            return self._region.choose(inside, self._may_be_asked)
         k = self._policy.k
-        nearest: list[_Candidate] = []
-        doubtful: list[_Candidate] = []
+        nearest: list[Candidate] = []
+        doubtful: list[Candidate] = []
         exhausted = self.is_exhausted
         for candidate in self._order:
             progress = candidate.progress
-            if progress is _FAILED or progress is _SLOW or progress is _LATE or progress is _FULL:
+            if progress is FAILED or progress is SLOW or progress is LATE or progress is FULL:
                 continue
-            if progress is _FRESH:
+            if progress is FRESH:
                 if exhausted or not self._may_be_asked(candidate):
                     continue
                 if self._doubted and self._doubted.issuperset(candidate.namers):
@@ -350,10 +369,17 @@ class Search:
                 return nearest
         return nearest + doubtful[: k - len(nearest)]
 
-    def _ask(self, candidate: _Candidate) -> Ask:
-        candidate.progress = _WAITING
+    def _is_crowded(self, nearest: list[Candidate]) -> bool:
+        """Whether the K nearest have too little room to be there by chance, and that is news."""
+        if not self.room or self._region is not None or len(nearest) < self._policy.k:
+            return False
+        return nearest[-1].contact.id ^ self.target < self._policy.crowded * self.room
+
+    def _ask(self, candidate: Candidate) -> Ask:
+        candidate.progress = WAITING
         self._waiting += 1
         self._quota.hold(candidate.party)
+        self._aim.asked(candidate)
         self._asked[candidate.contact.endpoint] = candidate
         self._queries += 1
         return Ask(candidate.contact)
@@ -364,32 +390,39 @@ class Search:
         if other is not None and self._waiting < self._policy.alpha:
             self._opinions.append(other)
             return self._ask(other)
-        if other is not None or any(asked.progress is _WAITING for asked in self._opinions):
+        if other is not None or any(asked.progress is WAITING for asked in self._opinions):
             return _WAIT
         return _FINISHED
 
-    def _other(self) -> _Candidate | None:
+    def _other(self) -> Candidate | None:
         """Return the nearest contact of our own that may be asked for its opinion."""
         if len(self._opinions) >= self._policy.search_opinions or self._queries >= self._policy.search_queries:
             return None
         for candidate in self._order:
-            if candidate.progress is _FRESH and None in candidate.namers and self._may_be_asked(candidate):
+            if candidate.progress is FRESH and None in candidate.namers and self._may_be_asked(candidate):
                 return candidate
         return None
 
-    def _may_be_asked(self, candidate: _Candidate) -> bool:
+    def _may_be_asked(self, candidate: Candidate) -> bool:
         """Whether its endpoint has not been asked under another ID, and its party has a place left."""
-        if candidate.contact.endpoint in self._asked:
+        if candidate.contact.endpoint in self._asked or self.is_exhausted or not self._aim.allows(candidate):
             return False
-        return candidate.party is None or self._quota.cap_reached(candidate.party) is None
+        party = candidate.party
+        if party is None:
+            return True
+        if self._region is not None and self._quota.has_place(party):
+            return False  # where the nearest crowd, no network gets a second place
+        return self._quota.cap_reached(party) is None
 
-    def _exploration(self, nearest: list[_Candidate]) -> Explore | None:
+    def _exploration(self, nearest: list[Candidate]) -> Explore | None:
         """Return whom to ask for nodes that nobody has named, if the K nearest candidates reach as far as those.
 
         Distances with one highest bit are a range of the keyspace: a half next to the half that the target is in. Who
         is asked about the place in it that is nearest to the target names its nodes from the nearest on.
         """
         policy = self._policy
+        if self._region is not None:
+            return self._explore_region(self._region)
         if not self._thorough or len(self._explored) >= policy.search_explorations:
             return None
         answered = self._that_answered()
@@ -399,13 +432,23 @@ class Search:
         last = nearest[-1] if len(nearest) == policy.k else self._order[-1]
         farthest = last.contact.id ^ self.target
         begin = 1 << named_to.bit_length() >> 1
-        while self.target ^ begin in self._explored:
+        while begin <= farthest and packed(Id(self.target ^ begin)) in self._explored:
             begin <<= 1
         if farthest <= named_to or farthest < begin:
             return None
         about = Id(self.target ^ begin)
         contact = min((candidate.contact for candidate in answered), key=lambda contact: contact.id ^ about)
         return Explore(contact, about)
+
+    def _explore_region(self, region: Region) -> Explore | None:
+        """Return whom to ask for the nodes of a part of the region that was not asked about."""
+        if self.is_exhausted:
+            return None
+        for about in region.places():
+            if packed(about) not in self._explored:
+                answered = self._that_answered()
+                return Explore(min((each.contact for each in answered), key=lambda contact: contact.id ^ about), about)
+        return None
 
     def _learn(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> list[Contact]:
         hops = self.hops(endpoint)
@@ -418,7 +461,7 @@ class Search:
         named = list(contacts)
         return closest(named, about, 2 * self._policy.k) if len(named) > 2 * self._policy.k else named
 
-    def _judge_namers(self, candidate: _Candidate, disappointments: int) -> None:
+    def _judge_namers(self, candidate: Candidate, disappointments: int) -> None:
         """Note what has become of the candidate: with too many disappointments, who named it is doubted."""
         for namer in candidate.namers:
             if namer is not None:
@@ -428,20 +471,20 @@ class Search:
                 else:
                     self._doubted.discard(namer)
 
-    def _is_slow_one_missed(self, nearest: list[_Candidate]) -> bool:
+    def _is_slow_one_missed(self, nearest: list[Candidate]) -> bool:
         """Whether the result would be another if a slow one answered."""
         last = nearest[-1] if len(nearest) == self._policy.k else None
         for candidate in self._order:
-            if candidate.progress is _SLOW:
+            if candidate.progress is SLOW:
                 return True
             if candidate is last:
                 break
         return False
 
     def _is_any_late(self) -> bool:
-        return any(candidate.progress is _LATE for candidate in self._order)
+        return any(candidate.progress is LATE for candidate in self._order)
 
-    def _add(self, contact: Contact, namer: Endpoint | None, hops: int) -> _Candidate | None:
+    def _add(self, contact: Contact, namer: Endpoint | None, hops: int) -> Candidate | None:
         """Take a contact, unless it is ourselves; the farthest that nobody asked gives way. Return its candidate."""
         if contact.id == self._own_id:
             return None
@@ -449,7 +492,7 @@ class Search:
         if candidate is None:
             distance = contact.id ^ self.target
             party = self._networks.party(contact.endpoint)
-            candidate = self._candidates[contact] = _Candidate(contact, hops, party)
+            candidate = self._candidates[contact] = Candidate(contact, hops, party)
             place = bisect(self._distances, distance)
             self._distances.insert(place, distance)
             self._order.insert(place, candidate)
@@ -461,7 +504,7 @@ class Search:
 
     def _drop_farthest_fresh(self) -> None:
         place = len(self._order) - 1
-        while self._order[place].progress is not _FRESH:
+        while self._order[place].progress is not FRESH:
             place -= 1
         self.dropped += 1
         del self._candidates[self._order[place].contact]

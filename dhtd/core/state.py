@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
 from dhtd.core.diversity import Diversity
@@ -55,7 +56,7 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The contact claims our own ID, or one that a contact which was heard of late has at another endpoint."""
+    """The contact claims our own ID, or one that a contact elsewhere has, or has changed its ID too often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,18 @@ class Crowded:
 Outcome = Inserted | Replaced | Known | Verify | Full | Refused | Contested | Crowded
 
 
+_CHANGED: Final = 1_024  # endpoints that changed their IDs and are remembered for it
+
+
 class State:
     """The routing table under its admission policy."""
 
     __slots__ = (
+        "_changed",
         "_claims",
         "_codec",
         "_diversity",
+        "_moved",
         "_policy",
         "_visible",
         "_waiting",
@@ -103,6 +109,8 @@ class State:
         # By packed ID, the latest last: newcomers to full buckets, and who answered under a contact's ID; and when.
         self._waiting: dict[bytes, tuple[Contact, float]] = {}
         self._claims: dict[bytes, tuple[Contact, float]] = {}
+        self._moved: Endpoint | None = None  # where another ID has just answered than that of the contact
+        self._changed: dict[Endpoint, float] = {}  # where that was so lately, and when a new ID was let in; latest last
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
         self.has_local = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
         self._visible: dict[Scope, Nearest] = {}  # answers that are packed already, for those of a scope
@@ -132,6 +140,9 @@ class State:
         predecessor = self.table.at(contact.endpoint)
         if predecessor is not None:  # the node there has changed its ID
             self._remove(predecessor)
+            self._moved = contact.endpoint
+        if self._changes_too_often(contact.endpoint, now):
+            return Refused()
         if cap is not None:
             return Crowded(cap)
         if incumbent is not None:
@@ -192,6 +203,7 @@ class State:
         contact = Contact(id, endpoint)
         if self.table.get(id) == contact:
             self._remove(contact)
+            self._moved = endpoint
 
     def restore(self, contact: Contact) -> bool:
         """Put back a contact of an earlier run, as questionable; return whether there was room."""
@@ -252,6 +264,11 @@ class State:
         """Return up to `count` contacts that are not bad: those that have answered last, the very last one first."""
         live = [contact for contact in self.table if not self.meta.is_bad(contact.id)]
         return sorted(live, key=lambda contact: _age_key(self.meta.get(contact.id)), reverse=True)[:count]
+
+    def stalest(self, count: int) -> list[Contact]:
+        """Return up to `count` contacts that are not bad: those that have not answered for the longest time."""
+        live = [contact for contact in self.table if not self.meta.is_bad(contact.id)]
+        return sorted(live, key=lambda contact: _age_key(self.meta.get(contact.id)))[:count]
 
     def round_trips(self, contact: Contact) -> RoundTrips | None:
         """Return the measured round trips of a contact, if it is in the table."""
@@ -331,6 +348,23 @@ class State:
     def _is_contestable(self, id: Id, now: float) -> bool:
         heard_at = self.meta.get(id).heard_at
         return heard_at is None or now - heard_at >= self._policy.claim_after
+
+    def _changes_too_often(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether the node there has changed its ID lately, and so has to wait; take note if it just has.
+
+        Else it would be a new contact with each answer: in one bucket after another, or beside one own entry after
+        another.
+        """
+        changed_at = self._changed.get(endpoint)
+        if changed_at is not None and now - changed_at < self._policy.id_change:
+            return True
+        if self._moved == endpoint:
+            self._changed.pop(endpoint, None)
+            self._changed[endpoint] = now
+            if len(self._changed) > _CHANGED:
+                del self._changed[next(iter(self._changed))]
+        self._moved = None
+        return False
 
     def _cap_reached(self, endpoint: Endpoint, bucket: Bucket, *, others_make_way: bool) -> str | None:
         """Return, and count, the cap that keeps an endpoint out of a bucket, if one does.

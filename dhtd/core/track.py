@@ -2,6 +2,10 @@
 
 One entry has one timer, so entering it twice cannot start two chains of publications. While it is being published it
 has none, and `published` sets the next.
+
+Some news *hurry* an entry: a contact that is nearer than a holder, a network that has doubled, holders that are lost.
+Strangers can bring such news again and again. So the pause since the last publication is a minute the first time, and
+four times as long each time after, up to the usual interval. A publication that nothing has hurried makes it shorter.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, packed
+from dhtd.core.nearby import Nearby
 from dhtd.core.policy import Policy
 from dhtd.core.sightings import Sightings
 from dhtd.core.timers import Timers
@@ -36,9 +41,12 @@ class OwnEntry:
         "_limit",
         "again_at",
         "failures",
+        "hurried",
+        "hurries",
         "interval",
         "joined",
         "key",
+        "lost",
         "port",
         "published_at",
         "replicas",
@@ -52,6 +60,9 @@ class OwnEntry:
         self.replicas: tuple[Contact, ...] = ()  # the nodes that took it at its last publication
         self.published_at: float | None = None  # when it was last published, whatever came of it
         self.failures = 0  # publications in a row that no node took
+        self.hurried = False  # since it was last published
+        self.hurries = 0  # how many publications were, less those since that were not
+        self.lost: tuple[Contact, ...] = ()  # of the replicas, those that are given up
         self.joined: set[int] = set()  # the families whose network was reached since it was last published
         self.again_at: float | None = None  # publish it then, whatever comes of the publication under way
         self._holders: dict[Contact, float] = {}  # every node that may hold it, and until when; the latest last
@@ -93,13 +104,18 @@ class Tracker:
 
     __slots__ = (
         "_entries",
+        "_grown_at",
         "_moved_at",
+        "_nearby",
         "_network_sizes",
+        "_notice_at",
         "_policy",
         "_ports",
         "_publishing",
         "_rng",
+        "_rota",
         "_timers",
+        "_unheld",
         "changed",
     )
 
@@ -111,6 +127,11 @@ class Tracker:
         self._publishing: set[EntryKey] = set()
         self._moved_at = float("-inf")  # when all were, or are to be, published again for a move
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
+        self._grown_at: dict[int, float] = {}  # by family: when all was last hurried since it had doubled
+        self._nearby: dict[int, Nearby[OwnEntry]] = {}  # by family: the published entries that nothing has hurried
+        self._notice_at = float("-inf")
+        self._rota: Iterator[OwnEntry] = iter(())
+        self._unheld: dict[OwnEntry, None] = {}  # those that no node took, though some answered
         self._timers: Timers[EntryKey] = Timers()
         self.changed: set[EntryKey] = set()  # those of which the holders are others now, for whoever keeps them on disk
 
@@ -121,6 +142,18 @@ class Tracker:
     def __iter__(self) -> Iterator[OwnEntry]:
         """Yield each entry."""
         return iter(self._entries.values())
+
+    @property
+    def unheld(self) -> int:
+        """How many entries no node took when they were last published, though some answered."""
+        return len(self._unheld)
+
+    def is_notice_due(self, now: float) -> bool:
+        """Whether to tell the owner of unheld entries now; the next time is then set."""
+        if now < self._notice_at:
+            return False
+        self._notice_at = now + self._policy.unheld_notice
+        return True
 
     def get(self, key: Id, port: int) -> OwnEntry | None:
         """Return the entry, if it is tracked."""
@@ -148,6 +181,8 @@ class Tracker:
         self._publishing.discard(found_by)
         entry = self._entries.pop(found_by, None)
         if entry is not None:
+            self._take_out(entry)
+            self._unheld.pop(entry, None)
             ports = self._ports[found_by[0]]
             ports.remove(port)
             if not ports:
@@ -156,38 +191,52 @@ class Tracker:
 
     def began(self, entry: OwnEntry) -> None:
         """The entry is being published: it has no timer meanwhile."""
+        self._take_out(entry)
         self._publishing.add(entry_key(entry.key, entry.port))
         self._timers.cancel(entry_key(entry.key, entry.port))
 
-    def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float) -> None:
+    def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool = False) -> None:
         """A publication has ended, and these nodes took the entry: set the next one.
 
         After none did, it is tried again soon, ever later; else once an interval, jittered, which follows from how many
-        of the holders before were still there.
+        of the holders before were still there. If nodes have answered and all have `refused`, what they hold is full:
+        then it may become an interval as well, and the more entries there are of this kind, the longer they wait.
         """
         found_by = entry_key(key, port)
         entry = self._entries.get(found_by)
         if entry is None or found_by not in self._publishing:
             return
+        policy = self._policy
         self._publishing.discard(found_by)
+        self._unheld.pop(entry, None)
         holders = tuple(replicas)
         self._adapt_interval(entry, holders, now)
         entry.replicas = holders
         entry.published_at = now
+        entry.lost = ()
+        entry.hurries = entry.hurries + 1 if entry.hurried else max(0, entry.hurries - 1)
+        entry.hurried = False
         entry.forget_expired(now)
         if entry.replicas:
             entry.failures = 0
             self.due_at(entry, now + self._jittered(entry.interval))
             if any(not entry.replicas_of(family) for family in entry.joined):
-                self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
+                self._sooner(entry, now + self._rng.random() * policy.startup_spread)
         else:
-            wait = min(self._policy.republish_retry * 2**entry.failures, self._policy.republish_retry_max)
+            wait = policy.republish_retry * 2**entry.failures
+            if refused:
+                self._unheld[entry] = None
+                wait = max(min(wait, policy.republish), policy.refused_pace * len(self._unheld))
+            else:
+                wait = min(wait, policy.republish_retry_max)
             entry.failures = min(entry.failures + 1, 32)
             self.due_at(entry, now + self._jittered(wait))
         entry.joined.clear()
         if entry.again_at is not None:
             self._sooner(entry, max(now, entry.again_at))
             entry.again_at = None
+        for family, nearby in self._nearby.items():
+            self._put_in(nearby, entry, family)
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""
@@ -242,29 +291,54 @@ class Tracker:
 
     def contact_joined(self, contact: Contact, now: float) -> None:
         """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder."""
-        for entry in self:
-            if entry.published_at is None:
-                continue
-            replicas = entry.replicas_of(len(contact.endpoint))
-            if len(replicas) >= self._policy.k:
-                farthest = max(replica.id ^ entry.key for replica in replicas)
-                if contact.id ^ entry.key > farthest:
-                    continue
-            gap = self._jittered(self._policy.republish_gap)
-            self._sooner(entry, max(now, entry.published_at + gap) if entry.replicas else now)
+        for entry in self._near(contact):
+            self._hurry(entry, now)
+
+    def holds(self, contact: Contact) -> bool:
+        """Whether a contact has taken an entry that nothing has hurried since."""
+        return any(contact in entry.replicas for entry in self._near(contact))
+
+    def holder_lost(self, contact: Contact, now: float) -> list[Contact]:
+        """A node is given up: publish the entries soon that have lost more than a quarter of their holders by it.
+
+        Return further holders, which may have gone with it: those of entries that have lost more than one.
+        """
+        doubtful: dict[Contact, None] = {}
+        for entry in self._near(contact):
+            if contact in entry.replicas and contact not in entry.lost:
+                entry.lost += (contact,)
+                if len(entry.lost) > 1:
+                    doubtful.update(dict.fromkeys(other for other in entry.replicas if other not in entry.lost))
+                if 4 * len(entry.lost) > len(entry.replicas):
+                    self._hurry(entry, now + self._rng.random() * self._policy.startup_spread)
+        return list(doubtful)
+
+    def some_replicas(self, entries: int) -> list[Contact]:
+        """Return the holders of so many entries that are not given up; of the next ones each time, round and round."""
+        found: list[Contact] = []
+        for _ in range(min(entries, len(self._entries))):
+            entry = next(self._rota, None)
+            if entry is None:
+                self._rota = iter(list(self._entries.values()))
+                entry = next(self._rota)
+            found += [replica for replica in entry.replicas if replica not in entry.lost]
+        return found
 
     def network_has(self, size: int, family: int, now: float) -> None:
         """The network of a family has about `size` nodes: publish all soon where that has doubled.
 
-        Else newcomers hide the holders. One near an entry need not become a contact of ours; that there are newcomers
-        shows near ourselves.
+        Else newcomers hide the holders: one near an entry need not become a contact of ours. It is done no more often
+        than entries are published in any case.
         """
         before = self._network_sizes.get(family, 1)
         if size >= 2 * before:
-            for entry in self:
-                if entry.published_at is not None:
-                    gap = self._jittered(self._policy.republish_gap)
-                    self._sooner(entry, max(now, entry.published_at + gap))
+            published = [entry for entry in self if entry.published_at is not None]
+            if published:
+                if now < self._grown_at.get(family, float("-inf")) + self._policy.republish_first:
+                    return
+                self._grown_at[family] = now
+            for entry in published:
+                self._hurry(entry, now)
         elif 2 * size > before:
             return
         self._network_sizes[family] = size
@@ -305,6 +379,39 @@ class Tracker:
             entry.interval = min(2 * entry.interval, self._policy.republish)
         elif stayed < 0.5:
             entry.interval = max(entry.interval / 2, self._policy.republish_first)
+
+    def _near(self, contact: Contact) -> Iterator[OwnEntry]:
+        """Yield the published entries that a node of this ID should hold, or holds, and that nothing has hurried."""
+        family = len(contact.endpoint)
+        nearby = self._nearby.get(family)
+        if nearby is None:
+            nearby = self._nearby[family] = Nearby()
+            for entry in self:
+                self._put_in(nearby, entry, family)
+        return nearby.of(contact.id)
+
+    def _put_in(self, nearby: Nearby[OwnEntry], entry: OwnEntry, family: int) -> None:
+        is_busy = entry.hurried or entry_key(entry.key, entry.port) in self._publishing
+        if entry.published_at is None or is_busy or entry in self._unheld:
+            return
+        replicas = entry.replicas_of(family)
+        reach = max((replica.id ^ entry.key for replica in replicas), default=0)
+        nearby.add(entry, reach if len(replicas) >= self._policy.k else None)
+
+    def _take_out(self, entry: OwnEntry) -> None:
+        for nearby in self._nearby.values():
+            nearby.remove(entry)
+
+    def _hurry(self, entry: OwnEntry, now: float) -> None:
+        """Publish the entry soon, unless something has hurried it already."""
+        if entry.hurried or entry in self._unheld:
+            return
+        assert entry.published_at is not None
+        entry.hurried = True
+        self._take_out(entry)
+        gap = min(self._policy.republish_gap * 4 ** min(entry.hurries, 8), entry.interval)
+        earliest = entry.published_at + self._jittered(gap) if entry.replicas or entry.hurries else now
+        self._sooner(entry, max(now, earliest))
 
     def _sooner(self, entry: OwnEntry, when: float) -> None:
         current = self._timers.get(entry_key(entry.key, entry.port))

@@ -13,7 +13,7 @@ from dhtd.core.metric import Id
 from dhtd.core.networks import network_of
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
-from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
+from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 
 
 class Traversal:
@@ -30,6 +30,7 @@ class Traversal:
         "_family",
         "_open",
         "_patient",
+        "_regional",
         "_requester",
         "_searches",
         "_searching",
@@ -47,6 +48,7 @@ class Traversal:
         *,
         patient: bool,
         thorough: bool,
+        regional: bool = False,
         family: Family | None = None,
     ) -> None:
         self.op = op
@@ -54,6 +56,7 @@ class Traversal:
         self._target = target
         self._patient = patient
         self._thorough = thorough
+        self._regional = regional  # asks beyond the K nearest where these crowd
         self._family = family
         self._searches: dict[int, Search] = {}  # by family
         self._open: dict[int, Search] = {}  # those that have not converged
@@ -67,6 +70,8 @@ class Traversal:
         overlays = requester.in_use() if self._family is None else [requester.overlays[self._family]]
         for overlay in overlays:
             search = Search(self._target, requester.own_id, policy, patient=self._patient, thorough=self._thorough)
+            if self._regional and policy.region:
+                search.room = overlay.usual_room
             search.seed(self._seeds(overlay))
             self._searches[overlay.family] = self._open[overlay.family] = search
         self._advance(now, *self._searches)
@@ -175,6 +180,10 @@ class Traversal:
                 case Explore(contact, about):
                     exploration = _Exploration(self, about)
                     self._requester.ask(exploration, FindNode(about), contact.endpoint, contact.id, now)
+                case Widen():
+                    overlay = self._requester.overlays[family]
+                    own = overlay.state.closest(self._target, 2 * self._requester.policy.region_nodes)
+                    search.widen(overlay.region, own, self._requester.rng.getrandbits(overlay.keyspace.bits))
                 case Wait():
                     return False
                 case Finished():

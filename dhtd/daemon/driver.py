@@ -21,6 +21,7 @@ from dhtd.core.events import (
     LookupProgress,
     Published,
     Silence,
+    Unheld,
     Unreached,
 )
 from dhtd.core.node import Node
@@ -161,7 +162,9 @@ class Driver:
             self._dispatch(event)
         except Exception:  # noqa: BLE001 - noted
             self.defects.note("an event could not be passed on (%s)", type(event).__name__)
-            channel = None if isinstance(event, Joined | Isolated | Unreached) else self._operations.pop(event.op, None)
+            if isinstance(event, Joined | Isolated | Unheld | Unreached):
+                return
+            channel = self._operations.pop(event.op, None)
             if channel is not None:
                 channel.close()  # whoever waits for more hears that there is none
 
@@ -240,6 +243,13 @@ class Driver:
                 self.isolated = trio.Event()
             case Unreached():
                 self._say_unreached(event)
+            case Unheld(entries, tracked):
+                log.warning(
+                    "no node holds %d of the %d entries of this node: those that answer are full, or refuse it; "
+                    "each is tried again, ever more seldom",
+                    entries,
+                    tracked,
+                )
             case Published(op=op) if op == INTERNAL:
                 replicas = count(len(event.replicas), "node")
                 log.debug("published %064x port %d on %s", event.key, event.port, replicas)
@@ -264,7 +274,7 @@ class Driver:
         )
 
     def _deliver(self, event: Event) -> None:
-        assert not isinstance(event, Joined | Isolated | Unreached)
+        assert not isinstance(event, Joined | Isolated | Unreached | Unheld)
         channel = self._operations.get(event.op)
         if channel is None:
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Unreached
+from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Unheld, Unreached
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
@@ -132,7 +132,7 @@ class Host:
         match event:
             case LookupProgress(op):
                 self.progress.setdefault(op, []).append(event)
-            case Joined() | Isolated() | Unreached():
+            case Joined() | Isolated() | Unreached() | Unheld():
                 self.events.append((now, event))
             case _:
                 self.events.append((now, event))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.errors import UsageError
 from dhtd.sim.links import Links
 
 NODES_MAX = 1_000_000
+ECLIPSE_MAX = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +40,25 @@ class Plan:
     restart: float | None = None  # when all nodes are killed and started again from their state files, at once
     restored: int = 0  # own entries that each node then finds in its state file, beside those of this run
 
+    # Attackers who make each entry's key theirs: they have all the places nearest to it, name each other only, and say
+    # that they hold what they are given
+    eclipse: int = 0  # the networks that the attackers of each key have, two places in a lookup each; 0 is none
+    closest: bool = False  # they are as near to the key as can be; else just nearer than all others
+    late: bool = False  # they come when the entry has been published; else before
+    site: bool = False  # all is IPv6, and the networks of a key's attackers are /64s of one /48
+    undefended: bool = False  # nodes know no region, and a /48 is no party
+
     rush: float | None = None  # all entries are under one key, and all lookups come within so many seconds
 
     @property
     def links(self) -> Links:
         """The links between the nodes."""
         return Links(loss=self.loss, duplicate=self.duplicate, reorder=self.reorder)
+
+    @property
+    def policy(self) -> Policy:
+        """What the nodes do."""
+        return replace(DEFAULT, region=0.0, site_share=0) if self.undefended else DEFAULT
 
     def check(self) -> None:
         """Raise `UsageError` where the numbers make no sense."""
@@ -58,6 +73,7 @@ class Plan:
         _within("--liars", self.liars, 0, 0.95)
         _within("--returning", self.returning, 0, 1)
         _within("--jumps", self.jumps, 0, 1)
+        _within("--eclipse", self.eclipse, 0, ECLIPSE_MAX)
         if self.churn is not None:
             _within("--churn", self.churn, 1, 30 * 86_400)
         if self.partition is not None:

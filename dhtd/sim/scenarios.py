@@ -85,6 +85,11 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "half-nat": Scenario("half of the nodes behind NAT", Plan(nat=0.5), Goal(0.99)),
     "liars": Scenario("10 % of the nodes falsify their answers", Plan(liars=0.1), Goal(0.99)),
+    "eclipse": Scenario(
+        "attackers in four networks have all the places nearest to each key",
+        Plan(nodes=300, entries=10, lookups=300, duration=900.0, warm=True, eclipse=4),
+        Goal(0.95),
+    ),
     "lone-node": Scenario(
         "one node, restarted", Plan(nodes=1, entries=5, lookups=50, restart=300.0), Goal(1.0), fixed=True
     ),

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from math import log2
 from random import Random
 
+from dhtd.core.endpoint import Family
 from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, Published
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants, warm
+from dhtd.sim.eclipse import Eclipse
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.liars import Empty, FakeContacts, FakeEndpoints, FakeIds, Lie, Mute
 from dhtd.sim.links import Nat
-from dhtd.sim.network import Network
+from dhtd.sim.network import Network, private, scattered
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import Report
 from dhtd.sim.tally import Tally
@@ -78,7 +80,10 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         plan.check()
         self.plan = plan
-        self.net = Network(plan.seed, links=plan.links)
+        address = scattered if plan.eclipse else private
+        self.net = Network(plan.seed, links=plan.links, policy=plan.policy, address=address)
+        self._families = (Family.IPV6,) if plan.site else (Family.IPV4,)
+        self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)
         self.net.listener = self._heard
         self.tally = Tally(self.net, plan)
         self._rng = Random(f"plan {plan.seed}")
@@ -161,9 +166,13 @@ class Simulation:
         plan, at, begin = self.plan, self.net.schedule.at, self.stands_at
         at(begin, self._stand)
         entering = min(60.0, plan.duration / 5)
+        coming = plan.duration / 3 if plan.eclipse else 0.0  # what it takes the attackers to be known
+        early = 0.0 if plan.late else coming
         for number in range(plan.entries):
-            at(begin + entering * number / plan.entries, self._enter)
-        asking = begin + entering + min(30.0, plan.duration / 10)
+            at(begin + early + entering * number / plan.entries, self._enter)
+            if plan.eclipse:
+                at(begin + (entering if plan.late else 0.0) + number, self._eclipse.attack, self._key(number + 1))
+        asking = begin + coming + entering + min(30.0, plan.duration / 10)
         span = self.ends_at - asking if plan.rush is None else plan.rush
         for number in range(plan.lookups):
             at(asking + span * number / plan.lookups, self._look_up)
@@ -190,7 +199,7 @@ class Simulation:
         census = self.net.census
         known = [census[self._rng.randrange(len(census))] for _ in range(min(BOOTSTRAPS, len(census)))]
         nat, lie = self._nature()
-        host = self.net.add(bootstrap=known, nat=nat, lie=lie)
+        host = self.net.add(bootstrap=known, nat=nat, lie=lie, families=self._families)
         self.net.note(f"comes up, to join by {', '.join(map(str, host.bootstrap)) or 'nobody'}", host)
         if known:
             self.net.weather.place_beside(host.endpoint, known[0].endpoint)
@@ -203,7 +212,7 @@ class Simulation:
         for _ in range(count):
             nat, lie = self._nature()
             age = (1 + self._rng.random()) * self.net.policy.bucket_refresh  # older than what it last heard
-            self._count(self.net.add(nat=nat, lie=lie, age=age, start=False))
+            self._count(self.net.add(nat=nat, lie=lie, age=age, start=False, families=self._families))
 
     def _acquaint(self, first: int) -> None:
         hosts = self._live[first : first + _CHUNK]
@@ -305,8 +314,10 @@ class Simulation:
     def _new_key(self) -> tuple[Id, int]:
         """Return a key and a port that no machine has entered; the one key, where all rush to it."""
         self._names += 1
-        name = self._names if self.plan.rush is None else 1
-        return self.net.codec.keyspace.digest(b"entry %d of %d" % (name, self.plan.seed)), 1 + self._names % 65_535
+        return self._key(self._names if self.plan.rush is None else 1), 1 + self._names % 65_535
+
+    def _key(self, name: int) -> Id:
+        return self.net.codec.keyspace.digest(b"entry %d of %d" % (name, self.plan.seed))
 
     def _enter(self) -> None:
         """Let some honest machine enter a key."""
@@ -334,9 +345,9 @@ class Simulation:
             return
         net = self.net
         parted = self._phase == "parted"
-        nearest = (
+        nearest = (  # where there are attackers, who they are is what no lookup is to reach
             ()
-            if parted
+            if parted or self.plan.eclipse
             else tuple(host.id for host in net.closest(entry.key, net.policy.k + 1) if host is not asker)[
                 : net.policy.k
             ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from dhtd.core.metric import Id
+from dhtd.core.size import SLOTS
 from dhtd.sim.host import Host
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ def acquaint(net: Network, hosts: Iterable[Host]) -> None:
         for bucket in node.state.table.buckets:  # whose activity is that of the range that each was split from
             heard = [node.state.meta.get(contact.id).heard_at for contact in bucket.contacts]
             bucket.activity = max(filter(None, heard), default=clock)
+        for slot in range(SLOTS):
+            place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.keyspace.size // (SLOTS << 32))
+            nearest = [other.contact for other in net.closest(place, net.policy.k + 1) if other is not host]
+            node.overlays[0].size.measured(place, nearest[: net.policy.k])
+        node.overlays[0].refresher.joined(node.state.estimated_size())
         node.join.bootstrap = host.bootstrap
         node.join.answered(clock)
         node.join.joined(len(node.state.table), clock)

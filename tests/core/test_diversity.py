@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -17,11 +18,11 @@ from dhtd.core.caps import (
     LOOKUP_PER_NETWORK,
     none_hit,
 )
-from dhtd.core.diversity import Quota
+from dhtd.core.diversity import Diversity, Quota
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
-from dhtd.core.networks import outside
+from dhtd.core.networks import Party, outside
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.search import Ask, Finished, Search, Wait
 from dhtd.core.state import Contested, Crowded, Full, Inserted, State
@@ -320,7 +321,7 @@ def test_the_counts_keep_step_with_the_table_whatever_happens_to_it() -> None:
 # A lookup
 
 
-def party(endpoint: Endpoint) -> tuple[bytes, bytes] | None:
+def party(endpoint: Endpoint) -> Party | None:
     return outside(DEFAULT.exempt_networks).party(endpoint)
 
 
@@ -334,6 +335,47 @@ def test_of_a_lookup_s_places_each_address_has_one_and_each_network_two() -> Non
     assert quota.cap_reached(party(at(2, 3))) is None
     quota.free(party(at(1, 1)))
     assert quota.cap_reached(party(at(1, 3))) is None
+
+
+def test_a_site_has_twice_the_places_of_a_network() -> None:
+    quota = Quota(DEFAULT)
+    for number in range(4):
+        assert quota.cap_reached(party(six(1, number))) is None
+        quota.hold(party(six(1, number)))
+    assert quota.cap_reached(party(six(1, 4))) == LOOKUP_PER_NETWORK
+    assert quota.cap_reached(party(six(2, 4))) is None
+    assert quota.has_place(party(six(1, 9)) or ())
+    assert not quota.has_place(party(six(2, 4)) or ())
+
+
+def test_of_a_site_a_bucket_has_four_and_the_table_twenty() -> None:
+    state = State(Id(0), NativeCodec(), DEFAULT, 0.0)
+    for number in range(6):
+        state.answered(Contact(Id(2**255 + number), six(1, number)), None, 0.0)
+    assert len(state.table) == 4
+    assert state.caps_hit[CONTACTS_PER_NETWORK_IN_BUCKET] == 2
+    counts = Diversity(DEFAULT)
+    for number in range(20):
+        assert counts.cap_reached(six(1, number), []) is None
+        counts.add(six(1, number))
+    assert counts.cap_reached(six(1, 20), []) == CONTACTS_PER_NETWORK
+    assert counts.cap_reached(six(1, 20), [], [Contact(Id(1), six(1, 3))]) is None
+    assert counts.cap_reached(six(2, 20), []) is None
+
+
+def test_a_contact_of_a_site_that_turns_bad_makes_room_there() -> None:
+    state = State(Id(0), NativeCodec(), replace(DEFAULT, bad_after=0), 0.0)
+    members = [Contact(Id(2**255 + number), six(1, number)) for number in range(5)]
+    for member in members[:4]:
+        state.answered(member, None, 0.0)
+    state.answered(Contact(Id(1), six(2, 1)), None, 5.0)
+    state.timed_out(members[0], 1.0)
+    assert state.answered(members[4], None, 6.0) == Inserted()
+    assert state.table.get(members[0].id) is None
+
+
+def six(site: int, network: int) -> Endpoint:
+    return Endpoint.of(f"2001:db8:{site:x}:{network:x}::1", 1729)
 
 
 def test_private_addresses_have_as_many_as_they_like() -> None:

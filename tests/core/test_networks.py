@@ -46,10 +46,18 @@ def test_what_is_exempt_is_what_the_standard_library_finds_in_the_ranges(endpoin
     assert DEFAULT.is_exempt(endpoint) == any(address in ip_network(text) for text in PRIVATE_NETWORKS)
 
 
-def test_a_party_is_an_address_and_its_24_or_64() -> None:
+def test_a_party_is_an_address_and_its_24_or_its_64_and_48() -> None:
     four, six = Endpoint.of("203.0.113.9", 1729), Endpoint.of("2001:db8:1:2:3:4:5:6", 1729)
     assert DEFAULT.party(four) == (bytes((203, 0, 113, 9)), bytes((203, 0, 113)))
-    assert DEFAULT.party(six) == (six[:16], bytes.fromhex("20010db800010002"))
+    assert DEFAULT.party(six) == (six[:16], bytes.fromhex("20010db800010002"), bytes.fromhex("20010db80001"))
+
+
+def test_the_site_of_an_own_network_is_no_party() -> None:
+    own = Networks(PRIVATE_NETWORKS, [bytes((203, 0, 113)), bytes.fromhex("20010db800010002")])
+    beside, elsewhere = (own.party(Endpoint.of(host, 1)) for host in ("2001:db8:1:3::9", "2001:db8:2:3::9"))
+    assert beside is not None
+    assert elsewhere is not None
+    assert (len(beside), len(elsewhere)) == (2, 3)
 
 
 def test_in_our_own_networks_each_address_is_a_network_and_none_that_another_key_could_name() -> None:

@@ -117,7 +117,7 @@ def test_a_query_with_a_right_envelope_and_wrong_content_is_told_so(
 
 
 def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_never() -> None:
-    bench = Bench(policy=Policy(lonely_lookups=0, rate_limit=1.0, rate_burst=2.0))
+    bench = Bench(policy=replace(QUIET, rate_limit=1.0, rate_burst=2.0))
     bad = CODEC._encode(0, b"12345678", Id(9), "frobnicate", [])
     assert bench.query(Ping(), contact(9)) is not None
     assert bench.deliver(bad, endpoint(9)) is not None
@@ -228,7 +228,7 @@ def test_a_stranger_enters_under_the_id_that_it_answers_with() -> None:
 
 
 def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
-    bench = Bench(policy=Policy(lonely_lookups=0, stranger_pings=6, stranger_rate=1_000.0))
+    bench = Bench(policy=replace(QUIET, stranger_pings=6, stranger_rate=1_000.0))
     for id in range(1, 10):
         bench.query(Ping(), contact(id))
     assert len(bench.sent()) == 3
@@ -499,7 +499,7 @@ def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
 
 
 def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> None:
-    bench = joined(2, policy=Policy(lonely_lookups=0, bucket_refresh=1e9))
+    bench = joined(2, policy=replace(QUIET, bucket_refresh=1e9))
     bench.advance(1.0)
     meta = bench.node.state.meta
     for _ in range(2):
@@ -513,7 +513,7 @@ def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> Non
 
 
 def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
-    bench = joined(2, policy=Policy(lonely_lookups=0, bucket_refresh=1e9))
+    bench = joined(2, policy=replace(QUIET, bucket_refresh=1e9))
     for _ in range(2):
         bench.node.state.meta.timed_out(Id(2))
     asked = live(bench, DEFAULT.probe_interval + STALE, 2)
@@ -521,7 +521,7 @@ def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
 
 
 def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try() -> None:
-    bench = knowing(1, policy=Policy(lonely_lookups=0, bucket_refresh=1e9))
+    bench = knowing(1, policy=replace(QUIET, bucket_refresh=1e9))
     bench.advance(2 * DEFAULT.probe_interval)
     assert bench.sent() == []
 
@@ -530,7 +530,7 @@ def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try()
 
 
 def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_and_others_are_not() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3, bucket_refresh=1e9))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     bench.node.ping(endpoint(112), bench.now)
@@ -551,7 +551,7 @@ def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_a
 
 
 def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3, bucket_refresh=1e9))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     bench.node.ping(endpoint(112), bench.now)
@@ -563,7 +563,7 @@ def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
 
 
 def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3, bucket_refresh=1e9, verifications=1))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9, verifications=1))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     for id in (112, 113):
@@ -577,7 +577,7 @@ def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
 
 
 def test_a_full_bucket_of_good_contacts_checks_nobody() -> None:
-    bench = knowing(1, 2, 4, 64, 80, 96, policy=Policy(lonely_lookups=0, k=3))
+    bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3))
     bench.node.ping(endpoint(112), bench.now)
     bench.pong(bench.sent_one(), 112)
     assert bench.sent() == []
@@ -621,7 +621,7 @@ def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_entries_that_
 
 
 def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
-    bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=Policy(lonely_lookups=0, k=4))
+    bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=replace(QUIET, k=4))
     assert len(bench.node.state.table.buckets) >= 2
     bench.advance(1.0)
     targets = {sent.request.target for sent in answer_all(bench) if isinstance(sent.request, FindNode)}

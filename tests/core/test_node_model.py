@@ -32,6 +32,7 @@ from dhtd.core.events import (
     LookupProgress,
     Published,
     Unanswered,
+    Unheld,
     Unreached,
     Withdrawn,
 )
@@ -267,7 +268,7 @@ class NodeMachine(RuleBasedStateMachine):
         looks_far=st.booleans(),
     )
     def begin(self, numbers: list[int], k: int, joined: bool, ends: str, looks_far: bool) -> None:
-        self.policy = Policy(k=k, alpha=min(k, 4))
+        self.policy = Policy(k=k, alpha=min(k, 4), region=0.0)
         self.ends, self.looks_far = ends, looks_far
         for place, number in enumerate(numbers):
             machine = Machine(place + 1, self.make_id(number), self.families[place])
@@ -357,8 +358,13 @@ class NodeMachine(RuleBasedStateMachine):
         assert after > self.now, "it wakes and wakes, and time stands still"
 
     def take_event(self, machine: Machine, told: NodeEvent) -> None:
-        if isinstance(told, Joined | Isolated | Unreached):
-            names = {Joined: "a node has joined", Isolated: "a node is cut off", Unreached: "a node reaches nobody"}
+        if isinstance(told, Joined | Isolated | Unheld | Unreached):
+            names = {
+                Joined: "a node has joined",
+                Isolated: "a node is cut off",
+                Unheld: "a node is refused by all",
+                Unreached: "a node reaches nobody",
+            }
             event(names[type(told)])
             return
         if told.op == INTERNAL:

@@ -288,7 +288,7 @@ def test_who_refuses_or_is_silent_is_done_without() -> None:
 
 
 def test_a_slow_contact_s_slot_is_used_by_another_and_its_late_answer_counts() -> None:
-    bench = knowing(65, 66, 67, 68, 69, policy=Policy(k=5))
+    bench = knowing(65, 66, 67, 68, 69, policy=Policy(k=5, region=0.0))
     bench.node.lookup(Id(64), bench.now)
     queries = by_id(bench.sent())
     assert set(queries) == {65, 66, 67, 68}
@@ -514,7 +514,7 @@ def test_with_nobody_to_store_on_entering_reports_that_at_once() -> None:
 
 
 def test_no_more_than_k_are_asked_to_hold_an_entry_while_nobody_refuses() -> None:
-    bench = knowing(80, policy=Policy(lonely_lookups=0, k=2))
+    bench = knowing(80, policy=replace(QUIET, k=2))
     bench.node.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
     for id, sent in by_id(bench.sent()).items():
@@ -553,7 +553,7 @@ def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
 
 
 def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> None:
-    bench = knowing(80, policy=Policy(lonely_lookups=0, k=2))
+    bench = knowing(80, policy=replace(QUIET, k=2))
     op = bench.node.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
     for id, sent in by_id(bench.sent()).items():
@@ -567,7 +567,7 @@ def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> Non
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_where_a_node_gives_no_token_the_next_nearest_is_asked_and_not_who_happens_to_have_answered(cut: bool) -> None:
-    bench = knowing(80, policy=Policy(lonely_lookups=0, k=2))
+    bench = knowing(80, policy=replace(QUIET, k=2))
     bench.node.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66), contact(70)])
     queries = by_id(bench.sent())
@@ -588,7 +588,7 @@ def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room()
     assert again.request == FindNode(KEY, b"proof")
     bench.found(again, 1, token=b"")
     assert bench.sent() == []
-    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
+    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0, refused=True)
 
 
 def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> None:
@@ -596,7 +596,7 @@ def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> 
     op = bench.node.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"")
     assert bench.sent() == []
-    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
+    assert bench.event(Published) == Published(op, KEY, 80, (), asked=0, refused=True)
 
 
 def test_a_store_is_sent_three_times_and_waited_for_however_late() -> None:
@@ -796,7 +796,7 @@ def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
 
 
 def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_k_nobody_counts() -> None:
-    bench = knowing(80, 81, 32, 33, policy=Policy(lonely_lookups=0, k=2))
+    bench = knowing(80, 81, 32, 33, policy=replace(QUIET, k=2))
     bench.node.tracker.add(Id(64), 80)
     bench.node.delete(Id(64), 80, bench.now)
     told: set[int] = set()

@@ -75,6 +75,72 @@ def test_one_refresh_is_under_way_at_a_time() -> None:
     assert refresher.next_target(1e9) is not None
 
 
+def sampling(density: int = 10) -> Refresher:
+    refresher, _ = make(1, 2, 64, 65, 32)
+    refresher.joined(10)
+    refresher.neighbourhood_has(density, 0.0)
+    return refresher
+
+
+def take_samples(refresher: Refresher, count: int) -> list[float]:
+    """Return when so many samples are taken."""
+    times = []
+    for _ in range(count):
+        due = refresher.next_timeout()
+        assert due is not None
+        assert refresher.next_target(due) is not None
+        times.append(due)
+    return times
+
+
+def test_a_neighbourhood_that_becomes_denser_by_half_is_compared_with_other_places() -> None:
+    assert sampling(14).next_timeout() == AFTER
+    refresher = sampling(15)
+    times = take_samples(refresher, DEFAULT.size_samples)
+    assert 0.0 < times[0] < times[-1] <= DEFAULT.size_samples * DEFAULT.size_pause
+    assert refresher.next_timeout() == AFTER
+
+
+def test_samples_are_places_anywhere() -> None:
+    refresher, _ = make(1, 2, 64, 65, 32)
+    refresher.joined(1)
+    targets = set()
+    for step in range(1, 400):
+        refresher.neighbourhood_has(2**step, 0.0)
+        due = refresher.next_timeout()
+        assert due is not None
+        targets.add(refresher.next_target(due))
+    assert len(targets) > 100
+
+
+def test_before_we_have_joined_nothing_is_known_of_the_neighbourhood() -> None:
+    refresher, _ = make(1, 2)
+    refresher.neighbourhood_has(1_000, 0.0)
+    assert refresher.next_timeout() == AFTER
+
+
+def test_one_who_crowds_us_again_and_again_has_us_ask_little() -> None:
+    refresher, table = make(1, 2, 64, 65, 32)
+    refresher.joined(10)
+    asked, now, density = 0, 0.0, 10
+    while now < 10 * 3_600.0:
+        for bucket in table.buckets:
+            bucket.activity = now
+        refresher._due = None
+        density *= 2
+        refresher.neighbourhood_has(density, now)
+        now = max(now, refresher.next_timeout() or now)
+        asked += refresher.next_target(now) is not None
+    assert asked < 10 * 72
+
+
+def test_more_density_while_samples_are_due_brings_no_second_chain() -> None:
+    refresher = sampling(15)
+    due = refresher.next_timeout()
+    refresher.neighbourhood_has(40, 0.0)
+    assert refresher.next_timeout() == due
+
+
 @given(ids(SEVEN), st.sets(ids(SEVEN), max_size=40))
 def test_who_joins_asks_about_every_bucket_that_is_farther_than_its_nearest_neighbour(
     own: Id, members: set[Id]

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, Keyspace
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait
+from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 from tests.core.small import SEVEN, contact, endpoint
 from tests.strategies import ids
 
@@ -58,6 +59,80 @@ def test_alpha_of_the_nearest_are_asked_first() -> None:
 
 def test_nearness_is_to_the_target_and_not_to_ourselves() -> None:
     assert asks(make(1, 2, 100, 101, target=101, own_id=0)) == [101, 100]
+
+
+# Where the nearest crowd
+
+
+def crowded(*, patient: bool = False, room: int = 64, policy: Policy = SMALL, own: Iterable[int] = ()) -> Search:
+    """Return a search whose three nearest have answered, at distances of up to 24, and that is at its end."""
+    search = make(8, 16, 24, policy=policy, patient=patient)
+    search.room = room
+    for id in (8, 16, 24):
+        assert ask(search) == id
+        search.answered(contact(id))
+    return search
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_the_nearest_crowd_if_they_have_less_than_half_their_room(patient: bool) -> None:
+    assert crowded(patient=patient, room=50).next() == Widen()
+    assert crowded(patient=patient, room=48).next() == Finished()
+    assert crowded(patient=patient, room=0).next() == Finished()
+
+
+def test_fewer_than_k_do_not_crowd() -> None:
+    search = make(1)
+    search.room = 64
+    assert ask(search) == 1
+    search.answered(contact(1))
+    assert search.next() == Finished()
+
+
+def widened(*own: int, policy: Policy = SMALL) -> tuple[Search, list[Explore | Ask]]:
+    """Return a search that asks all over its region, and its first steps."""
+    search = crowded(policy=policy)
+    assert search.next() == Widen()
+    search.widen(96, [contact(id) for id in own], lot=0)
+    steps: list[Explore | Ask] = []
+    while isinstance(step := search.next(), Explore | Ask):
+        steps.append(step)
+    return search, steps
+
+
+def test_a_search_that_widens_asks_its_own_contacts_in_the_region_and_explores_each_part() -> None:
+    search, steps = widened(40, 90, 100, 126)
+    assert steps == [Ask(contact(40)), Ask(contact(90))]
+    assert search.wanted() == 3
+    for id in (40, 90):
+        search.answered(contact(id))
+    explored = []
+    while isinstance(step := search.next(), Explore):
+        explored.append(step.about)
+        search.explored(step.contact.endpoint, step.about, [])
+    assert explored == [8, 24, 40, 56, 72, 88]  # a radius of 96 in parts of 16
+    assert search.next() == Finished()
+    assert search.wanted() == 5
+
+
+def test_in_the_region_no_network_gets_a_second_place() -> None:
+    search = Search(Id(0), Id(127), SMALL)
+    at = [Contact(Id(id), Endpoint.of(f"203.0.113.{id}", 1)) for id in (1, 40)]
+    others = [Contact(Id(id), Endpoint.of(f"203.0.{id}.1", 1)) for id in (2, 3)]
+    search.seed([at[0], *others])
+    search.room = 64
+    for one in (at[0], *others):
+        assert search.next() == Ask(one)
+        search.answered(one)
+    assert search.next() == Widen()
+    search.widen(96, [at[1]], lot=0)
+    assert isinstance(search.next(), Explore)
+
+
+def test_a_search_that_may_ask_no_more_explores_no_region() -> None:
+    search, steps = widened(40, 90, policy=Policy(k=3, alpha=2, search_queries=3))
+    assert steps == []
+    assert search.next() == Finished()
 
 
 def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:

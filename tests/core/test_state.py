@@ -789,3 +789,32 @@ def test_the_size_of_the_network_is_estimated_from_our_nearest_neighbours() -> N
         for number in range(size - 1):
             state.answered(Contact(codec.keyspace.random(rng), endpoint(number)), None, 0.0)
         assert state.estimated_size() == size or (size > 8 and size / 3 < state.estimated_size() < 3 * size)
+
+
+def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None:
+    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    assert state.answered(contact(5, machine=1), None, 0.0) == Inserted()
+    assert state.answered(contact(6, machine=1), None, 1.0) == Inserted()  # it may have started anew, without its file
+    assert state.answered(contact(7, machine=1), None, 2.0) == Refused()
+    assert list(state.table) == []
+    assert state.answered(contact(7, machine=1), None, DEFAULT.id_change) == Refused()
+    assert state.answered(contact(7, machine=1), None, 1.0 + DEFAULT.id_change) == Inserted()
+    assert state.answered(contact(8, machine=2), None, 2.0) == Inserted()
+
+
+def test_who_answers_in_place_of_another_has_changed_its_id() -> None:
+    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    for number, outcome in ((5, Inserted()), (6, Inserted()), (7, Refused())):
+        for known in list(state.table):
+            state.moved(known.id, known.endpoint)
+        assert state.answered(contact(number, machine=1), None, 1.0) == outcome
+
+
+def test_endpoints_that_changed_their_ids_are_forgotten_when_there_are_many() -> None:
+    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    for machine in range(2_000):
+        state.answered(contact(5, machine=machine), None, 1.0)
+        state.moved(Id(5), endpoint(machine))
+        state.answered(contact(5, machine=machine), None, 1.0)
+        state.moved(Id(5), endpoint(machine))
+    assert len(state._changed) == 1_024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -11,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dhtd.core.endpoint import Family
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
+from dhtd.core.metric import NATIVE, Id, closest
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.track import OwnEntry, Tracker, entry_key
-from tests.core.small import contact
+from tests.core.small import contact, endpoint
 from tests.strategies import scaled
 
 KEY = Id(0)
@@ -296,16 +297,111 @@ def test_what_is_published_is_published_again_when_the_network_has_doubled() -> 
     assert waiting.published_at is None
 
 
-def test_a_network_that_has_halved_may_double_again() -> None:
+def test_a_network_that_has_halved_may_double_again_but_not_soon() -> None:
     tracker = Tracker(Random(1), DEFAULT)
     entry = tracker.add(KEY, 80)
-    tracker.network_has(40, Family.IPV4, now=0.0)
-    tracker.began(entry)
-    tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
-    tracker.network_has(20, Family.IPV4, now=1.0)
-    assert tracker.due_in(entry, 1.0) > DEFAULT.republish_first / 2
-    tracker.network_has(40, Family.IPV4, now=1.0)
+    publish(tracker, entry, 0.0)
+    for size in (40, 20, 40, 20, 80):
+        tracker.network_has(size, Family.IPV4, now=1.0)
     assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
+    publish(tracker, entry, 60.0)
+    tracker.network_has(80, Family.IPV4, now=61.0)
+    tracker.network_has(800, Family.IPV4, now=DEFAULT.republish_first)
+    assert tracker.due_in(entry, DEFAULT.republish_first) > 0.0
+    tracker.network_has(800, Family.IPV4, now=1.0 + DEFAULT.republish_first)
+    assert tracker.due_in(entry, 1.0 + DEFAULT.republish_first) == 0.0
+
+
+def test_who_comes_near_an_entry_again_and_again_hurries_it_ever_less() -> None:
+    tracker = make()
+    entry = tracker.add(KEY, 80)
+    publish(tracker, entry, 0.0)
+    now, pauses = 0.0, []
+    for number in range(6):
+        tracker.contact_joined(contact(7, machine=100 + number), now)
+        pauses.append(tracker.due_in(entry, now) / 60)
+        now += tracker.due_in(entry, now)
+        publish(tracker, entry, now)
+    assert pauses[0] < 2
+    assert 3 < pauses[1] < 5
+    assert all(pause >= 13 for pause in pauses[2:])
+
+
+def test_a_publication_that_nothing_has_hurried_makes_the_next_pause_shorter_again() -> None:
+    tracker = make()
+    entry = tracker.add(KEY, 80)
+    publish(tracker, entry, 0.0)
+    for _ in range(4):
+        tracker.contact_joined(contact(7, machine=99), 0.0)
+        publish(tracker, entry, 0.0)
+    assert entry.hurries == 4
+    for _ in range(9):
+        publish(tracker, entry, 0.0)
+    assert entry.hurries == 0
+
+
+def test_a_new_contact_costs_the_entries_that_it_concerns_and_each_of_these_once() -> None:
+    tracker, rng = Tracker(Random(1), DEFAULT), Random(2)
+    nodes = [Contact(NATIVE.random(rng), endpoint(number)) for number in range(300)]
+    for _ in range(2_000):
+        key = NATIVE.random(rng)
+        publish(tracker, tracker.add(key, 80), 0.0, closest(nodes, key, 8))
+    concerned = 0
+    for number in range(100):
+        node = Contact(NATIVE.random(rng), endpoint(1_000 + number))
+        near = list(tracker._near(node))
+        concerned += len(near)
+        tracker.contact_joined(node, 1.0)
+        assert not list(tracker._near(node))
+    assert 10 < concerned / 100 < 60  # 8 in 300 of 2,000 are 53, and fewer when some are hurried
+
+
+def test_an_entry_that_has_lost_more_than_a_quarter_of_its_holders_is_published_soon() -> None:
+    tracker = make()
+    entry = tracker.add(KEY, 80)
+    publish(tracker, entry, 0.0)
+    assert tracker.holds(REPLICAS[0])
+    assert not tracker.holds(contact(99))
+    assert tracker.holder_lost(REPLICAS[0], 600.0) == []
+    assert tracker.holder_lost(REPLICAS[0], 600.0) == []
+    assert tracker.holder_lost(REPLICAS[1], 600.0) == REPLICAS[2:]  # which may be gone as well
+    assert tracker.due_in(entry, 600.0) > 100.0
+    tracker.holder_lost(REPLICAS[2], 600.0)
+    assert tracker.due_in(entry, 600.0) <= DEFAULT.startup_spread
+    assert tracker.holder_lost(REPLICAS[3], 600.0) == []
+    publish(tracker, entry, 610.0)
+    assert entry.lost == ()
+
+
+def test_what_all_nodes_refuse_is_tried_ever_more_seldom_and_counted() -> None:
+    tracker = make()
+    entry = tracker.add(KEY, 80)
+    waits = []
+    for _ in range(12):
+        tracker.began(entry)
+        tracker.published(KEY, 80, [], 0.0, refused=True)
+        waits.append(tracker.due_in(entry, 0.0))
+        assert tracker.unheld == 1
+    assert waits[0] < 20
+    assert waits[-1] > 40 * 60
+    tracker.contact_joined(contact(1), 0.0)
+    assert tracker.due_in(entry, 0.0) == waits[-1]
+    publish(tracker, entry, 0.0)
+    assert tracker.unheld == 0
+
+
+def test_the_more_entries_all_nodes_refuse_the_longer_each_of_them_waits() -> None:
+    tracker = make()
+    for port in range(1, 1_001):
+        tracker.began(tracker.add(KEY, port))
+        tracker.published(KEY, port, [], 0.0, refused=True)
+    last = tracker.get(KEY, 1_000)
+    assert last is not None
+    assert tracker.due_in(last, 0.0) > 1_000 * DEFAULT.refused_pace * 0.8
+    tracker.network_has(10, Family.IPV4, 0.0)
+    assert tracker.due_in(last, 0.0) > 1_000 * DEFAULT.refused_pace * 0.8
+    tracker.remove(KEY, 1_000)
+    assert tracker.unheld == 999
 
 
 def test_the_failures_of_an_outage_do_not_count_after_it() -> None:
@@ -365,6 +461,9 @@ class Expected:
     published_at: float | None = None
     replicas: list[Contact] = field(default_factory=list)
     failures: int = 0
+    lost: set[Id] = field(default_factory=set)
+    hurried: bool = False
+    hurries: int = 0
     holders: dict[Contact, float] = field(default_factory=dict)
 
 
@@ -380,6 +479,7 @@ class TrackerMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.size = 1
+        self.grown_at = float("-inf")
         self.restarts = 0
         self.acknowledged: set[EntryKey] = set()  # what the state file holds
         self.model: dict[EntryKey, Expected] = {}
@@ -456,6 +556,8 @@ class TrackerMachine(RuleBasedStateMachine):
             expected.minutes = minutes_after(expected.minutes, expected.replicas, taken, elapsed)
         wait = wait_after(len(taken), expected.failures, expected.minutes)
         expected.publishing = False
+        expected.hurries = expected.hurries + 1 if expected.hurried else max(0, expected.hurries - 1)
+        expected.hurried, expected.lost = False, set()
         expected.published_at, expected.replicas = self.now, taken
         expected.holders = {holder: until for holder, until in expected.holders.items() if until > self.now}
         expected.failures = 0 if taken else expected.failures + 1
@@ -474,12 +576,36 @@ class TrackerMachine(RuleBasedStateMachine):
 
     def _contact_joins(self, id: Id) -> None:
         self.tracker.contact_joined(contact(id), self.now)
-        windows = {}
+        concerned = []
         for key, expected in self.model.items():
             nearer_than = [replica for replica in expected.replicas if id ^ key[0] <= replica.id ^ key[0]]
-            if expected.published_at is not None and (nearer_than or len(expected.replicas) < 3):
-                windows[key] = self._after_the_gap(expected) if expected.replicas else (self.now, self.now)
+            if not expected.publishing and (nearer_than or len(expected.replicas) < 3):
+                concerned.append(key)
+        self._hurried(concerned)
+
+    def _hurried(self, keys: Iterable[EntryKey], spread: float = 0.0) -> None:
+        windows = {}
+        for key in keys:
+            expected = self.model[key]
+            if expected.published_at is not None and not expected.hurried:
+                expected.hurried = True
+                is_first = not expected.replicas and not expected.hurries
+                earliest, latest = (self.now, self.now) if is_first else self._after_the_gap(expected)
+                windows[key] = earliest, max(latest, self.now + spread)
         self._agree(self._sooner(windows))
+
+    @rule(lost=st.lists(near, min_size=1, max_size=3, unique=True))
+    def holders_are_lost(self, lost: list[Id]) -> None:
+        for id in lost:
+            self.tracker.holder_lost(contact(id), self.now)
+            concerned = []
+            for key, expected in self.model.items():
+                idle = expected.published_at is not None and not expected.publishing and not expected.hurried
+                if idle and contact(id) in expected.replicas:
+                    expected.lost.add(id)
+                    if 4 * len(expected.lost) > len(expected.replicas):
+                        concerned.append(key)
+            self._hurried(concerned, SPREAD)
 
     @rule(changes=st.lists(st.sampled_from(["doubles", "almost doubles", "halves", "almost halves"]), max_size=4))
     def the_network_grows_and_shrinks(self, changes: list[str]) -> None:
@@ -494,16 +620,16 @@ class TrackerMachine(RuleBasedStateMachine):
 
     def _network_has(self, size: int) -> None:
         self.tracker.network_has(size, Family.IPV4, self.now)
-        windows = {}
-        if size >= 2 * self.size:
-            windows = {
-                key: self._after_the_gap(expected)
-                for key, expected in self.model.items()
-                if expected.published_at is not None
-            }
-        if size >= 2 * self.size or size <= self.size / 2:
+        published = [key for key, expected in self.model.items() if expected.published_at is not None]
+        doubled = size >= 2 * self.size
+        if doubled and published and self.now < self.grown_at + 900.0:
+            self._agree()
+            return
+        if doubled and published:
+            self.grown_at = self.now
+        if doubled or size <= self.size / 2:
             self.size = size
-        self._agree(self._sooner(windows))
+        self._hurried(published if doubled else [])
 
     @rule()
     def the_network_is_reached(self) -> None:
@@ -532,7 +658,7 @@ class TrackerMachine(RuleBasedStateMachine):
     def is_restarted(self, seed: int, pause: float) -> None:
         self.restarts += 1
         self.now += pause
-        self.tracker, self.size = Tracker(Random(seed), self.POLICY), 1
+        self.tracker, self.size, self.grown_at = Tracker(Random(seed), self.POLICY), 1, float("-inf")
         for key in sorted(self.acknowledged):
             self.tracker.add(*key)
         self.model = {key: Expected() for key in self.acknowledged}
@@ -575,7 +701,8 @@ class TrackerMachine(RuleBasedStateMachine):
 
     def _after_the_gap(self, expected: Expected) -> Window:
         assert expected.published_at is not None
-        earliest, latest = (expected.published_at + gap for gap in jittered(GAP))
+        gap = min(GAP * 4**expected.hurries, 60 * expected.minutes)
+        earliest, latest = (expected.published_at + gap for gap in jittered(gap))
         return max(self.now, earliest), max(self.now, latest)
 
     def _sooner(self, windows: dict[EntryKey, Window]) -> dict[EntryKey, Window]:

@@ -27,6 +27,7 @@ from dhtd.core.events import (
     Isolated,
     Joined,
     LookupProgress,
+    Unheld,
     Unreached,
 )
 from dhtd.core.messages import (
@@ -161,7 +162,7 @@ class World:
             self.take_all()
 
     def take(self, event: Event) -> None:
-        if isinstance(event, Joined | Isolated | Unreached) or event.op == INTERNAL:
+        if isinstance(event, Joined | Isolated | Unheld | Unreached) or event.op == INTERNAL:
             return
         assert event.op in self.open, "it was over, or cancelled, or never begun"
         if not isinstance(event, LookupProgress):

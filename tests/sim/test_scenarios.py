@@ -31,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mass-restart": {"nodes": 12, "restored": 40, "lookups": 100, "duration": 300.0},
     "half-nat": {"nodes": 80, "entries": 40, "lookups": 200, "duration": 300.0},
     "liars": {"nodes": 100, "entries": 50, "lookups": 200, "duration": 300.0},
+    "eclipse": {"nodes": 100, "entries": 3, "lookups": 40, "duration": 300.0},
     "lone-node": {},
     "pair": {},
     "trio": {},

@@ -1,0 +1,68 @@
+"""What contacts that change their IDs, near, far and near again, make a node send: in the simulator, with and without.
+
+Run it with `python3 dev.py bench republish`. A node among others has own entries. Eight neighbours at addresses of
+their own come up under new IDs again and again: near to the node, then far away, so that its network seems to grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dhtd.core.metric import NATIVE, Id
+from dhtd.sim import warm
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network, scattered
+
+CHANGERS = 8
+EVERY = 20.0  # seconds between two changes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Count what a node sends, and print it."""
+    options = _parser().parse_args(arguments)
+    calm = sent(options.seed, options.nodes, options.entries, options.minutes, changing=False)
+    changing = sent(options.seed, options.nodes, options.entries, options.minutes, changing=True)
+    print(f"{options.entries} entries of a node among {options.nodes}, in {options.minutes} minutes")
+    print(f"datagrams sent: {calm}; {changing} while {CHANGERS} nodes change their IDs; ratio {changing / calm:.2f}")
+    return 0
+
+
+def sent(seed: int, nodes: int, entries: int, minutes: int, *, changing: bool) -> int:
+    """Return how many datagrams the node has sent of its own accord."""
+    net = Network(seed, address=scattered)
+    victim, *others = [net.add(start=False) for _ in range(nodes)]
+    changers = others[:CHANGERS]
+    warm.acquaint(net, [victim, *others])
+    net.run_for(5)
+    for number in range(entries):
+        net.enter(victim, NATIVE.digest(b"%d" % number), 3_000)
+    before = victim.node.counters.queries_sent
+    for step in range(int(minutes * 60 / EVERY)):
+        net.run_for(EVERY)
+        if changing:
+            _change(net, victim, changers, near=step % 2 == 0)
+    return victim.node.counters.queries_sent - before
+
+
+def _change(net: Network, victim: Host, changers: Sequence[Host], *, near: bool) -> None:
+    """Bring each changer up under a new ID, and have it ask the victim something."""
+    for changer in changers:
+        net.kill(changer)
+        id = victim.id ^ net.rng.getrandbits(180 if near else NATIVE.bits)
+        changer.bootstrap = (victim.endpoint,)
+        net.restart(changer, id=Id(id))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dev.py bench republish", description="Count what contacts with new IDs cost.")
+    parser.add_argument("--nodes", type=int, default=100, metavar="N", help="nodes of the network (100)")
+    parser.add_argument("--entries", type=int, default=30, metavar="N", help="entries of the node (30)")
+    parser.add_argument("--minutes", type=int, default=60, metavar="N", help="virtual minutes (60)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="what all chance follows from (1)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Keys with attackers all around: their entries are found, from wherever and whenever the attackers come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dhtd.core.endpoint import Family
+from dhtd.sim.eclipse import Eclipse
+from dhtd.sim.report import Lookups
+from dhtd.sim.scenarios import SCENARIOS
+from dhtd.sim.simulation import Simulation
+
+SMALL: dict[str, Any] = {"nodes": 80, "entries": 2, "lookups": 24, "duration": 300.0}
+
+
+def lookups(**given: Any) -> Lookups:
+    simulation = Simulation(SCENARIOS["eclipse"].vary(**SMALL, **given))
+    report = simulation.run()
+    assert simulation._eclipse.attackers * 2 == sum(host.lie is not None for host in simulation.net.hosts)
+    assert report.nodes == 80
+    return report.lookups
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"eclipse": 4, "closest": True},
+        {"eclipse": 24},
+        {"eclipse": 24, "closest": True, "late": True},
+        {"eclipse": 8, "late": True, "site": True},
+    ],
+)
+def test_a_key_with_attackers_around_it_is_found(given: dict[str, Any], figure: Callable[[str, object], None]) -> None:
+    outcome = lookups(**given)
+    figure("lookups that found the entry", f"{outcome.found} of {outcome.total}")
+    assert outcome.success_rate >= 0.95
+
+
+@pytest.mark.parametrize("given", [{"eclipse": 4}, {"eclipse": 8, "closest": True, "site": True}])
+def test_without_the_region_it_would_be_hidden(given: dict[str, Any], figure: Callable[[str, object], None]) -> None:
+    outcome = lookups(**given, undefended=True)
+    figure("lookups that found the entry", f"{outcome.found} of {outcome.total}")
+    assert outcome.success_rate <= 0.5
+
+
+def test_the_attackers_of_each_key_have_networks_of_their_own() -> None:
+    for site in (False, True):
+        simulation = Simulation(SCENARIOS["eclipse"].vary(**SMALL, site=site))
+        net = simulation.net
+        simulation.advance(2)
+        before = len(net.hosts)
+        eclipse = Eclipse(net, 4, closest=False, site=site)
+        parties = []
+        for name in (b"one", b"other"):
+            eclipse.attack(net.codec.keyspace.digest(name))
+            gang = net.hosts[before:]
+            before = len(net.hosts)
+            assert len(gang) == 16
+            parties.append({host.endpoint[: 8 if site else 3] for host in gang})
+            assert all(host.endpoint.family is (Family.IPV6 if site else Family.IPV4) for host in gang)
+        assert [len(networks) for networks in parties] == [4, 4]
+        assert not parties[0] & parties[1]
