@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.wire.native import _READ_ERRORS
+from dhtd.core.messages import Reply
+from dhtd.errors import WireError
+from dhtd.wire.native import _READ_ERRORS, MAGIC, NativeCodec
 from dhtd.wire.reader import CHECKED, Reader
 
 KINDS = ("array", "binary", "text", "integer", "boolean", "nil")
@@ -96,3 +98,15 @@ def test_a_long_end_is_not_looked_at_but_never_claims_more_than_there_is() -> No
         Reader(b"\xc0" * 5_000, 0).end(5_001)
     with pytest.raises(ValueError, match="behind"):
         Reader(b"\xc0" * 5_000, 0).end(0)
+
+
+def test_a_long_reply_is_refused_wherever_it_is_cut_and_whatever_else_its_result_is() -> None:
+    head = MAGIC + b"\x95\x01\xc4\x0812345678\xc4\x20" + bytes(32) + b"\xc4\x06123456"
+    body = b"\x94\xc4\x01t\xc5\x00\x98" + bytes(152) + b"\xc4\x00"
+    codec = NativeCodec()
+    assert isinstance(codec.decode(head + body + b"\xc2"), Reply)
+    for data in (*((head + body)[:size] for size in range(113, len(head + body) + 1)), head + body + b"\x01\x02"):
+        with pytest.raises(WireError):
+            codec.decode(data)
+    with pytest.raises(WireError, match="not an array"):
+        codec.decode(head + b"\xc4\x80" + bytes(128))
