@@ -166,7 +166,7 @@ class State:
             if incumbent.endpoint != endpoint:
                 return self.meta.is_bad(id) or self._is_contestable(id, now)
             return self.meta.standing(id, now) is not Standing.GOOD
-        if id == self.table.own_id:
+        if id == self.table.own_id or self._has_changed_lately(endpoint, now):
             return False
         bucket = self.table.bucket(id)
         if now < bucket.closed_until:
@@ -355,8 +355,7 @@ class State:
         Else it would be a new contact with each answer: in one bucket after another, or beside one own entry after
         another.
         """
-        changed_at = self._changed.get(endpoint)
-        if changed_at is not None and now - changed_at < self._policy.id_change:
+        if self._has_changed_lately(endpoint, now):
             return True
         if self._moved == endpoint:
             self._changed.pop(endpoint, None)
@@ -365,6 +364,10 @@ class State:
                 del self._changed[next(iter(self._changed))]
         self._moved = None
         return False
+
+    def _has_changed_lately(self, endpoint: Endpoint, now: float) -> bool:
+        changed_at = self._changed.get(endpoint)
+        return changed_at is not None and now - changed_at < self._policy.id_change
 
     def _cap_reached(self, endpoint: Endpoint, bucket: Bucket, *, others_make_way: bool) -> str | None:
         """Return, and count, the cap that keeps an endpoint out of a bucket, if one does.

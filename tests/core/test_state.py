@@ -797,6 +797,8 @@ def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None
     assert state.answered(contact(6, machine=1), None, 1.0) == Inserted()  # it may have started anew, without its file
     assert state.answered(contact(7, machine=1), None, 2.0) == Refused()
     assert list(state.table) == []
+    assert not state.queried(Id(7), endpoint(1), 3.0)  # it is not even asked whether it is there
+    assert state.queried(Id(7), endpoint(1), 1.0 + DEFAULT.id_change)
     assert state.answered(contact(7, machine=1), None, DEFAULT.id_change) == Refused()
     assert state.answered(contact(7, machine=1), None, 1.0 + DEFAULT.id_change) == Inserted()
     assert state.answered(contact(8, machine=2), None, 2.0) == Inserted()
