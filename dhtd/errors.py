@@ -203,6 +203,18 @@ class KeyExists(KeyUnusable):
     code = "key-exists"
 
 
+class BackupUnusable(DhtdError):
+    """The file for a backup cannot be written."""
+
+    code = "backup-unusable"
+
+
+class BackupExists(BackupUnusable):
+    """There is a file where a backup was to be written."""
+
+    code = "backup-exists"
+
+
 class SocketInUse(DhtdError):
     """A running daemon has the control socket."""
 

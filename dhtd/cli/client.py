@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import completion_verb, entries, info, lookup, queries, status, stop
+from dhtd.cli import backup, completion_verb, entries, info, lookup, queries, status, stop
 from dhtd.cli.common import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.complete import complete_file, complete_instance
 from dhtd.cli.streams import put
@@ -74,6 +74,7 @@ lookup.register(app)
 info.register(app)
 status.register(app)
 queries.register_rest(app)
+backup.register(app)
 stop.register(app)
 completion_verb.register(app, "dht")
 

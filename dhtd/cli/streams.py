@@ -45,6 +45,12 @@ def put(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+def put_bytes(data: bytes) -> None:
+    """Print a part of a result that is no text."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
 def put_json(body: Mapping[str, Any]) -> None:
     """Print one object on one line."""
     put(json.dumps(body))

@@ -16,6 +16,17 @@ class _Ended(BaseException):
 
 
 @contextmanager
+def tidying() -> Iterator[None]:
+    """Have a signal that ends the process leave the block by an exception first, which has temporary files removed."""
+    with drawing(_nothing, _nothing):
+        yield
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
 def drawing(take_away: Callable[[], None], draw_again: Callable[[], None]) -> Iterator[None]:
     """Have what is drawn taken away before a signal ends the process, or Ctrl-Z stops it.
 

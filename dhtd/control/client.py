@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import socket
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -142,6 +144,28 @@ class Client:
         """Join by these nodes."""
         return cast("BootstrapResult", self._call("bootstrap", endpoints=endpoints))
 
+    def backup(self) -> Iterator[bytes]:
+        """Yield a copy of the daemon's state file, some at a time; only at the end is it whole.
+
+        The timeout is for each piece: nobody knows how large the file is.
+        """
+        size = 0
+        for kind, body in self._stream("backup"):
+            if kind == "result":
+                if body.get("bytes") != size:
+                    raise self._stranger()
+                return
+            piece = self._decoded(body.get("data"))
+            size += len(piece)
+            yield piece
+            self._deadline = time.monotonic() + self._timeout
+
+    def _decoded(self, data: object) -> bytes:
+        try:
+            return b64decode(str(data), validate=True)
+        except (binascii.Error, ValueError):
+            raise self._stranger() from None
+
     def find_node(self, endpoint: str, id: str) -> FindNodeResult:
         """Send one find_node."""
         return cast("FindNodeResult", self._call("find-node", endpoint=endpoint, id=id))
@@ -253,7 +277,7 @@ class Client:
             kind = next(kind for kind in ("event", "result", "error") if kind in body)
             return kind, dict(body[kind])
         except (ValueError, TypeError, RecursionError, StopIteration):
-            raise DaemonUnreachable(f"what listens on {self._path} is not dhtd") from None
+            raise self._stranger() from None
 
     def _receive_line(self) -> bytes:
         searched = 0
@@ -278,6 +302,9 @@ class Client:
         if remaining <= 0:
             raise self._too_late()
         return min(remaining, WAIT_MAX)
+
+    def _stranger(self) -> DaemonUnreachable:
+        return DaemonUnreachable(f"what listens on {self._path} is not dhtd")
 
     def _too_late(self) -> DaemonTimeout:
         return DaemonTimeout(

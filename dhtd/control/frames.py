@@ -15,6 +15,7 @@ from typing import Any
 from dhtd.control.protocol import (
     COMPLETIONS,
     SECTIONS,
+    Backup,
     Bootstrap,
     Complete,
     Delete,
@@ -216,6 +217,7 @@ _METHODS: dict[str, Callable[[_Params], Request | Stop]] = {
     "node-id": lambda params: NodeId(),
     "status": lambda params: Status(),
     "bootstrap": _parse_bootstrap,
+    "backup": lambda params: Backup(),
     "find-node": lambda params: FindNode(params.endpoint(), params.id()),
     "find-value": lambda params: FindValue(params.endpoint(), params.id()),
     "store": _parse_store,

@@ -82,6 +82,11 @@ class Bootstrap:
 
 
 @dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of the state file, in events. It is for the daemon's own user and root: the server sees to that."""
+
+
+@dataclass(frozen=True, slots=True)
 class FindNode:
     """Ask one node for the nodes nearest to `id`."""
 
@@ -121,7 +126,21 @@ class Stop:
     """Save the state and end. The server itself sees to it."""
 
 
-Request = Ping | Enter | Lookup | Delete | Info | NodeId | Status | Bootstrap | FindNode | FindValue | Store | Complete
+Request = (
+    Ping
+    | Enter
+    | Lookup
+    | Delete
+    | Info
+    | NodeId
+    | Status
+    | Bootstrap
+    | Backup
+    | FindNode
+    | FindValue
+    | Store
+    | Complete
+)
 
 
 # Results
@@ -347,6 +366,18 @@ class BootstrapResult(TypedDict):
     unreached: list[UnreachedHost]
 
 
+class BackupEvent(TypedDict):
+    """The next piece of a copy of the state file, in base64."""
+
+    data: str
+
+
+class BackupResult(TypedDict):
+    """How long the copy is that the events were."""
+
+    bytes: int
+
+
 class NamedNode(TypedDict):
     """A node that another one has named."""
 
@@ -403,10 +434,11 @@ Result = (
     | NodeIdResult
     | StatusResult
     | BootstrapResult
+    | BackupResult
     | FindNodeResult
     | FindValueResult
     | StoreResult
     | CompleteResult
     | StopResult
 )
-Event = LookupEvent | InfoResult
+Event = LookupEvent | InfoResult | BackupEvent

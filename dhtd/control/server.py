@@ -23,7 +23,7 @@ import trio
 from dhtd.control.frames import FRAME_MAX, decode_frame, encode, error_body
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
-from dhtd.control.protocol import Event, Request, Result, Stop, StopResult
+from dhtd.control.protocol import Backup, Event, Request, Result, Stop, StopResult
 from dhtd.control.threads import in_thread
 from dhtd.errors import (
     DhtdError,
@@ -352,6 +352,8 @@ class _Connection:
         try:
             if isinstance(request, Stop):
                 await self._end_daemon()
+            if isinstance(request, Backup):
+                self._check_owner("take a backup")
             answer = await self._handle(request)
         except DhtdError as error:
             await self._send_error(error)
@@ -360,14 +362,20 @@ class _Connection:
                 await self._send(answer)
 
     async def _end_daemon(self) -> NoReturn:
-        """Have the daemon stop. Whoever was only let in by the group may not: it is not theirs."""
-        if self._stop is None or self.uid not in {0, os.geteuid()}:
-            raise NotPermitted("only the daemon's own user and root may stop it")
+        """Have the daemon stop."""
+        self._check_owner("stop it")
+        if self._stop is None:
+            raise NotPermitted("this daemon is not stopped by its clients")
         farewell = Farewell(os.dup(self.stream.socket.fileno()), self._id)
         self._has_farewell = True
         self._stop(farewell)
         await trio.sleep_forever()
         raise AssertionError
+
+    def _check_owner(self, act: str) -> None:
+        """Refuse whoever was only let in by the group: the daemon is not theirs."""
+        if self.uid not in {0, os.geteuid()}:
+            raise NotPermitted(f"only the daemon's own user and root may {act}")
 
     async def _handle(self, request: Request) -> bytes | None:
         """Return the line with the result; None where the client has gone away meanwhile."""

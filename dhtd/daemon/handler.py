@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final, assert_never, cast
@@ -34,6 +35,7 @@ from dhtd.daemon.saver import Saver
 from dhtd.errors import Busy, DhtdError, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, UnresolvableHost
 
 HEAD_START: Final = 1.0  # seconds that one address of a name has before the next one is asked
+PIECE: Final = 49_152  # bytes of a backup in one event, which has 65,536 of base64
 
 StartAt = Callable[[Endpoint, float], Handle]
 
@@ -52,13 +54,14 @@ class Handler:
         self._saver = saver
         self._report = report
         self._own_entries = saver.own_entries
+        self._is_backing_up = False
         self._reading = trio.Lock()  # info and complete: however many ask, one step of one of them, then others run
 
     async def __call__(self, request: protocol.Request, emit: Emit) -> Result:
         """Return the result of a request; raise a `DhtdError` that says why there is none."""
         match request:
-            case protocol.Ping(endpoint):
-                return await self._ping(endpoint)
+            case protocol.Ping() | protocol.FindNode() | protocol.FindValue() | protocol.Store():
+                return await self._query(request)
             case protocol.Enter():
                 return await self._enter(request)
             case protocol.Lookup(id):
@@ -73,6 +76,16 @@ class Handler:
                 return await self._status()
             case protocol.Bootstrap(endpoints):
                 return await self._bootstrap(endpoints)
+            case protocol.Backup():
+                return await self._backup(emit)
+            case _:
+                assert_never(request)
+
+    async def _query(self, request: protocol.Ping | protocol.FindNode | protocol.FindValue | protocol.Store) -> Result:
+        """Send one query to one node."""
+        match request:
+            case protocol.Ping(endpoint):
+                return await self._ping(endpoint)
             case protocol.FindNode(endpoint, id):
                 return await self._find_node(endpoint, id)
             case protocol.FindValue(endpoint, id):
@@ -107,6 +120,21 @@ class Handler:
             while self._node.is_asking_around:  # noqa: ASYNC110 - nothing tells that a doubt has ended
                 await trio.sleep(STATUS_INTERVAL)
         return self._report.status()
+
+    async def _backup(self, emit: Emit) -> protocol.BackupResult:
+        """Emit a copy of the state file, as fast as the client reads; one at a time, since each takes room on disk."""
+        if self._is_backing_up:
+            raise Busy("another backup is being taken: try again when it is done")
+        self._is_backing_up = True
+        try:
+            size = 0
+            with await self._saver.copy(self._node) as copy:
+                while piece := await self._saver.read(copy, PIECE):
+                    await emit({"data": b64encode(piece).decode()})
+                    size += len(piece)
+            return {"bytes": size}
+        finally:
+            self._is_backing_up = False
 
     async def _ping(self, host_port: HostPort) -> protocol.PingResult:
         answered = await self._ask(host_port, self._node.ping)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import trio
 
@@ -148,6 +148,15 @@ class Saver:
         await self._save_holders(node, node.tracker.changed)
         with self._held_to_save(node) as write:
             await self._do(write)
+
+    async def copy(self, node: Node) -> BinaryIO:
+        """Save, and return a copy of what the file then holds; raise `StateError`. See `StateFile.copy`."""
+        await self.save(node)
+        return await self._in_thread(self._file.copy)
+
+    async def read(self, copy: BinaryIO, size: int) -> bytes:
+        """Return what comes next in a copy, at most so many bytes; nothing at its end."""
+        return await self._in_thread(lambda: copy.read(size))
 
     def save_now(self, node: Node) -> None:
         """Do the same without threads and without a loop, for an end that has neither."""

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id, Keyspace
@@ -42,6 +42,7 @@ from dhtd.daemon.state_changes import (
 )
 from dhtd.daemon.state_connection import UnknownError
 from dhtd.daemon.state_contents import StateContents
+from dhtd.daemon.state_copy import unnamed_copy
 from dhtd.daemon.state_disk import (
     SQLITE_ERRORS,
     DamagedError,
@@ -116,6 +117,11 @@ class StateFile(StateContents):
                 holders.setdefault(own, []).append(holder)
         contacts, node_id = self.contacts(), self.node_id()
         return SavedState(node_id, contacts, list(chain(*self.own())), list(chain(*self.held())), holders)
+
+    def copy(self) -> BinaryIO:
+        """Return a copy of the file as it is now: another state file, without a name, and gone when it is closed."""
+        with self._reading() as connection:
+            return unnamed_copy(self.path, connection)
 
     def node_id(self) -> Id | None:
         """Return the node's own ID."""

@@ -28,6 +28,7 @@ COMMANDS = [
     "status",
     "node-id",
     "bootstrap",
+    "backup",
     "find-node",
     "find-value",
     "store",

@@ -18,6 +18,7 @@ import typer
 
 from dhtd import errors
 from dhtd.cli import client, daemon
+from dhtd.cli.backup import Written
 from dhtd.cli.completion_verb import Script
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
@@ -45,6 +46,7 @@ RESULTS: dict[str, Any] = {
     "find-node": protocol.FindNodeResult,
     "find-value": protocol.FindValueResult,
     "store": protocol.StoreResult,
+    "backup": Written,
     "stop": protocol.StopResult,
     "completion": Script,
 }

@@ -27,6 +27,7 @@ from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.metric import NATIVE
 from dhtd.core.requester import Counters
 from dhtd.daemon.channel import UdpCounters
+from dhtd.daemon.handler import PIECE
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.report import SLICE, WORDS_MAX
 from tests.control.test_protocol import OPTIONAL, VALID
@@ -37,6 +38,7 @@ PAGE = ROOT / "man" / "dht-control.7"
 SOURCE = PAGE.read_text(encoding="utf-8")
 
 RESULTS: dict[str, Any] = {
+    "backup": protocol.BackupResult,
     "bootstrap": protocol.BootstrapResult,
     "complete": protocol.CompleteResult,
     "delete": protocol.DeleteResult,
@@ -159,7 +161,8 @@ def test_the_counters_are_those_that_are_sent() -> None:
 
 def test_events_have_the_keys_and_types_that_are_sent() -> None:
     said = {name: type_of(words) for name, words in items(CHAPTERS["EVENTS"]).items()}
-    assert said == typing.get_type_hints(protocol.LookupEvent)
+    events = (protocol.LookupEvent, protocol.BackupEvent)
+    assert said == {name: hint for event in events for name, hint in typing.get_type_hints(event).items()}
 
 
 def test_every_section_of_info_is_described() -> None:
@@ -217,6 +220,7 @@ def test_the_daemon_s_page_gives_the_same_limits() -> None:
         ("FRAMES", f"An integer from 1 to {PORT_MAX}."),
         ("METHODS", f"2 to {2 * TOKEN_MAX} hexadecimal digits"),
         ("METHODS", f"in parts of at most {SLICE} elements"),
+        ("METHODS", f"at most {PIECE} bytes of it"),
         ("METHODS", f"At most {WORDS_MAX}, in order."),
         ("ERROR CODES", f"No number from 1 to {PORT_MAX}."),
         ("ERROR CODES", f"No {2 * NATIVE.width} hexadecimal digits."),

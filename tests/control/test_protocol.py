@@ -39,6 +39,7 @@ VALID: dict[str, tuple[dict[str, Any], Request | Stop]] = {
     "info": ({"section": "store"}, protocol.Info("store")),
     "node-id": ({}, protocol.NodeId()),
     "status": ({}, protocol.Status()),
+    "backup": ({}, protocol.Backup()),
     "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, protocol.Bootstrap((AT, ("name", 1)))),
     "find-node": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindNode(AT, NUMBER)),
     "find-value": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindValue(AT, NUMBER)),

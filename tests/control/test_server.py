@@ -541,6 +541,17 @@ async def test_who_may_not_stop_the_daemon_is_told_so(
     assert not farewells
 
 
+async def test_members_of_the_group_get_no_backup(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as daemon:
+        monkeypatch.setattr(server._Server, "_user", member)
+        peer = await daemon.peer()
+        await peer.send(b'{"method":"backup"}\n' + NODE_ID + b"\n")
+        assert await peer.code() == "not-permitted"
+        assert "result" in await peer.line()
+
+
 async def member(self: object, stream: object) -> int:
     """Be let in as a member of the socket's group."""
     await trio.lowlevel.checkpoint()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import typing
+from base64 import b64decode
 from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import pytest
 import trio
@@ -25,7 +27,7 @@ from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.handler import HEAD_START, Handler
+from dhtd.daemon.handler import HEAD_START, PIECE, Handler
 from dhtd.daemon.report import SLICE, WORDS_MAX, Report
 from dhtd.daemon.saver import Saver
 from dhtd.errors import (
@@ -58,6 +60,7 @@ class Disk:
         self.entries: set[Entry] = set()
         self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
         self.failing = False
+        self.saved = b""  # what a copy has
         self.node_had: list[set[Entry]] = []  # what the node tracked when a change was on disk
         self.driver: Driver | None = None
         self.own_entries = trio.Lock()
@@ -76,6 +79,14 @@ class Disk:
         self.entries -= {(key, port) for port in ports}
         self._note()
         await self._wait()
+
+    async def copy(self, node: Node) -> BinaryIO:
+        await self._wait()
+        return BytesIO(self.saved)
+
+    async def read(self, copy: BinaryIO, size: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return copy.read(size)
 
     async def _wait(self) -> None:
         for _ in range(self.steps):
@@ -849,3 +860,42 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
         assert await words("own-port", "") == (["443", "80", "8080"], True)
         assert await words("endpoint", "10.") == ([other.endpoint], True)
         assert await words("endpoint", "11.") == ([], True)
+
+
+# Backup
+
+
+async def test_a_backup_comes_in_pieces_and_its_length_behind_them(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        one.disk.saved = bytes(range(251)) * 400
+        result = await one.ask(protocol.Backup())
+        assert matches(result, protocol.BackupResult)
+        assert all(matches(event, protocol.BackupEvent) for event in one.events)
+        pieces = [b64decode(cast("protocol.BackupEvent", event)["data"]) for event in one.events]
+        assert [len(piece) for piece in pieces] == [PIECE, PIECE, 100_400 - 2 * PIECE]
+        assert (b"".join(pieces), result) == (one.disk.saved, {"bytes": 100_400})
+
+
+async def test_one_backup_is_taken_at_a_time(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        one.disk.saved = bytes(10)
+
+        async def emit(event: protocol.Event) -> None:
+            await trio.sleep_forever()  # as for a client that does not read
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.handler, protocol.Backup(), emit)
+            await wait_all_tasks_blocked()
+            with pytest.raises(Busy, match="another backup"):
+                await one.ask(protocol.Backup())
+            nursery.cancel_scope.cancel()
+        assert await one.ask(protocol.Backup()) == {"bytes": 10}
+
+
+async def test_after_a_backup_that_failed_another_can_be_taken(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        one.disk.failing = True
+        with pytest.raises(StateError):
+            await one.ask(protocol.Backup())
+        one.disk.failing = False
+        assert await one.ask(protocol.Backup()) == {"bytes": 0}

@@ -1,0 +1,134 @@
+"""A backup of a state file that is in use: it is a state file, of one moment, and nothing of it lies about."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact
+from dhtd.core.metric import NATIVE, Id
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.core.store import HeldEntry
+from dhtd.daemon import state_copy
+from dhtd.daemon.saver import Saver
+from dhtd.daemon.state_disk import connect
+from dhtd.daemon.state_file import SavedHolder, SetHolders, StateFile
+from dhtd.errors import StateError
+from dhtd.wire.native import NativeCodec
+
+KEY, OTHER = Id(7), Id(8)
+AT = Endpoint.of("10.0.0.9", 1729)
+HOLDER = Contact(Id(5), AT)
+CLOCK, WALL = 1_000.0, 1_700_000_000.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[StateFile]:
+    file = StateFile.open(tmp_path / "state.db")
+    file.set_node_id(Id(99))
+    file.add_own(KEY, 80)
+    file.save_contacts([HOLDER])
+    file.save_holders([SetHolders(KEY, 80, [SavedHolder(HOLDER, WALL)])])
+    yield file
+    file.close()
+
+
+def restored(file: StateFile, place: Path) -> StateFile:
+    """Return a copy of a file, as one would open it later."""
+    with file.copy() as copy:
+        place.write_bytes(copy.read())
+    return StateFile.open(place)
+
+
+def new_node() -> Node:
+    rng = random.Random(1)
+    return Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=CLOCK)
+
+
+def test_a_copy_is_a_state_file_with_all_that_the_file_held_then(file: StateFile, tmp_path: Path) -> None:
+    before = file.load()
+    copy = restored(file, tmp_path / "copy.db")
+    file.add_own(OTHER, 80)
+    assert copy.load() == before
+    assert (copy.node_id(), copy.notices()) == (Id(99), [])
+    copy.close()
+
+
+def test_a_copy_has_no_name_and_leaves_none(file: StateFile, tmp_path: Path) -> None:
+    names = sorted(tmp_path.iterdir())
+    with file.copy():
+        assert sorted(tmp_path.iterdir()) == names
+    assert sorted(tmp_path.iterdir()) == names
+
+
+def test_the_file_stays_locked_and_can_be_written_after_a_copy(file: StateFile) -> None:
+    with file.copy():
+        file.add_own(OTHER, 80)
+    with pytest.raises(StateError, match="in use"):
+        StateFile.open(file.path)
+    assert file.load().own == [(KEY, 80), (OTHER, 80)]
+
+
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(
+    file: StateFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def narrow(path: Path, parameters: str) -> sqlite3.Connection:
+        connection = connect(path, parameters)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    names = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(state_copy, "connect", narrow)
+    with pytest.raises(StateError, match=r"no copy of the state file .* can be made \(.*full.*\)"):
+        file.copy()
+    assert sorted(tmp_path.iterdir()) == names
+    file.add_own(OTHER, 80)
+    assert file.load().own == [(KEY, 80), (OTHER, 80)]
+
+
+def test_a_directory_that_takes_no_copy_is_said(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(StateError, match=r"can be made \(No space left on device\)"):
+        file.copy()
+
+
+async def test_a_copy_has_what_was_not_saved_yet(file: StateFile, tmp_path: Path) -> None:
+    node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL)
+    node.store.put(OTHER, AT, CLOCK)
+    with await saver.copy(node) as copy:
+        data = b""
+        while piece := await saver.read(copy, 5_000):
+            assert len(piece) <= 5_000
+            data += piece
+    (tmp_path / "copy.db").write_bytes(data)
+    opened = StateFile.open(tmp_path / "copy.db")
+    assert [held.key for held in opened.load().held] == [OTHER]
+    opened.close()
+
+
+@pytest.mark.parametrize("boot", ["this boot", "another boot"])
+async def test_entries_of_a_copy_that_is_restored_later_have_less_time_left(
+    boot: str, file: StateFile, tmp_path: Path
+) -> None:
+    node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL, "this boot")
+    node.store.restore(HeldEntry(KEY, AT, CLOCK + 600), CLOCK)
+    node.store.restore(HeldEntry(OTHER, AT, CLOCK + 60), CLOCK)
+    await saver.save(node)
+    copy = restored(file, tmp_path / "copy.db")
+    clock = CLOCK + 300 if boot == "this boot" else 5.0
+    rng = random.Random(1)
+    after = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=clock)
+    Saver(copy, lambda: clock, lambda: WALL + 300, boot).restore(after)
+    copy.close()
+    assert DEFAULT.store_expiry > 600
+    assert [(held.key, round(held.expires_at - clock)) for held in after.store] == [(KEY, 300)]
+    assert after.tracker.ports(KEY) == [80]
