@@ -11,9 +11,9 @@ Drive it like this, from any loop and on any clock:
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, ParamSpec, assert_never
 
 from dhtd.core.caps import (
     ENTRY_HOLDERS,
@@ -72,7 +72,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publication import Publication, Withdrawal
 from dhtd.core.rate_limit import RateLimit
 from dhtd.core.reminder import Reminder
-from dhtd.core.requester import Asked, Requester, Transmit
+from dhtd.core.requester import Asked, Operation, Requester, Transmit
 from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
@@ -81,12 +81,14 @@ from dhtd.core.strangers import Strangers
 from dhtd.core.track import EntryKey, OwnEntry, Tracker, entry_key
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.traversal import Traversal
-from dhtd.core.withdrawals import Withdrawals
+from dhtd.core.withdrawals import Holder, Withdrawals
 from dhtd.core.write_ahead import Chosen, WriteAhead
 from dhtd.errors import Busy, TooManyEntries, WireError
 
 if TYPE_CHECKING:
     from random import Random
+
+P = ParamSpec("P")
 
 
 class Node:
@@ -137,6 +139,7 @@ class Node:
         self._next_timeouts = [
             self._requester.transactions.next_timeout,
             self.tracker.next_timeout,
+            self.tracker.next_overdue,
             self.withdrawals.next_timeout,
         ]
         if self._write_ahead is not None:
@@ -154,6 +157,7 @@ class Node:
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._running: set[Handle] = set()  # these, and those that go on though nobody waits
         self._events: deque[Event] = deque()
+        self._failures: list[Exception] = []  # of what is due now
         self._survey_at, self._last_handle = float("-inf"), 0  # when we may ask again where we are; the last command
 
     # Input
@@ -192,41 +196,19 @@ class Node:
         return answer
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due by `now`."""
-        for expiry in self._requester.transactions.expire(now):
-            match expiry:
-                case Slow(query):
-                    self._send_again(query)
-                    query.owner.slow(query, now)
-                case Late(query):
-                    self._send_again(query)
-                    query.owner.late(query, now)
-                case Retry(query, sent_at):
-                    self.counters.retries += 1
-                    self._requester.send(query)
-                    self._unanswered(query, sent_at, now)
-                    query.owner.retried(query, now)
-                case TimedOut(query):
-                    self.counters.timeouts += 1
-                    self._unanswered(query, query.sent_at, now)
-                    query.owner.failed(query, None, now)
-                case _:
-                    assert_never(expiry)
-        self._settle(now)
-        if now >= self._sweep_at:
-            self.store.sweep(now)
-            self.withdrawals.sweep(now)
-            self._sweep_at = now + self.policy.store_sweep
+        """Do what is due by `now`. What fails takes the turn of nothing else, and is raised once all had theirs."""
+        self._try(self._expire, now)
+        self._try(self._settle, now)
+        self._try(self._sweep, now)
         for overlay in self.overlays:
-            self._keep_up(overlay, now)
-        if self._write_ahead is not None:
-            for publication, contacts in self._write_ahead.pop_due(now):
-                publication.written(contacts, now)
-        for entry in self.tracker.pop_due(now):
-            self._publish(INTERNAL, entry.key, entry.port, now)
-        for holder in self.withdrawals.pop_due(now):
-            Reminder(self._requester, self.withdrawals, self._withdrawing, holder).start(now)
-        self._settle(now)
+            self._try(self._keep_up, overlay, now)
+        self._try(self._wait_no_longer, now)
+        self._try(self._publish_due, now)
+        self._try(self._remind_due, now)
+        self._try(self._settle, now)
+        if self._failures:
+            failures, self._failures = self._failures, []
+            raise ExceptionGroup("not all that was due could be done", failures)
 
     # Output
 
@@ -516,6 +498,85 @@ class Node:
         if entry.expires_at > now:
             self.store.restore(entry, now)
 
+    # What is due
+
+    def _try(self, act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do this now; what it raises, `handle_timeout` raises in the end."""
+        try:
+            act(*args, **kwargs)
+        except Exception as failure:  # noqa: BLE001 - see above
+            self._failures.append(failure)
+
+    def _expire(self, now: float) -> None:
+        for expiry in self._requester.transactions.expire(now):
+            self._try(self._expired, expiry, now)
+
+    def _expired(
+        self, expiry: Slow[Operation] | Late[Operation] | Retry[Operation] | TimedOut[Operation], now: float
+    ) -> None:
+        match expiry:
+            case Slow(query):
+                self._send_again(query)
+                query.owner.slow(query, now)
+            case Late(query):
+                self._send_again(query)
+                query.owner.late(query, now)
+            case Retry(query, sent_at):
+                self.counters.retries += 1
+                self._requester.send(query)
+                self._unanswered(query, sent_at, now)
+                query.owner.retried(query, now)
+            case TimedOut(query):
+                self.counters.timeouts += 1
+                self._unanswered(query, query.sent_at, now)
+                query.owner.failed(query, None, now)
+            case _:
+                assert_never(expiry)
+
+    def _sweep(self, now: float) -> None:
+        if now >= self._sweep_at:
+            self._sweep_at = now + self.policy.store_sweep
+            self.store.sweep(now)
+            self.withdrawals.sweep(now)
+
+    def _wait_no_longer(self, now: float) -> None:
+        """Ask those to hold own entries who have waited for too long to be written down."""
+        if self._write_ahead is not None:
+            for publication, contacts in self._write_ahead.pop_due(now):
+                self._try(publication.written, contacts, now)
+
+    def _publish_due(self, now: float) -> None:
+        for entry in self.tracker.overdue(now):
+            self._try(self._publish_anew, entry, now)
+        for entry in self.tracker.pop_due(now):
+            self.tracker.began(entry, now)  # whatever becomes of this, it has its next turn
+            self._try(self._publish, INTERNAL, entry.key, entry.port, now)
+
+    def _publish_anew(self, entry: OwnEntry, now: float) -> None:
+        """Give up a publication that should have ended, unless it waits for its turn: a defect stopped it."""
+        self.tracker.began(entry, now)
+        found_by = entry_key(entry.key, entry.port)
+        before, watchers = self._publications.get(found_by), [INTERNAL]
+        if before is not None:
+            if before in self._deferred or found_by in self._held_back:
+                return
+            before.abandon()
+            del self._publications[found_by]
+            watchers = before.watchers
+        for op in watchers:
+            self._publish(op, entry.key, entry.port, now)
+
+    def _remind_due(self, now: float) -> None:
+        for holder in self.withdrawals.pop_due(now):
+            self._try(self._remind, holder, now)
+
+    def _remind(self, holder: Holder, now: float) -> None:
+        try:
+            Reminder(self._requester, self.withdrawals, self._withdrawing, holder).start(now)
+        except Exception:
+            self.withdrawals.over(holder, holder.endpoint, now, failed=True)
+            raise
+
     # Inside
 
     def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
@@ -739,7 +800,7 @@ class Node:
             publication.watchers.append(op)
             return
         entry = self.tracker.add(key, port)
-        self.tracker.began(entry)
+        self.tracker.began(entry, now)
         publication = self._publications[found_by] = Publication(op, self._requester, entry, self._write_ahead)
         if found_by in self._withdrawing:
             self._held_back[found_by] = publication
@@ -785,13 +846,10 @@ class Node:
     def _settle(self, now: float) -> None:
         """Act on what became of operations, and pass it on to the owner."""
         while True:
-            if self._deferred:
-                deferred, self._deferred = self._deferred, []
-                for operation in deferred:
-                    if self._has_to_wait(operation, now):
-                        self._deferred.append(operation)
-                    else:
-                        operation.start(now)
+            for operation in list(self._deferred):
+                if not self._has_to_wait(operation, now):
+                    self._deferred.remove(operation)
+                    operation.start(now)
             if not self._requester.outcomes:
                 return
             self._take(self._requester.outcomes.popleft(), now)

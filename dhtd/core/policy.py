@@ -102,6 +102,7 @@ class Policy:
     move_gap: float = 5 * 60.0  # after our address has changed, all are published again, and so long later at soonest
     startup_spread: float = 10.0  # own entries are published within this time once the table is warm
     publishing: int = 8  # publications on the node's own account at once
+    publication_lasts: float = 10 * 60.0  # one that has not ended by then is begun anew
     withdraw_retry: float = 15.0  # after a withdrawal that a holder did not acknowledge; doubles up to
     withdraw_retry_max: float = 5 * 60.0
     withdraw_confirm: float = 30.0  # and again so long after it did: by then it has been written down there

@@ -60,13 +60,18 @@ class Publication(Traversal):
 
         But they are not sent again: that could bring the entry back after it was withdrawn.
         """
+        self.abandon()
+        self._report(cancelled=True)
+
+    def abandon(self) -> None:
+        """Stop, and report nothing."""
+        self._over = True
         self._searching = False
         self._open.clear()
         self._chosen.clear()
         for query in self._in_flight:
             query.attempts_left = 1
             query.is_insistent = False
-        self._report(cancelled=True)
 
     def written(self, contacts: Iterable[Contact], now: float) -> None:
         """Ask those who were chosen to take the entry, unless it was deleted meanwhile."""

@@ -1,7 +1,7 @@
 """This node's own entries: when each is published, who holds it, when it is published again. See also `withdrawals`.
 
 One entry has one timer, so entering it twice cannot start two chains of publications. While it is being published it
-has none, and `published` sets the next.
+has none, and `published` sets the next. A publication that never ends, which only a defect explains, is begun anew.
 
 Some news *hurry* an entry: a contact that is nearer than a holder, a network that has doubled, holders that are lost.
 Strangers can bring such news again and again. So the pause since the last publication is a minute the first time, and
@@ -124,7 +124,7 @@ class Tracker:
         self._policy = policy
         self._entries: dict[EntryKey, OwnEntry] = {}
         self._ports: dict[bytes, set[int]] = {}  # of the same, since each find_value asks for them
-        self._publishing: set[EntryKey] = set()
+        self._publishing: dict[EntryKey, float] = {}  # and until when at most; those that began first are first
         self._moved_at = float("-inf")  # when all were, or are to be, published again for a move
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._grown_at: dict[int, float] = {}  # by family: when all was last hurried since it had doubled
@@ -178,7 +178,7 @@ class Tracker:
         """Stop tracking an entry; return it, if it was tracked."""
         found_by = entry_key(key, port)
         self._timers.cancel(found_by)
-        self._publishing.discard(found_by)
+        self._publishing.pop(found_by, None)
         entry = self._entries.pop(found_by, None)
         if entry is not None:
             self._take_out(entry)
@@ -189,11 +189,13 @@ class Tracker:
                 del self._ports[found_by[0]]
         return entry
 
-    def began(self, entry: OwnEntry) -> None:
+    def began(self, entry: OwnEntry, now: float) -> None:
         """The entry is being published: it has no timer meanwhile."""
+        found_by = entry_key(entry.key, entry.port)
         self._take_out(entry)
-        self._publishing.add(entry_key(entry.key, entry.port))
-        self._timers.cancel(entry_key(entry.key, entry.port))
+        self._publishing.pop(found_by, None)
+        self._publishing[found_by] = now + self._policy.publication_lasts
+        self._timers.cancel(found_by)
 
     def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool = False) -> None:
         """A publication has ended, and these nodes took the entry: set the next one.
@@ -207,7 +209,7 @@ class Tracker:
         if entry is None or found_by not in self._publishing:
             return
         policy = self._policy
-        self._publishing.discard(found_by)
+        self._publishing.pop(found_by, None)
         self._unheld.pop(entry, None)
         holders = tuple(replicas)
         self._adapt_interval(entry, holders, now)
@@ -348,6 +350,14 @@ class Tracker:
         if not self._entries or len(self._publishing) >= self._policy.publishing:
             return None
         return self._timers.next()
+
+    def next_overdue(self) -> float | None:
+        """Return when `overdue` has an entry."""
+        return next(iter(self._publishing.values()), None)
+
+    def overdue(self, now: float) -> list[OwnEntry]:
+        """Return the entries whose publication should have ended by now; the caller calls `began` for each."""
+        return [self._entries[found_by] for found_by, until in self._publishing.items() if until <= now]
 
     def pop_due(self, now: float) -> Iterator[OwnEntry]:
         """Take and yield the entries that are to be published now; the caller calls `began` for each.

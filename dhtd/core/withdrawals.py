@@ -252,6 +252,8 @@ class Withdrawals:
 
         Where `nobody_there` has answered anything, its other place comes next, at once.
         """
+        if not holder.in_hand:
+            return  # it was given up before
         holder.in_hand = False
         self._in_hand -= 1
         holder.tried_at = now

@@ -208,7 +208,9 @@ class Driver:
             self._look_at_clocks(now)
             deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
             if deadline is not None and deadline <= now and not self._handle_timeout(now):
-                await trio.sleep(pause.next())  # what has failed may be due again at once
+                deadline = self.node.poll_timeout()
+                if deadline is not None and deadline <= now:
+                    await trio.sleep(pause.next())  # what has failed is due again at once
 
     def _handle_timeout(self, now: float) -> bool:
         """Have the node do what is due; return whether it could."""

@@ -109,7 +109,7 @@ def own(number: int, rng: Random) -> object:
     for _ in range(number):
         key = NATIVE.random(rng)
         entry = node.tracker.add(key, 3_000)
-        node.tracker.began(entry)
+        node.tracker.began(entry, 0.0)
         replicas = tuple(rng.sample(network, REPLICAS))
         for contact in replicas:
             entry.may_hold(contact, 3_600.0)

@@ -35,7 +35,7 @@ def tracked(ports: int = 1) -> Tracker:
     tracker = Tracker(Random(1), DEFAULT)
     for port in range(1, ports + 1):
         entry = tracker.add(KEY, port)
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         tracker.published(KEY, port, REPLICAS, 0.0)
     return tracker
 
@@ -56,7 +56,7 @@ def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
     tracker = tracked()
     tracker.moved(100.0)
     [entry] = tracker.pop_due(100.0 + SPREAD)
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(KEY, 1, REPLICAS, 100.0 + SPREAD)
     for now in (111.0, 112.0, 200.0):
         tracker.moved(now)
@@ -67,13 +67,13 @@ def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
 def test_an_entry_that_is_being_published_is_published_once_more_after_a_move() -> None:
     tracker = tracked()
     [entry] = tracker
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.moved(100.0)
     assert tracker.next_timeout() is None
     tracker.published(KEY, 1, REPLICAS, 130.0)
     assert due(tracker, 130.0) == [0.0]
     [entry] = tracker.pop_due(130.0)
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(KEY, 1, REPLICAS, 131.0)
     assert due(tracker, 131.0) > [DEFAULT.republish_first / 2]
 

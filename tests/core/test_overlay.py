@@ -368,7 +368,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
 
 def entered(tracker: Tracker, now: float) -> None:
     entry = tracker.add(KEY, 80)
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(KEY, 80, [contact(1)], now)
 
 
@@ -385,7 +385,7 @@ def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_a
     for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
         tracker = Tracker(Random(1), DEFAULT)
         entry = tracker.add(KEY, 80)
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         tracker.joined(family, 1.0)
         tracker.published(KEY, 80, [contact(1)], 2.0)
         due = tracker.due_in(entry, 2.0)
@@ -397,7 +397,7 @@ def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> N
     policy = replace(DEFAULT, k=1)
     tracker = Tracker(Random(1), policy)
     entry = tracker.add(KEY, 80)
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(KEY, 80, [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
     tracker.contact_joined(contact(KEY ^ 8), 1.0)
     assert tracker.due_in(entry, 1.0) > policy.republish_gap * 2

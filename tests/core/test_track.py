@@ -28,7 +28,7 @@ def make(policy: Policy = DEFAULT) -> Tracker:
 
 
 def publish(tracker: Tracker, entry: OwnEntry, now: float, replicas: list[Contact] = REPLICAS) -> None:
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(entry.key, entry.port, replicas, now)
 
 
@@ -38,7 +38,7 @@ def test_after_a_pause_of_the_machine_entries_are_published_as_much_sooner() -> 
     publish(tracker, young, 1_000.0)
     publish(tracker, old, 100.0)
     due = tracker.due_in(young, 1_000.0)
-    tracker.began(waiting)
+    tracker.began(waiting, 0.0)
     tracker.slept(400.0, 1_000.0)
     assert tracker.due_in(young, 1_000.0) == pytest.approx(due - 400.0)
     assert tracker.due_in(old, 1_000.0) <= DEFAULT.startup_spread
@@ -96,7 +96,7 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
 
 def test_an_entry_that_is_removed_while_it_is_published_makes_way_for_the_next() -> None:
     tracker = make(Policy(publishing=1))
-    tracker.began(tracker.add(KEY, 80))
+    tracker.began(tracker.add(KEY, 80), 0.0)
     waiting = tracker.add(KEY, 443)
     tracker.due_at(waiting, 5.0)
     assert tracker.next_timeout() is None
@@ -139,7 +139,7 @@ def test_while_it_is_published_an_entry_has_no_timer() -> None:
     tracker = make()
     entry = tracker.add(KEY, 80)
     tracker.due_at(entry, 5.0)
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     assert tracker.next_timeout() is None
     tracker.due_at(entry, 5.0)
     assert tracker.next_timeout() is None
@@ -182,7 +182,7 @@ def test_failures_are_counted_no_further_than_a_power_of_two_can_go() -> None:
 
 def test_the_end_of_a_publication_of_a_removed_entry_changes_nothing() -> None:
     tracker = make()
-    tracker.began(tracker.add(KEY, 80))
+    tracker.began(tracker.add(KEY, 80), 0.0)
     tracker.remove(KEY, 80)
     tracker.published(KEY, 80, REPLICAS, 1.0)
     assert len(tracker) == 0
@@ -204,7 +204,7 @@ def test_no_more_publications_are_under_way_than_the_policy_says() -> None:
     assert list(tracker.pop_due(0.9)) == []
     begun = []
     for entry in tracker.pop_due(1.0):
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         begun.append(entry)
     assert begun == entries[:2]
     assert tracker.next_timeout() is None
@@ -285,7 +285,7 @@ def test_what_is_published_is_published_again_when_the_network_has_doubled() -> 
     tracker = Tracker(Random(1), DEFAULT)
     published, waiting = tracker.add(KEY, 80), tracker.add(KEY, 81)
     tracker.network_has(10, Family.IPV4, now=0.0)
-    tracker.began(published)
+    tracker.began(published, 0.0)
     tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
     for size in (19, 11, 6):
         tracker.network_has(size, Family.IPV4, now=1.0)
@@ -378,7 +378,7 @@ def test_what_all_nodes_refuse_is_tried_ever_more_seldom_and_counted() -> None:
     entry = tracker.add(KEY, 80)
     waits = []
     for _ in range(12):
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         tracker.published(KEY, 80, [], 0.0, refused=True)
         waits.append(tracker.due_in(entry, 0.0))
         assert tracker.unheld == 1
@@ -393,7 +393,7 @@ def test_what_all_nodes_refuse_is_tried_ever_more_seldom_and_counted() -> None:
 def test_the_more_entries_all_nodes_refuse_the_longer_each_of_them_waits() -> None:
     tracker = make()
     for port in range(1, 1_001):
-        tracker.began(tracker.add(KEY, port))
+        tracker.began(tracker.add(KEY, port), 0.0)
         tracker.published(KEY, port, [], 0.0, refused=True)
     last = tracker.get(KEY, 1_000)
     assert last is not None
@@ -408,12 +408,12 @@ def test_the_failures_of_an_outage_do_not_count_after_it() -> None:
     tracker = Tracker(Random(1), DEFAULT)
     entry = tracker.add(KEY, 80)
     for _ in range(10):
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         tracker.published(KEY, 80, [], now=0.0)
     assert tracker.due_in(entry, 0.0) > DEFAULT.republish_retry_max / 2
     tracker.joined(Family.IPV4, now=0.0)
     assert tracker.due_in(entry, 0.0) <= DEFAULT.startup_spread
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(KEY, 80, [], now=0.0)
     assert tracker.due_in(entry, 0.0) < 2 * DEFAULT.republish_retry
 
@@ -511,7 +511,7 @@ class TrackerMachine(RuleBasedStateMachine):
         expected = self.model.setdefault(key, Expected())
         entry = self.tracker.add(*key)
         if not expected.publishing:
-            self.tracker.began(entry)
+            self.tracker.began(entry, self.now)
             expected.publishing, expected.due = True, None
         self._agree()
 
@@ -675,7 +675,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_entry_has_one_timer_or_one_publication(self) -> None:
-        assert self.tracker._publishing == {entry_key(*own) for own in self._publishing()}
+        assert set(self.tracker._publishing) == {entry_key(*own) for own in self._publishing()}
         assert len(self.tracker._timers) == sum(expected.due is not None for expected in self.model.values())
         for key, expected in self.model.items():
             entry = self.tracker.get(*key)
@@ -720,7 +720,7 @@ class TrackerMachine(RuleBasedStateMachine):
         due = due[: max(0, 2 - len(self._publishing()))]
         begun = []
         for entry in self.tracker.pop_due(self.now):
-            self.tracker.began(entry)
+            self.tracker.began(entry, self.now)
             expected = self.model[entry.key, entry.port]
             begun.append(expected.due)
             expected.publishing, expected.due = True, None
@@ -752,7 +752,7 @@ def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_
     minutes, now = [], 0.0
     some_stay = range(5, 13)
     for holders in (range(8), range(2, 10), range(2, 10), some_stay, range(13, 21), range(20, 28), range(20, 28)):
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         tracker.published(Id(1), 80, [contact(100 + id) for id in holders], now)
         minutes.append(entry.interval / 60)
         now += entry.interval
@@ -763,11 +763,11 @@ def test_a_publication_soon_after_another_says_nothing_of_how_long_holders_stay(
     tracker = Tracker(Random(1), DEFAULT)
     entry = tracker.add(Id(1), 80)
     for now in (0.0, 60.0, 120.0):
-        tracker.began(entry)
+        tracker.began(entry, 0.0)
         tracker.published(Id(1), 80, [contact(5)], now)
     assert entry.interval == DEFAULT.republish_first
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(Id(1), 80, [], 2_000.0)
-    tracker.began(entry)
+    tracker.began(entry, 0.0)
     tracker.published(Id(1), 80, [contact(5)], 4_000.0)  # the network was away, and not the holders
     assert entry.interval == DEFAULT.republish_first

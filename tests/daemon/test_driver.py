@@ -206,6 +206,21 @@ async def test_a_timeout_that_fails_is_tried_again_after_pauses_and_the_rest_goe
     assert record.exc_info
 
 
+async def test_a_timeout_that_fails_over_what_is_not_due_any_more_delays_nothing(autojump_clock: MockClock) -> None:
+    node, driver, end = fake(*(1 + step / 100 for step in range(1_000)))
+    handle_timeout = node.handle_timeout
+
+    def do_and_fail(now: float) -> None:
+        handle_timeout(now)
+        raise KeyError("a defect")
+
+    node.handle_timeout = do_and_fail  # type: ignore[method-assign]
+    with trio.move_on_after(20):
+        await driver.run()
+    assert node.woken == [1 + step / 100 for step in range(1_000)]
+    assert end.counters.defects == 1_000
+
+
 async def test_what_a_failing_timeout_has_sent_goes_out(autojump_clock: MockClock) -> None:
     node, driver, end = fake(5.0)
     node.fails_until = 6.0
