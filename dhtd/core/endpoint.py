@@ -180,24 +180,46 @@ def means_the_same(endpoint: Endpoint, there: Endpoint) -> bool:
 def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = False) -> bool:
     """Whether a node's word that somebody listens at `endpoint` deserves a datagram.
 
-    Never port 0, "this network" (0/8), multicast or reserved addresses (224/3), or an IPv4 address in IPv6 clothes. A
-    loopback address only when another loopback address says so: a stranger must not aim us at our own machine. A
-    link-local one only when another link-local address says so, which is one of the same link. And a private one only
-    when an address says so that is not public: a stranger must not aim us at our own site, and what its site has at
-    that address is nothing to us. Unless the stranger is `beside_us`, on a LAN that has public and private addresses.
+    Never port 0, "this network" (0/8), multicast or reserved addresses (224/3), or one that `is_disguised`. A loopback
+    address only when another loopback address says so: a stranger must not aim us at our own machine. A link-local one
+    only when another link-local address says so, which is one of the same link. And a private one only when an address
+    says so that is not public: a stranger must not aim us at our own site, and what its site has at that address is
+    nothing to us. Unless the stranger is `beside_us`, on a LAN that has public and private addresses.
     """
     if endpoint[-2:] == b"\0\0":
         return False
     if len(endpoint) == IPV4_SIZE:
         if not 0 < endpoint[0] < 224:
             return False
-    elif endpoint[0] == 0xFF or endpoint[:12] == _MAPPED or endpoint[:16] == b"\0" * 16:
+    elif endpoint[0] == 0xFF or is_disguised(endpoint):
         return False
     scope = scope_of(endpoint)
     if scope is Scope.PUBLIC:
         return True
     teller = scope_of(told_by)
     return scope is teller or (scope is Scope.PRIVATE and (teller is not Scope.PUBLIC or beside_us))
+
+
+def is_disguised(endpoint: Endpoint) -> bool:
+    """Whether this is an IPv6 address that stands for one of IPv4, and not for a public one.
+
+    A gateway of ours may send what goes to `64:ff9b::10.0.0.1` to 10.0.0.1 (NAT64, RFC 6052), and a tunnel what goes to
+    `2002:a00:1::` (6to4, RFC 3056). Addresses of IPv4 in IPv6 clothes are all disguised, whatever they stand for, and
+    so are those for translators of a site (RFC 8215).
+    """
+    if len(endpoint) == IPV4_SIZE or endpoint[0] not in _DISGUISED:
+        return False
+    if endpoint[:12] == _MAPPED or endpoint[:6] == _NAT64_LOCAL:
+        return True
+    if endpoint[:12] == _NAT64 or (endpoint[:12] == bytes(12) and endpoint[:16] != _LOOPBACK6):
+        inside = endpoint[12:16]
+    elif endpoint[:2] == _6TO4:
+        inside = endpoint[2:6]
+    elif endpoint[:4] == _TEREDO:
+        inside = bytes(byte ^ 0xFF for byte in endpoint[12:16])
+    else:
+        return False
+    return not 0 < inside[0] < 224 or scope_of(Endpoint(inside + endpoint[16:])) is not Scope.PUBLIC
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -261,4 +283,9 @@ _EXAMPLE = "192.168.1.123:1729"
 _LOCAL = (Scope.HOST, Scope.LINK)
 _IPV4_LENGTH = IPV4_SIZE - 2
 _MAPPED = b"\0" * 10 + b"\xff\xff"
+_NAT64 = b"\0\x64\xff\x9b" + bytes(8)
+_NAT64_LOCAL = b"\0\x64\xff\x9b\0\x01"
+_6TO4 = b"\x20\x02"
+_TEREDO = b"\x20\x01\0\0"  # RFC 4380: the address of a client, each bit turned over, is at the end
+_DISGUISED = (0x00, 0x20)  # what the addresses of all these begin with
 _LOOPBACK6 = b"\0" * 15 + b"\x01"

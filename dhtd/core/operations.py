@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dhtd.core.caps import LOOKUP_ENDPOINTS
-from dhtd.core.endpoint import Endpoint, Family, means_the_same
+from dhtd.core.endpoint import Endpoint, Family, is_disguised, means_the_same
 from dhtd.core.events import (
     INTERNAL,
     Answered,
@@ -264,4 +264,4 @@ class Check:
 
 def _is_of_use(endpoint: Endpoint, told_by: Endpoint) -> bool:
     """Whether somebody may be reached at an endpoint that was found under a key."""
-    return endpoint.port > 0 and not endpoint.is_mapped and means_the_same(endpoint, told_by)
+    return endpoint.port > 0 and not is_disguised(endpoint) and means_the_same(endpoint, told_by)

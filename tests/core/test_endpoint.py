@@ -15,6 +15,7 @@ from dhtd.core.endpoint import (
     Scope,
     check_port,
     is_contactable,
+    is_disguised,
     is_local,
     means_the_same,
     parse_port,
@@ -215,6 +216,41 @@ def test_an_address_in_ipv6_clothes_deserves_no_datagram() -> None:
     assert not is_contactable(mapped, Endpoint.of("2001:db8::1", 5))
 
 
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "is_inverted"),
+    [
+        ("0064ff9b" + 16 * "0", "", False),
+        ("2002", 20 * "0", False),
+        ("20010000" + 16 * "1", "", True),
+        (24 * "0", "", False),
+    ],
+    ids=["NAT64", "6to4", "Teredo", "compatible"],
+)
+@pytest.mark.parametrize(
+    ("host", "is_public"),
+    [
+        *((host, True) for host in ("1.2.3.4", "223.255.255.255", "100.128.0.0")),
+        *((host, False) for host in ("10.0.0.1", "192.168.1.50", "172.16.0.1", "100.64.0.1", "169.254.1.1")),
+        *((host, False) for host in ("127.0.0.1", "0.0.0.2", "0.1.2.3", "224.0.0.1", "255.255.255.255")),
+    ],
+)
+def test_an_address_that_leads_to_one_of_ipv4_deserves_a_datagram_only_if_that_is_public(
+    prefix: str, suffix: str, is_inverted: bool, host: str, is_public: bool
+) -> None:
+    inside = bytes(byte ^ 0xFF * is_inverted for byte in Endpoint.of(host, 80)[:4])
+    endpoint = Endpoint(bytes.fromhex(prefix) + inside + bytes.fromhex(suffix) + b"\0P")
+    assert is_disguised(endpoint) is not is_public
+    for teller in (STRANGER, Endpoint.of("2001:db8::1", 5), LOOPBACK4, Endpoint.of("10.0.0.1", 5)):
+        assert is_contactable(endpoint, teller, beside_us=True) is is_public
+
+
+def test_what_a_site_translates_deserves_no_datagram() -> None:
+    assert not is_contactable(Endpoint.of("64:ff9b:1::1", 80), STRANGER)
+    assert is_contactable(Endpoint.of("64:ff9b:2::1", 80), STRANGER)
+    assert not is_disguised(Endpoint.of("::1", 80))
+    assert not is_disguised(STRANGER)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.255.0.3", "::1"])
 def test_only_a_loopback_address_may_send_us_to_our_own_machine(host: str) -> None:
     here = Endpoint.of(host, 80)
@@ -236,7 +272,7 @@ SCOPES = {
     Scope.PUBLIC: (
         *("9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "100.63.0.0"),
         *("100.128.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "203.0.113.9"),
-        *("::2", "1::1", "fbff::1", "fe7f::1", "fec0::1", "2001:db8::1"),
+        *("::2:0:0:1", "1::1", "fbff::1", "fe7f::1", "fec0::1", "2001:db8::1"),
     ),
 }
 EACH = [(scope, host) for scope, hosts in SCOPES.items() for host in hosts]

@@ -183,7 +183,8 @@ def test_what_we_have_ourselves_counts_and_never_replaces_asking() -> None:
 def test_endpoints_that_nobody_can_listen_on_are_left_out() -> None:
     bench = knowing(1)
     bench.node.lookup(KEY, bench.now)
-    bench.found(bench.sent_one(), 1, [], [SERVER.with_port(0), SERVER])
+    inside = Endpoint.of("64:ff9b::c0a8:101", 80)
+    bench.found(bench.sent_one(), 1, [], [SERVER.with_port(0), inside, SERVER])
     assert [event.endpoints for event in bench.events() if isinstance(event, LookupDone)] == [(SERVER,)]
 
 
