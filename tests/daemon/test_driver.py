@@ -41,6 +41,10 @@ class FakeNode:
         self.events: list[Event] = []
         self.fails_until = -math.inf
         self.counters = Counters()
+        self.pauses: list[tuple[float, float]] = []
+
+    def slept(self, seconds: float, now: float) -> None:
+        self.pauses.append((seconds, now))
 
     def poll_timeout(self) -> float | None:
         return self.due[0] if self.due else None
@@ -85,6 +89,31 @@ async def test_it_wakes_exactly_when_the_node_says(autojump_clock: MockClock) ->
     with trio.move_on_after(1_000):
         await driver.run()
     assert node.woken == [1.0, 1.5, 7.25, 100.0]
+
+
+async def test_a_wall_clock_that_jumps_ahead_is_a_pause_to_the_node_and_one_that_is_set_back_is_none(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, _, end = fake()
+    ahead = 0.0
+    driver = Driver(
+        cast("Node", node), cast("UdpSockets", end), trio.current_time, wall=lambda: trio.current_time() + ahead
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await trio.sleep(2.5 * DOZE)
+        assert (node.pauses, caplog.messages) == ([], [])
+        ahead = 7_200.0
+        await trio.sleep(2 * DOZE)
+        assert node.pauses == [(7_200.0, 3 * DOZE)]
+        ahead = 3_600.0
+        await trio.sleep(2 * DOZE)
+        assert len(node.pauses) == 1
+        nursery.cancel_scope.cancel()
+    assert caplog.messages == [
+        "the clock was set forward by 7200 s, or this machine stood still",
+        "the clock was set back by 3600 s, or this machine stood still",
+    ]
 
 
 async def test_an_earlier_deadline_wakes_it_earlier_and_a_later_one_never_for_nothing(
