@@ -31,6 +31,7 @@ _HEALTH = {
     "silent": ("red", "nobody answers"),
     "alone": ("yellow", "knows no other node"),
 }
+_RESTORING = "entries are still being read from the state file: not all of them are shown"
 _REACH = {
     "public": Text("reached from outside", style="green"),
     "private": Text("reached from private networks only"),
@@ -202,6 +203,7 @@ def _node(node: Told) -> RenderableType:
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
         "socket": Text(node.text("socket")),
         "state": Text(node.text("state")),
+        "restoring": Text(_RESTORING if node.flag("restoring") else "", style="yellow"),
         "damage": Text("\n".join(node.texts("state_notices"))),
     }
     for name, words in facts.items():

@@ -90,7 +90,8 @@ def _entries(told: Told) -> str:
         words += f", {count(told.number('replicas'), 'replica')}"
     if unheld:
         words += f", {told.text('unheld_entries')} held by nobody"
-    return f"{words}; {told.text('held_entries')} held for others"
+    more = ", and more are being restored" if told.flag("restoring") else ""
+    return f"{words}; {told.text('held_entries')} held for others{more}"
 
 
 def _place(told: Told) -> str:

@@ -286,6 +286,7 @@ class FamilyInfo(TypedDict):
 class NodeInfo(TypedDict):
     """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints.
 
+    `restoring`: not all that the state file holds is there yet, so that lists and counts of entries are too short.
     `observed`: what most say of each family, and how many networks do. `reachable`: from where it was reached unasked.
     """
 
@@ -303,6 +304,7 @@ class NodeInfo(TypedDict):
     network_keys: list[str]
     state: str
     state_notices: list[str]
+    restoring: bool
     socket: str
 
 
@@ -329,7 +331,7 @@ class StatusResult(TypedDict):
 
     `state` is `joined`, `doubtful` (somebody is silent, and others are being asked), `joining` (on the way), `silent`
     (nobody answers) or `alone` (nobody is known): the best of its families. `network` is `open` or `private`. Own
-    entries are `unheld` while no node holds them.
+    entries are `unheld` while no node holds them. While it is `restoring`, entries are still being read.
     """
 
     node_id: str
@@ -343,6 +345,7 @@ class StatusResult(TypedDict):
     unheld_entries: int
     replicas: int
     held_entries: int
+    restoring: bool
     endpoints: list[str]
     listening: list[str]
     reachable: str

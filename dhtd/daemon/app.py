@@ -162,7 +162,10 @@ class Daemon:
         self._saver = Saver(state_file, clock, boot=boot_id())
         self._saver.restore(node, AT_ONCE)
         self._control_counters = ControlCounters()
-        self._report = Report(self._driver, settings, self._control_counters, state_file.notices)
+        saver = self._saver
+        self._report = Report(
+            self._driver, settings, self._control_counters, state_file.notices, lambda: saver.is_restoring
+        )
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
         self._moves = Moves(self._driver, links, addresses)
         self._farewells: list[Farewell] = []

@@ -56,12 +56,14 @@ class Report:
         settings: Settings,
         control: ControlCounters,
         state_notices: Callable[[], list[str]] = list,
+        is_restoring: Callable[[], bool] = bool,
     ) -> None:
         self._driver = driver
         self._node = driver.node
         self._settings = settings
         self._control = control
         self._state_notices = state_notices
+        self._is_restoring = is_restoring
         self._started_at = driver.clock()
         self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
@@ -154,6 +156,7 @@ class Report:
             "unheld_entries": replicas.count(0),
             "replicas": sum(replicas),
             "held_entries": len(self._node.store),
+            "restoring": self._is_restoring(),
             "endpoints": self.endpoints(),
             "listening": self._listening(),
             "reachable": self._node.outside.reach(now).value,
@@ -191,6 +194,7 @@ class Report:
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
             "state": str(self._settings.state),
             "state_notices": self._state_notices(),
+            "restoring": self._is_restoring(),
             "socket": str(self._settings.socket),
         }
 

@@ -110,6 +110,12 @@ def test_the_view_of_a_terminal_breaks_for_nothing_that_is_told(
     assert "never-seen" in capsys.readouterr().out
 
 
+def test_the_view_says_that_entries_are_still_being_read(capsys: pytest.CaptureFixture[str]) -> None:
+    render_info.info(Told(changed(INFO, ("node", "restoring"), True)), None)
+    render_info.info(Told(INFO), None)
+    assert capsys.readouterr().out.count("entries are still being read") == 1
+
+
 def answers_of_an_older_daemon(dht: Run, home: Path, version: str) -> Done:
     """Return what is printed where the round trip is not told, by a daemon that says which version it is."""
     answer = changed(CASES["ping"][2], ("rtt_ms",), ...)

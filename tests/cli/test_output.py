@@ -49,6 +49,7 @@ INFO: dict[str, Any] = {
         "listening": ["0.0.0.0:1729"],
         "network_keys": [],
         "state_notices": [],
+        "restoring": False,
         "state": "/s",
         "socket": "/c",
     },
@@ -102,6 +103,7 @@ STATUS: dict[str, Any] = {
     "unheld_entries": 1,
     "replicas": 16,
     "held_entries": 120,
+    "restoring": False,
     "endpoints": [HERE],
     "listening": ["0.0.0.0:1729"],
     "reachable": "public",
@@ -219,6 +221,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node families ipv6 state alone",
             "node families ipv6 since_s 3.5",
             "node listening 0.0.0.0:1729",
+            "node restoring no",
             "node state /s",
             "node socket /c",
             f"bucket {'00' * 32} {'ff' * 32} 1.5 1 ipv4",
@@ -379,6 +382,12 @@ def test_a_node_without_entries_or_a_place_says_so(dht: Run, home: Path) -> None
         lines = dht("--socket", fake.path, "status").out.splitlines()
     assert lines[3] == "entries     0 entries of this machine; 0 held for others"
     assert lines[4] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
+
+
+def test_a_node_that_has_not_read_all_its_entries_says_so(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", result({**STATUS, "restoring": True})):
+        lines = dht("--socket", home / "s", "status").out.splitlines()
+    assert lines[3].endswith("; 120 held for others, and more are being restored")
 
 
 @pytest.mark.parametrize("wanted", ["2", "100"])

@@ -161,6 +161,14 @@ FULL_DISK = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (49_152, 49_152))
 """
+SLOW_TO_RESTORE = """
+import trio
+from dhtd.daemon import app
+async def restore_rest(self, driver):
+    await trio.sleep_forever()
+app.AT_ONCE = 0
+app.Saver.restore_rest = restore_rest
+"""
 SIGNAL_AT_START = """
 import os
 from dhtd.daemon.state_file import StateFile
@@ -188,6 +196,19 @@ def open(path):
     threading.Event().wait()
 StateFile.open = open
 """
+
+
+def test_info_and_status_say_that_entries_are_still_being_restored(network: Network) -> None:
+    with Process(network, script=SLOW_TO_RESTORE + RUN) as process:
+        process.ready()
+        with Client(process.socket, DEADLINE) as client:
+            assert client.info("node")["node"]["restoring"]
+        with Client(process.socket, DEADLINE) as client:
+            assert client.status()["restoring"]
+    with Process(network) as process:
+        process.ready()
+        with Client(process.socket, DEADLINE) as client:
+            assert not client.info("node")["node"]["restoring"]
 
 
 def test_a_second_signal_ends_it_at_once_even_when_saving_hangs(network: Network) -> None:

@@ -131,6 +131,14 @@ async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) 
         assert [told[key] for key in keys] == [1, 1, 0, 1]
 
 
+async def test_lists_that_are_not_whole_yet_are_said_to_be_that(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        assert not (await one.ask(protocol.Status()))["restoring"]
+        one.handler._report._is_restoring = lambda: True
+        assert (await one.ask(protocol.Status()))["restoring"]
+        assert (await one.ask(protocol.Info("node")))["node"]["restoring"]
+
+
 async def test_a_wildcard_is_no_place_where_anybody_is_reached(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
