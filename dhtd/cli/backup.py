@@ -48,7 +48,7 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a copy of the daemon's state file: its ID, entries and contacts. The daemon goes on meanwhile."""
+    """Copy the daemon's state file while it serves. The copy has its ID, its entries and its contacts."""
     options = session(context, json=json)
     if file == "-":
         _print(options)
