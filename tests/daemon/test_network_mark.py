@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import trio
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
@@ -122,7 +122,7 @@ def test_the_mark_outlasts_the_file_s_closing_and_holds_no_part_of_the_key(tmp_p
 
 async def test_keys_that_change_at_run_time_are_marked_when_the_state_is_next_saved(file: StateFile) -> None:
     claim(file, (OLD,), change=False)
-    saver = Saver(file, trio.current_time)
+    saver = Saver(file, time.monotonic)
     node = new_node()
     await saver.save(node)
     assert file.networks() == (OLD.fingerprint,)

@@ -53,7 +53,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "04 who queries us is a good contact": (
         Change(
             NODE,
-            "self._consider(sender, source, now)",
+            "self._consider(message, source, self.policy.amplification * len(data) - len(answer), now)",
             "self.state.answered(Contact(message.sender, source), None, now)",
         ),
     ),
@@ -127,8 +127,8 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "08 entering twice starts two chains": (
         Change(
             TRACK,
-            "            self._timers.set((entry.key, entry.port), when)\n",
-            "            self._timers.set((entry.key, entry.port, object()), when)\n",
+            "            self._timers.set(found_by, when)\n",
+            "            self._timers.set((*found_by, object()), when)\n",
         ),
         Change(TRACK, "yield self._entries[due]", "yield self._entries[due[:2]]"),
     ),
@@ -146,8 +146,8 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "10 entries are never saved": (
         Change(
             SAVER,
-            "        if changed is not None and not changed:\n            return\n",
-            "        if changed is not None or not changed:\n            return\n",
+            "yield _nothing if changed == set() else write",
+            "yield _nothing if changed is not None or not changed else write",
         ),
     ),
     "10 own entries are never saved": (
