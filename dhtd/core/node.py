@@ -75,6 +75,7 @@ from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Asked, Operation, Requester, Transmit
 from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
+from dhtd.core.sightings import Seen
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.store import HeldEntry
 from dhtd.core.strangers import Strangers
@@ -472,10 +473,10 @@ class Node:
             if overlay.join.is_joined:
                 self.withdrawals.joined(overlay.family, now)
 
-    def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float) -> bool:
+    def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float, seen: Seen = ()) -> bool:
         """Put back who may hold an own entry until then, or one that was deleted; after `restore_own`, if it was not.
 
-        Return whether there is anything in it. Not one of another family.
+        `seen`: see `seen_by`. Return whether there is anything in it. Not one of another family.
         """
         until = min(until, now + self.policy.store_expiry + self.policy.query_timeout)
         is_ours = len(contact.endpoint) in self._by_family and not contact.endpoint.is_mapped
@@ -486,12 +487,18 @@ class Node:
             self._owes(key, port, contact, until)
         else:
             self._may_hold(entry, contact, until)
+            entry.sightings.restore(contact.endpoint, seen, until, now)
         return True
 
     def holders(self, key: Id, port: int, now: float) -> dict[Contact, float]:
         """Return who may hold an own entry, or one that was deleted, and until when."""
         entry = self.tracker.get(key, port)
         return self.withdrawals.holders(key, port) if entry is None else entry.holders(now)
+
+    def seen_by(self, key: Id, port: int, holder: Endpoint) -> Seen:
+        """Return the addresses that stores of an own entry came from, as a holder has seen it, and until when."""
+        entry = self.tracker.get(key, port)
+        return () if entry is None else entry.sightings.of(holder)
 
     def restore_held(self, entry: HeldEntry, now: float) -> None:
         """Put back an entry that is held for another node, unless it has expired."""

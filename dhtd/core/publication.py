@@ -89,7 +89,7 @@ class Publication(Traversal):
         self._replicas.append(contact)
         assert query.observed is not None
         until = now + self._requester.policy.store_expiry
-        self.entry.sightings.add(query.endpoint, query.observed, until)
+        self.entry.seen_at(query.observed, query.endpoint, until)
         self._store(len(query.endpoint), now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:

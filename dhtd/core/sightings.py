@@ -14,6 +14,8 @@ from dhtd.core.endpoint import Endpoint
 
 _MOST: Final = 4  # addresses that are remembered of one holder: it may tell us anything
 
+Seen = tuple[tuple[bytes, float], ...]  # IP addresses that a holder has seen, and until when; the latest last
+
 
 class LeftBehind(NamedTuple):
     """An endpoint under which a deleted entry is still held, since it is not ours any more."""
@@ -34,13 +36,29 @@ class Sightings:
         """How many holders have told."""
         return len(self._until)
 
-    def add(self, holder: Endpoint, observed: Endpoint, until: float) -> None:
-        """A holder has taken the entry, from this address."""
+    def of(self, holder: Endpoint) -> Seen:
+        """Return what is known of a holder, for whoever keeps it on disk."""
+        return tuple(self._until.get(holder, {}).items())
+
+    def restore(self, holder: Endpoint, seen: Seen, until: float, now: float) -> None:
+        """Put back what `of` has returned. No copy is kept beyond `until`, and the latest is kept until then.
+
+        The latest address is on disk since it was the latest. Stores that came from it later have moved `until` alone.
+        """
+        live = {ip: min(then, until) for ip, then in seen[-_MOST:-1] if then > now}
+        if seen:
+            live.pop(seen[-1][0], None)
+            self._until[holder] = {**live, seen[-1][0]: until}
+
+    def add(self, holder: Endpoint, observed: Endpoint, until: float) -> bool:
+        """A holder has taken the entry, from this address; return whether the one before came from another."""
         seen = self._until.setdefault(holder, {})
+        is_news = next(reversed(seen), None) != observed.ip
         seen.pop(observed.ip, None)
         seen[observed.ip] = until
         if len(seen) > _MOST:
             del seen[next(iter(seen))]
+        return is_news
 
     def forget(self, holder: Endpoint) -> None:
         """A holder is forgotten."""

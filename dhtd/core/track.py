@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, packed
 from dhtd.core.nearby import Nearby
@@ -88,6 +89,11 @@ class OwnEntry:
         del self._holders[first]
         self.sightings.forget(first.endpoint)
         return True
+
+    def seen_at(self, observed: Endpoint, holder: Endpoint, until: float) -> None:
+        """A holder has taken the entry, and has seen that the store came from there."""
+        if self.sightings.add(holder, observed, until):
+            self._changed.add(entry_key(self.key, self.port))
 
     def holders(self, now: float) -> dict[Contact, float]:
         """Return the nodes that may hold the entry now, and until when."""

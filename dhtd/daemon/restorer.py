@@ -123,7 +123,8 @@ class Restorer:
             if key in self._brought:
                 continue
             has_changed, until = entry in changed, holder.until - offset
-            is_there = node.restore_holder(unpacked(key), port, holder.contact, until, now)
+            seen = tuple((ip, then - offset) for ip, then in holder.seen)
+            is_there = node.restore_holder(unpacked(key), port, holder.contact, until, now, seen)
             if has_changed or not is_there or until > latest:
                 changed.add(entry)
             else:

@@ -17,6 +17,7 @@ from typing import BinaryIO, TypeVar
 import trio
 
 from dhtd.control.threads import in_thread
+from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, unpacked
 from dhtd.core.node import Node
 from dhtd.core.track import EntryKey, entry_key
@@ -246,10 +247,13 @@ class Saver:
 
     def _holders(self, node: Node, entries: Iterable[EntryKey]) -> list[SetHolders]:
         now, offset = self._clock(), self._timeline.offset
+
+        def saved(key: Id, port: int, at: Contact, until: float) -> SavedHolder:
+            seen = tuple((ip, then + offset) for ip, then in node.seen_by(key, port, at.endpoint))
+            return SavedHolder(at, until + offset, seen)
+
         return [
-            SetHolders(
-                key, port, [SavedHolder(at, until + offset) for at, until in node.holders(key, port, now).items()]
-            )
+            SetHolders(key, port, [saved(key, port, at, until) for at, until in node.holders(key, port, now).items()])
             for key, port in ((unpacked(packed_key), port) for packed_key, port in entries)
         ]
 

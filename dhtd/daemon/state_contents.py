@@ -24,6 +24,7 @@ from dhtd.daemon.state_rows import (
     SavedState,
     Sum,
     Value,
+    columns,
     is_whole,
     schema,
 )
@@ -178,8 +179,8 @@ class StateContents(StateConnection):
 
         def made(table: str, make: Callable[..., T]) -> list[T]:
             values: list[T] = []
-            columns = COLUMNS[table]
-            for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {columns[0]}"):  # noqa: S608
+            there = columns(table, version)
+            for row in connection.execute(f"SELECT {', '.join(there)} FROM {table} ORDER BY {there[0]}"):  # noqa: S608
                 try:
                     values.append(make(*row))
                 except ValueError:

@@ -17,6 +17,7 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, Keyspace
+from dhtd.core.sightings import Seen
 from dhtd.core.track import EntryKey, entry_key
 
 Value = bytes | int | float | str | None  # what SQLite gives
@@ -28,7 +29,7 @@ COLUMNS: Final = {
     "contact": ("position", "id", "endpoint"),
     "own": ("key", "port"),
     "held": ("key", "endpoint", "expires_at"),
-    "holder": ("key", "port", "id", "endpoint", "until"),
+    "holder": ("key", "port", "id", "endpoint", "until", "seen"),
 }
 KEYS: Final = {
     "meta": ("name",),
@@ -64,7 +65,7 @@ _SCHEMAS: Final = {
             " PRIMARY KEY (key, endpoint)) WITHOUT ROWID"
         ),
         (
-            "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL, hash INTEGER,"
+            "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL, seen BLOB, hash INTEGER,"
             " PRIMARY KEY (key, port, id, endpoint)) WITHOUT ROWID"
         ),
     ),
@@ -85,10 +86,14 @@ class SavedEntry:
 
 @dataclass(frozen=True, slots=True)
 class SavedHolder:
-    """A node that may hold an entry of ours, or one that was ours, `until` then; in the file's time, too."""
+    """A node that may hold an entry of ours, or one that was ours, `until` then; in the file's time, too.
+
+    `seen`: from where the stores came, as it has seen it; see `dhtd.core.sightings`. Files before version 3 do not say.
+    """
 
     contact: Contact
     until: float
+    seen: Seen = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,11 @@ def schema(version: int) -> tuple[str, ...]:
     if version >= HASHED:
         return _SCHEMAS[HASHED]
     return tuple(chain.from_iterable(_SCHEMAS[added] for added in range(1, version + 1)))
+
+
+def columns(table: str, version: int) -> tuple[str, ...]:
+    """Return the columns of a table in files of this version, without the hash."""
+    return tuple(column for column in COLUMNS[table] if version >= HASHED or column != "seen")
 
 
 def hash_of(table: str, values: Sequence[Value]) -> int:
@@ -212,9 +222,12 @@ class Reader:
         """Return a held entry."""
         return SavedEntry(self.id(key), Endpoint(_blob(endpoint)), _time(expires_at))
 
-    def holder(self, key: Value, port: Value, id: Value, endpoint: Value, until: Value) -> tuple[EntryKey, SavedHolder]:
+    def holder(
+        self, key: Value, port: Value, id: Value, endpoint: Value, until: Value, seen: Value = b""
+    ) -> tuple[EntryKey, SavedHolder]:
         """Return an entry, and who may hold it."""
-        return entry_key(*self.own(key, port)), SavedHolder(self.contact(id, endpoint), _time(until))
+        contact = self.contact(id, endpoint)
+        return entry_key(*self.own(key, port)), SavedHolder(contact, _time(until), _seen(contact.endpoint, _blob(seen)))
 
 
 _CONTACTS_MAX: Final = 4096
@@ -247,7 +260,18 @@ class Writer:
     def holder(self, key: Id, port: int, holder: SavedHolder) -> tuple[Value, ...]:
         """Return a row of `holder`."""
         contact = holder.contact
-        return self.id(key), check_port(port), self.id(contact.id), bytes(contact.endpoint), _real(holder.until)
+        seen = b"".join(ip + _FLOAT.pack(until) for ip, until in holder.seen)
+        return self.id(key), check_port(port), self.id(contact.id), bytes(contact.endpoint), _real(holder.until), seen
+
+
+def _seen(holder: Endpoint, data: bytes) -> Seen:
+    """Return what the file has of where stores came from: an IP address of the holder's family and a time, each."""
+    width = len(holder.ip)
+    size = width + _FLOAT.size
+    if len(data) % size:
+        raise ValueError(data)
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    return tuple((part[:width], _time(_FLOAT.unpack(part[width:])[0])) for part in parts)
 
 
 def _real(seconds: float) -> float:

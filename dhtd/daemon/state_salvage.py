@@ -21,7 +21,7 @@ from dhtd.core.metric import Keyspace
 from dhtd.core.track import EntryKey
 from dhtd.daemon.state_disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state_ledger import make_tables, said_sums
-from dhtd.daemon.state_rows import COLUMNS, HASHED, KEYS, Reader, SavedHolder, SavedState, Value, is_whole
+from dhtd.daemon.state_rows import COLUMNS, HASHED, KEYS, Reader, SavedHolder, SavedState, Value, columns, is_whole
 
 T = TypeVar("T")
 Row = tuple[Value, ...]
@@ -127,12 +127,13 @@ def _read(
 ) -> None:
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
-    for table, columns in COLUMNS.items():
+    for table in COLUMNS:
         with suppress(*SQLITE_ERRORS):
             if are_hashed:
-                _read_hashed(connection, table, columns, found[table], readable)
+                _read_hashed(connection, table, COLUMNS[table], found[table], readable)
             elif table not in readable and _is_sound(connection, table):
-                rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608
+                there = columns(table, HASHED - 1)
+                rows = connection.execute(f"SELECT {', '.join(there)} FROM {table}").fetchall()  # noqa: S608
                 found[table].update({row[: len(KEYS[table])]: row for row in rows})
                 readable.add(table)
 

@@ -73,7 +73,7 @@ def _outcome(path: Path, good: SavedState) -> list[str]:
 
 
 def _plain(state: SavedState) -> tuple[object, ...]:
-    holders = {own: {(at.contact, at.until) for at in holders} for own, holders in state.holders.items()}
+    holders = {own: set(holders) for own, holders in state.holders.items()}
     return state.node_id, state.contacts, set(state.own), set(state.held), holders
 
 
@@ -89,7 +89,13 @@ def _fill(path: Path, rng: Random) -> None:
         file.set_node_id(NATIVE.random(rng))
         file.apply([AddOwn(*entry) for entry in own])
         file.save_holders(
-            [SetHolders(*entry, [SavedHolder(contact(), 2e9 + rng.random()) for _ in range(HOLDERS)]) for entry in own]
+            [
+                SetHolders(
+                    *entry,
+                    [SavedHolder(contact(), 2e9 + rng.random(), ((rng.randbytes(4), 2e9),)) for _ in range(HOLDERS)],
+                )
+                for entry in own
+            ]
         )
         file.save_contacts([contact() for _ in range(CONTACTS)])
         file.save_held([(entry.key, [entry]) for entry in held])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Withdrawn
 from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.sightings import LeftBehind, Sightings
+from dhtd.core.track import Tracker, entry_key
 from dhtd.sim.network import Network
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
@@ -99,3 +102,43 @@ def test_a_delete_after_a_move_names_what_goes_on_being_found() -> None:
     assert net.lookup(other, KEY).endpoints == (before.with_port(80),)
     net.run_for(withdrawn.left_behind[0].until - net.now)
     assert net.lookup(other, KEY).endpoints == ()
+
+
+def test_after_a_restart_a_delete_says_the_same() -> None:
+    before = Bench(policy=QUIET)
+    before.know(contact(1), contact(2))
+    before.node.enter(KEY, 80, before.now)
+    answer(before, US)
+    holders = before.node.holders(KEY, 80, before.now)
+    after = Bench(policy=QUIET)
+    after.know(contact(1), contact(2))
+    after.node.restore_own(KEY, 80, after.now)
+    for holder, until in holders.items():
+        seen = before.node.seen_by(KEY, 80, holder.endpoint)
+        assert seen == ((US.ip, HOUR),)
+        after.node.restore_holder(KEY, 80, holder, until, after.now, seen)
+    after.node.delete(KEY, None, after.now)
+    answer(after, NEW)
+    [left] = after.event(Withdrawn).left_behind
+    assert (left.endpoint, HOUR <= left.until <= HOUR + QUIET.query_timeout) == (US.with_port(80), True)
+    assert after.node.seen_by(KEY, 80, contact(1).endpoint) == ()
+
+
+def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> None:
+    tracker = Tracker(Random(1), DEFAULT)
+    entry = tracker.add(KEY, 80)
+    for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
+        tracker.changed.clear()
+        entry.seen_at(observed, endpoint(1), HOUR)
+        assert tracker.changed == ({entry_key(KEY, 80)} if is_news else set())
+
+
+def test_of_what_is_restored_the_latest_lasts_as_long_as_the_holder_and_the_others_no_longer() -> None:
+    sightings = Sightings()
+    seen = ((bytes(4), HOUR), *((endpoint(number).ip, 100.0 * number) for number in range(1, 4)), (OLD.ip, 5.0))
+    sightings.restore(endpoint(1), seen, 250.0, 100.0)
+    assert sightings.of(endpoint(1)) == ((endpoint(2).ip, 200.0), (endpoint(3).ip, 250.0), (OLD.ip, 250.0))
+    sightings.restore(endpoint(2), ((OLD.ip, 200.0), (OLD.ip, 200.0)), 300.0, 100.0)
+    assert sightings.of(endpoint(2)) == ((OLD.ip, 300.0),)
+    sightings.restore(endpoint(3), (), 300.0, 100.0)
+    assert (sightings.of(endpoint(3)), len(sightings)) == ((), 2)

@@ -33,5 +33,7 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
             execute("INSERT INTO held VALUES (?, ?, ?)", writer.held(entry))
         for (packed_key, port), holders in state.holders.items() if version > 1 else ():
             for holder in holders:
-                execute("INSERT INTO holder VALUES (?, ?, ?, ?, ?)", writer.holder(unpacked(packed_key), port, holder))
+                execute(
+                    "INSERT INTO holder VALUES (?, ?, ?, ?, ?)", writer.holder(unpacked(packed_key), port, holder)[:5]
+                )
         execute("COMMIT")

@@ -278,6 +278,27 @@ async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_to
     file.close()
 
 
+async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Path) -> None:
+    path, node = tmp_path / "state.db", new_node()
+    file = StateFile.open(path)
+    saver = Saver(file, lambda: CLOCK, lambda: WALL)
+    await saver.add_own(KEY, 80)
+    entry = node.tracker.add(KEY, 80)
+    entry.may_hold(HOLDER, CLOCK + 200)
+    await saver.save(node)
+    entry.seen_at(endpoint(1), HOLDER.endpoint, CLOCK + 100)
+    entry.seen_at(endpoint(2), HOLDER.endpoint, CLOCK + 200)
+    await saver.save(node)
+    file.close()
+
+    file = StateFile.open(path)
+    after = new_node(0.5)
+    Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
+    file.close()
+    assert after.seen_by(KEY, 80, HOLDER.endpoint) == ((endpoint(1).ip, 40.5), (endpoint(2).ip, 140.5))
+    assert after.tracker.changed == set()
+
+
 # Without threads
 
 

@@ -29,6 +29,7 @@ from dhtd.core.metric import NATIVE, Id, Keyspace, unpacked
 from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state_rows import Reader
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import write_old
 
@@ -38,6 +39,7 @@ NOBODY = 65534
 ID = NATIVE.digest(b"node")
 KEY = NATIVE.digest(b"printer")
 OTHER = NATIVE.digest(b"scanner")
+ID_BYTES = NATIVE.to_bytes(ID)
 V4 = Endpoint.parse("192.0.2.1:1729")
 V6 = Endpoint.parse("[2001:db8::1]:1729")
 
@@ -48,12 +50,16 @@ FULL = SavedState(
     held=[SavedEntry(KEY, V4, 1_700_000_000.25)],
     holders={
         entry_key(KEY, 80): [
-            SavedHolder(Contact(ID, V4), 1_700_000_001.5),
+            SavedHolder(Contact(ID, V4), 1_700_000_001.5, ((V4.ip, 1_700_000_000.5), (bytes(4), 1_700_000_001.5))),
             SavedHolder(Contact(ID, V6), 1_700_000_002.5),
         ],
         entry_key(OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
     },
 )
+
+
+# What files before version 3 can hold of it: not from where stores came.
+OLD = replace(FULL, holders={own: [replace(at, seen=()) for at in holders] for own, holders in FULL.holders.items()})
 
 
 @pytest.fixture
@@ -363,7 +369,7 @@ def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_replaced(pa
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_file_without_hashes_keeps_all_that_it_has_and_gets_what_it_lacks(path: Path, version: int) -> None:
     write_old(path, version, FULL)
-    kept = FULL if version == 2 else replace(FULL, holders={})
+    kept = OLD if version == 2 else replace(FULL, holders={})
     with closing(StateFile.open(path)) as file:
         assert (file.set_aside, file.notice) == (None, None)
         assert in_order(file.load()) == kept
@@ -391,11 +397,11 @@ def test_a_file_without_hashes_that_has_impossible_rows_keeps_the_others(path: P
         assert file.set_aside is not None
         assert file.notice is not None
         assert "(it had 2 impossible rows)" in file.notice
-        assert in_order(file.load()) == replace(FULL, node_id=None, holders=FULL.holders if version == 2 else {})
+        assert in_order(file.load()) == replace(OLD, node_id=None, holders=OLD.holders if version == 2 else {})
 
 
 @pytest.mark.parametrize(
-    ("damaged", "kept"), [("own", replace(FULL, own=[])), ("holder", replace(FULL, holders={}))], ids=["own", "holder"]
+    ("damaged", "kept"), [("own", replace(OLD, own=[])), ("holder", replace(OLD, holders={}))], ids=["own", "holder"]
 )
 def test_of_a_damaged_file_without_hashes_the_sound_tables_are_taken_over(
     path: Path, damaged: str, kept: SavedState
@@ -834,11 +840,14 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO held VALUES ({BLOB}, x'{V4.hex()}', 9e999)",
         f"INSERT INTO held VALUES ({BLOB}, '1.2.3.4:5', 1.5)",
         "INSERT INTO held VALUES (zeroblob(1), zeroblob(6), 1.5)",
-        f"INSERT INTO holder VALUES ({BLOB}, 0, {BLOB}, x'{V4.hex()}', 1.5)",
-        f"INSERT INTO holder VALUES (zeroblob(3), 80, {BLOB}, x'{V4.hex()}', 1.5)",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, zeroblob(3), x'{V4.hex()}', 1.5)",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, zeroblob(3), 1.5)",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 'soon')",
+        f"INSERT INTO holder VALUES ({BLOB}, 0, {BLOB}, x'{V4.hex()}', 1.5, x'')",
+        f"INSERT INTO holder VALUES (zeroblob(3), 80, {BLOB}, x'{V4.hex()}', 1.5, x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, zeroblob(3), x'{V4.hex()}', 1.5, x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, zeroblob(3), 1.5, x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 'soon', x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 1.5, NULL)",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 1.5, zeroblob(13))",
+        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 1.5, x'01020304fff8000000000000')",
     ],
 )
 def test_rows_that_nobody_of_us_wrote_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
@@ -867,6 +876,9 @@ def test_rows_that_nobody_of_us_wrote_go_and_a_copy_is_set_aside_and_the_rest_st
         ("UPDATE held SET expires_at = 5", "held"),
         ("UPDATE contact SET endpoint = x'c00002010001' WHERE position = 1", "contact"),
         ("UPDATE holder SET until = until + 1 WHERE until < 1700000002", "holder"),
+        ("UPDATE holder SET seen = x'' WHERE until < 1700000002", "holder"),
+        ("UPDATE holder SET seen = NULL WHERE until < 1700000002", "holder"),
+        ("UPDATE holder SET seen = zeroblob(24) WHERE until < 1700000002", "holder"),
         ("DELETE FROM own WHERE port = 80", "own"),
     ],
 )
@@ -877,6 +889,14 @@ def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: st
         assert is_part(in_order(file.load()), FULL)
         assert file.damage is not None
         assert file.damage.lost == {lost: 1}
+
+
+@pytest.mark.parametrize("seen", [None, 5, bytes(13), V4.ip + b"\x7f\xf8" + bytes(6)], ids=["none", "5", "cut", "nan"])
+def test_where_stores_came_from_is_whole_addresses_with_times(seen: bytes | int | None) -> None:
+    reader = Reader(NATIVE)
+    assert reader.holder(ID_BYTES, 80, ID_BYTES, bytes(V4), 1.5, V4.ip + bytes(8))[1].seen == ((V4.ip, 0.0),)
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.holder(ID_BYTES, 80, ID_BYTES, bytes(V4), 1.5, seen)
 
 
 def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:

@@ -116,8 +116,9 @@ times = st.floats(-1e12, 1e12) | st.just(-0.0)
 
 new_ids = st.builds(NewId, keys)
 contact_lists = st.builds(Contacts, st.lists(st.builds(Contact, keys, machines), max_size=5).map(tuple))
-holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), times, max_size=3).map(
-    lambda holders: tuple(SavedHolder(*each) for each in holders.items())
+seen = st.lists(st.tuples(st.binary(min_size=4, max_size=4), times), max_size=4).map(tuple)
+holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), st.tuples(times, seen), max_size=3).map(
+    lambda holders: tuple(SavedHolder(contact, *each) for contact, each in holders.items())
 )
 own_changes = st.one_of(
     st.builds(AddOwn, few_keys, few_ports),

@@ -36,7 +36,7 @@ ROWS_MAX: Final = 16
 _MEMORY: Final = Path("/dev/shm")
 _KEY: Final = Id(5)
 _ENTRY: Final = SavedEntry(_KEY, Endpoint.of("192.0.2.1", 80), 2e9)
-_HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.endpoint), 2e9)
+_HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.endpoint), 2e9, ((_ENTRY.endpoint.ip, 2e9),))
 _COLUMNS: Final = {table: len(columns) + 1 for table, columns in COLUMNS.items()}
 
 
@@ -106,6 +106,7 @@ def _check_state(state: SavedState) -> None:
         for holder in holders:
             assert 0 <= holder.contact.id < NATIVE.size
             str(holder.contact.endpoint)
+            assert all(len(ip) == len(holder.contact.endpoint.ip) for ip, _ in holder.seen)
 
 
 def _is_copy(path: Path) -> bool:
