@@ -33,24 +33,23 @@ class Malformed:
     def __init__(self, policy: Policy, rng: Random, answers_us: Callable[[Endpoint], bool], rate: float) -> None:
         self._answers_us = answers_us
         self._limit = RateLimit(policy, rng, answers_us, rate=rate * PART, total=0.0)
-        self.unread: dict[bytes, float] = {}  # sources that are above their part, and until when; mostly none
+        self.unread: dict[bytes, float] = {}  # sources above their part, and until when, the first first; mostly none
 
     def count(self, source: Endpoint, now: float) -> None:
         """Charge a source for a datagram that could not be read."""
         if self._limit.refusal(source, now) is None:
             return
-        if len(self.unread) >= SOURCES:
-            self.unread = {group: until for group, until in self.unread.items() if until > now}
-        if len(self.unread) < SOURCES:
-            self.unread[source_group(source[:-2])] = now + PAUSE
+        group, unread = source_group(source[:-2]), self.unread
+        unread.pop(group, None)
+        while unread and unread[first := next(iter(unread))] <= now:
+            del unread[first]
+        if len(unread) < SOURCES:
+            unread[group] = now + PAUSE
 
     def refuses(self, source: Endpoint, now: float) -> bool:
         """Whether nothing but plain datagrams are read of what comes from there."""
-        group = source_group(source[:-2])
-        until = self.unread.get(group)
-        if until is None:
-            return False
-        if until <= now:
-            del self.unread[group]
-            return False
-        return not self._answers_us(source)
+        unread = self.unread
+        first = next(iter(unread), None)
+        if first is not None and unread[first] <= now:
+            del unread[first]  # so that a flood that is over soon costs nobody this look
+        return unread.get(source_group(source[:-2]), now) > now and not self._answers_us(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import NoReturn
 
 import pytest
 
@@ -109,6 +110,48 @@ def test_few_sources_are_remembered_however_many_send_rubbish() -> None:
     assert not malformed.refuses(endpoint(0), 2 * PAUSE)
     assert malformed.refuses(endpoint(9 * SOURCES), 2 * PAUSE)
     assert not malformed.refuses(endpoint(9 * SOURCES), 4 * PAUSE)
+    assert not malformed.unread
+
+
+def test_to_remember_one_more_source_takes_few_steps_however_many_there_are() -> None:
+    malformed = Malformed(DEFAULT, Random(1), lambda _: False, 16.0)
+    for number in range(SOURCES):
+        for _ in range(6):
+            malformed.count(endpoint(number), 0.0)
+    looked_at = 0
+
+    class Watched(dict[bytes, float]):
+        def items(self) -> NoReturn:
+            raise AssertionError("all are looked through")
+
+        def __getitem__(self, group: bytes) -> float:
+            nonlocal looked_at
+            looked_at += 1
+            return super().__getitem__(group)
+
+    malformed.unread = Watched(malformed.unread)
+    for number in range(SOURCES, SOURCES + 100):
+        for _ in range(6):
+            malformed.count(endpoint(number), PAUSE / 2)
+    assert not malformed.refuses(endpoint(SOURCES), PAUSE / 2)
+    assert 0 < looked_at <= 600
+    for _ in range(6):
+        malformed.count(endpoint(0), PAUSE / 2)  # which stays for longer than it would have
+    for _ in range(6):
+        malformed.count(endpoint(SOURCES), PAUSE)
+    assert malformed.refuses(endpoint(SOURCES), PAUSE)
+    assert malformed.refuses(endpoint(0), PAUSE)
+    assert len(malformed.unread) == 2
+
+
+def test_once_rubbish_has_stopped_datagrams_are_soon_looked_at_no_more_than_before() -> None:
+    malformed = Malformed(DEFAULT, Random(1), lambda _: False, 16.0)
+    for number in range(100):
+        for _ in range(6):
+            malformed.count(endpoint(number), 0.0)
+    assert len(malformed.unread) == 100
+    for _ in range(100):
+        assert not malformed.refuses(STRANGER.endpoint, PAUSE)
     assert not malformed.unread
 
 
