@@ -913,7 +913,7 @@ class NodeMachine(RuleBasedStateMachine):
         for contact in contacts:
             self.do(machine, "restore_contact", contact)
         for key, port in sorted(machine.own):
-            self.do(machine, "restore_own", key, port)
+            self.do(machine, "restore_own", key, port, self.now)
         for own, holders in sorted(machine.deleted.items()):
             for contact, until in holders.items():
                 self.do(machine, "restore_holder", *own, contact, until, self.now)
