@@ -124,8 +124,7 @@ class Node:
         self.counters = self._requester.counters
         self.outside = self._requester.outside
         self._responder = Responder(own_id, codec, rng, policy, self.overlays, self.tracker, self.counters, now)
-        self.store = self._responder.store
-        self.external = self._responder.external
+        self.store, self.external = self._responder.store, self._responder.external
         self._rng = rng
         self._local = tuple(local)
         self._by_family = self._requester.overlays
@@ -155,6 +154,7 @@ class Node:
         self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
         self._deferred: list[Traversal] = []  # operations that wait for the network to be reached
         self._patient: set[Handle] = set()  # commands that wait for it however long that takes
+        self._lookups: dict[Handle, Lookup] = {}  # under way, or waiting
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._running: set[Handle] = set()  # these, and those that go on though nobody waits
         self._events: deque[Event] = deque()
@@ -269,7 +269,8 @@ class Node:
         if not self.external.endpoints():
             known += [here.with_port(port) for here in self._local for port in self.tracker.ports(key)]
         op = self._new_handle()
-        return self._begin(op, Lookup(op, self._requester, key, known, now), now)
+        lookup = self._lookups[op] = Lookup(op, self._requester, key, known, now)
+        return self._begin(op, lookup, now)
 
     def enter(self, key: Id, port: int, now: float, *, patient: bool = False) -> Handle:
         """Track an own entry and publish it; ends with `Published`, once for this publication.
@@ -356,15 +357,16 @@ class Node:
     def cancel(self, op: Handle) -> None:
         """Report nothing more of this operation: its owner is gone. It waits for the network no longer.
 
-        A lookup that has not begun never does.
+        A lookup ends with it: it asks nobody else.
         """
         self._open.discard(op)
         self._patient.discard(op)
-        for operation in self._deferred:
-            if operation.op == op and isinstance(operation, Lookup):
-                self._deferred.remove(operation)
-                self._running.discard(op)
-                return
+        lookup = self._lookups.pop(op, None)
+        if lookup is not None:
+            lookup.cancel()
+            self._running.discard(op)
+            if lookup in self._deferred:
+                self._deferred.remove(lookup)
 
     def limit_rate(self, rate: float, total: float | None = None) -> None:
         """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
@@ -884,6 +886,7 @@ class Node:
         if not isinstance(outcome, LookupProgress):
             self._running.discard(outcome.op)
             self._patient.discard(outcome.op)
+            self._lookups.pop(outcome.op, None)
         if outcome.op in self._open:
             self._events.append(outcome)
             if not isinstance(outcome, LookupProgress):

@@ -117,6 +117,11 @@ class Lookup(Traversal):
         self._add(self._known)
         super().start(now)
 
+    def cancel(self) -> None:
+        """Ask nobody else, and report nothing."""
+        self._searching = False
+        self._open.clear()
+
     def _request(self) -> Request:
         return FindValue(self._target)
 

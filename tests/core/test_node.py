@@ -651,7 +651,7 @@ def test_an_operation_that_was_cancelled_reports_nothing_more() -> None:
     op = bench.node.lookup(KEY, bench.now)
     bench.node.cancel(op)
     bench.found(bench.sent_one(), 1, [contact(9)], [US])
-    bench.found(bench.sent_one(), 9, [], [US])
+    assert bench.sent() == []
     assert bench.events() == []
     other = bench.node.lookup(KEY, bench.now)
     answer_all(bench)
@@ -773,6 +773,30 @@ def test_lookups_cancelled_while_joining_send_nothing_and_leave_room_for_others(
     assert {sent.request.target for sent in asked if isinstance(sent.request, FindNode)} == {Id(0), KEY}
     assert [sent.request for sent in asked if isinstance(sent.request, Store)]
     assert not any(isinstance(sent.request, FindValue) for sent in asked)
+
+
+@pytest.mark.parametrize("after", range(12))
+def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: int) -> None:
+    bench = knowing(*range(1, 9))
+    known = [contact(number) for number in range(1, 20)]
+    op, answers = bench.node.lookup(KEY, bench.now), 0
+    waiting = bench.sent()
+    while waiting and answers < after:
+        asked = waiting.pop(0)
+        (id,) = [each.id for each in known if each.endpoint == asked.to]
+        bench.found(asked, id, known[answers : answers + 8], more=answers == 3)
+        answers += 1
+        waiting += bench.sent()
+    bench.node.cancel(op)
+    bench.events()
+    for asked in waiting[::2]:
+        bench.found(asked, 99, known, [US], more=True)
+    bench.refuse(waiting[1], 98)
+    bench.advance(2 * DEFAULT.query_timeout)
+    assert all(isinstance(sent.request, Ping) for sent in bench.sent())  # of contacts that are silent
+    assert not any(isinstance(event, LookupDone | LookupProgress) for event in bench.events())
+    assert not bench.node._running
+    assert not bench.node._lookups
 
 
 @pytest.mark.parametrize("source", ["10.0.0.5", "192.0.2.5"])
