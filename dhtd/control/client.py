@@ -78,9 +78,18 @@ class Client:
 
     def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
         """Enter this machine under an ID. What there is by the end of the timeout is the result."""
-        within = ANSWER_WITHIN * self._timeout if wait else None
-        params = {"id": id, "port": port, "wait": wait, "min_replicas": min_replicas or None, "within_s": within}
-        return cast("EnterResult", self._call("enter", **params))
+        known = {"id": id, "port": port, "wait": wait}
+        new = {"min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout if wait else None}
+        deadline = self._deadline
+        try:
+            return cast("EnterResult", self._call("enter", **known, **new))
+        except BadRequest:
+            if not any(new.values()):
+                raise
+        # A daemon of before these parameters has done nothing yet, and knows the others.
+        self._deadline = deadline
+        self._renew_socket()
+        return cast("EnterResult", self._call("enter", **known))
 
     def lookup(self, id: str) -> Iterator[LookupEvent | LookupResult]:
         """Yield events, and at last the result."""
@@ -232,10 +241,13 @@ class Client:
                 return kind, body
             if time.monotonic() + CONNECT_PAUSE >= self._deadline:
                 raise _failure(body)
-            self._socket.close()
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._buffer.clear()
+            self._renew_socket()
             time.sleep(CONNECT_PAUSE)
+
+    def _renew_socket(self) -> None:
+        self._socket.close()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._buffer.clear()
 
     def _connect(self) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dhtd.control.protocol import (
     COMPLETIONS,
+    ENTER_WITHIN,
     SECTIONS,
     Backup,
     Bootstrap,
@@ -140,11 +141,9 @@ class _Params:
     def endpoint(self) -> HostPort:
         return split_host_port(self.take("endpoint", str))
 
-    def seconds(self, name: str) -> float:
-        """Return a time, which need not be whole; without one, all the time that there is."""
-        if name not in self._params:
-            return math.inf
-        value = self._params.pop(name)
+    def seconds(self, name: str, default: float) -> float:
+        """Return a time, which need not be whole; `default` without one."""
+        value = self._params.pop(name, default)
         if type(value) not in (int, float) or value <= 0:
             raise BadRequest(f"{self._method}: {name!r} is a number of seconds, not {_shown(value)}")
         return float(min(value, WITHIN_MAX))
@@ -166,7 +165,7 @@ def _parse_enter(params: _Params) -> Enter:
     wait, replicas = params.take("wait", bool, default=True), params.take("min_replicas", int, 0)
     if replicas < 0:
         raise BadRequest(f"enter: 'min_replicas' is a number from 0 up, not {replicas}")
-    return Enter(params.id(), params.port(), wait, replicas, params.seconds("within_s"))
+    return Enter(params.id(), params.port(), wait, replicas, params.seconds("within_s", ENTER_WITHIN))
 
 
 def _parse_info(params: _Params) -> Info:

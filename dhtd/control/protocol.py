@@ -6,8 +6,7 @@ Requests are values that `frames` has parsed. Events and results are `TypedDict`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from dhtd.core.metric import Id
 
@@ -27,6 +26,9 @@ class Ping:
     endpoint: HostPort
 
 
+ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wait have been seen to wait for 15
+
+
 @dataclass(frozen=True, slots=True)
 class Enter:
     """This machine serves `id` on `port`. Answered when it is published, or (`wait` false) once it is durable.
@@ -39,7 +41,7 @@ class Enter:
     port: int
     wait: bool
     min_replicas: int = 0
-    within: float = inf
+    within: float = ENTER_WITHIN
 
 
 @dataclass(frozen=True, slots=True)

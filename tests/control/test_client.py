@@ -396,3 +396,43 @@ def test_a_daemon_without_a_place_is_asked_again_until_it_has_one(
         thread.join(LONG)
     assert requests == ["node-id"] * (refusals + 1)
     assert len(pauses) == refusals
+
+
+@pytest.mark.parametrize("min_replicas", [0, 2])
+def test_a_daemon_that_knows_no_limit_of_time_enters_without_one(tmp_path: Path, min_replicas: int) -> None:
+    path = tmp_path / "sock"
+    requests: list[dict[str, Any]] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = server.accept()
+            with connection:
+                params = read_request(connection)["params"]
+                requests.append(params)
+                unknown = sorted(params.keys() - {"id", "port", "wait"})
+                if unknown:
+                    connection.sendall(
+                        frame(error={"code": "bad-request", "message": f"enter has no parameter {unknown[0]!r}"})
+                    )
+                else:
+                    connection.sendall(frame(result={"port": 1}))
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Client(path, LONG) as client:
+            assert client.enter("i", 1, wait=True, min_replicas=min_replicas)["port"] == 1
+        thread.join(LONG)
+    assert requests[1] == {"id": "i", "port": 1, "wait": True}
+
+
+def test_what_is_wrong_with_an_entry_is_said_whatever_the_daemon_knows(tmp_path: Path) -> None:
+    refusal = frame(error={"code": "bad-request", "message": "no"})
+    with (
+        listening(tmp_path / "sock", answering(refusal)) as path,
+        Client(path, LONG) as client,
+        pytest.raises(errors.BadRequest, match="no"),
+    ):
+        client.enter("i", 1, wait=False)
