@@ -141,7 +141,7 @@ class _Server:
         self._stop = stop
         self._note = note
         self._places = Places[_Connection](limits, os.geteuid())
-        self._complain_at: dict[type[DhtdError], float] = {}
+        self._complain_at: dict[type[Exception], float] = {}
 
     async def welcome(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         """Give whoever connects a conversation in `nursery`; until cancelled."""
@@ -163,16 +163,14 @@ class _Server:
 
     async def accept(self, listener: trio.SocketListener) -> trio.SocketStream:
         """Return the next connection, however long there is no file descriptor for it."""
-        warned = False
         while True:
             try:
                 return await listener.accept()
             except OSError as error:
                 if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
                     raise
-                if not warned:
+                if self._is_news(OSError):
                     log.error("clients have to wait: %s", error.strerror)
-                warned = True
                 victim = self._places.take_back()
                 if victim is None:
                     await trio.sleep(ACCEPT_PAUSE)
@@ -255,10 +253,16 @@ class _Server:
 
     def _complain(self, error: DhtdError) -> None:
         """Log that a limit was met, now and then: whoever meets it may do so very often."""
-        now = trio.current_time()
-        if now >= self._complain_at.get(type(error), -math.inf):
-            self._complain_at[type(error)] = now + COMPLAIN_INTERVAL
+        if self._is_news(type(error)):
             log.warning("a client is turned away: %s", error)
+
+    def _is_news(self, kind: type[Exception]) -> bool:
+        """Whether to log an error of this kind now; if so, not again for a while."""
+        now = trio.current_time()
+        if now < self._complain_at.get(kind, -math.inf):
+            return False
+        self._complain_at[kind] = now + COMPLAIN_INTERVAL
+        return True
 
 
 def _send_at_once(stream: trio.SocketStream, error: DhtdError, id: object = None) -> None:

@@ -279,6 +279,29 @@ async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
     assert [record.getMessage() for record in caplog.records] == ["clients have to wait: Too many open files"]
 
 
+async def test_a_lack_of_file_descriptors_is_logged_once_a_minute_however_many_clients_come(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = cast("trio.SocketStream", object())
+
+    class Listener:
+        calls = 0
+
+        async def accept(self) -> trio.SocketStream:
+            self.calls += 1
+            if self.calls % 2:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return stream
+
+    doors, listener = gate(), cast("trio.SocketListener", Listener())
+    for _ in range(20):
+        assert await doors.accept(listener) is stream
+    assert len(caplog.records) == 1
+    await trio.sleep(server.COMPLAIN_INTERVAL)
+    assert await doors.accept(listener) is stream
+    assert len(caplog.records) == 2
+
+
 async def test_a_listening_socket_that_is_broken_is_not_waited_for(autojump_clock: MockClock) -> None:
     class Listener:
         async def accept(self) -> trio.SocketStream:
