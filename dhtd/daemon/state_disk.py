@@ -243,6 +243,13 @@ def _remove(path: Path) -> None:
         Path(f"{path}{sibling}").unlink(missing_ok=True)
 
 
+def discard_empty(path: Path) -> None:
+    """Remove a file that was made, but never written, so that nobody takes it for what is left of a node."""
+    with suppress(OSError):
+        if not path.lstat().st_size:
+            _remove(path)
+
+
 def has_locks(path: Path) -> bool:
     """Whether the file system has locks. Nobody here may have the file open: whoever closes it gives up its locks."""
     try:

@@ -21,6 +21,7 @@ Every method blocks. They may be called from any thread; one waits for the other
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
@@ -47,6 +48,7 @@ from dhtd.daemon.state_disk import (
     SQLITE_ERRORS,
     DamagedError,
     check_origin,
+    discard_empty,
     explain,
     has_locks,
     identity,
@@ -82,9 +84,17 @@ class StateFile(StateContents):
         put right first. Damage is no error: see `damage`.
         """
         path = path.absolute()
+        is_new = not os.path.lexists(path)
         warnings = prepare(path)
         with turn(path):
-            file = cls._open(path, keyspace)
+            try:
+                file = cls._open(path, keyspace)
+            except StateLocked:
+                raise
+            except StateError:
+                if is_new:
+                    discard_empty(path)
+                raise
         file.warnings[:0] = warnings
         return file
 

@@ -808,6 +808,37 @@ def test_an_empty_file_is_a_new_one_and_said_to_be(path: Path) -> None:
         assert file.notices() == []
 
 
+def test_a_first_start_that_fails_leaves_nothing_that_looks_like_a_lost_node(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
+
+    def full(file: StateFile, *, check: bool) -> None:
+        raise state_disk.explain(path, error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "_attach_to", full)
+        with pytest.raises(StateError, match="no space left"):
+            StateFile.open(path)
+    assert list(path.parent.iterdir()) == []
+    with closing(StateFile.open(path)) as file:
+        assert file.notices() == []
+
+
+def test_a_start_that_fails_leaves_an_empty_file_of_others_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.parent.mkdir()
+    path.touch()
+
+    def fail(file: StateFile, *, check: bool) -> None:
+        raise StateError("no")
+
+    monkeypatch.setattr(StateFile, "_attach_to", fail)
+    with pytest.raises(StateError):
+        StateFile.open(path)
+    assert path.exists()
+
+
 def test_a_journal_without_its_file_is_said_to_be(path: Path) -> None:
     path.parent.mkdir()
     Path(f"{path}-journal").write_bytes(b"of another machine")
