@@ -143,6 +143,12 @@ class NoThread(DhtdError):
     code = "no-thread"
 
 
+class NoDescriptor(DhtdError):
+    """The system opens no further file for the daemon."""
+
+    code = "no-descriptor"
+
+
 class NotPermitted(DhtdError):
     """Members of the socket's group may not do this."""
 

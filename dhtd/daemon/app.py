@@ -25,6 +25,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import key_file, network_mark
 from dhtd.daemon import log as log_module
 from dhtd.daemon.config import Settings, changes
+from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.links import Links
@@ -97,9 +98,12 @@ def run(
             daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control, links)
             signals.last_words = daemon.say_last_words
             daemon.run(signals, announce, reload)
-    except DhtdError:
-        raise
-    except Exception:
+    except DhtdError as error:
+        raise as_lack(error) or error from error
+    except Exception as error:
+        lack = as_lack(error)
+        if lack is not None:
+            raise lack from error
         log.exception("a defect in dhtd ends it")
         raise InternalError("a defect in dhtd has ended it; the log has the details") from None
     finally:
@@ -183,9 +187,11 @@ class Daemon:
         signals.unwatch()
         try:
             trio.run(self.serve, signals, announce, reload)
-        except BaseException:
-            log.exception("a defect in dhtd ends it")
-            outcome = InternalError("a defect in dhtd has ended it; the log has the details")
+        except BaseException as error:
+            lack = as_lack(error)
+            if lack is None:
+                log.exception("a defect in dhtd ends it")
+            outcome = lack or InternalError("a defect in dhtd has ended it; the log has the details")
         signals.watch()
         try:
             in_another_thread(lambda: self._saver.save_now(self._driver.node))

@@ -357,6 +357,21 @@ def test_without_a_further_thread_it_runs_logs_and_saves(network: Network) -> No
             assert [entry["port"] for entry in client.info("tracking")["tracking"]] == [80]
 
 
+FEW_FILES = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))
+"""
+
+
+@pytest.mark.parametrize("number", [5, 8, 12])  # the state file, the socket, and the loop itself
+def test_with_too_few_file_descriptors_it_names_the_limit(network: Network, number: int) -> None:
+    with Process(network, script=FEW_FILES.format(number) + RUN) as process:
+        status, log = process.end()
+    assert status == 1
+    assert f"Too many open files; the limit is {number}): raise `ulimit -n`" in log
+    assert "Traceback" not in log
+
+
 STUCK_LOOP = """
 import os
 from dhtd.daemon.driver import Driver
