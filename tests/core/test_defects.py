@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 
 from dhtd.core.events import Published, Unanswered
-from dhtd.core.messages import FindNode, FindValue, Ping, Store
+from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.operations import SingleQuery
@@ -168,3 +168,29 @@ def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pyte
     bench.sent()
     wake(bench, DEFAULT.withdraw_retry_max)
     assert [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]
+
+
+def test_what_comes_of_a_reminder_that_was_given_up_is_taken_and_its_end_counts_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    own(bench)
+    bench.node.delete(KEY, 80, bench.now)
+    wake(bench, 5.0)
+    bench.sent()
+    go_on = Reminder._go_on
+
+    def ask_and_fail(self: Reminder, now: float, *, silent: bool) -> None:
+        go_on(self, now, silent=silent)
+        raise Defect
+
+    monkeypatch.setattr(Reminder, "_go_on", ask_and_fail)
+    while not (asked := [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]):
+        wake(bench, 0.1)
+    monkeypatch.undo()
+    bench.found(asked[0], HOLDER.id)
+    [withdraw] = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
+    bench.pong(withdraw, HOLDER.id)
+    [pending] = bench.node.withdrawals
+    assert pending.acknowledged
+    assert bench.node.withdrawals._in_hand == 0

@@ -254,6 +254,8 @@ def test_what_a_site_translates_deserves_no_datagram() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.255.0.3", "::1"])
 def test_only_a_loopback_address_may_send_us_to_our_own_machine(host: str) -> None:
     here = Endpoint.of(host, 80)
+    assert here.is_loopback
+    assert not STRANGER.is_loopback
     assert is_contactable(here, LOOPBACK4)
     assert is_contactable(here, LOOPBACK6)
     assert not is_contactable(here, STRANGER)

@@ -615,6 +615,7 @@ class StateMachine(RuleBasedStateMachine):
             good_for=50.0,
             claims=claims,
             claim_after=20.0,
+            id_change=0.0,
             contacts_per_network_in_bucket=in_bucket,
             contacts_per_network=in_table,
             exempt_networks=PRIVATE_NETWORKS if shares is None else (),

@@ -227,6 +227,7 @@ TestTheStoreAgreesWithADictionary = StoreMachine.TestCase
 def test_an_entry_is_held_for_an_hour_and_no_longer_answered_with_after_it() -> None:
     store = Store(DEFAULT)
     assert store.put(A, at(1), 100.0) == Stored()
+    assert store.keys() == [packed(A)]
     assert store.get(A, 100.0 + 3_599.9) == [at(1)]
     assert store.get(A, 100.0 + 3_600.0) == []
     assert len(store) == 1  # until it is swept

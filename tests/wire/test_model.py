@@ -437,6 +437,8 @@ def variants(value: object, other: object) -> Iterator[object]:
 
 # How long an answer may be
 
+PING_SIZE = len(CODEC.encode_query(bytes(8), Id(0), Ping()))
+
 
 @pytest.mark.parametrize("of_ipv6", [[], [3], [1, 3, 5, 6], list(range(9))], ids=len)
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 40, 300])
@@ -456,7 +458,10 @@ def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], cou
         found = Found(b"", ())
         for padding in range(0, 420, 5):
             query = packed(0, bytes(8), bytes(32), method, [in_bytes(key), token, bytes(padding)])
-            found = answer_of(node, request, query, asker, 3 * len(query))
+            limit = 3 * len(query)
+            if limit < SENT_MAX and not (method == "find_value" and count):
+                limit -= PING_SIZE  # of the ping that finds out who asks
+            found = answer_of(node, request, query, asker, limit)
             is_cut = len(found.contacts) < 8 or len(found.endpoints) < (count if method == "find_value" else 0)
             assert found.more == is_cut
         proved = packed(0, bytes(8), bytes(32), method, [in_bytes(key), found.token])
