@@ -82,22 +82,19 @@ def run(
     signals.watch()
     try:
         keys = key_file.read_all(settings.network_key, os.environ)
-        with (
-            closing(StateFile.open(settings.state)) as state_file,
-            open_sockets(settings.bind, settings.port) as udp_sockets,
-            ControlSocket(settings.socket, settings.socket_group) as control,
-            closing(Links()) as links,  # which hears of what changes from now on
-        ):
-            if state_file.notice is not None:
-                log.error("%s", state_file.notice)
-            for warning in state_file.warnings:
-                log.warning("%s", warning)
-            if control.notice is not None:
-                log.warning("%s", control.notice)
-            network_mark.claim(state_file, keys, change=change_network)
-            daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control, links)
-            signals.last_words = daemon.say_last_words
-            daemon.run(signals, announce, reload)
+        with closing(StateFile.open(settings.state)) as state_file:
+            _say(state_file)  # before anything else can fail: the next start finds nothing wrong with the file
+            with (
+                open_sockets(settings.bind, settings.port) as udp_sockets,
+                ControlSocket(settings.socket, settings.socket_group) as control,
+                closing(Links()) as links,  # which hears of what changes from now on
+            ):
+                if control.notice is not None:
+                    log.warning("%s", control.notice)
+                network_mark.claim(state_file, keys, change=change_network)
+                daemon = Daemon(settings, keys, state_file, UdpSockets(udp_sockets, DEFAULT), control, links)
+                signals.last_words = daemon.say_last_words
+                daemon.run(signals, announce, reload)
     except DhtdError as error:
         raise as_lack(error) or error from error
     except Exception as error:
@@ -108,6 +105,14 @@ def run(
         raise InternalError("a defect in dhtd has ended it; the log has the details") from None
     finally:
         log_module.flush()
+
+
+def _say(state_file: StateFile) -> None:
+    """Log what is wrong with the state file."""
+    if state_file.notice is not None:
+        log.error("%s", state_file.notice)
+    for warning in state_file.warnings:
+        log.warning("%s", warning)
 
 
 def _last_words() -> None:

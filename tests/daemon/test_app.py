@@ -727,6 +727,16 @@ def test_a_damaged_state_file_is_set_aside_and_the_log_says_where(network: Netwo
         assert aside.read_bytes().startswith(b"not a database")
 
 
+def test_a_damaged_state_file_is_told_of_though_the_start_fails_after_it(network: Network) -> None:
+    (network.directory / "state.db").write_bytes(b"not a database, but surely precious" * 100)
+    with Process(network, "--socket=/dev/null") as process:
+        status, log = process.end()
+    [aside] = network.directory.glob("state.db.damaged*")
+    assert status == 1
+    assert "no socket" in log
+    assert str(aside) in log
+
+
 def test_a_socket_left_over_by_a_kill_is_recovered(network: Network) -> None:
     with Process(network) as process:
         process.ready()
