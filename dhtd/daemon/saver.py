@@ -182,7 +182,8 @@ class Saver:
             self._file.settle()
 
         yield write if networks is not None or is_news or self._file.is_unsettled else _nothing
-        self._networks = None
+        if self._networks is networks:  # else the keys changed while this was written
+            self._networks = None
 
     def _file_clock(self) -> None:
         """Have the file know how its time stands to the clocks, where they were set or have begun anew."""

@@ -129,3 +129,16 @@ async def test_keys_that_change_at_run_time_are_marked_when_the_state_is_next_sa
     saver.mark(fingerprints((NEW, OLD)))
     await saver.save(node)
     assert file.networks() == (NEW.fingerprint, OLD.fingerprint)
+
+
+def test_keys_that_change_while_the_file_is_saved_are_marked_the_next_time(
+    file: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(file, (OLD,), change=False)
+    saver, node = Saver(file, time.monotonic), new_node()
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "set_networks", lambda networks: saver.mark(fingerprints((NEW,))))
+        saver.mark(fingerprints((NEW, OLD)))
+        saver.save_now(node)
+    saver.save_now(node)
+    assert file.networks() == (NEW.fingerprint,)
