@@ -4,8 +4,13 @@ One entry has one timer, so entering it twice cannot start two chains of publica
 has none, and `published` sets the next. A publication that never ends, which only a defect explains, is begun anew.
 
 Some news *hurry* an entry: a contact that is nearer than a holder, a network that has doubled, holders that are lost.
-Strangers can bring such news again and again. So the pause since the last publication is a minute the first time, and
-four times as long each time after, up to the usual interval. A publication that nothing has hurried makes it shorter.
+Strangers can bring such news again and again. So an entry pauses after a publication: one minute (four, where a contact
+is the news) the first time, and four times as long each time after, up to the usual interval. A publication that
+nothing has hurried makes the pause shorter.
+
+Contacts cost a stranger nothing but new IDs. So the entries share a *credit* for that news: a contact hurries one entry
+for every four that are published again unhurried. An entry that gets none waits for its usual turn. Its old holders
+still answer, and a network that has grown so much that they are hard to find has doubled.
 """
 
 from __future__ import annotations
@@ -109,6 +114,7 @@ class Tracker:
     """The own entries and their timers."""
 
     __slots__ = (
+        "_credit",
         "_entries",
         "_grown_at",
         "_moved_at",
@@ -131,6 +137,7 @@ class Tracker:
         self._entries: dict[EntryKey, OwnEntry] = {}
         self._ports: dict[bytes, set[int]] = {}  # of the same, since each find_value asks for them
         self._publishing: dict[EntryKey, float] = {}  # and until when at most; those that began first are first
+        self._credit = float(policy.newcomer_credit)  # entries that new contacts may hurry
         self._moved_at = float("-inf")  # when all were, or are to be, published again for a move
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._grown_at: dict[int, float] = {}  # by family: when all was last hurried since it had doubled
@@ -220,9 +227,14 @@ class Tracker:
         holders = tuple(replicas)
         self._adapt_interval(entry, holders, now)
         entry.replicas = holders
-        entry.published_at = now
         entry.lost = ()
-        entry.hurries = entry.hurries + 1 if entry.hurried else max(0, entry.hurries - 1)
+        if entry.hurried:
+            entry.hurries += 1
+        else:
+            entry.hurries = max(0, entry.hurries - 1)
+            if entry.published_at is not None:
+                self._earn()
+        entry.published_at = now
         entry.hurried = False
         entry.forget_expired(now)
         if entry.replicas:
@@ -298,9 +310,16 @@ class Tracker:
                 self._sooner(entry, when)
 
     def contact_joined(self, contact: Contact, now: float) -> None:
-        """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder."""
+        """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder.
+
+        As many of them as there is credit for. Those that nobody holds need none.
+        """
         for entry in self._near(contact):
-            self._hurry(entry, now)
+            if entry.replicas:
+                if self._credit < 1:
+                    continue
+                self._credit -= 1
+            self._hurry(entry, now, self._policy.newcomer_gap)
 
     def holds(self, contact: Contact) -> bool:
         """Whether a contact has taken an entry that nothing has hurried since."""
@@ -318,7 +337,8 @@ class Tracker:
                 if len(entry.lost) > 1:
                     doubtful.update(dict.fromkeys(other for other in entry.replicas if other not in entry.lost))
                 if 4 * len(entry.lost) > len(entry.replicas):
-                    self._hurry(entry, now + self._rng.random() * self._policy.startup_spread)
+                    soon = now + self._rng.random() * self._policy.startup_spread
+                    self._hurry(entry, soon, self._policy.republish_gap)
         return list(doubtful)
 
     def some_replicas(self, entries: int) -> list[Contact]:
@@ -346,7 +366,7 @@ class Tracker:
                     return
                 self._grown_at[family] = now
             for entry in published:
-                self._hurry(entry, now)
+                self._hurry(entry, now, self._policy.republish_gap)
         elif 2 * size > before:
             return
         self._network_sizes[family] = size
@@ -418,14 +438,20 @@ class Tracker:
         for nearby in self._nearby.values():
             nearby.remove(entry)
 
-    def _hurry(self, entry: OwnEntry, now: float) -> None:
-        """Publish the entry soon, unless something has hurried it already."""
+    def _earn(self) -> None:
+        """An entry was published again, and nothing had hurried it."""
+        policy = self._policy
+        most = max(policy.newcomer_credit, policy.newcomer_share * len(self._entries))
+        self._credit = min(most, self._credit + policy.newcomer_share)
+
+    def _hurry(self, entry: OwnEntry, now: float, pause: float) -> None:
+        """Publish the entry soon, unless something has hurried it already; the `pause` is that of the first time."""
         if entry.hurried or entry in self._unheld:
             return
         assert entry.published_at is not None
         entry.hurried = True
         self._take_out(entry)
-        gap = min(self._policy.republish_gap * 4 ** min(entry.hurries, 8), entry.interval)
+        gap = min(pause * 4 ** min(entry.hurries, 8), entry.interval)
         earliest = entry.published_at + self._jittered(gap) if entry.replicas or entry.hurries else now
         self._sooner(entry, max(now, earliest))
 

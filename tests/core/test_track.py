@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -249,7 +249,7 @@ def test_a_new_contact_brings_publication_forward_only_if_it_is_nearer_than_a_ho
     assert tracker.next_timeout() == due
     tracker.contact_joined(contact(7, machine=99), 1_001.0)
     soon = tracker.due_in(entry, 1_000.0)
-    assert DEFAULT.republish_gap * 0.9 <= soon <= DEFAULT.republish_gap * 1.1
+    assert DEFAULT.newcomer_gap * 0.9 <= soon <= DEFAULT.newcomer_gap * 1.1
 
 
 def test_a_new_contact_is_welcome_however_far_while_there_are_fewer_holders_than_wanted() -> None:
@@ -322,9 +322,52 @@ def test_who_comes_near_an_entry_again_and_again_hurries_it_ever_less() -> None:
         pauses.append(tracker.due_in(entry, now) / 60)
         now += tracker.due_in(entry, now)
         publish(tracker, entry, now)
-    assert pauses[0] < 2
-    assert 3 < pauses[1] < 5
-    assert all(pause >= 13 for pause in pauses[2:])
+    assert 3 < pauses[0] < 5
+    assert all(pause >= 13 for pause in pauses[1:])
+
+
+def test_new_contacts_hurry_a_few_entries_and_one_more_for_every_four_published_again_unhurried() -> None:
+    tracker = make()
+    entries = [tracker.add(KEY, port) for port in range(1, 41)]
+    for entry in entries:
+        publish(tracker, entry, 0.0)
+
+    def hurried() -> int:
+        tracker.contact_joined(contact(7, machine=99), 1.0)
+        return sum(entry.hurried for entry in entries)
+
+    assert [hurried(), hurried()] == [4, 4]
+    for entry in entries:
+        publish(tracker, entry, 900.0)
+    assert hurried() == 36 // 4
+    for _ in range(50):
+        for entry in entries:
+            publish(tracker, entry, 1_000.0)
+    assert hurried() == 10  # however much is published, the credit is for a quarter of the entries
+
+
+def test_an_entry_that_nobody_holds_needs_no_credit() -> None:
+    tracker = make()
+    entries = [tracker.add(KEY, port) for port in range(1, 41)]
+    for entry in entries:
+        publish(tracker, entry, 0.0, [])
+    tracker.contact_joined(contact(7), 1.0)
+    assert all(entry.hurried for entry in entries)
+
+
+def test_losses_and_a_doubled_network_hurry_entries_without_credit() -> None:
+    for news in ("losses", "growth"):
+        tracker = make(replace(DEFAULT, newcomer_credit=0))
+        entry = tracker.add(KEY, 80)
+        publish(tracker, entry, 0.0)
+        tracker.contact_joined(contact(7, machine=99), 1.0)
+        assert not entry.hurried
+        if news == "losses":
+            for replica in REPLICAS[:3]:
+                tracker.holder_lost(replica, 1.0)
+        else:
+            tracker.network_has(2, Family.IPV4, 1.0)
+        assert entry.hurried
 
 
 def test_a_publication_that_nothing_has_hurried_makes_the_next_pause_shorter_again() -> None:
