@@ -49,6 +49,7 @@ PURE = {
         "heapq",
         "hmac",
         "ipaddress",
+        "itertools",
     ),
     *("statistics", "typing"),
 }

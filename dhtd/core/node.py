@@ -118,7 +118,7 @@ class Node:
         self.overlays = [Overlay(family, own_id, codec, rng, policy, now) for family in families]
         first = self.overlays[0]  # which for most nodes is the only one
         self.state, self.join = first.state, first.join
-        self.tracker = Tracker(rng, policy)
+        self.tracker = Tracker(rng, policy, [overlay.family for overlay in self.overlays])
         self.withdrawals = Withdrawals(rng, policy, self.tracker.changed)
         self._requester = Requester(own_id, codec, rng, policy, self.overlays, now)
         self.counters = self._requester.counters
@@ -128,7 +128,7 @@ class Node:
         self._rng = rng
         self._local = tuple(local)
         self._by_family = self._requester.overlays
-        self._patrol = Patrol(self._requester, self.tracker)
+        self._patrol = Patrol(self._requester, self.tracker, now)
         self._doubts = {overlay.family: Doubt(self._requester, overlay) for overlay in self.overlays}
         is_single = len(self.overlays) == 1
         self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
@@ -140,6 +140,7 @@ class Node:
             self._requester.transactions.next_timeout,
             self.tracker.next_timeout,
             self.tracker.next_overdue,
+            self._patrol.next_timeout,
             self.withdrawals.next_timeout,
         ]
         if self._write_ahead is not None:
@@ -205,6 +206,7 @@ class Node:
             self._try(self._keep_up, overlay, now)
         self._try(self._wait_no_longer, now)
         self._try(self._publish_due, now)
+        self._try(self._patrol.go_round, now)
         self._try(self._remind_due, now)
         self._try(self._settle, now)
         if self._failures:

@@ -98,9 +98,10 @@ class Policy:
     republish_retry_max: float = 5 * 60.0
     refused_pace: float = 1.0  # each entry that all nodes have refused waits so long for each that there is
     republish_gap: float = 60.0  # an entry that is hurried is published no sooner after the last time; at first
-    newcomer_gap: float = 4 * 60.0  # the same where a new contact hurries it
+    newcomer_gap: float = 4 * 60.0  # the same where a new contact hurries it, and K nodes hold it
     newcomer_credit: int = 4  # so many entries may be hurried so at first
     newcomer_share: float = 0.25  # and this part of one more whenever an entry is published again unhurried
+    patrol: float = 30.0  # how often a holder of an own entry is asked whether it is there; 0 is never
     unheld_notice: float = 15 * 60.0  # how often the owner is told of entries that nobody holds, at most
     move_gap: float = 5 * 60.0  # after our address has changed, all are published again, and so long later at soonest
     startup_spread: float = 10.0  # own entries are published within this time once the table is warm

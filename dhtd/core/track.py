@@ -4,21 +4,26 @@ One entry has one timer, so entering it twice cannot start two chains of publica
 has none, and `published` sets the next. A publication that never ends, which only a defect explains, is begun anew.
 
 Some news *hurry* an entry: a contact that is nearer than a holder, a network that has doubled, holders that are lost.
-Strangers can bring such news again and again. So an entry pauses after a publication: one minute (four, where a contact
-is the news) the first time, and four times as long each time after, up to the usual interval. A publication that
-nothing has hurried makes the pause shorter.
+Strangers can bring such news again and again. So an entry pauses after a publication: a minute the first time (four,
+where a contact is the news and K nodes hold it), and four times as long each time after, up to the usual interval. A
+publication that nothing has hurried makes the pause shorter.
 
 Contacts cost a stranger nothing but new IDs. So the entries share a *credit* for that news: a contact hurries one entry
 for every four that are published again unhurried. An entry that gets none waits for its usual turn. Its old holders
 still answer, and a network that has grown so much that they are hard to find has doubled.
+
+There may be 65,536 entries. News that concerns many of them is a *walk*: it visits some hundreds at once, and some
+hundreds more in each `pop_due`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id, packed
 from dhtd.core.nearby import Nearby
@@ -28,6 +33,8 @@ from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
     from random import Random
+
+STEP: Final = 512  # entries that are visited in one call, at most
 
 # An own entry in dictionaries and sets: its key as `packed` gives it, and its port.
 EntryKey = tuple[bytes, int]
@@ -110,10 +117,15 @@ class OwnEntry:
         self.sightings.forget_expired(now)
 
 
+# What a walk does with an entry. False ends the walk.
+Visit = Callable[[OwnEntry], bool]
+
+
 class Tracker:
     """The own entries and their timers."""
 
     __slots__ = (
+        "_bare",
         "_credit",
         "_entries",
         "_grown_at",
@@ -123,15 +135,18 @@ class Tracker:
         "_notice_at",
         "_policy",
         "_ports",
+        "_published",
         "_publishing",
         "_rng",
         "_rota",
         "_timers",
         "_unheld",
+        "_walks",
+        "_walks_at",
         "changed",
     )
 
-    def __init__(self, rng: Random, policy: Policy) -> None:
+    def __init__(self, rng: Random, policy: Policy, families: Iterable[Family] = Family) -> None:
         self._rng = rng
         self._policy = policy
         self._entries: dict[EntryKey, OwnEntry] = {}
@@ -141,7 +156,11 @@ class Tracker:
         self._moved_at = float("-inf")  # when all were, or are to be, published again for a move
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
         self._grown_at: dict[int, float] = {}  # by family: when all was last hurried since it had doubled
-        self._nearby: dict[int, Nearby[OwnEntry]] = {}  # by family: the published entries that nothing has hurried
+        self._nearby: dict[int, Nearby[OwnEntry]] = {family: Nearby() for family in families}
+        self._bare: dict[OwnEntry, None] = {}  # nobody holds them, and nobody has refused them
+        self._published = 0  # how many were ever published
+        self._walks: deque[tuple[Iterator[OwnEntry], Visit]] = deque()
+        self._walks_at: float | None = None  # when the next step of these is due
         self._notice_at = float("-inf")
         self._rota: Iterator[OwnEntry] = iter(())
         self._unheld: dict[OwnEntry, None] = {}  # those that no node took, though some answered
@@ -195,6 +214,7 @@ class Tracker:
         entry = self._entries.pop(found_by, None)
         if entry is not None:
             self._take_out(entry)
+            self._published -= entry.published_at is not None
             self._unheld.pop(entry, None)
             ports = self._ports[found_by[0]]
             ports.remove(port)
@@ -234,6 +254,7 @@ class Tracker:
             entry.hurries = max(0, entry.hurries - 1)
             if entry.published_at is not None:
                 self._earn()
+        self._published += entry.published_at is None
         entry.published_at = now
         entry.hurried = False
         entry.forget_expired(now)
@@ -255,8 +276,7 @@ class Tracker:
         if entry.again_at is not None:
             self._sooner(entry, max(now, entry.again_at))
             entry.again_at = None
-        for family, nearby in self._nearby.items():
-            self._put_in(nearby, entry, family)
+        self._put_in(entry)
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""
@@ -269,8 +289,12 @@ class Tracker:
 
         That is spread over `startup_spread`.
         """
-        for entry in self:
+
+        def visit(entry: OwnEntry) -> bool:
             self.may_reach(entry, family, now)
+            return True
+
+        self._walk(list(self), visit, now)
 
     def may_reach(self, entry: OwnEntry, family: int, now: float) -> None:
         """The network of a family can be reached: publish an entry soon that nobody there holds."""
@@ -284,8 +308,11 @@ class Tracker:
 
         Of the nodes that must have let go of an entry since, none counts as a replica any more.
         """
-        for entry in self:
+
+        def visit(entry: OwnEntry) -> bool:
             if entry.published_at is not None:
+                if entry.published_at > now:
+                    return True  # since the walk began
                 entry.published_at -= seconds
                 if now - entry.published_at >= self._policy.store_expiry:
                     entry.replicas = ()
@@ -293,6 +320,9 @@ class Tracker:
             if when is not None:
                 soon = now + self._rng.random() * self._policy.startup_spread
                 self._sooner(entry, max(when - seconds, soon))
+            return True
+
+        self._walk(list(self), visit, now)
 
     def moved(self, now: float) -> None:
         """This machine's address has changed: publish all soon, for holders name the one that they were told from.
@@ -302,43 +332,58 @@ class Tracker:
         """
         if self._moved_at <= now:  # else it is to come, and will do for this one as well
             self._moved_at = max(now, self._moved_at + self._policy.move_gap)
-        for entry in self:
-            when = self._moved_at + self._rng.random() * self._policy.startup_spread
+        moved_at = self._moved_at
+
+        def visit(entry: OwnEntry) -> bool:
+            when = moved_at + self._rng.random() * self._policy.startup_spread
             if entry_key(entry.key, entry.port) in self._publishing:
                 entry.again_at = when
             else:
                 self._sooner(entry, when)
+            return True
+
+        self._walk(list(self), visit, now)
 
     def contact_joined(self, contact: Contact, now: float) -> None:
         """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder.
 
         As many of them as there is credit for. Those that nobody holds need none.
         """
-        for entry in self._near(contact):
+        policy, family = self._policy, len(contact.endpoint)
+
+        def visit(entry: OwnEntry) -> bool:
             if entry.replicas:
                 if self._credit < 1:
-                    continue
-                self._credit -= 1
-            self._hurry(entry, now, self._policy.newcomer_gap)
+                    return False
+                self._credit -= not entry.hurried
+            is_held_well = len(entry.replicas_of(family)) >= policy.k
+            self._hurry(entry, now, policy.newcomer_gap if is_held_well else policy.republish_gap)
+            return True
+
+        self._walk(chain(list(self._bare), self._near(contact)), visit, now)
 
     def holds(self, contact: Contact) -> bool:
         """Whether a contact has taken an entry that nothing has hurried since."""
-        return any(contact in entry.replicas for entry in self._near(contact))
+        return any(contact in entry.replicas for entry in islice(self._near(contact), STEP))
 
     def holder_lost(self, contact: Contact, now: float) -> list[Contact]:
-        """A node is given up: publish the entries soon that have lost more than a quarter of their holders by it.
+        """A node is given up: publish the entries soon that have lost half of their holders by it.
 
         Return further holders, which may have gone with it: those of entries that have lost more than one.
         """
         doubtful: dict[Contact, None] = {}
-        for entry in self._near(contact):
+
+        def visit(entry: OwnEntry) -> bool:
             if contact in entry.replicas and contact not in entry.lost:
                 entry.lost += (contact,)
                 if len(entry.lost) > 1:
                     doubtful.update(dict.fromkeys(other for other in entry.replicas if other not in entry.lost))
-                if 4 * len(entry.lost) > len(entry.replicas):
+                if 2 * len(entry.lost) >= len(entry.replicas):
                     soon = now + self._rng.random() * self._policy.startup_spread
                     self._hurry(entry, soon, self._policy.republish_gap)
+            return True
+
+        self._walk(self._near(contact), visit, now)
         return list(doubtful)
 
     def some_replicas(self, entries: int) -> list[Contact]:
@@ -360,21 +405,25 @@ class Tracker:
         """
         before = self._network_sizes.get(family, 1)
         if size >= 2 * before:
-            published = [entry for entry in self if entry.published_at is not None]
-            if published:
+            if self._published:
                 if now < self._grown_at.get(family, float("-inf")) + self._policy.republish_first:
                     return
                 self._grown_at[family] = now
-            for entry in published:
-                self._hurry(entry, now, self._policy.republish_gap)
+
+            def visit(entry: OwnEntry) -> bool:
+                if entry.published_at is not None and entry.published_at <= now:
+                    self._hurry(entry, now, self._policy.republish_gap)
+                return True
+
+            self._walk(list(self), visit, now)
         elif 2 * size > before:
             return
         self._network_sizes[family] = size
 
     def next_timeout(self) -> float | None:
         """Return when `pop_due` has an entry."""
-        if not self._entries or len(self._publishing) >= self._policy.publishing:
-            return None
+        if self._walks_at is not None or not self._entries or len(self._publishing) >= self._policy.publishing:
+            return self._walks_at
         return self._timers.next()
 
     def next_overdue(self) -> float | None:
@@ -388,8 +437,9 @@ class Tracker:
     def pop_due(self, now: float) -> Iterator[OwnEntry]:
         """Take and yield the entries that are to be published now; the caller calls `began` for each.
 
-        No more than `publishing` are under way at once; the others wait for `published`.
+        No more than `publishing` are under way at once; the others wait for `published`. Walks take a step first.
         """
+        self._step(now)
         while len(self._publishing) < self._policy.publishing:
             due = next(self._timers.pop_due(now), None)
             if due is None:
@@ -418,25 +468,47 @@ class Tracker:
 
     def _near(self, contact: Contact) -> Iterator[OwnEntry]:
         """Yield the published entries that a node of this ID should hold, or holds, and that nothing has hurried."""
-        family = len(contact.endpoint)
-        nearby = self._nearby.get(family)
-        if nearby is None:
-            nearby = self._nearby[family] = Nearby()
-            for entry in self:
-                self._put_in(nearby, entry, family)
-        return nearby.of(contact.id)
+        return self._nearby[len(contact.endpoint)].of(contact.id)
 
-    def _put_in(self, nearby: Nearby[OwnEntry], entry: OwnEntry, family: int) -> None:
-        is_busy = entry.hurried or entry_key(entry.key, entry.port) in self._publishing
-        if entry.published_at is None or is_busy or entry in self._unheld:
+    def _put_in(self, entry: OwnEntry) -> None:
+        if entry in self._unheld:
             return
-        replicas = entry.replicas_of(family)
-        reach = max((replica.id ^ entry.key for replica in replicas), default=0)
-        nearby.add(entry, reach if len(replicas) >= self._policy.k else None)
+        if not entry.replicas:
+            self._bare[entry] = None
+            return
+        for family, nearby in self._nearby.items():
+            replicas = entry.replicas_of(family)
+            reach = max((replica.id ^ entry.key for replica in replicas), default=0)
+            nearby.add(entry, reach if len(replicas) >= self._policy.k else None)
 
     def _take_out(self, entry: OwnEntry) -> None:
+        self._bare.pop(entry, None)
         for nearby in self._nearby.values():
             nearby.remove(entry)
+
+    def _walk(self, entries: Iterable[OwnEntry], visit: Visit, now: float) -> None:
+        """Visit the first entries now, and leave the others to `pop_due`."""
+        walk = iter(entries), visit
+        if self._goes_on(*walk):
+            self._walks.append(walk)
+            self._walks_at = now
+
+    def _step(self, now: float) -> None:
+        """Go on with one walk; the others have their turn after it."""
+        if self._walks:
+            walk = self._walks.popleft()
+            if self._goes_on(*walk):
+                self._walks.append(walk)
+            self._walks_at = now if self._walks else None
+
+    def _goes_on(self, entries: Iterator[OwnEntry], visit: Visit) -> bool:
+        """Visit some entries, those that are still tracked. Return whether there may be more."""
+        for visited, entry in enumerate(entries, 1):
+            if self._entries.get(entry_key(entry.key, entry.port)) is entry and not visit(entry):
+                return False
+            if visited == STEP:
+                return True
+        return False
 
     def _earn(self) -> None:
         """An entry was published again, and nothing had hurried it."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Unheld
-from dhtd.core.messages import FindNode, Ping, Store
+from dhtd.core.messages import Contact, FindNode, Ping, Store
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.bench import QUIET, Bench, Sent
-from tests.core.small import contact
+from tests.core.small import contact, endpoint
 
 KEY = Id(64)
 HOLDERS = (64, 65, 66, 67)
 POLICY = replace(QUIET, k=4, bucket_refresh=1e9, good_for=1e9, probe_interval=1e9)
+PATROL = replace(POLICY, patrol=30.0)
 TIMEOUT = DEFAULT.query_timeout
 
 
@@ -50,9 +53,7 @@ def suspect(bench: Bench, *numbers: int) -> None:
 def lose(bench: Bench, *numbers: int) -> None:
     """Have these miss the pings of the patrol, while others answer."""
     bench.node.state.heard_at = bench.now + 0.5
-    for _ in range(POLICY.ping_attempts):
-        bench.advance(TIMEOUT)
-        bench.node.state.heard_at = bench.now + 0.5
+    bench.advance(TIMEOUT)
 
 
 def test_a_holder_that_is_in_doubt_is_pinged_and_stays_if_it_answers() -> None:
@@ -142,6 +143,132 @@ def test_a_holder_that_misses_a_query_is_asked_at_once() -> None:
     bench.node.state.heard_at = bench.now + 1.0
     bench.advance(TIMEOUT)
     assert set(pinged(bench.sent())) <= set(HOLDERS)
+
+
+def rounds(bench: Bench, turns: int) -> list[tuple[float, int]]:
+    """Let each holder that is asked answer; return when, and who it was."""
+    asked = []
+    for _ in range(turns):
+        while not (sent := bench.sent()):
+            when = bench.node.poll_timeout()
+            assert when is not None
+            bench.advance(when - bench.now)
+        for query in sent:
+            answer(bench, query)
+            asked.append((bench.now, query.to[3]))
+    return asked
+
+
+def test_the_patrol_asks_one_holder_after_the_other_every_half_minute() -> None:
+    bench = publishing(1, 2, policy=PATROL)
+    asked = rounds(bench, 8)
+    assert {number for _, number in asked[:4]} == set(HOLDERS)
+    assert [number for _, number in asked[4:]] == [number for _, number in asked[:4]]
+    assert all(22 < later - sooner <= 30 for (sooner, _), (later, _) in pairwise(asked))
+
+
+def test_without_entries_the_patrol_rests() -> None:
+    bench = publishing(policy=PATROL)
+    bench.node.tracker.remove(KEY, 80)
+    bench.advance(600.0)
+    assert bench.sent() == []
+    assert bench.node._patrol.next_timeout() is None
+
+
+def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
+    bench = publishing(policy=PATROL)
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    entry.replicas = ()
+    bench.advance(60.0)
+    assert pinged(bench.sent()) == []
+
+
+def test_the_patrol_rests_while_the_network_is_not_reached() -> None:
+    bench = publishing(policy=PATROL)
+    bench.node.join.is_joined = False
+    assert bench.node._patrol.next_timeout() is None
+    bench.node._patrol.go_round(bench.now + 100.0)
+    assert bench.sent() == []
+
+
+def test_holders_of_a_family_that_is_not_reached_are_not_asked() -> None:
+    bench = Bench(policy=PATROL, families=(Family.IPV4, Family.IPV6))
+    bench.know(contact(64))
+    entry = bench.node.tracker.add(KEY, 80)
+    bench.node.tracker.began(entry, bench.now)
+    there = Contact(Id(65), Endpoint.of("2001:db8::65", 1729))
+    bench.node.tracker.published(KEY, 80, [there], bench.now)
+    assert bench.node.overlays[0].join.is_joined
+    bench.advance(35.0)
+    assert bench.sent() == []
+
+
+def test_after_a_loss_the_turns_come_sooner_and_then_ever_more_slowly() -> None:
+    bench = publishing(1, 2, policy=PATROL)
+    bench.node._patrol.lost(contact(99), bench.now)
+    before = bench.now
+    pauses = []
+    for when, _ in rounds(bench, 6):
+        pauses.append(when - before)
+        before = when
+    assert pauses[0] < 4
+    assert 5 < pauses[1] < 8
+    assert 11 < pauses[2] <= 15
+    assert all(22 < pause <= 30 for pause in pauses[3:])
+    for number in range(100, 104):
+        bench.node._patrol.lost(contact(number), bench.now)
+    assert bench.node._patrol.next_timeout() == bench.now + 1.0
+
+
+def test_a_node_that_is_given_up_counts_once_in_five_minutes() -> None:
+    bench = publishing(1, 2)
+    for _ in range(9):
+        bench.node._patrol.lost(contact(99), bench.now)
+    suspect(bench, 99)
+    assert bench.sent() == []  # three would have had contacts asked
+    bench.now += 300.0
+    suspect(bench, 99)
+    assert pinged(bench.sent()) == [99]
+
+
+def test_those_who_were_given_up_first_are_forgotten_when_there_are_many() -> None:
+    bench = publishing()
+    for machine in range(1_025):
+        bench.node._patrol.lost(contact(99, machine=machine), bench.now)
+    assert len(bench.node._patrol._gone) == 1_024
+    assert contact(99, machine=0) not in bench.node._patrol._gone
+
+
+def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contact() -> None:
+    bench = publishing(1, policy=POLICY)
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    holder = Contact(Id(65), endpoint(99))  # whom no timeout of a contact tells of
+    entry.replicas = (holder,)
+    bench.node._patrol.suspect([holder], bench.now)
+    bench.sent()
+    bench.advance(TIMEOUT)
+    assert not entry.lost
+    (witness,) = [query for query in bench.sent() if query.to != holder.endpoint]
+    bench.advance(0.1)
+    answer(bench, witness)
+    bench.advance(TIMEOUT)
+    assert entry.lost == (holder,)
+
+
+def test_where_there_is_nobody_else_to_ask_nobody_is_lost() -> None:
+    bench = publishing(policy=POLICY)
+    entry = bench.node.tracker.get(KEY, 80)
+    assert entry is not None
+    for known in bench.node.state.table:
+        for _ in range(2):
+            bench.node.state.timed_out(known, bench.now)
+    bench.node._patrol.suspect([contact(65)], bench.now)
+    bench.sent()
+    bench.advance(5 * TIMEOUT)
+    assert entry.lost == ()
+    assert bench.node._patrol._waiting == {}
 
 
 def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() -> None:

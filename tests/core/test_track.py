@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from dhtd.core.endpoint import Family
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id, closest
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.track import OwnEntry, Tracker, entry_key
+from dhtd.core.track import STEP, OwnEntry, Tracker, entry_key
 from tests.core.small import contact, endpoint
 from tests.strategies import scaled
 
@@ -363,7 +364,7 @@ def test_losses_and_a_doubled_network_hurry_entries_without_credit() -> None:
         tracker.contact_joined(contact(7, machine=99), 1.0)
         assert not entry.hurried
         if news == "losses":
-            for replica in REPLICAS[:3]:
+            for replica in REPLICAS[:4]:
                 tracker.holder_lost(replica, 1.0)
         else:
             tracker.network_has(2, Family.IPV4, 1.0)
@@ -384,7 +385,7 @@ def test_a_publication_that_nothing_has_hurried_makes_the_next_pause_shorter_aga
 
 
 def test_a_new_contact_costs_the_entries_that_it_concerns_and_each_of_these_once() -> None:
-    tracker, rng = Tracker(Random(1), DEFAULT), Random(2)
+    tracker, rng = make(replace(DEFAULT, newcomer_credit=2_000)), Random(2)
     nodes = [Contact(NATIVE.random(rng), endpoint(number)) for number in range(300)]
     for _ in range(2_000):
         key = NATIVE.random(rng)
@@ -399,7 +400,84 @@ def test_a_new_contact_costs_the_entries_that_it_concerns_and_each_of_these_once
     assert 10 < concerned / 100 < 60  # 8 in 300 of 2,000 are 53, and fewer when some are hurried
 
 
-def test_an_entry_that_has_lost_more_than_a_quarter_of_its_holders_is_published_soon() -> None:
+class Looks(dict[tuple[bytes, int], OwnEntry]):
+    """The tracked entries; it counts how often one is looked up, as a walk does with each."""
+
+    looks = 0
+
+    def get(self, *found_by: Any) -> Any:
+        self.looks += 1
+        return super().get(*found_by)
+
+    def taken(self) -> int:
+        looks, self.looks = self.looks, 0
+        return looks
+
+
+NEWS: dict[str, Callable[[Tracker], object]] = {
+    "a move": lambda tracker: tracker.moved(1_000.0),
+    "a pause": lambda tracker: tracker.slept(1.0, 1_000.0),
+    "a family": lambda tracker: tracker.joined(Family.IPV6, 1_000.0),
+    "a loss": lambda tracker: [tracker.holder_lost(replica, 1_000.0) for replica in REPLICAS[:4]],
+    "a contact": lambda tracker: tracker.contact_joined(contact(3, machine=99), 1_000.0),
+    "growth": lambda tracker: tracker.network_has(64, Family.IPV4, 1_000.0),
+}
+
+
+@pytest.mark.parametrize("news", NEWS)
+@pytest.mark.parametrize("holders", [3, 8])  # three are all nodes of a small network: each contact concerns all entries
+def test_no_news_has_more_than_some_hundreds_of_entries_visited_at_once(news: str, holders: int) -> None:
+    tracker = make(replace(DEFAULT, newcomer_credit=5_000))
+    for port in range(1, 3_001):
+        publish(tracker, tracker.add(KEY, port), 0.0, REPLICAS[:holders])
+    looks = tracker._entries = Looks(tracker._entries)
+    NEWS[news](tracker)
+    steps = [looks.taken()]
+    while tracker._walks:
+        assert tracker.next_timeout() == 1_000.0
+        tracker._step(1_000.0)
+        steps.append(looks.taken())
+    assert sum(steps) >= 3_000
+    assert max(steps) <= 4 * STEP  # four losses are four walks
+    if news in ("a loss", "a contact", "growth"):
+        assert all(entry.hurried for entry in tracker)
+
+
+def test_the_holders_of_one_entry_after_the_other_are_told_round_and_round() -> None:
+    tracker = make()
+    for port in (80, 81):
+        publish(tracker, tracker.add(KEY, port), 0.0, [contact(port)])
+    assert [tracker.some_replicas(1) for _ in range(3)] == [[contact(80)], [contact(81)], [contact(80)]]
+
+
+def test_who_is_deleted_while_a_walk_goes_on_is_not_visited() -> None:
+    tracker = make()
+    for port in range(1, STEP + 3):
+        publish(tracker, tracker.add(KEY, port), 0.0)
+    tracker.moved(100.0)
+    tracker.remove(KEY, STEP + 1)
+    assert tracker.next_timeout() == 100.0
+    assert not list(tracker.pop_due(50.0))
+    due = [entry for entry in tracker if tracker.due_in(entry, 100.0) <= DEFAULT.startup_spread]
+    assert len(due) == STEP + 1
+    assert len(tracker._timers) == STEP + 1
+
+
+def test_an_entry_that_is_published_while_a_walk_goes_on_is_as_old_as_it_is() -> None:
+    tracker = make()
+    entries = [tracker.add(KEY, port) for port in range(1, STEP + 3)]
+    for entry in entries:
+        publish(tracker, entry, 0.0)
+    tracker.slept(100.0, 200.0)
+    tracker.network_has(64, Family.IPV4, 200.0)
+    publish(tracker, entries[-1], 201.0)
+    while tracker._walks:
+        assert not list(tracker.pop_due(100.0))
+    assert [entry.published_at for entry in entries[-2:]] == [-100.0, 201.0]
+    assert [entry.hurried for entry in entries[-2:]] == [True, False]
+
+
+def test_an_entry_that_has_lost_half_of_its_holders_is_published_soon() -> None:
     tracker = make()
     entry = tracker.add(KEY, 80)
     publish(tracker, entry, 0.0)
@@ -409,9 +487,11 @@ def test_an_entry_that_has_lost_more_than_a_quarter_of_its_holders_is_published_
     assert tracker.holder_lost(REPLICAS[0], 600.0) == []
     assert tracker.holder_lost(REPLICAS[1], 600.0) == REPLICAS[2:]  # which may be gone as well
     assert tracker.due_in(entry, 600.0) > 100.0
-    tracker.holder_lost(REPLICAS[2], 600.0)
+    assert tracker.holder_lost(REPLICAS[2], 600.0) == REPLICAS[3:]
+    assert tracker.due_in(entry, 600.0) > 100.0
+    tracker.holder_lost(REPLICAS[3], 600.0)
     assert tracker.due_in(entry, 600.0) <= DEFAULT.startup_spread
-    assert tracker.holder_lost(REPLICAS[3], 600.0) == []
+    assert tracker.holder_lost(REPLICAS[4], 600.0) == []
     publish(tracker, entry, 610.0)
     assert entry.lost == ()
 
@@ -516,7 +596,7 @@ class TrackerMachine(RuleBasedStateMachine):
     The machine does what a node does: it begins what is entered or due, once at a time, and ends it once.
     """
 
-    POLICY = Policy(k=3, publishing=2)
+    POLICY = Policy(k=3, publishing=2, newcomer_credit=1_000)
 
     def __init__(self) -> None:
         super().__init__()
@@ -624,16 +704,17 @@ class TrackerMachine(RuleBasedStateMachine):
             nearer_than = [replica for replica in expected.replicas if id ^ key[0] <= replica.id ^ key[0]]
             if not expected.publishing and (nearer_than or len(expected.replicas) < 3):
                 concerned.append(key)
-        self._hurried(concerned)
+        self._hurried(concerned, is_newcomer=True)
 
-    def _hurried(self, keys: Iterable[EntryKey], spread: float = 0.0) -> None:
+    def _hurried(self, keys: Iterable[EntryKey], spread: float = 0.0, *, is_newcomer: bool = False) -> None:
         windows = {}
         for key in keys:
             expected = self.model[key]
             if expected.published_at is not None and not expected.hurried:
                 expected.hurried = True
                 is_first = not expected.replicas and not expected.hurries
-                earliest, latest = (self.now, self.now) if is_first else self._after_the_gap(expected)
+                gap = 4 * GAP if is_newcomer and len(expected.replicas) >= 3 else GAP
+                earliest, latest = (self.now, self.now) if is_first else self._after_the_gap(expected, gap)
                 windows[key] = earliest, max(latest, self.now + spread)
         self._agree(self._sooner(windows))
 
@@ -646,7 +727,7 @@ class TrackerMachine(RuleBasedStateMachine):
                 idle = expected.published_at is not None and not expected.publishing and not expected.hurried
                 if idle and contact(id) in expected.replicas:
                     expected.lost.add(id)
-                    if 4 * len(expected.lost) > len(expected.replicas):
+                    if 2 * len(expected.lost) >= len(expected.replicas):
                         concerned.append(key)
             self._hurried(concerned, SPREAD)
 
@@ -742,9 +823,9 @@ class TrackerMachine(RuleBasedStateMachine):
     def _holders(self, expected: Expected) -> dict[Contact, float]:
         return {holder: until for holder, until in expected.holders.items() if until > self.now}
 
-    def _after_the_gap(self, expected: Expected) -> Window:
+    def _after_the_gap(self, expected: Expected, gap: float) -> Window:
         assert expected.published_at is not None
-        gap = min(GAP * 4**expected.hurries, 60 * expected.minutes)
+        gap = min(gap * 4**expected.hurries, 60 * expected.minutes)
         earliest, latest = (expected.published_at + gap for gap in jittered(gap))
         return max(self.now, earliest), max(self.now, latest)
 

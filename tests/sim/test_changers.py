@@ -1,0 +1,34 @@
+"""Nodes that change their IDs have an owner publish little more than it does anyway: counted, with and without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id
+from dhtd.core.track import Tracker
+from tests.bench.republish import sent
+
+
+def test_who_changes_its_id_again_and_again_has_few_entries_published_sooner(
+    figure: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried = 0
+    published = Tracker.published
+
+    def counted(self: Tracker, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool) -> None:
+        nonlocal hurried
+        entry = self.get(key, port)
+        hurried += entry is not None and entry.hurried
+        published(self, key, port, replicas, now, refused=refused)
+
+    monkeypatch.setattr(Tracker, "published", counted)
+    calm = sent(1, nodes=50, entries=15, minutes=20, changing=False)
+    assert hurried == 0
+    changing = sent(1, nodes=50, entries=15, minutes=20, changing=True)
+    figure("publications that nodes with new IDs have hurried, of 15 entries in 20 minutes", hurried)
+    figure("queries sent, in parts of those without them", round(changing / calm, 2))
+    assert hurried <= 4 + 15 / 4 + 1
+    assert changing <= 2.25 * calm  # much of it asks how large the network is, and who the new ones are
