@@ -159,7 +159,7 @@ Saver.save_now = save
 """
 FULL_DISK = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (49_152, 49_152))
+resource.setrlimit(resource.RLIMIT_FSIZE, (36_864, 36_864))
 """
 SLOW_TO_RESTORE = """
 import trio
