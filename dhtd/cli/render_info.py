@@ -198,6 +198,7 @@ def _node(node: Told) -> RenderableType:
         "network": _health(node),
         "key": Text(", ".join(private)),
         "contacts": _contacts(node),
+        "entries": _own_entries(node),
         "reached at": _places(node),
         "seen": _outside(node),
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
@@ -230,6 +231,14 @@ def _health(node: Told) -> Text:
 def _contacts(node: Told) -> Text:
     by_state = {state: number for state, number in node.part("contacts").body.items() if number}
     return Text(", ".join(f"{number} {state}" for state, number in by_state.items()) or "none")
+
+
+def _own_entries(node: Told) -> Text:
+    unheld = node.number("unheld_entries")
+    words = Text(f"{count(node.number('own_entries'), 'entry')} of this machine")
+    if unheld:
+        words.append(f", {count(unheld, 'entry')} held by nobody", style="yellow")
+    return words
 
 
 def _places(node: Told) -> Text:

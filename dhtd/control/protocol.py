@@ -290,6 +290,7 @@ class NodeInfo(TypedDict):
 
     `restoring`: not all that the state file holds is there yet, so that lists and counts of entries are too short.
     `observed`: what most say of each family, and how many networks do. `reachable`: from where it was reached unasked.
+    `unheld_entries`: how many of its `own_entries` no node holds.
     """
 
     node_id: str
@@ -301,6 +302,8 @@ class NodeInfo(TypedDict):
     uptime_s: float
     connected: bool
     contacts: dict[str, int]
+    own_entries: int
+    unheld_entries: int
     families: list[FamilyInfo]
     listening: list[str]
     network_keys: list[str]

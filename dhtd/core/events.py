@@ -174,10 +174,14 @@ class Unreached:
 
 @dataclass(frozen=True, slots=True)
 class Unheld:
-    """So many own entries are held by no node, since those that answered have all refused them: of `tracked` in all."""
+    """So many own entries, of `tracked` in all, are held by no node.
+
+    Those that answered have all `refused` them; else nobody near these entries has answered.
+    """
 
     entries: int
     tracked: int
+    refused: bool = True
 
 
 Outcome = (

@@ -903,8 +903,11 @@ class Node:
             del self._publications[found_by]
             tracker, refused = self.tracker, outcome.refused
             tracker.published(outcome.key, outcome.port, outcome.replicas, now, refused=refused)
-            if refused and tracker.is_notice_due(now):
-                self._events.append(Unheld(tracker.unheld, len(tracker)))
+            # While nobody answers at all, that is what the owner is told, and not this.
+            is_unheld = not outcome.replicas and (refused or self.is_connected)
+            if is_unheld and tracker.is_notice_due(now, refused=refused):
+                entries = tracker.unheld if refused else tracker.unanswered
+                self._events.append(Unheld(entries, len(tracker), refused))
 
     def _withdrawn(self, outcome: Withdrawn, now: float) -> None:
         """Publish what was entered again meanwhile: a withdrawal must not undo the publication after it."""

@@ -140,6 +140,7 @@ class Tracker:
         "_rng",
         "_rota",
         "_timers",
+        "_unanswered",
         "_unheld",
         "_walks",
         "_walks_at",
@@ -161,8 +162,9 @@ class Tracker:
         self._published = 0  # how many were ever published
         self._walks: deque[tuple[Iterator[OwnEntry], Visit]] = deque()
         self._walks_at: float | None = None  # when the next step of these is due
-        self._notice_at = float("-inf")
+        self._notice_at: dict[bool, float] = {}  # by whether they were refused
         self._rota: Iterator[OwnEntry] = iter(())
+        self._unanswered: dict[OwnEntry, None] = {}  # those that no node took, since none answered
         self._unheld: dict[OwnEntry, None] = {}  # those that no node took, though some answered
         self._timers: Timers[EntryKey] = Timers()
         self.changed: set[EntryKey] = set()  # those of which the holders are others now, for whoever keeps them on disk
@@ -180,11 +182,16 @@ class Tracker:
         """How many entries no node took when they were last published, though some answered."""
         return len(self._unheld)
 
-    def is_notice_due(self, now: float) -> bool:
-        """Whether to tell the owner of unheld entries now; the next time is then set."""
-        if now < self._notice_at:
+    @property
+    def unanswered(self) -> int:
+        """How many entries no node took when they were last published, since nobody answered."""
+        return len(self._unanswered)
+
+    def is_notice_due(self, now: float, *, refused: bool) -> bool:
+        """Whether to tell the owner now of entries that were refused, or not answered; the next time is then set."""
+        if now < self._notice_at.get(refused, now):
             return False
-        self._notice_at = now + self._policy.unheld_notice
+        self._notice_at[refused] = now + self._policy.unheld_notice
         return True
 
     def get(self, key: Id, port: int) -> OwnEntry | None:
@@ -216,6 +223,7 @@ class Tracker:
             self._take_out(entry)
             self._published -= entry.published_at is not None
             self._unheld.pop(entry, None)
+            self._unanswered.pop(entry, None)
             ports = self._ports[found_by[0]]
             ports.remove(port)
             if not ports:
@@ -241,9 +249,9 @@ class Tracker:
         entry = self._entries.get(found_by)
         if entry is None or found_by not in self._publishing:
             return
-        policy = self._policy
         self._publishing.pop(found_by, None)
         self._unheld.pop(entry, None)
+        self._unanswered.pop(entry, None)
         holders = tuple(replicas)
         self._adapt_interval(entry, holders, now)
         entry.replicas = holders
@@ -262,21 +270,26 @@ class Tracker:
             entry.failures = 0
             self.due_at(entry, now + self._jittered(entry.interval))
             if any(not entry.replicas_of(family) for family in entry.joined):
-                self._sooner(entry, now + self._rng.random() * policy.startup_spread)
+                self._sooner(entry, now + self._rng.random() * self._policy.startup_spread)
         else:
-            wait = policy.republish_retry * 2**entry.failures
-            if refused:
-                self._unheld[entry] = None
-                wait = max(min(wait, policy.republish), policy.refused_pace * len(self._unheld))
-            else:
-                wait = min(wait, policy.republish_retry_max)
-            entry.failures = min(entry.failures + 1, 32)
-            self.due_at(entry, now + self._jittered(wait))
+            self._nobody_took(entry, now, refused=refused)
         entry.joined.clear()
         if entry.again_at is not None:
             self._sooner(entry, max(now, entry.again_at))
             entry.again_at = None
         self._put_in(entry)
+
+    def _nobody_took(self, entry: OwnEntry, now: float, *, refused: bool) -> None:
+        policy = self._policy
+        wait = policy.republish_retry * 2**entry.failures
+        if refused:
+            self._unheld[entry] = None
+            wait = max(min(wait, policy.republish), policy.refused_pace * len(self._unheld))
+        else:
+            self._unanswered[entry] = None
+            wait = min(wait, policy.republish_retry_max)
+        entry.failures = min(entry.failures + 1, 32)
+        self.due_at(entry, now + self._jittered(wait))
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""

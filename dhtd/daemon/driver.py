@@ -245,12 +245,11 @@ class Driver:
                 self.isolated = trio.Event()
             case Unreached():
                 self._say_unreached(event)
-            case Unheld(entries, tracked):
+            case Unheld(entries, tracked, refused):
+                why = "those that answer are full, or refuse it" if refused else "nobody near them has answered"
                 log.warning(
-                    "no node holds %d of the %d entries of this node: those that answer are full, or refuse it; "
-                    "each is tried again, ever more seldom",
-                    entries,
-                    tracked,
+                    "no node holds %d of the %d entries of this node: %s; each is tried again, ever more seldom",
+                    *(entries, tracked, why),
                 )
             case Published(op=op) if op == INTERNAL:
                 replicas = count(len(event.replicas), "node")

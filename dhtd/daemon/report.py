@@ -189,6 +189,8 @@ class Report:
             "uptime_s": _seconds(now - self._started_at),
             "connected": self._node.is_connected,
             "contacts": _sum(families),
+            "own_entries": len(self._node.tracker),
+            "unheld_entries": sum(not entry.replicas for entry in self._node.tracker),
             "families": families,
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],

@@ -30,6 +30,8 @@ INFO: dict[str, Any] = {
         "uptime_s": 3.5,
         "connected": True,
         "contacts": {"good": 1, "questionable": 0, "bad": 0},
+        "own_entries": 3,
+        "unheld_entries": 1,
         "families": [
             {
                 "family": "ipv4",
@@ -208,6 +210,8 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node contacts good 1",
             "node contacts questionable 0",
             "node contacts bad 0",
+            "node own_entries 3",
+            "node unheld_entries 1",
             "node families ipv4 connected yes",
             "node families ipv4 contacts good 1",
             "node families ipv4 contacts questionable 0",

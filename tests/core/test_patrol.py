@@ -286,4 +286,21 @@ def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() 
         told += [event for event in bench.events() if isinstance(event, Unheld)]
     assert told == [Unheld(1, 1)]
     assert bench.node.tracker.unheld == 2
-    assert bench.node.tracker.is_notice_due(bench.now + DEFAULT.unheld_notice)
+    assert bench.node.tracker.is_notice_due(bench.now + DEFAULT.unheld_notice, refused=True)
+
+
+def test_the_owner_is_told_of_entries_whose_publication_nobody_answers_and_not_too_often() -> None:
+    bench = Bench(policy=replace(POLICY, bad_after=99))
+    bench.know(contact(64))
+    told = []
+    for port in (80, 81):
+        bench.node.enter(KEY, port, bench.now)
+        bench.node.state.heard_at = bench.now + 100.0  # somebody else answers
+        bench.advance(10.0)
+        bench.sent()
+        told += [event for event in bench.events() if isinstance(event, Unheld)]
+    assert bench.node.is_connected
+    assert told == [Unheld(1, 1, refused=False)]
+    assert bench.node.tracker.unanswered == 2
+    bench.node.delete(KEY, None, bench.now)
+    assert bench.node.tracker.unanswered == 0

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered
+from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered, Unheld
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.requester import Counters, Transmit
@@ -114,6 +114,18 @@ async def test_a_wall_clock_that_jumps_ahead_is_a_pause_to_the_node_and_one_that
         "the clock was set forward by 7200 s, or this machine stood still",
         "the clock was set back by 3600 s, or this machine stood still",
     ]
+
+
+async def test_the_log_says_how_many_entries_nobody_holds_and_why(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, driver, _ = fake(0.5)
+    node.events = [Unheld(2, 5), Unheld(1, 5, refused=False)]
+    with trio.move_on_after(1.0):
+        await driver.run()
+    refused, unanswered = caplog.messages
+    assert refused.startswith("no node holds 2 of the 5 entries of this node: those that answer are full")
+    assert unanswered.startswith("no node holds 1 of the 5 entries of this node: nobody near them has answered")
 
 
 async def test_an_earlier_deadline_wakes_it_earlier_and_a_later_one_never_for_nothing(

@@ -129,6 +129,8 @@ async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) 
         assert [told[key] for key in keys] == [1, 0, 1, 0]
         told = await other.ask(protocol.Status())
         assert [told[key] for key in keys] == [1, 1, 0, 1]
+        node = (await other.ask(protocol.Info("node")))["node"]
+        assert (node["own_entries"], node["unheld_entries"]) == (1, 1)
 
 
 async def test_lists_that_are_not_whole_yet_are_said_to_be_that(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""More own entries than all others have room for: the work on those that nobody holds stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dhtd.core.events import Published, Unheld
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.sim import warm
+from dhtd.sim.network import Network
+
+ENTRIES = 2_000
+ROOM = 100  # entries from one source, at each of the others
+
+
+def test_entries_that_nobody_has_room_for_cost_no_more_than_one_publication_a_second(
+    figure: Callable[[str, object], None],
+) -> None:
+    net = Network(1, policy=replace(DEFAULT, store_entries_per_source=ROOM))
+    owner, *others = [net.add(start=False) for _ in range(12)]
+    warm.acquaint(net, [owner, *others])
+    net.run_for(5)
+    for number in range(ENTRIES):
+        owner.node.restore_own(NATIVE.digest(b"%d" % number), 3_000, net.now)
+    net.flush(owner)
+    net.run_for(900)
+    tracker = owner.node.tracker
+    unheld = tracker.unheld
+    assert unheld >= ENTRIES - len(others) * ROOM
+    before = len(owner.events)
+    sent = owner.node.counters.queries_sent
+    net.run_for(1_800)
+    events = [event for _, event in owner.events[before:]]
+    published = sum(isinstance(event, Published) for event in events)
+    figure("entries that nobody holds", f"{unheld} of {ENTRIES}")
+    figure("publications in half an hour", published)
+    figure("queries a second", round((owner.node.counters.queries_sent - sent) / 1_800, 1))
+    assert published <= 1_800 + 2 * ENTRIES
+    assert 1 <= sum(isinstance(event, Unheld) for event in events) <= 3
