@@ -90,6 +90,7 @@ def test_the_table_of_constants_is_the_policy() -> None:
         "networks that must agree on a public address": str(DEFAULT.external_quorum),
         "own entries are published again after, at first": seconds(DEFAULT.republish_first),
         "own entries are published again after, at most": seconds(DEFAULT.republish),
+        "a holder of own entries is pinged every": seconds(DEFAULT.patrol),
         "stored entries expire after": seconds(DEFAULT.store_expiry),
         "a withdrawal that failed is repeated after, at first": seconds(DEFAULT.withdraw_retry),
         "a withdrawal that failed is repeated after, at most": seconds(DEFAULT.withdraw_retry_max),
