@@ -11,19 +11,23 @@ contacts come first. Of the rest a lot decides, which nobody can know when he ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from dhtd.core.candidate import ANSWERED, FRESH, WAITING, Candidate
-from dhtd.core.metric import Id
+from dhtd.core.messages import Contact
+from dhtd.core.metric import Id, packed
 
 
 class Region:
     """All places nearer than `radius` to `target`; at most `nodes` of those there are asked."""
 
-    __slots__ = ("_lot", "_share", "_target", "_width", "radius")
+    __slots__ = ("_crowd", "_lot", "_share", "_surveyed", "_target", "_width", "radius")
 
-    def __init__(self, target: Id, radius: int, nodes: int, lot: int) -> None:
+    def __init__(self, target: Id, radius: int, nodes: int, lot: int, crowd: int) -> None:
+        """`crowd`: how far from the target the farthest of those is who crowd around it."""
         self.radius = radius
+        self._crowd = crowd
+        self._surveyed: set[bytes] = set()  # the parts that were asked about: from outside, from within
         self._target = target
         self._width = 1 << max(0, radius.bit_length() - 3)  # of a part; so there are four to eight
         self._share = max(1, nodes // -(-radius // self._width))
@@ -33,6 +37,23 @@ class Region:
         """Yield a place in the middle of each part, the nearest first."""
         for begin in range(0, self.radius, self._width):
             yield Id(self._target ^ begin ^ self._width >> 1)
+
+    def survey(self, answered: Sequence[Contact], busy: Collection[bytes]) -> tuple[Contact, Id] | None:
+        """Return which of those that answered to ask about which place next, so that each part is known.
+
+        Whoever is nearest to a part knows it best. That is nobody of the crowd, who would name accomplices: these are
+        asked only where nobody else has answered. Once a node of the part itself has answered, it is asked as well.
+        Places that are `busy` are being asked about.
+        """
+        outside = [contact for contact in answered if contact.id ^ self._target > self._crowd] or answered
+        for part, about in enumerate(self.places()):
+            guide = min(outside, key=lambda contact: contact.id ^ about)
+            is_within = (guide.id ^ self._target) // self._width == part
+            survey = bytes((part, is_within))
+            if survey not in self._surveyed and packed(about) not in busy:
+                self._surveyed.add(survey)
+                return guide, about
+        return None
 
     def choose(self, inside: Sequence[Candidate], may_be_asked: Callable[[Candidate], bool]) -> list[Candidate]:
         """Return those of the candidates `inside` that hold a place, and those that are to get one, by parts."""

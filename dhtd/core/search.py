@@ -148,7 +148,7 @@ class Search:
             Endpoint, int
         ] = {}  # by namer: those named that were slow, less those that answered
         self._doubted: set[Endpoint] = set()  # the namers of whose nodes too many were slow
-        self._exploring: Id | None = None  # what place is being asked about
+        self._exploring: set[bytes] = set()  # the places that are being asked about
         self._explored: set[bytes] = set()  # the places that were
         self._explored_to = 1  # the distance to which the answers have named everybody
         self._opinions: list[
@@ -179,14 +179,13 @@ class Search:
         alpha = self._policy.alpha
         if fresh is not None and waiting < alpha and self._waiting < 2 * alpha:
             return self._ask(fresh)
-        if fresh is None and 2 * waiting <= alpha and self._exploring is None:
+        if fresh is None and 2 * waiting <= alpha and len(self._exploring) < (1 if self._region is None else alpha):
             exploration = self._exploration(nearest)
             if exploration is not None:
-                self._exploring = exploration.about
-                self._explored.add(packed(exploration.about))
+                self._exploring.add(packed(exploration.about))
                 self._queries += 1
                 return exploration
-        if waiting or fresh is not None or self._exploring is not None:
+        if waiting or fresh is not None or self._exploring:
             return _WAIT
         if self._is_slow_one_missed(nearest):
             return _WAIT
@@ -201,7 +200,8 @@ class Search:
 
         All in it are nearer than `radius`. Where there are too many, the `lot` draws: nobody can place himself by it.
         """
-        self._region = Region(self.target, radius, self._policy.region_nodes, lot)
+        crowd = self._nearest()[-1].contact.id ^ self.target
+        self._region = Region(self.target, radius, self._policy.region_nodes, lot, crowd)
         self.seed(contacts)
 
     def wanted(self) -> int:
@@ -259,8 +259,7 @@ class Search:
 
     def explored_enough(self, about: Id) -> None:
         """Wait no longer for the answer about this place."""
-        if self._exploring == about:
-            self._exploring = None
+        self._exploring.discard(packed(about))
 
     def answered(self, contact: Contact, *, is_full: bool = False) -> None:
         """The node at an endpoint that was asked has answered, in time or late; maybe another than was expected.
@@ -348,8 +347,7 @@ class Search:
     def _nearest(self) -> list[Candidate]:
         """Return the K nearest candidates that may still be asked, are being asked, or have answered."""
         if self._region is not None:
-            inside = self._order[: bisect_left(self._distances, self._region.radius)]
-            return self._region.choose(inside, self._may_be_asked)
+            return self._region.choose(self._inside(self._region), self._may_be_asked)
         k = self._policy.k
         nearest: list[Candidate] = []
         doubtful: list[Candidate] = []
@@ -369,11 +367,19 @@ class Search:
                 return nearest
         return nearest + doubtful[: k - len(nearest)]
 
+    def _inside(self, region: Region) -> list[Candidate]:
+        return self._order[: bisect_left(self._distances, region.radius)]
+
     def _is_crowded(self, nearest: list[Candidate]) -> bool:
-        """Whether the K nearest have too little room to be there by chance, and that is news."""
-        if not self.room or self._region is not None or len(nearest) < self._policy.k:
+        """Whether the K nearest have too little room to be there by chance, and that is news.
+
+        Where an entry was found, that takes more: most lookups find theirs, and are not to pay for chance.
+        """
+        policy = self._policy
+        if not self.room or self._region is not None or len(nearest) < policy.k:
             return False
-        return nearest[-1].contact.id ^ self.target < self._policy.crowded * self.room
+        crowded = policy.crowded if self.patient else policy.crowded_though_found
+        return nearest[-1].contact.id ^ self.target < crowded * self.room
 
     def _ask(self, candidate: Candidate) -> Ask:
         candidate.progress = WAITING
@@ -437,18 +443,16 @@ class Search:
         if farthest <= named_to or farthest < begin:
             return None
         about = Id(self.target ^ begin)
+        self._explored.add(packed(about))
         contact = min((candidate.contact for candidate in answered), key=lambda contact: contact.id ^ about)
         return Explore(contact, about)
 
     def _explore_region(self, region: Region) -> Explore | None:
-        """Return whom to ask for the nodes of a part of the region that was not asked about."""
+        """Return whom to ask for the nodes of a part of the region, if there is news to be expected."""
         if self.is_exhausted:
             return None
-        for about in region.places():
-            if packed(about) not in self._explored:
-                answered = self._that_answered()
-                return Explore(min((each.contact for each in answered), key=lambda contact: contact.id ^ about), about)
-        return None
+        survey = region.survey(self.closest(), self._exploring)
+        return None if survey is None else Explore(*survey)
 
     def _learn(self, endpoint: Endpoint, about: Id, contacts: Iterable[Contact]) -> list[Contact]:
         hops = self.hops(endpoint)
@@ -472,7 +476,9 @@ class Search:
                     self._doubted.discard(namer)
 
     def _is_slow_one_missed(self, nearest: list[Candidate]) -> bool:
-        """Whether the result would be another if a slow one answered."""
+        """Whether the result would be another if a slow one answered; in the region, whether it is worth a wait."""
+        if self._region is not None:
+            return self.patient and any(each.progress is SLOW for each in self._inside(self._region))
         last = nearest[-1] if len(nearest) == self._policy.k else None
         for candidate in self._order:
             if candidate.progress is SLOW:

@@ -87,7 +87,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "liars": Scenario("10 % of the nodes falsify their answers", Plan(liars=0.1), Goal(0.99)),
     "eclipse": Scenario(
         "attackers in four networks have all the places nearest to each key",
-        Plan(nodes=300, entries=10, lookups=300, duration=900.0, warm=True, eclipse=4),
+        Plan(nodes=300, entries=5, lookups=300, duration=900.0, warm=True, eclipse=4),
         Goal(0.95),
     ),
     "lone-node": Scenario(

@@ -74,10 +74,10 @@ def crowded(*, patient: bool = False, room: int = 64, policy: Policy = SMALL, ow
     return search
 
 
-@pytest.mark.parametrize("patient", [False, True])
-def test_the_nearest_crowd_if_they_have_less_than_half_their_room(patient: bool) -> None:
-    assert crowded(patient=patient, room=50).next() == Widen()
-    assert crowded(patient=patient, room=48).next() == Finished()
+@pytest.mark.parametrize(("patient", "least"), [(False, 48), (True, 30)])
+def test_the_nearest_crowd_if_they_have_too_little_room(patient: bool, least: int) -> None:
+    assert crowded(patient=patient, room=least + 1).next() == Widen()
+    assert crowded(patient=patient, room=least).next() == Finished()
     assert crowded(patient=patient, room=0).next() == Finished()
 
 
@@ -108,11 +108,34 @@ def test_a_search_that_widens_asks_its_own_contacts_in_the_region_and_explores_e
         search.answered(contact(id))
     explored = []
     while isinstance(step := search.next(), Explore):
-        explored.append(step.about)
+        explored.append((int(step.contact.id), int(step.about)))
         search.explored(step.contact.endpoint, step.about, [])
-    assert explored == [8, 24, 40, 56, 72, 88]  # a radius of 96 in parts of 16
+    # A radius of 96 in parts of 16, and nobody of the crowd, who are at 24 and nearer.
+    assert explored == [(40, 8), (40, 24), (40, 40), (40, 56), (90, 72), (90, 88)]
     assert search.next() == Finished()
     assert search.wanted() == 5
+
+
+def test_in_the_region_as_many_places_are_asked_about_at_once_as_nodes_elsewhere() -> None:
+    search, steps = widened(40)
+    assert [type(step) for step in steps] == [Ask, Explore, Explore]
+    assert isinstance(steps[1], Explore)
+    search.explored_enough(steps[1].about)
+    assert isinstance(search.next(), Explore)
+    assert search.next() == Wait()
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_in_the_region_only_a_search_that_has_found_nothing_waits_for_the_slow(patient: bool) -> None:
+    search, steps = widened(40)
+    search.patient = patient
+    search.slow(endpoint(40))
+    for step in steps:
+        if isinstance(step, Explore):
+            search.explored_enough(step.about)
+    while isinstance(after := search.next(), Explore):
+        search.explored_enough(after.about)
+    assert after == (Wait() if patient else Finished())
 
 
 def test_in_the_region_no_network_gets_a_second_place() -> None:
