@@ -13,13 +13,14 @@ from dhtd.sim.report import Lookups
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.simulation import Simulation
 
-SMALL: dict[str, Any] = {"nodes": 80, "entries": 2, "lookups": 24, "duration": 300.0}
+SMALL: dict[str, Any] = {"nodes": 80, "entries": 2, "lookups": 24, "duration": 120.0}
 
 
 def lookups(**given: Any) -> Lookups:
-    simulation = Simulation(SCENARIOS["eclipse"].vary(**SMALL, **given))
+    plan = SCENARIOS["eclipse"].vary(**{**SMALL, **given})
+    simulation = Simulation(plan)
     report = simulation.run()
-    assert simulation._eclipse.attackers * 2 == sum(host.lie is not None for host in simulation.net.hosts)
+    assert simulation._eclipse.attackers * plan.entries == sum(host.lie is not None for host in simulation.net.hosts)
     assert report.nodes == 80
     return report.lookups
 
@@ -28,8 +29,8 @@ def lookups(**given: Any) -> Lookups:
     "given",
     [
         {"eclipse": 4, "closest": True},
-        {"eclipse": 24},
-        {"eclipse": 24, "closest": True, "late": True},
+        {"eclipse": 24, "entries": 1},
+        {"eclipse": 24, "entries": 1, "closest": True, "late": True},
         {"eclipse": 8, "late": True, "site": True},
     ],
 )
