@@ -58,7 +58,8 @@ class Eclipse:
         """Return how far from the key an attacker is: as near as can be, or just nearer than the nearest of others."""
         rng, bits = self._net.rng, self._net.codec.keyspace.bits
         if self._closest:
-            return rng.getrandbits(rng.randrange(bits // 4, 3 * bits // 4))
+            # A thousand times nearer would be no nearer to a lookup, and each bit is a bucket that they refresh.
+            return rng.getrandbits(bits - rng.randrange(bits // 10, bits // 6))
         return honest - 1 - rng.randrange(1 + honest // 2)
 
     def _endpoint(self, network: int, host: int) -> Endpoint:

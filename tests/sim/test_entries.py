@@ -160,5 +160,5 @@ def test_thousands_of_own_entries_are_published_a_few_at_a_time_after_a_restart(
         if all(entry.replicas for entry in owner.node.tracker):
             break
     assert busiest <= DEFAULT.publishing
-    assert all(len(entry.replicas) == DEFAULT.k for entry in owner.node.tracker)
+    assert all(len(entry.replicas) >= DEFAULT.k for entry in owner.node.tracker)
     assert net.lookup(hosts[9], keys[-1]).endpoints == (owner.endpoint.with_port(3000),)
