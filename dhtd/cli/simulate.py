@@ -64,7 +64,7 @@ def simulate(
         ),
     ] = None,
     closest: Annotated[
-        bool, typer.Option("--closest", help="They are as near to the key as can be, not just nearer than others.")
+        bool, typer.Option("--closest", help="They are far nearer to the key than all others, not just a little.")
     ] = False,
     late: Annotated[
         bool, typer.Option("--late", help="They come when the entries have been published, not before.")

@@ -55,7 +55,7 @@ class Eclipse:
             gang.append(host)
 
     def _distance(self, honest: int) -> int:
-        """Return how far from the key an attacker is: as near as can be, or just nearer than the nearest of others."""
+        """Return how far from the key an attacker is: far nearer than the nearest of the others, or a little."""
         rng, bits = self._net.rng, self._net.codec.keyspace.bits
         if self._closest:
             # A thousand times nearer would be no nearer to a lookup, and each bit is a bucket that they refresh.

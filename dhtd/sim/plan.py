@@ -43,7 +43,7 @@ class Plan:
     # Attackers who make each entry's key theirs: they have all the places nearest to it, name each other only, and say
     # that they hold what they are given
     eclipse: int = 0  # the networks that the attackers of each key have, two places in a lookup each; 0 is none
-    closest: bool = False  # they are as near to the key as can be; else just nearer than all others
+    closest: bool = False  # they are far nearer to the key than all others; else just a little
     late: bool = False  # they come when the entry has been published; else before
     site: bool = False  # all is IPv6, and the networks of a key's attackers are /64s of one /48
     undefended: bool = False  # nodes know no region, and a /48 is no party
