@@ -132,7 +132,7 @@ def test_an_entry_that_is_entered_again_while_it_is_withdrawn_is_found(wait: flo
         net.enter(owner, KEY, 3000)
         net.finish(owner, deleting, Withdrawn)
         net.run_for(10)
-        assert len(holders(net)) == 8, f"seed {seed}"
+        assert len(holders(net)) >= 8, f"seed {seed}"
 
 
 def test_a_deletion_reaches_all_holders_though_datagrams_are_lost() -> None:
