@@ -105,6 +105,7 @@ def run(
         raise InternalError("a defect in dhtd has ended it; the log has the details") from None
     finally:
         log_module.flush()
+        signals.unwatch()
 
 
 def _say(state_file: StateFile) -> None:

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
+from unittest.mock import Mock
 
 import pytest
 
@@ -23,10 +24,11 @@ from dhtd.control.client import Client
 from dhtd.core.messages import Ping
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
-from dhtd.daemon.app import policy_of
+from dhtd.daemon.app import policy_of, run
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.outlet import BOUND
-from dhtd.errors import DaemonTimeout, DaemonUnreachable, StateError
+from dhtd.daemon.signals import SIGNALS
+from dhtd.errors import DaemonTimeout, DaemonUnreachable, KeyUnusable, StateError
 from dhtd.wire.native import NativeCodec
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -746,3 +748,22 @@ def test_a_socket_left_over_by_a_kill_is_recovered(network: Network) -> None:
             client.node_id()
     with Process(network) as again:
         again.ready()
+
+
+def test_a_start_that_fails_gives_back_the_descriptor_that_signals_are_told_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise KeyUnusable("no key")
+
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    monkeypatch.setattr("dhtd.daemon.app.key_file.read_all", fail)
+    monkeypatch.setattr("dhtd.daemon.app.log_module", Mock())
+    settings = load_settings({"state": str(tmp_path / "s.db"), "config": os.devnull}, {"HOME": str(tmp_path)})
+    try:
+        with pytest.raises(KeyUnusable):
+            run(settings, lambda ready: None, lambda: settings)
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

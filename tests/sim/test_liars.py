@@ -76,7 +76,7 @@ def found_by_all_but(lie: Callable[[], Lie], seeds: range) -> tuple[int, int]:
     return lookups, queries
 
 
-def test_one_victim_under_many_ids_is_asked_no_more_than_once_a_lookup() -> None:
+def test_one_victim_under_many_ids_is_asked_once_a_lookup_and_once_more_if_it_answers() -> None:
     net = Network(3)
     hosts = net.populate(60)
     net.run_for(30)
@@ -87,4 +87,4 @@ def test_one_victim_under_many_ids_is_asked_no_more_than_once_a_lookup() -> None
     for number in range(20):
         seen: list[tuple[bytes, bytes]] = []
         net.lookup(asker, NATIVE.digest(b"%d" % number))
-        assert seen.count((asker.endpoint, victim.endpoint)) <= 1
+        assert seen.count((asker.endpoint, victim.endpoint)) <= 2  # then it may be asked about a part of the region
