@@ -166,15 +166,14 @@ class Node:
 
     def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
-        counters, malformed = self.counters, self._malformed
-        if malformed.unread and malformed.refuses(source, now) and not self.codec.is_plain(data):
-            counters.malformed += 1
+        if self._unread and self._malformed.refuses(source, now) and not self.codec.is_plain(data):
+            self.counters.malformed += 1
             return None
         try:
             message = self.codec.decode(data)
         except WireError:
-            counters.malformed += 1
-            malformed.count(source, now)
+            self.counters.malformed += 1
+            self._malformed.count(source, now)
             return None
         if type(message) is not Query and type(message) is not BadQuery:
             self._handle_answer(message, source, now)
@@ -182,13 +181,13 @@ class Node:
         sender = message.sender
         if sender == self.own_id:
             if not self._requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
-                counters.own_id_claimed += 1
+                self.counters.own_id_claimed += 1
             return None
         cap = self._rate_limit.refusal(source, now)
         if cap is not None:
             return self._above_limit(message, cap, source, len(data), now)
         if type(message) is BadQuery:
-            counters.bad_queries += 1
+            self.counters.bad_queries += 1
             return self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
         if now >= self.outside.look_at:
             self.outside.queried(source, now)
@@ -377,6 +376,7 @@ class Node:
         """
         self._rate_limit = RateLimit(self.policy, self._rng, self._answers_us, rate=rate, total=total)
         self._malformed = Malformed(self.policy, self._rng, self._answers_us, rate)
+        self._unread = self._malformed.unread  # asked for each datagram
 
     # Beginning, and what survives a restart
 

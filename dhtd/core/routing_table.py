@@ -82,6 +82,11 @@ class RoutingTable:
         """Return the bucket whose range holds `id`."""
         return self.buckets[bisect_right(self._lows, id) - 1]
 
+    def turns_away(self, id: Id, now: float) -> bool:
+        """Whether `id` is new and its bucket has no use for newcomers. Each query of a stranger asks this."""
+        closed_until = self.buckets[bisect_right(self._lows, id) - 1].closed_until
+        return now < closed_until and id.to_bytes(self._width, "big") not in self._by_id
+
     def bounds(self) -> list[int]:
         """Return where each bucket begins, and where the last one ends."""
         return [*self._lows, self._keyspace.size]

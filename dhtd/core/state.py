@@ -154,7 +154,7 @@ class State:
         incumbent = self.table.at(endpoint)
         if incumbent is not None and incumbent.id == id:
             return self.meta.standing(id, now) is Standing.GOOD
-        return self.table.get(id) is None and now < self.table.bucket(id).closed_until
+        return self.table.turns_away(id, now)
 
     def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         """Return whether to ping a node that has queried us, to learn if it belongs in the table, or still does.

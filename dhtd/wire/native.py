@@ -346,22 +346,22 @@ class NativeCodec:
             head = _RESULT_HEADS[4][len(token)]
             return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, more))
         room -= 3  # for the header of `endpoints`, at its largest
-        cut = len(packed.wire) > room
+        cut, left_out = len(packed.wire) > room, False
         if cut:
             packed = self._cut(query, packed, room)
         room -= len(packed.wire)
-        known = len(endpoints)
-        if choose is not None and known * (2 + IPV6_SIZE) > room:
-            endpoints = choose(room // (2 + IPV4_SIZE))  # perhaps these fit, but never more
+        if choose is not None and len(endpoints) * (2 + IPV6_SIZE) > room:
+            some = choose(room // (2 + IPV4_SIZE))  # perhaps these fit, but never more
+            endpoints, left_out = some, len(some) < len(endpoints)
         encoded = [_ENDPOINT_HEADS[len(endpoint)] + endpoint for endpoint in endpoints]
         wire = b"".join(encoded)
         while len(wire) > room:
-            wire = wire[: -len(encoded.pop())]
+            wire, left_out = wire[: -len(encoded.pop())], True
         nodes = packed.wire
         if others is not None:
             nodes = _with_others(nodes, others, room - len(wire), is_ipv4=len(observed) == IPV4_SIZE)
         head, array = _RESULT_HEADS[5][len(token)], _array(len(encoded))
-        more = _BOOL[bool(token) and (len(encoded) < known or (cut and not proved))]
+        more = _BOOL[(left_out or (cut and not proved)) and bool(token)]
         return b"".join((_REPLY_HEAD, query.tid, source, observed, head, token, nodes, array, wire, more))
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
