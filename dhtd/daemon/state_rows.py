@@ -88,7 +88,8 @@ class SavedEntry:
 class SavedHolder:
     """A node that may hold an entry of ours, or one that was ours, `until` then; in the file's time, too.
 
-    `seen`: from where the stores came, as it has seen it; see `dhtd.core.sightings`. Files before version 3 do not say.
+    `seen`: from where the stores came, as it has seen it, see `dhtd.core.sightings`.
+    Files before version 3 do not say.
     """
 
     contact: Contact
