@@ -83,6 +83,7 @@ class State:
     """The routing table under its admission policy."""
 
     __slots__ = (
+        "_bad_by_party",
         "_changed",
         "_claims",
         "_codec",
@@ -106,6 +107,8 @@ class State:
         self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
         self.meta = RoutingMeta(policy)
         self._diversity = Diversity(policy)
+        # The bad contacts of each party: a table may have hundreds, and who is beyond a cap has us look at each query.
+        self._bad_by_party: dict[bytes, list[Contact]] | None = None  # None from when the table changes
         # By packed ID, the latest last: newcomers to full buckets, and who answered under a contact's ID; and when.
         self._waiting: dict[bytes, tuple[Contact, float]] = {}
         self._claims: dict[bytes, tuple[Contact, float]] = {}
@@ -225,6 +228,7 @@ class State:
         """
         contacts = sorted(self.table, key=lambda contact: _age_key(self.meta.get(contact.id)), reverse=True)
         self._diversity.live_in(own)
+        self._forget_answers()
         kept: list[Contact] = []
         for contact in contacts:
             bucket = self.table.bucket(contact.id)
@@ -376,7 +380,7 @@ class State:
         """
         cap = self._diversity.cap_reached(endpoint, bucket.contacts)
         if cap is not None and others_make_way:
-            leaving = self._bad()
+            leaving = self._bad_kin(endpoint) if self.meta.bad else []
             predecessor = self.table.at(endpoint)
             if predecessor is not None and predecessor not in leaving:
                 leaving.append(predecessor)
@@ -386,9 +390,20 @@ class State:
             self.caps_hit[cap] += 1
         return cap
 
-    def _bad(self) -> list[Contact]:
-        """Return the bad contacts, in no order."""
-        return [contact for id in self.meta.bad if (contact := self.table.get(unpacked(id))) is not None]
+    def _bad_kin(self, endpoint: Endpoint) -> list[Contact]:
+        """Return the bad contacts whose leaving can make room for an endpoint within the caps, in no order."""
+        party_of = self._diversity.networks.party
+        by_party = self._bad_by_party
+        if by_party is None:
+            by_party = self._bad_by_party = {}
+            for id in self.meta.bad:
+                contact = self.table.get(unpacked(id))
+                assert contact is not None
+                for key in party_of(contact.endpoint) or ():
+                    by_party.setdefault(key, []).append(contact)
+        party = party_of(endpoint)
+        assert party is not None, "nothing keeps it out"
+        return list(by_party.get(party[-1], ()))
 
     def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
         bucket = self.table.bucket(contact.id)
@@ -438,6 +453,7 @@ class State:
         """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
         self.nearest = None
         self._visible.clear()
+        self._bad_by_party = None
 
     def _wait(self, contact: Contact, bucket: Bucket, now: float) -> None:
         self._waiting.pop(packed(contact.id), None)

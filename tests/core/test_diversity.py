@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -166,6 +167,24 @@ def make_bad(state: State, victim: Contact, now: float) -> None:
     for _ in range(2):
         state.answered(Contact(Id(1), at(99, 1)), None, now + 0.1)
         state.timed_out(victim, sent_at=now)
+
+
+def test_to_refuse_a_stranger_takes_no_look_at_all_bad_contacts() -> None:
+    """A table may have hundreds of these, after an outage of many, and anybody can be beyond a cap."""
+    counts = []
+    for bad in (1, 30):
+        state = make256(replace(DEFAULT, replacements=0))  # else those in waiting take the places of the bad ones
+        full_of_strangers(state, 200, Random(1))
+        beside_us, another = Id(state.table.own_id ^ 3), Id(state.table.own_id ^ 5)
+        state.answered(Contact(beside_us, at(1, 1)), 0.1, 0.4)
+        far = state.table.bucket(Id(1))  # in which `make_bad` has somebody answer
+        for victim in [each for each in state.table if each.id not in far and each.id != beside_us][:bad]:
+            make_bad(state, victim, 0.5)
+        stranger = at(1, 1, 2)
+        assert len(state.meta.bad) == bad
+        assert not state.queried(another, stranger, 1.0)
+        counts.append(calls(partial(state.queried, another, stranger, 1.0)))
+    assert counts[0] == counts[1]
 
 
 def test_bad_contacts_do_not_count_and_leave_when_another_comes_in_their_place() -> None:
