@@ -35,7 +35,7 @@ class Diversity:
 
     def live_in(self, own: tuple[bytes, ...]) -> None:
         """Count by other networks of our own from now on, beginning with none."""
-        self.networks = outside(self._policy.exempt_networks, own)
+        self.networks = outside(self._policy.exempt_networks, own, sites=bool(self._policy.site_share))
         self._counts.clear()
 
     def add(self, endpoint: Endpoint) -> None:

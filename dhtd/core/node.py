@@ -442,6 +442,7 @@ class Node:
         Who was turned away before may come in, so we look our neighbours up again.
         """
         self.policy = self._requester.policy = replace(self.policy, own_networks=networks)
+        self._strangers.live_in(networks)
         for overlay in self.overlays:
             overlay.state.live_in(networks)
             overlay.refresher.expire_far_buckets(now)
@@ -737,7 +738,7 @@ class Node:
         if isinstance(share, str):
             self.counters.caps_hit[share] += 1
         elif share is not None and overlay.state.queried(query.sender, endpoint, now):
-            share.count(now)
+            self._strangers.count(share, endpoint, now)
             Check(self._requester, share.ongoing).start(endpoint, query.sender, now, attempts)
 
     def _verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:

@@ -4,13 +4,15 @@ Whoever forges sources can have us ping as many as we are willing to, and no new
 pings are kept for queries that show a valid token: their senders have received what was sent to their address. A node
 that joins makes use of that, see `introduction`.
 
-Nobody can use up that half alone: of one IP address, one such ping is in flight at a time.
+Nobody can use up that half alone, however many addresses of a network are his: of an address, a network and a site
+(see `networks`), one such ping goes out in `query_timeout` seconds, whether or not it is answered sooner.
 """
 
 from __future__ import annotations
 
 from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.networks import outside
 from dhtd.core.policy import Policy
 from dhtd.core.rate_limit import Rate
 
@@ -39,11 +41,19 @@ class Share:
 class Strangers:
     """The two halves: for those whose token proves their address, and for everybody."""
 
-    __slots__ = ("anybody", "proved")
+    __slots__ = ("_networks", "_policy", "_turns", "anybody", "proved")
 
     def __init__(self, policy: Policy) -> None:
         self.anybody = Share(policy)
         self.proved = Share(policy)
+        self._policy = policy
+        self.live_in(policy.own_networks)
+        self._turns: dict[bytes, float] = {}  # until when who had a ping of the proved half waits; the first first
+
+    def live_in(self, own: tuple[bytes, ...]) -> None:
+        """Our own networks are these now."""
+        policy = self._policy
+        self._networks = outside(policy.exempt_networks, own, sites=bool(policy.site_share))
 
     def __len__(self) -> int:
         """How many are being pinged."""
@@ -55,7 +65,7 @@ class Strangers:
         None where it is being pinged already. Who is proved has a turn in either half.
         """
         cap = None
-        if is_proved and not any(other[:-2] == endpoint[:-2] for other in self.proved.ongoing):
+        if is_proved and not self._had_turn(endpoint, now):
             cap = self.proved.cap_reached(now)
             if cap is None:
                 return self.proved
@@ -63,3 +73,22 @@ class Strangers:
             return None
         cap = self.anybody.cap_reached(now)
         return self.anybody if cap is None else cap
+
+    def count(self, share: Share, endpoint: Endpoint, now: float) -> None:
+        """Count a stranger that is going to be pinged."""
+        share.count(now)
+        if share is self.proved:
+            until = now + self._policy.query_timeout
+            for key in self._keys(endpoint):
+                self._turns.pop(key, None)
+                self._turns[key] = until
+
+    def _had_turn(self, endpoint: Endpoint, now: float) -> bool:
+        """Whether the address, its network or its site has just had a ping of the proved half."""
+        turns = self._turns
+        while turns and turns[first := next(iter(turns))] <= now:
+            del turns[first]
+        return bool(turns) and any(key in turns for key in self._keys(endpoint))
+
+    def _keys(self, endpoint: Endpoint) -> tuple[bytes, ...]:
+        return self._networks.party(endpoint) or (endpoint[:-2],)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import FindNode, Ping
 from dhtd.core.metric import Id
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.strangers import Share, Strangers
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
@@ -21,7 +22,7 @@ def take(strangers: Strangers, at: Endpoint, *, is_proved: bool, now: float = 0.
     """Take a turn, if there is one."""
     share = strangers.share_for(at, is_proved=is_proved, now=now)
     if isinstance(share, Share):
-        share.count(now)
+        strangers.count(share, at, now)
         share.ongoing.add(at)
     return share
 
@@ -56,6 +57,40 @@ def test_one_address_has_one_ping_of_the_proved_half_at_a_time() -> None:
     assert take(strangers, endpoint(2), is_proved=True) is strangers.proved
 
 
+def turns(hosts: Iterable[str], policy: Policy = DEFAULT) -> int:
+    """Return how many of these have a turn in the proved half, all at the same time."""
+    strangers = Strangers(policy)
+    shares = [take(strangers, Endpoint.of(host, 1), is_proved=True) for host in hosts]
+    return sum(share is strangers.proved for share in shares)
+
+
+def test_whoever_has_many_addresses_of_a_network_has_one_turn_of_the_proved_half() -> None:
+    assert turns(f"2001:db8::{machine:x}" for machine in range(1, 9)) == 1  # a /64
+    assert turns(f"2001:db8:0:{network:x}::1" for network in range(8)) == 1  # a /48
+    assert turns(f"203.0.113.{machine}" for machine in range(1, 9)) == 1  # a /24
+    assert turns(f"2001:db8:{site:x}::1" for site in range(8)) == HALF
+    assert turns(f"203.0.{network}.1" for network in range(8)) == HALF
+    assert turns(f"10.0.0.{machine}" for machine in range(1, 9)) == HALF  # a LAN, of whose addresses each is a machine
+
+
+def test_each_neighbour_of_ours_has_a_turn_of_its_own() -> None:
+    policy = replace(DEFAULT, own_networks=(bytes.fromhex("20010db800000000"),))
+    assert turns((f"2001:db8::{machine:x}" for machine in range(1, 9)), policy) == HALF
+    strangers = Strangers(DEFAULT)
+    strangers.live_in(policy.own_networks)
+    assert take(strangers, Endpoint.of("2001:db8::1", 1), is_proved=True) is strangers.proved
+    assert take(strangers, Endpoint.of("2001:db8::2", 1), is_proved=True) is strangers.proved
+
+
+def test_who_answers_at_once_has_no_other_turn_of_the_proved_half_for_a_while() -> None:
+    strangers, at = Strangers(DEFAULT), endpoint(1)
+    assert take(strangers, at, is_proved=True) is strangers.proved
+    strangers.proved.ongoing.clear()
+    again = DEFAULT.query_timeout
+    assert take(strangers, at.with_port(2), is_proved=True, now=again - 0.1) is strangers.anybody
+    assert take(strangers, at.with_port(3), is_proved=True, now=again) is strangers.proved
+
+
 def test_who_is_being_pinged_has_no_other_turn_unless_a_token_proves_it_now() -> None:
     strangers = Strangers(DEFAULT)
     at = endpoint(1)
@@ -70,8 +105,8 @@ def test_each_half_has_half_of_the_rate() -> None:
 
     def turns(now: float, *, is_proved: bool) -> int:
         count = 0
-        while isinstance(share := strangers.share_for(endpoint(1), is_proved=is_proved, now=now), Share):
-            share.count(now)
+        while isinstance(share := strangers.share_for(endpoint(count), is_proved=is_proved, now=now), Share):
+            strangers.count(share, endpoint(count), now)
             count += 1
         assert share == STRANGER_RATE
         return count
