@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, ParamSpec, assert_never
+from typing import TYPE_CHECKING, Final, ParamSpec, assert_never
 
 from dhtd.core.caps import (
     ENTRY_HOLDERS,
@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from random import Random
 
 P = ParamSpec("P")
+
+_SWEEP_PAUSE: Final = 0.01  # seconds, where much has expired
 
 
 class Node:
@@ -546,10 +548,12 @@ class Node:
                 assert_never(expiry)
 
     def _sweep(self, now: float) -> None:
+        """Drop what has expired: some of it, and the rest bit by bit, so that others have their turn."""
         if now >= self._sweep_at:
             self._sweep_at = now + self.policy.store_sweep
             self.store.sweep(now)
-            self.withdrawals.sweep(now)
+            if self.withdrawals.sweep(now) or self.store.has_expired(now):
+                self._sweep_at = now + _SWEEP_PAUSE
 
     def _wait_no_longer(self, now: float) -> None:
         """Ask those to hold own entries who have waited for too long to be written down."""

@@ -16,7 +16,8 @@ doubles, so that a holder which comes back is asked again within about the time 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
@@ -27,6 +28,8 @@ from dhtd.core.track import EntryKey, entry_key
 
 if TYPE_CHECKING:
     from random import Random
+
+SWEPT: Final = 256  # that are dropped in one `sweep`
 
 
 class Pending(NamedTuple):
@@ -167,16 +170,21 @@ class Withdrawals:
         if contact in self._entries.get(entry_key(key, port), {}):
             self._drop(entry_key(key, port), contact)
 
-    def sweep(self, now: float) -> None:
-        """Forget what must have expired."""
-        expired = [
-            (entry, contact)
-            for entry, owed_by in self._entries.items()
-            for contact, owed in owed_by.items()
-            if owed.until <= now
-        ]
-        for entry, contact in expired:
+    def sweep(self, now: float) -> bool:
+        """Forget what must have expired, of `SWEPT` at most; return whether that may not have been all."""
+        expired = islice(
+            (
+                (entry, contact)
+                for entry, owed_by in self._entries.items()
+                for contact, owed in owed_by.items()
+                if owed.until <= now
+            ),
+            SWEPT,
+        )
+        dropped = list(expired)
+        for entry, contact in dropped:
             self._drop(entry, contact)
+        return len(dropped) == SWEPT
 
     # When to ask, and whom
 

@@ -32,7 +32,7 @@ from dhtd.core.messages import (
 from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
-from dhtd.core.store import HeldEntry
+from dhtd.core.store import SWEPT, HeldEntry
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
 from tests.core.test_operations import by_id, knowing
@@ -455,6 +455,20 @@ def test_expired_entries_are_swept_every_five_minutes() -> None:
     bench.advance(0.1)
     assert len(bench.node.store) == 0
     assert bench.node.poll_timeout() == 2 * DEFAULT.store_sweep
+
+
+def test_a_full_store_that_expires_at_once_is_swept_in_small_steps() -> None:
+    bench = Bench()
+    for number in range(1_000):
+        bench.node.restore_held(HeldEntry(Id(number), endpoint(7), 1.0), bench.now)
+    sizes = [1_000]
+    while sizes[-1]:
+        due = bench.node.poll_timeout()
+        assert due is not None
+        bench.advance(due - bench.now)
+        sizes.append(len(bench.node.store))
+    assert sizes == [1_000, 1_000 - SWEPT, 1_000 - 2 * SWEPT, 1_000 - 3 * SWEPT, 0]
+    assert DEFAULT.store_sweep < bench.now < DEFAULT.store_sweep + 0.1
 
 
 def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.metric import Id, packed
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.shares import Record, Shares
-from dhtd.core.store import _SLACK, HeldEntry, QuotaReached, Store, Stored
+from dhtd.core.store import _SLACK, SWEPT, HeldEntry, QuotaReached, Store, Stored
 
 A, B = Id(1), Id(2)
 FULL = QuotaReached("store_entries", "store is full")
@@ -335,6 +336,29 @@ def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_th
     assert len(store._queue) <= 2 * len(store) + _SLACK
     assert store.sweep(999.0 + DEFAULT.store_expiry - 0.5) == 0
     assert store.sweep(999.0 + DEFAULT.store_expiry) == 3
+
+
+def test_a_store_that_expires_all_at_once_is_swept_bit_by_bit() -> None:
+    """Whoever fills a store would else make it stand still an hour later, at a datagram of his choice."""
+    store, late = Store(replace(DEFAULT, store_entries=1_000)), DEFAULT.store_expiry
+    for number in range(1_000):
+        store.put(Id(number), at(number % 250), 0.0)
+    assert store.put(Id(1_000), at(251), late) == Stored()
+    assert len(store) == 1_001 - SWEPT
+    assert not store.refuses_newcomer(Id(1_001), at(252).ip, late)
+    assert len(store) == 1_001 - 2 * SWEPT
+    assert [store.sweep(late) for _ in range(3)] == [SWEPT, 1_000 - 3 * SWEPT, 0]
+    assert len(store) == 1
+
+
+def test_to_sweep_what_was_renewed_takes_no_longer() -> None:
+    store = Store(DEFAULT)
+    for time in (0.0, 1.0):
+        for number in range(1_000):
+            store.put(Id(number), at(1), time)
+    queued = len(store._queue)
+    assert store.sweep(DEFAULT.store_expiry) == 0
+    assert len(store._queue) == queued - SWEPT
 
 
 def test_what_could_not_be_saved_is_among_the_next_changes() -> None:

@@ -68,6 +68,14 @@ def test_pauses_are_jittered_by_a_tenth() -> None:
     assert 16 < max(times) <= 16.5
 
 
+def test_withdrawals_that_expire_all_at_once_are_swept_bit_by_bit() -> None:
+    withdrawals = make()
+    for number in range(1_000):
+        withdrawals.add(Id(number), 80, contact(number % 8), UNTIL)
+    assert [withdrawals.sweep(UNTIL) for _ in range(4)] == [True, True, True, False]
+    assert len(withdrawals) == 0
+
+
 def test_withdrawals_can_be_looked_at_entry_by_entry_and_those_that_are_gone_are_left_out() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1), contact(2))
