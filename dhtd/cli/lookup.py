@@ -64,7 +64,12 @@ def _failure(told: Told) -> DhtdError | None:
         asked = f"{count(silent, 'node')} near it {'was' if silent == 1 else 'were'} asked"
         return NoAnswer(f"nobody answers, so whether somebody serves this ID is not known: {asked}. See dht status")
     besides = f", and {silent} did not" if silent else ""
-    return NotFound(f"nobody serves this ID: {count(answered, 'node')} near it answered{besides}")
+    heard = f"{count(answered, 'node')} near it answered{besides}"
+    if told.body.get("complete") is False:
+        return NotFound(
+            f"nobody was found who serves this ID, but not all nodes that may know somebody were heard: {heard}"
+        )
+    return NotFound(f"nobody serves this ID: {heard}")
 
 
 def _finish(options: Session, told: Told) -> None:
@@ -74,7 +79,7 @@ def _finish(options: Session, told: Told) -> None:
     if answered == 0:
         options.note("nobody else answers: this is what this node knows itself. See dht status")
     elif told.body.get("complete") is False:
-        options.note("a part only: there may be others, whom the nodes that answered could not name")
+        options.note("a part only: there may be others, that were not named or that only silent nodes know")
     if not options.json and sys.stderr.isatty():
         options.note(
             f"{len(told.texts('peers'))} found; {count(stats.number('queries'), 'query')}, "

@@ -191,7 +191,7 @@ class LookupEvent(TypedDict):
 
 
 class LookupResult(TypedDict):
-    """Who serves an ID; `complete` unless there may be others, as where an answer was cut, or nobody answered."""
+    """Who serves an ID; `complete` unless there may be others, as where an answer was cut, or a network is silent."""
 
     id: str
     peers: list[str]

@@ -61,7 +61,8 @@ class LookupDone:
 
     It is `complete` if, as far as the nodes that were asked have told, there are no other endpoints. It is not where
     an answer was cut and the rest did not come, where an answer had more endpoints than are taken from one, where the
-    lookup had to end before it was through, and where nobody has answered.
+    lookup had to end before it was through, and where nobody has answered, or nobody of a family in which we know
+    contacts.
     """
 
     op: Handle

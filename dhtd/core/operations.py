@@ -102,7 +102,7 @@ class Refresh(Traversal):
 class Lookup(Traversal):
     """Who serves a key? Asks the network to the end, whatever is found before it, and merges all answers."""
 
-    __slots__ = ("_endpoints", "_is_cut", "_known", "_news", "_started_at")
+    __slots__ = ("_endpoints", "_expected", "_is_cut", "_known", "_news", "_started_at")
 
     def __init__(self, op: Handle, requester: Requester, key: Id, known: Iterable[Endpoint], now: float) -> None:
         super().__init__(op, requester, key, patient=True, thorough=True, regional=True)
@@ -110,11 +110,14 @@ class Lookup(Traversal):
         self._news: list[Endpoint] = []
         self._is_cut = False  # a node serves more endpoints than it could name, or than were taken
         self._known = tuple(known)
+        self._expected: list[Family] = []  # whose network this node knows somebody in
         self._started_at = now
 
     def start(self, now: float) -> None:
         """Begin with what this node knows itself."""
         self._add(self._known)
+        overlays = self._requester.overlays.values()
+        self._expected = [overlay.family for overlay in overlays if len(overlay.state.table)]
         super().start(now)
 
     def cancel(self) -> None:
@@ -144,8 +147,13 @@ class Lookup(Traversal):
     def _finished(self, now: float) -> None:
         stats, endpoints = self._stats(now), tuple(self._endpoints)
         is_through = not any(search.is_exhausted for search in self._searches.values())
-        complete = is_through and not self._is_cut and (stats.responses > 0 or not stats.queries)
+        complete = is_through and not self._is_cut and stats.responses > 0 and all(map(self._is_heard, self._expected))
         self._requester.tell(LookupDone(self.op, self._target, endpoints, stats, self._closest(), complete))
+
+    def _is_heard(self, family: Family) -> bool:
+        """Whether anybody of a family's network has answered: what is known there only, nobody else can tell."""
+        search = self._searches.get(family)
+        return search is not None and search.stats().responses > 0
 
     def _add(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:

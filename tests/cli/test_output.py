@@ -304,6 +304,16 @@ def test_lookup_prints_each_endpoint_once_and_in_the_order_of_arrival(dht: Run, 
         assert dht("--socket", fake.path, "lookup", ID, "--json").body == frames[-1]["result"]
 
 
+def test_nobody_is_said_to_serve_an_id_only_where_all_who_may_know_were_heard(dht: Run, home: Path) -> None:
+    answer = {"id": ID, "peers": [], "stats": STATS, "complete": False}
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        done = dht("--socket", fake.path, "lookup", ID)
+    assert done.status == 1
+    assert done.err.startswith(
+        "dht: nobody was found who serves this ID, but not all nodes that may know somebody were"
+    )
+
+
 def test_a_lookup_that_finds_nobody_is_a_negative_answer_with_its_statistics(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [], "stats": STATS}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
@@ -342,7 +352,7 @@ def test_a_part_of_the_endpoints_is_said_to_be_one(dht: Run, home: Path) -> None
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         done = dht("--socket", fake.path, "lookup", ID)
         assert (done.status, done.out) == (0, f"{HERE}\n")
-        assert done.err == "a part only: there may be others, whom the nodes that answered could not name\n"
+        assert done.err == "a part only: there may be others, that were not named or that only silent nodes know\n"
         assert dht("--socket", fake.path, "lookup", ID, "--json") == (0, f"{json.dumps(answer)}\n", "")
 
 

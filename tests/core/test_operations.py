@@ -255,10 +255,11 @@ def test_a_lookup_that_had_to_stop_asking_is_not_complete() -> None:
     assert not bench.event(LookupDone).complete
 
 
-def test_a_lookup_of_a_node_that_knows_nobody_is_complete() -> None:
+def test_a_lookup_of_a_node_that_knows_nobody_is_not_complete() -> None:
     bench = Bench()
+    bench.node.enter(KEY, 80, bench.now)
     bench.node.lookup(KEY, bench.now)
-    assert bench.event(LookupDone).complete
+    assert not bench.event(LookupDone).complete
 
 
 @pytest.mark.parametrize("refused", [True, False])

@@ -243,6 +243,33 @@ def test_a_lookup_asks_both_families_and_ends_when_both_have_ended() -> None:
     assert set(done.closest) == {contact(1), six(2)}
 
 
+def test_a_lookup_that_one_of_two_families_does_not_answer_is_not_complete() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.lookup(KEY, bench.now)
+    of_ipv4, of_ipv6 = bench.sent()
+    bench.found(of_ipv4, 1)
+    bench.refuse(of_ipv6, 2)
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_family_that_is_silent_is_not_asked_and_may_know_others() -> None:
+    bench = both()
+    bench.know(contact(1), six(2))
+    bench.node.overlays[1].join.lost(bench.now)
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1)
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_family_in_which_nobody_was_ever_known_takes_nothing_from_a_lookup() -> None:
+    bench = both()
+    bench.know(contact(1))
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1)
+    assert bench.event(LookupDone).complete
+
+
 def test_nodes_of_one_family_lead_the_search_of_the_other() -> None:
     bench = both()
     bench.know(contact(1), six(2))
