@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import Final, assert_never, cast
 
@@ -165,24 +165,30 @@ class Handler:
 
         async def look_up(host_port: HostPort) -> None:
             try:
-                found[host_port] = await resolve(host_port, self._driver.udp)
+                endpoints = await resolve(host_port, self._driver.udp)
             except (UnresolvableHost, InvalidEndpoint) as error:
                 unreached[host_port] = error
+                return
+            others = [endpoint for endpoint in endpoints if not self._is_ours(endpoint)]
+            if others:
+                found[host_port] = others
+            else:
+                unreached[host_port] = NoPeers(f"{self._texts(endpoints)} is this node itself: name another one")
 
         async with trio.open_nursery() as nursery:
             for host_port in dict.fromkeys(host_ports):
                 nursery.start_soon(look_up, host_port)
         if not found:
-            raise next(iter(unreached.values()))
+            raise _all_of(unreached, host_ports)
         endpoints = [endpoint for at in found.values() for endpoint in at]
         event = await self._outcome(lambda now: self._node.bootstrap(endpoints, now))
         assert isinstance(event, Bootstrapped)
         for host_port, at in found.items():
             if set(at) <= set(event.silent):
-                where = ", ".join(map(self._text, at))
+                where = self._texts(at)
                 unreached[host_port] = NoPeers(f"nobody answers at {where}: is a node running there, on that port?")
         if not event.contacted:
-            raise NoPeers("; ".join(map(str, unreached.values())))
+            raise NoPeers(str(_all_of(unreached, host_ports)))
         return {
             "contacted": len(dict.fromkeys(host_ports)) - len(unreached),
             "failed": len(unreached),
@@ -287,8 +293,8 @@ class Handler:
         if not answers and busy:
             raise busy[0]
         if not answers:
-            at = ", ".join(map(self._text, endpoints))
-            raise NoPong(f"no answer from {at}: {self._why_silent(endpoints)}")
+            others = [endpoint for endpoint in endpoints if not self._is_ours(endpoint)]
+            raise NoPong(f"no answer from {self._texts(others or endpoints)}: {self._why_silent(others)}")
         event = answers[0]
         if isinstance(event, Answered):
             return event
@@ -302,13 +308,20 @@ class Handler:
             return NO_PEERS
         return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
 
-    def _why_silent(self, endpoints: list[Endpoint]) -> str:
-        if {*endpoints} & {*self._driver.udp.local(), *self._node.external.endpoints()}:
+    def _why_silent(self, others: list[Endpoint]) -> str:
+        """Return why nobody answers at `others`, the endpoints that are not ours; without any, at ours."""
+        if not others:
             return "this node is there, and a node does not answer itself"
-        if not self._node.is_connected and self._node.contacts():
-            return "nobody answers this node at the moment, see dht status"
+        families = {endpoint.family for endpoint in others}
+        networks = [overlay for overlay in self._node.overlays if overlay.family in families]
+        if all(len(overlay.state.table) and not overlay.join.connected for overlay in networks):
+            by = "" if len(networks) == len(self._node.overlays) else f" by {networks[0].family}"
+            return f"nobody answers this node{by} at the moment, see dht status"
         key = "with a network key" if self._driver.seal is None else "without our network key, or with another time"
         return f"no dhtd runs there, or one {key}, or something between drops its datagrams"
+
+    def _is_ours(self, endpoint: Endpoint) -> bool:
+        return endpoint in self._node.external.endpoints() or self._driver.udp.is_ours(endpoint)
 
     async def _outcome(self, start: Start) -> Event:
         with self._driver.begin(start) as operation:
@@ -326,6 +339,9 @@ class Handler:
     def _text(self, endpoint: Endpoint) -> str:
         return self._driver.udp.zones.text(endpoint)
 
+    def _texts(self, endpoints: Iterable[Endpoint]) -> str:
+        return ", ".join(map(self._text, endpoints))
+
     def _format(self, id: Id) -> str:
         return self._node.codec.keyspace.format(id)
 
@@ -333,6 +349,12 @@ class Handler:
 def _given(host: str, port: int) -> str:
     """Return an endpoint as the user has given it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _all_of(unreached: Mapping[HostPort, DhtdError], given: Iterable[HostPort]) -> DhtdError:
+    """Return all that failed as one error, of the kind of the first one, in the order in which hosts were given."""
+    errors = [unreached[host_port] for host_port in dict.fromkeys(given) if host_port in unreached]
+    return type(errors[0])("; ".join(dict.fromkeys(map(str, errors))))
 
 
 def _stats(stats: LookupStats) -> protocol.Stats:

@@ -37,17 +37,31 @@ def own_addresses(listening: Iterable[Endpoint]) -> frozenset[Endpoint]:
     return frozenset(found)
 
 
+def is_ours(endpoint: Endpoint, listening: Iterable[Endpoint], zone: int | None = None) -> bool:
+    """Whether a datagram to `endpoint` comes to one of the endpoints that are bound here. `zone` is of link-local ones.
+
+    Where a wildcard is bound, the kernel says so: to an address of its own it sends from that address. All of 127/8
+    is the machine itself.
+    """
+    wildcard = Endpoint(bytes(len(endpoint.ip)) + endpoint[-2:])
+    return any(
+        bound == endpoint
+        or (bound == wildcard and (endpoint.is_loopback or source_towards(endpoint, zone) == endpoint.host))
+        for bound in listening
+    )
+
+
 def networks_of(addresses: Iterable[Endpoint]) -> tuple[bytes, ...]:
     """Return the networks that these addresses are in."""
     return tuple(sorted({network_of(address) for address in addresses}))
 
 
-def source_towards(endpoint: Endpoint) -> str | None:
+def source_towards(endpoint: Endpoint, zone: int | None = None) -> str | None:
     """Return the address that the kernel would send from to `endpoint`; None where there is no route."""
     family = socket.AF_INET if endpoint.is_ipv4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((endpoint.host, endpoint.port))
+            probe.connect((endpoint.host, endpoint.port) if zone is None else (endpoint.host, endpoint.port, 0, zone))
             host: str = probe.getsockname()[0]
     except OSError:
         return None

@@ -16,10 +16,9 @@ import trio
 from dhtd.core.endpoint import Endpoint, Family, split_host_port
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.own_networks import own_addresses
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.zones import split_zone
-from dhtd.errors import InvalidEndpoint, UnresolvableHost
+from dhtd.errors import DhtdError, InvalidEndpoint, UnresolvableHost
 
 WITHIN: Final = 5.0  # seconds that a name may take: a client waits longer
 THREADS: Final = 8  # that wait for the system's resolver, whether or not anybody waits for them
@@ -60,7 +59,8 @@ async def resolve(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]
 def numeric(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]:
     """Return the endpoint of a host that is an address, and none of a name; raise `InvalidEndpoint`.
 
-    On which link a link-local one is, `udp` is told, where the zone says so.
+    A wildcard means this machine, as it does to the kernel. On which link a link-local address is, `udp` is told,
+    where the zone says so.
     """
     host, port = host_port
     address, zone = split_zone(host)
@@ -68,6 +68,10 @@ def numeric(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]:
         endpoint = Endpoint.of(address, port)
     except InvalidEndpoint:
         return []
+    if not any(endpoint.ip):
+        endpoint = Endpoint.of("127.0.0.1" if endpoint.is_ipv4 else "::1", port)
+    if not _is_of_a_machine(endpoint):
+        raise InvalidEndpoint(f"{endpoint} is not the address of a machine")
     if endpoint.family not in udp.families:
         raise InvalidEndpoint(
             f"{endpoint} is {endpoint.family}, and this daemon speaks {_spoken(udp)} only: see --bind"
@@ -102,11 +106,16 @@ async def _look_up(host: str, port: int, udp: UdpSockets) -> list[Endpoint]:
         endpoint = Endpoint.of(str(address[0]).partition("%")[0], port)
         if endpoint.is_link_local and len(address) > 3 and address[3]:
             udp.zones.named(endpoint, int(address[3]))
-        if endpoint.family in udp.families and len(endpoints) < ADDRESSES:
+        if endpoint.family in udp.families and len(endpoints) < ADDRESSES and _is_of_a_machine(endpoint):
             endpoints[endpoint] = None
     if not endpoints:
         raise UnresolvableHost(f"{host!r} has no address of {_spoken(udp)}: see --bind")
     return list(endpoints)
+
+
+def _is_of_a_machine(endpoint: Endpoint) -> bool:
+    """Whether one machine can have the address: no wildcard, no multicast or broadcast, and nothing reserved."""
+    return any(endpoint.ip) and (0 < endpoint[0] < 224 if endpoint.is_ipv4 else endpoint[0] != 0xFF)
 
 
 def _spoken(udp: UdpSockets) -> str:
@@ -142,7 +151,10 @@ class BootstrapHosts:
             hosts = self._hosts
             failures = await self._resolve(hosts, news=news)
             for failure in failures:
-                log.warning("bootstrap: %s; trying again in %.0f s", failure, pause)
+                if isinstance(failure, UnresolvableHost):
+                    log.warning("bootstrap: %s; trying again in %.0f s", failure, pause)
+                elif news:  # it will hardly be another one
+                    log.warning("bootstrap: %s", failure)
             again = failures or (hosts and not self._driver.node.is_connected)
             news = False
             calm = AGAIN if hosts else float("inf")
@@ -151,25 +163,26 @@ class BootstrapHosts:
                 news = True
             pause = RETRY_FIRST if news or not again else min(2 * pause, RETRY_MAX)
 
-    async def _resolve(self, hosts: tuple[str, ...], *, news: bool) -> list[str]:
+    async def _resolve(self, hosts: tuple[str, ...], *, news: bool) -> list[DhtdError]:
         """Tell the node of each host's endpoints once they are known; return what has failed.
 
         One list may do for all machines, so our own endpoints are left out: nobody else answers there.
         With `news`, the node is to try at once all that it is told first, and has its commands wait for the names.
         """
-        failures = []
+        failures: list[DhtdError] = []
         pending: set[str] = set()  # names
-        own = {*own_addresses(self._driver.udp.listening()), *self._driver.udp.local()}
+        udp = self._driver.udp
 
         def tell(*, at_once: bool = False) -> None:
-            known = [endpoint for host in hosts for endpoint in self._known.get(host, ()) if endpoint not in own]
+            found = [endpoint for host in hosts for endpoint in self._known.get(host, ())]
+            known = [endpoint for endpoint in found if not udp.is_ours(endpoint)]
             self._tell(known, awaits_names=news and bool(pending), at_once=at_once)
 
         async def look_up(host: str) -> None:
             try:
                 self._known[host] = await resolve(split_host_port(host), self._driver.udp)
             except (UnresolvableHost, InvalidEndpoint) as error:
-                failures.append(str(error))
+                failures.append(error)
             pending.remove(host)
             tell()
 
@@ -180,7 +193,7 @@ class BootstrapHosts:
                 else:
                     pending.add(host)
             except InvalidEndpoint as error:
-                failures.append(str(error))
+                failures.append(error)
         tell(at_once=news)
         async with trio.open_nursery() as nursery:
             for host in sorted(pending):

@@ -21,7 +21,7 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.networks import network_of
 from dhtd.core.policy import Policy
 from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
-from dhtd.daemon.own_networks import source_towards
+from dhtd.daemon.own_networks import is_ours, source_towards
 from dhtd.daemon.zones import Zones, is_there, split_zone
 from dhtd.errors import AddressUnavailable, InvalidEndpoint, PortTaken
 
@@ -185,6 +185,10 @@ class UdpSockets:
             bound if any(bound.ip) else Endpoint.of("127.0.0.1" if bound.is_ipv4 else "::1", bound.port)
             for bound in self.listening()
         ]
+
+    def is_ours(self, endpoint: Endpoint) -> bool:
+        """Whether what is sent there comes back to us."""
+        return is_ours(endpoint, self.listening(), self.zones.of(endpoint) if endpoint.is_link_local else None)
 
     def open_channels(self) -> None:
         """Make ready to receive. What the system does not allow shows here, and not once the daemon is said to run."""

@@ -272,6 +272,18 @@ async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path
             await one.ask(protocol.Bootstrap((NOBODY,)))
 
 
+async def test_who_joins_by_itself_is_told_so(autojump_clock: MockClock, tmp_path: Path) -> None:
+    wire = Wire()
+    async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
+        with pytest.raises(NoPeers, match=f"^{one.endpoint} is this node itself: name another one$"):
+            await one.ask(protocol.Bootstrap((one.at, one.at)))
+        with pytest.raises(NoPeers, match=f"^nobody answers at .*; {one.endpoint} is this node itself"):
+            await one.ask(protocol.Bootstrap((NOBODY, one.at)))
+        result = await one.ask(protocol.Bootstrap((one.at, other.at)))
+        assert (result["contacted"], result["failed"]) == (1, 1)
+        assert "this node itself" in result["unreached"][0]["message"]
+
+
 class Names:
     """A resolver that knows these names."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.daemon import own_networks as module
-from dhtd.daemon.own_networks import networks_of, own_addresses, source_towards
+from dhtd.daemon.own_networks import is_ours, networks_of, own_addresses, source_towards
 
 ALL4, ALL6 = Endpoint(bytes(4) + b"\x06\xc1"), Endpoint(bytes(16) + b"\x06\xc1")
 
@@ -59,6 +59,27 @@ def test_where_they_are_not_listed_the_kernel_tells_it_and_a_family_without_a_wa
     monkeypatch.setattr(module, "local_addresses", lambda: None)
     monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
     assert own_addresses([ALL4, ALL6]) == at("203.0.113.7")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "203.0.113.7", "::1"])
+def test_behind_a_wildcard_each_own_address_is_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    assert is_ours(Endpoint.of(host, 1729), [ALL4, ALL6])
+    assert not is_ours(Endpoint.of(host, 1730), [ALL4, ALL6])
+    assert not is_ours(Endpoint.of(host, 1729), [ALL4 if ":" in host else ALL6])
+
+
+@pytest.mark.parametrize("host", ["203.0.113.8", "2001:db8::9", "fe80::9"])
+def test_another_s_address_is_not_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    assert not is_ours(Endpoint.of(host, 1729), [ALL4, ALL6], zone=7)
+
+
+def test_of_one_address_that_is_bound_it_alone_is_ours() -> None:
+    bound = at("127.0.0.1")
+    assert is_ours(Endpoint.of("::ffff:127.0.0.1", 1729), bound)
+    assert not is_ours(Endpoint.of("127.0.0.2", 1729), bound)
+    assert not is_ours(Endpoint.of("::1", 1729), bound)
 
 
 def test_the_kernel_can_be_asked_whatever_it_answers() -> None:

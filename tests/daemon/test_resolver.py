@@ -19,6 +19,7 @@ from trio.testing import MockClock
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.node import Node
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.own_networks import is_ours
 from dhtd.daemon.resolver import AGAIN, RETRY_FIRST, RETRY_MAX, THREADS, WITHIN, BootstrapHosts, SystemResolver, resolve
 from dhtd.daemon.udp import UdpSockets
 from dhtd.daemon.zones import Zones
@@ -107,8 +108,8 @@ class Udp:
     def listening(self) -> list[Endpoint]:
         return self.bound
 
-    def local(self) -> list[Endpoint]:
-        return []
+    def is_ours(self, endpoint: Endpoint) -> bool:
+        return is_ours(endpoint, self.bound)
 
 
 def speaking(*families: Family) -> UdpSockets:
@@ -126,6 +127,10 @@ IPV4 = speaking(Family.IPV4)
         ("::ffff:192.0.2.1", [Family.IPV6], "192.0.2.1:1729 is IPv4, and this daemon speaks IPv6 only"),
         ("fe80::1", Family, r"\[fe80::1\]:1729 is on each link another: name the interface, such as fe80::1%eth0"),
         ("fe80::1%nowhere", Family, "is on a link that is not here"),
+        ("224.0.0.1", Family, "224.0.0.1:1729 is not the address of a machine"),
+        ("255.255.255.255", Family, "255.255.255.255:1729 is not the address of a machine"),
+        ("0.1.2.3", Family, "0.1.2.3:1729 is not the address of a machine"),
+        ("ff02::1", Family, r"\[ff02::1\]:1729 is not the address of a machine"),
     ],
 )
 async def test_an_address_that_we_cannot_send_to_is_said_to_be_one(
@@ -133,6 +138,22 @@ async def test_an_address_that_we_cannot_send_to_is_said_to_be_one(
 ) -> None:
     with pytest.raises(InvalidEndpoint, match=complaint):
         await resolve((host, 1729), speaking(*families))
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "loopback"), [("0.0.0.0", "127.0.0.1:1"), ("::", "[::1]:1"), ("0:0::0", "[::1]:1")]
+)
+async def test_a_wildcard_means_this_machine(wildcard: str, loopback: str) -> None:
+    assert await resolve((wildcard, 1), speaking(*Family)) == [Endpoint.parse(loopback)]
+
+
+async def test_of_a_name_only_addresses_of_machines_count(autojump_clock: MockClock, names: Names) -> None:
+    use(names)
+    names.known["one"] = "0.0.0.0 :: 224.0.0.1 ff02::1 192.0.2.1"
+    assert await resolve(("one", 1729), speaking(*Family)) == [ONE]
+    names.known["one"] = "0.0.0.0"
+    with pytest.raises(UnresolvableHost, match="'one' has no address of IPv4 and IPv6"):
+        await resolve(("one", 1729), speaking(*Family))
 
 
 async def test_an_ipv4_address_in_ipv6_clothes_is_that_address() -> None:
@@ -400,6 +421,18 @@ async def test_an_outage_while_names_are_being_resolved_is_noticed(autojump_cloc
         await trio.sleep(1)
         assert [endpoints for _, endpoints in driver.fake_node.told] == [[], [ONE], [ONE]]
         nursery.cancel_scope.cancel()
+
+
+async def test_an_address_that_can_never_be_used_is_told_of_once(
+    autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(names, "224.0.0.1:1729", "192.0.2.1:1729") as (node, _, hosts):
+        await trio.sleep(1_000)
+        assert caplog.messages == ["bootstrap: 224.0.0.1:1729 is not the address of a machine"]
+        assert node.told[-1][1] == [ONE]
+        hosts.change(("224.0.0.1:1729",))
+        await trio.sleep(1_000)
+        assert len(caplog.messages) == 2
 
 
 async def test_other_hosts_are_used_at_once_and_their_pauses_begin_anew(

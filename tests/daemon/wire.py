@@ -76,6 +76,9 @@ class End:
     def local(self) -> list[Endpoint]:
         return [self.endpoint]
 
+    def is_ours(self, endpoint: Endpoint) -> bool:
+        return endpoint == self.endpoint
+
     def send(self, data: bytes, endpoint: Endpoint) -> None:
         self.sent.append((data, endpoint))
         self.counters.sent(1, len(data))
