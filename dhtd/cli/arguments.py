@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 
 from dhtd.errors import InvalidId
 
 _HEX = frozenset("0123456789abcdefABCDEF")
+_BEGINNING = 8  # digits that are hardly a name
 _OTHER_HASHES = {32: "an MD5", 40: "a SHA-1", 56: "a SHA-224", 96: "a SHA-384", 128: "a SHA-512"}  # by their digits
 
 
@@ -56,9 +58,12 @@ def _advice(text: str, digits: int) -> str:
     """Return what to write instead of a text that is no ID; begins with a colon, or is empty."""
     if not text.strip():
         return ": is a variable empty that should hold it?"
-    bare = "".join(character for character in text.removeprefix("0x") if character not in " \t\r\n:-_")
-    if len(bare) == digits and _HEX.issuperset(bare):
-        return f": write {bare}"
+    bare = "".join(character for character in text if character not in " \t\r\n:-_")
+    ids = re.findall(rf"(?:^|0[xX]|[^0-9A-Za-z])([0-9A-Fa-f]{{{digits}}})(?![0-9A-Za-z])", text)
+    if not ids and len(bare) == digits and _HEX.issuperset(bare):
+        ids = [bare]
+    if len(ids) == 1:  # with something around it, such as sha256: or quotes, or something in it
+        return f": write {ids[0]}"
     if text.endswith(("…", "...")) and _HEX.issuperset(text.rstrip("….")):
         return ": this is the beginning of one; dht info | cat prints whole IDs"
     hex_digits = sum(character in _HEX for character in bare)
@@ -66,4 +71,7 @@ def _advice(text: str, digits: int) -> str:
         return f": {len(text)} digits are {_OTHER_HASHES[len(text)]}, and an ID is a SHA-256"
     if hex_digits >= 0.9 * digits:
         return ""  # an ID with a slip
-    return f": for a name, write --name {shlex.quote(text)}" if len(text) <= 80 else ": for a name, write --name"
+    advice = f": for a name, write --name {shlex.quote(text)}" if len(text) <= 80 else ": for a name, write --name"
+    if len(text) >= _BEGINNING and hex_digits == len(text):
+        advice += "; if it is the beginning of an ID, dht info | cat prints whole ones"
+    return advice

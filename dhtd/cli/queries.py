@@ -138,8 +138,12 @@ def hash_(
     options = session(context, json=json)
     if (text is None) == (file is None):
         raise UsageError("give a TEXT or --file PATH")
+    if file is not None and not file:
+        raise UsageError("--file is empty: give the path of a file, or - for stdin")
     id = hash_of(text) if text is not None else _hash_file(str(file))
     options.show(Told({"id": id}), [id])
+    if text is not None and not text.strip():
+        options.note("this is the ID of an empty text: is a variable empty that should hold it?")
 
 
 def _hash_file(path: str) -> str:

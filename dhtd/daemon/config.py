@@ -2,7 +2,7 @@
 
 dhtd.toml(5) is the user's side of this, and `SETTINGS` the list that both follow. Keys are the names of the options:
 `node-id` stands for `--node-id`, `DHTD_NODE_ID` and `node-id = "…"`. A variable that is set but empty is not set.
-Only the variable of `network-key` says that it names a file: `DHTD_NETWORK_KEY_FILE`.
+Only the variable of `network-key` says that it names a file, `DHTD_NETWORK_KEY_FILE`, and must not be empty.
 
 An instance gives the state file and the control socket their default places. Where the instance is named nearer (on the
 command line, say) than a state file or a socket is (in the environment, say), the instance's own is meant, and the
@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from dhtd.core.metric import NATIVE, Id
 from dhtd.daemon import paths
-from dhtd.daemon.config_keys import INSTANCE, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
+from dhtd.daemon.config_keys import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
@@ -180,10 +180,8 @@ class _Source(NamedTuple):
         for key in self.values:
             if key not in known:
                 assert self.kind == "file", key
-                from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
-
-                near = get_close_matches(key.lower().replace("_", "-"), known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+                near = _nearest(key.lower().strip().replace("_", "-"), known, "-")
+                hint = f"the keys are {', '.join(known)}" if near is None else f"did you mean {near!r}?"
                 raise ConfigError(f"{self.file}: unknown key {shown(key)}; {hint}")
 
 
@@ -192,17 +190,25 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     known = [CONFIG_VARIABLE, *(setting.variable for setting in SETTINGS)]
     for name, text in environ.items():
         if name.upper().startswith(VARIABLES_PREFIX) and name not in known and text.strip():
-            near = _nearest(name.upper(), known)
-            raise ConfigError(f"unknown environment variable {shown(name)}; did you mean {near}? dhtd(8) lists all")
+            bare = {other.removeprefix(VARIABLES_PREFIX): other for other in known}
+            near = _nearest(name.upper().strip().removeprefix(VARIABLES_PREFIX), list(bare), "_")
+            hint = "" if near is None else f"did you mean {bare[near]}? "
+            raise ConfigError(f"unknown environment variable {shown(name)}; {hint}dhtd(8) lists all")
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """Return the known name most like this one: one that has all its words, where there is any."""
+def _nearest(name: str, known: Sequence[str], between: str) -> str | None:
+    """Return the known name most like this one: one that has the most of its words, or else one that is spelt alike.
+
+    `between` is what separates words.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - only errors need it
 
-    words = set(name.split("_"))
-    same = [other for other in known if words <= set(other.split("_"))]
-    return get_close_matches(name, same or known, n=1, cutoff=0)[0]
+    words = set(name.split(between))
+    shared = {other: len(words & set(other.split(between))) for other in known}
+    most = max(shared.values())
+    if most:
+        return get_close_matches(name, [other for other in known if shared[other] == most], n=1, cutoff=0)[0]
+    return next(iter(get_close_matches(name, known, n=1)), None)
 
 
 def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Iterator[_Source]:
@@ -211,10 +217,12 @@ def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Itera
     named = given.pop("config", None)
     yield _Source(given, "option")
     _refuse_unknown_variables(environ)
-    texts = {setting.key: environ.get(setting.variable, "") for setting in SETTINGS}
-    variables: dict[str, object] = {key: text for key, text in texts.items() if text.strip()}
+    texts = {setting.key: environ[setting.variable] for setting in SETTINGS if setting.variable in environ}
+    variables: dict[str, object] = {key: text for key, text in texts.items() if text.strip() or key in NOT_EMPTY}
     yield _Source(variables, "variable")
     if named is not None:
+        if not str(named).strip():
+            raise ConfigError("--config is empty, and must be the path of a configuration file")
         yield _read_file(str(named), "--config")
     elif environ.get(CONFIG_VARIABLE, "").strip():
         yield _read_file(environ[CONFIG_VARIABLE], CONFIG_VARIABLE)

@@ -198,6 +198,13 @@ def _absolute_path(text: str) -> Path:
     return _path(text)
 
 
+def _key_files_text(text: str) -> tuple[Path, ...]:
+    words = _words(text)
+    if not words:
+        raise ConfigError("is empty, and must name the file of a network key; for an open network, unset it")
+    return _key_files(words)
+
+
 def _key_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[Path, ...]:
     files = tuple(read(text) for text in texts)
     if len(files) > _KEYS_MAX:
@@ -275,7 +282,7 @@ SETTINGS: Final = (
     Setting("node-id", NATIVE.parse, _string(NATIVE.parse), None),
     Setting(
         "network-key",
-        lambda text: _key_files(_words(text)),
+        _key_files_text,
         _listed("/etc/dhtd/network.key", lambda texts: _key_files(texts, _absolute_path)),
         (),
         at_run_time=True,
@@ -304,6 +311,7 @@ SETTINGS: Final = (
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
 )
 OF_INSTANCE: Final = ("state", "socket")
+NOT_EMPTY: Final = ("network-key",)  # whose variable, set but empty, is an error: else it would make an open node
 
 
 def shown(value: object) -> str:

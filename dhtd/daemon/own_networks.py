@@ -40,15 +40,18 @@ def own_addresses(listening: Iterable[Endpoint]) -> frozenset[Endpoint]:
 def is_ours(endpoint: Endpoint, listening: Iterable[Endpoint], zone: int | None = None) -> bool:
     """Whether a datagram to `endpoint` comes to one of the endpoints that are bound here. `zone` is of link-local ones.
 
-    Where a wildcard is bound, the kernel says so: to an address of its own it sends from that address. All of 127/8
-    is the machine itself.
+    Where a wildcard is bound, the kernel says so. Those that it lists are not link-local, and it does not list them
+    everywhere; but to an address of its own it mostly sends from that address. All of 127/8 is the machine itself.
     """
     wildcard = Endpoint(bytes(len(endpoint.ip)) + endpoint[-2:])
     return any(
-        bound == endpoint
-        or (bound == wildcard and (endpoint.is_loopback or source_towards(endpoint, zone) == endpoint.host))
+        bound == endpoint or (bound == wildcard and (endpoint.is_loopback or _has_address(endpoint, zone)))
         for bound in listening
     )
+
+
+def _has_address(endpoint: Endpoint, zone: int | None) -> bool:
+    return endpoint.ip in (local_addresses() or ()) or source_towards(endpoint, zone) == endpoint.host
 
 
 def networks_of(addresses: Iterable[Endpoint]) -> tuple[bytes, ...]:

@@ -370,7 +370,8 @@ def test_the_own_closed_home_is_an_error(home: Path, monkeypatch: pytest.MonkeyP
         ("DHTD_BOOSTRAP", "DHTD_BOOTSTRAP"),
         ("dhtd_port", "DHTD_PORT"),
         ("DHTD_CONFIG_FILE", "DHTD_CONFIG"),
-        ("DHTD_", "DHTD_CAP"),
+        ("DHTD_PRIVATE_KEY", "DHTD_NETWORK_KEY_FILE"),
+        ("DHTD_PORT ", "DHTD_PORT"),
     ],
 )
 def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_right_one(name: str, meant: str) -> None:
@@ -380,6 +381,22 @@ def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_right_one(name:
     with pytest.raises(ConfigError) as caught:
         client_socket(None, None, {name: "x", "DHTD_SOCKET": "/e.sock"})
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("name", ["DHTD_", "DHTD_TIMEOUT", "DHTD_JSON"])
+def test_an_unknown_variable_that_is_like_none_of_ours_is_refused_without_a_guess(name: str) -> None:
+    assert refusal({}, {name: "x"}) == f"unknown environment variable {name!r}; dhtd(8) lists all"
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", "\t"])
+def test_an_empty_name_of_a_key_file_makes_no_open_node(text: str) -> None:
+    empty = "DHTD_NETWORK_KEY_FILE: is empty, and must name the file of a network key; for an open network, unset it"
+    assert refusal({}, {"DHTD_NETWORK_KEY_FILE": text}) == empty
+    assert client_socket(None, None, {"DHTD_NETWORK_KEY_FILE": text, "DHTD_SOCKET": "/e.sock"}) == Path("/e.sock")
+
+
+def test_an_empty_configuration_file_option_is_said_to_be_empty() -> None:
+    assert refusal({"config": ""}) == "--config is empty, and must be the path of a configuration file"
 
 
 def test_an_unknown_variable_that_is_empty_or_not_ours_or_not_asked_for_does_no_harm() -> None:
@@ -444,7 +461,7 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
         ("bind", "2001:db8::1%eth0", "'2001:db8::1%eth0' has a zone, and is no link-local address: give it without"),
         ("bind", "127.0.0.1 127.0.0.1", "127.0.0.1 is named twice"),
         ("bind", "127.0.0.1 0.0.0.0", "0.0.0.0 is all of this machine's IPv4 addresses: name no others beside it"),
-        ("bootstrap", "a.example", "'a.example' is not HOST:PORT, such as 192.168.1.123:1729"),
+        ("bootstrap", "a.example", "'a.example' is not HOST:PORT, such as a.example:1729"),
         ("exempt-network", "203.0.113.1/24", "'203.0.113.1/24' is not a network, such as 203.0.113.0/24 or"),
         ("exempt-network", "203.0.113.0/33", "'203.0.113.0/33' is not a network, such as"),
         ("exempt-network", "home", "'home' is not a network, such as"),
@@ -513,7 +530,7 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ("bind = []", "bind: must name at least one address"),
         ("bootstrap = 2020-01-01", "bootstrap: must be an array of strings, such as"),
         ('bootstrap = ["a"]', "bootstrap: 'a' is not HOST:PORT"),
-        ('bootstrap = ["a b:1"]', "bootstrap: 'a' is not HOST:PORT, such as 192.168.1.123:1729"),
+        ('bootstrap = ["a b:1"]', "bootstrap: 'a' is not HOST:PORT, such as a:1729"),
         ("state = 5", "state: must be a string, not an integer"),
         ('state = "x.db"', "state: 'x.db' is relative: a path in this file begins with / or ~"),
         ('state = ""', "state: is empty, and must be a path"),

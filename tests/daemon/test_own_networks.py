@@ -63,14 +63,25 @@ def test_where_they_are_not_listed_the_kernel_tells_it_and_a_family_without_a_wa
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "203.0.113.7", "::1"])
 def test_behind_a_wildcard_each_own_address_is_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "local_addresses", lambda: None)
     monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
     assert is_ours(Endpoint.of(host, 1729), [ALL4, ALL6])
     assert not is_ours(Endpoint.of(host, 1730), [ALL4, ALL6])
     assert not is_ours(Endpoint.of(host, 1729), [ALL4 if ":" in host else ALL6])
 
 
+def test_a_second_address_of_a_network_is_ours_though_nothing_is_sent_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed: Any = frozenset({Endpoint.of("203.0.113.8", 9).ip})
+    monkeypatch.setattr(module, "local_addresses", lambda: listed)
+    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    assert is_ours(Endpoint.of("203.0.113.8", 1729), [ALL4])
+
+
 @pytest.mark.parametrize("host", ["203.0.113.8", "2001:db8::9", "fe80::9"])
 def test_another_s_address_is_not_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "local_addresses", lambda: None)
     monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
     assert not is_ours(Endpoint.of(host, 1729), [ALL4, ALL6], zone=7)
 
