@@ -242,9 +242,8 @@ def split_host_port(text: str) -> tuple[str, int]:
             raise InvalidEndpoint(
                 f"{text!r} has an IPv6 address without brackets: write [ADDRESS]:PORT, such as {better}"
             )
-    bare = text.removesuffix(":")
-    if bare and ":" not in bare and not any(map(str.isspace, bare)):
-        raise InvalidEndpoint(f"{text!r} is not HOST:PORT, such as {bare}:1729")
+    if text and not colon and not any(map(str.isspace, text)):
+        raise InvalidEndpoint(f"{text!r} is not HOST:PORT, such as {text}:1729")
     if not colon or not host or ":" in host:
         raise InvalidEndpoint(f"{text!r} is not HOST:PORT, such as {_EXAMPLE}")
     return host, parse_port(port)

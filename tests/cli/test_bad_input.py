@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
     "an ID in quotes": (["lookup", f'"{ID}"'], "invalid-id", f": write {ID}"),
     "a line of sha256sum": (["lookup", f"{ID}  wiki.tar"], "invalid-id", f": write {ID}"),
     "an ID with a digit too many": (["lookup", "a" + ID], "invalid-id", "has 65 characters"),
-    "the beginning of an ID": (["lookup", ID[:12]], "invalid-id", "if it is the beginning of an ID, dht info | cat"),
+    "the first digits of an ID": (["lookup", ID[:12]], "invalid-id", "if it is the beginning of an ID, dht info | cat"),
     "an empty file of a hash": (["hash", "--file", ""], "usage", "--file is empty"),
     "an ID with 0x": (["lookup", "0x" + ID], "invalid-id", f"has 66 characters: write {ID}"),
     "an ID in groups": (["lookup", ":".join(["abab"] * 16)], "invalid-id", f": write {ID}"),
