@@ -45,7 +45,7 @@ def enter(
             raise Failure(TooFewReplicas(_too_few(told, holders, wanted)), told.body)
         lines = [f"{replica.text('node_id')} {replica.text('endpoint')}" for replica in told.parts("replicas")]
         options.show(told, lines, client)
-    options.note(_entered(told, holders) if wait else "entered; it is being published")
+    options.note(_entered(told, holders) if wait else "entered, and kept on disk; dht info tracking tells who holds it")
 
 
 def delete(
@@ -75,7 +75,7 @@ def delete(
 def _entered(told: Told, holders: int | None) -> str:
     if holders == 0:
         return "kept on disk, but no other node holds it yet; published as soon as one is found: see dht bootstrap"
-    return f"on {count(holders, 'node')}; published again in {duration(told.number('refresh_in_s'))}"
+    return f"on {count(holders, 'node')}; {_again(told)}"
 
 
 def _withdrawn(told: Told) -> str:
@@ -91,11 +91,17 @@ def _withdrawn(told: Told) -> str:
 
 
 def _too_few(told: Told, holders: int, wanted: int) -> str:
-    sooner = "" if holders else " or as soon as a node is found: see dht bootstrap"
+    sooner = "" if holders else ", or as soon as a node is found: see dht bootstrap"
     return (
-        f"{count(holders, 'node')} took the entry, of {wanted} wanted. It is kept all the same, and published "
-        f"again in {duration(told.number('refresh_in_s'))}{sooner}"
+        f"{count(holders, 'node')} took the entry, of {wanted} wanted. It is kept all the same, and "
+        f"{_again(told)}{sooner}"
     )
+
+
+def _again(told: Told) -> str:
+    """Return when the entry is published again."""
+    seconds = told.number("refresh_in_s")
+    return "being published" if seconds == 0 else f"published again in {duration(seconds)}"
 
 
 def _holders(told: Told) -> int | None:

@@ -237,7 +237,7 @@ def _own_entries(node: Told) -> Text:
     unheld = node.number("unheld_entries")
     words = Text(f"{count(node.number('own_entries'), 'entry')} of this machine")
     if unheld:
-        words.append(f", {count(unheld, 'entry')} held by nobody", style="yellow")
+        words.append(f", {count(unheld, 'entry')} held by nobody that answers", style="yellow")
     return words
 
 

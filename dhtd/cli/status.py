@@ -89,7 +89,7 @@ def _entries(told: Told) -> str:
     if own != 0:
         words += f", {count(told.number('replicas'), 'replica')}"
     if unheld:
-        words += f", {told.text('unheld_entries')} held by nobody"
+        words += f", {told.text('unheld_entries')} held by nobody that answers"
     more = ", and more are being restored" if told.flag("restoring") else ""
     return f"{words}; {told.text('held_entries')} held for others{more}"
 

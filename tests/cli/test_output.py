@@ -158,7 +158,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"node        {NODE}, dhtd 1, up 2 h",
             "network     private; joined 1 h 59 min ago (IPv4 joined, IPv6 alone)",
             "contacts    14 of 16 answer",
-            "entries     3 entries of this machine, 16 replicas, 1 held by nobody; 120 held for others",
+            "entries     3 entries of this machine, 16 replicas, 1 held by nobody that answers; 120 held for others",
             f"reached at  {HERE}; reached from outside",
         ],
     ),
@@ -273,7 +273,8 @@ def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> Non
     partly = {**deleted, "pending": 2, "left_behind": left}
     with FakeDaemon(home / "s", result(ENTERED), result(ENTERED), result(deleted), result(partly)) as fake:
         assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; published again in 45 min\n"
-        assert dht("--socket", fake.path, "enter", ID, 80, "--no-wait").err == "entered; it is being published\n"
+        told = "entered, and kept on disk; dht info tracking tells who holds it\n"
+        assert dht("--socket", fake.path, "enter", ID, 80, "--no-wait").err == told
         assert dht("--socket", fake.path, "delete", ID).err == "withdrawn from 3 nodes\n"
         told = dht("--socket", fake.path, "delete", ID).err
         assert told == (
@@ -426,6 +427,20 @@ def test_an_entry_that_is_kept_is_no_failure_where_nobody_holds_it_yet(
         done = dht("--socket", fake.path, "enter", *options, ID, 80)
     assert (done.status, done.out) == (0, "")
     assert done.err.startswith("kept on disk, but no other node holds it yet; published as soon as")
+
+
+def test_an_entry_that_is_being_published_is_not_said_to_be_published_in_0_s(dht: Run, home: Path) -> None:
+    answer = result({**ENTERED, "refresh_in_s": 0.0})
+    with FakeDaemon(home / "s", answer, answer) as fake:
+        assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; being published\n"
+        wanted = dht("--socket", fake.path, "enter", "--min-replicas", "2", ID, 80)
+    assert wanted.err == "dht: 1 node took the entry, of 2 wanted. It is kept all the same, and being published\n"
+
+
+def test_the_hash_of_nothing_is_said_to_be_one(dht: Run) -> None:
+    done = dht("hash", " ")
+    assert done.status == 0
+    assert done.err == "this is the ID of an empty text: is a variable empty that should hold it?\n"
 
 
 def test_hash_is_the_sha_256_of_a_text_or_a_file_and_needs_no_daemon(dht: Run, home: Path) -> None:
