@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
-from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.messages import (
     ERROR_METHOD,
     Acknowledged,
@@ -35,8 +35,10 @@ from dhtd.errors import DhtdError, WireError
 
 _FIND_SIZE = 400  # bytes to which a find query without a token is padded
 _ENDPOINT_SIZE = 2 * IPV4_SIZE + 4  # bytes of an endpoint in an answer, at least: digits in quotes, a comma, a space
+_TEXT_MAX = 40  # characters of an error
+_TOKEN_SIZE = 8  # bytes of a token that we give
 
-_BAD = (ValueError, TypeError, DhtdError, RecursionError)
+_BAD = (ValueError, TypeError, LookupError, DhtdError, RecursionError)
 
 
 class JsonCodec:
@@ -46,6 +48,11 @@ class JsonCodec:
 
     def __init__(self, keyspace: Keyspace) -> None:
         self.keyspace = keyspace
+        widest = Id(keyspace.size - 1)
+        error = _dump("error", b"", widest, ERROR_METHOD, " " * _TEXT_MAX)
+        cut = _dump("reply", b"", widest, "0" * 2 * IPV6_SIZE, ["0" * 2 * _TOKEN_SIZE, [], [], False])
+        # Bytes of a query: a shorter one could bring more than three times as many. Ours are padded with spaces.
+        self._query_min = -(-max(len(error), len(cut)) // 3)
 
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError` for anything else."""
@@ -53,7 +60,7 @@ class JsonCodec:
             kind, tid, sender, fourth, fifth = json.loads(data)[:5]
             tid, sender = bytes.fromhex(tid), self._id(sender)
             match kind:
-                case "query":
+                case "query" if len(data) >= self._query_min:
                     request = self._request(fourth, fifth)
                     if request is None:
                         return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
@@ -89,15 +96,15 @@ class JsonCodec:
         """Return the datagram. A find request without a token is padded."""
         match request:
             case Ping():
-                return _dump("query", tid, sender, "ping", [])
+                return self._padded(_dump("query", tid, sender, "ping", []))
             case FindNode(target, token):
-                return _find(tid, sender, "find_node", target, token)
+                return self._padded(_find(tid, sender, "find_node", target, token))
             case FindValue(key, token):
-                return _find(tid, sender, "find_value", key, token)
+                return self._padded(_find(tid, sender, "find_value", key, token))
             case Store(key, port, token):
-                return _dump("query", tid, sender, "store", [key, port, token.hex()])
+                return self._padded(_dump("query", tid, sender, "store", [key, port, token.hex()]))
             case Withdraw(key, port, token):
-                return _dump("query", tid, sender, "withdraw", [key, port, token.hex()])
+                return self._padded(_dump("query", tid, sender, "withdraw", [key, port, token.hex()]))
             case _:
                 assert_never(request)
 
@@ -129,7 +136,7 @@ class JsonCodec:
         contacts = [(contact.id, contact.endpoint.hex()) for contact in closest(packed.contacts, target, 99)]
         values = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in endpoints]
         known, body = (len(contacts), len(values)), [token.hex(), contacts, values, False]
-        while len(data := _dump("reply", query.tid, sender, observed.hex(), body)) > limit:
+        while len(data := _dump("reply", query.tid, sender, observed.hex(), body)) > limit and (values or contacts):
             if choose is not None and len(values) == known[1] > 0:
                 values[:] = [endpoint.hex() for endpoint in choose(limit // _ENDPOINT_SIZE)]
             (values or contacts).pop()
@@ -148,7 +155,10 @@ class JsonCodec:
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
-        return _dump("error", tid, sender, code, text)
+        return _dump("error", tid, sender, code, text[:_TEXT_MAX])
+
+    def _padded(self, query: bytes) -> bytes:
+        return query.ljust(self._query_min)
 
     def _id(self, value: object) -> Id:
         if type(value) is not int:

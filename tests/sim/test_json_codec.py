@@ -1,0 +1,85 @@
+"""The JSON wire of the simulator holds the laws that the core relies on, whatever it is sent."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Query, Request, Store, Withdraw
+from dhtd.core.metric import NATIVE, Id, Keyspace
+from dhtd.core.node import Node
+from dhtd.core.policy import DEFAULT
+from dhtd.errors import WireError
+from dhtd.sim.json_codec import JsonCodec
+
+KEYSPACES = [Keyspace(7), Keyspace(160), NATIVE]
+STRANGER = Endpoint.of("2001:db8::7", 9)
+
+hexes = st.sampled_from(["", "00", "0b0000010001", "0b000001000", "zz", "00" * 18, "00" * 700])
+leaves = st.none() | st.booleans() | st.integers(-1, 130) | st.floats() | hexes | st.text(max_size=3)
+garbage = st.recursive(
+    leaves,
+    lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text(max_size=2), each, max_size=2),
+    max_leaves=8,
+)
+methods = st.sampled_from(["ping", "find_node", "find_value", "store", "withdraw", "pong"])
+
+
+def make_node(keyspace: Keyspace) -> Node:
+    """Return a node that has neighbours and an entry, and whose ID is as long as an ID can be."""
+    node = Node(Id(keyspace.size - 1), JsonCodec(keyspace), rng=Random(1), now=0.0)
+    for number in range(8):
+        node.state.answered(Contact(Id(number), Endpoint.of(f"11.0.{number}.1", 1)), 0.1, 0.0)
+    node.store.put(Id(3), STRANGER, 0.0)
+    return node
+
+
+@pytest.mark.parametrize("keyspace", KEYSPACES, ids=lambda each: str(each.bits))
+@given(method=methods | garbage, args=garbage, tid=hexes, pad=st.sampled_from([0, 40, 120]))
+def test_no_query_brings_more_than_three_times_its_size(
+    keyspace: Keyspace, method: object, args: object, tid: str, pad: int
+) -> None:
+    for asked in (args, [3, args], [3, 80, args]):
+        query = json.dumps(["query", tid, 0, method, asked]).encode()
+        query = query.ljust(pad)
+        answer = make_node(keyspace).handle_datagram(query, STRANGER, 1.0)
+        assert answer is None or len(answer) <= DEFAULT.amplification * len(query)
+
+
+@pytest.mark.parametrize("keyspace", KEYSPACES, ids=lambda each: str(each.bits))
+@given(body=garbage, observed=hexes)
+def test_an_answer_of_garbage_does_no_harm(keyspace: Keyspace, body: object, observed: str) -> None:
+    node = make_node(keyspace)
+    node.lookup(Id(3), 0.0)
+    node.enter(Id(4), 80, 0.0)
+    for whole in (body, ["00", body, [], True], ["00", [[1, body]], [body], body], ["00", [], body, False]):
+        for _ in range(8):
+            sent = node.poll_transmit()
+            if sent is not None:
+                tid = json.loads(sent.data)[1]
+                node.handle_datagram(json.dumps(["reply", tid, 1, observed, whole]).encode(), sent.endpoint, 0.1)
+    node.handle_timeout(10.0)
+    while node.poll_event() is not None:
+        pass
+
+
+@given(garbage)
+def test_any_json_is_a_message_or_a_wire_error(value: object) -> None:
+    for data in (json.dumps(value).encode(), b"[" * 3_000, b"9" * 5_000, b'{"a":' * 1_000, b"\xff"):
+        with pytest.raises(WireError):
+            JsonCodec(NATIVE).decode(data)
+
+
+@pytest.mark.parametrize("keyspace", KEYSPACES, ids=lambda each: str(each.bits))
+def test_the_shortest_of_our_own_queries_are_read(keyspace: Keyspace) -> None:
+    codec = JsonCodec(keyspace)
+    key, token = Id(0), b"\0"
+    requests: list[Request] = [Ping(), FindNode(key, token), FindValue(key, token), Store(key, 1, token)]
+    for request in [*requests, Withdraw(key, 1, token)]:
+        query = Query(bytes(codec.tid_size), Id(0), request)
+        assert codec.decode(codec.encode_query(query.tid, query.sender, request)) == query
