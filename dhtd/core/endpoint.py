@@ -168,13 +168,18 @@ def is_local(endpoint: Endpoint) -> bool:
     return scope_of(endpoint) in _LOCAL
 
 
-def means_the_same(endpoint: Endpoint, there: Endpoint) -> bool:
+def means_the_same(endpoint: Endpoint, there: Endpoint, *, beside_us: bool = False) -> bool:
     """Whether `endpoint` is the same machine to us and to who is `there`, or may be.
 
-    A loopback or link-local address is not, unless we reach who is there by one too. A private one may be.
+    A loopback or link-local address is not, unless we reach who is there by one too. A private one is not where we
+    reach who is there by a public address: another site has another machine at it. Unless that one is `beside_us`, on
+    a LAN that has public and private addresses.
     """
     scope = scope_of(endpoint)
-    return scope not in _LOCAL or scope is scope_of(there)
+    if scope is Scope.PUBLIC:
+        return True
+    other = scope_of(there)
+    return scope is other or (scope is Scope.PRIVATE and (other is not Scope.PUBLIC or beside_us))
 
 
 def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = False) -> bool:
@@ -193,11 +198,7 @@ def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = F
             return False
     elif endpoint[0] == 0xFF or is_disguised(endpoint):
         return False
-    scope = scope_of(endpoint)
-    if scope is Scope.PUBLIC:
-        return True
-    teller = scope_of(told_by)
-    return scope is teller or (scope is Scope.PRIVATE and (teller is not Scope.PUBLIC or beside_us))
+    return means_the_same(endpoint, told_by, beside_us=beside_us)
 
 
 def is_disguised(endpoint: Endpoint) -> bool:

@@ -83,7 +83,7 @@ class ExternalAddress:
     def endpoints_for(self, other: Endpoint) -> list[Endpoint]:
         """Return the addresses that are believed to be ours and can be told to whom we reach there.
 
-        Of each family one, IPv4 first; of its own scope where there is one; never loopback or link-local to others.
+        Of each family one, IPv4 first; of its own scope where there is one; never one that means nothing there.
         """
         scope = scope_of(other)
         believed = self._believed.get(scope)
@@ -143,4 +143,5 @@ def _best_for(scope: Scope, candidates: Iterable[Seen]) -> Seen | None:
     """Return what is believed and can be told to those of a scope: an address of theirs first."""
     believed = [seen for seen in candidates if seen.is_believed]
     theirs = [seen for seen in believed if scope_of(seen.endpoint) is scope]
-    return next(iter(theirs), None) or next((seen for seen in believed if not is_local(seen.endpoint)), None)
+    others = (Scope.PUBLIC,) if scope is Scope.PUBLIC else (Scope.PUBLIC, Scope.PRIVATE)
+    return next(iter(theirs), None) or next((seen for seen in believed if scope_of(seen.endpoint) in others), None)

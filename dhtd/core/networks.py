@@ -78,6 +78,11 @@ def network_of(endpoint: Endpoint) -> bytes:
     return endpoint[:3] if len(endpoint) == IPV4_SIZE else endpoint[:8]
 
 
+def is_beside(endpoint: Endpoint, own_networks: Iterable[bytes]) -> bool:
+    """Whether a public address is in a /64 of our own: a LAN of IPv6 has these, and private ones of IPv4."""
+    return len(endpoint) == IPV6_SIZE and network_of(endpoint) in own_networks
+
+
 def site_of(endpoint: bytes) -> bytes:
     """Return the /48 that an endpoint of IPv6, or a /64, is in."""
     return endpoint[:_SITE]

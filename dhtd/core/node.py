@@ -444,6 +444,7 @@ class Node:
         Who was turned away before may come in, so we look our neighbours up again.
         """
         self.policy = self._requester.policy = replace(self.policy, own_networks=networks)
+        self._responder.own_networks = networks
         self._strangers.live_in(networks)
         for overlay in self.overlays:
             overlay.state.live_in(networks)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from dhtd.core.caps import LOOKUP_ENDPOINTS
-from dhtd.core.endpoint import Endpoint, Family, is_disguised, means_the_same
+from dhtd.core.endpoint import Endpoint, Family, is_contactable, means_the_same
 from dhtd.core.events import (
     INTERNAL,
     Answered,
@@ -50,7 +50,10 @@ class SingleQuery:
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Report the answer, once it is whole."""
         if isinstance(result, Found):
-            endpoints = tuple(each for each in result.endpoints if means_the_same(each, query.endpoint))
+            beside_us = self._requester.is_beside_us(query.endpoint)
+            endpoints = tuple(
+                each for each in result.endpoints if means_the_same(each, query.endpoint, beside_us=beside_us)
+            )
             result = replace(result, endpoints=endpoints)
         answered = Answered(self._op, contact, result, now - query.sent_at)
         if self._requester.ask_rest(query, contact, result, now):
@@ -135,7 +138,8 @@ class Lookup(Traversal):
         assert isinstance(query.request, FindValue)
         is_full = bool(found.endpoints) and not found.token  # and no room for `more`: others may be left out
         self._is_cut |= is_over or is_full or (found.more and query.request.token is not None)
-        self._add(each for each in found.endpoints[:limit] if _is_of_use(each, query.endpoint))
+        teller, beside_us = query.endpoint, self._requester.is_beside_us(query.endpoint)
+        self._add(each for each in found.endpoints[:limit] if is_contactable(each, teller, beside_us=beside_us))
 
     def _stays_cut(self) -> None:
         self._is_cut = True
@@ -273,8 +277,3 @@ class Check:
         if self._witness is not None:
             witness = Check(self._requester, set())
             self._requester.ask(witness, Ping(), self._witness.endpoint, self._witness.id, now)
-
-
-def _is_of_use(endpoint: Endpoint, told_by: Endpoint) -> bool:
-    """Whether somebody may be reached at an endpoint that was found under a key."""
-    return endpoint.port > 0 and not is_disguised(endpoint) and means_the_same(endpoint, told_by)

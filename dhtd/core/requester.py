@@ -16,6 +16,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
 from dhtd.core.messages import METHODS, Codec, Contact, Error, FindNode, FindValue, Found, Request, Result
 from dhtd.core.metric import Id
+from dhtd.core.networks import is_beside
 from dhtd.core.outside import Outside
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
@@ -148,6 +149,10 @@ class Requester:
         again, attempts = replace(request, token=result.token), query.attempts_left
         self.ask(query.owner, again, contact.endpoint, contact.id, now, attempts, insistent=query.is_insistent)
         return True
+
+    def is_beside_us(self, endpoint: Endpoint) -> bool:
+        """Whether who is there may name private addresses, though it is at a public one."""
+        return is_beside(endpoint, self.policy.own_networks)
 
     def in_use(self) -> list[Overlay]:
         """Return the overlays in which somebody may be expected to answer; all of them, where in none."""

@@ -35,6 +35,7 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.metric import Id
+from dhtd.core.networks import is_beside
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.replays import Replays, Verdict
@@ -65,6 +66,7 @@ class Responder:
         "_tokens",
         "_width",
         "external",
+        "own_networks",
         "ping_size",
         "store",
         "tracker",
@@ -84,6 +86,7 @@ class Responder:
         self._own_id = own_id
         self._codec = codec
         self._rng = rng
+        self.own_networks = policy.own_networks
         self._width = codec.keyspace.width
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
@@ -152,8 +155,9 @@ class Responder:
         Where another node has asked, those that mean the same machine to it as to us.
         """
         endpoints = self.store.get(key, now)
-        if endpoints and asked_by is not None and self.store.has_local(key):
-            endpoints = [endpoint for endpoint in endpoints if means_the_same(endpoint, asked_by)]
+        if endpoints and asked_by is not None and self.store.is_scoped(key, asked_by):
+            beside_us = is_beside(asked_by, self.own_networks)
+            endpoints = [each for each in endpoints if means_the_same(each, asked_by, beside_us=beside_us)]
         ports = self.tracker.ports(key)
         if ports:
             here = self.external.endpoints() if asked_by is None else self.external.endpoints_for(asked_by)
@@ -179,7 +183,7 @@ class Responder:
             state, of_others = self._states[len(source)]
             others = of_others.packed_for(source, target)
         nearest = state.nearest
-        packed = state.packed_for(source, target) if nearest is None or state.has_local else nearest.to(target)
+        packed = state.packed_for(source, target) if nearest is None or state.has_scopes else nearest.to(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
         elif not endpoints:

@@ -15,10 +15,11 @@ from typing import Final
 
 from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
 from dhtd.core.diversity import Diversity
-from dhtd.core.endpoint import Endpoint, Scope, is_local, means_the_same, scope_of
+from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.messages import Codec, Contact, PackedContacts
 from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.nearest import Nearest
+from dhtd.core.networks import is_beside
 from dhtd.core.policy import Policy
 from dhtd.core.routing_meta import Record, RoutingMeta, Standing
 from dhtd.core.routing_table import Bucket, RoutingTable
@@ -76,6 +77,7 @@ class Crowded:
 Outcome = Inserted | Replaced | Known | Verify | Full | Refused | Contested | Crowded
 
 
+_LOCAL: Final = frozenset((Scope.HOST, Scope.LINK))
 _CHANGED: Final = 1_024  # endpoints that changed their IDs and are remembered for it
 
 
@@ -89,11 +91,12 @@ class State:
         "_codec",
         "_diversity",
         "_moved",
+        "_own_networks",
         "_policy",
         "_visible",
         "_waiting",
         "caps_hit",
-        "has_local",
+        "has_scopes",
         "heard_at",
         "meta",
         "nearest",
@@ -103,6 +106,7 @@ class State:
     def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
         self._codec = codec
         self._policy = policy
+        self._own_networks = policy.own_networks
         self.caps_hit = none_hit()  # by name; whoever owns this may have it count into another
         self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
         self.meta = RoutingMeta(policy)
@@ -115,8 +119,9 @@ class State:
         self._moved: Endpoint | None = None  # where another ID has just answered than that of the contact
         self._changed: dict[Endpoint, float] = {}  # where that was so lately, and when a new ID was let in; latest last
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
-        self.has_local = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
-        self._visible: dict[Scope, Nearest] = {}  # answers that are packed already, for those of a scope
+        self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
+        # Answers that are packed already, for those of a scope, and those that are beside us.
+        self._visible: dict[tuple[Scope, bool], Nearest] = {}
         self.nearest: Nearest | None = None  # answers that are packed already; None from when the table changes
 
     def slept(self, seconds: float) -> None:
@@ -227,6 +232,7 @@ class State:
         Those who were heard last stay: after a move, these are the ones that can still be reached.
         """
         contacts = sorted(self.table, key=lambda contact: _age_key(self.meta.get(contact.id)), reverse=True)
+        self._own_networks = own
         self._diversity.live_in(own)
         self._forget_answers()
         kept: list[Contact] = []
@@ -296,19 +302,20 @@ class State:
         if nearest is None:
             live = self._live()
             nearest = self.nearest = self._nearest(live)
-            self.has_local = any(is_local(contact.endpoint) for contact in live)
+            scopes = {scope_of(contact.endpoint) for contact in live}
+            self.has_scopes = not scopes.isdisjoint(_LOCAL) or len(scopes) > 1
         return nearest.to(target)
 
     def packed_for(self, other: Endpoint, target: Id) -> PackedContacts:
         """Return what `packed_closest` does, but only contacts that mean the same machine to who is there as to us."""
-        if self.nearest is None or not self.has_local:
+        if self.nearest is None or not self.has_scopes:
             nodes = self.packed_closest(target)
-            if not self.has_local:
+            if not self.has_scopes:
                 return nodes
-        scope = scope_of(other)
+        scope = scope_of(other), is_beside(other, self._own_networks)
         nearest = self._visible.get(scope)
         if nearest is None:
-            visible = [contact for contact in self._live() if means_the_same(contact.endpoint, other)]
+            visible = [each for each in self._live() if means_the_same(each.endpoint, other, beside_us=scope[1])]
             nearest = self._visible[scope] = self._nearest(visible)
         return nearest.to(target)
 

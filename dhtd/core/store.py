@@ -23,7 +23,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
-from dhtd.core.endpoint import Endpoint, is_local
+from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.shares import Record, Shares
@@ -71,13 +71,25 @@ class Store:
     endpoint, to which no dictionary of endpoints is made.
     """
 
-    __slots__ = ("_changed", "_crowds", "_held", "_local", "_policy", "_queue", "_shares", "_size", "is_crowded")
+    __slots__ = (
+        "_changed",
+        "_crowds",
+        "_held",
+        "_local",
+        "_policy",
+        "_private",
+        "_queue",
+        "_shares",
+        "_size",
+        "is_crowded",
+    )
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._held: dict[bytes, Record | dict[Endpoint, Record]] = {}
         self._queue: list[Record] = []  # a heap: the same records, and those that were renewed or removed since
-        self._local: Counter[bytes] = Counter()  # by key, the endpoints that do not mean the same to everybody
+        self._local: Counter[bytes] = Counter()  # by key, the loopback and link-local endpoints
+        self._private = 0  # how many endpoints are private: on a LAN that is all
         self._size = 0
         self._shares = Shares(self._current)
         self._crowds: dict[bytes, Shares] = {}  # of the keys that have their quota, or had it and are still half full
@@ -118,8 +130,10 @@ class Store:
             return [held[2]] if held[0] > now else []
         return [endpoint for expires_at, _, endpoint in held.values() if expires_at > now]
 
-    def has_local(self, key: Id) -> bool:
-        """Whether loopback or link-local endpoints are held under `key`."""
+    def is_scoped(self, key: Id, asked_by: Endpoint) -> bool:
+        """Whether some of the endpoints under `key` may be other machines to who is there, or nobody."""
+        if self._private and scope_of(asked_by) is Scope.PUBLIC:
+            return True
         return bool(self._local) and packed(key) in self._local
 
     def held(self, key: Id) -> list[HeldEntry]:
@@ -191,7 +205,7 @@ class Store:
             if len(held) == 1:
                 [self._held[key]] = held.values()
         self._size -= 1
-        self._note_local(key, endpoint, -1)
+        self._note_scope(key, endpoint, -1)
         self._shares.drop(record)
         crowd = self._crowds.get(key)
         if crowd is not None:
@@ -202,8 +216,11 @@ class Store:
         self._note_change(key)
         return True
 
-    def _note_local(self, key: bytes, endpoint: Endpoint, count: int) -> None:
-        if is_local(endpoint):
+    def _note_scope(self, key: bytes, endpoint: Endpoint, count: int) -> None:
+        scope = scope_of(endpoint)
+        if scope is Scope.PRIVATE:
+            self._private += count
+        elif scope is not Scope.PUBLIC:
             self._local[key] += count
             if not self._local[key]:
                 del self._local[key]
@@ -244,7 +261,7 @@ class Store:
                 self._remove(*loser[1:])
                 outcome = _EVICTED_BY[used_up]
             self._size += 1
-            self._note_local(key, endpoint, 1)
+            self._note_scope(key, endpoint, 1)
             record = self._keep(record)
             self._shares.add(record)
             self._note_crowd(record)

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
-from dhtd.core.endpoint import IPV6_SIZE, Endpoint, Family, is_contactable
+from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import Handle
 from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
 from dhtd.core.metric import Id
-from dhtd.core.networks import network_of
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
@@ -206,12 +205,9 @@ class Traversal:
         self._converged(search, now)
 
     def _contactable(self, found: Found, told_by: Contact) -> list[Contact]:
-        """Return those of an answer that deserve a query.
-
-        A LAN of IPv6 has public addresses, and private ones of IPv4: who is in our own /64 may name those.
-        """
+        """Return those of an answer that deserve a query."""
         teller = told_by.endpoint
-        beside_us = len(teller) == IPV6_SIZE and network_of(teller) in self._requester.policy.own_networks
+        beside_us = self._requester.is_beside_us(teller)
         return [contact for contact in found.contacts if is_contactable(contact.endpoint, teller, beside_us=beside_us)]
 
     def _closest(self) -> tuple[Contact, ...]:

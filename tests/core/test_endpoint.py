@@ -300,8 +300,13 @@ def test_who_names_an_address_must_be_where_it_means_something(scope: Scope, hos
 
 
 @pytest.mark.parametrize(("scope", "host"), EACH)
-def test_loopback_and_link_local_addresses_mean_the_same_to_their_own_kind_only(scope: Scope, host: str) -> None:
+def test_an_address_means_the_same_to_its_own_kind_and_a_private_one_to_all_but_public_ones(
+    scope: Scope, host: str
+) -> None:
     for other, hosts in SCOPES.items():
         for there in hosts:
-            same = means_the_same(Endpoint.of(host, 80), Endpoint.of(there, 5))
-            assert same is (scope in (Scope.PRIVATE, Scope.PUBLIC, other))
+            is_private = scope is Scope.PRIVATE
+            expected = scope in (Scope.PUBLIC, other) or (is_private and other is not Scope.PUBLIC)
+            assert means_the_same(Endpoint.of(host, 80), Endpoint.of(there, 5)) is expected
+            beside = means_the_same(Endpoint.of(host, 80), Endpoint.of(there, 5), beside_us=True)
+            assert beside is (expected or is_private)

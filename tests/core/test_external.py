@@ -118,13 +118,14 @@ def test_each_is_told_the_address_that_means_something_there(other: Endpoint, ou
     assert told(*reversed(BY_SCOPE)).endpoints_for(other) == [ours]
 
 
-def test_loopback_and_link_local_addresses_are_told_to_nobody_else() -> None:
+def test_addresses_are_told_to_nobody_to_whom_they_mean_nothing() -> None:
     external = told(*BY_SCOPE[:2])
     for other in (endpoint(9), peer(9), six(9)):
         assert external.endpoints_for(other) == []
     external.vote(endpoint(1), AT_HOME, 0.0)
-    for other in (endpoint(9), peer(9), six(9)):
-        assert external.endpoints_for(other) == [AT_HOME]
+    assert external.endpoints_for(endpoint(9)) == [AT_HOME]
+    for other in (peer(9), six(9)):
+        assert external.endpoints_for(other) == []
     assert external.endpoints() == [AT_HOME]  # though it has no more votes than the others
 
 

@@ -36,7 +36,9 @@ def node(name: str, number: int = 0) -> Contact:
 
 def visible(name: str) -> set[str]:
     """Return which kinds of addresses mean the same to who is reached by this one."""
-    return {other for other in HOSTS if other[:4] not in ("loop", "link") or other.rstrip("6") == name.rstrip("6")}
+    kind = name.rstrip("6")
+    kinds = {kind, "internet"} | ({"lan"} if kind != "internet" else set())
+    return {other for other in HOSTS if other.rstrip("6") in kinds}
 
 
 def dual(policy: Policy = QUIET) -> Bench:
@@ -69,8 +71,8 @@ def test_a_contact_is_named_to_whom_its_address_means_the_same(
         named = set(ask(bench, request_of(KEY), node(name, 1)).contacts)
         assert named == {node(other) for other in visible(name)}
     overlay = bench.node.overlays[0]
-    overlay.state.answered(node("lan", 7), 0.1, bench.now)
-    assert node("lan", 7) in ask(bench, request_of(KEY), node(name, 1)).contacts
+    overlay.state.answered(node("internet", 7), 0.1, bench.now)
+    assert node("internet", 7) in ask(bench, request_of(KEY), node(name, 1)).contacts
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -82,8 +84,8 @@ def test_an_endpoint_is_named_to_whom_it_means_the_same(name: str) -> None:
     for other in HOSTS:
         if other[:4] in ("loop", "link"):
             bench.node.store.remove(KEY, node(other).endpoint)
-    assert not bench.node.store.has_local(KEY)
-    assert len(ask(bench, FindValue(KEY), node(name, 1)).endpoints) == 4
+    assert not bench.node.store._local
+    assert len(ask(bench, FindValue(KEY), node(name, 1)).endpoints) == (2 if name.startswith("internet") else 4)
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -117,8 +119,7 @@ def test_a_lookup_takes_endpoints_that_mean_the_same_and_asks_nobody_else(name: 
     named = [node(other, 5) for other in HOSTS]
     bench.found(query, node(name).id, named, [contact.endpoint for contact in named])
     asked = {sent.to for sent in bench.sent() if isinstance(sent.request, FindValue)}
-    worth_it = visible(name) - ({"lan", "lan6"} if name.startswith("internet") else set())
-    same_family = {node(other, 5).endpoint for other in worth_it if len(node(other).endpoint) == len(query.to)}
+    same_family = {node(other, 5).endpoint for other in visible(name) if len(node(other).endpoint) == len(query.to)}
     assert asked == same_family
     bench.advance(10.0)
     done = bench.event(LookupDone)
@@ -132,6 +133,27 @@ def test_who_is_in_our_own_network_of_ipv6_may_name_private_addresses() -> None:
         bench.found(query, node("internet6").id, [node("lan6", 5)])
         asked = {sent.to for sent in bench.sent() if isinstance(sent.request, FindValue)}
         assert asked == ({node("lan6", 5).endpoint} if own else set())
+
+
+def test_private_endpoints_pass_between_public_addresses_of_one_network_of_ipv6() -> None:
+    """A LAN of IPv6 has public addresses, and private ones of IPv4."""
+    home, lan = node("internet6").endpoint[:8], node("lan", 5)
+    for own in ((), (home,)):
+        bench = dual()
+        bench.node.live_in(own, bench.now)
+        bench.node.store.put(KEY, lan.endpoint, bench.now)
+        told = ask(bench, FindValue(KEY), node("internet6", 1)).endpoints
+        assert told == ((lan.endpoint,) if own else ())
+        for overlay, known in zip(bench.node.overlays, (lan, node("lan6")), strict=True):
+            overlay.state.answered(known, 0.1, bench.now)
+            overlay.state.answered(node("internet" if known is lan else "internet6"), 0.1, bench.now)
+        named = set(ask(bench, FindNode(KEY), node("internet6", 1)).contacts)
+        assert named == {node("internet"), node("internet6"), *((lan, node("lan6")) if own else ())}
+        bench.node.find_value(node("internet6").endpoint, KEY, bench.now)
+        bench.found(bench.sent_one(), node("internet6").id, [], [lan.endpoint])
+        result = bench.event(Answered).result
+        assert isinstance(result, Found)
+        assert result.endpoints == told
 
 
 def test_a_find_value_prints_no_endpoint_that_means_another_machine_here() -> None:
