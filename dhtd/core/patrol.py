@@ -93,8 +93,8 @@ class Patrol:
         self._go_on(now)
 
     def lost(self, holder: Contact, now: float) -> None:
-        """This one is given up; who is in doubt by that is asked."""
-        if self._is_gone(holder, now):
+        """This one is given up; who is in doubt by that is asked. A node without entries has no holder to miss."""
+        if not len(self._tracker) or self._is_gone(holder, now):
             return
         self._gone[holder] = now + _FORGET
         if len(self._gone) > _GONE:

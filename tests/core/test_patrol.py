@@ -175,6 +175,14 @@ def test_without_entries_the_patrol_rests() -> None:
     assert bench.node._patrol.next_timeout() is None
 
 
+def test_without_entries_nobody_is_asked_however_many_are_given_up() -> None:
+    bench = Bench(policy=PATROL)
+    bench.know(*map(contact, HOLDERS))
+    for number in range(10, 14):
+        bench.node._patrol.lost(contact(number), bench.now)
+    assert bench.sent() == []
+
+
 def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
     bench = publishing(policy=PATROL)
     entry = bench.node.tracker.get(KEY, 80)
