@@ -10,6 +10,7 @@ from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Un
 from dhtd.core.messages import Contact
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
+from dhtd.core.sightings import Seen
 from dhtd.core.store import HeldEntry
 from dhtd.sim.links import Nat
 
@@ -20,6 +21,17 @@ _BUSY = 1_000  # calls of `handle_timeout` at one moment that only a defect can 
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """Who may hold an own entry, or one that was deleted, until when, and under which addresses of this machine."""
+
+    key: Id
+    port: int
+    contact: Contact
+    until: float
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """What survives a restart. Entries expire by the machine's wall clock, those that others hold for it too."""
 
@@ -27,7 +39,7 @@ class Saved:
     contacts: tuple[Contact, ...]
     own: tuple[tuple[Id, int], ...]
     held: tuple[HeldEntry, ...]
-    holders: tuple[tuple[tuple[Id, int], Contact, float], ...] = ()  # of own entries and deleted ones, and until when
+    holders: tuple[Holding, ...] = ()
 
 
 class Host:
@@ -146,7 +158,7 @@ class Host:
         held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at + late) for entry in node.store)
         entries = dict.fromkeys((*own, *((pending.key, pending.port) for pending in node.withdrawals)))
         holders = tuple(
-            (entry, contact, until + late)
+            Holding(*entry, contact, until + late, _later(node.seen_by(*entry, contact.endpoint), late))
             for entry in entries
             for contact, until in node.holders(*entry, self.clock(now)).items()
         )
@@ -159,8 +171,9 @@ class Host:
             node.restore_contact(contact)
         for key, port in saved.own:
             node.restore_own(key, port, clock)
-        for (key, port), contact, until in saved.holders:
-            node.restore_holder(key, port, contact, until - late, clock)
+        for each in saved.holders:
+            seen = _later(each.seen, -late)
+            node.restore_holder(each.key, each.port, each.contact, each.until - late, clock, seen)
         latest = clock + node.policy.store_expiry  # however far back the wall clock has been set
         for entry in saved.held:
             node.restore_held(HeldEntry(entry.key, entry.endpoint, min(entry.expires_at - late, latest)), clock)
@@ -168,3 +181,7 @@ class Host:
     def __repr__(self) -> str:
         """Return a short form for failing tests."""
         return f"<host {self.endpoint}>"
+
+
+def _later(seen: Seen, seconds: float) -> Seen:
+    return tuple((ip, until + seconds) for ip, until in seen)

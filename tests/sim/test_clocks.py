@@ -12,7 +12,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.core.store import HeldEntry
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.sim import invariants
-from dhtd.sim.host import Host, Saved
+from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network
 
 KEY = NATIVE.digest(b"the key")
@@ -118,6 +118,18 @@ def test_an_owner_that_was_suspended_for_hours_asks_nobody_for_what_has_expired_
     assert len(owner.node.withdrawals) == 0  # swept, since that was long due
 
 
+def test_a_machine_that_starts_again_at_another_address_says_what_it_leaves_behind_at_the_old_one() -> None:
+    net = grown(8)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    before = owner.endpoint
+    saved = net.kill(owner)
+    net.move(owner)
+    net.restart(owner, saved)
+    net.run_for(60)
+    assert [left.endpoint for left in net.delete(owner, KEY).left_behind] == [before.with_port(3000)]
+
+
 def through_a_file(path: Path, saved: Saved) -> Saved:
     """Return what the daemon's state file makes of a state, when it is opened again."""
     with closing(StateFile.open(path)) as file:
@@ -130,15 +142,15 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
             entries.setdefault(entry.key, []).append(SavedEntry(entry.key, entry.endpoint, entry.expires_at))
         file.save_held(entries.items())
         holders: dict[tuple[Id, int], list[SavedHolder]] = {}
-        for own, contact, until in saved.holders:
-            holders.setdefault(own, []).append(SavedHolder(contact, until))
+        for each in saved.holders:
+            holders.setdefault((each.key, each.port), []).append(SavedHolder(each.contact, each.until, each.seen))
         file.save_holders(SetHolders(*own, those) for own, those in holders.items())
     with closing(StateFile.open(path)) as file:
         state = file.load()
     assert state.node_id is not None
     held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at) for entry in state.held)
     holders_again = tuple(
-        ((unpacked(key), port), holder.contact, holder.until)
+        Holding(unpacked(key), port, holder.contact, holder.until, holder.seen)
         for (key, port), those in state.holders.items()
         for holder in those
     )
