@@ -30,15 +30,27 @@ def acquaint(net: Network, hosts: Iterable[Host]) -> None:
         for bucket in node.state.table.buckets:  # whose activity is that of the range that each was split from
             heard = [node.state.meta.get(contact.id).heard_at for contact in bucket.contacts]
             bucket.activity = max(filter(None, heard), default=clock)
-        for slot in range(SLOTS):
-            place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.keyspace.size // (SLOTS << 32))
-            nearest = [other.contact for other in net.closest(place, net.policy.k + 1) if other is not host]
-            node.overlays[0].size.measured(place, nearest[: net.policy.k])
-        node.overlays[0].refresher.joined(node.state.estimated_size())
-        node.join.bootstrap = host.bootstrap
-        node.join.answered(clock)
-        node.join.joined(len(node.state.table), clock)
+        _look_back(net, host, clock)
         net.flush(host)
+
+
+def _look_back(net: Network, host: Host, clock: float) -> None:
+    """Let a host have sampled the size of its network, and have done all that each node does now and then.
+
+    When it did that is a moment of the latest period. Were it now, all would do it again together.
+    """
+    node, overlay, policy = host.node, host.node.overlays[0], host.node.policy
+    for slot in range(SLOTS):
+        place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.keyspace.size // (SLOTS << 32))
+        nearest = [other.contact for other in net.closest(place, policy.k + 1) if other is not host]
+        overlay.size.measured(place, nearest[: policy.k])
+    node.tracker.network_has(overlay.estimated_size, overlay.family, clock)
+    overlay.refresher.joined(overlay.state.estimated_size())
+    overlay.looks_itself_up(clock - net.rng.random() * policy.introduction)
+    overlay.join.bootstrap = host.bootstrap
+    overlay.join.answered(clock - net.rng.random() * policy.probe_interval)
+    overlay.join.is_probe_due(clock)  # then the next one is to come
+    overlay.join.joined(len(overlay.state.table), clock)
 
 
 def _acquaintances(net: Network, host: Host) -> Iterator[list[Host]]:
