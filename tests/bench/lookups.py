@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
-from statistics import mean
+from statistics import mean, median
 
 from dhtd.core.events import LookupDone
 from dhtd.core.messages import Contact
@@ -57,12 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{options.seeds} networks of {options.nodes} nodes, {options.dead:.0%} of them dead; {len(ours)} lookups each"
     )
-    print(f"\n{'':<10} {'p50 s':>7} {'p99 s':>7} {'queries':>8} {'recall':>7}")
-    rows = [_figures(textbook), _figures(ours)]
-    for name, row in zip(("textbook", "dhtd"), rows, strict=True):
-        print(f"{name:<10} {row[0]:>7.3f} {row[1]:>7.3f} {row[2]:>8.2f} {row[3]:>7.4f}")
-    p50, p99, queries, recall = (mine / theirs for mine, theirs in zip(rows[1], rows[0], strict=True))
-    print(f"{'ratio':<10} {p50:>7.3f} {p99:>7.3f} {queries:>8.2f} {recall:>7.4f}")
+    print(f"\n{'':<10} {'':>7} {'':>7} {'queries':>8} {'queries':>8}")
+    print(f"{'':<10} {'p50 s':>7} {'p99 s':>7} {'p50':>8} {'mean':>8} {'recall':>7}")
+    theirs, mine = _figures(textbook), _figures(ours)
+    ratio = [one / other for one, other in zip(mine, theirs, strict=True)]
+    for name, row in (("textbook", theirs), ("dhtd", mine), ("ratio", ratio)):
+        p50, p99, usual, queries, recall = row
+        print(f"{name:<10} {p50:>7.3f} {p99:>7.3f} {usual:>8.3g} {queries:>8.2f} {recall:>7.4f}")
     return 0
 
 
@@ -145,11 +146,12 @@ def _truth(net: Network, asker: Host, key: Id) -> set[Id]:
     return set(nearest[: net.policy.k])
 
 
-def _figures(outcomes: Sequence[Outcome]) -> tuple[float, float, float, float]:
+def _figures(outcomes: Sequence[Outcome]) -> tuple[float, float, float, float, float]:
     seconds = sorted(outcome.seconds for outcome in outcomes)
     return (
         percentile(seconds, 0.5),
         percentile(seconds, 0.99),
+        median(outcome.queries for outcome in outcomes),
         mean(outcome.queries for outcome in outcomes),
         mean(outcome.recall for outcome in outcomes),
     )
