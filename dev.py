@@ -10,7 +10,8 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   bench NAME          measure something else: lookups, memory, growth, parts, startup, joining, idle, outages, what
                       forged queries bring (amplification) and cost (flood), newcomers among forged queries, for how
                       long a full daemon is silent (silence), the dearest datagrams (hostile), starts with keys that
-                      collide (restart), or what contacts that change their IDs have a node send (republish)
+                      collide (restart), what contacts that change their IDs have a node send (republish), or how
+                      often chance passes for a crowd, and a crowd for chance (crowding)
   profile [OPTION]... show where the time of serving queries goes
   faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
   fuzz [TARGET]...    look for inputs that break the decoders, the seals, the node or the state file
@@ -62,6 +63,7 @@ BENCHMARKS = (
     "parts",
     "startup",
     "joining",
+    "crowding",
     "idle",
     "outages",
     "flips",

@@ -131,6 +131,9 @@ class Lookup(Traversal):
     def _request(self) -> Request:
         return FindValue(self._target)
 
+    def _is_in_vain(self) -> bool:
+        return not self._endpoints
+
     def _found(self, query: Asked, found: Found, now: float) -> None:
         limit = self._requester.policy.lookup_endpoints
         is_over = len(found.endpoints) > limit

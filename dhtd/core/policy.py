@@ -63,8 +63,8 @@ class Policy:
     search_candidates: int = 256  # and remembers no more than this
     region: float = 1.5  # where the K nearest nodes crowd, those in so many times their usual room count; 0 is off
     region_nodes: int = 32  # of them are asked, or hold an entry, at most
-    crowded: float = 0.8  # they crowd if they have less than this part of the room that is usual
-    crowded_though_found: float = 0.5  # or than this, for a lookup that has found something
+    crowded: float = 0.5  # they crowd if they have less than this part of the room that is usual; see search.py
+    crowded_in_vain: float = 0.8  # or than this, for a lookup that has found nothing
     lookup_endpoints: int = 160  # taken from one answer: more than a datagram of 1,200 bytes holds
     ping_attempts: int = 2  # for a ping that decides about a contact
     withdraw_attempts: int = 2  # a holder that misses a withdrawal serves the entry until it expires

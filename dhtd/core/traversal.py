@@ -69,8 +69,6 @@ class Traversal:
         overlays = requester.in_use() if self._family is None else [requester.overlays[self._family]]
         for overlay in overlays:
             search = Search(self._target, requester.own_id, policy, patient=self._patient, thorough=self._thorough)
-            if self._regional and policy.region:
-                search.room = overlay.usual_room
             search.seed(self._seeds(overlay))
             self._searches[overlay.family] = self._open[overlay.family] = search
         self._advance(now, *self._searches)
@@ -170,6 +168,10 @@ class Traversal:
     def _is_over(self, family: int, now: float) -> bool:
         """Do what a search has to do now; return whether it has nothing to wait for."""
         search = self._open[family]
+        if self._regional and self._requester.policy.region:
+            # While we join, we learn how large the network is at the same time.
+            search.room = self._requester.overlays[family].usual_room
+            search.in_vain = self._is_in_vain()
         while True:
             step = search.next()
             match step:
@@ -227,6 +229,9 @@ class Traversal:
 
     def _request(self) -> Request:
         return FindNode(self._target)
+
+    def _is_in_vain(self) -> bool:
+        return False
 
     def _found(self, query: Asked, found: Found, now: float) -> None:
         """Take the part of an answer that is not contacts."""

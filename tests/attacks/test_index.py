@@ -30,7 +30,7 @@ def enter(net: Network) -> set[Endpoint]:
     """Have some hosts serve the key; return all that is true about it."""
     servers = net.hosts[:SERVERS]
     for number, host in enumerate(servers):
-        assert len(net.enter(host, KEY, 3_000 + number).replicas) >= DEFAULT.k
+        assert len(net.enter(host, KEY, 3_000 + number).replicas) == DEFAULT.k
     return {host.endpoint.with_port(3_000 + number) for number, host in enumerate(servers)}
 
 

@@ -220,7 +220,7 @@ def test_machines_that_learn_of_their_public_lan_after_the_start_become_a_swarm(
     net.run_for(2 * DEFAULT.republish_gap)
     entry = owner.node.tracker.get(KEY, 80)
     assert entry is not None
-    assert len(entry.replicas) >= DEFAULT.k
+    assert len(entry.replicas) == DEFAULT.k
 
 
 def found_after_a_move(host: Host, net: Network, within: float) -> bool:

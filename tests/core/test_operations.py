@@ -278,6 +278,28 @@ def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
     assert (done.stats.responses, done.stats.timeouts) == (1, 0)
 
 
+def sampled(bench: Bench, distance: int) -> None:
+    """Have a node find in four places that the K-th nearest node is so far away."""
+    for target in (0, 32, 64, 96):
+        bench.node.overlays[0].size.measured(Id(target), [contact(target ^ near) for near in (1, 2, distance)])
+
+
+def looked_up(bench: Bench, endpoints: list[Endpoint], distance: int) -> bool:
+    """Have a node look a key up that three nodes are near to, and sample meanwhile. Return whether that is all."""
+    bench.node.lookup(Id(64), bench.now)
+    sampled(bench, distance)
+    for query in bench.sent():
+        bench.found(query, query.to[3], [], endpoints)
+    return any(isinstance(event, LookupDone) for event in bench.events())
+
+
+@pytest.mark.parametrize(("endpoints", "crowding"), [([], 3), ([SERVER], 6)])
+def test_a_lookup_takes_less_for_a_crowd_where_nothing_was_found(endpoints: list[Endpoint], crowding: int) -> None:
+    for distance in (crowding - 1, crowding):
+        bench = knowing(65, 66, 67, policy=replace(QUIET, k=3, region=1.5))
+        assert looked_up(bench, endpoints, distance) == (distance < crowding)
+
+
 def test_who_refuses_or_is_silent_is_done_without() -> None:
     bench = knowing(1, 2)
     bench.node.lookup(KEY, bench.now)

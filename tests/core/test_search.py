@@ -64,21 +64,21 @@ def test_nearness_is_to_the_target_and_not_to_ourselves() -> None:
 # Where the nearest crowd
 
 
-def crowded(*, patient: bool = False, room: int = 64, policy: Policy = SMALL, own: Iterable[int] = ()) -> Search:
+def crowded(*, in_vain: bool = False, room: int = 64, policy: Policy = SMALL) -> Search:
     """Return a search whose three nearest have answered, at distances of up to 24, and that is at its end."""
-    search = make(8, 16, 24, policy=policy, patient=patient)
-    search.room = room
+    search = make(8, 16, 24, policy=policy)
+    search.room, search.in_vain = room, in_vain
     for id in (8, 16, 24):
         assert ask(search) == id
         search.answered(contact(id))
     return search
 
 
-@pytest.mark.parametrize(("patient", "least"), [(False, 48), (True, 30)])
-def test_the_nearest_crowd_if_they_have_too_little_room(patient: bool, least: int) -> None:
-    assert crowded(patient=patient, room=least + 1).next() == Widen()
-    assert crowded(patient=patient, room=least).next() == Finished()
-    assert crowded(patient=patient, room=0).next() == Finished()
+@pytest.mark.parametrize(("in_vain", "least"), [(False, 48), (True, 30)])
+def test_the_nearest_crowd_if_they_have_too_little_room(in_vain: bool, least: int) -> None:
+    assert crowded(in_vain=in_vain, room=least + 1).next() == Widen()
+    assert crowded(in_vain=in_vain, room=least).next() == Finished()
+    assert crowded(in_vain=in_vain, room=0).next() == Finished()
 
 
 def test_fewer_than_k_do_not_crowd() -> None:

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from dhtd.core.endpoint import Family
+from dhtd.core.metric import NATIVE
+from dhtd.core.policy import DEFAULT
+from dhtd.sim import warm
 from dhtd.sim.eclipse import Eclipse
+from dhtd.sim.network import Network
 from dhtd.sim.report import Lookups
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.simulation import Simulation
@@ -45,6 +49,20 @@ def test_without_the_region_it_would_be_hidden(given: dict[str, Any], figure: Ca
     outcome = lookups(**given, undefended=True)
     figure("lookups that found the entry", f"{outcome.found} of {outcome.total}")
     assert outcome.success_rate <= 0.5
+
+
+def test_in_peace_hardly_any_entry_has_more_holders_than_k(figure: Callable[[str, object], None]) -> None:
+    """The nearest nodes of some keys crowd by chance, 6 % of them in the long run: see `bench crowding`."""
+    replicas = []
+    for seed in range(3):
+        net = Network(seed)
+        warm.acquaint(net, [net.add(start=False) for _ in range(60)])
+        for owner in net.rng.sample(net.hosts, 40):
+            replicas += [len(net.enter(owner, NATIVE.random(net.rng), 80).replicas)]
+    more = sum(many > DEFAULT.k for many in replicas)
+    figure("entries with more holders than K", f"{more} of {len(replicas)}")
+    assert min(replicas) == DEFAULT.k
+    assert more < 0.1 * len(replicas)
 
 
 def test_the_attackers_of_each_key_have_networks_of_their_own() -> None:
