@@ -114,13 +114,15 @@ class Overlay:
         """Take what nodes of the other family say of this network, while we are short of contacts of our own.
 
         The first rumour of all is followed at once. Those after it wait for the next attempt to join, which has its
-        pauses: where this family leads nowhere, the other one goes on naming its nodes for ever.
+        pauses: where this family leads nowhere, the other one goes on naming its nodes for ever. Of a network one node
+        is kept, the latest: liars may name a victim under many IDs, on many ports.
         """
         if self.join.connected and not self.is_lonely:
             return
         is_first = not self._rumours
         for contact in contacts:
-            self._rumours.pop(contact, None)
+            for other in [each for each in self._rumours if each == contact or self.state.are_kin(each, contact)]:
+                del self._rumours[other]
             self._rumours[contact] = None
             if len(self._rumours) > self._k:
                 del self._rumours[next(iter(self._rumours))]

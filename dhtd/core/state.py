@@ -280,6 +280,10 @@ class State:
         live = [contact for contact in self.table if not self.meta.is_bad(contact.id)]
         return sorted(live, key=lambda contact: _age_key(self.meta.get(contact.id)))[:count]
 
+    def are_kin(self, one: Contact, other: Contact) -> bool:
+        """Whether two nodes may well be one party's."""
+        return self._diversity.are_kin(one.endpoint, other.endpoint)
+
     def round_trips(self, contact: Contact) -> RoundTrips | None:
         """Return the measured round trips of a contact, if it is in the table."""
         return self.meta.get(contact.id).round_trips if self.table.get(contact.id) == contact else None

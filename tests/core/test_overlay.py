@@ -17,7 +17,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.core.search import Ask, Search
 from dhtd.core.track import Tracker
 from tests.core.bench import QUIET, Bench, Sent
-from tests.core.small import CODEC, contact
+from tests.core.small import CODEC, contact, endpoint
 
 K = DEFAULT.k
 KEY = Id(5)
@@ -185,6 +185,30 @@ def test_the_latest_rumours_are_kept_and_no_more_than_k() -> None:
     assert overlay.rumours() == [six(3), six(1), six(4)]
     overlay.state.answered(six(1), 0.1, 0.0)
     assert overlay.rumours() == [six(3), six(4)]
+
+
+def test_of_rumours_about_one_network_the_latest_is_kept() -> None:
+    """Each attempt to join sends a datagram to each rumour, and liars would name one victim on many ports."""
+    overlay, victim = make(), six(9)
+    overlay.hear_of([six(1)], 0.0)
+    overlay.hear_of([Contact(Id(number), victim.endpoint.with_port(number)) for number in range(20, 28)], 0.0)
+    assert overlay.rumours() == [six(1), Contact(Id(27), victim.endpoint.with_port(27))]
+    loopback = [Contact(Id(number), Endpoint.of("::1", number)) for number in range(30, 33)]
+    overlay.hear_of(loopback, 0.0)  # where a whole swarm may be
+    assert overlay.rumours()[2:] == loopback
+
+
+def test_a_victim_that_is_named_on_many_ports_gets_one_datagram_an_attempt_to_join() -> None:
+    bench = both()
+    bench.node.start([endpoint(1)], bench.now)
+    bench.advance(0.0)
+    (ping,) = bench.sent()
+    bench.pong(ping, 1)
+    names = [Contact(Id(number), six(9).endpoint.with_port(number)) for number in range(20, 28)]
+    for query in bench.sent():
+        bench.found(query, 1, names)
+    bench.advance(0.0)
+    assert sum(sent.to.ip == six(9).endpoint.ip for sent in bench.sent()) == 1
 
 
 def test_rumours_are_for_who_is_short_of_contacts() -> None:
