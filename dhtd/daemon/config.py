@@ -25,6 +25,9 @@ from dhtd.errors import ConfigError, UsageError
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
 VARIABLES_PREFIX: Final = "DHTD_"  # no variable that begins so is anybody else's
 CONFIG_SIZE_MAX: Final = 1 << 20  # bytes of a configuration file
+# A key of more parts. The time that tomllib takes for one grows with their square: a minute for 60,000.
+_PART: Final = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
+_DEEP: Final = rf"{_PART}(?:\.[ \t]*+{_PART}){{64}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +270,12 @@ def _read_file(text: str, named_by: str | None = None) -> _Source:
         raise ConfigError(
             f"the configuration file {path} is not UTF-8 (line {line}, byte {error.start + 1})"
         ) from error
-    import tomllib  # noqa: PLC0415 - most machines have no file, and `dht` starts sooner without
+    import re  # noqa: PLC0415 - most machines have no file, and `dht` starts sooner without
+    import tomllib  # noqa: PLC0415
 
     try:
+        if re.search(_DEEP, text):
+            raise RecursionError
         return _Source(tomllib.loads(text), "file", path)
     except ValueError as error:  # mostly a TOMLDecodeError, but not for a number of 5000 digits
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error

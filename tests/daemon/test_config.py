@@ -588,6 +588,33 @@ def test_broken_toml_is_named_with_line_and_column(user: Configure) -> None:
     assert refusal().endswith("Cannot overwrite a value (at line 2, column 9)")
 
 
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "a = " + "[" * 5_000,
+        "a = " + "{a = " * 5_000,
+        "a." * 65 + "a = 1",
+        "[" + "'a' . " * 65 + "b]",
+        '"".' * 65 + "a = 1",
+    ],
+    ids=["arrays", "tables", "key", "table", "empty names"],
+)
+def test_a_file_that_is_nested_too_deeply_is_refused_and_not_read(
+    toml: str, user: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of 60,000 parts would take a minute."""
+    path = user(toml)
+    if "." in toml:
+        monkeypatch.setattr("tomllib.loads", pytest.fail)
+    assert refusal() == f"the configuration file {path} is nested too deeply"
+
+
+def test_a_name_of_many_labels_is_no_deep_key(user: Configure) -> None:
+    host = ".".join("a" * 60)
+    user(f'bootstrap = ["{host}:1729", "192.0.2.1:1", "192.0.2.2:1"]')
+    assert load_settings({}, {}).bootstrap[0].startswith(host)
+
+
 def test_a_file_that_is_no_text_is_refused(user: Configure) -> None:
     path = user("")
     path.write_bytes(b"port = 1729\n# caf\xe9\n")
