@@ -8,6 +8,7 @@ be concerned shares these bits with the node: one look in each class finds it, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from dhtd.core.metric import Id, packed
@@ -60,12 +61,28 @@ class Nearby(Generic[E]):
 
     def of(self, id: Id) -> Iterator[E]:
         """Yield the entries to which a node of this ID matters. They may be taken out meanwhile."""
-        yield from list(self._everywhere)
-        for bits, entries in enumerate(self._classes):
-            for entry in list(entries.get(_above(id, bits), ())) if entries else ():
-                reach = self._reaches.get(entry)
-                if reach is not None and id ^ entry.key <= reach:
+        for entries in self._groups(id):
+            for entry in list(entries):
+                if self._matters(entry, id):
                     yield entry
+
+    def some(self, id: Id, most: int) -> Iterator[E]:
+        """Yield so many of them at most, without a copy of all: none may be taken out meanwhile."""
+        every = (entry for entries in self._groups(id) for entry in entries if self._matters(entry, id))
+        return islice(every, most)
+
+    def _groups(self, id: Id) -> Iterator[dict[E, None]]:
+        yield self._everywhere
+        for bits, entries in enumerate(self._classes):
+            group = entries.get(_above(id, bits)) if entries else None
+            if group is not None:
+                yield group
+
+    def _matters(self, entry: E, id: Id) -> bool:
+        if entry not in self._reaches:
+            return False
+        reach = self._reaches[entry]
+        return reach is None or id ^ entry.key <= reach
 
 
 def _above(id: Id, bits: int) -> bytes:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint, Family
@@ -373,11 +373,13 @@ class Tracker:
             self._hurry(entry, now, policy.newcomer_gap if is_held_well else policy.republish_gap)
             return True
 
-        self._walk(chain(list(self._bare), self._near(contact)), visit, now)
+        near = self._near(contact) if self._credit >= 1 else ()  # which may be all that there are
+        self._walk(chain(list(self._bare), near), visit, now)
 
     def holds(self, contact: Contact) -> bool:
         """Whether a contact has taken an entry that nothing has hurried since."""
-        return any(contact in entry.replicas for entry in islice(self._near(contact), STEP))
+        some = self._nearby[len(contact.endpoint)].some(contact.id, STEP)
+        return any(contact in entry.replicas for entry in some)
 
     def holder_lost(self, contact: Contact, now: float) -> list[Contact]:
         """A node is given up: publish the entries soon that have lost half of their holders by it.

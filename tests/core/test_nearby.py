@@ -40,6 +40,7 @@ def test_those_within_reach_are_found_and_no_others(
     found = list(index.of(id))
     assert len(found) == len(expected)
     assert set(found) == set(expected)
+    assert [list(index.some(id, most)) for most in (0, 3, 99)] == [[], found[:3], found]
 
 
 def test_a_node_costs_what_it_concerns_and_one_look_in_each_class() -> None:
@@ -62,6 +63,18 @@ def test_a_node_costs_what_it_concerns_and_one_look_in_each_class() -> None:
     assert len(found) <= looked < 3 * len(found)
 
 
+def test_what_is_taken_out_while_others_are_looked_at_is_left_out() -> None:
+    index: Nearby[Entry] = Nearby()
+    entries = [Entry(Id(number)) for number in range(6)]
+    for entry in entries:
+        index.add(entry, None if entry.key < 3 else 127)
+    found = []
+    for entry in index.of(Id(0)):
+        found.append(entry.key)
+        index.remove(entries[entry.key + 1])
+    assert found == [0, 2, 4]
+
+
 def test_what_is_taken_out_leaves_nothing_behind() -> None:
     index: Nearby[Entry] = Nearby()
     entries = [Entry(Id(number)) for number in range(50)]
@@ -69,6 +82,7 @@ def test_what_is_taken_out_leaves_nothing_behind() -> None:
         index.add(entry, None if entry.key % 5 == 0 else int(entry.key))
     for entry in entries:
         index.remove(entry)
+    assert not list(index.of(Id(0)))
     assert not index._reaches
     assert not index._everywhere
     assert not any(index._classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -441,6 +442,21 @@ def test_no_news_has_more_than_some_hundreds_of_entries_visited_at_once(news: st
     assert max(steps) <= 4 * STEP  # four losses are four walks
     if news in ("a loss", "a contact", "growth"):
         assert all(entry.hurried for entry in tracker)
+
+
+def test_a_contact_has_no_copy_made_of_all_entries() -> None:
+    """In a network of few nodes, every contact concerns every entry."""
+    tracker = make(replace(DEFAULT, newcomer_credit=0))
+    for number in range(20 * STEP):
+        publish(tracker, tracker.add(Id(number << 64), 80), 0.0, REPLICAS[:1])
+    stranger = contact(9)
+    tracemalloc.start()
+    try:
+        assert not tracker.holds(stranger)
+        tracker.contact_joined(stranger, 1.0)
+        assert tracemalloc.get_traced_memory()[1] < 8 * STEP
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_holders_of_one_entry_after_the_other_are_told_round_and_round() -> None:
