@@ -89,6 +89,7 @@ def test_ten_of_one_network_enter_the_table_though_there_are_buckets_for_more() 
     assert Crowded(CONTACTS_PER_NETWORK) in outcomes
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_ids_from_one_network_or_one_address_get_their_share_of_the_table_and_no_more() -> None:
     """What the attacker gets: 10 of about 100 contacts by a whole /24, and one by one address."""
     rng = Random(2)
@@ -309,7 +310,7 @@ def test_the_counts_keep_step_with_the_table_whatever_happens_to_it() -> None:
     state = State(Id(0), CODEC, policy, 0.0)
     networks = outside(policy.exempt_networks)
     seen: Counter[str] = Counter()
-    for step in range(20_000):
+    for step in range(8_000):
         now = float(step)
         someone = Contact(Id(rng.randrange(128)), at(rng.randrange(6), rng.randrange(1, 5), rng.randrange(1, 4)))
         match rng.randrange(6):

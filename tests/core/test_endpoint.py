@@ -52,6 +52,7 @@ def test_an_endpoint_survives_its_text(endpoint: Endpoint, port: int) -> None:
 def test_text_has_brackets_for_ipv6_only() -> None:
     assert str(Endpoint.of("1.2.3.4", 80)) == "1.2.3.4:80"
     assert str(Endpoint.of("::1", 80)) == "[::1]:80"
+    assert repr(Endpoint.of("::1", 80)) == "<[::1]:80>"
 
 
 def test_the_family_of_an_endpoint_is_its_size() -> None:

@@ -122,6 +122,7 @@ def run(seed: int) -> Iterator[Node]:
     yield from (host.node for host in hosts)
 
 
+@pytest.mark.no_cover
 def test_no_container_of_a_node_is_keyed_by_integers_from_outside() -> None:
     found: set[str] = set()
     for node in run(1):
@@ -142,6 +143,7 @@ def test_the_walk_finds_keys_wherever_they_are() -> None:
     assert keyed_by_integers([store.put]) == {"Store._changed"}
 
 
+@pytest.mark.no_cover
 def test_no_id_is_ever_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in what is there for a moment either: here whatever comes off the wire raises."""
     monkeypatch.setattr(native, "_id", lambda data, order: Unhashable(int.from_bytes(data, order)))

@@ -168,6 +168,12 @@ def test_random_ids_of_a_range_reach_every_id_of_it_and_nothing_else() -> None:
     assert random_between(rng, Id(9), Id(9)) == 9
 
 
+def test_an_id_of_a_wider_keyspace_is_packed_too() -> None:
+    wide = Id(1 << 300)
+    assert len(packed(wide)) == 38
+    assert unpacked(packed(wide)) == wide
+
+
 @given(st.integers(0, 2**300), st.integers(0, 2**300))
 def test_packed_ids_are_told_apart_as_the_ids_are_and_can_be_unpacked(one: int, other: int) -> None:
     assert unpacked(packed(Id(one))) == one

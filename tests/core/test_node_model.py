@@ -1119,8 +1119,8 @@ class DualStackMachine(NodeMachine):
 
 
 TestNodesKeepTheirPromises = NodeMachine.TestCase
-TestNodesKeepTheirPromises.settings = scaled(60)
+TestNodesKeepTheirPromises.settings = scaled(30)
 TestNodesKeepThemAt256BitsToo = NativeMachine.TestCase
-TestNodesKeepThemAt256BitsToo.settings = scaled(25)
+TestNodesKeepThemAt256BitsToo.settings = scaled(12)
 TestNodesOfBothFamiliesKeepThemToo = DualStackMachine.TestCase
-TestNodesOfBothFamiliesKeepThemToo.settings = scaled(40)
+TestNodesOfBothFamiliesKeepThemToo.settings = scaled(20)

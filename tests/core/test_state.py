@@ -98,6 +98,13 @@ def test_a_contact_in_the_table_that_queries_is_pinged_unless_it_is_good() -> No
     assert state.queried(*contact(5), 11.0 + DEFAULT.good_for)
 
 
+def test_who_finds_a_bucket_full_of_good_contacts_is_pinged_once_one_of_them_is_not_good_any_more() -> None:
+    state = full()
+    for now in (1.0, 2.0):  # the second time, nobody looks at all of them
+        assert not state.queried(*contact(100), now)
+    assert state.queried(*contact(100), DEFAULT.good_for + 1.0)
+
+
 def test_the_latest_are_those_that_have_answered_last_without_bad_ones() -> None:
     state = make()
     state.restore(contact(4))

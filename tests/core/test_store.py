@@ -245,6 +245,15 @@ def test_storing_again_prolongs_and_does_not_double() -> None:
     assert list(store) == [HeldEntry(A, at(1), 4_600.0)]
 
 
+def test_an_entry_that_is_restored_with_less_time_is_the_first_to_give_way() -> None:
+    store = Store(Policy(store_entries=2))
+    store.put(A, at(1, 80), 0.0)
+    store.put(A, at(1, 81), 1.0)
+    assert store.restore(HeldEntry(A, at(1, 81), 10.0), 2.0) == Stored()
+    assert store.put(B, at(2), 3.0) == Stored(evicted_by="store_entries")
+    assert store.get(A, 3.0) == [at(1, 80)]
+
+
 def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_serve_it() -> None:
     store = Store(DEFAULT)
     endpoints = [at(1, 80), at(1, 81), at(2, 80)]

@@ -92,6 +92,17 @@ def test_a_deadline_is_due_at_its_very_time_and_not_before() -> None:
     assert list(timers.pop_due(5.0)) == []
 
 
+def test_a_key_has_a_deadline_until_it_is_cancelled() -> None:
+    timers: Timers[str] = Timers()
+    timers.set("a", 5.0)
+    assert "a" in timers
+    assert timers.get("a") == 5.0
+    timers.cancel("a")
+    timers.cancel("a")  # without effect
+    assert "a" not in timers
+    assert timers.get("a") is None
+
+
 def test_a_key_set_while_due_ones_are_taken_is_taken_too_if_it_is_due() -> None:
     timers: Timers[str] = Timers()
     timers.set("a", 1.0)

@@ -185,6 +185,7 @@ def test_trap_07_a_bad_token_is_refused_and_nothing_is_stored() -> None:
     assert len(node.store) == 1
 
 
+@pytest.mark.no_cover
 def test_trap_08_enter_tells_who_holds_the_entry_and_never_starts_a_second_chain() -> None:
     net = Network(8)
     hosts = net.grow(12)

@@ -264,6 +264,16 @@ def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_af
     assert not withdrawals._holders
 
 
+def test_a_node_that_owes_nothing_may_say_that_it_holds_nothing() -> None:
+    withdrawals = make()
+    deleted(withdrawals, contact(1))
+    withdrawals.holds_nothing(KEY, 80, contact(2))
+    withdrawals.holds_nothing(KEY, 81, contact(1))
+    assert [pending.holder for pending in withdrawals] == [contact(1)]
+    withdrawals.holds_nothing(KEY, 80, contact(1))
+    assert len(withdrawals) == 0
+
+
 def test_two_endpoints_of_one_id_are_two_holders() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1), contact(1, machine=9))

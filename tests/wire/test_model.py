@@ -46,6 +46,8 @@ from tests.strategies import contacts, endpoints, errors, ids, ports, results, s
 from tests.wire.mutator import HOSTILE, Mutator
 from tests.wire.vectors import VECTORS
 
+pytestmark = pytest.mark.no_cover
+
 CODEC = NativeCodec()
 SENT_MAX = 1_200
 ANYWHERE = ("0.0.0.0/0", "::/0")  # no network has limits

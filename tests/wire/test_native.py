@@ -435,6 +435,19 @@ def test_what_is_remembered_of_earlier_answers_changes_no_later_one(answers: lis
         assert len(codec._ids) <= remembered
 
 
+def test_no_more_contacts_are_remembered_than_was_said() -> None:
+    codec = NativeCodec(remembered=2)
+    for numbers in ([1, 2], [3, 4], [5, 6]):
+        named = [four(number) for number in numbers]
+        data = codec.encode_found(
+            Query(TID, ID, FindNode(ID)), ID, AT6, bytes(8), codec.pack_contacts(named), (), 1200, True
+        )
+        reply = codec.decode(data)
+        assert isinstance(reply, Reply)
+        assert codec.decode_result(FindNode(ID), reply.body) == Found(bytes(8), tuple(named), ())
+        assert len(codec._contacts) <= 2
+
+
 def test_a_contact_that_is_named_again_is_the_same_object() -> None:
     first, again = (found(FindNode(ID), [four(3), six(4)], [], 1200)[1].contacts for _ in range(2))
     assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]

@@ -110,6 +110,7 @@ def check_result(result: Result) -> None:
     assert all(type(named) is Endpoint for named in result.endpoints)
 
 
+@pytest.mark.no_cover
 def test_any_mutant_is_a_message_or_a_wire_error() -> None:
     messages = errors = 0
     for data in mutants(seed=1):
@@ -204,6 +205,7 @@ def snapshot(node: Node) -> dict[str, object]:
     }
 
 
+@pytest.mark.no_cover
 def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not() -> None:
     """No sender here was given a token, so nothing may be stored; none answers a query, so nothing may be learned."""
     node = make_node()
@@ -244,6 +246,7 @@ def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not
     assert answered > 200
 
 
+@pytest.mark.no_cover
 def test_no_mutant_from_the_very_peer_that_we_asked_counts_without_the_transaction_id() -> None:
     node = make_node()
     for data in mutants(seed=3, each=60):
@@ -270,15 +273,17 @@ def is_asked_again(node: Node) -> bool:
     return False
 
 
+@pytest.mark.no_cover
 def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothing() -> None:
     """Here the transaction ID and the source are right, and everything else may be wrong."""
     mutator = Mutator(4, CORPUS)
     accepted = ignored = 0
+    known = set(make_node().state.table)
     for request in (Ping(), FindNode(Id(9)), FindValue(Id(9))):
         for vector in VECTORS.values():
             if vector.kind not in ("reply", "error"):
                 continue
-            for mutant in mutator.mutants(vector.data, 80):
+            for mutant in mutator.mutants(vector.data, 40):
                 node = make_node()
                 node._ask(request, PEER, 0.0)
                 sent = node.poll_transmit()
@@ -302,7 +307,7 @@ def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothin
                     if isinstance(message, Reply):
                         CODEC.decode_result(request, message.body)
                     members = set(node.state.table)
-                    assert members - set(make_node().state.table) <= {Contact(message.sender, PEER)}
+                    assert members - known <= {Contact(message.sender, PEER)}
                     assert snapshot(node)["store"] == before["store"]
                     assert snapshot(node)["own"] == before["own"]
     assert accepted > 100
