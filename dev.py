@@ -5,7 +5,7 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
 
   run [OPTION]...     start a daemon: `dhtd start OPTION...`
   dht ARGUMENT...     run the client
-  test [ARGUMENT]...  pass all tests and the coverage gate; with arguments: `pytest ARGUMENT...`
+  test [ARGUMENT]...  pass the tests, but the slow ones, and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
   bench NAME          measure something else: lookups, memory, growth, parts, startup, joining, idle, outages, what
                       forged queries bring (amplification) and cost (flood), newcomers among forged queries, for how
@@ -292,9 +292,9 @@ def lint() -> int:
 
 
 def run_tests() -> int:
-    """Run every test, and return the first failure's exit status.
+    """Run every test that is not marked `slow` or `long`, and return the first failure's exit status.
 
-    Those of the core and the wire first, which must cover both: under measurement, they take three times as long.
+    The tests of the core and the wire come first, with the coverage that they must have.
     """
     parts = ([*COVERING, "--cov"], [f"--ignore={path}" for path in COVERING])  # behind --cov, a path says what to cover
     spread = ("--numprocesses=auto", "--dist=worksteal")

@@ -79,14 +79,14 @@ def anywhere(number: int) -> Id:
 def test_few_addresses_that_fill_every_store_keep_no_honest_entry_out(
     sources: int, figure: Callable[[str, object], None]
 ) -> None:
-    net = grown()
-    fill(net, net.hosts, attackers(sources), anywhere, times=200)
+    net, times = grown(), 240 // sources
+    fill(net, net.hosts, attackers(sources), anywhere, times)
     for host in net.hosts:
         assert set(shares(host).values()) == {min(64, 96 // sources)}
     keys = {host: NATIVE.digest(b"honest %d" % number) for number, host in enumerate(net.hosts)}
     for host, key in keys.items():
         assert len(net.enter(host, key, 80).replicas) == POLICY.k
-    fill(net, net.hosts, attackers(sources), anywhere, times=200)  # and then again, to push out what has come
+    fill(net, net.hosts, attackers(sources), anywhere, times)  # and then again, to push out what has come
     found = sum(
         net.lookup(asker, key).endpoints == (owner.endpoint.with_port(80),)
         for owner, key in keys.items()

@@ -24,10 +24,10 @@ def test_each_node_notices_an_outage() -> None:
 
 
 def test_the_same_seeds_print_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--nodes=8", "--seeds=2", "--hours=0.5", "--loss", "0", "0.2"]
+    arguments = ["--nodes=3", "--seeds=2", "--hours=0.1", "--loss", "0", "0.2"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "2 networks of 8 nodes, 0.5 h each" in printed
+    assert "2 networks of 3 nodes, 0.1 h each" in printed
     assert [line.partition("  ")[0] for line in printed.splitlines()[3:]] == ["0% lost", "20% lost", "churn"]
     assert main(arguments) == 0
     assert capsys.readouterr().out == printed

@@ -1281,7 +1281,7 @@ def test_what_was_acknowledged_survives_kill_9_at_any_moment(path: Path) -> None
     crash_again_and_again(path, kills=60, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 22))
 def test_what_was_acknowledged_survives_ten_thousand_kills(path: Path, seed: int) -> None:
     crash_again_and_again(path, kills=500, seed=seed)

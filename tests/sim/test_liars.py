@@ -49,7 +49,7 @@ def test_a_quarter_of_liars_cannot_keep_a_lookup_from_its_end(
     figure("honest lookups that found the entry, and queries of the longest", f"{lookups} of {lookups}, {queries}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("lie", LIES)
 def test_a_quarter_of_liars_cannot_keep_a_lookup_from_its_end_on_many_seeds(lie: Callable[[], Lie]) -> None:
     found_by_all_but(lie, seeds=range(2, 60))

@@ -72,7 +72,7 @@ def test_on_uneven_links_hardly_one_in_fifty_of_the_nearest_is_passed_over_as_sl
     assert missed <= 50 * 8 // 50
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("size", "seeds"), [(2, 2000), (3, 2000), (8, 1000), (24, 400), (60, 150)])
 def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_the_k_nearest(
     size: int, seeds: int
@@ -92,7 +92,7 @@ def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_t
     assert missed <= seeds * 5 // 500 if size > 9 else missed == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entry_is_on_the_k_nearest_nodes_of_1000_that_came_one_by_one() -> None:
     net = Network(2, links=Links(sigma=0.0), policy=NEAREST)
     net.grow(1000, every=0.05)

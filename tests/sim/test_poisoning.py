@@ -473,14 +473,14 @@ def _answer_pings(net: Network, victim: Host, by_endpoint: dict[Endpoint, Id], n
     return answered
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("networks", [1, 2, 3])
 def test_a_key_is_not_eclipsed_on_many_seeds(networks: int) -> None:
     for seed in range(10, 20):
         assert found(*eclipsed(seed, DEFAULT, networks, ids=64, size=400)) == 1.0, f"seed {seed}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fifth_in_league_hide_nothing_on_many_seeds() -> None:
     outcomes = [found_among_accomplices(seed, DEFAULT, 0.2, 500, 60) for seed in range(10, 15)]
     assert sum(good for good, _ in outcomes) >= 0.999 * sum(total for _, total in outcomes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ from dhtd.core.metric import Id
 from dhtd.core.store import HeldEntry
 from dhtd.errors import SimulationFailed, UsageError
 from dhtd.sim.plan import Plan
+from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS, Goal, Scenario
 from dhtd.sim.simulation import Simulation
 
@@ -55,6 +57,12 @@ EVERYTHING = Plan(
 )
 
 
+@cache
+def everything() -> Report:
+    """Return what comes of everything at once."""
+    return Simulation(EVERYTHING).run()
+
+
 def test_every_scenario_is_tried_in_small() -> None:
     assert set(SMALL) == set(SCENARIOS)
 
@@ -87,7 +95,7 @@ def test_a_warm_network_is_as_good_as_one_that_has_grown() -> None:
 
 
 def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
-    first, again = Simulation(EVERYTHING).run(), Simulation(EVERYTHING).run()
+    first, again = everything(), Simulation(EVERYTHING).run()
     assert asdict(first) == asdict(again)
     assert first.lookups.total >= 50
     other = Simulation(Scenario("", EVERYTHING).vary(seed=2)).run()
@@ -95,7 +103,7 @@ def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
 
 
 def test_under_everything_at_once_nothing_breaks_and_most_is_found() -> None:
-    report = Simulation(EVERYTHING).run()
+    report = everything()
     assert report.lookups.success_rate >= 0.9
 
 
@@ -126,7 +134,7 @@ def test_a_broken_invariant_tells_the_seed_and_the_event_that_shows_it_each_time
 
 def test_a_goal_that_is_missed_is_said_in_words() -> None:
     strict = Scenario("", EVERYTHING, Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0))
-    shortfalls = strict.shortfalls(Simulation(EVERYTHING).run())
+    shortfalls = strict.shortfalls(everything())
     assert [shortfall.split()[0] for shortfall in shortfalls] == [
         "success_rate",
         "recall_at_k",

@@ -63,7 +63,7 @@ def test_of_an_entry_that_is_kept_it_is_said_what_had_happened() -> None:
     assert f"'node_id': '{holder.node_id}'" in owed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @on_linux
 def test_three_minutes_are_flat() -> None:
     """`python3 dev.py soak` runs for twenty."""
