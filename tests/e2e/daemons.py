@@ -9,16 +9,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+from dhtd.control.client import Client
 
 BIN = Path(sys.executable).parent
 DEADLINE = 60.0  # seconds; only a hang reaches it
 PORT = 1729
+POLL: Final = 0.02  # seconds between two looks at a daemon
 
 _addresses = count(2)
 
@@ -44,6 +48,27 @@ class Daemon:
     def node_id(self) -> str:
         """The node's ID."""
         return str(self.ready["node_id"])
+
+    def ask(self) -> Client:
+        """Return a client of it: that costs a thousandth of what a process of `dht` does."""
+        return Client(self.socket, DEADLINE)
+
+    def look_up(self, id: str) -> list[str]:
+        """Return what a lookup from it finds."""
+        with self.ask() as client:
+            *_, result = client.lookup(id)
+        return list(result["peers"])
+
+    def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
+        """Ask it about itself until what it says `holds`; a network takes a moment to form."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            with self.ask() as client:
+                about = dict(client.info("node")["node"])
+            if holds(about):
+                return
+            assert time.monotonic() < deadline, about
+            time.sleep(POLL)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import Any
 
 import pytest
 
-from tests.e2e.daemons import DEADLINE, Daemon, Network
+from tests.e2e.daemons import Daemon, Network
 
 ID = "c0ffee" + "00" * 28 + "1d"
 
@@ -38,23 +37,14 @@ class Stacks(Network):
         self._wait_ready(daemon)
         return daemon
 
-    def family(self, daemon: Daemon, family: str) -> dict[str, Any]:
-        """Return what a daemon says of itself in a family."""
-        node = self.dht(daemon, "info", "node")["node"]
-        (found,) = [each for each in node["families"] if each["family"] == family]
-        return dict(found)
-
     def wait_for(self, daemon: Daemon, **contacts: int) -> None:
         """Wait until a daemon has so many good contacts of each family."""
-        deadline = time.monotonic() + DEADLINE
-        for family, many in contacts.items():
-            while self.family(daemon, family)["contacts"]["good"] < many:
-                assert time.monotonic() < deadline, self.dht(daemon, "info")
 
-    def found(self, daemon: Daemon, id: str) -> set[str]:
-        """Return what a lookup from a daemon finds."""
-        [(_, body)] = self.dht_all([daemon], "lookup", id)
-        return set(body["peers"])
+        def are_known(node: dict[str, Any]) -> bool:
+            good = {each["family"]: each["contacts"]["good"] for each in node["families"]}
+            return all(good.get(family, 0) >= many for family, many in contacts.items())
+
+        daemon.wait_until(are_known)
 
 
 def at(daemon: Daemon, family: str) -> str:
@@ -73,9 +63,9 @@ def test_a_pair_of_one_family_finds_each_others_entries(first: str, second: str)
         assert network.dht(one, "ping", at(two, family))["node_id"] == two.node_id
         network.dht(two, "enter", ID, "3000")
         shown = f"[{second}]:3000" if family == "ipv6" else f"{second}:3000"
-        assert network.found(one, ID) == {shown}
+        assert set(one.look_up(ID)) == {shown}
         network.dht(two, "delete", ID)
-        assert network.found(one, ID) == set()
+        assert set(one.look_up(ID)) == set()
 
 
 def test_a_daemon_of_both_families_is_found_in_both_and_leads_from_one_to_the_other() -> None:
@@ -91,14 +81,14 @@ def test_a_daemon_of_both_families_is_found_in_both_and_leads_from_one_to_the_ot
         entered = network.dht(newcomer, "enter", ID, "3000")
         assert {replica["node_id"] for replica in entered["replicas"]} == {each.node_id for each in (both, four, six)}
         assert len(entered["replicas"]) == 4
-        assert "127.77.0.5:3000" in network.found(four, ID)
-        assert "[::1]:3000" in network.found(six, ID)
-        assert network.found(both, ID) == {"127.77.0.5:3000", "[::1]:3000"}
+        assert "127.77.0.5:3000" in set(four.look_up(ID))
+        assert "[::1]:3000" in set(six.look_up(ID))
+        assert set(both.look_up(ID)) == {"127.77.0.5:3000", "[::1]:3000"}
         network.dht(newcomer, "delete", ID)
-        assert [network.found(daemon, ID) for daemon in (both, four, six)] == [set()] * 3
+        assert [set(daemon.look_up(ID)) for daemon in (both, four, six)] == [set()] * 3
 
         network.dht(six, "enter", ID, "3001")
-        assert network.found(newcomer, ID) == {"[::1]:3001"}
+        assert set(newcomer.look_up(ID)) == {"[::1]:3001"}
 
         buckets = network.dht(newcomer, "info", "routing_table")["routing_table"]["buckets"]
         members = {(bucket["family"], member["id"]) for bucket in buckets for member in bucket["members"]}

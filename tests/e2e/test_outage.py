@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.daemons import Network
-from tests.e2e.test_network import knows, wait_until
+from tests.e2e.test_network import knows
 
 MINE, THEIRS, NOBODYS = "ab" * 32, "cd" * 32, "ef" * 32
 
@@ -11,7 +11,7 @@ MINE, THEIRS, NOBODYS = "ab" * 32, "cd" * 32, "ef" * 32
 def test_an_outage_is_told_apart_from_a_negative_answer() -> None:
     with Network() as network:
         first, *others = network.start(3)
-        wait_until(network, first, knows(2))
+        first.wait_until(knows(2))
         assert network.run("dht", "--socket", str(first.socket), "status").stdout.count("\n") == 5
         network.dht(first, "enter", MINE, "80")
         network.dht(others[0], "enter", THEIRS, "81")
