@@ -85,7 +85,7 @@ def _withdrawn(told: Told) -> str:
         withdrawn += f"; {count(pending, 'node')} did not answer, and will be asked again"
     for left in told.parts("left_behind"):
         expires = left.number("expires_in_s")
-        until = "it expires" if expires is None else f"it expires in {math.ceil(expires / 60)} min"
+        until = "it expires" if expires is None else f"it expires in {max(1, math.ceil(expires / 60))} min"
         withdrawn += f"; {left.text('endpoint')} is found until {until}: this machine has another address now"
     return withdrawn
 

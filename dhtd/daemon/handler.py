@@ -249,7 +249,7 @@ class Handler:
         assert isinstance(event, Withdrawn)
         removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
         left: list[protocol.LeftBehind] = [
-            {"endpoint": self._text(endpoint), "expires_in_s": max(0.0, until - trio.current_time())}
+            {"endpoint": self._text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
             for endpoint, until in event.left_behind
         ]
         result: protocol.DeleteResult = {

@@ -271,7 +271,9 @@ def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> Non
     deleted: dict[str, Any] = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 0, "left_behind": []}
     left = [{"endpoint": "192.0.2.1:80", "expires_in_s": 3_421.0}]
     partly = {**deleted, "pending": 2, "left_behind": left}
-    with FakeDaemon(home / "s", result(ENTERED), result(ENTERED), result(deleted), result(partly)) as fake:
+    soon = {**deleted, "left_behind": [{"endpoint": "192.0.2.1:80", "expires_in_s": 0.0}]}
+    answers = map(result, (ENTERED, ENTERED, deleted, partly, soon))
+    with FakeDaemon(home / "s", *answers) as fake:
         assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; published again in 45 min\n"
         told = "entered, and kept on disk; dht info tracking tells who holds it\n"
         assert dht("--socket", fake.path, "enter", ID, 80, "--no-wait").err == told
@@ -281,6 +283,7 @@ def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> Non
             "withdrawn from 3 nodes; 2 nodes did not answer, and will be asked again; 192.0.2.1:80 is found until it "
             "expires in 58 min: this machine has another address now\n"
         )
+        assert "expires in 1 min: " in dht("--socket", fake.path, "delete", ID).err
 
 
 def test_bootstrap_says_whom_it_has_not_reached(dht: Run, home: Path) -> None:

@@ -6,7 +6,7 @@ import socket
 import typing
 from base64 import b64decode
 from collections.abc import AsyncIterator, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Handle, Withdrawn
 from dhtd.core.external import ExternalAddress
 from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
@@ -475,6 +476,27 @@ async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock:
         assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert not tracked(one.driver) | one.disk.entries
         assert not len(other.driver.node.store)
+
+
+async def test_what_is_left_behind_expires_by_the_clock_of_the_node(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is not trio's: that begins anywhere."""
+
+    class Deleted(AbstractContextManager["Deleted"]):
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+        async def event(self) -> Withdrawn:
+            await trio.lowlevel.checkpoint()
+            return Withdrawn(Handle(1), KEY, (80,), 1, 0, ((NOWHERE, 9_000.0),))
+
+    async with two(tmp_path) as (one, _):
+        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        monkeypatch.setattr(one.driver, "clock", lambda: 8_000.0)
+        monkeypatch.setattr(one.driver, "begin", lambda start: Deleted())
+        result = await one.ask(protocol.Delete(KEY, None))
+    assert result["left_behind"] == [{"endpoint": str(NOWHERE), "expires_in_s": 1_000.0}]
 
 
 async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
