@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_MOST = 1e18
+
 
 class Told:
     """One object of an answer. `gaps` collects the keys that were asked for in vain, over all of the answer."""
@@ -29,9 +31,10 @@ class Told:
         return shown(self.value(key))
 
     def number(self, key: str) -> float | None:
-        """Return the value if it is a number."""
+        """Return the value if it is a number that means something: neither NaN nor beyond all that is counted here."""
         value = self.value(key)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST
+        return value if is_number else None
 
     def flag(self, key: str) -> bool | None:
         """Return the value if it is true or false."""

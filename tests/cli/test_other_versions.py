@@ -43,7 +43,7 @@ def changed(body: Any, at: Path_, value: object) -> Any:
 
 
 SOME: list[object] = ["never-seen", 7, None, [], {}, ["x"], {"x": 1}, True, -1.5]
-EACH: list[object] = [..., "never-seen", 7, [], {"x": 1}]
+EACH: list[object] = [..., "never-seen", 7, [], {"x": 1}, float("nan"), float("inf"), 10**400]
 
 
 def run(dht: Run, home: Path, case: str, answer: object, *options: str) -> Done:
@@ -66,7 +66,7 @@ def test_a_key_that_is_missing_is_a_dash_and_breaks_nothing(case: str, dht: Run,
 def test_a_value_of_another_kind_is_shown_as_it_is_and_breaks_nothing(case: str, dht: Run, home: Path) -> None:
     whole = CASES[case][2]
     for at in places(whole):
-        for value in ("never-seen", None, {"x": 1}):
+        for value in ("never-seen", None, {"x": 1}, float("nan")):
             done = run(dht, home, case, changed(whole, at, value))
             assert "Traceback" not in done.err, (at, value)
             assert done.status in {0, 1, 4}, (at, value)
