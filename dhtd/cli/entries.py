@@ -91,11 +91,11 @@ def _withdrawn(told: Told) -> str:
 
 
 def _too_few(told: Told, holders: int, wanted: int) -> str:
-    sooner = "" if holders else ", or as soon as a node is found: see dht bootstrap"
-    return (
-        f"{count(holders, 'node')} took the entry, of {wanted} wanted. It is kept all the same, and "
-        f"{_again(told)}{sooner}"
-    )
+    again = _again(told)
+    if not holders:
+        sooner = "published" if told.number("refresh_in_s") == 0 else f"{again}, or"
+        again = f"{sooner} as soon as a node is found: see dht bootstrap"
+    return f"{count(holders, 'node')} took the entry, of {wanted} wanted. It is kept all the same, and {again}"
 
 
 def _again(told: Told) -> str:

@@ -15,7 +15,7 @@ from dhtd.words import count, duration
 _WHY_NOT = {
     "doubtful": "perhaps it was cut off just now: a contact is silent, and others are being asked",
     "joining": "it is still joining it",
-    "silent": "nobody answers; the network is down, or every node that it knows is",
+    "silent": "nobody answers; the network is down, or every node that it knows or has to join by is",
     "alone": "it knows no other node: name one with dht bootstrap HOST:PORT, or dhtd start --bootstrap",
 }
 _SINCE = {

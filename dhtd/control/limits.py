@@ -93,8 +93,8 @@ class Places(Generic[C]):
             victim = _longest_waiting(same)
             if victim is None:
                 raise TooManyClients(
-                    f"user {uid} has {limits.clients} connections to this daemon, each with a request that is being"
-                    " served, and socket-clients allows no more: try again"
+                    f"user {uid} has as many connections to this daemon as socket-clients allows ({limits.clients}),"
+                    " each with a request that is being served: try again"
                 )
             return victim
         others = [each for each in self._taken if each.uid not in self._own]
@@ -106,8 +106,8 @@ class Places(Generic[C]):
             if victim is not None:
                 return victim
         raise TooManyClients(
-            f"the members of the socket's group have {limits.others} connections to this daemon, each with a request"
-            " that is being served: try again"
+            f"the members of the socket's group have as many connections to this daemon as they may have"
+            f" ({limits.others}), each with a request that is being served: try again"
         )
 
 

@@ -333,7 +333,7 @@ class Node:
         """Raise `Busy` where no further command is taken until one has ended."""
         if len(self._running) >= self.policy.operations:
             self.counters.caps_hit[OPERATIONS] += 1
-            raise Busy(f"{len(self._running)} operations are under way, and no more are taken at once: try again")
+            raise Busy(f"as many operations are under way as are taken at once ({len(self._running)}): try again")
 
     def check_room(self, key: Id, port: int) -> None:
         """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
@@ -341,11 +341,13 @@ class Node:
             return
         if len(self.tracker) >= self.policy.own_entries:
             self.counters.caps_hit[OWN_ENTRIES] += 1
-            raise TooManyEntries(f"this node has entered {len(self.tracker)} entries, and takes no more: delete some")
+            raise TooManyEntries(
+                f"this node has entered as many entries as it takes ({len(self.tracker)}): delete some"
+            )
         ports = len(self.tracker.ports(key))
         if ports >= self.policy.own_ports:
             self.counters.caps_hit[OWN_PORTS] += 1
-            raise TooManyEntries(f"this node has entered this ID on {ports} ports, and takes no more: delete some")
+            raise TooManyEntries(f"this node has entered this ID on as many ports as it takes ({ports}): delete some")
 
     def slept(self, seconds: float, now: float) -> None:
         """The machine stood still for so long, and `now` does not tell: take what is known as so much older.

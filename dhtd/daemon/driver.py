@@ -247,10 +247,8 @@ class Driver:
                 self._say_unreached(event)
             case Unheld(entries, tracked, refused):
                 why = "those that answer are full, or refuse it" if refused else "nobody near them has answered"
-                log.warning(
-                    "no node holds %d of the %d entries of this node: %s; each is tried again, ever more seldom",
-                    *(entries, tracked, why),
-                )
+                which = f"{entries} of the {tracked} entries" if tracked > 1 else "the only entry"
+                log.warning("no node holds %s of this node: %s; tried again, ever more seldom", which, why)
             case Published(op=op) if op == INTERNAL:
                 replicas = count(len(event.replicas), "node")
                 log.debug("published %064x port %d on %s", event.key, event.port, replicas)

@@ -28,7 +28,7 @@ from dhtd.core.events import (
 )
 from dhtd.core.messages import ERROR_PROTOCOL, Contact, Found
 from dhtd.core.metric import Id
-from dhtd.daemon.driver import Driver, Start
+from dhtd.daemon.driver import SHOWN, Driver, Start
 from dhtd.daemon.report import Report, milliseconds
 from dhtd.daemon.resolver import resolve
 from dhtd.daemon.saver import Saver
@@ -304,6 +304,10 @@ class Handler:
 
     def _why_nobody(self) -> str:
         known = len(self._node.contacts())
+        joins = list(dict.fromkeys(endpoint for overlay in self._node.overlays for endpoint in overlay.join.bootstrap))
+        if not known and joins:
+            where = self._texts(joins[:SHOWN])
+            return f"this node is still alone: nobody has answered at {where}. See dht status, or dht bootstrap"
         if not known:
             return NO_PEERS
         return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"

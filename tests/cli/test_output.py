@@ -402,6 +402,13 @@ def test_a_node_without_entries_or_a_place_says_so(dht: Run, home: Path) -> None
     assert lines[4] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
 
 
+def test_too_few_replicas_while_the_entry_is_being_published_are_told_in_one_sentence(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", result({**ENTERED, "replicas": [], "refresh_in_s": 0.0})) as fake:
+        told = dht("--socket", fake.path, "enter", "--min-replicas", "1", ID, 80).err
+    kept = "It is kept all the same, and published as soon as a node is found: see dht bootstrap"
+    assert told == f"dht: 0 nodes took the entry, of 1 wanted. {kept}\n"
+
+
 def test_a_node_that_has_not_read_all_its_entries_says_so(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result({**STATUS, "restoring": True})):
         lines = dht("--socket", home / "s", "status").out.splitlines()

@@ -68,7 +68,7 @@ def test_the_connection_that_has_waited_longest_gives_way_to_the_next_of_its_use
 def test_a_connection_whose_request_is_being_served_does_not_give_way(places: Places[Connection]) -> None:
     _, waiting, _ = fill(places, OWN, None, 8.0, None)
     assert places.take(Connection(OWN, None)) is waiting
-    with pytest.raises(TooManyClients, match=r"user 1000 has 3 connections .* socket-clients"):
+    with pytest.raises(TooManyClients, match=r"user 1000 has as many connections .* socket-clients allows \(3\)"):
         places.take(Connection(OWN, 9.0))
     assert len(places) == FEW.clients
 
@@ -92,7 +92,7 @@ def test_where_who_has_most_is_busy_the_next_gives_one_up(places: Places[Connect
     fill(places, ALICE, None, None, None)
     [waiting] = fill(places, BOB, 1.0)
     assert places.take(Connection(CAROL, None)) is waiting
-    with pytest.raises(TooManyClients, match="members of the socket's group have 4"):
+    with pytest.raises(TooManyClients, match=r"members of the socket's group have .* \(4\)"):
         places.take(Connection(BOB, 2.0))
     assert places.take(Connection(OWN, 9.0)) is None
     assert places.take(Connection(ROOT, 9.0)) is None

@@ -120,10 +120,11 @@ async def test_the_log_says_how_many_entries_nobody_holds_and_why(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     node, driver, _ = fake(0.5)
-    node.events = [Unheld(2, 5), Unheld(1, 5, refused=False)]
+    node.events = [Unheld(2, 5), Unheld(1, 5, refused=False), Unheld(1, 1)]
     with trio.move_on_after(1.0):
         await driver.run()
-    refused, unanswered = caplog.messages
+    refused, unanswered, only = caplog.messages
+    assert only.startswith("no node holds the only entry of this node: those that answer are full")
     assert refused.startswith("no node holds 2 of the 5 entries of this node: those that answer are full")
     assert unanswered.startswith("no node holds 1 of the 5 entries of this node: nobody near them has answered")
 

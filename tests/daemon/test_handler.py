@@ -26,6 +26,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
+from dhtd.core.sightings import LeftBehind
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, PIECE, Handler
@@ -273,6 +274,17 @@ async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path
             await one.ask(protocol.Bootstrap((NOBODY,)))
 
 
+async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        with pytest.raises(NoPeers, match="this node knows no other node: name one"):
+            await one.ask(protocol.Lookup(KEY))
+        one.driver.node.start([NOWHERE], one.driver.clock())
+        with pytest.raises(NoPeers, match=f"this node is still alone: nobody has answered at {NOWHERE}"):
+            await one.ask(protocol.Lookup(KEY))
+
+
 async def test_who_joins_by_itself_is_told_so(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
@@ -451,7 +463,7 @@ async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, t
 async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1, own_ports=1)) as one:
         await one.ask(protocol.Enter(KEY, 80, wait=True))
-        with pytest.raises(TooManyEntries, match="this ID on 1 ports"):
+        with pytest.raises(TooManyEntries, match=r"this ID on as many ports as it takes \(1\)"):
             await one.ask(protocol.Enter(KEY, 81, wait=True))
         with trio.move_on_after(0.1):
             await one.ask(protocol.Ping(NOBODY))  # it goes on, though nobody waits for it
@@ -489,7 +501,7 @@ async def test_what_is_left_behind_expires_by_the_clock_of_the_node(
 
         async def event(self) -> Withdrawn:
             await trio.lowlevel.checkpoint()
-            return Withdrawn(Handle(1), KEY, (80,), 1, 0, ((NOWHERE, 9_000.0),))
+            return Withdrawn(Handle(1), KEY, (80,), 1, 0, (LeftBehind(NOWHERE, 9_000.0),))
 
     async with two(tmp_path) as (one, _):
         await one.ask(protocol.Enter(KEY, 80, wait=True))
