@@ -235,14 +235,14 @@ class State:
         self._own_networks = own
         self._diversity.live_in(own)
         self._forget_answers()
-        kept: list[Contact] = []
+        kept: dict[bytes, list[Contact]] = {}  # by bucket
         for contact in contacts:
             bucket = self.table.bucket(contact.id)
             bucket.changed()
-            beside = [other for other in kept if other.id in bucket]
+            beside = kept.setdefault(packed(bucket.low), [])
             if self._diversity.cap_reached(contact.endpoint, beside) is None:
                 self._diversity.add(contact.endpoint)
-                kept.append(contact)
+                beside.append(contact)
             else:
                 self._drop(contact)
 

@@ -164,6 +164,15 @@ def test_to_refuse_a_stranger_takes_no_long_look_at_the_others_of_its_bucket() -
     assert calls(lambda: state.queried(Id(90), stranger, 1.0)) <= 30
 
 
+def test_to_count_all_contacts_anew_takes_as_long_as_there_are_many() -> None:
+    state = make256()
+    for number in range(800):
+        endpoint = Endpoint(bytes((60, number >> 8, number & 255, 1)) + b"\6\xc1")
+        state.answered(Contact(Id(state.table.own_id ^ (1 << 100 + number // 8) ^ number % 8), endpoint), 0.1, 0.0)
+    assert len(state.table) > 700
+    assert calls(lambda: state.live_in((b"<\0\0",))) < 60 * len(state.table)
+
+
 def make_bad(state: State, victim: Contact, now: float) -> None:
     for _ in range(2):
         state.answered(Contact(Id(1), at(99, 1)), None, now + 0.1)
