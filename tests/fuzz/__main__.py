@@ -13,8 +13,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -52,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{target.name}: {target.summary}, for {options.minutes:g} minutes", flush=True)
         outcome = _fuzz(target, 60 * options.minutes)
         print(f"{target.name}: {outcome.runs} inputs, {outcome.features} features, {outcome.corpus} inputs kept")
-        if target.name == "datagram":
-            print(f"{target.name}: {_dearest(target)}")
+        if target.read is not None:
+            print(f"{target.name}: {_dearest(target, target.read)}")
         for finding in outcome.findings:
             print(
                 f"{target.name}: FOUND {finding}\n  show it: python3 dev.py fuzz {target.name} --replay {finding.name}"
@@ -118,11 +119,20 @@ def _guided(target: Target, options: Sequence[str], deadline: float) -> int:
             raise
 
 
-def _dearest(target: Target) -> str:
-    """Return which of the inputs costs most to decode, of those that are known and those that were kept."""
+def _dearest(target: Target, read: Callable[[bytes], None]) -> str:
+    """Return which of the inputs costs most to read, of those that are known and those that were kept."""
     inputs = [*target.corpus(), *(path.read_bytes() for path in sorted((PLACE / target.name / "corpus").iterdir()))]
-    dearest, pings = hostile.in_pings(data for _, data in hostile.dearest_of(inputs))
-    return f"the dearest input costs {pings:.1f} pings: {dearest.hex()}"
+    if target.name == "datagram":
+        dearest, pings = hostile.in_pings(data for _, data in hostile.dearest_of(inputs))
+        return f"the dearest input costs {pings:.1f} pings: {dearest.hex()}"
+    seconds, dearest = max((min(_time(read, data) for _ in range(5)), data) for data in inputs)
+    return f"the dearest input costs {1e6 * seconds:.0f} us: {dearest.hex()}"
+
+
+def _time(read: Callable[[bytes], None], data: bytes) -> float:
+    began = time.thread_time()
+    read(data)
+    return time.thread_time() - began
 
 
 def _log(target: Target) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -48,6 +49,13 @@ def check_line(line: bytes) -> None:
     assert answer.endswith(b"\n")
     told = json.loads(answer)["id"]
     assert (type(told), told) == (type(id), id)
+
+
+def read_lines(data: bytes) -> None:
+    """Parse what a client sends, as the daemon does."""
+    for line in data.split(b"\n"):
+        with suppress(UsageError):
+            decode_frame(line)[1]()
 
 
 def _check_lines(sent: bytes, sizes: list[int]) -> None:
@@ -102,4 +110,4 @@ def _seeds() -> Iterator[bytes]:
     yield b"\1\3" + b"x" * 63 + b"\n" + b"y" * 64 + b"\n" + b"z" * 200
 
 
-TARGET: Final = Target("control", "frames and requests of the control socket", check, _seeds, 4_096)
+TARGET: Final = Target("control", "frames and requests of the control socket", check, _seeds, 4_096, read=read_lines)

@@ -125,4 +125,6 @@ def _mutate(data: bytes, seed: int) -> bytes:
     return next(Mutator(seed, [vector.data for vector in VECTORS.values()]).mutants(data, 1))
 
 
-TARGET: Final = Target("datagram", "decode() and decode_result() of the native wire", check, _seeds, 2_048, _mutate)
+TARGET: Final = Target(
+    "datagram", "decode() and decode_result() of the native wire", check, _seeds, 2_048, _mutate, read=check
+)

@@ -172,6 +172,22 @@ def test_a_run_without_findings_ends_with_status_0(place: Path, monkeypatch: pyt
     assert seen == [(name, True) for name in TARGETS]
 
 
+def test_the_dearest_input_of_the_control_socket_is_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dear = b'{"method":"ping","params":{' + b",".join(b'"%d":0' % number for number in range(9)) + b"}}"
+
+    def guided(target: Target, options: Sequence[str], deadline: float) -> int:
+        (place / target.name / "corpus" / "kept").write_bytes(dear)
+        (place / target.name / "log").write_text("")
+        return 0
+
+    monkeypatch.setattr(fuzz, "_guided", guided)
+    monkeypatch.setattr(fuzz, "_time", lambda read, data: read(data) or 1e-6 * (1 + data.count(b'":0')))
+    assert fuzz.main(["control", "--minutes=0.1"]) == 0
+    assert f"control: the dearest input costs 10 us: {dear.hex()}" in capsys.readouterr().out
+
+
 def test_a_defect_that_is_replayed_shows_its_traceback(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
