@@ -182,7 +182,7 @@ class Report:
         families = [self._family(overlay, now) for overlay in self._node.overlays]
         return {
             **self.node_id(),
-            "observed": {str(seen.endpoint): seen.networks for seen in self._node.external.seen()},
+            "observed": {self._text(seen.endpoint): seen.networks for seen in self._node.external.seen()},
             "reachable": self._node.outside.reach(now).value,
             "version": __version__,
             "pid": os.getpid(),

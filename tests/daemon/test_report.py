@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from dhtd.control import protocol
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.metric import Id
 from dhtd.core.operations import Lookup
+from dhtd.core.overlay import Overlay
 from dhtd.core.transactions import RoundTrips
 from dhtd.daemon.handler import STATUS_AGE, STATUS_PATIENCE
 from dhtd.errors import NoPeers, NoPong
@@ -164,3 +167,27 @@ async def test_a_round_trip_is_told_once_it_was_measured(
             record.round_trips.mean = rtt
             [member] = (await one.ask(protocol.Info("routing_table")))["routing_table"]["buckets"][0]["members"]
             assert member["rtt_ms"] == told
+
+
+async def test_an_own_link_local_address_is_told_with_its_link(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        ours = Endpoint.parse("[fe80::7]:1729")
+        one.driver.udp.zones.named(ours, socket.if_nametoindex("lo"))
+        one.driver.node.external.vote(Endpoint.parse("[fe80::9]:1729"), ours, trio.current_time())
+        told = (await one.ask(protocol.Info("node")))["node"]
+        assert told["observed"] == {"[fe80::7%lo]:1729": 1}
+        assert told["endpoints"] == ["[fe80::7%lo]:1729"]
+
+
+async def test_a_ping_by_a_family_that_is_cut_off_says_so_though_the_other_is_not(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two(tmp_path) as (one, other):
+        node = one.driver.node
+        [four], six = node.overlays, Overlay(Family.IPV6, node.own_id, node.codec, Random(1), node.policy, 0.0)
+        six.join.answered(0.0)
+        four.join.lost(0.0)
+        monkeypatch.setattr(node, "overlays", [four, six])
+        why = one.handler._why_silent([Endpoint.of(*other.at)])
+        assert why == "nobody answers this node by IPv4 at the moment, see dht status"
+        monkeypatch.undo()
