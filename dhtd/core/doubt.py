@@ -86,6 +86,10 @@ class Doubt:
             join.lost(now)
             self._requester.tell(CutOff(INTERNAL, self._overlay.family))
 
+    def give_up(self, now: float) -> None:
+        """Look into it again at the next silence."""
+        self.stage = Stage.SURE
+
     def _ask_each(self, there: list[Contact], now: float) -> None:
         """Ask these, one after the other; where they are few, each of them again."""
         count = self._requester.policy.outage_witnesses
@@ -94,4 +98,8 @@ class Doubt:
 
     def _ask(self, now: float) -> None:
         witness = self._witnesses.pop()
-        self._requester.ask(self, Ping(), witness.endpoint, witness.id, now, insistent=True)
+        try:
+            self._requester.ask(self, Ping(), witness.endpoint, witness.id, now, insistent=True)
+        except Exception:
+            self.give_up(now)
+            raise

@@ -134,6 +134,13 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class GaveUp:
+    """A defect of ours has ended an operation; what it has found until then is lost."""
+
+    op: Handle
+
+
+@dataclass(frozen=True, slots=True)
 class CutOff:
     """Contacts of this family were asked whether the network is up, and nobody has answered."""
 
@@ -195,6 +202,7 @@ Outcome = (
     | Reminded
     | Bootstrapped
     | Refreshed
+    | GaveUp
     | CutOff
 )
 Event = Outcome | Joined | Isolated | Unreached | Unheld

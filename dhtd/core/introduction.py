@@ -44,3 +44,6 @@ class Introduction:
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """The next lookup of our own ID is followed by another introduction."""
+
+    def give_up(self, now: float) -> None:
+        """There is nothing to end."""

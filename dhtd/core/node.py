@@ -33,6 +33,7 @@ from dhtd.core.events import (
     Bootstrapped,
     CutOff,
     Event,
+    GaveUp,
     Handle,
     Isolated,
     Joined,
@@ -157,7 +158,7 @@ class Node:
         self._held_back: dict[EntryKey, Publication] = {}  # until the withdrawals of the same entry are over
         self._deferred: list[Traversal] = []  # operations that wait for the network to be reached
         self._patient: set[Handle] = set()  # commands that wait for it however long that takes
-        self._lookups: dict[Handle, Lookup] = {}  # under way, or waiting
+        self._asking: dict[Handle, SingleQuery | Lookup | Bootstrap] = {}  # commands that end with who gave them
         self._open: set[Handle] = set()  # operations whose owner waits for their outcome
         self._running: set[Handle] = set()  # these, and those that go on though nobody waits
         self._events: deque[Event] = deque()
@@ -272,7 +273,7 @@ class Node:
         if not self.external.endpoints():
             known += [here.with_port(port) for here in self._local for port in self.tracker.ports(key)]
         op = self._new_handle()
-        lookup = self._lookups[op] = Lookup(op, self._requester, key, known, now)
+        lookup = self._asking[op] = Lookup(op, self._requester, key, known, now)
         return self._begin(op, lookup, now)
 
     def enter(self, key: Id, port: int, now: float, *, patient: bool = False) -> Handle:
@@ -283,12 +284,12 @@ class Node:
         join have failed. Raises `TooManyEntries`.
         """
         self.check_room(key, port)
-        op = self._new_handle()
-        if patient:
-            self._patient.add(op)
         entry = self.tracker.add(key, port)
         for contact, until in self.withdrawals.take(key, port).items():
             self._may_hold(entry, contact, until)
+        op = self._new_handle()
+        if patient:
+            self._patient.add(op)
         self._publish(op, key, port, now)
         self._settle(now)
         return op
@@ -299,7 +300,6 @@ class Node:
         Who has not let go of them by then is asked again, until `withdrawals` has nothing of them.
         Also returns the ports that were tracked; if there were none, nothing follows.
         """
-        op = self._new_handle()
         ports = [tracked for tracked in self.tracker.ports(key) if port is None or tracked == port]
         entries = []
         for tracked in ports:
@@ -308,14 +308,16 @@ class Node:
             if publication is not None:
                 publication.cancel()
             self._held_back.pop(found_by, None)
-            self._withdrawing[found_by] += 1
             entry = self.tracker.remove(key, tracked)
             assert entry is not None
             entries.append(entry)
             for contact, until in entry.holders(now).items():
                 self._owes(key, tracked, contact, until)
+        op = self._new_handle()
         if ports:
-            self._begin(op, Withdrawal(op, self._requester, entries, self.withdrawals), now)
+            withdrawal = Withdrawal(op, self._requester, entries, self.withdrawals)
+            self._withdrawing.update(entry_key(key, tracked) for tracked in ports)
+            self._begin(op, withdrawal, now)
         else:
             self._open.remove(op)
             self._running.remove(op)
@@ -325,7 +327,8 @@ class Node:
         """Join the network by these endpoints; ends with `Bootstrapped`."""
         self.check_free()
         op = self._new_handle()
-        Bootstrap(op, self._requester, endpoints).start(now)
+        bootstrap = self._asking[op] = Bootstrap(op, self._requester, endpoints)
+        self._start(bootstrap, now)
         self._settle(now)
         return op
 
@@ -362,16 +365,16 @@ class Node:
     def cancel(self, op: Handle) -> None:
         """Report nothing more of this operation: its owner is gone. It waits for the network no longer.
 
-        A lookup ends with it: it asks nobody else.
+        A command that only asks ends with it: nothing is sent for it any more.
         """
         self._open.discard(op)
         self._patient.discard(op)
-        lookup = self._lookups.pop(op, None)
-        if lookup is not None:
-            lookup.cancel()
+        asking = self._asking.pop(op, None)
+        if asking is not None:
             self._running.discard(op)
-            if lookup in self._deferred:
-                self._deferred.remove(lookup)
+            if asking in self._deferred:
+                self._deferred.remove(asking)
+            asking.cancel()
 
     def limit_rate(self, rate: float, total: float | None = None) -> None:
         """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
@@ -437,7 +440,7 @@ class Node:
             if at_once or fresh:
                 join.begin(now)
             if fresh and join.connected:
-                Bootstrap(INTERNAL, self._requester, fresh).start(now)
+                self._start(Bootstrap(INTERNAL, self._requester, fresh), now)
         self._settle(now)
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
@@ -531,24 +534,29 @@ class Node:
     def _expired(
         self, expiry: Slow[Operation] | Late[Operation] | Retry[Operation] | TimedOut[Operation], now: float
     ) -> None:
-        match expiry:
-            case Slow(query):
-                self._send_again(query)
-                query.owner.slow(query, now)
-            case Late(query):
-                self._send_again(query)
-                query.owner.late(query, now)
-            case Retry(query, sent_at):
-                self.counters.retries += 1
-                self._requester.send(query)
-                self._unanswered(query, sent_at, now)
-                query.owner.retried(query, now)
-            case TimedOut(query):
-                self.counters.timeouts += 1
-                self._unanswered(query, query.sent_at, now)
-                query.owner.failed(query, None, now)
-            case _:
-                assert_never(expiry)
+        owner = expiry.query.owner
+        try:
+            match expiry:
+                case Slow(query):
+                    self._send_again(query)
+                    owner.slow(query, now)
+                case Late(query):
+                    self._send_again(query)
+                    owner.late(query, now)
+                case Retry(query, sent_at):
+                    self.counters.retries += 1
+                    self._requester.send(query)
+                    self._unanswered(query, sent_at, now)
+                    owner.retried(query, now)
+                case TimedOut(query):
+                    self.counters.timeouts += 1
+                    self._unanswered(query, query.sent_at, now)
+                    owner.failed(query, None, now)
+                case _:
+                    assert_never(expiry)
+        except Exception:
+            owner.give_up(now)
+            raise
 
     def _sweep(self, now: float) -> None:
         """Drop what has expired: some of it, and the rest bit by bit, so that others have their turn."""
@@ -590,11 +598,7 @@ class Node:
             self._try(self._remind, holder, now)
 
     def _remind(self, holder: Holder, now: float) -> None:
-        try:
-            Reminder(self._requester, self.withdrawals, self._withdrawing, holder).start(now)
-        except Exception:
-            self.withdrawals.over(holder, holder.endpoint, now, failed=True)
-            raise
+        self._start(Reminder(self._requester, self.withdrawals, self._withdrawing, holder), now)
 
     # Inside
 
@@ -634,34 +638,42 @@ class Node:
         if message.sender == self.own_id:  # whoever it is, it is not who was asked: as good as no answer
             self.counters.own_id_claimed += 1
             return
+        try:
+            self._take_answer(query, message, source, now)
+        except Exception:
+            query.owner.give_up(now)
+            raise
+        finally:
+            self._settle(now)
+
+    def _take_answer(self, query: Asked, message: Reply | Error, source: Endpoint, now: float) -> None:
         contact = Contact(message.sender, source)
         if isinstance(message, Error):
             self.counters.errors_received += 1
             self._heard(query, contact, now)
             query.owner.failed(query, message, now)
-        else:
-            try:
-                result = self.codec.decode_result(query.request, message.body)
-            except WireError:
-                self.counters.malformed += 1
-                self._malformed.count(source, now)
-                return
-            self.counters.replies_received += 1
-            match self.external.vote(source, message.observed, now):
-                case Verdict.MOVED:
-                    self.moved(now)
-                case Verdict.CONTRADICTED:
-                    self._ask_where_we_are(now)
-                case Verdict.NOTHING:
-                    pass
-                case verdict:
-                    assert_never(verdict)
-            if isinstance(result, Found):
-                self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
-            self._heard(query, contact, now)
-            query.observed = message.observed
-            query.owner.answered(query, contact, result, now)
-        self._settle(now)
+            return
+        try:
+            result = self.codec.decode_result(query.request, message.body)
+        except WireError:
+            self.counters.malformed += 1
+            self._malformed.count(source, now)
+            return
+        self.counters.replies_received += 1
+        match self.external.vote(source, message.observed, now):
+            case Verdict.MOVED:
+                self.moved(now)
+            case Verdict.CONTRADICTED:
+                self._ask_where_we_are(now)
+            case Verdict.NOTHING:
+                pass
+            case verdict:
+                assert_never(verdict)
+        if isinstance(result, Found):
+            self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
+        self._heard(query, contact, now)
+        query.observed = message.observed
+        query.owner.answered(query, contact, result, now)
 
     def _ask_where_we_are(self, now: float) -> None:
         """Ping those who have answered last: what most of them say counts. Once in a while, whoever gives cause to."""
@@ -804,13 +816,14 @@ class Node:
         if overlay.join.bootstrap:
             endpoints = overlay.join.bootstrap
             some = self._rng.sample(endpoints, min(self.policy.k, len(endpoints)))
-            Bootstrap(INTERNAL, self._requester, some).start(now)
+            self._start(Bootstrap(INTERNAL, self._requester, some), now)
 
     def _refresh(self, overlay: Overlay, target: Id, now: float, *, measures: bool = False) -> None:
-        overlay.refresher.under_way += 1
         if target == self.own_id:
             overlay.looks_itself_up(now)
-        Refresh(INTERNAL, self._requester, target, overlay.family, measures=measures).start(now)
+        refresh = Refresh(INTERNAL, self._requester, target, overlay.family, measures=measures)
+        overlay.refresher.under_way += 1
+        self._start(refresh, now)
 
     def _publish(self, op: Handle, key: Id, port: int, now: float) -> None:
         found_by = entry_key(key, port)
@@ -829,16 +842,27 @@ class Node:
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
         self.check_free()
         op = self._new_handle()
-        SingleQuery(op, self._requester, request, endpoint).start(now)
+        query = self._asking[op] = SingleQuery(op, self._requester, request, endpoint)
+        self._start(query, now)
         return op
+
+    def _start(self, operation: SingleQuery | Traversal | Reminder, now: float) -> None:
+        """Start an operation; a defect in that is its end."""
+        try:
+            operation.start(now)
+        except Exception:
+            operation.give_up(now)
+            raise
 
     def _begin(self, op: Handle, operation: Traversal, now: float) -> Handle:
         """Start an operation; later, if it has to wait for the network to be reached."""
-        if self._has_to_wait(operation, now):
-            self._deferred.append(operation)
-        else:
-            operation.start(now)
-        self._settle(now)
+        try:
+            if self._has_to_wait(operation, now):
+                self._deferred.append(operation)
+            else:
+                self._start(operation, now)
+        finally:
+            self._settle(now)
         return op
 
     def _has_to_wait(self, operation: Traversal, now: float) -> bool:
@@ -868,10 +892,14 @@ class Node:
             for operation in list(self._deferred):
                 if not self._has_to_wait(operation, now):
                     self._deferred.remove(operation)
-                    operation.start(now)
+                    self._start(operation, now)
             if not self._requester.outcomes:
                 return
-            self._take(self._requester.outcomes.popleft(), now)
+            outcome = self._requester.outcomes.popleft()
+            try:
+                self._take(outcome, now)
+            finally:
+                self._pass_on(outcome)
 
     def _take(self, outcome: Outcome, now: float) -> None:
         match outcome:
@@ -889,14 +917,16 @@ class Node:
                 self._withdrawn(outcome, now)
             case Reminded():
                 self._reminded(outcome, now)
-            case Answered() | Unanswered() | LookupProgress() | LookupDone() | Bootstrapped():
+            case Answered() | Unanswered() | LookupProgress() | LookupDone() | Bootstrapped() | GaveUp():
                 pass
             case _:
                 assert_never(outcome)
+
+    def _pass_on(self, outcome: Outcome) -> None:
         if not isinstance(outcome, LookupProgress):
             self._running.discard(outcome.op)
             self._patient.discard(outcome.op)
-            self._lookups.pop(outcome.op, None)
+            self._asking.pop(outcome.op, None)
         if outcome.op in self._open:
             self._events.append(outcome)
             if not isinstance(outcome, LookupProgress):
@@ -919,17 +949,18 @@ class Node:
 
     def _withdrawn(self, outcome: Withdrawn, now: float) -> None:
         """Publish what was entered again meanwhile: a withdrawal must not undo the publication after it."""
-        key = outcome.key
-        if outcome.op != INTERNAL:
-            self.withdrawals.release(key, outcome.ports, now)
+        key, held_back = outcome.key, []
         for port in outcome.ports:
             found_by = entry_key(key, port)
             self._withdrawing[found_by] -= 1
             if not self._withdrawing[found_by]:
                 del self._withdrawing[found_by]
-                publication = self._held_back.pop(found_by, None)
-                if publication is not None:
-                    self._begin(publication.op, publication, now)
+                if found_by in self._held_back:
+                    held_back.append(self._held_back.pop(found_by))
+        if outcome.op != INTERNAL:
+            self.withdrawals.release(key, outcome.ports, now)
+        for publication in held_back:
+            self._begin(publication.op, publication, now)
 
     def _reminded(self, outcome: Reminded, now: float) -> None:
         """Look for a holder that is lost: it may have come back at another address, and then that will answer."""

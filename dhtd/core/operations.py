@@ -15,6 +15,7 @@ from dhtd.core.events import (
     INTERNAL,
     Answered,
     Bootstrapped,
+    GaveUp,
     Handle,
     LookupDone,
     LookupProgress,
@@ -33,7 +34,7 @@ from dhtd.core.traversal import Traversal
 class SingleQuery:
     """One query to one endpoint, for the user; another one for the rest, where the answer was cut."""
 
-    __slots__ = ("_endpoint", "_op", "_part", "_request", "_requester")
+    __slots__ = ("_endpoint", "_is_cancelled", "_op", "_part", "_request", "_requester")
 
     def __init__(self, op: Handle, requester: Requester, request: Request, endpoint: Endpoint) -> None:
         self._op = op
@@ -41,6 +42,7 @@ class SingleQuery:
         self._request = request
         self._endpoint = endpoint
         self._part: Answered | None = None  # the answer that was cut
+        self._is_cancelled = False
 
     def start(self, now: float) -> None:
         """Send the query."""
@@ -56,7 +58,7 @@ class SingleQuery:
             )
             result = replace(result, endpoints=endpoints)
         answered = Answered(self._op, contact, result, now - query.sent_at)
-        if self._requester.ask_rest(query, contact, result, now):
+        if not self._is_cancelled and self._requester.ask_rest(query, contact, result, now):
             self._part = answered
         else:
             self._requester.tell(answered)
@@ -73,6 +75,16 @@ class SingleQuery:
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Report the failure; where only the rest of an answer is missing, its part."""
         self._requester.tell(self._part or Unanswered(self._op, self._endpoint, error))
+
+    def cancel(self) -> None:
+        """Send nothing more."""
+        self._is_cancelled = True
+        self._requester.send_no_more(self)
+
+    def give_up(self, now: float) -> None:
+        """Report that a defect has ended it."""
+        self._requester.tell(GaveUp(self._op))
+        self.cancel()
 
 
 class Refresh(Traversal):
@@ -98,8 +110,16 @@ class Refresh(Traversal):
             Introduction(requester).start(nearest[: requester.policy.k], self._tokens, now)
 
     def _finished(self, now: float) -> None:
+        self._tell_responses(self._search_stats().responses)
+
+    def give_up(self, now: float) -> None:
+        """Report it as one that nobody has answered."""
+        self._tell_responses(0)
+        self.cancel()
+
+    def _tell_responses(self, responses: int) -> None:
         assert self._family is not None
-        self._requester.tell(Refreshed(self.op, self._target, self._search_stats().responses, self._family))
+        self._tell(Refreshed(self.op, self._target, responses, self._family))
 
 
 class Lookup(Traversal):
@@ -122,11 +142,6 @@ class Lookup(Traversal):
         overlays = self._requester.overlays.values()
         self._expected = [overlay.family for overlay in overlays if len(overlay.state.table)]
         super().start(now)
-
-    def cancel(self) -> None:
-        """Ask nobody else, and report nothing."""
-        self._searching = False
-        self._open.clear()
 
     def _request(self) -> Request:
         return FindValue(self._target)
@@ -155,7 +170,7 @@ class Lookup(Traversal):
         stats, endpoints = self._stats(now), tuple(self._endpoints)
         is_through = not any(search.is_exhausted for search in self._searches.values())
         complete = is_through and not self._is_cut and stats.responses > 0 and all(map(self._is_heard, self._expected))
-        self._requester.tell(LookupDone(self.op, self._target, endpoints, stats, self._closest(), complete))
+        self._tell(LookupDone(self.op, self._target, endpoints, stats, self._closest(), complete))
 
     def _is_heard(self, family: Family) -> bool:
         """Whether anybody of a family's network has answered: what is known there only, nobody else can tell."""
@@ -199,6 +214,8 @@ class Bootstrap(Traversal):
         if not isinstance(query.request, Ping):
             super().answered(query, contact, result, now)
             return
+        if self._has_ended:
+            return
         self._contacted += 1
         if self._contacted == 1:
             super().start(now)  # reports itself if it ends at once
@@ -235,7 +252,7 @@ class Bootstrap(Traversal):
         failed = len(self._silent)
         settled = self._contacted + failed == len(self._endpoints)
         if settled and not (self._contacted and self._searching):
-            self._requester.tell(Bootstrapped(self.op, self._contacted, failed, tuple(self._silent)))
+            self._tell(Bootstrapped(self.op, self._contacted, failed, tuple(self._silent)))
 
 
 class Check:
@@ -245,17 +262,19 @@ class Check:
     is the checked contact's fault and not the network's.
     """
 
-    __slots__ = ("_ongoing", "_requester", "_witness")
+    __slots__ = ("_endpoint", "_ongoing", "_requester", "_witness")
 
     def __init__(self, requester: Requester, ongoing: set[Endpoint], witness: Contact | None = None) -> None:
         self._requester = requester
         self._ongoing = ongoing  # the endpoints under check, for whoever bounds them
         self._witness = witness
+        self._endpoint: Endpoint | None = None  # until it is started
 
     def start(self, endpoint: Endpoint, id: Id | None, now: float, attempts: int, *, insistent: bool = False) -> None:
         """Send the ping."""
-        self._ongoing.add(endpoint)
+        self._endpoint = endpoint
         self._requester.ask(self, Ping(), endpoint, id, now, attempts, insistent=insistent)
+        self._ongoing.add(endpoint)
         self._ping_witness(now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
@@ -275,6 +294,10 @@ class Check:
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """The check is over."""
         self._ongoing.discard(query.endpoint)
+
+    def give_up(self, now: float) -> None:
+        """Whoever bounds the checks has one less to wait for."""
+        self._ongoing -= {self._endpoint}
 
     def _ping_witness(self, now: float) -> None:
         if self._witness is not None:

@@ -137,6 +137,10 @@ class Patrol:
                 self.suspect([*witnesses[:1], holder] if witnesses else [], now)
         self._go_on(now)
 
+    def give_up(self, now: float) -> None:
+        """Count nobody as being asked: to ask one twice costs less than to ask nobody ever again."""
+        self._under_way.clear()
+
     def _is_gone(self, holder: Contact, now: float) -> bool:
         until = self._gone.get(holder)
         if until is not None and until <= now:
@@ -148,5 +152,5 @@ class Patrol:
         policy = self._requester.policy
         while self._waiting and len(self._under_way) < policy.verifications:
             holder = self._waiting.pop(next(iter(self._waiting)))
-            self._under_way.add(holder.endpoint)
             self._requester.ask(self, Ping(), holder.endpoint, holder.id, now, insistent=True)
+            self._under_way.add(holder.endpoint)

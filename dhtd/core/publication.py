@@ -69,9 +69,10 @@ class Publication(Traversal):
         self._searching = False
         self._open.clear()
         self._chosen.clear()
-        for query in self._in_flight:
-            query.attempts_left = 1
-            query.is_insistent = False
+        self._requester.send_no_more(self)
+
+    def give_up(self, now: float) -> None:
+        """Wait: the node begins it anew once it has lasted too long, for all who wait for it."""
 
     def written(self, contacts: Iterable[Contact], now: float) -> None:
         """Ask those who were chosen to take the entry, unless it was deleted meanwhile."""
@@ -221,7 +222,8 @@ class Withdrawal(Traversal):
                 return
             case FindValue():
                 assert isinstance(result, Found)
-                self._withdraw(contact, result.token, now)
+                if not self._has_ended:
+                    self._withdraw(contact, result.token, now)
             case request:
                 assert isinstance(request, Withdraw)
                 assert query.observed is not None
@@ -233,11 +235,18 @@ class Withdrawal(Traversal):
         self._in_flight -= 1
         self._report_if_over(now)
 
+    def give_up(self, now: float) -> None:
+        """Report what there is. It withdraws nothing more: what is entered again is published from now on."""
+        self._tell_outcome(())
+        self.cancel()
+
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Leave it to be asked again, if it may hold the entry: whoever has given a token may."""
         request, policy = query.request, self._requester.policy
         if isinstance(request, FindNode):
             super().failed(query, error, now)
+            return
+        if self._has_ended:
             return
         if isinstance(request, Withdraw) and not self._at(query.endpoint):
             assert query.id is not None
@@ -289,9 +298,12 @@ class Withdrawal(Traversal):
 
     def _report_if_over(self, now: float) -> None:
         if not self._in_flight and not self._searching:
-            silent = self._withdrawals.silent(self._target, self._ports)
-            left = self._left_behind(now)
-            self._requester.tell(Withdrawn(self.op, self._target, self._ports, len(self._acknowledged), silent, left))
+            self._tell_outcome(self._left_behind(now))
+
+    def _tell_outcome(self, left_behind: tuple[LeftBehind, ...]) -> None:
+        silent = self._withdrawals.silent(self._target, self._ports)
+        acknowledged = len(self._acknowledged)
+        self._tell(Withdrawn(self.op, self._target, self._ports, acknowledged, silent, left_behind))
 
     def _left_behind(self, now: float) -> tuple[LeftBehind, ...]:
         until: dict[Endpoint, float] = {}

@@ -27,6 +27,7 @@ class Reminder:
         "_had",
         "_has_failed",
         "_holder",
+        "_is_over",
         "_open",
         "_queries",
         "_requester",
@@ -54,6 +55,7 @@ class Reminder:
         self._queries: Counter[bytes] = Counter()  # on their way
         self._width = 1  # keys that are asked at once
         self._has_failed = False
+        self._is_over = False
 
     def start(self, now: float) -> None:
         """Ask for what is due."""
@@ -64,6 +66,8 @@ class Reminder:
         """Withdraw with the token, or note what was let go of."""
         request, holder = query.request, self._holder.contact
         if isinstance(request, FindValue):
+            if self._is_over:
+                return
             assert isinstance(result, Found)
             assert query.observed is not None
             self._width = self._requester.policy.alpha
@@ -83,7 +87,8 @@ class Reminder:
             assert isinstance(request, Withdraw)
             had_it = entry_key(request.key, request.port) in self._had
             self._withdrawals.let_go(request.key, request.port, holder, now, had_it=had_it)
-            self._is_done(request.key, now)
+            if not self._is_over:
+                self._is_done(request.key, now)
 
     def slow(self, query: Asked, now: float) -> None:
         """Keep waiting."""
@@ -96,11 +101,23 @@ class Reminder:
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Ask for nothing more this time."""
+        if self._is_over:
+            return
         assert isinstance(query.request, FindValue | Withdraw)
         key = query.request.key
         self._has_failed = True
         self._withdrawals.postpone(self._holder, key, self._open[packed(key)])
         self._is_done(key, now, silent=error is None)
+
+    def give_up(self, now: float) -> None:
+        """Ask for nothing more this time. The holder has another turn."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._requester.send_no_more(self)
+        for found_by, ports in self._open.items():
+            self._requester.tell(Withdrawn(INTERNAL, unpacked(found_by), tuple(ports), 0))
+        self._withdrawals.over(self._holder, self._endpoint, now, failed=True)
 
     def _ask(self, request: Request, key: Id, now: float) -> None:
         attempts = self._requester.policy.withdraw_attempts if isinstance(request, Withdraw) else 1
@@ -132,3 +149,4 @@ class Reminder:
             self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed, nobody_there=nobody)
             is_lost = nobody and self._holder.failures > 1
             self._requester.tell(Reminded(INTERNAL, self._holder.contact, is_lost))
+            self._is_over = True

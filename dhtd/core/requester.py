@@ -44,6 +44,9 @@ class Operation(Protocol):
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """The query was refused with `error`, answered with nonsense, or (None) timed out for good."""
 
+    def give_up(self, now: float) -> None:
+        """A defect of ours has stopped this: end it as far as it has come, unless it is over. Nobody else is asked."""
+
 
 Asked = InFlight[Operation]
 
@@ -169,6 +172,13 @@ class Requester:
     def send(self, query: Asked) -> None:
         """Queue a query's datagram."""
         self.transmits.append(Transmit(query.datagram, query.endpoint, query.id))
+
+    def send_no_more(self, owner: Operation) -> None:
+        """What `owner` has asked is not sent again; an answer that comes all the same is passed on to it."""
+        for query in self.transactions:
+            if query.owner is owner:
+                query.attempts_left = 1
+                query.is_insistent = False
 
     def tell(self, outcome: Outcome) -> None:
         """Queue what has become of an operation."""

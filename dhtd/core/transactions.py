@@ -114,6 +114,10 @@ class Transactions(Generic[Owner]):
         """How many queries are in flight."""
         return len(self._queries)
 
+    def __iter__(self) -> Iterator[InFlight[Owner]]:
+        """Yield them."""
+        return iter(self._queries.values())
+
     def new_tid(self) -> bytes:
         """Return a transaction ID that no query in flight has."""
         while (tid := self._rng.randbytes(self._tid_size)) in self._queries:

@@ -7,7 +7,7 @@ from typing import assert_never
 
 from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
-from dhtd.core.events import Handle
+from dhtd.core.events import GaveUp, Handle, Outcome
 from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
 from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
@@ -27,6 +27,7 @@ class Traversal:
     __slots__ = (
         "_dormant",
         "_family",
+        "_has_ended",
         "_open",
         "_patient",
         "_regional",
@@ -61,6 +62,7 @@ class Traversal:
         self._open: dict[int, Search] = {}  # those that have not converged
         self._dormant: set[int] = set()  # the families of which nobody has answered, and nobody is left to ask
         self._searching = True  # until the last one has converged
+        self._has_ended = False  # the outcome was told, or nobody waits for it
         self._tokens: dict[Endpoint, bytes] = {}
 
     def start(self, now: float) -> None:
@@ -134,6 +136,24 @@ class Traversal:
         if search is not None:
             search.explored_enough(about)
             self._advance(now, family)
+
+    def cancel(self) -> None:
+        """Ask nobody else, send nothing again, and report nothing."""
+        self._has_ended = True
+        self._searching = False
+        self._open.clear()
+        self._requester.send_no_more(self)
+
+    def give_up(self, now: float) -> None:
+        """Report that a defect has ended it."""
+        self._tell(GaveUp(self.op))
+        self.cancel()
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Report the outcome, once."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._requester.tell(outcome)
 
     def _seeds(self, overlay: Overlay) -> list[Contact]:
         return overlay.state.closest(self._target, 2 * self._requester.policy.k)
@@ -280,3 +300,7 @@ class _Exploration:
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Do without."""
         self._traversal.explored_enough(len(query.endpoint), self._about, now)
+
+    def give_up(self, now: float) -> None:
+        """It is the traversal that a defect has stopped."""
+        self._traversal.give_up(now)

@@ -15,6 +15,7 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
     Event,
+    GaveUp,
     Handle,
     Isolated,
     Joined,
@@ -279,4 +280,7 @@ class Driver:
             return
         if not isinstance(event, LookupProgress):
             del self._operations[event.op]
-        channel.send_nowait(event)
+        if isinstance(event, GaveUp):
+            channel.close()  # whoever waits for an outcome hears that there is none
+        else:
+            channel.send_nowait(event)

@@ -6,16 +6,25 @@ from typing import NoReturn
 
 import pytest
 
-from dhtd.core.events import Published, Unanswered
+from dhtd.core.doubt import Doubt
+from dhtd.core.events import Answered, GaveUp, LookupDone, Published, Unanswered, Withdrawn
+from dhtd.core.external import ExternalAddress
+from dhtd.core.introduction import Introduction
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.metric import Id
 from dhtd.core.node import Node
-from dhtd.core.operations import SingleQuery
+from dhtd.core.operations import Check, Lookup, Refresh, SingleQuery
+from dhtd.core.patrol import Patrol
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publication import Publication
+from dhtd.core.publication import Publication, Withdrawal
 from dhtd.core.reminder import Reminder
+from dhtd.core.requester import Requester
+from dhtd.core.state import State
 from dhtd.core.store import Store as Held
-from tests.core.bench import Bench
+from dhtd.core.track import Tracker
+from dhtd.core.traversal import _Exploration
+from dhtd.core.withdrawals import Withdrawals
+from tests.core.bench import Bench, Sent
 from tests.core.small import contact
 
 KEY = Id(77)
@@ -170,9 +179,71 @@ def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pyte
     assert [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]
 
 
-def test_what_comes_of_a_reminder_that_was_given_up_is_taken_and_its_end_counts_once(
+def remind(bench: Bench) -> list[Sent]:
+    """Delete the own entry, and let time pass until the holder, which has stayed silent, is reminded."""
+    bench.node.delete(KEY, 80, bench.now)
+    wake(bench, 5.0)
+    bench.sent()
+    while not (asked := [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]):
+        wake(bench, 0.1)
+    return asked
+
+
+@pytest.mark.parametrize("answers", [1, 2])
+def test_a_reminder_that_a_defect_stops_is_over_and_keeps_nothing_waiting(
+    answers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    own(bench)
+    asked = remind(bench)
+    withdrawals = bench.node.withdrawals
+    if answers == 2:
+        bench.found(asked[0], HOLDER.id)
+        asked = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
+    monkeypatch.setattr(Withdrawals, "let_go" if answers == 2 else "holds_nothing", fail)
+    with pytest.raises(Defect):
+        bench.pong(asked[0], HOLDER.id) if answers == 2 else bench.found(asked[0], HOLDER.id, token=b"")
+    monkeypatch.undo()
+    assert withdrawals._in_hand == 0
+    assert not bench.node._withdrawing
+    assert withdrawals.next_timeout() is not None
+    bench.events()
+    op = bench.node.enter(KEY, 80, bench.now)
+    assert hold(bench) == 1
+    assert bench.event(Published).op == op
+
+
+def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    bench = Bench()
+    own(bench)
+    bench.node.enter(KEY, 81, bench.now)
+    hold(bench)
+    bench.node.delete(KEY, None, bench.now)
+    wake(bench, 5.0)
+    bench.sent()
+    while not (asked := [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]):
+        wake(bench, 0.1)
+    bench.found(asked[0], HOLDER.id)
+    first, second = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
+    let_go = Withdrawals.let_go
+
+    def let_go_and_fail(*args: object, **kwargs: object) -> NoReturn:
+        let_go(*args, **kwargs)  # type: ignore[arg-type]
+        raise Defect
+
+    monkeypatch.setattr(Withdrawals, "let_go", let_go_and_fail)
+    with pytest.raises(Defect):
+        bench.pong(first, HOLDER.id)
+    monkeypatch.undo()
+    bench.pong(second, HOLDER.id)
+    assert all(pending.acknowledged for pending in bench.node.withdrawals)
+    assert bench.node.withdrawals._in_hand == 0
+    assert not bench.node._withdrawing
+
+
+def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
     bench.node.delete(KEY, 80, bench.now)
@@ -182,6 +253,7 @@ def test_what_comes_of_a_reminder_that_was_given_up_is_taken_and_its_end_counts_
 
     def ask_and_fail(self: Reminder, now: float, *, silent: bool) -> None:
         go_on(self, now, silent=silent)
+        self.give_up(now)
         raise Defect
 
     monkeypatch.setattr(Reminder, "_go_on", ask_and_fail)
@@ -189,8 +261,216 @@ def test_what_comes_of_a_reminder_that_was_given_up_is_taken_and_its_end_counts_
         wake(bench, 0.1)
     monkeypatch.undo()
     bench.found(asked[0], HOLDER.id)
-    [withdraw] = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
-    bench.pong(withdraw, HOLDER.id)
-    [pending] = bench.node.withdrawals
-    assert pending.acknowledged
+    bench.refuse(asked[0], HOLDER.id)
+    wake(bench, 2.5)
+    assert not [sent for sent in bench.sent() if isinstance(sent.request, FindValue | Withdraw)]
     assert bench.node.withdrawals._in_hand == 0
+
+
+def test_a_reminder_that_goes_unanswered_after_it_was_given_up_is_not_over_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    own(bench)
+    remind(bench)
+    monkeypatch.setattr(Reminder, "late", fail)
+    wake(bench, 4.0)
+    monkeypatch.undo()
+    assert bench.node.withdrawals._in_hand == 0
+    assert not bench.node._withdrawing
+
+
+@pytest.mark.parametrize("name", ["answered", "_advance", "_converged", "_finished", "start"])
+def test_a_refresh_that_a_defect_stops_keeps_no_other_from_beginning(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    with monkeypatch.context() as broken:
+        broken.setattr(Refresh, name, fail)
+        failures = wake(bench, DEFAULT.bucket_refresh)
+        for asked in [sent for sent in bench.sent() if isinstance(sent.request, FindNode)][:1]:
+            with pytest.raises(Defect):
+                bench.found(asked, HOLDER.id)
+            failures += 1
+        assert failures
+    assert bench.node.overlays[0].refresher.under_way == 0
+    bench.sent()
+    wake(bench, DEFAULT.bucket_refresh)
+    assert [sent for sent in bench.sent() if isinstance(sent.request, FindNode)]
+
+
+@pytest.mark.parametrize("where", [(State, "answered"), (ExternalAddress, "vote")])
+def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
+    where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    op = bench.node.lookup(KEY, bench.now)
+    ping = bench.node.ping(HOLDER.endpoint, bench.now)
+    with monkeypatch.context() as broken:
+        broken.setattr(*where, fail)
+        for asked in bench.sent():
+            with pytest.raises(Defect):
+                bench.pong(asked, HOLDER.id) if isinstance(asked.request, Ping) else bench.found(asked, HOLDER.id)
+    assert [event for event in bench.events() if isinstance(event, GaveUp)] == [GaveUp(op), GaveUp(ping)]
+    assert not bench.node._running
+    wake(bench, 10.0)
+    assert not any(isinstance(event, LookupDone | Answered | Unanswered | GaveUp) for event in bench.events())
+
+
+def test_a_ping_whose_silence_cannot_be_looked_into_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    op = bench.node.lookup(KEY, bench.now)
+    bench.sent()
+    monkeypatch.setattr(Node, "_unanswered", fail)
+    assert wake(bench, 10.0)
+    assert bench.event(GaveUp) == GaveUp(op)
+    assert not bench.node._running
+
+
+@pytest.mark.parametrize("name", ["start", "answered", "_withdraw", "_left_behind"])
+def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    own(bench)
+    with monkeypatch.context() as broken:
+        broken.setattr(Withdrawal, name, fail)
+        try:
+            bench.node.delete(KEY, 80, bench.now)
+            hold(bench)
+        except Defect:
+            pass
+    assert not bench.node._withdrawing
+    wake(bench, 0.1)
+    assert bench.event(Withdrawn).ports == (80,)
+    bench.sent()
+    wake(bench, DEFAULT.withdraw_retry_max)
+    assert [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]
+
+
+def test_a_withdrawal_that_was_given_up_withdraws_nothing_of_what_is_entered_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    bench.know(HOLDER, GONE)
+    bench.node.enter(KEY, 80, bench.now)
+    while sent := bench.sent():
+        for query in sent:
+            id = HOLDER.id if query.to == HOLDER.endpoint else GONE.id
+            bench.pong(query, id) if isinstance(query.request, Store) else bench.found(query, id)
+    bench.node.delete(KEY, 80, bench.now)
+    first, second, *_ = [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]
+    withdraw = Withdrawal._withdraw
+
+    def fail_first(self: Withdrawal, *args: object) -> None:
+        withdraw(self, *args)  # type: ignore[arg-type]
+        raise Defect
+
+    monkeypatch.setattr(Withdrawal, "_withdraw", fail_first)
+    with pytest.raises(Defect):
+        bench.found(first, HOLDER.id)
+    monkeypatch.undo()
+    [gone] = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
+    bench.node.enter(KEY, 80, bench.now)
+    bench.found(second, GONE.id)
+    bench.refuse(gone, HOLDER.id)
+    assert not [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
+    assert len(bench.node.withdrawals) == 0
+
+
+@pytest.mark.parametrize("name", ["answered", "failed", "retried"])
+def test_a_check_that_a_defect_stops_leaves_its_place_to_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.node.start([HOLDER.endpoint], bench.now)
+    bench.node.handle_timeout(bench.now)
+    [ping] = bench.sent()
+    monkeypatch.setattr(Check, name, fail)
+    if name == "answered":
+        with pytest.raises(Defect):
+            bench.pong(ping, HOLDER.id)
+    elif name == "failed":
+        with pytest.raises(Defect):
+            bench.refuse(ping, HOLDER.id)
+    else:
+        wake(bench, 30.0)
+    assert not bench.node.join.attempt or name == "retried"
+    monkeypatch.undo()
+    wake(bench, DEFAULT.rejoin_max)
+    assert [sent for sent in bench.sent() if sent.to == HOLDER.endpoint]
+
+
+def test_a_doubt_that_a_defect_stops_can_arise_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    bench.node.ask_around(bench.now + 1.0, bench.now)
+    [asked] = bench.sent()
+    with monkeypatch.context() as broken:
+        broken.setattr(Doubt, "answered", fail)
+        with pytest.raises(Defect):
+            bench.pong(asked, HOLDER.id)
+    assert not bench.node.is_asking_around
+    with monkeypatch.context() as broken:
+        broken.setattr(Requester, "ask", fail)
+        with pytest.raises(Defect):
+            bench.node.ask_around(bench.now + 1.0, bench.now)
+    assert not bench.node.is_asking_around
+    bench.node.ask_around(bench.now + 1.0, bench.now)
+    assert bench.sent()
+
+
+def test_a_patrol_that_a_defect_stops_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    own(bench)
+    patrol = bench.node._patrol
+    patrol.suspect([HOLDER], bench.now)
+    [asked] = bench.sent()
+    monkeypatch.setattr(Patrol, "answered", fail)
+    with pytest.raises(Defect):
+        bench.pong(asked, HOLDER.id)
+    patrol.suspect([HOLDER], bench.now)
+    assert [sent.to for sent in bench.sent()] == [HOLDER.endpoint]
+
+
+@pytest.mark.parametrize("where", [(Tracker, "published"), (Tracker, "is_notice_due")])
+def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
+    where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    monkeypatch.setattr(*where, fail)
+    op = bench.node.enter(KEY, 80, bench.now)
+    bench.found(bench.sent_one(), HOLDER.id)
+    store = bench.sent_one()
+    with pytest.raises(Defect):
+        bench.refuse(store, HOLDER.id)
+    assert bench.event(Published).op == op
+    assert not bench.node._running
+
+
+def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    op = bench.node.lookup(KEY, bench.now)
+    bench.sent()
+    lookup = bench.node._asking[op]
+    assert isinstance(lookup, Lookup)
+    asked = bench.node._requester.ask(_Exploration(lookup, KEY), FindNode(KEY), HOLDER.endpoint, HOLDER.id, bench.now)
+    monkeypatch.setattr(Lookup, "explored", fail)
+    [sent] = [sent for sent in bench.sent() if sent.query.tid == asked.tid]
+    with pytest.raises(Defect):
+        bench.found(sent, HOLDER.id)
+    assert bench.event(GaveUp) == GaveUp(op)
+
+
+def test_an_introduction_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    Introduction(bench.node._requester).start([HOLDER], {HOLDER.endpoint: b"token"}, bench.now)
+    [sent] = bench.sent()
+    monkeypatch.setattr(Introduction, "answered", fail)
+    with pytest.raises(Defect):
+        bench.found(sent, HOLDER.id)
+    assert bench.events() == []

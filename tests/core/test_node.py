@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     Answered,
     Bootstrapped,
+    Handle,
     Isolated,
     Joined,
     LookupDone,
@@ -30,6 +32,7 @@ from dhtd.core.messages import (
     Store,
 )
 from dhtd.core.metric import Id
+from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.core.store import SWEPT, HeldEntry
@@ -810,7 +813,49 @@ def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: i
     assert all(isinstance(sent.request, Ping) for sent in bench.sent())  # of contacts that are silent
     assert not any(isinstance(event, LookupDone | LookupProgress) for event in bench.events())
     assert not bench.node._running
-    assert not bench.node._lookups
+    assert not bench.node._asking
+
+
+COMMANDS: dict[str, Callable[[Node, float], Handle]] = {
+    "ping": lambda node, now: node.ping(endpoint(99), now),
+    "find-node": lambda node, now: node.find_node(endpoint(99), KEY, now),
+    "find-value": lambda node, now: node.find_value(endpoint(99), KEY, now),
+    "store": lambda node, now: node.store_at(endpoint(99), KEY, 80, b"token", now),
+    "bootstrap": lambda node, now: node.bootstrap([endpoint(99), endpoint(98)], now),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_was_asked_for_a_client_that_has_gone_is_not_sent_again(name: str) -> None:
+    bench = knowing(1)
+    op = COMMANDS[name](bench.node, bench.now)
+    asked = bench.sent()
+    bench.node.cancel(op)
+    assert not bench.node._running
+    bench.advance(10.0)
+    assert [sent for sent in bench.sent() if sent.to in {first.to for first in asked}] == []
+    assert bench.events() == []
+
+
+def test_an_answer_leads_to_nothing_more_once_its_client_has_gone() -> None:
+    bench = knowing(1)
+    gone = [bench.node.find_value(endpoint(99), KEY, bench.now), bench.node.bootstrap([endpoint(98)], bench.now)]
+    find, ping = bench.sent()
+    for op in gone:
+        bench.node.cancel(op)
+    bench.found(find, 99, more=True)
+    bench.pong(ping, 98)
+    assert bench.sent() == []
+    assert bench.events() == []
+
+
+def test_a_lonely_lookup_that_is_cancelled_is_not_sent_again() -> None:
+    bench = knowing(1)
+    op = bench.node.lookup(KEY, bench.now)
+    [asked] = bench.sent()
+    bench.node.cancel(op)
+    bench.advance(DEFAULT.query_timeout - 0.1)
+    assert not [sent for sent in bench.sent() if sent.query.tid == asked.query.tid]
 
 
 @pytest.mark.parametrize("source", ["10.0.0.5", "192.0.2.5"])

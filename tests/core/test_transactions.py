@@ -403,6 +403,9 @@ class Listener:
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         self.told.append("timed out" if error is None else "refused")
 
+    def give_up(self, now: float) -> None:
+        self.told.append("given up")
+
 
 class AskingMachine(RuleBasedStateMachine):
     """Whatever comes in, and from wherever, whoever asks is told of one end, and that last."""

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.control import protocol
@@ -465,13 +466,14 @@ async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: 
         await one.ask(protocol.Enter(KEY, 80, wait=True))
         with pytest.raises(TooManyEntries, match=r"this ID on as many ports as it takes \(1\)"):
             await one.ask(protocol.Enter(KEY, 81, wait=True))
-        with trio.move_on_after(0.1):
-            await one.ask(protocol.Ping(NOBODY))  # it goes on, though nobody waits for it
-        for request in protocol.Enter(Id(8), 80, wait=True), protocol.Delete(KEY, None), protocol.Lookup(KEY):
-            with pytest.raises(Busy):
-                await one.ask(request)
-        assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
-        await trio.sleep(10)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.ask, protocol.Ping(NOBODY))
+            await trio.testing.wait_all_tasks_blocked()
+            for request in protocol.Enter(Id(8), 80, wait=True), protocol.Delete(KEY, None), protocol.Lookup(KEY):
+                with pytest.raises(Busy):
+                    await one.ask(request)
+            assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
+            nursery.cancel_scope.cancel()  # nobody waits for the ping any more, and that makes room
         await one.ask(protocol.Delete(KEY, None))
         assert not tracked(one.driver) | one.disk.entries
 
