@@ -4,6 +4,9 @@ Until the program is loaded, Ctrl-C ends it as it would end any other, and not w
 
 As process 1 of a container, a program is spared every signal that it has no handler for, and `docker stop` would have
 to wait and kill. So there it has handlers from here on, which do what the kernel does elsewhere.
+
+A program inherits which signals are blocked. Whoever blocks some for its own threads may start us without a thought of
+that, and then nothing but SIGKILL would end us.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 
 _default = _end if os.getpid() == 1 else signal.SIG_DFL
-for _number in (signal.SIGTERM, signal.SIGHUP):
+for _number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_DFL:
         signal.signal(_number, _default)
 if _interruptible:
     signal.signal(signal.SIGINT, _default)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT))
 
 
 def dht() -> NoReturn:

@@ -13,27 +13,34 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
 import trio
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What ends a program that does not know of it: a limit of processor time, a timer or a tool that was meant for another.
+FATAL: Final = tuple(
+    getattr(signal, name)
+    for name in ("SIGXCPU", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPWR")
+    if hasattr(signal, name)
+)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, *FATAL)
 LOOK_INTERVAL: Final = 0.1  # seconds between looks for signals while another thread works
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP, from when this is made until the process ends: those of the start are kept.
+    """The signals that we know, from when this is made until the process ends: those of the start are kept.
 
-    SIGINT and SIGHUP stay ignored where whoever started us ignores them: a shell in the background, nohup(1). SIGTERM
-    never is.
+    All but SIGTERM stay ignored where whoever started us ignores them: a shell in the background, nohup(1).
 
-    `last_words` is called before a second SIGTERM or SIGINT ends the process; it must not wait for anything. The exit
-    status is then 128 and the signal, or `final_status` where everything that counts is done.
+    `last_words` is called before a second SIGTERM, SIGINT or SIGQUIT ends the process; it must not wait for anything.
+    The exit status is then 128 and the signal, or `final_status` where everything that counts is done. A fatal signal
+    is a request to end as well, but none to hurry: the kernel repeats SIGXCPU each second. `die` is the end of it.
     """
 
     def __init__(self, last_words: Callable[[], None]) -> None:
@@ -48,6 +55,14 @@ class Signals:
         for number in SIGNALS:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
+
+    def die(self) -> None:
+        """End the process by the fatal signal that was received, if one was: whoever started us is to see that."""
+        number = self.stopping
+        if number is not None and number in FATAL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            sys.exit(128 + number)  # process 1 of a container outlives it
 
     def watch(self) -> None:
         """Have a thread obey signals from now on, if one can be started."""
@@ -104,7 +119,8 @@ class Signals:
         while True:
             for number in os.read(reading, 64):
                 if number in SIGNALS:
-                    self._note(number)
+                    with suppress(trio.RunFinishedError):  # the loop that was to be woken has just ended
+                        self._note(number)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if not self._is_watched:
@@ -112,6 +128,8 @@ class Signals:
 
     def _note(self, number: int) -> None:
         if number != signal.SIGHUP:
+            if self.stopping is not None and number in FATAL:
+                return
             if self.stopping is not None:
                 self._end(number)
             self.stopping = number

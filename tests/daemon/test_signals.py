@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from dhtd.daemon.signals import SIGNALS, Signals, in_another_thread
+from dhtd.daemon.signals import FATAL, SIGNALS, Signals, in_another_thread
 from tests.e2e.daemons import DEADLINE
 
 
@@ -67,7 +67,7 @@ def test_who_waited_and_was_cancelled_is_not_woken_any_more() -> None:
     signal.raise_signal(signal.SIGHUP)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
 def test_what_was_ignored_stays_ignored(number: int) -> None:
     signal.signal(number, signal.SIG_IGN)
     Signals(say_nothing)
@@ -106,6 +106,71 @@ def test_a_second_signal_ends_a_process_that_is_stuck(last_words: str, final_sta
     assert (done.returncode, done.stdout) == (status, b"last words")
 
 
+FATAL_ONE = """
+import os, signal
+from dhtd.daemon.signals import Signals
+signals = Signals(lambda: None)
+for _ in range(2):
+    signal.raise_signal({0})
+assert signals.stopping == {0}
+signals.die()
+"""
+
+
+@pytest.mark.parametrize("number", FATAL)
+def test_a_fatal_signal_is_obeyed_and_seen_by_whoever_started_us(number: int) -> None:
+    script = FATAL_ONE.format(int(number))
+    done = subprocess.run([sys.executable, "-c", script], timeout=DEADLINE, check=False)
+    assert done.returncode == -number
+
+
+def test_a_request_to_end_is_nothing_to_die_of() -> None:
+    signals = Signals(say_nothing)
+    signal.raise_signal(signal.SIGQUIT)
+    signals.die()
+    assert signals.stopping == signal.SIGQUIT
+
+
+LATE = """
+import os, signal, threading, trio
+from dhtd.daemon.signals import Signals
+signals = Signals(lambda: None)
+
+async def wake_later():
+    token = trio.lowlevel.current_trio_token()
+    return lambda: token.run_sync_soon(print)
+
+signals._wake = trio.run(wake_later)  # read by the thread just before the loop ends
+signals.watch()
+os.kill(os.getpid(), signal.SIGTERM)
+while not signals._unread:
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+threading.Event().wait()
+"""
+
+
+def test_a_signal_that_meets_the_end_of_the_loop_keeps_no_second_one_from_being_obeyed() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], timeout=DEADLINE, check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, b"")
+
+
+BLOCKED = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+import dhtd.cli.entry
+os.kill(os.getpid(), {0})
+print("goes on")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_what_whoever_started_us_has_blocked_is_obeyed(number: int) -> None:
+    script = BLOCKED.format(int(number))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout) == (-number, b"")
+
+
 async def test_whoever_watches_receives_each_signal_once_and_trio_still_runs() -> None:
     signals = Signals(say_nothing)
     with signals.watched(), trio.fail_after(DEADLINE):
@@ -131,7 +196,7 @@ def test_without_a_thread_to_watch_the_handlers_obey(monkeypatch: pytest.MonkeyP
 
 DEAF_MAIN_THREAD = """
 import os, signal, threading
-from dhtd.daemon.signals import SIGNALS, Signals
+from dhtd.daemon.signals import FATAL, SIGNALS, Signals
 signals = Signals(lambda: None)
 signals.watch()
 threading.Thread(target=threading.Event().wait, daemon=True).start()  # to which the kernel gives them
@@ -189,7 +254,7 @@ print("goes on")
 
 
 @pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="unshare is not installed")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_process_1_obeys_signals_from_its_first_moment(number: int) -> None:
     if not can_be_process_1():
         pytest.skip("only root can be process 1")
