@@ -21,6 +21,8 @@ from dhtd.daemon.outlet import Outlet
 FLUSH: Final = 1.0  # seconds to wait for the reader at the end
 STDERR: Final = 2
 
+_WARNINGS: Final = "py.warnings"  # the logger of `logging.captureWarnings`
+
 # sd-daemon(3): the priorities of syslog, in front of a line.
 _PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
@@ -141,11 +143,13 @@ def set_up(level: str, style: str) -> None:
     logger.handlers[:] = [_handler]
     logger.propagate = False
     logger.setLevel(level.upper())
+    logging.getLogger(_WARNINGS).handlers[:] = [_handler]
 
 
 def catch_the_rest() -> None:
-    """Log what Python itself would print on stderr, and wait there: exceptions of finalizers and threads."""
+    """Log what Python itself would print on stderr, and wait there: warnings, exceptions of finalizers and threads."""
     logger = logging.getLogger("dhtd")
+    logging.captureWarnings(True)
 
     def unraisable(what: sys.UnraisableHookArgs) -> None:
         logger.error("%s", what.err_msg or "an exception was ignored", exc_info=_exc_info(what.exc_value))

@@ -84,7 +84,10 @@ class Outlet:
             if isinstance(line, threading.Event):
                 line.set()
             else:
-                self._write(line, wait=True)
+                try:
+                    self._write(line, wait=True)
+                except Exception:  # noqa: BLE001 - too little memory, say: it costs a line, and not the log
+                    self._failed += 1
 
     def _write(self, line: bytes, *, wait: bool) -> None:
         if not self._write_all(line, wait=wait):

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -172,9 +173,12 @@ def test_a_record_that_cannot_be_made_is_dropped_and_counted(stderr: Stderr) -> 
     assert "1 line of the log was dropped" in second
 
 
+@pytest.mark.filterwarnings("always:old:RuntimeWarning")
 def test_what_python_itself_would_print_is_logged(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(logging, "_warnings_showwarning", None)
     set_up("info", "json")
     catch_the_rest()
 
@@ -187,7 +191,9 @@ def test_what_python_itself_would_print_is_logged(stderr: Stderr, monkeypatch: p
     thread = threading.Thread(target={}.popitem)
     thread.start()
     thread.join()
-    finalizer, in_thread = map(json.loads, stderr.getvalue().splitlines())
+    warnings.warn("old", RuntimeWarning, stacklevel=1)
+    finalizer, in_thread, warning = map(json.loads, stderr.getvalue().splitlines())
+    assert (warning["level"], "RuntimeWarning: old" in warning["message"]) == ("warning", True)
     assert "in a finalizer" in finalizer["error"]
     assert (in_thread["level"], "KeyError" in in_thread["error"]) == ("error", True)
 

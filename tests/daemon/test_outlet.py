@@ -121,6 +121,21 @@ def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
     os.close(writing)
 
 
+def test_a_line_that_cannot_be_written_for_lack_of_memory_costs_itself_alone(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(*_: object) -> NoReturn:
+        raise MemoryError
+
+    pipe.outlet.start()
+    with monkeypatch.context() as poor:
+        poor.setattr(Outlet, "_write", lack)
+        pipe.outlet.put(b"lost\n")
+        assert pipe.outlet.flush(DEADLINE)
+    pipe.outlet.put(b"next\n")
+    assert pipe.read(b"dropped") == [b"next", b"dropped 1"]
+
+
 def test_a_descriptor_that_somebody_has_made_non_blocking_is_waited_for_by_the_thread(pipe: Pipe) -> None:
     pipe.fill()
     os.set_blocking(pipe.writing, False)
