@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import socket
+import stat
 import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -263,7 +264,11 @@ class Client:
             message = f"no daemon is running: there is no socket {self._path}. Start one: {self._hint}"
             raise DaemonUnreachable(message) from None
         except ConnectionRefusedError:
-            message = f"no daemon is running: nobody listens on {self._path}, it is left over. Start one: {self._hint}"
+            if self._is_another_file():
+                message = f"{self._path} is not a socket: give the path of the daemon's with --socket"
+            else:
+                nobody = f"nobody listens on {self._path}, it is left over"
+                message = f"no daemon is running: {nobody}. Start one: {self._hint}"
             raise DaemonUnreachable(message) from None
         except PermissionError:
             message = f"the socket {self._path} is not for this user: be the user who started the daemon"
@@ -273,6 +278,12 @@ class Client:
                 raise SocketUnusable(f"{self._path} is too long a path for a socket: use --socket") from None
             message = f"cannot reach the daemon on {self._path}: {error.strerror}. Start one: {self._hint}"
             raise DaemonUnreachable(message) from None
+
+    def _is_another_file(self) -> bool:
+        try:
+            return not stat.S_ISSOCK(self._path.stat().st_mode)
+        except OSError:
+            return False
 
     def _send(self, data: bytes) -> None:
         # Where the daemon has refused us and closed already, its reason is there to be read.

@@ -11,6 +11,7 @@ import re
 import stat
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -78,9 +79,10 @@ def find_control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
     where it is put without that. One that is not ours is nobody's to trust.
     """
     expected = control_socket(instance)
-    if os.path.lexists(expected):
-        return expected
-    import tempfile  # noqa: PLC0415 - only where nothing is in its place
+    with suppress(OSError):
+        if stat.S_ISSOCK(expected.lstat().st_mode):
+            return expected
+    import tempfile  # noqa: PLC0415 - only where none is in its place
 
     user = os.geteuid()
     for directory in (Path(f"/run/user/{user}"), Path(tempfile.gettempdir()) / f"runtime-{user}"):

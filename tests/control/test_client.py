@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import tempfile
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -81,6 +82,29 @@ def test_where_there_is_no_socket_the_message_says_how_to_start_a_daemon(tmp_pat
         client.node_id()
     assert str(path) in str(caught.value)
     assert caught.value.exit_status == 3
+
+
+def test_what_is_no_socket_is_not_called_left_over(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "file", tmp_path / "fifo"):
+        with (
+            Client(path, LONG) as client,
+            pytest.raises(errors.DaemonUnreachable, match=r"is not a socket: .* --socket"),
+        ):
+            client.node_id()
+
+
+def test_a_socket_that_is_removed_meanwhile_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "sock"))
+    monkeypatch.setattr(Path, "stat", fail_to_look)
+    with Client(tmp_path / "sock", LONG) as client, pytest.raises(errors.DaemonUnreachable, match="left over"):
+        client.node_id()
+
+
+def fail_to_look(_: Path) -> NoReturn:
+    raise FileNotFoundError(2, "No such file or directory")
 
 
 def test_a_socket_that_nobody_listens_on_is_said_to_be_left_over(tmp_path: Path) -> None:

@@ -210,4 +210,8 @@ def test_a_client_looks_where_a_daemon_without_the_variable_has_put_its_socket(
 
     expected.parent.mkdir()
     expected.touch()
+    assert paths.find_control_socket("lab") == other  # what is in its place is no socket
+    expected.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(expected))
     assert paths.find_control_socket("lab") == expected
