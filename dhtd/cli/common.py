@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -114,8 +115,12 @@ def session(context: typer.Context, *, json: bool) -> Session:
     return found
 
 
-def run(app: typer.Typer, program: str) -> NoReturn:
-    """Run a program to its end: every failure becomes a message and an exit status."""
+def run(app: typer.Typer, program: str, complain: Callable[[str], None] | None = None) -> NoReturn:
+    """Run a program to its end: every failure becomes a message and an exit status.
+
+    `complain` says what is wrong to whoever reads stderr, where that is not as usual.
+    """
+    complain = complain or partial(_complain, program)
     streams.prepare()
     completing = f"_{program.upper()}_COMPLETE"
     if completing in os.environ:
@@ -128,7 +133,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     try:
         status = app(prog_name=program, standalone_mode=False)
     except DhtdError as error:
-        status = _fail(program, error, json=json)
+        status = _fail(complain, error, json=json)
     except typer.Abort:
         status = EXIT_INTERRUPTED
     except KeyboardInterrupt:
@@ -143,11 +148,15 @@ def run(app: typer.Typer, program: str) -> NoReturn:
         status = streams.lose_output(program, error, EXIT_DONE) if streams.is_lost(error) else _defect()
     except Exception as error:  # noqa: BLE001 - `_defect` tells all of it
         # The errors that typer shows have a message of their own.
-        status = _misused(program, error, json=json) if hasattr(error, "format_message") else _defect()
+        status = _misused(complain, error, json=json) if hasattr(error, "format_message") else _defect()
     sys.exit(streams.finish(program, status if isinstance(status, int) else EXIT_DONE))
 
 
-def _misused(program: str, error: Any, *, json: bool) -> int:
+def _complain(program: str, text: str) -> None:
+    say(f"{program}: {text}")
+
+
+def _misused(complain: Callable[[str], None], error: Any, *, json: bool) -> int:
     """Say what typer has found wrong with the command line; without any, there is help instead."""
     message: str = error.format_message()
     if message.startswith("Usage:"):
@@ -155,7 +164,7 @@ def _misused(program: str, error: Any, *, json: bool) -> int:
         return EXIT_USAGE
     if not json and error.ctx is not None:
         message += f"\nTry '{error.ctx.command_path} --help'."
-    return _fail(program, UsageError(message), json=json)
+    return _fail(complain, UsageError(message), json=json)
 
 
 def _defect() -> int:
@@ -166,7 +175,7 @@ def _defect() -> int:
     return InternalError.exit_status
 
 
-def _fail(program: str, error: DhtdError, *, json: bool) -> int:
+def _fail(complain: Callable[[str], None], error: DhtdError, *, json: bool) -> int:
     partial: Mapping[str, Any] = {}
     if isinstance(error, Failure):
         partial = error.partial
@@ -175,5 +184,5 @@ def _fail(program: str, error: DhtdError, *, json: bool) -> int:
         with suppress(OSError):  # `finish` meets it again, and says it
             put_json({"error": {"code": error.code, "message": str(error)}, **partial})
     else:
-        say(f"{program}: {error}")
+        complain(str(error))
     return error.exit_status

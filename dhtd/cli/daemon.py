@@ -262,16 +262,30 @@ def _say_why(error: DhtdError, log_format: str | None, *, json: bool) -> None:
     """Say why the daemon has ended, or did not start: as a line of the log, be there one already or not."""
     from dhtd.daemon import log
 
-    if json:
+    if json and is_writable(sys.stdout):  # else the end of a daemon would wait for whoever does not read it
         with suppress(OSError):
             put_json({"error": {"code": error.code, "message": str(error)}})
     if log.is_set_up():
         logging.getLogger("dhtd").error("%s", error)
         log.flush()
     elif is_writable(sys.stderr):
-        say(log.error_line(str(error), log_format or os.environ.get("DHTD_LOG_FORMAT", "text")))
+        say(log.error_line(str(error), log_format or _log_format()))
+
+
+def _log_format() -> str:
+    return os.environ.get("DHTD_LOG_FORMAT", "text")
+
+
+def _complain(text: str) -> None:
+    """Say what is wrong with the command line: as a line of the log, where the log is read by a machine."""
+    from dhtd.daemon import log
+
+    if log.is_journal(os.environ) or _log_format() == "json":
+        say(log.error_line(". ".join(line.rstrip(".") for line in text.splitlines()), _log_format()))
+    else:
+        say(f"dhtd: {text}")
 
 
 def main() -> NoReturn:
     """Run `dhtd`."""
-    run(app, "dhtd")
+    run(app, "dhtd", _complain)

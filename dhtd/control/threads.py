@@ -17,8 +17,13 @@ from dhtd.errors import NoThread
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
-    """Return what `work` returns. Raises `NoThread`, with nothing done, where no thread can be started."""
+async def in_thread(
+    work: Callable[[], T], limiter: trio.CapacityLimiter | None = None, *, may_be_left: bool = False
+) -> T:
+    """Return what `work` returns. Raises `NoThread`, with nothing done, where no thread can be started.
+
+    Work that `may_be_left` goes on alone where whoever waits for it is cancelled; other work is waited for.
+    """
     has_begun = False
 
     def begin() -> T:
@@ -27,7 +32,7 @@ async def in_thread(work: Callable[[], T], limiter: trio.CapacityLimiter | None 
         return work()
 
     try:
-        return await trio.to_thread.run_sync(begin, limiter=limiter)
+        return await trio.to_thread.run_sync(begin, limiter=limiter, abandon_on_cancel=may_be_left)
     except RuntimeError as error:
         if has_begun:
             raise

@@ -19,6 +19,7 @@ from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.protocol import StopResult
 from dhtd.control.server import Farewell, Listening, serve
 from dhtd.control.socket_file import ControlSocket
+from dhtd.control.threads import in_thread
 from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
@@ -40,7 +41,7 @@ from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.state_file import StateFile
 from dhtd.daemon.timeline import boot_id
 from dhtd.daemon.udp import UdpSockets, open_sockets
-from dhtd.errors import EXIT_DONE, DhtdError, InternalError, WrongNetwork
+from dhtd.errors import EXIT_DONE, DhtdError, InternalError, NoThread, WrongNetwork
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from dhtd.wire.sealed import Seal
 
 LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether the control socket is still there
+READ_WITHIN: Final = 10.0  # seconds until a configuration that does not come is left alone
 HANGUP_GRACE: Final = 1.0  # seconds after SIGHUP until a terminal that went away is surely known to have gone
 
 log = logging.getLogger("dhtd")
@@ -106,6 +108,7 @@ def run(
     finally:
         log_module.flush()
         signals.unwatch()
+        signals.die()
 
 
 def _say(state_file: StateFile) -> None:
@@ -183,6 +186,7 @@ class Daemon:
         self._terminal = Terminal()
         self._listening = Listening(control.listening)
         self._socket_complaint = ""
+        self._reader = trio.CapacityLimiter(1)  # of the configuration
 
     def run(self, signals: Signals, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
         """Serve until somebody or something ends it; then save, whatever it was.
@@ -260,9 +264,9 @@ class Daemon:
             if number != signal.SIGHUP:
                 self._stop(f"on {signal.Signals(number).name}; a second signal does not wait")
             elif not self._stop_without_terminal():
-                self._reload(reload)
                 self._renew_socket()
                 nursery.start_soon(self._look_at_terminal)
+                nursery.start_soon(self._reload, reload)
 
     async def _look_at_terminal(self) -> None:
         """Look again: a terminal that goes away sends SIGHUP first, and has gone a moment later."""
@@ -307,15 +311,32 @@ class Daemon:
             notify("STOPPING=1")
             self._running.cancel()
 
-    def _reload(self, reload: Callable[[], Settings]) -> None:
+    async def _reload(self, reload: Callable[[], Settings]) -> None:
         """Take what has changed in the configuration, as far as that can be done while running."""
         try:
-            settings = reload()
-            keys = key_file.read_all(settings.network_key, os.environ)
-            self._refuse_another_network(keys)
+            with trio.fail_after(READ_WITHIN):
+                self._change(*await self._read(reload))
+        except trio.TooSlowError:
+            log.error("the configuration is left as it was: it cannot be read within %.0f s", READ_WITHIN)
         except DhtdError as error:
             log.error("the configuration is left as it was: %s", error)
-            return
+        except Exception:  # noqa: BLE001 - noted
+            self._driver.defects.note("the configuration could not be read again")
+
+    async def _read(self, reload: Callable[[], Settings]) -> tuple[Settings, tuple[NetworkKey, ...]]:
+        """Read settings and keys. Their files may be pipes, or on a disk that hangs: nothing is to wait for that."""
+
+        def read() -> tuple[Settings, tuple[NetworkKey, ...]]:
+            settings = reload()
+            return settings, key_file.read_all(settings.network_key, os.environ)
+
+        try:
+            return await in_thread(read, self._reader, may_be_left=True)
+        except NoThread:
+            return read()
+
+    def _change(self, settings: Settings, keys: tuple[NetworkKey, ...]) -> None:
+        self._refuse_another_network(keys)
         found = changes(self._settings, settings)
         for change in found:
             log.info("%s", change)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
+from tests.e2e.daemons import BIN, DEADLINE
 
 ID = "ab" * 32
 
@@ -169,3 +173,30 @@ def test_a_daemon_does_not_start_with_a_wrong_option(case: str, dhtd: Run) -> No
 def test_an_unknown_option_of_the_daemon_is_a_usage_error(dhtd: Run) -> None:
     assert dhtd("start", "--prot", "1").err.startswith("dhtd: No such option: --prot ")
     assert dhtd("start", "--prot", "1", "--json").body["error"]["code"] == "usage"
+
+
+def test_a_wrong_command_line_is_a_line_of_the_journal_where_that_reads_it(home: Path) -> None:
+    for start in ("start", "strat"):
+        reading, writing = os.pipe()
+        status = os.fstat(writing)
+        done = subprocess.run(
+            [BIN / "dhtd", start, "--bogus"],
+            env={**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"},
+            stderr=writing,
+            timeout=DEADLINE,
+            check=False,
+        )
+        os.close(writing)
+        with os.fdopen(reading, encoding="utf-8") as journal:
+            [line] = journal.read().splitlines()
+        assert done.returncode == 2
+        assert line.startswith("<3>No such ")
+        assert line.endswith("--help'")
+
+
+def test_a_wrong_command_line_is_an_object_where_the_log_is_one(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHTD_LOG_FORMAT", "json")
+    done = dhtd("start", "--bogus")
+    assert done.status == 2
+    line = json.loads(done.err)
+    assert (line["level"], line["message"]) == ("error", "No such option: --bogus. Try 'dhtd start --help'")

@@ -625,6 +625,59 @@ def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Net
         assert process.end()[0] == 0
 
 
+IMPATIENT = """
+import sys
+import dhtd.daemon.app
+dhtd.daemon.app.READ_WITHIN = 0.1
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_configuration_that_does_not_come_keeps_nobody_waiting(network: Network, end: signal.Signals) -> None:
+    config = network.directory / "dhtd.toml"
+    config.touch()
+    with Process(network, f"--config={config}", script=IMPATIENT + RUN) as process:
+        node_id = process.ready()["node_id"]
+        config.unlink()
+        os.mkfifo(config)
+        for _ in range(2):  # the second one waits for the first one's thread
+            process.signal(signal.SIGHUP)
+            process.wait_for("left as it was: it cannot be read within")
+        with Client(process.socket, DEADLINE) as client:
+            assert client.node_id()["node_id"] == node_id
+        process.signal(end)
+        assert process.end()[0] == (0 if end == signal.SIGTERM else -end)
+        assert not process.socket.exists()
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """A pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_start_that_fails_ends_though_nobody_reads_why(network: Network) -> None:
+    options = ["--json", f"--bind={address()}", f"--state={network.directory}", f"--socket={network.directory}/sock"]
+    with full_pipe() as full:
+        done = subprocess.run(
+            [BIN / "dhtd", "start", *options],
+            env=network.environment(),
+            stdout=full,
+            stderr=full,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == StateError.exit_status
+
+
 @contextmanager
 def manager(path: Path) -> Iterator[socket.socket]:
     """Be the service manager that is told when a daemon is ready."""
