@@ -33,8 +33,8 @@ def lookups(**given: Any) -> Lookups:
     "given",
     [
         {"eclipse": 4, "closest": True},
-        {"eclipse": 24, "entries": 1},
-        {"eclipse": 24, "entries": 1, "closest": True, "late": True},
+        pytest.param({"eclipse": 24, "entries": 1}, marks=pytest.mark.slow),
+        pytest.param({"eclipse": 24, "entries": 1, "closest": True, "late": True}, marks=pytest.mark.slow),
         {"eclipse": 8, "late": True, "site": True},
     ],
 )

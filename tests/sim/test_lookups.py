@@ -53,6 +53,7 @@ def test_an_entry_is_on_the_k_nearest_nodes_of_200() -> None:
     check_convergence(grown(1, 200), times=50)
 
 
+@pytest.mark.slow
 def test_an_entry_is_on_the_k_nearest_nodes_of_1000() -> None:
     net = Network(1, links=Links(sigma=0.0), policy=NEAREST)
     net.populate(1000, known=40, join=False)

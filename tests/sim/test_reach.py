@@ -14,7 +14,7 @@ from dhtd.sim.network import Network, scattered
 @pytest.mark.parametrize(("nat", "reach"), [(None, Reach.PUBLIC), (Nat(lifetime=60.0), Reach.UNKNOWN)])
 def test_whom_a_nat_lets_in_because_it_is_answered_does_not_come_from_outside(nat: Nat | None, reach: Reach) -> None:
     net = Network(1, address=scattered)
-    others = [net.add(start=False) for _ in range(120)]
+    others = [net.add(start=False) for _ in range(60)]
     warm.acquaint(net, others)
     host = net.add(nat=nat, bootstrap=others[:2])
     net.run_for(30)

@@ -39,6 +39,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "trio": {},
 }
 
+# These have siblings in tests/sim/test_faults.py that are quicker.
+LONG = {"lossy", "churn", "partition-heals"}
+
 EVERYTHING = Plan(
     nodes=40,
     entries=20,
@@ -67,7 +70,9 @@ def test_every_scenario_is_tried_in_small() -> None:
     assert set(SMALL) == set(SCENARIOS)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in SMALL]
+)
 def test_a_scenario_reaches_its_goal_in_small(name: str) -> None:
     scenario = SCENARIOS[name]
     report = Simulation(scenario.vary(**SMALL[name])).run()

@@ -53,8 +53,11 @@ def grace(away: float) -> float:
 
 
 @pytest.mark.parametrize("away", [5.0, 40.0, 300.0, 2_000.0])
-def test_a_holder_that_is_down_while_an_entry_is_deleted_lets_go_of_it_when_it_is_back(away: float) -> None:
-    for seed in range(3):
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)])
+def test_a_holder_that_is_down_while_an_entry_is_deleted_lets_go_of_it_when_it_is_back(
+    away: float, seeds: range
+) -> None:
+    for seed in seeds:
         net, owner, holder = entered(seed)
         saved = net.kill(holder)
         gone = net.now
@@ -70,9 +73,10 @@ def test_a_holder_that_is_down_while_an_entry_is_deleted_lets_go_of_it_when_it_i
 
 
 @pytest.mark.parametrize("kills", [1, 2, 3])
-def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_again(kills: int) -> None:
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)])
+def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_again(kills: int, seeds: range) -> None:
     """However often: it is not confirmed as long as it has the entry again."""
-    for seed in range(3):
+    for seed in seeds:
         net, owner, holder = entered(seed)
         saved = net.kill(holder)
         net.restart(holder, saved)  # this is what its state file has for the next 15 seconds
