@@ -80,6 +80,9 @@ class Reminder:
             for port in ports:
                 if result.token:
                     self._ask(Withdraw(request.key, port, result.token), request.key, now)
+                elif entry_key(request.key, port) in self._had:  # it has it, and does not let us withdraw it
+                    self._has_failed = True
+                    self._withdrawals.postpone(self._holder, request.key, [port])
                 else:
                     self._withdrawals.holds_nothing(request.key, port, holder)
             self._is_done(request.key, now)

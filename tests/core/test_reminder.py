@@ -94,6 +94,19 @@ def test_who_gives_no_token_holds_nothing() -> None:
     assert len(bench.node.withdrawals) == 0
 
 
+def test_who_names_the_entry_and_gives_no_token_holds_it() -> None:
+    bench = owing(KEY, ports=(80, 81))
+    bench.advance(0)
+    for pause in (RETRY, 2 * RETRY):
+        bench.found(asked(bench, FindValue)[0], 2, endpoints=[US.with_port(80)], token=b"")
+        assert [pending.port for pending in bench.node.withdrawals] == [80]
+        bench.advance(pause - 0.1)
+        assert queries(bench) == []
+        bench.advance(0.1)
+    bench.found(asked(bench, FindValue)[0], 2, token=b"")
+    assert len(bench.node.withdrawals) == 0
+
+
 def test_a_holder_whose_answer_was_cut_is_asked_again_whether_it_still_had_the_entry() -> None:
     bench = owing(KEY)
     bench.advance(0)
