@@ -222,7 +222,11 @@ class Withdrawal(Traversal):
                 return
             case FindValue():
                 assert isinstance(result, Found)
-                if not self._has_ended:
+                assert query.observed is not None
+                has_it = any(query.observed.with_port(port) in result.endpoints for port in self._ports)
+                if has_it and not result.token:  # it does not let us withdraw what it has
+                    self._told.add(contact)
+                elif not self._has_ended:
                     self._withdraw(contact, result.token, now)
             case request:
                 assert isinstance(request, Withdraw)

@@ -289,6 +289,22 @@ def test_a_nearest_node_that_may_hold_it_and_does_not_acknowledge_is_asked_again
     assert (pending.holder, pending.until) == (contact(1), bench.now + POLICY.store_expiry)
 
 
+def test_a_delete_leaves_a_debt_with_who_names_the_entry_and_gives_no_token() -> None:
+    for named, debts in (([US.with_port(80)], [contact(2)]), ([US.with_port(81)], [])):
+        bench = Bench(policy=POLICY)
+        bench.know(contact(1))
+        bench.node.tracker.add(KEY, 80)
+        assert bench.node.restore_holder(KEY, 80, contact(2), HELD_UNTIL, bench.now)
+        bench.node.delete(KEY, 80, bench.now)
+        for query in bench.sent():
+            if query.to == endpoint(2):
+                bench.found(query, 2, endpoints=named, token=b"")
+            else:
+                bench.found(query, 1, token=b"")
+        assert bench.event(Withdrawn).silent == len(debts)
+        assert [pending.holder for pending in bench.node.withdrawals] == debts
+
+
 def test_too_many_are_counted_wherever_they_come_from() -> None:
     policy = replace(POLICY, withdrawals=1, entry_holders=1)
     bench = owing(KEY, Id(64), policy=policy)
