@@ -31,6 +31,8 @@ _NAMES: Final = {"meta", "contact", "own", "held"}  # tables of every version
 
 _PLENTY: Final = 64 << 20  # bytes
 
+_NOTHING: Final = 1  # bytes of a file that SQLite takes for a new one: it has written a byte first, for old systems
+
 ASIDES_MAX: Final = 8  # damaged files that are kept
 
 _UNSUPPORTED: Final = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -80,7 +82,7 @@ def prepare(path: Path) -> list[str]:
         raise StateError(f"the state file {path} is a directory: give a file with --state, such as {path / 'dhtd.db'}")
     if not stat.S_ISREG(mode):
         raise StateError(f"the state file {path} is not a regular file; {_ELSEWHERE}")
-    if status.st_size:
+    if status.st_size > _NOTHING:
         return []
     journal = next((name for name in (f"{path}-journal", f"{path}-wal") if _has_bytes(name)), None)
     if journal is not None:

@@ -792,9 +792,10 @@ def test_no_other_error_of_sqlite_counts_as_damage(path: Path, name: str) -> Non
     assert str(explained) == f"the state file {path}: no ({name}); nothing was changed; check the disk and its log"
 
 
-def test_an_empty_file_is_a_new_one_and_said_to_be(path: Path) -> None:
+@pytest.mark.parametrize("left", [b"", b"S"], ids=["nothing", "a byte"])
+def test_an_empty_file_is_a_new_one_and_said_to_be(left: bytes, path: Path) -> None:
     path.parent.mkdir()
-    path.touch()
+    path.write_bytes(left)
     with closing(StateFile.open(path)) as file:
         assert file.warnings == [
             (
