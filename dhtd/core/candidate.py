@@ -28,10 +28,11 @@ FRESH, WAITING, SLOW, LATE, ANSWERED, FULL, FAILED = Progress
 class Candidate:
     """One node of a search."""
 
-    __slots__ = ("contact", "hops", "namers", "party", "progress", "reach")
+    __slots__ = ("contact", "hops", "is_doubtful", "namers", "party", "progress", "reach")
 
-    def __init__(self, contact: Contact, hops: int, party: Party | None) -> None:
+    def __init__(self, contact: Contact, hops: int, party: Party | None, *, is_doubtful: bool = False) -> None:
         self.contact = contact
+        self.is_doubtful = is_doubtful  # its endpoint changes its ID, and has another one by now, for all we know
         self.party = party  # whose share of the places it takes; None: nobody's
         self.hops = hops  # 1 for a contact of our own, one more than the first node that named it otherwise
         self.namers: tuple[Endpoint | None, ...] = ()  # who named it, each once; None are we

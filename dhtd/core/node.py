@@ -696,6 +696,7 @@ class Node:
             return  # the user has asked somebody in a network that is not ours
         if query.id is not None and query.id != contact.id:
             overlay.state.moved(query.id, query.endpoint)
+            overlay.state.changers.answered_instead(contact)
         outcome = overlay.state.answered(contact, rtt, now)
         self.withdrawals.heard(contact, now, is_accepted=isinstance(outcome, Inserted | Replaced | Known))
         match outcome:

@@ -31,7 +31,8 @@ class Policy:
     size_pause: float = 4.0  # before each of them; longer where there were many in an hour
     bucket_refresh: float = 15 * 60.0  # a bucket without activity for this long is looked up
     replacements: int = 8  # contacts kept in waiting for each full bucket
-    id_change: float = 5 * 60.0  # an endpoint is let in under another ID no sooner after it was the last time
+    id_change: float = 5 * 60.0  # an endpoint is let in under another ID no sooner after it was the first time
+    id_change_max: float = 60 * 60.0  # twice as long each time, but no longer than this
     claims: int = 8  # who answers under the ID of a contact elsewhere, while that one is checked
     claim_after: float = 60.0  # it is checked only if it has been silent for so long
 

@@ -66,7 +66,9 @@ class Region:
             held = [each for each in members if each.progress is ANSWERED or each.progress is WAITING]
             chosen += held
             if len(held) < self._share:
-                fresh = [each for each in members if each.progress is FRESH and may_be_asked(each)]
+                fresh = [
+                    each for each in members if each.progress is FRESH and not each.is_doubtful and may_be_asked(each)
+                ]
                 chosen += sorted(fresh, key=self._rank)[: self._share - len(held)]
         return chosen
 

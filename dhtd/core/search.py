@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from bisect import bisect, bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dhtd.core.aim import Aim
@@ -129,6 +129,7 @@ class Search:
         "_thorough",
         "_timeouts",
         "_waiting",
+        "doubts",
         "dropped",
         "in_vain",
         "patient",
@@ -165,6 +166,7 @@ class Search:
         self._queries = 0
         self._timeouts = 0
         self.dropped = 0  # candidates, since there were too many
+        self.doubts: Callable[[Contact], bool] | None = None  # who changes its ID is asked last
         self.room = 0  # how far from a place the K-th nearest node usually is; 0 where that does not matter
         self._region: Region | None = None  # where the nearest crowd: all that is asked
         self._waiting = 0  # asked and not known to be slow, whether or not among the K nearest
@@ -367,7 +369,7 @@ class Search:
             if progress is FRESH:
                 if exhausted or not self._may_be_asked(candidate):
                     continue
-                if self._doubted and self._doubted.issuperset(candidate.namers):
+                if candidate.is_doubtful or (self._doubted and self._doubted.issuperset(candidate.namers)):
                     doubtful.append(candidate)
                     continue
             nearest.append(candidate)
@@ -503,7 +505,9 @@ class Search:
         if candidate is None:
             distance = contact.id ^ self.target
             party = self._networks.party(contact.endpoint)
-            candidate = self._candidates[contact] = Candidate(contact, hops, party)
+            candidate = self._candidates[contact] = Candidate(
+                contact, hops, party, is_doubtful=self.doubts is not None and self.doubts(contact)
+            )
             place = bisect(self._distances, distance)
             self._distances.insert(place, distance)
             self._order.insert(place, candidate)

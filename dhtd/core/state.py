@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
+from dhtd.core.changers import Changers
 from dhtd.core.diversity import Diversity
 from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.messages import Codec, Contact, PackedContacts
@@ -78,7 +79,6 @@ Outcome = Inserted | Replaced | Known | Verify | Full | Refused | Contested | Cr
 
 
 _LOCAL: Final = frozenset((Scope.HOST, Scope.LINK))
-_CHANGED: Final = 1_024  # endpoints that changed their IDs and are remembered for it
 
 
 class State:
@@ -86,16 +86,15 @@ class State:
 
     __slots__ = (
         "_bad_by_party",
-        "_changed",
         "_claims",
         "_codec",
         "_diversity",
-        "_moved",
         "_own_networks",
         "_policy",
         "_visible",
         "_waiting",
         "caps_hit",
+        "changers",
         "has_scopes",
         "heard_at",
         "meta",
@@ -116,8 +115,7 @@ class State:
         # By packed ID, the latest last: newcomers to full buckets, and who answered under a contact's ID; and when.
         self._waiting: dict[bytes, tuple[Contact, float]] = {}
         self._claims: dict[bytes, tuple[Contact, float]] = {}
-        self._moved: Endpoint | None = None  # where another ID has just answered than that of the contact
-        self._changed: dict[Endpoint, float] = {}  # where that was so lately, and when a new ID was let in; latest last
+        self.changers = Changers(policy)
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
         self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
         # Answers that are packed already, for those of a scope, and those that are beside us.
@@ -148,8 +146,8 @@ class State:
         predecessor = self.table.at(contact.endpoint)
         if predecessor is not None:  # the node there has changed its ID
             self._remove(predecessor)
-            self._moved = contact.endpoint
-        if self._changes_too_often(contact.endpoint, now):
+            self.changers.gone(predecessor)
+        if not self.changers.believes(contact, now):
             return Refused()
         if cap is not None:
             return Crowded(cap)
@@ -174,7 +172,7 @@ class State:
             if incumbent.endpoint != endpoint:
                 return self.meta.is_bad(id) or self._is_contestable(id, now)
             return self.meta.standing(id, now) is not Standing.GOOD
-        if id == self.table.own_id or self._has_changed_lately(endpoint, now):
+        if id == self.table.own_id or self.changers.doubts(id, endpoint, now):
             return False
         bucket = self.table.bucket(id)
         if now < bucket.closed_until:
@@ -184,6 +182,10 @@ class State:
         if self.table.is_whole(bucket):
             bucket.closed_until = bucket.good_until
         return False
+
+    def doubts(self, now: float, contact: Contact) -> bool:
+        """Whether the node at an endpoint has another ID by now, for all we know: see `changers`."""
+        return self.changers.doubts(contact.id, contact.endpoint, now)
 
     def timed_out(self, contact: Contact, sent_at: float) -> Contact | None:
         """Take note that a query sent at `sent_at` was not answered; return the contact that is evicted for it.
@@ -211,7 +213,7 @@ class State:
         contact = Contact(id, endpoint)
         if self.table.get(id) == contact:
             self._remove(contact)
-            self._moved = endpoint
+            self.changers.gone(contact)
 
     def restore(self, contact: Contact) -> bool:
         """Put back a contact of an earlier run, as questionable; return whether there was room."""
@@ -363,26 +365,6 @@ class State:
     def _is_contestable(self, id: Id, now: float) -> bool:
         heard_at = self.meta.get(id).heard_at
         return heard_at is None or now - heard_at >= self._policy.claim_after
-
-    def _changes_too_often(self, endpoint: Endpoint, now: float) -> bool:
-        """Whether the node there has changed its ID lately, and so has to wait; take note if it just has.
-
-        Else it would be a new contact with each answer: in one bucket after another, or beside one own entry after
-        another.
-        """
-        if self._has_changed_lately(endpoint, now):
-            return True
-        if self._moved == endpoint:
-            self._changed.pop(endpoint, None)
-            self._changed[endpoint] = now
-            if len(self._changed) > _CHANGED:
-                del self._changed[next(iter(self._changed))]
-        self._moved = None
-        return False
-
-    def _has_changed_lately(self, endpoint: Endpoint, now: float) -> bool:
-        changed_at = self._changed.get(endpoint)
-        return changed_at is not None and now - changed_at < self._policy.id_change
 
     def _cap_reached(self, endpoint: Endpoint, bucket: Bucket, *, others_make_way: bool) -> str | None:
         """Return, and count, the cap that keeps an endpoint out of a bucket, if one does.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import assert_never
 
 from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
@@ -71,6 +72,7 @@ class Traversal:
         overlays = requester.in_use() if self._family is None else [requester.overlays[self._family]]
         for overlay in overlays:
             search = Search(self._target, requester.own_id, policy, patient=self._patient, thorough=self._thorough)
+            search.doubts = partial(overlay.state.doubts, now)
             search.seed(self._seeds(overlay))
             self._searches[overlay.family] = self._open[overlay.family] = search
         self._advance(now, *self._searches)

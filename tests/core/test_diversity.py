@@ -315,7 +315,7 @@ def test_a_claimant_comes_in_only_within_the_limits() -> None:
 
 def test_the_counts_keep_step_with_the_table_whatever_happens_to_it() -> None:
     rng = Random(4)
-    policy = Policy(k=4, contacts_per_network=3, bad_after=0)
+    policy = Policy(k=4, contacts_per_network=3, bad_after=0, id_change=0.0)
     state = State(Id(0), CODEC, policy, 0.0)
     networks = outside(policy.exempt_networks)
     seen: Counter[str] = Counter()

@@ -827,4 +827,4 @@ def test_endpoints_that_changed_their_ids_are_forgotten_when_there_are_many() ->
         state.moved(Id(5), endpoint(machine))
         state.answered(contact(5, machine=machine), None, 1.0)
         state.moved(Id(5), endpoint(machine))
-    assert len(state._changed) == 1_024
+    assert len(state.changers) == 1_024
