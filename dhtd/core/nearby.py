@@ -59,6 +59,10 @@ class Nearby(Generic[E]):
         if not entries:
             del self._classes[bits][_above(entry.key, bits)]
 
+    def anywhere(self) -> Iterator[E]:
+        """Yield the entries to which any node matters. They may be taken out meanwhile."""
+        yield from list(self._everywhere)
+
     def of(self, id: Id) -> Iterator[E]:
         """Yield the entries to which a node of this ID matters. They may be taken out meanwhile."""
         for entries in self._groups(id):

@@ -66,6 +66,7 @@ from dhtd.core.messages import (
     Store,
 )
 from dhtd.core.metric import Id
+from dhtd.core.newcomers import Newcomers
 from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.overlay import Overlay
 from dhtd.core.patrol import Patrol
@@ -131,7 +132,10 @@ class Node:
         self._rng = rng
         self._local = tuple(local)
         self._by_family = self._requester.overlays
-        self._patrol = Patrol(self._requester, self.tracker, now)
+        self._patrol, self._newcomers = (
+            Patrol(self._requester, self.tracker, now),
+            Newcomers(self._requester, self.tracker),
+        )
         self._doubts = {overlay.family: Doubt(self._requester, overlay) for overlay in self.overlays}
         is_single = len(self.overlays) == 1
         self._is_settled = self.state.is_settled if is_single else self._is_settled_by_family
@@ -144,6 +148,7 @@ class Node:
             self.tracker.next_timeout,
             self.tracker.next_overdue,
             self._patrol.next_timeout,
+            self._newcomers.next_timeout,
             self.withdrawals.next_timeout,
         ]
         if self._write_ahead is not None:
@@ -208,6 +213,7 @@ class Node:
             self._try(self._keep_up, overlay, now)
         self._try(self._wait_no_longer, now)
         self._try(self._publish_due, now)
+        self._try(self._newcomers.go_on, now)
         self._try(self._patrol.go_round, now)
         self._try(self._remind_due, now)
         self._try(self._settle, now)
@@ -701,8 +707,7 @@ class Node:
         self.withdrawals.heard(contact, now, is_accepted=isinstance(outcome, Inserted | Replaced | Known))
         match outcome:
             case Inserted() | Replaced():
-                self.tracker.contact_joined(contact, now)
-                overlay.refresher.neighbourhood_has(overlay.state.estimated_size(), now)
+                self._newcomers.joined(contact, now)
             case Verify(questionable) | Contested(questionable):
                 self._verify(questionable, contact, now)
             case Known() | Full() | Refused() | Crowded():

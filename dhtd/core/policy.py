@@ -101,6 +101,7 @@ class Policy:
     refused_pace: float = 1.0  # each entry that all nodes have refused waits so long for each that there is
     republish_gap: float = 60.0  # an entry that is hurried is published no sooner after the last time; at first
     newcomer_gap: float = 4 * 60.0  # the same where a new contact hurries it, and K nodes hold it
+    newcomer_stays: float = 2 * 60.0  # a contact is news for such an entry once it has been there for so long
     newcomer_credit: int = 4  # so many entries may be hurried so at first
     newcomer_share: float = 0.25  # and this part of one more whenever an entry is published again unhurried
     patrol: float = 30.0  # how often a holder of an own entry is asked whether it is there; 0 is never

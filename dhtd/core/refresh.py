@@ -66,9 +66,13 @@ class Refresher:
         """Our neighbourhood, as we have found it, looks like that of a network of so many nodes."""
         self._density = density
 
+    def is_news(self, density: int) -> bool:
+        """Whether it has become so dense that samples are to be taken."""
+        return self._density is not None and 2 * density >= 3 * self._density and self._policy.size_samples > 0
+
     def neighbourhood_has(self, density: int, now: float) -> None:
         """It looks like that now: take samples where it has become denser."""
-        if self._density is None or 2 * density < 3 * self._density or not self._policy.size_samples:
+        if not self.is_news(density):
             return
         self._density = density
         self._due_samples = self._policy.size_samples

@@ -248,9 +248,13 @@ class State:
             else:
                 self._drop(contact)
 
-    def estimated_size(self) -> int:
-        """Return about how many nodes the network has, ourselves included: from how near the K nearest to us are."""
-        nearest = self.closest(self.table.own_id, self._policy.k)
+    def estimated_size(self, without: Iterable[Contact] = ()) -> int:
+        """Return about how many nodes the network has, ourselves included: from how near the K nearest to us are.
+
+        Those `without` which it is to be done do not count.
+        """
+        passed_over = self.meta.bad.union(packed(contact.id) for contact in without)
+        nearest = self.table.closest(self.table.own_id, self._policy.k, passed_over)
         if len(nearest) < self._policy.k:
             return len(nearest) + 1
         return self._codec.keyspace.size * self._policy.k // (nearest[-1].id ^ self.table.own_id)
@@ -267,6 +271,10 @@ class State:
     def is_live(self, contact: Contact) -> bool:
         """Whether the contact is in the table, at this endpoint, and not bad."""
         return self.table.get(contact.id) == contact and not self.meta.is_bad(contact.id)
+
+    def is_neighbour(self, contact: Contact) -> bool:
+        """Whether a contact is among the K nearest to us."""
+        return contact in self.closest(self.table.own_id, self._policy.k)
 
     def standing(self, contact: Contact, now: float) -> Standing:
         """Return the standing of a contact in the table."""

@@ -358,23 +358,28 @@ class Tracker:
         self._walk(list(self), visit, now)
 
     def contact_joined(self, contact: Contact, now: float) -> None:
-        """A contact is new in the table: publish soon the entries that it should hold, being nearer than a holder.
+        """A contact is new in the table: publish soon the entries that nobody holds, or fewer than K nodes.
 
-        As many of them as there is credit for. Those that nobody holds need none.
+        Those that somebody holds, as far as there is credit for them.
         """
-        policy, family = self._policy, len(contact.endpoint)
+        hurries = self._hurries(contact, now)
+        wanting = self._nearby[len(contact.endpoint)].anywhere() if self._credit >= 1 else ()
+        entries = chain(list(self._bare), wanting)
+        self._walk(entries, lambda entry: contact in entry.replicas or hurries(entry), now)
 
-        def visit(entry: OwnEntry) -> bool:
-            if entry.replicas:
-                if self._credit < 1:
-                    return False
-                self._credit -= not entry.hurried
-            is_held_well = len(entry.replicas_of(family)) >= policy.k
-            self._hurry(entry, now, policy.newcomer_gap if is_held_well else policy.republish_gap)
-            return True
+    def contact_stayed(self, contact: Contact, came_at: float, now: float) -> None:
+        """A contact that came then is still there: publish soon the entries that it should hold, as `concerns` says.
 
+        As far as there is credit for them.
+        """
+        hurries = self._hurries(contact, now)
         near = self._near(contact) if self._credit >= 1 else ()  # which may be all that there are
-        self._walk(chain(list(self._bare), near), visit, now)
+        self._walk(near, lambda entry: not _is_news(contact, came_at, entry) or hurries(entry), now)
+
+    def concerns(self, contact: Contact, came_at: float) -> bool:
+        """Whether a contact that came then is nearer to an entry than a holder, and has not been asked to hold it."""
+        some = self._nearby[len(contact.endpoint)].some(contact.id, STEP)
+        return self._credit >= 1 and any(_is_news(contact, came_at, entry) for entry in some)
 
     def holds(self, contact: Contact) -> bool:
         """Whether a contact has taken an entry that nothing has hurried since."""
@@ -542,6 +547,21 @@ class Tracker:
         earliest = entry.published_at + self._jittered(gap) if entry.replicas or entry.hurries else now
         self._sooner(entry, max(now, earliest))
 
+    def _hurries(self, contact: Contact, now: float) -> Visit:
+        """Return what a walk does with the entries that a new contact should hold: hurry them while there is credit."""
+        policy, family = self._policy, len(contact.endpoint)
+
+        def visit(entry: OwnEntry) -> bool:
+            if entry.replicas:
+                if self._credit < 1:
+                    return False
+                self._credit -= not entry.hurried
+            is_held_well = len(entry.replicas_of(family)) >= policy.k
+            self._hurry(entry, now, policy.newcomer_gap if is_held_well else policy.republish_gap)
+            return True
+
+        return visit
+
     def _sooner(self, entry: OwnEntry, when: float) -> None:
         current = self._timers.get(entry_key(entry.key, entry.port))
         if current is None or when < current:
@@ -550,3 +570,9 @@ class Tracker:
     def _jittered(self, interval: float) -> float:
         spread = self._policy.republish_jitter
         return interval * (1 + self._rng.uniform(-spread, spread))
+
+
+def _is_news(contact: Contact, came_at: float, entry: OwnEntry) -> bool:
+    """Whether an entry may have been published without knowing a contact that came then."""
+    assert entry.published_at is not None
+    return entry.published_at <= came_at and contact not in entry.replicas

@@ -35,7 +35,7 @@ class Sent:
 
 
 QUIET = replace(
-    DEFAULT, lonely_lookups=0, region=0.0, size_samples=0, patrol=0.0
+    DEFAULT, lonely_lookups=0, region=0.0, size_samples=0, patrol=0.0, newcomer_stays=0.0
 )  # a few contacts are enough for it, and may be side by side
 
 

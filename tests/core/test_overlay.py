@@ -450,9 +450,9 @@ def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> N
     entry = tracker.add(KEY, 80)
     tracker.began(entry, 0.0)
     tracker.published(KEY, 80, [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
-    tracker.contact_joined(contact(KEY ^ 8), 1.0)
+    tracker.contact_stayed(contact(KEY ^ 8), 1.0, 1.0)
     assert tracker.due_in(entry, 1.0) > policy.newcomer_gap * 2
-    tracker.contact_joined(six(KEY ^ 8), 1.0)
+    tracker.contact_stayed(six(KEY ^ 8), 1.0, 1.0)
     assert tracker.due_in(entry, 1.0) < policy.newcomer_gap * 2
 
 

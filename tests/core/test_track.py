@@ -243,13 +243,13 @@ def test_reaching_the_network_never_postpones() -> None:
 def test_a_new_contact_brings_publication_forward_only_if_it_is_nearer_than_a_holder() -> None:
     tracker = make()
     entry = tracker.add(KEY, 80)
-    tracker.contact_joined(contact(3), 0.0)
+    tracker.contact_stayed(contact(3), 0.0, 0.0)
     assert tracker.next_timeout() is None  # never published yet: that is for who reaches the network
     publish(tracker, entry, 1_000.0)
     due = tracker.next_timeout()
-    tracker.contact_joined(contact(9), 1_001.0)  # the farthest of eight holders is 8
+    tracker.contact_stayed(contact(9), 1_001.0, 1_001.0)  # the farthest of eight holders is 8
     assert tracker.next_timeout() == due
-    tracker.contact_joined(contact(7, machine=99), 1_001.0)
+    tracker.contact_stayed(contact(7, machine=99), 1_001.0, 1_001.0)
     soon = tracker.due_in(entry, 1_000.0)
     assert DEFAULT.newcomer_gap * 0.9 <= soon <= DEFAULT.newcomer_gap * 1.1
 
@@ -320,7 +320,7 @@ def test_who_comes_near_an_entry_again_and_again_hurries_it_ever_less() -> None:
     publish(tracker, entry, 0.0)
     now, pauses = 0.0, []
     for number in range(6):
-        tracker.contact_joined(contact(7, machine=100 + number), now)
+        tracker.contact_stayed(contact(7, machine=100 + number), now, now)
         pauses.append(tracker.due_in(entry, now) / 60)
         now += tracker.due_in(entry, now)
         publish(tracker, entry, now)
@@ -334,18 +334,18 @@ def test_new_contacts_hurry_a_few_entries_and_one_more_for_every_four_published_
     for entry in entries:
         publish(tracker, entry, 0.0)
 
-    def hurried() -> int:
-        tracker.contact_joined(contact(7, machine=99), 1.0)
+    def hurried(now: float) -> int:
+        tracker.contact_stayed(contact(7, machine=99), now, now)
         return sum(entry.hurried for entry in entries)
 
-    assert [hurried(), hurried()] == [4, 4]
+    assert [hurried(1.0), hurried(1.0)] == [4, 4]
     for entry in entries:
         publish(tracker, entry, 900.0)
-    assert hurried() == 36 // 4
+    assert hurried(900.0) == 36 // 4
     for _ in range(50):
         for entry in entries:
             publish(tracker, entry, 1_000.0)
-    assert hurried() == 10  # however much is published, the credit is for a quarter of the entries
+    assert hurried(1_000.0) == 10  # however much is published, the credit is for a quarter of the entries
 
 
 def test_an_entry_that_nobody_holds_needs_no_credit() -> None:
@@ -362,7 +362,7 @@ def test_losses_and_a_doubled_network_hurry_entries_without_credit() -> None:
         tracker = make(replace(DEFAULT, newcomer_credit=0))
         entry = tracker.add(KEY, 80)
         publish(tracker, entry, 0.0)
-        tracker.contact_joined(contact(7, machine=99), 1.0)
+        tracker.contact_stayed(contact(7, machine=99), 1.0, 1.0)
         assert not entry.hurried
         if news == "losses":
             for replica in REPLICAS[:4]:
@@ -377,7 +377,7 @@ def test_a_publication_that_nothing_has_hurried_makes_the_next_pause_shorter_aga
     entry = tracker.add(KEY, 80)
     publish(tracker, entry, 0.0)
     for _ in range(4):
-        tracker.contact_joined(contact(7, machine=99), 0.0)
+        tracker.contact_stayed(contact(7, machine=99), 0.0, 0.0)
         publish(tracker, entry, 0.0)
     assert entry.hurries == 4
     for _ in range(9):
@@ -396,7 +396,7 @@ def test_a_new_contact_costs_the_entries_that_it_concerns_and_each_of_these_once
         node = Contact(NATIVE.random(rng), endpoint(1_000 + number))
         near = list(tracker._near(node))
         concerned += len(near)
-        tracker.contact_joined(node, 1.0)
+        tracker.contact_stayed(node, 1.0, 1.0)
         assert not list(tracker._near(node))
     assert 10 < concerned / 100 < 60  # 8 in 300 of 2,000 are 53, and fewer when some are hurried
 
@@ -420,7 +420,7 @@ NEWS: dict[str, Callable[[Tracker], object]] = {
     "a pause": lambda tracker: tracker.slept(1.0, 1_000.0),
     "a family": lambda tracker: tracker.joined(Family.IPV6, 1_000.0),
     "a loss": lambda tracker: [tracker.holder_lost(replica, 1_000.0) for replica in REPLICAS[:4]],
-    "a contact": lambda tracker: tracker.contact_joined(contact(3, machine=99), 1_000.0),
+    "a contact": lambda tracker: tracker.contact_stayed(contact(3, machine=99), 1_000.0, 1_000.0),
     "growth": lambda tracker: tracker.network_has(64, Family.IPV4, 1_000.0),
 }
 
@@ -715,10 +715,12 @@ class TrackerMachine(RuleBasedStateMachine):
 
     def _contact_joins(self, id: Id) -> None:
         self.tracker.contact_joined(contact(id), self.now)
+        self.tracker.contact_stayed(contact(id), self.now, self.now)
         concerned = []
         for key, expected in self.model.items():
             nearer_than = [replica for replica in expected.replicas if id ^ key[0] <= replica.id ^ key[0]]
-            if not expected.publishing and (nearer_than or len(expected.replicas) < 3):
+            is_holder = contact(id) in expected.replicas
+            if not expected.publishing and not is_holder and (nearer_than or len(expected.replicas) < 3):
                 concerned.append(key)
         self._hurried(concerned, is_newcomer=True)
 

@@ -1,0 +1,97 @@
+"""New contacts, until they have stayed for a while: before, they are no news for own entries or the network's size.
+
+Whoever changes its ID every minute is a new contact each time. Its IDs are dead before an entry could be published to
+them, or lie so near to us that the network seems to have grown. So a new contact is asked once more two minutes after
+it came. If it answers under the same ID, it counts.
+
+Only contacts that matter are asked: those that should hold an own entry, and those that make our neighbourhood denser.
+Entries that fewer than K nodes hold do not wait, since any contact may be the one that they need.
+"""
+
+from __future__ import annotations
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.overlay import Overlay
+from dhtd.core.requester import Asked, Requester
+from dhtd.core.track import Tracker
+
+_MOST = 1_024  # contacts that wait; the oldest gives way
+
+
+class Newcomers:
+    """Remembers when contacts came, and asks those that matter whether they are still there."""
+
+    __slots__ = ("_came", "_requester", "_tracker", "_under_way")
+
+    def __init__(self, requester: Requester, tracker: Tracker) -> None:
+        self._requester = requester
+        self._tracker = tracker
+        self._came: dict[Contact, float] = {}  # who waits, and since when; the latest last
+        self._under_way: dict[Endpoint, float] = {}  # who is being asked, and when it came
+
+    def joined(self, contact: Contact, now: float) -> None:
+        """A contact is new in the table."""
+        self._tracker.contact_joined(contact, now)
+        if not self._requester.policy.newcomer_stays:
+            self._stayed(contact, now, now)
+            return
+        self._came.pop(contact, None)
+        self._came[contact] = now
+        if len(self._came) > _MOST:
+            del self._came[next(iter(self._came))]
+
+    def next_timeout(self) -> float | None:
+        """Return when the next one has stayed for long enough, if it is still there."""
+        if not self._came or len(self._under_way) >= self._requester.policy.verifications:
+            return None
+        return next(iter(self._came.values())) + self._requester.policy.newcomer_stays
+
+    def go_on(self, now: float) -> None:
+        """Ask those whose time has come."""
+        while (due := self.next_timeout()) is not None and due <= now:
+            contact = next(iter(self._came))
+            came_at = self._came.pop(contact)
+            if self._matters(contact, came_at):
+                self._requester.ask(self, Ping(), contact.endpoint, contact.id, now, insistent=True)
+                self._under_way[contact.endpoint] = came_at
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """It counts, unless another one has come in its place."""
+        came_at = self._under_way.pop(query.endpoint, None)
+        if came_at is not None and contact.id == query.id:
+            self._stayed(contact, came_at, now)
+
+    def slow(self, query: Asked, now: float) -> None:
+        """Keep waiting; it is sent again."""
+
+    def late(self, query: Asked, now: float) -> None:
+        """Keep waiting; it is sent again."""
+
+    def retried(self, query: Asked, now: float) -> None:
+        """There is one attempt."""
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """It has not stayed."""
+        self._under_way.pop(query.endpoint, None)
+
+    def give_up(self, now: float) -> None:
+        """Count nobody as being asked: a contact that is forgotten here is no news."""
+        self._under_way.clear()
+
+    def _stayed(self, contact: Contact, came_at: float, now: float) -> None:
+        self._tracker.contact_stayed(contact, came_at, now)
+        overlay = self._requester.overlays[len(contact.endpoint)]
+        overlay.refresher.neighbourhood_has(self._density(overlay), now)
+
+    def _matters(self, contact: Contact, came_at: float) -> bool:
+        """Whether anything depends on its being there."""
+        overlay = self._requester.overlays[len(contact.endpoint)]
+        if not overlay.state.is_live(contact) or contact.endpoint in self._under_way:
+            return False
+        is_denser = overlay.refresher.is_news(self._density(overlay)) and overlay.state.is_neighbour(contact)
+        return is_denser or self._tracker.concerns(contact, came_at)
+
+    def _density(self, overlay: Overlay) -> int:
+        """Return what our neighbourhood looks like without those who wait."""
+        return overlay.state.estimated_size(without=self._came)
