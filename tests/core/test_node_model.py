@@ -20,7 +20,7 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.endpoint import Endpoint, Family, means_the_same
 from dhtd.core.events import (
     INTERNAL,
     Answered,
@@ -534,7 +534,7 @@ class NodeMachine(RuleBasedStateMachine):
                     assert len(answer) <= 3 * asked_with
                 found = self.codec.decode_result(query.request, reply.body)
                 assert isinstance(found, Found)
-                self.check_found(machine, target, found, isinstance(query.request, FindValue))
+                self.check_found(machine, source, target, found, isinstance(query.request, FindValue))
                 machine.tokens[found.token, source.ip, target] = self.now
             case Store() | Withdraw():
                 self.take_change(machine, query.tid, query.request, source, reply)
@@ -563,8 +563,8 @@ class NodeMachine(RuleBasedStateMachine):
         else:
             machine.held.pop((request.key, announced), None)
 
-    def check_found(self, machine: Machine, target: Id, found: Found, of_value: bool) -> None:
-        """An answer names members of the tables, and what is held and not expired, each once."""
+    def check_found(self, machine: Machine, source: Endpoint, target: Id, found: Found, of_value: bool) -> None:
+        """An answer names members of the tables, and what is held, not expired and of use to the asker, each once."""
         assert set(found.contacts) <= set(machine.node.contacts())
         for family in Family:
             assert sum(len(contact.endpoint) == family for contact in found.contacts) <= self.policy.k
@@ -575,10 +575,11 @@ class NodeMachine(RuleBasedStateMachine):
             for key, port in machine.own
             if key == target
         }
+        known = {one for one in held | own if means_the_same(one, source)}
         if of_value and not found.more:
-            assert set(found.endpoints) == held | own
+            assert set(found.endpoints) == known
         else:
-            assert set(found.endpoints) <= held | own
+            assert set(found.endpoints) <= known
         assert len(set(found.endpoints)) == len(found.endpoints)
 
     def check_token(self, machine: Machine, source: Endpoint, key: Id, token: bytes, accepted: bool) -> bool:

@@ -252,7 +252,7 @@ def test_trap_10_everything_survives_a_restart_and_changes_are_told_without_aski
 @pytest.mark.parametrize("count", [255, 256, 300, 1000])
 def test_trap_11_any_number_of_values_is_answered_with_as_many_as_fit(count: int) -> None:
     node = lone()
-    everyone = {Endpoint.of(f"10.1.{number // 256}.{number % 256}", 80) for number in range(count)}
+    everyone = {Endpoint.of(f"11.1.{number // 256}.{number % 256}", 80) for number in range(count)}
     for endpoint in everyone:
         node.store.put(KEY, endpoint, 0.0)
     told = found(node, KEY, STRANGER).endpoints
