@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
@@ -14,6 +14,9 @@ from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
+
+
+_SEEDS: Final = 4  # times K own contacts to begin with: where the nearest are full, those behind them are needed
 
 
 class Traversal:
@@ -158,7 +161,7 @@ class Traversal:
             self._requester.tell(outcome)
 
     def _seeds(self, overlay: Overlay) -> list[Contact]:
-        return overlay.state.closest(self._target, 2 * self._requester.policy.k)
+        return overlay.state.closest(self._target, _SEEDS * self._requester.policy.k)
 
     def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
         """Tell of contacts that were named to `search` and are of another family; return whose search has news."""

@@ -260,8 +260,7 @@ class Withdrawals:
 
         Where `nobody_there` has answered anything, its other place comes next, at once.
         """
-        if not holder.in_hand:
-            return  # it was given up before
+        assert holder.in_hand
         holder.in_hand = False
         self._in_hand -= 1
         holder.tried_at = now

@@ -294,7 +294,7 @@ def test_a_flood_beyond_the_limit_of_all_in_the_name_of_one_contact_leaves_the_o
     flood = Flood(net, target, forged([Ping()], [friend.contact], exact))
     net.run_for(5.0)
     asked = answered = 0
-    for _ in range(8):
+    for _ in range(10):
         for other in others:
             for _ in range(8):
                 asked += 1

@@ -533,3 +533,11 @@ def test_opinions_keep_to_the_bound_of_queries() -> None:
     searching.answered(contact(1))
     assert searching.next() == Finished()
     assert searching.crowded_out() == {}  # who is left was not kept out by a limit
+
+
+def test_an_exempt_contact_that_leaves_makes_no_room_for_others() -> None:
+    state = make(Policy(k=4, contacts_per_network=1, exempt_networks=("10.0.0.0/8",)))
+    state.answered(Contact(Id(64), at(1, 1)), 0.1, 0.0)
+    full = state._diversity.cap_reached(at(1, 2), [], [contact(96)])
+    assert full == CONTACTS_PER_NETWORK
+    assert state._diversity.cap_reached(at(1, 2), [], [contact(96), Contact(Id(64), at(1, 1))]) is None
