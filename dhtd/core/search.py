@@ -337,6 +337,13 @@ class Search:
             timeouts=self._timeouts,
         )
 
+    @property
+    def is_short(self) -> bool:
+        """Whether fewer than K nodes have answered that would take an entry, since others are full."""
+        answered = self._that_answered()
+        full = sum(candidate.progress is FULL for candidate in answered)
+        return full > 0 and len(answered) - full < self._policy.k
+
     def _that_answered(self) -> list[Candidate]:
         return [each for each in self._order if each.progress is ANSWERED or each.progress is FULL]
 

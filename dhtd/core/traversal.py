@@ -16,7 +16,8 @@ from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 
 
-_SEEDS: Final = 4  # times K own contacts to begin with: where the nearest are full, those behind them are needed
+_SEEDS: Final = 2  # times K own contacts to begin with
+_BEHIND: Final = 4  # times K of them, where those that answered are full: what belongs here is stored behind them
 
 
 class Traversal:
@@ -32,6 +33,7 @@ class Traversal:
         "_dormant",
         "_family",
         "_has_ended",
+        "_looked_behind",
         "_open",
         "_patient",
         "_regional",
@@ -64,6 +66,7 @@ class Traversal:
         self._family = family
         self._searches: dict[int, Search] = {}  # by family
         self._open: dict[int, Search] = {}  # those that have not converged
+        self._looked_behind: set[int] = set()  # the families of which more contacts were taken, since many are full
         self._dormant: set[int] = set()  # the families of which nobody has answered, and nobody is left to ask
         self._searching = True  # until the last one has converged
         self._has_ended = False  # the outcome was told, or nobody waits for it
@@ -212,6 +215,9 @@ class Traversal:
                     search.widen(overlay.region, own, self._requester.rng.getrandbits(overlay.keyspace.bits))
                 case Wait():
                     return False
+                case Finished() if search.is_short and family not in self._looked_behind:
+                    self._looked_behind.add(family)
+                    search.seed(self._requester.overlays[family].state.closest(self._target, _BEHIND * self._requester.policy.k))
                 case Finished():
                     return True
                 case _:

@@ -1008,3 +1008,15 @@ def test_a_silent_or_slow_neighbour_of_ours_does_not_keep_bootstrapping_from_its
         bench.found(sent, 1, [contact(9)])
     bench.advance(STALE)
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=0)
+
+
+def test_where_the_nearest_are_full_the_contacts_behind_them_are_asked_once() -> None:
+    bench = knowing(64, 65, 32, 33, 16, 17, 8, 9, 4, 5, policy=replace(QUIET, k=2))
+    bench.node.enter(Id(64), 80, bench.now)
+    asked: list[int] = []
+    while sent := bench.sent():
+        for query in sent:
+            asked.append(query.to[3])
+            bench.found(query, query.to[3], token=b"")
+    assert sorted(asked) == [4, 5, 8, 9, 16, 17, 64, 65]
+    assert bench.event(Published).refused
