@@ -15,7 +15,6 @@ from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 
-
 _SEEDS: Final = 2  # times K own contacts to begin with
 _BEHIND: Final = 4  # times K of them, where those that answered are full: what belongs here is stored behind them
 
@@ -217,7 +216,9 @@ class Traversal:
                     return False
                 case Finished() if search.is_short and family not in self._looked_behind:
                     self._looked_behind.add(family)
-                    search.seed(self._requester.overlays[family].state.closest(self._target, _BEHIND * self._requester.policy.k))
+                    search.seed(
+                        self._requester.overlays[family].state.closest(self._target, _BEHIND * self._requester.policy.k)
+                    )
                 case Finished():
                     return True
                 case _:
