@@ -15,8 +15,7 @@ from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 
-_SEEDS: Final = 2  # times K own contacts to begin with
-_BEHIND: Final = 4  # times K of them, where those that answered are full: what belongs here is stored behind them
+_BEHIND: Final = 4  # times K contacts of our own to ask where the nearest are full
 
 
 class Traversal:
@@ -163,7 +162,7 @@ class Traversal:
             self._requester.tell(outcome)
 
     def _seeds(self, overlay: Overlay) -> list[Contact]:
-        return overlay.state.closest(self._target, _SEEDS * self._requester.policy.k)
+        return overlay.state.closest(self._target, 2 * self._requester.policy.k)
 
     def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
         """Tell of contacts that were named to `search` and are of another family; return whose search has news."""
