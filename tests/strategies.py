@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
+from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import (
     ERROR_GENERIC,
     ERROR_METHOD,
@@ -23,7 +24,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id, Keyspace
 
 
 def scaled(examples: int, steps: int = 50) -> settings:

@@ -15,7 +15,7 @@ _OTHER_HASHES = {32: "an MD5", 40: "a SHA-1", 56: "a SHA-224", 96: "a SHA-384", 
 
 def parse_id(text: str, *, name: bool) -> str:
     """Return the ID that an argument means, as the daemon takes it; raise `InvalidId`."""
-    from dhtd.core.metric import NATIVE
+    from dhtd.core.ids import NATIVE
 
     if name:
         return name_to_id(text)
@@ -34,7 +34,7 @@ def name_to_id(name: str) -> str:
 
 def hash_of(text: str) -> str:
     """Return the ID of any text: the SHA-256 of its bytes."""
-    from dhtd.core.metric import NATIVE
+    from dhtd.core.ids import NATIVE
 
     return NATIVE.format(NATIVE.digest(os.fsencode(text)))
 

@@ -35,7 +35,7 @@ from dhtd.control.protocol import (
     Store,
 )
 from dhtd.core.endpoint import check_port, split_host_port
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.errors import BadRequest, DhtdError, InvalidToken, UnknownMethod
 
 VERSION = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 
 SECTIONS = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
 COMPLETIONS = ("endpoint", "id", "own-id", "own-port")

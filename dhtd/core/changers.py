@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, packed
 from dhtd.core.policy import Policy
 
 _MOST: Final = 1_024  # endpoints that are remembered; whichever changed first gives way

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dhtd.core.address_groups import Party, network_of, outside, site_of
 from dhtd.core.caps import (
     CONTACTS_PER_IP,
     CONTACTS_PER_NETWORK,
@@ -18,7 +19,6 @@ from dhtd.core.caps import (
 )
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.messages import Contact
-from dhtd.core.networks import Party, network_of, outside, site_of
 from dhtd.core.policy import Policy
 
 

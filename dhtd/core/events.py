@@ -7,8 +7,8 @@ from enum import Enum
 from typing import NewType
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Result
-from dhtd.core.metric import Id
 from dhtd.core.sightings import LeftBehind
 
 Handle = NewType("Handle", int)

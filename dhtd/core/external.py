@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from dhtd.core.address_groups import outside
 from dhtd.core.endpoint import Endpoint, Scope, is_local, scope_of
-from dhtd.core.networks import outside
 from dhtd.core.policy import Policy
 
 

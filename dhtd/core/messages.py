@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar, dataclass_transform, final
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import Id, Keyspace, packed
+from dhtd.core.ids import Id, Keyspace, packed
 
 ERROR_GENERIC = 201
 ERROR_SERVER = 202  # busy, full

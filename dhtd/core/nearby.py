@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from dhtd.core.metric import Id, packed
+from dhtd.core.ids import Id, packed
 
 
 class HasKey(Protocol):

@@ -49,6 +49,7 @@ from dhtd.core.events import (
     Withdrawn,
 )
 from dhtd.core.external import Verdict
+from dhtd.core.ids import Id
 from dhtd.core.join import Join
 from dhtd.core.malformed import Malformed
 from dhtd.core.messages import (
@@ -65,7 +66,6 @@ from dhtd.core.messages import (
     Request,
     Store,
 )
-from dhtd.core.metric import Id
 from dhtd.core.newcomers import Newcomers
 from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.overlay import Overlay

@@ -23,9 +23,9 @@ from dhtd.core.events import (
     Refreshed,
     Unanswered,
 )
+from dhtd.core.ids import Id
 from dhtd.core.introduction import Introduction
 from dhtd.core.messages import Contact, Error, FindValue, Found, Ping, Request, Result
-from dhtd.core.metric import Id
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Search
 from dhtd.core.traversal import Traversal

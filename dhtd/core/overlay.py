@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Family
+from dhtd.core.ids import Id
 from dhtd.core.join import Join
 from dhtd.core.messages import Codec, Contact
-from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from dhtd.core.refresh import Refresher
 from dhtd.core.size import NetworkSize

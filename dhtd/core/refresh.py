@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from dhtd.core.metric import Id, random_between
+from dhtd.core.ids import Id, random_between
 from dhtd.core.policy import Policy
 from dhtd.core.routing_table import Bucket, RoutingTable
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 
 from dhtd.core.events import INTERNAL, Reminded, Withdrawn
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
-from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.track import EntryKey, entry_key
 from dhtd.core.withdrawals import Holder, Withdrawals

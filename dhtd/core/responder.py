@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
+from dhtd.core.address_groups import is_beside
 from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
 from dhtd.core.choice import Choice
 from dhtd.core.endpoint import Endpoint, means_the_same
 from dhtd.core.external import ExternalAddress
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
@@ -34,8 +36,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
-from dhtd.core.networks import is_beside
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.replays import Replays, Verdict

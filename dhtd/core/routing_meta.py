@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from dhtd.core.metric import Id, packed
+from dhtd.core.ids import Id, packed
 from dhtd.core.policy import Policy
 from dhtd.core.transactions import RoundTrips
 

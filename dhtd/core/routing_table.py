@@ -10,8 +10,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, Keyspace, closest, packed
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, Keyspace, closest, packed
 
 
 class Bucket:

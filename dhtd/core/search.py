@@ -42,6 +42,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from dhtd.core.address_groups import outside
 from dhtd.core.aim import Aim
 from dhtd.core.candidate import (
     ANSWERED,
@@ -55,9 +56,8 @@ from dhtd.core.candidate import (
 )
 from dhtd.core.diversity import Quota
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, closest, packed
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, closest, packed
-from dhtd.core.networks import outside
 from dhtd.core.policy import Policy
 from dhtd.core.region import Region
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
+from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, Keyspace
 
 SLOTS: Final = 16
 SETTLED: Final = 4

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from dhtd.core.address_groups import is_beside
 from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
 from dhtd.core.changers import Changers
 from dhtd.core.diversity import Diversity
 from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Codec, Contact, PackedContacts
-from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.nearest import Nearest
-from dhtd.core.networks import is_beside
 from dhtd.core.policy import Policy
 from dhtd.core.routing_meta import Record, RoutingMeta, Standing
 from dhtd.core.routing_table import Bucket, RoutingTable

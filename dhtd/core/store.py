@@ -24,7 +24,7 @@ from typing import Final
 
 from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
-from dhtd.core.metric import Id, packed, unpacked
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.shares import Record, Shares
 

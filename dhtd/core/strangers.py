@@ -10,9 +10,9 @@ Nobody can use up that half alone, however many addresses of a network are his: 
 
 from __future__ import annotations
 
+from dhtd.core.address_groups import outside
 from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.networks import outside
 from dhtd.core.policy import Policy
 from dhtd.core.rate_limit import Rate
 

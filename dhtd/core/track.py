@@ -24,8 +24,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, packed
 from dhtd.core.nearby import Nearby
 from dhtd.core.policy import Policy
 from dhtd.core.sightings import Sightings

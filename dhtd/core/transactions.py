@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Request
-from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from dhtd.core.timers import Timers
 

@@ -9,8 +9,8 @@ from typing import Final, assert_never
 from dhtd.core.caps import SEARCH_CANDIDATES, SEARCH_QUERIES
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import GaveUp, Handle, Outcome
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
-from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen

@@ -20,8 +20,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.timers import Timers
 from dhtd.core.track import EntryKey, entry_key

@@ -20,7 +20,7 @@ from dhtd.control.protocol import StopResult
 from dhtd.control.server import Farewell, Listening, serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.control.threads import in_thread
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import key_file, network_mark

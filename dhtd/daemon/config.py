@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.daemon import paths
 from dhtd.daemon.config_keys import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
 from dhtd.errors import ConfigError, UsageError

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from dhtd.core import caps
 from dhtd.core.endpoint import check_port, parse_port, split_host_port
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.daemon import paths
 from dhtd.errors import ConfigError
 

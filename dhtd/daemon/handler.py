@@ -26,8 +26,8 @@ from dhtd.core.events import (
     Unanswered,
     Withdrawn,
 )
+from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_PROTOCOL, Contact, Found
-from dhtd.core.metric import Id
 from dhtd.daemon.driver import SHOWN, Driver, Start
 from dhtd.daemon.report import Report, milliseconds
 from dhtd.daemon.resolver import resolve

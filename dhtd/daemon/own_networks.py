@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
+from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.networks import network_of
 from dhtd.daemon.links import local_addresses
 
 # Of ranges for documentation (RFC 5737, RFC 3849), which nobody has: routed as the rest of the internet is.

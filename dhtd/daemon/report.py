@@ -18,8 +18,8 @@ from dhtd import __version__
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, unpacked
 from dhtd.core.overlay import Overlay
 from dhtd.core.routing_meta import Standing
 from dhtd.core.routing_table import Bucket

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from dhtd.core.metric import Id, packed, unpacked
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.node import Node
 from dhtd.core.store import HeldEntry
 from dhtd.core.track import EntryKey

@@ -17,8 +17,8 @@ from typing import BinaryIO, TypeVar
 import trio
 
 from dhtd.control.threads import in_thread
+from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, unpacked
 from dhtd.core.node import Node
 from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.driver import Driver

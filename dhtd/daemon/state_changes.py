@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from dhtd.core.endpoint import check_port
-from dhtd.core.metric import Id, unpacked
+from dhtd.core.ids import Id, unpacked
 from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.state_ledger import Ledger, rows
 from dhtd.daemon.state_rows import Reader, SavedHolder, Writer

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from dhtd.core.metric import Keyspace
+from dhtd.core.ids import Keyspace
 from dhtd.daemon.state_changes import Image, put_back
 from dhtd.daemon.state_disk import SQLITE_ERRORS, DamagedError, SqliteError, connect, explain, identity, sync_directory
 from dhtd.daemon.state_ledger import Ledger, facts, said_sums

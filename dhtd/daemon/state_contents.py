@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dhtd.core.metric import Keyspace, unpacked
+from dhtd.core.ids import Keyspace, unpacked
 from dhtd.core.track import EntryKey
 from dhtd.daemon.state_connection import StateConnection
 from dhtd.daemon.state_disk import APPLICATION_ID, VERSION, DamagedError, copy_aside

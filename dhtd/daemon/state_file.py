@@ -28,8 +28,8 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, Keyspace
 from dhtd.core.track import EntryKey
 from dhtd.daemon.state_changes import (
     AddOwn,

@@ -15,8 +15,8 @@ from struct import Struct
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint, check_port
+from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, Keyspace
 from dhtd.core.sightings import Seen
 from dhtd.core.track import EntryKey, entry_key
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from dhtd.core.ids import Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Keyspace
 from dhtd.core.track import EntryKey
 from dhtd.daemon.state_disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state_ledger import make_tables, said_sums

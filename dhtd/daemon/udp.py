@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 
 import trio
 
+from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.networks import network_of
 from dhtd.core.policy import Policy
 from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
 from dhtd.daemon.own_networks import is_ours, source_towards

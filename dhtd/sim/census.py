@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dhtd.core.metric import Id, Keyspace, closest
+from dhtd.core.ids import Id, Keyspace, closest
 
 if TYPE_CHECKING:
     from dhtd.sim.host import Host

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.sim.liars import Conspirator
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Unheld, Unreached
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.sightings import Seen
 from dhtd.core.store import HeldEntry

@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from dhtd.core.ids import packed
 from dhtd.core.messages import Codec, FindNode, FindValue, Query
-from dhtd.core.metric import packed
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 

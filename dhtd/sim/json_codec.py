@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
+from dhtd.core.ids import Id, Keyspace, closest
 from dhtd.core.messages import (
     ERROR_METHOD,
     Acknowledged,
@@ -30,7 +31,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id, Keyspace, closest
 from dhtd.errors import DhtdError, WireError
 
 _FIND_SIZE = 400  # bytes to which a find query without a token is padded

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, closest
 from dhtd.core.messages import Contact, FindNode, FindValue, Query, Store
-from dhtd.core.metric import Id, closest
 
 if TYPE_CHECKING:
     from random import Random

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event, Handle, LookupDone, Published, Withdrawn
+from dhtd.core.ids import Id
 from dhtd.core.messages import Codec
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import invariants

@@ -14,7 +14,7 @@ from random import Random
 
 from dhtd.core.endpoint import Family
 from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, Published
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants, warm

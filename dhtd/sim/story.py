@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     BadQuery,
     Codec,
@@ -22,7 +23,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
 from dhtd.errors import WireError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, LookupDone
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import Balance, Hops, Lookups, Queries, Report, Table, Traffic, mean, percentile, spread

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.size import SLOTS
 from dhtd.sim.host import Host
 

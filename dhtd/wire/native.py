@@ -15,6 +15,7 @@ import msgpack
 from msgpack import unpackb
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
+from dhtd.core.ids import NATIVE, Id, Keyspace, closest
 from dhtd.core.messages import (
     ERROR_METHOD,
     ERROR_PROTOCOL,
@@ -36,7 +37,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id, Keyspace, closest
 from dhtd.errors import WireError
 from dhtd.wire.reader import Reader
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from nacl.bindings import crypto_secretbox, crypto_secretbox_open
 from nacl.exceptions import CryptoError
 
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.wire.native import ERROR, REPLY
 from dhtd.wire.network_key import NetworkKey
 

@@ -8,8 +8,8 @@ import msgpack
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Store, Withdraw
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import Policy
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.core.bench import Bench

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, Ping
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network

@@ -13,8 +13,8 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Event, Handle
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Request, Store, Withdraw
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing_meta import Standing
 from dhtd.sim.host import Host

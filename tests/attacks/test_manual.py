@@ -14,9 +14,9 @@ from typing import Final
 import pytest
 
 from dhtd.control.limits import ControlCounters, Limits
+from dhtd.core.address_groups import outside
 from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint, source_group
-from dhtd.core.networks import outside
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.requester import Counters
 from dhtd.daemon.channel import UdpCounters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store
-from dhtd.core.metric import NATIVE, Id
 from dhtd.wire.native import NativeCodec
 from tests.bench import newcomers
 from tests.core.bench import QUIET, Bench

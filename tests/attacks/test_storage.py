@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.endpoint import Endpoint, source_group
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindValue, Found, Reply, Store
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.store import Store as Held
 from dhtd.sim.host import Host

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Contact,
@@ -19,7 +20,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench

@@ -20,8 +20,8 @@ from random import Random
 import msgpack
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import METHODS, FindNode, FindValue, Found, Ping, Query, Reply, Store
-from dhtd.core.metric import NATIVE
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.bench.__main__ import PEERS, SOURCES, _address, _machine, _running, _versions
 from tests.bench.load import Sources

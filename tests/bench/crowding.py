@@ -18,8 +18,8 @@ from math import inf
 from random import Random
 from statistics import mean
 
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import warm
 from dhtd.sim.eclipse import Eclipse

@@ -13,8 +13,8 @@ from pathlib import Path
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE
 from dhtd.daemon.state_file import AddOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
 

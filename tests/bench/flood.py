@@ -18,8 +18,8 @@ from random import Random
 from typing import Any
 
 from dhtd.control.client import Client
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Ping
-from dhtd.core.metric import NATIVE
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import cpu_seconds, resident
 from tests.e2e.daemons import DEADLINE, PORT, Daemon, Network

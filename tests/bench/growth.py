@@ -17,8 +17,8 @@ from random import Random
 from statistics import median
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Request
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec

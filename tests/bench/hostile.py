@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from random import Random
 
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Ping
-from dhtd.core.metric import NATIVE
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from tests.e2e.daemons import PORT, Daemon, Network

@@ -17,8 +17,8 @@ from random import Random
 from statistics import mean, median
 
 from dhtd.core.events import LookupDone
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.sim import warm
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network

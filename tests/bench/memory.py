@@ -16,8 +16,8 @@ from dataclasses import replace
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec

@@ -15,8 +15,8 @@ from random import Random
 from typing import NamedTuple
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindNode
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network, scattered

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random, SystemRandom
 from typing import NamedTuple
 
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import FindNode, Query
-from dhtd.core.metric import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.core.rate_limit import RateLimit
 from dhtd.core.tokens import Tokens

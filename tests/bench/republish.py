@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import warm
 from dhtd.sim.host import Host

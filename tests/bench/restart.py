@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.state_file import SavedEntry, StateFile

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 
 from dhtd.control.client import Client
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Ping
-from dhtd.core.metric import NATIVE, Id
 from dhtd.daemon.state_file import AddOwn, SavedEntry, StateFile
 from dhtd.wire.native import NativeCodec
 from tests.bench.idle import resident

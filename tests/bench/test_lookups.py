@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from tests.bench.lookups import TIMEOUT, aged, look_up, look_up_by_the_book, main
 
 

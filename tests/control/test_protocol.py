@@ -11,7 +11,7 @@ from dhtd import errors
 from dhtd.control import protocol
 from dhtd.control.frames import BOOTSTRAP_MAX, METHODS, TOKEN_MAX, decode_frame, encode, error_body
 from dhtd.control.protocol import SECTIONS, Request, Stop
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 
 ID = "0123456789abcdef" * 4
 NUMBER = NATIVE.parse(ID)

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Ping, Query, Reply, Request
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec, _node

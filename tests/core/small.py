@@ -6,8 +6,8 @@ And the parts of a node as slow and obvious as can be, for tests to hold the fas
 from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, Keyspace
 from dhtd.core.policy import Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.wire.native import NativeCodec

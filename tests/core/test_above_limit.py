@@ -9,6 +9,7 @@ import pytest
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL, STORE_ENTRIES
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import NATIVE, Id, packed
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
@@ -25,7 +26,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id, packed
 from dhtd.core.policy import Policy
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.core.bench import QUIET, Bench

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.search import Ask, Search
 from tests.core.small import contact

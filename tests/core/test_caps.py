@@ -11,8 +11,8 @@ import pytest
 from dhtd.core import caps
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Bootstrapped, LookupDone, Published, Unanswered
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.errors import Busy, TooManyEntries
 from tests.core.bench import QUIET, Bench

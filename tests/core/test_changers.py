@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dhtd.core.changers import Changers
+from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
-from dhtd.core.metric import Id
 from dhtd.core.operations import Check
 from dhtd.core.policy import DEFAULT
 from dhtd.core.region import Region

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dhtd.core.choice import _KEYS, Choice
 from dhtd.core.endpoint import Endpoint, source_group
-from dhtd.core.metric import Id, packed, unpacked
+from dhtd.core.ids import Id, packed, unpacked
 
 KEY = packed(Id(7))
 

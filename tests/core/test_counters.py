@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dhtd.core.ids import Id
 from dhtd.core.messages import Ping, Query
-from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from tests.core.bench import US, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint

@@ -9,9 +9,9 @@ import pytest
 from dhtd.core.doubt import Doubt
 from dhtd.core.events import Answered, GaveUp, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.external import ExternalAddress
+from dhtd.core.ids import Id
 from dhtd.core.introduction import Introduction
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.operations import Check, Lookup, Refresh, SingleQuery
 from dhtd.core.patrol import Patrol

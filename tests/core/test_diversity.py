@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from dhtd.core.address_groups import Party, outside
 from dhtd.core.caps import (
     CONTACTS_PER_IP,
     CONTACTS_PER_NETWORK,
@@ -21,9 +22,8 @@ from dhtd.core.caps import (
 )
 from dhtd.core.diversity import Diversity, Quota
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
-from dhtd.core.networks import Party, outside
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.search import Ask, Finished, Search, Wait
 from dhtd.core.state import Contested, Crowded, Full, Inserted, State

@@ -10,8 +10,8 @@ import pytest
 from dhtd.core.doubt import Doubt
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping
-from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
 from dhtd.core.requester import Requester

@@ -7,6 +7,7 @@ import ipaddress
 import pytest
 from hypothesis import assume, given
 
+from dhtd.core.address_groups import outside
 from dhtd.core.endpoint import (
     IPV4_SIZE,
     IPV6_SIZE,
@@ -23,7 +24,6 @@ from dhtd.core.endpoint import (
     source_group,
     split_host_port,
 )
-from dhtd.core.networks import outside
 from dhtd.core.policy import PRIVATE_NETWORKS
 from dhtd.errors import InvalidEndpoint, InvalidPort
 from tests.strategies import endpoints, ports

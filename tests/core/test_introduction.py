@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.endpoint import Family
+from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_SERVER, FindNode, Ping
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import contact, endpoint

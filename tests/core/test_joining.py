@@ -6,8 +6,8 @@ import pytest
 
 from dhtd.core.endpoint import Family
 from dhtd.core.events import LookupDone, Published, Silence, Unreached
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Ping
-from dhtd.core.metric import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.network import Network
 from tests.core.bench import Bench

@@ -16,8 +16,8 @@ from types import FunctionType, MethodType
 import pytest
 
 from dhtd.core.endpoint import Family
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.store import HeldEntry, Store

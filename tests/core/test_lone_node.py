@@ -6,8 +6,8 @@ from random import Random
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import LookupDone
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindValue, Found, Query, Reply
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.wire.native import NativeCodec
 

@@ -9,9 +9,9 @@ from typing import NoReturn
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.malformed import PART, PAUSE, SOURCES, Malformed
 from dhtd.core.messages import Codec, Contact, FindNode, FindValue, Message, Ping, Request, Store
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
+from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.external import ExternalAddress, Verdict
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping, Store
-from dhtd.core.metric import Id
-from dhtd.core.networks import network_of
 from dhtd.core.policy import DEFAULT
 from dhtd.core.state import Crowded, Inserted, State
 from dhtd.core.track import Tracker

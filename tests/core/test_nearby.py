@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.nearby import Nearby
 from tests.core.small import SEVEN
 from tests.strategies import ids

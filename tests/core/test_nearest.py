@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id, Keyspace, closest
 from dhtd.core.messages import Contact, PackedContacts
-from dhtd.core.metric import NATIVE, Id, Keyspace, closest
 from dhtd.core.nearest import Nearest
 
 SEVEN = Keyspace(7)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core import newcomers
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping
-from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from dhtd.core.track import OwnEntry
 from tests.core.bench import QUIET, Bench

@@ -21,6 +21,7 @@ from dhtd.core.events import (
     Unanswered,
     Withdrawn,
 )
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     ERROR_METHOD,
     ERROR_PROTOCOL,
@@ -31,7 +32,6 @@ from dhtd.core.messages import (
     Ping,
     Store,
 )
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing

@@ -37,6 +37,7 @@ from dhtd.core.events import (
     Withdrawn,
 )
 from dhtd.core.events import Event as NodeEvent
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Acknowledged,
@@ -55,7 +56,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.requester import Transmit

@@ -16,6 +16,7 @@ from dhtd.core.events import (
     Unanswered,
     Withdrawn,
 )
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     Acknowledged,
     Contact,
@@ -28,7 +29,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint

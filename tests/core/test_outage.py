@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.events import Event, Isolated, Joined
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Query
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.routing_meta import Standing

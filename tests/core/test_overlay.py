@@ -10,8 +10,8 @@ import pytest
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated, Joined, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.external import ExternalAddress
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
-from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
 from dhtd.core.search import Ask, Search

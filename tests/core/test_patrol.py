@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Unheld
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, Ping, Store
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import contact, endpoint

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.refresh import Refresher
 from dhtd.core.routing_table import RoutingTable

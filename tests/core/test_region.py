@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.candidate import ANSWERED, FAILED, WAITING, Candidate
-from dhtd.core.metric import Id, packed
+from dhtd.core.ids import Id, packed
 from dhtd.core.region import Region
 from tests.core.small import contact, endpoint
 

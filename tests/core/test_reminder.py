@@ -8,8 +8,8 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Published, Withdrawn
+from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Ping, Store, Withdraw
-from dhtd.core.metric import Id
 from dhtd.core.policy import Policy
 from dhtd.core.track import entry_key
 from tests.core.bench import QUIET, US, Bench, Sent

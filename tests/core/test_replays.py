@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
@@ -21,7 +22,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.replays import Replays, Verdict
 from dhtd.core.routing_meta import Standing

@@ -8,8 +8,8 @@ import pytest
 
 from dhtd.core.endpoint import Family
 from dhtd.core.events import INTERNAL, Refreshed
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping, Query
-from dhtd.core.metric import Id
 from dhtd.core.operations import Check
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
@@ -27,7 +28,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry

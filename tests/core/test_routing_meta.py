@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import RoutingMeta, Standing
 from tests.core.small import History

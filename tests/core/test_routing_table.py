@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, packed
 from dhtd.core.routing_table import RoutingTable
 from tests.core.small import SEVEN, SlowTable, contact
 from tests.strategies import ids

@@ -8,8 +8,8 @@ import pytest
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, Family
 from dhtd.core.events import Answered, LookupDone
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Reply
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench, Sent

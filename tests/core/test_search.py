@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, Keyspace
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 from tests.core.small import SEVEN, contact, endpoint

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
 from dhtd.core.policy import PRIVATE_NETWORKS, Policy
 from dhtd.core.search import Ask, Finished, Search, SearchStats, Wait
 from tests.core.small import SEVEN, contact, endpoint

@@ -6,8 +6,8 @@ from random import Random
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Withdrawn
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.sightings import LeftBehind, Sightings
 from dhtd.core.track import Tracker, entry_key

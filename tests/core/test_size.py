@@ -7,8 +7,8 @@ from statistics import quantiles
 
 import pytest
 
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.size import SLOTS, NetworkSize
 from tests.core.small import contact, endpoint
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing_meta import Standing
 from tests.core.bench import Bench

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dhtd.core.caps import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
+from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, unpacked
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Outcome, Refused, Replaced, State, Verify

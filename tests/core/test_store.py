@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dhtd.core import shares as shares_module
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import Id, packed
+from dhtd.core.ids import Id, packed
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.shares import Record, Shares
 from dhtd.core.store import _SLACK, SWEPT, HeldEntry, QuotaReached, Store, Stored

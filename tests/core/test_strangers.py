@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.strangers import Share, Strangers
 from tests.core.bench import QUIET, Bench

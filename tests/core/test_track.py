@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dhtd.core.endpoint import Family
+from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, closest
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.track import STEP, OwnEntry, Tracker, entry_key
 from tests.core.small import contact, endpoint

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Ping, Result
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.requester import Asked
 from dhtd.core.transactions import InFlight, Late, Retry, RoundTrips, Slow, TimedOut, Transactions

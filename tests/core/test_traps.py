@@ -9,6 +9,7 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Published, Unanswered
+from dhtd.core.ids import NATIVE, Id, packed
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Contact,
@@ -21,7 +22,6 @@ from dhtd.core.messages import (
     Request,
     Store,
 )
-from dhtd.core.metric import NATIVE, Id, packed
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, packed, unpacked
 from dhtd.core.policy import Policy
 from dhtd.core.track import EntryKey, entry_key
 from dhtd.core.withdrawals import Holder, Pending, Withdrawals

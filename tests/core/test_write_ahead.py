@@ -9,8 +9,8 @@ import pytest
 from dhtd.core.caps import ENTRY_HOLDERS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Published, Withdrawn
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Store, Withdraw
-from dhtd.core.metric import Id
 from dhtd.core.track import entry_key
 from dhtd.core.write_ahead import Chosen
 from tests.core.bench import QUIET, Bench, Sent

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from dhtd.core.metric import NATIVE, Keyspace, unpacked
+from dhtd.core.ids import NATIVE, Keyspace, unpacked
 from dhtd.daemon.state_disk import APPLICATION_ID
 from dhtd.daemon.state_rows import SavedState, Writer, schema
 

@@ -21,8 +21,8 @@ from unittest.mock import Mock
 import pytest
 
 from dhtd.control.client import Client
+from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.app import policy_of, run
 from dhtd.daemon.config import load_settings

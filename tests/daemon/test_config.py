@@ -14,7 +14,7 @@ import pytest
 
 from dhtd.control.limits import Limits
 from dhtd.core import caps
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.policy import Policy
 from dhtd.daemon import config_keys, paths
 from dhtd.daemon.config import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered, Unheld
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.requester import Counters, Transmit
 from dhtd.core.write_ahead import Chosen

@@ -23,8 +23,8 @@ from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, Withdrawn
 from dhtd.core.external import ExternalAddress
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.sightings import LeftBehind

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
 from dhtd.daemon.network_mark import claim, fingerprints
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile

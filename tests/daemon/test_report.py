@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from dhtd.control import protocol
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.operations import Lookup
 from dhtd.core.overlay import Overlay
 from dhtd.core.transactions import RoundTrips

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.track import entry_key

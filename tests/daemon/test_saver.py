@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id, packed, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, packed, unpacked
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.store import HeldEntry

@@ -17,8 +17,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, LookupDone, Published, Unanswered, Withdrawn
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.driver import Driver

@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
 from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import StateError
 from tests.core.small import SEVEN, endpoint

@@ -24,8 +24,8 @@ from typing import IO
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id, Keyspace, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, Keyspace, unpacked
 from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile

@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id, unpacked
 from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint

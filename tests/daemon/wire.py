@@ -12,7 +12,7 @@ from typing import cast
 import trio
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.channel import UdpCounters

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dhtd.control.frames import encode
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.track import entry_key
 from dhtd.daemon.state_file import StateFile
 from tests.e2e.daemons import DEADLINE, Daemon, Network

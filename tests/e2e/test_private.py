@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from dhtd.control.client import Client
+from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
-from dhtd.core.metric import Id
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import MAGIC, Seal

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.faults.fault import Change
 
-METRIC: Final = "dhtd/core/metric.py"
+METRIC: Final = "dhtd/core/ids.py"
 NODE: Final = "dhtd/core/node.py"
 OPERATIONS: Final = "dhtd/core/operations.py"
 PUBLICATION: Final = "dhtd/core/publication.py"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, assert_never
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     Acknowledged,
     BadQuery,
@@ -22,7 +23,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
 from dhtd.errors import WireError
 from dhtd.wire.native import TID_SIZE, TOKEN_MAX, NativeCodec
 from tests.fuzz.target import Target

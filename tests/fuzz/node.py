@@ -30,6 +30,7 @@ from dhtd.core.events import (
     Unheld,
     Unreached,
 )
+from dhtd.core.ids import Id
 from dhtd.core.messages import (
     Acknowledged,
     Contact,
@@ -44,7 +45,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.store import HeldEntry

@@ -21,8 +21,8 @@ from types import SimpleNamespace
 from typing import Final, cast
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.requester import Counters

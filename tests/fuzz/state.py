@@ -20,8 +20,8 @@ from random import Random
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, unpacked
 from dhtd.core.track import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from tests.e2e.daemons import DEADLINE
 from tests.netns.lab import Lab, LabError, Machine, Node, run
 from tests.netns.link import DELAY, by_hand, by_kernel

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.sim.census import Census
 from dhtd.sim.host import Host
 from dhtd.sim.json_codec import JsonCodec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.core.metric import NATIVE, Id, unpacked
+from dhtd.core.ids import NATIVE, Id, unpacked
 from dhtd.core.policy import DEFAULT
 from dhtd.core.store import HeldEntry
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.metric import Id
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host

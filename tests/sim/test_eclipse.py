@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dhtd.core.endpoint import Family
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim import warm
 from dhtd.sim.eclipse import Eclipse

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.events import Published, Withdrawn
-from dhtd.core.metric import NATIVE, Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.host import Host
 from dhtd.sim.links import Links

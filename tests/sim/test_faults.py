@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from dhtd.core.events import Isolated, Joined
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing_meta import Standing
 from dhtd.sim.host import Host

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
-from dhtd.core.metric import NATIVE
 from dhtd.errors import WireError
 from dhtd.sim.host import Host
 from dhtd.sim.liars import damaged, nowhere

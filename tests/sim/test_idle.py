@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.network import Network

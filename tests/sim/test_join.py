@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dhtd.core.events import Isolated, Joined, LookupDone, Published
+from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Ping
-from dhtd.core.metric import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.liars import FakeContacts, nowhere

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Query, Request, Store, Withdraw
-from dhtd.core.metric import NATIVE, Id, Keyspace
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.sim.liars import (
     Aimed,
     Empty,

@@ -7,7 +7,7 @@ from statistics import median, quantiles
 
 import pytest
 
-from dhtd.core.metric import NATIVE, Keyspace
+from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.sim.links import Links

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import NATIVE
-from dhtd.core.networks import network_of
+from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.network import Network
 

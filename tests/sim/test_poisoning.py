@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, Found, Ping, Query, Reply, Request
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing_meta import Standing
 from dhtd.sim import warm

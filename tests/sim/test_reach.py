@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.outside import Reach
 from dhtd.sim import warm
 from dhtd.sim.links import Nat

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dhtd.core.metric import Id
+from dhtd.core.ids import Id
 from dhtd.core.store import HeldEntry
 from dhtd.errors import SimulationFailed, UsageError
 from dhtd.sim.plan import Plan

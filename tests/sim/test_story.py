@@ -8,6 +8,7 @@ from collections import deque
 import pytest
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Contact,
@@ -19,7 +20,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id
 from dhtd.sim import story
 from dhtd.sim.liars import Mute
 from dhtd.sim.links import Nat

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dhtd.core.events import Published, Unheld
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim import warm
 from dhtd.sim.network import Network

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.network import Network

@@ -13,7 +13,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from dhtd.control.client import Client
-from dhtd.core.metric import NATIVE
+from dhtd.core.ids import NATIVE
 from dhtd.errors import DaemonUnreachable, DhtdError
 from tests.e2e.daemons import DEADLINE, PORT, Daemon
 from tests.soak.swarm import Swarm

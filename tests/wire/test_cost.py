@@ -14,8 +14,8 @@ from types import FrameType
 
 import pytest
 
+from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Ping, Reply, Request
-from dhtd.core.metric import Id
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from tests.wire.bombs import LARGEST, bombs

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Message, Query, Reply
-from dhtd.core.metric import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, NativeCodec
 from tests.strategies import endpoints4, endpoints6, ids, scaled, tids

@@ -13,8 +13,8 @@ import pytest
 
 import dhtd.core.messages
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.wire import sealed
 from dhtd.wire.native import (

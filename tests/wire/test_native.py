@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_METHOD,
     ERROR_PROTOCOL,
@@ -30,7 +31,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
 from dhtd.wire.native import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX, NativeCodec

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import BadQuery, Query
-from dhtd.core.metric import NATIVE, Id
 from dhtd.errors import UsageError, WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey

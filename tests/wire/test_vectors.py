@@ -8,6 +8,7 @@ from random import Random
 import msgpack
 import pytest
 
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_GENERIC,
     ERROR_METHOD,
@@ -20,7 +21,6 @@ from dhtd.core.messages import (
     Query,
     Reply,
 )
-from dhtd.core.metric import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec

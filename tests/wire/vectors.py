@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     Acknowledged,
     Contact,
@@ -20,7 +21,6 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.metric import NATIVE, Id
 
 FILE = Path(__file__).parent.parent / "vectors" / "native-v1.toml"
 SEALED_FILE = FILE.with_name("sealed-v1.toml")  # which test_sealed reads

@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Query, Reply, Request, Store
-from dhtd.core.metric import NATIVE, Id
 from dhtd.wire.native import TID_SIZE, NativeCodec
 from tests.bench.load import Make, Sources
 from tests.bench.peers.peer import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Choose, Message, PackedContacts, Query, Request
-from dhtd.core.metric import Id
 from dhtd.daemon import key_file
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey

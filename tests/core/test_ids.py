@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id, Keyspace, closest, distance, packed, random_between, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.metric import NATIVE, Id, Keyspace, closest, distance, packed, random_between, unpacked
 from dhtd.errors import InvalidId
 from tests.strategies import ids
 

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 
+from dhtd.core.address_groups import Networks, outside
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.networks import Networks, outside
 from dhtd.core.policy import PRIVATE_NETWORKS
 from tests.strategies import endpoints
 
