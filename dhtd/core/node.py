@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, ParamSpec, assert_never
 
+from dhtd.core.address.external_address import Verdict
 from dhtd.core.caps import (
     ENTRY_HOLDERS,
     OPERATIONS,
@@ -48,7 +49,6 @@ from dhtd.core.events import (
     Unreached,
     Withdrawn,
 )
-from dhtd.core.external import Verdict
 from dhtd.core.ids import Id
 from dhtd.core.join import Join
 from dhtd.core.malformed import Malformed

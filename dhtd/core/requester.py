@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from dhtd.core.address.reachability import Outside
 from dhtd.core.address_groups import is_beside
 from dhtd.core.caps import none_hit
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
 from dhtd.core.ids import Id
 from dhtd.core.messages import METHODS, Codec, Contact, Error, FindNode, FindValue, Found, Request, Result
-from dhtd.core.outside import Outside
 from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.transactions import InFlight, Transactions

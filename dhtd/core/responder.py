@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
+from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address_groups import is_beside
 from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
 from dhtd.core.choice import Choice
 from dhtd.core.endpoint import Endpoint, means_the_same
-from dhtd.core.external import ExternalAddress
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,

@@ -6,9 +6,9 @@ from typing import NoReturn
 
 import pytest
 
+from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.doubt import Doubt
 from dhtd.core.events import Answered, GaveUp, LookupDone, Published, Unanswered, Withdrawn
-from dhtd.core.external import ExternalAddress
 from dhtd.core.ids import Id
 from dhtd.core.introduction import Introduction
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from dhtd.core.address.external_address import ExternalAddress, Verdict
 from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.external import ExternalAddress, Verdict
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping, Store
 from dhtd.core.policy import DEFAULT

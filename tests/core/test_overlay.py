@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
+from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated, Joined, LookupDone, Published, Unanswered, Withdrawn
-from dhtd.core.external import ExternalAddress
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
 from dhtd.core.overlay import Overlay

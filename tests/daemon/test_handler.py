@@ -20,9 +20,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
+from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, Withdrawn
-from dhtd.core.external import ExternalAddress
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dhtd.core.address.reachability import Reach
 from dhtd.core.ids import NATIVE
-from dhtd.core.outside import Reach
 from dhtd.sim import warm
 from dhtd.sim.links import Nat
 from dhtd.sim.network import Network, scattered

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
+from dhtd.core.address.reachability import Outside, Reach
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.outside import Outside, Reach
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.small import endpoint
 

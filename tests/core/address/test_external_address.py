@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dhtd.core.address.external_address import ExternalAddress, Seen, Verdict
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.external import ExternalAddress, Seen, Verdict
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
 from tests.core.small import endpoint
 

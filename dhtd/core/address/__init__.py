@@ -1,0 +1,1 @@
+"""Where others see us, and whether strangers reach us."""
