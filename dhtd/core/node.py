@@ -79,7 +79,7 @@ from dhtd.core.responder import Responder
 from dhtd.core.routing_meta import Standing
 from dhtd.core.sightings import Seen
 from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.core.strangers import Strangers
 from dhtd.core.track import EntryKey, OwnEntry, Tracker, entry_key
 from dhtd.core.transactions import Late, Retry, Slow, TimedOut

@@ -40,8 +40,8 @@ from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.replays import Replays, Verdict
 from dhtd.core.requester import Counters
-from dhtd.core.store import QuotaReached
-from dhtd.core.store import Store as Held
+from dhtd.core.storage.store import QuotaReached
+from dhtd.core.storage.store import Store as Held
 from dhtd.core.tokens import Tokens
 from dhtd.core.track import Tracker
 

@@ -23,7 +23,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.overlay import Overlay
 from dhtd.core.routing_meta import Standing
 from dhtd.core.routing_table import Bucket
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.core.track import OwnEntry
 from dhtd.core.withdrawals import Pending
 from dhtd.daemon import log

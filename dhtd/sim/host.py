@@ -11,7 +11,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.sightings import Seen
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.sim.links import Nat
 
 if TYPE_CHECKING:

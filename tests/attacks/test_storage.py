@@ -14,7 +14,7 @@ from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindValue, Found, Reply, Store
 from dhtd.core.policy import DEFAULT
-from dhtd.core.store import Store as Held
+from dhtd.core.storage.store import Store as Held
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.bench.load import resident

@@ -20,7 +20,7 @@ from dhtd.core.publication import Publication, Withdrawal
 from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Requester
 from dhtd.core.state import State
-from dhtd.core.store import Store as Held
+from dhtd.core.storage.store import Store as Held
 from dhtd.core.track import Tracker
 from dhtd.core.traversal import _Exploration
 from dhtd.core.withdrawals import Withdrawals

@@ -20,7 +20,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.store import HeldEntry, Store
+from dhtd.core.storage.store import HeldEntry, Store
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire import native

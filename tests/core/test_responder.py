@@ -30,7 +30,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import US, Bench

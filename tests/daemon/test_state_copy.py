@@ -14,7 +14,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.daemon import state_copy
 from dhtd.daemon.saver import Saver
 from dhtd.daemon.state_disk import connect

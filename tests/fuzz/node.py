@@ -47,7 +47,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.core.write_ahead import Chosen
 from dhtd.errors import WireError
 from dhtd.sim import invariants

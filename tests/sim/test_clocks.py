@@ -9,7 +9,7 @@ import pytest
 
 from dhtd.core.ids import NATIVE, Id, unpacked
 from dhtd.core.policy import DEFAULT
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dhtd.core.ids import Id
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.errors import SimulationFailed, UsageError
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import Report

@@ -38,7 +38,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.store import HeldEntry
+from dhtd.core.storage.store import HeldEntry
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec, _Unread
 from dhtd.wire.reader import CHECKED

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dhtd.core import shares as shares_module
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.shares import Record, Shares
-from dhtd.core.store import _SLACK, SWEPT, HeldEntry, QuotaReached, Store, Stored
+from dhtd.core.storage import fair_shares as shares_module
+from dhtd.core.storage.fair_shares import Record, Shares
+from dhtd.core.storage.store import _SLACK, SWEPT, HeldEntry, QuotaReached, Store, Stored
 
 A, B = Id(1), Id(2)
 FULL = QuotaReached("store_entries", "store is full")

@@ -26,7 +26,7 @@ from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_P
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.policy import Policy
-from dhtd.core.shares import Record, Shares
+from dhtd.core.storage.fair_shares import Record, Shares
 
 
 @dataclass(frozen=True, slots=True)
