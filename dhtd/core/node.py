@@ -68,7 +68,6 @@ from dhtd.core.messages import (
 )
 from dhtd.core.newcomers import Newcomers
 from dhtd.core.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
-from dhtd.core.overlay import Overlay
 from dhtd.core.patrol import Patrol
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publication import Publication, Withdrawal
@@ -76,9 +75,10 @@ from dhtd.core.rate_limit import RateLimit
 from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Asked, Operation, Requester, Transmit
 from dhtd.core.responder import Responder
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
+from dhtd.core.routing.overlay import Overlay
+from dhtd.core.routing.standing import Standing
 from dhtd.core.sightings import Seen
-from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.storage.store import HeldEntry
 from dhtd.core.strangers import Strangers
 from dhtd.core.track import EntryKey, OwnEntry, Tracker, entry_key

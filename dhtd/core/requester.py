@@ -18,8 +18,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Outcome
 from dhtd.core.ids import Id
 from dhtd.core.messages import METHODS, Codec, Contact, Error, FindNode, FindValue, Found, Request, Result
-from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
+from dhtd.core.routing.overlay import Overlay
 from dhtd.core.transactions import InFlight, Transactions
 
 if TYPE_CHECKING:

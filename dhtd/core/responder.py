@@ -36,10 +36,10 @@ from dhtd.core.messages import (
     Store,
     Withdraw,
 )
-from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
 from dhtd.core.replays import Replays, Verdict
 from dhtd.core.requester import Counters
+from dhtd.core.routing.overlay import Overlay
 from dhtd.core.storage.store import QuotaReached
 from dhtd.core.storage.store import Store as Held
 from dhtd.core.tokens import Tokens

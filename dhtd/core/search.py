@@ -54,12 +54,12 @@ from dhtd.core.candidate import (
     WAITING,
     Candidate,
 )
-from dhtd.core.diversity import Quota
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.region import Region
+from dhtd.core.routing.diversity import Quota
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import GaveUp, Handle, Outcome
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
-from dhtd.core.overlay import Overlay
 from dhtd.core.requester import Asked, Requester
+from dhtd.core.routing.overlay import Overlay
 from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 
 _BEHIND: Final = 4  # times K contacts of our own to ask where the nearest are full

@@ -20,9 +20,9 @@ from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.overlay import Overlay
-from dhtd.core.routing_meta import Standing
-from dhtd.core.routing_table import Bucket
+from dhtd.core.routing.overlay import Overlay
+from dhtd.core.routing.standing import Standing
+from dhtd.core.routing.table import Bucket
 from dhtd.core.storage.store import HeldEntry
 from dhtd.core.track import OwnEntry
 from dhtd.core.withdrawals import Pending

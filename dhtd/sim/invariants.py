@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.ids import packed
 from dhtd.core.messages import Codec, FindNode, FindValue, Query
-from dhtd.core.overlay import Overlay
 from dhtd.core.policy import Policy
+from dhtd.core.routing.overlay import Overlay
 
 if TYPE_CHECKING:
     from dhtd.sim.host import Host

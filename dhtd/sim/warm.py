@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dhtd.core.ids import Id
-from dhtd.core.size import SLOTS
+from dhtd.core.routing.network_size import SLOTS
 from dhtd.sim.host import Host
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dhtd.core.events import Answered, Event, Handle
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Request, Store, Withdraw
 from dhtd.core.policy import DEFAULT
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec

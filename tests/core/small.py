@@ -9,7 +9,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.wire.native import NativeCodec
 
 SEVEN = Keyspace(7)

@@ -19,7 +19,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.core.publication import Publication, Withdrawal
 from dhtd.core.reminder import Reminder
 from dhtd.core.requester import Requester
-from dhtd.core.state import State
+from dhtd.core.routing.admission import State
 from dhtd.core.storage.store import Store as Held
 from dhtd.core.track import Tracker
 from dhtd.core.traversal import _Exploration

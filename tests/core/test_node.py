@@ -34,7 +34,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.core.storage.store import SWEPT, HeldEntry
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint

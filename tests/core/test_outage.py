@@ -17,7 +17,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Query
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from tests.core.small import CODEC, SEVEN, contact
 from tests.strategies import ids, scaled
 

@@ -24,7 +24,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.replays import Replays, Verdict
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.core.storage.store import HeldEntry
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint

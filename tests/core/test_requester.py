@@ -11,9 +11,9 @@ from dhtd.core.events import INTERNAL, Refreshed
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping, Query
 from dhtd.core.operations import Check
-from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
 from dhtd.core.requester import Requester
+from dhtd.core.routing.overlay import Overlay
 from tests.core.small import CODEC, contact, endpoint
 
 

@@ -6,7 +6,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode
 from dhtd.core.policy import DEFAULT
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from tests.core.bench import Bench
 from tests.core.small import contact
 from tests.core.test_node import joined

@@ -24,7 +24,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.sim.host import Host
 from dhtd.sim.links import Links
 from dhtd.sim.network import Network

@@ -14,7 +14,7 @@ from dhtd.control import protocol
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.operations import Lookup
-from dhtd.core.overlay import Overlay
+from dhtd.core.routing.overlay import Overlay
 from dhtd.core.transactions import RoundTrips
 from dhtd.daemon.handler import STATUS_AGE, STATUS_PATIENCE
 from dhtd.errors import NoPeers, NoPong

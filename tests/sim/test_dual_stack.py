@@ -10,8 +10,8 @@ import pytest
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.overlay import Overlay
 from dhtd.core.policy import DEFAULT
+from dhtd.core.routing.overlay import Overlay
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 

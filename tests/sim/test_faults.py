@@ -9,7 +9,7 @@ import pytest
 from dhtd.core.events import Isolated, Joined
 from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.sim.host import Host
 from dhtd.sim.links import Links, Nat
 from dhtd.sim.network import Network

@@ -18,7 +18,7 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, Found, Ping, Query, Reply, Request
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.routing_meta import Standing
+from dhtd.core.routing.standing import Standing
 from dhtd.sim import warm
 from dhtd.sim.host import Host
 from dhtd.sim.liars import Conspirator, Misleader

@@ -15,9 +15,9 @@ from dhtd.core.ids import Id
 from dhtd.core.join import Join
 from dhtd.core.messages import Codec, Contact
 from dhtd.core.policy import Policy
-from dhtd.core.refresh import Refresher
-from dhtd.core.size import NetworkSize
-from dhtd.core.state import State
+from dhtd.core.routing.admission import State
+from dhtd.core.routing.network_size import NetworkSize
+from dhtd.core.routing.refresh import Refresher
 
 if TYPE_CHECKING:
     from random import Random

@@ -9,7 +9,7 @@ import pytest
 
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.size import SLOTS, NetworkSize
+from dhtd.core.routing.network_size import SLOTS, NetworkSize
 from tests.core.small import contact, endpoint
 
 K = 8

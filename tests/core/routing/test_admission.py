@@ -19,8 +19,19 @@ from dhtd.core.caps import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
-from dhtd.core.routing_meta import Standing
-from dhtd.core.state import Contested, Crowded, Full, Inserted, Known, Outcome, Refused, Replaced, State, Verify
+from dhtd.core.routing.admission import (
+    Contested,
+    Crowded,
+    Full,
+    Inserted,
+    Known,
+    Outcome,
+    Refused,
+    Replaced,
+    State,
+    Verify,
+)
+from dhtd.core.routing.standing import Standing
 from dhtd.wire.native import NativeCodec
 from tests.core.small import CODEC, SEVEN, History, SlowTable, contact, endpoint
 from tests.strategies import ids

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
-from dhtd.core.routing_table import RoutingTable
+from dhtd.core.routing.table import RoutingTable
 from tests.core.small import SEVEN, SlowTable, contact
 from tests.strategies import ids
 

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.routing_meta import RoutingMeta, Standing
+from dhtd.core.routing.standing import RoutingMeta, Standing
 from tests.core.small import History
 
 A = Id(1)

@@ -15,15 +15,15 @@ from typing import Final
 
 from dhtd.core.address_groups import is_beside
 from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
-from dhtd.core.changers import Changers
-from dhtd.core.diversity import Diversity
 from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Codec, Contact, PackedContacts
-from dhtd.core.nearest import Nearest
 from dhtd.core.policy import Policy
-from dhtd.core.routing_meta import Record, RoutingMeta, Standing
-from dhtd.core.routing_table import Bucket, RoutingTable
+from dhtd.core.routing.answer_cache import Nearest
+from dhtd.core.routing.changers import Changers
+from dhtd.core.routing.diversity import Diversity
+from dhtd.core.routing.standing import Record, RoutingMeta, Standing
+from dhtd.core.routing.table import Bucket, RoutingTable
 from dhtd.core.transactions import RoundTrips
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace, closest
 from dhtd.core.messages import Contact, PackedContacts
-from dhtd.core.nearest import Nearest
+from dhtd.core.routing.answer_cache import Nearest
 
 SEVEN = Keyspace(7)
 WHOLE = (0, SEVEN.size)

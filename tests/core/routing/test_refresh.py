@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.refresh import Refresher
-from dhtd.core.routing_table import RoutingTable
-from dhtd.core.state import State
+from dhtd.core.routing.admission import State
+from dhtd.core.routing.refresh import Refresher
+from dhtd.core.routing.table import RoutingTable
 from tests.core.small import CODEC, SEVEN, contact
 from tests.strategies import ids, scaled
 

@@ -20,13 +20,13 @@ from dhtd.core.caps import (
     LOOKUP_PER_NETWORK,
     none_hit,
 )
-from dhtd.core.diversity import Diversity, Quota
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, State
+from dhtd.core.routing.diversity import Diversity, Quota
 from dhtd.core.search import Ask, Finished, Search, Wait
-from dhtd.core.state import Contested, Crowded, Full, Inserted, State
 from dhtd.wire.native import NativeCodec
 from tests.core.small import CODEC, contact
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from dhtd.core.ids import Id, random_between
 from dhtd.core.policy import Policy
-from dhtd.core.routing_table import Bucket, RoutingTable
+from dhtd.core.routing.table import Bucket, RoutingTable
 
 if TYPE_CHECKING:
     from random import Random

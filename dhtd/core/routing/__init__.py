@@ -1,0 +1,1 @@
+"""The contacts of a node: the table, who enters it, who stays, and what it answers."""
