@@ -139,7 +139,7 @@ def test_the_reader_of_imports_sees_them_all() -> None:
 import os, dhtd.core.node
 from typing import TYPE_CHECKING
 from dhtd.core import search
-from dhtd.core.search import Ask
+from dhtd.core.querying.search import Ask
 if TYPE_CHECKING:
     from random import Random
 else:
@@ -158,7 +158,7 @@ except ImportError:
         ("os", True, True),
         ("dhtd.core.node", True, True),
         ("typing", True, True),
-        ("dhtd.core.search", True, True),
+        ("dhtd.core.querying.search", True, True),
         ("random", False, True),
         ("random", True, True),
         ("trio", True, False),

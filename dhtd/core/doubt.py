@@ -18,7 +18,7 @@ from enum import Enum, auto
 
 from dhtd.core.events import INTERNAL, CutOff
 from dhtd.core.messages import Contact, Error, Ping, Result
-from dhtd.core.requester import Asked, Requester
+from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
 
 

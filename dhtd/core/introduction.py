@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, FindNode, Result
-from dhtd.core.requester import Asked, Requester
+from dhtd.core.querying.requester import Asked, Requester
 
 
 class Introduction:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
-from dhtd.core.requester import Asked, Requester
+from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.track import Tracker
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
-from dhtd.core.requester import Asked, Requester
+from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.track import Tracker
 
 _WAITING = 256  # holders that are still to be asked, at most

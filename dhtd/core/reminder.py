@@ -10,7 +10,7 @@ from collections import Counter
 from dhtd.core.events import INTERNAL, Reminded, Withdrawn
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
-from dhtd.core.requester import Asked, Requester
+from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.track import EntryKey, entry_key
 from dhtd.core.withdrawals import Holder, Withdrawals
 

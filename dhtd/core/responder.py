@@ -37,8 +37,8 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.policy import Policy
+from dhtd.core.querying.requester import Counters
 from dhtd.core.replays import Replays, Verdict
-from dhtd.core.requester import Counters
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.storage.store import QuotaReached
 from dhtd.core.storage.store import Store as Held

@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from dhtd.core import caps
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.words import count
 
 INTERVAL: Final = 60.0  # seconds between lines of a kind, and in each of them

@@ -18,7 +18,7 @@ from dhtd.core.address_groups import outside
 from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.daemon.channel import UdpCounters
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import NONCE_SIZE, NONCES_MAX, WINDOW

@@ -22,7 +22,7 @@ from dhtd.cli.backup import Written
 from dhtd.cli.completion_verb import Script
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.config_keys import SETTINGS

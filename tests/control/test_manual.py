@@ -25,7 +25,7 @@ from dhtd.control.server import LIMITS
 from dhtd.control.socket_file import BACKLOG
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.ids import NATIVE
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.handler import PIECE
 from dhtd.daemon.log import LogCounters

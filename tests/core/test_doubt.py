@@ -13,7 +13,7 @@ from dhtd.core.events import Isolated
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping
 from dhtd.core.policy import DEFAULT
-from dhtd.core.requester import Requester
+from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlay import Overlay
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint

@@ -37,8 +37,8 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing.standing import Standing
 from dhtd.core.storage.store import SWEPT, HeldEntry
 from tests.core.bench import QUIET, US, Bench, Sent
+from tests.core.querying.test_operations import by_id, knowing
 from tests.core.small import CODEC, contact, endpoint
-from tests.core.test_operations import by_id, knowing
 
 KEY = Id(77)
 TIMEOUT = DEFAULT.query_timeout

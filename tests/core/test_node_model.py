@@ -58,7 +58,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
-from dhtd.core.requester import Transmit
+from dhtd.core.querying.requester import Transmit
 from dhtd.core.storage.store import HeldEntry
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec

@@ -9,7 +9,7 @@ from random import Random
 from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType
 
 from dhtd.core.policy import Policy
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.wire.native import NativeCodec
 
 _PLAIN = (int, float, str, bytes, bytearray, bool, type(None), Enum)

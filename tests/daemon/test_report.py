@@ -13,9 +13,9 @@ from trio.testing import MockClock
 from dhtd.control import protocol
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
-from dhtd.core.operations import Lookup
+from dhtd.core.querying.operations import Lookup
+from dhtd.core.querying.transactions import RoundTrips
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.transactions import RoundTrips
 from dhtd.daemon.handler import STATUS_AGE, STATUS_PATIENCE
 from dhtd.errors import NoPeers, NoPong
 from tests.daemon.test_handler import KEY, NOBODY, Daemon, daemon, matches, two

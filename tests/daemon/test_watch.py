@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from dhtd.core import caps
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.daemon.watch import INTERVAL, ORDINARY, Watch
 
 

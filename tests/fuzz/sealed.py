@@ -25,7 +25,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.requester import Counters
+from dhtd.core.querying.requester import Counters
 from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.udp import UdpSockets

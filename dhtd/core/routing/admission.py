@@ -19,12 +19,12 @@ from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Codec, Contact, PackedContacts
 from dhtd.core.policy import Policy
+from dhtd.core.querying.transactions import RoundTrips
 from dhtd.core.routing.answer_cache import Nearest
 from dhtd.core.routing.changers import Changers
 from dhtd.core.routing.diversity import Diversity
 from dhtd.core.routing.standing import Record, RoutingMeta, Standing
 from dhtd.core.routing.table import Bucket, RoutingTable
-from dhtd.core.transactions import RoundTrips
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from enum import Enum
 
 from dhtd.core.ids import Id, packed
 from dhtd.core.policy import Policy
-from dhtd.core.transactions import RoundTrips
+from dhtd.core.querying.transactions import RoundTrips
 
 
 class Standing(Enum):

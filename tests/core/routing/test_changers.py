@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
-from dhtd.core.operations import Check
 from dhtd.core.policy import DEFAULT
-from dhtd.core.region import Region
+from dhtd.core.querying.operations import Check
+from dhtd.core.querying.region import Region
+from dhtd.core.querying.search import Ask, Search
 from dhtd.core.routing.admission import Inserted, Refused, State
 from dhtd.core.routing.changers import Changers
-from dhtd.core.search import Ask, Search
 from tests.core.bench import Bench
 from tests.core.small import CODEC, contact, endpoint
 

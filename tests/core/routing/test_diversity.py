@@ -24,9 +24,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.querying.search import Ask, Finished, Search, Wait
 from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, State
 from dhtd.core.routing.diversity import Diversity, Quota
-from dhtd.core.search import Ask, Finished, Search, Wait
 from dhtd.wire.native import NativeCodec
 from tests.core.small import CODEC, contact
 

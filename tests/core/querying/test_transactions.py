@@ -21,8 +21,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Ping, Result
 from dhtd.core.policy import DEFAULT
-from dhtd.core.requester import Asked
-from dhtd.core.transactions import InFlight, Late, Retry, RoundTrips, Slow, TimedOut, Transactions
+from dhtd.core.querying.requester import Asked
+from dhtd.core.querying.transactions import InFlight, Late, Retry, RoundTrips, Slow, TimedOut, Transactions
 from tests.core.bench import US, Bench, Sent
 from tests.core.small import CODEC, endpoint
 from tests.strategies import scaled

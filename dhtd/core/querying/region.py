@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from dhtd.core.candidate import ANSWERED, FRESH, WAITING, Candidate
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
+from dhtd.core.querying.candidate import ANSWERED, FRESH, WAITING, Candidate
 
 
 class Region:

@@ -10,7 +10,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT
-from dhtd.core.search import Ask, Search
+from dhtd.core.querying.search import Ask, Search
 from tests.core.small import contact
 
 

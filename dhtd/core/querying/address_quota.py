@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from dhtd.core.candidate import Candidate
 from dhtd.core.policy import Policy
+from dhtd.core.querying.candidate import Candidate
 
 
 class Aim:

@@ -43,8 +43,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dhtd.core.address_groups import outside
-from dhtd.core.aim import Aim
-from dhtd.core.candidate import (
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id, closest, packed
+from dhtd.core.messages import Contact
+from dhtd.core.policy import Policy
+from dhtd.core.querying.address_quota import Aim
+from dhtd.core.querying.candidate import (
     ANSWERED,
     FAILED,
     FRESH,
@@ -54,11 +58,7 @@ from dhtd.core.candidate import (
     WAITING,
     Candidate,
 )
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id, closest, packed
-from dhtd.core.messages import Contact
-from dhtd.core.policy import Policy
-from dhtd.core.region import Region
+from dhtd.core.querying.region import Region
 from dhtd.core.routing.diversity import Quota
 
 

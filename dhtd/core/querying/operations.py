@@ -26,9 +26,9 @@ from dhtd.core.events import (
 from dhtd.core.ids import Id
 from dhtd.core.introduction import Introduction
 from dhtd.core.messages import Contact, Error, FindValue, Found, Ping, Request, Result
-from dhtd.core.requester import Asked, Requester
-from dhtd.core.search import Search
-from dhtd.core.traversal import Traversal
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.traversal import Traversal
 
 
 class SingleQuery:

@@ -14,7 +14,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
+from dhtd.core.querying.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 from tests.core.small import SEVEN, contact, endpoint
 from tests.strategies import ids
 

@@ -10,9 +10,9 @@ from dhtd.core.endpoint import Family
 from dhtd.core.events import INTERNAL, Refreshed
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping, Query
-from dhtd.core.operations import Check
 from dhtd.core.policy import DEFAULT
-from dhtd.core.requester import Requester
+from dhtd.core.querying.operations import Check
+from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlay import Overlay
 from tests.core.small import CODEC, contact, endpoint
 

@@ -7,9 +7,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.candidate import ANSWERED, FAILED, WAITING, Candidate
 from dhtd.core.ids import Id, packed
-from dhtd.core.region import Region
+from dhtd.core.querying.candidate import ANSWERED, FAILED, WAITING, Candidate
+from dhtd.core.querying.region import Region
 from tests.core.small import contact, endpoint
 
 TARGET = Id(0)

@@ -19,8 +19,8 @@ from dhtd.core.events import Outcome
 from dhtd.core.ids import Id
 from dhtd.core.messages import METHODS, Codec, Contact, Error, FindNode, FindValue, Found, Request, Result
 from dhtd.core.policy import Policy
+from dhtd.core.querying.transactions import InFlight, Transactions
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.transactions import InFlight, Transactions
 
 if TYPE_CHECKING:
     from random import Random

@@ -11,9 +11,9 @@ from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.events import GaveUp, Handle, Outcome
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Found, Request, Result
-from dhtd.core.requester import Asked, Requester
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.querying.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
 
 _BEHIND: Final = 4  # times K contacts of our own to ask where the nearest are full
 
