@@ -26,7 +26,6 @@ from dhtd.core.caps import (
     VERIFICATIONS,
     WITHDRAWALS,
 )
-from dhtd.core.doubt import Doubt, Stage
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     INTERNAL,
@@ -50,8 +49,9 @@ from dhtd.core.events import (
     Withdrawn,
 )
 from dhtd.core.ids import Id
-from dhtd.core.join import Join
 from dhtd.core.malformed import Malformed
+from dhtd.core.membership.joining import Join
+from dhtd.core.membership.outage import Doubt, Stage
 from dhtd.core.messages import (
     BadQuery,
     Codec,

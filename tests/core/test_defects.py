@@ -7,10 +7,10 @@ from typing import NoReturn
 import pytest
 
 from dhtd.core.address.external_address import ExternalAddress
-from dhtd.core.doubt import Doubt
 from dhtd.core.events import Answered, GaveUp, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.introduction import Introduction
+from dhtd.core.membership.introduction import Introduction
+from dhtd.core.membership.outage import Doubt
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.node import Node
 from dhtd.core.patrol import Patrol

@@ -24,7 +24,7 @@ from dhtd.core.events import (
     Unanswered,
 )
 from dhtd.core.ids import Id
-from dhtd.core.introduction import Introduction
+from dhtd.core.membership.introduction import Introduction
 from dhtd.core.messages import Contact, Error, FindValue, Found, Ping, Request, Result
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search

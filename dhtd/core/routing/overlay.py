@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Family
 from dhtd.core.ids import Id
-from dhtd.core.join import Join
+from dhtd.core.membership.joining import Join
 from dhtd.core.messages import Codec, Contact
 from dhtd.core.policy import Policy
 from dhtd.core.routing.admission import State

@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from dhtd.core.doubt import Doubt
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated
 from dhtd.core.ids import Id
+from dhtd.core.membership.outage import Doubt
 from dhtd.core.messages import FindNode, Ping
 from dhtd.core.policy import DEFAULT
 from dhtd.core.querying.requester import Requester

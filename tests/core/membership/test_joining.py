@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from dhtd.core.join import Join
+from dhtd.core.membership.joining import Join
 from dhtd.core.policy import DEFAULT
 
 TIMEOUT = DEFAULT.query_timeout

@@ -1,0 +1,1 @@
+"""How a node joins its network, makes itself known, and notices an outage."""
