@@ -9,7 +9,7 @@ from typing import NewType
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Result
-from dhtd.core.sightings import LeftBehind
+from dhtd.core.publishing.sightings import LeftBehind
 
 Handle = NewType("Handle", int)
 

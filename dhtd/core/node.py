@@ -66,26 +66,26 @@ from dhtd.core.messages import (
     Request,
     Store,
 )
-from dhtd.core.newcomers import Newcomers
-from dhtd.core.patrol import Patrol
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.publication import Publication, Withdrawal
+from dhtd.core.publishing.newcomers import Newcomers
+from dhtd.core.publishing.own_records import EntryKey, OwnEntry, Tracker, entry_key
+from dhtd.core.publishing.patrol import Patrol
+from dhtd.core.publishing.pending_withdrawals import Holder, Withdrawals
+from dhtd.core.publishing.publication import Publication, Withdrawal
+from dhtd.core.publishing.sightings import Seen
+from dhtd.core.publishing.withdrawal_retry import Reminder
+from dhtd.core.publishing.write_ahead import Chosen, WriteAhead
 from dhtd.core.querying.operations import Bootstrap, Check, Lookup, Refresh, SingleQuery
 from dhtd.core.querying.requester import Asked, Operation, Requester, Transmit
 from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.rate_limit import RateLimit
-from dhtd.core.reminder import Reminder
 from dhtd.core.responder import Responder
 from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.standing import Standing
-from dhtd.core.sightings import Seen
 from dhtd.core.storage.store import HeldEntry
 from dhtd.core.strangers import Strangers
-from dhtd.core.track import EntryKey, OwnEntry, Tracker, entry_key
-from dhtd.core.withdrawals import Holder, Withdrawals
-from dhtd.core.write_ahead import Chosen, WriteAhead
 from dhtd.errors import Busy, TooManyEntries, WireError
 
 if TYPE_CHECKING:

@@ -37,13 +37,13 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.policy import Policy
+from dhtd.core.publishing.own_records import Tracker
 from dhtd.core.querying.requester import Counters
 from dhtd.core.replays import Replays, Verdict
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.storage.store import QuotaReached
 from dhtd.core.storage.store import Store as Held
 from dhtd.core.tokens import Tokens
-from dhtd.core.track import Tracker
 
 if TYPE_CHECKING:
     from random import Random

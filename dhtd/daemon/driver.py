@@ -26,7 +26,7 @@ from dhtd.core.events import (
     Unreached,
 )
 from dhtd.core.node import Node
-from dhtd.core.write_ahead import Chosen
+from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.daemon.channel import Datagram
 from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.timeline import ClockWatch

@@ -20,12 +20,12 @@ from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
+from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.pending_withdrawals import Pending
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.standing import Standing
 from dhtd.core.routing.table import Bucket
 from dhtd.core.storage.store import HeldEntry
-from dhtd.core.track import OwnEntry
-from dhtd.core.withdrawals import Pending
 from dhtd.daemon import log
 from dhtd.daemon.config import Settings
 from dhtd.daemon.driver import Driver

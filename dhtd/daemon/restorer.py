@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.node import Node
+from dhtd.core.publishing.own_records import EntryKey
 from dhtd.core.storage.store import HeldEntry
-from dhtd.core.track import EntryKey
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError

@@ -20,7 +20,7 @@ from dhtd.control.threads import in_thread
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
-from dhtd.core.track import EntryKey, entry_key
+from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.restorer import Restorer
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from dhtd.core.endpoint import check_port
 from dhtd.core.ids import Id, unpacked
-from dhtd.core.track import EntryKey, entry_key
+from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.daemon.state_ledger import Ledger, rows
 from dhtd.daemon.state_rows import Reader, SavedHolder, Writer
 

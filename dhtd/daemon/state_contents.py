@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dhtd.core.ids import Keyspace, unpacked
-from dhtd.core.track import EntryKey
+from dhtd.core.publishing.own_records import EntryKey
 from dhtd.daemon.state_connection import StateConnection
 from dhtd.daemon.state_disk import APPLICATION_ID, VERSION, DamagedError, copy_aside
 from dhtd.daemon.state_ledger import Ledger, facts, make_tables, rows, said_sums, true_sums

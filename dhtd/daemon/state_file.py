@@ -30,7 +30,7 @@ from typing import BinaryIO, Self
 
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.track import EntryKey
+from dhtd.core.publishing.own_records import EntryKey
 from dhtd.daemon.state_changes import (
     AddOwn,
     Change,

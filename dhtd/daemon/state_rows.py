@@ -17,8 +17,8 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.sightings import Seen
-from dhtd.core.track import EntryKey, entry_key
+from dhtd.core.publishing.own_records import EntryKey, entry_key
+from dhtd.core.publishing.sightings import Seen
 
 Value = bytes | int | float | str | None  # what SQLite gives
 
@@ -88,7 +88,7 @@ class SavedEntry:
 class SavedHolder:
     """A node that may hold an entry of ours, or one that was ours, `until` then; in the file's time, too.
 
-    `seen`: from where the stores came, as it has seen it, see `dhtd.core.sightings`.
+    `seen`: from where the stores came, as it has seen it, see `dhtd.core.publishing.sightings`.
     Files before version 3 do not say.
     """
 

@@ -10,7 +10,7 @@ from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Un
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
-from dhtd.core.sightings import Seen
+from dhtd.core.publishing.sightings import Seen
 from dhtd.core.storage.store import HeldEntry
 from dhtd.sim.links import Nat
 

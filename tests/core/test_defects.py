@@ -13,17 +13,17 @@ from dhtd.core.membership.introduction import Introduction
 from dhtd.core.membership.outage import Doubt
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.node import Node
-from dhtd.core.patrol import Patrol
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publication import Publication, Withdrawal
+from dhtd.core.publishing.own_records import Tracker
+from dhtd.core.publishing.patrol import Patrol
+from dhtd.core.publishing.pending_withdrawals import Withdrawals
+from dhtd.core.publishing.publication import Publication, Withdrawal
+from dhtd.core.publishing.withdrawal_retry import Reminder
 from dhtd.core.querying.operations import Check, Lookup, Refresh, SingleQuery
 from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.traversal import _Exploration
-from dhtd.core.reminder import Reminder
 from dhtd.core.routing.admission import State
 from dhtd.core.storage.store import Store as Held
-from dhtd.core.track import Tracker
-from dhtd.core.withdrawals import Withdrawals
 from tests.core.bench import Bench, Sent
 from tests.core.small import contact
 

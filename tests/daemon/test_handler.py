@@ -27,7 +27,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
-from dhtd.core.sightings import LeftBehind
+from dhtd.core.publishing.sightings import LeftBehind
 from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, PIECE, Handler

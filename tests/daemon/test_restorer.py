@@ -14,7 +14,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.track import entry_key
+from dhtd.core.publishing.own_records import entry_key
 from dhtd.daemon import state_contents
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.restorer import Restorer

@@ -21,8 +21,8 @@ from dhtd.core.ids import NATIVE, Id, packed, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.storage.store import HeldEntry
-from dhtd.core.track import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.saver import SAVE_INTERVAL, Saver
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile

@@ -26,7 +26,7 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.track import entry_key
+from dhtd.core.publishing.own_records import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.daemon.state_rows import Reader

@@ -47,8 +47,8 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
+from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.core.storage.store import HeldEntry
-from dhtd.core.write_ahead import Chosen
 from dhtd.errors import WireError
 from dhtd.sim import invariants
 from dhtd.wire.native import MAGIC, REPLY, NativeCodec

@@ -22,7 +22,7 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.track import entry_key
+from dhtd.core.publishing.own_records import entry_key
 from dhtd.daemon import state_disk
 from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.daemon.state_rows import COLUMNS, Value, hash_of

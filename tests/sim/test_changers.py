@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.track import Tracker
+from dhtd.core.publishing.own_records import Tracker
 from tests.bench.republish import sent
 
 

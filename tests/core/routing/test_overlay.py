@@ -13,9 +13,9 @@ from dhtd.core.events import Isolated, Joined, LookupDone, Published, Unanswered
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
 from dhtd.core.policy import DEFAULT
+from dhtd.core.publishing.own_records import Tracker
 from dhtd.core.querying.search import Ask, Search
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.track import Tracker
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
 

@@ -11,7 +11,7 @@ from dhtd.core.events import Published, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.policy import Policy
-from dhtd.core.track import entry_key
+from dhtd.core.publishing.own_records import entry_key
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint
 

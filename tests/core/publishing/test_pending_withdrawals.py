@@ -12,8 +12,8 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.track import EntryKey, entry_key
-from dhtd.core.withdrawals import Holder, Pending, Withdrawals
+from dhtd.core.publishing.own_records import EntryKey, entry_key
+from dhtd.core.publishing.pending_withdrawals import Holder, Pending, Withdrawals
 from tests.core.small import contact
 from tests.strategies import scaled
 

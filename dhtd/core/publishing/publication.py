@@ -8,14 +8,14 @@ from dhtd.core.caps import ENTRY_HOLDERS, WITHDRAWALS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, Published, Withdrawn
 from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Request, Result, Store, Withdraw
+from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.pending_withdrawals import Withdrawals
+from dhtd.core.publishing.sightings import LeftBehind
+from dhtd.core.publishing.write_ahead import WriteAhead
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.sightings import LeftBehind
-from dhtd.core.track import OwnEntry
-from dhtd.core.withdrawals import Withdrawals
-from dhtd.core.write_ahead import WriteAhead
 
 
 class Publication(Traversal):

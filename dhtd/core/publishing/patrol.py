@@ -22,8 +22,8 @@ from collections.abc import Iterable
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.publishing.own_records import Tracker
 from dhtd.core.querying.requester import Asked, Requester
-from dhtd.core.track import Tracker
 
 _WAITING = 256  # holders that are still to be asked, at most
 _MANY = 3  # nodes given up within a minute: more than one by one

@@ -11,8 +11,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Published, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Store, Withdraw
-from dhtd.core.track import entry_key
-from dhtd.core.write_ahead import Chosen
+from dhtd.core.publishing.own_records import entry_key
+from dhtd.core.publishing.write_ahead import Chosen
 from tests.core.bench import QUIET, Bench, Sent
 
 KEY = Id(7)

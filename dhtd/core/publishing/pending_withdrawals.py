@@ -23,8 +23,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
+from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.timers import Timers
-from dhtd.core.track import EntryKey, entry_key
 
 if TYPE_CHECKING:
     from random import Random

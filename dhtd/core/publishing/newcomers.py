@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.publishing.own_records import Tracker
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
-from dhtd.core.track import Tracker
 
 _MOST = 1_024  # contacts that wait; the oldest gives way
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.nearby import Nearby
+from dhtd.core.publishing.nearby import Nearby
 from tests.core.small import SEVEN
 from tests.strategies import ids
 

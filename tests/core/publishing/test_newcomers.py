@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from dhtd.core import newcomers
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping
 from dhtd.core.policy import Policy
-from dhtd.core.track import OwnEntry
+from dhtd.core.publishing import newcomers
+from dhtd.core.publishing.own_records import OwnEntry
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
 

@@ -16,7 +16,7 @@ from dhtd.core.endpoint import Family
 from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.track import STEP, OwnEntry, Tracker, entry_key
+from dhtd.core.publishing.own_records import STEP, OwnEntry, Tracker, entry_key
 from tests.core.small import contact, endpoint
 from tests.strategies import scaled
 

@@ -9,8 +9,8 @@ from dhtd.core.events import Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
 from dhtd.core.policy import DEFAULT
-from dhtd.core.sightings import LeftBehind, Sightings
-from dhtd.core.track import Tracker, entry_key
+from dhtd.core.publishing.own_records import Tracker, entry_key
+from dhtd.core.publishing.sightings import LeftBehind, Sightings
 from dhtd.sim.network import Network
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint

@@ -10,9 +10,9 @@ from collections import Counter
 from dhtd.core.events import INTERNAL, Reminded, Withdrawn
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
+from dhtd.core.publishing.own_records import EntryKey, entry_key
+from dhtd.core.publishing.pending_withdrawals import Holder, Withdrawals
 from dhtd.core.querying.requester import Asked, Requester
-from dhtd.core.track import EntryKey, entry_key
-from dhtd.core.withdrawals import Holder, Withdrawals
 
 
 class Reminder:

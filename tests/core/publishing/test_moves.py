@@ -12,8 +12,8 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping, Store
 from dhtd.core.policy import DEFAULT
+from dhtd.core.publishing.own_records import Tracker
 from dhtd.core.routing.admission import Crowded, Inserted, State
-from dhtd.core.track import Tracker
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.core.bench import US, Bench

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Final
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
-from dhtd.core.nearby import Nearby
 from dhtd.core.policy import Policy
-from dhtd.core.sightings import Sightings
+from dhtd.core.publishing.nearby import Nearby
+from dhtd.core.publishing.sightings import Sightings
 from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The own records of a node: published, looked after, and withdrawn."""
