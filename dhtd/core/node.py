@@ -49,7 +49,6 @@ from dhtd.core.events import (
     Withdrawn,
 )
 from dhtd.core.ids import Id
-from dhtd.core.malformed import Malformed
 from dhtd.core.membership.joining import Join
 from dhtd.core.membership.outage import Doubt, Stage
 from dhtd.core.messages import (
@@ -79,13 +78,14 @@ from dhtd.core.querying.operations import Bootstrap, Check, Lookup, Refresh, Sin
 from dhtd.core.querying.requester import Asked, Operation, Requester, Transmit
 from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.querying.traversal import Traversal
-from dhtd.core.rate_limit import RateLimit
-from dhtd.core.responder import Responder
 from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.standing import Standing
+from dhtd.core.serving.malformed import Malformed
+from dhtd.core.serving.rate_limit import RateLimit
+from dhtd.core.serving.responder import Responder
+from dhtd.core.serving.stranger_pings import Strangers
 from dhtd.core.storage.store import HeldEntry
-from dhtd.core.strangers import Strangers
 from dhtd.errors import Busy, TooManyEntries, WireError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import FindNode, Query
 from dhtd.core.policy import DEFAULT
-from dhtd.core.rate_limit import RateLimit
-from dhtd.core.tokens import Tokens
+from dhtd.core.serving.rate_limit import RateLimit
+from dhtd.core.serving.tokens import Tokens
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import Seal

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from dhtd.control import frames
-from dhtd.core.responder import Responder
+from dhtd.core.serving.responder import Responder
 from dhtd.daemon.state_file import StateFile
 from dhtd.wire.native import MAGIC, NativeCodec
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
@@ -126,7 +126,7 @@ def test_a_daemon_that_opens_more_or_less_than_its_keys_do_is_seen(
 
 
 def test_a_node_that_takes_any_token_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dhtd.core.tokens.Tokens.is_valid", _take_any)
+    monkeypatch.setattr("dhtd.core.serving.tokens.Tokens.is_valid", _take_any)
     with pytest.raises(AssertionError, match="a token is taken that was never given"):
         check_all("node")
 

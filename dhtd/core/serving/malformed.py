@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.policy import Policy
-from dhtd.core.rate_limit import RateLimit
+from dhtd.core.serving.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from random import Random

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.lanes import Lanes
 from dhtd.core.policy import Policy
-from dhtd.core.rate_limit import RateLimit
+from dhtd.core.serving.contact_rate import Lanes
+from dhtd.core.serving.rate_limit import RateLimit
 
 FRIEND, NEIGHBOUR = Endpoint.of("192.0.2.7", 1_729), Endpoint.of("192.0.2.7", 1_730)
 OTHER = Endpoint.of("192.0.2.8", 1_729)

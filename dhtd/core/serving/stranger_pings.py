@@ -14,7 +14,7 @@ from dhtd.core.address_groups import outside
 from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import Policy
-from dhtd.core.rate_limit import Rate
+from dhtd.core.serving.rate_limit import Rate
 
 
 class Share:

@@ -10,9 +10,9 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.malformed import PART, PAUSE, SOURCES, Malformed
 from dhtd.core.messages import Codec, Contact, FindNode, FindValue, Message, Ping, Request, Store
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.serving.malformed import PART, PAUSE, SOURCES, Malformed
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import Bench

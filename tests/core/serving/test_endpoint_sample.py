@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.choice import _KEYS, Choice
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.serving.endpoint_sample import _KEYS, Choice
 
 KEY = packed(Id(7))
 

@@ -27,10 +27,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
-from dhtd.core.cells import Cells
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
-from dhtd.core.lanes import Lanes
 from dhtd.core.policy import Policy
+from dhtd.core.serving.cells import Cells
+from dhtd.core.serving.contact_rate import Lanes
 
 if TYPE_CHECKING:
     from random import Random

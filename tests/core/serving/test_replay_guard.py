@@ -23,8 +23,8 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.replays import Replays, Verdict
 from dhtd.core.routing.standing import Standing
+from dhtd.core.serving.replay_guard import Replays, Verdict
 from dhtd.core.storage.store import HeldEntry
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint

@@ -10,7 +10,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.strangers import Share, Strangers
+from dhtd.core.serving.stranger_pings import Share, Strangers
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
 

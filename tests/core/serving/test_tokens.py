@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.tokens import Tokens
+from dhtd.core.serving.tokens import Tokens
 from tests.core.small import Beats
 
 IP, OTHER_IP = b"\x01\x02\x03\x04", b"\x01\x02\x03\x05"

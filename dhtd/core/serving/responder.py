@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, assert_never
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address_groups import is_beside
 from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
-from dhtd.core.choice import Choice
 from dhtd.core.endpoint import Endpoint, means_the_same
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -39,11 +38,12 @@ from dhtd.core.messages import (
 from dhtd.core.policy import Policy
 from dhtd.core.publishing.own_records import Tracker
 from dhtd.core.querying.requester import Counters
-from dhtd.core.replays import Replays, Verdict
 from dhtd.core.routing.overlay import Overlay
+from dhtd.core.serving.endpoint_sample import Choice
+from dhtd.core.serving.replay_guard import Replays, Verdict
+from dhtd.core.serving.tokens import Tokens
 from dhtd.core.storage.store import QuotaReached
 from dhtd.core.storage.store import Store as Held
-from dhtd.core.tokens import Tokens
 
 if TYPE_CHECKING:
     from random import Random

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.rate_limit import _FEW, Rate, RateLimit
+from dhtd.core.serving.rate_limit import _FEW, Rate, RateLimit
 from tests.bench.load import resident
 
 MIB = 2**20

@@ -1,0 +1,1 @@
+"""The answering side of a node: limits, tokens and answers."""
