@@ -77,8 +77,8 @@ class Session:
 
     def client(self) -> Client:
         """Return a client of the daemon that the options, the environment or the configuration name."""
+        from dhtd.config.sources import client_socket
         from dhtd.control.client import Client
-        from dhtd.daemon.config import client_socket
 
         path = client_socket(self._socket, self._instance, os.environ)
         start = "dhtd start" if self._instance is None else f"dhtd start --instance {self._instance}"

@@ -27,9 +27,9 @@ def complete_file(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_cap(incomplete: str) -> list[str]:
     """Offer the caps that `--cap` changes, with the numbers that they have without it."""
+    from dhtd.config.settings import CAPS_APART
     from dhtd.core.caps import CAPS
     from dhtd.core.policy import DEFAULT
-    from dhtd.daemon.config_keys import CAPS_APART
 
     offered = [f"{cap}={getattr(DEFAULT, cap):g}" for cap in CAPS if cap not in CAPS_APART]
     return [cap for cap in offered if cap.startswith(incomplete)]
@@ -37,7 +37,7 @@ def complete_cap(incomplete: str) -> list[str]:
 
 def complete_instance(incomplete: str) -> list[str]:
     """Offer the instances that have a control socket or a state file."""
-    from dhtd.daemon import paths
+    from dhtd.config import paths
 
     try:
         places = [paths.control_socket(), paths.state_file()]
@@ -93,8 +93,8 @@ def _matching(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) -> list[str]:
+    from dhtd.config.sources import client_socket
     from dhtd.control.client import Client
-    from dhtd.daemon.config import client_socket
 
     root = context.find_root()
     options, source = root.params, root.get_parameter_source("timeout")

@@ -19,8 +19,8 @@ from dhtd.cli.streams import discard, is_writable, put, put_json, say
 from dhtd.errors import DhtdError
 
 if TYPE_CHECKING:
+    from dhtd.config.sources import Settings
     from dhtd.daemon.app import Ready
-    from dhtd.daemon.config import Settings
 
 app = typer.Typer(
     name="dhtd",
@@ -197,8 +197,8 @@ def start(
     json: JsonOption = False,
 ) -> None:
     """Run a node in the foreground until SIGTERM or SIGINT. Prints its ID, addresses and socket when it is ready."""
+    from dhtd.config.sources import load_settings
     from dhtd.daemon.app import run as run_daemon
-    from dhtd.daemon.config import load_settings
 
     given = {
         "port": port,

@@ -32,7 +32,7 @@ def keygen(
     json: JsonOption = False,
 ) -> None:
     """Make a new network key, in a new file that only you can read. Never overwrites."""
-    from dhtd.daemon import key_file
+    from dhtd.config import key_file
 
     if not file:
         raise UsageError("FILE is empty: name the file to write the key into")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from dhtd.config import key_file
+from dhtd.config.sources import Settings, changes
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.protocol import StopResult
 from dhtd.control.server import Farewell, Listening, serve
@@ -23,9 +25,8 @@ from dhtd.control.threads import in_thread
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.daemon import key_file, network_mark
 from dhtd.daemon import log as log_module
-from dhtd.daemon.config import Settings, changes
+from dhtd.daemon import network_mark
 from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler

@@ -15,6 +15,7 @@ from typing import Final, cast
 from weakref import ref
 
 from dhtd import __version__
+from dhtd.config.sources import Settings
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
@@ -27,7 +28,6 @@ from dhtd.core.routing.standing import Standing
 from dhtd.core.routing.table import Bucket
 from dhtd.core.storage.store import HeldEntry
 from dhtd.daemon import log
-from dhtd.daemon.config import Settings
 from dhtd.daemon.driver import Driver
 
 _STATES = ("joined", "doubtful", "joining", "silent", "alone")  # in a network, the best first

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dhtd.cli.keygen import Made
-from dhtd.daemon.key_file import read
+from dhtd.config.key_file import read
 from tests.cli.conftest import Run
 
 PAGE = Path(__file__).parents[2] / "man" / "dhtd.8"

@@ -20,12 +20,12 @@ from dhtd import errors
 from dhtd.cli import client, daemon
 from dhtd.cli.backup import Written
 from dhtd.cli.completion_verb import Script
+from dhtd.config.settings import SETTINGS
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.querying.requester import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.channel import UdpCounters
-from dhtd.daemon.config_keys import SETTINGS
 from dhtd.daemon.log import LogCounters
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS

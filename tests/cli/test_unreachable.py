@@ -74,7 +74,7 @@ def run_as_nobody(*command: str) -> tuple[int, str]:
 
     The child is a fork, because others than root may not be able to read this Python.
     """
-    for module in ("dhtd.control.client", "dhtd.daemon.config"):
+    for module in ("dhtd.control.client", "dhtd.config.sources"):
         importlib.import_module(module)
     reading, writing = os.pipe()
     child = os.fork()

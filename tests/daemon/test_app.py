@@ -20,12 +20,12 @@ from unittest.mock import Mock
 
 import pytest
 
+from dhtd.config.sources import load_settings
 from dhtd.control.client import Client
 from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.app import policy_of, run
-from dhtd.daemon.config import load_settings
 from dhtd.daemon.outlet import BOUND
 from dhtd.daemon.signals import SIGNALS
 from dhtd.errors import DaemonTimeout, DaemonUnreachable, KeyUnusable, StateError

@@ -18,6 +18,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.config.sources import load_settings
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.address.external_address import ExternalAddress
@@ -28,7 +29,6 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.publishing.sightings import LeftBehind
-from dhtd.daemon.config import load_settings
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, PIECE, Handler
 from dhtd.daemon.report import SLICE, WORDS_MAX, Report

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from dhtd.config.settings import CAP_MAX, CAPS_APART
+from dhtd.config.sources import load_settings
 from dhtd.core.caps import CAPS
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.app import policy_of
-from dhtd.daemon.config import load_settings
-from dhtd.daemon.config_keys import CAP_MAX, CAPS_APART
 from tests.core.bench import Bench
 from tests.core.small import contact, endpoint
 

@@ -15,8 +15,8 @@ import pytest
 import typer.main
 
 from dhtd.cli import daemon
-from dhtd.daemon.config import load_settings
-from dhtd.daemon.config_keys import SETTINGS
+from dhtd.config.settings import SETTINGS
+from dhtd.config.sources import load_settings
 from tests.daemon.unit import Unit
 from tests.e2e.daemons import BIN, DEADLINE, Network
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from dhtd.config import paths
+from dhtd.config import settings as config_keys
+from dhtd.config.settings import CAPS_APART, LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
+from dhtd.config.sources import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
 from dhtd.control.limits import Limits
 from dhtd.core import caps
 from dhtd.core.ids import NATIVE
 from dhtd.core.policy import Policy
-from dhtd.daemon import config_keys, paths
-from dhtd.daemon.config import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
-from dhtd.daemon.config_keys import CAPS_APART, LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
 from dhtd.errors import ConfigError, SocketUnusable
 from dhtd.wire.sealed import KEYS_MAX
 

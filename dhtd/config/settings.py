@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+from dhtd.config import paths
 from dhtd.core import caps
 from dhtd.core.endpoint import check_port, parse_port, split_host_port
 from dhtd.core.ids import NATIVE
-from dhtd.daemon import paths
 from dhtd.errors import ConfigError
 
 T = TypeVar("T")

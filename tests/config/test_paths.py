@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from dhtd.daemon import paths
+from dhtd.config import paths
 from dhtd.errors import ConfigError, SocketUnusable
 
 
@@ -110,14 +110,14 @@ def test_the_client_does_not_pay_for_what_only_the_daemon_needs() -> None:
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from dhtd.daemon.config import client_socket\n"
+        "from dhtd.config.sources import client_socket\n"
         "client_socket(Path('/run/x.sock'), None, {})\n"
         "client_socket(None, None, {'DHTD_SOCKET': '/run/x.sock'})\n"
         "print(*sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     modules = subprocess.check_output([sys.executable, "-c", script], text=True, env=environment).split()
-    assert "dhtd.daemon.config" in modules
+    assert "dhtd.config.sources" in modules
     assert not {"trio", "sqlite3", "msgpack", "tomllib", "platformdirs", "difflib", "logging"} & set(modules)
 
 

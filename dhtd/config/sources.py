@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from dhtd.config import paths
+from dhtd.config.settings import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
 from dhtd.core.ids import NATIVE, Id
-from dhtd.daemon import paths
-from dhtd.daemon.config_keys import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
