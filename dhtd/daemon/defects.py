@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from dhtd.daemon.channel import UdpCounters
+from dhtd.daemon.sockets.channel import UdpCounters
 
 COMPLAIN_INTERVAL: Final = 60.0  # seconds between tracebacks of a kind: strangers can cause them
 PAUSE_FIRST: Final = 0.1  # seconds until what has failed is tried again; doubles up to PAUSE_MAX

@@ -27,11 +27,11 @@ from dhtd.core.events import (
 )
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
-from dhtd.daemon.channel import Datagram
 from dhtd.daemon.defects import Defects, Pause
+from dhtd.daemon.sockets.channel import Datagram
+from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.unsealing import Unsealing
 from dhtd.daemon.timeline import ClockWatch
-from dhtd.daemon.udp import UdpSockets
-from dhtd.daemon.unsealing import Unsealing
 from dhtd.daemon.watch import Watch
 from dhtd.words import count
 

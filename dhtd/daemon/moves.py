@@ -6,8 +6,8 @@ import logging
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.links import Links
-from dhtd.daemon.own_networks import networks_of, own_addresses
+from dhtd.daemon.sockets.links import Links
+from dhtd.daemon.sockets.own_networks import networks_of, own_addresses
 
 log = logging.getLogger("dhtd.moves")
 

@@ -16,8 +16,8 @@ import trio
 from dhtd.core.endpoint import Endpoint, Family, split_host_port
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.udp import UdpSockets
-from dhtd.daemon.zones import split_zone
+from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.zones import split_zone
 from dhtd.errors import DhtdError, InvalidEndpoint, UnresolvableHost
 
 WITHIN: Final = 5.0  # seconds that a name may take: a client waits longer

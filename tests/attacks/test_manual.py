@@ -19,7 +19,7 @@ from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_POR
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.querying.requester import Counters
-from dhtd.daemon.channel import UdpCounters
+from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import NONCE_SIZE, NONCES_MAX, WINDOW
 

@@ -25,8 +25,8 @@ from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.querying.requester import Counters
 from dhtd.daemon.app import Ready
-from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.log import LogCounters
+from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story

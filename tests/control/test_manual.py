@@ -26,10 +26,10 @@ from dhtd.control.socket_file import BACKLOG
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.ids import NATIVE
 from dhtd.core.querying.requester import Counters
-from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.handler import PIECE
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.report import SLICE, WORDS_MAX
+from dhtd.daemon.sockets.channel import UdpCounters
 from tests.control.test_protocol import OPTIONAL, VALID
 from tests.e2e.daemons import BIN, DEADLINE, Network
 

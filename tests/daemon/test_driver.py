@@ -19,10 +19,10 @@ from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.core.querying.requester import Counters, Transmit
-from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.defects import COMPLAIN_INTERVAL, PAUSE_FIRST, PAUSE_MAX, Defects
 from dhtd.daemon.driver import DOZE, Driver, clock
-from dhtd.daemon.udp import UdpSockets
+from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.wire.sealed import Refusal, Seal
 from tests.daemon.wire import End, Wire, end_of, joined
 

@@ -19,10 +19,10 @@ from trio.testing import MockClock
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.node import Node
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.own_networks import is_ours
 from dhtd.daemon.resolver import AGAIN, RETRY_FIRST, RETRY_MAX, THREADS, WITHIN, BootstrapHosts, SystemResolver, resolve
-from dhtd.daemon.udp import UdpSockets
-from dhtd.daemon.zones import Zones
+from dhtd.daemon.sockets.own_networks import is_ours
+from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.errors import InvalidEndpoint, UnresolvableHost
 
 ONE, TWO = Endpoint.parse("192.0.2.1:1729"), Endpoint.parse("192.0.2.2:1729")

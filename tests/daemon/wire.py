@@ -15,10 +15,10 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.udp import Handle, UdpSockets
-from dhtd.daemon.zones import Zones
+from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.daemon.sockets.udp import Handle, UdpSockets
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import Seal
 

@@ -21,7 +21,7 @@ STORE: Final = "dhtd/core/storage/store.py"
 TRACK: Final = "dhtd/core/publishing/own_records.py"
 TRANSACTIONS: Final = "dhtd/core/querying/transactions.py"
 TRAVERSAL: Final = "dhtd/core/querying/traversal.py"
-UDP: Final = "dhtd/daemon/udp.py"
+UDP: Final = "dhtd/daemon/sockets/udp.py"
 WIRE: Final = "dhtd/wire/native.py"
 
 FAULTS: Final[dict[str, tuple[Change, ...]]] = {

@@ -26,10 +26,10 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.querying.requester import Counters
-from dhtd.daemon.channel import UdpCounters
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.udp import UdpSockets
-from dhtd.daemon.unsealing import Unsealing
+from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.daemon.sockets.udp import UdpSockets
+from dhtd.daemon.sockets.unsealing import Unsealing
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC, OVERHEAD, Seal

@@ -20,9 +20,9 @@ import trio
 from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.policy import Policy
-from dhtd.daemon.channel import Channel, Datagram, OneByOne, UdpCounters
-from dhtd.daemon.own_networks import is_ours, source_towards
-from dhtd.daemon.zones import Zones, is_there, split_zone
+from dhtd.daemon.sockets.channel import Channel, Datagram, OneByOne, UdpCounters
+from dhtd.daemon.sockets.own_networks import is_ours, source_towards
+from dhtd.daemon.sockets.zones import Zones, is_there, split_zone
 from dhtd.errors import AddressUnavailable, InvalidEndpoint, PortTaken
 
 FEW = 8  # then it is not worth looking at once whether more have come
@@ -69,7 +69,7 @@ def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Chan
     """
     if sys.platform == "linux":
         try:
-            from dhtd.daemon.mmsg import Mmsg  # noqa: PLC0415 - it may not be there
+            from dhtd.daemon.sockets.mmsg import Mmsg  # noqa: PLC0415 - it may not be there
         except (ImportError, OSError, AttributeError) as error:
             log.debug("datagrams are received one by one: %s", error)
         else:

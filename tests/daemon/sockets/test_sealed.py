@@ -22,7 +22,7 @@ from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.unsealing import COMPLAIN_INTERVAL, difference
+from dhtd.daemon.sockets.unsealing import COMPLAIN_INTERVAL, difference
 from dhtd.wire.native import MAGIC, QUERY, REPLY, NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC as SEALED

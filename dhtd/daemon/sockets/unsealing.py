@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon.channel import Datagram, UdpCounters
 from dhtd.daemon.defects import Defects
+from dhtd.daemon.sockets.channel import Datagram, UdpCounters
 
 if TYPE_CHECKING:
     from dhtd.wire.sealed import OutOfTime, Refusal, Seal  # which imports libsodium: only a node with a key does

@@ -15,10 +15,10 @@ import trio
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.policy import DEFAULT
-from dhtd.daemon import udp as udp_module
-from dhtd.daemon.channel import BATCH, Channel, Datagram
-from dhtd.daemon.udp import BATCHES, Sources, UdpSockets, open_sockets
-from dhtd.daemon.zones import Zones
+from dhtd.daemon.sockets import udp as udp_module
+from dhtd.daemon.sockets.channel import BATCH, Channel, Datagram
+from dhtd.daemon.sockets.udp import BATCHES, Sources, UdpSockets, open_sockets
+from dhtd.daemon.sockets.zones import Zones
 from dhtd.errors import AddressUnavailable, PortTaken
 
 POLICY = replace(DEFAULT, datagram_received_max=100)

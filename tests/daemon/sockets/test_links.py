@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from dhtd.daemon import links
-from dhtd.daemon.links import LOOK_AGAIN, LOOK_AGAIN_UNTOLD, SETTLED, Links, local_addresses
+from dhtd.daemon.sockets import links
+from dhtd.daemon.sockets.links import LOOK_AGAIN, LOOK_AGAIN_UNTOLD, SETTLED, Links, local_addresses
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="rtnetlink(7) is Linux's")
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon import own_networks as module
-from dhtd.daemon.own_networks import is_ours, networks_of, own_addresses, source_towards
+from dhtd.daemon.sockets import own_networks as module
+from dhtd.daemon.sockets.own_networks import is_ours, networks_of, own_addresses, source_towards
 
 ALL4, ALL6 = Endpoint(bytes(4) + b"\x06\xc1"), Endpoint(bytes(16) + b"\x06\xc1")
 
@@ -57,14 +57,14 @@ def test_where_they_are_not_listed_the_kernel_tells_it_and_a_family_without_a_wa
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "local_addresses", lambda: None)
-    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    monkeypatch.setattr("dhtd.daemon.sockets.own_networks.socket.socket", FakeSocket)
     assert own_addresses([ALL4, ALL6]) == at("203.0.113.7")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "203.0.113.7", "::1"])
 def test_behind_a_wildcard_each_own_address_is_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "local_addresses", lambda: None)
-    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    monkeypatch.setattr("dhtd.daemon.sockets.own_networks.socket.socket", FakeSocket)
     assert is_ours(Endpoint.of(host, 1729), [ALL4, ALL6])
     assert not is_ours(Endpoint.of(host, 1730), [ALL4, ALL6])
     assert not is_ours(Endpoint.of(host, 1729), [ALL4 if ":" in host else ALL6])
@@ -75,14 +75,14 @@ def test_a_second_address_of_a_network_is_ours_though_nothing_is_sent_from_it(
 ) -> None:
     listed: Any = frozenset({Endpoint.of("203.0.113.8", 9).ip})
     monkeypatch.setattr(module, "local_addresses", lambda: listed)
-    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    monkeypatch.setattr("dhtd.daemon.sockets.own_networks.socket.socket", FakeSocket)
     assert is_ours(Endpoint.of("203.0.113.8", 1729), [ALL4])
 
 
 @pytest.mark.parametrize("host", ["203.0.113.8", "2001:db8::9", "fe80::9"])
 def test_another_s_address_is_not_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "local_addresses", lambda: None)
-    monkeypatch.setattr("dhtd.daemon.own_networks.socket.socket", FakeSocket)
+    monkeypatch.setattr("dhtd.daemon.sockets.own_networks.socket.socket", FakeSocket)
     assert not is_ours(Endpoint.of(host, 1729), [ALL4, ALL6], zone=7)
 
 

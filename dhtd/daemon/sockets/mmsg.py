@@ -17,8 +17,8 @@ from itertools import accumulate
 from typing import Any, Final
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon.channel import BATCH, Datagram, UdpCounters
-from dhtd.daemon.destination import ask_for_destination
+from dhtd.daemon.sockets.channel import BATCH, Datagram, UdpCounters
+from dhtd.daemon.sockets.destination import ask_for_destination
 
 
 class _Vector(ctypes.Structure):

@@ -12,7 +12,7 @@ from typing import Final
 
 from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.daemon.links import local_addresses
+from dhtd.daemon.sockets.links import local_addresses
 
 # Of ranges for documentation (RFC 5737, RFC 3849), which nobody has: routed as the rest of the internet is.
 _FAR_OFF: Final = {Family.IPV4: Endpoint.of("192.0.2.1", 9), Family.IPV6: Endpoint.of("2001:db8::1", 9)}

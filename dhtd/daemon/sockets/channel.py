@@ -1,6 +1,6 @@
 """Datagrams in and out of one UDP socket, many in a row: the protocol, and the way that works everywhere.
 
-`dhtd.daemon.mmsg` has a faster one, for Linux.
+`dhtd.daemon.sockets.mmsg` has a faster one, for Linux.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dhtd.daemon.destination import ask_for_destination
+from dhtd.daemon.sockets.destination import ask_for_destination
 
 BATCH = 64  # datagrams received, and answered, in a row
 

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon import zones as zones_module
-from dhtd.daemon.zones import Zones, split_zone
+from dhtd.daemon.sockets import zones as zones_module
+from dhtd.daemon.sockets.zones import Zones, split_zone
 from dhtd.errors import InvalidEndpoint
 
 ONE, TWO, THREE = (Endpoint.of(f"fe80::{number}", 1729) for number in (1, 2, 3))

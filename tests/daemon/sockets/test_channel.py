@@ -12,11 +12,11 @@ from typing import Any, cast
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon.channel import BATCH, Channel, Datagram, OneByOne, UdpCounters
-from dhtd.daemon.udp import open_channel
+from dhtd.daemon.sockets.channel import BATCH, Channel, Datagram, OneByOne, UdpCounters
+from dhtd.daemon.sockets.udp import open_channel
 
 if sys.platform == "linux":
-    from dhtd.daemon import mmsg
+    from dhtd.daemon.sockets import mmsg
 
 SIZE = 100
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="recvmmsg(2) is Linux's")
@@ -270,10 +270,10 @@ def test_a_python_or_a_libc_that_lacks_what_it_takes_has_the_other(
 ) -> None:
     class Lacking:
         def find_spec(self, name: str, *rest: object) -> None:
-            if name == "dhtd.daemon.mmsg":
+            if name == "dhtd.daemon.sockets.mmsg":
                 raise error
 
-    monkeypatch.delitem(sys.modules, "dhtd.daemon.mmsg")
+    monkeypatch.delitem(sys.modules, "dhtd.daemon.sockets.mmsg")
     monkeypatch.setattr(sys, "meta_path", [Lacking(), *sys.meta_path])
     assert opened() == "OneByOne"
 

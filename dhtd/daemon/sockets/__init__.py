@@ -1,0 +1,1 @@
+"""UDP sockets, the addresses of this machine, and the links that they are on."""
