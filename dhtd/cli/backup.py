@@ -136,7 +136,7 @@ def _put_in_place(temporary: Path, path: Path, *, force: bool) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    from dhtd.daemon.state_disk import sync_directory
+    from dhtd.daemon.state.disk import sync_directory
 
     sync_directory(directory)
 

@@ -26,7 +26,6 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import log as log_module
-from dhtd.daemon import network_mark
 from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
@@ -34,13 +33,14 @@ from dhtd.daemon.moves import Moves
 from dhtd.daemon.notify import notify
 from dhtd.daemon.report import Report
 from dhtd.daemon.resolver import BootstrapHosts, SystemResolver
-from dhtd.daemon.restorer import AT_ONCE
-from dhtd.daemon.saver import Saver
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.sockets.links import Links
 from dhtd.daemon.sockets.own_networks import networks_of, own_addresses
 from dhtd.daemon.sockets.udp import UdpSockets, open_sockets
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state import network_mark
+from dhtd.daemon.state.file import StateFile
+from dhtd.daemon.state.restorer import AT_ONCE
+from dhtd.daemon.state.saver import Saver
 from dhtd.daemon.timeline import boot_id
 from dhtd.errors import EXIT_DONE, DhtdError, InternalError, NoThread, WrongNetwork
 from dhtd.wire.native import NativeCodec

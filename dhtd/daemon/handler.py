@@ -31,7 +31,7 @@ from dhtd.core.messages import ERROR_PROTOCOL, Contact, Found
 from dhtd.daemon.driver import SHOWN, Driver, Start
 from dhtd.daemon.report import Report, milliseconds
 from dhtd.daemon.resolver import resolve
-from dhtd.daemon.saver import Saver
+from dhtd.daemon.state.saver import Saver
 from dhtd.errors import Busy, DhtdError, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, UnresolvableHost
 
 HEAD_START: Final = 1.0  # seconds that one address of a name has before the next one is asked

@@ -15,7 +15,7 @@ from random import Random
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Contact
-from dhtd.daemon.state_file import AddOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
 
 OWN, HOLDERS, HELD, CONTACTS = 20, 8, 50, 40

@@ -18,8 +18,8 @@ from random import Random
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
-from dhtd.daemon.saver import Saver
-from dhtd.daemon.state_file import SavedEntry, StateFile
+from dhtd.daemon.state.file import SavedEntry, StateFile
+from dhtd.daemon.state.saver import Saver
 from dhtd.wire.native import NativeCodec
 
 ENTRIES = 49_437

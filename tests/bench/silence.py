@@ -20,7 +20,7 @@ from dhtd.control.client import Client
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Ping
-from dhtd.daemon.state_file import AddOwn, SavedEntry, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedEntry, StateFile
 from dhtd.wire.native import NativeCodec
 from tests.bench.idle import resident
 from tests.bench.load import cpu_seconds

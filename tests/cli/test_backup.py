@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dhtd.cli import backup
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 from dhtd.errors import BackupExists
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, Frame, error

@@ -144,7 +144,7 @@ def test_a_lookup_that_is_stopped_leaves_the_cursor_and_goes_on_as_before(tmp_pa
         assert is_cursor_shown(seen.read_to_end())
 
 
-NEVER = {"trio", "sqlite3", "msgpack", "dhtd.daemon.app", "dhtd.daemon.state_file", "asyncio"}
+NEVER = {"trio", "sqlite3", "msgpack", "dhtd.daemon.app", "dhtd.daemon.state.file", "asyncio"}
 SELDOM = {
     "rich",
     "platformdirs",

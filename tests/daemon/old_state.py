@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from dhtd.core.ids import NATIVE, Keyspace, unpacked
-from dhtd.daemon.state_disk import APPLICATION_ID
-from dhtd.daemon.state_rows import SavedState, Writer, schema
+from dhtd.daemon.state.disk import APPLICATION_ID
+from dhtd.daemon.state.rows import SavedState, Writer, schema
 
 
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:

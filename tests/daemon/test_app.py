@@ -146,14 +146,14 @@ def test_contacts_are_saved_at_the_end_and_lead_back(network: Network) -> None:
 RUN = "\nfrom dhtd.cli.daemon import main\nmain()\n"
 HANG_IN_SAVE = """
 import os, threading
-from dhtd.daemon.saver import Saver
+from dhtd.daemon.state.saver import Saver
 def save(self, node):
     os.write(2, b"saving\\n")
     threading.Event().wait()
 Saver.save_now = save
 """
 FAIL_TO_SAVE = """
-from dhtd.daemon.saver import Saver
+from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 def save(self, node):
     raise StateError("no space left")
@@ -173,7 +173,7 @@ app.Saver.restore_rest = restore_rest
 """
 SIGNAL_AT_START = """
 import os
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 open_file = StateFile.open
 def open(path):
     os.kill(os.getpid(), {0})
@@ -182,7 +182,7 @@ StateFile.open = open
 """
 SIGNAL_AT_THE_END = """
 import os, signal
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 close = StateFile.close
 def close_later(self):
     os.kill(os.getpid(), {0})
@@ -191,7 +191,7 @@ StateFile.close = close_later
 """
 SIGNALS_IN_A_HANG = """
 import os, threading
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 def open(path):
     os.kill(os.getpid(), {0})
     os.kill(os.getpid(), {0})
@@ -306,7 +306,7 @@ def entered(process: Process, port: int) -> None:
 FAIL = """
 import os
 from dhtd.daemon.app import Daemon
-from dhtd.daemon.saver import Saver
+from dhtd.daemon.state.saver import Saver
 save = Saver.save_now
 def save_loudly(self, node):
     save(self, node)

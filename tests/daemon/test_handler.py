@@ -32,7 +32,7 @@ from dhtd.core.publishing.sightings import LeftBehind
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, PIECE, Handler
 from dhtd.daemon.report import SLICE, WORDS_MAX, Report
-from dhtd.daemon.saver import Saver
+from dhtd.daemon.state.saver import Saver
 from dhtd.errors import (
     Busy,
     InvalidEndpoint,

@@ -13,7 +13,7 @@ import pytest
 from dhtd.control.frames import encode
 from dhtd.core.ids import NATIVE
 from dhtd.core.publishing.own_records import entry_key
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 
 Entry = tuple[str, int]

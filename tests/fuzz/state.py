@@ -23,9 +23,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import entry_key
-from dhtd.daemon import state_disk
-from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
-from dhtd.daemon.state_rows import COLUMNS, Value, hash_of
+from dhtd.daemon.state import disk as state_disk
+from dhtd.daemon.state.file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.rows import COLUMNS, Value, hash_of
 from dhtd.errors import StateError
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target

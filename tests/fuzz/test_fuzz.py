@@ -10,7 +10,7 @@ import pytest
 
 from dhtd.control import frames
 from dhtd.core.serving.responder import Responder
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 from dhtd.wire.native import MAGIC, NativeCodec
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
 from tests.fuzz import __main__ as fuzz

@@ -10,7 +10,7 @@ import pytest
 from dhtd.core.ids import NATIVE, Id, unpacked
 from dhtd.core.policy import DEFAULT
 from dhtd.core.storage.store import HeldEntry
-from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network

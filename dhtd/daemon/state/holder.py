@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from dhtd.daemon.turn import lock_holders
+from dhtd.daemon.state.directory_lock import lock_holders
 
 _PROC: Final = Path("/proc")
 _LISTENS: Final = 0x10000  # __SO_ACCEPTCON, among the flags of /proc/net/unix

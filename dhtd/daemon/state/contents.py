@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from dhtd.core.ids import Keyspace, unpacked
 from dhtd.core.publishing.own_records import EntryKey
-from dhtd.daemon.state_connection import StateConnection
-from dhtd.daemon.state_disk import APPLICATION_ID, VERSION, DamagedError, copy_aside
-from dhtd.daemon.state_ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
-from dhtd.daemon.state_rows import (
+from dhtd.daemon.state.connection import StateConnection
+from dhtd.daemon.state.disk import APPLICATION_ID, VERSION, DamagedError, copy_aside
+from dhtd.daemon.state.ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
+from dhtd.daemon.state.rows import (
     COLUMNS,
     HASHED,
     KEYS,
@@ -28,7 +28,7 @@ from dhtd.daemon.state_rows import (
     is_whole,
     schema,
 )
-from dhtd.daemon.state_salvage import Damage
+from dhtd.daemon.state.salvage import Damage
 from dhtd.errors import StateError
 
 T = TypeVar("T")

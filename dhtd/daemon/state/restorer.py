@@ -15,7 +15,7 @@ from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.node import Node
 from dhtd.core.publishing.own_records import EntryKey
 from dhtd.core.storage.store import HeldEntry
-from dhtd.daemon.state_file import SavedEntry, SavedHolder, StateFile
+from dhtd.daemon.state.file import SavedEntry, SavedHolder, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError
 from dhtd.words import count

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.daemon import holder
-from dhtd.daemon.holder import control_sockets, who_has
+from dhtd.daemon.state import holder
+from dhtd.daemon.state.holder import control_sockets, who_has
 
 HEADING = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 

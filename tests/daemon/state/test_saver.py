@@ -24,8 +24,8 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.storage.store import HeldEntry
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.saver import SAVE_INTERVAL, Saver
-from dhtd.daemon.state_file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.saver import SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
@@ -307,7 +307,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*arguments: object) -> None:
         raise NoThread("the system starts no further thread")
 
-    monkeypatch.setattr("dhtd.daemon.saver.in_thread", refuse)
+    monkeypatch.setattr("dhtd.daemon.state.saver.in_thread", refuse)
 
 
 async def test_without_a_further_thread_all_is_saved_and_said_once_a_minute(

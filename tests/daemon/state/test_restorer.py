@@ -15,11 +15,11 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.own_records import entry_key
-from dhtd.daemon import state_contents
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.restorer import Restorer
-from dhtd.daemon.saver import Saver
-from dhtd.daemon.state_file import AddOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state import contents as state_contents
+from dhtd.daemon.state.file import AddOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.restorer import Restorer
+from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
 
@@ -187,7 +187,7 @@ async def test_a_file_that_cannot_be_read_for_a_while_is_read_later(
         return read_really(self)
 
     monkeypatch.setattr(Restorer, "read", read)
-    monkeypatch.setattr("dhtd.daemon.saver.SAVE_INTERVAL", 0.0)
+    monkeypatch.setattr("dhtd.daemon.state.saver.SAVE_INTERVAL", 0.0)
     case.begin()
     await case.finish()
     assert (len(case.node.tracker), len(case.node.store)) == (20, 20)

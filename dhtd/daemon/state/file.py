@@ -31,7 +31,7 @@ from typing import BinaryIO, Self
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import EntryKey
-from dhtd.daemon.state_changes import (
+from dhtd.daemon.state.changes import (
     AddOwn,
     Change,
     Image,
@@ -41,10 +41,11 @@ from dhtd.daemon.state_changes import (
     image,
     make,
 )
-from dhtd.daemon.state_connection import UnknownError
-from dhtd.daemon.state_contents import StateContents
-from dhtd.daemon.state_copy import unnamed_copy
-from dhtd.daemon.state_disk import (
+from dhtd.daemon.state.connection import UnknownError
+from dhtd.daemon.state.contents import StateContents
+from dhtd.daemon.state.copy import unnamed_copy
+from dhtd.daemon.state.directory_lock import turn
+from dhtd.daemon.state.disk import (
     SQLITE_ERRORS,
     DamagedError,
     check_origin,
@@ -57,10 +58,9 @@ from dhtd.daemon.state_disk import (
     refuse_foreign,
     replacement,
 )
-from dhtd.daemon.state_ledger import facts
-from dhtd.daemon.state_rows import SavedEntry, SavedHolder, SavedState, Value
-from dhtd.daemon.state_salvage import Damage, salvage
-from dhtd.daemon.turn import turn
+from dhtd.daemon.state.ledger import facts
+from dhtd.daemon.state.rows import SavedEntry, SavedHolder, SavedState, Value
+from dhtd.daemon.state.salvage import Damage, salvage
 from dhtd.errors import StateError, StateLocked
 
 __all__ = [

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from dhtd.daemon.state_disk import SQLITE_ERRORS, connect
+from dhtd.daemon.state.disk import SQLITE_ERRORS, connect
 from dhtd.errors import StateError
 
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dhtd.core.ids import Keyspace
-from dhtd.daemon.state_changes import Image, put_back
-from dhtd.daemon.state_disk import SQLITE_ERRORS, DamagedError, SqliteError, connect, explain, identity, sync_directory
-from dhtd.daemon.state_ledger import Ledger, facts, said_sums
-from dhtd.daemon.state_rows import Reader, Sum, Value, Writer
-from dhtd.daemon.turn import turn
+from dhtd.daemon.state.changes import Image, put_back
+from dhtd.daemon.state.directory_lock import turn
+from dhtd.daemon.state.disk import SQLITE_ERRORS, DamagedError, SqliteError, connect, explain, identity, sync_directory
+from dhtd.daemon.state.ledger import Ledger, facts, said_sums
+from dhtd.daemon.state.rows import Reader, Sum, Value, Writer
 from dhtd.errors import StateError
 
 log = logging.getLogger("dhtd.state")

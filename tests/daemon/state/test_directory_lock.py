@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.daemon import turn as module
-from dhtd.daemon.state_file import StateFile
-from dhtd.daemon.turn import turn
+from dhtd.daemon.state import directory_lock as module
+from dhtd.daemon.state.directory_lock import turn
+from dhtd.daemon.state.file import StateFile
 from dhtd.errors import StateLocked
 
 

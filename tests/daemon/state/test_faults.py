@@ -13,11 +13,11 @@ import pytest
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.daemon.state_file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
 from dhtd.errors import StateError
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
-from tests.daemon.test_state_model import NAME, Kept, Own, Scratch, content, opened
+from tests.daemon.state.test_model import NAME, Kept, Own, Scratch, content, opened
 
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
 

@@ -15,10 +15,10 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.storage.store import HeldEntry
-from dhtd.daemon import state_copy
-from dhtd.daemon.saver import Saver
-from dhtd.daemon.state_disk import connect
-from dhtd.daemon.state_file import SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state import copy as state_copy
+from dhtd.daemon.state.disk import connect
+from dhtd.daemon.state.file import SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
 

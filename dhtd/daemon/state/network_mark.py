@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 from dhtd.errors import WrongNetwork
 from dhtd.wire.network_key import NetworkKey
 

@@ -10,8 +10,8 @@ from typing import assert_never
 from dhtd.core.endpoint import check_port
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.publishing.own_records import EntryKey, entry_key
-from dhtd.daemon.state_ledger import Ledger, rows
-from dhtd.daemon.state_rows import Reader, SavedHolder, Writer
+from dhtd.daemon.state.ledger import Ledger, rows
+from dhtd.daemon.state.rows import Reader, SavedHolder, Writer
 
 Image = dict[EntryKey, tuple[bool, frozenset[SavedHolder]]]  # of some entries: whether they are ours, and who has them
 

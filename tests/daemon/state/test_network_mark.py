@@ -13,12 +13,12 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.daemon.network_mark import claim, fingerprints
-from dhtd.daemon.saver import Saver
-from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.network_mark import claim, fingerprints
+from dhtd.daemon.state.saver import Saver
 from dhtd.errors import WrongNetwork
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
-from tests.daemon.test_saver import new_node
+from tests.daemon.state.test_saver import new_node
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
 CONTACT = Contact(Id(5), Endpoint.parse("10.0.0.5:1729"))

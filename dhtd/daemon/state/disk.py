@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from dhtd.daemon.holder import who_has
+from dhtd.daemon.state.holder import who_has
 from dhtd.errors import StateError, StateLocked, StateTooNew
 
 APPLICATION_ID: Final = 0x44485444  # "DHTD", for file(1) and for us

@@ -19,9 +19,9 @@ from typing import Final, TypeVar
 from dhtd.core.ids import Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import EntryKey
-from dhtd.daemon.state_disk import APPLICATION_ID, SQLITE_ERRORS, connect
-from dhtd.daemon.state_ledger import make_tables, said_sums
-from dhtd.daemon.state_rows import COLUMNS, HASHED, KEYS, Reader, SavedHolder, SavedState, Value, columns, is_whole
+from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
+from dhtd.daemon.state.ledger import make_tables, said_sums
+from dhtd.daemon.state.rows import COLUMNS, HASHED, KEYS, Reader, SavedHolder, SavedState, Value, columns, is_whole
 
 T = TypeVar("T")
 Row = tuple[Value, ...]

@@ -27,9 +27,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import entry_key
-from dhtd.daemon import state_disk
-from dhtd.daemon.state_file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
-from dhtd.daemon.state_rows import Reader
+from dhtd.daemon.state import disk as state_disk
+from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.rows import Reader
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import write_old
 
@@ -275,7 +275,7 @@ def test_a_second_opening_is_refused_and_disturbs_nothing(path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from dhtd.daemon.state_file import StateFile
+from dhtd.daemon.state.file import StateFile
 from dhtd.errors import StateLocked
 print("ready", flush=True)
 sys.stdin.readline()
@@ -766,7 +766,7 @@ def test_a_disk_that_damages_a_fresh_file_at_once_is_an_error(path: Path, monkey
         raise state_disk.DamagedError("bits fall over")
 
     fill(path)
-    monkeypatch.setattr("dhtd.daemon.state_file.check_origin", find_damage)
+    monkeypatch.setattr("dhtd.daemon.state.file.check_origin", find_damage)
     with pytest.raises(StateError, match=r"fresh state file .* is damaged at once \(bits fall over\): check the disk"):
         StateFile.open(path)
     assert names(path) == ["default.db"]
@@ -1210,7 +1210,7 @@ WRITERS = """
 import os, sys
 from pathlib import Path
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon.state_file import SavedEntry, StateFile
+from dhtd.daemon.state.file import SavedEntry, StateFile
 
 def write(path, number):
     os.write(1, b"%d\\n" % os.getpid())

@@ -22,8 +22,8 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.restorer import Restorer
-from dhtd.daemon.state_file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
 

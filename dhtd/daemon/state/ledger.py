@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from dhtd.daemon.state_rows import COLUMNS, SPARED, SUM_COLUMNS, SUMMED, Sum, Value, hash_of, is_whole, schema, sum_of
+from dhtd.daemon.state.rows import COLUMNS, SPARED, SUM_COLUMNS, SUMMED, Sum, Value, hash_of, is_whole, schema, sum_of
 
 _INSERT: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608 - names of ours

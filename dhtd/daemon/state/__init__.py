@@ -1,0 +1,1 @@
+"""The state file: what a node remembers across a restart."""
