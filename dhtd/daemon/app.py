@@ -27,12 +27,12 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import log as log_module
 from dhtd.daemon.descriptors import as_lack
+from dhtd.daemon.discovery.moves import Moves
+from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
-from dhtd.daemon.moves import Moves
 from dhtd.daemon.notify import notify
 from dhtd.daemon.report import Report
-from dhtd.daemon.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.sockets.links import Links
 from dhtd.daemon.sockets.own_networks import networks_of, own_addresses

@@ -27,12 +27,12 @@ from dhtd.core.events import (
 )
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
+from dhtd.daemon.counter_log import Watch
 from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.sockets.channel import Datagram
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.sockets.unsealing import Unsealing
 from dhtd.daemon.timeline import ClockWatch
-from dhtd.daemon.watch import Watch
 from dhtd.words import count
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from dhtd.core.events import (
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_PROTOCOL, Contact, Found
+from dhtd.daemon.discovery.resolver import resolve
 from dhtd.daemon.driver import SHOWN, Driver, Start
 from dhtd.daemon.report import Report, milliseconds
-from dhtd.daemon.resolver import resolve
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import Busy, DhtdError, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, UnresolvableHost
 

@@ -178,7 +178,7 @@ def codes_in(path: str) -> Iterator[str]:
                 yield kind.code
 
 
-DNS = "daemon/resolver.py"
+DNS = "daemon/discovery/resolver.py"
 
 
 def test_the_codes_are_those_that_can_come() -> None:

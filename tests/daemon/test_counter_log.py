@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.core import caps
 from dhtd.core.querying.requester import Counters
-from dhtd.daemon.watch import INTERVAL, ORDINARY, Watch
+from dhtd.daemon.counter_log import INTERVAL, ORDINARY, Watch
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:

@@ -18,8 +18,17 @@ from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.node import Node
+from dhtd.daemon.discovery.resolver import (
+    AGAIN,
+    RETRY_FIRST,
+    RETRY_MAX,
+    THREADS,
+    WITHIN,
+    BootstrapHosts,
+    SystemResolver,
+    resolve,
+)
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.resolver import AGAIN, RETRY_FIRST, RETRY_MAX, THREADS, WITHIN, BootstrapHosts, SystemResolver, resolve
 from dhtd.daemon.sockets.own_networks import is_ours
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.sockets.zones import Zones

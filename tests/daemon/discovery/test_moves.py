@@ -10,9 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon import moves as module
+from dhtd.daemon.discovery import moves as module
+from dhtd.daemon.discovery.moves import Moves
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.moves import Moves
 from dhtd.daemon.sockets.links import Links
 
 HOME, WORK = frozenset({Endpoint.of("192.168.1.5", 1729)}), frozenset({Endpoint.of("203.0.113.5", 1729)})

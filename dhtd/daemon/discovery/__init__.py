@@ -1,0 +1,1 @@
+"""How the daemon finds others: names to addresses, and what changes around this machine."""
