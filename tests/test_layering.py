@@ -233,7 +233,7 @@ def test_only_the_renderers_import_rich() -> None:
 
 def test_only_the_plotter_imports_matplotlib() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "matplotlib"}
-    assert users == {"dhtd.cli.plot"}
+    assert users == {"dhtd.cli.simulate.plot"}
 
 
 def test_in_the_control_layer_only_the_daemon_s_side_imports_trio() -> None:
@@ -253,7 +253,7 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["dhtd.control.client", "dhtd.cli.client"])
+@pytest.mark.parametrize("module", ["dhtd.control.client", "dhtd.cli.dht"])
 def test_the_client_s_side_loads_no_trio_no_rich_and_no_daemon(module: str) -> None:
     """They would cost every `dht` command 90 ms and more."""
     loaded = loaded_by(f"import {module}")
@@ -282,7 +282,7 @@ def test_the_client_s_side_loads_no_trio_no_rich_and_no_daemon(module: str) -> N
 def test_a_command_that_runs_loads_no_trio_and_off_a_terminal_no_rich(arguments: list[str], tmp_path: Path) -> None:
     code = f"""
 import sys
-from dhtd.cli.client import main
+from dhtd.cli.dht import main
 sys.argv = {["dht", "--socket", str(tmp_path / "nobody"), *arguments]!r}
 try:
     main()
@@ -313,7 +313,7 @@ def test_only_sealed_datagrams_import_libsodium() -> None:
 def test_the_daemon_loads_no_simulator(arguments: list[str]) -> None:
     loaded = loaded_by(f"""
 import sys
-from dhtd.cli.daemon import main
+from dhtd.cli.dhtd import main
 sys.argv = {["dhtd", *arguments]!r}
 try:
     main()
@@ -327,7 +327,7 @@ except SystemExit as end:
 def test_a_simulation_loads_nothing_to_draw_with_where_nothing_is_drawn() -> None:
     loaded = loaded_by("""
 import sys
-from dhtd.cli.daemon import main
+from dhtd.cli.dhtd import main
 sys.argv = ["dhtd", "simulate", "--scenario", "lone-node"]
 try:
     main()

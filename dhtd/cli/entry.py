@@ -36,7 +36,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signa
 
 def dht() -> NoReturn:
     """Run the client."""
-    from dhtd.cli.client import main
+    from dhtd.cli.dht import main
 
     _loaded()
     main()
@@ -44,7 +44,7 @@ def dht() -> NoReturn:
 
 def dhtd() -> NoReturn:
     """Run the daemon."""
-    from dhtd.cli.daemon import main
+    from dhtd.cli.dhtd import main
 
     _loaded()
     main()

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dhtd.cli import client, daemon
+from dhtd.cli import dht as client
+from dhtd.cli import dhtd as daemon
 
 
 class Done(NamedTuple):

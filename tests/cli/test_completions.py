@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.cli import completion_scripts
-from dhtd.cli.completion_scripts import PROGRAMS, scripts
+from dhtd.cli.completion import scripts as completion_scripts
+from dhtd.cli.completion.scripts import PROGRAMS, scripts
 from tests.cli.conftest import Run
 from tests.cli.shells import PROMPT, Shell
 from tests.e2e.daemons import BIN, DEADLINE, Daemon, Network
@@ -38,7 +38,7 @@ COMMANDS = [
 
 def test_the_committed_scripts_are_what_the_package_generates() -> None:
     found = {path.name: path.read_text(encoding="utf-8") for path in COMPLETIONS.iterdir()}
-    assert found == scripts(), "run python -m dhtd.cli.completion_scripts completions"
+    assert found == scripts(), "run python -m dhtd.cli.completion.scripts completions"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from dhtd.cli import client, daemon
+from dhtd.cli import dht as client
+from dhtd.cli import dhtd as daemon
 from tests.cli.conftest import Run
 
 PROGRAMS = {"dht": client.app, "dhtd": daemon.app}

@@ -17,9 +17,10 @@ import pytest
 import typer
 
 from dhtd import errors
-from dhtd.cli import client, daemon
-from dhtd.cli.backup import Written
-from dhtd.cli.completion_verb import Script
+from dhtd.cli import dht as client
+from dhtd.cli import dhtd as daemon
+from dhtd.cli.verbs.backup import Written
+from dhtd.cli.verbs.completion import Script
 from dhtd.config.settings import SETTINGS
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dhtd import __version__
-from dhtd.cli import info, render_info
+from dhtd.cli import render_info
 from dhtd.cli.told import Told
+from dhtd.cli.verbs import info
 from tests.cli.conftest import Done, Run
 from tests.cli.fake import FakeDaemon, error, result
 from tests.cli.test_output import CASES, INFO, STATUS

@@ -150,7 +150,7 @@ SELDOM = {
     "platformdirs",
     "tomllib",
     "dhtd.control.server",
-    "dhtd.cli.completion",
+    "dhtd.cli.completion.answers",
     "dhtd.cli.render",
     "dhtd.cli.render_info",
 }
@@ -169,7 +169,7 @@ def test_a_command_imports_nothing_that_it_does_not_need(
     command: list[str], answer: dict[str, Any], tmp_path: Path
 ) -> None:
     script = (
-        "import sys\nfrom dhtd.cli.client import main\ntry:\n    main()\nexcept SystemExit as end:\n"
+        "import sys\nfrom dhtd.cli.dht import main\ntry:\n    main()\nexcept SystemExit as end:\n"
         "    print(*sys.modules, file=sys.stderr)\n    sys.exit(end.code)\n"
     )
     with FakeDaemon(tmp_path / "s", result(answer)) as fake:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dhtd import errors
-from dhtd.cli import client
+from dhtd.cli import dht as client
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeDaemon, error
 
@@ -163,6 +163,6 @@ def test_a_code_that_only_newer_daemons_have_is_a_failure_all_the_same(dht: Run,
 
 def test_completion_gives_up_on_a_daemon_that_hangs(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_DHT_COMPLETE", "complete_bash")
-    monkeypatch.setattr("dhtd.cli.complete.PATIENCE", 0.05)
+    monkeypatch.setattr("dhtd.cli.completion.candidates.PATIENCE", 0.05)
     with silent(home / "s"):
         assert dht("--socket", home / "s", "lookup", "") == (0, "", "")

@@ -143,7 +143,7 @@ def test_contacts_are_saved_at_the_end_and_lead_back(network: Network) -> None:
 
 
 # Each runs `dhtd` with one thing in it that goes wrong, at a moment that no test could hit from outside.
-RUN = "\nfrom dhtd.cli.daemon import main\nmain()\n"
+RUN = "\nfrom dhtd.cli.dhtd import main\nmain()\n"
 HANG_IN_SAVE = """
 import os, threading
 from dhtd.daemon.state.saver import Saver

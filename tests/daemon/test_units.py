@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from dhtd.cli import daemon
+from dhtd.cli import dhtd as daemon
 from dhtd.config.settings import SETTINGS
 from dhtd.config.sources import load_settings
 from tests.daemon.unit import Unit

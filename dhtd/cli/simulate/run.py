@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from dhtd.cli.common import Failure
+from dhtd.cli.output import Failure
 from dhtd.cli.streams import put, put_json, say
 from dhtd.errors import DhtdError, GoalMissed, SimulationFailed
 from dhtd.sim import figures, story
@@ -120,7 +120,7 @@ class Order:
             self._run(further, f"for the picture, {number} of {len(plans)}: ", None)
             shown.add(plan, further.report())
 
-        from dhtd.cli import plot
+        from dhtd.cli.simulate import plot
 
         try:
             plot.draw(shown, self._command(self._plan, self._name), path)

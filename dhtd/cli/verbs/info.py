@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dhtd.cli.common import JsonOption, Verb, session
-from dhtd.cli.complete import complete_section
+from dhtd.cli.completion.candidates import complete_section
+from dhtd.cli.output import JsonOption, Verb, session
 from dhtd.cli.told import Told, shown
 from dhtd.errors import UsageError
 

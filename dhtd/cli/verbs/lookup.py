@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from dhtd.cli.arguments import parse_id
-from dhtd.cli.common import Failure, JsonOption, NameOption, Session, Verb, session
-from dhtd.cli.queries import IdArgument
+from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.streams import put
 from dhtd.cli.told import Told
+from dhtd.cli.verbs.queries import IdArgument
 from dhtd.errors import DhtdError, NoAnswer, NotFound
 from dhtd.words import count
 

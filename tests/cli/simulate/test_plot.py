@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.cli import plot
+from dhtd.cli.simulate import plot
 from dhtd.errors import SimulationFailed
 from dhtd.sim import figures
 from dhtd.sim.figures import Figures, Success
@@ -196,7 +196,7 @@ def test_a_further_run_that_is_broken_says_its_own_way_there(
                 raise SimulationFailed("broken")
             return super().advance(events)
 
-    monkeypatch.setattr("dhtd.cli.simulation.Simulation", Broken)
+    monkeypatch.setattr("dhtd.cli.simulate.run.Simulation", Broken)
     done = dhtd("simulate", "--scenario", "pair", "--plot", tmp_path / "x.png")
     assert done.status == 1
     assert "lookups total 100" in done.out.splitlines()

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from dhtd.cli.arguments import check_endpoint, hash_of, parse_id, parse_port
-from dhtd.cli.common import JsonOption, NameOption, Verb, session
-from dhtd.cli.complete import complete_endpoint, complete_file, complete_id
+from dhtd.cli.completion.candidates import complete_endpoint, complete_file, complete_id
+from dhtd.cli.output import JsonOption, NameOption, Verb, session
 from dhtd.cli.told import Told
 from dhtd.errors import UsageError
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.common import JsonOption, Session, Verb
-from dhtd.cli.completion_scripts import SHELLS, script
+from dhtd.cli.completion.scripts import SHELLS, script
+from dhtd.cli.output import JsonOption, Session, Verb
 from dhtd.cli.streams import put, put_json
 from dhtd.errors import UsageError
 

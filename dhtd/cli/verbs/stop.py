@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dhtd.cli.common import JsonOption, Verb, session
+from dhtd.cli.output import JsonOption, Verb, session
 from dhtd.cli.told import Told
 
 

@@ -17,8 +17,8 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.common import JsonOption, Session, Verb, session
-from dhtd.cli.complete import complete_file
+from dhtd.cli.completion.candidates import complete_file
+from dhtd.cli.output import JsonOption, Session, Verb, session
 from dhtd.cli.streams import put_bytes
 from dhtd.cli.terminal import tidying
 from dhtd.cli.told import Told

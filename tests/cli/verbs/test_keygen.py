@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.cli.keygen import Made
+from dhtd.cli.verbs.keygen import Made
 from dhtd.config.key_file import read
 from tests.cli.conftest import Run
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from dhtd.cli import simulate, simulation
+from dhtd.cli.simulate import options as simulate
+from dhtd.cli.simulate import run as simulation
 from dhtd.errors import UsageError
 from dhtd.sim import invariants
 from dhtd.sim.host import Host
@@ -311,7 +312,7 @@ def broken(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
         seen["net"] = made.net
         return made
 
-    monkeypatch.setattr("dhtd.cli.simulation.Simulation", remember)
+    monkeypatch.setattr("dhtd.cli.simulate.run.Simulation", remember)
     monkeypatch.setattr(invariants, "check_host", check)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.common import Failure, JsonOption, Verb, session
+from dhtd.cli.output import Failure, JsonOption, Verb, session
 from dhtd.cli.told import Told, shown
 from dhtd.errors import DaemonUnreachable, NotJoined
 from dhtd.words import count, duration

@@ -8,10 +8,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import backup, completion_verb, entries, info, lookup, queries, status, stop
-from dhtd.cli.common import TIMEOUT, JsonOption, Program, Session, run
-from dhtd.cli.complete import complete_file, complete_instance
+from dhtd.cli.completion.candidates import complete_file, complete_instance
+from dhtd.cli.output import TIMEOUT, JsonOption, Program, Session, run
 from dhtd.cli.streams import put
+from dhtd.cli.verbs import backup, entries, info, lookup, queries, status, stop
+from dhtd.cli.verbs import completion as completion_verb
 from dhtd.errors import UsageError
 
 app = typer.Typer(

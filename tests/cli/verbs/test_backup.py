@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.cli import backup
+from dhtd.cli.verbs import backup
 from dhtd.daemon.state.file import StateFile
 from dhtd.errors import BackupExists
 from tests.cli.conftest import Run

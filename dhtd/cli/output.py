@@ -124,7 +124,7 @@ def run(app: typer.Typer, program: str, complain: Callable[[str], None] | None =
     streams.prepare()
     completing = f"_{program.upper()}_COMPLETE"
     if completing in os.environ:
-        from dhtd.cli.completion import answer
+        from dhtd.cli.completion.answers import answer
 
         answer(app, program, completing)
         sys.exit(streams.finish(program, EXIT_DONE))

@@ -15,7 +15,7 @@ from typing import Any
 import typer.main
 from typer._click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
-from dhtd.cli.complete import FILES
+from dhtd.cli.completion.candidates import FILES
 
 
 class _Completer(ShellComplete):

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from dhtd.cli.arguments import parse_id, parse_port
-from dhtd.cli.common import Failure, JsonOption, NameOption, Verb, session
-from dhtd.cli.complete import complete_own_id, complete_own_port
-from dhtd.cli.queries import IdArgument
+from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
+from dhtd.cli.output import Failure, JsonOption, NameOption, Verb, session
 from dhtd.cli.told import Told
+from dhtd.cli.verbs.queries import IdArgument
 from dhtd.errors import TooFewReplicas, UsageError
 from dhtd.words import count, duration
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.common import JsonOption, Verb
-from dhtd.cli.complete import complete_file
+from dhtd.cli.completion.candidates import complete_file
+from dhtd.cli.output import JsonOption, Verb
 from dhtd.cli.streams import put, put_json
 from dhtd.errors import UsageError
 

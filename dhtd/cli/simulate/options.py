@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dhtd.cli.common import JsonOption, Verb
-from dhtd.cli.complete import complete_file, complete_scenario
+from dhtd.cli.completion.candidates import complete_file, complete_scenario
+from dhtd.cli.output import JsonOption, Verb
 from dhtd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def simulate(
     if stop_at is not None:
         _check_stop(stop_at, plot)
 
-    from dhtd.cli.simulation import Order
+    from dhtd.cli.simulate.run import Order
 
     Order(
         plan,

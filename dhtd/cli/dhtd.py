@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dhtd import __version__
-from dhtd.cli import completion_verb, keygen, simulate
-from dhtd.cli.common import JsonOption, Program, Verb, run
-from dhtd.cli.complete import complete_cap, complete_file, complete_instance
+from dhtd.cli.completion.candidates import complete_cap, complete_file, complete_instance
+from dhtd.cli.output import JsonOption, Program, Verb, run
+from dhtd.cli.simulate import options as simulate
 from dhtd.cli.streams import discard, is_writable, put, put_json, say
+from dhtd.cli.verbs import completion as completion_verb
+from dhtd.cli.verbs import keygen
 from dhtd.errors import DhtdError
 
 if TYPE_CHECKING:

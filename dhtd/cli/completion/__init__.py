@@ -1,0 +1,1 @@
+"""Completion: what TAB offers, and the scripts of the shells."""

@@ -1,0 +1,1 @@
+"""`dhtd simulate`: its options, its run, and its picture."""
