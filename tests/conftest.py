@@ -5,8 +5,8 @@ looks for what nobody has seen yet, with a fresh seed each time and longer histo
 
     pytest --hypothesis-profile=deep --minutes 60
 
-repeats the property tests (`-m` and `-k` narrow them down) until the hour is over or one of them fails. CI runs twice
-as many examples as the default, by the profile `thorough`. None has deadlines, since a slow machine is no defect.
+repeats the property tests (`-m` and `-k` narrow them down) until the hour is over or one of them fails. CI runs five
+times as many examples as the default, by the profile `thorough`. None has deadlines, since a slow machine is no defect.
 
 Coverage is measured three times as slowly as a test runs, so it is left out of property tests, and of those that are
 marked `no_cover`: whole networks and thousands of mutants. Each line has a cheaper test, which says what it is for.
@@ -29,7 +29,7 @@ COMMON = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-settings.register_profile("dhtd", COMMON, derandomize=True, database=None)
+settings.register_profile("dhtd", COMMON, derandomize=True, database=None, max_examples=40)
 settings.register_profile("thorough", COMMON, derandomize=True, database=None, max_examples=200)
 settings.register_profile("deep", COMMON, max_examples=500, stateful_step_count=100)
 settings.load_profile("dhtd")  # the plugin loads that of --hypothesis-profile afterwards

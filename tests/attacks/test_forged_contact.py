@@ -242,6 +242,7 @@ def reply_of(target: Host, request: Request, sender: Contact, now: float) -> byt
     return target.node.handle_datagram(CODEC.encode_query(bytes(8), sender.id, request), sender.endpoint, now)
 
 
+@pytest.mark.slow
 def test_a_flood_in_the_names_of_all_contacts_has_a_lane_for_each_and_no_contact_lost(
     figure: Callable[[str, object], None],
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_flood_in_the_names_of_all_contacts_has_a_lane_for_each_and_no_contact
     assert all(knows(net, host, target) is Standing.GOOD for host in contacts)
 
 
+@pytest.mark.slow
 def test_a_contact_that_floods_with_its_tokens_is_held_to_the_limit_and_two_lanes(
     figure: Callable[[str, object], None],
 ) -> None:

@@ -24,6 +24,7 @@ def test_bencoding_is_that_of_bep_5() -> None:
     assert bencode.encode(query) == b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"
 
 
+@pytest.mark.slow
 def test_each_operation_of_dhtd_is_answered_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
     peers = ["--peer=echo", "--peer=dhtd", "--peer=dhtd-sealed"]
     assert main([*peers, "--rounds=1", "--queries=3200", "--neighbours=24", "--fill=4", "--json"]) == 0

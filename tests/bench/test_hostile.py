@@ -10,6 +10,7 @@ from tests.bench import amplification, flood, hostile, restart
 from tests.bench.peers.peer import OPERATIONS
 
 
+@pytest.mark.slow
 def test_no_answer_of_dhtd_to_a_stranger_is_longer_than_three_times_the_query(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -24,6 +25,7 @@ def test_no_answer_of_dhtd_to_a_stranger_is_longer_than_three_times_the_query(
         assert row["all"] <= row["answer"] + 56  # a ping, to find out who asks
 
 
+@pytest.mark.slow
 def test_a_flood_of_forged_sources_hurts_neither_memory_nor_lookups(capsys: pytest.CaptureFixture[str]) -> None:
     assert flood.main(["--sources=5000", "--rate=5000", "--settle=4", "--", "--rate-limit-total=1000"]) == 0
     printed = capsys.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 from tests.bench import growth, memory, parts, profile
 
 
+@pytest.mark.slow
 def test_memory_is_told_of_each_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert memory.main(["--contacts=2000", "--held=20000", "--own=500"]) == 0
     rows = {line[:26].strip(): line[26:].split() for line in capsys.readouterr().out.splitlines()[1:]}
@@ -14,6 +15,7 @@ def test_memory_is_told_of_each_part(capsys: pytest.CaptureFixture[str]) -> None
     assert all(float(row[-1]) > 0 for row in rows.values())
 
 
+@pytest.mark.slow
 def test_nodes_grow_to_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert growth.main(["--contacts=800", "--held=2000", "--rounds=1", "--queries=500"]) == 0
     printed = capsys.readouterr().out
@@ -30,6 +32,7 @@ def test_each_part_of_serving_a_query_has_its_cost(capsys: pytest.CaptureFixture
     assert {"all of handle_datagram", "open the query, if sealed", "seal the answer"} < rows.keys()
 
 
+@pytest.mark.slow
 def test_a_profile_names_the_functions_that_serve(capsys: pytest.CaptureFixture[str]) -> None:
     assert profile.main(["find_node", "--queries=640", "--neighbours=24", "--fill=3", "--lines=400"]) == 0
     printed = capsys.readouterr().out

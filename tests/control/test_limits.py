@@ -370,6 +370,7 @@ def test_a_client_that_has_no_time_left_says_that_there_was_no_place() -> None:
                 client.node_id()
 
 
+@pytest.mark.slow
 def test_clients_that_ask_for_all_and_do_not_read_cost_hardly_any_memory(
     figure: Callable[[str, object], None],
 ) -> None:

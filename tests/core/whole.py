@@ -8,8 +8,9 @@ from enum import Enum
 from random import Random
 from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType
 
+from dhtd.core.counters import Counters
+
 from dhtd.core.policy import Policy
-from dhtd.core.querying.requester import Counters
 from dhtd.wire.native import NativeCodec
 
 _PLAIN = (int, float, str, bytes, bytearray, bool, type(None), Enum)
@@ -18,25 +19,28 @@ _LEFT_OUT = (Counters, Policy, NativeCodec)  # what counts, what never changes, 
 
 
 def snapshot(thing: object) -> object:
-    """Return everything that can be reached from a node, or a part of one, but its counters: as a value to compare."""
-    return _value(thing, [])
+    """Return everything that can be reached from a node, or a part of one, but its counters: as a value to compare.
+
+    What several parts of it share is in it once.
+    """
+    return _value(thing, {})
 
 
-def _value(thing: object, path: list[object]) -> object:
+def _value(thing: object, seen: dict[int, object]) -> object:
     if isinstance(thing, _PLAIN):
         return bytes(thing) if isinstance(thing, bytearray) else thing
-    if isinstance(thing, (*_CODE, *_LEFT_OUT)) or any(thing is above for above in path):
+    if isinstance(thing, (*_CODE, *_LEFT_OUT)) or id(thing) in seen:
         return type(thing).__name__
-    path = [*path, thing]
+    seen[id(thing)] = thing
     if isinstance(thing, Random):
         return thing.getstate()
     if isinstance(thing, Mapping):
-        return [(_value(key, path), _value(value, path)) for key, value in thing.items()]
+        return [(_value(key, seen), _value(value, seen)) for key, value in thing.items()]
     if isinstance(thing, AbstractSet):
-        return sorted(repr(_value(each, path)) for each in thing)
+        return sorted(repr(_value(each, seen)) for each in thing)
     if isinstance(thing, list | tuple) or hasattr(thing, "__iter__"):
-        return [type(thing).__name__, *(_value(each, path) for each in _elements(thing)), *_fields(thing, path)]
-    return [type(thing).__name__, *_fields(thing, path)]
+        return [type(thing).__name__, *(_value(each, seen) for each in _elements(thing)), *_fields(thing, seen)]
+    return [type(thing).__name__, *_fields(thing, seen)]
 
 
 def _elements(thing: object) -> list[object]:
@@ -44,9 +48,9 @@ def _elements(thing: object) -> list[object]:
     return [] if type(thing).__module__.startswith("dhtd.") and not isinstance(thing, tuple) else list(thing)  # type: ignore[call-overload]
 
 
-def _fields(thing: object, path: list[object]) -> Iterator[tuple[str, object]]:
+def _fields(thing: object, seen: dict[int, object]) -> Iterator[tuple[str, object]]:
     names = [name for cls in type(thing).__mro__ for name in getattr(cls, "__slots__", ())]
     names += getattr(thing, "__dict__", {})
     for name in names:
         if hasattr(thing, name):
-            yield name, _value(getattr(thing, name), path)
+            yield name, _value(getattr(thing, name), seen)

@@ -399,6 +399,7 @@ def test_a_second_signal_ends_it_though_its_loop_is_stuck(network: Network) -> N
         assert not process.socket.exists()
 
 
+@pytest.mark.slow
 def test_nobody_who_logs_waits_for_a_reader(network: Network) -> None:
     """What a full pipe would stop: answers, control, a hangup, and the end."""
     reading, writing = os.pipe()

@@ -89,6 +89,7 @@ class OnLink(Network):
             assert time.monotonic() < deadline, self.dht(daemon, "info")
 
 
+@pytest.mark.slow
 def test_daemons_on_one_link_find_each_other_by_addresses_that_have_no_meaning_elsewhere() -> None:
     with link(3) as ends, OnLink() as network:
         first = network.run_in(ends[0], "--bind=fe80::1%lan0")

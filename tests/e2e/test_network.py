@@ -27,7 +27,7 @@ def knows(many: int) -> Callable[[dict[str, object]], bool]:
     return holds
 
 
-@pytest.mark.parametrize("many", [2, 3, 10, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("many", [2, 3, *(pytest.param(many, marks=pytest.mark.slow) for many in (10, 24))])
 def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_deleted(many: int) -> None:
     with Network() as network:
         daemons = network.start(1) + network.start(many - 1)
@@ -51,7 +51,7 @@ def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_d
         assert found_from(survivors) == [[]] * len(survivors)
 
 
-@pytest.mark.parametrize("many", [1, 2, 3])
+@pytest.mark.parametrize("many", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_one_of_a_small_network_restarts_without_bootstrap_and_loses_nothing(many: int) -> None:
     with Network() as network:
         daemons = network.start(1) + network.start(many - 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.daemons import Network
 from tests.e2e.test_network import knows
 
 MINE, THEIRS, NOBODYS = "ab" * 32, "cd" * 32, "ef" * 32
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_apart_from_a_negative_answer() -> None:
     with Network() as network:
         first, *others = network.start(3)

@@ -123,6 +123,7 @@ def flood(daemon: Daemon) -> None:
             source.recv(1)
 
 
+@pytest.mark.slow
 def test_a_running_network_changes_its_key_and_never_loses_an_entry() -> None:
     with Network() as network:
         old, new = keygen(network, "old.key"), keygen(network, "new.key")

@@ -90,6 +90,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(POLL)
 
 
+@pytest.mark.slow
 def test_a_machine_that_gets_its_public_address_after_the_start_is_one_of_its_lan(lab: Lab) -> None:
     lan, late = lab.machine(), lab.machine()
     end, late_end = lab.wire(lan, "203.0.113.1/24", late, "192.168.9.9/24")
@@ -104,6 +105,7 @@ def test_a_machine_that_gets_its_public_address_after_the_start_is_one_of_its_la
     assert enter(newcomer, ID, 80) == 8
 
 
+@pytest.mark.slow
 def test_a_machine_whose_address_changes_is_found_at_the_new_one(lab: Lab) -> None:
     others, laptop = lab.machine(), lab.machine()
     end, laptop_end = lab.wire(others, "10.76.1.1/16", laptop, "10.76.2.1/16")

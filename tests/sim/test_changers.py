@@ -12,6 +12,7 @@ from dhtd.core.publishing.own_records import Tracker
 from tests.bench.republish import sent
 
 
+@pytest.mark.slow
 def test_who_changes_its_id_again_and_again_has_few_entries_published_sooner(
     figure: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_key_with_attackers_around_it_is_found(given: dict[str, Any], figure: 
     assert outcome.success_rate >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"eclipse": 4}, {"eclipse": 8, "closest": True, "site": True}])
 def test_without_the_region_it_would_be_hidden(given: dict[str, Any], figure: Callable[[str, object], None]) -> None:
     outcome = lookups(**given, undefended=True)

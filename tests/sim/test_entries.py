@@ -56,6 +56,7 @@ def test_lookups_merge_the_endpoints_of_all_who_entered_the_id() -> None:
     assert all(set(net.lookup(host, KEY).endpoints) == everyone for host in net.hosts)
 
 
+@pytest.mark.slow
 def test_an_entry_lives_for_as_long_as_its_owner_and_an_hour_at_most() -> None:
     net = grown(3, 24)
     owner = net.hosts[0]

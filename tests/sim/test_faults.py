@@ -82,6 +82,7 @@ def test_a_node_that_comes_back_under_another_id_is_known_by_the_new_one() -> No
         assert other.node.state.table.get(host.id) == host.contact
 
 
+@pytest.mark.slow
 def test_in_a_network_of_which_half_is_always_new_entries_are_found() -> None:
     net = grown(3, 40)
     owner = net.hosts[0]
@@ -218,6 +219,7 @@ def test_lost_datagrams_are_no_outage_however_quiet_the_network_is(loss: float) 
     assert sum(count(host, Isolated) for host in net.hosts) == 0
 
 
+@pytest.mark.slow
 def test_contacts_that_die_one_after_another_are_no_outage() -> None:
     net = grown(14, 24)
     for _ in range(2 * 80):

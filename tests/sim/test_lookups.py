@@ -49,6 +49,7 @@ def test_an_entry_is_on_the_k_nearest_nodes_of_24() -> None:
         check_convergence(grown(seed, 24), times=10)
 
 
+@pytest.mark.slow
 def test_an_entry_is_on_the_k_nearest_nodes_of_200() -> None:
     check_convergence(grown(1, 200), times=50)
 
@@ -60,6 +61,7 @@ def test_an_entry_is_on_the_k_nearest_nodes_of_1000() -> None:
     check_convergence(net, times=50)
 
 
+@pytest.mark.slow
 def test_on_uneven_links_hardly_one_in_fifty_of_the_nearest_is_passed_over_as_slow() -> None:
     net = Network(4)
     net.populate(100)
@@ -101,6 +103,7 @@ def test_an_entry_is_on_the_k_nearest_nodes_of_1000_that_came_one_by_one() -> No
     check_convergence(net, times=200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "k", "size"), [(7, 3, 40), (7, 8, 128), (160, 8, 30), (521, 5, 50)])
 def test_the_same_code_works_in_any_keyspace_with_any_k_and_on_any_wire(bits: int, k: int, size: int) -> None:
     keyspace = Keyspace(bits)
@@ -148,6 +151,7 @@ def test_lookups_do_not_wait_for_the_dead() -> None:
     assert quantiles(times, n=100)[-1] < 0.25 * 8.3
 
 
+@pytest.mark.slow
 def test_lookups_do_not_wait_for_the_slow() -> None:
     net = Network(2, links=Links(latency=0.04))
     hosts = net.populate(100)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim import warm
@@ -24,6 +26,7 @@ def found_after(net: Network, owners: list[Host], seconds: float) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_when_four_in_five_nodes_die_all_entries_of_the_others_are_found_after_three_minutes(
     figure: Callable[[str, object], None],
 ) -> None:

@@ -415,6 +415,7 @@ def test_a_fifth_who_agree_cannot_make_anybody_believe_that_it_is_elsewhere(
     assert heard > len(honest) / 2
 
 
+@pytest.mark.slow
 def test_one_provider_s_network_of_liars_is_one_voice(figure: Callable[[str, object], None]) -> None:
     """They are in two hundred /24s of one /16."""
     net = settled(8, 30)

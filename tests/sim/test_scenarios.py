@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 # These have siblings in tests/sim/test_faults.py that are quicker.
-LONG = {"lossy", "churn", "partition-heals"}
+LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd"}
 
 EVERYTHING = Plan(
     nodes=40,
@@ -80,6 +80,7 @@ def test_a_scenario_reaches_its_goal_in_small(name: str) -> None:
     assert scenario.shortfalls(report) == []
 
 
+@pytest.mark.slow
 def test_a_warm_network_has_as_little_to_do_at_its_beginning_as_later() -> None:
     simulation = Simulation(Plan(nodes=300, entries=1, lookups=0, duration=1_000.0, warm=True))
     net = simulation.net
@@ -93,12 +94,14 @@ def test_a_warm_network_has_as_little_to_do_at_its_beginning_as_later() -> None:
     assert max(by_minute) < 2 * min(by_minute)
 
 
+@pytest.mark.slow
 def test_a_warm_network_is_as_good_as_one_that_has_grown() -> None:
     scenario = SCENARIOS["calm"]
     report = Simulation(scenario.vary(nodes=300, lookups=200, duration=60.0, warm=True)).run()
     assert scenario.shortfalls(report) == []
 
 
+@pytest.mark.slow
 def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
     first, again = everything(), Simulation(EVERYTHING).run()
     assert asdict(first) == asdict(again)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from dhtd.core.events import Published, Unheld
 from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
@@ -15,6 +17,7 @@ ENTRIES = 2_000
 ROOM = 100  # entries from one source, at each of the others
 
 
+@pytest.mark.slow
 def test_entries_that_nobody_has_room_for_cost_no_more_than_one_publication_a_second(
     figure: Callable[[str, object], None],
 ) -> None:

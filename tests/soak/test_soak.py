@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 DURATION = 600.0
 
 
+@pytest.mark.slow
 @on_linux
 def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,

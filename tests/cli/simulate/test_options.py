@@ -42,6 +42,7 @@ def same(body: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in body.items() if key not in OWN_OF_THE_MACHINE}
 
 
+@pytest.mark.slow
 def test_the_same_seed_prints_the_same_to_the_byte_whatever_the_order_of_hashes() -> None:
     runs = [
         subprocess.Popen(
@@ -388,6 +389,7 @@ def test_a_terminal_shows_how_far_a_run_is_and_then_a_summary_that_fits(columns:
     assert summary.endswith("status 0\n")
 
 
+@pytest.mark.slow
 def test_where_no_node_stays_to_the_end_there_is_no_balance(dhtd: Run, tmp_path: Path) -> None:
     fleeting = ("simulate", "--nodes", "4", "--churn", "20", "--duration", "600", "--lookups", "4", "--entries", "1")
     assert dhtd(*fleeting, "--json").body["balance"] == {"max_over_mean": None, "p99_over_mean": None}

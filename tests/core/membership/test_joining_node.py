@@ -193,6 +193,7 @@ def test_a_probe_tries_all_endpoints_of_a_short_list() -> None:
     assert {endpoint(5), endpoint(6)} <= {sent.to for sent in asked if isinstance(sent.request, Ping)}
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_two_networks_merge_after_the_name_that_both_join_by_has_moved() -> None:
     net = Network(3)

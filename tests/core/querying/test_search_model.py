@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -658,6 +659,7 @@ def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_cal
     assert not set(search.closest()) & dead
 
 
+@pytest.mark.slow
 @given(ids(SEVEN), st.integers(1, 4), st.sampled_from([0.05, 0.3, 1.0]), st.booleans())
 @example(Id(0), 4, 0.5, True)
 def test_liars_without_end_are_asked_no_more_than_the_policy_says(

@@ -89,6 +89,7 @@ def test_ten_of_one_network_enter_the_table_though_there_are_buckets_for_more() 
     assert Crowded(CONTACTS_PER_NETWORK) in outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_ten_thousand_ids_from_one_network_or_one_address_get_their_share_of_the_table_and_no_more() -> None:
     """What the attacker gets: 10 of about 100 contacts by a whole /24, and one by one address."""

@@ -254,6 +254,7 @@ def size_of(limited: RateLimit) -> int:
     return cells + sys.getsizeof(limited._due) + entries
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("rate", [DEFAULT.rate_limit, 1.0])
 @pytest.mark.parametrize("sources", [20_000, 300_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
