@@ -21,7 +21,7 @@ from dhtd.words import count, duration
 
 if TYPE_CHECKING:
     from dhtd.sim.plan import Plan
-    from dhtd.sim.simulation import Status
+    from dhtd.sim.simulation import RunStatus
 
 _BAR_WIDTH = 12
 _SPEED_OVER = 20  # looks at a simulation, two seconds or so, over which its speed is told
@@ -43,7 +43,7 @@ def lookup(answers: Iterator[Told]) -> Told:
 
 
 @contextmanager
-def watching(title: str) -> Iterator[Callable[[Status], None]]:
+def watching(title: str) -> Iterator[Callable[[RunStatus], None]]:
     """Show on stderr how far a simulation is, at each call with its status; nothing of it stays."""
     console = Console(stderr=True, highlight=False)
     begun = perf_counter()
@@ -52,7 +52,7 @@ def watching(title: str) -> Iterator[Callable[[Status], None]]:
     live = Live(console=console, auto_refresh=False, transient=True)
     with drawing(live.stop, live.start), live:
 
-        def show(status: Status) -> None:
+        def show(status: RunStatus) -> None:
             now = perf_counter()
             (since, events), spent = seen[0], now - begun
             seen.append((now, status.events))
@@ -81,7 +81,7 @@ def _grid(*justify: str) -> Table:
     return grid
 
 
-def _progress_of_simulation(title: str, status: Status, speed: float, spent: float) -> RenderableType:
+def _progress_of_simulation(title: str, status: RunStatus, speed: float, spent: float) -> RenderableType:
     share = min(1.0, status.virtual_s / status.total_s)
     top = Table.grid(padding=(0, 1), expand=True)
     top.add_column()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from dhtd.config import paths
-from dhtd.core import caps
+from dhtd.core import counters
 from dhtd.core.endpoint import check_port, parse_port, split_host_port
 from dhtd.core.ids import NATIVE
 from dhtd.errors import ConfigError
@@ -25,15 +25,15 @@ LOG_FORMATS: Final = ("text", "json")
 CLIENTS_MAX: Final = 1_000
 CAP_MAX: Final = 1_000_000
 CAPS_APART: Final = {  # which have a setting of their own
-    caps.RATE_LIMIT: "rate-limit",
-    caps.RATE_LIMIT_TOTAL: "rate-limit-total",
-    caps.STORE_ENTRIES: "max-entries",
-    caps.OPERATIONS: "max-operations",
+    counters.RATE_LIMIT: "rate-limit",
+    counters.RATE_LIMIT_TOTAL: "rate-limit-total",
+    counters.STORE_ENTRIES: "max-entries",
+    counters.OPERATIONS: "max-operations",
 }
 
 
 class CapNumber(NamedTuple):
-    """A number in place of a cap's own: `name` is one of `dhtd.core.caps`."""
+    """A number in place of a cap's own: `name` is one of `dhtd.core.counters`."""
 
     name: str
     number: int
@@ -161,12 +161,12 @@ def _caps(texts: list[str]) -> tuple[CapNumber, ...]:
     for text in texts:
         match = re.fullmatch(r"([a-z_]{1,64})=([0-9]{1,15})", text)
         if match is None:
-            raise ConfigError(f"{shown(text)} is not a cap and its number, such as {caps.CLAIMS}=16")
+            raise ConfigError(f"{shown(text)} is not a cap and its number, such as {counters.CLAIMS}=16")
         name, number = match[1], int(match[2])
         if name in CAPS_APART:
             raise ConfigError(f"{name} has a setting of its own: {CAPS_APART[name]}")
-        if name not in caps.CAPS:
-            others = ", ".join(cap for cap in caps.CAPS if cap not in CAPS_APART)
+        if name not in counters.CAPS:
+            others = ", ".join(cap for cap in counters.CAPS if cap not in CAPS_APART)
             raise ConfigError(f"{shown(name)} is none of {others}")
         if name in numbers:
             raise ConfigError(f"{name} is named twice")
@@ -306,7 +306,7 @@ SETTINGS: Final = (
     ),
     _count_setting("max-entries", "entries", 0, 10_000_000, 65_536),  # Policy.store_entries; the most take 4 GB
     _count_setting("max-operations", "operations", 1, 100_000, 256),  # Policy.operations
-    Setting("cap", lambda text: _caps(_words(text)), _listed(f"{caps.CLAIMS}=16", _each(_caps)), ()),
+    Setting("cap", lambda text: _caps(_words(text)), _listed(f"{counters.CLAIMS}=16", _each(_caps)), ()),
     Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
     Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
 )

@@ -16,23 +16,23 @@ from dhtd.control.protocol import (
     COMPLETIONS,
     ENTER_WITHIN,
     SECTIONS,
-    Backup,
-    Bootstrap,
-    Complete,
-    Delete,
-    Enter,
+    BackupRequest,
+    BootstrapRequest,
+    CompleteRequest,
+    DeleteRequest,
+    EnterRequest,
     ErrorBody,
-    FindNode,
-    FindValue,
+    FindNodeRequest,
+    FindValueRequest,
     HostPort,
-    Info,
-    Lookup,
-    NodeId,
-    Ping,
+    InfoRequest,
+    LookupRequest,
+    NodeIdRequest,
+    PingRequest,
     Request,
-    Status,
-    Stop,
-    Store,
+    StatusRequest,
+    StopRequest,
+    StoreRequest,
 )
 from dhtd.core.endpoint import check_port, split_host_port
 from dhtd.core.ids import NATIVE, Id
@@ -55,7 +55,7 @@ def error_body(error: DhtdError) -> ErrorBody:
     return {"code": error.code, "message": str(error)}
 
 
-def decode_frame(line: bytes) -> tuple[object, Callable[[], Request | Stop]]:
+def decode_frame(line: bytes) -> tuple[object, Callable[[], Request | StopRequest]]:
     """Return the `id` of a request and a function that parses the rest; both raise `BadRequest`.
 
     In two steps, so that an error about the rest can be sent with the right `id`.
@@ -90,7 +90,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _parse(body: dict[str, Any]) -> Request | Stop:
+def _parse(body: dict[str, Any]) -> Request | StopRequest:
     version = body.get("v", VERSION)
     if type(version) is not int or version != VERSION:
         raise BadRequest(f"this daemon speaks version {VERSION} of the control protocol, not {_shown(version)}")
@@ -156,44 +156,44 @@ class _Params:
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false", list: "an array"}
 
 
-def _parse_delete(params: _Params) -> Delete:
+def _parse_delete(params: _Params) -> DeleteRequest:
     port = params.take("port", int, None)
-    return Delete(params.id(), None if port is None else check_port(port))
+    return DeleteRequest(params.id(), None if port is None else check_port(port))
 
 
-def _parse_enter(params: _Params) -> Enter:
+def _parse_enter(params: _Params) -> EnterRequest:
     wait, replicas = params.take("wait", bool, default=True), params.take("min_replicas", int, 0)
     if replicas < 0:
         raise BadRequest(f"enter: 'min_replicas' is a number from 0 up, not {replicas}")
-    return Enter(params.id(), params.port(), wait, replicas, params.seconds("within_s", ENTER_WITHIN))
+    return EnterRequest(params.id(), params.port(), wait, replicas, params.seconds("within_s", ENTER_WITHIN))
 
 
-def _parse_info(params: _Params) -> Info:
+def _parse_info(params: _Params) -> InfoRequest:
     section = params.take("section", str, None)
     if section is not None and section not in SECTIONS:
         raise BadRequest(f"no section {_shown(section)}; there are: {', '.join(SECTIONS)}")
-    return Info(section)
+    return InfoRequest(section)
 
 
-def _parse_bootstrap(params: _Params) -> Bootstrap:
+def _parse_bootstrap(params: _Params) -> BootstrapRequest:
     endpoints = params.take("endpoints", list)
     if not endpoints or not all(isinstance(endpoint, str) for endpoint in endpoints):
         raise BadRequest("bootstrap: 'endpoints' is an array of HOST:PORT texts, one at least")
     if len(endpoints) > BOOTSTRAP_MAX:
         raise BadRequest(f"bootstrap: 'endpoints' has {BOOTSTRAP_MAX} elements at most")
-    return Bootstrap(tuple(split_host_port(endpoint) for endpoint in endpoints))
+    return BootstrapRequest(tuple(split_host_port(endpoint) for endpoint in endpoints))
 
 
-def _parse_complete(params: _Params) -> Complete:
+def _parse_complete(params: _Params) -> CompleteRequest:
     what = params.take("what", str)
     if what not in COMPLETIONS:
         raise BadRequest(f"nothing to complete as {_shown(what)}; there are: {', '.join(COMPLETIONS)}")
     entry = params.take("entry", str, None)
-    return Complete(what, params.take("prefix", str), None if entry is None else NATIVE.parse(entry))
+    return CompleteRequest(what, params.take("prefix", str), None if entry is None else NATIVE.parse(entry))
 
 
-def _parse_store(params: _Params) -> Store:
-    return Store(params.endpoint(), params.id(), params.port(), parse_token(params.take("token", str)))
+def _parse_store(params: _Params) -> StoreRequest:
+    return StoreRequest(params.endpoint(), params.id(), params.port(), parse_token(params.take("token", str)))
 
 
 def parse_token(text: str) -> bytes:
@@ -207,20 +207,20 @@ def parse_token(text: str) -> bytes:
     return token
 
 
-_METHODS: dict[str, Callable[[_Params], Request | Stop]] = {
-    "ping": lambda params: Ping(params.endpoint()),
+_METHODS: dict[str, Callable[[_Params], Request | StopRequest]] = {
+    "ping": lambda params: PingRequest(params.endpoint()),
     "enter": _parse_enter,
-    "lookup": lambda params: Lookup(params.id()),
+    "lookup": lambda params: LookupRequest(params.id()),
     "delete": _parse_delete,
     "info": _parse_info,
-    "node-id": lambda params: NodeId(),
-    "status": lambda params: Status(),
+    "node-id": lambda params: NodeIdRequest(),
+    "status": lambda params: StatusRequest(),
     "bootstrap": _parse_bootstrap,
-    "backup": lambda params: Backup(),
-    "find-node": lambda params: FindNode(params.endpoint(), params.id()),
-    "find-value": lambda params: FindValue(params.endpoint(), params.id()),
+    "backup": lambda params: BackupRequest(),
+    "find-node": lambda params: FindNodeRequest(params.endpoint(), params.id()),
+    "find-value": lambda params: FindValueRequest(params.endpoint(), params.id()),
     "store": _parse_store,
     "complete": _parse_complete,
-    "stop": lambda params: Stop(),
+    "stop": lambda params: StopRequest(),
 }
 METHODS = tuple(sorted(_METHODS))

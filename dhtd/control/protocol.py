@@ -20,7 +20,7 @@ HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class PingRequest:
     """Is a node there?"""
 
     endpoint: HostPort
@@ -30,7 +30,7 @@ ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wai
 
 
 @dataclass(frozen=True, slots=True)
-class Enter:
+class EnterRequest:
     """This machine serves `id` on `port`. Answered when it is published, or (`wait` false) once it is durable.
 
     After `within` seconds it is answered with what there is. Until then it waits for the network to be reached where
@@ -45,14 +45,14 @@ class Enter:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class LookupRequest:
     """Who serves `id`? Events tell of progress."""
 
     id: Id
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class DeleteRequest:
     """This machine no longer serves `id` (on `port`; None is all)."""
 
     id: Id
@@ -60,36 +60,36 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class InfoRequest:
     """What is inside the daemon? One section, or (None) all."""
 
     section: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class NodeId:
+class NodeIdRequest:
     """Who is this node?"""
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusRequest:
     """Is this node in its network? Cheap, however many entries and contacts there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bootstrap:
+class BootstrapRequest:
     """Join the network by these nodes."""
 
     endpoints: tuple[HostPort, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
+class BackupRequest:
     """A copy of the state file, in events. It is for the daemon's own user and root: the server sees to that."""
 
 
 @dataclass(frozen=True, slots=True)
-class FindNode:
+class FindNodeRequest:
     """Ask one node for the nodes nearest to `id`."""
 
     endpoint: HostPort
@@ -97,7 +97,7 @@ class FindNode:
 
 
 @dataclass(frozen=True, slots=True)
-class FindValue:
+class FindValueRequest:
     """Ask one node who serves `id`."""
 
     endpoint: HostPort
@@ -105,7 +105,7 @@ class FindValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoreRequest:
     """Ask one node to hold an entry, once."""
 
     endpoint: HostPort
@@ -115,7 +115,7 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
+class CompleteRequest:
     """Which words that begin with `prefix` can a user mean? `entry` is the ID whose own ports are meant."""
 
     what: str
@@ -124,24 +124,24 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopRequest:
     """Save the state and end. The server itself sees to it."""
 
 
 Request = (
-    Ping
-    | Enter
-    | Lookup
-    | Delete
-    | Info
-    | NodeId
-    | Status
-    | Bootstrap
-    | Backup
-    | FindNode
-    | FindValue
-    | Store
-    | Complete
+    PingRequest
+    | EnterRequest
+    | LookupRequest
+    | DeleteRequest
+    | InfoRequest
+    | NodeIdRequest
+    | StatusRequest
+    | BootstrapRequest
+    | BackupRequest
+    | FindNodeRequest
+    | FindValueRequest
+    | StoreRequest
+    | CompleteRequest
 )
 
 
@@ -199,7 +199,7 @@ class LookupResult(TypedDict):
     complete: bool
 
 
-class LeftBehind(TypedDict):
+class LeftBehindInfo(TypedDict):
     """An endpoint that goes on being found until it expires: it has an address that this machine no longer has."""
 
     endpoint: str
@@ -213,7 +213,7 @@ class DeleteResult(TypedDict):
     removed: list[int]
     withdrawn: int
     pending: int
-    left_behind: list[LeftBehind]
+    left_behind: list[LeftBehindInfo]
 
 
 class Member(TypedDict):

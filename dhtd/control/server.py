@@ -23,7 +23,7 @@ import trio
 from dhtd.control.frames import FRAME_MAX, decode_frame, encode, error_body
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
-from dhtd.control.protocol import Backup, Event, Request, Result, Stop, StopResult
+from dhtd.control.protocol import BackupRequest, Event, Request, Result, StopRequest, StopResult
 from dhtd.control.threads import in_thread
 from dhtd.errors import (
     DhtdError,
@@ -354,9 +354,9 @@ class _Connection:
             await self._send_error(error)
             return
         try:
-            if isinstance(request, Stop):
+            if isinstance(request, StopRequest):
                 await self._end_daemon()
-            if isinstance(request, Backup):
+            if isinstance(request, BackupRequest):
                 self._check_owner("take a backup")
             answer = await self._handle(request)
         except DhtdError as error:
@@ -394,7 +394,7 @@ class _Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             except Exception:  # noqa: BLE001 - noted
-                self._note(f"request {type(request).__name__} failed")
+                self._note(f"request {type(request).__name__.removesuffix('Request')} failed")
                 failure = InternalError("a defect in dhtd; the daemon's log has the details")
             nursery.cancel_scope.cancel()
         if failure is not None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Result
-from dhtd.core.publishing.sightings import LeftBehind
 
 Handle = NewType("Handle", int)
 
-INTERNAL = Handle(0)  # the operations that the node starts on its own account
+
+class LeftBehind(NamedTuple):
+    """An endpoint under which a deleted entry is still held, since it is not ours any more."""
+
+    endpoint: Endpoint
+    until: float  # when the last holder must have let go
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,18 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Republished:
+    """A publication has ended that the node began on its own account. Else as `Published`."""
+
+    key: Id
+    port: int
+    replicas: tuple[Contact, ...]
+    asked: int
+    cancelled: bool = False
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawn:
     """A withdrawal has ended: `nodes` acknowledged it, and `silent` others may hold the entry and are asked again.
 
@@ -105,15 +121,6 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Reminded:
-    """A holder of deleted entries was asked again; it `is_lost` where it has answered nothing for the second time."""
-
-    op: Handle
-    holder: Contact
-    is_lost: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Bootstrapped:
     """Each endpoint was tried, and a lookup of our own ID has followed if one answered. Nobody is at the `silent`."""
 
@@ -124,28 +131,10 @@ class Bootstrapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Refreshed:
-    """A lookup on the node's own account has ended."""
-
-    op: Handle
-    target: Id
-    responses: int
-    family: Family
-
-
-@dataclass(frozen=True, slots=True)
 class GaveUp:
     """A defect of ours has ended an operation; what it has found until then is lost."""
 
     op: Handle
-
-
-@dataclass(frozen=True, slots=True)
-class CutOff:
-    """Contacts of this family were asked whether the network is up, and nobody has answered."""
-
-    op: Handle
-    family: Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +181,5 @@ class Unheld:
     refused: bool = True
 
 
-Outcome = (
-    Answered
-    | Unanswered
-    | LookupProgress
-    | LookupDone
-    | Published
-    | Withdrawn
-    | Reminded
-    | Bootstrapped
-    | Refreshed
-    | GaveUp
-    | CutOff
-)
-Event = Outcome | Joined | Isolated | Unreached | Unheld
+Outcome = Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | GaveUp
+Event = Outcome | Republished | Joined | Isolated | Unreached | Unheld

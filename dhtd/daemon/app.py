@@ -32,7 +32,7 @@ from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
-from dhtd.daemon.report import Report
+from dhtd.daemon.report import NodeReport
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.sockets.links import Links
 from dhtd.daemon.sockets.own_networks import networks_of, own_addresses
@@ -177,7 +177,7 @@ class Daemon:
         self._saver.restore(node, AT_ONCE)
         self._control_counters = ControlCounters()
         saver = self._saver
-        self._report = Report(
+        self._report = NodeReport(
             self._driver, settings, self._control_counters, state_file.notices, lambda: saver.is_restoring
         )
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from dhtd.core import caps
-from dhtd.core.querying.requester import Counters
+from dhtd.core import counters
+from dhtd.core.counters import Counters
 from dhtd.words import count
 
 INTERVAL: Final = 60.0  # seconds between lines of a kind, and in each of them
@@ -14,26 +14,26 @@ INTERVAL: Final = 60.0  # seconds between lines of a kind, and in each of them
 # What happens in any large network, and costs nobody anything: for those who look closely.
 ORDINARY: Final = frozenset(
     {
-        caps.CLAIMS,
-        caps.CONTACTS_PER_IP,
-        caps.CONTACTS_PER_NETWORK,
-        caps.CONTACTS_PER_NETWORK_IN_BUCKET,
-        caps.ENTRY_HOLDERS,
-        caps.LOOKUP_PER_IP,
-        caps.LOOKUP_PER_NETWORK,
-        caps.REPLACEMENTS,
-        caps.SEARCH_CANDIDATES,
-        caps.SEARCH_QUERIES,
-        caps.STRANGER_PINGS,
-        caps.STRANGER_RATE,
-        caps.VERIFICATIONS,
+        counters.CLAIMS,
+        counters.CONTACTS_PER_IP,
+        counters.CONTACTS_PER_NETWORK,
+        counters.CONTACTS_PER_NETWORK_IN_BUCKET,
+        counters.ENTRY_HOLDERS,
+        counters.LOOKUP_PER_IP,
+        counters.LOOKUP_PER_NETWORK,
+        counters.REPLACEMENTS,
+        counters.SEARCH_CANDIDATES,
+        counters.SEARCH_QUERIES,
+        counters.STRANGER_PINGS,
+        counters.STRANGER_RATE,
+        counters.VERIFICATIONS,
     }
 )
 
 log = logging.getLogger("dhtd.watch")
 
 
-class Watch:
+class CounterLog:
     """Watches the counters of a node. Asked often, it looks at them once an `INTERVAL`."""
 
     def __init__(self, counters: Counters) -> None:

@@ -13,21 +13,20 @@ import trio
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
-    INTERNAL,
     Event,
     GaveUp,
     Handle,
     Isolated,
     Joined,
     LookupProgress,
-    Published,
+    Republished,
     Silence,
     Unheld,
     Unreached,
 )
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
-from dhtd.daemon.counter_log import Watch
+from dhtd.daemon.counter_log import CounterLog
 from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.sockets.channel import Datagram
 from dhtd.daemon.sockets.udp import UdpSockets
@@ -107,7 +106,7 @@ class Driver:
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
         self.defects = Defects(udp.counters, clock)
-        self._watch = Watch(node.counters)
+        self._watch = CounterLog(node.counters)
         self._unsealing = Unsealing(udp.counters, clock, self.defects)
         self._clocks = ClockWatch(clock, wall)
 
@@ -163,7 +162,7 @@ class Driver:
             self._dispatch(event)
         except Exception:  # noqa: BLE001 - noted
             self.defects.note("an event could not be passed on (%s)", type(event).__name__)
-            if isinstance(event, Joined | Isolated | Unheld | Unreached):
+            if isinstance(event, Joined | Isolated | Unheld | Unreached | Republished):
                 return
             channel = self._operations.pop(event.op, None)
             if channel is not None:
@@ -250,7 +249,7 @@ class Driver:
                 why = "those that answer are full, or refuse it" if refused else "nobody near them has answered"
                 which = f"{entries} of the {tracked} entries" if tracked > 1 else "the only entry"
                 log.warning("no node holds %s of this node: %s; tried again, ever more seldom", which, why)
-            case Published(op=op) if op == INTERNAL:
+            case Republished():
                 replicas = count(len(event.replicas), "node")
                 log.debug("published %064x port %d on %s", event.key, event.port, replicas)
             case _:
@@ -274,7 +273,7 @@ class Driver:
         )
 
     def _deliver(self, event: Event) -> None:
-        assert not isinstance(event, Joined | Isolated | Unreached | Unheld)
+        assert not isinstance(event, Joined | Isolated | Unreached | Unheld | Republished)
         channel = self._operations.get(event.op)
         if channel is None:
             return

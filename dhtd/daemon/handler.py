@@ -30,7 +30,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_PROTOCOL, Contact, Found
 from dhtd.daemon.discovery.resolver import resolve
 from dhtd.daemon.driver import SHOWN, Driver, Start
-from dhtd.daemon.report import Report, milliseconds
+from dhtd.daemon.report import NodeReport, milliseconds
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import Busy, DhtdError, InvalidEndpoint, NoPeers, NoPong, NotTracked, PeerRefused, UnresolvableHost
 
@@ -48,7 +48,7 @@ STATUS_INTERVAL = 0.01  # seconds between looks at whether it has
 class Handler:
     """Serves control requests for one node."""
 
-    def __init__(self, driver: Driver, saver: Saver, report: Report) -> None:
+    def __init__(self, driver: Driver, saver: Saver, report: NodeReport) -> None:
         self._driver = driver
         self._node = driver.node
         self._saver = saver
@@ -60,45 +60,53 @@ class Handler:
     async def __call__(self, request: protocol.Request, emit: Emit) -> Result:
         """Return the result of a request; raise a `DhtdError` that says why there is none."""
         match request:
-            case protocol.Ping() | protocol.FindNode() | protocol.FindValue() | protocol.Store():
+            case (
+                protocol.PingRequest()
+                | protocol.FindNodeRequest()
+                | protocol.FindValueRequest()
+                | protocol.StoreRequest()
+            ):
                 return await self._query(request)
-            case protocol.Enter():
+            case protocol.EnterRequest():
                 return await self._enter(request)
-            case protocol.Lookup(id):
+            case protocol.LookupRequest(id):
                 return await self._lookup(id, emit)
-            case protocol.Delete(id, port):
+            case protocol.DeleteRequest(id, port):
                 return await self._delete(id, port)
-            case protocol.Info() | protocol.Complete():
+            case protocol.InfoRequest() | protocol.CompleteRequest():
                 return await self._read(request, emit)
-            case protocol.NodeId():
+            case protocol.NodeIdRequest():
                 return self._report.node_id()
-            case protocol.Status():
+            case protocol.StatusRequest():
                 return await self._status()
-            case protocol.Bootstrap(endpoints):
+            case protocol.BootstrapRequest(endpoints):
                 return await self._bootstrap(endpoints)
-            case protocol.Backup():
+            case protocol.BackupRequest():
                 return await self._backup(emit)
             case _:
                 assert_never(request)
 
-    async def _query(self, request: protocol.Ping | protocol.FindNode | protocol.FindValue | protocol.Store) -> Result:
+    async def _query(
+        self,
+        request: protocol.PingRequest | protocol.FindNodeRequest | protocol.FindValueRequest | protocol.StoreRequest,
+    ) -> Result:
         """Send one query to one node."""
         match request:
-            case protocol.Ping(endpoint):
+            case protocol.PingRequest(endpoint):
                 return await self._ping(endpoint)
-            case protocol.FindNode(endpoint, id):
+            case protocol.FindNodeRequest(endpoint, id):
                 return await self._find_node(endpoint, id)
-            case protocol.FindValue(endpoint, id):
+            case protocol.FindValueRequest(endpoint, id):
                 return await self._find_value(endpoint, id)
-            case protocol.Store():
+            case protocol.StoreRequest():
                 return await self._store(request)
             case _:
                 assert_never(request)
 
-    async def _read(self, request: protocol.Info | protocol.Complete, emit: Emit) -> Result:
+    async def _read(self, request: protocol.InfoRequest | protocol.CompleteRequest, emit: Emit) -> Result:
         """Look at what may be much step by step; emit the parts of it that are there, as fast as the client reads."""
         steps: Generator[protocol.InfoResult | None, None, Result]
-        if isinstance(request, protocol.Info):
+        if isinstance(request, protocol.InfoRequest):
             steps = self._report.info(request.section)
         else:
             steps = self._report.complete(request)
@@ -152,7 +160,7 @@ class Handler:
         assert isinstance(answered.result, Found)
         return {**self._found(answered), "peers": [self._text(peer) for peer in answered.result.endpoints]}
 
-    async def _store(self, request: protocol.Store) -> protocol.StoreResult:
+    async def _store(self, request: protocol.StoreRequest) -> protocol.StoreResult:
         id, port, token = request.id, request.port, request.token
         answered = await self._ask(
             request.endpoint, lambda at, now: self._node.store_at(at, id, port, token, now), in_turn=True
@@ -209,7 +217,7 @@ class Handler:
         peers = [self._text(peer) for peer in event.endpoints]
         return {"id": self._format(id), "peers": peers, "stats": _stats(event.stats), "complete": event.complete}
 
-    async def _enter(self, request: protocol.Enter) -> protocol.EnterResult:
+    async def _enter(self, request: protocol.EnterRequest) -> protocol.EnterResult:
         """Durable first, then acknowledged: from then on the entry survives anything but `delete`."""
         deadline = trio.current_time() + request.within
         patient = request.wait and (request.min_replicas > 0 or self._node.has_somebody_to_join_by)
@@ -248,7 +256,7 @@ class Handler:
             event = await withdrawal.event()
         assert isinstance(event, Withdrawn)
         removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
-        left: list[protocol.LeftBehind] = [
+        left: list[protocol.LeftBehindInfo] = [
             {"endpoint": self._text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
             for endpoint, until in event.left_behind
         ]
@@ -304,7 +312,7 @@ class Handler:
 
     def _why_nobody(self) -> str:
         known = len(self._node.contacts())
-        joins = list(dict.fromkeys(endpoint for overlay in self._node.overlays for endpoint in overlay.join.bootstrap))
+        joins = self._node.endpoints_to_join_by()
         if not known and joins:
             where = self._texts(joins[:SHOWN])
             return f"this node is still alone: nobody has answered at {where}. See dht status, or dht bootstrap"
@@ -318,7 +326,7 @@ class Handler:
             return "this node is there, and a node does not answer itself"
         families = {endpoint.family for endpoint in others}
         networks = [overlay for overlay in self._node.overlays if overlay.family in families]
-        if all(len(overlay.state.table) and not overlay.join.connected for overlay in networks):
+        if all(len(overlay.state.table) and not overlay.is_connected for overlay in networks):
             by = "" if len(networks) == len(self._node.overlays) else f" by {networks[0].family}"
             return f"nobody answers this node{by} at the moment, see dht status"
         key = "with a network key" if self._driver.seal is None else "without our network key, or with another time"

@@ -47,7 +47,7 @@ def milliseconds(seconds: float) -> float:
     return round(1000 * seconds, 3)
 
 
-class Report:
+class NodeReport:
     """Reads a running node."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Report:
                 rest[name] = self._about_node() if name == "node" else self._counters()
         return cast("protocol.InfoResult", rest)
 
-    def complete(self, request: protocol.Complete) -> Generator[None, None, protocol.CompleteResult]:
+    def complete(self, request: protocol.CompleteRequest) -> Generator[None, None, protocol.CompleteResult]:
         """Return the words that begin with what is asked for, up to `WORDS_MAX`, having let others run between.
 
         Where there are more, the least and the greatest are among them, so that the beginning which all of these
@@ -111,7 +111,7 @@ class Report:
             chosen = list(dict.fromkeys([least, greatest, *chosen]))[:WORDS_MAX]
         return {"words": sorted(chosen), "complete": is_complete}
 
-    def _words(self, request: protocol.Complete) -> Iterator[str]:
+    def _words(self, request: protocol.CompleteRequest) -> Iterator[str]:
         match request.what:
             case "endpoint":
                 contacts = [contact for overlay in self._node.overlays for contact in overlay.state.table]
@@ -206,7 +206,7 @@ class Report:
             contacts[self._standing(overlay, contact, now).value] += 1
         return {
             "family": _name(overlay),
-            "connected": overlay.join.connected,
+            "connected": overlay.is_connected,
             "contacts": contacts,
             "state": self._state(overlay),
             "since_s": _seconds(now - self._driver.turned_at.get(overlay.family, self._started_at)),
@@ -214,17 +214,17 @@ class Report:
 
     def _state(self, overlay: Overlay) -> str:
         """Return how far this node is in the network of a family: one of `_STATES`."""
-        join = overlay.join
-        if join.is_joined:
+        join = self._node.memberships[overlay.family].join
+        if overlay.is_joined:
             return "doubtful" if self._node.is_in_doubt(overlay.family) else "joined"
-        if not (join.connected or len(overlay.state.table) or join.bootstrap or join.awaits_names):
+        if not (overlay.is_connected or len(overlay.state.table) or join.bootstrap or join.awaits_names):
             return "alone"
-        return "silent" if join.is_silent else "joining"
+        return "silent" if overlay.is_silent else "joining"
 
     def _standing(self, overlay: Overlay, contact: Contact, now: float) -> Standing:
         """Return how far a contact is to be trusted. While nobody answers, nobody is good: who did may be gone."""
         standing = overlay.state.standing(contact, now)
-        is_silent = overlay.join.is_silent or self._node.is_in_doubt(overlay.family)
+        is_silent = overlay.is_silent or self._node.is_in_doubt(overlay.family)
         return Standing.QUESTIONABLE if standing is Standing.GOOD and is_silent else standing
 
     def _listening(self) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Unheld, Unreached
+from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Republished, Unheld, Unreached
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
@@ -144,7 +144,7 @@ class Host:
         match event:
             case LookupProgress(op):
                 self.progress.setdefault(op, []).append(event)
-            case Joined() | Isolated() | Unreached() | Unheld():
+            case Joined() | Isolated() | Unreached() | Unheld() | Republished():
                 self.events.append((now, event))
             case _:
                 self.events.append((now, event))

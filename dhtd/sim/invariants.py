@@ -8,8 +8,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from dhtd.core.codec import Codec
 from dhtd.core.ids import packed
-from dhtd.core.messages import Codec, FindNode, FindValue, Query
+from dhtd.core.messages import FindNode, FindValue, Query
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlay import Overlay
 

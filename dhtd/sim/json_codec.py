@@ -9,20 +9,19 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
+from dhtd.core.codec import Choose, PackedContacts
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import Id, Keyspace, closest
 from dhtd.core.messages import (
     ERROR_METHOD,
     Acknowledged,
     BadQuery,
-    Choose,
     Contact,
     Error,
     FindNode,
     FindValue,
     Found,
     Message,
-    PackedContacts,
     Ping,
     Query,
     Reply,

@@ -19,7 +19,7 @@ _QUANTILES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class LinkModels:
     """The quality of every link. Each link has a latency of its own, the same in both directions."""
 
     latency: float = 0.04  # seconds one way, the median of a log-normal distribution
@@ -55,7 +55,7 @@ class Nat:
 class Weather:
     """The links of one network, and what has happened to them: partitions and outages."""
 
-    def __init__(self, links: Links, rng: Random) -> None:
+    def __init__(self, links: LinkModels, rng: Random) -> None:
         self.links = links
         self._rng = rng
         self._salt = rng.getrandbits(32)

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import TypeVar
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event, Handle, LookupDone, Published, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.messages import Codec
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import invariants
 from dhtd.sim.census import Census
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.liars import Lie
-from dhtd.sim.links import Links, Nat, Weather
+from dhtd.sim.links import LinkModels, Nat, Weather
 from dhtd.sim.schedule import Schedule
 from dhtd.wire.native import NativeCodec
 
@@ -65,7 +65,7 @@ class Network:
         self,
         seed: int,
         *,
-        links: Links | None = None,
+        links: LinkModels | None = None,
         codec: Codec | None = None,
         policy: Policy = DEFAULT,
         address: Address = private,
@@ -76,7 +76,7 @@ class Network:
         self._dual_codec: Codec = codec if codec is not None else NativeCodec(_REMEMBERED, dual_stack=True)
         self.policy = policy
         self.schedule = Schedule()
-        self.weather = Weather(links if links is not None else Links(), Random(f"weather {seed}"))
+        self.weather = Weather(links if links is not None else LinkModels(), Random(f"weather {seed}"))
         self.hosts: list[Host] = []
         self.census = Census(self.codec.keyspace)  # the live hosts that anybody can reach
         self.taps: list[Tap] = []  # each is shown (source, destination, data) of every datagram sent
@@ -159,7 +159,7 @@ class Network:
                 if other is not host:
                     host.node.restore_contact(other.contact)
             if not join:
-                host.node.join.answered(self.now)  # what the first answer of anybody does
+                host.node.membership.join.answered(self.now)  # what the first answer of anybody does
             self.flush(host)
         return added
 

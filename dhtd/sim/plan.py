@@ -7,7 +7,7 @@ from math import isfinite
 
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.errors import UsageError
-from dhtd.sim.links import Links
+from dhtd.sim.links import LinkModels
 
 NODES_MAX = 1_000_000
 ECLIPSE_MAX = 1_024
@@ -51,9 +51,9 @@ class Plan:
     rush: float | None = None  # all entries are under one key, and all lookups come within so many seconds
 
     @property
-    def links(self) -> Links:
+    def links(self) -> LinkModels:
         """The links between the nodes."""
-        return Links(loss=self.loss, duplicate=self.duplicate, reorder=self.reorder)
+        return LinkModels(loss=self.loss, duplicate=self.duplicate, reorder=self.reorder)
 
     @property
     def policy(self) -> Policy:

@@ -13,7 +13,7 @@ from math import log2
 from random import Random
 
 from dhtd.core.endpoint import Family
-from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, Published
+from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, Published, Republished
 from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.errors import SimulationFailed
@@ -61,7 +61,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class RunStatus:
     """How far a run is."""
 
     phase: str
@@ -129,10 +129,10 @@ class Simulation:
             pass
         return self.report()
 
-    def status(self) -> Status:
+    def status(self) -> RunStatus:
         """Return how far the run is."""
         tally = self.tally
-        return Status(
+        return RunStatus(
             phase=self._phase,
             virtual_s=self.net.now,
             total_s=self.ends_at,
@@ -395,12 +395,12 @@ class Simulation:
                 if asked is not None:
                     expected = asked.entry.owner.endpoint.with_port(asked.entry.port)
                     self.tally.lookup_done((host.node, op), event, expected, asked.nearest, across=asked.across)
-            case Published():
+            case Published() | Republished():
                 self._published(host, event)
             case _:
                 pass
 
-    def _published(self, host: Host, event: Published) -> None:
+    def _published(self, host: Host, event: Published | Republished) -> None:
         entry = self._entered.get((host, event.key, event.port))
         if entry is not None and (event.replicas or len(self._live) == 1):
             entry.is_acknowledged = True

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dhtd.core.codec import Codec
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     BadQuery,
-    Codec,
     Error,
     FindNode,
     FindValue,

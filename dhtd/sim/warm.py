@@ -47,10 +47,11 @@ def _look_back(net: Network, host: Host, clock: float) -> None:
     node.tracker.network_has(overlay.estimated_size, overlay.family, clock)
     overlay.refresher.joined(overlay.state.estimated_size())
     overlay.looks_itself_up(clock - net.rng.random() * policy.introduction)
-    overlay.join.bootstrap = host.bootstrap
-    overlay.join.answered(clock - net.rng.random() * policy.probe_interval)
-    overlay.join.is_probe_due(clock)  # then the next one is to come
-    overlay.join.joined(len(overlay.state.table), clock)
+    join = node.membership.join
+    join.bootstrap = host.bootstrap
+    join.answered(clock - net.rng.random() * policy.probe_interval)
+    join.is_probe_due(clock)  # then the next one is to come
+    join.joined(len(overlay.state.table), clock)
 
 
 def _acquaintances(net: Network, host: Host) -> Iterator[list[Host]]:

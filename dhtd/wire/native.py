@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar, assert_never,
 import msgpack
 from msgpack import unpackb
 
+from dhtd.core.codec import Choose, PackedContacts
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace, closest
 from dhtd.core.messages import (
@@ -21,14 +22,12 @@ from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Acknowledged,
     BadQuery,
-    Choose,
     Contact,
     Error,
     FindNode,
     FindValue,
     Found,
     Message,
-    PackedContacts,
     Ping,
     Query,
     Reply,

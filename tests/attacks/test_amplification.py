@@ -89,8 +89,8 @@ def test_no_answer_to_an_unproved_address_is_longer_than_three_times_its_query(
     policy: Policy, source: Endpoint, figure: Callable[[str, object], None]
 ) -> None:
     bench = loud(policy)
-    of_another = bench.node._responder._tokens.issue(b"\x0a\x00\x00\x01", NATIVE.to_bytes(KEY), bench.now)
-    of_another_key = bench.node._responder._tokens.issue(source.ip, bytes(32), bench.now)
+    of_another = bench.node.responder._tokens.issue(b"\x0a\x00\x00\x01", NATIVE.to_bytes(KEY), bench.now)
+    of_another_key = bench.node.responder._tokens.issue(source.ip, bytes(32), bench.now)
     queries = list(hostile([None, b"x", bytes(64), of_another, of_another_key]))
     assert all(is_within(bench, data, source) for data in queries)
     assert len(queries) > 2_500
@@ -113,7 +113,7 @@ def test_no_mutant_of_a_datagram_brings_more_either(figure: Callable[[str, objec
 
 def test_a_token_proves_its_own_address_only_and_there_a_whole_datagram_is_due() -> None:
     bench = loud(ORDINARY)
-    token = bench.node._responder._tokens.issue(VICTIM.ip, NATIVE.to_bytes(KEY), bench.now)
+    token = bench.node.responder._tokens.issue(VICTIM.ip, NATIVE.to_bytes(KEY), bench.now)
     query = CODEC.encode_query(bytes(8), Id(5), FindValue(KEY, token))
     answer = bench.deliver(query, VICTIM)
     assert answer is not None

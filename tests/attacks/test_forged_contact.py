@@ -75,7 +75,7 @@ class Flood:
             if answer is not None:
                 self.bytes_back += len(answer)
                 self.answers["long" if len(answer) > 120 else "short"] += 1
-        limit = self._target.node._rate_limit
+        limit = self._target.node._gate.limit
         self.most_lanes = max(self.most_lanes, len(limit._lanes))
 
 

@@ -15,10 +15,9 @@ import pytest
 
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.core.address_groups import outside
-from dhtd.core.caps import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
+from dhtd.core.counters import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS, Counters
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.querying.requester import Counters
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import NONCE_SIZE, NONCES_MAX, WINDOW

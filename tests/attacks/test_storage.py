@@ -14,7 +14,7 @@ from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindValue, Found, Reply, Store
 from dhtd.core.policy import DEFAULT
-from dhtd.core.storage.store import Store as Held
+from dhtd.core.storage.store import HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.bench.load import resident
@@ -151,7 +151,7 @@ def test_where_more_addresses_than_places_fill_the_nearest_nodes_entries_spill_t
 def test_a_full_store_takes_no_more_memory_however_much_more_is_sent(figure: Callable[[str, object], None]) -> None:
     """Few sources fill it and lose entries to many, and new ones send twenty times as much; one renews and renews."""
     policy = replace(DEFAULT, store_entries=8_192, store_entries_per_source=1_024)
-    held, number = Held(policy), 0
+    held, number = HeldRecords(policy), 0
 
     def send(count: int, sources: int) -> Counter[str]:
         """Have these sources, by turns, store ever new entries, every tenth of them under one of a hundred keys."""

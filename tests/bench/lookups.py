@@ -73,7 +73,7 @@ def aged(seed: int, nodes: int, dead: float) -> Network:
     hosts = [net.add(start=False) for _ in range(nodes)]
     warm.acquaint(net, hosts)
     for host in hosts:
-        state, everybody = host.node.state, host.node._requester.transactions.round_trips
+        state, everybody = host.node.state, host.node.requester.transactions.round_trips
         for contact in list(state.table):
             heard_at = state.meta.get(contact.id).heard_at
             assert heard_at is not None

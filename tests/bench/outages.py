@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from dhtd.core.events import Event, Isolated
 from dhtd.sim.host import Host
-from dhtd.sim.links import Links
+from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 from dhtd.sim.report import percentile
 
@@ -76,7 +76,7 @@ def notice(seed: int, nodes: int, loss: float) -> list[float]:
 
 
 def _grown(seed: int, nodes: int, loss: float) -> Network:
-    net = Network(seed, links=Links(loss=loss))
+    net = Network(seed, links=LinkModels(loss=loss))
     net.grow(nodes)
     net.run_for(WARM)
     return net

@@ -24,7 +24,7 @@ from dhtd.cli.verbs.completion import Script
 from dhtd.config.settings import SETTINGS
 from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
-from dhtd.core.querying.requester import Counters
+from dhtd.core.counters import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.sockets.channel import UdpCounters

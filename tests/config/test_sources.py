@@ -17,7 +17,7 @@ from dhtd.config import settings as config_keys
 from dhtd.config.settings import CAPS_APART, LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
 from dhtd.config.sources import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
 from dhtd.control.limits import Limits
-from dhtd.core import caps
+from dhtd.core import counters
 from dhtd.core.ids import NATIVE
 from dhtd.core.policy import Policy
 from dhtd.errors import ConfigError, SocketUnusable
@@ -260,7 +260,7 @@ def test_lists_are_split_wherever_they_are_given(key: str, user: Configure) -> N
         "cap": ("claims=16", "strangers=5"),
     }[key]
     if key == "cap":
-        first, second = (f"{cap}=5" for cap in sorted(set(caps.CAPS) - set(CAPS_APART))[:2])
+        first, second = (f"{cap}=5" for cap in sorted(set(counters.CAPS) - set(CAPS_APART))[:2])
     field = key.replace("-", "_")
     wanted = getattr(load_settings({key: [first, second]}, {}), field)
     assert len(wanted) == 2

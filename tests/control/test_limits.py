@@ -196,7 +196,7 @@ async def test_a_client_that_does_not_read_its_answer_gives_way(autojump_clock: 
 
     async def handler(request: Request, emit: Emit) -> Result:
         try:
-            if isinstance(request, protocol.Lookup):
+            if isinstance(request, protocol.LookupRequest):
                 await emit({"peers": ["x" * 10_000_000], "stats": STATS})
         finally:
             cancelled.set()
@@ -409,7 +409,7 @@ async def test_lookups_of_clients_that_went_away_while_the_node_joins_are_given_
             await wait_all_tasks_blocked()
             assert one.driver.clock() == now
             assert not one.driver._operations
-            assert not one.driver.node._running
+            assert not one.driver.node.commands.running
 
 
 @only_root

@@ -23,9 +23,9 @@ from dhtd.control.limits import ControlCounters
 from dhtd.control.protocol import SECTIONS
 from dhtd.control.server import LIMITS
 from dhtd.control.socket_file import BACKLOG
+from dhtd.core.counters import Counters
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.ids import NATIVE
-from dhtd.core.querying.requester import Counters
 from dhtd.daemon.handler import PIECE
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.report import SLICE, WORDS_MAX
@@ -62,7 +62,7 @@ OBJECTS: dict[str, Any] = {
     "node": protocol.NodeInfo,
     "own entry": protocol.TrackedInfo,
     "withdrawal": protocol.WithdrawalInfo,
-    "left endpoint": protocol.LeftBehind,
+    "left endpoint": protocol.LeftBehindInfo,
     "replica": protocol.Replica,
     "routing table": protocol.RoutingTableInfo,
     "statistics": protocol.Stats,
@@ -187,7 +187,11 @@ def test_the_codes_are_those_that_can_come() -> None:
         for path in ("control/frames.py", "control/server.py", "control/threads.py", "daemon/handler.py", DNS)
         for code in codes_in(f"dhtd/{path}")
     }
-    made |= {code for path in ("endpoint", "metric", "node") for code in codes_in(f"dhtd/core/{path}.py")}
+    made |= {
+        code
+        for path in ("endpoint", "ids", "querying/commands", "publishing/publisher")
+        for code in codes_in(f"dhtd/core/{path}.py")
+    }
     made |= {errors.StateError.code}  # what the state file raises reaches whoever enters or deletes
     made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
     said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)

@@ -10,7 +10,7 @@ import pytest
 from dhtd import errors
 from dhtd.control import protocol
 from dhtd.control.frames import BOOTSTRAP_MAX, METHODS, TOKEN_MAX, decode_frame, encode, error_body
-from dhtd.control.protocol import SECTIONS, Request, Stop
+from dhtd.control.protocol import SECTIONS, Request, StopRequest
 from dhtd.core.ids import NATIVE
 
 ID = "0123456789abcdef" * 4
@@ -19,36 +19,36 @@ AT = ("192.0.2.1", 1729)
 AT_TEXT = "192.0.2.1:1729"
 
 
-def parse(body: object) -> Request | Stop:
+def parse(body: object) -> Request | StopRequest:
     return decode_frame(json.dumps(body).encode())[1]()
 
 
-def ask(method: str, **params: object) -> Request | Stop:
+def ask(method: str, **params: object) -> Request | StopRequest:
     return parse({"method": method, "params": params})
 
 
 # One valid request a method, and what it means. Every other test starts from these.
-VALID: dict[str, tuple[dict[str, Any], Request | Stop]] = {
-    "ping": ({"endpoint": AT_TEXT}, protocol.Ping(AT)),
+VALID: dict[str, tuple[dict[str, Any], Request | StopRequest]] = {
+    "ping": ({"endpoint": AT_TEXT}, protocol.PingRequest(AT)),
     "enter": (
         {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5},
-        protocol.Enter(NUMBER, 80, wait=False, min_replicas=3, within=2.5),
+        protocol.EnterRequest(NUMBER, 80, wait=False, min_replicas=3, within=2.5),
     ),
-    "lookup": ({"id": ID}, protocol.Lookup(NUMBER)),
-    "delete": ({"id": ID, "port": 80}, protocol.Delete(NUMBER, 80)),
-    "info": ({"section": "store"}, protocol.Info("store")),
-    "node-id": ({}, protocol.NodeId()),
-    "status": ({}, protocol.Status()),
-    "backup": ({}, protocol.Backup()),
-    "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, protocol.Bootstrap((AT, ("name", 1)))),
-    "find-node": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindNode(AT, NUMBER)),
-    "find-value": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindValue(AT, NUMBER)),
+    "lookup": ({"id": ID}, protocol.LookupRequest(NUMBER)),
+    "delete": ({"id": ID, "port": 80}, protocol.DeleteRequest(NUMBER, 80)),
+    "info": ({"section": "store"}, protocol.InfoRequest("store")),
+    "node-id": ({}, protocol.NodeIdRequest()),
+    "status": ({}, protocol.StatusRequest()),
+    "backup": ({}, protocol.BackupRequest()),
+    "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, protocol.BootstrapRequest((AT, ("name", 1)))),
+    "find-node": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindNodeRequest(AT, NUMBER)),
+    "find-value": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindValueRequest(AT, NUMBER)),
     "store": (
         {"endpoint": AT_TEXT, "id": ID, "port": 80, "token": "00ff"},
-        protocol.Store(AT, NUMBER, 80, b"\x00\xff"),
+        protocol.StoreRequest(AT, NUMBER, 80, b"\x00\xff"),
     ),
-    "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, protocol.Complete("own-port", "8", NUMBER)),
-    "stop": ({}, protocol.Stop()),
+    "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, protocol.CompleteRequest("own-port", "8", NUMBER)),
+    "stop": ({}, protocol.StopRequest()),
 }
 OPTIONAL = {
     ("complete", "entry"),
@@ -138,20 +138,22 @@ def test_an_unknown_parameter_is_refused(method: str) -> None:
 
 
 def test_what_may_be_left_out_has_these_defaults() -> None:
-    assert ask("enter", id=ID, port=1) == protocol.Enter(NUMBER, 1, wait=True)
-    assert ask("delete", id=ID) == ask("delete", id=ID, port=None) == protocol.Delete(NUMBER, None)
-    assert ask("info") == ask("info", section=None) == protocol.Info(None)
+    assert ask("enter", id=ID, port=1) == protocol.EnterRequest(NUMBER, 1, wait=True)
+    assert ask("delete", id=ID) == ask("delete", id=ID, port=None) == protocol.DeleteRequest(NUMBER, None)
+    assert ask("info") == ask("info", section=None) == protocol.InfoRequest(None)
     assert parse({"method": "node-id"}) == parse({"v": 1, "id": None, "method": "node-id", "params": {}})
 
 
 def test_the_edges_of_a_range_are_in_it() -> None:
-    assert ask("enter", id=ID.upper(), port=65_535) == protocol.Enter(NUMBER, 65_535, wait=True)
-    assert ask("enter", id=ID, port=1, min_replicas=0, within_s=10**400) == protocol.Enter(NUMBER, 1, True, 0, 1e6)
+    assert ask("enter", id=ID.upper(), port=65_535) == protocol.EnterRequest(NUMBER, 65_535, wait=True)
+    assert ask("enter", id=ID, port=1, min_replicas=0, within_s=10**400) == protocol.EnterRequest(
+        NUMBER, 1, True, 0, 1e6
+    )
     token = "Ff" * TOKEN_MAX
     params = {**VALID["store"][0], "token": token}
-    assert ask("store", **params) == protocol.Store(AT, NUMBER, 80, b"\xff" * TOKEN_MAX)
+    assert ask("store", **params) == protocol.StoreRequest(AT, NUMBER, 80, b"\xff" * TOKEN_MAX)
     for section in SECTIONS:
-        assert ask("info", section=section) == protocol.Info(section)
+        assert ask("info", section=section) == protocol.InfoRequest(section)
 
 
 def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
@@ -163,7 +165,7 @@ def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
 
 def test_no_request_has_more_endpoints_pinged_at_once_than_the_manual_says() -> None:
     endpoints = ["192.0.2.7:1729"] * BOOTSTRAP_MAX
-    assert ask("bootstrap", endpoints=endpoints) == protocol.Bootstrap((("192.0.2.7", 1729),) * 256)
+    assert ask("bootstrap", endpoints=endpoints) == protocol.BootstrapRequest((("192.0.2.7", 1729),) * 256)
     with pytest.raises(errors.BadRequest, match="256 elements at most"):
         ask("bootstrap", endpoints=[*endpoints, "192.0.2.7:1729"])
 

@@ -234,7 +234,7 @@ async def test_a_client_that_goes_away_while_it_is_sent_events_is_no_defect(
 
 async def test_a_client_that_never_reads_holds_up_nobody_else(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit) -> Result:
-        return {"node_id": "0" * (10_000_000 if isinstance(request, protocol.Info) else 64), "endpoints": []}
+        return {"node_id": "0" * (10_000_000 if isinstance(request, protocol.InfoRequest) else 64), "endpoints": []}
 
     async with serving(tmp_path, handler) as daemon:
         deaf = await daemon.peer()
@@ -333,7 +333,7 @@ async def test_an_error_of_a_handler_is_told_and_the_connection_goes_on(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async def handler(request: Request, emit: Emit) -> Result:
-        if isinstance(request, protocol.Info):
+        if isinstance(request, protocol.InfoRequest):
             raise NoPong("no answer")
         return DONE
 
@@ -369,7 +369,7 @@ async def test_a_defect_is_an_internal_error_with_a_traceback_in_the_log_and_the
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture, handler: Handler
 ) -> None:
     async def sometimes(request: Request, emit: Emit) -> Any:
-        return await handler(request, emit) if isinstance(request, protocol.Info) else DONE
+        return await handler(request, emit) if isinstance(request, protocol.InfoRequest) else DONE
 
     async with serving(tmp_path, sometimes) as daemon:
         peer = await daemon.peer()

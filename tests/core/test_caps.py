@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.core import caps
+from dhtd.core import counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Bootstrapped, LookupDone, Published, Unanswered
 from dhtd.core.ids import Id
@@ -29,8 +29,8 @@ def test_each_cap_is_a_number_of_the_policy_and_the_manual_lists_them_all() -> N
     page = (Path(__file__).parents[2] / "man" / "dhtd.8").read_text(encoding="utf-8")
     section = page.partition(".Sh CAPS\n")[2].partition("\n.Sh ")[0]
     listed = dict(re.findall(r"^\.It (\w+) Ta (\d+) Ta ", section, re.MULTILINE))
-    assert listed == {cap: f"{getattr(DEFAULT, cap):g}" for cap in caps.CAPS}
-    assert list(Bench().node.counters.caps_hit) == list(caps.CAPS)
+    assert listed == {cap: f"{getattr(DEFAULT, cap):g}" for cap in counters.CAPS}
+    assert list(Bench().node.counters.caps_hit) == list(counters.CAPS)
 
 
 # Commands
@@ -56,7 +56,7 @@ def test_commands_beyond_the_cap_are_refused_and_one_that_ends_makes_room() -> N
     assert sum(isinstance(event, Unanswered) for event in bench.events()) == 2
     bench.node.lookup(KEY, bench.now)
     bench.sent()
-    assert bench.node._running
+    assert bench.node.commands.running
 
 
 def test_every_kind_of_command_is_over_when_it_is_over() -> None:
@@ -72,17 +72,17 @@ def test_every_kind_of_command_is_over_when_it_is_over() -> None:
     bench.found(bench.sent_one(), 5)
     first = bench.node.enter(KEY, 80, bench.now)
     second = bench.node.enter(KEY, 80, bench.now)  # waits for the same publication
-    assert bench.node._running == {first, second}
+    assert bench.node.commands.running == {first, second}
     bench.found(bench.sent_one(), 5)
     bench.pong(bench.sent_one(), 5)
     kinds = {type(event) for event in bench.events()}
     assert {Answered, Bootstrapped, LookupDone, Published} <= kinds
-    assert bench.node._running == set()
+    assert bench.node.commands.running == set()
     withdrawal, _ = bench.node.delete(KEY, None, bench.now)
-    assert bench.node._running == {withdrawal}
+    assert bench.node.commands.running == {withdrawal}
     bench.advance(10)
     assert bench.node.delete(KEY, None, bench.now)[1] == []
-    assert bench.node._running == set()
+    assert bench.node.commands.running == set()
 
 
 def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_entered_again() -> None:
@@ -201,7 +201,7 @@ def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
         [sent] = [sent for sent in bench.sent() if sent.to == endpoint(number)]
         bench.pong(sent, number)
         assert bench.event(Answered).op == op
-    assert len(bench.node._verifying) == 1
+    assert len(bench.node.verifying) == 1
     assert hit(bench) == {"verifications": 1}
     assert isinstance(bench.node.state.waiting(bench.node.state.table.bucket(Id(40))).__next__(), Contact)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
@@ -9,21 +10,28 @@ import pytest
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.events import Answered, GaveUp, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
+from dhtd.core.membership.bootstrap import Bootstrap
 from dhtd.core.membership.introduction import Introduction
-from dhtd.core.membership.outage import Doubt
+from dhtd.core.membership.membership import Membership
+from dhtd.core.membership.outage import Outage
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import Tracker
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.patrol import Patrol
-from dhtd.core.publishing.pending_withdrawals import Withdrawals
-from dhtd.core.publishing.publication import Publication, Withdrawal
-from dhtd.core.publishing.withdrawal_retry import Reminder
-from dhtd.core.querying.operations import Check, Lookup, Refresh, SingleQuery
+from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
+from dhtd.core.publishing.publication import Publication
+from dhtd.core.publishing.publisher import Publisher
+from dhtd.core.publishing.withdrawal import Withdrawal
+from dhtd.core.publishing.withdrawal_retry import WithdrawalRetry
+from dhtd.core.querying.check import Check
+from dhtd.core.querying.lookup import Lookup
+from dhtd.core.querying.refreshing import Refreshing
 from dhtd.core.querying.requester import Requester
-from dhtd.core.querying.traversal import _Exploration
-from dhtd.core.routing.admission import State
-from dhtd.core.storage.store import Store as Held
+from dhtd.core.querying.single_query import SingleQuery
+from dhtd.core.querying.traversal import Traversal, _Exploration
+from dhtd.core.routing.admission import RoutingState
+from dhtd.core.storage.store import HeldRecords
 from tests.core.bench import Bench, Sent
 from tests.core.small import contact
 
@@ -77,7 +85,13 @@ def hold(bench: Bench) -> int:
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(Node, "_keep_up"), (Node, "_settle"), (Node, "_sweep"), (Node, "_publish_due"), (Node, "_remind_due")],
+    [
+        (Membership, "keep_up"),
+        (Node, "_settle"),
+        (Node, "_sweep"),
+        (Publisher, "publish_due"),
+        (Publisher, "remind_due"),
+    ],
 )
 def test_what_fails_each_time_takes_no_turn_of_another(
     where: type[object], name: str, monkeypatch: pytest.MonkeyPatch
@@ -114,14 +128,14 @@ def test_a_query_whose_end_fails_keeps_no_other_from_its_own(monkeypatch: pytest
 
 def test_a_store_that_cannot_be_swept_is_not_swept_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
-    monkeypatch.setattr(Held, "sweep", fail)
+    monkeypatch.setattr(HeldRecords, "sweep", fail)
     assert wake(bench, 4.5 * DEFAULT.store_sweep) == 4
 
 
 def test_an_own_entry_whose_publication_could_not_begin_has_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
-    monkeypatch.setattr(Node, "_publish", fail)
+    monkeypatch.setattr(Publisher, "_publish", fail)
     due = bench.node.tracker.next_timeout()
     assert due is not None
     wake(bench, due - bench.now + 1.0)
@@ -160,9 +174,11 @@ def test_a_publication_that_waits_for_the_network_is_not_begun_anew() -> None:
     bench.node.start([HOLDER.endpoint], bench.now)
     op = bench.node.enter(KEY, 80, bench.now, patient=True)
     wake(bench, 3 * LASTS)
-    [waiting] = bench.node._deferred
-    assert isinstance(waiting, Publication)
-    assert waiting.watchers == [op]
+    (ongoing,) = bench.node.publisher._publications.values()
+    assert ongoing.publication in bench.node.waiting
+    assert len(bench.node.waiting) == 1
+    assert bench.node.endpoints_to_join_by() == [HOLDER.endpoint]
+    assert ongoing.ops == [op]
 
 
 def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +186,7 @@ def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pyte
     own(bench)
     bench.node.delete(KEY, 80, bench.now)
     bench.sent()  # and the holder is silent
-    monkeypatch.setattr(Reminder, "start", fail)
+    monkeypatch.setattr(WithdrawalRetry, "start", fail)
     assert wake(bench, 120.0) > 1
     monkeypatch.undo()
     assert bench.node.withdrawals.next_timeout() is not None
@@ -200,12 +216,12 @@ def test_a_reminder_that_a_defect_stops_is_over_and_keeps_nothing_waiting(
     if answers == 2:
         bench.found(asked[0], HOLDER.id)
         asked = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
-    monkeypatch.setattr(Withdrawals, "let_go" if answers == 2 else "holds_nothing", fail)
+    monkeypatch.setattr(PendingWithdrawals, "let_go" if answers == 2 else "holds_nothing", fail)
     with pytest.raises(Defect):
         bench.pong(asked[0], HOLDER.id) if answers == 2 else bench.found(asked[0], HOLDER.id, token=b"")
     monkeypatch.undo()
     assert withdrawals._in_hand == 0
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
     assert withdrawals.next_timeout() is not None
     bench.events()
     op = bench.node.enter(KEY, 80, bench.now)
@@ -227,20 +243,20 @@ def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts
         wake(bench, 0.1)
     bench.found(asked[0], HOLDER.id)
     first, second = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
-    let_go = Withdrawals.let_go
+    let_go = PendingWithdrawals.let_go
 
     def let_go_and_fail(*args: object, **kwargs: object) -> NoReturn:
         let_go(*args, **kwargs)  # type: ignore[arg-type]
         raise Defect
 
-    monkeypatch.setattr(Withdrawals, "let_go", let_go_and_fail)
+    monkeypatch.setattr(PendingWithdrawals, "let_go", let_go_and_fail)
     with pytest.raises(Defect):
         bench.pong(first, HOLDER.id)
     monkeypatch.undo()
     bench.pong(second, HOLDER.id)
     assert all(pending.acknowledged for pending in bench.node.withdrawals)
     assert bench.node.withdrawals._in_hand == 0
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
 
 
 def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,14 +265,14 @@ def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.
     bench.node.delete(KEY, 80, bench.now)
     wake(bench, 5.0)
     bench.sent()
-    go_on = Reminder._go_on
+    go_on = WithdrawalRetry._go_on
 
-    def ask_and_fail(self: Reminder, now: float, *, silent: bool) -> None:
+    def ask_and_fail(self: WithdrawalRetry, now: float, *, silent: bool) -> None:
         go_on(self, now, silent=silent)
         self.give_up(now)
         raise Defect
 
-    monkeypatch.setattr(Reminder, "_go_on", ask_and_fail)
+    monkeypatch.setattr(WithdrawalRetry, "_go_on", ask_and_fail)
     while not (asked := [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]):
         wake(bench, 0.1)
     monkeypatch.undo()
@@ -267,27 +283,31 @@ def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.
     assert bench.node.withdrawals._in_hand == 0
 
 
-def test_a_reminder_that_goes_unanswered_after_it_was_given_up_is_not_over_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_reminder_that_goes_unanswered_after_it_was_given_up_is_not_over_twice() -> None:
     bench = Bench()
     own(bench)
     remind(bench)
-    monkeypatch.setattr(Reminder, "late", fail)
+    for query in bench.node.requester.transactions:
+        query.owner.give_up(bench.now)
     wake(bench, 4.0)
-    monkeypatch.undo()
     assert bench.node.withdrawals._in_hand == 0
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
 
 
-@pytest.mark.parametrize("name", ["answered", "_advance", "_converged", "_finished", "start"])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        *((Traversal, "answered"), (Traversal, "_advance")),
+        *((Refreshing, "_converged"), (Refreshing, "_finished"), (Refreshing, "start")),
+    ],
+)
 def test_a_refresh_that_a_defect_stops_keeps_no_other_from_beginning(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    where: type[object], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench()
     bench.know(HOLDER)
     with monkeypatch.context() as broken:
-        broken.setattr(Refresh, name, fail)
+        broken.setattr(where, name, fail)
         failures = wake(bench, DEFAULT.bucket_refresh)
         for asked in [sent for sent in bench.sent() if isinstance(sent.request, FindNode)][:1]:
             with pytest.raises(Defect):
@@ -300,7 +320,7 @@ def test_a_refresh_that_a_defect_stops_keeps_no_other_from_beginning(
     assert [sent for sent in bench.sent() if isinstance(sent.request, FindNode)]
 
 
-@pytest.mark.parametrize("where", [(State, "answered"), (ExternalAddress, "vote")])
+@pytest.mark.parametrize("where", [(RoutingState, "answered"), (ExternalAddress, "vote")])
 def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
     where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,7 +334,7 @@ def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
             with pytest.raises(Defect):
                 bench.pong(asked, HOLDER.id) if isinstance(asked.request, Ping) else bench.found(asked, HOLDER.id)
     assert [event for event in bench.events() if isinstance(event, GaveUp)] == [GaveUp(op), GaveUp(ping)]
-    assert not bench.node._running
+    assert not bench.node.commands.running
     wake(bench, 10.0)
     assert not any(isinstance(event, LookupDone | Answered | Unanswered | GaveUp) for event in bench.events())
 
@@ -327,10 +347,10 @@ def test_a_ping_whose_silence_cannot_be_looked_into_has_an_end(monkeypatch: pyte
     monkeypatch.setattr(Node, "_unanswered", fail)
     assert wake(bench, 10.0)
     assert bench.event(GaveUp) == GaveUp(op)
-    assert not bench.node._running
+    assert not bench.node.commands.running
 
 
-@pytest.mark.parametrize("name", ["start", "answered", "_withdraw", "_left_behind"])
+@pytest.mark.parametrize("name", ["start", "gave_token", "_withdraw", "_left_behind"])
 def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +363,7 @@ def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_
             hold(bench)
         except Defect:
             pass
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
     wake(bench, 0.1)
     assert bench.event(Withdrawn).ports == (80,)
     bench.sent()
@@ -381,7 +401,7 @@ def test_a_withdrawal_that_was_given_up_withdraws_nothing_of_what_is_entered_aga
     assert len(bench.node.withdrawals) == 0
 
 
-@pytest.mark.parametrize("name", ["answered", "failed", "retried"])
+@pytest.mark.parametrize("name", ["answered", "failed"])
 def test_a_check_that_a_defect_stops_leaves_its_place_to_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.node.start([HOLDER.endpoint], bench.now)
@@ -391,12 +411,10 @@ def test_a_check_that_a_defect_stops_leaves_its_place_to_others(name: str, monke
     if name == "answered":
         with pytest.raises(Defect):
             bench.pong(ping, HOLDER.id)
-    elif name == "failed":
+    else:
         with pytest.raises(Defect):
             bench.refuse(ping, HOLDER.id)
-    else:
-        wake(bench, 30.0)
-    assert not bench.node.join.attempt or name == "retried"
+    assert not bench.node.membership.join.attempt
     monkeypatch.undo()
     wake(bench, DEFAULT.rejoin_max)
     assert [sent for sent in bench.sent() if sent.to == HOLDER.endpoint]
@@ -408,7 +426,7 @@ def test_a_doubt_that_a_defect_stops_can_arise_again(monkeypatch: pytest.MonkeyP
     bench.node.ask_around(bench.now + 1.0, bench.now)
     [asked] = bench.sent()
     with monkeypatch.context() as broken:
-        broken.setattr(Doubt, "answered", fail)
+        broken.setattr(Outage, "answered", fail)
         with pytest.raises(Defect):
             bench.pong(asked, HOLDER.id)
     assert not bench.node.is_asking_around
@@ -424,7 +442,7 @@ def test_a_doubt_that_a_defect_stops_can_arise_again(monkeypatch: pytest.MonkeyP
 def test_a_patrol_that_a_defect_stops_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
-    patrol = bench.node._patrol
+    patrol = bench.node.publisher.patrol
     patrol.suspect([HOLDER], bench.now)
     [asked] = bench.sent()
     monkeypatch.setattr(Patrol, "answered", fail)
@@ -434,7 +452,7 @@ def test_a_patrol_that_a_defect_stops_goes_on(monkeypatch: pytest.MonkeyPatch) -
     assert [sent.to for sent in bench.sent()] == [HOLDER.endpoint]
 
 
-@pytest.mark.parametrize("where", [(Tracker, "published"), (Tracker, "is_notice_due")])
+@pytest.mark.parametrize("where", [(OwnRecords, "published"), (OwnRecords, "is_notice_due")])
 def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
     where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,7 +465,7 @@ def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
     with pytest.raises(Defect):
         bench.refuse(store, HOLDER.id)
     assert bench.event(Published).op == op
-    assert not bench.node._running
+    assert not bench.node.commands.running
 
 
 def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,8 +475,10 @@ def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.
     bench.sent()
     lookup = bench.node._asking[op]
     assert isinstance(lookup, Lookup)
-    asked = bench.node._requester.ask(_Exploration(lookup, KEY), FindNode(KEY), HOLDER.endpoint, HOLDER.id, bench.now)
-    monkeypatch.setattr(Lookup, "explored", fail)
+    asked = bench.node.requester.ask(
+        _Exploration(lookup._traversal, KEY), FindNode(KEY), HOLDER.endpoint, HOLDER.id, bench.now
+    )
+    monkeypatch.setattr(Traversal, "explored", fail)
     [sent] = [sent for sent in bench.sent() if sent.query.tid == asked.tid]
     with pytest.raises(Defect):
         bench.found(sent, HOLDER.id)
@@ -468,9 +488,41 @@ def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.
 def test_an_introduction_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
-    Introduction(bench.node._requester).start([HOLDER], {HOLDER.endpoint: b"token"}, bench.now)
+    Introduction(bench.node.requester).start([HOLDER], {HOLDER.endpoint: b"token"}, bench.now)
     [sent] = bench.sent()
     monkeypatch.setattr(Introduction, "answered", fail)
     with pytest.raises(Defect):
         bench.found(sent, HOLDER.id)
     assert bench.events() == []
+
+
+def test_a_bootstrap_that_a_defect_stops_tells_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    op = bench.node.bootstrap([GONE.endpoint], bench.now)
+    monkeypatch.setattr(Bootstrap, "answered", fail)
+    with pytest.raises(Defect):
+        bench.pong(bench.sent_one(), GONE.id)
+    assert bench.event(GaveUp) == GaveUp(op)
+    assert not bench.node.commands.running
+
+
+OPERATIONS: dict[str, Callable[[Node, float], object]] = {
+    "lookup": lambda node, now: node.lookup(KEY, now),
+    "delete": lambda node, now: node.delete(KEY, 80, now),
+    "bootstrap": lambda node, now: node.bootstrap([GONE.endpoint], now),
+    "refresh": lambda node, now: node.membership.refresh(KEY, now),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_is_given_up_twice_has_one_end(name: str) -> None:
+    bench = Bench()
+    own(bench)
+    OPERATIONS[name](bench.node, bench.now)
+    owners = [query.owner for query in bench.node.requester.transactions]
+    for owner in owners * 2:
+        owner.give_up(bench.now)
+    bench.node.handle_timeout(bench.now)
+    assert len(bench.events()) == (name != "refresh")
+    assert bench.node.overlays[0].refresher.under_way == 0
+    assert not bench.node.commands.running

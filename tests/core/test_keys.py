@@ -20,7 +20,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.storage.store import HeldEntry, Store
+from dhtd.core.storage.store import HeldEntry, HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire import native
@@ -131,7 +131,7 @@ def test_no_container_of_a_node_is_keyed_by_integers_from_outside() -> None:
 
 
 def test_the_walk_finds_keys_wherever_they_are() -> None:
-    wide, store = KEYS[0], Store(DEFAULT)
+    wide, store = KEYS[0], HeldRecords(DEFAULT)
     assert keyed_by_integers([{wide: 1}]) == {"list"}
     assert keyed_by_integers(deque([{(wide, 80)}])) == {"deque"}
     assert keyed_by_integers([{(1, (b"x", wide)): 1}]) == {"list"}
@@ -140,7 +140,7 @@ def test_the_walk_finds_keys_wherever_they_are() -> None:
     assert keyed_by_integers([lambda: counter]) == {"function.cell"}
     assert keyed_by_integers([partial(print, counter)]) == {"partial.()"}
     store._changed = {wide}  # type: ignore[arg-type]
-    assert keyed_by_integers([store.put]) == {"Store._changed"}
+    assert keyed_by_integers([store.put]) == {"HeldRecords._changed"}
 
 
 @pytest.mark.no_cover
@@ -152,7 +152,7 @@ def test_no_id_is_ever_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_that_collide_as_integers_do_not_collide_in_the_store() -> None:
-    store, count = Store(DEFAULT), 1_000
+    store, count = HeldRecords(DEFAULT), 1_000
     colliding = [Id(KEYS[0] % 2**200 + number * PRIME) for number in range(count)]
     assert len(set(map(hash, colliding))) == 1
     for number, key in enumerate(colliding):

@@ -18,6 +18,7 @@ from dhtd.core.events import (
     LookupDone,
     LookupProgress,
     Published,
+    Republished,
     Unanswered,
     Withdrawn,
 )
@@ -73,7 +74,7 @@ def live(bench: Bench, seconds: float, *silent: int) -> list[Sent]:
 
 
 def is_connected(bench: Bench) -> bool:
-    return bench.node.join.connected
+    return bench.node.overlays[0].is_connected
 
 
 def joined(*ids: int, policy: Policy = QUIET) -> Bench:
@@ -265,7 +266,7 @@ def test_silent_strangers_are_no_sign_of_an_outage() -> None:
     assert len(bench.sent()) == DEFAULT.stranger_pings // 2
     bench.advance(STALE)
     assert bench.events() == []
-    assert bench.node.join.connected
+    assert bench.node.overlays[0].is_connected
 
 
 # Joining, leaving, coming back
@@ -346,7 +347,7 @@ def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining
     live(bench, 6.0 + DEFAULT.startup_spread)
     events = bench.events()
     assert [event for event in events if isinstance(event, Joined)] == [Joined(1, Family.IPV4)]
-    assert [event.replicas for event in events if isinstance(event, Published)] == [(contact(1),)]
+    assert [event.replicas for event in events if isinstance(event, Published | Republished)] == [(contact(1),)]
 
 
 def test_an_answer_under_our_own_id_joins_nothing() -> None:
@@ -355,13 +356,13 @@ def test_an_answer_under_our_own_id_joins_nothing() -> None:
     bench.advance(0.0)
     bench.pong(bench.sent_one(), 5)
     assert bench.sent() == []
-    assert not bench.node.join.connected
+    assert not bench.node.overlays[0].is_connected
 
 
 def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down() -> None:
     bench = Bench(own_id=5)
     bench.know(contact(1), contact(2))
-    bench.node.join.bootstrap = (US,)  # as where all machines have the same configuration
+    bench.node.membership.join.bootstrap = (US,)  # as where all machines have the same configuration
     for _ in range(5):
         bench.node.ping(US, bench.now)
         bench.node.lookup(Id(9), bench.now)
@@ -370,7 +371,7 @@ def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down()
             if sent.to == US:
                 bench.pong(sent, 5)
         bench.advance(DEFAULT.query_timeout)
-    assert not bench.node.join.connected
+    assert not bench.node.overlays[0].is_connected
     assert [bench.node.state.standing(known, bench.now) for known in (contact(1), contact(2))] == [Standing.GOOD] * 2
 
 
@@ -438,7 +439,7 @@ def test_restored_entries_are_published_once_we_have_joined() -> None:
     answer_all(bench)
     bench.events()
     live(bench, DEFAULT.startup_spread)
-    published = bench.event(Published)
+    published = bench.event(Republished)
     assert (published.key, published.port, published.replicas) == (KEY, 80, (contact(1),))
 
 
@@ -483,7 +484,7 @@ def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> Non
     assert bench.event(LookupDone).stats.responses == 0
     assert set(bench.node.state.table) == members
     assert all(bench.node.state.standing(member, bench.now) is Standing.GOOD for member in members)
-    assert not bench.node.join.connected
+    assert not bench.node.overlays[0].is_connected
     bench.sent()
     bench.advance(60.0)
     attempt = bench.sent()
@@ -512,7 +513,7 @@ def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
         bench.node.ping(endpoint(id), bench.now)
     bench.advance(STALE)
     assert {type(event) for event in bench.events()} == {Unanswered}
-    assert bench.node.join.connected
+    assert bench.node.overlays[0].is_connected
 
 
 def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> None:
@@ -680,7 +681,7 @@ def test_cancelling_what_has_ended_leaves_nothing_behind() -> None:
     op = bench.node.lookup(KEY, bench.now)
     assert isinstance(bench.events()[0], LookupDone)
     bench.node.cancel(op)
-    assert bench.node._open == set()
+    assert bench.node.commands.open == set()
 
 
 def test_no_operation_that_has_ended_is_remembered() -> None:
@@ -694,7 +695,7 @@ def test_no_operation_that_has_ended_is_remembered() -> None:
     bench.node.ping(endpoint(1), bench.now)
     bench.node.bootstrap([endpoint(1)], bench.now)
     answer_all(bench)
-    assert bench.node._open == set()
+    assert bench.node.commands.open == set()
 
 
 def test_handles_differ() -> None:
@@ -783,7 +784,7 @@ def test_lookups_cancelled_while_joining_send_nothing_and_leave_room_for_others(
     for number in range(200):
         bench.node.cancel(bench.node.lookup(Id(number % 128), bench.now))
     bench.node.cancel(entered)
-    assert bench.node._running == {entered}
+    assert bench.node.commands.running == {entered}
     bench.advance(0.1)
     bench.pong(bench.sent_one(), 9)
     asked = answer_all(bench)
@@ -812,7 +813,7 @@ def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: i
     bench.advance(2 * DEFAULT.query_timeout)
     assert all(isinstance(sent.request, Ping) for sent in bench.sent())  # of contacts that are silent
     assert not any(isinstance(event, LookupDone | LookupProgress) for event in bench.events())
-    assert not bench.node._running
+    assert not bench.node.commands.running
     assert not bench.node._asking
 
 
@@ -831,7 +832,7 @@ def test_what_was_asked_for_a_client_that_has_gone_is_not_sent_again(name: str) 
     op = COMMANDS[name](bench.node, bench.now)
     asked = bench.sent()
     bench.node.cancel(op)
-    assert not bench.node._running
+    assert not bench.node.commands.running
     bench.advance(10.0)
     assert [sent for sent in bench.sent() if sent.to in {first.to for first in asked}] == []
     assert bench.events() == []

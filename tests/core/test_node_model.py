@@ -22,7 +22,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dhtd.core.endpoint import Endpoint, Family, means_the_same
 from dhtd.core.events import (
-    INTERNAL,
     Answered,
     Bootstrapped,
     Handle,
@@ -31,6 +30,7 @@ from dhtd.core.events import (
     LookupDone,
     LookupProgress,
     Published,
+    Republished,
     Unanswered,
     Unheld,
     Unreached,
@@ -320,7 +320,6 @@ class NodeMachine(RuleBasedStateMachine):
             self.ever_entered |= {(args[0], own.with_port(args[1])) for own in machine.endpoints}
         elif name == "store_at":
             self.ever_entered |= {(args[1], own.with_port(args[2])) for own in machine.endpoints}
-        assert op != INTERNAL
         assert op not in machine.open
         machine.open[op] = Command(name, args, self.now)
 
@@ -367,8 +366,7 @@ class NodeMachine(RuleBasedStateMachine):
             }
             event(names[type(told)])
             return
-        if told.op == INTERNAL:
-            assert isinstance(told, Published), "what a node does on its own account is nobody's business"
+        if isinstance(told, Republished):
             self.check_published(machine, told)
             return
         assert told.op not in machine.cancelled, "it was cancelled"
@@ -408,7 +406,7 @@ class NodeMachine(RuleBasedStateMachine):
             case _:
                 raise AssertionError(told)
 
-    def check_published(self, machine: Machine, told: Published) -> None:
+    def check_published(self, machine: Machine, told: Published | Republished) -> None:
         tracked = (told.key, told.port) in machine.own
         if told.cancelled:
             event("deleted while it is being published")
@@ -1056,7 +1054,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.wake()
         self.check_all()
         if not self.outage:  # in one, lookups of our own account go on, and what waits for them
-            assert not any(machine.node._running for machine in self.machines)
+            assert not any(machine.node.commands.running for machine in self.machines)
 
     def look_far_ahead(self) -> None:
         """Who serves a key is held where it can be found; and nobody else is held."""

@@ -47,7 +47,7 @@ def dual(policy: Policy = QUIET) -> Bench:
 
 def ask(bench: Bench, request: FindNode | FindValue, source: Contact) -> Found:
     """Ask with a token, for all that the node tells."""
-    issued = bench.node._responder._tokens.issue(source.endpoint.ip, NATIVE.to_bytes(KEY), bench.now)
+    issued = bench.node.responder._tokens.issue(source.endpoint.ip, NATIVE.to_bytes(KEY), bench.now)
     request = replace(request, token=issued)
     reply = bench.query(request, source)
     assert isinstance(reply, Reply)

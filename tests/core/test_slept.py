@@ -32,7 +32,7 @@ def test_held_entries_keep_their_time() -> None:
 
 def test_tokens_that_were_given_before_are_no_longer_good() -> None:
     bench = Bench()
-    tokens = bench.node._responder._tokens
+    tokens = bench.node.responder._tokens
     token = tokens.issue(b"ip", b"key", bench.now)
     assert tokens.is_valid(token, b"ip", b"key", bench.now)
     bench.node.slept(2 * DEFAULT.token_rotation, bench.now)

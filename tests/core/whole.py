@@ -9,7 +9,6 @@ from random import Random
 from types import BuiltinFunctionType, BuiltinMethodType, FunctionType, MethodType
 
 from dhtd.core.counters import Counters
-
 from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 

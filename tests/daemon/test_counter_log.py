@@ -6,9 +6,8 @@ import logging
 
 import pytest
 
-from dhtd.core import caps
-from dhtd.core.querying.requester import Counters
-from dhtd.daemon.counter_log import INTERVAL, ORDINARY, Watch
+from dhtd.core.counters import CAPS, OPERATIONS, RATE_LIMIT, REPLACEMENTS, STORE_ENTRIES, Counters
+from dhtd.daemon.counter_log import INTERVAL, ORDINARY, CounterLog
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
@@ -21,13 +20,13 @@ def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: py
     caplog.set_level(logging.DEBUG, "dhtd")
     counters = Counters()
     hits = counters.caps_hit
-    hits[caps.OPERATIONS] = 7  # before
-    log = Watch(counters)
+    hits[OPERATIONS] = 7  # before
+    log = CounterLog(counters)
     log.look(0.0)
     assert said(caplog) == []
     for second in range(int(10 * INTERVAL)):  # a flood
-        hits[caps.RATE_LIMIT] += 1_000
-        hits[caps.STORE_ENTRIES] += 1
+        hits[RATE_LIMIT] += 1_000
+        hits[STORE_ENTRIES] += 1
         log.look(float(second))
     lines = said(caplog)
     assert len(lines) == 9
@@ -39,19 +38,19 @@ def test_what_is_ordinary_is_for_those_who_look_closely(caplog: pytest.LogCaptur
     caplog.set_level(logging.DEBUG, "dhtd")
     counters = Counters()
     hits = counters.caps_hit
-    log = Watch(counters)
-    hits[caps.REPLACEMENTS] = hits[caps.OPERATIONS] = 1
+    log = CounterLog(counters)
+    hits[REPLACEMENTS] = hits[OPERATIONS] = 1
     log.look(0.0)
     assert said(caplog) == [(logging.WARNING, "caps hit: operations 1"), (logging.DEBUG, "caps hit: replacements 1")]
     log.look(2 * INTERVAL)
     assert said(caplog) == []
-    assert set(caps.CAPS) >= ORDINARY
+    assert set(CAPS) >= ORDINARY
 
 
 def test_who_uses_our_id_is_spoken_of_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
     counters = Counters()
     counters.own_id_claimed = 3  # before
-    log = Watch(counters)
+    log = CounterLog(counters)
     log.look(0.0)
     assert said(caplog) == []
     for second in range(int(3 * INTERVAL)):

@@ -13,12 +13,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered, Unheld
 from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
-from dhtd.core.querying.requester import Counters, Transmit
+from dhtd.core.querying.requester import Transmit
 from dhtd.daemon.defects import COMPLAIN_INTERVAL, PAUSE_FIRST, PAUSE_MAX, Defects
 from dhtd.daemon.driver import DOZE, Driver, clock
 from dhtd.daemon.sockets.channel import UdpCounters

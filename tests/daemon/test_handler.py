@@ -23,15 +23,14 @@ from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Handle, Withdrawn
+from dhtd.core.events import Handle, LeftBehind, Withdrawn
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
-from dhtd.core.publishing.sightings import LeftBehind
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, PIECE, Handler
-from dhtd.daemon.report import SLICE, WORDS_MAX, Report
+from dhtd.daemon.report import SLICE, WORDS_MAX, NodeReport
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import (
     Busy,
@@ -144,7 +143,7 @@ async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncI
     async with wire.driver(policy) as driver:
         disk = Disk()
         disk.driver = driver
-        report = Report(driver, load_settings(options, {}), ControlCounters())
+        report = NodeReport(driver, load_settings(options, {}), ControlCounters())
         yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, [])
 
 
@@ -179,7 +178,7 @@ def matches(value: object, kind: Any) -> bool:
 
 async def test_ping_tells_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.Ping(other.at))
+        result = await one.ask(protocol.PingRequest(other.at))
         assert matches(result, protocol.PingResult)
         assert result == {"node_id": other.id, "endpoint": other.endpoint, "rtt_ms": 0.0}
 
@@ -187,10 +186,10 @@ async def test_ping_tells_who_answered(autojump_clock: MockClock, tmp_path: Path
 async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         for request in (
-            protocol.Ping(NOBODY),
-            protocol.FindNode(NOBODY, KEY),
-            protocol.FindValue(NOBODY, KEY),
-            protocol.Store(NOBODY, KEY, 80, b"token"),
+            protocol.PingRequest(NOBODY),
+            protocol.FindNodeRequest(NOBODY, KEY),
+            protocol.FindValueRequest(NOBODY, KEY),
+            protocol.StoreRequest(NOBODY, KEY, 80, b"token"),
         ):
             with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.9:1729: no dhtd runs there, or one with a net"):
                 await one.ask(request)
@@ -201,10 +200,10 @@ async def test_a_node_that_is_told_to_ping_itself_says_so(
 ) -> None:
     async with two(tmp_path) as (one, _):
         with pytest.raises(NoPong, match=rf"no answer from {one.endpoint}: this node is there, and a node does not"):
-            await one.ask(protocol.Ping(one.at))
+            await one.ask(protocol.PingRequest(one.at))
         monkeypatch.setattr(ExternalAddress, "endpoints", lambda self: [NOWHERE])  # as others see it
         with pytest.raises(NoPong, match=r"this node is there"):
-            await one.ask(protocol.Ping((NOWHERE.host, NOWHERE.port)))
+            await one.ask(protocol.PingRequest((NOWHERE.host, NOWHERE.port)))
 
 
 async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -213,18 +212,18 @@ async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: M
         with pytest.raises(
             NoPong, match=r"no dhtd runs there, or one without our network key, or with another time, or"
         ):
-            await one.ask(protocol.Ping(other.at))
+            await one.ask(protocol.PingRequest(other.at))
 
 
 async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         at = ("2001:db8::1", 1729)
         for request in (
-            protocol.Ping(at),
-            protocol.FindNode(at, KEY),
-            protocol.FindValue(at, KEY),
-            protocol.Store(at, KEY, 80, b"token"),
-            protocol.Bootstrap((at,)),
+            protocol.PingRequest(at),
+            protocol.FindNodeRequest(at, KEY),
+            protocol.FindValueRequest(at, KEY),
+            protocol.StoreRequest(at, KEY, 80, b"token"),
+            protocol.BootstrapRequest((at,)),
         ):
             with pytest.raises(InvalidEndpoint):
                 await one.ask(request)
@@ -232,7 +231,7 @@ async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: Mo
 
 async def test_find_node_gives_a_token_and_nodes(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.FindNode(other.at, KEY))
+        result = await one.ask(protocol.FindNodeRequest(other.at, KEY))
         assert matches(result, protocol.FindNodeResult)
         assert result["node_id"] == other.id
         assert result["nodes"] == [] or result["nodes"] == [{"id": one.id, "endpoint": one.endpoint}]
@@ -243,25 +242,25 @@ async def test_a_store_with_the_token_of_find_value_is_found_by_find_value(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async with two(tmp_path) as (one, other):
-        before = await one.ask(protocol.FindValue(other.at, KEY))
+        before = await one.ask(protocol.FindValueRequest(other.at, KEY))
         assert matches(before, protocol.FindValueResult)
         assert before["peers"] == []
-        stored = await one.ask(protocol.Store(other.at, KEY, 80, bytes.fromhex(before["token"])))
+        stored = await one.ask(protocol.StoreRequest(other.at, KEY, 80, bytes.fromhex(before["token"])))
         assert stored == {"node_id": other.id}
-        after = await one.ask(protocol.FindValue(other.at, KEY))
+        after = await one.ask(protocol.FindValueRequest(other.at, KEY))
         assert after["peers"] == [f"{one.at[0]}:80"]
 
 
 async def test_a_wrong_token_is_refused_with_a_hint(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         with pytest.raises(PeerRefused, match=r"203 .*get another with find-value"):
-            await one.ask(protocol.Store(other.at, KEY, 80, b"12345678"))
+            await one.ask(protocol.StoreRequest(other.at, KEY, 80, b"12345678"))
 
 
 async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
-        result = await one.ask(protocol.Bootstrap((other.at, NOBODY)))
+        result = await one.ask(protocol.BootstrapRequest((other.at, NOBODY)))
         assert matches(result, protocol.BootstrapResult)
         assert {key: result[key] for key in ("contacted", "failed", "table_size")} == {
             "contacted": 1,
@@ -272,7 +271,7 @@ async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path
         assert (unreached["endpoint"], unreached["code"]) == ("10.9.9.9:1729", "no-peers")
         assert unreached["message"].startswith("nobody answers at 10.9.9.9:1729")
         with pytest.raises(NoPeers, match=r"nobody answers at 10\.9\.9\.9:1729"):
-            await one.ask(protocol.Bootstrap((NOBODY,)))
+            await one.ask(protocol.BootstrapRequest((NOBODY,)))
 
 
 async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
@@ -280,20 +279,20 @@ async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
 ) -> None:
     async with daemon(Wire(), tmp_path) as one:
         with pytest.raises(NoPeers, match="this node knows no other node: name one"):
-            await one.ask(protocol.Lookup(KEY))
+            await one.ask(protocol.LookupRequest(KEY))
         one.driver.node.start([NOWHERE], one.driver.clock())
         with pytest.raises(NoPeers, match=f"this node is still alone: nobody has answered at {NOWHERE}"):
-            await one.ask(protocol.Lookup(KEY))
+            await one.ask(protocol.LookupRequest(KEY))
 
 
 async def test_who_joins_by_itself_is_told_so(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         with pytest.raises(NoPeers, match=f"^{one.endpoint} is this node itself: name another one$"):
-            await one.ask(protocol.Bootstrap((one.at, one.at)))
+            await one.ask(protocol.BootstrapRequest((one.at, one.at)))
         with pytest.raises(NoPeers, match=f"^nobody answers at .*; {one.endpoint} is this node itself"):
-            await one.ask(protocol.Bootstrap((NOBODY, one.at)))
-        result = await one.ask(protocol.Bootstrap((one.at, other.at)))
+            await one.ask(protocol.BootstrapRequest((NOBODY, one.at)))
+        result = await one.ask(protocol.BootstrapRequest((one.at, other.at)))
         assert (result["contacted"], result["failed"]) == (1, 1)
         assert "this node itself" in result["unreached"][0]["message"]
 
@@ -322,13 +321,13 @@ async def test_bootstrap_reaches_the_good_and_reports_the_bad(autojump_clock: Mo
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         resolving(moved=[NOBODY[0], other.at[0]])
-        result = await one.ask(protocol.Bootstrap((("bad", 1729), ("moved", 1729), ("::1", 9), NOBODY)))
+        result = await one.ask(protocol.BootstrapRequest((("bad", 1729), ("moved", 1729), ("::1", 9), NOBODY)))
         assert matches(result, protocol.BootstrapResult)
         assert (result["contacted"], result["failed"]) == (1, 3)
         found = {host["endpoint"]: host["code"] for host in result["unreached"]}
         assert found == {"bad:1729": "unresolvable-host", "[::1]:9": "invalid-endpoint", "10.9.9.9:1729": "no-peers"}
         with pytest.raises(UnresolvableHost, match="cannot resolve 'bad'"):
-            await one.ask(protocol.Bootstrap((("bad", 1729),)))
+            await one.ask(protocol.BootstrapRequest((("bad", 1729),)))
 
 
 async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -336,30 +335,30 @@ async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock:
         resolving(seed=["10.9.9.8", NOBODY[0], other.at[0]], dead=["10.9.9.8", NOBODY[0]])
         at = ("seed", 1729)
         began = trio.current_time()
-        result = await one.ask(protocol.Ping(at))
+        result = await one.ask(protocol.PingRequest(at))
         assert (result["node_id"], result["endpoint"]) == (other.id, other.endpoint)
         assert trio.current_time() - began == 2 * HEAD_START
-        assert (await one.ask(protocol.FindNode(at, KEY)))["node_id"] == other.id
-        found = await one.ask(protocol.FindValue(at, KEY))
-        stored = await one.ask(protocol.Store(at, KEY, 80, bytes.fromhex(found["token"])))
+        assert (await one.ask(protocol.FindNodeRequest(at, KEY)))["node_id"] == other.id
+        found = await one.ask(protocol.FindValueRequest(at, KEY))
+        stored = await one.ask(protocol.StoreRequest(at, KEY, 80, bytes.fromhex(found["token"])))
         assert stored == {"node_id": other.id}
         with pytest.raises(PeerRefused, match=rf"{other.endpoint} refused: 203"):
-            await one.ask(protocol.Store(at, KEY, 80, b"12345678"))
+            await one.ask(protocol.StoreRequest(at, KEY, 80, b"12345678"))
         with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.8:1729, 10\.9\.9\.9:1729: no dhtd runs there"):
-            await one.ask(protocol.Ping(("dead", 1729)))
+            await one.ask(protocol.PingRequest(("dead", 1729)))
 
 
 async def test_a_busy_node_says_so_whichever_address_it_would_ask(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1)) as one:
         resolving(dead=["10.9.9.8", NOBODY[0]])
         with pytest.raises(Busy):
-            await one.ask(protocol.Ping(("dead", 1729)))
+            await one.ask(protocol.PingRequest(("dead", 1729)))
 
 
 async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await other.ask(protocol.Enter(KEY, 80, wait=True))
-        result = await one.ask(protocol.Lookup(KEY))
+        await other.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        result = await one.ask(protocol.LookupRequest(KEY))
         assert matches(result, protocol.LookupResult)
         assert (result["id"], result["peers"]) == (KEY_TEXT, [f"{other.at[0]}:80"])
         assert result["stats"]["responses"] == 1
@@ -367,19 +366,19 @@ async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: Mock
         assert all(matches(event, protocol.LookupEvent) for event in one.events)
         found = [peer for event in cast("list[protocol.LookupEvent]", one.events) for peer in event["peers"]]
         assert found == result["peers"]
-        missing = await one.ask(protocol.Lookup(Id(99)))
+        missing = await one.ask(protocol.LookupRequest(Id(99)))
         assert missing["peers"] == []
 
 
 async def test_a_lookup_without_any_contact_says_so(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         with pytest.raises(NoPeers, match="dht bootstrap"):
-            await one.ask(protocol.Lookup(KEY))
+            await one.ask(protocol.LookupRequest(KEY))
 
 
 async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.Enter(KEY, 80, wait=True))
+        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         assert matches(result, protocol.EnterResult)
         assert result["replicas"] == [{"node_id": other.id, "endpoint": other.endpoint}]
         assert (result["id"], result["port"]) == (KEY_TEXT, 80)
@@ -390,7 +389,7 @@ async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClo
 
 async def test_enter_is_durable_before_the_node_knows_of_it(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         assert one.disk.node_had == [set()]
 
 
@@ -398,7 +397,7 @@ async def test_enter_without_waiting_is_answered_before_it_is_published(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.Enter(KEY, 80, wait=False))
+        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=False))
         assert matches(result, protocol.EnterResult)
         assert result["replicas"] == []
         await wait_all_tasks_blocked()
@@ -407,7 +406,7 @@ async def test_enter_without_waiting_is_answered_before_it_is_published(
 
 async def test_enter_alone_is_kept_and_says_that_nobody_holds_it(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
-        result = await one.ask(protocol.Enter(KEY, 80, wait=True))
+        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         assert result["replicas"] == []
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 
@@ -420,7 +419,7 @@ async def test_enter_waits_for_somebody_to_come_where_replicas_are_wanted(
         results: list[Any] = []
 
         async def enter() -> None:
-            results.append(await one.ask(protocol.Enter(KEY, 80, wait=True, min_replicas=1, within=1_000.0)))
+            results.append(await one.ask(protocol.EnterRequest(KEY, 80, wait=True, min_replicas=1, within=1_000.0)))
 
         nursery.start_soon(enter)
         await trio.sleep(500)
@@ -439,7 +438,7 @@ async def test_enter_is_answered_in_time_with_what_there_is(
         one.driver.node.start([Endpoint.of(*NOBODY)], one.driver.clock())
         one.driver.flush()
         began = trio.current_time()
-        result = await one.ask(protocol.Enter(KEY, 80, wait=True, min_replicas=wanted, within=13.5))
+        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=True, min_replicas=wanted, within=13.5))
         assert result["replicas"] == []
         assert trio.current_time() == began + 13.5
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
@@ -449,44 +448,48 @@ async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, t
     async with two(tmp_path) as (one, other):
         one.disk.failing = True
         with pytest.raises(StateError, match="no space left"):
-            await one.ask(protocol.Enter(KEY, 80, wait=True))
+            await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         assert not tracked(one.driver)
         await trio.sleep(POLICY.republish)
         assert not len(other.driver.node.store)
         one.disk.failing = False
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         one.disk.failing = True
         with pytest.raises(StateError):
-            await one.ask(protocol.Delete(KEY, None))
+            await one.ask(protocol.DeleteRequest(KEY, None))
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
 
 
 async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1, own_ports=1)) as one:
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         with pytest.raises(TooManyEntries, match=r"this ID on as many ports as it takes \(1\)"):
-            await one.ask(protocol.Enter(KEY, 81, wait=True))
+            await one.ask(protocol.EnterRequest(KEY, 81, wait=True))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.ask, protocol.Ping(NOBODY))
+            nursery.start_soon(one.ask, protocol.PingRequest(NOBODY))
             await trio.testing.wait_all_tasks_blocked()
-            for request in protocol.Enter(Id(8), 80, wait=True), protocol.Delete(KEY, None), protocol.Lookup(KEY):
+            for request in (
+                protocol.EnterRequest(Id(8), 80, wait=True),
+                protocol.DeleteRequest(KEY, None),
+                protocol.LookupRequest(KEY),
+            ):
                 with pytest.raises(Busy):
                     await one.ask(request)
             assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
             nursery.cancel_scope.cancel()  # nobody waits for the ping any more, and that makes room
-        await one.ask(protocol.Delete(KEY, None))
+        await one.ask(protocol.DeleteRequest(KEY, None))
         assert not tracked(one.driver) | one.disk.entries
 
 
 async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         for port in (80, 81, 82):
-            await one.ask(protocol.Enter(KEY, port, wait=True))
-        result = await one.ask(protocol.Delete(KEY, 81))
+            await one.ask(protocol.EnterRequest(KEY, port, wait=True))
+        result = await one.ask(protocol.DeleteRequest(KEY, 81))
         assert matches(result, protocol.DeleteResult)
         assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
-        result = await one.ask(protocol.Delete(KEY, None))
+        result = await one.ask(protocol.DeleteRequest(KEY, None))
         assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert not tracked(one.driver) | one.disk.entries
         assert not len(other.driver.node.store)
@@ -506,20 +509,20 @@ async def test_what_is_left_behind_expires_by_the_clock_of_the_node(
             return Withdrawn(Handle(1), KEY, (80,), 1, 0, (LeftBehind(NOWHERE, 9_000.0),))
 
     async with two(tmp_path) as (one, _):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         monkeypatch.setattr(one.driver, "clock", lambda: 8_000.0)
         monkeypatch.setattr(one.driver, "begin", lambda start: Deleted())
-        result = await one.ask(protocol.Delete(KEY, None))
+        result = await one.ask(protocol.DeleteRequest(KEY, None))
     assert result["left_behind"] == [{"endpoint": str(NOWHERE), "expires_in_s": 1_000.0}]
 
 
 async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         with pytest.raises(NotTracked, match="on port 81"):
-            await one.ask(protocol.Delete(KEY, 81))
+            await one.ask(protocol.DeleteRequest(KEY, 81))
         with pytest.raises(NotTracked, match="this ID;"):
-            await one.ask(protocol.Delete(Id(8), None))
+            await one.ask(protocol.DeleteRequest(Id(8), None))
         assert one.disk.entries == {(KEY, 80)}
 
 
@@ -530,23 +533,23 @@ async def test_whoever_enters_what_is_deleted_meanwhile_hears_of_it(autojump_clo
 
         async def enter() -> None:
             with pytest.raises(NotTracked, match="deleted while"):
-                await one.ask(protocol.Enter(KEY, 80, wait=True))
+                await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
             outcomes.append("told")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(enter)
             await wait_all_tasks_blocked()
-            await one.ask(protocol.Delete(KEY, None))
+            await one.ask(protocol.DeleteRequest(KEY, None))
         assert outcomes == ["told"]
         assert not tracked(one.driver) | one.disk.entries
 
 
 REQUESTS = {
-    "enter": protocol.Enter(KEY, 81, wait=True),
-    "enter, not waiting": protocol.Enter(KEY, 81, wait=False),
-    "enter again": protocol.Enter(KEY, 80, wait=True),
-    "delete": protocol.Delete(KEY, None),
-    "delete one": protocol.Delete(KEY, 80),
+    "enter": protocol.EnterRequest(KEY, 81, wait=True),
+    "enter, not waiting": protocol.EnterRequest(KEY, 81, wait=False),
+    "enter again": protocol.EnterRequest(KEY, 80, wait=True),
+    "delete": protocol.DeleteRequest(KEY, None),
+    "delete one": protocol.DeleteRequest(KEY, 80),
 }
 
 
@@ -557,7 +560,7 @@ async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
     for moment in range(40):  # the longest of them takes fewer steps
         async with two(tmp_path) as (one, _):
             one.disk.steps = 2
-            await one.ask(protocol.Enter(KEY, 80, wait=True))
+            await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
 
             async def ask(scope: trio.CancelScope, one: Daemon = one) -> None:
                 with scope:
@@ -571,7 +574,7 @@ async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
                 scope.cancel()
             assert tracked(one.driver) == one.disk.entries, f"after {moment} steps"
             assert not one.driver._operations
-            await one.ask(protocol.Enter(Id(9), 1, wait=True))  # nothing is locked for good
+            await one.ask(protocol.EnterRequest(Id(9), 1, wait=True))  # nothing is locked for good
 
 
 async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -595,20 +598,26 @@ async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock:
             for number in range(60):
                 port = 80 + number % 3
                 request = (
-                    protocol.Delete(KEY, port) if number % 4 == 3 else protocol.Enter(KEY, port, wait=number % 2 == 0)
+                    protocol.DeleteRequest(KEY, port)
+                    if number % 4 == 3
+                    else protocol.EnterRequest(KEY, port, wait=number % 2 == 0)
                 )
                 nursery.start_soon(ask, request, number * 2)
         assert tracked(one.driver) == one.disk.entries
         assert not one.driver._operations
 
 
-@pytest.mark.parametrize("first", [protocol.Delete(KEY, None), protocol.Enter(KEY, 80, wait=False)])
+@pytest.mark.parametrize("first", [protocol.DeleteRequest(KEY, None), protocol.EnterRequest(KEY, 80, wait=False)])
 async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
     autojump_clock: MockClock, tmp_path: Path, first: protocol.Request
 ) -> None:
-    second = protocol.Enter(KEY, 80, wait=False) if isinstance(first, protocol.Delete) else protocol.Delete(KEY, None)
+    second = (
+        protocol.EnterRequest(KEY, 80, wait=False)
+        if isinstance(first, protocol.DeleteRequest)
+        else protocol.DeleteRequest(KEY, None)
+    )
     async with two(tmp_path) as (one, _), trio.open_nursery() as nursery:
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         changes = len(one.disk.node_had)
         one.disk.steps = 20
         nursery.start_soon(one.ask, first)
@@ -618,17 +627,23 @@ async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
         await one.ask(second)
         await wait_all_tasks_blocked()
         assert one.disk.entries == tracked(one.driver)
-        assert bool(one.disk.entries) == isinstance(second, protocol.Enter)
+        assert bool(one.disk.entries) == isinstance(second, protocol.EnterRequest)
 
 
 @pytest.mark.parametrize(
-    "request_", [protocol.Lookup(KEY), protocol.Ping(NOBODY), protocol.Bootstrap((NOBODY,)), protocol.Delete(KEY, None)]
+    "request_",
+    [
+        protocol.LookupRequest(KEY),
+        protocol.PingRequest(NOBODY),
+        protocol.BootstrapRequest((NOBODY,)),
+        protocol.DeleteRequest(KEY, None),
+    ],
 )
 async def test_a_request_that_is_cancelled_ends_its_operation(
     autojump_clock: MockClock, tmp_path: Path, request_: protocol.Request
 ) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
         end_of(other.driver)._wire.cut = True
         with trio.move_on_after(0.01) as scope:
             await one.ask(request_)
@@ -643,9 +658,9 @@ async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_cloc
             raise trio.BrokenResourceError
 
         with pytest.raises(trio.BrokenResourceError):
-            await one.handler(protocol.Lookup(KEY), gone)
+            await one.handler(protocol.LookupRequest(KEY), gone)
         assert not one.driver._operations
-        assert await one.ask(protocol.NodeId())
+        assert await one.ask(protocol.NodeIdRequest())
 
 
 # Reports
@@ -653,39 +668,39 @@ async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_cloc
 
 async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as alone:
-        result = await alone.ask(protocol.NodeId())
+        result = await alone.ask(protocol.NodeIdRequest())
         assert matches(result, protocol.NodeIdResult)
         assert result == {"node_id": alone.id, "endpoints": [alone.endpoint]}
         seen = Endpoint.parse("10.9.9.1:4321")
         alone.driver.node.external.vote(Endpoint.parse("10.9.9.9:1729"), seen, 0.0)
-        assert await alone.ask(protocol.NodeId()) == {"node_id": alone.id, "endpoints": [str(seen)]}
+        assert await alone.ask(protocol.NodeIdRequest()) == {"node_id": alone.id, "endpoints": [str(seen)]}
 
 
 async def test_info_has_exactly_the_keys_that_are_promised(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
-        await other.ask(protocol.Enter(KEY, 81, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await other.ask(protocol.EnterRequest(KEY, 81, wait=True))
         await trio.sleep(10)
-        whole = await one.ask(protocol.Info(None))
+        whole = await one.ask(protocol.InfoRequest(None))
         assert matches(whole, protocol.InfoResult)
         assert list(whole) == list(protocol.SECTIONS)
         for section in protocol.SECTIONS:
-            alone = await one.ask(protocol.Info(section))
+            alone = await one.ask(protocol.InfoRequest(section))
             assert list(alone) == [section]
             assert matches(alone[section], typing.get_type_hints(protocol.InfoResult)[section])
 
 
 async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
-        await other.ask(protocol.Enter(KEY, 81, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await other.ask(protocol.EnterRequest(KEY, 81, wait=True))
         await trio.sleep(10)
-        info = await one.ask(protocol.Info(None))
+        info = await one.ask(protocol.InfoRequest(None))
         node = info["node"]
         assert node["node_id"] == one.id
         assert node["endpoints"] == node["listening"] == [one.endpoint]
         assert node["observed"] == {one.endpoint: 1}
-        assert {node["reachable"], (await other.ask(protocol.Info("node")))["node"]["reachable"]} == {
+        assert {node["reachable"], (await other.ask(protocol.InfoRequest("node")))["node"]["reachable"]} == {
             "private",
             "unknown",
         }
@@ -710,13 +725,13 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
 
 async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.Enter(KEY, 80, wait=True))
-        await one.ask(protocol.Enter(KEY, 81, wait=True))
-        await one.ask(protocol.Delete(KEY, 81))
+        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(protocol.EnterRequest(KEY, 81, wait=True))
+        await one.ask(protocol.DeleteRequest(KEY, 81))
         end_of(other.driver)._wire.cut = True
-        result = await one.ask(protocol.Delete(KEY, 80))
+        result = await one.ask(protocol.DeleteRequest(KEY, 80))
         assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []}
-        info = await one.ask(protocol.Info("withdrawals"))
+        info = await one.ask(protocol.InfoRequest("withdrawals"))
         first, second = info["withdrawals"]
         assert matches(first, protocol.WithdrawalInfo)
         assert {each["node_id"] for each in (first, second)} == {other.id}
@@ -729,7 +744,7 @@ async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: Mo
         assert first["expires_in_s"] == pytest.approx(POLICY.store_expiry, abs=10)
         end_of(other.driver)._wire.cut = False
         await trio.sleep(120)
-        assert (await one.ask(protocol.Info(None)))["withdrawals"] == []
+        assert (await one.ask(protocol.InfoRequest(None)))["withdrawals"] == []
 
 
 async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -738,7 +753,7 @@ async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock
         other = wire.make()
         contact = Contact(other.node.own_id, other.udp.listening()[0])
         assert one.driver.node.restore_contact(contact)
-        info = await one.ask(protocol.Info("routing_table"))
+        info = await one.ask(protocol.InfoRequest("routing_table"))
         assert matches(info["routing_table"], protocol.RoutingTableInfo)
         [member] = info["routing_table"]["buckets"][0]["members"]
         assert (member["last_activity_s"], member["reachable"], member["state"]) == (None, False, "questionable")
@@ -751,7 +766,7 @@ async def test_an_entry_that_has_expired_and_was_not_swept_yet_is_not_shown(
         node = one.driver.node
         node.store.put(KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
         assert len(node.store) == 1
-        assert await one.ask(protocol.Info("store")) == {"store": []}
+        assert await one.ask(protocol.InfoRequest("store")) == {"store": []}
 
 
 # What is long comes in parts
@@ -787,7 +802,7 @@ async def test_a_long_list_comes_in_parts_and_others_run_between_them(
             nursery.start_soon(run_between)
             await trio.lowlevel.checkpoint()
             before = turns
-            result = await one.ask(protocol.Info(None))
+            result = await one.ask(protocol.InfoRequest(None))
             assert turns - before >= 1_000 // SLICE
             nursery.cancel_scope.cancel()
         assert list(result) == list(protocol.SECTIONS)
@@ -821,7 +836,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
                 node.tracker.remove(own[-1], 80)
                 node.restore_own(Id(1 << 101), 80, trio.current_time())
 
-        result = cast("Any", await one.handler(protocol.Info(section), change))
+        result = cast("Any", await one.handler(protocol.InfoRequest(section), change))
         rows = rows_of([*one.events, result], section)
         keys = held if section == "store" else own
         assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys[:-1]]
@@ -855,7 +870,7 @@ async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockC
             await trio.lowlevel.checkpoint()
             async with trio.open_nursery() as asking:
                 for _ in range(30):
-                    asking.start_soon(one.ask, protocol.Info("store"))
+                    asking.start_soon(one.ask, protocol.InfoRequest("store"))
             nursery.cancel_scope.cancel()
         assert sum(steps) == 30 * 5
         assert max(steps) <= 2  # in one turn of the loop, which begins anywhere
@@ -892,7 +907,7 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
         texts = sorted({f"{key:064x}" for key in (*keys, Id(7))})
 
         async def words(what: str, prefix: str, entry: Id | None = None) -> tuple[list[str], bool]:
-            result = await one.ask(protocol.Complete(what, prefix, entry))
+            result = await one.ask(protocol.CompleteRequest(what, prefix, entry))
             assert matches(result, protocol.CompleteResult)
             return result["words"], result["complete"]
 
@@ -916,7 +931,7 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
 async def test_a_backup_comes_in_pieces_and_its_length_behind_them(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.disk.saved = bytes(range(251)) * 400
-        result = await one.ask(protocol.Backup())
+        result = await one.ask(protocol.BackupRequest())
         assert matches(result, protocol.BackupResult)
         assert all(matches(event, protocol.BackupEvent) for event in one.events)
         pieces = [b64decode(cast("protocol.BackupEvent", event)["data"]) for event in one.events]
@@ -932,18 +947,18 @@ async def test_one_backup_is_taken_at_a_time(autojump_clock: MockClock, tmp_path
             await trio.sleep_forever()  # as for a client that does not read
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.handler, protocol.Backup(), emit)
+            nursery.start_soon(one.handler, protocol.BackupRequest(), emit)
             await wait_all_tasks_blocked()
             with pytest.raises(Busy, match="another backup"):
-                await one.ask(protocol.Backup())
+                await one.ask(protocol.BackupRequest())
             nursery.cancel_scope.cancel()
-        assert await one.ask(protocol.Backup()) == {"bytes": 10}
+        assert await one.ask(protocol.BackupRequest()) == {"bytes": 10}
 
 
 async def test_after_a_backup_that_failed_another_can_be_taken(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.disk.failing = True
         with pytest.raises(StateError):
-            await one.ask(protocol.Backup())
+            await one.ask(protocol.BackupRequest())
         one.disk.failing = False
-        assert await one.ask(protocol.Backup()) == {"bytes": 0}
+        assert await one.ask(protocol.BackupRequest()) == {"bytes": 0}

@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.config.settings import CAP_MAX, CAPS_APART
 from dhtd.config.sources import load_settings
-from dhtd.core.caps import CAPS
+from dhtd.core.counters import CAPS
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.app import policy_of
 from tests.core.bench import Bench

@@ -11,9 +11,10 @@ from typing import Final
 from tests.faults.fault import Change
 
 METRIC: Final = "dhtd/core/ids.py"
+LOOKUP: Final = "dhtd/core/querying/lookup.py"
 NODE: Final = "dhtd/core/node.py"
-OPERATIONS: Final = "dhtd/core/querying/operations.py"
 PUBLICATION: Final = "dhtd/core/publishing/publication.py"
+PUBLISHER: Final = "dhtd/core/publishing/publisher.py"
 RESPONDER: Final = "dhtd/core/serving/responder.py"
 SAVER: Final = "dhtd/daemon/state/saver.py"
 SEARCH: Final = "dhtd/core/querying/search.py"
@@ -53,7 +54,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "04 who queries us is a good contact": (
         Change(
             NODE,
-            "self._consider(message, source, self.policy.amplification * len(data) - len(answer), now)",
+            "self.strangers.consider(message, source, self.policy.amplification * len(data) - len(answer), now)",
             "self.state.answered(Contact(message.sender, source), None, now)",
         ),
     ),
@@ -68,16 +69,16 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "05 only pings make a contact bad": (
         Change(
             NODE,
-            "        overlay.state.timed_out(contact, sent_at)\n",
-            "        if isinstance(query.request, Ping):\n            overlay.state.timed_out(contact, sent_at)\n",
+            "        if membership is not None and query.id is not None:\n",
+            "        if membership is not None and query.id is not None and isinstance(query.request, Ping):\n",
         ),
     ),
     "06 a query with a tid of ours is a crash": (
         Change(
             NODE,
-            "        cap = self._rate_limit.refusal(source, now)\n",
-            "        assert self._requester.transactions.match(message.tid, source) is None\n"
-            "        cap = self._rate_limit.refusal(source, now)\n",
+            "        cap = self._refusal(source, now)\n",
+            "        assert self.requester.transactions.match(message.tid, source) is None\n"
+            "        cap = self._refusal(source, now)\n",
         ),
     ),
     "06 an error packet is a crash": (
@@ -109,10 +110,10 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     ),
     "08 enter is answered before it publishes": (
         Change(
-            NODE,
-            "        self._publish(op, key, port, now)\n        self._settle(now)\n        return op\n",
-            "        self._requester.tell(Published(op, key, port, (), 0))\n"
-            "        self._publish(op, key, port, now)\n        self._settle(now)\n        return op\n",
+            PUBLISHER,
+            "        self._publish(key, port, now, op, patient=patient)\n",
+            "        self._tell(Published(op, key, port, (), 0), now)\n"
+            "        self._publish(key, port, now, op, patient=patient)\n",
         ),
     ),
     "08 a refused store counts as a replica": (
@@ -134,9 +135,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     ),
     "09 a lookup is content with what is held here": (
         Change(
-            OPERATIONS,
+            LOOKUP,
             "        self._add(self._known)\n",
-            "        self._add(self._known)\n        if self._known:\n            self._searching = False\n"
+            "        self._add(self._known)\n        if self._known:\n            self._traversal.stop()\n"
             "            self._finished(now)\n            return\n",
         ),
     ),

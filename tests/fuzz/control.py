@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from dhtd.control.frames import decode_frame, encode, error_body
 from dhtd.control.limits import Limits
-from dhtd.control.protocol import Request, Stop
+from dhtd.control.protocol import Request, StopRequest
 from dhtd.control.server import _lines
 from dhtd.errors import FrameTooLarge, UsageError
 from tests.control.test_protocol import VALID
@@ -41,7 +41,7 @@ def check_line(line: bytes) -> None:
     except UsageError as error:
         answer = encode({"id": id, "error": error_body(error)})
     else:
-        assert isinstance(request, Request | Stop)
+        assert isinstance(request, Request | StopRequest)
         answer = encode({"id": id, "result": {}})
     assert len(answer) < 2_000 + 6 * len(line), "an error that is longer than what it is about"
     assert answer.isascii()

@@ -21,12 +21,12 @@ import msgpack
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import (
-    INTERNAL,
     Event,
     Handle,
     Isolated,
     Joined,
     LookupProgress,
+    Republished,
     Unheld,
     Unreached,
 )
@@ -162,7 +162,7 @@ class World:
             self.take_all()
 
     def take(self, event: Event) -> None:
-        if isinstance(event, Joined | Isolated | Unheld | Unreached) or event.op == INTERNAL:
+        if isinstance(event, Joined | Isolated | Unheld | Unreached | Republished):
             return
         assert event.op in self.open, "it was over, or cancelled, or never begun"
         if not isinstance(event, LookupProgress):

@@ -20,12 +20,12 @@ from random import Random
 from types import SimpleNamespace
 from typing import Final, cast
 
+from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.querying.requester import Counters
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets

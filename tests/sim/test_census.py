@@ -13,7 +13,7 @@ from dhtd.core.ids import Id
 from dhtd.sim.census import Census
 from dhtd.sim.host import Host
 from dhtd.sim.json_codec import JsonCodec
-from dhtd.sim.links import Links, Nat, Weather
+from dhtd.sim.links import LinkModels, Nat, Weather
 from dhtd.sim.network import Network
 from tests.core.small import SEVEN, endpoint
 from tests.strategies import ids
@@ -55,17 +55,17 @@ def test_the_hosts_of_a_range_lie_side_by_side(own_ids: list[Id], one: Id, other
 
 
 def test_links_are_log_normal_with_the_median_that_was_asked_for_and_alike_in_both_directions() -> None:
-    weather = Weather(Links(latency=0.04, sigma=0.5), Random(1))
+    weather = Weather(LinkModels(latency=0.04, sigma=0.5), Random(1))
     drawn = [weather.latency(*link) for link in LINKS]
     assert drawn == [weather.latency(other, one) for one, other in LINKS]
     assert median(drawn) == pytest.approx(0.04, rel=0.05)
     assert quantiles(drawn, n=100)[98] == pytest.approx(0.04 * 3.2, rel=0.15)  # e ** (2.33 * 0.5)
-    assert Weather(Links(latency=0.04, sigma=0.5), Random(2)).latency(*LINKS[0]) != drawn[0]
-    assert {Weather(Links(sigma=0.0), Random(1)).latency(*link) for link in LINKS} == {0.04}
+    assert Weather(LinkModels(latency=0.04, sigma=0.5), Random(2)).latency(*LINKS[0]) != drawn[0]
+    assert {Weather(LinkModels(sigma=0.0), Random(1)).latency(*link) for link in LINKS} == {0.04}
 
 
 def test_datagrams_are_lost_doubled_and_overtaken_as_often_as_was_asked_for() -> None:
-    links = Links(sigma=0.0, jitter=0.0, loss=0.2, duplicate=0.25, reorder=0.5)
+    links = LinkModels(sigma=0.0, jitter=0.0, loss=0.2, duplicate=0.25, reorder=0.5)
     weather = Weather(links, Random(1))
     copies = [weather.delays(*LINKS[0]) for _ in range(4_000)]
     arrived = [delays for delays in copies if delays]

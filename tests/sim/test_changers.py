@@ -8,7 +8,7 @@ import pytest
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import Tracker
+from dhtd.core.publishing.own_records import OwnRecords
 from tests.bench.republish import sent
 
 
@@ -17,15 +17,17 @@ def test_who_changes_its_id_again_and_again_has_few_entries_published_sooner(
     figure: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurried = 0
-    published = Tracker.published
+    published = OwnRecords.published
 
-    def counted(self: Tracker, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool) -> None:
+    def counted(
+        self: OwnRecords, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool
+    ) -> None:
         nonlocal hurried
         entry = self.get(key, port)
         hurried += entry is not None and entry.hurried
         published(self, key, port, replicas, now, refused=refused)
 
-    monkeypatch.setattr(Tracker, "published", counted)
+    monkeypatch.setattr(OwnRecords, "published", counted)
     calm = sent(1, nodes=50, entries=15, minutes=20, changing=False)
     assert hurried == 0
     changing = sent(1, nodes=50, entries=15, minutes=20, changing=True)

@@ -100,7 +100,7 @@ def test_who_knows_a_node_of_one_family_only_comes_to_know_the_network_of_the_ot
     newcomer = net.add(families=BOTH, bootstrap=of(hosts, ONLY4)[:1])
     net.run_for(10.0)
     assert len(overlay(newcomer, Family.IPV6).state.table) >= K
-    assert overlay(newcomer, Family.IPV6).join.is_joined
+    assert overlay(newcomer, Family.IPV6).is_joined
     wanted = key(net)
     net.enter(newcomer, wanted, 3000)
     for other in of(hosts, ONLY6):
@@ -130,7 +130,7 @@ def test_a_family_that_does_not_answer_costs_the_other_little_and_at_last_nothin
     )
     assert hit.stats.elapsed < before.stats.elapsed + 1.0 + 0.1
     net.run_for(10.0)
-    assert overlay(asker, family).join.is_silent
+    assert overlay(asker, family).is_silent
     after = net.lookup(asker, wanted)
     assert after.endpoints
     assert after.stats.elapsed < before.stats.elapsed + 0.1
@@ -141,7 +141,7 @@ def test_a_family_that_does_not_answer_costs_the_other_little_and_at_last_nothin
     # And when it is back, so is what was stored there.
     net.weather.heal()
     net.run_for(600.0)
-    assert all(other.join.is_joined for host in hosts for other in host.node.overlays)
+    assert all(other.is_joined for host in hosts for other in host.node.overlays)
     replicas = {len(replica.endpoint) for entry in owner.node.tracker for replica in entry.replicas}
     assert replicas == set(Family)
     assert {endpoint.family for endpoint in net.lookup(asker, wanted).endpoints} == set(Family)
@@ -154,8 +154,8 @@ def test_a_machine_whose_one_family_leads_nowhere_works_with_the_other(family: F
     cut_off(net, [broken := net.add(families=BOTH, bootstrap=[hosts[0]])], family)
     net.run_for(60.0)
     other = Family.IPV6 if family is Family.IPV4 else Family.IPV4
-    assert not overlay(broken, family).join.connected
-    assert overlay(broken, other).join.is_joined
+    assert not overlay(broken, family).is_connected
+    assert overlay(broken, other).is_joined
     wanted = key(net)
     published = net.enter(broken, wanted, 3000)
     assert {len(replica.endpoint) for replica in published.replicas} == {int(other)}
@@ -177,4 +177,4 @@ def test_a_dual_stack_host_restarts_with_the_contacts_of_both_families() -> None
     host.bootstrap = ()
     net.restart(host, saved)
     net.run_for(10.0)
-    assert all(each.join.is_joined and len(each.state.table) >= K for each in host.node.overlays)
+    assert all(each.is_joined and len(each.state.table) >= K for each in host.node.overlays)

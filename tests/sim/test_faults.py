@@ -11,13 +11,13 @@ from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing.standing import Standing
 from dhtd.sim.host import Host
-from dhtd.sim.links import Links, Nat
+from dhtd.sim.links import LinkModels, Nat
 from dhtd.sim.network import Network
 
 KEY = NATIVE.digest(b"the key")
 
 
-def grown(seed: int, size: int, links: Links | None = None) -> Network:
+def grown(seed: int, size: int, links: LinkModels | None = None) -> Network:
     net = Network(seed, links=links)
     net.grow(size)
     net.run_for(60)
@@ -201,7 +201,7 @@ def test_hosts_behind_translators_enter_and_find() -> None:
 
 
 def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
-    net = grown(9, 24, Links(loss=0.1))
+    net = grown(9, 24, LinkModels(loss=0.1))
     for number in range(20):
         owner, asker = net.rng.sample(net.hosts, 2)
         key = NATIVE.digest(b"%d" % number)
@@ -214,7 +214,7 @@ def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
 
 @pytest.mark.parametrize("loss", [0.1, 0.2])
 def test_lost_datagrams_are_no_outage_however_quiet_the_network_is(loss: float) -> None:
-    net = grown(10, 24, Links(loss=loss))
+    net = grown(10, 24, LinkModels(loss=loss))
     net.run_for(3 * 3600)
     assert sum(count(host, Isolated) for host in net.hosts) == 0
 
@@ -230,7 +230,7 @@ def test_contacts_that_die_one_after_another_are_no_outage() -> None:
 
 
 def test_an_outage_is_noticed_four_timeouts_after_the_first_query_that_is_sent_into_it() -> None:
-    net = grown(12, 24, Links(loss=0.1))
+    net = grown(12, 24, LinkModels(loss=0.1))
     net.outage()
     begun_at = net.now
     for host in net.hosts:

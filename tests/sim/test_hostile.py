@@ -33,8 +33,8 @@ def state(host: Host) -> dict[str, Any]:
         "held": set(node.store),
         "own": [(entry.key, entry.port) for entry in node.tracker],
         "external": node.external.endpoints(),
-        "in flight": set(node._requester.transactions._queries),
-        "deadlines": dict(node._requester.transactions._deadlines._deadlines),
+        "in flight": set(node.requester.transactions._queries),
+        "deadlines": dict(node.requester.transactions._deadlines._deadlines),
     }
 
 

@@ -39,18 +39,18 @@ def test_a_node_that_finds_nobody_wakes_ever_less_often() -> None:
 
 def footprint(node: Node) -> dict[str, int]:
     """Return the sizes of everything in a node that could grow."""
-    requester = node._requester
+    requester = node.requester
     return {
         "queries": len(requester.transactions),
         "deadlines": len(requester.transactions._deadlines._heap),
         "transmits": len(requester.transmits),
-        "outcomes": len(requester.outcomes),
-        "operations": len(node._open),
-        "publications": len(node._publications),
-        "withdrawals": len(node._withdrawing) + len(node._held_back),
+        "outcomes": len(node._operations),
+        "operations": len(node.commands.open),
+        "publications": len(node.publisher._publications),
+        "withdrawals": len(node.publisher._under_way) + len(node.publisher._held_back),
         "owed": len(node.withdrawals) + len(node.withdrawals._holders) + len(node.withdrawals._timers),
-        "deferred": len(node._deferred),
-        "checks": len(node._strangers) + len(node._verifying) + len(node.join.attempt),
+        "deferred": len(node.waiting),
+        "checks": len(node.strangers.pings) + len(node.verifying) + len(node.membership.join.attempt),
         "entries": len(node.tracker) + len(node.store),
     }
 

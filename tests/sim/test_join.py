@@ -10,7 +10,7 @@ from dhtd.core.messages import Ping
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.liars import FakeContacts, nowhere
-from dhtd.sim.links import Links
+from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 
 
@@ -88,7 +88,7 @@ def test_a_node_whose_bootstrap_starts_later_joins_and_publishes_what_was_entere
 @pytest.mark.parametrize("loss", [0.0, 0.1])
 def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: float) -> None:
     for seed in range(10):
-        net = Network(seed, links=Links(loss=loss))
+        net = Network(seed, links=LinkModels(loss=loss))
         lone = net.add()
         old, new = NATIVE.digest(b"old"), NATIVE.digest(b"new")
         lone.node.restore_own(old, 3000, net.now)

@@ -10,7 +10,7 @@ import pytest
 from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.json_codec import JsonCodec
-from dhtd.sim.links import Links
+from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 
 # Where the nearest crowd by chance, more of them have the entry, and more are asked: see `test_eclipse`.
@@ -19,7 +19,7 @@ NEAREST = replace(DEFAULT, region=0.0)
 
 def grown(seed: int, size: int) -> Network:
     net = Network(
-        seed, links=Links(sigma=0.0), policy=NEAREST
+        seed, links=LinkModels(sigma=0.0), policy=NEAREST
     )  # with links alike nobody is slow, and the nearest are the nearest
     net.grow(size)
     net.run_for(60)
@@ -56,7 +56,7 @@ def test_an_entry_is_on_the_k_nearest_nodes_of_200() -> None:
 
 @pytest.mark.slow
 def test_an_entry_is_on_the_k_nearest_nodes_of_1000() -> None:
-    net = Network(1, links=Links(sigma=0.0), policy=NEAREST)
+    net = Network(1, links=LinkModels(sigma=0.0), policy=NEAREST)
     net.populate(1000, known=40, join=False)
     check_convergence(net, times=50)
 
@@ -97,7 +97,7 @@ def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_t
 
 @pytest.mark.long
 def test_an_entry_is_on_the_k_nearest_nodes_of_1000_that_came_one_by_one() -> None:
-    net = Network(2, links=Links(sigma=0.0), policy=NEAREST)
+    net = Network(2, links=LinkModels(sigma=0.0), policy=NEAREST)
     net.grow(1000, every=0.05)
     net.run_for(60)
     check_convergence(net, times=200)
@@ -127,7 +127,7 @@ def test_the_same_code_works_in_any_keyspace_with_any_k_and_on_any_wire(bits: in
 
 def elapsed_with_dead_contacts(seed: int, size: int, latency: float) -> list[float]:
     """Return the seconds that lookups take right after a fifth of the network has died; each finds its entry."""
-    net = Network(seed, links=Links(latency=latency))
+    net = Network(seed, links=LinkModels(latency=latency))
     hosts = net.populate(size)
     net.run_for(30)
     keys = [NATIVE.digest(b"%d" % number) for number in range(20)]
@@ -153,7 +153,7 @@ def test_lookups_do_not_wait_for_the_dead() -> None:
 
 @pytest.mark.slow
 def test_lookups_do_not_wait_for_the_slow() -> None:
-    net = Network(2, links=Links(latency=0.04))
+    net = Network(2, links=LinkModels(latency=0.04))
     hosts = net.populate(100)
     net.run_for(30)
     key = NATIVE.digest(b"slow")

@@ -173,7 +173,7 @@ def test_answers_to_nothing_or_from_elsewhere_change_nothing_at_all(figure: Call
     net, victim = at_work(1)
     rng = Random(1)
     node, codec = victim.node, net.codec
-    in_flight = list(node._requester.transactions._queries.values())
+    in_flight = list(node.requester.transactions._queries.values())
     assert len(in_flight) >= 4
     contacts = list(node.state.table)
     assert contacts
@@ -242,7 +242,7 @@ def test_the_same_answers_are_believed_if_they_come_from_who_was_asked() -> None
     rng = Random(1)
     node = victim.node
     before = snapshot(node)
-    for query in list(node._requester.transactions._queries.values()):
+    for query in list(node.requester.transactions._queries.values()):
         assert query.id is not None
         node.handle_datagram(_answer(net.codec, query.tid, query.id, query.request, rng), query.endpoint, net.now)
     assert snapshot(node) != before

@@ -196,7 +196,7 @@ def test_deletions_made_while_the_owner_is_cut_off_are_made_up_for() -> None:
     net.run_for(600)
     assert len(holders(net)) == DEFAULT.k
     net.heal()
-    net.run_until(lambda: owner.node.join.is_joined, limit=400.0)
+    net.run_until(lambda: owner.node.overlays[0].is_joined, limit=400.0)
     net.run_for(DEFAULT.startup_spread + ATTEMPT)
     assert holders(net) == []
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.codec import PackedContacts
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
@@ -22,7 +23,6 @@ from dhtd.core.messages import (
     FindValue,
     Found,
     Message,
-    PackedContacts,
     Ping,
     Query,
     Reply,

@@ -185,7 +185,7 @@ def make_node() -> Node:
 
 def snapshot(node: Node) -> dict[str, object]:
     """Return all that a datagram might change, but for counters."""
-    transactions = node._requester.transactions
+    transactions = node.requester.transactions
     return {
         "table": [
             (bucket.low, bucket.high, bucket.activity, tuple(bucket.contacts)) for bucket in node.state.table.buckets
@@ -199,7 +199,7 @@ def snapshot(node: Node) -> dict[str, object]:
         "store": sorted((held.key, held.endpoint, held.expires_at) for held in node.store),
         "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.tracker],
         "in flight": {tid: (query.endpoint, query.attempts_left) for tid, query in transactions._queries.items()},
-        "join": (node.join.connected, node.join.next_timeout()),
+        "join": (node.overlays[0].is_connected, node.membership.join.next_timeout()),
         "external": node.external.endpoints(),
         "timeout": node.poll_timeout(),
     }

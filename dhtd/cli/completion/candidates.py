@@ -28,7 +28,7 @@ def complete_file(incomplete: str) -> list[tuple[str, str]]:
 def complete_cap(incomplete: str) -> list[str]:
     """Offer the caps that `--cap` changes, with the numbers that they have without it."""
     from dhtd.config.settings import CAPS_APART
-    from dhtd.core.caps import CAPS
+    from dhtd.core.counters import CAPS
     from dhtd.core.policy import DEFAULT
 
     offered = [f"{cap}={getattr(DEFAULT, cap):g}" for cap in CAPS if cap not in CAPS_APART]

@@ -17,14 +17,14 @@ from dhtd.cli.output import Failure
 from dhtd.cli.streams import put, put_json, say
 from dhtd.errors import DhtdError, GoalMissed, SimulationFailed
 from dhtd.sim import figures, story
-from dhtd.sim.simulation import Simulation, Status
+from dhtd.sim.simulation import RunStatus, Simulation
 
 if TYPE_CHECKING:
     from dhtd.sim.plan import Plan
     from dhtd.sim.report import Report
     from dhtd.sim.scenarios import Scenario
 
-Watch = Callable[[Status], None]
+Watch = Callable[[RunStatus], None]
 Command = Callable[["Plan", str | None], str]
 
 _GLANCE = 0.1  # seconds between two looks at a run

@@ -28,7 +28,7 @@ class Reach(Enum):
     UNKNOWN = "unknown"  # nobody has: we may be behind a NAT, or new
 
 
-class Outside:
+class Reachability:
     """Remembers to whom we wrote, and who came unasked."""
 
     __slots__ = ("_at", "_before", "_contacted", "_policy", "_turn_at", "look_at")

@@ -2,7 +2,7 @@
 
 A query that shows no token may be forged, and while many are, hardly any sender of one is pinged back; a node that
 joins would be in nobody's table. The token proves the sender's address, and half of the pings are kept for such
-queries: see `strangers`.
+queries: see `dhtd.core.serving.stranger_pings`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,6 @@ class Introduction:
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """It knows us."""
-
-    def slow(self, query: Asked, now: float) -> None:
-        """There is nothing to wait for."""
-
-    def late(self, query: Asked, now: float) -> None:
-        """There is nothing to wait for."""
-
-    def retried(self, query: Asked, now: float) -> None:
-        """It is sent once."""
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """The next lookup of our own ID is followed by another introduction."""

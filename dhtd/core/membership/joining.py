@@ -8,15 +8,19 @@ While all is well, now and then some bootstrap endpoints and one lost contact ar
 other half of a network that was cut in two is known by nothing else. And with fewer than K contacts, we look ourselves
 up again some times after joining, and probe: the first time, whom we asked may have known nobody yet, or a datagram was
 lost, and who has joined by us may be all that we know.
+
+`TRANSITIONS` is the table of how one state of `Joining` follows another.
 """
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Silence
 from dhtd.core.policy import Policy
+from dhtd.core.routing.overlay import Joining, Overlay
 
 if TYPE_CHECKING:
     from random import Random
@@ -25,7 +29,27 @@ if TYPE_CHECKING:
 _EAGER_PAUSE: Final = 0.25  # seconds at most between eager attempts: a fleet does not ping in step
 
 
-class Join:
+class Turn(Enum):
+    """What changes how far a node has come."""
+
+    ANSWERED = auto()  # somebody has answered a query
+    NEIGHBOURS_ANSWERED = auto()  # somebody has answered the lookup of our own ID
+    ATTEMPT_FAILED = auto()  # the next attempt is due, and nobody has answered the last one
+    LOST = auto()  # nobody answers any more
+
+
+TRANSITIONS: Final = {
+    (Joining.ALONE, Turn.ANSWERED): Joining.CONNECTED,
+    (Joining.SILENT, Turn.ANSWERED): Joining.CONNECTED,
+    (Joining.CONNECTED, Turn.NEIGHBOURS_ANSWERED): Joining.JOINED,
+    (Joining.ALONE, Turn.ATTEMPT_FAILED): Joining.SILENT,
+    (Joining.ALONE, Turn.LOST): Joining.SILENT,
+    (Joining.CONNECTED, Turn.LOST): Joining.SILENT,
+    (Joining.JOINED, Turn.LOST): Joining.SILENT,
+}  # in all other cases the state stays
+
+
+class JoiningClock:
     """Knows whether we are connected, and when to do something about it. Sends nothing itself."""
 
     __slots__ = (
@@ -33,6 +57,7 @@ class Join:
         "_failures",
         "_lookup_at",
         "_lookups",
+        "_overlay",
         "_policy",
         "_probe_at",
         "_relapses",
@@ -42,18 +67,14 @@ class Join:
         "attempt",
         "awaits_names",
         "bootstrap",
-        "connected",
         "eager_until",
-        "is_joined",
-        "is_silent",
     )
 
-    def __init__(self, rng: Random, policy: Policy) -> None:
+    def __init__(self, overlay: Overlay, rng: Random, policy: Policy) -> None:
+        self._overlay = overlay
         self._rng = rng
         self._policy = policy
         self.bootstrap: tuple[Endpoint, ...] = ()
-        self.connected = False
-        self.is_silent = False  # nobody has answered the last attempt, or those who had answered do not any more
         self.attempt: set[Endpoint] = set()  # the endpoints that are being pinged
         self.awaits_names = False  # more bootstrap endpoints come once their names are resolved
         self.eager_until = float("-inf")  # until then, an attempt follows the last one without a pause
@@ -61,7 +82,6 @@ class Join:
         self._tried = False  # an attempt was made, and nobody has answered since
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
-        self.is_joined = False  # connected, and our neighbours have answered
         self._lookup_at: float | None = None  # when to look ourselves up again
         self._lookups = 0  # of ourselves, since we have joined
         self._failures = 0  # attempts in a row that nobody answered, or that led no further
@@ -70,20 +90,21 @@ class Join:
     def begin(self, now: float) -> None:
         """Try to join at once, and eagerly, unless we are connected: at the start, or with other endpoints."""
         self.attempt_now(now)
-        if not self.connected:
+        if not self._overlay.is_connected:
             self.eager_until = now + self._policy.join_eager
 
     def attempt_now(self, now: float) -> None:
         """Try to join at once, unless we are connected."""
-        if not self.connected:
+        if not self._overlay.is_connected:
             self._attempt_at = now
 
     def answered(self, now: float) -> bool:
         """Somebody has answered; return whether that connects us."""
-        if self.connected:
+        if self._overlay.is_connected:
             return False
-        self.connected = True
-        self.is_silent = self._tried = False
+        self._take(Turn.ANSWERED)
+        self._tried = False
+        self._overlay.rumoured_at = None
         self._silence = None
         self.eager_until = float("-inf")
         self._failures = self._relapses
@@ -94,21 +115,20 @@ class Join:
     def joined(self, contacts: int, now: float) -> None:
         """Our neighbours are known: should they be lost, pauses start small again."""
         self._failures = self._relapses = 0
-        self.is_joined = True
+        self._take(Turn.NEIGHBOURS_ANSWERED)
         self._lookups = 0
         self.looked_up(contacts, now)
 
     def looked_up(self, contacts: int, now: float) -> None:
         """We have looked ourselves up, and know so many contacts: do it again where that is few."""
         self._lookup_at = None
-        if contacts < self._policy.k and self.connected and self._lookups < self._policy.lonely_lookups:
+        if contacts < self._policy.k and self._overlay.is_connected and self._lookups < self._policy.lonely_lookups:
             self._lookup_at = now + self._jittered(self._policy.rejoin_first * 2**self._lookups)
             self._lookups += 1
 
     def lost(self, now: float) -> None:
         """Nobody is left to talk to: try to join again, after a pause."""
-        self.connected = self.is_joined = False
-        self.is_silent = True
+        self._take(Turn.LOST)
         self._silence = Silence.STILL  # whoever is told of the loss need not be told of this
         self._probe_at = None
         self._lookup_at = None
@@ -117,7 +137,10 @@ class Join:
 
     def next_timeout(self) -> float | None:
         """Return when `is_attempt_due`, `is_probe_due` or `is_lookup_due` changes."""
-        if not self.connected:
+        if not self._overlay.is_connected:
+            rumoured_at = self._overlay.rumoured_at
+            if rumoured_at is not None and (self._attempt_at is None or rumoured_at < self._attempt_at):
+                return rumoured_at
             return self._attempt_at
         if self._lookup_at is None or (self._probe_at is not None and self._probe_at < self._lookup_at):
             return self._probe_at
@@ -125,15 +148,19 @@ class Join:
 
     def is_attempt_pending(self, now: float) -> bool:
         """Whether `is_attempt_due` would say so. Changes nothing."""
-        return not self.connected and self._attempt_at is not None and self._attempt_at <= now
+        if self._overlay.is_connected:
+            return False
+        is_rumoured = self._overlay.rumoured_at is not None
+        return is_rumoured or (self._attempt_at is not None and self._attempt_at <= now)
 
     def is_attempt_due(self, now: float) -> bool:
         """Whether to try to join now; the next attempt is then set, for the case that this one fails."""
         if not self.is_attempt_pending(now):
             return False
         if self._tried:
-            self.is_silent = True
+            self._take(Turn.ATTEMPT_FAILED)
         self._tried = True
+        self._overlay.rumoured_at = None
         pause = self._jittered(_EAGER_PAUSE) if self.is_eager(now) else self._pause()
         self._attempt_at = now + self._policy.query_timeout + pause
         self._failures += not self.is_eager(now)
@@ -141,7 +168,7 @@ class Join:
 
     def silence(self, now: float) -> Silence | None:
         """Return how far it has come where nobody answers, at an attempt, if that has changed since it was asked."""
-        if not self.is_silent:
+        if not self._overlay.is_silent:
             return None
         if self.is_eager(now):
             silence = Silence.AT_FIRST
@@ -159,17 +186,21 @@ class Join:
 
     def is_probe_due(self, now: float) -> bool:
         """Whether to look for lost parts of the network now; the next time is then set."""
-        if not self.connected or self._probe_at is None or self._probe_at > now:
+        if not self._overlay.is_connected or self._probe_at is None or self._probe_at > now:
             return False
         self._probe_at = now + self._jittered(self._policy.probe_interval)
         return True
 
     def is_lookup_due(self, now: float) -> bool:
         """Whether to look ourselves up again now; `looked_up` sets the next time."""
-        if not self.connected or self._lookup_at is None or self._lookup_at > now:
+        if not self._overlay.is_connected or self._lookup_at is None or self._lookup_at > now:
             return False
         self._lookup_at = None
         return True
+
+    def _take(self, turn: Turn) -> None:
+        before = self._overlay.joining
+        self._overlay.joining = TRANSITIONS.get((before, turn), before)
 
     def _pause(self) -> float:
         exponent = min(self._failures, 32)

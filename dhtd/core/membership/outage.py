@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from dhtd.core.events import INTERNAL, CutOff
+from dhtd.core.membership.joining import JoiningClock
 from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
 
@@ -30,20 +31,22 @@ class Stage(Enum):
     DOUBTFUL = auto()  # somebody live is silent, and a witness is asked
 
 
-class Doubt:
-    """Asks witnesses whether the network of one family is up, one after another. Tells `CutOff` where none answers."""
+class Outage:
+    """Asks witnesses, one after another, whether the network of one family is up; reports that it is down."""
 
-    __slots__ = ("_overlay", "_requester", "_witnesses", "stage")
+    __slots__ = ("_is_down", "_join", "_overlay", "_requester", "_witnesses", "stage")
 
-    def __init__(self, requester: Requester, overlay: Overlay) -> None:
+    def __init__(self, requester: Requester, overlay: Overlay, join: JoiningClock, is_down: Report[None]) -> None:
         self._requester = requester
         self._overlay = overlay
+        self._join = join
+        self._is_down = is_down
         self.stage = Stage.SURE
         self._witnesses: list[Contact] = []  # still to be asked, the next one last
 
     def arise(self, contact: Contact, now: float) -> None:
         """A live contact is silent, and nobody has answered since it was asked: look into it, unless that is done."""
-        if not self._overlay.join.connected:
+        if not self._overlay.is_connected:
             return
         is_asking = self.stage is not Stage.SURE
         self.stage = Stage.DOUBTFUL
@@ -55,7 +58,7 @@ class Doubt:
     def look(self, now: float) -> None:
         """Ask who has answered last whether anybody still does, though nothing speaks against it."""
         there = self._overlay.state.latest(self._requester.policy.outage_witnesses)
-        if self.stage is Stage.SURE and self._overlay.join.connected and there:
+        if self.stage is Stage.SURE and self._overlay.is_connected and there:
             self.stage = Stage.ASKING
             self._ask_each(there, now)
 
@@ -63,28 +66,22 @@ class Doubt:
         """The network is up."""
         self.stage = Stage.SURE
 
-    def slow(self, query: Asked, now: float) -> None:
+    def overdue(self, query: Asked, now: float, *, late: bool) -> None:
         """Keep waiting; it is sent again. But whoever answered last should have answered by now."""
         if self.stage is Stage.ASKING:
             self.stage = Stage.DOUBTFUL
 
-    def late(self, query: Asked, now: float) -> None:
-        """Keep waiting; it is sent again."""
-
-    def retried(self, query: Asked, now: float) -> None:
-        """There is one attempt."""
-
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Ask the next one, unless anybody has answered meanwhile, or this was the last."""
-        join = self._overlay.join
-        if error is not None or self._overlay.state.heard_since(query.sent_at) or not join.connected:
+        is_up = error is not None or self._overlay.state.heard_since(query.sent_at)
+        if is_up or not self._overlay.is_connected:
             self.stage = Stage.SURE
         elif self._witnesses:
             self._ask(now)
         else:
             self.stage = Stage.SURE
-            join.lost(now)
-            self._requester.tell(CutOff(INTERNAL, self._overlay.family))
+            self._join.lost(now)
+            self._is_down(None)
 
     def give_up(self, now: float) -> None:
         """Look into it again at the next silence."""
@@ -99,7 +96,7 @@ class Doubt:
     def _ask(self, now: float) -> None:
         witness = self._witnesses.pop()
         try:
-            self._requester.ask(self, Ping(), witness.endpoint, witness.id, now, insistent=True)
+            self._requester.ask(self, Ping(), witness.endpoint, witness.id, now, insistent=True, impatient=self)
         except Exception:
             self.give_up(now)
             raise

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
-from dhtd.core.publishing.own_records import Tracker
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
+from dhtd.core.routing.overlays import Overlays
 
 _MOST = 1_024  # contacts that wait; the oldest gives way
 
@@ -22,9 +23,10 @@ _MOST = 1_024  # contacts that wait; the oldest gives way
 class Newcomers:
     """Remembers when contacts came, and asks those that matter whether they are still there."""
 
-    __slots__ = ("_came", "_requester", "_tracker", "_under_way")
+    __slots__ = ("_came", "_overlays", "_requester", "_tracker", "_under_way")
 
-    def __init__(self, requester: Requester, tracker: Tracker) -> None:
+    def __init__(self, requester: Requester, overlays: Overlays, tracker: OwnRecords) -> None:
+        self._overlays = overlays
         self._requester = requester
         self._tracker = tracker
         self._came: dict[Contact, float] = {}  # who waits, and since when; the latest last
@@ -62,15 +64,6 @@ class Newcomers:
         if came_at is not None and contact.id == query.id:
             self._stayed(contact, came_at, now)
 
-    def slow(self, query: Asked, now: float) -> None:
-        """Keep waiting; it is sent again."""
-
-    def late(self, query: Asked, now: float) -> None:
-        """Keep waiting; it is sent again."""
-
-    def retried(self, query: Asked, now: float) -> None:
-        """There is one attempt."""
-
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """It has not stayed."""
         self._under_way.pop(query.endpoint, None)
@@ -81,12 +74,12 @@ class Newcomers:
 
     def _stayed(self, contact: Contact, came_at: float, now: float) -> None:
         self._tracker.contact_stayed(contact, came_at, now)
-        overlay = self._requester.overlays[len(contact.endpoint)]
+        overlay = self._overlays[len(contact.endpoint)]
         overlay.refresher.neighbourhood_has(self._density(overlay), now)
 
     def _matters(self, contact: Contact, came_at: float) -> bool:
         """Whether anything depends on its being there."""
-        overlay = self._requester.overlays[len(contact.endpoint)]
+        overlay = self._overlays[len(contact.endpoint)]
         if not overlay.state.is_live(contact) or contact.endpoint in self._under_way:
             return False
         is_denser = overlay.refresher.is_news(self._density(overlay)) and overlay.state.is_neighbour(contact)

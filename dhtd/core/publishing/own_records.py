@@ -121,7 +121,7 @@ class OwnEntry:
 Visit = Callable[[OwnEntry], bool]
 
 
-class Tracker:
+class OwnRecords:
     """The own entries and their timers."""
 
     __slots__ = (

@@ -11,7 +11,7 @@ quiet owner would miss its holders at the next publication only, and nobody woul
    and to holders of further entries.
 
 Our own network may be down instead. So a holder is lost only if somebody else has answered meanwhile. Where nobody has,
-it is asked again together with the contact that has answered last. If that one is silent as well, `Doubt` looks into
+it is asked again together with the contact that has answered last. If that one is silent as well, `Outage` looks into
 it, and the patrol rests until the network is reached again.
 """
 
@@ -19,11 +19,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
-from dhtd.core.publishing.own_records import Tracker
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.routing.overlays import Overlays
+
+if TYPE_CHECKING:
+    from random import Random
 
 _WAITING = 256  # holders that are still to be asked, at most
 _MANY = 3  # nodes given up within a minute: more than one by one
@@ -43,16 +48,20 @@ class Patrol:
         "_gone",
         "_lost_at",
         "_next_at",
+        "_overlays",
         "_pause",
         "_requester",
+        "_rng",
         "_round",
         "_tracker",
         "_under_way",
         "_waiting",
     )
 
-    def __init__(self, requester: Requester, tracker: Tracker, now: float) -> None:
+    def __init__(self, requester: Requester, overlays: Overlays, tracker: OwnRecords, rng: Random, now: float) -> None:
         self._requester = requester
+        self._overlays = overlays
+        self._rng = rng
         self._tracker = tracker
         self._lost_at: deque[float] = deque(maxlen=_MANY)
         self._gone: dict[Contact, float] = {}  # given up, and until when we remember it; the latest last
@@ -66,22 +75,21 @@ class Patrol:
         """Return when `go_round` asks somebody; None while there is nobody to ask."""
         if not len(self._tracker) or not self._requester.policy.patrol:
             return None
-        overlays = self._requester.overlays.values()
-        return self._next_at if any(overlay.join.is_joined for overlay in overlays) else None
+        return self._next_at if any(overlay.is_joined for overlay in self._overlays) else None
 
     def go_round(self, now: float) -> None:
         """Ask the holder whose turn it is, if it is time."""
         due = self.next_timeout()
         if due is None or now < due:
             return
-        policy, rng = self._requester.policy, self._requester.rng
+        policy, rng = self._requester.policy, self._rng
         self._pause = min(2 * self._pause, policy.patrol)
         self._next_at = now + self._pause * rng.uniform(0.75, 1.0)
         if not self._round:
             self._round.extend(self._tracker.some_replicas(1))
         if self._round:
             holder = self._round.popleft()
-            if self._requester.overlays[len(holder.endpoint)].join.is_joined:
+            if self._overlays[len(holder.endpoint)].is_joined:
                 self.suspect([holder], now)
 
     def suspect(self, holders: Iterable[Contact], now: float) -> None:
@@ -104,7 +112,7 @@ class Patrol:
         suspects = self._tracker.holder_lost(holder, now)
         self._lost_at.append(now)
         if len(self._lost_at) == _MANY and now - self._lost_at[0] < _MINUTE:
-            suspects += self._requester.overlays[len(holder.endpoint)].state.stalest(_CONTACTS)
+            suspects += self._overlays[len(holder.endpoint)].state.stalest(_CONTACTS)
             suspects += self._tracker.some_replicas(_ENTRIES)
         self.suspect(suspects, now)
 
@@ -115,24 +123,15 @@ class Patrol:
             self.suspect(self._tracker.holder_lost(Contact(query.id, query.endpoint), now), now)
         self._go_on(now)
 
-    def slow(self, query: Asked, now: float) -> None:
-        """Keep waiting."""
-
-    def late(self, query: Asked, now: float) -> None:
-        """Keep waiting."""
-
-    def retried(self, query: Asked, now: float) -> None:
-        """Keep waiting."""
-
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """It is lost, if somebody else has answered meanwhile. Else ask again, and a contact that should answer."""
         self._under_way.discard(query.endpoint)
-        overlay = self._requester.overlays[len(query.endpoint)]
+        overlay = self._overlays[len(query.endpoint)]
         if error is None and query.id is not None:
             holder = Contact(query.id, query.endpoint)
             if overlay.state.heard_since(query.sent_at):
                 self.lost(holder, now)
-            elif overlay.join.is_joined:
+            elif overlay.is_joined:
                 witnesses = [contact for contact in overlay.state.latest(2) if contact != holder]
                 self.suspect([*witnesses[:1], holder] if witnesses else [], now)
         self._go_on(now)

@@ -74,7 +74,7 @@ class Holder:
         return self.moved_to if self.moved_to is not None and self.has_left else self.contact.endpoint
 
 
-class Withdrawals:
+class PendingWithdrawals:
     """The withdrawals that are not acknowledged, and the timers of those who owe them.
 
     `changed` is told of each entry whose holders have changed, for whoever keeps them on disk.

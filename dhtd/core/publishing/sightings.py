@@ -8,20 +8,14 @@ but we can say what is left and for how long.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import LeftBehind
 
 _MOST: Final = 4  # addresses that are remembered of one holder: it may tell us anything
 
 Seen = tuple[tuple[bytes, float], ...]  # IP addresses that a holder has seen, and until when; the latest last
-
-
-class LeftBehind(NamedTuple):
-    """An endpoint under which a deleted entry is still held, since it is not ours any more."""
-
-    endpoint: Endpoint
-    until: float  # when the last holder must have let go
 
 
 class Sightings:

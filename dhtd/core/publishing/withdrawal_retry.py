@@ -6,20 +6,36 @@ Whoever answers at the holder's endpoint is told, whatever its ID: a node may ha
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
-from dhtd.core.events import INTERNAL, Reminded, Withdrawn
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
 from dhtd.core.publishing.own_records import EntryKey, entry_key
-from dhtd.core.publishing.pending_withdrawals import Holder, Withdrawals
-from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
+from dhtd.core.publishing.under_way import UnderWay
+from dhtd.core.querying.operations import Report
+from dhtd.core.querying.requester import Asked, Operation, Requester
 
 
-class Reminder:
+class KeyOver(NamedTuple):
+    """The holder was asked about a key."""
+
+    key: Id
+    ports: tuple[int, ...]
+
+
+class HolderOver(NamedTuple):
+    """The attempt has ended. The holder `is_lost` where it has answered nothing for the second time."""
+
+    holder: Contact
+    is_lost: bool
+
+
+class WithdrawalRetry:
     """One attempt at one holder. It goes on until all is asked, or something has failed; the rest has to wait then.
 
-    The first key is asked alone, to see whether anybody is there. Meanwhile `withdrawing` counts what is asked: an
-    entry that is entered again is not published before.
+    The first key is asked alone, to see whether anybody is there. What is asked is `under_way` meanwhile: an entry that
+    is entered again is not published before.
     """
 
     __slots__ = (
@@ -29,24 +45,28 @@ class Reminder:
         "_holder",
         "_is_over",
         "_open",
+        "_owners",
         "_queries",
+        "_report",
         "_requester",
+        "_under_way",
         "_width",
         "_withdrawals",
-        "_withdrawing",
         "_work",
     )
 
     def __init__(
         self,
         requester: Requester,
-        withdrawals: Withdrawals,
-        withdrawing: Counter[EntryKey],
+        report: Report[KeyOver | HolderOver],
+        withdrawals: PendingWithdrawals,
+        under_way: UnderWay,
         holder: Holder,
     ) -> None:
         self._requester = requester
+        self._report = report
         self._withdrawals = withdrawals
-        self._withdrawing = withdrawing
+        self._under_way = under_way
         self._holder = holder
         self._endpoint = holder.endpoint
         self._work: dict[bytes, list[int]] = {}  # not asked yet: ports by packed key
@@ -56,6 +76,7 @@ class Reminder:
         self._width = 1  # keys that are asked at once
         self._has_failed = False
         self._is_over = False
+        self._owners: list[Operation] = [self]  # of what was asked
 
     def start(self, now: float) -> None:
         """Ask for what is due."""
@@ -63,51 +84,47 @@ class Reminder:
         self._go_on(now, silent=False)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Withdraw with the token, or note what was let go of."""
-        request, holder = query.request, self._holder.contact
-        if isinstance(request, FindValue):
-            if self._is_over:
-                return
-            assert isinstance(result, Found)
-            assert query.observed is not None
-            self._width = self._requester.policy.alpha
-            ports = self._open[packed(request.key)]
-            self._had.update(
-                entry_key(request.key, port) for port in ports if query.observed.with_port(port) in result.endpoints
-            )
-            if self._requester.ask_rest(query, contact, result, now):
-                return  # what was cut may be our entry
-            for port in ports:
-                if result.token:
-                    self._ask(Withdraw(request.key, port, result.token), request.key, now)
-                elif entry_key(request.key, port) in self._had:  # it has it, and does not let us withdraw it
-                    self._has_failed = True
-                    self._withdrawals.postpone(self._holder, request.key, [port])
-                else:
-                    self._withdrawals.holds_nothing(request.key, port, holder)
-            self._is_done(request.key, now)
-        else:
-            assert isinstance(request, Withdraw)
-            had_it = entry_key(request.key, request.port) in self._had
-            self._withdrawals.let_go(request.key, request.port, holder, now, had_it=had_it)
-            if not self._is_over:
-                self._is_done(request.key, now)
-
-    def slow(self, query: Asked, now: float) -> None:
-        """Keep waiting."""
-
-    def late(self, query: Asked, now: float) -> None:
-        """Keep waiting."""
-
-    def retried(self, query: Asked, now: float) -> None:
-        """Keep waiting."""
+        """Withdraw with the token that the holder has given."""
+        if self._is_over:
+            return
+        request = query.request
+        assert isinstance(request, FindValue)
+        assert isinstance(result, Found)
+        assert query.observed is not None
+        key, observed = request.key, query.observed
+        self._width = self._requester.policy.alpha
+        ports = self._open[packed(key)]
+        self._had.update(entry_key(key, port) for port in ports if observed.with_port(port) in result.endpoints)
+        if self._requester.ask_rest(query, contact, result, now):
+            return  # what was cut may be our entry
+        for port in ports:
+            if result.token:
+                attempts = self._requester.policy.withdraw_attempts
+                self._owners.append(_ToLetGoOf(self, key, port))
+                self._ask(self._owners[-1], Withdraw(key, port, result.token), key, now, attempts)
+            elif entry_key(key, port) in self._had:  # it has it, and does not let us withdraw it
+                self._has_failed = True
+                self._withdrawals.postpone(self._holder, key, [port])
+            else:
+                self._withdrawals.holds_nothing(key, port, self._holder.contact)
+        self._is_done(key, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Ask for nothing more this time."""
+        assert isinstance(query.request, FindValue)
+        self.has_failed(query.request.key, error, now)
+
+    def let_go(self, key: Id, port: int, now: float) -> None:
+        """The holder has let go of an entry."""
+        had_it = entry_key(key, port) in self._had
+        self._withdrawals.let_go(key, port, self._holder.contact, now, had_it=had_it)
+        if not self._is_over:
+            self._is_done(key, now)
+
+    def has_failed(self, key: Id, error: Error | None, now: float) -> None:
+        """The holder has not answered about a key: ask for nothing more this time."""
         if self._is_over:
             return
-        assert isinstance(query.request, FindValue | Withdraw)
-        key = query.request.key
         self._has_failed = True
         self._withdrawals.postpone(self._holder, key, self._open[packed(key)])
         self._is_done(key, now, silent=error is None)
@@ -117,14 +134,13 @@ class Reminder:
         if self._is_over:
             return
         self._is_over = True
-        self._requester.send_no_more(self)
+        self._requester.send_no_more(*self._owners)
         for found_by, ports in self._open.items():
-            self._requester.tell(Withdrawn(INTERNAL, unpacked(found_by), tuple(ports), 0))
+            self._report(KeyOver(unpacked(found_by), tuple(ports)))
         self._withdrawals.over(self._holder, self._endpoint, now, failed=True)
 
-    def _ask(self, request: Request, key: Id, now: float) -> None:
-        attempts = self._requester.policy.withdraw_attempts if isinstance(request, Withdraw) else 1
-        self._requester.ask(self, request, self._endpoint, self._holder.contact.id, now, attempts, insistent=True)
+    def _ask(self, owner: Operation, request: Request, key: Id, now: float, attempts: int = 1) -> None:
+        self._requester.ask(owner, request, self._endpoint, self._holder.contact.id, now, attempts, insistent=True)
         self._queries[packed(key)] += 1
 
     def _is_done(self, key: Id, now: float, *, silent: bool = False) -> None:
@@ -133,7 +149,7 @@ class Reminder:
         self._queries[found_by] -= 1
         if not self._queries[found_by]:
             ports = self._open.pop(found_by)
-            self._requester.tell(Withdrawn(INTERNAL, key, tuple(ports), 0))
+            self._report(KeyOver(key, tuple(ports)))
             self._go_on(now, silent=silent)
 
     def _go_on(self, now: float, *, silent: bool) -> None:
@@ -144,12 +160,35 @@ class Reminder:
                 continue
             self._open[found_by] = ports
             for port in ports:
-                self._withdrawing[found_by, port] += 1
+                self._under_way.begin((found_by, port))
             key = unpacked(found_by)
-            self._ask(FindValue(key), key, now)
+            self._ask(self, FindValue(key), key, now)
         if not self._open:
             nobody = silent and self._width == 1
             self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed, nobody_there=nobody)
             is_lost = nobody and self._holder.failures > 1
-            self._requester.tell(Reminded(INTERNAL, self._holder.contact, is_lost))
+            self._report(HolderOver(self._holder.contact, is_lost))
             self._is_over = True
+
+
+class _ToLetGoOf:
+    """The query that asks the holder to let go of one entry."""
+
+    __slots__ = ("_key", "_port", "_reminder")
+
+    def __init__(self, reminder: WithdrawalRetry, key: Id, port: int) -> None:
+        self._reminder = reminder
+        self._key = key
+        self._port = port
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """It has."""
+        self._reminder.let_go(self._key, self._port, now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """It may not have."""
+        self._reminder.has_failed(self._key, error, now)
+
+    def give_up(self, now: float) -> None:
+        """It is the whole attempt that a defect has stopped."""
+        self._reminder.give_up(now)

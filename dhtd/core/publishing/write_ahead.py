@@ -13,7 +13,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import OwnEntry
 
 
-class Publisher(Protocol):
+class Waiting(Protocol):
     """Who waits."""
 
     entry: OwnEntry
@@ -25,7 +25,7 @@ class Publisher(Protocol):
 class Chosen(NamedTuple):
     """Who is to hold an entry, and must be written down first."""
 
-    publication: Publisher
+    publication: Waiting
     contacts: tuple[Contact, ...]
 
 
@@ -39,7 +39,7 @@ class WriteAhead:
         self._fresh: list[Chosen] = []  # not taken by whoever writes them down
         self._waiting: dict[Chosen, float] = {}  # and until when, those included; the earliest first
 
-    def add(self, publication: Publisher, contacts: Iterable[Contact], now: float) -> None:
+    def add(self, publication: Waiting, contacts: Iterable[Contact], now: float) -> None:
         """Have these wait."""
         chosen = Chosen(publication, tuple(contacts))
         self._fresh.append(chosen)

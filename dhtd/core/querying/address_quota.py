@@ -17,7 +17,7 @@ from dhtd.core.policy import Policy
 from dhtd.core.querying.candidate import Candidate
 
 
-class Aim:
+class AddressQuota:
     """Counts, for one search, who was asked in vain, and at whose word."""
 
     __slots__ = ("_answered", "_namers", "_policy", "_silent")

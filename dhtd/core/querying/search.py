@@ -47,7 +47,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.querying.address_quota import Aim
+from dhtd.core.querying.address_quota import AddressQuota
 from dhtd.core.querying.candidate import (
     ANSWERED,
     FAILED,
@@ -148,7 +148,7 @@ class Search:
         self._policy = policy
         self._networks = outside(policy.exempt_networks, policy.own_networks, sites=bool(policy.site_share))
         self._quota = Quota(policy)
-        self._aim = Aim(policy)
+        self._aim = AddressQuota(policy)
         self._candidates: dict[Contact, Candidate] = {}
         self._order: list[Candidate] = []  # nearest to the target first
         self._distances: list[int] = []  # theirs

@@ -7,7 +7,7 @@ hold a slot for two seconds), then the one after which it is late (hardly any an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,37 +15,15 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Request
 from dhtd.core.policy import Policy
+from dhtd.core.round_trips import RoundTrips
 from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
     from random import Random
 
+    from dhtd.core.querying.requester import Impatient
+
 Owner = TypeVar("Owner")
-
-
-class RoundTrips:
-    """A running estimate of how long an answer takes (RFC 6298 section 2: smoothed mean and deviation)."""
-
-    __slots__ = ("_deviation", "_gain", "mean", "samples")
-
-    def __init__(self, gain: float = 1 / 8) -> None:
-        self.mean: float | None = None  # seconds; None before the first sample
-        self.samples = 0
-        self._deviation = 0.0
-        self._gain = gain  # how much of the estimate each sample replaces
-
-    def add(self, rtt: float) -> None:
-        """Take one measured round trip, in seconds."""
-        self.samples += 1
-        if self.mean is None:
-            self.mean, self._deviation = rtt, rtt / 2
-        else:
-            self._deviation += (abs(rtt - self.mean) - self._deviation) * 2 * self._gain
-            self.mean += (rtt - self.mean) * self._gain
-
-    def patience(self, deviations: int) -> float | None:
-        """Return the mean plus so many deviations, in seconds; None before the first sample."""
-        return None if self.mean is None else self.mean + deviations * self._deviation
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +43,8 @@ class InFlight(Generic[Owner]):
     slow: bool = False
     late_at: float = 0.0
     observed: Endpoint | None = None  # once it is answered: where the answer says that we are
+    impatient: Impatient | None = None  # is told that the query is overdue
+    on_retry: Callable[[float], None] | None = None  # is called when it is sent again
 
 
 @dataclass(frozen=True, slots=True)

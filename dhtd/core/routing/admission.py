@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from dhtd.core.address_groups import is_beside
-from dhtd.core.caps import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
+from dhtd.core.codec import Codec, PackedContacts
+from dhtd.core.counters import CLAIMS, CONTACTS_PER_NETWORK_IN_BUCKET, REPLACEMENTS, none_hit
 from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
 from dhtd.core.ids import Id, packed, unpacked
-from dhtd.core.messages import Codec, Contact, PackedContacts
+from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.querying.transactions import RoundTrips
-from dhtd.core.routing.answer_cache import Nearest
+from dhtd.core.round_trips import RoundTrips
+from dhtd.core.routing.answer_cache import AnswerCache
 from dhtd.core.routing.changers import Changers
 from dhtd.core.routing.diversity import Diversity
-from dhtd.core.routing.standing import Record, RoutingMeta, Standing
+from dhtd.core.routing.standing import History, Standing, Standings
 from dhtd.core.routing.table import Bucket, RoutingTable
 
 
@@ -75,13 +76,13 @@ class Crowded:
     cap: str
 
 
-Outcome = Inserted | Replaced | Known | Verify | Full | Refused | Contested | Crowded
+Admission = Inserted | Replaced | Known | Verify | Full | Refused | Contested | Crowded
 
 
 _LOCAL: Final = frozenset((Scope.HOST, Scope.LINK))
 
 
-class State:
+class RoutingState:
     """The routing table under its admission policy."""
 
     __slots__ = (
@@ -102,13 +103,15 @@ class State:
         "table",
     )
 
-    def __init__(self, own_id: Id, codec: Codec, policy: Policy, now: float) -> None:
+    def __init__(
+        self, own_id: Id, codec: Codec, policy: Policy, now: float, caps_hit: dict[str, int] | None = None
+    ) -> None:
         self._codec = codec
         self._policy = policy
         self._own_networks = policy.own_networks
-        self.caps_hit = none_hit()  # by name; whoever owns this may have it count into another
+        self.caps_hit = none_hit() if caps_hit is None else caps_hit  # by name
         self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
-        self.meta = RoutingMeta(policy)
+        self.meta = Standings(policy)
         self._diversity = Diversity(policy)
         # The bad contacts of each party: a table may have hundreds, and who is beyond a cap has us look at each query.
         self._bad_by_party: dict[bytes, list[Contact]] | None = None  # None from when the table changes
@@ -119,8 +122,8 @@ class State:
         self.heard_at: float | None = None  # when anybody else last answered: evidence that the network is up
         self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
         # Answers that are packed already, for those of a scope, and those that are beside us.
-        self._visible: dict[tuple[Scope, bool], Nearest] = {}
-        self.nearest: Nearest | None = None  # answers that are packed already; None from when the table changes
+        self._visible: dict[tuple[Scope, bool], AnswerCache] = {}
+        self.nearest: AnswerCache | None = None  # answers that are packed already; None from when the table changes
 
     def slept(self, seconds: float) -> None:
         """Take what is known of contacts and buckets as so much older."""
@@ -131,7 +134,7 @@ class State:
         if self.heard_at is not None:
             self.heard_at -= seconds
 
-    def answered(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
+    def answered(self, contact: Contact, rtt: float | None, now: float) -> Admission:
         """Take an answer from `contact`, `rtt` seconds after its query; admit it if the policy allows."""
         if contact.id == self.table.own_id:
             return Refused()
@@ -338,8 +341,8 @@ class State:
         is_bad = self.meta.is_bad
         return [contact for contact in self.table if not is_bad(contact.id)] if self.meta.bad else self.table
 
-    def _nearest(self, contacts: Iterable[Contact]) -> Nearest:
-        return Nearest(contacts, self._policy.k, self._codec.pack_contacts, self.table.bounds())
+    def _nearest(self, contacts: Iterable[Contact]) -> AnswerCache:
+        return AnswerCache(contacts, self._policy.k, self._codec.pack_contacts, self.table.bounds())
 
     def _all_good(self, bucket: Bucket, now: float) -> bool:
         """Whether nobody in the bucket is questionable or bad. Asked for each query of a stranger, so remembered."""
@@ -359,7 +362,7 @@ class State:
         bucket = self.table.bucket(contact.id)
         bucket.activity = max(bucket.activity, now)  # who has waited for its place answered before others did
 
-    def _claim(self, contact: Contact, incumbent: Contact, now: float) -> Outcome:
+    def _claim(self, contact: Contact, incumbent: Contact, now: float) -> Admission:
         """Let a claimant to the ID of `incumbent` wait for whether that one still answers, unless it just has."""
         if not self._is_contestable(contact.id, now):
             return Refused()
@@ -406,7 +409,7 @@ class State:
         assert party is not None, "nothing keeps it out"
         return list(by_party.get(party[-1], ()))
 
-    def _admit(self, contact: Contact, rtt: float | None, now: float) -> Outcome:
+    def _admit(self, contact: Contact, rtt: float | None, now: float) -> Admission:
         bucket = self.table.bucket(contact.id)
         evicted = None
         if len(bucket.contacts) >= self._policy.k:
@@ -490,5 +493,5 @@ class State:
         return self._diversity.cap_reached(newcomer.endpoint, bucket.contacts, [leaving]) is None
 
 
-def _age_key(record: Record) -> float:
+def _age_key(record: History) -> float:
     return float("-inf") if record.heard_at is None else record.heard_at

@@ -11,7 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from dhtd.core.messages import Contact, PackedContacts
+from dhtd.core.codec import PackedContacts
+from dhtd.core.messages import Contact
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class _Fork:
     having: _Fork | PackedContacts | None = None
 
 
-class Nearest:
+class AnswerCache:
     """The `k` nearest of `contacts`, which never change, in the form that `pack` gives them.
 
     `bounds` part the keyspace into halves of halves: where each begins, and where the last one ends.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dhtd.core.address_groups import Party, network_of, outside, site_of
-from dhtd.core.caps import (
+from dhtd.core.counters import (
     CONTACTS_PER_IP,
     CONTACTS_PER_NETWORK,
     CONTACTS_PER_NETWORK_IN_BUCKET,

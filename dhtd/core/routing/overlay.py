@@ -8,14 +8,15 @@ that network alone. One thing leads from one to the other: a node of both names 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Family
 from dhtd.core.ids import Id
-from dhtd.core.membership.joining import Join
-from dhtd.core.messages import Codec, Contact
+from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.routing.admission import State
+from dhtd.core.routing.admission import RoutingState
 from dhtd.core.routing.network_size import NetworkSize
 from dhtd.core.routing.refresh import Refresher
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from random import Random
 
 _MOVES = 60.0  # seconds between introductions, however often our address changes
+
+
+class Joining(Enum):
+    """How far a node has come with joining the network of one family. `dhtd.core.membership.joining` has the table."""
+
+    ALONE = auto()  # nobody has answered yet: the node pings its bootstrap endpoints and some contacts
+    CONNECTED = auto()  # somebody has answered: the lookup of our own ID is under way
+    JOINED = auto()  # that lookup was answered: own entries may be published
+    SILENT = auto()  # nobody answers, or nobody any more: as ALONE, but it is known that there is no answer
 
 
 class Overlay:
@@ -34,28 +44,42 @@ class Overlay:
         "_introduction",
         "_k",
         "_region",
+        "_rng",
         "_rumours",
         "family",
-        "join",
+        "joining",
         "keyspace",
         "refresher",
+        "rumoured_at",
         "size",
         "state",
     )
 
-    def __init__(self, family: Family, own_id: Id, codec: Codec, rng: Random, policy: Policy, now: float) -> None:
+    def __init__(
+        self,
+        family: Family,
+        own_id: Id,
+        codec: Codec,
+        rng: Random,
+        policy: Policy,
+        now: float,
+        caps_hit: dict[str, int] | None = None,
+    ) -> None:
+        """`caps_hit`: where it is counted which caps are reached."""
         self._k = policy.k
         self._introduction = policy.introduction
         self._introduced_at = float("-inf")  # when the latest lookup of our own ID began
         self._introduce_at = now  # once we have joined
         self._region = policy.region
+        self._rng = rng
         self.family = family
         self.keyspace = codec.keyspace
         self.size = NetworkSize(codec.keyspace, policy.k)
-        self.state = State(own_id, codec, policy, now)
-        self.join = Join(rng, policy)
+        self.state = RoutingState(own_id, codec, policy, now, caps_hit)
+        self.joining = Joining.ALONE
         self.refresher = Refresher(self.state.table, rng, policy)
         self._rumours: dict[Contact, None] = {}  # the latest contacts that the other family has named; latest last
+        self.rumoured_at: float | None = None  # when the first one came, until it is followed
 
     @property
     def is_lonely(self) -> bool:
@@ -63,9 +87,24 @@ class Overlay:
         return len(self.state.table) < self._k
 
     @property
+    def is_connected(self) -> bool:
+        """Whether there is somebody to talk to."""
+        return self.joining in (Joining.CONNECTED, Joining.JOINED)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether our neighbours are known as well."""
+        return self.joining is Joining.JOINED
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody has answered the last attempt to join, or those that had answered do not any more."""
+        return self.joining is Joining.SILENT
+
+    @property
     def is_in_use(self) -> bool:
         """Whether there is somebody to ask who may be expected to answer."""
-        return len(self.state.table) > 0 and not self.join.is_silent
+        return len(self.state.table) > 0 and not self.is_silent
 
     def slept(self, seconds: float) -> None:
         """Take what is known of this network as so much older."""
@@ -84,11 +123,11 @@ class Overlay:
 
     def next_introduction(self) -> float | None:
         """Return when `is_introduction_due` changes."""
-        return self._introduce_at if self.join.is_joined else None
+        return self._introduce_at if self.is_joined else None
 
     def is_introduction_due(self, now: float) -> bool:
         """Whether to look ourselves up again, so that nodes which have dropped us know us again."""
-        return self.join.is_joined and now >= self._introduce_at
+        return self.is_joined and now >= self._introduce_at
 
     @property
     def estimated_size(self) -> int:
@@ -110,6 +149,10 @@ class Overlay:
         """How far from a place its region reaches: that of a key is asked where the nearest to it crowd."""
         return min(self.keyspace.size, max(1, int(self._region * self.usual_room)))
 
+    def draw_lot(self) -> int:
+        """Return a number of the keyspace that nobody can guess."""
+        return self._rng.getrandbits(self.keyspace.bits)
+
     def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
         """Take what nodes of the other family say of this network, while we are short of contacts of our own.
 
@@ -117,7 +160,7 @@ class Overlay:
         pauses: where this family leads nowhere, the other one goes on naming its nodes for ever. Of a network one node
         is kept, the latest: liars may name a victim under many IDs, on many ports.
         """
-        if self.join.connected and not self.is_lonely:
+        if self.is_connected and not self.is_lonely:
             return
         is_first = not self._rumours
         for contact in contacts:
@@ -126,8 +169,8 @@ class Overlay:
             self._rumours[contact] = None
             if len(self._rumours) > self._k:
                 del self._rumours[next(iter(self._rumours))]
-        if is_first and self._rumours:
-            self.join.attempt_now(now)
+        if is_first and self._rumours and not self.is_connected:
+            self.rumoured_at = now
 
     def rumours(self) -> list[Contact]:
         """Return the latest rumours of nodes that are no contacts yet."""

@@ -11,7 +11,7 @@ from enum import Enum
 
 from dhtd.core.ids import Id, packed
 from dhtd.core.policy import Policy
-from dhtd.core.querying.transactions import RoundTrips
+from dhtd.core.round_trips import RoundTrips
 
 
 class Standing(Enum):
@@ -22,7 +22,7 @@ class Standing(Enum):
     BAD = "bad"
 
 
-class Record:
+class History:
     """One contact's history."""
 
     __slots__ = ("heard_at", "reachable", "round_trips", "timeouts")
@@ -34,19 +34,19 @@ class Record:
         self.round_trips = RoundTrips()
 
 
-class RoutingMeta:
+class Standings:
     """The records of the contacts in the table."""
 
     __slots__ = ("_policy", "_records", "bad")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._records: dict[bytes, Record] = {}  # by packed ID
+        self._records: dict[bytes, History] = {}  # by packed ID
         self.bad: set[bytes] = set()  # packed: the contacts that have missed too many queries in a row; mostly none
 
-    def add(self, id: Id) -> Record:
+    def add(self, id: Id) -> History:
         """Begin a record for a contact that enters the table."""
-        record = self._records[packed(id)] = Record()
+        record = self._records[packed(id)] = History()
         return record
 
     def drop(self, id: Id) -> None:
@@ -55,7 +55,7 @@ class RoutingMeta:
         del self._records[found_by]
         self.bad.discard(found_by)
 
-    def get(self, id: Id) -> Record:
+    def get(self, id: Id) -> History:
         """Return the record of a contact in the table."""
         return self._records[packed(id)]
 

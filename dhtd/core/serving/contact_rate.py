@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dhtd.core.endpoint import Endpoint
 
 
-class Lanes:
+class ContactRates:
     """One query each `interval` seconds in each lane, and `allowance` seconds' worth more of them at once."""
 
     __slots__ = ("_allowance", "_answers_us", "_due", "_interval")

@@ -16,7 +16,7 @@ from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
 _KEYS: Final = 128  # of which it is remembered: two for each that can be full at once, by the numbers of `Policy`
 
 
-class Choice:
+class EndpointSample:
     """Chooses, and remembers of keys with many endpoints which of these are one source's."""
 
     __slots__ = ("_known",)

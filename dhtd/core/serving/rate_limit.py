@@ -26,11 +26,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
+from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
 from dhtd.core.policy import Policy
 from dhtd.core.serving.cells import Cells
-from dhtd.core.serving.contact_rate import Lanes
+from dhtd.core.serving.contact_rate import ContactRates
 
 if TYPE_CHECKING:
     from random import Random
@@ -104,7 +104,7 @@ class RateLimit:
         self._cells: Cells | None = None  # the same for the sources that share; there while places are few
         self._proved: Cells | None = None  # the same for queries that are proved, once there was one above the limit
         self._look_at = float("-inf")  # when to look for places again, while there are cells
-        self._lanes = Lanes(self._interval, self._allowance, answers_us)
+        self._lanes = ContactRates(self._interval, self._allowance, answers_us)
         self._all_interval = 1 / total if total > 0 else 0.0
         self._all_allowance = max(burst - self._all_interval, 0.0)
         self._strangers_allowance = self._all_allowance * (1 - policy.rate_reserve)

@@ -17,7 +17,7 @@ from dhtd.core.messages import Store, Withdraw
 from dhtd.core.policy import Policy
 
 
-class Verdict(Enum):
+class Repeat(Enum):
     """What is to be done with a store or a withdrawal."""
 
     NEW = "do it"
@@ -26,7 +26,7 @@ class Verdict(Enum):
     GREEDY = "its source has used up its share"
 
 
-class Replays:
+class ReplayGuard:
     """Remembers queries by their token, which stands for address and key, their transaction, port and method."""
 
     __slots__ = ("_current", "_few", "_generation", "_max", "_max_per_source", "_open", "_per_source", "_previous")
@@ -44,7 +44,7 @@ class Replays:
         """How many are remembered."""
         return len(self._current) + len(self._previous)
 
-    def take(self, tid: bytes, request: Store | Withdraw, ip: bytes, generation: int) -> Verdict:
+    def take(self, tid: bytes, request: Store | Withdraw, ip: bytes, generation: int) -> Repeat:
         """Remember a query from `ip` whose token is good, while the secret of `generation` is the current one."""
         if generation != self._generation:
             self._turn(generation)
@@ -52,16 +52,16 @@ class Replays:
         record = request.token + tid + method.to_bytes(3, "big")
         current = self._current
         if record in current or record in self._previous:
-            return Verdict.AGAIN
+            return Repeat.AGAIN
         group = source_group(ip)
         from_source = self._per_source.get(group, 0)
         if from_source >= self._max_per_source:
-            return Verdict.GREEDY
+            return Repeat.GREEDY
         if len(current) >= (self._open if from_source >= self._few else self._max):
-            return Verdict.BUSY
+            return Repeat.BUSY
         self._per_source[group] = from_source + 1
         current.add(record)
-        return Verdict.NEW
+        return Repeat.NEW
 
     def _turn(self, generation: int) -> None:
         """Forget what was taken while neither this secret nor the one before it was the current one."""

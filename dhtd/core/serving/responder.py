@@ -13,20 +13,19 @@ Its token is given in any case: whether a store would be refused, the answer to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address_groups import is_beside
-from dhtd.core.caps import CHANGES, CHANGES_PER_SOURCE
+from dhtd.core.codec import Codec
+from dhtd.core.counters import CHANGES, CHANGES_PER_SOURCE, Counters
 from dhtd.core.endpoint import Endpoint, means_the_same
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
     METHODS,
-    Codec,
     FindNode,
     FindValue,
     Ping,
@@ -36,14 +35,12 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.policy import Policy
-from dhtd.core.publishing.own_records import Tracker
-from dhtd.core.querying.requester import Counters
-from dhtd.core.routing.overlay import Overlay
-from dhtd.core.serving.endpoint_sample import Choice
-from dhtd.core.serving.replay_guard import Replays, Verdict
+from dhtd.core.publishing.own_records import OwnRecords
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.endpoint_sample import EndpointSample
+from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
 from dhtd.core.serving.tokens import Tokens
-from dhtd.core.storage.store import QuotaReached
-from dhtd.core.storage.store import Store as Held
+from dhtd.core.storage.store import HeldRecords, QuotaReached
 
 if TYPE_CHECKING:
     from random import Random
@@ -78,8 +75,8 @@ class Responder:
         codec: Codec,
         rng: Random,
         policy: Policy,
-        overlays: Sequence[Overlay],
-        tracker: Tracker,
+        overlays: Overlays,
+        tracker: OwnRecords,
         counters: Counters,
         now: float,
     ) -> None:
@@ -100,11 +97,11 @@ class Responder:
         }
         self._counters = counters
         self._tokens = Tokens(rng, policy, now)
-        self._replays = Replays(policy, self._tokens.generation)
+        self._replays = ReplayGuard(policy, self._tokens.generation)
         self.tracker = tracker
-        self.store = Held(policy)
+        self.store = HeldRecords(policy)
         self.external = ExternalAddress(policy)
-        self._choice = Choice()
+        self._choice = EndpointSample()
 
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram that answers `query`, which came as `size` bytes."""
@@ -209,7 +206,7 @@ class Responder:
         endpoint = source.with_port(request.port)
         verdict = self._replays.take(query.tid, request, ip, tokens.generation)
         match verdict:
-            case Verdict.NEW:
+            case Repeat.NEW:
                 if type(request) is Withdraw:
                     self.store.remove(key, endpoint)
                 else:
@@ -219,13 +216,13 @@ class Responder:
                         return self._refuse(query, ERROR_SERVER, outcome.text)
                     if outcome.evicted_by is not None:
                         self._counters.caps_hit[outcome.evicted_by] += 1
-            case Verdict.AGAIN:
+            case Repeat.AGAIN:
                 self._counters.repeated += 1
                 if type(request) is Store and endpoint not in self.store.get(key, now):
                     return self._refuse(query, ERROR_SERVER, "not stored again")
-            case Verdict.BUSY | Verdict.GREEDY:
+            case Repeat.BUSY | Repeat.GREEDY:
                 self._counters.changes_refused += 1
-                self._counters.caps_hit[CHANGES if verdict is Verdict.BUSY else CHANGES_PER_SOURCE] += 1
+                self._counters.caps_hit[CHANGES if verdict is Repeat.BUSY else CHANGES_PER_SOURCE] += 1
                 return self._refuse(query, ERROR_SERVER, "busy: too many stores in a minute")
             case _:
                 assert_never(verdict)

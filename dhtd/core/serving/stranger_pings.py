@@ -11,7 +11,7 @@ Nobody can use up that half alone, however many addresses of a network are his: 
 from __future__ import annotations
 
 from dhtd.core.address_groups import outside
-from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
+from dhtd.core.counters import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import Policy
 from dhtd.core.serving.rate_limit import Rate
@@ -38,7 +38,7 @@ class Share:
         self._rate.count(now)
 
 
-class Strangers:
+class StrangerPings:
     """The two halves: for those whose token proves their address, and for everybody."""
 
     __slots__ = ("_networks", "_policy", "_turns", "anybody", "proved")

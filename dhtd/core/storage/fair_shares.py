@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from dhtd.core.endpoint import Endpoint, source_group
 
 # A held entry: when it expires, its packed key, and its endpoint. A bare tuple: there may be a million.
-Record = tuple[float, bytes, Endpoint]
+Entry = tuple[float, bytes, Endpoint]
 
 _SLACK = 8  # forgotten records of a source that are not worth a rebuild
 
@@ -24,13 +24,13 @@ class _Several:
 
     __slots__ = ("queue", "size")
 
-    def __init__(self, records: list[Record]) -> None:
+    def __init__(self, records: list[Entry]) -> None:
         self.size = len(records)
         self.queue = records  # a heap: these as they were, some renewed and some removed since
         heapify(records)
 
 
-class Shares:
+class FairShares:
     """The records of one pool by source.
 
     `current` gives the record that is held of the same entry as another, if any is: the pool changes first, and tells
@@ -39,10 +39,10 @@ class Shares:
 
     __slots__ = ("_by_size", "_current", "_sources", "most")
 
-    def __init__(self, current: Callable[[Record], Record | None]) -> None:
+    def __init__(self, current: Callable[[Entry], Entry | None]) -> None:
         self.most = 0  # records of a source that has most
         self._current = current
-        self._sources: dict[bytes, Record | _Several] = {}  # one record mostly, of which nothing more is kept
+        self._sources: dict[bytes, Entry | _Several] = {}  # one record mostly, of which nothing more is kept
         self._by_size: dict[int, dict[bytes, None]] = {}  # which sources have so many, if more than one
 
     @property
@@ -57,7 +57,7 @@ class Shares:
             return 0
         return found.size if isinstance(found, _Several) else 1
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Entry) -> None:
         """Take a record that is new to the pool."""
         ip = record[2][:-2]
         group = ip if len(ip) == 4 else source_group(ip)
@@ -75,7 +75,7 @@ class Shares:
             self._sources[group] = _Several([found, record])
             self._resize(group, 1, 2)
 
-    def renew(self, old: Record, record: Record) -> None:
+    def renew(self, old: Entry, record: Entry) -> None:
         """Take a record in place of an older one of the same entry."""
         ip = record[2][:-2]
         group = ip if len(ip) == 4 else source_group(ip)
@@ -86,7 +86,7 @@ class Shares:
             heappush(found.queue, record)
             self._tidy(found)
 
-    def drop(self, record: Record) -> None:
+    def drop(self, record: Entry) -> None:
         """Let go of a record that has left the pool."""
         ip = record[2][:-2]
         group = ip if len(ip) == 4 else source_group(ip)
@@ -103,7 +103,7 @@ class Shares:
         else:
             self._tidy(found)
 
-    def loser(self, ip: bytes) -> Record | None:
+    def loser(self, ip: bytes) -> Entry | None:
         """Return the record that gives way to a new one from this address, if one does. Changes nothing."""
         if self.most - 1 < self.size(ip) + 1:
             return None
@@ -125,7 +125,7 @@ class Shares:
             found.queue = self._held(found)
             heapify(found.queue)
 
-    def _held(self, found: _Several) -> list[Record]:
+    def _held(self, found: _Several) -> list[Entry]:
         """Return what is held of these, each once."""
         current = (self._current(record) for record in found.queue)
         return list(dict.fromkeys(record for record in current if record is not None))

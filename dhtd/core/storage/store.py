@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from dhtd.core.caps import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
+from dhtd.core.counters import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.policy import Policy
-from dhtd.core.storage.fair_shares import Record, Shares
+from dhtd.core.storage.fair_shares import Entry, FairShares
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ SWEPT: Final = 256  # records that are looked at in one `sweep`: a full store of
 _SLACK = 64  # forgotten records in the queue that are not worth a rebuild
 
 
-class Store:
+class HeldRecords:
     """Held entries by key, as `packed` gives it: strangers choose keys, and integers could be made to collide.
 
     A node may hold a million. So each is one tuple, which lies in the queue of expiries as well; and most keys have one
@@ -86,13 +86,13 @@ class Store:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._held: dict[bytes, Record | dict[Endpoint, Record]] = {}
-        self._queue: list[Record] = []  # a heap: the same records, and those that were renewed or removed since
+        self._held: dict[bytes, Entry | dict[Endpoint, Entry]] = {}
+        self._queue: list[Entry] = []  # a heap: the same records, and those that were renewed or removed since
         self._local: Counter[bytes] = Counter()  # by key, the loopback and link-local endpoints
         self._private = 0  # how many endpoints are private: on a LAN that is all
         self._size = 0
-        self._shares = Shares(self._current)
-        self._crowds: dict[bytes, Shares] = {}  # of the keys that have their quota, or had it and are still half full
+        self._shares = FairShares(self._current)
+        self._crowds: dict[bytes, FairShares] = {}  # of keys that have their quota, or had it and are half full
         self._changed: set[bytes] | None = set()  # None: so many that it is easier to save all
         self.is_crowded = not policy.store_entries  # whether there may be a use in asking `refuses_newcomer`
 
@@ -225,22 +225,22 @@ class Store:
             if not self._local[key]:
                 del self._local[key]
 
-    def _records(self, key: bytes) -> Collection[Record]:
+    def _records(self, key: bytes) -> Collection[Entry]:
         held = self._held.get(key)
         if held is None:
             return ()
         return (held,) if isinstance(held, tuple) else held.values()
 
-    def _record(self, key: bytes, endpoint: Endpoint) -> Record | None:
+    def _record(self, key: bytes, endpoint: Endpoint) -> Entry | None:
         held = self._held.get(key)
         if isinstance(held, dict):
             return held.get(endpoint)
         return held if held is not None and held[2] == endpoint else None
 
-    def _current(self, record: Record) -> Record | None:
+    def _current(self, record: Entry) -> Entry | None:
         return self._record(record[1], record[2])
 
-    def _hold(self, record: Record, now: float) -> Stored | QuotaReached:
+    def _hold(self, record: Entry, now: float) -> Stored | QuotaReached:
         _, key, endpoint = record
         outcome = _STORED
         old = self._record(key, endpoint)
@@ -268,7 +268,7 @@ class Store:
         self._note_change(key)
         return outcome
 
-    def _keep(self, record: Record) -> Record:
+    def _keep(self, record: Entry) -> Entry:
         """Put a record in, in place of an older one of the same endpoint; return it as it is kept."""
         expires_at, key, endpoint = record
         held = self._held.get(key)
@@ -286,13 +286,13 @@ class Store:
             heapify(self._queue)
         return record
 
-    def _note_crowd(self, record: Record) -> None:
+    def _note_crowd(self, record: Entry) -> None:
         """Take a new record into account where its key is, or has become, full; and note whether anything is."""
         key, policy = record[1], self._policy
         if key in self._crowds:
             self._crowds[key].add(record)
         elif len(self._records(key)) >= policy.store_entries_per_key:
-            crowd = self._crowds[key] = Shares(self._current)
+            crowd = self._crowds[key] = FairShares(self._current)
             for each in self._records(key):
                 crowd.add(each)
         self.is_crowded = bool(self._crowds) or self._size >= policy.store_entries
@@ -315,7 +315,7 @@ class Store:
             return STORE_ENTRIES
         return None
 
-    def _loser(self, used_up: str, key: bytes, endpoint: Endpoint) -> Record | None:
+    def _loser(self, used_up: str, key: bytes, endpoint: Endpoint) -> Entry | None:
         """Return the entry that gives way to another under this key and from this endpoint, if one does."""
         if used_up == STORE_ENTRIES_PER_SOURCE:
             return None

@@ -11,7 +11,7 @@ from dhtd.core.endpoint import check_port
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.daemon.state.ledger import Ledger, rows
-from dhtd.daemon.state.rows import Reader, SavedHolder, Writer
+from dhtd.daemon.state.rows import RowReader, SavedHolder, Writer
 
 Image = dict[EntryKey, tuple[bool, frozenset[SavedHolder]]]  # of some entries: whether they are ours, and who has them
 
@@ -44,7 +44,7 @@ class SetHolders:
 Change = AddOwn | RemoveOwn | SetHolders
 
 
-def image(connection: sqlite3.Connection, entries: Iterable[EntryKey], reader: Reader, writer: Writer) -> Image:
+def image(connection: sqlite3.Connection, entries: Iterable[EntryKey], reader: RowReader, writer: Writer) -> Image:
     """Return how these entries are in the file."""
     found: Image = {}
     for key, port in entries:

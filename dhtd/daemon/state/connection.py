@@ -18,7 +18,7 @@ from dhtd.daemon.state.changes import Image, put_back
 from dhtd.daemon.state.directory_lock import turn
 from dhtd.daemon.state.disk import SQLITE_ERRORS, DamagedError, SqliteError, connect, explain, identity, sync_directory
 from dhtd.daemon.state.ledger import Ledger, facts, said_sums
-from dhtd.daemon.state.rows import Reader, Sum, Value, Writer
+from dhtd.daemon.state.rows import RowReader, Sum, Value, Writer
 from dhtd.errors import StateError
 
 log = logging.getLogger("dhtd.state")
@@ -35,7 +35,7 @@ class StateConnection:
         """Open nothing yet."""
         self.path = path
         self._keyspace = keyspace
-        self._reader, self._writer = Reader(keyspace), Writer(keyspace)
+        self._reader, self._writer = RowReader(keyspace), Writer(keyspace)
         self._parameters = "mode=rw"
         self._connected: sqlite3.Connection | None = None
         self._is_closed = False

@@ -187,7 +187,7 @@ def sum_of(row: Sequence[Value]) -> Sum:
 # What rows mean. Each raises `ValueError` where a value cannot be.
 
 
-class Reader:
+class RowReader:
     """Makes values of rows. Contacts that come again and again are one object: of 500,000 rows they are most."""
 
     __slots__ = ("_contacts", "_keyspace")

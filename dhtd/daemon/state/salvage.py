@@ -21,7 +21,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import EntryKey
 from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
-from dhtd.daemon.state.rows import COLUMNS, HASHED, KEYS, Reader, SavedHolder, SavedState, Value, columns, is_whole
+from dhtd.daemon.state.rows import COLUMNS, HASHED, KEYS, RowReader, SavedHolder, SavedState, Value, columns, is_whole
 
 T = TypeVar("T")
 Row = tuple[Value, ...]
@@ -80,7 +80,7 @@ def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
     finally:
         place.unlink(missing_ok=True)
     facts = {str(row[0]): row[1] for table in ("spare", "meta") for row in found[table].values()}
-    state = _state(found, Reader(keyspace), facts.get("node_id"))
+    state = _state(found, RowReader(keyspace), facts.get("node_id"))
     kept = {
         "own": len(state.own),
         "contact": len(state.contacts),
@@ -157,7 +157,7 @@ def _is_sound(connection: sqlite3.Connection, table: str) -> bool:
     return bool(connection.execute(f"PRAGMA integrity_check({table})").fetchone() == ("ok",))
 
 
-def _state(found: Mapping[str, Mapping[Row, Row]], reader: Reader, node_id: Value) -> SavedState:
+def _state(found: Mapping[str, Mapping[Row, Row]], reader: RowReader, node_id: Value) -> SavedState:
     holders: dict[EntryKey, list[SavedHolder]] = {}
     for entry, holder in _made(reader.holder, found["holder"]):
         holders.setdefault(entry, []).append(holder)

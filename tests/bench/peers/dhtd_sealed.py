@@ -8,9 +8,10 @@ from pathlib import Path
 from random import Random
 
 from dhtd.config import key_file
+from dhtd.core.codec import Choose, PackedContacts
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
-from dhtd.core.messages import Choose, Message, PackedContacts, Query, Request
+from dhtd.core.messages import Message, Query, Request
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Seal

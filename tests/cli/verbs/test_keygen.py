@@ -13,7 +13,7 @@ from dhtd.cli.verbs.keygen import Made
 from dhtd.config.key_file import read
 from tests.cli.conftest import Run
 
-PAGE = Path(__file__).parents[2] / "man" / "dhtd.8"
+PAGE = Path(__file__).parents[3] / "man" / "dhtd.8"
 
 
 def test_a_key_is_made_for_its_owner_alone_and_its_fingerprint_shown(dhtd: Run, home: Path) -> None:

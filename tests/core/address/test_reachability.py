@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from dhtd.core.address.reachability import Outside, Reach
+from dhtd.core.address.reachability import Reach, Reachability
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.small import endpoint
@@ -17,14 +17,14 @@ MEMORY = DEFAULT.outside_memory
 
 
 def test_at_first_nothing_is_known() -> None:
-    assert Outside(DEFAULT, 0.0).reach(0.0) is Reach.UNKNOWN
+    assert Reachability(DEFAULT, 0.0).reach(0.0) is Reach.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("source", "reach"), [(PUBLIC, Reach.PUBLIC), (SIX, Reach.PUBLIC), (endpoint(1), Reach.PRIVATE)]
 )
 def test_who_comes_unasked_shows_that_we_can_be_reached_from_there(source: Endpoint, reach: Reach) -> None:
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     outside.queried(source, 5.0)
     assert outside.reach(5.0) is reach
     assert outside.reach(5.0 + DEFAULT.outside_lasts - 1) is reach
@@ -33,7 +33,7 @@ def test_who_comes_unasked_shows_that_we_can_be_reached_from_there(source: Endpo
 
 @pytest.mark.parametrize("exempt", [(), ("198.51.100.0/24", "10.0.0.0/8"), ("0.0.0.0/0",)])
 def test_what_is_private_follows_from_the_address_whatever_limits_leave_alone(exempt: tuple[str, ...]) -> None:
-    outside = Outside(Policy(exempt_networks=exempt), 0.0)
+    outside = Reachability(Policy(exempt_networks=exempt), 0.0)
     outside.queried(endpoint(1), 0.0)
     assert outside.reach(0.0) is Reach.PRIVATE
     outside.queried(PUBLIC, 0.0)
@@ -41,7 +41,7 @@ def test_what_is_private_follows_from_the_address_whatever_limits_leave_alone(ex
 
 
 def test_public_evidence_outweighs_private_evidence() -> None:
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     outside.queried(PUBLIC, 0.0)
     outside.queried(endpoint(1), 1.0)
     assert outside.reach(1.0) is Reach.PUBLIC
@@ -49,7 +49,7 @@ def test_public_evidence_outweighs_private_evidence() -> None:
 
 
 def test_who_was_written_to_from_whatever_port_it_comes_shows_nothing() -> None:
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     outside.contacted(PUBLIC, 1.0)
     outside.queried(PUBLIC.with_port(9), 2.0)
     assert outside.reach(2.0) is Reach.UNKNOWN
@@ -59,18 +59,18 @@ def test_who_was_written_to_from_whatever_port_it_comes_shows_nothing() -> None:
 
 def test_who_was_written_to_is_kept_in_mind_for_ten_minutes_at_least_and_not_for_more_than_twenty() -> None:
     for written_at in (0.0, MEMORY - 1, 5.5 * MEMORY):
-        outside = Outside(DEFAULT, 0.0)
+        outside = Reachability(DEFAULT, 0.0)
         outside.contacted(PUBLIC, written_at)
         outside.queried(PUBLIC, written_at + MEMORY - 1)
         assert outside.reach(written_at + MEMORY - 1) is Reach.UNKNOWN
-        outside = Outside(DEFAULT, 0.0)
+        outside = Reachability(DEFAULT, 0.0)
         outside.contacted(PUBLIC, written_at)
         outside.queried(PUBLIC, written_at + 2 * MEMORY)
         assert outside.reach(written_at + 2 * MEMORY) is Reach.PUBLIC
 
 
 def test_who_goes_on_asking_us_is_kept_in_mind_since_our_answers_keep_its_way_in_open() -> None:
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     outside.contacted(PUBLIC, 0.0)
     last = 0.0
     while last < 10 * MEMORY:
@@ -82,14 +82,14 @@ def test_who_goes_on_asking_us_is_kept_in_mind_since_our_answers_keep_its_way_in
 
 
 def test_after_a_long_silence_nobody_is_kept_in_mind() -> None:
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     outside.contacted(PUBLIC, 0.0)
     outside.queried(PUBLIC, 10 * MEMORY)
     assert outside.reach(10 * MEMORY) is Reach.PUBLIC
 
 
 def test_evidence_is_looked_for_once_a_second_once_there_is_some() -> None:
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     assert outside.look_at == float("-inf")
     outside.queried(PUBLIC, 5.0)
     assert outside.look_at == 6.0
@@ -97,7 +97,7 @@ def test_evidence_is_looked_for_once_a_second_once_there_is_some() -> None:
 
 def test_however_many_are_written_to_the_memory_is_of_one_size_and_of_a_hundred_few_others_are_taken_for_them() -> None:
     rng = Random(1)
-    outside = Outside(DEFAULT, 0.0)
+    outside = Reachability(DEFAULT, 0.0)
     for _ in range(100):
         outside.contacted(Endpoint(rng.randbytes(6)), 0.0)
     unseen = 0

@@ -55,14 +55,14 @@ def test_nobody_waits_for_the_answer(refuses: bool) -> None:
     else:
         bench.advance(10 * DEFAULT.query_timeout)
         assert all(sent.request == Ping() for sent in bench.sent())  # is the network down?
-    assert not bench.node._running
-    assert not bench.node._open
+    assert not bench.node.commands.running
+    assert not bench.node.commands.open
 
 
 def test_a_lookup_of_another_id_shows_nothing() -> None:
     bench = Bench(policy=STEADY)
     bench.know(contact(9))
-    bench.node._refresh(bench.node.overlays[0], Id(5), bench.now)
+    bench.node.membership.refresh(Id(5), bench.now)
     bench.found(bench.sent_one(), 9)
     assert bench.sent() == []
 
@@ -74,8 +74,8 @@ def test_a_bootstrap_of_the_user_shows_the_tokens_and_a_probe_leaves_that_to_the
     bench.pong(bench.sent_one(), 9)
     bench.found(bench.sent_one(), 9)
     assert bench.sent_one().request == SHOWN
-    bench.node.overlays[0].join.bootstrap = (endpoint(9),)
-    bench.node._probe(bench.node.overlays[0], bench.now)
+    bench.node.membership.join.bootstrap = (endpoint(9),)
+    bench.node.membership._probe(bench.now)
     bench.pong(bench.sent_one(), 9)
     bench.found(bench.sent_one(), 9)
     assert bench.sent() == []

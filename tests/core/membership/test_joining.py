@@ -6,17 +6,26 @@ from random import Random
 
 import pytest
 
-from dhtd.core.membership.joining import Join
+from dhtd.core.endpoint import Family
+from dhtd.core.ids import Id
+from dhtd.core.membership.joining import TRANSITIONS, JoiningClock, Turn
 from dhtd.core.policy import DEFAULT
+from dhtd.core.routing.overlay import Joining, Overlay
+from tests.core.small import CODEC
 
 TIMEOUT = DEFAULT.query_timeout
 
 
-def make(seed: int = 1) -> Join:
-    return Join(Random(seed), DEFAULT)
+def make(seed: int = 1) -> JoiningClock:
+    rng = Random(seed)
+    return JoiningClock(Overlay(Family.IPV4, Id(0), CODEC, Random(1), DEFAULT, 0.0), rng, DEFAULT)
 
 
-def connected(now: float = 0.0) -> Join:
+def state(join: JoiningClock) -> Joining:
+    return join._overlay.joining
+
+
+def connected(now: float = 0.0) -> JoiningClock:
     join = make()
     assert join.answered(now)
     return join
@@ -80,7 +89,7 @@ def test_an_answer_connects_once() -> None:
     join.attempt_now(0.0)
     join.is_attempt_due(0.0)
     assert join.answered(1.0) is True
-    assert join.connected
+    assert state(join) is Joining.CONNECTED
     assert join.answered(2.0) is False
     assert not join.is_attempt_due(1e9)
     join.attempt_now(3.0)
@@ -90,7 +99,7 @@ def test_an_answer_connects_once() -> None:
 def test_who_is_lost_tries_again_after_a_pause() -> None:
     join = connected()
     join.lost(3.0)
-    assert not join.connected
+    assert state(join) is Joining.SILENT
     due = join.next_timeout()
     assert due is not None
     assert 3.0 + 0.75 * DEFAULT.rejoin_first <= due <= 3.0 + DEFAULT.rejoin_first
@@ -143,10 +152,36 @@ def test_answers_that_lead_nowhere_make_for_ever_longer_pauses() -> None:
     for when in range(20):
         join.answered(when * 1_000.0)
         join.lost(when * 1_000.0)
-        assert not join.connected
+        assert state(join) is Joining.SILENT
         due = join.next_timeout()
         assert due is not None
         pauses.append(due - when * 1_000.0)
     assert pauses[0] <= DEFAULT.rejoin_first  # for somebody is there now
     assert pauses[3] > 2 * pauses[1]
     assert pauses[-1] >= 0.75 * DEFAULT.rejoin_max
+
+
+def test_each_state_is_reached_and_left_by_the_table() -> None:
+    assert {before for before, _ in TRANSITIONS} == set(Joining)
+    assert {*TRANSITIONS.values(), Joining.ALONE} == set(Joining)
+
+
+@pytest.mark.parametrize("before", Joining)
+@pytest.mark.parametrize("turn", Turn)
+def test_a_node_turns_as_the_table_says_and_else_stays(before: Joining, turn: Turn) -> None:
+    join = make()
+    join._overlay.joining = before
+    join._take(turn)
+    assert state(join) is TRANSITIONS.get((before, turn), before)
+
+
+def test_a_failed_attempt_is_known_when_the_next_one_is_due() -> None:
+    join = make()
+    join.attempt_now(0.0)
+    assert join.is_attempt_due(0.0)
+    assert state(join) is Joining.ALONE
+    assert join.is_attempt_due(100.0)
+    assert state(join) is Joining.SILENT
+    assert join.answered(101.0)
+    join.joined(DEFAULT.k, 102.0)
+    assert state(join) is Joining.JOINED

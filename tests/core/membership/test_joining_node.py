@@ -46,7 +46,7 @@ def test_where_there_is_nobody_to_join_by_no_silence_is_told() -> None:
 
 def test_silence_is_told_again_after_somebody_has_answered_but_an_outage_only_when_it_lasts() -> None:
     bench = joined(1)
-    bench.node.join.lost(bench.now)
+    bench.node.membership.join.lost(bench.now)
     told = []
     while bench.now < 3_600.0:
         bench.advance(1.0)
@@ -106,7 +106,7 @@ def test_a_patient_command_waits_until_somebody_comes() -> None:
     bench.pong(bench.sent_one(), 1)
     answer_all(bench)
     assert [event.replicas for event in bench.events() if isinstance(event, Published)] == [(contact(1),)] * 2
-    assert not bench.node._patient
+    assert not bench.node.publisher._publications
 
 
 def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
@@ -115,7 +115,7 @@ def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
     bench.node.cancel(op)
     bench.advance(DEFAULT.store_sweep)
     assert bench.events() == []
-    assert bench.node._running == set()
+    assert bench.node.commands.running == set()
     entry = bench.node.tracker.get(KEY, 80)
     assert entry is not None
     assert bench.node.tracker.due_in(entry, bench.now) > 0  # it has been tried

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import NamedTuple
 
 import pytest
 
+from dhtd.core.address.reachability import Reachability
+from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated
 from dhtd.core.ids import Id
-from dhtd.core.membership.outage import Doubt
+from dhtd.core.membership.joining import JoiningClock
+from dhtd.core.membership.outage import Outage
 from dhtd.core.messages import FindNode, Ping
 from dhtd.core.policy import DEFAULT
 from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlay import Overlay
+from dhtd.core.routing.overlays import Overlays
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
 
@@ -29,7 +34,7 @@ def knowing(*ids: int, attempts: int = 1) -> Bench:
     for id in ids:
         bench.know(contact(id))
         bench.advance(1.0)
-    assert bench.node.join.connected
+    assert bench.node.overlays[0].is_connected
     return bench
 
 
@@ -62,7 +67,7 @@ def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_
     assert not bench.node.is_in_doubt(Family.IPV4)
     bench.advance(10 * TIMEOUT)
     assert bench.sent() == []
-    assert bench.node.join.connected
+    assert bench.node.overlays[0].is_connected
     assert isolated(bench) == []
 
 
@@ -98,7 +103,7 @@ def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
 
 def test_a_silence_while_the_owner_asks_is_a_doubt() -> None:
     bench = knowing(10, 11, 12)
-    doubt = bench.node._doubts[Family.IPV4]
+    doubt = bench.node.membership._doubt
     doubt.look(bench.now)
     assert len(bench.sent()) == 1
     doubt.arise(contact(10), bench.now)
@@ -117,7 +122,7 @@ def test_who_has_answered_last_is_asked_first_and_each_has_the_time_of_a_query()
     assert list(dict.fromkeys(order)) == [endpoint(14), endpoint(13), endpoint(11)]
     bench.advance(TIMEOUT)
     assert isolated(bench) == [Isolated(Family.IPV4)]
-    assert not bench.node.join.connected
+    assert not bench.node.overlays[0].is_connected
     assert bench.now - begun_at == (1 + WITNESSES) * TIMEOUT
 
 
@@ -223,31 +228,39 @@ def test_a_bad_contact_is_no_witness() -> None:
     assert asked(in_doubt(bench, 10)) == [endpoint(12)]
 
 
-def make() -> tuple[Doubt, Overlay, Requester]:
+class Doubting(NamedTuple):
+    doubt: Outage
+    join: JoiningClock
+    requester: Requester
+    verdicts: list[None]
+
+
+def make() -> Doubting:
     overlay = Overlay(Family.IPV4, Id(0), CODEC, Random(1), DEFAULT, 0.0)
-    requester = Requester(Id(0), CODEC, Random(1), DEFAULT, [overlay], 0.0)
+    overlays = Overlays(Id(0), [overlay])
+    requester = Requester(overlays, CODEC, Random(1), DEFAULT, Counters(), Reachability(DEFAULT, 0.0))
     overlay.state.answered(contact(10), 0.1, 0.0)
-    return Doubt(requester, overlay), overlay, requester
+    join, verdicts = JoiningClock(overlay, Random(1), DEFAULT), list[None]()
+    return Doubting(Outage(requester, overlay, join, verdicts.append), join, requester, verdicts)
 
 
 def test_whoever_is_not_connected_has_no_doubts() -> None:
-    doubt, _, requester = make()
+    doubt, _, requester, _ = make()
     doubt.arise(contact(10), 3.0)
     assert not requester.transmits
 
 
 def test_a_doubt_is_void_when_the_network_is_given_up_meanwhile() -> None:
-    doubt, overlay, requester = make()
-    overlay.join.answered(0.0)
+    doubt, join, requester, verdicts = make()
+    join.answered(0.0)
     doubt.arise(contact(10), 3.0)
-    overlay.join.lost(3.5)  # nobody has answered the lookup of our own ID
-    attempt_at = overlay.join.next_timeout()
+    join.lost(3.5)  # nobody has answered the lookup of our own ID
+    attempt_at = join.next_timeout()
     ((query, _),) = [(query, query.sent_at) for query in requester.transactions._queries.values()]
     doubt.failed(query, None, 3.0 + TIMEOUT)
-    assert not requester.outcomes
-    assert overlay.join.next_timeout() == attempt_at
+    assert not verdicts
+    assert join.next_timeout() == attempt_at
     assert len(requester.transmits) == 1
-    doubt.slow(query, 3.1)
-    doubt.late(query, 3.2)
-    doubt.retried(query, 3.3)
+    doubt.overdue(query, 3.1, late=False)
+    doubt.overdue(query, 3.2, late=True)
     assert len(requester.transmits) == 1

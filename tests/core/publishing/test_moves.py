@@ -12,8 +12,8 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping, Store
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import Tracker
-from dhtd.core.routing.admission import Crowded, Inserted, State
+from dhtd.core.publishing.own_records import OwnRecords
+from dhtd.core.routing.admission import Crowded, Inserted, RoutingState
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.core.bench import US, Bench
@@ -30,9 +30,9 @@ REPLICAS = [contact(number) for number in range(1, 9)]
 # Own entries
 
 
-def tracked(ports: int = 1) -> Tracker:
+def tracked(ports: int = 1) -> OwnRecords:
     """Return a tracker of entries that were all published at 0."""
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     for port in range(1, ports + 1):
         entry = tracker.add(KEY, port)
         tracker.began(entry, 0.0)
@@ -40,7 +40,7 @@ def tracked(ports: int = 1) -> Tracker:
     return tracker
 
 
-def due(tracker: Tracker, now: float) -> list[float]:
+def due(tracker: OwnRecords, now: float) -> list[float]:
     return sorted(tracker.due_in(entry, now) for entry in tracker)
 
 
@@ -155,8 +155,8 @@ def test_a_machine_that_gets_a_network_tries_to_join_at_once() -> None:
 # Own networks
 
 
-def state_of(many: int, own: tuple[bytes, ...] = ()) -> State:
-    state = State(Id(0), CODEC, DEFAULT, 0.0)
+def state_of(many: int, own: tuple[bytes, ...] = ()) -> RoutingState:
+    state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     state.live_in(own)
     for number in range(1, many + 1):
         state.answered(at(number), 0.1, float(number))
@@ -195,7 +195,7 @@ def test_a_node_in_other_networks_looks_its_neighbours_up_again() -> None:
     bench = joined(1)
     bench.node.live_in(OURS, bench.now)
     assert bench.node.policy.own_networks == OURS
-    assert bench.node._requester.policy.own_networks == OURS
+    assert bench.node.requester.policy.own_networks == OURS
     assert {sent.to for sent in bench.sent()} == {endpoint(1)}
     alone = Bench(families=list(Family))
     alone.node.live_in(OURS, alone.now)

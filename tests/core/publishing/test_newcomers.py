@@ -36,7 +36,7 @@ def owner(policy: Policy = POLICY) -> tuple[Bench, OwnEntry]:
 def comes(bench: Bench, who: Contact) -> None:
     """Put a contact into the table, as one that has just answered."""
     bench.node.state.answered(who, None, bench.now)
-    bench.node._newcomers.joined(who, bench.now)
+    bench.node.publisher.newcomers.joined(who, bench.now)
 
 
 def test_a_contact_that_still_answers_after_two_minutes_hurries_the_entry_that_it_should_hold() -> None:
@@ -67,14 +67,14 @@ def test_a_contact_that_is_silent_is_no_news() -> None:
     assert bench.sent_one().to == NEWCOMER.endpoint
     bench.advance(bench.node.policy.query_timeout)
     assert not entry.hurried
-    assert bench.node._newcomers._under_way == {}
+    assert bench.node.publisher.newcomers._under_way == {}
 
 
 def test_after_a_defect_an_answer_to_what_was_asked_before_is_no_news() -> None:
     bench, entry = owner()
     comes(bench, NEWCOMER)
     bench.advance(STAYS)
-    bench.node._newcomers.give_up(bench.now)
+    bench.node.publisher.newcomers.give_up(bench.now)
     bench.pong(bench.sent_one(), NEWCOMER.id)
     assert not entry.hurried
 
@@ -135,7 +135,7 @@ def test_few_are_asked_at_once_and_the_others_after_them() -> None:
     bench.advance(STAYS)
     pings = bench.sent()
     assert [sent.to for sent in pings] == [endpoint(KEY ^ 1), endpoint(KEY ^ 2)]
-    assert bench.node._newcomers.next_timeout() is None
+    assert bench.node.publisher.newcomers.next_timeout() is None
     bench.pong(pings[0], KEY ^ 1)
     bench.node.handle_timeout(bench.now)
     assert endpoint(KEY ^ 3) in [sent.to for sent in bench.sent()]

@@ -16,7 +16,7 @@ from dhtd.core.endpoint import Family
 from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.publishing.own_records import STEP, OwnEntry, Tracker, entry_key
+from dhtd.core.publishing.own_records import STEP, OwnEntry, OwnRecords, entry_key
 from tests.core.small import contact, endpoint
 from tests.strategies import scaled
 
@@ -25,11 +25,11 @@ EARLIEST, LATEST = DEFAULT.republish_first * 0.9, DEFAULT.republish_first * 1.1
 REPLICAS = [contact(id) for id in range(1, 9)]
 
 
-def make(policy: Policy = DEFAULT) -> Tracker:
-    return Tracker(Random(1), policy)
+def make(policy: Policy = DEFAULT) -> OwnRecords:
+    return OwnRecords(Random(1), policy)
 
 
-def publish(tracker: Tracker, entry: OwnEntry, now: float, replicas: list[Contact] = REPLICAS) -> None:
+def publish(tracker: OwnRecords, entry: OwnEntry, now: float, replicas: list[Contact] = REPLICAS) -> None:
     tracker.began(entry, 0.0)
     tracker.published(entry.key, entry.port, replicas, now)
 
@@ -117,7 +117,7 @@ def test_a_new_entry_has_no_timer() -> None:
 def test_an_entry_is_published_again_after_45_minutes_give_or_take_a_tenth() -> None:
     delays = []
     for seed in range(200):
-        tracker = Tracker(Random(seed), DEFAULT)
+        tracker = OwnRecords(Random(seed), DEFAULT)
         entry = tracker.add(KEY, 80)
         publish(tracker, entry, 1_000.0)
         delays.append(tracker.due_in(entry, 1_000.0))
@@ -284,7 +284,7 @@ def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there
 
 
 def test_what_is_published_is_published_again_when_the_network_has_doubled() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     published, waiting = tracker.add(KEY, 80), tracker.add(KEY, 81)
     tracker.network_has(10, Family.IPV4, now=0.0)
     tracker.began(published, 0.0)
@@ -300,7 +300,7 @@ def test_what_is_published_is_published_again_when_the_network_has_doubled() -> 
 
 
 def test_a_network_that_has_halved_may_double_again_but_not_soon() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(KEY, 80)
     publish(tracker, entry, 0.0)
     for size in (40, 20, 40, 20, 80):
@@ -415,7 +415,7 @@ class Looks(dict[tuple[bytes, int], OwnEntry]):
         return looks
 
 
-NEWS: dict[str, Callable[[Tracker], object]] = {
+NEWS: dict[str, Callable[[OwnRecords], object]] = {
     "a move": lambda tracker: tracker.moved(1_000.0),
     "a pause": lambda tracker: tracker.slept(1.0, 1_000.0),
     "a family": lambda tracker: tracker.joined(Family.IPV6, 1_000.0),
@@ -544,7 +544,7 @@ def test_the_more_entries_all_nodes_refuse_the_longer_each_of_them_waits() -> No
 
 
 def test_the_failures_of_an_outage_do_not_count_after_it() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(KEY, 80)
     for _ in range(10):
         tracker.began(entry, 0.0)
@@ -622,7 +622,7 @@ class TrackerMachine(RuleBasedStateMachine):
         self.restarts = 0
         self.acknowledged: set[EntryKey] = set()  # what the state file holds
         self.model: dict[EntryKey, Expected] = {}
-        self.tracker = Tracker(Random(0), self.POLICY)
+        self.tracker = OwnRecords(Random(0), self.POLICY)
 
     keys = st.sampled_from([(Id(0), 80), (Id(0), 443), (Id(5), 80)])
     near = st.integers(0, 15).map(Id)
@@ -638,7 +638,7 @@ class TrackerMachine(RuleBasedStateMachine):
     )
     def begin(self, seed: int, now: float, size: int, history: list[tuple[EntryKey, frozenset[Id]]]) -> None:
         self.now = now
-        self.tracker = Tracker(Random(seed), self.POLICY)
+        self.tracker = OwnRecords(Random(seed), self.POLICY)
         self._network_has(size)
         for key, replicas in history:
             self.is_entered(key)
@@ -800,7 +800,7 @@ class TrackerMachine(RuleBasedStateMachine):
     def is_restarted(self, seed: int, pause: float) -> None:
         self.restarts += 1
         self.now += pause
-        self.tracker, self.size, self.grown_at = Tracker(Random(seed), self.POLICY), 1, float("-inf")
+        self.tracker, self.size, self.grown_at = OwnRecords(Random(seed), self.POLICY), 1, float("-inf")
         for key in sorted(self.acknowledged):
             self.tracker.add(*key)
         self.model = {key: Expected() for key in self.acknowledged}
@@ -889,7 +889,7 @@ TestTrackerStartsOneChainAnEntry.settings = scaled(100)
 
 
 def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_not() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(Id(1), 80)
     minutes, now = [], 0.0
     some_stay = range(5, 13)
@@ -902,7 +902,7 @@ def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_
 
 
 def test_a_publication_soon_after_another_says_nothing_of_how_long_holders_stay() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(Id(1), 80)
     for now in (0.0, 60.0, 120.0):
         tracker.began(entry, 0.0)

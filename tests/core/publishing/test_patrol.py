@@ -10,6 +10,7 @@ from dhtd.core.events import Unheld
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, Ping, Store
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.routing.overlay import Joining
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import contact, endpoint
 
@@ -47,7 +48,7 @@ def pinged(sent: list[Sent]) -> list[int]:
 
 
 def suspect(bench: Bench, *numbers: int) -> None:
-    bench.node._patrol.suspect([contact(number) for number in numbers], bench.now)
+    bench.node.publisher.patrol.suspect([contact(number) for number in numbers], bench.now)
 
 
 def lose(bench: Bench, *numbers: int) -> None:
@@ -70,9 +71,9 @@ def test_where_an_entry_has_lost_two_holders_the_others_are_asked_and_it_is_publ
     assert entry is not None
     bench.advance(100.0)
     bench.sent()
-    bench.node._patrol.lost(contact(64), bench.now)
+    bench.node.publisher.patrol.lost(contact(64), bench.now)
     assert bench.sent() == []
-    bench.node._patrol.lost(contact(65), bench.now)
+    bench.node.publisher.patrol.lost(contact(65), bench.now)
     assert pinged(bench.sent()) == [66, 67]
     assert bench.node.tracker.due_in(entry, bench.now) <= POLICY.startup_spread
 
@@ -128,9 +129,9 @@ def test_few_are_asked_at_once_and_none_twice() -> None:
 def test_while_many_are_lost_contacts_and_holders_of_further_entries_are_asked() -> None:
     bench = publishing(1, 2, 16)
     for number in (100, 101):
-        bench.node._patrol.lost(contact(number), bench.now)
+        bench.node.publisher.patrol.lost(contact(number), bench.now)
     assert bench.sent() == []
-    bench.node._patrol.lost(contact(102), bench.now)
+    bench.node.publisher.patrol.lost(contact(102), bench.now)
     asked = pinged(bench.sent())
     assert {64, 65, 66, 67} <= set(asked)
     assert len(asked) <= DEFAULT.verifications
@@ -172,14 +173,14 @@ def test_without_entries_the_patrol_rests() -> None:
     bench.node.tracker.remove(KEY, 80)
     bench.advance(600.0)
     assert bench.sent() == []
-    assert bench.node._patrol.next_timeout() is None
+    assert bench.node.publisher.patrol.next_timeout() is None
 
 
 def test_without_entries_nobody_is_asked_however_many_are_given_up() -> None:
     bench = Bench(policy=PATROL)
     bench.know(*map(contact, HOLDERS))
     for number in range(10, 14):
-        bench.node._patrol.lost(contact(number), bench.now)
+        bench.node.publisher.patrol.lost(contact(number), bench.now)
     assert bench.sent() == []
 
 
@@ -194,9 +195,9 @@ def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
 
 def test_the_patrol_rests_while_the_network_is_not_reached() -> None:
     bench = publishing(policy=PATROL)
-    bench.node.join.is_joined = False
-    assert bench.node._patrol.next_timeout() is None
-    bench.node._patrol.go_round(bench.now + 100.0)
+    bench.node.overlays[0].joining = Joining.CONNECTED
+    assert bench.node.publisher.patrol.next_timeout() is None
+    bench.node.publisher.patrol.go_round(bench.now + 100.0)
     assert bench.sent() == []
 
 
@@ -207,14 +208,14 @@ def test_holders_of_a_family_that_is_not_reached_are_not_asked() -> None:
     bench.node.tracker.began(entry, bench.now)
     there = Contact(Id(65), Endpoint.of("2001:db8::65", 1729))
     bench.node.tracker.published(KEY, 80, [there], bench.now)
-    assert bench.node.overlays[0].join.is_joined
+    assert bench.node.overlays[0].is_joined
     bench.advance(35.0)
     assert bench.sent() == []
 
 
 def test_after_a_loss_the_turns_come_sooner_and_then_ever_more_slowly() -> None:
     bench = publishing(1, 2, policy=PATROL)
-    bench.node._patrol.lost(contact(99), bench.now)
+    bench.node.publisher.patrol.lost(contact(99), bench.now)
     before = bench.now
     pauses = []
     for when, _ in rounds(bench, 6):
@@ -225,14 +226,14 @@ def test_after_a_loss_the_turns_come_sooner_and_then_ever_more_slowly() -> None:
     assert 11 < pauses[2] <= 15
     assert all(22 < pause <= 30 for pause in pauses[3:])
     for number in range(100, 104):
-        bench.node._patrol.lost(contact(number), bench.now)
-    assert bench.node._patrol.next_timeout() == bench.now + 1.0
+        bench.node.publisher.patrol.lost(contact(number), bench.now)
+    assert bench.node.publisher.patrol.next_timeout() == bench.now + 1.0
 
 
 def test_a_node_that_is_given_up_counts_once_in_five_minutes() -> None:
     bench = publishing(1, 2)
     for _ in range(9):
-        bench.node._patrol.lost(contact(99), bench.now)
+        bench.node.publisher.patrol.lost(contact(99), bench.now)
     suspect(bench, 99)
     assert bench.sent() == []  # three would have had contacts asked
     bench.now += 300.0
@@ -243,9 +244,9 @@ def test_a_node_that_is_given_up_counts_once_in_five_minutes() -> None:
 def test_those_who_were_given_up_first_are_forgotten_when_there_are_many() -> None:
     bench = publishing()
     for machine in range(1_025):
-        bench.node._patrol.lost(contact(99, machine=machine), bench.now)
-    assert len(bench.node._patrol._gone) == 1_024
-    assert contact(99, machine=0) not in bench.node._patrol._gone
+        bench.node.publisher.patrol.lost(contact(99, machine=machine), bench.now)
+    assert len(bench.node.publisher.patrol._gone) == 1_024
+    assert contact(99, machine=0) not in bench.node.publisher.patrol._gone
 
 
 def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contact() -> None:
@@ -254,7 +255,7 @@ def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contac
     assert entry is not None
     holder = Contact(Id(65), endpoint(99))  # whom no timeout of a contact tells of
     entry.replicas = (holder,)
-    bench.node._patrol.suspect([holder], bench.now)
+    bench.node.publisher.patrol.suspect([holder], bench.now)
     bench.sent()
     bench.advance(TIMEOUT)
     assert not entry.lost
@@ -272,11 +273,11 @@ def test_where_there_is_nobody_else_to_ask_nobody_is_lost() -> None:
     for known in bench.node.state.table:
         for _ in range(2):
             bench.node.state.timed_out(known, bench.now)
-    bench.node._patrol.suspect([contact(65)], bench.now)
+    bench.node.publisher.patrol.suspect([contact(65)], bench.now)
     bench.sent()
     bench.advance(5 * TIMEOUT)
     assert entry.lost == ()
-    assert bench.node._patrol._waiting == {}
+    assert bench.node.publisher.patrol._waiting == {}
 
 
 def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() -> None:

@@ -13,7 +13,7 @@ from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.publishing.own_records import EntryKey, entry_key
-from dhtd.core.publishing.pending_withdrawals import Holder, Pending, Withdrawals
+from dhtd.core.publishing.pending_withdrawals import Holder, Pending, PendingWithdrawals
 from tests.core.small import contact
 from tests.strategies import scaled
 
@@ -24,11 +24,11 @@ STEADY = Policy(republish_jitter=0.0, startup_spread=0.0)
 UNTIL = 3_600.0
 
 
-def make(policy: Policy = STEADY) -> Withdrawals:
-    return Withdrawals(Random(1), policy, set())
+def make(policy: Policy = STEADY) -> PendingWithdrawals:
+    return PendingWithdrawals(Random(1), policy, set())
 
 
-def attempt(withdrawals: Withdrawals, now: float, *, failed: bool) -> Holder:
+def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Holder:
     """Have the only holder that is due asked, to no avail or with all acknowledged."""
     (holder,) = withdrawals.pop_due(now)
     if not failed:
@@ -39,7 +39,7 @@ def attempt(withdrawals: Withdrawals, now: float, *, failed: bool) -> Holder:
     return holder
 
 
-def deleted(withdrawals: Withdrawals, *contacts: Contact, now: float = 0.0) -> None:
+def deleted(withdrawals: PendingWithdrawals, *contacts: Contact, now: float = 0.0) -> None:
     """Have KEY deleted at port 80, and nobody tell that it has let go."""
     for each in contacts:
         assert not withdrawals.add(KEY, 80, each, UNTIL)
@@ -309,7 +309,7 @@ class WithdrawalsMachine(RuleBasedStateMachine):
         self.now = now
         self.changed: set[EntryKey] = set()
         self.told: set[Entry] = set()  # changes that must have been told
-        self.withdrawals = Withdrawals(Random(seed), self.POLICY, self.changed)
+        self.withdrawals = PendingWithdrawals(Random(seed), self.POLICY, self.changed)
         self.model: dict[tuple[Entry, Contact], Owed] = {}
         self.in_hand: list[tuple[Holder, list[tuple[Entry, Contact]]]] = []
         self.silent_since: dict[Contact, float] = {}

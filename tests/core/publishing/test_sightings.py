@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Withdrawn
+from dhtd.core.events import LeftBehind, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import Tracker, entry_key
-from dhtd.core.publishing.sightings import LeftBehind, Sightings
+from dhtd.core.publishing.own_records import OwnRecords, entry_key
+from dhtd.core.publishing.sightings import Sightings
 from dhtd.sim.network import Network
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
@@ -125,7 +125,7 @@ def test_after_a_restart_a_delete_says_the_same() -> None:
 
 
 def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(KEY, 80)
     for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
         tracker.changed.clear()

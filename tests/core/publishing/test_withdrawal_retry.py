@@ -71,7 +71,7 @@ def test_a_holder_gives_a_token_and_lets_go_of_every_port_twice() -> None:
         bench.advance(pause)
     assert len(bench.node.withdrawals) == 0
     assert bench.events() == []  # it is nobody's business
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
 
 
 def test_a_holder_that_has_it_again_when_it_is_to_confirm_has_to_confirm_again() -> None:
@@ -122,7 +122,7 @@ def test_a_holder_whose_answer_was_cut_is_asked_again_whether_it_still_had_the_e
         assert len(bench.node.withdrawals) == had_it
         bench.advance(CONFIRM)
     assert queries(bench) == []
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
 
 
 def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pause() -> None:
@@ -132,7 +132,7 @@ def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pa
     queries(bench)
     bench.advance(TIMEOUT)
     assert [pending.attempts for pending in bench.node.withdrawals] == [1]
-    assert not bench.node._withdrawing
+    assert not bench.node.publisher._under_way
     queries(bench)
     bench.advance(RETRY)
     assert [each.request for each in asked(bench, FindValue)] == [FindValue(KEY)]
@@ -234,10 +234,10 @@ def test_another_node_under_the_id_of_a_holder_does_not_let_go_for_it() -> None:
 
 def test_while_the_network_is_down_nobody_is_looked_for() -> None:
     bench = owing(KEY)
-    bench.node.join.lost(bench.now)
+    bench.node.membership.join.lost(bench.now)
     bench.advance(300)
     assert {type(each.request) for each in bench.sent()} >= {FindValue}
-    assert not bench.node.join.connected
+    assert not bench.node.overlays[0].is_connected
     assert not [each for each in bench.sent() if isinstance(each.request, FindNode)]
 
 
@@ -266,7 +266,7 @@ def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> Non
     bench.found(find, 2)
     (withdraw,) = asked(bench, Withdraw)
     bench.pong(withdraw, 2)
-    while (sent := bench.sent()) and not bench.node._publications[entry_key(KEY, 80)]._over:
+    while (sent := bench.sent()) and not bench.node.publisher._publications[entry_key(KEY, 80)].publication._over:
         for each in sent:
             if isinstance(each.request, Store):
                 bench.pong(each, each.to[3])

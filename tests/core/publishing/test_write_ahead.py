@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dhtd.core.caps import ENTRY_HOLDERS
+from dhtd.core.counters import ENTRY_HOLDERS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Published, Withdrawn
 from dhtd.core.ids import Id

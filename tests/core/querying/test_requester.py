@@ -6,25 +6,31 @@ from random import Random
 
 import pytest
 
+from dhtd.core.address.reachability import Reachability
+from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Family
-from dhtd.core.events import INTERNAL, Refreshed
 from dhtd.core.ids import Id
-from dhtd.core.messages import FindNode, Ping, Query
+from dhtd.core.messages import Contact, FindNode, Ping, Query
 from dhtd.core.policy import DEFAULT
-from dhtd.core.querying.operations import Check
+from dhtd.core.querying.check import Check
+from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
 from dhtd.core.routing.overlay import Overlay
+from dhtd.core.routing.overlays import Overlays
 from tests.core.small import CODEC, contact, endpoint
 
 
-def make() -> Requester:
+def make(*known: Contact) -> Requester:
     rng = Random(1)
-    return Requester(Id(0), CODEC, rng, DEFAULT, [Overlay(Family.IPV4, Id(0), CODEC, rng, DEFAULT, now=0.0)], now=0.0)
+    overlay = Overlay(Family.IPV4, Id(0), CODEC, rng, DEFAULT, now=0.0)
+    for other in known:
+        overlay.state.answered(other, 0.2, 0.0)
+    return Requester(Overlays(Id(0), [overlay]), CODEC, rng, DEFAULT, Counters(), Reachability(DEFAULT, 0.0))
 
 
 def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
     requester = make()
-    owner = Check(requester, set())
+    owner = Check(requester)
     requester.ask(owner, FindNode(Id(9)), endpoint(5), Id(5), 10.0, attempts=2)
     (transmit,) = requester.transmits
     query = CODEC.decode(transmit.data)
@@ -38,19 +44,27 @@ def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
 
 
 def test_a_contact_that_was_measured_is_given_the_time_that_it_needs() -> None:
-    requester = make()
-    requester.overlays[Family.IPV4].state.answered(contact(5), 0.2, 0.0)
-    requester.ask(Check(requester, set()), Ping(), endpoint(5), Id(5), 10.0)
+    requester = make(contact(5))
+    requester.ask(Check(requester), Ping(), endpoint(5), Id(5), 10.0)
     assert requester.transactions.next_timeout() == pytest.approx(10.0 + 0.2 + DEFAULT.slow_deviations * 0.1)
-    requester = make()
-    requester.overlays[Family.IPV4].state.answered(contact(5), 0.2, 0.0)
-    requester.ask(Check(requester, set()), Ping(), endpoint(5), None, 10.0)
+    requester = make(contact(5))
+    requester.ask(Check(requester), Ping(), endpoint(5), None, 10.0)
     assert requester.transactions.next_timeout() == 10.0 + DEFAULT.slow_initial
 
 
-def test_outcomes_wait_in_order() -> None:
-    requester = make()
-    outcomes = [Refreshed(INTERNAL, Id(number), 0, Family.IPV4) for number in range(3)]
-    for outcome in outcomes:
-        requester.tell(outcome)
-    assert list(requester.outcomes) == outcomes
+def test_listeners_are_told_in_order_and_also_of_what_comes_about_by_that() -> None:
+    operations = Operations()
+    told: list[tuple[int, float]] = []
+
+    def listen(outcome: int, now: float) -> None:
+        told.append((outcome, now))
+        if outcome == 1:
+            report(3)
+
+    report = operations.report_to(listen)
+    report(1)
+    report(2)
+    assert (told, len(operations)) == ([], 2)
+    operations.settle(5.0)
+    assert told == [(1, 5.0), (2, 5.0), (3, 5.0)]
+    assert len(operations) == 0

@@ -22,7 +22,8 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Ping, Result
 from dhtd.core.policy import DEFAULT
 from dhtd.core.querying.requester import Asked
-from dhtd.core.querying.transactions import InFlight, Late, Retry, RoundTrips, Slow, TimedOut, Transactions
+from dhtd.core.querying.transactions import InFlight, Late, Retry, Slow, TimedOut, Transactions
+from dhtd.core.round_trips import RoundTrips
 from tests.core.bench import US, Bench, Sent
 from tests.core.small import CODEC, endpoint
 from tests.strategies import scaled
@@ -391,13 +392,10 @@ class Listener:
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         self.told.append("answered")
 
-    def slow(self, query: Asked, now: float) -> None:
-        self.told.append("slow")
+    def overdue(self, query: Asked, now: float, *, late: bool) -> None:
+        self.told.append("late" if late else "slow")
 
-    def late(self, query: Asked, now: float) -> None:
-        self.told.append("late")
-
-    def retried(self, query: Asked, now: float) -> None:
+    def retried(self, now: float) -> None:
         self.told.append("retried")
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
@@ -418,7 +416,11 @@ class AskingMachine(RuleBasedStateMachine):
     @rule(machine=st.integers(1, 4), attempts=st.integers(1, 2))
     def ask(self, machine: int, attempts: int) -> None:
         listener, request = Listener(), FindNode(Id(1), b"token")
-        asked = self.bench.node._requester.ask(listener, request, endpoint(machine), None, self.bench.now, attempts)
+        asked = self.bench.node.requester.ask(
+            *(listener, request, endpoint(machine), None, self.bench.now, attempts),
+            impatient=listener,
+            on_retry=listener.retried,
+        )
         (sent,) = [sent for sent in self.bench.sent() if sent.query.tid == asked.tid]
         self.asked.append((listener, sent, attempts))
 

@@ -15,20 +15,20 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dhtd.core.caps import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
+from dhtd.core.counters import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
 from dhtd.core.routing.admission import (
+    Admission,
     Contested,
     Crowded,
     Full,
     Inserted,
     Known,
-    Outcome,
     Refused,
     Replaced,
-    State,
+    RoutingState,
     Verify,
 )
 from dhtd.core.routing.standing import Standing
@@ -41,11 +41,11 @@ FAR = (64, 80, 96)  # fill the far bucket of a node with ID 0 ...
 NEAR = (1, 2, 4)  # ... which does not split, once these are known
 
 
-def make(policy: Policy = POLICY, own_id: int = 0) -> State:
-    return State(Id(own_id), CODEC, policy, now=0.0)
+def make(policy: Policy = POLICY, own_id: int = 0) -> RoutingState:
+    return RoutingState(Id(own_id), CODEC, policy, now=0.0)
 
 
-def full(now: float = 0.0) -> State:
+def full(now: float = 0.0) -> RoutingState:
     """Return a state whose far bucket is full of contacts that answered at `now`, a millisecond apart."""
     state = make()
     for place, id in enumerate((*NEAR, *FAR)):
@@ -53,7 +53,7 @@ def full(now: float = 0.0) -> State:
     return state
 
 
-def make_bad(state: State, victim: Contact, now: float) -> list[Contact | None]:
+def make_bad(state: RoutingState, victim: Contact, now: float) -> list[Contact | None]:
     """Let two queries to `victim` time out while a neighbour answers."""
     outcomes = []
     for _ in range(2):
@@ -461,7 +461,7 @@ class SlowState:
     def standings(self, inside: range, now: float) -> list[tuple[Contact, Standing]]:
         return [(member, self.histories[member].standing(now)) for member in self.table.inside(inside)]
 
-    def answered(self, contact: Contact, now: float) -> Outcome:
+    def answered(self, contact: Contact, now: float) -> Admission:
         if contact.id == self.table.own_id:
             return Refused()
         self.answers.append(now)
@@ -482,7 +482,7 @@ class SlowState:
             self.leave(incumbent)
         return self.admit(contact, inside, now)
 
-    def claim(self, contact: Contact, incumbent: Contact, now: float) -> Outcome:
+    def claim(self, contact: Contact, incumbent: Contact, now: float) -> Admission:
         if not self.is_contestable(incumbent, now):
             return Refused()
         self.claims.pop(contact.id, None)
@@ -491,7 +491,7 @@ class SlowState:
             del self.claims[oldest]
         return Contested(incumbent)
 
-    def admit(self, contact: Contact, inside: range, now: float) -> Outcome:
+    def admit(self, contact: Contact, inside: range, now: float) -> Admission:
         bad = [member for member, standing in self.standings(inside, now) if standing is Standing.BAD]
         evicted = bad[0] if bad and len(self.table.inside(inside)) == self.policy.k else None
         if evicted is not None:
@@ -804,14 +804,14 @@ def test_the_size_of_the_network_is_estimated_from_our_nearest_neighbours() -> N
     codec = NativeCodec()
     for size in (2, 5, 9, 50, 1000):
         own_id = codec.keyspace.random(rng)
-        state = State(own_id, codec, DEFAULT, 0.0)
+        state = RoutingState(own_id, codec, DEFAULT, 0.0)
         for number in range(size - 1):
             state.answered(Contact(codec.keyspace.random(rng), endpoint(number)), None, 0.0)
         assert state.estimated_size() == size or (size > 8 and size / 3 < state.estimated_size() < 3 * size)
 
 
 def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None:
-    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     assert state.answered(contact(5, machine=1), None, 0.0) == Inserted()
     assert state.answered(contact(6, machine=1), None, 1.0) == Inserted()  # it may have started anew, without its file
     assert state.answered(contact(7, machine=1), None, 2.0) == Refused()
@@ -824,7 +824,7 @@ def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None
 
 
 def test_who_answers_in_place_of_another_has_changed_its_id() -> None:
-    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     for number, outcome in ((5, Inserted()), (6, Inserted()), (7, Refused())):
         for known in list(state.table):
             state.moved(known.id, known.endpoint)
@@ -832,7 +832,7 @@ def test_who_answers_in_place_of_another_has_changed_its_id() -> None:
 
 
 def test_endpoints_that_changed_their_ids_are_forgotten_when_there_are_many() -> None:
-    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     for machine in range(2_000):
         state.answered(contact(5, machine=machine), None, 1.0)
         state.moved(Id(5), endpoint(machine))

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.codec import PackedContacts
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace, closest
-from dhtd.core.messages import Contact, PackedContacts
-from dhtd.core.routing.answer_cache import Nearest
+from dhtd.core.messages import Contact
+from dhtd.core.routing.answer_cache import AnswerCache
 
 SEVEN = Keyspace(7)
 WHOLE = (0, SEVEN.size)
@@ -46,7 +47,7 @@ def parted(draw: st.DrawFn, low: int = 0, size: int = SEVEN.size) -> list[int]:
 def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int, begins: list[int]) -> None:
     contacts = [contact(id) for id in ids]
     pack = Packer()
-    nearest = Nearest(contacts, k, pack, [*begins, SEVEN.size])
+    nearest = AnswerCache(contacts, k, pack, [*begins, SEVEN.size])
     for _ in range(2):
         for target in range(SEVEN.size):
             expected = closest(contacts, Id(target), k)
@@ -57,13 +58,13 @@ def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int, b
 
 
 def test_without_contacts_the_answer_is_nobody() -> None:
-    assert Nearest([], 8, Packer(), WHOLE).to(5).contacts == ()
+    assert AnswerCache([], 8, Packer(), WHOLE).to(5).contacts == ()
 
 
 @pytest.mark.parametrize("number", [1, 8])
 def test_no_more_than_k_are_one_answer(number: int) -> None:
     pack = Packer()
-    nearest = Nearest(map(contact, range(number)), 8, pack, WHOLE)
+    nearest = AnswerCache(map(contact, range(number)), 8, pack, WHOLE)
     assert all(nearest.to(target) is nearest.to(0) for target in range(SEVEN.size))
     assert pack.packed == 1
 
@@ -75,7 +76,7 @@ def test_a_far_half_is_one_answer_and_ids_of_256_bits_are_told_apart() -> None:
         contact(own ^ (1 << 255 - place // 8) ^ rng.randrange(1 << 255 - place // 8)) for place in range(80)
     ]  # eight at each distance, doubling
     pack = Packer()
-    nearest = Nearest(contacts, 8, pack, (0, NATIVE.size))
+    nearest = AnswerCache(contacts, 8, pack, (0, NATIVE.size))
     far = own ^ 1 << 255
     assert len({id(nearest.to(far ^ rng.getrandbits(255))) for _ in range(500)}) == 1
     assert pack.packed == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
 from dhtd.core.policy import DEFAULT
-from dhtd.core.querying.operations import Check
+from dhtd.core.querying.check import Check
 from dhtd.core.querying.region import Region
 from dhtd.core.querying.search import Ask, Search
-from dhtd.core.routing.admission import Inserted, Refused, State
+from dhtd.core.routing.admission import Inserted, Refused, RoutingState
 from dhtd.core.routing.changers import Changers
 from tests.core.bench import Bench
 from tests.core.small import CODEC, contact, endpoint
@@ -69,7 +69,7 @@ def test_whatever_others_name_an_endpoint_it_is_doubted_for_its_own_answers_only
 
 
 def test_who_comes_back_under_another_id_after_the_pause_has_changed_again() -> None:
-    state = State(Id(0), CODEC, DEFAULT, 0.0)
+    state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     for id, now, outcome in (
         (5, 0.0, Inserted()),
         (6, 1.0, Inserted()),
@@ -130,7 +130,7 @@ def test_who_answers_a_search_under_two_ids_that_others_named_is_remembered() ->
     bench = Bench(own_id=0)
     for actual in (90, 91):
         bench.node.state.moved(Id(actual - 1), endpoint(50))  # so that it is not in the table
-        check = Check(bench.node._requester, set())
+        check = Check(bench.node.requester)
         check.start(endpoint(50), Id(66), bench.now, attempts=1)
         (ping,) = (sent for sent in bench.sent() if sent.request == Ping())
         bench.pong(ping, actual)

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from dhtd.core.address_groups import Party, outside
-from dhtd.core.caps import (
+from dhtd.core.counters import (
     CONTACTS_PER_IP,
     CONTACTS_PER_NETWORK,
     CONTACTS_PER_NETWORK_IN_BUCKET,
@@ -25,7 +25,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.querying.search import Ask, Finished, Search, Wait
-from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, State
+from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, RoutingState
 from dhtd.core.routing.diversity import Diversity, Quota
 from dhtd.wire.native import NativeCodec
 from tests.core.small import CODEC, contact
@@ -43,15 +43,15 @@ def at6(network: int, machine: int) -> Endpoint:
     return Endpoint.of(f"2001:db8:0:{network:x}::{machine:x}", 1729)
 
 
-def make(policy: Policy = DEFAULT) -> State:
-    return State(Id(0), CODEC, policy, 0.0)
+def make(policy: Policy = DEFAULT) -> RoutingState:
+    return RoutingState(Id(0), CODEC, policy, 0.0)
 
 
-def make256(policy: Policy = DEFAULT) -> State:
-    return State(NATIVE.digest(b"us"), CODEC256, policy, 0.0)
+def make256(policy: Policy = DEFAULT) -> RoutingState:
+    return RoutingState(NATIVE.digest(b"us"), CODEC256, policy, 0.0)
 
 
-def full_of_strangers(state: State, count: int, rng: Random, first: int = 0) -> None:
+def full_of_strangers(state: RoutingState, count: int, rng: Random, first: int = 0) -> None:
     """Let nodes answer that are alone in their /24s."""
     for number in range(first, first + count):
         endpoint = Endpoint(bytes((60, number >> 8, number & 255, 1)) + b"\6\xc1")
@@ -174,7 +174,7 @@ def test_to_count_all_contacts_anew_takes_as_long_as_there_are_many() -> None:
     assert calls(lambda: state.live_in((b"<\0\0",))) < 60 * len(state.table)
 
 
-def make_bad(state: State, victim: Contact, now: float) -> None:
+def make_bad(state: RoutingState, victim: Contact, now: float) -> None:
     for _ in range(2):
         state.answered(Contact(Id(1), at(99, 1)), None, now + 0.1)
         state.timed_out(victim, sent_at=now)
@@ -273,7 +273,7 @@ def test_the_limits_hold_for_what_is_restored() -> None:
 FAR = Policy(k=3, replacements=3)
 
 
-def with_a_full_bucket() -> State:
+def with_a_full_bucket() -> RoutingState:
     state = make(FAR)
     for id in (1, 2, 4, 64, 80, 96):
         assert state.answered(Contact(Id(id), at(id, 1)), 0.1, 0.0) == Inserted()
@@ -317,7 +317,7 @@ def test_a_claimant_comes_in_only_within_the_limits() -> None:
 def test_the_counts_keep_step_with_the_table_whatever_happens_to_it() -> None:
     rng = Random(4)
     policy = Policy(k=4, contacts_per_network=3, bad_after=0, id_change=0.0)
-    state = State(Id(0), CODEC, policy, 0.0)
+    state = RoutingState(Id(0), CODEC, policy, 0.0)
     networks = outside(policy.exempt_networks)
     seen: Counter[str] = Counter()
     for step in range(8_000):
@@ -379,7 +379,7 @@ def test_a_site_has_twice_the_places_of_a_network() -> None:
 
 
 def test_of_a_site_a_bucket_has_four_and_the_table_twenty() -> None:
-    state = State(Id(0), NativeCodec(), DEFAULT, 0.0)
+    state = RoutingState(Id(0), NativeCodec(), DEFAULT, 0.0)
     for number in range(6):
         state.answered(Contact(Id(2**255 + number), six(1, number)), None, 0.0)
     assert len(state.table) == 4
@@ -394,7 +394,7 @@ def test_of_a_site_a_bucket_has_four_and_the_table_twenty() -> None:
 
 
 def test_a_contact_of_a_site_that_turns_bad_makes_room_there() -> None:
-    state = State(Id(0), NativeCodec(), replace(DEFAULT, bad_after=0), 0.0)
+    state = RoutingState(Id(0), NativeCodec(), replace(DEFAULT, bad_after=0), 0.0)
     members = [Contact(Id(2**255 + number), six(1, number)) for number in range(5)]
     for member in members[:4]:
         state.answered(member, None, 0.0)

@@ -11,9 +11,10 @@ from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated, Joined, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
+from dhtd.core.membership.joining import JoiningClock
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import Tracker
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.search import Ask, Search
 from dhtd.core.routing.overlay import Overlay
 from tests.core.bench import QUIET, Bench, Sent
@@ -160,26 +161,28 @@ def test_an_outage_of_one_family_is_told_of_it_alone() -> None:
     assert tables(bench)[1] == set(map(six, range(10, 14)))
 
 
-def make(k: int = K) -> Overlay:
-    return Overlay(Family.IPV6, Id(0), CODEC, Random(1), replace(DEFAULT, k=k), 0.0)
+def make(k: int = K) -> tuple[Overlay, JoiningClock]:
+    policy = replace(DEFAULT, k=k)
+    overlay = Overlay(Family.IPV6, Id(0), CODEC, Random(1), policy, 0.0)
+    return overlay, JoiningClock(overlay, Random(1), policy)
 
 
 def test_the_first_rumour_is_followed_at_once_and_those_after_it_with_the_pauses_of_joining() -> None:
-    overlay = make()
-    overlay.join.attempt_now(0.0)
-    assert overlay.join.is_attempt_due(0.0)
-    assert not overlay.join.is_attempt_due(0.0)
+    overlay, join = make()
+    join.attempt_now(0.0)
+    assert join.is_attempt_due(0.0)
+    assert not join.is_attempt_due(0.0)
     overlay.hear_of([], 0.5)
-    assert not overlay.join.is_attempt_due(0.5)
+    assert not join.is_attempt_due(0.5)
     overlay.hear_of([six(9)], 0.5)
-    assert overlay.join.is_attempt_due(0.5)
+    assert join.is_attempt_due(0.5)
     for number in range(100):
         overlay.hear_of([six(10 + number % 20)], 0.6)
-        assert not overlay.join.is_attempt_due(0.6)
+        assert not join.is_attempt_due(0.6)
 
 
 def test_the_latest_rumours_are_kept_and_no_more_than_k() -> None:
-    overlay = make(k=3)
+    overlay, _ = make(k=3)
     overlay.hear_of(map(six, (1, 2, 3)), 0.0)
     overlay.hear_of(map(six, (1, 4)), 0.0)
     assert overlay.rumours() == [six(3), six(1), six(4)]
@@ -189,7 +192,7 @@ def test_the_latest_rumours_are_kept_and_no_more_than_k() -> None:
 
 def test_of_rumours_about_one_network_the_latest_is_kept() -> None:
     """Each attempt to join sends a datagram to each rumour, and liars would name one victim on many ports."""
-    overlay, victim = make(), six(9)
+    (overlay, _), victim = make(), six(9)
     overlay.hear_of([six(1)], 0.0)
     overlay.hear_of([Contact(Id(number), victim.endpoint.with_port(number)) for number in range(20, 28)], 0.0)
     assert overlay.rumours() == [six(1), Contact(Id(27), victim.endpoint.with_port(27))]
@@ -212,15 +215,15 @@ def test_a_victim_that_is_named_on_many_ports_gets_one_datagram_an_attempt_to_jo
 
 
 def test_rumours_are_for_who_is_short_of_contacts() -> None:
-    overlay = make(k=2)
-    overlay.join.answered(0.0)
+    overlay, join = make(k=2)
+    join.answered(0.0)
     overlay.state.answered(six(1), 0.1, 0.0)
     overlay.hear_of([six(5)], 0.0)
     assert overlay.rumours() == [six(5)]
     overlay.state.answered(six(2), 0.1, 0.0)
     overlay.hear_of([six(6)], 0.0)
     assert overlay.rumours() == [six(5)]
-    overlay.join.lost(0.0)
+    join.lost(0.0)
     overlay.hear_of([six(6)], 0.0)
     assert overlay.rumours() == [six(5), six(6)]
 
@@ -238,7 +241,7 @@ def test_who_knows_ipv4_alone_joins_ipv6_by_what_it_is_told() -> None:
     assert {type(query.request) for query in asked} == {Ping}
     bench.pong(asked[0], 3)
     assert bench.sent_one().request == FindNode(Id(0))
-    assert bench.node.overlays[1].join.connected
+    assert bench.node.overlays[1].is_connected
 
 
 def test_a_rumour_is_probed_along_with_the_rest() -> None:
@@ -280,7 +283,7 @@ def test_a_lookup_that_one_of_two_families_does_not_answer_is_not_complete() -> 
 def test_a_family_that_is_silent_is_not_asked_and_may_know_others() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.overlays[1].join.lost(bench.now)
+    bench.node.memberships[Family.IPV6].join.lost(bench.now)
     bench.node.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1)
     assert not bench.event(LookupDone).complete
@@ -417,14 +420,14 @@ def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
     assert external.seen() == []
 
 
-def entered(tracker: Tracker, now: float) -> None:
+def entered(tracker: OwnRecords, now: float) -> None:
     entry = tracker.add(KEY, 80)
     tracker.began(entry, 0.0)
     tracker.published(KEY, 80, [contact(1)], now)
 
 
 def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     entered(tracker, 0.0)
     tracker.joined(Family.IPV4, 5.0)
     assert (tracker.next_timeout() or 0) > 60.0
@@ -434,7 +437,7 @@ def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
 
 def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_after() -> None:
     for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
-        tracker = Tracker(Random(1), DEFAULT)
+        tracker = OwnRecords(Random(1), DEFAULT)
         entry = tracker.add(KEY, 80)
         tracker.began(entry, 0.0)
         tracker.joined(family, 1.0)
@@ -446,7 +449,7 @@ def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_a
 
 def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> None:
     policy = replace(DEFAULT, k=1)
-    tracker = Tracker(Random(1), policy)
+    tracker = OwnRecords(Random(1), policy)
     entry = tracker.add(KEY, 80)
     tracker.began(entry, 0.0)
     tracker.published(KEY, 80, [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
@@ -457,7 +460,7 @@ def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> N
 
 
 def test_the_growth_of_one_family_is_not_the_others() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT)
     tracker.network_has(100, Family.IPV4, 0.0)
     tracker.network_has(10, Family.IPV6, 0.0)
     entered(tracker, 0.0)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.routing.admission import State
+from dhtd.core.routing.admission import RoutingState
 from dhtd.core.routing.refresh import Refresher
 from dhtd.core.routing.table import RoutingTable
 from tests.core.small import CODEC, SEVEN, contact
@@ -197,7 +197,7 @@ class RefresherMachine(RuleBasedStateMachine):
     @initialize(own_id=ids(SEVEN), k=st.integers(1, 3), seed=st.integers(0, 9))
     def begin(self, own_id: Id, k: int, seed: int) -> None:
         self.now = 50.0
-        self.state = State(own_id, CODEC, Policy(k=k), self.now)
+        self.state = RoutingState(own_id, CODEC, Policy(k=k), self.now)
         self.refresher = Refresher(self.state.table, Random(seed), Policy(k=k))
         self.active = dict.fromkeys(range(SEVEN.size), self.now)
 

@@ -8,15 +8,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.routing.standing import RoutingMeta, Standing
+from dhtd.core.routing.standing import Standing, Standings
 from tests.core.small import History
 
 A = Id(1)
 LATER = DEFAULT.good_for
 
 
-def make() -> RoutingMeta:
-    meta = RoutingMeta(DEFAULT)
+def make() -> Standings:
+    meta = Standings(DEFAULT)
     meta.add(A)
     return meta
 
@@ -62,7 +62,7 @@ def test_an_answer_ends_a_row_of_timeouts() -> None:
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
 def test_how_many_timeouts_are_forgiven_is_policy(allowed: int) -> None:
-    meta = RoutingMeta(Policy(bad_after=allowed))
+    meta = Standings(Policy(bad_after=allowed))
     meta.add(A)
     assert [meta.timed_out(A) for _ in range(allowed + 1)] == [False] * allowed + [True]
 
@@ -102,7 +102,7 @@ class MetaMachine(RuleBasedStateMachine):
     @initialize(good_for=st.sampled_from([10.0, 20.0]), bad_after=st.integers(0, 2))
     def begin(self, good_for: float, bad_after: int) -> None:
         self.policy = Policy(good_for=good_for, bad_after=bad_after)
-        self.meta = RoutingMeta(self.policy)
+        self.meta = Standings(self.policy)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 9.5, 10.0, 20.0]))
     def time_passes(self, seconds: float) -> None:

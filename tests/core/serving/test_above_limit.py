@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL, STORE_ENTRIES
+from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL, STORE_ENTRIES
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import NATIVE, Id, packed
 from dhtd.core.messages import (
@@ -117,7 +117,7 @@ def test_strangers_without_a_token_and_queries_that_are_none_get_no_answer_above
     assert bench.deliver(bad, FRIEND.endpoint) is None
     for _ in range(RATE):
         assert bench.query(Ping(), STRANGER) is not None
-    of_stranger = bench.node._responder._tokens.issue(STRANGER.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
+    of_stranger = bench.node.responder._tokens.issue(STRANGER.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
     requests = (Ping(), FindNode(KEY), FindNode(KEY, FORGED), FindValue(KEY), Store(KEY, 80, FORGED))
     for request in requests:
         assert bench.query(request, STRANGER) is None
@@ -178,7 +178,7 @@ def test_brief_answers_take_nothing_from_other_contacts_and_end_where_the_part_o
 
 def test_where_the_limit_of_all_is_used_up_with_its_reserve_no_token_helps() -> None:
     bench = flooded(replace(POLICY, rate_limit_total=RATE / 2))  # by which that is used up as well
-    proof = bench.node._responder._tokens.issue(FRIEND.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
+    proof = bench.node.responder._tokens.issue(FRIEND.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
     for request in (FindNode(KEY, proof), Store(KEY, 80, proof), Ping()):
         assert bench.query(request, FRIEND) is None
     counters = bench.node.counters

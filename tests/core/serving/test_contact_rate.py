@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
+from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import Policy
-from dhtd.core.serving.contact_rate import Lanes
+from dhtd.core.serving.contact_rate import ContactRates
 from dhtd.core.serving.rate_limit import RateLimit
 
 FRIEND, NEIGHBOUR = Endpoint.of("192.0.2.7", 1_729), Endpoint.of("192.0.2.7", 1_730)
@@ -164,7 +164,7 @@ def test_a_flood_in_the_names_of_all_contacts_makes_each_lane_once() -> None:
         asked += 1
         return endpoint in contacts
 
-    lanes = Lanes(1 / 256, 2.0, answers_us)
+    lanes = ContactRates(1 / 256, 2.0, answers_us)
     for number in range(300_000):
         lanes.allows(FRIEND.with_port(1 + number % 300), number / 10_000)
     assert len(lanes) == 300

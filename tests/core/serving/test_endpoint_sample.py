@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.ids import Id, packed, unpacked
-from dhtd.core.serving.endpoint_sample import _KEYS, Choice
+from dhtd.core.serving.endpoint_sample import _KEYS, EndpointSample
 
 KEY = packed(Id(7))
 
@@ -32,7 +32,7 @@ def test_as_many_are_chosen_as_were_asked_for_each_once_and_one_of_each_source_i
 ) -> None:
     endpoints = [of(*pair) for pair in pairs]
     count = min(count, len(endpoints))
-    chosen = Choice().of(KEY, endpoints, count, lot)
+    chosen = EndpointSample().of(KEY, endpoints, count, lot)
     assert len(set(chosen)) == len(chosen) == count
     assert set(chosen) <= set(endpoints)
     sources = sources_of(endpoints)
@@ -43,7 +43,7 @@ def test_as_many_are_chosen_as_were_asked_for_each_once_and_one_of_each_source_i
 def test_in_time_everything_is_chosen_be_it_one_of_many_of_its_source_or_of_many_sources() -> None:
     shapes = [(1, 300), (300, 1), (30, 10), (2, 150), (150, 2)]
     for sources, ports in shapes:
-        choice = Choice()
+        choice = EndpointSample()
         endpoints = [of(source, port) for source in range(sources) for port in range(ports)]
         lots = [number / 400 for number in range(400)]
         seen = {endpoint for lot in lots for endpoint in choice.of(KEY, endpoints, 100, lot)}
@@ -51,7 +51,7 @@ def test_in_time_everything_is_chosen_be_it_one_of_many_of_its_source_or_of_many
 
 
 def test_what_is_remembered_of_a_key_is_told_from_what_it_has_now() -> None:
-    choice = Choice()
+    choice = EndpointSample()
     before, now = [of(1, 1), of(1, 2), of(2, 1)], [of(1, 1), of(1, 2), of(4, 1)]
     assert of(2, 1) in choice.of(KEY, before, 2, 0.0)
     assert of(4, 1) in choice.of(KEY, now, 2, 0.0)
@@ -60,7 +60,7 @@ def test_what_is_remembered_of_a_key_is_told_from_what_it_has_now() -> None:
 
 
 def test_the_keys_that_are_remembered_are_few_and_the_same_ones_are_told_apart_once() -> None:
-    choice = Choice()
+    choice = EndpointSample()
     endpoints = [of(source, port) for source in range(10) for port in range(10)]
     for key in range(3 * _KEYS):
         choice.of(packed(Id(key)), endpoints, 10, 0.5)

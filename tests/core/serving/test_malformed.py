@@ -8,9 +8,10 @@ from typing import NoReturn
 
 import pytest
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Codec, Contact, FindNode, FindValue, Message, Ping, Request, Store
+from dhtd.core.messages import Contact, FindNode, FindValue, Message, Ping, Request, Store
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.serving.malformed import PART, PAUSE, SOURCES, Malformed
 from dhtd.sim.json_codec import JsonCodec
@@ -55,7 +56,7 @@ def test_a_source_of_rubbish_is_soon_not_decoded() -> None:
     assert codec.decoded - before <= seconds * (DEFAULT.rate_limit * PART + 2)
     bench.now += PAUSE
     bench.deliver(RUBBISH, STRANGER.endpoint)
-    assert len(bench.node._malformed.unread) <= 1
+    assert len(bench.node._gate.malformed.unread) <= 1
 
 
 def test_rubbish_of_one_source_is_not_charged_to_another() -> None:

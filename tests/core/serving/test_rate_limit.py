@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.caps import RATE_LIMIT, RATE_LIMIT_TOTAL
+from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.serving.rate_limit import _FEW, Rate, RateLimit

@@ -24,7 +24,7 @@ from dhtd.core.messages import (
 )
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing.standing import Standing
-from dhtd.core.serving.replay_guard import Replays, Verdict
+from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
 from dhtd.core.storage.store import HeldEntry
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
@@ -71,7 +71,7 @@ def inside(bench: Bench) -> dict[str, Any]:
         "waiting": dict(node.state._waiting),
         "heard": node.state.heard_at,
         "held": held(bench),
-        "in flight": dict(node._requester.transactions._queries),
+        "in flight": dict(node.requester.transactions._queries),
         "votes": node.external.endpoints(),
         "deadline": node.poll_timeout(),
         "events": bench.events(),
@@ -169,7 +169,7 @@ def test_what_was_taken_is_remembered_for_as_long_as_its_token_is_good(
 
 def test_what_was_taken_is_forgotten_with_its_token() -> None:
     bench = Bench()
-    remembered = bench.node._responder._replays
+    remembered = bench.node.responder._replays
     for tid in range(50):
         deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), tid))
         bench.now += ROTATION / 10
@@ -208,29 +208,29 @@ def test_beyond_what_can_be_remembered_changes_are_refused_and_others_have_their
 
 def test_what_is_remembered_does_not_grow_beyond_two_generations() -> None:
     policy = Policy(changes=100, changes_per_source=10)
-    replays = Replays(policy, 0)
+    replays = ReplayGuard(policy, 0)
     for generation in range(5):
         verdicts = []
         for number in range(1_000):
             place = number % 50
             request = Store(KEY, 80, b"%04d%04d" % (generation, place))
             verdicts.append(replays.take(number.to_bytes(8, "big"), request, endpoint(place).ip, generation))
-        assert (verdicts.count(Verdict.NEW), verdicts.count(Verdict.BUSY)) == (100, 900)
-        assert verdicts.count(Verdict.GREEDY) == 0
+        assert (verdicts.count(Repeat.NEW), verdicts.count(Repeat.BUSY)) == (100, 900)
+        assert verdicts.count(Repeat.GREEDY) == 0
         assert len(replays) == min(generation + 1, 2) * 100
         assert len(replays._per_source) <= 50
-    assert replays.take(bytes(8), Store(KEY, 80, b"%08d" % 99), endpoint(1).ip, 99) is Verdict.NEW
+    assert replays.take(bytes(8), Store(KEY, 80, b"%08d" % 99), endpoint(1).ip, 99) is Repeat.NEW
     assert len(replays) == 1
 
 
 def test_sources_that_have_used_their_shares_leave_room_for_those_that_change_little() -> None:
     """Else few addresses keep all others from storing and withdrawing, for as long as they go on."""
-    replays = Replays(Policy(changes=400, changes_per_source=100, changes_few=10), 0)
+    replays = ReplayGuard(Policy(changes=400, changes_per_source=100, changes_few=10), 0)
 
     def takes(machine: int, changes: int) -> int:
         store = Store(KEY, 80, b"%08d" % machine)
         ip = endpoint(machine).ip
-        return sum(replays.take(tid.to_bytes(8, "big"), store, ip, 0) is Verdict.NEW for tid in range(changes))
+        return sum(replays.take(tid.to_bytes(8, "big"), store, ip, 0) is Repeat.NEW for tid in range(changes))
 
     assert [takes(attacker, 1_000) for attacker in range(1, 5)] == [100, 100, 100, 10]
     assert [takes(honest, 3) for honest in range(10, 20)] == [3] * 10

@@ -10,13 +10,13 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
     Acknowledged,
-    Codec,
     Contact,
     Error,
     FindNode,
@@ -291,7 +291,7 @@ def test_the_choice_among_many_endpoints_costs_one_random_number() -> None:
     bench = Bench()
     hold(bench, 1_000)
     proof = token(bench)
-    rng = bench.node._responder._rng = Counting(1)  # a daemon's asks the kernel for each
+    rng = bench.node.responder._rng = Counting(1)  # a daemon's asks the kernel for each
     assert len(ask(bench, FindValue(KEY, proof)).endpoints) > 100
     assert rng.drawn == 1
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dhtd.core.caps import STRANGER_PINGS, STRANGER_RATE
+from dhtd.core.counters import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.serving.stranger_pings import Share, Strangers
+from dhtd.core.serving.stranger_pings import Share, StrangerPings
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
 
@@ -18,7 +18,7 @@ HALF = DEFAULT.stranger_pings // 2
 KEY = Id(77)
 
 
-def take(strangers: Strangers, at: Endpoint, *, is_proved: bool, now: float = 0.0) -> Share | str | None:
+def take(strangers: StrangerPings, at: Endpoint, *, is_proved: bool, now: float = 0.0) -> Share | str | None:
     """Take a turn, if there is one."""
     share = strangers.share_for(at, is_proved=is_proved, now=now)
     if isinstance(share, Share):
@@ -28,14 +28,14 @@ def take(strangers: Strangers, at: Endpoint, *, is_proved: bool, now: float = 0.
 
 
 def test_whoever_shows_no_token_has_half_of_the_pings() -> None:
-    strangers = Strangers(DEFAULT)
+    strangers = StrangerPings(DEFAULT)
     taken = [take(strangers, endpoint(number), is_proved=False) for number in range(1, 20)]
     assert taken == [strangers.anybody] * HALF + [STRANGER_PINGS] * (19 - HALF)
     assert len(strangers) == HALF
 
 
 def test_a_token_finds_a_turn_while_all_others_are_taken() -> None:
-    strangers = Strangers(DEFAULT)
+    strangers = StrangerPings(DEFAULT)
     for number in range(1, 20):
         take(strangers, endpoint(number), is_proved=False)
     taken = [take(strangers, endpoint(number), is_proved=True) for number in range(20, 40)]
@@ -44,13 +44,13 @@ def test_a_token_finds_a_turn_while_all_others_are_taken() -> None:
 
 
 def test_a_token_has_a_turn_in_either_half() -> None:
-    strangers = Strangers(DEFAULT)
+    strangers = StrangerPings(DEFAULT)
     taken = [take(strangers, endpoint(number), is_proved=True) for number in range(1, 20)]
     assert taken == [strangers.proved] * HALF + [strangers.anybody] * HALF + [STRANGER_PINGS] * (19 - 2 * HALF)
 
 
 def test_one_address_has_one_ping_of_the_proved_half_at_a_time() -> None:
-    strangers = Strangers(DEFAULT)
+    strangers = StrangerPings(DEFAULT)
     at = endpoint(1)
     assert take(strangers, at, is_proved=True) is strangers.proved
     assert [take(strangers, at.with_port(port), is_proved=True) for port in (1, 2)] == [strangers.anybody] * 2
@@ -59,7 +59,7 @@ def test_one_address_has_one_ping_of_the_proved_half_at_a_time() -> None:
 
 def turns(hosts: Iterable[str], policy: Policy = DEFAULT) -> int:
     """Return how many of these have a turn in the proved half, all at the same time."""
-    strangers = Strangers(policy)
+    strangers = StrangerPings(policy)
     shares = [take(strangers, Endpoint.of(host, 1), is_proved=True) for host in hosts]
     return sum(share is strangers.proved for share in shares)
 
@@ -76,14 +76,14 @@ def test_whoever_has_many_addresses_of_a_network_has_one_turn_of_the_proved_half
 def test_each_neighbour_of_ours_has_a_turn_of_its_own() -> None:
     policy = replace(DEFAULT, own_networks=(bytes.fromhex("20010db800000000"),))
     assert turns((f"2001:db8::{machine:x}" for machine in range(1, 9)), policy) == HALF
-    strangers = Strangers(DEFAULT)
+    strangers = StrangerPings(DEFAULT)
     strangers.live_in(policy.own_networks)
     assert take(strangers, Endpoint.of("2001:db8::1", 1), is_proved=True) is strangers.proved
     assert take(strangers, Endpoint.of("2001:db8::2", 1), is_proved=True) is strangers.proved
 
 
 def test_who_answers_at_once_has_no_other_turn_of_the_proved_half_for_a_while() -> None:
-    strangers, at = Strangers(DEFAULT), endpoint(1)
+    strangers, at = StrangerPings(DEFAULT), endpoint(1)
     assert take(strangers, at, is_proved=True) is strangers.proved
     strangers.proved.ongoing.clear()
     again = DEFAULT.query_timeout
@@ -92,7 +92,7 @@ def test_who_answers_at_once_has_no_other_turn_of_the_proved_half_for_a_while() 
 
 
 def test_who_is_being_pinged_has_no_other_turn_unless_a_token_proves_it_now() -> None:
-    strangers = Strangers(DEFAULT)
+    strangers = StrangerPings(DEFAULT)
     at = endpoint(1)
     assert take(strangers, at, is_proved=False) is strangers.anybody
     assert take(strangers, at, is_proved=False) is None
@@ -101,7 +101,7 @@ def test_who_is_being_pinged_has_no_other_turn_unless_a_token_proves_it_now() ->
 
 
 def test_each_half_has_half_of_the_rate() -> None:
-    strangers = Strangers(replace(DEFAULT, stranger_pings=4, stranger_rate=2.0))
+    strangers = StrangerPings(replace(DEFAULT, stranger_pings=4, stranger_rate=2.0))
 
     def turns(now: float, *, is_proved: bool) -> int:
         count = 0
@@ -123,7 +123,7 @@ def test_a_stranger_with_a_token_is_pinged_while_forged_ones_have_all_other_turn
     for number in range(20, 40):
         bench.query(FindNode(KEY), contact(number))
     assert len(bench.sent()) == HALF
-    token = bench.node._responder._tokens.issue(endpoint(9).ip, SEVEN.to_bytes(KEY), bench.now)
+    token = bench.node.responder._tokens.issue(endpoint(9).ip, SEVEN.to_bytes(KEY), bench.now)
     bench.query(FindNode(KEY, b"invalid!"), contact(9))
     assert bench.sent() == []
     bench.query(FindNode(KEY, token), contact(9))

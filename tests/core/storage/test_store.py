@@ -19,8 +19,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.storage import fair_shares as shares_module
-from dhtd.core.storage.fair_shares import Record, Shares
-from dhtd.core.storage.store import _SLACK, SWEPT, HeldEntry, QuotaReached, Store, Stored
+from dhtd.core.storage.fair_shares import Entry, FairShares
+from dhtd.core.storage.store import _SLACK, SWEPT, HeldEntry, HeldRecords, QuotaReached, Stored
 
 A, B = Id(1), Id(2)
 FULL = QuotaReached("store_entries", "store is full")
@@ -47,7 +47,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = Store(DEFAULT)
+        self.store = HeldRecords(DEFAULT)
         self.model: dict[tuple[Id, Endpoint], float] = {}
         self.now = 0.0
         self.changed: set[Id] = set()
@@ -61,7 +61,7 @@ class StoreMachine(RuleBasedStateMachine):
             store_entries_per_key=per_key,
             store_entries_per_source=per_source,
         )
-        self.store = Store(self.policy)
+        self.store = HeldRecords(self.policy)
 
     def drop_expired(self) -> int:
         expired = [entry for entry, at in self.model.items() if at <= self.now]
@@ -203,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert all(len(held) > 1 for held in self.store._held.values() if isinstance(held, dict))
         assert len(self.model) <= len(self.store._queue) <= 2 * len(self.model) + _SLACK
 
-    def check_shares(self, shares: Shares, entries: set[tuple[Id, Endpoint]]) -> None:
+    def check_shares(self, shares: FairShares, entries: set[tuple[Id, Endpoint]]) -> None:
         sizes = Counter(group_of(endpoint) for _, endpoint in entries)
         assert shares._sources.keys() == sizes.keys()
         assert shares.most == max(sizes.values(), default=0)
@@ -226,7 +226,7 @@ TestTheStoreAgreesWithADictionary = StoreMachine.TestCase
 
 
 def test_an_entry_is_held_for_an_hour_and_no_longer_answered_with_after_it() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     assert store.put(A, at(1), 100.0) == Stored()
     assert store.keys() == [packed(A)]
     assert store.get(A, 100.0 + 3_599.9) == [at(1)]
@@ -239,14 +239,14 @@ def test_an_entry_is_held_for_an_hour_and_no_longer_answered_with_after_it() -> 
 
 
 def test_storing_again_prolongs_and_does_not_double() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     store.put(A, at(1), 0.0)
     store.put(A, at(1), 1_000.0)
     assert list(store) == [HeldEntry(A, at(1), 4_600.0)]
 
 
 def test_an_entry_that_is_restored_with_less_time_is_the_first_to_give_way() -> None:
-    store = Store(Policy(store_entries=2))
+    store = HeldRecords(Policy(store_entries=2))
     store.put(A, at(1, 80), 0.0)
     store.put(A, at(1, 81), 1.0)
     assert store.restore(HeldEntry(A, at(1, 81), 10.0), 2.0) == Stored()
@@ -255,7 +255,7 @@ def test_an_entry_that_is_restored_with_less_time_is_the_first_to_give_way() -> 
 
 
 def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_serve_it() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     endpoints = [at(1, 80), at(1, 81), at(2, 80)]
     for endpoint in endpoints:
         store.put(A, endpoint, 0.0)
@@ -276,7 +276,7 @@ def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_s
 def test_a_quota_refuses_what_is_new_and_never_what_is_held_already(
     policy: Policy, held: list[tuple[Id, Endpoint]], newcomer: tuple[Id, Endpoint], refusal: QuotaReached
 ) -> None:
-    store = Store(policy)
+    store = HeldRecords(policy)
     for entry in held:
         assert store.put(*entry, 0.0) == Stored()
     assert store.put(*newcomer, 1.0) == refusal
@@ -287,14 +287,14 @@ def test_a_quota_refuses_what_is_new_and_never_what_is_held_already(
 
 
 def test_an_ipv6_host_cannot_multiply_its_quota_within_its_64() -> None:
-    store = Store(Policy(store_entries_per_source=1))
+    store = HeldRecords(Policy(store_entries_per_source=1))
     assert store.put(A, Endpoint.of("2001:db8::1", 80), 0.0) == Stored()
     assert store.put(A, Endpoint.of("2001:db8::2", 80), 0.0) == SOURCE_FULL
     assert store.put(A, Endpoint.of("2001:db8:0:1::1", 80), 0.0) == Stored()
 
 
 def test_on_a_link_no_host_uses_up_the_quota_of_the_others() -> None:
-    store = Store(Policy(store_entries_per_source=1))
+    store = HeldRecords(Policy(store_entries_per_source=1))
     assert store.put(A, Endpoint.of("fe80::bad", 80), 0.0) == Stored()
     assert store.put(A, Endpoint.of("fe80::bad", 81), 0.0) == SOURCE_FULL
     assert store.put(A, Endpoint.of("fe80::1", 80), 0.0) == Stored()
@@ -304,7 +304,7 @@ def test_on_a_link_no_host_uses_up_the_quota_of_the_others() -> None:
 
 
 def test_expired_entries_make_way_before_anything_is_refused() -> None:
-    store = Store(Policy(store_entries_per_key=1))
+    store = HeldRecords(Policy(store_entries_per_key=1))
     store.put(A, at(1), 0.0)
     assert store.put(A, at(2), 3_599.0) == KEY_FULL
     assert store.put(A, at(2), 3_600.0) == Stored()
@@ -312,7 +312,7 @@ def test_expired_entries_make_way_before_anything_is_refused() -> None:
 
 
 def test_a_flood_of_refused_entries_never_goes_through_all_that_is_held() -> None:
-    class Unwalkable(Store):
+    class Unwalkable(HeldRecords):
         def __iter__(self) -> Iterator[HeldEntry]:
             raise AssertionError("every refusal would cost as much as the whole store")
 
@@ -327,7 +327,7 @@ def test_a_flood_of_refused_entries_never_goes_through_all_that_is_held() -> Non
 
 
 def test_a_key_without_entries_leaves_nothing_behind() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     assert not store.remove(A, at(1))
     store.put(A, at(1), 0.0)
     assert not store.remove(A, at(1, 81))
@@ -337,7 +337,7 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
 
 
 def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_the_last_time() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     for second in range(1_000):
         store.put(A, at(1), float(second))
         store.put(A, at(2), float(second))
@@ -349,7 +349,7 @@ def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_th
 
 def test_a_store_that_expires_all_at_once_is_swept_bit_by_bit() -> None:
     """Whoever fills a store would else make it stand still an hour later, at a datagram of his choice."""
-    store, late = Store(replace(DEFAULT, store_entries=1_000)), DEFAULT.store_expiry
+    store, late = HeldRecords(replace(DEFAULT, store_entries=1_000)), DEFAULT.store_expiry
     for number in range(1_000):
         store.put(Id(number), at(number % 250), 0.0)
     assert store.put(Id(1_000), at(251), late) == Stored()
@@ -361,7 +361,7 @@ def test_a_store_that_expires_all_at_once_is_swept_bit_by_bit() -> None:
 
 
 def test_to_sweep_what_was_renewed_takes_no_longer() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     for time in (0.0, 1.0):
         for number in range(1_000):
             store.put(Id(number), at(1), time)
@@ -371,7 +371,7 @@ def test_to_sweep_what_was_renewed_takes_no_longer() -> None:
 
 
 def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
-    store = Store(DEFAULT)
+    store = HeldRecords(DEFAULT)
     store.put(A, at(1), 0.0)
     unsaved = store.take_changes()
     store.put(B, at(1), 0.0)
@@ -380,7 +380,7 @@ def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
 
 
 def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -> None:
-    store = Store(Policy(store_entries=8))
+    store = HeldRecords(Policy(store_entries=8))
     most = 2 * 8 + _SLACK
     for number in range(1, most + 1):
         store.put(Id(number), at(1), 0.0)
@@ -406,7 +406,7 @@ def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -
 
 def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
     """An attacker that has filled it loses what it holds, entry by entry, until all have as much."""
-    store = Store(Policy(store_entries=64))
+    store = HeldRecords(Policy(store_entries=64))
     for number in range(64):
         assert store.put(Id(number), at(66), float(number)) == Stored()
     assert store.put(Id(64), at(66), 64.0) == FULL
@@ -423,7 +423,7 @@ def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
 
 
 def test_one_source_cannot_keep_others_out_of_a_full_key() -> None:
-    store = Store(Policy(store_entries_per_key=16))
+    store = HeldRecords(Policy(store_entries_per_key=16))
     for port in range(1, 17):
         store.put(A, at(66, port), float(port))
     assert store.put(A, at(66, 17), 17.0) == KEY_FULL
@@ -435,7 +435,7 @@ def test_one_source_cannot_keep_others_out_of_a_full_key() -> None:
 
 
 def test_two_sources_do_not_push_each_other_out_for_ever() -> None:
-    store = Store(Policy(store_entries=3))
+    store = HeldRecords(Policy(store_entries=3))
     for entry in (A, at(1)), (B, at(1)), (A, at(2)):
         assert store.put(*entry, 0.0) == Stored()
     for key in map(Id, range(10, 20)):
@@ -444,7 +444,7 @@ def test_two_sources_do_not_push_each_other_out_for_ever() -> None:
 
 
 def test_a_newcomer_is_refused_only_where_each_entry_is_of_a_source_of_its_own() -> None:
-    store = Store(Policy(store_entries=8, store_entries_per_key=4))
+    store = HeldRecords(Policy(store_entries=8, store_entries_per_key=4))
     for machine in range(1, 5):
         store.put(A, at(machine), 0.0)
     assert store.is_crowded
@@ -460,7 +460,7 @@ def test_a_newcomer_is_refused_only_where_each_entry_is_of_a_source_of_its_own()
 
 
 def test_a_node_may_hold_nothing_at_all() -> None:
-    store = Store(Policy(store_entries=0))
+    store = HeldRecords(Policy(store_entries=0))
     assert store.is_crowded
     assert store.refuses_newcomer(A, at(1).ip, 0.0)
     assert store.put(A, at(1), 0.0) == FULL
@@ -468,7 +468,7 @@ def test_a_node_may_hold_nothing_at_all() -> None:
 
 
 def test_a_key_that_was_full_is_no_crowd_when_half_of_it_is_left() -> None:
-    store = Store(Policy(store_entries_per_key=4))
+    store = HeldRecords(Policy(store_entries_per_key=4))
     for machine in range(1, 5):
         store.put(A, at(machine), 0.0)
     store.remove(A, at(1))
@@ -481,7 +481,7 @@ def test_a_key_that_was_full_is_no_crowd_when_half_of_it_is_left() -> None:
 
 def test_what_a_source_has_removed_takes_no_memory() -> None:
     """Else it could put and remove without end, and quotas would count nothing of it."""
-    store = Store(Policy(store_entries=2_000))
+    store = HeldRecords(Policy(store_entries=2_000))
     for key in map(Id, range(1_000)):
         store.put(key, at(1), 0.0)
     for key in map(Id, range(998)):
@@ -496,10 +496,10 @@ def test_what_a_source_has_removed_takes_no_memory() -> None:
 def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
     """Counted in looks at records, not in seconds: the logarithm of what is held, and no more."""
 
-    class Counted(Store):
+    class Counted(HeldRecords):
         looks = 0
 
-        def _current(self, record: Record) -> Record | None:
+        def _current(self, record: Entry) -> Entry | None:
             self.looks += 1
             return super()._current(record)
 
@@ -518,7 +518,7 @@ def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
 
 
 def test_of_a_source_that_gives_way_what_was_renewed_stays_longer_than_what_was_not() -> None:
-    store = Store(Policy(store_entries=3, store_expiry=100.0))
+    store = HeldRecords(Policy(store_entries=3, store_expiry=100.0))
     for key in (A, B, Id(3)):
         store.put(key, at(1), 0.0)
     store.put(A, at(1), 10.0)

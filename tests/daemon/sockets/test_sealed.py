@@ -79,10 +79,10 @@ def inside(node: Node) -> dict[str, Any]:
             for record in [node.state.meta.get(contact.id)]
         },
         "held": list(node.store),
-        "in flight": len(node._requester.transactions),
-        "strangers": len(node._strangers),
+        "in flight": len(node.requester.transactions),
+        "strangers": len(node.strangers.pings),
         "deadline": node.poll_timeout(),
-        "limited": dict(node._rate_limit._due),
+        "limited": dict(node._gate.limit._due),
         "votes": node.external.endpoints(),
     }
 

@@ -29,11 +29,11 @@ from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import entry_key
 from dhtd.daemon.state import disk as state_disk
 from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
-from dhtd.daemon.state.rows import Reader
+from dhtd.daemon.state.rows import RowReader
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import write_old
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOBODY = 65534
 
 ID = NATIVE.digest(b"node")
@@ -925,7 +925,7 @@ def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: st
 
 @pytest.mark.parametrize("seen", [None, 5, bytes(13), V4.ip + b"\x7f\xf8" + bytes(6)], ids=["none", "5", "cut", "nan"])
 def test_where_stores_came_from_is_whole_addresses_with_times(seen: bytes | int | None) -> None:
-    reader = Reader(NATIVE)
+    reader = RowReader(NATIVE)
     assert reader.holder(ID_BYTES, 80, ID_BYTES, bytes(V4), 1.5, V4.ip + bytes(8))[1].seen == ((V4.ip, 0.0),)
     with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
         reader.holder(ID_BYTES, 80, ID_BYTES, bytes(V4), 1.5, seen)

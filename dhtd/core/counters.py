@@ -1,12 +1,15 @@
-"""The caps: whatever a stranger, or a client, could make grow is held to a number of `Policy`, and has its name here.
+"""What a node counts, and the names of its caps.
 
-Each time that a cap refuses something, leaves something out, or makes something wait, `Counters.caps_hit` counts it
-under the name of its field.
+A cap is a number of `Policy` to which something is held that a stranger or a client could make grow. Each time that a
+cap refuses something, leaves something out, or makes something wait, `Counters.caps_hit` counts it under its name.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
+
+from dhtd.core.messages import METHODS
 
 RATE_LIMIT: Final = "rate_limit"
 RATE_LIMIT_TOTAL: Final = "rate_limit_total"
@@ -66,3 +69,24 @@ CAPS: Final = (
 def none_hit() -> dict[str, int]:
     """Return a count of 0 for each cap."""
     return dict.fromkeys(CAPS, 0)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has gone through this node since it started; a part of section `network` of `dht info`."""
+
+    malformed: int = 0  # datagrams that are no message of this version, answered with silence
+    rate_limited: int = 0  # queries above a limit, answered with silence
+    cut_short: int = 0  # those in the name of a contact that answers us, answered with a pong or a token alone
+    unmatched: int = 0  # replies and errors that belong to no query in flight
+    own_id_claimed: int = 0  # datagrams under our own ID, or contacts named with it elsewhere: taken for nothing
+    repeated: int = 0  # stores and withdrawals that had been taken before: sent again or replayed, and not done again
+    changes_refused: int = 0  # stores and withdrawals beyond the number that is remembered
+    queries_received: dict[str, int] = field(default_factory=lambda: dict.fromkeys(METHODS.values(), 0))  # by method
+    bad_queries: int = 0  # answered with an error: unknown method, bad arguments, bad token, full
+    queries_sent: int = 0
+    replies_received: int = 0
+    errors_received: int = 0
+    retries: int = 0
+    timeouts: int = 0
+    caps_hit: dict[str, int] = field(default_factory=none_hit)  # by cap

@@ -1,0 +1,333 @@
+"""Own records as a whole: entered, published, looked after, deleted and withdrawn, and put back after a restart.
+
+- A publication begins when its entry is due (`OwnRecords`), and later where it has to wait for the network.
+- Commands may join a publication that is under way. They all end with it.
+- An entry that is entered again while it is being withdrawn is published after that. A withdrawal must not undo it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
+from dhtd.core.events import Handle, Published, Republished, Unheld, Withdrawn
+from dhtd.core.ids import Id
+from dhtd.core.membership.waiting import Patience, Waiting
+from dhtd.core.messages import Contact
+from dhtd.core.publishing.newcomers import Newcomers
+from dhtd.core.publishing.own_records import EntryKey, OwnEntry, OwnRecords, entry_key
+from dhtd.core.publishing.patrol import Patrol
+from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
+from dhtd.core.publishing.publication import Placed, Publication
+from dhtd.core.publishing.sightings import Seen
+from dhtd.core.publishing.under_way import UnderWay
+from dhtd.core.publishing.withdrawal import LetGo, Withdrawal
+from dhtd.core.publishing.withdrawal_retry import HolderOver, KeyOver, WithdrawalRetry
+from dhtd.core.publishing.write_ahead import Chosen, WriteAhead
+from dhtd.core.querying.attempts import Attempts
+from dhtd.core.querying.operations import Operations, start
+from dhtd.core.querying.requester import Requester
+from dhtd.core.routing.overlays import Overlays
+from dhtd.errors import TooManyEntries
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class _Ongoing:
+    """A publication that is under way, and the commands that end with it."""
+
+    __slots__ = ("_is_asked_for", "ops", "patient", "publication")
+
+    publication: Publication
+
+    def __init__(self, ops: Iterable[Handle]) -> None:
+        self.ops = list(ops)
+        self.patient: set[Handle] = set()  # of these, those that wait for the network however long that takes
+        self._is_asked_for = bool(self.ops)
+
+    @property
+    def patience(self) -> Patience:
+        """How long it waits for the network."""
+        if self.patient:
+            return Patience.ENDLESS
+        return Patience.SOME if self._is_asked_for else Patience.LITTLE
+
+
+class Publisher:
+    """The own records of a node, and all that is done for them."""
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        operations: Operations,
+        waiting: Waiting,
+        tell: Callable[[Published | Withdrawn, float], None],
+        tell_news: Callable[[Republished | Unheld], None],
+        find_lost: Callable[[Contact, float], None],
+        rng: Random,
+        now: float,
+        *,
+        write_ahead: bool,
+    ) -> None:
+        """Begin without records.
+
+        `tell` takes the ends of commands, `tell_news` what else the owner is to know, and `find_lost` looks for a
+        holder that does not answer any more.
+        """
+        policy = requester.policy
+        self._requester = requester
+        self._overlays = overlays
+        self._operations = operations
+        self._waiting = waiting
+        self._tell = tell
+        self._tell_news = tell_news
+        self._find_lost = find_lost
+        self._policy = policy
+        self._caps_hit = requester.counters.caps_hit
+        self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
+        self.withdrawals = PendingWithdrawals(rng, policy, self.records.changed)
+        self.patrol = Patrol(requester, overlays, self.records, rng, now)
+        self.newcomers = Newcomers(requester, overlays, self.records)
+        self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
+        self._publications: dict[EntryKey, _Ongoing] = {}
+        self._under_way = UnderWay()
+        self._held_back: dict[EntryKey, _Ongoing] = {}  # until their withdrawals are over
+
+    def next_timeouts(self) -> list[Callable[[], float | None]]:
+        """Return what tells when `publish_due`, `go_round` or `remind_due` has something to do."""
+        timeouts = [
+            *(self.records.next_timeout, self.records.next_overdue),
+            *(self.patrol.next_timeout, self.newcomers.next_timeout, self.withdrawals.next_timeout),
+        ]
+        return timeouts if self._write_ahead is None else [*timeouts, self._write_ahead.next_timeout]
+
+    # What the owner of the node wants
+
+    def check_room(self, key: Id, port: int) -> None:
+        """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
+        records = self.records
+        if records.get(key, port) is not None:
+            return
+        if len(records) >= self._policy.own_entries:
+            self._caps_hit[OWN_ENTRIES] += 1
+            raise TooManyEntries(f"this node has entered as many entries as it takes ({len(records)}): delete some")
+        ports = len(records.ports(key))
+        if ports >= self._policy.own_ports:
+            self._caps_hit[OWN_PORTS] += 1
+            raise TooManyEntries(f"this node has entered this ID on as many ports as it takes ({ports}): delete some")
+
+    def enter(self, op: Handle, key: Id, port: int, now: float, *, patient: bool) -> None:
+        """Track an own entry and publish it: see `Node.enter`."""
+        entry = self.records.add(key, port)
+        for contact, until in self.withdrawals.take(key, port).items():
+            self._may_hold(entry, contact, until)
+        self._publish(key, port, now, op, patient=patient)
+
+    def delete(self, op: Handle, key: Id, port: int | None, now: float) -> list[int]:
+        """Stop tracking entries and withdraw them: see `Node.delete`. Return their ports."""
+        ports = [tracked for tracked in self.records.ports(key) if port is None or tracked == port]
+        entries = []
+        for tracked in ports:
+            found_by = entry_key(key, tracked)
+            ongoing = self._publications.pop(found_by, None)
+            if ongoing is not None:
+                ongoing.publication.cancel()
+                self._waiting.forget(ongoing.publication)
+            self._held_back.pop(found_by, None)
+            entry = self.records.remove(key, tracked)
+            assert entry is not None
+            entries.append(entry)
+            for contact, until in entry.holders(now).items():
+                self._owes(key, tracked, contact, until)
+        if ports:
+            report = self._operations.report_to(partial(self._withdrawn, op))
+            withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.withdrawals)
+            for tracked in ports:
+                self._under_way.begin(entry_key(key, tracked))
+            self._waiting.begin(withdrawal, Patience.LITTLE, now)
+        return ports
+
+    def waits_no_longer(self, op: Handle) -> None:
+        """A patient command is given up by its owner."""
+        for ongoing in self._publications.values():
+            if op in ongoing.patient:
+                ongoing.patient.remove(op)
+                self._waiting.set_patience(ongoing.publication, ongoing.patience)
+
+    # What is to be written down
+
+    def poll_unwritten(self) -> list[Chosen]:
+        """Return who was chosen to hold own entries, and waits to be written down."""
+        return [] if self._write_ahead is None else self._write_ahead.poll()
+
+    def written(self, chosen: Iterable[Chosen], now: float) -> None:
+        """What `poll_unwritten` has returned is written down, or cannot be: ask these to hold the entries."""
+        assert self._write_ahead is not None
+        for each in chosen:
+            self._write_ahead.over(each)
+            each.publication.written(each.contacts, now)
+
+    # What the network does
+
+    def reached(self, family: int, now: float) -> None:
+        """The network of a family is reached."""
+        self.records.joined(family, now)
+        self.withdrawals.joined(family, now)
+
+    def doubtful(self, contact: Contact, now: float) -> None:
+        """A contact has missed a query: if it holds own entries, it is asked soon."""
+        if self.records.holds(contact):
+            self.patrol.suspect([contact], now)
+
+    # What survives a restart
+
+    def restore_own(self, key: Id, port: int, now: float) -> None:
+        """Put back an own entry, unless it is there; it is published once the network is reached."""
+        if self.records.get(key, port) is not None:
+            return
+        entry = self.records.add(key, port)
+        for overlay in self._overlays:
+            if overlay.is_joined:
+                self.records.may_reach(entry, overlay.family, now)
+
+    def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float, seen: Seen) -> bool:
+        """Put back who may hold an own entry, or one that was deleted: see `Node.restore_holder`."""
+        until = min(until, now + self._policy.store_expiry + self._policy.query_timeout)
+        is_ours = self._overlays.of(contact.endpoint) is not None and not contact.endpoint.is_mapped
+        if until <= now or not is_ours or contact.id == self._overlays.own_id:
+            return False
+        entry = self.records.get(key, port)
+        if entry is None:
+            self._owes(key, port, contact, until)
+        else:
+            self._may_hold(entry, contact, until)
+            entry.sightings.restore(contact.endpoint, seen, until, now)
+        return True
+
+    def restored(self, now: float) -> None:
+        """All that is to be restored is there: ask holders to let go of what was deleted, where there is a network."""
+        for overlay in self._overlays:
+            if overlay.is_joined:
+                self.withdrawals.joined(overlay.family, now)
+
+    def holders(self, key: Id, port: int, now: float) -> dict[Contact, float]:
+        """Return who may hold an own entry, or one that was deleted, and until when."""
+        entry = self.records.get(key, port)
+        return self.withdrawals.holders(key, port) if entry is None else entry.holders(now)
+
+    # What is due
+
+    def wait_no_longer(self, now: float, attempts: Attempts) -> None:
+        """Ask those to hold own entries who have waited for too long to be written down."""
+        if self._write_ahead is not None:
+            for publication, contacts in self._write_ahead.pop_due(now):
+                attempts.do(publication.written, contacts, now)
+
+    def publish_due(self, now: float, attempts: Attempts) -> None:
+        """Publish what is to be published now."""
+        for entry in self.records.overdue(now):
+            attempts.do(self._publish_anew, entry, now)
+        for entry in self.records.pop_due(now):
+            self.records.began(entry, now)  # whatever becomes of this, it has its next turn
+            attempts.do(self._publish, entry.key, entry.port, now)
+            attempts.do(self._operations.settle, now)  # with nobody to ask it is over at once, and another may follow
+
+    def remind_due(self, now: float, attempts: Attempts) -> None:
+        """Ask holders again that owe us an acknowledgement."""
+        for holder in self.withdrawals.pop_due(now):
+            attempts.do(self._remind, holder, now)
+
+    # Inside
+
+    def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
+        self._caps_hit[ENTRY_HOLDERS] += entry.may_hold(contact, until)
+
+    def _owes(self, key: Id, port: int, contact: Contact, until: float) -> None:
+        self._caps_hit[WITHDRAWALS] += self.withdrawals.add(key, port, contact, until)
+
+    def _publish(self, key: Id, port: int, now: float, *ops: Handle, patient: bool = False) -> None:
+        found_by = entry_key(key, port)
+        ongoing = self._publications.get(found_by)
+        if ongoing is not None:
+            ongoing.ops += ops
+            ongoing.patient.update(ops if patient else ())
+            self._waiting.set_patience(ongoing.publication, ongoing.patience)
+            return
+        entry = self.records.add(key, port)
+        self.records.began(entry, now)
+
+        ongoing = _Ongoing(ops)
+        report = self._operations.report_to(partial(self._placed, entry, ongoing))
+        publication = Publication(self._requester, self._overlays, report, entry, self._write_ahead)
+        ongoing.publication = publication
+        self._publications[found_by] = ongoing
+        ongoing.patient.update(ops if patient else ())
+        if found_by in self._under_way:
+            self._held_back[found_by] = ongoing
+        else:
+            self._waiting.begin(publication, ongoing.patience, now)
+
+    def _publish_anew(self, entry: OwnEntry, now: float) -> None:
+        """Give up a publication that should have ended, unless it waits for its turn: a defect stopped it."""
+        self.records.began(entry, now)
+        found_by = entry_key(entry.key, entry.port)
+        ongoing = self._publications.get(found_by)
+        if ongoing is None:
+            self._publish(entry.key, entry.port, now)
+        elif ongoing.publication not in self._waiting and found_by not in self._held_back:
+            ongoing.publication.abandon()
+            del self._publications[found_by]
+            self._publish(entry.key, entry.port, now, *ongoing.ops)
+
+    def _remind(self, holder: Holder, now: float) -> None:
+        report = self._operations.report_to(self._reminded)
+        start(WithdrawalRetry(self._requester, report, self.withdrawals, self._under_way, holder), now)
+
+    # How operations ended
+
+    def _placed(self, entry: OwnEntry, ongoing: _Ongoing, outcome: Placed, now: float) -> None:
+        try:
+            if not outcome.cancelled:
+                del self._publications[entry_key(entry.key, entry.port)]
+                self._note(entry, outcome, now)
+        finally:
+            for op in ongoing.ops:
+                self._tell(Published(op, entry.key, entry.port, *outcome), now)
+            if not ongoing.ops:
+                self._tell_news(Republished(entry.key, entry.port, *outcome))
+
+    def _note(self, entry: OwnEntry, outcome: Placed, now: float) -> None:
+        records, refused = self.records, outcome.refused
+        records.published(entry.key, entry.port, outcome.replicas, now, refused=refused)
+        # While nobody answers at all, that is what the owner is told, and not this.
+        is_unheld = not outcome.replicas and (refused or self._overlays.is_connected)
+        if is_unheld and records.is_notice_due(now, refused=refused):
+            entries = records.unheld if refused else records.unanswered
+            self._tell_news(Unheld(entries, len(records), refused))
+
+    def _withdrawn(self, op: Handle, outcome: LetGo, now: float) -> None:
+        try:
+            held_back = self._let_go(outcome.key, outcome.ports)
+            self.withdrawals.release(outcome.key, outcome.ports, now)
+            self._begin(held_back, now)
+        finally:
+            self._tell(Withdrawn(op, *outcome), now)
+
+    def _reminded(self, outcome: KeyOver | HolderOver, now: float) -> None:
+        if isinstance(outcome, KeyOver):
+            self._begin(self._let_go(outcome.key, outcome.ports), now)
+        elif outcome.is_lost:
+            self._find_lost(outcome.holder, now)
+
+    def _let_go(self, key: Id, ports: Iterable[int]) -> list[_Ongoing]:
+        """Withdrawals are over; return the publications of what was entered again meanwhile."""
+        over = [found_by for port in ports if self._under_way.end(found_by := entry_key(key, port))]
+        return [self._held_back.pop(found_by) for found_by in over if found_by in self._held_back]
+
+    def _begin(self, publications: Iterable[_Ongoing], now: float) -> None:
+        for ongoing in publications:
+            self._waiting.begin(ongoing.publication, ongoing.patience, now)

@@ -1,0 +1,234 @@
+"""The withdrawal of own entries that were deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dhtd.core.counters import WITHDRAWALS
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import LeftBehind
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
+from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
+from dhtd.core.querying.operations import Report
+from dhtd.core.querying.requester import Asked, Operation, Requester
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.traversal import Traversal
+from dhtd.core.routing.overlays import Overlays
+
+
+class LetGo(NamedTuple):
+    """How a withdrawal has ended."""
+
+    key: Id
+    ports: tuple[int, ...]
+    nodes: int  # that acknowledged it
+    silent: int  # others, which may hold the entry and are asked again
+    left_behind: tuple[LeftBehind, ...]  # what was entered from an address that is not ours any more
+
+
+class Withdrawal:
+    """Withdraws own entries of one key from every node that may hold them: known holders and the 2 K nearest.
+
+    A node whose disk has failed, or that had to forget some, does not know all who hold an entry, but they are near.
+    Those beyond the K nearest that it did not know are not counted: most of them have held nothing.
+
+    The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
+    asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who
+    owes an acknowledgement in the end is in `withdrawals`.
+    """
+
+    __slots__ = (
+        "_acknowledged",
+        "_beyond",
+        "_came_from",
+        "_for_token",
+        "_has_ended",
+        "_holders",
+        "_in_flight",
+        "_ports",
+        "_report",
+        "_requester",
+        "_sightings",
+        "_to_let_go",
+        "_told",
+        "_traversal",
+        "_withdrawals",
+        "key",
+    )
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        report: Report[LetGo],
+        entries: Sequence[OwnEntry],
+        withdrawals: PendingWithdrawals,
+    ) -> None:
+        key = entries[0].key
+        self.key = key
+        self._requester = requester
+        self._report = report
+        self._ports = tuple(entry.port for entry in entries)
+        self._sightings = {entry.port: entry.sightings for entry in entries}
+        self._came_from: dict[int, dict[Endpoint, bytes]] = {port: {} for port in self._ports}  # by who let go
+        self._withdrawals = withdrawals
+        self._holders = tuple(
+            dict.fromkeys(contact for port in self._ports for contact in withdrawals.holders(key, port))
+        )
+        self._traversal = Traversal(
+            requester,
+            overlays,
+            key,
+            finished=self._report_if_over,
+            gave_up=self.give_up,
+            converged=self._converged,
+            patient=True,
+            thorough=True,
+            first=self._holders,
+        )
+        self._in_flight = 0
+        self._has_ended = False
+        self._for_token = _ForToken(self)
+        self._to_let_go = {port: _ToLetGo(self, port) for port in self._ports}
+        self._told: set[Contact] = set()
+        self._beyond: set[Endpoint] = set()  # where those are that do not count
+        self._acknowledged: set[Contact] = set()
+
+    def start(self, now: float) -> None:
+        """Begin with the holders, and from them: they are near the key."""
+        for holder in self._holders:
+            self._ask(self._for_token, FindValue(self.key), holder, now, attempts=1)
+        self._traversal.start(now)
+
+    def gave_token(self, contact: Contact, found: Found, observed: Endpoint, now: float) -> None:
+        """A holder has named what it holds, and given a token: use it at once."""
+        has_it = any(observed.with_port(port) in found.endpoints for port in self._ports)
+        if has_it and not found.token:  # it does not let us withdraw what it has
+            self._told.add(contact)
+        elif not self._has_ended:
+            self._withdraw(contact, found.token, now)
+        self.query_over(now)
+
+    def took(self, port: int, contact: Contact, observed: Endpoint, now: float) -> None:
+        """A node has taken a withdrawal, and has seen that it came from `observed`."""
+        self._came_from[port][contact.endpoint] = observed.ip
+        if contact.endpoint not in self._beyond:
+            self._acknowledged.add(contact)
+        for holder in self._at(contact.endpoint):
+            self._withdrawals.let_go(self.key, port, holder, now)
+        self.query_over(now)
+
+    def did_not_take(self, port: int, contact: Contact, now: float) -> None:
+        """A node has not. It is asked again, if it may hold the entry: whoever has given a token may."""
+        if self._has_ended:
+            return
+        if not self._at(contact.endpoint):
+            until = now + self._requester.policy.store_expiry
+            if self._withdrawals.add(self.key, port, contact, until):
+                self._requester.counters.caps_hit[WITHDRAWALS] += 1
+        self.query_over(now)
+
+    def give_up(self, now: float) -> None:
+        """Report what there is. It withdraws nothing more: what is entered again is published from now on."""
+        self._end(())
+        self._traversal.stop()
+        self._requester.send_no_more(self._for_token, *self._to_let_go.values())
+
+    def query_over(self, now: float) -> None:
+        """A query to a node has ended."""
+        self._in_flight -= 1
+        self._report_if_over(now)
+
+    def _converged(self, search: Search, now: float) -> None:
+        k = self._requester.policy.k
+        for place, contact in enumerate(search.closest()[: 2 * k]):
+            if contact not in self._told:
+                if place >= k and not self._at(contact.endpoint):
+                    self._beyond.add(contact.endpoint)
+                self._withdraw(contact, self._traversal.tokens[contact.endpoint], now)
+
+    def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
+        self._told.add(contact)
+        if not token:  # it holds nothing from our address
+            for holder in self._at(contact.endpoint):
+                for port in self._ports:
+                    self._withdrawals.holds_nothing(self.key, port, holder)
+            return
+        for port in self._ports:
+            attempts = self._requester.policy.withdraw_attempts
+            self._ask(self._to_let_go[port], Withdraw(self.key, port, token), contact, now, attempts)
+
+    def _ask(self, owner: Operation, request: Request, contact: Contact, now: float, attempts: int) -> None:
+        self._requester.ask(owner, request, contact.endpoint, contact.id, now, attempts, insistent=True)
+        self._in_flight += 1
+
+    def _at(self, endpoint: Endpoint) -> list[Contact]:
+        """Return the known holders there, of whatever ID."""
+        return [holder for holder in self._holders if holder.endpoint == endpoint]
+
+    def _report_if_over(self, now: float) -> None:
+        if not self._in_flight and not self._traversal.is_searching:
+            self._end(self._left_behind(now))
+
+    def _end(self, left_behind: tuple[LeftBehind, ...]) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            silent = self._withdrawals.silent(self.key, self._ports)
+            self._report(LetGo(self.key, self._ports, len(self._acknowledged), silent, left_behind))
+
+    def _left_behind(self, now: float) -> tuple[LeftBehind, ...]:
+        until: dict[Endpoint, float] = {}
+        for port, sightings in self._sightings.items():
+            for left in sightings.left_behind(port, self._came_from[port], now):
+                until[left.endpoint] = max(left.until, until.get(left.endpoint, now))
+        return tuple(map(LeftBehind._make, until.items()))
+
+
+class _ForToken:
+    """The query that asks a holder for a token."""
+
+    __slots__ = ("_withdrawal",)
+
+    def __init__(self, withdrawal: Withdrawal) -> None:
+        self._withdrawal = withdrawal
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """Use it."""
+        assert isinstance(result, Found)
+        assert query.observed is not None
+        self._withdrawal.gave_token(contact, result, query.observed, now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """The holder stays in debt."""
+        self._withdrawal.query_over(now)
+
+    def give_up(self, now: float) -> None:
+        """It is the withdrawal that a defect has stopped."""
+        self._withdrawal.give_up(now)
+
+
+class _ToLetGo:
+    """The query that asks a node to let go of the entry on one port."""
+
+    __slots__ = ("_port", "_withdrawal")
+
+    def __init__(self, withdrawal: Withdrawal, port: int) -> None:
+        self._withdrawal = withdrawal
+        self._port = port
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """It has."""
+        assert query.observed is not None
+        self._withdrawal.took(self._port, contact, query.observed, now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """It may not have."""
+        assert query.id is not None
+        self._withdrawal.did_not_take(self._port, Contact(query.id, query.endpoint), now)
+
+    def give_up(self, now: float) -> None:
+        """It is the withdrawal that a defect has stopped."""
+        self._withdrawal.give_up(now)

@@ -1,0 +1,49 @@
+"""The commands of the node's owner: each has a handle, and events tell how it goes."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from dhtd.core.counters import OPERATIONS
+from dhtd.core.events import Event, Handle, LookupProgress, Outcome
+from dhtd.errors import Busy
+
+
+class Commands:
+    """The commands under way, `limit` at most, and the events that the owner has not taken yet."""
+
+    __slots__ = ("_caps_hit", "_last", "_limit", "events", "open", "running")
+
+    def __init__(self, limit: int, caps_hit: dict[str, int]) -> None:
+        self._limit = limit
+        self._caps_hit = caps_hit
+        self._last = 0
+        self.events: deque[Event] = deque()
+        self.open: set[Handle] = set()  # those whose owner waits for their outcome
+        self.running: set[Handle] = set()  # these, and those that go on though nobody waits
+
+    def check_free(self) -> None:
+        """Raise `Busy` where no further command is taken until one has ended."""
+        if len(self.running) >= self._limit:
+            self._caps_hit[OPERATIONS] += 1
+            raise Busy(f"as many operations are under way as are taken at once ({len(self.running)}): try again")
+
+    def begin(self) -> Handle:
+        """Return the handle of a new command."""
+        self._last += 1
+        op = Handle(self._last)
+        self.open.add(op)
+        self.running.add(op)
+        return op
+
+    def tell(self, outcome: Outcome, now: float) -> None:
+        """Tell the owner what became of a command, if it still waits for that."""
+        if outcome.op in self.open:
+            self.events.append(outcome)
+        if not isinstance(outcome, LookupProgress):
+            self.end(outcome.op)
+
+    def end(self, op: Handle) -> None:
+        """Take note that a command has ended: nothing more follows."""
+        self.open.discard(op)
+        self.running.discard(op)

@@ -1,0 +1,121 @@
+"""A lookup of a key for the user: it asks the network to the end, whatever is found before, and merges all answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dhtd.core.counters import LOOKUP_ENDPOINTS
+from dhtd.core.endpoint import Endpoint, Family, is_contactable
+from dhtd.core.events import GaveUp, Handle, LookupDone, LookupProgress, LookupStats
+from dhtd.core.ids import Id
+from dhtd.core.messages import FindValue, Found
+from dhtd.core.querying.operations import Report
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.querying.traversal import Traversal
+from dhtd.core.routing.overlays import Overlays
+
+
+class Lookup:
+    """Finds the endpoints under a key, in the network of each family. `known` are those that this node knows itself."""
+
+    __slots__ = (
+        "_endpoints",
+        "_expected",
+        "_has_ended",
+        "_is_cut",
+        "_key",
+        "_known",
+        "_news",
+        "_op",
+        "_overlays",
+        "_report",
+        "_requester",
+        "_started_at",
+        "_traversal",
+    )
+
+    def __init__(
+        self,
+        op: Handle,
+        requester: Requester,
+        overlays: Overlays,
+        report: Report[LookupProgress | LookupDone | GaveUp],
+        key: Id,
+        known: Iterable[Endpoint],
+        now: float,
+    ) -> None:
+        self._op = op
+        self._requester = requester
+        self._report = report
+        self._key = key
+        self._traversal = Traversal(
+            requester,
+            overlays,
+            key,
+            finished=self._finished,
+            gave_up=self.give_up,
+            patient=True,
+            thorough=True,
+            regional=True,
+            reader=self,
+        )
+        self._endpoints: dict[Endpoint, None] = {}  # in the order in which they were found
+        self._news: list[Endpoint] = []
+        self._is_cut = False  # a node serves more endpoints than it could name, or than were taken
+        self._known = tuple(known)
+        self._overlays = overlays
+        self._expected: list[Family] = []  # whose network this node knows somebody in
+        self._started_at = now
+        self._has_ended = False  # the outcome was told, or nobody waits for it
+
+    def start(self, now: float) -> None:
+        """Begin with what this node knows itself."""
+        self._add(self._known)
+        self._expected = [overlay.family for overlay in self._overlays if len(overlay.state.table)]
+        self._traversal.start(now)
+
+    def cancel(self) -> None:
+        """Ask nobody else, send nothing again, and report nothing."""
+        self._has_ended = True
+        self._traversal.stop()
+
+    def give_up(self, now: float) -> None:
+        """Report that a defect has ended it."""
+        if not self._has_ended:
+            self._report(GaveUp(self._op))
+        self.cancel()
+
+    def found(self, query: Asked, found: Found, now: float) -> None:
+        """Take the endpoints of an answer."""
+        limit = self._requester.policy.lookup_endpoints
+        is_over = len(found.endpoints) > limit
+        self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += is_over
+        assert isinstance(query.request, FindValue)
+        is_full = bool(found.endpoints) and not found.token  # and no room for `more`: others may be left out
+        self._is_cut |= is_over or is_full or (found.more and query.request.token is not None)
+        teller, beside_us = query.endpoint, self._requester.is_beside_us(query.endpoint)
+        self._add(each for each in found.endpoints[:limit] if is_contactable(each, teller, beside_us=beside_us))
+
+    def progressed(self, now: float) -> None:
+        """Report what is new."""
+        self._report(LookupProgress(self._op, tuple(self._news), self._stats(now)))
+        self._news.clear()
+
+    def _finished(self, now: float) -> None:
+        self._has_ended = True
+        stats, endpoints, traversal = self._stats(now), tuple(self._endpoints), self._traversal
+        is_whole = not (traversal.is_exhausted or traversal.is_cut or self._is_cut)
+        complete = is_whole and stats.responses > 0 and all(map(traversal.is_heard, self._expected))
+        self._report(LookupDone(self._op, self._key, endpoints, stats, traversal.closest(), complete))
+
+    def _add(self, endpoints: Iterable[Endpoint]) -> None:
+        for endpoint in endpoints:
+            if endpoint not in self._endpoints:
+                self._endpoints[endpoint] = None
+                self._news.append(endpoint)
+        self._traversal.goes_on(in_vain=not self._endpoints)  # waiting for the slow is for those who found nothing
+
+    def _stats(self, now: float) -> LookupStats:
+        stats = self._traversal.stats()
+        elapsed = now - self._started_at
+        return LookupStats(stats.hops, stats.queries, stats.responses, stats.timeouts, elapsed)

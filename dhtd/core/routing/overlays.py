@@ -1,0 +1,68 @@
+"""The networks that a node takes part in: one of each address family that it is reached by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
+from dhtd.core.round_trips import RoundTrips
+from dhtd.core.routing.overlay import Overlay
+
+
+class Overlays:
+    """The overlays of a node, by family."""
+
+    __slots__ = ("_by_family", "own_id")
+
+    def __init__(self, own_id: Id, overlays: Iterable[Overlay]) -> None:
+        self.own_id = own_id
+        self._by_family: dict[int, Overlay] = {overlay.family: overlay for overlay in overlays}
+
+    def __iter__(self) -> Iterator[Overlay]:
+        """Yield each overlay."""
+        return iter(self._by_family.values())
+
+    def __getitem__(self, family: int) -> Overlay:
+        """Return the overlay of a family that the node speaks."""
+        return self._by_family[family]
+
+    def of(self, endpoint: Endpoint) -> Overlay | None:
+        """Return the overlay that an endpoint belongs to; None where it is of a family that the node does not speak."""
+        return self._by_family.get(len(endpoint))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is somebody to talk to, in any family."""
+        return any(overlay.is_connected for overlay in self)
+
+    def in_use(self) -> list[Overlay]:
+        """Return the overlays in which somebody may be expected to answer; all of them, where in none."""
+        return [overlay for overlay in self if overlay.is_in_use] or list(self)
+
+    def contacts(self) -> list[Contact]:
+        """Return the contacts of all families."""
+        return [contact for overlay in self for contact in overlay.state.table]
+
+    def answers_us(self, endpoint: Endpoint) -> bool:
+        """Whether a contact at this endpoint has answered us lately."""
+        overlay = self.of(endpoint)
+        return overlay is not None and overlay.state.answers_us(endpoint)
+
+    def is_settled(self, id: Id, endpoint: Endpoint, now: float) -> bool:
+        """Whether it is plain that there is nothing to learn about a node that has queried us."""
+        overlay = self.of(endpoint)
+        return overlay is None or overlay.state.is_settled(id, endpoint, now)
+
+    def round_trips(self, id: Id, endpoint: Endpoint) -> RoundTrips | None:
+        """Return the round trips of a contact, where it has any."""
+        overlay = self.of(endpoint)
+        return None if overlay is None else overlay.state.round_trips(Contact(id, endpoint))
+
+    def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
+        """Pass on contacts that were named to a search of another family than theirs."""
+        for family, overlay in self._by_family.items():
+            rumours = [contact for contact in contacts if len(contact.endpoint) == family]
+            if rumours:
+                overlay.hear_of(rumours, now)

@@ -1,0 +1,62 @@
+"""The gate: which datagrams are read, and which queries are answered, of sources that send too many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dhtd.core.counters import RATE_LIMIT, RATE_LIMIT_TOTAL, Counters
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import BadQuery, FindNode, FindValue, Ping, Query
+from dhtd.core.policy import Policy
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.malformed import Malformed
+from dhtd.core.serving.rate_limit import RateLimit
+from dhtd.core.serving.responder import Responder
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Gate:
+    """The limits on sources: `rate` queries a second from each, and `total` from all; 0 is no limit."""
+
+    __slots__ = ("_counters", "_overlays", "_responder", "limit", "malformed")
+
+    def __init__(
+        self,
+        policy: Policy,
+        rng: Random,
+        overlays: Overlays,
+        responder: Responder,
+        counters: Counters,
+        rate: float,
+        total: float | None,
+    ) -> None:
+        """Without a `total`, it is that of the policy."""
+        self._overlays = overlays
+        self._responder = responder
+        self._counters = counters
+        self.limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
+        self.malformed = Malformed(policy, rng, overlays.answers_us, rate)
+
+    def answer_above(self, query: Query | BadQuery, cap: str, source: Endpoint, size: int, now: float) -> bytes | None:
+        """Answer a query above a limit with silence, unless a token proves its sender, or it may be a contact's.
+
+        Somebody else may have used up the sender's limit, in its very name. Queries that are proved have a rate of
+        their own. Silence could cost us a contact that answers us: its ping, or find without a token, gets a brief
+        answer. By that it can prove itself, and keeps us for alive.
+        """
+        counters = self._counters
+        if cap == RATE_LIMIT and type(query) is Query:
+            if self._responder.is_proved(query.request, source, now):
+                if self.limit.allows_proved(source, now):
+                    return self._responder.answer(query, source, size, now)
+            elif isinstance(query.request, Ping | FindNode | FindValue) and self._overlays.answers_us(source):
+                if self.limit.allows_brief(now):
+                    counters.cut_short += 1
+                    counters.caps_hit[cap] += 1
+                    return self._responder.brief_answer(query, source, now)
+                cap = RATE_LIMIT_TOTAL
+        counters.rate_limited += 1
+        counters.caps_hit[cap] += 1
+        return None

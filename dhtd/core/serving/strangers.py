@@ -1,0 +1,49 @@
+"""Strangers that query us and may belong in the routing table: nobody enters it on its word, so a ping finds out."""
+
+from __future__ import annotations
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Query
+from dhtd.core.policy import Policy
+from dhtd.core.querying.check import Check
+from dhtd.core.querying.requester import Requester
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.responder import Responder
+from dhtd.core.serving.stranger_pings import StrangerPings
+
+
+class Strangers:
+    """Pings strangers, as many as `StrangerPings` allows."""
+
+    __slots__ = ("_overlays", "_policy", "_requester", "_responder", "pings")
+
+    def __init__(self, requester: Requester, overlays: Overlays, responder: Responder, policy: Policy) -> None:
+        self._requester = requester
+        self._overlays = overlays
+        self._responder = responder
+        self._policy = policy
+        self.pings = StrangerPings(policy)
+
+    def consider(self, query: Query, endpoint: Endpoint, room: int, now: float) -> None:
+        """Ping a node that queries us if it may belong in the table.
+
+        The pings count as a part of the answer: `room` bytes are left for them, unless a token proves the address.
+        Whether the node belongs in the table is asked last: it costs most, and of a busy node's strangers few get so
+        far.
+        """
+        overlay = self._overlays.of(endpoint)
+        if overlay is None:
+            return
+        attempts = self._policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
+        is_proved = self._responder.is_proved(query.request, endpoint, now)
+        if not is_proved:
+            attempts = min(attempts, room // self._responder.ping_size)
+            if not attempts:
+                return
+        share = self.pings.share_for(endpoint, is_proved=is_proved, now=now)
+        if isinstance(share, str):
+            self._requester.counters.caps_hit[share] += 1
+        elif share is not None and overlay.state.queried(query.sender, endpoint, now):
+            self.pings.count(share, endpoint, now)
+            Check(self._requester, share.ongoing.discard).start(endpoint, query.sender, now, attempts)
+            share.ongoing.add(endpoint)
