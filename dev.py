@@ -7,15 +7,9 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   dht ARGUMENT...     run the client
   test [ARGUMENT]...  pass the tests, but the slow ones, and the coverage gate; with arguments: `pytest ARGUMENT...`
   bench [OPTION]...   measure what queries cost, beside libtorrent, OpenDHT and kademlia
-  bench NAME          measure something else: lookups, memory, growth, parts, startup, joining, idle, outages, what
-                      forged queries bring (amplification) and cost (flood), newcomers among forged queries, for how
-                      long a full daemon is silent (silence), the dearest datagrams (hostile), starts with keys that
-                      collide (restart), what contacts that change their IDs have a node send (republish), or how
-                      often chance passes for a crowd, and a crowd for chance (crowding)
-  profile [OPTION]... show where the time of serving queries goes
-  faults [OPTION]...  seed faults into a copy of the code, and count those that the tests catch
-  fuzz [TARGET]...    look for inputs that break the decoders, the seals, the node or the state file
-  soak [OPTION]...    run daemons under load, kill and restart them, and see that nothing is lost and nothing grows
+  bench NAME          measure something else; the names are below
+  profile, faults, fuzz, soak, picture [ARGUMENT]...
+                      see below
   lint                check format, lint and types
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
@@ -56,28 +50,45 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".uv"
-BENCHMARKS = (
-    "lookups",
-    "memory",
-    "growth",
-    "parts",
-    "startup",
-    "joining",
-    "crowding",
-    "idle",
-    "outages",
-    "flips",
-    "amplification",
-    "flood",
-    "newcomers",
-    "silence",
-    "hostile",
-    "restart",
-    "republish",
-)
 COVERING = ("tests/core", "tests/wire")  # the tests of which 100 % coverage is demanded
-WITH_PEERS = ("amplification",)  # those that need other implementations, as that of queries does
 TIMEOUT = 60.0  # seconds without a byte from the network
+
+
+class Tool(NamedTuple):
+    """A module of the tests that is run as a program, and the dependency group that it needs beside `dev`."""
+
+    module: str
+    what: str
+    group: str = ""
+
+
+RUNS = {
+    "bench": Tool("tests.bench", "what queries cost, beside libtorrent, OpenDHT and kademlia", "bench"),
+    "bench lookups": Tool("tests.bench.lookups", "lookups where contacts are dead, beside textbook Kademlia"),
+    "bench memory": Tool("tests.bench.memory", "what a contact, an own entry and a held entry take"),
+    "bench growth": Tool("tests.bench.growth", "what queries cost with many contacts and entries"),
+    "bench parts": Tool("tests.bench.parts", "each step of serving a find_node, inside the node"),
+    "bench startup": Tool("tests.bench.startup", "how long programs take to start"),
+    "bench joining": Tool("tests.bench.joining", "entering right after the start of many daemons"),
+    "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
+    "bench idle": Tool("tests.bench.idle", "what a quiet daemon does"),
+    "bench outages": Tool("tests.bench.outages", "how soon an outage is noticed, and how often one is imagined"),
+    "bench flips": Tool("tests.bench.flips", "what flipped bits in a state file cost"),
+    "bench amplification": Tool("tests.bench.amplification", "the bytes that forged queries bring", "bench"),
+    "bench flood": Tool("tests.bench.flood", "what forged queries cost honest ones"),
+    "bench newcomers": Tool("tests.bench.newcomers", "whether newcomers are known among forged queries"),
+    "bench silence": Tool("tests.bench.silence", "for how long a full daemon is silent towards others"),
+    "bench hostile": Tool("tests.bench.hostile", "the dearest datagrams"),
+    "bench restart": Tool("tests.bench.restart", "starts with keys that collide"),
+    "bench republish": Tool("tests.bench.republish", "what contacts that change their IDs have a node send"),
+    "profile": Tool("tests.bench.profile", "shows where the time of serving queries goes"),
+    "faults": Tool("tests.faults", "seeds faults into a copy of the code, and counts those that the tests catch"),
+    "fuzz": Tool("tests.fuzz", "looks for inputs that break a decoder, a seal, the node or the state file", "fuzz"),
+    "soak": Tool("tests.soak", "runs daemons under load, kills and restarts them, and sees that nothing is lost"),
+    "picture": Tool("tests.picture", "draws the `dht info` of docs/info.svg"),
+}
+COMMANDS = ("run", "dht", "test", "lint", "sync", "uv")
+BENCHMARKS = tuple(name.removeprefix("bench ") for name in RUNS if name.startswith("bench "))
 
 
 class Platform(NamedTuple):
@@ -302,26 +313,33 @@ def run_tests() -> int:
     return next(filter(None, statuses), 0)
 
 
+def usage() -> str:
+    """Return the help: that of this file, and the table."""
+    return "\n".join([str(__doc__), *(f"  {name:<20}{tool.what}" for name, tool in RUNS.items())])
+
+
 def main(command: str = "", *arguments: str) -> int:
     """Run one command line; return its exit status where it does not become another program."""
     if command in ("help", "-h", "--help"):
-        print(__doc__)
+        print(usage())
         return 0
-    if command not in ("run", "dht", "test", "bench", "profile", "faults", "fuzz", "soak", "lint", "sync", "uv"):
-        print(f"dev.py: unknown command: {command}\n" if command else "", __doc__, sep="", file=sys.stderr)
+    if command not in (*COMMANDS, *RUNS):
+        print(f"dev.py: unknown command: {command}\n" if command else "", usage(), sep="", file=sys.stderr)
         return 2
     if command == "uv":
         with alone():
             uv, env = prepare_uv()
         env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
         os.execve(uv, ["uv", *arguments], env)
-    benchmark = arguments[0] if command == "bench" and arguments and not arguments[0].startswith("-") else ""
-    if benchmark and benchmark not in BENCHMARKS:
-        print(f"dev.py: unknown benchmark: {benchmark}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
-        return 2
-    measured = command == "bench" and not benchmark
-    group = "bench" if measured or benchmark in WITH_PEERS else "fuzz" if command == "fuzz" else ""
-    sync("" if {"-h", "--help"}.intersection(arguments) else group)  # what is only asked about is not fetched
+    rest = arguments
+    if command == "bench" and arguments and not arguments[0].startswith("-"):
+        command, rest = f"bench {arguments[0]}", arguments[1:]
+        if command not in RUNS:
+            print(f"dev.py: unknown benchmark: {arguments[0]}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+            return 2
+    tool = RUNS.get(command)
+    group = "" if tool is None or {"-h", "--help"}.intersection(arguments) else tool.group
+    sync(group)  # what is only asked about is not fetched
     if command == "run":
         become("dhtd", "start", *arguments)
     if command == "dht":
@@ -329,14 +347,8 @@ def main(command: str = "", *arguments: str) -> int:
     os.chdir(ROOT)
     if command == "test" and arguments:
         become("pytest", *arguments)
-    if measured:
-        become("python", "-m", "tests.bench", *arguments)
-    if command == "bench":
-        become("python", "-m", f"tests.bench.{benchmark}", *arguments[1:])
-    if command == "profile":
-        become("python", "-m", "tests.bench.profile", *arguments)
-    if command in ("faults", "fuzz", "soak"):
-        become("python", "-m", f"tests.{command}", *arguments)
+    if tool is not None:
+        become("python", "-m", tool.module, *rest)
     ends = {"lint": lint, "test": run_tests}
     return ends[command]() if command in ends else 0
 
