@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -235,9 +236,7 @@ class Daemon:
                 nursery.start_soon(driver.run)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
                 nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
-                nursery.start_soon(
-                    persist, "the state could not be restored", partial(self._saver.restore_rest, driver)
-                )
+                nursery.start_soon(persist, "the state could not be restored", partial(self._restore_rest, driver))
                 nursery.start_soon(persist, "the state could not be kept", partial(self._saver.run, driver.node))
                 nursery.start_soon(
                     persist, "holders could not be written down", partial(self._saver.write_ahead, driver)
@@ -246,6 +245,11 @@ class Daemon:
                 nursery.start_soon(persist, "the control socket could not be kept", self._keep_socket)
                 announce(self._ready())
                 notify("READY=1")
+
+    async def _restore_rest(self, driver: Driver) -> None:
+        """Restore what is left of the state. It is here to stay, so the garbage collector need not look at it again."""
+        await self._saver.restore_rest(driver)
+        gc.freeze()
 
     async def _serve(self, handler: Handler) -> None:
         await serve(

@@ -175,11 +175,18 @@ class HeldRecords:
                 expired += 1
         return expired
 
-    def take_changes(self) -> set[bytes] | None:
-        """Return the packed keys whose entries have changed since the last call, for whoever saves them.
+    @property
+    def changes(self) -> int:
+        """How many keys `take_changes` would return; 0 where it would return None."""
+        return 0 if self._changed is None else len(self._changed)
+
+    def take_changes(self, most: int | None = None) -> set[bytes] | None:
+        """Return the packed keys whose entries have changed since the last call, to be saved: `most` of them, if given.
 
         None where they are more than twice as many as may be held at once: then all that is held is to be saved anew.
         """
+        if most is not None and self._changed is not None and len(self._changed) > most:
+            return {self._changed.pop() for _ in range(most)}
         changed, self._changed = self._changed, set()
         return changed
 

@@ -524,3 +524,16 @@ def test_of_a_source_that_gives_way_what_was_renewed_stays_longer_than_what_was_
     store.put(A, at(1), 10.0)
     assert store.put(A, at(2), 20.0) == Stored(evicted_by="store_entries")
     assert [key for key in (A, B, Id(3)) if at(1) in store.get(key, 20.0)] == [A, Id(3)]
+
+
+def test_changes_are_taken_some_at_a_time() -> None:
+    store = HeldRecords(DEFAULT)
+    for number in range(5):
+        store.put(Id(number), Endpoint.of("10.0.0.1", 80), 0.0)
+    assert store.changes == 5
+    taken = [store.take_changes(2) or set() for _ in range(3)]
+    assert [len(some) for some in taken] == [2, 2, 1]
+    assert store.changes == 0
+    assert set.union(*taken) == {packed(Id(number)) for number in range(5)}
+    store.mark_changed(None)
+    assert (store.changes, store.take_changes(2)) == (0, None)
