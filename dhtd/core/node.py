@@ -116,6 +116,7 @@ class Node:
         self.store, self.external = self.responder.store, self.responder.external
         self.strangers = Strangers(self.requester, self._overlays, self.responder, policy)
         is_single = len(self.overlays) == 1
+        self._decode, self._answer = codec.decode, self.responder.answer  # asked for each datagram, as these are
         self._is_settled = self.state.is_settled if is_single else self._overlays.is_settled
         self.limit_rate(policy.rate_limit)
 
@@ -134,7 +135,7 @@ class Node:
             self.counters.malformed += 1
             return None
         try:
-            message = self.codec.decode(data)
+            message = self._decode(data)
         except WireError:
             self.counters.malformed += 1
             self._gate.malformed.count(source, now)
@@ -155,7 +156,7 @@ class Node:
             return self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
         if now >= self.outside.look_at:
             self.outside.queried(source, now)
-        answer = self.responder.answer(message, source, len(data), now)
+        answer = self._answer(message, source, len(data), now)
         if not self._is_settled(sender, source, now):
             self.strangers.consider(message, source, self.policy.amplification * len(data) - len(answer), now)
         return answer

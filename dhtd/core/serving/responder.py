@@ -54,6 +54,7 @@ class Responder:
         "_choice",
         "_codec",
         "_counters",
+        "_counts",
         "_own_id",
         "_replays",
         "_rng",
@@ -95,7 +96,7 @@ class Responder:
             int(overlay.family): (own, other)
             for overlay, own, other in zip(overlays, states, states[::-1], strict=True)
         }
-        self._counters = counters
+        self._counters, self._counts = counters, counters.queries_received
         self._tokens = Tokens(rng, policy, now)
         self._replays = ReplayGuard(policy, self._tokens.generation)
         self.tracker = tracker
@@ -106,8 +107,7 @@ class Responder:
     def answer(self, query: Query, source: Endpoint, size: int, now: float) -> bytes:
         """Return the datagram that answers `query`, which came as `size` bytes."""
         request = query.request
-        counts = self._counters.queries_received
-        counts[METHODS[type(request)]] += 1
+        self._counts[METHODS[type(request)]] += 1
         if type(request) is FindNode:  # so are most, and a class is compared in half the time of a pattern
             return self._found(query, request.target, request.token, (), source, size, now)
         if type(request) is FindValue:

@@ -69,10 +69,10 @@ class StrangerPings:
             cap = self.proved.cap_reached(now)
             if cap is None:
                 return self.proved
-        if endpoint in self.anybody.ongoing or endpoint in self.proved.ongoing:
-            return None
         cap = self.anybody.cap_reached(now)
-        return self.anybody if cap is None else cap
+        if cap is not None:
+            return cap
+        return None if endpoint in self.anybody.ongoing or endpoint in self.proved.ongoing else self.anybody
 
     def count(self, share: Share, endpoint: Endpoint, now: float) -> None:
         """Count a stranger that is going to be pinged."""

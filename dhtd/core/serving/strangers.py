@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Query
+from dhtd.core.messages import FindNode, Query
 from dhtd.core.policy import Policy
 from dhtd.core.querying.check import Check
 from dhtd.core.querying.requester import Requester
@@ -15,14 +15,16 @@ from dhtd.core.serving.stranger_pings import StrangerPings
 class Strangers:
     """Pings strangers, as many as `StrangerPings` allows."""
 
-    __slots__ = ("_overlays", "_policy", "_requester", "_responder", "pings")
+    __slots__ = ("_anybody_s_cap", "_caps_hit", "_overlays", "_policy", "_requester", "_responder", "pings")
 
     def __init__(self, requester: Requester, overlays: Overlays, responder: Responder, policy: Policy) -> None:
         self._requester = requester
         self._overlays = overlays
         self._responder = responder
         self._policy = policy
+        self._caps_hit = requester.counters.caps_hit
         self.pings = StrangerPings(policy)
+        self._anybody_s_cap = self.pings.anybody.cap_reached
 
     def consider(self, query: Query, endpoint: Endpoint, room: int, now: float) -> None:
         """Ping a node that queries us if it may belong in the table.
@@ -31,19 +33,26 @@ class Strangers:
         Whether the node belongs in the table is asked last: it costs most, and of a busy node's strangers few get so
         far.
         """
-        overlay = self._overlays.of(endpoint)
-        if overlay is None:
+        # 1. Is there a ping left for it? For most strangers of a busy node there is none.
+        request = query.request
+        shows_nothing = type(request) is FindNode and request.token is None  # as most of them do
+        if shows_nothing and (cap := self._anybody_s_cap(now)) is not None:
+            self._caps_hit[cap] += 1
             return
-        attempts = self._policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
-        is_proved = self._responder.is_proved(query.request, endpoint, now)
-        if not is_proved:
-            attempts = min(attempts, room // self._responder.ping_size)
-            if not attempts:
-                return
+        is_proved = not shows_nothing and self._responder.is_proved(request, endpoint, now)
         share = self.pings.share_for(endpoint, is_proved=is_proved, now=now)
         if isinstance(share, str):
-            self._requester.counters.caps_hit[share] += 1
-        elif share is not None and overlay.state.queried(query.sender, endpoint, now):
+            self._caps_hit[share] += 1
+            return
+        # 2. Is there room for it in what we may send to an address that is not proved?
+        overlay = self._overlays.of(endpoint)
+        if share is None or overlay is None:
+            return
+        attempts = self._policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
+        if not is_proved:
+            attempts = min(attempts, room // self._responder.ping_size)
+        # 3. Does it belong in the table?
+        if attempts and overlay.state.queried(query.sender, endpoint, now):
             self.pings.count(share, endpoint, now)
             Check(self._requester, share.ongoing.discard).start(endpoint, query.sender, now, attempts)
             share.ongoing.add(endpoint)
