@@ -56,6 +56,7 @@ def test_a_query_leaves_by_the_socket_of_the_network_that_it_goes_to(lab: Lab) -
     assert [look_up(end, ID)[0] for end in ends] == ["10.78.1.1:80", "10.78.2.1:80"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wildcard", [False, True])
 def test_a_link_that_is_made_again_brings_its_peers_back(lab: Lab, wildcard: bool) -> None:
     one, other = lab.machine(), lab.machine()

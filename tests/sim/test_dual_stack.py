@@ -114,6 +114,7 @@ def cut_off(net: Network, hosts: Sequence[Host], family: Family) -> None:
             net.weather.unplug(at(host, family))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [Family.IPV4, pytest.param(Family.IPV6, marks=pytest.mark.slow)], ids=str)
 def test_a_family_that_does_not_answer_costs_the_other_little_and_at_last_nothing(family: Family) -> None:
     net = Network(5)

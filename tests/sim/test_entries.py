@@ -152,6 +152,7 @@ def test_a_deletion_reaches_all_holders_though_datagrams_are_lost(seeds: range) 
         assert holders(net) == [], f"seed {seed}"
 
 
+@pytest.mark.slow
 def test_hundreds_of_own_entries_are_published_a_few_at_a_time_after_a_restart() -> None:
     net = Network(5, policy=replace(DEFAULT, region=0.0))  # else some keys are held by more, by chance
     hosts = net.populate(50)

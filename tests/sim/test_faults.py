@@ -212,6 +212,7 @@ def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
     assert all(len(host.node.state.table) >= 12 for host in net.hosts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [0.1, 0.2])
 def test_lost_datagrams_are_no_outage_however_quiet_the_network_is(loss: float) -> None:
     net = grown(10, 24, LinkModels(loss=loss))

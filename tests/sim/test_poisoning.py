@@ -136,6 +136,7 @@ def found_among_accomplices(seed: int, policy: Policy, part: float, size: int, k
     return good, total
 
 
+@pytest.mark.slow
 def test_a_fifth_of_the_network_in_league_cannot_hide_an_entry(figure: Callable[[str, object], None]) -> None:
     good, total = found_among_accomplices(1, DEFAULT, 0.2, 300, 40)
     figure("honest lookups that found their entry", f"{good} of {total}")

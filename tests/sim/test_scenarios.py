@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 # These have siblings in tests/sim/test_faults.py that are quicker.
-LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd"}
+LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd", "mass-restart"}
 
 EVERYTHING = Plan(
     nodes=40,
@@ -110,6 +110,7 @@ def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
     assert other.events != first.events
 
 
+@pytest.mark.slow
 def test_under_everything_at_once_nothing_breaks_and_most_is_found() -> None:
     report = everything()
     assert report.lookups.success_rate >= 0.9

@@ -154,6 +154,7 @@ def test_there_is_a_picture_of_the_smallest_networks_too(name: str, tmp_path: Pa
     assert "no lookup had to wait" in words(tmp_path / "y.svg")
 
 
+@pytest.mark.slow
 def test_the_command_runs_the_sweeps_and_draws(dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "SESSIONS", (60.0, 120.0))
     monkeypatch.setattr(figures, "CHURNING", 60.0)
