@@ -23,7 +23,7 @@ from dhtd.wire.sealed import MAGIC, Seal
 from tests.e2e.daemons import DEADLINE, PORT, Daemon, Network
 
 ID = "c0ffee" + "00" * 28 + "1d"
-VOLATILE = ("uptime_s", "last_activity_s", "age_s", "expires_in_s", "refresh_in_s", "since_s")
+VOLATILE = ("uptime_s", "last_activity_s", "age_s", "expires_in_s", "refresh_in_s", "since_s", "rtt_ms")
 
 
 def keygen(network: Network, name: str) -> Path:
