@@ -163,6 +163,7 @@ class Membership:
         overlay = self.overlay
         if query.id is not None and query.id != contact.id:
             overlay.state.moved(query.id, query.endpoint)
+            overlay.state.changers.answered_instead(contact)
         outcome = overlay.state.answered(contact, rtt, now)
         facts: list[Fact] = [Heard(contact, isinstance(outcome, Inserted | Replaced | Known))]
         match outcome:

@@ -1,4 +1,4 @@
-"""This node's own entries: when each is published, who holds it, when it is published again. See also `withdrawals`.
+"""This node's own entries: when each is published, which nodes hold it, when it is published again.
 
 One entry has one timer, so entering it twice cannot start two chains of publications. While it is being published it
 has none, and `published` sets the next. A publication that never ends, which only a defect explains, is begun anew.

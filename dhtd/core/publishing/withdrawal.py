@@ -37,7 +37,7 @@ class Withdrawal:
 
     The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
     asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who
-    owes an acknowledgement in the end is in `withdrawals`.
+    owes an acknowledgement in the end is in `pending_withdrawals`.
     """
 
     __slots__ = (

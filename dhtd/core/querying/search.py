@@ -21,7 +21,7 @@ What others name is hearsay. No endpoint is asked twice, but one ID may be asked
 ID believed, a liar could hide a node behind a false endpoint. Whose nodes keep failing is heard last. And no address or
 network may hold more than its share of the places: the K nearest would else be whoever makes up the most IDs. A place
 is held by being asked and not known to be silent, never by being named, so that nobody can be kept out by hearsay.
-What liars can aim at one address is in `aim`.
+What liars can aim at one address is in `address_quota`.
 
 Accomplices may answer, and name each other only: then a search that they have captured ends among them, and nothing
 shows it. So one that is still patient at its end asks some more contacts of our own, who had no part in it.

@@ -1,6 +1,6 @@
 """Which buckets are stale, and what to look up in them (Kademlia section 2.3, BEP 5 "Routing Table").
 
-Lookups of random places also show how large the network is (`size`). So some more of them follow where our own
+Lookups of random places also show how large the network is (`network_size`). So some more of them follow where our own
 neighbourhood has become denser: either the network grows, or somebody crowds us, and only other places tell. Each time
 that it becomes denser by half, a few lookups follow. Where there were many in an hour they come more slowly, so that
 whoever crowds us again and again has us ask little.

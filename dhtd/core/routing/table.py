@@ -1,6 +1,6 @@
 """The routing table: contacts in buckets, each a range of the keyspace (Kademlia section 2.4).
 
-It knows structure only: ranges, splitting, nearness. Which contact is good is `routing_meta`, who may enter is `state`.
+It knows structure only: ranges, splitting, nearness. Which contact is good is `standing`, who may enter is `admission`.
 Ranges are halves of halves, so of two buckets the one nearer to a target holds only contacts nearer to it.
 """
 
@@ -24,7 +24,7 @@ class Bucket:
         self.high = high
         self.activity = activity  # when a contact in it last answered or entered, or it was looked up; seconds
         self.contacts: list[Contact] = []  # in the order in which they entered
-        # Cached by `state`, and dropped when a contact enters, leaves or turns bad:
+        # Cached by `admission`, and dropped when a contact enters, leaves or turns bad:
         self.good_until = float("-inf")  # until then all contacts are good, if nothing changes
         self.closed_until = float("-inf")  # until then it has no use for newcomers, if nothing changes
 

@@ -11,7 +11,7 @@ Whoever forges sources may forge any number of them, so memory is fixed:
   closes no larger part of all cells than its rate is of `rate * cells`: with the numbers of `Policy`, 100,000 queries a
   second shut out one stranger in 168. To forget everybody instead would let a flood lift its own limit.
 - Contacts that answer us do not share: they have places of their own, no more than the table has contacts.
-- Where the limit of its source is used up, such a contact has a lane of its own: see `lanes`.
+- Where the limit of its source is used up, such a contact has a rate of its own: see `contact_rate`.
 - Where that is used up as well, or for a stranger, a query counts whose token proves its sender: nobody else can use up
   the rate that there is for these. It is kept in a few cells as well, since every sender that is proved is a real one.
 

@@ -136,3 +136,17 @@ def test_who_answers_a_search_under_two_ids_that_others_named_is_remembered() ->
         bench.pong(ping, actual)
     assert bench.node.state.doubts(bench.now, contact(66, machine=50))
     assert not bench.node.state.doubts(bench.now, contact(91, machine=50))
+
+
+def test_a_node_remembers_which_id_answers_where_another_was_named() -> None:
+    bench = Bench(own_id=0)
+    bench.know(contact(64))
+    bench.node.lookup(Id(65), bench.now)
+    bench.found(bench.sent_one(), 64, [contact(66, machine=1)])
+    named = bench.sent_one()
+    assert named.to == endpoint(1)
+    bench.found(named, 67)  # it has another ID
+    changers = bench.node.state.changers
+    assert len(changers) == 1
+    assert changers.believes(contact(68, machine=1), bench.now)  # the first change
+    assert changers.doubts(Id(69), endpoint(1), bench.now)
