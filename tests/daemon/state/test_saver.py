@@ -25,7 +25,7 @@ from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.storage.store import HeldEntry
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state.file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
-from dhtd.daemon.state.saver import SAVE_INTERVAL, Saver
+from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
@@ -750,3 +750,15 @@ class SaverMachine(RuleBasedStateMachine):
 
 TestSaverGivesBackWhatItSaved = SaverMachine.TestCase
 TestSaverGivesBackWhatItSaved.settings = scaled(20)
+
+
+async def test_many_changes_are_saved_in_steps_by_one_save() -> None:
+    notes, node = Notes(), new_node()
+    saver = saver_of(notes)
+    saver.restore(node)
+    for number in range(2 * HELD_AT_ONCE + 1):
+        node.store.put(Id(number), endpoint(number % 256), CLOCK)
+    await saver.save(node)
+    assert [len(noted) for noted in notes.noted_held] == [HELD_AT_ONCE, HELD_AT_ONCE, 1]
+    assert set().union(*notes.noted_held) == set(map(Id, range(2 * HELD_AT_ONCE + 1)))
+    assert node.store.changes == 0
