@@ -16,7 +16,7 @@ from dhtd.core.membership.bootstrap import Bootstrap
 from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, Measured, NewContact, Reached
 from dhtd.core.membership.introduction import Introduction
 from dhtd.core.membership.joining import JoiningClock
-from dhtd.core.membership.outage import Outage, Stage
+from dhtd.core.membership.outage import Doubt, Outage
 from dhtd.core.membership.waiting import Patience
 from dhtd.core.messages import Contact
 from dhtd.core.querying.check import Check
@@ -62,9 +62,9 @@ class Membership:
     """The part that a node has in the network of one family."""
 
     __slots__ = (
-        "_doubt",
         "_facts",
         "_operations",
+        "_outage",
         "_overlays",
         "_policy",
         "_requester",
@@ -91,18 +91,18 @@ class Membership:
         self._verifying = verifying
         self.overlay = overlay
         self.join = JoiningClock(overlay, rng, requester.policy)
-        self._doubt = Outage(requester, overlay, self.join, operations.report_to(self._is_down))
+        self._outage = Outage(requester, overlay, self.join, operations.report_to(self._is_down))
         self._facts: list[Fact] = []
 
     @property
     def is_in_doubt(self) -> bool:
         """Whether a live contact is silent, and it is being looked into whether anybody in this network answers."""
-        return self._doubt.stage is Stage.DOUBTFUL
+        return self._outage.doubt is Doubt.DOUBTFUL
 
     @property
     def is_asking_around(self) -> bool:
         """Whether it is being looked into whether anybody answers."""
-        return self._doubt.stage is not Stage.SURE
+        return self._outage.is_asking
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
         """Return what tells when `keep_up` has something to do."""
@@ -142,7 +142,7 @@ class Membership:
     def ask_around(self, since: float, now: float) -> None:
         """Look into whether anybody answers, if nobody has after `since`."""
         if not self.overlay.state.heard_since(since):
-            self._doubt.look(now)
+            self._outage.look(now)
 
     def must_wait(self, patience: Patience, now: float) -> bool:
         """Whether an operation of this patience would find nobody in this network who may yet come."""
@@ -186,7 +186,7 @@ class Membership:
             return []  # the silence of those who were never heard, or are given up already, says nothing of the network
         state.timed_out(contact, sent_at)
         if not state.heard_since(sent_at):
-            self._doubt.arise(contact, now)
+            self._outage.arise(contact, now)
             return []
         return [Doubtful(contact) if state.is_live(contact) else GivenUp(contact)]
 

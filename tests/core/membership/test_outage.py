@@ -14,10 +14,10 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Isolated
 from dhtd.core.ids import Id
 from dhtd.core.membership.joining import JoiningClock
-from dhtd.core.membership.outage import Outage
-from dhtd.core.messages import FindNode, Ping
+from dhtd.core.membership.outage import TRANSITIONS, Doubt, Evidence, Outage
+from dhtd.core.messages import Acknowledged, Error, FindNode, Ping
 from dhtd.core.policy import DEFAULT
-from dhtd.core.querying.requester import Requester
+from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
 from tests.core.bench import QUIET, Bench, Sent
@@ -103,7 +103,7 @@ def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
 
 def test_a_silence_while_the_owner_asks_is_a_doubt() -> None:
     bench = knowing(10, 11, 12)
-    doubt = bench.node.membership._doubt
+    doubt = bench.node.membership._outage
     doubt.look(bench.now)
     assert len(bench.sent()) == 1
     doubt.arise(contact(10), bench.now)
@@ -229,7 +229,7 @@ def test_a_bad_contact_is_no_witness() -> None:
 
 
 class Doubting(NamedTuple):
-    doubt: Outage
+    outage: Outage
     join: JoiningClock
     requester: Requester
     verdicts: list[None]
@@ -264,3 +264,110 @@ def test_a_doubt_is_void_when_the_network_is_given_up_meanwhile() -> None:
     doubt.overdue(query, 3.1, late=False)
     doubt.overdue(query, 3.2, late=True)
     assert len(requester.transmits) == 1
+
+
+# The table of the states, and every walk through it
+
+
+def test_each_doubt_is_reached_and_left_by_the_table() -> None:
+    assert {before for before, _ in TRANSITIONS} == set(Doubt)
+    assert set(TRANSITIONS.values()) == set(Doubt)
+    assert {evidence for _, evidence in TRANSITIONS} == set(Evidence)
+
+
+@pytest.mark.parametrize("before", Doubt)
+@pytest.mark.parametrize("evidence", Evidence)
+def test_evidence_outside_the_table_changes_nothing(before: Doubt, evidence: Evidence) -> None:
+    outage = make().outage
+    outage.doubt = before
+    outage._take(evidence)
+    assert outage.doubt is TRANSITIONS.get((before, evidence), before)
+
+
+STEPS = ["silence", "request", "overdue", "answer", "error", "other", "silent", "lost", "connected", "defect"]
+
+
+class Walk:
+    """One outage, and what a walk has done with it; the walk knows by itself which evidence each step is."""
+
+    def __init__(self) -> None:
+        self.outage, self.join, self.requester, self.verdicts = make()
+        self.overlay = self.outage._overlay
+        self.now = 0.0
+        self.join.answered(self.now)
+
+    @property
+    def query(self) -> Asked | None:
+        """The query to the witness."""
+        return next(iter(self.requester.transactions), None)
+
+    def step(self, name: str) -> Evidence | None:
+        """Do one step; return what it is evidence of, if it is possible here."""
+        self.now += 0.1
+        query, is_connected = self.query, self.overlay.is_connected
+        match name:
+            case "silence":
+                self.outage.arise(contact(10), self.now)
+                return Evidence.SILENCE if is_connected else None
+            case "request":
+                self.outage.look(self.now)
+                return Evidence.REQUEST if is_connected else None
+            case "lost" if is_connected:
+                self.join.lost(self.now)
+            case "connected" if not is_connected:
+                self.join.answered(self.now)
+            case "overdue" if query is not None:
+                self.outage.overdue(query, self.now, late=False)
+                return Evidence.OVERDUE
+            case "defect" if query is not None:
+                self.end(query)
+                self.outage.give_up(self.now)
+                return Evidence.VOID
+            case "answer" if query is not None:
+                self.end(query)
+                self.outage.answered(query, contact(10), Acknowledged(), self.now)
+                return Evidence.ANSWER
+            case "error" | "other" | "silent" if query is not None:
+                self.end(query)
+                if name == "other":
+                    self.overlay.state.answered(contact(11), 0.1, self.now)
+                is_last = not self.outage._witnesses
+                self.outage.failed(query, Error(b"", Id(10), 202, "busy") if name == "error" else None, self.now)
+                if name != "silent":
+                    return Evidence.ANSWER
+                return Evidence.ALL_SILENT if is_connected and is_last else None if is_connected else Evidence.VOID
+            case _:
+                pass
+        return None
+
+    def end(self, query: Asked) -> None:
+        self.requester.transactions.conclude(query, self.now)
+
+    def place(self) -> tuple[Doubt, int, bool, bool]:
+        """Return all that decides what can happen next."""
+        return self.outage.doubt, len(self.outage._witnesses), self.overlay.is_connected, self.query is not None
+
+
+def test_every_transition_happens_and_no_other() -> None:
+    happened: set[tuple[Doubt, Evidence, Doubt]] = set()
+    seen: set[tuple[Doubt, int, bool, bool]] = set()
+    paths: list[list[str]] = [[]]
+    while paths:
+        path = paths.pop()
+        for name in STEPS:
+            walk = Walk()
+            for before in path:
+                walk.step(before)
+            doubt, verdicts = walk.outage.doubt, len(walk.verdicts)
+            evidence = walk.step(name)
+            assert (len(walk.verdicts) > verdicts) == (evidence is Evidence.ALL_SILENT)
+            if evidence is None:
+                assert walk.outage.doubt is doubt
+            elif walk.outage.doubt is not doubt:
+                happened.add((doubt, evidence, walk.outage.doubt))
+            else:
+                assert (doubt, evidence) not in TRANSITIONS
+            if walk.place() not in seen:
+                seen.add(walk.place())
+                paths.append([*path, name])
+    assert happened == {(before, evidence, after) for (before, evidence), after in TRANSITIONS.items()}
