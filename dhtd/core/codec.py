@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
-from dhtd.core.messages import Contact, Message, Query, Request, Result, message
+from dhtd.core.messages import Contact, FindNode, FindValue, Message, Query, Request, Result, message
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a wire can do. The core asks, and assumes nothing."""
+
+    keyspace: Keyspace
+    tid_size: int  # bytes of our own transaction IDs; those of others may have any size
+    requests: frozenset[type[Request]]  # the requests that the wire has
+    token_from: frozenset[type[FindNode | FindValue]]  # finds whose answer gives a store's token: find_value is one
+    tells_more: bool  # answers say that something was left out, and a find with a token asks for the rest
 
 
 @message
@@ -26,12 +38,8 @@ class Codec(Protocol):
     """A wire: how messages look as datagrams. Decoders are total: any bytes give a message or raise `WireError`."""
 
     @property
-    def keyspace(self) -> Keyspace:
-        """The keyspace that this wire speaks of."""
-
-    @property
-    def tid_size(self) -> int:
-        """Bytes of a transaction ID."""
+    def traits(self) -> Traits:
+        """What this wire can do."""
 
     def decode(self, data: bytes) -> Message:
         """Return the message that a datagram holds; raise `WireError`."""

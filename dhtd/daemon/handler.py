@@ -355,7 +355,7 @@ class Handler:
         return ", ".join(map(self._text, endpoints))
 
     def _format(self, id: Id) -> str:
-        return self._node.codec.keyspace.format(id)
+        return self._node.codec.traits.keyspace.format(id)
 
 
 def _given(host: str, port: int) -> str:

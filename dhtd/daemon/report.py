@@ -320,7 +320,7 @@ class NodeReport:
         return self._driver.udp.zones.text(endpoint)
 
     def _format(self, id: Id) -> str:
-        return self._node.codec.keyspace.format(id)
+        return self._node.codec.traits.keyspace.format(id)
 
 
 def _sum(families: Iterable[protocol.FamilyInfo]) -> dict[str, int]:

@@ -56,7 +56,7 @@ class Eclipse:
 
     def _distance(self, honest: int) -> int:
         """Return how far from the key an attacker is: far nearer than the nearest of the others, or a little."""
-        rng, bits = self._net.rng, self._net.codec.keyspace.bits
+        rng, bits = self._net.rng, self._net.codec.traits.keyspace.bits
         if self._closest:
             # A thousand times nearer would be no nearer to a lookup, and each bit is a bucket that they refresh.
             return rng.getrandbits(bits - rng.randrange(bits // 10, bits // 6))

@@ -57,7 +57,7 @@ def _check_table(host: Host, overlay: Overlay) -> None:
     assert all(len(contact.endpoint) == overlay.family for contact in contacts), "a contact is of another family"
     buckets = table.buckets
     assert buckets[0].low == 0, "the ranges do not begin at 0"
-    assert buckets[-1].high == host.node.codec.keyspace.size - 1, "the ranges do not end with the keyspace"
+    assert buckets[-1].high == host.node.codec.traits.keyspace.size - 1, "the ranges do not end with the keyspace"
     for lower, upper in pairwise(buckets):
         assert lower.high + 1 == upper.low, "two ranges overlap, or leave a gap"
     for bucket in buckets:

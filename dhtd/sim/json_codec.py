@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
-from dhtd.core.codec import Choose, PackedContacts
+from dhtd.core.codec import Choose, PackedContacts, Traits
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import Id, Keyspace, closest
 from dhtd.core.messages import (
@@ -31,6 +31,7 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.errors import DhtdError, WireError
+from dhtd.wire.native import TRAITS
 
 _FIND_SIZE = 400  # bytes to which a find query without a token is padded
 _ENDPOINT_SIZE = 2 * IPV4_SIZE + 4  # bytes of an endpoint in an answer, at least: digits in quotes, a comma, a space
@@ -43,10 +44,8 @@ _BAD = (ValueError, TypeError, LookupError, DhtdError, RecursionError)
 class JsonCodec:
     """The `Codec` of a keyspace of any width."""
 
-    tid_size = 4
-
     def __init__(self, keyspace: Keyspace) -> None:
-        self.keyspace = keyspace
+        self.traits = Traits(keyspace, 4, TRAITS.requests, TRAITS.token_from, tells_more=True)
         widest = Id(keyspace.size - 1)
         error = _dump("error", b"", widest, ERROR_METHOD, " " * _TEXT_MAX)
         cut = _dump("reply", b"", widest, "0" * 2 * IPV6_SIZE, ["0" * 2 * _TOKEN_SIZE, [], [], False])
@@ -162,7 +161,7 @@ class JsonCodec:
     def _id(self, value: object) -> Id:
         if type(value) is not int:
             raise WireError("an ID is a number")
-        return self.keyspace.id(value)
+        return self.traits.keyspace.id(value)
 
     def _request(self, method: object, args: list[object]) -> Request | None:
         match method, args:

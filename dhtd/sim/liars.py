@@ -79,7 +79,7 @@ class FakeIds(_Finds):
     """Names the endpoints of the nodes that are truly nearest, under IDs as far from the target as can be."""
 
     def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
-        far = net.codec.keyspace.size - 1 ^ target
+        far = net.codec.traits.keyspace.size - 1 ^ target
         return [Contact(Id(near(net, Id(far))), other.endpoint) for other in net.closest(target)]
 
 
@@ -188,7 +188,7 @@ class WrongTid:
     def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
-        tid = net.rng.randbytes(net.codec.tid_size)
+        tid = net.rng.randbytes(net.codec.traits.tid_size)
         yield Forged(net.codec.encode_acknowledged(tid, host.id, source), host.endpoint, source)
 
 
@@ -216,7 +216,7 @@ class Garbage:
 
 def near(net: Network, target: Id) -> Id:
     """Return an ID nearer to `target` than honest nodes happen to be."""
-    return Id(target ^ net.rng.getrandbits(max(1, net.codec.keyspace.bits // 2)))
+    return Id(target ^ net.rng.getrandbits(max(1, net.codec.traits.keyspace.bits // 2)))
 
 
 def nowhere(rng: Random) -> Endpoint:

@@ -78,7 +78,7 @@ class Network:
         self.schedule = Schedule()
         self.weather = Weather(links if links is not None else LinkModels(), Random(f"weather {seed}"))
         self.hosts: list[Host] = []
-        self.census = Census(self.codec.keyspace)  # the live hosts that anybody can reach
+        self.census = Census(self.codec.traits.keyspace)  # the live hosts that anybody can reach
         self.taps: list[Tap] = []  # each is shown (source, destination, data) of every datagram sent
         self.listener: Listener | None = None  # takes the events of nodes; without one, each host keeps its own
         self.latest: deque[Happening] = deque(maxlen=_LATEST)
@@ -123,7 +123,7 @@ class Network:
         else:
             endpoints = (endpoint,)
         assert not self._by_endpoint.keys() & endpoints
-        node = self._node(self.codec.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
+        node = self._node(self.codec.traits.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
         host = Host(endpoints, node, tuple(at for other in bootstrap for at in other.endpoints), nat)
         host.lie = lie
         self.hosts.append(host)
@@ -174,7 +174,7 @@ class Network:
         """Start a host that was killed, with its `saved` state or none, under that state's ID or a new one."""
         assert not host.alive
         if id is None:
-            id = self.codec.keyspace.random(self.rng) if saved is None else saved.id
+            id = self.codec.traits.keyspace.random(self.rng) if saved is None else saved.id
         host.node = self._node(id, host.endpoints, host.clock(self.now))
         host.alive = True
         host.wake_at = None

@@ -317,7 +317,7 @@ class Simulation:
         return self._key(self._names if self.plan.rush is None else 1), 1 + self._names % 65_535
 
     def _key(self, name: int) -> Id:
-        return self.net.codec.keyspace.digest(b"entry %d of %d" % (name, self.plan.seed))
+        return self.net.codec.traits.keyspace.digest(b"entry %d of %d" % (name, self.plan.seed))
 
     def _enter(self) -> None:
         """Let some honest machine enter a key."""
@@ -326,7 +326,7 @@ class Simulation:
             owner = self._rng.choice(self._live)
         key, port = self._new_key()
         self._own(Entry(key, port, owner))
-        self.net.note(f"enters {self.net.codec.keyspace.format(key)} on port {port}", owner)
+        self.net.note(f"enters {self.net.codec.traits.keyspace.format(key)} on port {port}", owner)
         owner.node.enter(key, port, owner.clock(self.net.now))
         self.net.flush(owner)
 
@@ -353,7 +353,7 @@ class Simulation:
             ]
         )
         across = self._phase == "healed" and self._sides.get(asker, 0) != self._sides.get(entry.owner, 0)
-        net.note(f"looks {net.codec.keyspace.format(entry.key)} up", asker)
+        net.note(f"looks {net.codec.traits.keyspace.format(entry.key)} up", asker)
         op = asker.node.lookup(entry.key, asker.clock(net.now))
         self._lookups[asker.node, op] = Asked(entry, nearest, across)
         self.tally.asked += 1

@@ -119,7 +119,7 @@ def _condition(net: Network, host: Host) -> Condition:
     node = host.node
     deadline = node.poll_timeout()
     return Condition(
-        id=net.codec.keyspace.format(host.id),
+        id=net.codec.traits.keyspace.format(host.id),
         endpoint=str(host.endpoint),
         alive=host.alive,
         behind_nat=host.nat is not None,
@@ -190,4 +190,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _id(codec: Codec, id: Id) -> str:
-    return codec.keyspace.format(id)[:_DIGITS]
+    return codec.traits.keyspace.format(id)[:_DIGITS]

@@ -41,7 +41,7 @@ def _look_back(net: Network, host: Host, clock: float) -> None:
     """
     node, overlay, policy = host.node, host.node.overlays[0], host.node.policy
     for slot in range(SLOTS):
-        place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.keyspace.size // (SLOTS << 32))
+        place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.traits.keyspace.size // (SLOTS << 32))
         nearest = [other.contact for other in net.closest(place, policy.k + 1) if other is not host]
         overlay.size.measured(place, nearest[: policy.k])
     node.tracker.network_has(overlay.estimated_size, overlay.family, clock)
@@ -58,7 +58,7 @@ def _acquaintances(net: Network, host: Host) -> Iterator[list[Host]]:
     """Yield some hosts of each range that shares one bit less with this host's ID than the next; neighbours last."""
     census, k = net.census, net.policy.k
     places = range(len(census))
-    for free in range(net.codec.keyspace.bits - 1, -1, -1):
+    for free in range(net.codec.traits.keyspace.bits - 1, -1, -1):
         low = host.id >> free << free
         own = census.between(low, low | (1 << free) - 1)
         if len(own) <= 2 * k:

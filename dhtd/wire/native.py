@@ -14,9 +14,9 @@ from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar, assert_never,
 import msgpack
 from msgpack import unpackb
 
-from dhtd.core.codec import Choose, PackedContacts
+from dhtd.core.codec import Choose, PackedContacts, Traits
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
-from dhtd.core.ids import NATIVE, Id, Keyspace, closest
+from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import (
     ERROR_METHOD,
     ERROR_PROTOCOL,
@@ -45,6 +45,14 @@ QUERY, REPLY, ERROR = 0, 1, 2
 
 TID_SIZE = 8
 TOKEN_MAX = 64  # bytes of a token that another implementation may issue
+
+TRAITS: Final = Traits(
+    keyspace=NATIVE,
+    tid_size=TID_SIZE,
+    requests=frozenset((Ping, FindNode, FindValue, Store, Withdraw)),
+    token_from=frozenset((FindNode, FindValue)),
+    tells_more=True,
+)
 
 # A find query without a token is padded to this size, so that three times its size is room for a whole answer: for
 # find_node eight IPv6 nodes, or eight of each family for a node that speaks both, and the ping that finds out who
@@ -100,8 +108,7 @@ class NativeCodec:
     node pads its queries for contacts of both address families.
     """
 
-    keyspace: Keyspace = NATIVE
-    tid_size = TID_SIZE
+    traits = TRAITS
 
     def __init__(self, remembered: int = _REMEMBERED, *, dual_stack: bool = False) -> None:
         self._remembered = remembered

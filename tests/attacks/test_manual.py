@@ -130,7 +130,7 @@ def test_each_name_is_one_of_the_policy_or_of_a_counter() -> None:
         f"more than {WINDOW:g} seconds off its own clock",
         f"the nonces of {2 * WINDOW:g} seconds, or the latest {NONCES_MAX} where",
         f"more than {NONCES_MAX / (2 * WINDOW):.0f} queries a second from members",
-        f"the transaction ID of {NativeCodec().tid_size} random bytes",
+        f"the transaction ID of {NativeCodec().traits.tid_size} random bytes",
         f"three networks have {3 * DEFAULT.lookup_per_network} at most",
         f"With four networks an attacker can have all {DEFAULT.k} places.",
         f"takes in a minute, one source has {DEFAULT.changes_per_source}",

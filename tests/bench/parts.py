@@ -62,7 +62,7 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     for place in range(queries):
         sender, source = senders[place % SOURCES]
         target = NATIVE.random(rng)
-        query = Query(rng.randbytes(codec.tid_size), sender, FindNode(target))
+        query = Query(rng.randbytes(codec.traits.tid_size), sender, FindNode(target))
         targets.append(target)
         asked.append((query, source))
         decoded.append((codec.encode_query(query.tid, query.sender, query.request), source, now))

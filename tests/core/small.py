@@ -5,12 +5,14 @@ And the parts of a node as slow and obvious as can be, for tests to hold the fas
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.routing.standing import Standing
-from dhtd.wire.native import NativeCodec
+from dhtd.wire.native import TRAITS, NativeCodec
 
 SEVEN = Keyspace(7)
 
@@ -18,7 +20,7 @@ SEVEN = Keyspace(7)
 class SmallCodec(NativeCodec):
     """The native wire, said to speak of 128 IDs only."""
 
-    keyspace = SEVEN
+    traits = replace(TRAITS, keyspace=SEVEN)
 
 
 CODEC = SmallCodec()

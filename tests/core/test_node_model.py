@@ -119,7 +119,7 @@ class StrictCodec(SmallCodec):
         return result
 
     def _check(self, id: Id) -> None:
-        if id >= self.keyspace.size:
+        if id >= self.traits.keyspace.size:
             raise WireError("an ID beyond the keyspace")
 
 
@@ -281,7 +281,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     def make_id(self, number: int) -> Id:
         """Return one of 128 IDs that are spread over the keyspace."""
-        return Id(number << (self.codec.keyspace.bits - 7))
+        return Id(number << (self.codec.traits.keyspace.bits - 7))
 
     def pick_machine(self, which: int) -> Machine:
         machine = self.machines[which % len(self.machines)]

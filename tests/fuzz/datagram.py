@@ -109,7 +109,7 @@ def _check_result(codec: NativeCodec, request: Request, body: object) -> None:
 
 def _check_id(id: Id) -> None:
     assert type(id) is int
-    assert 0 <= id < NativeCodec.keyspace.size
+    assert 0 <= id < NativeCodec.traits.keyspace.size
 
 
 def _seeds() -> Iterator[bytes]:

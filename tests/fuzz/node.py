@@ -84,7 +84,7 @@ def endpoint(number: int) -> Endpoint:
 def id_of(number: int) -> Id:
     """Return the ID of a machine, or of a key: a half of them is near the node, each nearer than the one before."""
     codec = NativeCodec()
-    return codec.keyspace.digest(b"%d" % number) if number < 128 else Id(OWN ^ (1 << (255 - number)))
+    return codec.traits.keyspace.digest(b"%d" % number) if number < 128 else Id(OWN ^ (1 << (255 - number)))
 
 
 @cache
@@ -228,7 +228,7 @@ class World:
         body: list[object] = []
         if isinstance(query.request, FindNode | FindValue):
             near = [Contact(*self.machine()) for _ in range(self.read.number() % 9)]
-            nodes4 = b"".join(self.codec.keyspace.to_bytes(each.id) + each.endpoint for each in near)
+            nodes4 = b"".join(self.codec.traits.keyspace.to_bytes(each.id) + each.endpoint for each in near)
             body = [self.read.take(8), nodes4, b""]
             if isinstance(query.request, FindValue):
                 body.append([bytes(self.source()) for _ in range(self.read.number() % 9)])
@@ -338,7 +338,7 @@ class World:
 
     def reply(self, query: Query, source: Endpoint, body: object) -> None:
         observed = HERE if self.read.number() < 200 else self.source()
-        sender = self.codec.keyspace.to_bytes(self.sender_at(source))
+        sender = self.codec.traits.keyspace.to_bytes(self.sender_at(source))
         self.deliver(MAGIC + msgpack.packb([REPLY, query.tid, sender, bytes(observed), body]), source)
 
     def deliver(self, data: bytes, source: Endpoint) -> None:

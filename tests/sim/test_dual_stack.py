@@ -56,7 +56,7 @@ def swarm(net: Network) -> list[Host]:
 
 
 def key(net: Network) -> Id:
-    return net.codec.keyspace.random(net.rng)
+    return net.codec.traits.keyspace.random(net.rng)
 
 
 @pytest.mark.parametrize("families", [ONLY4, ONLY6, BOTH], ids=["IPv4", "IPv6", "both"])

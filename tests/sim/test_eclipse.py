@@ -75,7 +75,7 @@ def test_the_attackers_of_each_key_have_networks_of_their_own() -> None:
         eclipse = Eclipse(net, 4, closest=False, site=site)
         parties = []
         for name in (b"one", b"other"):
-            eclipse.attack(net.codec.keyspace.digest(name))
+            eclipse.attack(net.codec.traits.keyspace.digest(name))
             gang = net.hosts[before:]
             before = len(net.hosts)
             assert len(gang) == 16

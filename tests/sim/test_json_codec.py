@@ -81,5 +81,5 @@ def test_the_shortest_of_our_own_queries_are_read(keyspace: Keyspace) -> None:
     key, token = Id(0), b"\0"
     requests: list[Request] = [Ping(), FindNode(key, token), FindValue(key, token), Store(key, 1, token)]
     for request in [*requests, Withdraw(key, 1, token)]:
-        query = Query(bytes(codec.tid_size), Id(0), request)
+        query = Query(bytes(codec.traits.tid_size), Id(0), request)
         assert codec.decode(codec.encode_query(query.tid, query.sender, request)) == query

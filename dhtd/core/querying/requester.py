@@ -74,7 +74,7 @@ class Requester:
         self.own_id = overlays.own_id
         self.policy = policy
         self.counters = counters
-        self.transactions: Transactions[Operation] = Transactions(codec.tid_size, rng, policy)
+        self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
         self._codec = codec
         self._overlays = overlays

@@ -110,7 +110,7 @@ class RoutingState:
         self._policy = policy
         self._own_networks = policy.own_networks
         self.caps_hit = none_hit() if caps_hit is None else caps_hit  # by name
-        self.table = RoutingTable(codec.keyspace, own_id, policy.k, now)
+        self.table = RoutingTable(codec.traits.keyspace, own_id, policy.k, now)
         self.meta = Standings(policy)
         self._diversity = Diversity(policy)
         # The bad contacts of each party: a table may have hundreds, and who is beyond a cap has us look at each query.
@@ -260,7 +260,7 @@ class RoutingState:
         nearest = self.table.closest(self.table.own_id, self._policy.k, passed_over)
         if len(nearest) < self._policy.k:
             return len(nearest) + 1
-        return self._codec.keyspace.size * self._policy.k // (nearest[-1].id ^ self.table.own_id)
+        return self._codec.traits.keyspace.size * self._policy.k // (nearest[-1].id ^ self.table.own_id)
 
     def heard_since(self, when: float) -> bool:
         """Whether anybody else has answered after `when`: then the network was up."""

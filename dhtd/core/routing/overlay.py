@@ -73,8 +73,8 @@ class Overlay:
         self._region = policy.region
         self._rng = rng
         self.family = family
-        self.keyspace = codec.keyspace
-        self.size = NetworkSize(codec.keyspace, policy.k)
+        self.keyspace = codec.traits.keyspace
+        self.size = NetworkSize(codec.traits.keyspace, policy.k)
         self.state = RoutingState(own_id, codec, policy, now, caps_hit)
         self.joining = Joining.ALONE
         self.refresher = Refresher(self.state.table, rng, policy)

@@ -85,10 +85,10 @@ class Responder:
         self._codec = codec
         self._rng = rng
         self.own_networks = policy.own_networks
-        self._width = codec.keyspace.width
+        self._width = codec.traits.keyspace.width
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
-        self.ping_size = len(codec.encode_query(bytes(codec.tid_size), own_id, Ping()))
+        self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), own_id, Ping()))
         states = [overlay.state for overlay in overlays]
         # Who speaks one family does not look whose is whose at each find:
         self._state = states[0] if len(states) == 1 else None

@@ -803,10 +803,10 @@ def test_the_size_of_the_network_is_estimated_from_our_nearest_neighbours() -> N
     rng = Random(1)
     codec = NativeCodec()
     for size in (2, 5, 9, 50, 1000):
-        own_id = codec.keyspace.random(rng)
+        own_id = codec.traits.keyspace.random(rng)
         state = RoutingState(own_id, codec, DEFAULT, 0.0)
         for number in range(size - 1):
-            state.answered(Contact(codec.keyspace.random(rng), endpoint(number)), None, 0.0)
+            state.answered(Contact(codec.traits.keyspace.random(rng), endpoint(number)), None, 0.0)
         assert state.estimated_size() == size or (size > 8 and size / 3 < state.estimated_size() < 3 * size)
 
 

@@ -160,8 +160,8 @@ def test_once_rubbish_has_stopped_datagrams_are_soon_looked_at_no_more_than_befo
 def test_all_that_this_program_sends_is_plain(make: Callable[[], Codec]) -> None:
     codec, key, token = make(), Id(2**255), b"12345678"
     for request in (Ping(), FindNode(key), FindValue(key), FindNode(key, token), FindValue(key, token)):
-        assert codec.is_plain(codec.encode_query(bytes(codec.tid_size), key, request))
-    assert codec.is_plain(codec.encode_query(bytes(codec.tid_size), key, Store(key, 65_535, token)))
-    assert codec.is_plain(codec.encode_acknowledged(bytes(codec.tid_size), key, endpoint(1)))
-    assert codec.is_plain(codec.encode_error(bytes(codec.tid_size), key, 203, "no"))
+        assert codec.is_plain(codec.encode_query(bytes(codec.traits.tid_size), key, request))
+    assert codec.is_plain(codec.encode_query(bytes(codec.traits.tid_size), key, Store(key, 65_535, token)))
+    assert codec.is_plain(codec.encode_acknowledged(bytes(codec.traits.tid_size), key, endpoint(1)))
+    assert codec.is_plain(codec.encode_error(bytes(codec.traits.tid_size), key, 203, "no"))
     assert not codec.is_plain(RUBBISH)

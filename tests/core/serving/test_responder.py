@@ -263,7 +263,7 @@ def test_one_source_beside_one_with_many_ports_is_always_named_on_any_wire(codec
         proof = None
         for _ in range(20):
             request = FindValue(KEY, proof)
-            query = codec.encode_query(bytes(codec.tid_size), Id(99), request)
+            query = codec.encode_query(bytes(codec.traits.tid_size), Id(99), request)
             answer = node.handle_datagram(query, alone, 0.0)
             assert answer is not None
             reply = codec.decode(answer)
