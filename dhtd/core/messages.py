@@ -109,12 +109,14 @@ class Acknowledged:
 class Found:
     """The result of find_node and find_value.
 
-    `more`: the answer was cut. If the query had no token, asking again with this one brings the rest; if it had one,
-    the node serves endpoints that have no room in a datagram. `endpoints` is empty for find_node. So is `token` where
-    the node would refuse to store.
+    - `token`: for a store at this node. It is empty where the node would refuse to store, and None where the wire gives
+      no token for such a query.
+    - `endpoints`: empty for find_node.
+    - `more`: the answer was cut. If the query had no token, asking again with this one brings the rest. If the query
+      had one, the node serves endpoints that have no room in a datagram.
     """
 
-    token: bytes
+    token: bytes | None
     contacts: tuple[Contact, ...]
     endpoints: tuple[Endpoint, ...] = ()
     more: bool = False
@@ -150,21 +152,24 @@ class BadQuery:
 @final
 @message
 class Reply:
-    """An answer. `body` is for `Codec.decode_result`; `observed` is our own address as the answering node saw it."""
+    """An answer. `body` is for `Codec.decode_result`; `observed` is our own address as the answering node saw it.
+
+    Some wires do not tell what was observed, or not always.
+    """
 
     tid: bytes
     sender: Id
-    observed: Endpoint
+    observed: Endpoint | None
     body: object
 
 
 @final
 @message
 class Error:
-    """A refusal."""
+    """A refusal. On some wires it does not tell the ID of its sender."""
 
     tid: bytes
-    sender: Id
+    sender: Id | None
     code: int
     text: str
 

@@ -446,10 +446,12 @@ class Node:
             self._settle(now)
 
     def _take_answer(self, query: Asked, message: Reply | Error, source: Endpoint, now: float) -> None:
-        contact = Contact(message.sender, source)
         if isinstance(message, Error):
             self.counters.errors_received += 1
-            self._heard(query, contact, now)
+            if message.sender is None:  # the error concerns the query, and says nothing of a node
+                self.requester.transactions.conclude(query, now)
+            else:
+                self._heard(query, Contact(message.sender, source), now)
             query.owner.failed(query, message, now)
             return
         try:
@@ -459,7 +461,17 @@ class Node:
             self._gate.malformed.count(source, now)
             return
         self.counters.replies_received += 1
-        match self.external.vote(source, message.observed, now):
+        if message.observed is not None:
+            self._observed(source, message.observed, now)
+        if isinstance(result, Found):
+            self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
+        contact = Contact(message.sender, source)
+        self._heard(query, contact, now)
+        query.observed = message.observed
+        query.owner.answered(query, contact, result, now)
+
+    def _observed(self, voter: Endpoint, observed: Endpoint, now: float) -> None:
+        match self.external.vote(voter, observed, now):
             case Verdict.MOVED:
                 self.moved(now)
             case Verdict.CONTRADICTED:
@@ -468,11 +480,6 @@ class Node:
                 pass
             case verdict:
                 assert_never(verdict)
-        if isinstance(result, Found):
-            self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
-        self._heard(query, contact, now)
-        query.observed = message.observed
-        query.owner.answered(query, contact, result, now)
 
     def _expire(self, now: float) -> None:
         for expiry in self.requester.transactions.expire(now):

@@ -344,7 +344,7 @@ class Handler:
         nodes = answered.result.contacts
         return {
             "node_id": self._format(answered.contact.id),
-            "token": answered.result.token.hex(),
+            "token": (answered.result.token or b"").hex(),
             "nodes": [{"id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in nodes],
         }
 

@@ -139,7 +139,8 @@ def _told(codec: Codec, data: bytes) -> str:
         message = codec.decode(data)
     except WireError as error:
         return f"{_count(len(data), 'byte')} that {'is' if len(data) == 1 else 'are'} no message: {error}"
-    return f"{_id(codec, message.sender)} {_said(codec, message)} [{message.tid.hex()[:_DIGITS]}]"
+    sender = "-" if message.sender is None else _id(codec, message.sender)
+    return f"{sender} {_said(codec, message)} [{message.tid.hex()[:_DIGITS]}]"
 
 
 def _said(codec: Codec, message: Message) -> str:

@@ -45,7 +45,7 @@ def fill(net: Network, host: Host, sources: list[Endpoint], count: int) -> None:
         assert isinstance(reply, Reply)
         found = net.codec.decode_result(FindNode(KEY), reply.body)
         assert isinstance(found, Found)
-        tokens[source] = found.token
+        tokens[source] = found.token or b""
     for number in range(count):
         source = sources[number % len(sources)]
         if tokens[source]:

@@ -20,6 +20,7 @@ def token(bench: Bench, key: Id, source: Contact) -> bytes:
     assert isinstance(reply, Reply)
     found = bench.codec.decode_result(FindValue(key), reply.body)
     assert isinstance(found, Found)
+    assert found.token is not None
     return found.token
 
 

@@ -122,9 +122,10 @@ def _ask_as_contact(peer: Peer, number: int, rng: Random, wait: float) -> Iterat
             find = codec.encode_query(rng.randbytes(8), NATIVE.random(rng), FindNode(key))
             found = codec.decode(_answer(owner, find))
             assert isinstance(found, Reply)
-            token = codec.decode_result(FindNode(key), found.body)
-            assert isinstance(token, Found)
-            owner.send(codec.encode_query(rng.randbytes(8), NATIVE.random(rng), Store(key, 80, token.token)))
+            told = codec.decode_result(FindNode(key), found.body)
+            assert isinstance(told, Found)
+            assert told.token
+            owner.send(codec.encode_query(rng.randbytes(8), NATIVE.random(rng), Store(key, 80, told.token)))
         contact = _bound(stack, peer, _address(20, number))
         own_id = NATIVE.random(rng)
         contact.send(codec.encode_query(rng.randbytes(8), own_id, Ping()))

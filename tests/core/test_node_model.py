@@ -103,7 +103,8 @@ class StrictCodec(SmallCodec):
     def decode(self, data: bytes) -> Message:
         """Return the message, unless an ID in it is too large."""
         message = super().decode(data)
-        self._check(message.sender)
+        if message.sender is not None:
+            self._check(message.sender)
         match message:
             case Query(_, _, FindNode(target) | FindValue(target) | Store(target) | Withdraw(target)):
                 self._check(target)
@@ -462,7 +463,7 @@ class NodeMachine(RuleBasedStateMachine):
         else:
             assert answer is None
             tally.malformed += message is None
-        if taken is not None:
+        if taken is not None and taken.sender is not None:
             contact = Contact(taken.sender, parcel.source)
             machine.ever_answered.add(contact)
 
@@ -533,7 +534,8 @@ class NodeMachine(RuleBasedStateMachine):
                 found = self.codec.decode_result(query.request, reply.body)
                 assert isinstance(found, Found)
                 self.check_found(machine, source, target, found, isinstance(query.request, FindValue))
-                machine.tokens[found.token, source.ip, target] = self.now
+                if found.token is not None:
+                    machine.tokens[found.token, source.ip, target] = self.now
             case Store() | Withdraw():
                 self.take_change(machine, query.tid, query.request, source, reply)
 

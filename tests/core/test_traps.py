@@ -56,6 +56,13 @@ def found(node: Node, key: Id, source: Endpoint, now: float = 0.0) -> Found:
     return result
 
 
+def token_of(node: Node, key: Id, source: Endpoint, now: float = 0.0) -> bytes:
+    """Return the token of the node's answer to a find_value."""
+    token = found(node, key, source, now).token
+    assert token is not None
+    return token
+
+
 def chain(net: Network, ids: list[int]) -> list[Host]:
     """Return hosts of which each knows the next one only."""
     hosts = [net.add(id=Id(id)) for id in ids]
@@ -162,7 +169,7 @@ def test_trap_06_a_query_with_the_tid_of_ours_and_errors_of_any_kind_do_no_harm(
 def test_trap_07_a_bad_token_is_refused_and_nothing_is_stored() -> None:
     node = lone()
     elsewhere = Endpoint.of("192.0.2.2", 4000)
-    token = found(node, KEY, STRANGER).token
+    token = token_of(node, KEY, STRANGER)
     wrong = [
         (b"bad", KEY, STRANGER, 0.0),
         (b"another!", KEY, STRANGER, 0.0),
@@ -266,7 +273,7 @@ def test_trap_11_the_store_is_bounded() -> None:
     for number in range(10_000):
         source = Endpoint.of(f"10.2.{number % 64}.1", 4000)
         key = Id(number % 7)
-        token = found(node, key, source, number / 100).token
+        token = token_of(node, key, source, number / 100)
         node.handle_datagram(query(Store(key, 1 + number % 60_000, token)), source, number / 100)
     assert len(node.store) == 20
 

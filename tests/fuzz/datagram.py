@@ -48,6 +48,7 @@ def check(data: bytes) -> None:
         return
     assert _comparable(codec.decode(data)) == _comparable(message), "the second time, it is another message"
     assert len(message.tid) == TID_SIZE
+    assert message.sender is not None
     _check_id(message.sender)
     match message:
         case Query():
@@ -60,6 +61,7 @@ def check(data: bytes) -> None:
             assert type(message.code) is int
             message.text.encode()
         case Reply():
+            assert message.observed is not None
             assert len(message.observed) in (IPV4_SIZE, IPV6_SIZE)
             str(message.observed)
             for request in _REQUESTS:
@@ -98,6 +100,7 @@ def _check_result(codec: NativeCodec, request: Request, body: object) -> None:
     assert isinstance(result, Found) == isinstance(request, FindNode | FindValue)
     if isinstance(result, Acknowledged):
         return
+    assert result.token is not None
     assert len(result.token) <= TOKEN_MAX  # none, of a node that is full
     assert type(result.more) is bool
     for contact in result.contacts:

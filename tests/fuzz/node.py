@@ -350,6 +350,7 @@ class World:
             assert self.node.handle_datagram(data, source, self.now) is None
             return
         if isinstance(message, Reply | Error):
+            assert message.sender is not None
             if source == HERE and message.sender != OWN:
                 return  # where the node is there is nobody else, and who is elsewhere cannot have seen the query
             if any(query.tid == message.tid and to == source for query, to in self.sent):
@@ -371,6 +372,7 @@ class World:
         match query.request:
             case FindNode(key) | FindValue(key):
                 assert isinstance(result, Found)
+                assert result.token is not None
                 self.tokens.add((source.ip, key, result.token))
             case Store(key, port, token) | Withdraw(key, port, token):
                 assert isinstance(result, Acknowledged)

@@ -138,6 +138,7 @@ def test_nobody_can_store_or_withdraw_for_another_machine(figure: Callable[[str,
     assert isinstance(reply, Reply)
     found = net.codec.decode_result(FindValue(KEY), reply.body)
     assert isinstance(found, Found)
+    assert found.token
     before = set(holder.node.store)
     for request in (Store(KEY, 9, found.token), Withdraw(KEY, victim.port, found.token)):
         data = net.codec.encode_query(b"12345678", KEY, request)

@@ -238,6 +238,7 @@ def test_the_example_tells_one_story() -> None:
     assert isinstance(stored.request, Store)
     assert result.token == stored.request.token
     assert (asked.tid, asked.sender) == (told.tid, stored.sender)
+    assert told.observed is not None
     assert f"at {told.observed}, asks Bob" in WORDS
     assert f"Carol at {result.contacts[0].endpoint}" in WORDS
     assert f"on port {stored.request.port}" in WORDS

@@ -222,6 +222,7 @@ def said_acknowledged(tid: bytes, sender: Id, observed: Endpoint) -> Said:
 
 def said_found(tid: bytes, sender: Id, observed: Endpoint, found: Found, of_value: bool) -> Said:
     request = FindValue(Id(1)) if of_value else FindNode(Id(1))
+    assert found.token is not None
     data = CODEC.encode_found(
         Query(tid, Id(0), request),
         sender,
@@ -243,6 +244,7 @@ def said_found_by_others(
 
 
 def said_error(error: Error) -> Said:
+    assert error.sender is not None
     return CODEC.encode_error(error.tid, error.sender, error.code, error.text), error
 
 
@@ -337,6 +339,7 @@ def check(data: bytes) -> Message | None:
         case Query(tid, sender, request):
             assert CODEC.decode(CODEC.encode_query(tid, sender, request)) == meaning
         case Error(tid, sender, code, text):
+            assert sender is not None
             assert CODEC.decode(CODEC.encode_error(tid, sender, code, text)) == meaning
         case Reply():
             for request in ONE_OF_EACH:
@@ -355,6 +358,7 @@ def check_result(reply: Reply, request: Request, received: Message) -> None:
             CODEC.decode_result(request, received.body)
         return
     assert CODEC.decode_result(request, received.body) == meaning
+    assert reply.observed is not None
     if isinstance(meaning, Found):
         again, _ = said_found(reply.tid, reply.sender, reply.observed, meaning, isinstance(request, FindValue))
         repeated = CODEC.decode(again)

@@ -79,6 +79,7 @@ def test_a_query_or_an_error_survives_the_wire(message: Query | Error) -> None:
     if isinstance(message, Query):
         data = CODEC.encode_query(message.tid, message.sender, message.request)
     else:
+        assert message.sender is not None
         data = CODEC.encode_error(message.tid, message.sender, message.code, message.text)
     assert CODEC.decode(data) == message
 
@@ -93,6 +94,7 @@ def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, obse
         request = FindValue(Id(1)) if of_value else FindNode(Id(1))
         packed = CODEC.pack_contacts(result.contacts)
         query = Query(tid, Id(0), request)
+        assert result.token is not None
         data = CODEC.encode_found(query, sender, observed, result.token, packed, result.endpoints, 10_000, False)
         expected = Found(result.token, result.contacts, result.endpoints if of_value else (), False)
     reply = CODEC.decode(data)

@@ -63,6 +63,7 @@ def check_is_total(data: bytes) -> bool:
     assert type(message) in (Query, BadQuery, Reply, Error)
     assert type(message.tid) is bytes
     assert len(message.tid) == 8
+    assert message.sender is not None
     assert type(message.sender) is int
     assert 0 <= message.sender < NATIVE.size
     match message:
@@ -304,6 +305,7 @@ def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothin
                     message = CODEC.decode(data)
                     assert isinstance(message, Reply | Error)
                     assert message.tid == query.tid
+                    assert message.sender is not None
                     if isinstance(message, Reply):
                         CODEC.decode_result(request, message.body)
                     members = set(node.state.table)

@@ -89,6 +89,7 @@ def test_a_reply_is_written_byte_for_byte(vector: Vector) -> None:
     if not isinstance(result, Found):
         assert CODEC.encode_acknowledged(vector.tid, vector.sender, vector.observed) == vector.data
         return
+    assert result.token is not None
     packed = CODEC.pack_contacts(result.contacts)
     query = Query(vector.tid, Id(0), request)
     encoded = CODEC.encode_found(
@@ -138,7 +139,7 @@ def test_msgpack_itself_writes_the_same_bytes(vector: Vector) -> None:
 def test_an_error_says_what_its_file_says(vector: Vector) -> None:
     error = Error(vector.tid, vector.sender, vector.fields["code"], vector.fields["text"])
     assert CODEC.decode(vector.data) == error
-    assert CODEC.encode_error(error.tid, error.sender, error.code, error.text) == vector.data
+    assert CODEC.encode_error(error.tid, vector.sender, error.code, error.text) == vector.data
 
 
 @pytest.mark.parametrize("vector", of("bad-query"), ids=named)

@@ -112,9 +112,9 @@ class Publication:
         """Count a node that has taken the entry."""
         self._in_flight.discard(query)
         self._replicas.append(contact)
-        assert query.observed is not None
-        until = now + self._requester.policy.store_expiry
-        self.entry.seen_at(query.observed, query.endpoint, until)
+        if query.observed is not None:
+            until = now + self._requester.policy.store_expiry
+            self.entry.seen_at(query.observed, query.endpoint, until)
         self._store(len(query.endpoint), now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:

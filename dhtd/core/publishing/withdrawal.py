@@ -103,18 +103,19 @@ class Withdrawal:
             self._ask(self._for_token, FindValue(self.key), holder, now, attempts=1)
         self._traversal.start(now)
 
-    def gave_token(self, contact: Contact, found: Found, observed: Endpoint, now: float) -> None:
+    def gave_token(self, contact: Contact, found: Found, observed: Endpoint | None, now: float) -> None:
         """A holder has named what it holds, and given a token: use it at once."""
-        has_it = any(observed.with_port(port) in found.endpoints for port in self._ports)
+        has_it = any(may_name_us(found, port, observed) for port in self._ports)
         if has_it and not found.token:  # it does not let us withdraw what it has
             self._told.add(contact)
         elif not self._has_ended:
             self._withdraw(contact, found.token, now)
         self.query_over(now)
 
-    def took(self, port: int, contact: Contact, observed: Endpoint, now: float) -> None:
-        """A node has taken a withdrawal, and has seen that it came from `observed`."""
-        self._came_from[port][contact.endpoint] = observed.ip
+    def took(self, port: int, contact: Contact, observed: Endpoint | None, now: float) -> None:
+        """A node has taken a withdrawal, and has seen that it came from `observed`, if it tells."""
+        if observed is not None:
+            self._came_from[port][contact.endpoint] = observed.ip
         if contact.endpoint not in self._beyond:
             self._acknowledged.add(contact)
         for holder in self._at(contact.endpoint):
@@ -150,7 +151,7 @@ class Withdrawal:
                     self._beyond.add(contact.endpoint)
                 self._withdraw(contact, self._traversal.tokens[contact.endpoint], now)
 
-    def _withdraw(self, contact: Contact, token: bytes, now: float) -> None:
+    def _withdraw(self, contact: Contact, token: bytes | None, now: float) -> None:
         self._told.add(contact)
         if not token:  # it holds nothing from our address
             for holder in self._at(contact.endpoint):
@@ -187,6 +188,13 @@ class Withdrawal:
         return tuple(map(LeftBehind._make, until.items()))
 
 
+def may_name_us(found: Found, port: int, observed: Endpoint | None) -> bool:
+    """Whether an answer names our entry on `port`: as far as we know, where it does not tell how we are seen."""
+    if observed is None:
+        return any(endpoint.port == port for endpoint in found.endpoints)
+    return observed.with_port(port) in found.endpoints
+
+
 class _ForToken:
     """The query that asks a holder for a token."""
 
@@ -198,7 +206,6 @@ class _ForToken:
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Use it."""
         assert isinstance(result, Found)
-        assert query.observed is not None
         self._withdrawal.gave_token(contact, result, query.observed, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
@@ -221,7 +228,6 @@ class _ToLetGo:
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """It has."""
-        assert query.observed is not None
         self._withdrawal.took(self._port, contact, query.observed, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:

@@ -13,6 +13,7 @@ from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result
 from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
 from dhtd.core.publishing.under_way import UnderWay
+from dhtd.core.publishing.withdrawal import may_name_us
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Operation, Requester
 
@@ -90,11 +91,10 @@ class WithdrawalRetry:
         request = query.request
         assert isinstance(request, FindValue)
         assert isinstance(result, Found)
-        assert query.observed is not None
         key, observed = request.key, query.observed
         self._width = self._requester.policy.alpha
         ports = self._open[packed(key)]
-        self._had.update(entry_key(key, port) for port in ports if observed.with_port(port) in result.endpoints)
+        self._had.update(entry_key(key, port) for port in ports if may_name_us(result, port, observed))
         if self._requester.ask_rest(query, contact, result, now):
             return  # what was cut may be our entry
         for port in ports:

@@ -117,7 +117,7 @@ class Requester:
         if not isinstance(request, FindNode | FindValue) or request.token is not None:
             return False
         assert isinstance(result, Found)
-        if not result.more:
+        if not (result.more and result.token):
             return False
         self.ask(
             query.owner,

@@ -42,7 +42,7 @@ class InFlight(Generic[Owner]):
     retried: bool = False  # then an answer's round trip is ambiguous (Karn's algorithm, RFC 6298 section 3)
     slow: bool = False
     late_at: float = 0.0
-    observed: Endpoint | None = None  # once it is answered: where the answer says that we are
+    observed: Endpoint | None = None  # once it is answered: where we are, if the answer tells
     impatient: Impatient | None = None  # is told that the query is overdue
     on_retry: Callable[[float], None] | None = None  # is called when it is sent again
 

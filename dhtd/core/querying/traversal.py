@@ -101,7 +101,7 @@ class Traversal:
         self._dormant: set[int] = set()  # the families of which nobody has answered, and nobody is left to ask
         self.is_searching = True  # until the last one has converged
         self.is_cut = False  # a contact has given a part of its answer, and not the rest
-        self.tokens: dict[Endpoint, bytes] = {}  # that contacts have given
+        self.tokens: dict[Endpoint, bytes] = {}  # that contacts have given; empty where there was none
 
     def start(self, now: float) -> None:
         """Begin, from the nearest contacts that we know."""
@@ -142,13 +142,13 @@ class Traversal:
         if search is None:
             return
         assert isinstance(result, Found)
-        self.tokens[contact.endpoint] = result.token
+        self.tokens[contact.endpoint] = result.token or b""
         named = self._contactable(result, contact)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         if self._reader is not None:
             self._reader.found(query, result, now)
         if not self._requester.ask_rest(query, contact, result, now):
-            search.answered(contact, is_full=not result.token)
+            search.answered(contact, is_full=result.token == b"")
             if self._reader is not None:
                 self._reader.progressed(now)
         self._advance(now, family, *self._pass_on(named, contact, search, now))

@@ -72,12 +72,14 @@ class Dhtd(Peer):
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         """Ask for a token, and show it."""
         found = self._find(sources, number, FindValue(_id(key)))
-        stored = sources.ask(number, self._maker(Store(_id(key), _ENTRY_PORT, found.token)))
+        stored = sources.ask(number, self._maker(Store(_id(key), _ENTRY_PORT, found.token or b"")))
         expect(stored is not None and isinstance(self._codec.decode(stored), Reply), stored)
 
     def sender(self, pong: bytes) -> bytes:
         """Return the ID in a pong."""
-        return NATIVE.to_bytes(self._codec.decode(pong).sender)
+        sender = self._codec.decode(pong).sender
+        assert sender is not None
+        return NATIVE.to_bytes(sender)
 
     def make(self, operation: str, sources: Sources) -> Make:
         """Return what makes its queries."""
@@ -86,7 +88,8 @@ class Dhtd(Peer):
         if operation == STORE:
             keys = [_id(key) for key in self.keys[STORE]]
             tokens = [
-                [self._find(sources, number, FindValue(key)).token for key in keys] for number in range(len(senders))
+                [self._find(sources, number, FindValue(key)).token or b"" for key in keys]
+                for number in range(len(senders))
             ]
 
             def store(number: int, tid: bytes) -> bytes:

@@ -59,6 +59,7 @@ def token(bench: Bench, find: type[FindNode | FindValue] = FindNode) -> bytes:
     found = result(bench, find(KEY))
     assert isinstance(found, Found)
     assert found == Found(found.token, (), (), more=True)
+    assert found.token is not None
     return found.token
 
 

@@ -39,6 +39,7 @@ def token(bench: Bench, source: Contact = PEER, key: Id = KEY) -> bytes:
     assert isinstance(reply, Reply)
     found = bench.codec.decode_result(FindNode(key), reply.body)
     assert isinstance(found, Found)
+    assert found.token is not None
     return found.token
 
 

@@ -53,7 +53,9 @@ def ask(bench: Bench, request: Request, source: Contact = PEER) -> Found:
 
 
 def token(bench: Bench, source: Contact = PEER, key: Id = KEY) -> bytes:
-    return ask(bench, FindNode(key), source).token
+    given = ask(bench, FindNode(key), source).token
+    assert given is not None
+    return given
 
 
 def is_acknowledged(bench: Bench, request: Request, source: Contact = PEER) -> bool:
@@ -74,7 +76,7 @@ def test_find_node_names_the_nearest_contacts_and_hands_out_a_token() -> None:
     bench.know(*members)
     result = ask(bench, FindNode(Id(64)))
     assert set(result.contacts) == set(sorted(members, key=lambda member: member.id ^ 64)[:8])
-    assert len(result.token) == DEFAULT.token_size
+    assert len(result.token or b"") == DEFAULT.token_size
     assert result.endpoints == ()
     assert not result.more
 
@@ -353,10 +355,10 @@ def test_where_a_store_would_be_refused_no_token_is_given(policy: Policy, elsewh
     assert (ask(bench, FindNode(Id(5))).token == b"") is elsewhere
     found = ask(bench, FindValue(KEY))
     assert (len(found.endpoints), found.more) == (3, False)
-    token = ask(bench, FindNode(KEY), contact(2)).token
-    assert isinstance(bench.query(Withdraw(KEY, 1_000, token), contact(2)), Reply)
-    assert isinstance(bench.query(Store(KEY, contact(2).endpoint.port, token), contact(2)), Reply)
-    assert isinstance(bench.query(Withdraw(KEY, contact(2).endpoint.port, token), contact(2)), Reply)
+    given = token(bench, contact(2))
+    assert isinstance(bench.query(Withdraw(KEY, 1_000, given), contact(2)), Reply)
+    assert isinstance(bench.query(Store(KEY, contact(2).endpoint.port, given), contact(2)), Reply)
+    assert isinstance(bench.query(Withdraw(KEY, contact(2).endpoint.port, given), contact(2)), Reply)
     assert ask(bench, FindNode(KEY)).token
 
 
@@ -432,6 +434,7 @@ class HoldingMachine(RuleBasedStateMachine):
         assert isinstance(reply, Reply)
         found = self.bench.codec.decode_result(request, reply.body)
         assert isinstance(found, Found)
+        assert found.token is not None
         self.tokens[found.token] = source[:-2], key, self.beats.ask(self.bench.now)
         if value:
             told = [len(source) == len(ip) + 2 or len(ip) == 16 for _, ip, _ in self.live()]  # private ones of IPv4

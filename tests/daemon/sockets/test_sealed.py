@@ -370,6 +370,7 @@ def largest_answers(policy: Policy) -> list[int]:
         if isinstance(request, FindValue) and request.token is None:
             reply = codec.decode(answer)
             token = codec.decode_result(request, reply.body).token  # type: ignore[union-attr]
+            assert token
             requests += [FindValue(KEY, token), Store(KEY, 80, token)]
     return sizes
 
