@@ -10,9 +10,10 @@ Drive it like this, from any loop and on any clock:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, assert_never
 
 from dhtd.core.address.external_address import Verdict
@@ -57,6 +58,8 @@ _SWEEP_PAUSE: Final = 0.01  # seconds, where much has expired
 class Node:
     """One Kademlia node, in the networks of the address `families` that it is reached by: one overlay each.
 
+    `own_ids`: the IDs in the networks of families where it has another one than `own_id`.
+
     `local`: where this machine reaches itself. Its own lookups answer with that for its own entries, until others have
     told how they see it; nobody else is told.
 
@@ -73,15 +76,19 @@ class Node:
         now: float,
         policy: Policy = DEFAULT,
         families: Iterable[Family] = (Family.IPV4,),
+        own_ids: Mapping[Family, Id] = MappingProxyType({}),
         local: Iterable[Endpoint] = (),
         write_ahead: bool = False,
     ) -> None:
-        self.own_id, self.codec, self.policy, self._rng = own_id, codec, policy, rng
+        self.codec, self.policy, self._rng = codec, policy, rng
         self.counters = Counters()
         caps_hit = self.counters.caps_hit
-        self.overlays = [Overlay(family, own_id, codec, rng, policy, now, caps_hit) for family in families]
+        self.overlays = [
+            Overlay(family, own_ids.get(family, own_id), codec, rng, policy, now, caps_hit) for family in families
+        ]
         self.state = self.overlays[0].state  # which for most nodes is the only one
-        self._overlays = Overlays(own_id, self.overlays)
+        self._overlays = Overlays(self.overlays)
+        self.own_id = self._overlays.own_id  # in its first network, by which users know it
         self.outside = Reachability(policy, now)
         self.requester = Requester(self._overlays, codec, rng, policy, self.counters, self.outside)
         # What is under way
@@ -112,11 +119,12 @@ class Node:
         )
         self.tracker, self.withdrawals = self.publisher.records, self.publisher.withdrawals
         # The answering side
-        self.responder = Responder(own_id, codec, rng, policy, self._overlays, self.tracker, self.counters, now)
+        self.responder = Responder(codec, rng, policy, self._overlays, self.tracker, self.counters, now)
         self.store, self.external = self.responder.store, self.responder.external
         self.strangers = Strangers(self.requester, self._overlays, self.responder, policy)
         is_single = len(self.overlays) == 1
         self._decode, self._answer = codec.decode, self.responder.answer  # asked for each datagram, as these are
+        self._own_ids = self._overlays.own_ids
         self._is_settled = self.state.is_settled if is_single else self._overlays.is_settled
         self.limit_rate(policy.rate_limit)
 
@@ -144,7 +152,7 @@ class Node:
             self._handle_answer(message, source, now)
             return None
         sender = message.sender
-        if sender == self.own_id:
+        if sender in self._own_ids:
             if not self.requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
                 self.counters.own_id_claimed += 1
             return None
@@ -153,7 +161,9 @@ class Node:
             return self._gate.answer_above(message, cap, source, len(data), now)
         if type(message) is BadQuery:
             self.counters.bad_queries += 1
-            return self.codec.encode_error(message.tid, self.own_id, message.code, message.text)
+            return self.codec.encode_error(
+                message.tid, self._overlays.own_id_towards(source), message.code, message.text
+            )
         if now >= self.outside.look_at:
             self.outside.queried(source, now)
         answer = self._answer(message, source, len(data), now)
@@ -434,7 +444,7 @@ class Node:
         if query is None:
             self.counters.unmatched += 1
             return
-        if message.sender == self.own_id:  # whoever it is, it is not who was asked: as good as no answer
+        if message.sender in self._own_ids:  # this is not the node that was asked: as good as no answer
             self.counters.own_id_claimed += 1
             return
         try:
@@ -532,7 +542,8 @@ class Node:
 
     def _is_namesake(self, named: Contact) -> bool:
         """Whether a contact has our ID at an address where nobody sees us. Lookups ask neither it nor ourselves."""
-        return named.id == self.own_id and self.external.is_elsewhere(named.endpoint)
+        own_id = self._overlays.own_id_towards(named.endpoint)
+        return named.id == own_id and self.external.is_elsewhere(named.endpoint)
 
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
         self.check_free()

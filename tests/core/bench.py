@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from types import MappingProxyType
 from typing import TypeVar
 
 from dhtd.core.endpoint import Endpoint, Family
@@ -51,12 +52,20 @@ class Bench:
         now: float = 0.0,
         families: Sequence[Family] = (Family.IPV4,),
         *,
+        own_ids: Mapping[Family, Id] = MappingProxyType({}),
         write_ahead: bool = False,
     ) -> None:
         self.codec = codec
         self.now = now
         self.node = Node(
-            Id(own_id), codec, rng=Random(seed), now=now, policy=policy, families=families, write_ahead=write_ahead
+            Id(own_id),
+            codec,
+            rng=Random(seed),
+            now=now,
+            policy=policy,
+            families=families,
+            own_ids=own_ids,
+            write_ahead=write_ahead,
         )
         self.bytes_received = 0  # by the node
         self.bytes_sent = 0

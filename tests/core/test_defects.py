@@ -488,7 +488,7 @@ def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.
 def test_an_introduction_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
-    Introduction(bench.node.requester).start([HOLDER], {HOLDER.endpoint: b"token"}, bench.now)
+    Introduction(bench.node.requester).start(bench.node.own_id, [HOLDER], {HOLDER.endpoint: b"token"}, bench.now)
     [sent] = bench.sent()
     monkeypatch.setattr(Introduction, "answered", fail)
     with pytest.raises(Defect):

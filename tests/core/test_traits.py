@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Published, Unanswered, Withdrawn
+from dhtd.core.endpoint import Endpoint, Family
+from dhtd.core.events import Bootstrapped, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.messages import Error, FindNode, FindValue, Message, Reply, Store, Withdraw
+from dhtd.core.messages import Contact, Error, FindNode, FindValue, Message, Ping, Reply, Store, Withdraw
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SmallCodec, contact, endpoint
 
@@ -118,3 +118,81 @@ def test_a_store_is_sent_with_the_token_of_its_holder() -> None:
     bench.node.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"theirs")
     assert bench.sent_one().request == Store(KEY, 80, b"theirs")
+
+
+OURS4, OURS6 = Id(5), Id(90)
+PEER6 = Contact(Id(2), Endpoint.of("2001:db8:2::1", 1729))
+US6 = Endpoint.of("2001:db8:9::1", 1729)
+
+
+def node_of_two_ids() -> Bench:
+    """Return a node that has another ID in each family, and a contact in both."""
+    bench = Bench(policy=POLICY, families=tuple(Family), own_ids={Family.IPV4: OURS4, Family.IPV6: OURS6})
+    bench.know(contact(1), PEER6)
+    bench.sent()
+    return bench
+
+
+def test_a_node_has_an_id_of_its_own_in_each_network() -> None:
+    node = node_of_two_ids().node
+    assert node.own_id == OURS4
+    assert [overlay.own_id for overlay in node.overlays] == [OURS4, OURS6]
+
+
+def test_each_network_is_asked_under_its_own_id() -> None:
+    bench = node_of_two_ids()
+    bench.node.lookup(KEY, bench.now)
+    assert {(sent.to, sent.query.sender) for sent in bench.sent()} == {(endpoint(1), OURS4), (PEER6.endpoint, OURS6)}
+
+
+def test_a_node_outside_of_our_networks_is_asked_under_our_first_id() -> None:
+    bench = Bench(policy=POLICY, own_ids={Family.IPV6: OURS6})
+    bench.node.ping(US6, bench.now)
+    assert bench.sent_one().query.sender == Id(0)
+
+
+@pytest.mark.parametrize(("peer", "own_id"), [(contact(1), OURS4), (PEER6, OURS6)])
+def test_each_network_is_answered_under_its_own_id(peer: Contact, own_id: Id) -> None:
+    bench = node_of_two_ids()
+    token = b"none of ours"
+    for request in (Ping(), FindNode(KEY), FindValue(KEY), Store(KEY, 80, token)):
+        answer = bench.node.handle_datagram(bench.codec.encode_query(b"12345678", peer.id, request), peer.endpoint, 0.0)
+        assert answer is not None
+        assert bench.codec.decode(answer).sender == own_id
+
+
+@pytest.mark.parametrize("own_id", [OURS4, OURS6])
+def test_nobody_else_has_an_id_of_ours(own_id: Id) -> None:
+    bench = node_of_two_ids()
+    assert bench.query(Ping(), Contact(own_id, endpoint(3))) is None
+    assert bench.node.counters.own_id_claimed == 1
+    bench.node.ping(endpoint(3), bench.now)
+    bench.pong(bench.sent_one(), own_id)
+    assert bench.node.counters.own_id_claimed == 2
+
+
+def test_each_network_gets_to_know_our_id_in_it() -> None:
+    bench = node_of_two_ids()
+    op = bench.node.bootstrap([endpoint(1), PEER6.endpoint], bench.now)
+    for sent in bench.sent():
+        bench.pong(sent, 1 if sent.to == endpoint(1) else 2)
+    lookups = bench.sent()
+    targets = {(sent.to, sent.request) for sent in lookups}
+    assert targets == {(endpoint(1), FindNode(OURS4)), (PEER6.endpoint, FindNode(OURS6))}
+    for sent in lookups:
+        bench.found(sent, 1 if sent.to == endpoint(1) else 2, token=b"proof")
+    introductions = {(sent.to, sent.request) for sent in bench.sent()}
+    assert introductions == {
+        (endpoint(1), FindNode(OURS4, b"proof")),
+        (PEER6.endpoint, FindNode(OURS6, b"proof")),
+    }
+    assert bench.event(Bootstrapped) == Bootstrapped(op, 2, 0)
+
+
+def test_each_search_passes_over_our_id_in_its_network() -> None:
+    bench = node_of_two_ids()
+    bench.node.lookup(KEY, bench.now)
+    for sent in bench.sent():
+        named = [contact(OURS4), contact(OURS6)] if sent.to == endpoint(1) else [Contact(OURS6, US6)]
+        bench.found(sent, 1 if sent.to == endpoint(1) else 2, named)
+    assert {sent.to for sent in bench.sent()} == {endpoint(OURS6)}  # under our ID of IPv6, it is no other node's

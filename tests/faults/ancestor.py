@@ -104,8 +104,8 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "07 a store with a bad token is answered with success": (
         Change(
             RESPONDER,
-            '            return self._refuse(query, ERROR_PROTOCOL, "bad token")\n',
-            "            return self._codec.encode_acknowledged(query.tid, self._own_id, source)\n",
+            '            return self._refuse(query, source, ERROR_PROTOCOL, "bad token")\n',
+            "            return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)\n",
         ),
     ),
     "08 enter is answered before it publishes": (

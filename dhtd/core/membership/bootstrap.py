@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Bootstrap:
         "_report",
         "_requester",
         "_silent",
-        "_traversal",
+        "_traversals",
     )
 
     def __init__(
@@ -53,16 +54,20 @@ class Bootstrap:
         self._contacted = 0
         self._has_ended = False
         self._silent: list[Endpoint] = []
-        self._traversal = Traversal(
-            requester,
-            overlays,
-            requester.own_id,
-            finished=self._finished,
-            gave_up=self.give_up,
-            converged=self._converged,
-            patient=True,
-            thorough=False,
-        )
+        self._traversals = [
+            Traversal(
+                requester,
+                overlays,
+                own_id,
+                finished=self._finished,
+                gave_up=self.give_up,
+                converged=self._converged,
+                patient=True,
+                thorough=False,
+                family=family,
+            )
+            for own_id, family in overlays.own_targets()
+        ]
 
     def start(self, now: float) -> None:
         """Ping them all."""
@@ -76,7 +81,8 @@ class Bootstrap:
             return
         self._contacted += 1
         if self._contacted == 1:
-            self._traversal.start(now)  # reports itself if it ends at once
+            for traversal in self._traversals:
+                traversal.start(now)  # reports itself if it ends at once
         else:
             self._report_if_over()
 
@@ -88,7 +94,8 @@ class Bootstrap:
     def cancel(self) -> None:
         """Ask nobody else, send nothing again, and report nothing."""
         self._has_ended = True
-        self._traversal.stop()
+        for traversal in self._traversals:
+            traversal.stop()
         self._requester.send_no_more(self)
 
     def give_up(self, now: float) -> None:
@@ -99,14 +106,16 @@ class Bootstrap:
     def _converged(self, search: Search, now: float) -> None:
         if self._introduces:
             nearest = search.closest()[: self._requester.policy.k]
-            Introduction(self._requester).start(nearest, self._traversal.tokens, now)
+            tokens = ChainMap(*(traversal.tokens for traversal in self._traversals))
+            Introduction(self._requester).start(search.target, nearest, tokens, now)
 
     def _finished(self, now: float) -> None:
         self._report_if_over()
 
     def _report_if_over(self) -> None:
         settled = self._contacted + len(self._silent) == len(self._endpoints)
-        if settled and not (self._contacted and self._traversal.is_searching):
+        is_searching = any(traversal.is_searching for traversal in self._traversals)
+        if settled and not (self._contacted and is_searching):
             self._end(Tried(self._contacted, tuple(self._silent)))
 
     def _end(self, outcome: Tried | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, Result
 from dhtd.core.querying.requester import Asked, Requester
 
@@ -22,13 +23,12 @@ class Introduction:
     def __init__(self, requester: Requester) -> None:
         self._requester = requester
 
-    def start(self, contacts: Iterable[Contact], tokens: Mapping[Endpoint, bytes], now: float) -> None:
+    def start(self, own_id: Id, contacts: Iterable[Contact], tokens: Mapping[Endpoint, bytes], now: float) -> None:
         """Ask these about our own ID, for which the tokens are."""
-        requester = self._requester
         for contact in contacts:
             token = tokens[contact.endpoint]
             if token:
-                requester.ask(self, FindNode(requester.own_id, token), contact.endpoint, contact.id, now)
+                self._requester.ask(self, FindNode(own_id, token), contact.endpoint, contact.id, now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """It knows us."""

@@ -132,7 +132,7 @@ class Membership:
         self.overlay.state.live_in(networks)
         self.overlay.refresher.expire_far_buckets(now)
         if self.overlay.is_connected:
-            self.refresh(self._overlays.own_id, now)
+            self.refresh(self.overlay.own_id, now)
 
     def moved(self, now: float) -> None:
         """This machine is reached at another address."""
@@ -176,7 +176,7 @@ class Membership:
             case _:
                 assert_never(outcome)
         if self.join.answered(now):
-            self.refresh(self._overlays.own_id, now, measures=True)
+            self.refresh(self.overlay.own_id, now, measures=True)
         return facts
 
     def unanswered(self, contact: Contact, sent_at: float, now: float) -> list[Fact]:
@@ -194,7 +194,7 @@ class Membership:
 
     def keep_up(self, now: float) -> None:
         """Do what is due to stay in the network."""
-        own_id = self._overlays.own_id
+        own_id = self.overlay.own_id
         if self.join.is_attempt_due(now):
             self._attempt_join(now)
         if self.join.is_probe_due(now):
@@ -212,7 +212,7 @@ class Membership:
 
     def refresh(self, target: Id, now: float, *, measures: bool = False) -> None:
         """Look up a target; one that is ours, or chosen by lot, shows how large the network is, and so `measures`."""
-        if target == self._overlays.own_id:
+        if target == self.overlay.own_id:
             self.overlay.looks_itself_up(now)
         report = self._operations.report_to(self._measured if measures else self._refreshed)
         refreshing = Refreshing(self._requester, self._overlays, report, target, self.overlay.family)
@@ -270,9 +270,10 @@ class Membership:
     def _refreshed(self, outcome: Refreshed, now: float) -> None:
         overlay = self.overlay
         overlay.refresher.under_way -= 1
-        is_own = outcome.target == self._overlays.own_id
+        is_own = outcome.target == self.overlay.own_id
         if is_own:
-            Introduction(self._requester).start(outcome.nearest[: self._policy.k], outcome.tokens, now)
+            nearest = outcome.nearest[: self._policy.k]
+            Introduction(self._requester).start(outcome.target, nearest, outcome.tokens, now)
         self._facts.append(Measured(overlay.family, overlay.estimated_size))
         if is_own:
             self._looked_ourselves_up(outcome.responses, now)

@@ -197,8 +197,9 @@ class Publisher:
     def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float, seen: Seen) -> bool:
         """Put back who may hold an own entry, or one that was deleted: see `Node.restore_holder`."""
         until = min(until, now + self._policy.store_expiry + self._policy.query_timeout)
-        is_ours = self._overlays.of(contact.endpoint) is not None and not contact.endpoint.is_mapped
-        if until <= now or not is_ours or contact.id == self._overlays.own_id:
+        overlay = self._overlays.of(contact.endpoint)
+        is_ours = overlay is not None and not contact.endpoint.is_mapped and contact.id != overlay.own_id
+        if until <= now or not is_ours:
             return False
         entry = self.records.get(key, port)
         if entry is None:

@@ -60,7 +60,7 @@ class Transmit(NamedTuple):
 class Requester:
     """Sends queries for operations, and keeps what is to go out."""
 
-    __slots__ = ("_codec", "_overlays", "_reachability", "counters", "own_id", "policy", "transactions", "transmits")
+    __slots__ = ("_codec", "_overlays", "_reachability", "counters", "policy", "transactions", "transmits")
 
     def __init__(
         self,
@@ -71,7 +71,6 @@ class Requester:
         counters: Counters,
         reachability: Reachability,
     ) -> None:
-        self.own_id = overlays.own_id
         self.policy = policy
         self.counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
@@ -99,7 +98,7 @@ class Requester:
         has failed, an `impatient` owner is told that it is overdue, and `on_retry` is called at each further attempt.
         """
         tid = self.transactions.new_tid()
-        datagram = self._codec.encode_query(tid, self.own_id, request)
+        datagram = self._codec.encode_query(tid, self._overlays.own_id_towards(endpoint), request)
         query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts, insistent)
         query.impatient, query.on_retry = impatient, on_retry
         self.transactions.begin(query, None if id is None else self._overlays.round_trips(id, endpoint))

@@ -105,10 +105,10 @@ class Traversal:
 
     def start(self, now: float) -> None:
         """Begin, from the nearest contacts that we know."""
-        own_id, policy = self._requester.own_id, self._requester.policy
+        policy = self._requester.policy
         overlays = self._overlays.in_use() if self._family is None else [self._overlays[self._family]]
         for overlay in overlays:
-            search = Search(self._target, own_id, policy, patient=self._patient, thorough=self._thorough)
+            search = Search(self._target, overlay.own_id, policy, patient=self._patient, thorough=self._thorough)
             search.doubts = partial(overlay.state.doubts, now)
             search.seed(self._seeds(overlay))
             self._searches[overlay.family] = self._open[overlay.family] = search

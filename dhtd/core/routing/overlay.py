@@ -1,8 +1,9 @@
 """One address family's network as a node takes part in it: whom it knows, what it keeps fresh, how it stays connected.
 
 IPv4 and IPv6 are two networks, since who speaks only one of them reaches nobody in the other (BEP 32 "Operation"). A
-node has the same ID in each that it is bound to, and what it looks up or publishes, it does in each, with contacts of
-that network alone. One thing leads from one to the other: a node of both names the nodes of both to everybody.
+node has an ID in each that it is bound to, mostly the same one. What it looks up or publishes, it does in each, with
+contacts of that network alone. One thing leads from one to the other: a node of both names the nodes of both to
+everybody.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Overlay:
         "family",
         "joining",
         "keyspace",
+        "own_id",
         "refresher",
         "rumoured_at",
         "size",
@@ -73,6 +75,7 @@ class Overlay:
         self._region = policy.region
         self._rng = rng
         self.family = family
+        self.own_id = own_id
         self.keyspace = codec.traits.keyspace
         self.size = NetworkSize(codec.traits.keyspace, policy.k)
         self.state = RoutingState(own_id, codec, policy, now, caps_hit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dhtd.core.endpoint import Endpoint
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.round_trips import RoundTrips
@@ -14,11 +14,12 @@ from dhtd.core.routing.overlay import Overlay
 class Overlays:
     """The overlays of a node, by family."""
 
-    __slots__ = ("_by_family", "own_id")
+    __slots__ = ("_by_family", "own_id", "own_ids")
 
-    def __init__(self, own_id: Id, overlays: Iterable[Overlay]) -> None:
-        self.own_id = own_id
+    def __init__(self, overlays: Iterable[Overlay]) -> None:
         self._by_family: dict[int, Overlay] = {overlay.family: overlay for overlay in overlays}
+        self.own_ids = tuple(overlay.own_id for overlay in self)
+        self.own_id = self.own_ids[0]  # by which users know the node
 
     def __iter__(self) -> Iterator[Overlay]:
         """Yield each overlay."""
@@ -31,6 +32,17 @@ class Overlays:
     def of(self, endpoint: Endpoint) -> Overlay | None:
         """Return the overlay that an endpoint belongs to; None where it is of a family that the node does not speak."""
         return self._by_family.get(len(endpoint))
+
+    def own_id_towards(self, endpoint: Endpoint) -> Id:
+        """Return the ID that we have in the network of an endpoint; in our first one, if it is in none of ours."""
+        overlay = self.of(endpoint)
+        return self.own_id if overlay is None else overlay.own_id
+
+    def own_targets(self) -> list[tuple[Id, Family | None]]:
+        """Return what to look up to be known: an ID in all our networks at once (None), or one in that of each."""
+        if self.own_ids.count(self.own_id) == len(self.own_ids):
+            return [(self.own_id, None)]
+        return [(overlay.own_id, overlay.family) for overlay in self]
 
     @property
     def is_connected(self) -> bool:

@@ -56,6 +56,7 @@ class Responder:
         "_counters",
         "_counts",
         "_own_id",
+        "_own_id_towards",
         "_replays",
         "_rng",
         "_sent_max",
@@ -72,7 +73,6 @@ class Responder:
 
     def __init__(
         self,
-        own_id: Id,
         codec: Codec,
         rng: Random,
         policy: Policy,
@@ -81,19 +81,19 @@ class Responder:
         counters: Counters,
         now: float,
     ) -> None:
-        self._own_id = own_id
+        self._own_id, self._own_id_towards = overlays.own_id, overlays.own_id_towards
         self._codec = codec
         self._rng = rng
         self.own_networks = policy.own_networks
         self._width = codec.traits.keyspace.width
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
-        self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), own_id, Ping()))
+        self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping()))
         states = [overlay.state for overlay in overlays]
-        # Who speaks one family does not look whose is whose at each find:
+        # A node of one family does not look up at each find what belongs to which family:
         self._state = states[0] if len(states) == 1 else None
-        self._states = {  # by family: its own, and that of the other
-            int(overlay.family): (own, other)
+        self._states = {  # by family: its own, that of the other, and our ID
+            int(overlay.family): (own, other, overlay.own_id)
             for overlay, own, other in zip(overlays, states, states[::-1], strict=True)
         }
         self._counters, self._counts = counters, counters.queries_received
@@ -115,7 +115,7 @@ class Responder:
             return self._found(query, key, request.token, self.known(key, now, source), source, size, now)
         match request:
             case Ping():
-                return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+                return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
             case Store() | Withdraw():
                 return self._changed(query, request, source, now)
             case _:
@@ -137,9 +137,9 @@ class Responder:
         assert isinstance(request, Ping | FindNode | FindValue)
         self._counters.queries_received[METHODS[type(request)]] += 1
         if isinstance(request, Ping):
-            return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+            return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
         token = self._tokens.issue(source[:-2], self._key(request), now)
-        return self._codec.encode_cut(query, self._own_id, source, token)
+        return self._codec.encode_cut(query, self._own_id_towards(source), source, token)
 
     def _key(self, request: FindNode | FindValue | Store | Withdraw) -> bytes:
         """Return what a token for this request is bound to, beside the address."""
@@ -175,9 +175,9 @@ class Responder:
         key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
         limit = self._amplification * size
-        state, others = self._state, None
+        state, others, own_id = self._state, None, self._own_id
         if state is None:
-            state, of_others = self._states[len(source)]
+            state, of_others, own_id = self._states[len(source)]
             others = of_others.packed_for(source, target)
         nearest = state.nearest
         packed = state.packed_for(source, target) if nearest is None or state.has_scopes else nearest.to(target)
@@ -190,9 +190,7 @@ class Responder:
         else:
             issued = self._tokens.issue(ip, key, now)
         choose = partial(self._choose, key, endpoints) if endpoints else None
-        return self._codec.encode_found(
-            query, self._own_id, source, issued, packed, endpoints, limit, proved, others, choose
-        )
+        return self._codec.encode_found(query, own_id, source, issued, packed, endpoints, limit, proved, others, choose)
 
     def _choose(self, key: bytes, endpoints: list[Endpoint], most: int) -> list[Endpoint]:
         """Return so many of the endpoints under a key, others each time: there is no room for all."""
@@ -202,7 +200,7 @@ class Responder:
         """Do what a store or a withdrawal says, once: what comes again was caught on its way, or not acknowledged."""
         key, ip, tokens = request.key, source[:-2], self._tokens
         if not tokens.is_valid(request.token, ip, key.to_bytes(self._width, "big"), now):
-            return self._refuse(query, ERROR_PROTOCOL, "bad token")
+            return self._refuse(query, source, ERROR_PROTOCOL, "bad token")
         endpoint = source.with_port(request.port)
         verdict = self._replays.take(query.tid, request, ip, tokens.generation)
         match verdict:
@@ -213,21 +211,21 @@ class Responder:
                     outcome = self.store.put(key, endpoint, now)
                     if isinstance(outcome, QuotaReached):
                         self._counters.caps_hit[outcome.cap] += 1
-                        return self._refuse(query, ERROR_SERVER, outcome.text)
+                        return self._refuse(query, source, ERROR_SERVER, outcome.text)
                     if outcome.evicted_by is not None:
                         self._counters.caps_hit[outcome.evicted_by] += 1
             case Repeat.AGAIN:
                 self._counters.repeated += 1
                 if type(request) is Store and endpoint not in self.store.get(key, now):
-                    return self._refuse(query, ERROR_SERVER, "not stored again")
+                    return self._refuse(query, source, ERROR_SERVER, "not stored again")
             case Repeat.BUSY | Repeat.GREEDY:
                 self._counters.changes_refused += 1
                 self._counters.caps_hit[CHANGES if verdict is Repeat.BUSY else CHANGES_PER_SOURCE] += 1
-                return self._refuse(query, ERROR_SERVER, "busy: too many stores in a minute")
+                return self._refuse(query, source, ERROR_SERVER, "busy: too many stores in a minute")
             case _:
                 assert_never(verdict)
-        return self._codec.encode_acknowledged(query.tid, self._own_id, source)
+        return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
 
-    def _refuse(self, query: Query, code: int, text: str) -> bytes:
+    def _refuse(self, query: Query, source: Endpoint, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1
-        return self._codec.encode_error(query.tid, self._own_id, code, text)
+        return self._codec.encode_error(query.tid, self._own_id_towards(source), code, text)

@@ -237,7 +237,7 @@ class Doubting(NamedTuple):
 
 def make() -> Doubting:
     overlay = Overlay(Family.IPV4, Id(0), CODEC, Random(1), DEFAULT, 0.0)
-    overlays = Overlays(Id(0), [overlay])
+    overlays = Overlays([overlay])
     requester = Requester(overlays, CODEC, Random(1), DEFAULT, Counters(), Reachability(DEFAULT, 0.0))
     overlay.state.answered(contact(10), 0.1, 0.0)
     join, verdicts = JoiningClock(overlay, Random(1), DEFAULT), list[None]()

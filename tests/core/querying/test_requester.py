@@ -25,7 +25,7 @@ def make(*known: Contact) -> Requester:
     overlay = Overlay(Family.IPV4, Id(0), CODEC, rng, DEFAULT, now=0.0)
     for other in known:
         overlay.state.answered(other, 0.2, 0.0)
-    return Requester(Overlays(Id(0), [overlay]), CODEC, rng, DEFAULT, Counters(), Reachability(DEFAULT, 0.0))
+    return Requester(Overlays([overlay]), CODEC, rng, DEFAULT, Counters(), Reachability(DEFAULT, 0.0))
 
 
 def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
