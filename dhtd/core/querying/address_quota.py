@@ -1,11 +1,11 @@
-"""What a search can be made to send to one address: little, whoever names it, on however many ports.
+"""What a search can be made to send to one address: little, whatever others name, on however many ports.
 
 Liars can name a victim under many IDs, on many ports. It does not answer, so it holds no place, and nothing else would
-keep a search from asking it again and again. So at one address a search asks no more than one node for each that names
-it, and gives an address up, or a network, where too many were asked in vain.
+keep a search from asking it again and again. So at one address a search asks at most one node for each node that names
+some there. After too many silent ones it gives the address up, or the network.
 
-In the exempt ranges a whole swarm may be at one address, such as 127.0.0.1, and many of it may be dead. There, only
-much silence counts, against those that have answered.
+In the exempt ranges a whole swarm may be at one address, such as 127.0.0.1, and many of its nodes may be dead. There,
+only much silence counts, against the nodes that have answered.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dhtd.core.querying.candidate import Candidate
 
 
 class AddressQuota:
-    """Counts, for one search, who was asked in vain, and at whose word."""
+    """Counts, for one search, the nodes that were asked in vain, and the nodes that named them."""
 
     __slots__ = ("_answered", "_namers", "_policy", "_silent")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._namers: set[bytes] = set()  # who has named somebody there that was asked: its endpoint, and the address
+        self._namers: set[bytes] = set()  # a node that named a node there that was asked: its endpoint, and the address
         self._silent: Counter[bytes] = Counter()  # by address, and by network
         self._answered: Counter[bytes] = Counter()  # by address, in exempt ranges
 
     def allows(self, candidate: Candidate) -> bool:
-        """Whether a candidate may be asked, by who was asked before."""
+        """Whether a candidate may be asked, by what was asked before."""
         policy, ip, party = self._policy, candidate.contact.endpoint[:-2], candidate.party
         if party is None:
             return not self._silent or (self._silent[ip] < policy.lookup_silent_exempt + 4 * self._answered[ip])

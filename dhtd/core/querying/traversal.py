@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Protocol
 
-from dhtd.core.counters import SEARCH_CANDIDATES, SEARCH_QUERIES
 from dhtd.core.endpoint import Endpoint, Family, is_contactable
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Result
+from dhtd.core.querying.branch import Branch
 from dhtd.core.querying.requester import Asked, Requester
-from dhtd.core.querying.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
-from dhtd.core.routing.overlay import Overlay
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import SearchStats
 from dhtd.core.routing.overlays import Overlays
-
-_BEHIND: Final = 4  # times K contacts of our own to ask where the nearest are full
 
 
 class AnswerReader(Protocol):
@@ -31,29 +28,32 @@ class AnswerReader(Protocol):
 class Traversal:
     """A search of the network towards a target, and the find queries that it needs.
 
-    In each family's network there is a search of its own (`family` names the only one, where it is not all that are in
-    use), which ends on its own: then it has *converged*. Where it is the last one, the traversal is *finished*. Before
-    that, nodes of one network may name those of another to its search. So a search in which nobody has answered is
-    not over while others go on; but once others have converged, it is not waited for to its last timeout.
+    It has a *branch* in each family's network, with a search of its own (`family` names the only one, where the others
+    in use are to be left alone). How it goes:
+
+    1. `start` gives each branch the nearest contacts that we know.
+    2. A branch asks whom its search names next. Each answer, delay or failure is told to the search, and the branch
+       goes on. Contacts of the other family in an answer are passed on to the other branch.
+    3. A branch has *converged* when its search is over and some nodes have answered. If none has, it is dormant, since
+       the other branch may still name nodes to it. Once another branch has converged, a branch in which all were
+       silent so far is not waited for to the last timeout.
+    4. When no branch is worth waiting for, all end, and the traversal is *finished*.
     """
 
     __slots__ = (
+        "_branches",
         "_converged",
-        "_dormant",
         "_family",
         "_finished",
         "_first",
         "_gave_up",
         "_in_vain",
-        "_looked_behind",
-        "_open",
         "_overlays",
         "_patient",
         "_reader",
         "_regional",
         "_request",
         "_requester",
-        "_searches",
         "_target",
         "_thorough",
         "is_cut",
@@ -95,10 +95,7 @@ class Traversal:
         self._first = first
         self._reader = reader
         self._in_vain = False  # it is to find something, and has not
-        self._searches: dict[int, Search] = {}  # by family
-        self._open: dict[int, Search] = {}  # those that have not converged
-        self._looked_behind: set[int] = set()  # the families of which more contacts were taken, since many are full
-        self._dormant: set[int] = set()  # the families of which nobody has answered, and nobody is left to ask
+        self._branches: dict[int, Branch] = {}  # by family
         self.is_searching = True  # until the last one has converged
         self.is_cut = False  # a contact has given a part of its answer, and not the rest
         self.tokens: dict[Endpoint, bytes] = {}  # that contacts have given; empty where there was none
@@ -109,15 +106,16 @@ class Traversal:
         overlays = self._overlays.in_use() if self._family is None else [self._overlays[self._family]]
         for overlay in overlays:
             search = Search(self._target, overlay.own_id, policy, patient=self._patient, thorough=self._thorough)
-            search.doubts = partial(overlay.state.doubts, now)
-            search.seed(self._seeds(overlay))
-            self._searches[overlay.family] = self._open[overlay.family] = search
-        self._advance(now, *self._searches)
+            branch = Branch(search, overlay, self, policy, regional=self._regional)
+            branch.start([contact for contact in self._first if len(contact.endpoint) == overlay.family], now)
+            self._branches[overlay.family] = branch
+        self._advance(now, *self._branches)
 
     def stop(self) -> None:
         """Ask nobody else, send nothing again, and report nothing."""
         self.is_searching = False
-        self._open.clear()
+        for branch in self._branches.values():
+            branch.end()
         self._requester.send_no_more(self)
 
     def give_up(self, now: float) -> None:
@@ -127,18 +125,18 @@ class Traversal:
     def goes_on(self, *, in_vain: bool) -> None:
         """Say whether nothing was found yet: then slow contacts are worth waiting for, and a crowd is suspicious."""
         self._in_vain = self._patient = in_vain
-        for search in self._searches.values():
-            search.patient = in_vain
+        for branch in self._branches.values():
+            branch.search.patient = in_vain
 
     def is_heard(self, family: Family) -> bool:
         """Whether anybody of a family's network has answered: what is known there only, nobody else can tell."""
-        search = self._searches.get(family)
-        return search is not None and search.stats().responses > 0
+        branch = self._branches.get(family)
+        return branch is not None and branch.search.stats().responses > 0
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """Take what the contact knows, and go on."""
         family = len(contact.endpoint)
-        search = self._open.get(family)
+        search = self._open(family)
         if search is None:
             return
         assert isinstance(result, Found)
@@ -155,14 +153,14 @@ class Traversal:
 
     def overdue(self, query: Asked, now: float, *, late: bool) -> None:
         """Use the slot for another contact. If it is `late`, wait only while there is nothing else to wait for."""
-        search = self._open.get(len(query.endpoint))
+        search = self._open(len(query.endpoint))
         if search is not None:
             (search.late if late else search.slow)(query.endpoint)
             self._advance(now, len(query.endpoint))
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Do without this contact; without the rest of its answer, where it has given a part."""
-        search = self._open.get(len(query.endpoint))
+        search = self._open(len(query.endpoint))
         if search is None:
             return
         if query.endpoint in self.tokens:
@@ -176,7 +174,7 @@ class Traversal:
     def explored(self, query: Asked, contact: Contact, about: Id, found: Found, now: float) -> None:
         """Take whom the contact knows near `about`, once its answer is whole."""
         family = len(contact.endpoint)
-        search = self._open.get(family)
+        search = self._open(family)
         if search is not None and not self._requester.ask_rest(query, contact, found, now):
             named = [other for other in self._contactable(found, contact) if len(other.endpoint) == family]
             search.explored(contact.endpoint, about, named)
@@ -184,14 +182,24 @@ class Traversal:
 
     def explored_enough(self, family: int, about: Id, now: float) -> None:
         """Go on in this family without knowing who is near `about`."""
-        search = self._open.get(family)
+        search = self._open(family)
         if search is not None:
             search.explored_enough(about)
             self._advance(now, family)
 
-    def _seeds(self, overlay: Overlay) -> list[Contact]:
-        first = [contact for contact in self._first if len(contact.endpoint) == overlay.family]
-        return first + overlay.state.closest(self._target, 2 * self._requester.policy.k)
+    def find(self, contact: Contact, now: float, *, insistent: bool) -> None:
+        """Ask a contact for the nodes, or the values, at the target."""
+        self._requester.ask(self, self._request, contact.endpoint, contact.id, now, insistent=insistent, impatient=self)
+
+    def explore(self, contact: Contact, about: Id, now: float) -> None:
+        """Ask a contact for the nodes nearest to another place."""
+        exploration, request = _Exploration(self, about), FindNode(about)
+        self._requester.ask(exploration, request, contact.endpoint, contact.id, now, impatient=exploration)
+
+    def _open(self, family: int) -> Search | None:
+        """Return the search in a family's network, unless that is over."""
+        branch = self._branches.get(family)
+        return None if branch is None or branch.is_over else branch.search
 
     def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
         """Tell of contacts that were named to `search` and are of another family; return whose search has news."""
@@ -199,74 +207,36 @@ class Traversal:
         if not others:
             return []
         family = len(others[0].endpoint)  # there are two
-        if family not in self._open:
+        other = self._open(family)
+        if other is None:
             self._overlays.hear_of(others, now)
             return []
-        self._open[family].hear(namer.endpoint, others, search.hops(namer.endpoint))
-        self._dormant.discard(family)
+        other.hear(namer.endpoint, others, search.hops(namer.endpoint))
+        self._branches[family].named()
         return [family]
 
     def _advance(self, now: float, *families: int) -> None:
         """Go on with the searches of these families, and end what is to end."""
         for family in families:
-            if family in self._open and self._is_over(family, now):
-                if self._open[family].closest():
-                    self._converge(family, now)
-                else:
-                    self._dormant.add(family)
-        if self.is_searching and not any(self._is_worth_waiting_for(family) for family in self._open):
-            for family in list(self._open):
-                self._converge(family, now)
+            branch = self._branches.get(family)
+            if branch is not None and not branch.is_over and branch.go_on(now, in_vain=self._in_vain):
+                self._converge(branch, now)
+        if self.is_searching and not self._is_any_worth_waiting_for():
+            for branch in self._branches.values():
+                if not branch.is_over:
+                    branch.end()
+                    self._converge(branch, now)
             self.is_searching = False
             self._finished(now)
 
-    def _is_over(self, family: int, now: float) -> bool:
-        """Do what a search has to do now; return whether it has nothing to wait for."""
-        search = self._open[family]
-        if self._regional and self._requester.policy.region:
-            # While we join, we learn how large the network is at the same time.
-            search.room = self._overlays[family].usual_room
-            search.in_vain = self._in_vain
-        while True:
-            step = search.next()
-            match step:
-                case Ask(contact):
-                    self._find(contact, now, insistent=self._overlays[family].is_lonely)
-                case Explore(contact, about):
-                    exploration = _Exploration(self, about)
-                    find = FindNode(about)
-                    self._requester.ask(exploration, find, contact.endpoint, contact.id, now, impatient=exploration)
-                case Widen():
-                    overlay = self._overlays[family]
-                    own = overlay.state.closest(self._target, 2 * self._requester.policy.region_nodes)
-                    search.widen(overlay.region, own, overlay.draw_lot())
-                case Wait():
-                    return False
-                case Finished() if search.is_short and family not in self._looked_behind:
-                    self._looked_behind.add(family)
-                    search.seed(self._overlays[family].state.closest(self._target, _BEHIND * self._requester.policy.k))
-                case Finished():
-                    return True
-                case _:
-                    assert_never(step)
+    def _is_any_worth_waiting_for(self) -> bool:
+        is_alone = not any(branch.is_over for branch in self._branches.values())
+        return any(branch.is_worth_waiting_for(is_alone=is_alone) for branch in self._branches.values())
 
-    def _find(self, contact: Contact, now: float, *, insistent: bool) -> None:
-        self._requester.ask(self, self._request, contact.endpoint, contact.id, now, insistent=insistent, impatient=self)
-
-    def _is_worth_waiting_for(self, family: int) -> bool:
-        if family in self._dormant:
-            return False
-        return len(self._open) == len(self._searches) or not self._open[family].is_silent()
-
-    def _converge(self, family: int, now: float) -> None:
-        search = self._open.pop(family)
-        caps_hit = self._requester.counters.caps_hit
-        caps_hit[SEARCH_CANDIDATES] += search.dropped
-        caps_hit[SEARCH_QUERIES] += search.is_exhausted
-        for cap, count in search.crowded_out().items():
-            caps_hit[cap] += count
+    def _converge(self, branch: Branch, now: float) -> None:
+        branch.count(self._requester.counters.caps_hit)
         if self._converged is not None:
-            self._converged(search, now)
+            self._converged(branch.search, now)
 
     def _contactable(self, found: Found, told_by: Contact) -> list[Contact]:
         """Return those of an answer that deserve a query."""
@@ -277,11 +247,11 @@ class Traversal:
     def closest(self) -> tuple[Contact, ...]:
         """Return the K nearest contacts of each family that have answered."""
         k = self._requester.policy.k
-        return tuple(contact for search in self._searches.values() for contact in search.closest()[:k])
+        return tuple(contact for branch in self._branches.values() for contact in branch.search.closest()[:k])
 
     def stats(self) -> SearchStats:
         """Return how it has gone so far."""
-        stats = [search.stats() for search in self._searches.values()]
+        stats = [branch.search.stats() for branch in self._branches.values()]
         return SearchStats(
             hops=max((each.hops for each in stats), default=0),
             queries=sum(each.queries for each in stats),
@@ -292,7 +262,7 @@ class Traversal:
     @property
     def is_exhausted(self) -> bool:
         """Whether a search had to end before it was through."""
-        return any(search.is_exhausted for search in self._searches.values())
+        return any(branch.search.is_exhausted for branch in self._branches.values())
 
 
 class _Exploration:

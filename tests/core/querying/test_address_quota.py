@@ -10,7 +10,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT
-from dhtd.core.querying.search import Ask, Search
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import Ask
 from tests.core.small import contact
 
 

@@ -14,7 +14,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.querying.search import Ask, Explore, Finished, Search, SearchStats, Wait, Widen
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import Ask, Explore, Finished, SearchStats, Wait, Widen
 from tests.core.small import SEVEN, contact, endpoint
 from tests.strategies import ids
 
@@ -597,7 +598,7 @@ def test_an_answer_has_no_more_contacts_than_an_honest_one_could_have() -> None:
     asks(search)
     search.learn(endpoint(100), [contact(id) for id in range(9, 0, -1)])
     search.answered(contact(100))
-    assert [member.contact.id for member in search._order] == [1, 2, 3, 4, 100]
+    assert [member.contact.id for member in search.candidates.order] == [1, 2, 3, 4, 100]
 
 
 def test_hops_count_from_contacts_of_our_own_along_the_answers() -> None:
@@ -623,8 +624,8 @@ def test_no_more_nodes_are_asked_than_the_policy_says_whatever_we_are_told() -> 
         nearer = [Contact(Id(step.contact.id - 1 - place), endpoint(asked * 16 + place)) for place in range(16)]
         search.learn(step.contact.endpoint, nearer)
         search.answered(step.contact)
-        assert len(search._order) <= 100
-        assert set(search._candidates) == {candidate.contact for candidate in search._order}
+        assert len(search.candidates.order) <= 100
+        assert set(search.candidates._by_contact) == {candidate.contact for candidate in search.candidates.order}
     assert asked == 50
     assert search.next() == Finished()
     assert search.stats().queries == 50
@@ -643,16 +644,16 @@ def test_the_farthest_that_nobody_asked_give_way_and_may_come_back() -> None:
     search = make(40, policy=Policy(k=3, search_candidates=3))
     assert ask(search) == 40
     search.learn(endpoint(40), [contact(20), contact(30), contact(35), contact(10)])
-    assert [candidate.contact.id for candidate in search._order] == [10, 20, 40]  # who was asked stays
+    assert [candidate.contact.id for candidate in search.candidates.order] == [10, 20, 40]  # who was asked stays
     search.failed(endpoint(40), timeout=True)
     assert asks(search) == [10, 20]
     search.learn(endpoint(10), [contact(5)])  # all were asked: there is no room for anybody new
-    assert [candidate.contact.id for candidate in search._order] == [10, 20, 40]
+    assert [candidate.contact.id for candidate in search.candidates.order] == [10, 20, 40]
     search = make(10, 20, 30, 40, policy=Policy(k=3, search_candidates=3))
-    assert [candidate.contact.id for candidate in search._order] == [10, 20, 30]
+    assert [candidate.contact.id for candidate in search.candidates.order] == [10, 20, 30]
     assert ask(search) == 10
     search.learn(endpoint(10), [contact(5, machine=40)])  # the endpoint of one that gave way is free again
-    assert [candidate.contact.id for candidate in search._order] == [5, 10, 20]
+    assert [candidate.contact.id for candidate in search.candidates.order] == [5, 10, 20]
 
 
 @dataclass
@@ -673,8 +674,8 @@ class Network:
                 assert step.contact not in self.asked
                 self.asked.append(step.contact)
                 in_flight.append(step.contact)
-                nearest = sorted(search._candidates, key=lambda member: member.id ^ search.target)
-                gone = {member for member in nearest if search._candidates[member].progress.name in ("FAILED", "SLOW")}
+                nearest = sorted(search.candidates._by_contact, key=lambda member: member.id ^ search.target)
+                gone = {member for member in nearest if search.candidates[member].progress.name in ("FAILED", "SLOW")}
                 among_nearest = [member for member in nearest if member not in gone][: policy.k]
                 assert sum(member in among_nearest for member in in_flight) <= policy.alpha
                 continue

@@ -27,7 +27,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import PRIVATE_NETWORKS, Policy
-from dhtd.core.querying.search import Ask, Finished, Search, SearchStats, Wait
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import Ask, Finished, SearchStats, Wait
 from tests.core.small import SEVEN, contact, endpoint
 from tests.strategies import ids, scaled
 

@@ -7,7 +7,8 @@ from dhtd.core.messages import Ping
 from dhtd.core.policy import DEFAULT
 from dhtd.core.querying.check import Check
 from dhtd.core.querying.region import Region
-from dhtd.core.querying.search import Ask, Search
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import Ask
 from dhtd.core.routing.admission import Inserted, Refused, RoutingState
 from dhtd.core.routing.changers import Changers
 from tests.core.bench import Bench
@@ -84,7 +85,7 @@ def test_who_comes_back_under_another_id_after_the_pause_has_changed_again() -> 
 
 def test_a_search_asks_those_who_change_their_ids_last() -> None:
     search = Search(Id(0), Id(127), DEFAULT)
-    search.doubts = lambda contact: contact.id < 4
+    search.candidates.doubts = lambda contact: contact.id < 4
     search.seed(map(contact, range(1, 12)))
     asked = []
     while isinstance(step := search.next(), Ask):
@@ -95,7 +96,7 @@ def test_a_search_asks_those_who_change_their_ids_last() -> None:
 
 def test_a_search_that_knows_few_others_asks_them_as_well() -> None:
     search = Search(Id(0), Id(127), DEFAULT)
-    search.doubts = lambda contact: contact.id < 4
+    search.candidates.doubts = lambda contact: contact.id < 4
     search.seed(map(contact, range(1, 7)))
     asked = []
     while isinstance(step := search.next(), Ask):
@@ -106,10 +107,10 @@ def test_a_search_that_knows_few_others_asks_them_as_well() -> None:
 
 def test_a_region_is_asked_without_them() -> None:
     search = Search(Id(0), Id(127), DEFAULT)
-    search.doubts = lambda contact: contact.id < 4
+    search.candidates.doubts = lambda contact: contact.id < 4
     search.seed(map(contact, range(1, 12)))
     region = Region(Id(0), 16, 32, 0, 0)
-    chosen = region.choose(search._order, lambda _: True)
+    chosen = region.choose(search.candidates.order, lambda _: True)
     assert sorted(each.contact.id for each in chosen) == [4, 5, 6, 7, 8, 9, 10, 11]
 
 

@@ -24,7 +24,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.querying.search import Ask, Finished, Search, Wait
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import Ask, Finished, Wait
 from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, RoutingState
 from dhtd.core.routing.diversity import Diversity, Quota
 from dhtd.wire.native import NativeCodec

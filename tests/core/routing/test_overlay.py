@@ -15,7 +15,8 @@ from dhtd.core.membership.joining import JoiningClock
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.own_records import OwnRecords
-from dhtd.core.querying.search import Ask, Search
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.steps import Ask
 from dhtd.core.routing.overlay import Overlay
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
@@ -410,8 +411,8 @@ def test_a_search_is_silent_when_as_many_as_there_are_slots_or_all_have_missed_t
 def test_of_what_another_family_names_no_more_is_taken_than_an_honest_answer_has() -> None:
     search = Search(Id(0), Id(127), replace(DEFAULT, k=2))
     search.hear(contact(9).endpoint, map(six, range(20, 1, -1)), 3)
-    assert [candidate.contact for candidate in search._order] == [six(2), six(3), six(4), six(5)]
-    assert {candidate.hops for candidate in search._order} == {3}
+    assert [candidate.contact for candidate in search.candidates.order] == [six(2), six(3), six(4), six(5)]
+    assert {candidate.hops for candidate in search.candidates.order} == {3}
 
 
 def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
