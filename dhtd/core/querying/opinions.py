@@ -24,10 +24,6 @@ class Opinions:
         self._may_be_asked = may_be_asked
         self._asked: list[Candidate] = []
 
-    def __len__(self) -> int:
-        """How many were asked."""
-        return len(self._asked)
-
     @property
     def is_awaited(self) -> bool:
         """Whether one may still answer in time."""

@@ -265,7 +265,8 @@ class SearchMachine(RuleBasedStateMachine):
         assert self.may_be_asked(named)
         if window is None:
             # By the rule either may be: of those who are left for their opinion, all were left for their place, too.
-            if named is self.opinion() and self.search.patient and len(self.search._opinions) > len(self.opinions):
+            heard = len(self.search._opinions._asked)
+            if named is self.opinion() and self.search.patient and heard > len(self.opinions):
                 self.opinions.append(named)
         elif self.is_settled(window):
             event("one more opinion")
