@@ -123,7 +123,6 @@ class Node:
         self.store, self.external = self.responder.store, self.responder.external
         self.strangers = Strangers(self.requester, self._overlays, self.responder, policy)
         is_single = len(self.overlays) == 1
-        self._decode, self._answer = codec.decode, self.responder.answer  # asked for each datagram, as these are
         self._own_ids = self._overlays.own_ids
         self._is_settled = self.state.is_settled if is_single else self._overlays.is_settled
         self.limit_rate(policy.rate_limit)
@@ -143,7 +142,7 @@ class Node:
             self.counters.malformed += 1
             return None
         try:
-            message = self._decode(data)
+            message = self.codec.decode(data)
         except WireError:
             self.counters.malformed += 1
             self._gate.malformed.count(source, now)
@@ -156,7 +155,7 @@ class Node:
             if not self.requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
                 self.counters.own_id_claimed += 1
             return None
-        cap = self._refusal(source, now)
+        cap = self._limit.refusal(source, now)
         if cap is not None:
             return self._gate.answer_above(message, cap, source, len(data), now)
         if type(message) is BadQuery:
@@ -166,9 +165,10 @@ class Node:
             )
         if now >= self.outside.look_at:
             self.outside.queried(source, now)
-        answer = self._answer(message, source, len(data), now)
-        if not self._is_settled(sender, source, now):
-            self.strangers.consider(message, source, self.policy.amplification * len(data) - len(answer), now)
+        answer = self.responder.answer(message, source, len(data), now)
+        is_settled = self._is_settled
+        if not is_settled(sender, source, now):
+            self.strangers.consider(message, source, len(data), len(answer), now)
         return answer
 
     def handle_timeout(self, now: float) -> None:
@@ -317,7 +317,7 @@ class Node:
         Without a `total`, it is that of the policy.
         """
         self._gate = Gate(self.policy, self._rng, self._overlays, self.responder, self.counters, rate, total)
-        self._refusal, self._unread = self._gate.limit.refusal, self._gate.malformed.unread  # asked for each datagram
+        self._limit, self._unread = self._gate.limit, self._gate.malformed.unread  # asked for each datagram
 
     # Beginning, and what survives a restart
 

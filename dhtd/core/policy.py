@@ -85,7 +85,7 @@ class Policy:
     withdrawals: int = 65_536  # deleted entries that are not let go of, counted at each node that may hold them
 
     # Store tokens
-    token_size: int = 8  # bytes
+    token_size: int = 8  # bytes, 32 at most
     token_rotation: float = 60.0  # two secrets are live, so a token lasts one to two minutes
     changes: int = 131_072  # stores and withdrawals taken in a rotation; remembered, so that none is taken twice
     changes_per_source: int = 8_192  # from one source (see `source_group`): half of what its rate lets through

@@ -54,7 +54,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "04 who queries us is a good contact": (
         Change(
             NODE,
-            "self.strangers.consider(message, source, self.policy.amplification * len(data) - len(answer), now)",
+            "self.strangers.consider(message, source, len(data), len(answer), now)",
             "self.state.answered(Contact(message.sender, source), None, now)",
         ),
     ),
@@ -76,9 +76,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "06 a query with a tid of ours is a crash": (
         Change(
             NODE,
-            "        cap = self._refusal(source, now)\n",
+            "        cap = self._limit.refusal(source, now)\n",
             "        assert self.requester.transactions.match(message.tid, source) is None\n"
-            "        cap = self._refusal(source, now)\n",
+            "        cap = self._limit.refusal(source, now)\n",
         ),
     ),
     "06 an error packet is a crash": (

