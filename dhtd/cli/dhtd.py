@@ -75,7 +75,7 @@ def start(
     bootstrap: Annotated[
         list[str] | None,
         typer.Option(
-            "--bootstrap", metavar="HOST:PORT", help="Node to join by; repeat for more. [env: DHTD_BOOTSTRAP]"
+            "--bootstrap", metavar="HOST:PORT", help="Node to join through; repeat for more. [env: DHTD_BOOTSTRAP]"
         ),
     ] = None,
     state: Annotated[
@@ -93,7 +93,7 @@ def start(
         typer.Option(
             "--instance",
             metavar="NAME",
-            help="Names state file and socket. [env: DHTD_INSTANCE]",
+            help="Name for state file and socket. [env: DHTD_INSTANCE]",
             autocompletion=complete_instance,
         ),
     ] = None,
@@ -102,7 +102,7 @@ def start(
         typer.Option(
             "--socket-group",
             metavar="NAME",
-            help="Group that may use the control socket, too. [env: DHTD_SOCKET_GROUP]",
+            help="Group with access to the control socket. [env: DHTD_SOCKET_GROUP]",
         ),
     ] = None,
     socket_clients: Annotated[
@@ -115,7 +115,7 @@ def start(
     ] = None,
     node_id: Annotated[
         str | None,
-        typer.Option("--node-id", metavar="HEX", help="This node's ID from now on. [env: DHTD_NODE_ID]"),
+        typer.Option("--node-id", metavar="HEX", help="This node's new ID. [env: DHTD_NODE_ID]"),
     ] = None,
     network_key: Annotated[
         list[str] | None,
@@ -141,7 +141,9 @@ def start(
     rate_limit: Annotated[
         str | None,
         typer.Option(
-            "--rate-limit", metavar="N", help="Queries answered a second and source; 0 is off. [env: DHTD_RATE_LIMIT]"
+            "--rate-limit",
+            metavar="N",
+            help="Queries a second answered to each source; 0 is no limit. [env: DHTD_RATE_LIMIT]",
         ),
     ] = None,
     rate_limit_total: Annotated[
@@ -149,7 +151,7 @@ def start(
         typer.Option(
             "--rate-limit-total",
             metavar="N",
-            help="Queries answered a second in all; 0 is off. [env: DHTD_RATE_LIMIT_TOTAL]",
+            help="Queries a second answered in all; 0 is no limit. [env: DHTD_RATE_LIMIT_TOTAL]",
         ),
     ] = None,
     max_entries: Annotated[
@@ -165,7 +167,7 @@ def start(
         typer.Option(
             "--cap",
             metavar="NAME=N",
-            help="Hold this to another number, see CAPS in dhtd(8); repeat for more. [env: DHTD_CAP]",
+            help="Set a cap, see CAPS in dhtd(8); repeat for more. [env: DHTD_CAP]",
             autocompletion=complete_cap,
         ),
     ] = None,

@@ -33,12 +33,14 @@ def simulate(
         int | None, typer.Option(metavar="N", help="Entries to look up. [default: a tenth of the nodes, at most 1000]")
     ] = None,
     duration: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds from when the network stands. [default: 600]")
+        float | None, typer.Option(metavar="S", help="Seconds after the network stands. [default: 600]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="The same seed is the same run. [default: 1]")] = None,
-    loss: Annotated[float | None, typer.Option(metavar="P", help="Part of the datagrams that are lost.")] = None,
-    duplicate: Annotated[float | None, typer.Option(metavar="P", help="Part of them that arrive twice.")] = None,
-    reorder: Annotated[float | None, typer.Option(metavar="P", help="Part of them that are overtaken.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The same seed gives the same run. [default: 1]")
+    ] = None,
+    loss: Annotated[float | None, typer.Option(metavar="P", help="Share of datagrams that are lost.")] = None,
+    duplicate: Annotated[float | None, typer.Option(metavar="P", help="Share of datagrams that arrive twice.")] = None,
+    reorder: Annotated[float | None, typer.Option(metavar="P", help="Share of datagrams that are overtaken.")] = None,
     churn: Annotated[
         float | None, typer.Option(metavar="SESSION_S", help="Seconds in the mean until a machine leaves.")
     ] = None,
@@ -46,48 +48,46 @@ def simulate(
         bool, typer.Option("--pareto", help="Most sessions short, some very long: Pareto, not exponential.")
     ] = False,
     returning: Annotated[
-        float | None, typer.Option(metavar="P", help="Part of those that leave which come back, from the state file.")
+        float | None, typer.Option(metavar="P", help="Share of leaving machines that come back, from the state file.")
     ] = None,
     nat: Annotated[
-        float | None, typer.Option(metavar="P", help="Part of the nodes that can ask, but not be asked.")
+        float | None, typer.Option(metavar="P", help="Share of nodes behind NAT: they can ask, but not be asked.")
     ] = None,
-    liars: Annotated[float | None, typer.Option(metavar="P", help="Part of the nodes that lie.")] = None,
-    jumps: Annotated[float | None, typer.Option(metavar="P", help="Part of the nodes whose clock jumps, once.")] = None,
+    liars: Annotated[float | None, typer.Option(metavar="P", help="Share of nodes that lie.")] = None,
+    jumps: Annotated[
+        float | None, typer.Option(metavar="P", help="Share of nodes with a clock that jumps once.")
+    ] = None,
     partition: Annotated[
-        str | None, typer.Option(metavar="FROM,TO", help="Seconds between which the network is in two halves.")
+        str | None,
+        typer.Option(metavar="FROM,TO", help="Seconds of the duration in which the network is in two halves."),
     ] = None,
     eclipse: Annotated[
         int | None,
         typer.Option(
             metavar="NETWORKS",
-            help="Attackers from so many networks take the places nearest to each key. [default: 0]",
+            help="Attackers from N networks take the places nearest to each key. [default: 0]",
         ),
     ] = None,
     closest: Annotated[
-        bool, typer.Option("--closest", help="They are far nearer to the key than all others, not just a little.")
+        bool, typer.Option("--closest", help="Attackers are far nearer to the key than all others.")
     ] = False,
-    late: Annotated[
-        bool, typer.Option("--late", help="They come when the entries have been published, not before.")
-    ] = False,
+    late: Annotated[bool, typer.Option("--late", help="Attackers come after the entries were published.")] = False,
     site: Annotated[
-        bool, typer.Option("--site", help="All is IPv6, and their networks are /64s of one /48 for each key.")
+        bool, typer.Option("--site", help="IPv6 only; the attackers of a key are in /64s of one /48.")
     ] = False,
-    undefended: Annotated[
-        bool, typer.Option("--undefended", help="The nodes do nothing against it, to show what would be.")
-    ] = False,
-    warm: Annotated[
-        bool, typer.Option("--warm", help="Begin with a network that has been up for long, instead of joining.")
-    ] = False,
+    undefended: Annotated[bool, typer.Option("--undefended", help="Nodes do nothing against the attack.")] = False,
+    warm: Annotated[bool, typer.Option("--warm", help="Begin with a network that has been up for hours.")] = False,
     scenario: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Begin with the numbers of this scenario, and hold it to its goal.",
+            help="Use the numbers of this scenario, and its goal.",
             autocompletion=complete_scenario,
         ),
     ] = None,
     stop_at: Annotated[
-        int | None, typer.Option("--stop-at", metavar="EVENT", help="Replay up to this event, and tell what led to it.")
+        int | None,
+        typer.Option("--stop-at", metavar="EVENT", help="Replay up to this event, and print the events before it."),
     ] = None,
     plot: Annotated[
         str | None,

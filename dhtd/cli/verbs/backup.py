@@ -40,12 +40,10 @@ def backup(
     context: typer.Context,
     file: Annotated[
         str,
-        typer.Argument(
-            metavar="FILE", help="Where to write it; - is the standard output.", autocompletion=complete_file
-        ),
+        typer.Argument(metavar="FILE", help="The new file; - is the standard output.", autocompletion=complete_file),
     ],
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Copy the daemon's state file while it serves. The copy has its ID, its entries and its contacts."""

@@ -19,7 +19,7 @@ from dhtd.words import count, duration
 def enter(
     context: typer.Context,
     id: IdArgument,
-    port: Annotated[str, typer.Argument(metavar="PORT", help="Where the service listens.", show_default=False)],
+    port: Annotated[str, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)],
     *,
     min_replicas: Annotated[
         int | None,
@@ -28,7 +28,7 @@ def enter(
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait until the entry is published, or only until it is durable.")
+        bool, typer.Option("--wait/--no-wait", help="Wait until the entry is published, or only until it is on disk.")
     ] = True,
     name: NameOption = False,
     json: JsonOption = False,

@@ -26,7 +26,7 @@ def info(
         str | None,
         typer.Argument(
             metavar="[SECTION]",
-            help="Only this: node, routing_table, store, tracking, withdrawals or network.",
+            help="Only one section: node, routing_table, store, tracking, withdrawals or network.",
             autocompletion=complete_section,
             show_default=False,
         ),
@@ -34,7 +34,7 @@ def info(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Show what is inside the daemon. Its node and contacts, the entries it holds and has entered, its traffic."""
+    """Show the inside of the daemon. Its node and contacts, the entries it holds and has entered, its traffic."""
     from dhtd.control.protocol import SECTIONS
 
     options = session(context, json=json)

@@ -26,7 +26,7 @@ class Made:
 def keygen(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Where to write it; must not exist.", autocompletion=complete_file)
+        str, typer.Argument(metavar="FILE", help="The new file; it must not exist.", autocompletion=complete_file)
     ],
     *,
     json: JsonOption = False,

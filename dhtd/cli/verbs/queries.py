@@ -51,12 +51,12 @@ def node_id(context: typer.Context, *, json: JsonOption = False) -> None:
 def bootstrap(
     context: typer.Context,
     endpoints: Annotated[
-        list[str], typer.Argument(metavar="HOST:PORT...", help="Nodes to join by.", show_default=False)
+        list[str], typer.Argument(metavar="HOST:PORT...", help="Nodes to join through.", show_default=False)
     ],
     *,
     json: JsonOption = False,
 ) -> None:
-    """Join the network by nodes that are in it."""
+    """Join the network through nodes that are in it."""
     options = session(context, json=json)
     with options.client() as client:
         told = Told(client.bootstrap([check_endpoint(endpoint) for endpoint in endpoints]))
@@ -104,7 +104,7 @@ def store(
     port: Annotated[str, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)],
     *,
     token: Annotated[
-        str, typer.Option("--token", metavar="HEX", help="What find-node or find-value printed for this ID.")
+        str, typer.Option("--token", metavar="HEX", help="The token that find-node or find-value printed for this ID.")
     ],
     name: NameOption = False,
     json: JsonOption = False,
@@ -121,7 +121,7 @@ def store(
 
 def hash_(
     context: typer.Context,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to hash.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text to hash.", show_default=False)] = None,
     *,
     file: Annotated[
         str | None,

@@ -36,7 +36,7 @@ _FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 def status(
     context: typer.Context,
     *,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit status says it.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; only set the exit status.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Tell whether this node is in its network. The exit status is 0 if it is, and 4 if not."""
