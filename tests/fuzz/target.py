@@ -26,7 +26,7 @@ class Target:
     seeds: Callable[[], Iterator[bytes]]
     largest: int  # bytes of an input
     mutate: Callable[[bytes, int], bytes] | None = None  # changes an input by its structure, as a seed says
-    read: Callable[[bytes], None] | None = None  # what an input costs whoever gets it: the dearest one is told
+    read: Callable[[bytes], None] | None = None  # reads an input without a check: what that costs is told
 
     def corpus(self) -> list[bytes]:
         """Return every input that is known, those that were found to be wrong once among them."""

@@ -168,6 +168,7 @@ def test_a_run_without_findings_ends_with_status_0(place: Path, monkeypatch: pyt
         return 0
 
     monkeypatch.setattr(fuzz, "_guided", guided)
+    monkeypatch.setattr(fuzz, "_time", lambda read, data: 1e-6)  # the inputs are read by tests of their own
     assert fuzz.main(["--minutes=1.5"]) == 0
     assert seen == [(name, True) for name in TARGETS]
 
@@ -186,6 +187,20 @@ def test_the_dearest_input_of_the_control_socket_is_told(
     monkeypatch.setattr(fuzz, "_time", lambda read, data: read(data) or 1e-6 * (1 + data.count(b'":0')))
     assert fuzz.main(["control", "--minutes=0.1"]) == 0
     assert f"control: the dearest input costs 10 us: {dear.hex()}" in capsys.readouterr().out
+
+
+def test_the_dearest_input_is_told_with_its_checks(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def guided(target: Target, options: Sequence[str], deadline: float) -> int:
+        (place / target.name / "corpus" / "kept").write_bytes(b"dear")
+        (place / target.name / "log").write_text("")
+        return 0
+
+    monkeypatch.setattr(fuzz, "_guided", guided)
+    monkeypatch.setattr(fuzz, "_time", lambda read, data: 7e-6 if data == b"dear" else 1e-6)
+    assert fuzz.main(["state", "--minutes=0.1"]) == 0
+    assert "state: the dearest input costs 7 us, checks included: 64656172" in capsys.readouterr().out
 
 
 def test_a_defect_that_is_replayed_shows_its_traceback(
