@@ -40,12 +40,13 @@ from dhtd.core.querying.operations import Operations, start
 from dhtd.core.querying.requester import Asked, Operation, Requester, Transmit
 from dhtd.core.querying.single_query import SingleQuery
 from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut
+from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.gate import Gate
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.strangers import Strangers
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ class Node:
         self.check_room(key, port)
         op = self.commands.begin()
         try:
-            self.publisher.enter(op, key, port, now, patient=patient)
+            self.publisher.enter(op, RecordKey.of(key, Peer.on(port)), now, patient=patient)
         finally:
             self._settle(now)
         return op
@@ -309,7 +310,7 @@ class Node:
 
     def check_room(self, key: Id, port: int) -> None:
         """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
-        self.publisher.check_room(key, port)
+        self.publisher.check_room(RecordKey.of(key, Peer.on(port)))
 
     def limit_rate(self, rate: float, total: float | None = None) -> None:
         """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
@@ -408,31 +409,33 @@ class Node:
         overlay = self._overlays.of(contact.endpoint)
         return overlay is not None and not contact.endpoint.is_mapped and overlay.state.restore(contact)
 
-    def restore_own(self, key: Id, port: int, now: float) -> None:
+    def restore_own(self, record_key: RecordKey, now: float) -> None:
         """Put back an own entry, unless it is there; it is published once the network is reached."""
-        self.publisher.restore_own(key, port, now)
+        self.publisher.restore_own(record_key, now)
 
     def restored(self, now: float) -> None:
         """All that is to be restored is there: ask holders to let go of what was deleted, where there is a network."""
         self.publisher.restored(now)
 
-    def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float, seen: Seen = ()) -> bool:
+    def restore_holder(
+        self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen = ()
+    ) -> bool:
         """Put back who may hold an own entry until then, or one that was deleted; after `restore_own`, if it was not.
 
         `seen`: see `seen_by`. Return whether there is anything in it. Not one of another family.
         """
-        return self.publisher.restore_holder(key, port, contact, until, now, seen)
+        return self.publisher.restore_holder(record_key, contact, until, now, seen)
 
-    def holders(self, key: Id, port: int, now: float) -> dict[Contact, float]:
+    def holders(self, record_key: RecordKey, now: float) -> dict[Contact, float]:
         """Return who may hold an own entry, or one that was deleted, and until when."""
-        return self.publisher.holders(key, port, now)
+        return self.publisher.holders(record_key, now)
 
-    def seen_by(self, key: Id, port: int, holder: Endpoint) -> Seen:
+    def seen_by(self, record_key: RecordKey, holder: Endpoint) -> Seen:
         """Return the addresses that stores of an own entry came from, as a holder has seen it, and until when."""
-        entry = self.tracker.get(key, port)
+        entry = self.tracker.get(record_key)
         return () if entry is None else entry.sightings.of(holder)
 
-    def restore_held(self, entry: HeldEntry, now: float) -> None:
+    def restore_held(self, entry: HeldRecord, now: float) -> None:
         """Put back an entry that is held for another node, unless it has expired."""
         if entry.expires_at > now:
             self.store.restore(entry, now)

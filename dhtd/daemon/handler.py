@@ -28,6 +28,7 @@ from dhtd.core.events import (
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_PROTOCOL, Contact, Found
+from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.discovery.resolver import resolve
 from dhtd.daemon.driver import SHOWN, Driver, Start
 from dhtd.daemon.report import NodeReport, milliseconds
@@ -226,7 +227,7 @@ class Handler:
             self._node.check_free()
             self._node.check_room(request.id, request.port)
             with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
-                await self._saver.add_own(request.id, request.port)
+                await self._saver.add_own(RecordKey.of(request.id, Peer.on(request.port)))
                 publication = self._driver.begin(
                     lambda now: self._node.enter(request.id, request.port, now, patient=patient)
                 )
@@ -250,7 +251,7 @@ class Handler:
                 raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
             self._node.check_free()
             with trio.CancelScope(shield=True):
-                await self._saver.remove_own(self._node, id, ports)
+                await self._saver.remove_own(self._node, [RecordKey.of(id, Peer.on(tracked)) for tracked in ports])
                 withdrawal = self._driver.begin(lambda now: self._node.delete(id, port, now)[0])
         with withdrawal:
             event = await withdrawal.event()

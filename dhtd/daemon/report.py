@@ -23,10 +23,11 @@ from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import OwnEntry
 from dhtd.core.publishing.pending_withdrawals import Pending
+from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.standing import Standing
 from dhtd.core.routing.table import Bucket
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.storage.store import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
 
@@ -165,7 +166,7 @@ class NodeReport:
 
     def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> protocol.EnterResult:
         """Return what has become of an entry."""
-        entry = self._node.tracker.get(key, port)
+        entry = self._node.tracker.get(RecordKey.of(key, Peer.on(port)))
         now = self._driver.clock()
         return {
             "id": self._format(key),
@@ -276,10 +277,10 @@ class NodeReport:
             self._latest_keys, latest = ref(keys), keys
         return latest
 
-    def _held_row(self, entry: HeldEntry, now: float) -> protocol.HeldInfo:
+    def _held_row(self, entry: HeldRecord, now: float) -> protocol.HeldInfo:
         return {
             "id": self._format(entry.key),
-            "endpoint": self._text(entry.endpoint),
+            "endpoint": self._text(entry.record.endpoint),
             "age_s": _seconds(now + self._node.policy.store_expiry - entry.expires_at),
             "expires_in_s": _seconds(entry.expires_at - now),
         }
@@ -287,7 +288,7 @@ class NodeReport:
     def _tracked(self) -> Iterator[protocol.TrackedInfo | None]:
         tracker = self._node.tracker
         for entry in list(tracker):
-            is_there = tracker.get(entry.key, entry.port) is entry
+            is_there = tracker.get(entry.record_key) is entry
             yield self._tracked_row(entry, self._driver.clock()) if is_there else None
 
     def _tracked_row(self, entry: OwnEntry, now: float) -> protocol.TrackedInfo:
@@ -306,8 +307,8 @@ class NodeReport:
 
     def _withdrawal_row(self, pending: Pending, now: float) -> protocol.WithdrawalInfo:
         return {
-            "id": self._format(pending.key),
-            "port": pending.port,
+            "id": self._format(pending.record_key.key),
+            "port": pending.record_key.port,
             "node_id": self._format(pending.holder.id),
             "endpoint": self._text(pending.holder.endpoint),
             "acknowledged": pending.acknowledged,

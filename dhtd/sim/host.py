@@ -11,7 +11,8 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.publishing.sightings import Seen
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import RecordKey
+from dhtd.core.storage.store import HeldRecord
 from dhtd.sim.links import Nat
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ _BUSY = 1_000  # calls of `handle_timeout` at one moment that only a defect can 
 class Holding:
     """Who may hold an own entry, or one that was deleted, until when, and under which addresses of this machine."""
 
-    key: Id
-    port: int
+    record_key: RecordKey
     contact: Contact
     until: float
     seen: Seen
@@ -37,8 +37,8 @@ class Saved:
 
     id: Id
     contacts: tuple[Contact, ...]
-    own: tuple[tuple[Id, int], ...]
-    held: tuple[HeldEntry, ...]
+    own: tuple[RecordKey, ...]
+    held: tuple[HeldRecord, ...]
     holders: tuple[Holding, ...] = ()
 
 
@@ -153,14 +153,14 @@ class Host:
     def save(self, now: float) -> Saved:
         """Return what this node would have in its state file now."""
         node = self.node
-        own = tuple((entry.key, entry.port) for entry in node.tracker)
+        own = tuple(entry.record_key for entry in node.tracker)
         late = self.wall_ahead - self.ahead
-        held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at + late) for entry in node.store)
-        entries = dict.fromkeys((*own, *((pending.key, pending.port) for pending in node.withdrawals)))
+        held = tuple(HeldRecord(entry.key, entry.record, entry.expires_at + late) for entry in node.store)
+        entries = dict.fromkeys((*own, *node.withdrawals.entries()))
         holders = tuple(
-            Holding(*entry, contact, until + late, _later(node.seen_by(*entry, contact.endpoint), late))
+            Holding(entry, contact, until + late, _later(node.seen_by(entry, contact.endpoint), late))
             for entry in entries
-            for contact, until in node.holders(*entry, self.clock(now)).items()
+            for contact, until in node.holders(entry, self.clock(now)).items()
         )
         return Saved(self.id, tuple(node.contacts()), own, held, holders)
 
@@ -169,14 +169,14 @@ class Host:
         node, clock, late = self.node, now + self.ahead, self.wall_ahead - self.ahead
         for contact in saved.contacts:
             node.restore_contact(contact)
-        for key, port in saved.own:
-            node.restore_own(key, port, clock)
+        for record_key in saved.own:
+            node.restore_own(record_key, clock)
         for each in saved.holders:
             seen = _later(each.seen, -late)
-            node.restore_holder(each.key, each.port, each.contact, each.until - late, clock, seen)
+            node.restore_holder(each.record_key, each.contact, each.until - late, clock, seen)
         latest = clock + node.policy.store_expiry  # however far back the wall clock has been set
         for entry in saved.held:
-            node.restore_held(HeldEntry(entry.key, entry.endpoint, min(entry.expires_at - late, latest)), clock)
+            node.restore_held(HeldRecord(entry.key, entry.record, min(entry.expires_at - late, latest)), clock)
 
     def __repr__(self) -> str:
         """Return a short form for failing tests."""

@@ -16,6 +16,7 @@ from dhtd.core.endpoint import Family
 from dhtd.core.events import Event, Handle, LookupDone, LookupProgress, Published, Republished
 from dhtd.core.ids import Id
 from dhtd.core.node import Node
+from dhtd.core.records import Peer, RecordKey
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants, warm
 from dhtd.sim.eclipse import Eclipse
@@ -282,7 +283,8 @@ class Simulation:
             saved.append(self.net.kill(host))
         for host, state in zip(self._live, saved, strict=True):
             more = [self._new_key() for _ in range(self.plan.restored)]
-            self.net.restart(host, Saved(state.id, state.contacts, (*state.own, *more), state.held))
+            own = [RecordKey.of(key, Peer.on(port)) for key, port in more]
+            self.net.restart(host, Saved(state.id, state.contacts, (*state.own, *own), state.held))
             for key, port in more:
                 self._own(Entry(key, port, host))
 

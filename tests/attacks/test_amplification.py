@@ -13,6 +13,7 @@ from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Stor
 from dhtd.core.policy import Policy
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.core.bench import Bench
+from tests.records import own_key
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -40,7 +41,7 @@ def loud(policy: Policy) -> Loud:
     for number in range(500):
         bench.node.store.put(KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
     for port in range(1, 65):
-        bench.node.tracker.add(KEY, port)
+        bench.node.tracker.add(own_key(KEY, port))
     return bench
 
 

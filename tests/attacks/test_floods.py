@@ -55,7 +55,7 @@ def state(host: Host) -> dict[str, Any]:
     node = host.node
     return {
         "contacts": set(node.state.table),
-        "held": {(entry.key, entry.endpoint) for entry in node.store},
+        "held": {(entry.key, entry.record.endpoint) for entry in node.store},
         "own": [(entry.key, entry.port) for entry in node.tracker],
         "external": node.external.endpoints(),
     }

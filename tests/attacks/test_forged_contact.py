@@ -179,7 +179,7 @@ class Asking:
 
 
 def held(host: Host) -> set[tuple[Id, Endpoint]]:
-    return {(entry.key, entry.endpoint) for entry in host.node.store}
+    return {(entry.key, entry.record.endpoint) for entry in host.node.store}
 
 
 def keep_asking(net: Network, asking: Asking, host: Host, seconds: float) -> None:

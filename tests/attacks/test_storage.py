@@ -68,7 +68,7 @@ def fill(net: Network, hosts: Iterable[Host], sources: list[Endpoint], key: Call
 
 
 def shares(host: Host) -> Counter[bytes]:
-    return Counter(source_group(entry.endpoint.ip) for entry in host.node.store)
+    return Counter(source_group(entry.record.endpoint.ip) for entry in host.node.store)
 
 
 def anywhere(number: int) -> Id:
@@ -181,12 +181,12 @@ def test_a_full_store_takes_no_more_memory_however_much_more_is_sent(figure: Cal
 def test_what_fills_a_store_is_gone_an_hour_after_the_attacker_is(figure: Callable[[str, object], None]) -> None:
     net = grown()
     host = net.closest(KEY)[0]
-    before = {(entry.key, entry.endpoint) for entry in host.node.store}
+    before = {(entry.key, entry.record.endpoint) for entry in host.node.store}
     fill(net, [host], attackers(8), anywhere, times=50)
     assert len(host.node.store) == POLICY.store_entries
     filled = len(host.node.store)
     net.run_for(POLICY.store_expiry + POLICY.store_sweep)
     figure("entries held before, full, and after", f"{len(before)}, {filled}, {len(host.node.store)}")
-    assert {(entry.key, entry.endpoint) for entry in host.node.store} == before
+    assert {(entry.key, entry.record.endpoint) for entry in host.node.store} == before
     assert host.node.store._shares._sources.keys() == {source_group(endpoint.ip) for _, endpoint in before}
     assert not host.node.store.is_crowded

@@ -48,7 +48,7 @@ def token_of(bench: Bench, request: FindNode | FindValue, source: Contact) -> by
 
 
 def held(bench: Bench) -> set[tuple[Id, Endpoint, float]]:
-    return {(entry.key, entry.endpoint, entry.expires_at) for entry in bench.node.store}
+    return {(entry.key, entry.record.endpoint, entry.expires_at) for entry in bench.node.store}
 
 
 Make = Callable[[Id, bytes], Request]

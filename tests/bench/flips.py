@@ -15,7 +15,8 @@ from random import Random
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Contact
-from dhtd.daemon.state.file import AddOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
 
 OWN, HOLDERS, HELD, CONTACTS = 20, 8, 50, 40
@@ -83,15 +84,15 @@ def _fill(path: Path, rng: Random) -> None:
     def contact() -> Contact:
         return Contact(NATIVE.random(rng), Endpoint.of(f"192.0.2.{rng.randrange(256)}", rng.randrange(1, 65_536)))
 
-    own = [(NATIVE.random(rng), rng.randrange(1, 65_536)) for _ in range(OWN)]
-    held = [SavedEntry(NATIVE.random(rng), contact().endpoint, 2e9 + rng.random()) for _ in range(HELD)]
+    own = [RecordKey.of(NATIVE.random(rng), Peer.on(rng.randrange(1, 65_536))) for _ in range(OWN)]
+    held = [SavedRecord(NATIVE.random(rng), Peer(contact().endpoint), 2e9 + rng.random()) for _ in range(HELD)]
     with closing(StateFile.open(path)) as file:
         file.set_node_id(NATIVE.random(rng))
-        file.apply([AddOwn(*entry) for entry in own])
+        file.apply([AddOwn(entry) for entry in own])
         file.save_holders(
             [
                 SetHolders(
-                    *entry,
+                    entry,
                     [SavedHolder(contact(), 2e9 + rng.random(), ((rng.randbytes(4), 2e9),)) for _ in range(HOLDERS)],
                 )
                 for entry in own

@@ -23,6 +23,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import resident
 from tests.e2e.daemons import Network
+from tests.records import own_key
 
 REPLICAS = DEFAULT.k  # nodes that hold an own entry
 SAVED = 10_000  # entries that are held before they are saved
@@ -108,12 +109,12 @@ def own(number: int, rng: Random) -> object:
     network = [Contact(NATIVE.random(rng), _endpoint(place)) for place in range(1_000)]
     for _ in range(number):
         key = NATIVE.random(rng)
-        entry = node.tracker.add(key, 3_000)
+        entry = node.tracker.add(own_key(key, 3_000))
         node.tracker.began(entry, 0.0)
         replicas = tuple(rng.sample(network, REPLICAS))
         for contact in replicas:
             entry.may_hold(contact, 3_600.0)
-        node.tracker.published(key, 3_000, replicas, 0.0)
+        node.tracker.published(own_key(key, 3_000), replicas, 0.0)
     return node
 
 

@@ -18,7 +18,8 @@ from random import Random
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
-from dhtd.daemon.state.file import SavedEntry, StateFile
+from dhtd.core.records import Peer
+from dhtd.daemon.state.file import SavedRecord, StateFile
 from dhtd.daemon.state.saver import Saver
 from dhtd.wire.native import NativeCodec
 
@@ -54,7 +55,7 @@ def _saved(path: Path, keys: Sequence[Id]) -> Path:
     with closing(StateFile.open(path)) as file:
         file.save_held(
             [
-                (key, [SavedEntry(key, Endpoint.of(f"10.0.0.{place % SOURCES}", 1 + place // SOURCES), until)])
+                (key, [SavedRecord(key, Peer(Endpoint.of(f"10.0.0.{place % SOURCES}", 1 + place // SOURCES)), until)])
                 for place, key in enumerate(keys)
             ]
         )

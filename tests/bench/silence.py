@@ -20,11 +20,13 @@ from dhtd.control.client import Client
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Ping
-from dhtd.daemon.state.file import AddOwn, SavedEntry, StateFile
+from dhtd.core.records import Peer
+from dhtd.daemon.state.file import AddOwn, SavedRecord, StateFile
 from dhtd.wire.native import NativeCodec
 from tests.bench.idle import resident
 from tests.bench.load import cpu_seconds
 from tests.e2e.daemons import Daemon, Network
+from tests.records import own_key
 
 INTERVAL = 0.001  # seconds between pings
 IDLE = 5.0  # seconds
@@ -66,12 +68,12 @@ def fill(daemon: Daemon, entries: int) -> None:
     until = time.time() + 80_000
     keys = [Id(int.from_bytes(number.to_bytes(4, "big") * 8, "big")) for number in range(entries)]
     held = {
-        key: [SavedEntry(key, Endpoint.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 80), until)]
+        key: [SavedRecord(key, Peer(Endpoint.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 80)), until)]
         for number, key in enumerate(keys)
     }
     with closing(StateFile.open(daemon.state)) as file:
         file.save_held(held.items())
-        file.apply(AddOwn(key, 80) for key in keys)
+        file.apply(AddOwn(own_key(key, 80)) for key in keys)
 
 
 def await_restored(daemon: Daemon, entries: int) -> None:

@@ -17,6 +17,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.errors import Busy, TooManyEntries
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 
 KEY = Id(64)
 
@@ -94,7 +95,9 @@ def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_enter
     bench.node.enter(Id(1), 80, bench.now)
     assert [entry.key for entry in bench.node.tracker] == [1, 2]
     assert hit(bench) == {"own_entries": 1}
-    bench.node.restore_own(Id(3), 80, bench.now)  # what was entered once is not lost because the number was lowered
+    bench.node.restore_own(
+        own_key(Id(3), 80), bench.now
+    )  # what was entered once is not lost because the number was lowered
     assert len(bench.node.tracker) == 3
 
 
@@ -118,7 +121,7 @@ def test_of_the_nodes_that_may_hold_an_entry_the_latest_are_remembered() -> None
         bench.found(sent, sent.to[3])
     stores = bench.sent()
     assert [type(sent.request) for sent in stores] == [Store] * 4
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert [holder.endpoint for holder in entry.holders(bench.now)] == [sent.to for sent in stores[1:]]
     assert hit(bench) == {"entry_holders": 1}

@@ -20,7 +20,8 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.storage.store import HeldEntry, HeldRecords
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import HeldRecord, HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire import native
@@ -156,7 +157,7 @@ def test_keys_that_collide_as_integers_do_not_collide_in_the_store() -> None:
     colliding = [Id(KEYS[0] % 2**200 + number * PRIME) for number in range(count)]
     assert len(set(map(hash, colliding))) == 1
     for number, key in enumerate(colliding):
-        store.restore(HeldEntry(key, endpoint(number), 9.0), 0.0)
+        store.restore(HeldRecord(key, Peer(endpoint(number)), 9.0), 0.0)
     assert len(set(map(hash, store._held))) == count
 
 

@@ -35,11 +35,13 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.records import Peer
 from dhtd.core.routing.standing import Standing
-from dhtd.core.storage.store import SWEPT, HeldEntry
+from dhtd.core.storage.store import SWEPT, HeldRecord
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.querying.test_operations import by_id, knowing
 from tests.core.small import CODEC, contact, endpoint
+from tests.records import own_key
 
 KEY = Id(77)
 TIMEOUT = DEFAULT.query_timeout
@@ -338,7 +340,7 @@ def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause()
 
 def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining() -> None:
     bench = Bench()
-    bench.node.restore_own(KEY, 80, bench.now)
+    bench.node.restore_own(own_key(KEY, 80), bench.now)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     bench.pong(bench.sent_one(), 1)
@@ -377,7 +379,7 @@ def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down()
 
 def test_commands_given_while_we_join_wait_for_it() -> None:
     bench = Bench()
-    bench.node.restore_own(Id(9), 1, bench.now)
+    bench.node.restore_own(own_key(Id(9), 1), bench.now)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     ping = bench.sent_one()
@@ -431,7 +433,7 @@ def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_ow
 
 def test_restored_entries_are_published_once_we_have_joined() -> None:
     bench = Bench()
-    bench.node.restore_own(KEY, 80, bench.now)
+    bench.node.restore_own(own_key(KEY, 80), bench.now)
     bench.advance(60.0)
     assert bench.sent() == []
     bench.node.start([endpoint(1)], bench.now)
@@ -445,7 +447,7 @@ def test_restored_entries_are_published_once_we_have_joined() -> None:
 
 def test_held_entries_are_restored_unless_they_have_expired() -> None:
     bench = Bench(now=100.0)
-    live, dead = HeldEntry(KEY, endpoint(7), 100.1), HeldEntry(KEY, endpoint(8), 100.0)
+    live, dead = HeldRecord(KEY, Peer(endpoint(7)), 100.1), HeldRecord(KEY, Peer(endpoint(8)), 100.0)
     for entry in (live, dead):
         bench.node.restore_held(entry, bench.now)
     assert list(bench.node.store) == [live]
@@ -453,7 +455,7 @@ def test_held_entries_are_restored_unless_they_have_expired() -> None:
 
 def test_expired_entries_are_swept_every_five_minutes() -> None:
     bench = Bench()
-    bench.node.restore_held(HeldEntry(KEY, endpoint(7), 1.0), bench.now)
+    bench.node.restore_held(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
     bench.advance(DEFAULT.store_sweep - 0.1)
     assert len(bench.node.store) == 1
     bench.advance(0.1)
@@ -464,7 +466,7 @@ def test_expired_entries_are_swept_every_five_minutes() -> None:
 def test_a_full_store_that_expires_at_once_is_swept_in_small_steps() -> None:
     bench = Bench()
     for number in range(1_000):
-        bench.node.restore_held(HeldEntry(Id(number), endpoint(7), 1.0), bench.now)
+        bench.node.restore_held(HeldRecord(Id(number), Peer(endpoint(7)), 1.0), bench.now)
     sizes = [1_000]
     while sizes[-1]:
         due = bench.node.poll_timeout()
@@ -629,7 +631,7 @@ def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_entries_that_
     bench = Bench(policy=Policy(publishing=1))
     tracker = bench.node.tracker
     for port in (80, 443, 8080):
-        tracker.due_at(tracker.add(KEY, port), 10.0)
+        tracker.due_at(tracker.add(own_key(KEY, port)), 10.0)
     bench.now = 10.0
     bench.node.handle_timeout(10.0)
     assert [entry.published_at for entry in tracker] == [10.0] * 3

@@ -59,11 +59,12 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.querying.requester import Transmit
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from tests.core.small import SmallCodec
 from tests.core.small import endpoint as endpoint4
+from tests.records import own_key
 from tests.strategies import scaled
 
 Entry = tuple[Id, int]
@@ -194,7 +195,7 @@ class Machine:
         self.endpoints = [endpoint(number, family) for family in families]
         self.own: set[Entry] = set()  # as the state file has them at any time
         self.ever_answered: set[Contact] = set()
-        self.saved: tuple[tuple[Contact, ...], tuple[HeldEntry, ...]] = ((), ())
+        self.saved: tuple[tuple[Contact, ...], tuple[HeldRecord, ...]] = ((), ())
         self.deleted: dict[Entry, dict[Contact, float]] = {}  # who may hold what, as the state file has it
         self.lives = 0
         self.up = False
@@ -914,14 +915,14 @@ class NodeMachine(RuleBasedStateMachine):
         for contact in contacts:
             self.do(machine, "restore_contact", contact)
         for key, port in sorted(machine.own):
-            self.do(machine, "restore_own", key, port, self.now)
+            self.do(machine, "restore_own", own_key(key, port), self.now)
         for own, holders in sorted(machine.deleted.items()):
             for contact, until in holders.items():
-                self.do(machine, "restore_holder", *own, contact, until, self.now)
+                self.do(machine, "restore_holder", own_key(*own), contact, until, self.now)
         for entry in held:
             self.do(machine, "restore_held", entry, self.now)
             if entry.expires_at > self.now:
-                machine.held[entry.key, entry.endpoint] = entry.expires_at
+                machine.held[entry.key, entry.record.endpoint] = entry.expires_at
         self.do(machine, "start", [at for other in self.machines[:2] for at in other.endpoints], self.now)
 
     def save(self, machine: Machine) -> None:
@@ -936,8 +937,8 @@ class NodeMachine(RuleBasedStateMachine):
         """A kill leaves the contacts and held entries of an earlier moment; what is entered or deleted is saved."""
         machine = self.pick_machine(which)
         node = machine.node
-        entries = machine.own | {(pending.key, pending.port) for pending in node.withdrawals}
-        machine.deleted = {own: node.holders(*own, self.now) for own in entries}
+        entries = machine.own | {(pending.record_key.key, pending.record_key.port) for pending in node.withdrawals}
+        machine.deleted = {own: node.holders(own_key(*own), self.now) for own in entries}
         if machine.on_their_way:
             event("stopped with queries on their way")
         if gently:
@@ -986,7 +987,7 @@ class NodeMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_withdrawn_that_is_an_own_entry(self) -> None:
         for machine in self.living():
-            withdrawn = {(pending.key, pending.port) for pending in machine.node.withdrawals}
+            withdrawn = {(pending.record_key.key, pending.record_key.port) for pending in machine.node.withdrawals}
             assert not withdrawn & machine.own
             assert withdrawn <= {(key, at.port) for key, at in self.ever_entered}
 
@@ -1004,7 +1005,7 @@ class NodeMachine(RuleBasedStateMachine):
     @invariant()
     def only_what_was_asked_for_with_a_good_token_is_held(self) -> None:
         for machine in self.living():
-            held = {(entry.key, entry.endpoint): entry.expires_at for entry in machine.node.store}
+            held = {(entry.key, entry.record.endpoint): entry.expires_at for entry in machine.node.store}
             live = {key: until for key, until in held.items() if until > self.now}
             assert live == {key: until for key, until in machine.held.items() if until > self.now}
             assert len(machine.node.store) == len(held)

@@ -13,6 +13,7 @@ from dhtd.core.messages import Contact, FindNode, FindValue, Found, Reply
 from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench, Sent
+from tests.records import own_key
 
 KEY = NATIVE.digest(b"key")
 HOSTS = {
@@ -91,7 +92,7 @@ def test_an_endpoint_is_named_to_whom_it_means_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTS)
 def test_own_entries_are_named_at_the_address_that_means_the_same(name: str) -> None:
     bench = dual()
-    bench.node.tracker.add(KEY, 3_000)
+    bench.node.tracker.add(own_key(KEY, 3_000))
     for other, host in HOSTS.items():
         for number in range(3 if other.startswith("internet") else 1):
             voter = Endpoint.of(f"20{number}.0.113.9", 9) if other == "internet" else node(other, number).endpoint

@@ -10,6 +10,7 @@ from dhtd.core.routing.standing import Standing
 from tests.core.bench import Bench
 from tests.core.small import contact
 from tests.core.test_node import joined
+from tests.records import own_key
 
 
 def test_contacts_turn_questionable_and_buckets_stale() -> None:
@@ -41,12 +42,12 @@ def test_tokens_that_were_given_before_are_no_longer_good() -> None:
 
 def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None:
     bench = joined(1)
-    bench.node.restore_own(Id(5), 80, bench.now)
-    entry = bench.node.tracker.get(Id(5), 80)
-    bench.node.restore_own(Id(6), 80, bench.now)
-    bench.node.restore_own(Id(5), 80, bench.now)  # again
-    late = bench.node.tracker.get(Id(6), 80)
-    assert bench.node.tracker.get(Id(5), 80) is entry
+    bench.node.restore_own(own_key(Id(5), 80), bench.now)
+    entry = bench.node.tracker.get(own_key(Id(5), 80))
+    bench.node.restore_own(own_key(Id(6), 80), bench.now)
+    bench.node.restore_own(own_key(Id(5), 80), bench.now)  # again
+    late = bench.node.tracker.get(own_key(Id(6), 80))
+    assert bench.node.tracker.get(own_key(Id(5), 80)) is entry
     assert entry is not None
     assert late is not None
     assert late.joined == {len(contact(1).endpoint)}
@@ -54,7 +55,7 @@ def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None
 
 def test_holders_that_are_restored_after_joining_are_asked_to_let_go() -> None:
     bench = joined(1)
-    bench.node.restore_holder(Id(5), 80, contact(2), bench.now + 100, bench.now)
+    bench.node.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
     assert bench.node.withdrawals.next_timeout() is None
     bench.node.restored(bench.now)
     assert bench.node.withdrawals.next_timeout() is not None
@@ -62,6 +63,6 @@ def test_holders_that_are_restored_after_joining_are_asked_to_let_go() -> None:
 
 def test_before_joining_nobody_is_asked_to_let_go() -> None:
     bench = Bench()
-    bench.node.restore_holder(Id(5), 80, contact(2), bench.now + 100, bench.now)
+    bench.node.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
     bench.node.restored(bench.now)
     assert bench.node.withdrawals.next_timeout() is None

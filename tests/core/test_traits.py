@@ -12,6 +12,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, FindValue, Message, Ping, Reply, Store, Withdraw
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SmallCodec, contact, endpoint
+from tests.records import own_key
 
 KEY = Id(77)
 POLICY = replace(QUIET, republish_jitter=0.0, startup_spread=0.0)
@@ -66,7 +67,7 @@ def test_nobody_tells_where_we_are() -> None:
     bench.found(bench.sent_one(), 1)
     bench.pong(bench.sent_one(), 1)
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1),), 1)
-    assert bench.node.seen_by(KEY, 80, endpoint(1)) == ()
+    assert bench.node.seen_by(own_key(KEY, 80), endpoint(1)) == ()
 
 
 def deleting(bench: Bench) -> None:

@@ -29,6 +29,7 @@ from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
+from tests.records import own_key
 
 CODEC = NativeCodec()
 KEY = NATIVE.digest(b"the key")
@@ -210,7 +211,7 @@ def test_trap_08_enter_tells_who_holds_the_entry_and_never_starts_a_second_chain
     for host in others:
         host.node.store._policy = Policy(store_entries=0)
         for held in list(host.node.store):
-            host.node.store.remove(held.key, held.endpoint)
+            host.node.store.remove(held.key, held.record.endpoint)
     assert net.enter(owner, KEY, 80).replicas == ()
     for host in others:
         host.node.store._policy = DEFAULT
@@ -229,7 +230,7 @@ def test_trap_09_a_lookup_asks_the_network_whatever_we_hold_ourselves() -> None:
     asker, owner = hosts[0], hosts[1]
     net.enter(owner, KEY, 80)
     asker.node.store.put(KEY, STRANGER, net.now)
-    asker.node.tracker.add(KEY, 443)
+    asker.node.tracker.add(own_key(KEY, 443))
     done = net.lookup(asker, KEY)
     assert set(done.endpoints) == {STRANGER, owner.endpoint.with_port(80), asker.endpoint.with_port(443)}
     assert done.stats.responses >= 8

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from dhtd.core.ids import NATIVE, Keyspace, unpacked
+from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.daemon.state.disk import APPLICATION_ID
 from dhtd.daemon.state.rows import SavedState, Writer, schema
 
@@ -27,13 +27,11 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
             execute("INSERT INTO meta VALUES ('node_id', ?)", (writer.id(state.node_id),))
         for position, contact in enumerate(state.contacts):
             execute("INSERT INTO contact VALUES (?, ?, ?)", writer.contact(position, contact))
-        for key, port in state.own:
-            execute("INSERT INTO own VALUES (?, ?)", writer.own(key, port))
+        for own in state.own:
+            execute("INSERT INTO own VALUES (?, ?)", writer.own(own))
         for entry in state.held:
             execute("INSERT INTO held VALUES (?, ?, ?)", writer.held(entry))
-        for (packed_key, port), holders in state.holders.items() if version > 1 else ():
+        for own, holders in state.holders.items() if version > 1 else ():
             for holder in holders:
-                execute(
-                    "INSERT INTO holder VALUES (?, ?, ?, ?, ?)", writer.holder(unpacked(packed_key), port, holder)[:5]
-                )
+                execute("INSERT INTO holder VALUES (?, ?, ?, ?, ?)", writer.holder(own, holder)[:5])
         execute("COMMIT")

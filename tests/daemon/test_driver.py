@@ -26,6 +26,7 @@ from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.wire.sealed import Refusal, Seal
 from tests.daemon.wire import End, Wire, end_of, joined
+from tests.records import own_key
 
 KEY = Id(7)
 NOBODY = Endpoint.parse("10.9.9.9:1729")
@@ -505,7 +506,7 @@ async def test_a_publication_of_the_nodes_own_is_only_logged(
     caplog.set_level(logging.DEBUG, "dhtd")
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
-        one.node.restore_own(KEY, 80, one.clock())
+        one.node.restore_own(own_key(KEY, 80), one.clock())
         await joined(one, two)
         await trio.sleep(3_600)
         assert f"published {KEY:064x} port 80 on 1 node\n" in caplog.text

@@ -28,6 +28,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
+from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import HEAD_START, PIECE, Handler
 from dhtd.daemon.report import SLICE, WORDS_MAX, NodeReport
@@ -46,6 +47,7 @@ from dhtd.errors import (
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.daemon.wire import POLICY, Wire, end_of, joined
+from tests.records import own_key
 
 Entry = tuple[Id, int]
 
@@ -70,15 +72,15 @@ class Disk:
     async def bring(self, keys: Iterable[Id]) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def add_own(self, key: Id, port: int) -> None:
+    async def add_own(self, record_key: RecordKey) -> None:
         await self._wait()
-        self.entries.add((key, port))
+        self.entries.add((record_key.key, record_key.port))
         self._note()
         await self._wait()
 
-    async def remove_own(self, node: Node, key: Id, ports: Sequence[int]) -> None:
+    async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
         await self._wait()
-        self.entries -= {(key, port) for port in ports}
+        self.entries -= {(each.key, each.port) for each in record_keys}
         self._note()
         await self._wait()
 
@@ -821,7 +823,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
         node = one.driver.node
         held, own = hold(one.driver, 3 * SLICE), [Id(number) for number in range(1, 3 * SLICE + 1)]
         for key in own:
-            node.restore_own(key, 80, trio.current_time())
+            node.restore_own(own_key(key, 80), trio.current_time())
         changed = False
 
         async def change(event: protocol.Event) -> None:
@@ -831,10 +833,10 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
             if not changed:
                 changed = True
                 for entry in node.store.held(held[-1]):
-                    node.store.remove(entry.key, entry.endpoint)
+                    node.store.remove(entry.key, entry.record.endpoint)
                 node.store.put(Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
-                node.tracker.remove(own[-1], 80)
-                node.restore_own(Id(1 << 101), 80, trio.current_time())
+                node.tracker.remove(own_key(own[-1], 80))
+                node.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
         result = cast("Any", await one.handler(protocol.InfoRequest(section), change))
         rows = rows_of([*one.events, result], section)
@@ -903,7 +905,7 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
     async with two(tmp_path) as (one, other):
         keys = hold(one.driver, 3_000)
         for key, port in ((keys[0], 80), (keys[0], 8080), (Id(7), 443)):
-            one.driver.node.restore_own(key, port, trio.current_time())
+            one.driver.node.restore_own(own_key(key, port), trio.current_time())
         texts = sorted({f"{key:064x}" for key in (*keys, Id(7))})
 
         async def words(what: str, prefix: str, entry: Id | None = None) -> tuple[list[str], bool]:

@@ -20,6 +20,7 @@ from dhtd.daemon.handler import STATUS_AGE, STATUS_PATIENCE
 from dhtd.errors import NoPeers, NoPong
 from tests.daemon.test_handler import KEY, NOBODY, Daemon, daemon, matches, two
 from tests.daemon.wire import Wire, end_of
+from tests.records import own_key
 
 OUTAGE = 60.0  # seconds; by then a node that has sent anything knows
 
@@ -126,7 +127,7 @@ async def test_contacts_that_are_all_bad_are_not_nobody(
 async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
-        other.driver.node.tracker.add(Id(8), 81)
+        other.driver.node.tracker.add(own_key(Id(8), 81))
         told = await one.ask(protocol.StatusRequest())
         keys = ("own_entries", "unheld_entries", "replicas", "held_entries")
         assert [told[key] for key in keys] == [1, 0, 1, 0]

@@ -12,9 +12,9 @@ import pytest
 
 from dhtd.control.frames import encode
 from dhtd.core.ids import NATIVE
-from dhtd.core.publishing.own_records import entry_key
 from dhtd.daemon.state.file import StateFile
 from tests.e2e.daemons import DEADLINE, Daemon, Network
+from tests.records import own_key
 
 Entry = tuple[str, int]
 
@@ -59,7 +59,7 @@ def test_whoever_has_taken_an_entry_is_known_even_if_the_owner_is_killed_at_once
             replicas = client.enter(*entry, wait=True)["replicas"]
         owner.kill()
         with closing(StateFile.open(owner.state)) as file:
-            holders = file.load().holders[entry_key(NATIVE.parse(entry[0]), entry[1])]
+            holders = file.load().holders[own_key(NATIVE.parse(entry[0]), entry[1])]
     assert replicas
     assert {NATIVE.format(holder.contact.id) for holder in holders} >= {replica["node_id"] for replica in replicas}
 

@@ -111,9 +111,9 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "08 enter is answered before it publishes": (
         Change(
             PUBLISHER,
-            "        self._publish(key, port, now, op, patient=patient)\n",
-            "        self._tell(Published(op, key, port, (), 0), now)\n"
-            "        self._publish(key, port, now, op, patient=patient)\n",
+            "        self._publish(record_key, now, op, patient=patient)\n",
+            "        self._tell(Published(op, record_key.key, record_key.port, (), 0), now)\n"
+            "        self._publish(record_key, now, op, patient=patient)\n",
         ),
     ),
     "08 a refused store counts as a replica": (
@@ -128,10 +128,10 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "08 entering twice starts two chains": (
         Change(
             TRACK,
-            "            self._timers.set(found_by, when)\n",
-            "            self._timers.set((*found_by, object()), when)\n",
+            "            self._timers.set(entry.record_key, when)\n",
+            "            self._timers.set((entry.record_key, object()), when)\n",
         ),
-        Change(TRACK, "yield self._entries[due]", "yield self._entries[due[:2]]"),
+        Change(TRACK, "yield self._entries[due]", "yield self._entries[due[0]]"),
     ),
     "09 a lookup is content with what is held here": (
         Change(
@@ -152,7 +152,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         ),
     ),
     "10 own entries are never saved": (
-        Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(key, port))\n", "        pass\n"),
+        Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(record_key))\n", "        pass\n"),
     ),
     "10 nobody is told that entries have changed": (
         Change(STORE, "        self._note_change(key)\n        return outcome\n", "        return outcome\n"),

@@ -48,12 +48,14 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.write_ahead import Chosen
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 from dhtd.sim import invariants
 from dhtd.wire.native import MAGIC, REPLY, NativeCodec
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
+from tests.records import own_key
 
 OWN: Final = Id(1 << 255)
 HERE: Final = Endpoint.of("10.0.0.1", 1729)
@@ -143,7 +145,7 @@ class World:
         for contact in self.node.state.table:
             assert contact in self.answered, f"{contact} has never answered"
         for entry in self.node.store:
-            assert (entry.key, entry.endpoint) in self.stored, f"{entry} was never stored"
+            assert (entry.key, entry.record.endpoint) in self.stored, f"{entry} was never stored"
 
     def take_all(self) -> None:
         while (transmit := self.node.poll_transmit()) is not None:
@@ -292,15 +294,17 @@ class World:
                 self.answered.add(contact)
                 self.node.restore_contact(contact)
         for _ in range(self.read.number() % 4):
-            self.node.restore_own(self.key(), self.read.one_of(_PORTS), self.now)
+            self.node.restore_own(own_key(self.key(), self.read.one_of(_PORTS)), self.now)
         for _ in range(self.read.number() % 4):
-            entry = HeldEntry(self.key(), self.source(), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry))
-            self.stored.add((entry.key, entry.endpoint))
+            entry = HeldRecord(
+                self.key(), Peer(self.source()), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry)
+            )
+            self.stored.add((entry.key, entry.record.endpoint))
             self.node.restore_held(entry, self.now)
         for _ in range(self.read.number() % 4):
             held_until = self.now + self.read.one_of(_SPANS)
             self.node.restore_holder(
-                self.key(), self.read.one_of(_PORTS), Contact(*self.machine()), held_until, self.now
+                own_key(self.key(), self.read.one_of(_PORTS)), Contact(*self.machine()), held_until, self.now
             )
         self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)
 

@@ -20,23 +20,24 @@ from random import Random
 from typing import Final
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import NATIVE, Id, unpacked
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import entry_key
+from dhtd.core.records import Peer
 from dhtd.daemon.state import disk as state_disk
-from dhtd.daemon.state.file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.rows import COLUMNS, Value, hash_of
 from dhtd.errors import StateError
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
+from tests.records import own_key
 
 SMALL_PAGE: Final = 512  # bytes; with SQLite's usual ones, a change seldom meets anything
 ROWS_MAX: Final = 16
 
 _MEMORY: Final = Path("/dev/shm")
 _KEY: Final = Id(5)
-_ENTRY: Final = SavedEntry(_KEY, Endpoint.of("192.0.2.1", 80), 2e9)
-_HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.endpoint), 2e9, ((_ENTRY.endpoint.ip, 2e9),))
+_ENTRY: Final = SavedRecord(_KEY, Peer(Endpoint.of("192.0.2.1", 80)), 2e9)
+_HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.record.endpoint), 2e9, ((_ENTRY.record.endpoint.ip, 2e9),))
 _COLUMNS: Final = {table: len(columns) + 1 for table, columns in COLUMNS.items()}
 
 
@@ -75,17 +76,17 @@ def _check_file(path: Path) -> None:
         _check_state(state)
         file.apply([])
         file.set_node_id(_KEY)
-        file.add_own(_KEY, 80)
-        file.save_contacts([Contact(_KEY, _ENTRY.endpoint)])
+        file.add_own(own_key(_KEY, 80))
+        file.save_contacts([Contact(_KEY, _ENTRY.record.endpoint)])
         file.save_held([(_KEY, [_ENTRY])])
-        file.save_holders([SetHolders(_KEY, 80, [_HOLDER])])
+        file.save_holders([SetHolders(own_key(_KEY, 80), [_HOLDER])])
         saved = file.load()
     assert saved.node_id == _KEY
-    assert set(saved.own) == {*state.own, (_KEY, 80)}
-    assert saved.contacts == [Contact(_KEY, _ENTRY.endpoint)]
+    assert set(saved.own) == {*state.own, own_key(_KEY, 80)}
+    assert saved.contacts == [Contact(_KEY, _ENTRY.record.endpoint)]
     assert saved.held.count(_ENTRY) == 1
     assert [entry for entry in saved.held if entry.key != _KEY] == [entry for entry in state.held if entry.key != _KEY]
-    assert saved.holders == {**state.holders, entry_key(_KEY, 80): [_HOLDER]}
+    assert saved.holders == {**state.holders, own_key(_KEY, 80): [_HOLDER]}
     with contextlib.closing(StateFile.open(path)) as again:
         assert again.set_aside is None, again.notice
         assert again.load() == saved, "the next process reads something else"
@@ -93,16 +94,15 @@ def _check_file(path: Path) -> None:
 
 def _check_state(state: SavedState) -> None:
     """Every value is one that the node can be given."""
-    for id in (state.node_id, *(contact.id for contact in state.contacts), *(key for key, _ in state.own)):
+    for id in (state.node_id, *(contact.id for contact in state.contacts), *(own.key for own in state.own)):
         assert id is None or 0 <= id < NATIVE.size
-    for _, port in state.own:
-        assert 1 <= port <= 65_535
+    for own in (*state.own, *state.holders):
+        assert 1 <= own.port <= 65_535
     for held in state.held:
         assert 0 <= held.key < NATIVE.size
-        str(held.endpoint)
-    for (key, port), holders in state.holders.items():
-        assert 0 <= unpacked(key) < NATIVE.size
-        assert 1 <= port <= 65_535
+        str(held.record.endpoint)
+    for own, holders in state.holders.items():
+        assert 0 <= own.key < NATIVE.size
         for holder in holders:
             assert 0 <= holder.contact.id < NATIVE.size
             str(holder.contact.endpoint)
@@ -231,9 +231,11 @@ def _good(number: int) -> bytes:
             file.set_node_id(NATIVE.random(rng))
             for _ in range((0, 2, 20)[number]):
                 key = NATIVE.random(rng)
-                file.add_own(key, rng.randint(1, 65_535))
-                file.save_held([(key, [SavedEntry(key, Endpoint.of("192.0.2.9", 1 + rng.randrange(99)), 2e9)])])
-                file.save_holders([SetHolders(key, 80, [SavedHolder(Contact(key, _ENTRY.endpoint), 2e9)])])
+                file.add_own(own_key(key, rng.randint(1, 65_535)))
+                file.save_held([(key, [SavedRecord(key, Peer(Endpoint.of("192.0.2.9", 1 + rng.randrange(99))), 2e9)])])
+                file.save_holders(
+                    [SetHolders(own_key(key, 80), [SavedHolder(Contact(key, _ENTRY.record.endpoint), 2e9)])]
+                )
             file.save_contacts([Contact(NATIVE.random(rng), Endpoint.of("192.0.2.7", 9)) for _ in range(number * 5)])
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA page_size = {SMALL_PAGE}")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_records import OwnRecords
+from dhtd.core.records import RecordKey
 from tests.bench.republish import sent
 
 
@@ -20,12 +20,12 @@ def test_who_changes_its_id_again_and_again_has_few_entries_published_sooner(
     published = OwnRecords.published
 
     def counted(
-        self: OwnRecords, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool
+        self: OwnRecords, record_key: RecordKey, replicas: Iterable[Contact], now: float, *, refused: bool
     ) -> None:
         nonlocal hurried
-        entry = self.get(key, port)
+        entry = self.get(record_key)
         hurried += entry is not None and entry.hurried
-        published(self, key, port, replicas, now, refused=refused)
+        published(self, record_key, replicas, now, refused=refused)
 
     monkeypatch.setattr(OwnRecords, "published", counted)
     calm = sent(1, nodes=50, entries=15, minutes=20, changing=False)

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dhtd.core.ids import NATIVE, Id, unpacked
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT
-from dhtd.core.storage.store import HeldEntry
-from dhtd.daemon.state.file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.core.records import Peer, RecordKey
+from dhtd.core.storage.store import HeldRecord
+from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network
+from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")
 HOUR = 3_600.0
@@ -54,7 +56,7 @@ def test_an_owner_that_was_suspended_publishes_at_once_what_is_overdue() -> None
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
     net.jump(owner, 2 * HOUR)
-    entry = owner.node.tracker.get(KEY, 3000)
+    entry = owner.node.tracker.get(own_key(KEY, 3000))
     assert entry is not None
     net.run_for(10)
     assert entry.published_at is not None
@@ -135,23 +137,23 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
     with closing(StateFile.open(path)) as file:
         file.set_node_id(saved.id)
         file.save_contacts(saved.contacts)
-        for key, port in saved.own:
-            file.add_own(key, port)
-        entries: dict[Id, list[SavedEntry]] = {}
+        for record_key in saved.own:
+            file.add_own(record_key)
+        entries: dict[Id, list[SavedRecord]] = {}
         for entry in saved.held:
-            entries.setdefault(entry.key, []).append(SavedEntry(entry.key, entry.endpoint, entry.expires_at))
+            entries.setdefault(entry.key, []).append(SavedRecord(entry.key, Peer(entry.record), entry.expires_at))
         file.save_held(entries.items())
-        holders: dict[tuple[Id, int], list[SavedHolder]] = {}
+        holders: dict[RecordKey, list[SavedHolder]] = {}
         for each in saved.holders:
-            holders.setdefault((each.key, each.port), []).append(SavedHolder(each.contact, each.until, each.seen))
-        file.save_holders(SetHolders(*own, those) for own, those in holders.items())
+            holders.setdefault(each.record_key, []).append(SavedHolder(each.contact, each.until, each.seen))
+        file.save_holders(SetHolders(own, those) for own, those in holders.items())
     with closing(StateFile.open(path)) as file:
         state = file.load()
     assert state.node_id is not None
-    held = tuple(HeldEntry(entry.key, entry.endpoint, entry.expires_at) for entry in state.held)
+    held = tuple(HeldRecord(entry.key, Peer(entry.record), entry.expires_at) for entry in state.held)
     holders_again = tuple(
-        Holding(unpacked(key), port, holder.contact, holder.until, holder.seen)
-        for (key, port), those in state.holders.items()
+        Holding(own, holder.contact, holder.until, holder.seen)
+        for own, those in state.holders.items()
         for holder in those
     )
     return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held, holders_again)

@@ -12,6 +12,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
+from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")
 
@@ -160,7 +161,7 @@ def test_hundreds_of_own_entries_are_published_a_few_at_a_time_after_a_restart()
     owner = hosts[0]
     keys = [NATIVE.digest(b"%d" % number) for number in range(400)]
     saved = net.kill(owner)
-    net.restart(owner, type(saved)(saved.id, saved.contacts, tuple((key, 3000) for key in keys), ()))
+    net.restart(owner, type(saved)(saved.id, saved.contacts, tuple(own_key(key, 3000) for key in keys), ()))
     busiest = 0
     for _ in range(1_200):
         net.run_for(0.5)

@@ -111,7 +111,7 @@ def test_replayed_answers_change_nothing_and_replayed_queries_announce_nobody(
     net = grown(3)
     ordinary = recorded(net)
     victim = net.hosts[0]
-    held = {(entry.key, entry.endpoint) for entry in victim.node.store}
+    held = {(entry.key, entry.record.endpoint) for entry in victim.node.store}
     contacts = set(victim.node.state.table)
     for data in ordinary:
         source = nowhere(net.rng)
@@ -121,7 +121,7 @@ def test_replayed_answers_change_nothing_and_replayed_queries_announce_nobody(
             assert victim.node.counters.unmatched == unmatched + 1
     net.flush(victim)
     net.run_for(10)
-    assert {(entry.key, entry.endpoint) for entry in victim.node.store} <= held
+    assert {(entry.key, entry.record.endpoint) for entry in victim.node.store} <= held
     assert set(victim.node.state.table) == contacts
     figure("datagrams of an hour that were replayed and changed nothing", len(ordinary))
     figure("honest lookups that found the entry afterwards", all_find(net))
@@ -130,7 +130,7 @@ def test_replayed_answers_change_nothing_and_replayed_queries_announce_nobody(
 def test_nobody_can_store_or_withdraw_for_another_machine(figure: Callable[[str, object], None]) -> None:
     net = grown(4)
     holder = net.closest(KEY)[0]
-    victim = next(entry.endpoint for entry in holder.node.store)
+    victim = next(entry.record.endpoint for entry in holder.node.store)
     attacker = nowhere(net.rng)
     answer = holder.node.handle_datagram(net.codec.encode_query(b"12345678", KEY, FindValue(KEY)), attacker, net.now)
     assert answer is not None
@@ -146,7 +146,7 @@ def test_nobody_can_store_or_withdraw_for_another_machine(figure: Callable[[str,
         holder.node.handle_datagram(data, victim, net.now)  # the attacker's token, from a forged source
         assert set(holder.node.store) == held
         holder.node.handle_datagram(data, attacker, net.now)
-    new = {entry.endpoint for entry in set(holder.node.store) - before}
+    new = {entry.record.endpoint for entry in set(holder.node.store) - before}
     assert new == {attacker.with_port(9)}
     figure("honest lookups that found the entry afterwards", all_find(net))
     assert before <= set(holder.node.store)

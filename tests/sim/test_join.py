@@ -12,6 +12,7 @@ from dhtd.sim.host import Host
 from dhtd.sim.liars import FakeContacts, nowhere
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
+from tests.records import own_key
 
 
 def isolations(hosts: list[Host]) -> int:
@@ -91,12 +92,12 @@ def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: flo
         net = Network(seed, links=LinkModels(loss=loss))
         lone = net.add()
         old, new = NATIVE.digest(b"old"), NATIVE.digest(b"new")
-        lone.node.restore_own(old, 3000, net.now)
+        lone.node.restore_own(own_key(old, 3000), net.now)
         net.enter(lone, new, 3001)
         net.run_for(7200)
         stranger = net.add(bootstrap=[lone])
         net.run_for(60)
-        held = {(entry.key, entry.endpoint) for entry in stranger.node.store}
+        held = {(entry.key, entry.record.endpoint) for entry in stranger.node.store}
         assert held == {(old, lone.endpoint.with_port(3000)), (new, lone.endpoint.with_port(3001))}, f"seed {seed}"
         assert any(isinstance(event, Joined) for _, event in lone.events), f"seed {seed}"
 

@@ -25,6 +25,7 @@ from dhtd.sim.liars import Conspirator, Misleader
 from dhtd.sim.network import Network, scattered
 from tests.bench.load import resident
 from tests.core.whole import snapshot
+from tests.records import own_key
 
 MIB = 2**20
 KEY = NATIVE.digest(b"the key")
@@ -72,7 +73,7 @@ def test_a_key_is_not_eclipsed_from_a_few_networks_however_many_ids_they_have(
     networks: int, figure: Callable[[str, object], None]
 ) -> None:
     net, owner = eclipsed(1, DEFAULT, networks)
-    entry = owner.node.tracker.get(KEY, 3000)
+    entry = owner.node.tracker.get(own_key(KEY, 3000))
     assert entry is not None
     assert sum(replica.endpoint[0] != 203 for replica in entry.replicas) >= 8 - 2 * networks
     assert owner.node.counters.caps_hit["lookup_per_network"] > 0

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dhtd.core.ids import Id
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import SimulationFailed, UsageError
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import Report
@@ -132,7 +133,7 @@ def test_a_broken_invariant_tells_the_seed_and_the_event_that_shows_it_each_time
         simulation = Simulation(plan)
         simulation.advance(500)
         host = simulation.net.hosts[4]
-        host.node.store.restore(HeldEntry(Id(1), host.endpoint, 1e6), simulation.net.now)  # for much too long
+        host.node.store.restore(HeldRecord(Id(1), Peer(host.endpoint), 1e6), simulation.net.now)  # for much too long
         with pytest.raises(
             SimulationFailed, match=r"^seed 3, event \d+, at \d+\.\d+ virtual seconds: Assertion"
         ) as failed:

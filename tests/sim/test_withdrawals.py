@@ -12,6 +12,7 @@ from dhtd.core.ids import NATIVE
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.network import Network
+from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")
 PORT = 3000
@@ -118,7 +119,7 @@ def test_an_owner_that_was_restarted_since_knows_who_took_the_entry_before() -> 
     saved_holder = net.kill(holder)
     net.restart(owner, net.kill(owner))
     net.run_for(60)
-    entry = owner.node.tracker.get(KEY, PORT)
+    entry = owner.node.tracker.get(own_key(KEY, PORT))
     assert entry is not None
     assert holder.contact not in entry.replicas
     assert net.delete(owner, KEY).silent == 1

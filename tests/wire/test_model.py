@@ -38,10 +38,12 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec, _Unread
 from dhtd.wire.reader import CHECKED
+from tests.records import own_key
 from tests.strategies import contacts, endpoints, errors, ids, ports, results, scaled, tids, tokens
 from tests.wire.mutator import HOSTILE, Mutator
 from tests.wire.vectors import VECTORS
@@ -456,7 +458,7 @@ def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], cou
     for number in range(8):
         node.state.answered(Contact(Id(2**250 + number), at[number]), 0.1, 0.0)
     for endpoint in at[8:]:
-        node.store.restore(HeldEntry(key, endpoint, 1_000.0), 0.0)
+        node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0), 0.0)
     asker = Endpoint.of("192.0.2.9", 9)
     token: bytes | None = None
     for request in (FindNode(key), FindValue(key)):
@@ -524,9 +526,9 @@ def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
         of_family = [overlay for overlay in node.overlays if overlay.family == len(contact.endpoint)]
         (of_family or node.overlays)[0].state.answered(contact, 0.1, 0.0)
     for endpoint in held:
-        node.store.restore(HeldEntry(key, endpoint, 1_000.0), 0.0)
+        node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0), 0.0)
     for port in own:
-        node.tracker.add(key, port)
+        node.tracker.add(own_key(key, port))
     for number, endpoint in enumerate(seen):
         node.external.vote(Endpoint.of(f"192.0.2.{number}", 1), endpoint, 0.0)
 

@@ -32,6 +32,7 @@ from dhtd.core.policy import Policy
 from dhtd.errors import WireError
 from dhtd.wire.native import MAGIC, NativeCodec
 from tests.core.small import endpoint
+from tests.records import own_key
 from tests.wire.mutator import HOSTILE, Mutator
 from tests.wire.vectors import VECTORS
 
@@ -178,7 +179,7 @@ def make_node() -> Node:
     key = NATIVE.digest(b"printer")
     for number in range(60, 70):
         node.store.put(key, endpoint(number), 0.0)
-    node.tracker.add(NATIVE.digest(b"mine"), 80)
+    node.tracker.add(own_key(NATIVE.digest(b"mine"), 80))
     node.ping(PEER, 0.0)
     assert node.poll_transmit() is not None
     return node
@@ -197,7 +198,7 @@ def snapshot(node: Node) -> dict[str, object]:
         },
         "waiting": dict(node.state._waiting),
         "heard": node.state.heard_at,
-        "store": sorted((held.key, held.endpoint, held.expires_at) for held in node.store),
+        "store": sorted((held.key, held.record.endpoint, held.expires_at) for held in node.store),
         "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.tracker],
         "in flight": {tid: (query.endpoint, query.attempts_left) for tid, query in transactions._queries.items()},
         "join": (node.overlays[0].is_connected, node.membership.join.next_timeout()),

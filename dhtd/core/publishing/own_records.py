@@ -29,20 +29,13 @@ from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.publishing.nearby import Nearby
 from dhtd.core.publishing.sightings import Sightings
+from dhtd.core.records import RecordKey
 from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
     from random import Random
 
 STEP: Final = 512  # entries that are visited in one call, at most
-
-# An own entry in dictionaries and sets: its key as `packed` gives it, and its port.
-EntryKey = tuple[bytes, int]
-
-
-def entry_key(key: Id, port: int) -> EntryKey:
-    """Return what an own entry is found by."""
-    return packed(key), port
 
 
 class OwnEntry:
@@ -62,13 +55,15 @@ class OwnEntry:
         "lost",
         "port",
         "published_at",
+        "record_key",
         "replicas",
         "sightings",
     )
 
-    def __init__(self, key: Id, port: int, interval: float, limit: int, changed: set[EntryKey]) -> None:
-        self.key = key
-        self.port = port
+    def __init__(self, record_key: RecordKey, interval: float, limit: int, changed: set[RecordKey]) -> None:
+        self.record_key = record_key
+        self.key = record_key.key
+        self.port = record_key.port
         self.interval = interval  # seconds until the next publication, while all is well
         self.replicas: tuple[Contact, ...] = ()  # the nodes that took it at its last publication
         self.published_at: float | None = None  # when it was last published, whatever came of it
@@ -92,7 +87,7 @@ class OwnEntry:
 
         Return whether the node that would let go first had to be forgotten for it.
         """
-        self._changed.add(entry_key(self.key, self.port))
+        self._changed.add(self.record_key)
         self._holders.pop(contact, None)
         self._holders[contact] = until
         if len(self._holders) <= self._limit:
@@ -105,7 +100,7 @@ class OwnEntry:
     def seen_at(self, observed: Endpoint, holder: Endpoint, until: float) -> None:
         """A holder has taken the entry, and has seen that the store came from there."""
         if self.sightings.add(holder, observed, until):
-            self._changed.add(entry_key(self.key, self.port))
+            self._changed.add(self.record_key)
 
     def holders(self, now: float) -> dict[Contact, float]:
         """Return the nodes that may hold the entry now, and until when."""
@@ -150,9 +145,9 @@ class OwnRecords:
     def __init__(self, rng: Random, policy: Policy, families: Iterable[Family] = Family) -> None:
         self._rng = rng
         self._policy = policy
-        self._entries: dict[EntryKey, OwnEntry] = {}
+        self._entries: dict[RecordKey, OwnEntry] = {}
         self._ports: dict[bytes, set[int]] = {}  # of the same, since each find_value asks for them
-        self._publishing: dict[EntryKey, float] = {}  # and until when at most; those that began first are first
+        self._publishing: dict[RecordKey, float] = {}  # and until when at most; those that began first are first
         self._credit = float(policy.newcomer_credit)  # entries that new contacts may hurry
         self._moved_at = float("-inf")  # when all were, or are to be, published again for a move
         self._network_sizes: dict[int, int] = {}  # by family; when each had last doubled, or halved
@@ -166,8 +161,8 @@ class OwnRecords:
         self._rota: Iterator[OwnEntry] = iter(())
         self._unanswered: dict[OwnEntry, None] = {}  # those that no node took, since none answered
         self._unheld: dict[OwnEntry, None] = {}  # those that no node took, though some answered
-        self._timers: Timers[EntryKey] = Timers()
-        self.changed: set[EntryKey] = set()  # those of which the holders are others now, for whoever keeps them on disk
+        self._timers: Timers[RecordKey] = Timers()
+        self.changed: set[RecordKey] = set()  # those whose holders have changed, for whoever keeps them on disk
 
     def __len__(self) -> int:
         """How many entries there are."""
@@ -194,62 +189,64 @@ class OwnRecords:
         self._notice_at[refused] = now + self._policy.unheld_notice
         return True
 
-    def get(self, key: Id, port: int) -> OwnEntry | None:
+    def __contains__(self, record_key: RecordKey) -> bool:
+        """Whether there is this entry."""
+        return record_key in self._entries
+
+    def get(self, record_key: RecordKey) -> OwnEntry | None:
         """Return the entry, if it is tracked."""
-        return self._entries.get(entry_key(key, port))
+        return self._entries.get(record_key)
 
     def ports(self, key: Id) -> list[int]:
         """Return the ports on which this machine serves `key`."""
         ports = self._ports.get(packed(key)) if self._ports else None
         return sorted(ports) if ports else []
 
-    def add(self, key: Id, port: int) -> OwnEntry:
+    def add(self, record_key: RecordKey) -> OwnEntry:
         """Return the entry, made where it was not tracked. It has no timer until `due_at` or `published` sets one."""
-        found_by = entry_key(key, port)
-        self._ports.setdefault(found_by[0], set()).add(port)
-        entry = self._entries.get(found_by)
+        entry = self._entries.get(record_key)
         if entry is None:
-            entry = OwnEntry(key, port, self._policy.republish_first, self._policy.entry_holders, self.changed)
-            self._entries[found_by] = entry
+            entry = OwnEntry(record_key, self._policy.republish_first, self._policy.entry_holders, self.changed)
+            self._entries[record_key] = entry
+            self._ports.setdefault(record_key.packed_key, set()).add(entry.port)
         return entry
 
-    def remove(self, key: Id, port: int) -> OwnEntry | None:
+    def remove(self, record_key: RecordKey) -> OwnEntry | None:
         """Stop tracking an entry; return it, if it was tracked."""
-        found_by = entry_key(key, port)
-        self._timers.cancel(found_by)
-        self._publishing.pop(found_by, None)
-        entry = self._entries.pop(found_by, None)
+        self._timers.cancel(record_key)
+        self._publishing.pop(record_key, None)
+        entry = self._entries.pop(record_key, None)
         if entry is not None:
             self._take_out(entry)
             self._published -= entry.published_at is not None
             self._unheld.pop(entry, None)
             self._unanswered.pop(entry, None)
-            ports = self._ports[found_by[0]]
-            ports.remove(port)
+            ports = self._ports[record_key.packed_key]
+            ports.remove(entry.port)
             if not ports:
-                del self._ports[found_by[0]]
+                del self._ports[record_key.packed_key]
         return entry
 
     def began(self, entry: OwnEntry, now: float) -> None:
         """The entry is being published: it has no timer meanwhile."""
-        found_by = entry_key(entry.key, entry.port)
         self._take_out(entry)
-        self._publishing.pop(found_by, None)
-        self._publishing[found_by] = now + self._policy.publication_lasts
-        self._timers.cancel(found_by)
+        self._publishing.pop(entry.record_key, None)
+        self._publishing[entry.record_key] = now + self._policy.publication_lasts
+        self._timers.cancel(entry.record_key)
 
-    def published(self, key: Id, port: int, replicas: Iterable[Contact], now: float, *, refused: bool = False) -> None:
+    def published(
+        self, record_key: RecordKey, replicas: Iterable[Contact], now: float, *, refused: bool = False
+    ) -> None:
         """A publication has ended, and these nodes took the entry: set the next one.
 
         After none did, it is tried again soon, ever later; else once an interval, jittered, which follows from how many
         of the holders before were still there. If nodes have answered and all have `refused`, what they hold is full:
         then it may become an interval as well, and the more entries there are of this kind, the longer they wait.
         """
-        found_by = entry_key(key, port)
-        entry = self._entries.get(found_by)
-        if entry is None or found_by not in self._publishing:
+        entry = self._entries.get(record_key)
+        if entry is None or record_key not in self._publishing:
             return
-        self._publishing.pop(found_by, None)
+        self._publishing.pop(record_key, None)
         self._unheld.pop(entry, None)
         self._unanswered.pop(entry, None)
         holders = tuple(replicas)
@@ -293,9 +290,8 @@ class OwnRecords:
 
     def due_at(self, entry: OwnEntry, when: float) -> None:
         """Publish the entry at `when`, unless it is being published."""
-        found_by = entry_key(entry.key, entry.port)
-        if found_by not in self._publishing:
-            self._timers.set(found_by, when)
+        if entry.record_key not in self._publishing:
+            self._timers.set(entry.record_key, when)
 
     def joined(self, family: int, now: float) -> None:
         """The network of a family is reached, at start or after an outage: publish soon what nobody there holds.
@@ -329,7 +325,7 @@ class OwnRecords:
                 entry.published_at -= seconds
                 if now - entry.published_at >= self._policy.store_expiry:
                     entry.replicas = ()
-            when = self._timers.get(entry_key(entry.key, entry.port))
+            when = self._timers.get(entry.record_key)
             if when is not None:
                 soon = now + self._rng.random() * self._policy.startup_spread
                 self._sooner(entry, max(when - seconds, soon))
@@ -349,7 +345,7 @@ class OwnRecords:
 
         def visit(entry: OwnEntry) -> bool:
             when = moved_at + self._rng.random() * self._policy.startup_spread
-            if entry_key(entry.key, entry.port) in self._publishing:
+            if entry.record_key in self._publishing:
                 entry.again_at = when
             else:
                 self._sooner(entry, when)
@@ -468,7 +464,7 @@ class OwnRecords:
 
     def due_in(self, entry: OwnEntry, now: float) -> float:
         """Return the seconds until the entry is published again; 0 while it is being published."""
-        when = self._timers.get(entry_key(entry.key, entry.port))
+        when = self._timers.get(entry.record_key)
         return 0.0 if when is None else max(0.0, when - now)
 
     def _adapt_interval(self, entry: OwnEntry, holders: tuple[Contact, ...], now: float) -> None:
@@ -524,7 +520,7 @@ class OwnRecords:
     def _goes_on(self, entries: Iterator[OwnEntry], visit: Visit) -> bool:
         """Visit some entries, those that are still tracked. Return whether there may be more."""
         for visited, entry in enumerate(entries, 1):
-            if self._entries.get(entry_key(entry.key, entry.port)) is entry and not visit(entry):
+            if self._entries.get(entry.record_key) is entry and not visit(entry):
                 return False
             if visited == STEP:
                 return True
@@ -563,7 +559,7 @@ class OwnRecords:
         return visit
 
     def _sooner(self, entry: OwnEntry, when: float) -> None:
-        current = self._timers.get(entry_key(entry.key, entry.port))
+        current = self._timers.get(entry.record_key)
         if current is None or when < current:
             self.due_at(entry, when)
 

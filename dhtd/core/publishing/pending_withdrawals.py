@@ -20,10 +20,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.ids import packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.publishing.own_records import EntryKey, entry_key
+from dhtd.core.records import RecordKey
 from dhtd.core.timers import Timers
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ SWEPT: Final = 256  # that are dropped in one `sweep`
 class Pending(NamedTuple):
     """A deleted entry that a node may still hold."""
 
-    key: Id
-    port: int
+    record_key: RecordKey
     holder: Contact
     until: float  # when its copy must have expired
     acknowledged: bool  # once; it will be asked once more
@@ -61,7 +60,7 @@ class Holder:
 
     def __init__(self, contact: Contact) -> None:
         self.contact = contact
-        self.owed: dict[EntryKey, _Owed] = {}
+        self.owed: dict[RecordKey, _Owed] = {}
         self.failures = 0  # attempts in a row
         self.tried_at = 0.0  # when the last of them ended
         self.in_hand = False  # it is being asked
@@ -82,11 +81,11 @@ class PendingWithdrawals:
 
     __slots__ = ("_changed", "_count", "_entries", "_holders", "_in_hand", "_policy", "_rng", "_timers")
 
-    def __init__(self, rng: Random, policy: Policy, changed: set[EntryKey]) -> None:
+    def __init__(self, rng: Random, policy: Policy, changed: set[RecordKey]) -> None:
         self._rng = rng
         self._policy = policy
         self._changed = changed
-        self._entries: dict[EntryKey, dict[Contact, _Owed]] = {}  # the first deleted first
+        self._entries: dict[RecordKey, dict[Contact, _Owed]] = {}  # the first deleted first
         self._holders: dict[bytes, dict[Endpoint, Holder]] = {}  # of the same, by packed ID
         self._timers: Timers[Contact] = Timers()  # of holders that are not in hand
         self._count = 0
@@ -101,46 +100,45 @@ class PendingWithdrawals:
         for entry in self._entries:
             yield from self.pending(entry)
 
-    def entries(self) -> list[EntryKey]:
+    def entries(self) -> list[RecordKey]:
         """Return the deleted entries, for whoever looks at them bit by bit: see `pending`."""
         return list(self._entries)
 
-    def pending(self, entry: EntryKey) -> list[Pending]:
+    def pending(self, record_key: RecordKey) -> list[Pending]:
         """Return the withdrawals of one entry; none where there are none any more."""
-        return [self._pending(entry, contact, owed) for contact, owed in self._entries.get(entry, {}).items()]
+        owed_by = self._entries.get(record_key, {})
+        return [self._pending(record_key, contact, owed) for contact, owed in owed_by.items()]
 
-    def _pending(self, entry: EntryKey, contact: Contact, owed: _Owed) -> Pending:
-        key, port = entry
+    def _pending(self, record_key: RecordKey, contact: Contact, owed: _Owed) -> Pending:
         holder = self._holder(contact)
         acknowledged, due_at = owed.confirm_at is not None, self._timers.get(contact)
-        return Pending(unpacked(key), port, contact, owed.until, acknowledged, holder.failures, due_at)
+        return Pending(record_key, contact, owed.until, acknowledged, holder.failures, due_at)
 
-    def holders(self, key: Id, port: int) -> dict[Contact, float]:
+    def holders(self, record_key: RecordKey) -> dict[Contact, float]:
         """Return who may hold this entry, and until when."""
-        return {contact: owed.until for contact, owed in self._entries.get(entry_key(key, port), {}).items()}
+        return {contact: owed.until for contact, owed in self._entries.get(record_key, {}).items()}
 
-    def silent(self, key: Id, ports: Iterable[int]) -> int:
+    def silent(self, record_keys: Iterable[RecordKey]) -> int:
         """Return how many nodes have acknowledged nothing of what they may hold of these entries."""
-        owed = [owed_by.items() for port in ports if (owed_by := self._entries.get(entry_key(key, port)))]
+        owed = [owed_by.items() for record_key in record_keys if (owed_by := self._entries.get(record_key))]
         return len({contact for each in owed for contact, owed in each if owed.confirm_at is None})
 
     # What changes
 
-    def add(self, key: Id, port: int, contact: Contact, until: float) -> bool:
+    def add(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
         """Note that a deleted entry may be held until then. Nobody is asked before `release`, or `joined`.
 
         Return whether another had to be forgotten for it: one of those that were deleted first.
         """
-        entry = entry_key(key, port)
-        owed_by = self._entries.setdefault(entry, {})
+        owed_by = self._entries.setdefault(record_key, {})
         owed = owed_by.get(contact)
-        self._changed.add(entry)
+        self._changed.add(record_key)
         if owed is not None:
             owed.until = max(owed.until, until)
             owed.confirm_at = None
             return False
         holder = self._holders.setdefault(packed(contact.id), {}).setdefault(contact.endpoint, Holder(contact))
-        owed_by[contact] = holder.owed[entry] = _Owed(until)
+        owed_by[contact] = holder.owed[record_key] = _Owed(until)
         self._count += 1
         if self._count <= self._policy.withdrawals:
             return False
@@ -148,50 +146,50 @@ class PendingWithdrawals:
         self._drop(first, next(iter(owed_by)))
         return True
 
-    def take(self, key: Id, port: int) -> dict[Contact, float]:
+    def take(self, record_key: RecordKey) -> dict[Contact, float]:
         """Forget an entry, which is entered again; return who may hold it, and until when."""
-        holders = self.holders(key, port)
+        holders = self.holders(record_key)
         for contact in holders:
-            self._drop(entry_key(key, port), contact)
+            self._drop(record_key, contact)
         return holders
 
-    def let_go(self, key: Id, port: int, contact: Contact, now: float, *, had_it: bool = False) -> None:
+    def let_go(self, record_key: RecordKey, contact: Contact, now: float, *, had_it: bool = False) -> None:
         """A holder has acknowledged a withdrawal; if it is known that it `had_it` until then, that is the first one."""
-        owed = self._entries.get(entry_key(key, port), {}).get(contact)
+        owed = self._entries.get(record_key, {}).get(contact)
         if owed is None:
             return
         if owed.confirm_at is None or had_it:
             owed.confirm_at = now + self._jittered(self._policy.withdraw_confirm)
         elif owed.confirm_at <= now:
-            self._drop(entry_key(key, port), contact)
+            self._drop(record_key, contact)
 
-    def holds_nothing(self, key: Id, port: int, contact: Contact) -> None:
+    def holds_nothing(self, record_key: RecordKey, contact: Contact) -> None:
         """A holder has given no token, as who holds anything from us would."""
-        if contact in self._entries.get(entry_key(key, port), {}):
-            self._drop(entry_key(key, port), contact)
+        if contact in self._entries.get(record_key, {}):
+            self._drop(record_key, contact)
 
     def sweep(self, now: float) -> bool:
         """Forget what must have expired, of `SWEPT` at most; return whether that may not have been all."""
         expired = islice(
             (
-                (entry, contact)
-                for entry, owed_by in self._entries.items()
+                (record_key, contact)
+                for record_key, owed_by in self._entries.items()
                 for contact, owed in owed_by.items()
                 if owed.until <= now
             ),
             SWEPT,
         )
         dropped = list(expired)
-        for entry, contact in dropped:
-            self._drop(entry, contact)
+        for record_key, contact in dropped:
+            self._drop(record_key, contact)
         return len(dropped) == SWEPT
 
     # When to ask, and whom
 
-    def release(self, key: Id, ports: Iterable[int], now: float) -> None:
+    def release(self, record_keys: Iterable[RecordKey], now: float) -> None:
         """The withdrawal that was begun when these were deleted has ended: ask again who owes an acknowledgement."""
-        for port in ports:
-            for contact, owed in self._entries.get(entry_key(key, port), {}).items():
+        for record_key in record_keys:
+            for contact, owed in self._entries.get(record_key, {}).items():
                 holder = self._holder(contact)
                 if owed.confirm_at is not None:
                     self._ask_by(holder, owed.confirm_at)
@@ -239,21 +237,20 @@ class PendingWithdrawals:
             self._in_hand += 1
             yield holder
 
-    def due(self, holder: Holder, now: float) -> dict[bytes, list[int]]:
-        """Return what to ask of a holder: ports by their keys, as `packed` gives these."""
-        due: dict[bytes, list[int]] = {}
-        for (key, port), owed in holder.owed.items():
+    def due(self, holder: Holder, now: float) -> dict[bytes, list[RecordKey]]:
+        """Return what to ask of a holder: entries by their keys, as `packed` gives these."""
+        due: dict[bytes, list[RecordKey]] = {}
+        for record_key, owed in holder.owed.items():
             if owed.until > now and (owed.confirm_at is None or owed.confirm_at <= now):
-                due.setdefault(key, []).append(port)
+                due.setdefault(record_key.packed_key, []).append(record_key)
         return due
 
-    def postpone(self, holder: Holder, key: Id, ports: Iterable[int]) -> None:
+    def postpone(self, holder: Holder, record_keys: Iterable[RecordKey]) -> None:
         """Ask for these after all others the next time: a holder has failed over them."""
-        for port in ports:
-            entry = entry_key(key, port)
-            owed = holder.owed.pop(entry, None)
+        for record_key in record_keys:
+            owed = holder.owed.pop(record_key, None)
             if owed is not None:
-                holder.owed[entry] = owed
+                holder.owed[record_key] = owed
 
     def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool, nobody_there: bool = False) -> None:
         """A holder in hand was asked at `endpoint`, for all that was due or until it `failed`: set the next time.
@@ -288,15 +285,15 @@ class PendingWithdrawals:
         if current is None or when < current:
             self._timers.set(holder.contact, when)
 
-    def _drop(self, entry: EntryKey, contact: Contact) -> None:
-        owed_by = self._entries[entry]
+    def _drop(self, record_key: RecordKey, contact: Contact) -> None:
+        owed_by = self._entries[record_key]
         del owed_by[contact]
         if not owed_by:
-            del self._entries[entry]
-        self._changed.add(entry)
+            del self._entries[record_key]
+        self._changed.add(record_key)
         self._count -= 1
         holder = self._holder(contact)
-        del holder.owed[entry]
+        del holder.owed[record_key]
         if not holder.owed and not holder.in_hand:
             self._forget(holder)
 

@@ -17,7 +17,7 @@ from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.newcomers import Newcomers
-from dhtd.core.publishing.own_records import EntryKey, OwnEntry, OwnRecords, entry_key
+from dhtd.core.publishing.own_records import OwnEntry, OwnRecords
 from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
 from dhtd.core.publishing.publication import Placed, Publication
@@ -29,6 +29,7 @@ from dhtd.core.publishing.write_ahead import Chosen, WriteAhead
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.operations import Operations, start
 from dhtd.core.querying.requester import Requester
+from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlays import Overlays
 from dhtd.errors import TooManyEntries
 
@@ -93,9 +94,9 @@ class Publisher:
         self.patrol = Patrol(requester, overlays, self.records, rng, now)
         self.newcomers = Newcomers(requester, overlays, self.records)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
-        self._publications: dict[EntryKey, _Ongoing] = {}
+        self._publications: dict[RecordKey, _Ongoing] = {}
         self._under_way = UnderWay()
-        self._held_back: dict[EntryKey, _Ongoing] = {}  # until their withdrawals are over
+        self._held_back: dict[RecordKey, _Ongoing] = {}  # until their withdrawals are over
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
         """Return what tells when `publish_due`, `go_round` or `remind_due` has something to do."""
@@ -107,47 +108,47 @@ class Publisher:
 
     # What the owner of the node wants
 
-    def check_room(self, key: Id, port: int) -> None:
+    def check_room(self, record_key: RecordKey) -> None:
         """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
         records = self.records
-        if records.get(key, port) is not None:
+        if record_key in records:
             return
         if len(records) >= self._policy.own_entries:
             self._caps_hit[OWN_ENTRIES] += 1
             raise TooManyEntries(f"this node has entered as many entries as it takes ({len(records)}): delete some")
-        ports = len(records.ports(key))
+        ports = len(records.ports(record_key.key))
         if ports >= self._policy.own_ports:
             self._caps_hit[OWN_PORTS] += 1
             raise TooManyEntries(f"this node has entered this ID on as many ports as it takes ({ports}): delete some")
 
-    def enter(self, op: Handle, key: Id, port: int, now: float, *, patient: bool) -> None:
+    def enter(self, op: Handle, record_key: RecordKey, now: float, *, patient: bool) -> None:
         """Track an own entry and publish it: see `Node.enter`."""
-        entry = self.records.add(key, port)
-        for contact, until in self.withdrawals.take(key, port).items():
+        entry = self.records.add(record_key)
+        for contact, until in self.withdrawals.take(record_key).items():
             self._may_hold(entry, contact, until)
-        self._publish(key, port, now, op, patient=patient)
+        self._publish(record_key, now, op, patient=patient)
 
     def delete(self, op: Handle, key: Id, port: int | None, now: float) -> list[int]:
         """Stop tracking entries and withdraw them: see `Node.delete`. Return their ports."""
         ports = [tracked for tracked in self.records.ports(key) if port is None or tracked == port]
         entries = []
         for tracked in ports:
-            found_by = entry_key(key, tracked)
-            ongoing = self._publications.pop(found_by, None)
+            record_key = RecordKey.of(key, Peer.on(tracked))
+            ongoing = self._publications.pop(record_key, None)
             if ongoing is not None:
                 ongoing.publication.cancel()
                 self._waiting.forget(ongoing.publication)
-            self._held_back.pop(found_by, None)
-            entry = self.records.remove(key, tracked)
+            self._held_back.pop(record_key, None)
+            entry = self.records.remove(record_key)
             assert entry is not None
             entries.append(entry)
             for contact, until in entry.holders(now).items():
-                self._owes(key, tracked, contact, until)
+                self._owes(record_key, contact, until)
         if ports:
             report = self._operations.report_to(partial(self._withdrawn, op))
             withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.withdrawals)
-            for tracked in ports:
-                self._under_way.begin(entry_key(key, tracked))
+            for entry in entries:
+                self._under_way.begin(entry.record_key)
             self._waiting.begin(withdrawal, Patience.LITTLE, now)
         return ports
 
@@ -185,25 +186,25 @@ class Publisher:
 
     # What survives a restart
 
-    def restore_own(self, key: Id, port: int, now: float) -> None:
+    def restore_own(self, record_key: RecordKey, now: float) -> None:
         """Put back an own entry, unless it is there; it is published once the network is reached."""
-        if self.records.get(key, port) is not None:
+        if record_key in self.records:
             return
-        entry = self.records.add(key, port)
+        entry = self.records.add(record_key)
         for overlay in self._overlays:
             if overlay.is_joined:
                 self.records.may_reach(entry, overlay.family, now)
 
-    def restore_holder(self, key: Id, port: int, contact: Contact, until: float, now: float, seen: Seen) -> bool:
+    def restore_holder(self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen) -> bool:
         """Put back who may hold an own entry, or one that was deleted: see `Node.restore_holder`."""
         until = min(until, now + self._policy.store_expiry + self._policy.query_timeout)
         overlay = self._overlays.of(contact.endpoint)
         is_ours = overlay is not None and not contact.endpoint.is_mapped and contact.id != overlay.own_id
         if until <= now or not is_ours:
             return False
-        entry = self.records.get(key, port)
+        entry = self.records.get(record_key)
         if entry is None:
-            self._owes(key, port, contact, until)
+            self._owes(record_key, contact, until)
         else:
             self._may_hold(entry, contact, until)
             entry.sightings.restore(contact.endpoint, seen, until, now)
@@ -215,10 +216,10 @@ class Publisher:
             if overlay.is_joined:
                 self.withdrawals.joined(overlay.family, now)
 
-    def holders(self, key: Id, port: int, now: float) -> dict[Contact, float]:
+    def holders(self, record_key: RecordKey, now: float) -> dict[Contact, float]:
         """Return who may hold an own entry, or one that was deleted, and until when."""
-        entry = self.records.get(key, port)
-        return self.withdrawals.holders(key, port) if entry is None else entry.holders(now)
+        entry = self.records.get(record_key)
+        return self.withdrawals.holders(record_key) if entry is None else entry.holders(now)
 
     # What is due
 
@@ -234,7 +235,7 @@ class Publisher:
             attempts.do(self._publish_anew, entry, now)
         for entry in self.records.pop_due(now):
             self.records.began(entry, now)  # whatever becomes of this, it has its next turn
-            attempts.do(self._publish, entry.key, entry.port, now)
+            attempts.do(self._publish, entry.record_key, now)
             attempts.do(self._operations.settle, now)  # with nobody to ask it is over at once, and another may follow
 
     def remind_due(self, now: float, attempts: Attempts) -> None:
@@ -247,42 +248,41 @@ class Publisher:
     def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
         self._caps_hit[ENTRY_HOLDERS] += entry.may_hold(contact, until)
 
-    def _owes(self, key: Id, port: int, contact: Contact, until: float) -> None:
-        self._caps_hit[WITHDRAWALS] += self.withdrawals.add(key, port, contact, until)
+    def _owes(self, record_key: RecordKey, contact: Contact, until: float) -> None:
+        self._caps_hit[WITHDRAWALS] += self.withdrawals.add(record_key, contact, until)
 
-    def _publish(self, key: Id, port: int, now: float, *ops: Handle, patient: bool = False) -> None:
-        found_by = entry_key(key, port)
-        ongoing = self._publications.get(found_by)
+    def _publish(self, record_key: RecordKey, now: float, *ops: Handle, patient: bool = False) -> None:
+        ongoing = self._publications.get(record_key)
         if ongoing is not None:
             ongoing.ops += ops
             ongoing.patient.update(ops if patient else ())
             self._waiting.set_patience(ongoing.publication, ongoing.patience)
             return
-        entry = self.records.add(key, port)
+        entry = self.records.add(record_key)
         self.records.began(entry, now)
 
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
         publication = Publication(self._requester, self._overlays, report, entry, self._write_ahead)
         ongoing.publication = publication
-        self._publications[found_by] = ongoing
+        self._publications[record_key] = ongoing
         ongoing.patient.update(ops if patient else ())
-        if found_by in self._under_way:
-            self._held_back[found_by] = ongoing
+        if record_key in self._under_way:
+            self._held_back[record_key] = ongoing
         else:
             self._waiting.begin(publication, ongoing.patience, now)
 
     def _publish_anew(self, entry: OwnEntry, now: float) -> None:
         """Give up a publication that should have ended, unless it waits for its turn: a defect stopped it."""
         self.records.began(entry, now)
-        found_by = entry_key(entry.key, entry.port)
-        ongoing = self._publications.get(found_by)
+        record_key = entry.record_key
+        ongoing = self._publications.get(record_key)
         if ongoing is None:
-            self._publish(entry.key, entry.port, now)
-        elif ongoing.publication not in self._waiting and found_by not in self._held_back:
+            self._publish(record_key, now)
+        elif ongoing.publication not in self._waiting and record_key not in self._held_back:
             ongoing.publication.abandon()
-            del self._publications[found_by]
-            self._publish(entry.key, entry.port, now, *ongoing.ops)
+            del self._publications[record_key]
+            self._publish(record_key, now, *ongoing.ops)
 
     def _remind(self, holder: Holder, now: float) -> None:
         report = self._operations.report_to(self._reminded)
@@ -293,7 +293,7 @@ class Publisher:
     def _placed(self, entry: OwnEntry, ongoing: _Ongoing, outcome: Placed, now: float) -> None:
         try:
             if not outcome.cancelled:
-                del self._publications[entry_key(entry.key, entry.port)]
+                del self._publications[entry.record_key]
                 self._note(entry, outcome, now)
         finally:
             for op in ongoing.ops:
@@ -303,7 +303,7 @@ class Publisher:
 
     def _note(self, entry: OwnEntry, outcome: Placed, now: float) -> None:
         records, refused = self.records, outcome.refused
-        records.published(entry.key, entry.port, outcome.replicas, now, refused=refused)
+        records.published(entry.record_key, outcome.replicas, now, refused=refused)
         # While nobody answers at all, that is what the owner is told, and not this.
         is_unheld = not outcome.replicas and (refused or self._overlays.is_connected)
         if is_unheld and records.is_notice_due(now, refused=refused):
@@ -312,22 +312,23 @@ class Publisher:
 
     def _withdrawn(self, op: Handle, outcome: LetGo, now: float) -> None:
         try:
-            held_back = self._let_go(outcome.key, outcome.ports)
-            self.withdrawals.release(outcome.key, outcome.ports, now)
+            held_back = self._let_go(outcome.record_keys)
+            self.withdrawals.release(outcome.record_keys, now)
             self._begin(held_back, now)
         finally:
-            self._tell(Withdrawn(op, *outcome), now)
+            ports = tuple(record_key.port for record_key in outcome.record_keys)
+            self._tell(Withdrawn(op, outcome.key, ports, outcome.nodes, outcome.silent, outcome.left_behind), now)
 
     def _reminded(self, outcome: KeyOver | HolderOver, now: float) -> None:
         if isinstance(outcome, KeyOver):
-            self._begin(self._let_go(outcome.key, outcome.ports), now)
+            self._begin(self._let_go(outcome.record_keys), now)
         elif outcome.is_lost:
             self._find_lost(outcome.holder, now)
 
-    def _let_go(self, key: Id, ports: Iterable[int]) -> list[_Ongoing]:
+    def _let_go(self, record_keys: Iterable[RecordKey]) -> list[_Ongoing]:
         """Withdrawals are over; return the publications of what was entered again meanwhile."""
-        over = [found_by for port in ports if self._under_way.end(found_by := entry_key(key, port))]
-        return [self._held_back.pop(found_by) for found_by in over if found_by in self._held_back]
+        over = [record_key for record_key in record_keys if self._under_way.end(record_key)]
+        return [self._held_back.pop(record_key) for record_key in over if record_key in self._held_back]
 
     def _begin(self, publications: Iterable[_Ongoing], now: float) -> None:
         for ongoing in publications:

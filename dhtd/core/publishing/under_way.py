@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dhtd.core.publishing.own_records import EntryKey
+from dhtd.core.records import RecordKey
 
 
 class UnderWay:
@@ -13,24 +13,24 @@ class UnderWay:
     __slots__ = ("_count",)
 
     def __init__(self) -> None:
-        self._count: Counter[EntryKey] = Counter()
+        self._count: Counter[RecordKey] = Counter()
 
     def __len__(self) -> int:
         """How many entries are being withdrawn."""
         return len(self._count)
 
-    def __contains__(self, entry: EntryKey) -> bool:
+    def __contains__(self, record_key: RecordKey) -> bool:
         """Whether this entry is."""
-        return entry in self._count
+        return record_key in self._count
 
-    def begin(self, entry: EntryKey) -> None:
+    def begin(self, record_key: RecordKey) -> None:
         """Count one more."""
-        self._count[entry] += 1
+        self._count[record_key] += 1
 
-    def end(self, entry: EntryKey) -> bool:
+    def end(self, record_key: RecordKey) -> bool:
         """Count one less; return whether that was the last."""
-        self._count[entry] -= 1
-        if self._count[entry]:
+        self._count[record_key] -= 1
+        if self._count[record_key]:
             return False
-        del self._count[entry]
+        del self._count[record_key]
         return True

@@ -16,6 +16,7 @@ from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Operation, Requester
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
+from dhtd.core.records import RecordKey
 from dhtd.core.routing.overlays import Overlays
 
 
@@ -23,7 +24,7 @@ class LetGo(NamedTuple):
     """How a withdrawal has ended."""
 
     key: Id
-    ports: tuple[int, ...]
+    record_keys: tuple[RecordKey, ...]
     nodes: int  # that acknowledged it
     silent: int  # others, which may hold the entry and are asked again
     left_behind: tuple[LeftBehind, ...]  # what was entered from an address that is not ours any more
@@ -48,7 +49,7 @@ class Withdrawal:
         "_has_ended",
         "_holders",
         "_in_flight",
-        "_ports",
+        "_record_keys",
         "_report",
         "_requester",
         "_sightings",
@@ -71,12 +72,12 @@ class Withdrawal:
         self.key = key
         self._requester = requester
         self._report = report
-        self._ports = tuple(entry.port for entry in entries)
-        self._sightings = {entry.port: entry.sightings for entry in entries}
-        self._came_from: dict[int, dict[Endpoint, bytes]] = {port: {} for port in self._ports}  # by who let go
+        self._record_keys = tuple(entry.record_key for entry in entries)
+        self._sightings = {entry.record_key: entry.sightings for entry in entries}
+        self._came_from: dict[RecordKey, dict[Endpoint, bytes]] = {each: {} for each in self._record_keys}
         self._withdrawals = withdrawals
         self._holders = tuple(
-            dict.fromkeys(contact for port in self._ports for contact in withdrawals.holders(key, port))
+            dict.fromkeys(contact for record_key in self._record_keys for contact in withdrawals.holders(record_key))
         )
         self._traversal = Traversal(
             requester,
@@ -92,7 +93,7 @@ class Withdrawal:
         self._in_flight = 0
         self._has_ended = False
         self._for_token = _ForToken(self)
-        self._to_let_go = {port: _ToLetGo(self, port) for port in self._ports}
+        self._to_let_go = {record_key: _ToLetGo(self, record_key) for record_key in self._record_keys}
         self._told: set[Contact] = set()
         self._beyond: set[Endpoint] = set()  # where those are that do not count
         self._acknowledged: set[Contact] = set()
@@ -105,30 +106,30 @@ class Withdrawal:
 
     def gave_token(self, contact: Contact, found: Found, observed: Endpoint | None, now: float) -> None:
         """A holder has named what it holds, and given a token: use it at once."""
-        has_it = any(may_name_us(found, port, observed) for port in self._ports)
+        has_it = any(may_name_us(found, record_key.port, observed) for record_key in self._record_keys)
         if has_it and not found.token:  # it does not let us withdraw what it has
             self._told.add(contact)
         elif not self._has_ended:
             self._withdraw(contact, found.token, now)
         self.query_over(now)
 
-    def took(self, port: int, contact: Contact, observed: Endpoint | None, now: float) -> None:
+    def took(self, record_key: RecordKey, contact: Contact, observed: Endpoint | None, now: float) -> None:
         """A node has taken a withdrawal, and has seen that it came from `observed`, if it tells."""
         if observed is not None:
-            self._came_from[port][contact.endpoint] = observed.ip
+            self._came_from[record_key][contact.endpoint] = observed.ip
         if contact.endpoint not in self._beyond:
             self._acknowledged.add(contact)
         for holder in self._at(contact.endpoint):
-            self._withdrawals.let_go(self.key, port, holder, now)
+            self._withdrawals.let_go(record_key, holder, now)
         self.query_over(now)
 
-    def did_not_take(self, port: int, contact: Contact, now: float) -> None:
+    def did_not_take(self, record_key: RecordKey, contact: Contact, now: float) -> None:
         """A node has not. It is asked again, if it may hold the entry: whoever has given a token may."""
         if self._has_ended:
             return
         if not self._at(contact.endpoint):
             until = now + self._requester.policy.store_expiry
-            if self._withdrawals.add(self.key, port, contact, until):
+            if self._withdrawals.add(record_key, contact, until):
                 self._requester.counters.caps_hit[WITHDRAWALS] += 1
         self.query_over(now)
 
@@ -155,12 +156,13 @@ class Withdrawal:
         self._told.add(contact)
         if not token:  # it holds nothing from our address
             for holder in self._at(contact.endpoint):
-                for port in self._ports:
-                    self._withdrawals.holds_nothing(self.key, port, holder)
+                for record_key in self._record_keys:
+                    self._withdrawals.holds_nothing(record_key, holder)
             return
-        for port in self._ports:
+        for record_key in self._record_keys:
             attempts = self._requester.policy.withdraw_attempts
-            self._ask(self._to_let_go[port], Withdraw(self.key, port, token), contact, now, attempts)
+            request = Withdraw(self.key, record_key.port, token)
+            self._ask(self._to_let_go[record_key], request, contact, now, attempts)
 
     def _ask(self, owner: Operation, request: Request, contact: Contact, now: float, attempts: int) -> None:
         self._requester.ask(owner, request, contact.endpoint, contact.id, now, attempts, insistent=True)
@@ -177,13 +179,13 @@ class Withdrawal:
     def _end(self, left_behind: tuple[LeftBehind, ...]) -> None:
         if not self._has_ended:
             self._has_ended = True
-            silent = self._withdrawals.silent(self.key, self._ports)
-            self._report(LetGo(self.key, self._ports, len(self._acknowledged), silent, left_behind))
+            silent = self._withdrawals.silent(self._record_keys)
+            self._report(LetGo(self.key, self._record_keys, len(self._acknowledged), silent, left_behind))
 
     def _left_behind(self, now: float) -> tuple[LeftBehind, ...]:
         until: dict[Endpoint, float] = {}
-        for port, sightings in self._sightings.items():
-            for left in sightings.left_behind(port, self._came_from[port], now):
+        for record_key, sightings in self._sightings.items():
+            for left in sightings.left_behind(record_key.port, self._came_from[record_key], now):
                 until[left.endpoint] = max(left.until, until.get(left.endpoint, now))
         return tuple(map(LeftBehind._make, until.items()))
 
@@ -220,20 +222,20 @@ class _ForToken:
 class _ToLetGo:
     """The query that asks a node to let go of the entry on one port."""
 
-    __slots__ = ("_port", "_withdrawal")
+    __slots__ = ("_record_key", "_withdrawal")
 
-    def __init__(self, withdrawal: Withdrawal, port: int) -> None:
+    def __init__(self, withdrawal: Withdrawal, record_key: RecordKey) -> None:
         self._withdrawal = withdrawal
-        self._port = port
+        self._record_key = record_key
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """It has."""
-        self._withdrawal.took(self._port, contact, query.observed, now)
+        self._withdrawal.took(self._record_key, contact, query.observed, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """It may not have."""
         assert query.id is not None
-        self._withdrawal.did_not_take(self._port, Contact(query.id, query.endpoint), now)
+        self._withdrawal.did_not_take(self._record_key, Contact(query.id, query.endpoint), now)
 
     def give_up(self, now: float) -> None:
         """It is the withdrawal that a defect has stopped."""

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.ids import packed, unpacked
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
-from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
 from dhtd.core.publishing.under_way import UnderWay
 from dhtd.core.publishing.withdrawal import may_name_us
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Operation, Requester
+from dhtd.core.records import RecordKey
 
 
 class KeyOver(NamedTuple):
     """The holder was asked about a key."""
 
-    key: Id
-    ports: tuple[int, ...]
+    record_keys: tuple[RecordKey, ...]
 
 
 class HolderOver(NamedTuple):
@@ -70,9 +69,9 @@ class WithdrawalRetry:
         self._under_way = under_way
         self._holder = holder
         self._endpoint = holder.endpoint
-        self._work: dict[bytes, list[int]] = {}  # not asked yet: ports by packed key
-        self._open: dict[bytes, list[int]] = {}  # being asked
-        self._had: set[EntryKey] = set()  # what the holder has named as still held
+        self._work: dict[bytes, list[RecordKey]] = {}  # not asked yet: entries by packed key
+        self._open: dict[bytes, list[RecordKey]] = {}  # being asked
+        self._had: set[RecordKey] = set()  # what the holder has named as still held
         self._queries: Counter[bytes] = Counter()  # on their way
         self._width = 1  # keys that are asked at once
         self._has_failed = False
@@ -93,41 +92,42 @@ class WithdrawalRetry:
         assert isinstance(result, Found)
         key, observed = request.key, query.observed
         self._width = self._requester.policy.alpha
-        ports = self._open[packed(key)]
-        self._had.update(entry_key(key, port) for port in ports if may_name_us(result, port, observed))
+        asked = self._open[packed(key)]
+        self._had.update(each for each in asked if may_name_us(result, each.port, observed))
         if self._requester.ask_rest(query, contact, result, now):
             return  # what was cut may be our entry
-        for port in ports:
+        for record_key in asked:
             if result.token:
                 attempts = self._requester.policy.withdraw_attempts
-                self._owners.append(_ToLetGoOf(self, key, port))
-                self._ask(self._owners[-1], Withdraw(key, port, result.token), key, now, attempts)
-            elif entry_key(key, port) in self._had:  # it has it, and does not let us withdraw it
+                self._owners.append(_ToLetGoOf(self, record_key))
+                request = Withdraw(key, record_key.port, result.token)
+                self._ask(self._owners[-1], request, record_key.packed_key, now, attempts)
+            elif record_key in self._had:  # it has it, and does not let us withdraw it
                 self._has_failed = True
-                self._withdrawals.postpone(self._holder, key, [port])
+                self._withdrawals.postpone(self._holder, [record_key])
             else:
-                self._withdrawals.holds_nothing(key, port, self._holder.contact)
-        self._is_done(key, now)
+                self._withdrawals.holds_nothing(record_key, self._holder.contact)
+        self._is_done(packed(key), now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """Ask for nothing more this time."""
         assert isinstance(query.request, FindValue)
-        self.has_failed(query.request.key, error, now)
+        self.has_failed(packed(query.request.key), error, now)
 
-    def let_go(self, key: Id, port: int, now: float) -> None:
+    def let_go(self, record_key: RecordKey, now: float) -> None:
         """The holder has let go of an entry."""
-        had_it = entry_key(key, port) in self._had
-        self._withdrawals.let_go(key, port, self._holder.contact, now, had_it=had_it)
+        had_it = record_key in self._had
+        self._withdrawals.let_go(record_key, self._holder.contact, now, had_it=had_it)
         if not self._is_over:
-            self._is_done(key, now)
+            self._is_done(record_key.packed_key, now)
 
-    def has_failed(self, key: Id, error: Error | None, now: float) -> None:
+    def has_failed(self, packed_key: bytes, error: Error | None, now: float) -> None:
         """The holder has not answered about a key: ask for nothing more this time."""
         if self._is_over:
             return
         self._has_failed = True
-        self._withdrawals.postpone(self._holder, key, self._open[packed(key)])
-        self._is_done(key, now, silent=error is None)
+        self._withdrawals.postpone(self._holder, self._open[packed_key])
+        self._is_done(packed_key, now, silent=error is None)
 
     def give_up(self, now: float) -> None:
         """Ask for nothing more this time. The holder has another turn."""
@@ -135,34 +135,31 @@ class WithdrawalRetry:
             return
         self._is_over = True
         self._requester.send_no_more(*self._owners)
-        for found_by, ports in self._open.items():
-            self._report(KeyOver(unpacked(found_by), tuple(ports)))
+        for asked in self._open.values():
+            self._report(KeyOver(tuple(asked)))
         self._withdrawals.over(self._holder, self._endpoint, now, failed=True)
 
-    def _ask(self, owner: Operation, request: Request, key: Id, now: float, attempts: int = 1) -> None:
+    def _ask(self, owner: Operation, request: Request, packed_key: bytes, now: float, attempts: int = 1) -> None:
         self._requester.ask(owner, request, self._endpoint, self._holder.contact.id, now, attempts, insistent=True)
-        self._queries[packed(key)] += 1
+        self._queries[packed_key] += 1
 
-    def _is_done(self, key: Id, now: float, *, silent: bool = False) -> None:
+    def _is_done(self, packed_key: bytes, now: float, *, silent: bool = False) -> None:
         """A query about this key has ended: go on, if it was the last one."""
-        found_by = packed(key)
-        self._queries[found_by] -= 1
-        if not self._queries[found_by]:
-            ports = self._open.pop(found_by)
-            self._report(KeyOver(key, tuple(ports)))
+        self._queries[packed_key] -= 1
+        if not self._queries[packed_key]:
+            self._report(KeyOver(tuple(self._open.pop(packed_key))))
             self._go_on(now, silent=silent)
 
     def _go_on(self, now: float, *, silent: bool) -> None:
         while self._work and not self._has_failed and len(self._open) < self._width:
-            found_by = next(iter(self._work))
-            ports = [port for port in self._work.pop(found_by) if (found_by, port) in self._holder.owed]
-            if not ports:  # it was entered again meanwhile, and perhaps published
+            packed_key = next(iter(self._work))
+            wanted = [each for each in self._work.pop(packed_key) if each in self._holder.owed]
+            if not wanted:  # it was entered again meanwhile, and perhaps published
                 continue
-            self._open[found_by] = ports
-            for port in ports:
-                self._under_way.begin((found_by, port))
-            key = unpacked(found_by)
-            self._ask(self, FindValue(key), key, now)
+            self._open[packed_key] = wanted
+            for record_key in wanted:
+                self._under_way.begin(record_key)
+            self._ask(self, FindValue(unpacked(packed_key)), packed_key, now)
         if not self._open:
             nobody = silent and self._width == 1
             self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed, nobody_there=nobody)
@@ -174,21 +171,20 @@ class WithdrawalRetry:
 class _ToLetGoOf:
     """The query that asks the holder to let go of one entry."""
 
-    __slots__ = ("_key", "_port", "_reminder")
+    __slots__ = ("_record_key", "_retry")
 
-    def __init__(self, reminder: WithdrawalRetry, key: Id, port: int) -> None:
-        self._reminder = reminder
-        self._key = key
-        self._port = port
+    def __init__(self, retry: WithdrawalRetry, record_key: RecordKey) -> None:
+        self._retry = retry
+        self._record_key = record_key
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """It has."""
-        self._reminder.let_go(self._key, self._port, now)
+        self._retry.let_go(self._record_key, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """It may not have."""
-        self._reminder.has_failed(self._key, error, now)
+        self._retry.has_failed(self._record_key.packed_key, error, now)
 
     def give_up(self, now: float) -> None:
         """It is the whole attempt that a defect has stopped."""
-        self._reminder.give_up(now)
+        self._retry.give_up(now)

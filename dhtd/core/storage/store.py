@@ -26,6 +26,7 @@ from dhtd.core.counters import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRI
 from dhtd.core.endpoint import Endpoint, Scope, scope_of
 from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.policy import Policy
+from dhtd.core.records import Peer, Record, RecordKey
 from dhtd.core.storage.fair_shares import Entry, FairShares
 
 
@@ -45,12 +46,17 @@ class QuotaReached:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldEntry:
-    """One endpoint under one key; times are `now` times."""
+class HeldRecord:
+    """A record that is held under a key; times are `now` times."""
 
     key: Id
-    endpoint: Endpoint
+    record: Record
     expires_at: float
+
+    @property
+    def record_key(self) -> RecordKey:
+        """What it is found by."""
+        return RecordKey.of(self.key, self.record)
 
 
 _STORED = Stored()
@@ -86,7 +92,7 @@ class HeldRecords:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._held: dict[bytes, Entry | dict[Endpoint, Entry]] = {}
+        self._held: dict[bytes, Entry | dict[bytes, Entry]] = {}
         self._queue: list[Entry] = []  # a heap: the same records, and those that were renewed or removed since
         self._local: Counter[bytes] = Counter()  # by key, the loopback and link-local endpoints
         self._private = 0  # how many endpoints are private: on a LAN that is all
@@ -100,10 +106,14 @@ class HeldRecords:
         """How many entries are held, expired ones that were not swept yet included."""
         return self._size
 
-    def __iter__(self) -> Iterator[HeldEntry]:
+    def __iter__(self) -> Iterator[HeldRecord]:
         """Yield each held entry."""
         for key in self._held:
             yield from self._entries(unpacked(key), key)
+
+    def __contains__(self, record_key: RecordKey) -> bool:
+        """Whether this record is held, expired or not."""
+        return self._record(record_key.packed_key, record_key.place) is not None
 
     def keys(self) -> list[bytes]:
         """Return the keys under which anything is held, packed."""
@@ -113,9 +123,9 @@ class HeldRecords:
         """Hold `endpoint` under `key` for `store_expiry` seconds from now."""
         return self._hold((now + self._policy.store_expiry, packed(key), endpoint), now)
 
-    def restore(self, entry: HeldEntry, now: float) -> Stored | QuotaReached:
+    def restore(self, entry: HeldRecord, now: float) -> Stored | QuotaReached:
         """Hold an entry until its own expiry."""
-        return self._hold((entry.expires_at, packed(entry.key), entry.endpoint), now)
+        return self._hold((entry.expires_at, packed(entry.key), entry.record.endpoint), now)
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:
         """Drop an entry; return whether it was there."""
@@ -136,7 +146,7 @@ class HeldRecords:
             return True
         return bool(self._local) and packed(key) in self._local
 
-    def held(self, key: Id) -> list[HeldEntry]:
+    def held(self, key: Id) -> list[HeldRecord]:
         """Return the entries under `key`."""
         return self._entries(key, packed(key))
 
@@ -197,8 +207,8 @@ class HeldRecords:
         for key in keys or ():
             self._note_change(key)
 
-    def _entries(self, key: Id, found_by: bytes) -> list[HeldEntry]:
-        return [HeldEntry(key, endpoint, expires_at) for expires_at, _, endpoint in self._records(found_by)]
+    def _entries(self, key: Id, found_by: bytes) -> list[HeldRecord]:
+        return [HeldRecord(key, Peer(endpoint), expires_at) for expires_at, _, endpoint in self._records(found_by)]
 
     def _remove(self, key: bytes, endpoint: Endpoint) -> bool:
         record = self._record(key, endpoint)
@@ -238,11 +248,11 @@ class HeldRecords:
             return ()
         return (held,) if isinstance(held, tuple) else held.values()
 
-    def _record(self, key: bytes, endpoint: Endpoint) -> Entry | None:
+    def _record(self, key: bytes, place: bytes) -> Entry | None:
         held = self._held.get(key)
         if isinstance(held, dict):
-            return held.get(endpoint)
-        return held if held is not None and held[2] == endpoint else None
+            return held.get(place)
+        return held if held is not None and held[2] == place else None
 
     def _current(self, record: Entry) -> Entry | None:
         return self._record(record[1], record[2])

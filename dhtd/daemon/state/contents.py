@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dhtd.core.ids import Keyspace, unpacked
-from dhtd.core.publishing.own_records import EntryKey
+from dhtd.core.ids import Keyspace
+from dhtd.core.records import RecordKey
 from dhtd.daemon.state.connection import StateConnection
 from dhtd.daemon.state.disk import APPLICATION_ID, VERSION, DamagedError, copy_aside
 from dhtd.daemon.state.ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
@@ -188,7 +188,7 @@ class StateContents(StateConnection):
             return values
 
         reader = self._reader
-        holders: dict[EntryKey, list[SavedHolder]] = {}
+        holders: dict[RecordKey, list[SavedHolder]] = {}
         for own, holder in made("holder", reader.holder) if version > 1 else ():
             holders.setdefault(own, []).append(holder)
         state = SavedState(
@@ -211,13 +211,13 @@ class StateContents(StateConnection):
             ledger.set("node_id", self._writer.id(state.node_id))
         for position, contact in enumerate(state.contacts):
             ledger.put("contact", self._writer.contact(position, contact))
-        for key, port in state.own:
-            ledger.put("own", self._writer.own(key, port))
+        for record_key in state.own:
+            ledger.put("own", self._writer.own(record_key))
         for entry in state.held:
             ledger.put("held", self._writer.held(entry))
-        for (packed_key, port), holders in state.holders.items():
+        for record_key, holders in state.holders.items():
             for holder in holders:
-                ledger.put("holder", self._writer.holder(unpacked(packed_key), port, holder))
+                ledger.put("holder", self._writer.holder(record_key, holder))
 
     def _slices(self, table: str, make: Callable[..., T]) -> Iterator[list[T]]:
         """Yield what the rows of a table mean, some at a time, in the order of its primary key."""

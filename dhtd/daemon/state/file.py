@@ -30,7 +30,7 @@ from typing import BinaryIO, Self
 
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import EntryKey
+from dhtd.core.records import RecordKey
 from dhtd.daemon.state.changes import (
     AddOwn,
     Change,
@@ -59,12 +59,19 @@ from dhtd.daemon.state.disk import (
     replacement,
 )
 from dhtd.daemon.state.ledger import facts
-from dhtd.daemon.state.rows import SavedEntry, SavedHolder, SavedState, Value
+from dhtd.daemon.state.rows import SavedHolder, SavedRecord, SavedState, Value
 from dhtd.daemon.state.salvage import Damage, salvage
 from dhtd.errors import StateError, StateLocked
 
 __all__ = [
-    "AddOwn", "Change", "RemoveOwn", "SavedEntry", "SavedHolder", "SavedState", "SetHolders", "StateFile",
+    "AddOwn",
+    "Change",
+    "RemoveOwn",
+    "SavedHolder",
+    "SavedRecord",
+    "SavedState",
+    "SetHolders",
+    "StateFile",
 ]  # fmt: skip
 
 
@@ -121,7 +128,7 @@ class StateFile(StateContents):
 
     def load(self) -> SavedState:
         """Return all that the file holds."""
-        holders: dict[EntryKey, list[SavedHolder]] = {}
+        holders: dict[RecordKey, list[SavedHolder]] = {}
         for some in self.holders():
             for own, holder in some:
                 holders.setdefault(own, []).append(holder)
@@ -142,19 +149,19 @@ class StateFile(StateContents):
         """Return the contacts, in the order in which they were saved."""
         return list(chain(*self._slices("contact", self._reader.contact_at)))
 
-    def own(self) -> Iterator[list[tuple[Id, int]]]:
+    def own(self) -> Iterator[list[RecordKey]]:
         """Yield the own entries, some at a time, in the order of their keys. Others may change them in between."""
         return self._slices("own", self._reader.own)
 
-    def held(self) -> Iterator[list[SavedEntry]]:
+    def held(self) -> Iterator[list[SavedRecord]]:
         """Yield the entries held for others in the same way."""
         return self._slices("held", self._reader.held)
 
-    def holders(self) -> Iterator[list[tuple[EntryKey, SavedHolder]]]:
+    def holders(self) -> Iterator[list[tuple[RecordKey, SavedHolder]]]:
         """Yield who may hold which entry in the same way."""
         return self._slices("holder", self._reader.holder)
 
-    def of_key(self, key: Id) -> tuple[list[tuple[Id, int]], list[tuple[EntryKey, SavedHolder]]]:
+    def of_key(self, key: Id) -> tuple[list[RecordKey], list[tuple[RecordKey, SavedHolder]]]:
         """Return the own entries of one key, and who may hold those of it."""
         where, values = "WHERE key = ?", (self._writer.id(key),)
         own = self._made("own", self._reader.own, where, values)
@@ -190,13 +197,13 @@ class StateFile(StateContents):
                 assert table in ("contact", "held", "holder")
                 ledger.drop(table)
 
-    def add_own(self, key: Id, port: int) -> None:
+    def add_own(self, record_key: RecordKey) -> None:
         """Remember an own entry. Once this has returned, no crash undoes it."""
-        self.apply([AddOwn(key, port)])
+        self.apply([AddOwn(record_key)])
 
-    def remove_own(self, key: Id, ports: Sequence[int], holders: Iterable[SetHolders] = ()) -> None:
+    def remove_own(self, record_keys: Sequence[RecordKey], holders: Iterable[SetHolders] = ()) -> None:
         """Forget own entries, and remember who may hold them. Once this has returned, no crash brings them back."""
-        self.apply([RemoveOwn(key, ports), *holders])
+        self.apply([RemoveOwn(record_keys), *holders])
 
     def save_holders(self, holders: Iterable[SetHolders]) -> None:
         """Remember who may hold these entries, and that others do not."""
@@ -223,7 +230,7 @@ class StateFile(StateContents):
             for position, contact in enumerate(contacts):
                 ledger.put("contact", self._writer.contact(position, contact))
 
-    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
+    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedRecord]]], *, whole: bool = False) -> None:
         """Remember, under each of these keys, these entries and no others; under no other key any, where it is all."""
         with self._transaction() as ledger:
             if whole:
@@ -231,11 +238,11 @@ class StateFile(StateContents):
             for key, entries in changes:
                 if not whole:
                     ledger.drop("held", "key", (self._writer.id(key),))
-                for row in {entry.endpoint: self._writer.held(entry) for entry in entries}.values():
+                for row in {entry.record_key: self._writer.held(entry) for entry in entries}.values():
                     assert row[0] == self._writer.id(key)
                     ledger.put("held", row)
 
-    def merge_held(self, entries: Iterable[SavedEntry]) -> None:
+    def merge_held(self, entries: Iterable[SavedRecord]) -> None:
         """Remember these entries, beside all others: for an end before all that the file holds was read."""
         with self._transaction() as ledger:
             for entry in entries:

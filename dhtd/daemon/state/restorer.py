@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.ids import Id, packed
 from dhtd.core.node import Node
-from dhtd.core.publishing.own_records import EntryKey
-from dhtd.core.storage.store import HeldEntry
-from dhtd.daemon.state.file import SavedEntry, SavedHolder, StateFile
+from dhtd.core.records import RecordKey
+from dhtd.core.storage.store import HeldRecord
+from dhtd.daemon.state.file import SavedHolder, SavedRecord, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError
 from dhtd.words import count
@@ -24,8 +24,8 @@ log = logging.getLogger("dhtd.state")
 
 AT_ONCE: Final = 8  # slices that a start waits for: what most nodes have is there before anybody can ask
 
-Holders = Sequence[tuple[EntryKey, SavedHolder]]
-Own = Sequence[tuple[Id, int]]
+Holders = Sequence[tuple[RecordKey, SavedHolder]]
+Own = Sequence[RecordKey]
 
 
 class Restorer:
@@ -83,22 +83,21 @@ class Restorer:
                 self._brought.add(packed(key))
 
     def _take_own(self, some: Own, now: float) -> None:
-        for key, port in some:
-            if packed(key) not in self._brought:
-                self._node.restore_own(key, port, now)
+        for record_key in some:
+            if record_key.packed_key not in self._brought:
+                self._node.restore_own(record_key, now)
 
-    def _take_held(self, some: Sequence[SavedEntry], now: float) -> None:
+    def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
         """Hold nothing for longer than `store_expiry`, however wrong a clock was. What is otherwise is saved again."""
         node, offset = self._node, self._timeline.offset
         latest = now + node.policy.store_expiry
         self._keep(node.store.take_changes())
         for entry in some:
-            if any(held.endpoint == entry.endpoint for held in node.store.held(entry.key)):
+            if entry.record_key in node.store:
                 continue  # it was stored again meanwhile
             until = entry.expires_at - offset
-            node.restore_held(HeldEntry(entry.key, entry.endpoint, min(until, latest)), now)
-            is_there = any(held.endpoint == entry.endpoint for held in node.store.held(entry.key))
-            if until > latest or not is_there:
+            node.restore_held(HeldRecord(entry.key, entry.record, min(until, latest)), now)
+            if until > latest or entry.record_key not in node.store:
                 self._keep({packed(entry.key)})
         node.store.take_changes()  # which are none: it is in the file
 
@@ -119,12 +118,11 @@ class Restorer:
         changed = node.tracker.changed
         latest = now + node.policy.store_expiry + node.policy.query_timeout
         for entry, holder in some:
-            key, port = entry
-            if key in self._brought:
+            if entry.packed_key in self._brought:
                 continue
             has_changed, until = entry in changed, holder.until - offset
             seen = tuple((ip, then - offset) for ip, then in holder.seen)
-            is_there = node.restore_holder(unpacked(key), port, holder.contact, until, now, seen)
+            is_there = node.restore_holder(entry, holder.contact, until, now, seen)
             if has_changed or not is_there or until > latest:
                 changed.add(entry)
             else:

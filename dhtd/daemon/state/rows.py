@@ -17,8 +17,8 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.publishing.sightings import Seen
+from dhtd.core.records import Peer, Record, RecordKey
 
 Value = bytes | int | float | str | None  # what SQLite gives
 
@@ -76,12 +76,17 @@ _FLOAT: Final = Struct(">d")
 
 
 @dataclass(frozen=True, slots=True)
-class SavedEntry:
+class SavedRecord:
     """An entry held for another node. `expires_at` is in seconds of the file's time: see `dhtd.daemon.timeline`."""
 
     key: Id
-    endpoint: Endpoint
+    record: Record
     expires_at: float
+
+    @property
+    def record_key(self) -> RecordKey:
+        """What the entry is found by."""
+        return RecordKey.of(self.key, self.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,9 @@ class SavedState:
 
     node_id: Id | None
     contacts: list[Contact]
-    own: list[tuple[Id, int]]
-    held: list[SavedEntry]
-    holders: dict[EntryKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
+    own: list[RecordKey]
+    held: list[SavedRecord]
+    holders: dict[RecordKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
 
 
 def schema(version: int) -> tuple[str, ...]:
@@ -213,22 +218,22 @@ class RowReader:
         """Return a contact of the routing table."""
         return self.contact(id, endpoint)
 
-    def own(self, key: Value, port: Value) -> tuple[Id, int]:
+    def own(self, key: Value, port: Value) -> RecordKey:
         """Return an own entry."""
         if not isinstance(port, int):
             raise ValueError(port)
-        return self.id(key), check_port(port)
+        return RecordKey.of(self.id(key), Peer.on(check_port(port)))
 
-    def held(self, key: Value, endpoint: Value, expires_at: Value) -> SavedEntry:
+    def held(self, key: Value, endpoint: Value, expires_at: Value) -> SavedRecord:
         """Return a held entry."""
-        return SavedEntry(self.id(key), Endpoint(_blob(endpoint)), _time(expires_at))
+        return SavedRecord(self.id(key), Peer(Endpoint(_blob(endpoint))), _time(expires_at))
 
     def holder(
         self, key: Value, port: Value, id: Value, endpoint: Value, until: Value, seen: Value = b""
-    ) -> tuple[EntryKey, SavedHolder]:
+    ) -> tuple[RecordKey, SavedHolder]:
         """Return an entry, and who may hold it."""
         contact = self.contact(id, endpoint)
-        return entry_key(*self.own(key, port)), SavedHolder(contact, _time(until), _seen(contact.endpoint, _blob(seen)))
+        return self.own(key, port), SavedHolder(contact, _time(until), _seen(contact.endpoint, _blob(seen)))
 
 
 _CONTACTS_MAX: Final = 4096
@@ -250,19 +255,19 @@ class Writer:
         """Return a row of `contact`."""
         return position, self.id(contact.id), bytes(contact.endpoint)
 
-    def own(self, key: Id, port: int) -> tuple[Value, ...]:
-        """Return a row of `own`."""
-        return self.id(key), check_port(port)
+    def own(self, record_key: RecordKey) -> tuple[Value, ...]:
+        """Return a row of `own`; raise `InvalidPort`."""
+        return self.id(record_key.key), check_port(record_key.port)
 
-    def held(self, entry: SavedEntry) -> tuple[Value, ...]:
+    def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
-        return self.id(entry.key), bytes(entry.endpoint), _real(entry.expires_at)
+        return self.id(entry.key), bytes(entry.record), _real(entry.expires_at)
 
-    def holder(self, key: Id, port: int, holder: SavedHolder) -> tuple[Value, ...]:
-        """Return a row of `holder`."""
+    def holder(self, record_key: RecordKey, holder: SavedHolder) -> tuple[Value, ...]:
+        """Return a row of `holder`; raise `InvalidPort`."""
         contact = holder.contact
         seen = b"".join(ip + _FLOAT.pack(until) for ip, until in holder.seen)
-        return self.id(key), check_port(port), self.id(contact.id), bytes(contact.endpoint), _real(holder.until), seen
+        return *self.own(record_key), self.id(contact.id), bytes(contact.endpoint), _real(holder.until), seen
 
 
 def _seen(holder: Endpoint, data: bytes) -> Seen:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from dhtd.core.ids import Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import EntryKey
+from dhtd.core.records import RecordKey
 from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
 from dhtd.daemon.state.rows import COLUMNS, HASHED, KEYS, RowReader, SavedHolder, SavedState, Value, columns, is_whole
@@ -158,7 +158,7 @@ def _is_sound(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def _state(found: Mapping[str, Mapping[Row, Row]], reader: RowReader, node_id: Value) -> SavedState:
-    holders: dict[EntryKey, list[SavedHolder]] = {}
+    holders: dict[RecordKey, list[SavedHolder]] = {}
     for entry, holder in _made(reader.holder, found["holder"]):
         holders.setdefault(entry, []).append(holder)
     ids = _made(reader.id, {(): (node_id,)})

@@ -20,9 +20,9 @@ from dhtd.control.threads import in_thread
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
-from dhtd.core.publishing.own_records import EntryKey, entry_key
+from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.state.file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
@@ -98,14 +98,14 @@ class Saver:
         """Have the file say, from the next time that it is saved, that the network has keys of these fingerprints."""
         self._networks = networks
 
-    async def add_own(self, key: Id, port: int) -> None:
+    async def add_own(self, record_key: RecordKey) -> None:
         """Make an own entry durable; raise `StateError` where the disk refuses."""
-        await self._in_thread(lambda: self._file.add_own(key, port))
+        await self._in_thread(lambda: self._file.add_own(record_key))
 
-    async def remove_own(self, node: Node, key: Id, ports: Sequence[int]) -> None:
+    async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
         """Make it durable that own entries are gone, and who may hold them; raise `StateError` where that fails."""
-        holders = self._holders(node, [entry_key(key, port) for port in ports])
-        await self._in_thread(lambda: self._file.remove_own(key, ports, holders))
+        holders = self._holders(node, record_keys)
+        await self._in_thread(lambda: self._file.remove_own(record_keys, holders))
 
     async def run(self, node: Node) -> None:
         """Save what has changed, again and again, until cancelled: soon after the start, when most is new."""
@@ -130,7 +130,7 @@ class Saver:
             await driver.has_unwritten.wait()
             driver.has_unwritten = trio.Event()
             chosen, driver.unwritten = driver.unwritten, []
-            entries = {entry_key(publication.entry.key, publication.entry.port) for publication, _ in chosen}
+            entries = {publication.entry.record_key for publication, _ in chosen}
             try:
                 await self._save_holders(driver.node, entries)
             except StateError as error:
@@ -165,7 +165,7 @@ class Saver:
         """Do the same without threads and without a loop, for an end that has neither."""
         restorer = self._restorer
         if restorer is not None:
-            missing = restorer.missing(unpacked(key) for key, _ in node.tracker.changed)
+            missing = restorer.missing(each.key for each in node.tracker.changed)
             restorer.bring(restorer.read_keys(missing), self._clock())
         for to_save in (self._facts_to_save, self._contacts_to_save, self._all_holders_to_save, self._held_to_save):
             with to_save(node) as write:
@@ -204,7 +204,7 @@ class Saver:
         return self._holders_to_save(node, node.tracker.changed)
 
     @contextmanager
-    def _holders_to_save(self, node: Node, entries: AbstractSet[EntryKey]) -> Iterator[Write]:
+    def _holders_to_save(self, node: Node, entries: AbstractSet[RecordKey]) -> Iterator[Write]:
         changed = node.tracker.changed & entries
         node.tracker.changed -= changed
         holders = self._holders(node, changed)
@@ -226,7 +226,7 @@ class Saver:
         offset = self._timeline.offset
         keys = [unpacked(key) for key in (node.store.keys() if changed is None else changed)]
         entries = [
-            (key, [SavedEntry(key, held.endpoint, held.expires_at + offset) for held in node.store.held(key)])
+            (key, [SavedRecord(key, held.record, held.expires_at + offset) for held in node.store.held(key)])
             for key in keys
         ]
 
@@ -242,25 +242,25 @@ class Saver:
             node.store.mark_changed(changed)
             raise
 
-    async def _save_holders(self, node: Node, entries: AbstractSet[EntryKey]) -> None:
+    async def _save_holders(self, node: Node, entries: AbstractSet[RecordKey]) -> None:
         """Save the holders of these entries, as far as they have changed by when it is their turn."""
         if self.is_restoring:
             async with self.own_entries:
-                await self.bring([unpacked(key) for key, _ in entries])
+                await self.bring([record_key.key for record_key in entries])
         async with self._holders_lock:
             with self._holders_to_save(node, entries) as write:
                 await self._do(write)
 
-    def _holders(self, node: Node, entries: Iterable[EntryKey]) -> list[SetHolders]:
+    def _holders(self, node: Node, entries: Iterable[RecordKey]) -> list[SetHolders]:
         now, offset = self._clock(), self._timeline.offset
 
-        def saved(key: Id, port: int, at: Contact, until: float) -> SavedHolder:
-            seen = tuple((ip, then + offset) for ip, then in node.seen_by(key, port, at.endpoint))
+        def saved(record_key: RecordKey, at: Contact, until: float) -> SavedHolder:
+            seen = tuple((ip, then + offset) for ip, then in node.seen_by(record_key, at.endpoint))
             return SavedHolder(at, until + offset, seen)
 
         return [
-            SetHolders(key, port, [saved(key, port, at, until) for at, until in node.holders(key, port, now).items()])
-            for key, port in ((unpacked(packed_key), port) for packed_key, port in entries)
+            SetHolders(each, [saved(each, at, until) for at, until in node.holders(each, now).items()])
+            for each in entries
         ]
 
     async def _do(self, write: Write) -> None:

@@ -13,6 +13,7 @@ from dhtd.sim.network import Network
 from tests.core.bench import Bench
 from tests.core.small import contact, endpoint
 from tests.core.test_node import KEY, STALE, answer_all, joined, live
+from tests.records import own_key
 
 
 def test_a_remembered_contact_is_tried_again_at_once_as_well() -> None:
@@ -116,7 +117,7 @@ def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
     bench.advance(DEFAULT.store_sweep)
     assert bench.events() == []
     assert bench.node.commands.running == set()
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert bench.node.tracker.due_in(entry, bench.now) > 0  # it has been tried
 
@@ -149,8 +150,8 @@ def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
 def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
     bench = Bench()
     bench.node.restore_contact(contact(1))
-    bench.node.restore_own(KEY, 80, bench.now)
-    bench.node.restore_holder(KEY, 80, contact(2), 1_000.0, bench.now)
+    bench.node.restore_own(own_key(KEY, 80), bench.now)
+    bench.node.restore_holder(own_key(KEY, 80), contact(2), 1_000.0, bench.now)
     bench.node.start([], bench.now)
     bench.node.delete(KEY, 80, bench.now)
     assert endpoint(2) in {sent.to for sent in bench.sent()}

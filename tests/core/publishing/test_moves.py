@@ -19,6 +19,7 @@ from dhtd.sim.network import Network
 from tests.core.bench import US, Bench
 from tests.core.small import CODEC, contact, endpoint
 from tests.core.test_node import KEY, answer_all, joined, live
+from tests.records import own_key
 
 GAP, SPREAD = DEFAULT.move_gap, DEFAULT.startup_spread
 LAN = "203.0.113.{}"
@@ -34,9 +35,9 @@ def tracked(ports: int = 1) -> OwnRecords:
     """Return a tracker of entries that were all published at 0."""
     tracker = OwnRecords(Random(1), DEFAULT)
     for port in range(1, ports + 1):
-        entry = tracker.add(KEY, port)
+        entry = tracker.add(own_key(KEY, port))
         tracker.began(entry, 0.0)
-        tracker.published(KEY, port, REPLICAS, 0.0)
+        tracker.published(own_key(KEY, port), REPLICAS, 0.0)
     return tracker
 
 
@@ -57,7 +58,7 @@ def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
     tracker.moved(100.0)
     [entry] = tracker.pop_due(100.0 + SPREAD)
     tracker.began(entry, 0.0)
-    tracker.published(KEY, 1, REPLICAS, 100.0 + SPREAD)
+    tracker.published(own_key(KEY, 1), REPLICAS, 100.0 + SPREAD)
     for now in (111.0, 112.0, 200.0):
         tracker.moved(now)
         [wait] = due(tracker, now)
@@ -70,11 +71,11 @@ def test_an_entry_that_is_being_published_is_published_once_more_after_a_move() 
     tracker.began(entry, 0.0)
     tracker.moved(100.0)
     assert tracker.next_timeout() is None
-    tracker.published(KEY, 1, REPLICAS, 130.0)
+    tracker.published(own_key(KEY, 1), REPLICAS, 130.0)
     assert due(tracker, 130.0) == [0.0]
     [entry] = tracker.pop_due(130.0)
     tracker.began(entry, 0.0)
-    tracker.published(KEY, 1, REPLICAS, 131.0)
+    tracker.published(own_key(KEY, 1), REPLICAS, 131.0)
     assert due(tracker, 131.0) > [DEFAULT.republish_first / 2]
 
 
@@ -218,7 +219,7 @@ def test_machines_that_learn_of_their_public_lan_after_the_start_become_a_swarm(
         host.node.live_in(OURS, net.now)
         net.flush(host)
     net.run_for(2 * DEFAULT.republish_gap)
-    entry = owner.node.tracker.get(KEY, 80)
+    entry = owner.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert len(entry.replicas) == DEFAULT.k
 

@@ -13,6 +13,7 @@ from dhtd.core.publishing import newcomers
 from dhtd.core.publishing.own_records import OwnEntry
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 
 STAYS = 120.0
 POLICY = replace(QUIET, newcomer_stays=STAYS, republish_first=1e6, good_for=1e6, bucket_refresh=1e6)
@@ -26,9 +27,9 @@ def owner(policy: Policy = POLICY) -> tuple[Bench, OwnEntry]:
     bench = Bench(own_id=0, policy=policy)
     bench.now = 1.0
     tracker = bench.node.tracker
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     tracker.began(entry, bench.now)
-    tracker.published(KEY, 80, HOLDERS, bench.now)
+    tracker.published(own_key(KEY, 80), HOLDERS, bench.now)
     bench.now = 10.0
     return bench, entry
 
@@ -92,7 +93,7 @@ def test_an_entry_that_was_published_since_needs_no_hurry() -> None:
     comes(bench, NEWCOMER)
     bench.advance(1)
     bench.node.tracker.began(entry, bench.now)
-    bench.node.tracker.published(KEY, 80, HOLDERS, bench.now)
+    bench.node.tracker.published(own_key(KEY, 80), HOLDERS, bench.now)
     bench.advance(2 * STAYS)
     assert not bench.sent()
     assert not entry.hurried
@@ -109,7 +110,7 @@ def test_a_contact_that_has_left_the_table_is_not_asked() -> None:
 def test_an_entry_that_too_few_hold_does_not_wait() -> None:
     bench, entry = owner()
     bench.node.tracker.began(entry, bench.now)
-    bench.node.tracker.published(KEY, 80, HOLDERS[:7], bench.now)
+    bench.node.tracker.published(own_key(KEY, 80), HOLDERS[:7], bench.now)
     comes(bench, NEWCOMER)
     assert entry.hurried
 

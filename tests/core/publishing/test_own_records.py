@@ -16,8 +16,10 @@ from dhtd.core.endpoint import Family
 from dhtd.core.ids import NATIVE, Id, closest
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.publishing.own_records import STEP, OwnEntry, OwnRecords, entry_key
+from dhtd.core.publishing.own_records import STEP, OwnEntry, OwnRecords
+from dhtd.core.records import RecordKey
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 from tests.strategies import scaled
 
 KEY = Id(0)
@@ -31,12 +33,12 @@ def make(policy: Policy = DEFAULT) -> OwnRecords:
 
 def publish(tracker: OwnRecords, entry: OwnEntry, now: float, replicas: list[Contact] = REPLICAS) -> None:
     tracker.began(entry, 0.0)
-    tracker.published(entry.key, entry.port, replicas, now)
+    tracker.published(own_key(entry.key, entry.port), replicas, now)
 
 
 def test_after_a_pause_of_the_machine_entries_are_published_as_much_sooner() -> None:
     tracker = make()
-    young, old, waiting = (tracker.add(Id(number), 80) for number in range(3))
+    young, old, waiting = (tracker.add(own_key(Id(number), 80)) for number in range(3))
     publish(tracker, young, 1_000.0)
     publish(tracker, old, 100.0)
     due = tracker.due_in(young, 1_000.0)
@@ -48,15 +50,15 @@ def test_after_a_pause_of_the_machine_entries_are_published_as_much_sooner() -> 
     tracker.slept(DEFAULT.store_expiry - 400.0, 1_000.0)
     assert (young.replicas, old.replicas) == ((), ())
     assert tracker.due_in(young, 1_000.0) <= DEFAULT.startup_spread
-    tracker.published(waiting.key, 80, REPLICAS, 1_000.0)  # which was under way all the time
+    tracker.published(own_key(waiting.key, 80), REPLICAS, 1_000.0)  # which was under way all the time
     assert waiting.replicas == tuple(REPLICAS)
 
 
 def test_an_entry_is_tracked_once_however_often_it_is_added() -> None:
     tracker = make()
-    first = tracker.add(KEY, 80)
-    assert tracker.add(KEY, 80) is first
-    assert tracker.get(KEY, 80) is first
+    first = tracker.add(own_key(KEY, 80))
+    assert tracker.add(own_key(KEY, 80)) is first
+    assert tracker.get(own_key(KEY, 80)) is first
     assert list(tracker) == [first]
     assert len(tracker) == 1
 
@@ -64,13 +66,13 @@ def test_an_entry_is_tracked_once_however_often_it_is_added() -> None:
 def test_one_key_may_have_several_ports() -> None:
     tracker = make()
     for port in (443, 80):
-        tracker.add(KEY, port)
-    tracker.add(Id(9), 22)
+        tracker.add(own_key(KEY, port))
+    tracker.add(own_key(Id(9), 22))
     assert tracker.ports(KEY) == [80, 443]
-    assert tracker.remove(KEY, 443) is not None
+    assert tracker.remove(own_key(KEY, 443)) is not None
     assert tracker.ports(KEY) == [80]
-    assert tracker.get(KEY, 443) is None
-    assert tracker.remove(KEY, 443) is None
+    assert tracker.get(own_key(KEY, 443)) is None
+    assert tracker.remove(own_key(KEY, 443)) is None
     assert tracker.ports(Id(10)) == []
 
 
@@ -82,34 +84,34 @@ def test_the_ports_of_a_key_are_found_without_a_walk_through_all_entries() -> No
             raise AssertionError("every find_value would cost as much as there are entries")
 
     tracker = make()
-    tracker.add(Id(Incomparable(5)), 80)
-    tracker.add(KEY, 443)
+    tracker.add(own_key(Id(Incomparable(5)), 80))
+    tracker.add(own_key(KEY, 443))
     assert tracker.ports(KEY) == [443]
 
 
 def test_a_key_without_entries_leaves_nothing_behind() -> None:
     tracker = make()
-    tracker.add(KEY, 80)
-    tracker.add(KEY, 443)
-    assert tracker.remove(KEY, 80) is not None
-    assert tracker.remove(KEY, 443) is not None
+    tracker.add(own_key(KEY, 80))
+    tracker.add(own_key(KEY, 443))
+    assert tracker.remove(own_key(KEY, 80)) is not None
+    assert tracker.remove(own_key(KEY, 443)) is not None
     assert (tracker._entries, tracker._ports) == ({}, {})
 
 
 def test_an_entry_that_is_removed_while_it_is_published_makes_way_for_the_next() -> None:
     tracker = make(Policy(publishing=1))
-    tracker.began(tracker.add(KEY, 80), 0.0)
-    waiting = tracker.add(KEY, 443)
+    tracker.began(tracker.add(own_key(KEY, 80)), 0.0)
+    waiting = tracker.add(own_key(KEY, 443))
     tracker.due_at(waiting, 5.0)
     assert tracker.next_timeout() is None
-    tracker.remove(KEY, 80)
+    tracker.remove(own_key(KEY, 80))
     assert tracker.next_timeout() == 5.0
     assert list(tracker.pop_due(5.0)) == [waiting]
 
 
 def test_a_new_entry_has_no_timer() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     assert tracker.next_timeout() is None
     assert tracker.due_in(entry, 0.0) == 0.0
 
@@ -118,7 +120,7 @@ def test_an_entry_is_published_again_after_45_minutes_give_or_take_a_tenth() -> 
     delays = []
     for seed in range(200):
         tracker = OwnRecords(Random(seed), DEFAULT)
-        entry = tracker.add(KEY, 80)
+        entry = tracker.add(own_key(KEY, 80))
         publish(tracker, entry, 1_000.0)
         delays.append(tracker.due_in(entry, 1_000.0))
     assert EARLIEST <= min(delays) < DEFAULT.republish_first * 0.92
@@ -128,10 +130,10 @@ def test_an_entry_is_published_again_after_45_minutes_give_or_take_a_tenth() -> 
 
 def test_publishing_twice_starts_one_chain() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 0.0)
-    publish(tracker, tracker.add(KEY, 80), 10.0)
-    tracker.published(KEY, 80, REPLICAS, 11.0)  # not under way: changes nothing
+    publish(tracker, tracker.add(own_key(KEY, 80)), 10.0)
+    tracker.published(own_key(KEY, 80), REPLICAS, 11.0)  # not under way: changes nothing
     assert entry.published_at == 10.0
     due = [entry for _ in range(3) for entry in tracker.pop_due(1e6)]
     assert due == [entry]
@@ -139,21 +141,21 @@ def test_publishing_twice_starts_one_chain() -> None:
 
 def test_while_it_is_published_an_entry_has_no_timer() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     tracker.due_at(entry, 5.0)
     tracker.began(entry, 0.0)
     assert tracker.next_timeout() is None
     tracker.due_at(entry, 5.0)
     assert tracker.next_timeout() is None
     assert tracker.due_in(entry, 0.0) == 0.0
-    tracker.published(KEY, 80, REPLICAS, 6.0)
+    tracker.published(own_key(KEY, 80), REPLICAS, 6.0)
     assert tracker.next_timeout() is not None
 
 
 def test_a_publication_records_who_took_the_entry() -> None:
     tracker = make()
-    assert tracker.add(KEY, 80).published_at is None
-    entry = tracker.add(KEY, 80)
+    assert tracker.add(own_key(KEY, 80)).published_at is None
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 7.0, REPLICAS[:3])
     assert entry.replicas == tuple(REPLICAS[:3])
     assert entry.published_at == 7.0
@@ -163,7 +165,7 @@ def test_a_publication_records_who_took_the_entry() -> None:
 
 def test_a_publication_that_nobody_took_is_tried_again_soon_and_then_ever_later() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     for expected in (15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0):
         publish(tracker, entry, 0.0, [])
         assert tracker.due_in(entry, 0.0) == pytest.approx(expected, rel=0.1)
@@ -176,7 +178,7 @@ def test_a_publication_that_nobody_took_is_tried_again_soon_and_then_ever_later(
 
 def test_failures_are_counted_no_further_than_a_power_of_two_can_go() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     for _ in range(2_000):
         publish(tracker, entry, 0.0, [])
     assert entry.failures == 32
@@ -184,23 +186,23 @@ def test_failures_are_counted_no_further_than_a_power_of_two_can_go() -> None:
 
 def test_the_end_of_a_publication_of_a_removed_entry_changes_nothing() -> None:
     tracker = make()
-    tracker.began(tracker.add(KEY, 80), 0.0)
-    tracker.remove(KEY, 80)
-    tracker.published(KEY, 80, REPLICAS, 1.0)
+    tracker.began(tracker.add(own_key(KEY, 80)), 0.0)
+    tracker.remove(own_key(KEY, 80))
+    tracker.published(own_key(KEY, 80), REPLICAS, 1.0)
     assert len(tracker) == 0
     assert tracker.next_timeout() is None
 
 
 def test_a_removed_entry_is_never_due() -> None:
     tracker = make()
-    tracker.due_at(tracker.add(KEY, 80), 1.0)
-    tracker.remove(KEY, 80)
+    tracker.due_at(tracker.add(own_key(KEY, 80)), 1.0)
+    tracker.remove(own_key(KEY, 80))
     assert list(tracker.pop_due(1e9)) == []
 
 
 def test_no_more_publications_are_under_way_than_the_policy_says() -> None:
     tracker = make(Policy(publishing=2))
-    entries = [tracker.add(KEY, port) for port in range(1, 6)]
+    entries = [tracker.add(own_key(KEY, port)) for port in range(1, 6)]
     for entry in entries:
         tracker.due_at(entry, 1.0)
     assert list(tracker.pop_due(0.9)) == []
@@ -210,18 +212,18 @@ def test_no_more_publications_are_under_way_than_the_policy_says() -> None:
         begun.append(entry)
     assert begun == entries[:2]
     assert tracker.next_timeout() is None
-    tracker.published(KEY, 1, REPLICAS, 2.0)
+    tracker.published(own_key(KEY, 1), REPLICAS, 2.0)
     assert tracker.next_timeout() == 1.0
     assert next(tracker.pop_due(2.0)) is entries[2]
 
 
 def test_once_the_network_is_reached_what_nobody_holds_is_published_soon_and_spread_out() -> None:
     tracker = make()
-    held = tracker.add(KEY, 1)
+    held = tracker.add(own_key(KEY, 1))
     publish(tracker, held, 0.0)
-    lost = tracker.add(KEY, 2)
+    lost = tracker.add(own_key(KEY, 2))
     publish(tracker, lost, 0.0, [])
-    restored = [tracker.add(KEY, port) for port in range(3, 60)]
+    restored = [tracker.add(own_key(KEY, port)) for port in range(3, 60)]
     held_until = tracker.due_in(held, 0.0)
     tracker.joined(Family.IPV4, 1.0)
     assert tracker.due_in(held, 0.0) == held_until
@@ -234,7 +236,7 @@ def test_once_the_network_is_reached_what_nobody_holds_is_published_soon_and_spr
 
 def test_reaching_the_network_never_postpones() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     tracker.due_at(entry, 1.0)
     tracker.joined(Family.IPV4, 1.0)
     assert tracker.next_timeout() == 1.0
@@ -242,7 +244,7 @@ def test_reaching_the_network_never_postpones() -> None:
 
 def test_a_new_contact_brings_publication_forward_only_if_it_is_nearer_than_a_holder() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     tracker.contact_stayed(contact(3), 0.0, 0.0)
     assert tracker.next_timeout() is None  # never published yet: that is for who reaches the network
     publish(tracker, entry, 1_000.0)
@@ -256,7 +258,7 @@ def test_a_new_contact_brings_publication_forward_only_if_it_is_nearer_than_a_ho
 
 def test_a_new_contact_is_welcome_however_far_while_there_are_fewer_holders_than_wanted() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 1_000.0, REPLICAS[:7])
     tracker.contact_joined(contact(127), 1_500.0)
     assert tracker.due_in(entry, 1_500.0) == 0.0  # the gap since the last publication is over
@@ -264,7 +266,7 @@ def test_a_new_contact_is_welcome_however_far_while_there_are_fewer_holders_than
 
 def test_a_new_contact_makes_an_entry_due_at_once_that_nobody_holds() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 1_000.0, [])
     tracker.contact_joined(contact(127), 1_001.0)
     assert tracker.due_in(entry, 1_001.0) == 0.0
@@ -272,11 +274,11 @@ def test_a_new_contact_makes_an_entry_due_at_once_that_nobody_holds() -> None:
 
 def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     entry.may_hold(contact(1), until=10.0)
     entry.may_hold(contact(2), until=20.0)
     entry.may_hold(contact(1), until=15.0)
-    assert tracker.changed == {entry_key(KEY, 80)}
+    assert tracker.changed == {own_key(KEY, 80)}
     assert list(entry.holders(14.9)) == [contact(2), contact(1)]
     assert entry.holders(15.0) == {contact(2): 20.0}
     publish(tracker, entry, 16.0)
@@ -285,10 +287,10 @@ def test_holders_are_all_who_may_have_the_entry_until_it_must_have_expired_there
 
 def test_what_is_published_is_published_again_when_the_network_has_doubled() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
-    published, waiting = tracker.add(KEY, 80), tracker.add(KEY, 81)
+    published, waiting = tracker.add(own_key(KEY, 80)), tracker.add(own_key(KEY, 81))
     tracker.network_has(10, Family.IPV4, now=0.0)
     tracker.began(published, 0.0)
-    tracker.published(KEY, 80, [contact(number) for number in range(8)], now=0.0)
+    tracker.published(own_key(KEY, 80), [contact(number) for number in range(8)], now=0.0)
     for size in (19, 11, 6):
         tracker.network_has(size, Family.IPV4, now=1.0)
         assert tracker.due_in(published, 1.0) > DEFAULT.republish_first / 2
@@ -301,7 +303,7 @@ def test_what_is_published_is_published_again_when_the_network_has_doubled() -> 
 
 def test_a_network_that_has_halved_may_double_again_but_not_soon() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 0.0)
     for size in (40, 20, 40, 20, 80):
         tracker.network_has(size, Family.IPV4, now=1.0)
@@ -316,7 +318,7 @@ def test_a_network_that_has_halved_may_double_again_but_not_soon() -> None:
 
 def test_who_comes_near_an_entry_again_and_again_hurries_it_ever_less() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 0.0)
     now, pauses = 0.0, []
     for number in range(6):
@@ -330,7 +332,7 @@ def test_who_comes_near_an_entry_again_and_again_hurries_it_ever_less() -> None:
 
 def test_new_contacts_hurry_a_few_entries_and_one_more_for_every_four_published_again_unhurried() -> None:
     tracker = make()
-    entries = [tracker.add(KEY, port) for port in range(1, 41)]
+    entries = [tracker.add(own_key(KEY, port)) for port in range(1, 41)]
     for entry in entries:
         publish(tracker, entry, 0.0)
 
@@ -350,7 +352,7 @@ def test_new_contacts_hurry_a_few_entries_and_one_more_for_every_four_published_
 
 def test_an_entry_that_nobody_holds_needs_no_credit() -> None:
     tracker = make()
-    entries = [tracker.add(KEY, port) for port in range(1, 41)]
+    entries = [tracker.add(own_key(KEY, port)) for port in range(1, 41)]
     for entry in entries:
         publish(tracker, entry, 0.0, [])
     tracker.contact_joined(contact(7), 1.0)
@@ -360,7 +362,7 @@ def test_an_entry_that_nobody_holds_needs_no_credit() -> None:
 def test_losses_and_a_doubled_network_hurry_entries_without_credit() -> None:
     for news in ("losses", "growth"):
         tracker = make(replace(DEFAULT, newcomer_credit=0))
-        entry = tracker.add(KEY, 80)
+        entry = tracker.add(own_key(KEY, 80))
         publish(tracker, entry, 0.0)
         tracker.contact_stayed(contact(7, machine=99), 1.0, 1.0)
         assert not entry.hurried
@@ -374,7 +376,7 @@ def test_losses_and_a_doubled_network_hurry_entries_without_credit() -> None:
 
 def test_a_publication_that_nothing_has_hurried_makes_the_next_pause_shorter_again() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 0.0)
     for _ in range(4):
         tracker.contact_stayed(contact(7, machine=99), 0.0, 0.0)
@@ -390,7 +392,7 @@ def test_a_new_contact_costs_the_entries_that_it_concerns_and_each_of_these_once
     nodes = [Contact(NATIVE.random(rng), endpoint(number)) for number in range(300)]
     for _ in range(2_000):
         key = NATIVE.random(rng)
-        publish(tracker, tracker.add(key, 80), 0.0, closest(nodes, key, 8))
+        publish(tracker, tracker.add(own_key(key, 80)), 0.0, closest(nodes, key, 8))
     concerned = 0
     for number in range(100):
         node = Contact(NATIVE.random(rng), endpoint(1_000 + number))
@@ -401,7 +403,7 @@ def test_a_new_contact_costs_the_entries_that_it_concerns_and_each_of_these_once
     assert 10 < concerned / 100 < 60  # 8 in 300 of 2,000 are 53, and fewer when some are hurried
 
 
-class Looks(dict[tuple[bytes, int], OwnEntry]):
+class Looks(dict[RecordKey, OwnEntry]):
     """The tracked entries; it counts how often one is looked up, as a walk does with each."""
 
     looks = 0
@@ -430,7 +432,7 @@ NEWS: dict[str, Callable[[OwnRecords], object]] = {
 def test_no_news_has_more_than_some_hundreds_of_entries_visited_at_once(news: str, holders: int) -> None:
     tracker = make(replace(DEFAULT, newcomer_credit=5_000))
     for port in range(1, 3_001):
-        publish(tracker, tracker.add(KEY, port), 0.0, REPLICAS[:holders])
+        publish(tracker, tracker.add(own_key(KEY, port)), 0.0, REPLICAS[:holders])
     looks = tracker._entries = Looks(tracker._entries)
     NEWS[news](tracker)
     steps = [looks.taken()]
@@ -448,7 +450,7 @@ def test_a_contact_has_no_copy_made_of_all_entries() -> None:
     """In a network of few nodes, every contact concerns every entry."""
     tracker = make(replace(DEFAULT, newcomer_credit=0))
     for number in range(20 * STEP):
-        publish(tracker, tracker.add(Id(number << 64), 80), 0.0, REPLICAS[:1])
+        publish(tracker, tracker.add(own_key(Id(number << 64), 80)), 0.0, REPLICAS[:1])
     stranger = contact(9)
     tracemalloc.start()
     try:
@@ -462,16 +464,16 @@ def test_a_contact_has_no_copy_made_of_all_entries() -> None:
 def test_the_holders_of_one_entry_after_the_other_are_told_round_and_round() -> None:
     tracker = make()
     for port in (80, 81):
-        publish(tracker, tracker.add(KEY, port), 0.0, [contact(port)])
+        publish(tracker, tracker.add(own_key(KEY, port)), 0.0, [contact(port)])
     assert [tracker.some_replicas(1) for _ in range(3)] == [[contact(80)], [contact(81)], [contact(80)]]
 
 
 def test_who_is_deleted_while_a_walk_goes_on_is_not_visited() -> None:
     tracker = make()
     for port in range(1, STEP + 3):
-        publish(tracker, tracker.add(KEY, port), 0.0)
+        publish(tracker, tracker.add(own_key(KEY, port)), 0.0)
     tracker.moved(100.0)
-    tracker.remove(KEY, STEP + 1)
+    tracker.remove(own_key(KEY, STEP + 1))
     assert tracker.next_timeout() == 100.0
     assert not list(tracker.pop_due(50.0))
     due = [entry for entry in tracker if tracker.due_in(entry, 100.0) <= DEFAULT.startup_spread]
@@ -481,7 +483,7 @@ def test_who_is_deleted_while_a_walk_goes_on_is_not_visited() -> None:
 
 def test_an_entry_that_is_published_while_a_walk_goes_on_is_as_old_as_it_is() -> None:
     tracker = make()
-    entries = [tracker.add(KEY, port) for port in range(1, STEP + 3)]
+    entries = [tracker.add(own_key(KEY, port)) for port in range(1, STEP + 3)]
     for entry in entries:
         publish(tracker, entry, 0.0)
     tracker.slept(100.0, 200.0)
@@ -495,7 +497,7 @@ def test_an_entry_that_is_published_while_a_walk_goes_on_is_as_old_as_it_is() ->
 
 def test_an_entry_that_has_lost_half_of_its_holders_is_published_soon() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     publish(tracker, entry, 0.0)
     assert tracker.holds(REPLICAS[0])
     assert not tracker.holds(contact(99))
@@ -514,11 +516,11 @@ def test_an_entry_that_has_lost_half_of_its_holders_is_published_soon() -> None:
 
 def test_what_all_nodes_refuse_is_tried_ever_more_seldom_and_counted() -> None:
     tracker = make()
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     waits = []
     for _ in range(12):
         tracker.began(entry, 0.0)
-        tracker.published(KEY, 80, [], 0.0, refused=True)
+        tracker.published(own_key(KEY, 80), [], 0.0, refused=True)
         waits.append(tracker.due_in(entry, 0.0))
         assert tracker.unheld == 1
     assert waits[0] < 20
@@ -532,28 +534,28 @@ def test_what_all_nodes_refuse_is_tried_ever_more_seldom_and_counted() -> None:
 def test_the_more_entries_all_nodes_refuse_the_longer_each_of_them_waits() -> None:
     tracker = make()
     for port in range(1, 1_001):
-        tracker.began(tracker.add(KEY, port), 0.0)
-        tracker.published(KEY, port, [], 0.0, refused=True)
-    last = tracker.get(KEY, 1_000)
+        tracker.began(tracker.add(own_key(KEY, port)), 0.0)
+        tracker.published(own_key(KEY, port), [], 0.0, refused=True)
+    last = tracker.get(own_key(KEY, 1_000))
     assert last is not None
     assert tracker.due_in(last, 0.0) > 1_000 * DEFAULT.refused_pace * 0.8
     tracker.network_has(10, Family.IPV4, 0.0)
     assert tracker.due_in(last, 0.0) > 1_000 * DEFAULT.refused_pace * 0.8
-    tracker.remove(KEY, 1_000)
+    tracker.remove(own_key(KEY, 1_000))
     assert tracker.unheld == 999
 
 
 def test_the_failures_of_an_outage_do_not_count_after_it() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     for _ in range(10):
         tracker.began(entry, 0.0)
-        tracker.published(KEY, 80, [], now=0.0)
+        tracker.published(own_key(KEY, 80), [], now=0.0)
     assert tracker.due_in(entry, 0.0) > DEFAULT.republish_retry_max / 2
     tracker.joined(Family.IPV4, now=0.0)
     assert tracker.due_in(entry, 0.0) <= DEFAULT.startup_spread
     tracker.began(entry, 0.0)
-    tracker.published(KEY, 80, [], now=0.0)
+    tracker.published(own_key(KEY, 80), [], now=0.0)
     assert tracker.due_in(entry, 0.0) < 2 * DEFAULT.republish_retry
 
 
@@ -564,7 +566,6 @@ GAP = 60.0  # seconds from one publication to the next, where news makes it wort
 SPREAD = 10.0  # seconds in which all are published that nobody holds
 EXACT = 1e-6  # seconds that sums of floats may be off
 
-EntryKey = tuple[Id, int]
 Window = tuple[float, float]  # the earliest and the latest time
 
 
@@ -620,11 +621,11 @@ class TrackerMachine(RuleBasedStateMachine):
         self.size = 1
         self.grown_at = float("-inf")
         self.restarts = 0
-        self.acknowledged: set[EntryKey] = set()  # what the state file holds
-        self.model: dict[EntryKey, Expected] = {}
+        self.acknowledged: set[RecordKey] = set()  # what the state file holds
+        self.model: dict[RecordKey, Expected] = {}
         self.tracker = OwnRecords(Random(0), self.POLICY)
 
-    keys = st.sampled_from([(Id(0), 80), (Id(0), 443), (Id(5), 80)])
+    keys = st.sampled_from([own_key(Id(0), 80), own_key(Id(0), 443), own_key(Id(5), 80)])
     near = st.integers(0, 15).map(Id)
     replicas = st.sampled_from([0, 1, 3, 3, 3, 4]).flatmap(
         lambda count: st.frozensets(st.integers(0, 15).map(Id), min_size=count, max_size=count)
@@ -636,7 +637,7 @@ class TrackerMachine(RuleBasedStateMachine):
         size=st.sampled_from([1, 8]),
         history=st.lists(st.tuples(keys, replicas), max_size=4),
     )
-    def begin(self, seed: int, now: float, size: int, history: list[tuple[EntryKey, frozenset[Id]]]) -> None:
+    def begin(self, seed: int, now: float, size: int, history: list[tuple[RecordKey, frozenset[Id]]]) -> None:
         self.now = now
         self.tracker = OwnRecords(Random(seed), self.POLICY)
         self._network_has(size)
@@ -645,19 +646,19 @@ class TrackerMachine(RuleBasedStateMachine):
             self._published(key, replicas)
 
     @rule(key=keys)
-    def is_entered(self, key: EntryKey) -> None:
+    def is_entered(self, key: RecordKey) -> None:
         self.acknowledged.add(key)
         expected = self.model.setdefault(key, Expected())
-        entry = self.tracker.add(*key)
+        entry = self.tracker.add(key)
         if not expected.publishing:
             self.tracker.began(entry, self.now)
             expected.publishing, expected.due = True, None
         self._agree()
 
     @rule(key=keys)
-    def is_deleted(self, key: EntryKey) -> None:
+    def is_deleted(self, key: RecordKey) -> None:
         expected = self.model.pop(key, None)
-        entry = self.tracker.remove(*key)
+        entry = self.tracker.remove(key)
         self.acknowledged.discard(key)
         assert (entry is None) == (expected is None)
         if entry is not None and expected is not None:
@@ -668,7 +669,7 @@ class TrackerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), holders=st.sets(near, max_size=4), age=st.sampled_from([0.0, 100.0, 3_600.0]))
     def is_sent_to(self, data: st.DataObject, holders: set[Id], age: float) -> None:
         key = data.draw(st.sampled_from(self._publishing()))
-        entry = self.tracker.get(*key)
+        entry = self.tracker.get(key)
         assert entry is not None
         for id in holders:
             entry.may_hold(contact(id), self.now - age + 3_600.0)
@@ -681,15 +682,15 @@ class TrackerMachine(RuleBasedStateMachine):
         self._published(data.draw(st.sampled_from(self._publishing())), replicas)
 
     @rule(key=keys, replicas=replicas, times=st.sampled_from([1, 1, 1, 7]))
-    def is_entered_and_published_again_and_again(self, key: EntryKey, replicas: frozenset[Id], times: int) -> None:
+    def is_entered_and_published_again_and_again(self, key: RecordKey, replicas: frozenset[Id], times: int) -> None:
         for _ in range(times):
             self.is_entered(key)
             self._published(key, replicas)
 
-    def _published(self, key: EntryKey, replicas: frozenset[Id]) -> None:
+    def _published(self, key: RecordKey, replicas: frozenset[Id]) -> None:
         expected = self.model[key]
         taken = [contact(id) for id in sorted(replicas)]
-        self.tracker.published(*key, iter(taken), self.now)
+        self.tracker.published(key, iter(taken), self.now)
         if expected.published_at is not None:
             elapsed = self.now - expected.published_at
             expected.minutes = minutes_after(expected.minutes, expected.replicas, taken, elapsed)
@@ -703,9 +704,9 @@ class TrackerMachine(RuleBasedStateMachine):
         self._agree({key: (self.now + wait[0], self.now + wait[1])})
 
     @rule(key=keys)
-    def a_publication_that_was_called_off_ends(self, key: EntryKey) -> None:
+    def a_publication_that_was_called_off_ends(self, key: RecordKey) -> None:
         if key not in self._publishing():
-            self.tracker.published(*key, [contact(1)], self.now)
+            self.tracker.published(key, [contact(1)], self.now)
             self._agree()
 
     @rule(several=st.lists(near, min_size=1, max_size=3))
@@ -718,13 +719,13 @@ class TrackerMachine(RuleBasedStateMachine):
         self.tracker.contact_stayed(contact(id), self.now, self.now)
         concerned = []
         for key, expected in self.model.items():
-            nearer_than = [replica for replica in expected.replicas if id ^ key[0] <= replica.id ^ key[0]]
+            nearer_than = [replica for replica in expected.replicas if id ^ key.key <= replica.id ^ key.key]
             is_holder = contact(id) in expected.replicas
             if not expected.publishing and not is_holder and (nearer_than or len(expected.replicas) < 3):
                 concerned.append(key)
         self._hurried(concerned, is_newcomer=True)
 
-    def _hurried(self, keys: Iterable[EntryKey], spread: float = 0.0, *, is_newcomer: bool = False) -> None:
+    def _hurried(self, keys: Iterable[RecordKey], spread: float = 0.0, *, is_newcomer: bool = False) -> None:
         windows = {}
         for key in keys:
             expected = self.model[key]
@@ -802,25 +803,25 @@ class TrackerMachine(RuleBasedStateMachine):
         self.now += pause
         self.tracker, self.size, self.grown_at = OwnRecords(Random(seed), self.POLICY), 1, float("-inf")
         for key in sorted(self.acknowledged):
-            self.tracker.add(*key)
+            self.tracker.add(key)
         self.model = {key: Expected() for key in self.acknowledged}
         self._agree()
 
     @invariant()
     def what_was_acknowledged_is_tracked_and_nothing_else(self) -> None:
         assert len(self.tracker) == len(self.acknowledged)
-        assert {(entry.key, entry.port) for entry in self.tracker} == self.acknowledged
+        assert {entry.record_key for entry in self.tracker} == self.acknowledged
         for id in (Id(0), Id(5)):
-            assert self.tracker.ports(id) == sorted(port for key, port in self.acknowledged if key == id)
+            assert self.tracker.ports(id) == sorted(each.port for each in self.acknowledged if each.key == id)
             for port in (80, 443):
-                assert (self.tracker.get(id, port) is not None) == ((id, port) in self.acknowledged)
+                assert (self.tracker.get(own_key(id, port)) is not None) == (own_key(id, port) in self.acknowledged)
 
     @invariant()
     def each_entry_has_one_timer_or_one_publication(self) -> None:
-        assert set(self.tracker._publishing) == {entry_key(*own) for own in self._publishing()}
+        assert set(self.tracker._publishing) == set(self._publishing())
         assert len(self.tracker._timers) == sum(expected.due is not None for expected in self.model.values())
         for key, expected in self.model.items():
-            entry = self.tracker.get(*key)
+            entry = self.tracker.get(key)
             assert entry is not None
             assert not (expected.publishing and expected.due is not None)
             assert self.tracker.due_in(entry, self.now) == max(0.0, (expected.due or self.now) - self.now)
@@ -835,7 +836,7 @@ class TrackerMachine(RuleBasedStateMachine):
         may_begin = len(self._publishing()) < 2
         assert self.tracker.next_timeout() == (min(due, default=None) if may_begin else None)
 
-    def _publishing(self) -> list[EntryKey]:
+    def _publishing(self) -> list[RecordKey]:
         return sorted(key for key, expected in self.model.items() if expected.publishing)
 
     def _holders(self, expected: Expected) -> dict[Contact, float]:
@@ -847,7 +848,7 @@ class TrackerMachine(RuleBasedStateMachine):
         earliest, latest = (expected.published_at + gap for gap in jittered(gap))
         return max(self.now, earliest), max(self.now, latest)
 
-    def _sooner(self, windows: dict[EntryKey, Window]) -> dict[EntryKey, Window]:
+    def _sooner(self, windows: dict[RecordKey, Window]) -> dict[RecordKey, Window]:
         """Return the windows of those that are not being published; nobody's is later than what was set before."""
         sooner = {}
         for key, (earliest, latest) in windows.items():
@@ -863,18 +864,18 @@ class TrackerMachine(RuleBasedStateMachine):
         begun = []
         for entry in self.tracker.pop_due(self.now):
             self.tracker.began(entry, self.now)
-            expected = self.model[entry.key, entry.port]
+            expected = self.model[entry.record_key]
             begun.append(expected.due)
             expected.publishing, expected.due = True, None
         assert begun == due
         self._agree()
         return len(begun)
 
-    def _agree(self, windows: dict[EntryKey, Window] | None = None) -> None:
+    def _agree(self, windows: dict[RecordKey, Window] | None = None) -> None:
         """Check that these have timers within their windows and the others those that they had; take note of them."""
         windows = windows or {}
         for key, expected in self.model.items():
-            due = self.tracker._timers.get(entry_key(*key))
+            due = self.tracker._timers.get(key)
             if key in windows:
                 earliest, latest = windows[key]
                 assert due is not None
@@ -890,12 +891,12 @@ TestTrackerStartsOneChainAnEntry.settings = scaled(100)
 
 def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_not() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
-    entry = tracker.add(Id(1), 80)
+    entry = tracker.add(own_key(Id(1), 80))
     minutes, now = [], 0.0
     some_stay = range(5, 13)
     for holders in (range(8), range(2, 10), range(2, 10), some_stay, range(13, 21), range(20, 28), range(20, 28)):
         tracker.began(entry, 0.0)
-        tracker.published(Id(1), 80, [contact(100 + id) for id in holders], now)
+        tracker.published(own_key(Id(1), 80), [contact(100 + id) for id in holders], now)
         minutes.append(entry.interval / 60)
         now += entry.interval
     assert minutes == [15, 30, 45, 45, 22.5, 15, 30]
@@ -903,13 +904,13 @@ def test_the_interval_doubles_while_the_holders_stay_and_is_halved_when_they_do_
 
 def test_a_publication_soon_after_another_says_nothing_of_how_long_holders_stay() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
-    entry = tracker.add(Id(1), 80)
+    entry = tracker.add(own_key(Id(1), 80))
     for now in (0.0, 60.0, 120.0):
         tracker.began(entry, 0.0)
-        tracker.published(Id(1), 80, [contact(5)], now)
+        tracker.published(own_key(Id(1), 80), [contact(5)], now)
     assert entry.interval == DEFAULT.republish_first
     tracker.began(entry, 0.0)
-    tracker.published(Id(1), 80, [], 2_000.0)
+    tracker.published(own_key(Id(1), 80), [], 2_000.0)
     tracker.began(entry, 0.0)
-    tracker.published(Id(1), 80, [contact(5)], 4_000.0)  # the network was away, and not the holders
+    tracker.published(own_key(Id(1), 80), [contact(5)], 4_000.0)  # the network was away, and not the holders
     assert entry.interval == DEFAULT.republish_first

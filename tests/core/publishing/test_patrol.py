@@ -13,6 +13,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing.overlay import Joining
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 
 KEY = Id(64)
 HOLDERS = (64, 65, 66, 67)
@@ -29,7 +30,7 @@ def publishing(*others: int, policy: Policy = POLICY) -> Bench:
     while sent := bench.sent():
         for query in sent:
             answer(bench, query)
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert {replica.id for replica in entry.replicas} == set(HOLDERS)
     return bench
@@ -67,7 +68,7 @@ def test_a_holder_that_is_in_doubt_is_pinged_and_stays_if_it_answers() -> None:
 
 def test_where_an_entry_has_lost_two_holders_the_others_are_asked_and_it_is_published_soon() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     bench.advance(100.0)
     bench.sent()
@@ -80,7 +81,7 @@ def test_where_an_entry_has_lost_two_holders_the_others_are_asked_and_it_is_publ
 
 def test_who_is_silent_twice_while_others_answer_is_lost() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     lose(bench, 65)
@@ -89,7 +90,7 @@ def test_who_is_silent_twice_while_others_answer_is_lost() -> None:
 
 def test_while_nobody_answers_nobody_is_lost() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     bench.node.state.heard_at = None
@@ -99,7 +100,7 @@ def test_while_nobody_answers_nobody_is_lost() -> None:
 
 def test_where_another_node_answers_the_holder_is_lost() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     bench.pong(bench.sent_one(), 99)
@@ -108,7 +109,7 @@ def test_where_another_node_answers_the_holder_is_lost() -> None:
 
 def test_a_refusal_is_an_answer() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     bench.refuse(bench.sent_one(), 65)
@@ -170,7 +171,7 @@ def test_the_patrol_asks_one_holder_after_the_other_every_half_minute() -> None:
 
 def test_without_entries_the_patrol_rests() -> None:
     bench = publishing(policy=PATROL)
-    bench.node.tracker.remove(KEY, 80)
+    bench.node.tracker.remove(own_key(KEY, 80))
     bench.advance(600.0)
     assert bench.sent() == []
     assert bench.node.publisher.patrol.next_timeout() is None
@@ -186,7 +187,7 @@ def test_without_entries_nobody_is_asked_however_many_are_given_up() -> None:
 
 def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
     bench = publishing(policy=PATROL)
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     entry.replicas = ()
     bench.advance(60.0)
@@ -204,10 +205,10 @@ def test_the_patrol_rests_while_the_network_is_not_reached() -> None:
 def test_holders_of_a_family_that_is_not_reached_are_not_asked() -> None:
     bench = Bench(policy=PATROL, families=(Family.IPV4, Family.IPV6))
     bench.know(contact(64))
-    entry = bench.node.tracker.add(KEY, 80)
+    entry = bench.node.tracker.add(own_key(KEY, 80))
     bench.node.tracker.began(entry, bench.now)
     there = Contact(Id(65), Endpoint.of("2001:db8::65", 1729))
-    bench.node.tracker.published(KEY, 80, [there], bench.now)
+    bench.node.tracker.published(own_key(KEY, 80), [there], bench.now)
     assert bench.node.overlays[0].is_joined
     bench.advance(35.0)
     assert bench.sent() == []
@@ -251,7 +252,7 @@ def test_those_who_were_given_up_first_are_forgotten_when_there_are_many() -> No
 
 def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contact() -> None:
     bench = publishing(1, policy=POLICY)
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     holder = Contact(Id(65), endpoint(99))  # whom no timeout of a contact tells of
     entry.replicas = (holder,)
@@ -268,7 +269,7 @@ def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contac
 
 def test_where_there_is_nobody_else_to_ask_nobody_is_lost() -> None:
     bench = publishing(policy=POLICY)
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     for known in bench.node.state.table:
         for _ in range(2):

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
-from dhtd.core.publishing.own_records import EntryKey, entry_key
 from dhtd.core.publishing.pending_withdrawals import Holder, Pending, PendingWithdrawals
+from dhtd.core.records import RecordKey
 from tests.core.small import contact
+from tests.records import own_key
 from tests.strategies import scaled
 
-Entry = tuple[Id, int]
+Entry = RecordKey
 
 KEY, OTHER = Id(64), Id(65)
 STEADY = Policy(republish_jitter=0.0, startup_spread=0.0)
@@ -32,9 +33,9 @@ def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Hol
     """Have the only holder that is due asked, to no avail or with all acknowledged."""
     (holder,) = withdrawals.pop_due(now)
     if not failed:
-        for key, ports in withdrawals.due(holder, now).items():
-            for port in ports:
-                withdrawals.let_go(unpacked(key), port, holder.contact, now)
+        for entries in withdrawals.due(holder, now).values():
+            for entry in entries:
+                withdrawals.let_go(entry, holder.contact, now)
     withdrawals.over(holder, holder.endpoint, now, failed=failed)
     return holder
 
@@ -42,8 +43,8 @@ def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Hol
 def deleted(withdrawals: PendingWithdrawals, *contacts: Contact, now: float = 0.0) -> None:
     """Have KEY deleted at port 80, and nobody tell that it has let go."""
     for each in contacts:
-        assert not withdrawals.add(KEY, 80, each, UNTIL)
-    withdrawals.release(KEY, [80], now)
+        assert not withdrawals.add(own_key(KEY, 80), each, UNTIL)
+    withdrawals.release([own_key(KEY, 80)], now)
 
 
 def test_a_silent_holder_is_asked_again_after_pauses_that_double_up_to_five_minutes() -> None:
@@ -71,7 +72,7 @@ def test_pauses_are_jittered_by_a_tenth() -> None:
 def test_withdrawals_that_expire_all_at_once_are_swept_bit_by_bit() -> None:
     withdrawals = make()
     for number in range(1_000):
-        withdrawals.add(Id(number), 80, contact(number % 8), UNTIL)
+        withdrawals.add(own_key(Id(number), 80), contact(number % 8), UNTIL)
     assert [withdrawals.sweep(UNTIL) for _ in range(4)] == [True, True, True, False]
     assert len(withdrawals) == 0
 
@@ -79,29 +80,29 @@ def test_withdrawals_that_expire_all_at_once_are_swept_bit_by_bit() -> None:
 def test_withdrawals_can_be_looked_at_entry_by_entry_and_those_that_are_gone_are_left_out() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1), contact(2))
-    withdrawals.add(OTHER, 81, contact(3), UNTIL)
+    withdrawals.add(own_key(OTHER, 81), contact(3), UNTIL)
     entries = withdrawals.entries()
     assert [pending for entry in entries for pending in withdrawals.pending(entry)] == list(withdrawals)
-    withdrawals.take(KEY, 80)
+    withdrawals.take(own_key(KEY, 80))
     first, second = map(withdrawals.pending, entries)
     assert (first, second) == ([], list(withdrawals))
 
 
 def test_nobody_is_asked_while_the_first_withdrawal_is_under_way() -> None:
     withdrawals = make()
-    withdrawals.add(KEY, 80, contact(1), UNTIL)
+    withdrawals.add(own_key(KEY, 80), contact(1), UNTIL)
     assert withdrawals.next_timeout() is None
     assert not list(withdrawals.pop_due(1_000.0))
-    assert list(withdrawals) == [Pending(KEY, 80, contact(1), UNTIL, False, 0, None)]
+    assert list(withdrawals) == [Pending(own_key(KEY, 80), contact(1), UNTIL, False, 0, None)]
 
 
 def test_what_is_acknowledged_is_asked_for_once_more_half_a_minute_later_and_is_over_then() -> None:
     withdrawals = make()
-    withdrawals.add(KEY, 80, contact(1), UNTIL)
-    withdrawals.let_go(KEY, 80, contact(1), 1.0)
-    withdrawals.let_go(KEY, 80, contact(1), 1.5)  # the same again says nothing new
-    withdrawals.release(KEY, [80], 2.0)
-    assert list(withdrawals) == [Pending(KEY, 80, contact(1), UNTIL, True, 0, 31.0)]
+    withdrawals.add(own_key(KEY, 80), contact(1), UNTIL)
+    withdrawals.let_go(own_key(KEY, 80), contact(1), 1.0)
+    withdrawals.let_go(own_key(KEY, 80), contact(1), 1.5)  # the same again says nothing new
+    withdrawals.release([own_key(KEY, 80)], 2.0)
+    assert list(withdrawals) == [Pending(own_key(KEY, 80), contact(1), UNTIL, True, 0, 31.0)]
     withdrawals.heard(contact(1), 3.0, is_accepted=True)  # which is no reason to be early
     assert withdrawals.next_timeout() == 31.0
     attempt(withdrawals, 31.0, failed=False)
@@ -112,9 +113,9 @@ def test_what_is_acknowledged_is_asked_for_once_more_half_a_minute_later_and_is_
 
 def test_a_confirmation_that_fails_is_tried_again_like_any_other() -> None:
     withdrawals = make()
-    withdrawals.add(KEY, 80, contact(1), UNTIL)
-    withdrawals.let_go(KEY, 80, contact(1), 0.0)
-    withdrawals.release(KEY, [80], 0.0)
+    withdrawals.add(own_key(KEY, 80), contact(1), UNTIL)
+    withdrawals.let_go(own_key(KEY, 80), contact(1), 0.0)
+    withdrawals.release([own_key(KEY, 80)], 0.0)
     for due, then in ((30.0, 45.0), (45.0, 75.0), (75.0, 135.0)):
         assert withdrawals.next_timeout() == due
         attempt(withdrawals, due, failed=True)
@@ -127,9 +128,9 @@ def test_confirmations_that_are_due_in_a_row_are_asked_for_together() -> None:
     withdrawals = make()
     for number in range(20):
         key = Id(number)
-        withdrawals.add(key, 80, contact(1), UNTIL)
-        withdrawals.let_go(key, 80, contact(1), number * 0.5)
-        withdrawals.release(key, [80], number * 0.5)
+        withdrawals.add(own_key(key, 80), contact(1), UNTIL)
+        withdrawals.let_go(own_key(key, 80), contact(1), number * 0.5)
+        withdrawals.release([own_key(key, 80)], number * 0.5)
     attempt(withdrawals, 30.0, failed=False)
     assert len(withdrawals) == 19
     assert withdrawals.next_timeout() == 45.0
@@ -164,7 +165,7 @@ def test_a_holder_that_the_table_has_elsewhere_is_asked_there_where_nobody_is_le
     withdrawals.over(holder, old.endpoint, 32.0, failed=True, nobody_there=True)
     (holder,) = withdrawals.pop_due(32.0)
     assert holder.endpoint == new.endpoint
-    withdrawals.let_go(KEY, 80, old, 32.0)
+    withdrawals.let_go(own_key(KEY, 80), old, 32.0)
     withdrawals.over(holder, new.endpoint, 32.0, failed=False)
     assert withdrawals.next_timeout() == 62.0
     (holder,) = withdrawals.pop_due(62.0)
@@ -202,7 +203,7 @@ def test_when_the_network_is_reached_all_of_its_family_are_asked_soon_and_nothin
     withdrawals = make(replace(STEADY, startup_spread=10.0))
     deleted(withdrawals, *map(contact, range(1, 50)))
     other = Contact(Id(1), Endpoint.of("2001:db8::1", 1729))
-    withdrawals.add(KEY, 80, other, UNTIL)
+    withdrawals.add(own_key(KEY, 80), other, UNTIL)
     for _ in range(3):
         for holder in withdrawals.pop_due(100.0):
             withdrawals.over(holder, holder.endpoint, 100.0, failed=True)
@@ -229,14 +230,14 @@ def test_no_more_holders_are_in_hand_at_once_than_the_policy_says() -> None:
 def test_the_holders_of_what_was_deleted_first_are_forgotten_where_there_are_too_many() -> None:
     withdrawals = make(replace(STEADY, withdrawals=3))
     for key, number in ((KEY, 1), (KEY, 2), (OTHER, 1)):
-        assert not withdrawals.add(key, 80, contact(number), UNTIL)
-    assert not withdrawals.add(OTHER, 80, contact(1), UNTIL + 1)  # the same, for longer
-    assert withdrawals.holders(OTHER, 80) == {contact(1): UNTIL + 1}
-    assert withdrawals.add(OTHER, 80, contact(3), UNTIL)
-    assert withdrawals.holders(KEY, 80) == {contact(2): UNTIL}
-    assert withdrawals.add(OTHER, 80, contact(4), UNTIL)
-    assert withdrawals.holders(KEY, 80) == {}
-    assert set(withdrawals.holders(OTHER, 80)) == {contact(1), contact(3), contact(4)}
+        assert not withdrawals.add(own_key(key, 80), contact(number), UNTIL)
+    assert not withdrawals.add(own_key(OTHER, 80), contact(1), UNTIL + 1)  # the same, for longer
+    assert withdrawals.holders(own_key(OTHER, 80)) == {contact(1): UNTIL + 1}
+    assert withdrawals.add(own_key(OTHER, 80), contact(3), UNTIL)
+    assert withdrawals.holders(own_key(KEY, 80)) == {contact(2): UNTIL}
+    assert withdrawals.add(own_key(OTHER, 80), contact(4), UNTIL)
+    assert withdrawals.holders(own_key(KEY, 80)) == {}
+    assert set(withdrawals.holders(own_key(OTHER, 80))) == {contact(1), contact(3), contact(4)}
     assert len(withdrawals) == 3
 
 
@@ -244,21 +245,22 @@ def test_what_a_holder_has_failed_over_comes_last_the_next_time() -> None:
     withdrawals = make()
     for key in (KEY, OTHER, Id(66)):
         for port in (80, 443):
-            withdrawals.add(key, port, contact(1), UNTIL)
-    withdrawals.release(KEY, [80], 0.0)
+            withdrawals.add(own_key(key, port), contact(1), UNTIL)
+    withdrawals.release([own_key(KEY, 80)], 0.0)
     (holder,) = withdrawals.pop_due(15.0)
-    first, second, third = map(packed, (KEY, OTHER, Id(66)))
-    assert withdrawals.due(holder, 15.0) == {first: [80, 443], second: [80, 443], third: [80, 443]}
-    withdrawals.take(KEY, 443)
-    withdrawals.postpone(holder, KEY, [80, 443])
-    assert list(withdrawals.due(holder, 15.0).items()) == [(second, [80, 443]), (third, [80, 443]), (first, [80])]
+    first, second, third = ([own_key(key, 80), own_key(key, 443)] for key in (KEY, OTHER, Id(66)))
+    due = withdrawals.due(holder, 15.0)
+    assert due == {packed(KEY): first, packed(OTHER): second, packed(Id(66)): third}
+    withdrawals.take(own_key(KEY, 443))
+    withdrawals.postpone(holder, first)
+    assert list(withdrawals.due(holder, 15.0).values()) == [second, third, [own_key(KEY, 80)]]
 
 
 def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_after() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     (holder,) = withdrawals.pop_due(15.0)
-    withdrawals.take(KEY, 80)
+    withdrawals.take(own_key(KEY, 80))
     assert withdrawals._holders
     withdrawals.over(holder, holder.endpoint, 16.0, failed=True)
     assert not withdrawals._holders
@@ -267,18 +269,18 @@ def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_af
 def test_a_node_that_owes_nothing_may_say_that_it_holds_nothing() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
-    withdrawals.holds_nothing(KEY, 80, contact(2))
-    withdrawals.holds_nothing(KEY, 81, contact(1))
+    withdrawals.holds_nothing(own_key(KEY, 80), contact(2))
+    withdrawals.holds_nothing(own_key(KEY, 81), contact(1))
     assert [pending.holder for pending in withdrawals] == [contact(1)]
-    withdrawals.holds_nothing(KEY, 80, contact(1))
+    withdrawals.holds_nothing(own_key(KEY, 80), contact(1))
     assert len(withdrawals) == 0
 
 
 def test_two_endpoints_of_one_id_are_two_holders() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1), contact(1, machine=9))
-    withdrawals.holds_nothing(KEY, 80, contact(1))
-    assert list(withdrawals.holders(KEY, 80)) == [contact(1, machine=9)]
+    withdrawals.holds_nothing(own_key(KEY, 80), contact(1))
+    assert list(withdrawals.holders(own_key(KEY, 80))) == [contact(1, machine=9)]
     withdrawals.heard(contact(1), 16.0, is_accepted=True)  # it is here now, but who knows
     (holder,) = withdrawals.pop_due(16.0)
     assert holder.contact == contact(1, machine=9)
@@ -301,13 +303,13 @@ class WithdrawalsMachine(RuleBasedStateMachine):
 
     POLICY = Policy(withdrawing=2, withdrawals=12)
 
-    keys = st.sampled_from([(Id(0), 80), (Id(0), 443), (Id(5), 80)])
+    keys = st.sampled_from([own_key(Id(0), 80), own_key(Id(0), 443), own_key(Id(5), 80)])
     machines = st.integers(1, 4)
 
     @initialize(seed=st.integers(0, 99), now=st.sampled_from([0.0, 1e6]))
     def begin(self, seed: int, now: float) -> None:
         self.now = now
-        self.changed: set[EntryKey] = set()
+        self.changed: set[RecordKey] = set()
         self.told: set[Entry] = set()  # changes that must have been told
         self.withdrawals = PendingWithdrawals(Random(seed), self.POLICY, self.changed)
         self.model: dict[tuple[Entry, Contact], Owed] = {}
@@ -318,26 +320,26 @@ class WithdrawalsMachine(RuleBasedStateMachine):
     def is_deleted(self, entry: Entry, by: set[int], age: float, answers: set[int]) -> None:
         until = self.now + 3_602.0 - age
         for number in sorted(by):
-            self.withdrawals.add(*entry, contact(number), until)
+            self.withdrawals.add(entry, contact(number), until)
             known = self.model.setdefault((entry, contact(number)), Owed(until))
             known.until, known.acknowledged_at = max(known.until, until), None
         for number in sorted(answers):
             self.acknowledges(entry, contact(number))
-        assert self.withdrawals.silent(entry[0], [entry[1]]) == sum(
+        assert self.withdrawals.silent([entry]) == sum(
             of == entry and owed.acknowledged_at is None for (of, _), owed in self.model.items()
         )
-        self.withdrawals.release(entry[0], [entry[1]], self.now)
+        self.withdrawals.release([entry], self.now)
         self.told.add(entry)
 
     def acknowledges(self, entry: Entry, holder: Contact) -> None:
-        self.withdrawals.let_go(*entry, holder, self.now)
+        self.withdrawals.let_go(entry, holder, self.now)
         owed = self.model.get((entry, holder))
         if owed is None:
             return
         if owed.acknowledged_at is None:
             owed.acknowledged_at = self.now
             return
-        since, is_over = self.now - owed.acknowledged_at, holder not in self.withdrawals.holders(*entry)
+        since, is_over = self.now - owed.acknowledged_at, holder not in self.withdrawals.holders(entry)
         assert is_over or since < 33.1
         assert not is_over or since > 26.9
         if is_over:
@@ -346,20 +348,20 @@ class WithdrawalsMachine(RuleBasedStateMachine):
     @rule(entry=keys)
     def is_entered_again(self, entry: Entry) -> None:
         expected = {holder: owed.until for (of, holder), owed in self.model.items() if of == entry}
-        assert self.withdrawals.take(*entry) == expected
+        assert self.withdrawals.take(entry) == expected
         self.model = {owed: value for owed, value in self.model.items() if owed[0] != entry}
         self.told |= {entry} if expected else set()
 
     @rule(entry=keys, number=machines)
     def has_nothing(self, entry: Entry, number: int) -> None:
-        self.withdrawals.holds_nothing(*entry, contact(number))
+        self.withdrawals.holds_nothing(entry, contact(number))
         self.model.pop((entry, contact(number)), None)
 
     @rule()
     def they_are_asked(self) -> None:
         for holder in self.withdrawals.pop_due(self.now):
             due = self.withdrawals.due(holder, self.now)
-            asked = [((unpacked(key), port), holder.contact) for key, ports in due.items() for port in ports]
+            asked = [(entry, holder.contact) for entries in due.values() for entry in entries]
             for one in asked:
                 owed = self.model[one]
                 assert owed.until > self.now
@@ -407,11 +409,11 @@ class WithdrawalsMachine(RuleBasedStateMachine):
     def they_are_those_of_the_list(self) -> None:
         if not hasattr(self, "model"):
             return
-        assert {((each.key, each.port), each.holder): each.until for each in self.withdrawals} == {
+        assert {(each.record_key, each.holder): each.until for each in self.withdrawals} == {
             one: owed.until for one, owed in self.model.items()
         }
         assert len(self.withdrawals) == len(self.model) <= self.POLICY.withdrawals
-        assert {entry_key(*entry) for entry in self.told} <= self.changed
+        assert self.told <= self.changed
         holders = [holder for by_endpoint in self.withdrawals._holders.values() for holder in by_endpoint.values()]
         busy = {holder.contact for holder, _ in self.in_hand}
         assert {holder.contact for holder in holders} == {by for _, by in self.model} | busy

@@ -9,11 +9,12 @@ from dhtd.core.events import LeftBehind, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import OwnRecords, entry_key
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.sightings import Sightings
 from dhtd.sim.network import Network
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 
 KEY = Id(77)
 OLD, NEW = Endpoint.of("10.9.9.9", 1_729), Endpoint.of("10.8.8.8", 1_729)
@@ -109,28 +110,28 @@ def test_after_a_restart_a_delete_says_the_same() -> None:
     before.know(contact(1), contact(2))
     before.node.enter(KEY, 80, before.now)
     answer(before, US)
-    holders = before.node.holders(KEY, 80, before.now)
+    holders = before.node.holders(own_key(KEY, 80), before.now)
     after = Bench(policy=QUIET)
     after.know(contact(1), contact(2))
-    after.node.restore_own(KEY, 80, after.now)
+    after.node.restore_own(own_key(KEY, 80), after.now)
     for holder, until in holders.items():
-        seen = before.node.seen_by(KEY, 80, holder.endpoint)
+        seen = before.node.seen_by(own_key(KEY, 80), holder.endpoint)
         assert seen == ((US.ip, HOUR),)
-        after.node.restore_holder(KEY, 80, holder, until, after.now, seen)
+        after.node.restore_holder(own_key(KEY, 80), holder, until, after.now, seen)
     after.node.delete(KEY, None, after.now)
     answer(after, NEW)
     [left] = after.event(Withdrawn).left_behind
     assert (left.endpoint, HOUR <= left.until <= HOUR + QUIET.query_timeout) == (US.with_port(80), True)
-    assert after.node.seen_by(KEY, 80, contact(1).endpoint) == ()
+    assert after.node.seen_by(own_key(KEY, 80), contact(1).endpoint) == ()
 
 
 def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
         tracker.changed.clear()
         entry.seen_at(observed, endpoint(1), HOUR)
-        assert tracker.changed == ({entry_key(KEY, 80)} if is_news else set())
+        assert tracker.changed == ({own_key(KEY, 80)} if is_news else set())
 
 
 def test_of_what_is_restored_the_latest_lasts_as_long_as_the_holder_and_the_others_no_longer() -> None:

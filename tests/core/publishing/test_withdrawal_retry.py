@@ -11,9 +11,9 @@ from dhtd.core.events import Published, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Ping, Store, Withdraw
 from dhtd.core.policy import Policy
-from dhtd.core.publishing.own_records import entry_key
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 
 KEY = Id(77)
 POLICY = replace(QUIET, republish_jitter=0.0, startup_spread=0.0)
@@ -27,7 +27,7 @@ def owing(*keys: Id, policy: Policy = POLICY, ports: tuple[int, ...] = (80,)) ->
     bench = Bench(policy=policy)
     for key in keys:
         for port in ports:
-            assert bench.node.restore_holder(key, port, contact(2), HELD_UNTIL, bench.now)
+            assert bench.node.restore_holder(own_key(key, port), contact(2), HELD_UNTIL, bench.now)
     bench.know(contact(1))
     return bench
 
@@ -50,7 +50,7 @@ def asked(bench: Bench, kind: type[FindValue | Withdraw]) -> list[Sent]:
 def test_after_a_start_holders_are_asked_once_the_network_is_reached() -> None:
     spread = 10.0
     bench = Bench(policy=replace(POLICY, startup_spread=spread))
-    bench.node.restore_holder(KEY, 80, contact(2), HELD_UNTIL, bench.now)
+    bench.node.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
     bench.advance(100)
     assert bench.sent() == []
     bench.know(contact(1))
@@ -99,7 +99,7 @@ def test_who_names_the_entry_and_gives_no_token_holds_it() -> None:
     bench.advance(0)
     for pause in (RETRY, 2 * RETRY):
         bench.found(asked(bench, FindValue)[0], 2, endpoints=[US.with_port(80)], token=b"")
-        assert [pending.port for pending in bench.node.withdrawals] == [80]
+        assert [pending.record_key.port for pending in bench.node.withdrawals] == [80]
         bench.advance(pause - 0.1)
         assert queries(bench) == []
         bench.advance(0.1)
@@ -252,7 +252,7 @@ def test_what_is_entered_again_before_its_turn_is_not_withdrawn() -> None:
     (withdraw,) = asked(bench, Withdraw)
     bench.pong(withdraw, 2)
     assert queries(bench) == []
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert entry.holders(bench.now) == {contact(2): HELD_UNTIL}  # for the next time that it is deleted
 
@@ -266,7 +266,7 @@ def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> Non
     bench.found(find, 2)
     (withdraw,) = asked(bench, Withdraw)
     bench.pong(withdraw, 2)
-    while (sent := bench.sent()) and not bench.node.publisher._publications[entry_key(KEY, 80)].publication._over:
+    while (sent := bench.sent()) and not bench.node.publisher._publications[own_key(KEY, 80)].publication._over:
         for each in sent:
             if isinstance(each.request, Store):
                 bench.pong(each, each.to[3])
@@ -278,7 +278,7 @@ def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> Non
 def test_a_nearest_node_that_may_hold_it_and_does_not_acknowledge_is_asked_again_too() -> None:
     bench = Bench(policy=POLICY)
     bench.know(contact(1))
-    bench.node.tracker.add(KEY, 80)
+    bench.node.tracker.add(own_key(KEY, 80))
     op, _ = bench.node.delete(KEY, 80, bench.now)
     (search,) = bench.sent()
     bench.found(search, 1)
@@ -293,8 +293,8 @@ def test_a_delete_leaves_a_debt_with_who_names_the_entry_and_gives_no_token() ->
     for named, debts in (([US.with_port(80)], [contact(2)]), ([US.with_port(81)], [])):
         bench = Bench(policy=POLICY)
         bench.know(contact(1))
-        bench.node.tracker.add(KEY, 80)
-        assert bench.node.restore_holder(KEY, 80, contact(2), HELD_UNTIL, bench.now)
+        bench.node.tracker.add(own_key(KEY, 80))
+        assert bench.node.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
         bench.node.delete(KEY, 80, bench.now)
         for query in bench.sent():
             if query.to == endpoint(2):
@@ -310,9 +310,9 @@ def test_too_many_are_counted_wherever_they_come_from() -> None:
     bench = owing(KEY, Id(64), policy=policy)
     caps = bench.node.counters.caps_hit
     assert (caps["withdrawals"], caps["entry_holders"]) == (1, 0)
-    bench.node.tracker.add(KEY, 81)
-    bench.node.restore_holder(KEY, 81, contact(3), HELD_UNTIL, bench.now)
-    bench.node.restore_holder(KEY, 81, contact(4), HELD_UNTIL, bench.now)
+    bench.node.tracker.add(own_key(KEY, 81))
+    bench.node.restore_holder(own_key(KEY, 81), contact(3), HELD_UNTIL, bench.now)
+    bench.node.restore_holder(own_key(KEY, 81), contact(4), HELD_UNTIL, bench.now)
     assert (caps["withdrawals"], caps["entry_holders"]) == (1, 1)
     bench.node.delete(KEY, 81, bench.now)
     assert caps["withdrawals"] == 2
@@ -330,22 +330,24 @@ def test_too_many_are_counted_wherever_they_come_from() -> None:
 def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:
     bench = Bench(own_id=7, now=100.0)
     restore = bench.node.restore_holder
-    assert not restore(KEY, 80, contact(2), 100.0, bench.now)
-    assert not restore(KEY, 80, Contact(Id(7), endpoint(2)), HELD_UNTIL, bench.now)
-    assert not restore(KEY, 80, Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now)
+    assert not restore(own_key(KEY, 80), contact(2), 100.0, bench.now)
+    assert not restore(own_key(KEY, 80), Contact(Id(7), endpoint(2)), HELD_UNTIL, bench.now)
+    assert not restore(own_key(KEY, 80), Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now)
     assert len(bench.node.withdrawals) == 0
     both = Bench(families=(Family.IPV4, Family.IPV6))
     mapped = Endpoint(bytes(10) + b"\xff\xff" + endpoint(2))
     assert mapped.is_mapped
-    assert not both.node.restore_holder(KEY, 80, Contact(Id(2), mapped), HELD_UNTIL, bench.now)
-    assert both.node.restore_holder(KEY, 80, Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now)
+    assert not both.node.restore_holder(own_key(KEY, 80), Contact(Id(2), mapped), HELD_UNTIL, bench.now)
+    assert both.node.restore_holder(
+        own_key(KEY, 80), Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now
+    )
 
 
 def test_wherever_the_wall_clock_was_nobody_holds_anything_for_longer_than_an_hour() -> None:
     bench = Bench(now=100.0)
-    bench.node.restore_holder(KEY, 80, contact(2), 1e9, bench.now)
+    bench.node.restore_holder(own_key(KEY, 80), contact(2), 1e9, bench.now)
     (pending,) = bench.node.withdrawals
     assert pending.until == 100.0 + POLICY.store_expiry + TIMEOUT
-    assert bench.node.holders(KEY, 80, bench.now) == {contact(2): pending.until}
+    assert bench.node.holders(own_key(KEY, 80), bench.now) == {contact(2): pending.until}
     bench.advance(POLICY.store_expiry + POLICY.store_sweep)
     assert len(bench.node.withdrawals) == 0

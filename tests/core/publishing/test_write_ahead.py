@@ -11,9 +11,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Published, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Store, Withdraw
-from dhtd.core.publishing.own_records import entry_key
 from dhtd.core.publishing.write_ahead import Chosen
 from tests.core.bench import QUIET, Bench, Sent
+from tests.records import own_key
 
 KEY = Id(7)
 POLICY = replace(QUIET, k=2)
@@ -44,8 +44,8 @@ def stores(bench: Bench) -> list[Sent]:
 def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before() -> None:
     bench, chosen = publishing()
     assert [contacts for _, contacts in chosen] == [(contact(6), contact(5))]
-    assert set(bench.node.holders(KEY, 80, bench.now)) == {contact(6), contact(5)}
-    assert bench.node.tracker.changed == {entry_key(KEY, 80)}
+    assert set(bench.node.holders(own_key(KEY, 80), bench.now)) == {contact(6), contact(5)}
+    assert bench.node.tracker.changed == {own_key(KEY, 80)}
     assert bench.node.poll_unwritten() == []
     assert bench.sent() == []
     bench.advance(POLICY.write_ahead - 1)
@@ -96,7 +96,7 @@ def test_it_is_remembered_until_when_they_will_hold_it_however_long_the_disk_tak
         bench.advance(wait)
         bench.node.written(chosen, bench.now)
         bench.advance(POLICY.query_timeout / 2)  # it may take so long to arrive
-        assert set(bench.node.holders(KEY, 80, bench.now + POLICY.store_expiry)) == {contact(6), contact(5)}
+        assert set(bench.node.holders(own_key(KEY, 80), bench.now + POLICY.store_expiry)) == {contact(6), contact(5)}
 
 
 def test_what_is_written_in_time_wakes_nobody_later() -> None:
@@ -116,7 +116,7 @@ def test_one_that_had_to_be_forgotten_is_asked_all_the_same() -> None:
     assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
     bench.node.written(chosen, bench.now)
     assert len(stores(bench)) == 2
-    assert set(bench.node.holders(KEY, 80, bench.now)) == {contact(5)}
+    assert set(bench.node.holders(own_key(KEY, 80), bench.now)) == {contact(5)}
     assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
 
 

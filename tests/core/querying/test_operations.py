@@ -33,6 +33,7 @@ from dhtd.core.messages import (
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint
+from tests.records import own_key
 
 KEY = Id(77)
 SERVER, OTHER_SERVER = Endpoint.of("10.7.7.7", 80), Endpoint.of("10.7.7.8", 81)
@@ -527,7 +528,7 @@ def test_entering_stores_on_the_nodes_found_and_reports_who_took_it() -> None:
     assert bench.events() == []
     bench.pong(stores[3], 3)
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1), contact(3)), asked=3)  # type: ignore[arg-type]
-    entry = bench.node.tracker.get(KEY, 80)
+    entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert entry.replicas == (contact(1), contact(3))
 
@@ -760,7 +761,7 @@ def test_deleting_one_port_leaves_the_other() -> None:
 def test_deleting_all_ports_withdraws_each_and_counts_a_node_once() -> None:
     bench = knowing(1)
     for port in (80, 81):
-        bench.node.tracker.add(KEY, port)
+        bench.node.tracker.add(own_key(KEY, port))
     op, ports = bench.node.delete(KEY, None, bench.now)
     assert ports == [80, 81]
     bench.found(bench.sent_one(), 1)
@@ -775,7 +776,7 @@ def test_deleting_all_ports_withdraws_each_and_counts_a_node_once() -> None:
 def test_deleting_what_is_not_tracked_does_nothing(port: int | None) -> None:
     bench = knowing(1)
     if port is not None:
-        bench.node.tracker.add(KEY, 80)
+        bench.node.tracker.add(own_key(KEY, 80))
     _, ports = bench.node.delete(KEY, port, bench.now)
     assert ports == []
     bench.advance(1.0)
@@ -813,7 +814,7 @@ def test_a_holder_that_does_not_answer_is_one_that_still_may_hold_it() -> None:
 
 def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
     bench = knowing(65, 66, 67, 68, 69)
-    bench.node.tracker.add(Id(64), 80)
+    bench.node.tracker.add(own_key(Id(64), 80))
     bench.node.delete(Id(64), 80, bench.now)
     assert set(by_id(bench.sent())) == {65, 66, 67, 68}
     bench.advance(SLOW)
@@ -822,7 +823,7 @@ def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
 
 def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_k_nobody_counts() -> None:
     bench = knowing(80, 81, 32, 33, policy=replace(QUIET, k=2))
-    bench.node.tracker.add(Id(64), 80)
+    bench.node.tracker.add(own_key(Id(64), 80))
     bench.node.delete(Id(64), 80, bench.now)
     told: set[int] = set()
     while sent := bench.sent():

@@ -20,6 +20,7 @@ from dhtd.core.querying.steps import Ask
 from dhtd.core.routing.overlay import Overlay
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
+from tests.records import own_key
 
 K = DEFAULT.k
 KEY = Id(5)
@@ -422,9 +423,9 @@ def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
 
 
 def entered(tracker: OwnRecords, now: float) -> None:
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     tracker.began(entry, 0.0)
-    tracker.published(KEY, 80, [contact(1)], now)
+    tracker.published(own_key(KEY, 80), [contact(1)], now)
 
 
 def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
@@ -439,10 +440,10 @@ def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
 def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_after() -> None:
     for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
         tracker = OwnRecords(Random(1), DEFAULT)
-        entry = tracker.add(KEY, 80)
+        entry = tracker.add(own_key(KEY, 80))
         tracker.began(entry, 0.0)
         tracker.joined(family, 1.0)
-        tracker.published(KEY, 80, [contact(1)], 2.0)
+        tracker.published(own_key(KEY, 80), [contact(1)], 2.0)
         due = tracker.due_in(entry, 2.0)
         assert 0 < due <= wait
         assert (due > 60.0) is (family is Family.IPV4)
@@ -451,9 +452,9 @@ def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_a
 def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> None:
     policy = replace(DEFAULT, k=1)
     tracker = OwnRecords(Random(1), policy)
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     tracker.began(entry, 0.0)
-    tracker.published(KEY, 80, [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
+    tracker.published(own_key(KEY, 80), [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
     tracker.contact_stayed(contact(KEY ^ 8), 1.0, 1.0)
     assert tracker.due_in(entry, 1.0) > policy.newcomer_gap * 2
     tracker.contact_stayed(six(KEY ^ 8), 1.0, 1.0)
@@ -465,7 +466,7 @@ def test_the_growth_of_one_family_is_not_the_others() -> None:
     tracker.network_has(100, Family.IPV4, 0.0)
     tracker.network_has(10, Family.IPV6, 0.0)
     entered(tracker, 0.0)
-    entry = tracker.add(KEY, 80)
+    entry = tracker.add(own_key(KEY, 80))
     for _ in range(3):  # neither has changed
         tracker.network_has(100, Family.IPV4, 1.0)
         tracker.network_has(10, Family.IPV6, 1.0)

@@ -25,7 +25,7 @@ from dhtd.core.messages import (
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing.standing import Standing
 from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.storage.store import HeldRecord
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
 
@@ -55,7 +55,7 @@ def deliver(bench: Bench, data: bytes, source: Endpoint = PEER.endpoint) -> Repl
     return message
 
 
-def held(bench: Bench) -> list[HeldEntry]:
+def held(bench: Bench) -> list[HeldRecord]:
     return list(bench.node.store)
 
 
@@ -114,7 +114,7 @@ def test_a_withdrawal_that_comes_again_after_a_new_store_does_not_drop_the_entry
     assert deliver(bench, withdraw) == first
     deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 3))
     assert deliver(bench, withdraw) == first
-    assert [entry.endpoint for entry in held(bench)] == [PEER.endpoint.with_port(80)]
+    assert [entry.record.endpoint for entry in held(bench)] == [PEER.endpoint.with_port(80)]
     assert bench.node.counters.repeated == 2
 
 

@@ -30,11 +30,13 @@ from dhtd.core.messages import (
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import HeldRecord
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import US, Bench
 from tests.core.small import Beats, contact
+from tests.records import own_key
 from tests.strategies import scaled
 
 KEY = Id(77)
@@ -96,8 +98,8 @@ def test_find_value_names_contacts_and_what_is_held_and_not_expired() -> None:
 
 def test_find_value_names_our_own_entries_at_the_address_that_others_see() -> None:
     bench = Bench()
-    bench.node.tracker.add(KEY, 443)
-    bench.node.tracker.add(KEY, 80)
+    bench.node.tracker.add(own_key(KEY, 443))
+    bench.node.tracker.add(own_key(KEY, 80))
     assert ask(bench, FindValue(KEY)).endpoints == ()  # nobody has told us our address
     bench.node.external.vote(PEER.endpoint, US, 0.0)
     assert ask(bench, FindValue(KEY)).endpoints == (US.with_port(80), US.with_port(443))
@@ -109,7 +111,7 @@ def test_store_holds_the_source_address_with_the_given_port() -> None:
     bench = Bench()
     bench.now = 10.0
     assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
-    assert list(bench.node.store) == [HeldEntry(KEY, PEER.endpoint.with_port(80), 10.0 + DEFAULT.store_expiry)]
+    assert list(bench.node.store) == [HeldRecord(KEY, Peer(PEER.endpoint.with_port(80)), 10.0 + DEFAULT.store_expiry)]
 
 
 def test_withdraw_drops_the_source_s_own_entry_and_no_other() -> None:
@@ -117,7 +119,7 @@ def test_withdraw_drops_the_source_s_own_entry_and_no_other() -> None:
     for source in (PEER, ELSEWHERE):
         assert is_acknowledged(bench, Store(KEY, 80, token(bench, source)), source)
     assert is_acknowledged(bench, Withdraw(KEY, 80, token(bench)))
-    assert [held.endpoint for held in bench.node.store] == [ELSEWHERE.endpoint.with_port(80)]
+    assert [held.record.endpoint for held in bench.node.store] == [ELSEWHERE.endpoint.with_port(80)]
     assert is_acknowledged(bench, Withdraw(KEY, 80, token(bench)))  # nothing to drop is no error
     assert is_acknowledged(bench, Withdraw(KEY, 81, token(bench, ELSEWHERE)), ELSEWHERE)
     assert len(bench.node.store) == 1
@@ -499,7 +501,7 @@ class HoldingMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_held_is_what_was_stored(self) -> None:
         held = {
-            (entry.key, entry.endpoint[:-2], entry.endpoint.port): entry.expires_at
+            (entry.key, entry.record.endpoint[:-2], entry.record.endpoint.port): entry.expires_at
             for entry in self.bench.node.store
             if entry.expires_at > self.bench.now
         }

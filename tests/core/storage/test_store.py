@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.records import Peer
 from dhtd.core.storage import fair_shares as shares_module
 from dhtd.core.storage.fair_shares import Entry, FairShares
-from dhtd.core.storage.store import _SLACK, SWEPT, HeldEntry, HeldRecords, QuotaReached, Stored
+from dhtd.core.storage.store import _SLACK, SWEPT, HeldRecord, HeldRecords, QuotaReached, Stored
 
 A, B = Id(1), Id(2)
 FULL = QuotaReached("store_entries", "store is full")
@@ -121,13 +122,13 @@ class StoreMachine(RuleBasedStateMachine):
             expires_at = self.now + 10.0
         else:
             expires_at = self.now + life
-            outcome = self.store.restore(HeldEntry(key, endpoint, expires_at), self.now)
+            outcome = self.store.restore(HeldRecord(key, Peer(endpoint), expires_at), self.now)
         if quota is not None and not losers:
             assert outcome == quota
             return
         assert outcome == Stored(None if quota is None else quota.cap)
         if quota is not None:
-            [gone] = self.model.keys() - {(held.key, held.endpoint) for held in self.store}
+            [gone] = self.model.keys() - {(held.key, held.record.endpoint) for held in self.store}
             assert gone in losers
             del self.model[gone]
             self.changed.add(gone[0])
@@ -188,12 +189,12 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert len(self.store) == len(self.model)
-        assert {(held.key, held.endpoint): held.expires_at for held in self.store} == self.model
+        assert {(held.key, held.record.endpoint): held.expires_at for held in self.store} == self.model
         for key in map(Id, range(4)):
             live = {endpoint for (other, endpoint), at in self.model.items() if other == key and at > self.now}
             live_here = self.store.get(key, self.now)
             assert (set(live_here), len(live_here)) == (live, len(live))
-            held = {entry.endpoint: entry.expires_at for entry in self.store.held(key)}
+            held = {entry.record.endpoint: entry.expires_at for entry in self.store.held(key)}
             assert held == {endpoint: at for (other, endpoint), at in self.model.items() if other == key}
         self.check_shares(self.store._shares, set(self.model))
         for packed_key, crowd in self.store._crowds.items():
@@ -242,14 +243,14 @@ def test_storing_again_prolongs_and_does_not_double() -> None:
     store = HeldRecords(DEFAULT)
     store.put(A, at(1), 0.0)
     store.put(A, at(1), 1_000.0)
-    assert list(store) == [HeldEntry(A, at(1), 4_600.0)]
+    assert list(store) == [HeldRecord(A, Peer(at(1)), 4_600.0)]
 
 
 def test_an_entry_that_is_restored_with_less_time_is_the_first_to_give_way() -> None:
     store = HeldRecords(Policy(store_entries=2))
     store.put(A, at(1, 80), 0.0)
     store.put(A, at(1, 81), 1.0)
-    assert store.restore(HeldEntry(A, at(1, 81), 10.0), 2.0) == Stored()
+    assert store.restore(HeldRecord(A, Peer(at(1, 81)), 10.0), 2.0) == Stored()
     assert store.put(B, at(2), 3.0) == Stored(evicted_by="store_entries")
     assert store.get(A, 3.0) == [at(1, 80)]
 
@@ -308,12 +309,12 @@ def test_expired_entries_make_way_before_anything_is_refused() -> None:
     store.put(A, at(1), 0.0)
     assert store.put(A, at(2), 3_599.0) == KEY_FULL
     assert store.put(A, at(2), 3_600.0) == Stored()
-    assert [entry.endpoint for entry in store] == [at(2)]
+    assert [entry.record.endpoint for entry in store] == [at(2)]
 
 
 def test_a_flood_of_refused_entries_never_goes_through_all_that_is_held() -> None:
     class Unwalkable(HeldRecords):
-        def __iter__(self) -> Iterator[HeldEntry]:
+        def __iter__(self) -> Iterator[HeldRecord]:
             raise AssertionError("every refusal would cost as much as the whole store")
 
     store = Unwalkable(Policy(store_entries_per_source=10))
@@ -413,12 +414,12 @@ def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
     for number in range(32):
         assert store.put(Id(100 + number), at(1), 100.0) == Stored("store_entries")
     assert store.put(Id(200), at(1), 100.0) == FULL  # each has half
-    left = {entry.key for entry in store if entry.endpoint == at(66)}
+    left = {entry.key for entry in store if entry.record.endpoint == at(66)}
     assert left == set(range(32, 64))  # it has lost what would have expired first
     for number in range(21):
         assert store.put(Id(300 + number), at(2), 100.0) == Stored("store_entries")
     assert store.put(Id(400), at(2), 100.0) == FULL
-    sizes = Counter(entry.endpoint for entry in store)
+    sizes = Counter(entry.record.endpoint for entry in store)
     assert sorted(sizes.values()) == [21, 21, 22]
 
 

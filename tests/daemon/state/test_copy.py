@@ -14,13 +14,15 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import HeldRecord
 from dhtd.daemon.state import copy as state_copy
 from dhtd.daemon.state.disk import connect
 from dhtd.daemon.state.file import SavedHolder, SetHolders, StateFile
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
+from tests.records import own_key
 
 KEY, OTHER = Id(7), Id(8)
 AT = Endpoint.of("10.0.0.9", 1729)
@@ -32,9 +34,9 @@ CLOCK, WALL = 1_000.0, 1_700_000_000.0
 def file(tmp_path: Path) -> Iterator[StateFile]:
     file = StateFile.open(tmp_path / "state.db")
     file.set_node_id(Id(99))
-    file.add_own(KEY, 80)
+    file.add_own(own_key(KEY, 80))
     file.save_contacts([HOLDER])
-    file.save_holders([SetHolders(KEY, 80, [SavedHolder(HOLDER, WALL)])])
+    file.save_holders([SetHolders(own_key(KEY, 80), [SavedHolder(HOLDER, WALL)])])
     yield file
     file.close()
 
@@ -54,7 +56,7 @@ def new_node() -> Node:
 def test_a_copy_is_a_state_file_with_all_that_the_file_held_then(file: StateFile, tmp_path: Path) -> None:
     before = file.load()
     copy = restored(file, tmp_path / "copy.db")
-    file.add_own(OTHER, 80)
+    file.add_own(own_key(OTHER, 80))
     assert copy.load() == before
     assert (copy.node_id(), copy.notices()) == (Id(99), [])
     copy.close()
@@ -69,10 +71,10 @@ def test_a_copy_has_no_name_and_leaves_none(file: StateFile, tmp_path: Path) -> 
 
 def test_the_file_stays_locked_and_can_be_written_after_a_copy(file: StateFile) -> None:
     with file.copy():
-        file.add_own(OTHER, 80)
+        file.add_own(own_key(OTHER, 80))
     with pytest.raises(StateError, match="in use"):
         StateFile.open(file.path)
-    assert file.load().own == [(KEY, 80), (OTHER, 80)]
+    assert file.load().own == [own_key(KEY, 80), own_key(OTHER, 80)]
 
 
 def test_a_copy_for_which_there_is_no_room_leaves_nothing(
@@ -88,8 +90,8 @@ def test_a_copy_for_which_there_is_no_room_leaves_nothing(
     with pytest.raises(StateError, match=r"no copy of the state file .* can be made \(.*full.*\)"):
         file.copy()
     assert sorted(tmp_path.iterdir()) == names
-    file.add_own(OTHER, 80)
-    assert file.load().own == [(KEY, 80), (OTHER, 80)]
+    file.add_own(own_key(OTHER, 80))
+    assert file.load().own == [own_key(KEY, 80), own_key(OTHER, 80)]
 
 
 def test_a_directory_that_takes_no_copy_is_said(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +122,8 @@ async def test_entries_of_a_copy_that_is_restored_later_have_less_time_left(
     boot: str, file: StateFile, tmp_path: Path
 ) -> None:
     node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL, "this boot")
-    node.store.restore(HeldEntry(KEY, AT, CLOCK + 600), CLOCK)
-    node.store.restore(HeldEntry(OTHER, AT, CLOCK + 60), CLOCK)
+    node.store.restore(HeldRecord(KEY, Peer(AT), CLOCK + 600), CLOCK)
+    node.store.restore(HeldRecord(OTHER, Peer(AT), CLOCK + 60), CLOCK)
     await saver.save(node)
     copy = restored(file, tmp_path / "copy.db")
     clock = CLOCK + 300 if boot == "this boot" else 5.0

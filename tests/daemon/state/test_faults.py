@@ -13,20 +13,22 @@ import pytest
 
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.daemon.state.file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.core.records import Peer
+from dhtd.daemon.state.file import AddOwn, Change, RemoveOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.errors import StateError
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
 from tests.daemon.state.test_model import NAME, Kept, Own, Scratch, content, opened
+from tests.records import own_key
 
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
 
 HOLDER = SavedHolder(Contact(Id(5), endpoint(9)), 5.0)
-BEFORE = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 80), SetHolders(Id(1), 80, (HOLDER,))))
+BEFORE = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 80)), SetHolders(own_key(Id(1), 80), (HOLDER,))))
 CHANGES: list[tuple[Change, ...]] = [
-    (AddOwn(Id(3), 80),),
-    (RemoveOwn(Id(1), (80,)), SetHolders(Id(1), 80, (HOLDER,))),
-    (SetHolders(Id(2), 80, (HOLDER,)),),
+    (AddOwn(own_key(Id(3), 80)),),
+    (RemoveOwn([own_key(Id(1), 80)]), SetHolders(own_key(Id(1), 80), (HOLDER,))),
+    (SetHolders(own_key(Id(2), 80), (HOLDER,)),),
 ]
 
 
@@ -89,8 +91,8 @@ def test_a_refused_entry_is_undone_with_whatever_is_saved_next(scratch: Scratch)
     path = scratch.directory({})
     with disk.recorded(), closing(opened(path)) as file:
         with disk.failing(lambda number: number >= 6), pytest.raises(StateError):
-            file.apply([AddOwn(Id(3), 80)])
-        file.save_held([(Id(4), [SavedEntry(Id(4), endpoint(1), 5.0)])])
+            file.apply([AddOwn(own_key(Id(3), 80))])
+        file.save_held([(Id(4), [SavedRecord(Id(4), Peer(endpoint(1)), 5.0)])])
         kept = content(file)
     assert (kept.own, len(kept.held)) == (frozenset(), 1)
 
@@ -99,6 +101,6 @@ def test_a_file_whose_disk_failed_is_still_locked(scratch: Scratch) -> None:
     path = scratch.directory({})
     with disk.recorded(), closing(opened(path)) as file:
         with disk.failing(lambda number: number == 3), pytest.raises(StateError):
-            file.apply([AddOwn(Id(3), 80)])
+            file.apply([AddOwn(own_key(Id(3), 80))])
         with pytest.raises(StateError, match="in use"):
             StateFile.open(path / NAME, SEVEN)

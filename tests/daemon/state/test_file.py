@@ -24,14 +24,15 @@ from typing import IO
 import pytest
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import NATIVE, Id, Keyspace, unpacked
+from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import entry_key
+from dhtd.core.records import Peer
 from dhtd.daemon.state import disk as state_disk
-from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.rows import RowReader
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import write_old
+from tests.records import own_key
 
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534
@@ -46,14 +47,14 @@ V6 = Endpoint.parse("[2001:db8::1]:1729")
 FULL = SavedState(
     node_id=ID,
     contacts=[Contact(NATIVE.digest(bytes([number])), V4.with_port(number + 1)) for number in (3, 1, 2)],
-    own=sorted([(KEY, 80), (KEY, 443), (OTHER, 22)]),
-    held=[SavedEntry(KEY, V4, 1_700_000_000.25)],
+    own=sorted([own_key(KEY, 80), own_key(KEY, 443), own_key(OTHER, 22)]),
+    held=[SavedRecord(KEY, Peer(V4), 1_700_000_000.25)],
     holders={
-        entry_key(KEY, 80): [
+        own_key(KEY, 80): [
             SavedHolder(Contact(ID, V4), 1_700_000_001.5, ((V4.ip, 1_700_000_000.5), (bytes(4), 1_700_000_001.5))),
             SavedHolder(Contact(ID, V6), 1_700_000_002.5),
         ],
-        entry_key(OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
+        own_key(OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
     },
 )
 
@@ -72,9 +73,9 @@ def fill(path: Path) -> bytes:
     with closing(StateFile.open(path)) as file:
         file.set_node_id(ID)
         file.save_contacts(FULL.contacts)
-        file.apply([AddOwn(key, port) for key, port in FULL.own])
+        file.apply(list(map(AddOwn, FULL.own)))
         file.save_held([(KEY, FULL.held)])
-        file.save_holders(SetHolders(unpacked(key), port, holders) for (key, port), holders in FULL.holders.items())
+        file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
     return path.read_bytes()
 
 
@@ -147,25 +148,25 @@ def test_one_file_is_left_when_it_is_closed_and_says_whose_it_is(path: Path) -> 
 
 def test_an_own_entry_that_is_added_twice_is_there_once(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
-        file.add_own(KEY, 80)
-        file.add_own(KEY, 80)
-        assert file.load().own == [(KEY, 80)]
+        file.add_own(own_key(KEY, 80))
+        file.add_own(own_key(KEY, 80))
+        assert file.load().own == [own_key(KEY, 80)]
 
 
 def test_removing_own_entries_leaves_other_ports_and_keys(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.remove_own(KEY, [80, 81])
-        file.remove_own(NATIVE.digest(b"never entered"), [80])
-    assert sorted(loaded(path).own) == sorted([(KEY, 443), (OTHER, 22)])
+        file.remove_own([own_key(KEY, 80), own_key(KEY, 81)])
+        file.remove_own([own_key(NATIVE.digest(b"never entered"), 80)])
+    assert sorted(loaded(path).own) == sorted([own_key(KEY, 443), own_key(OTHER, 22)])
 
 
 def test_changes_are_made_in_order_and_all_or_none(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
-        file.apply([AddOwn(KEY, 80), RemoveOwn(KEY, [80]), AddOwn(KEY, 81)])
+        file.apply([AddOwn(own_key(KEY, 80)), RemoveOwn([own_key(KEY, 80)]), AddOwn(own_key(KEY, 81))])
         with pytest.raises(InvalidPort):
-            file.apply([AddOwn(OTHER, 22), AddOwn(OTHER, 65_536)])
-        assert file.load().own == [(KEY, 81)]
+            file.apply([AddOwn(own_key(OTHER, 22)), AddOwn(own_key(OTHER, 0))])
+        assert file.load().own == [own_key(KEY, 81)]
 
 
 def test_contacts_replace_all_contacts_and_the_node_id_the_node_id(path: Path) -> None:
@@ -180,16 +181,16 @@ def test_contacts_replace_all_contacts_and_the_node_id_the_node_id(path: Path) -
 def test_held_entries_replace_those_of_their_keys_only(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.save_held([(OTHER, [SavedEntry(OTHER, V4, 1.0), SavedEntry(OTHER, V6, 2.0)])])
-        file.save_held([(KEY, []), (OTHER, [SavedEntry(OTHER, V6, 3)])])
-    assert loaded(path).held == [SavedEntry(OTHER, V6, 3.0)]
+        file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 1.0), SavedRecord(OTHER, Peer(V6), 2.0)])])
+        file.save_held([(KEY, []), (OTHER, [SavedRecord(OTHER, Peer(V6), 3)])])
+    assert loaded(path).held == [SavedRecord(OTHER, Peer(V6), 3.0)]
 
 
 def test_held_entries_replace_all_where_they_are_the_whole(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.save_held([(OTHER, [SavedEntry(OTHER, V4, 1.0)])], whole=True)
-    assert loaded(path).held == [SavedEntry(OTHER, V4, 1.0)]
+        file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 1.0)])], whole=True)
+    assert loaded(path).held == [SavedRecord(OTHER, Peer(V4), 1.0)]
     with closing(StateFile.open(path)) as file:
         file.save_held([], whole=True)
     assert loaded(path).held == []
@@ -198,9 +199,9 @@ def test_held_entries_replace_all_where_they_are_the_whole(path: Path) -> None:
 def test_the_extremes_of_every_range_survive(path: Path) -> None:
     lowest, highest = Id(0), Id(NATIVE.size - 1)
     with closing(StateFile.open(path)) as file:
-        file.apply([AddOwn(lowest, 1), AddOwn(highest, 65_535)])
+        file.apply([AddOwn(own_key(lowest, 1)), AddOwn(own_key(highest, 65_535))])
         file.save_contacts([Contact(lowest, V4.with_port(0)), Contact(highest, Endpoint(b"\xff" * 18))])
-        file.save_held([(highest, [SavedEntry(highest, V4, -1e300)])])
+        file.save_held([(highest, [SavedRecord(highest, Peer(V4), -1e300)])])
         written = file.load()
     assert loaded(path) == written
     assert len(written.contacts) == 2
@@ -219,10 +220,10 @@ def test_a_keyspace_of_its_own_is_kept_apart(path: Path) -> None:
 
 def test_calls_may_come_from_any_thread(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
-        thread = threading.Thread(target=file.add_own, args=(KEY, 80))
+        thread = threading.Thread(target=file.add_own, args=(own_key(KEY, 80),))
         thread.start()
         thread.join()
-        assert file.load().own == [(KEY, 80)]
+        assert file.load().own == [own_key(KEY, 80)]
 
 
 def test_a_relative_path_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +244,7 @@ def test_closing_twice_is_harmless_and_using_it_afterwards_is_our_own_mistake(pa
     file.close()
     file.close()
     with pytest.raises(sqlite3.ProgrammingError):
-        file.add_own(KEY, 80)
+        file.add_own(own_key(KEY, 80))
     with pytest.raises(sqlite3.ProgrammingError):
         file.load()
 
@@ -252,9 +253,9 @@ def test_closing_twice_is_harmless_and_using_it_afterwards_is_our_own_mistake(pa
 def test_what_could_not_be_read_back_is_not_written(path: Path, expires_at: float) -> None:
     with closing(StateFile.open(path)) as file:
         with pytest.raises(AssertionError):
-            file.save_held([(KEY, [SavedEntry(KEY, V4, expires_at)])])
+            file.save_held([(KEY, [SavedRecord(KEY, Peer(V4), expires_at)])])
         with pytest.raises(AssertionError):
-            file.save_held([(OTHER, [SavedEntry(KEY, V4, 1.0)])])
+            file.save_held([(OTHER, [SavedRecord(KEY, Peer(V4), 1.0)])])
         assert file.load().held == []
 
 
@@ -267,8 +268,8 @@ def test_a_second_opening_is_refused_and_disturbs_nothing(path: Path) -> None:
         for _ in range(2):
             with pytest.raises(StateLocked, match=r"default\.db is in use(, most likely)? by .*: stop it, .*--inst"):
                 StateFile.open(path)
-        file.add_own(KEY, 9)
-    assert (KEY, 9) in loaded(path).own
+        file.add_own(own_key(KEY, 9))
+    assert own_key(KEY, 9) in loaded(path).own
     assert (StateLocked.code, StateLocked.exit_status) == ("state-locked", 1)
 
 
@@ -373,7 +374,7 @@ def test_a_file_without_hashes_keeps_all_that_it_has_and_gets_what_it_lacks(path
     with closing(StateFile.open(path)) as file:
         assert (file.set_aside, file.notice) == (None, None)
         assert in_order(file.load()) == kept
-        file.save_holders(SetHolders(unpacked(key), port, holders) for (key, port), holders in FULL.holders.items())
+        file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
     assert in_order(loaded(path)) == FULL
     assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
@@ -427,19 +428,19 @@ def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, st
 
 
 def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(path: Path) -> None:
-    first, second = FULL.holders[entry_key(KEY, 80)]
+    first, second = FULL.holders[own_key(KEY, 80)]
     with closing(StateFile.open(path)) as file:
-        file.add_own(KEY, 80)
-        file.save_holders([SetHolders(KEY, 80, [first]), SetHolders(KEY, 443, [first])])
-        file.remove_own(KEY, [80], [SetHolders(KEY, 80, [first, second])])
+        file.add_own(own_key(KEY, 80))
+        file.save_holders([SetHolders(own_key(KEY, 80), [first]), SetHolders(own_key(KEY, 443), [first])])
+        file.remove_own([own_key(KEY, 80)], [SetHolders(own_key(KEY, 80), [first, second])])
     state = loaded(path)
     assert state.own == []
-    assert in_order(state).holders == {entry_key(KEY, 80): [first, second], entry_key(KEY, 443): [first]}
+    assert in_order(state).holders == {own_key(KEY, 80): [first, second], own_key(KEY, 443): [first]}
     with closing(StateFile.open(path)) as file:
-        file.save_holders([SetHolders(KEY, 80, [])])
+        file.save_holders([SetHolders(own_key(KEY, 80), [])])
         with pytest.raises(InvalidPort):
-            file.save_holders([SetHolders(KEY, 443, []), SetHolders(KEY, 0, [first])])
-    assert loaded(path).holders == {entry_key(KEY, 443): [first]}
+            file.save_holders([SetHolders(own_key(KEY, 443), []), SetHolders(own_key(KEY, 0), [first])])
+    assert loaded(path).holders == {own_key(KEY, 443): [first]}
 
 
 # What it refuses
@@ -669,9 +670,9 @@ def test_a_damaged_file_is_set_aside_and_what_is_sound_of_it_goes_on(
         assert [name for name in keeps if getattr(state, name) != getattr(FULL, name)] == []
         assert file.damage is not None
         assert file.damage.has_new_id is ("node_id" not in keeps)
-        file.add_own(KEY, 9)
+        file.add_own(own_key(KEY, 9))
     assert names(path) == ["default.db", aside.name]
-    assert sorted(loaded(path).own) == sorted([*state.own, (KEY, 9)])
+    assert sorted(loaded(path).own) == sorted([*state.own, own_key(KEY, 9)])
 
 
 def test_what_is_lost_of_a_damaged_file_is_counted(path: Path) -> None:
@@ -776,7 +777,7 @@ def test_a_file_that_somebody_has_switched_to_a_write_ahead_log_is_switched_back
     fill(path)
     tamper(path, "PRAGMA journal_mode = WAL")
     with closing(StateFile.open(path)) as file:
-        file.add_own(KEY, 9)
+        file.add_own(own_key(KEY, 9))
         with pytest.raises(StateLocked):
             StateFile.open(path)
         assert names(path) == ["default.db", "default.db-journal"]
@@ -937,7 +938,7 @@ def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         sums = str(file.fact("sum own"))
     with closing(StateFile.open(path)) as file:
-        file.add_own(KEY, 9)
+        file.add_own(own_key(KEY, 9))
         file.set_fact("sum own", sums)
         file._sums = {}
     with closing(StateFile.open(path)) as file:
@@ -1073,9 +1074,9 @@ def test_a_file_system_without_locks_is_used_without_them_and_that_is_said(
     with closing(StateFile.open(path)) as file:
         [warning] = file.warnings
         assert f"the file system of the state file {path} has no locks" in warning
-        file.add_own(KEY, 9)
+        file.add_own(own_key(KEY, 9))
     child.end()
-    assert (KEY, 9) in loaded(path).own
+    assert own_key(KEY, 9) in loaded(path).own
 
 
 # A disk that fails
@@ -1098,8 +1099,8 @@ def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_ag
         before = file.load()
         with limited_file_size(0):
             changes: list[Callable[[], None]] = [
-                lambda: file.add_own(KEY, 9),
-                lambda: file.remove_own(KEY, [80]),
+                lambda: file.add_own(own_key(KEY, 9)),
+                lambda: file.remove_own([own_key(KEY, 80)]),
                 lambda: file.set_node_id(OTHER),
                 lambda: file.save_contacts([]),
                 lambda: file.save_held([(KEY, [])]),
@@ -1108,10 +1109,10 @@ def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_ag
                 with pytest.raises(StateError, match=r"default\.db: disk I/O error \(.*nothing was changed; check the"):
                     change()
         assert file.load() == before
-        file.add_own(KEY, 9)
+        file.add_own(own_key(KEY, 9))
         with pytest.raises(StateLocked):
             StateFile.open(path)
-    assert (KEY, 9) in loaded(path).own
+    assert own_key(KEY, 9) in loaded(path).own
 
 
 def test_every_change_waits_for_the_disk(path: Path) -> None:
@@ -1124,7 +1125,7 @@ def test_every_change_waits_for_the_disk(path: Path) -> None:
 
 def test_a_full_disk_is_an_error_and_nothing_changes_and_later_it_works_again(path: Path) -> None:
     fill(path)
-    many = [AddOwn(Id(number), 80) for number in range(1000)]
+    many = [AddOwn(own_key(Id(number), 80)) for number in range(1000)]
     with closing(StateFile.open(path)) as file:
         before = file.load()
         file._connection.execute("PRAGMA max_page_count = 6")
@@ -1144,10 +1145,10 @@ def test_a_file_that_was_taken_away_acknowledges_nothing_more(path: Path, replac
         if replaced:
             path.touch()
         with pytest.raises(StateError, match=r"default\.db was moved, deleted or replaced under the running dhtd"):
-            file.add_own(KEY, 9)
+            file.add_own(own_key(KEY, 9))
         path.with_suffix(".moved").rename(path)
-        file.add_own(KEY, 10)
-    assert [port for key, port in loaded(path).own if key == KEY] in ([80, 443, 10], [10, 80, 443])
+        file.add_own(own_key(KEY, 10))
+    assert sorted(own.port for own in loaded(path).own if own.key == KEY) == [10, 80, 443]
 
 
 def test_damage_that_appears_while_it_runs_is_an_error(path: Path) -> None:
@@ -1155,7 +1156,7 @@ def test_damage_that_appears_while_it_runs_is_an_error(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         file._connection.execute("DROP TABLE own")
         with pytest.raises(StateError, match=r"default\.db is damaged \(no such table: own\): .*restart dhtd"):
-            file.add_own(KEY, 9)
+            file.add_own(own_key(KEY, 9))
         with pytest.raises(StateError, match=r"default\.db is damaged \(no such table: own\): .*restart dhtd"):
             file.load()
 
@@ -1188,7 +1189,7 @@ def test_an_older_backup_beside_a_newer_journal_is_not_taken_for_whole(path: Pat
     mixed.parent.mkdir()
     mixed.write_bytes(fill(path))
     with closing(StateFile.open(path)) as file:
-        file.add_own(KEY, 9)
+        file.add_own(own_key(KEY, 9))
         file._connection.execute("PRAGMA cache_size = 1")
         file._connection.execute("BEGIN")
         file._connection.execute("UPDATE own SET hash = hash + 1")
@@ -1200,7 +1201,7 @@ def test_an_older_backup_beside_a_newer_journal_is_not_taken_for_whole(path: Pat
         state = in_order(file.load())
         assert file.damage is not None
         assert "what it has of own is not what was last written there" in file.damage.reason
-    assert sorted(state.own) == sorted([*FULL.own, (KEY, 9)])
+    assert sorted(state.own) == sorted([*FULL.own, own_key(KEY, 9)])
 
 
 # Forks a process for each line that it reads (a path, a number), which adds own entries from that number on, now and
@@ -1210,7 +1211,11 @@ WRITERS = """
 import os, sys
 from pathlib import Path
 from dhtd.core.endpoint import Endpoint
-from dhtd.daemon.state.file import SavedEntry, StateFile
+from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.state.file import SavedRecord, StateFile
+
+def own(key):
+    return RecordKey.of(key, Peer.on(1729))
 
 def write(path, number):
     os.write(1, b"%d\\n" % os.getpid())
@@ -1220,13 +1225,14 @@ def write(path, number):
     endpoint = Endpoint.parse("192.0.2.1:1729")
     while True:
         number += 1
-        file.add_own(number, 1729)
+        file.add_own(own(number))
         os.write(1, b"+%d\\n" % number)
         if number % 5 == 0:
-            file.remove_own(number - 2, [1729])
+            file.remove_own([own(number - 2)])
             os.write(1, b"-%d\\n" % (number - 2))
         if number % 7 == 0:
-            file.save_held([(0, [SavedEntry(0, endpoint.with_port(port), float(number)) for port in range(1, 200)])])
+            peers = [Peer(endpoint.with_port(port)) for port in range(1, 200)]
+            file.save_held([(0, [SavedRecord(0, peer, float(number)) for peer in peers])])
 
 for line in sys.stdin:
     path, number = line.rsplit(" ", 1)
@@ -1267,7 +1273,7 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
         with closing(StateFile.open(path)) as file:
             assert file.set_aside is None, where
             state = file.load()
-        own = {int(key) for key, _ in state.own}
+        own = {int(each.key) for each in state.own}
         # One change may have been made that was not acknowledged any more: the next addition, or a removal.
         assert acknowledged - own <= ({last - 2} if last % 5 == 0 else set()), where
         assert own - acknowledged <= {last + 1}, where

@@ -22,13 +22,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dhtd.core.ids import Id, unpacked
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.daemon.state.file import AddOwn, Change, RemoveOwn, SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.state.file import (
+    AddOwn,
+    Change,
+    RemoveOwn,
+    SavedHolder,
+    SavedRecord,
+    SavedState,
+    SetHolders,
+    StateFile,
+)
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
 from tests.daemon.old_state import write_old
+from tests.records import own_key
 from tests.strategies import ids, scaled
 
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
@@ -43,9 +54,9 @@ class Kept:
 
     node_id: Id | None = None
     contacts: tuple[Contact, ...] = ()
-    own: frozenset[tuple[Id, int]] = frozenset()
-    held: frozenset[SavedEntry] = frozenset()
-    holders: frozenset[tuple[Id, int, SavedHolder]] = frozenset()
+    own: frozenset[RecordKey] = frozenset()
+    held: frozenset[SavedRecord] = frozenset()
+    holders: frozenset[tuple[RecordKey, SavedHolder]] = frozenset()
 
 
 # What may be asked of it: what it does to the file, and what it should do to what is kept
@@ -84,18 +95,18 @@ class Own:
         own, holders = set(kept.own), set(kept.holders)
         for change in self.changes:
             match change:
-                case AddOwn(key, port):
-                    own.add((key, port))
-                case RemoveOwn(key, ports):
-                    own -= {(key, port) for port in ports}
-                case SetHolders(key, port, those):
-                    holders = {each for each in holders if each[:2] != (key, port)} | {(key, port, by) for by in those}
+                case AddOwn(record_key):
+                    own.add(record_key)
+                case RemoveOwn(record_keys):
+                    own -= set(record_keys)
+                case SetHolders(record_key, those):
+                    holders = {each for each in holders if each[0] != record_key} | {(record_key, by) for by in those}
         return replace(kept, own=frozenset(own), holders=frozenset(holders))
 
 
 @dataclass(frozen=True)
 class HeldEntries:
-    entries: tuple[tuple[Id, tuple[SavedEntry, ...]], ...]
+    entries: tuple[tuple[Id, tuple[SavedRecord, ...]], ...]
 
     def make(self, file: StateFile) -> None:
         file.save_held(self.entries)
@@ -110,7 +121,7 @@ Step = NewId | Contacts | Own | HeldEntries
 
 keys = ids(SEVEN)
 few_keys = st.integers(0, 2).map(Id)
-few_ports = st.sampled_from([1, 2, 65_535])
+few_own = st.builds(own_key, few_keys, st.sampled_from([1, 2, 65_535]))
 machines = st.integers(1, 30).map(endpoint)
 times = st.floats(-1e12, 1e12) | st.just(-0.0)
 
@@ -121,9 +132,9 @@ holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), st.tuples
     lambda holders: tuple(SavedHolder(contact, *each) for contact, each in holders.items())
 )
 own_changes = st.one_of(
-    st.builds(AddOwn, few_keys, few_ports),
-    st.builds(RemoveOwn, few_keys, st.lists(few_ports, max_size=2).map(tuple)),
-    st.builds(SetHolders, few_keys, few_ports, holder_lists),
+    st.builds(AddOwn, few_own),
+    st.builds(RemoveOwn, st.lists(few_own, max_size=2).map(tuple)),
+    st.builds(SetHolders, few_own, holder_lists),
 )
 own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
 
@@ -134,7 +145,7 @@ def held_entries(draw: st.DrawFn) -> HeldEntries:
     by_key = draw(st.dictionaries(few_keys, st.dictionaries(machines, times, max_size=5), max_size=3))
     return HeldEntries(
         tuple(
-            (key, tuple(SavedEntry(key, at, expires_at) for at, expires_at in entries.items()))
+            (key, tuple(SavedRecord(key, Peer(at), expires_at) for at, expires_at in entries.items()))
             for key, entries in by_key.items()
         )
     )
@@ -144,7 +155,7 @@ def held_entries(draw: st.DrawFn) -> HeldEntries:
 def many_entries(draw: st.DrawFn) -> HeldEntries:
     """Draw a change of many pages."""
     count, when = draw(st.integers(100, 200)), draw(times)
-    return HeldEntries(((Id(9), tuple(SavedEntry(Id(9), endpoint(number), when) for number in range(count))),))
+    return HeldEntries(((Id(9), tuple(SavedRecord(Id(9), Peer(endpoint(number)), when) for number in range(count))),))
 
 
 steps = st.one_of(new_ids, contact_lists, own_lists, own_lists, held_entries(), many_entries())
@@ -160,9 +171,9 @@ def opened(path: Path) -> StateFile:
 def content(file: StateFile) -> Kept:
     state = file.load()
     assert len(state.own) == len(set(state.own))
-    assert len(state.held) == len({(entry.key, entry.endpoint) for entry in state.held})
-    holders = [(unpacked(key), port, holder) for (key, port), holders in state.holders.items() for holder in holders]
-    assert len(holders) == len({(*own, holder.contact) for *own, holder in holders})
+    assert len(state.held) == len({(entry.key, entry.record.endpoint) for entry in state.held})
+    holders = [(own, holder) for own, holders in state.holders.items() for holder in holders]
+    assert len(holders) == len({(own, holder.contact) for own, holder in holders})
     own, held = frozenset(state.own), frozenset(state.held)
     return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders))
 
@@ -219,10 +230,10 @@ class StateFileMachine(RuleBasedStateMachine):
     def changes_own_entries(self, step: Step) -> None:
         self._change(step)
 
-    @rule(changes=st.lists(own_changes, max_size=3), port=st.sampled_from([0, 65_536, -1]))
-    def asks_for_what_cannot_be(self, changes: list[Change], port: int) -> None:
+    @rule(changes=st.lists(own_changes, max_size=3))
+    def asks_for_what_cannot_be(self, changes: list[Change]) -> None:
         with pytest.raises(InvalidPort):
-            self.file.apply([*changes, AddOwn(Id(0), port)])
+            self.file.apply([*changes, AddOwn(own_key(Id(0), 0))])
 
     @rule()
     def is_reopened(self) -> None:
@@ -352,7 +363,7 @@ def test_a_crash_at_any_write_of_the_first_opening_leaves_a_new_file(scratch: Sc
 
 
 def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: Scratch) -> None:
-    old, new = Kept(), Own((AddOwn(Id(1), 80), AddOwn(Id(2), 80)))
+    old, new = Kept(), Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 80))))
     with disk.recorded() as taken:
         path = scratch.directory({})
         with closing(opened(path)) as file:
@@ -374,10 +385,10 @@ def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch: Scratch, version: int) -> None:
-    own = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 443)))
+    own = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 443))))
     with disk.recorded() as taken:
         path = scratch.directory({})
-        write_old(path / NAME, version, SavedState(Id(3), [], [(Id(1), 80), (Id(2), 443)], []), SEVEN)
+        write_old(path / NAME, version, SavedState(Id(3), [], [own_key(Id(1), 80), own_key(Id(2), 443)], []), SEVEN)
         before = disk.read_directory(path)
         taken.clear()
         opened(path).close()
@@ -388,7 +399,7 @@ def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch:
 
 
 def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad_one(scratch: Scratch) -> None:
-    own = Own((AddOwn(Id(1), 80), AddOwn(Id(2), 443)))
+    own = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 443))))
     with disk.recorded() as taken:
         path = scratch.directory({})
         with closing(opened(path)) as file:

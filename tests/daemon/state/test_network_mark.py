@@ -13,17 +13,19 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
-from dhtd.daemon.state.file import SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.core.records import Peer
+from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.daemon.state.network_mark import claim, fingerprints
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import WrongNetwork
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from tests.daemon.state.test_saver import new_node
+from tests.records import own_key
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
 CONTACT = Contact(Id(5), Endpoint.parse("10.0.0.5:1729"))
-OWN, HELD = (Id(7), 80), SavedEntry(Id(8), Endpoint.parse("10.0.0.6:80"), 1e9)
-HOLDERS = SetHolders(*OWN, [SavedHolder(CONTACT, 1e9)])
+OWN, HELD = own_key(Id(7), 80), SavedRecord(Id(8), Peer(Endpoint.parse("10.0.0.6:80")), 1e9)
+HOLDERS = SetHolders(OWN, [SavedHolder(CONTACT, 1e9)])
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def file(tmp_path: Path) -> Iterator[StateFile]:
     with closing(StateFile.open(tmp_path / "s.db")) as opened:
         opened.set_node_id(Id(1))
         opened.save_contacts([CONTACT])
-        opened.add_own(*OWN)
+        opened.add_own(OWN)
         opened.save_held([(HELD.key, [HELD])])
         opened.save_holders([HOLDERS])
         yield opened

@@ -14,14 +14,15 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import entry_key
+from dhtd.core.records import Peer
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state import contents as state_contents
-from dhtd.daemon.state.file import AddOwn, SavedEntry, SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
+from tests.records import own_key
 
 KEYS = [Id(number) for number in range(20)]
 NOW, WALL = 1_000.0, 1_700_000_000.0
@@ -51,9 +52,9 @@ class Case:
 
     def __init__(self, path: Path) -> None:
         self.file = StateFile.open(path)
-        self.file.apply([AddOwn(key, 80) for key in KEYS])
-        self.file.save_holders([SetHolders(key, 80, [SavedHolder(ONE, UNTIL)]) for key in KEYS])
-        self.file.save_held([(key, [SavedEntry(key, machine(3), UNTIL)]) for key in KEYS])
+        self.file.apply([AddOwn(own_key(key, 80)) for key in KEYS])
+        self.file.save_holders([SetHolders(own_key(key, 80), [SavedHolder(ONE, UNTIL)]) for key in KEYS])
+        self.file.save_held([(key, [SavedRecord(key, Peer(machine(3)), UNTIL)]) for key in KEYS])
         rng = random.Random(1)
         self.node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=NOW)
         self.driver = Bare(self.node)
@@ -67,7 +68,7 @@ class Case:
 
     def holders(self, key: Id) -> set[Contact]:
         """Return who may hold an entry, as the file has it."""
-        return {holder.contact for holder in self.file.load().holders.get(entry_key(key, 80), [])}
+        return {holder.contact for holder in self.file.load().holders.get(own_key(key, 80), [])}
 
 
 @pytest.fixture
@@ -97,11 +98,11 @@ async def test_an_entry_can_be_deleted_before_it_was_restored_and_stays_deleted(
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
         assert case.node.tracker.ports(KEYS[7]) == [80]
-        await case.saver.remove_own(case.node, KEYS[7], [80])
+        await case.saver.remove_own(case.node, [own_key(KEYS[7], 80)])
         case.node.delete(KEYS[7], None, NOW)
     await case.finish()
-    assert case.node.tracker.get(KEYS[7], 80) is None
-    assert [(each.key, each.holder) for each in case.node.withdrawals] == [(KEYS[7], ONE)]
+    assert case.node.tracker.get(own_key(KEYS[7], 80)) is None
+    assert [(each.record_key.key, each.holder) for each in case.node.withdrawals] == [(KEYS[7], ONE)]
     assert (len(case.node.tracker), len(case.file.load().own)) == (19, 19)
     assert case.holders(KEYS[7]) == {ONE}
 
@@ -110,10 +111,10 @@ async def test_an_entry_that_is_entered_again_before_it_was_restored_keeps_its_h
     case.begin()
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
-        await case.saver.add_own(KEYS[7], 80)
+        await case.saver.add_own(own_key(KEYS[7], 80))
         case.node.enter(KEYS[7], 80, NOW)
     await case.finish()
-    entry = case.node.tracker.get(KEYS[7], 80)
+    entry = case.node.tracker.get(own_key(KEYS[7], 80))
     assert entry is not None
     assert set(entry.holders(NOW)) == {ONE}
 
@@ -123,7 +124,7 @@ async def test_who_is_chosen_to_hold_an_entry_is_written_beside_those_that_are_n
     case: Case, is_at_the_end: bool
 ) -> None:
     case.begin(at_once=8)  # all own entries, and not who holds them
-    entry = case.node.tracker.get(KEYS[7], 80)
+    entry = case.node.tracker.get(own_key(KEYS[7], 80))
     assert entry is not None
     entry.may_hold(OTHER, NOW + 500)
     if is_at_the_end:
@@ -145,7 +146,7 @@ async def test_entries_that_are_stored_meanwhile_are_saved_beside_those_that_are
         case.saver.save_now(case.node)
     else:
         await case.saver.save(case.node)
-    in_file = {entry.endpoint for entry in case.file.load().held if entry.key == KEYS[7]}
+    in_file = {entry.record.endpoint for entry in case.file.load().held if entry.key == KEYS[7]}
     assert in_file == {machine(3), machine(4)}
     await case.finish()
     assert len(case.node.store) == 21
@@ -162,15 +163,15 @@ async def test_an_entry_that_was_renewed_meanwhile_keeps_its_new_time(case: Case
 
 
 async def test_what_a_wrong_clock_dated_years_ahead_is_saved_with_an_hour(case: Case) -> None:
-    case.file.save_held([(KEYS[7], [SavedEntry(KEYS[7], machine(3), WALL + 1e9)])])
-    case.file.save_holders([SetHolders(KEYS[7], 80, [SavedHolder(ONE, WALL + 1e9)])])
+    case.file.save_held([(KEYS[7], [SavedRecord(KEYS[7], Peer(machine(3)), WALL + 1e9)])])
+    case.file.save_holders([SetHolders(own_key(KEYS[7], 80), [SavedHolder(ONE, WALL + 1e9)])])
     case.begin()
     await case.finish()
     await case.saver.save(case.node)
     state = case.file.load()
     latest = WALL + DEFAULT.store_expiry + DEFAULT.query_timeout
     assert [entry.expires_at for entry in state.held if entry.key == KEYS[7]] == [WALL + DEFAULT.store_expiry]
-    assert [holder.until for holder in state.holders[entry_key(KEYS[7], 80)]] == [latest]
+    assert [holder.until for holder in state.holders[own_key(KEYS[7], 80)]] == [latest]
 
 
 async def test_a_file_that_cannot_be_read_for_a_while_is_read_later(
@@ -205,4 +206,4 @@ def test_a_part_that_fails_is_begun_again(case: Case, monkeypatch: pytest.Monkey
     restorer._slices = fail()
     with pytest.raises(StateError):
         restorer.read()
-    assert restorer.read() == [(key, 80) for key in KEYS[:3]]
+    assert restorer.read() == [own_key(key, 80) for key in KEYS[:3]]

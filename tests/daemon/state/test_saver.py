@@ -17,18 +17,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import NATIVE, Id, packed, unpacked
+from dhtd.core.ids import NATIVE, Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.publishing.own_records import EntryKey, entry_key
-from dhtd.core.storage.store import HeldEntry
+from dhtd.core.records import Peer, RecordKey
+from dhtd.core.storage.store import HeldRecord
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.state.file import SavedEntry, SavedHolder, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
+from tests.records import own_key
 from tests.strategies import scaled
 
 T = TypeVar("T")
@@ -53,10 +54,10 @@ def new_node(now: float = CLOCK) -> Node:
 class Notes:
     """A state file that takes notes, and fails when it is told to."""
 
-    def __init__(self, held: Sequence[SavedEntry] = ()) -> None:
+    def __init__(self, held: Sequence[SavedRecord] = ()) -> None:
         self.state = SavedState(None, [], [], list(held))
         self.noted_contacts: list[list[Contact]] = []
-        self.noted_held: list[dict[Id, list[SavedEntry]]] = []
+        self.noted_held: list[dict[Id, list[SavedRecord]]] = []
         self.wholes: list[bool] = []
         self.noted_holders: list[list[SetHolders]] = []
         self.tried: list[list[SetHolders]] = []  # these, and those that were refused
@@ -78,24 +79,24 @@ class Notes:
     def contacts(self) -> list[Contact]:
         return self.state.contacts
 
-    def own(self) -> Iterator[list[tuple[Id, int]]]:
+    def own(self) -> Iterator[list[RecordKey]]:
         yield from ([each] for each in self.state.own)
 
-    def held(self) -> Iterator[list[SavedEntry]]:
+    def held(self) -> Iterator[list[SavedRecord]]:
         yield from ([each] for each in self.state.held)
 
-    def holders(self) -> Iterator[list[tuple[EntryKey, SavedHolder]]]:
+    def holders(self) -> Iterator[list[tuple[RecordKey, SavedHolder]]]:
         yield from ([(own, each)] for own, holders in self.state.holders.items() for each in holders)
 
-    def of_key(self, key: Id) -> tuple[list[tuple[Id, int]], list[tuple[EntryKey, SavedHolder]]]:
-        holders = [(own, each) for own, those in self.state.holders.items() for each in those if own[0] == packed(key)]
-        return [each for each in self.state.own if each[0] == key], holders
+    def of_key(self, key: Id) -> tuple[list[RecordKey], list[tuple[RecordKey, SavedHolder]]]:
+        holders = [(own, each) for own, those in self.state.holders.items() for each in those if own.key == key]
+        return [each for each in self.state.own if each.key == key], holders
 
     def save_contacts(self, contacts: Sequence[Contact]) -> None:
         self._fail()
         self.noted_contacts.append(list(contacts))
 
-    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
+    def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedRecord]]], *, whole: bool = False) -> None:
         self._fail()
         self.wholes.append(whole)
         self.noted_held.append({key: list(entries) for key, entries in changes})
@@ -134,7 +135,10 @@ async def test_only_what_has_changed_is_written() -> None:
     await saver.save(node)
     expires_at = WALL + EXPIRY
     assert notes.noted_held[1:] == [
-        {KEY: [SavedEntry(KEY, endpoint(1), expires_at), SavedEntry(KEY, endpoint(2), expires_at)], OTHER: []}
+        {
+            KEY: [SavedRecord(KEY, Peer(endpoint(1)), expires_at), SavedRecord(KEY, Peer(endpoint(2)), expires_at)],
+            OTHER: [],
+        }
     ]
     assert len(notes.noted_contacts) == 1
 
@@ -180,7 +184,7 @@ async def test_entries_keep_their_wall_clock_expiry_over_a_restart(
 ) -> None:
     before = new_node(clock_then)
     before.store.put(KEY, endpoint(1), clock_then)
-    before.store.restore(HeldEntry(OTHER, endpoint(2), clock_then + 100), clock_then)
+    before.store.restore(HeldRecord(OTHER, Peer(endpoint(2)), clock_then + 100), clock_then)
     file = StateFile.open(tmp_path / "state.db")
     saver = Saver(file, lambda: clock_then, lambda: WALL)
     await saver.save(before)
@@ -190,7 +194,7 @@ async def test_entries_keep_their_wall_clock_expiry_over_a_restart(
     after = new_node(clock_now)
     Saver(file, lambda: clock_now, lambda: WALL + 60).restore(after)
     file.close()
-    assert {(held.key, held.endpoint, round(held.expires_at - clock_now, 3)) for held in after.store} == {
+    assert {(held.key, held.record.endpoint, round(held.expires_at - clock_now, 3)) for held in after.store} == {
         (KEY, endpoint(1), EXPIRY - 60),
         (OTHER, endpoint(2), 40.0),
     }
@@ -199,7 +203,7 @@ async def test_entries_keep_their_wall_clock_expiry_over_a_restart(
 async def test_entries_that_have_expired_meanwhile_are_gone_from_the_file_too(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
-    gone, kept = SavedEntry(KEY, endpoint(1), WALL - 1), SavedEntry(OTHER, endpoint(2), WALL + 1)
+    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), WALL - 1), SavedRecord(OTHER, Peer(endpoint(2)), WALL + 1)
     file.save_held([(KEY, [gone]), (OTHER, [kept])])
     node = new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
@@ -213,7 +217,7 @@ async def test_entries_that_have_expired_meanwhile_are_gone_from_the_file_too(tm
 @pytest.mark.parametrize("ahead", [EXPIRY + 1, 1e9, 1e300])
 def test_a_wall_clock_that_was_once_wrong_makes_no_entry_immortal(ahead: float) -> None:
     node = new_node()
-    saver_of(Notes([SavedEntry(KEY, endpoint(1), WALL + ahead)])).restore(node)
+    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(1)), WALL + ahead)])).restore(node)
     assert [held.expires_at for held in node.store] == [CLOCK + EXPIRY]
 
 
@@ -221,7 +225,7 @@ def test_what_a_quota_refuses_is_forgotten_at_the_next_save() -> None:
     rng = random.Random(1)
     policy = replace(DEFAULT, store_entries_per_key=1)
     node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=CLOCK, policy=policy)
-    saver_of(Notes([SavedEntry(KEY, endpoint(number), WALL + 9) for number in (1, 2)])).restore(node)
+    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(number)), WALL + 9) for number in (1, 2)])).restore(node)
     assert len(node.store) == 1
     assert node.store.take_changes() == {packed(KEY)}
 
@@ -229,7 +233,7 @@ def test_what_a_quota_refuses_is_forgotten_at_the_next_save() -> None:
 def test_contacts_and_own_entries_come_back() -> None:
     notes, node = Notes(), new_node()
     contact = Contact(Id(5), endpoint(9))
-    notes.state = SavedState(None, [contact], [(KEY, 80), (KEY, 81)], [])
+    notes.state = SavedState(None, [contact], [own_key(KEY, 80), own_key(KEY, 81)], [])
     saver_of(notes).restore(node)
     assert list(node.state.table) == [contact]
     assert node.tracker.ports(KEY) == [80, 81]
@@ -239,10 +243,10 @@ async def test_own_entries_are_on_disk_when_the_call_returns(tmp_path: Path) -> 
     path = tmp_path / "state.db"
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK)
-    await saver.add_own(KEY, 80)
-    await saver.add_own(KEY, 81)
-    await saver.remove_own(new_node(), KEY, [80])
-    assert file.load().own == [(KEY, 81)]
+    await saver.add_own(own_key(KEY, 80))
+    await saver.add_own(own_key(KEY, 81))
+    await saver.remove_own(new_node(), [own_key(KEY, 80)])
+    assert file.load().own == [own_key(KEY, 81)]
     file.close()
 
 
@@ -250,9 +254,9 @@ async def test_who_may_hold_what_is_deleted_is_on_disk_with_the_deletion(tmp_pat
     path, node = tmp_path / "state.db", new_node()
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
-    await saver.add_own(KEY, 80)
-    node.tracker.add(KEY, 80).may_hold(HOLDER, CLOCK + 100)
-    await saver.remove_own(node, KEY, [80])
+    await saver.add_own(own_key(KEY, 80))
+    node.tracker.add(own_key(KEY, 80)).may_hold(HOLDER, CLOCK + 100)
+    await saver.remove_own(node, [own_key(KEY, 80)])
     file.close()  # as if it were killed before the node has withdrawn anything
 
     file = StateFile.open(path)
@@ -260,21 +264,29 @@ async def test_who_may_hold_what_is_deleted_is_on_disk_with_the_deletion(tmp_pat
     Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
     file.close()
     assert len(after.tracker) == 0
-    assert [(each.key, each.port, each.holder, each.until) for each in after.withdrawals] == [(KEY, 80, HOLDER, 40.5)]
+    assert [(each.record_key, each.holder, each.until) for each in after.withdrawals] == [
+        (own_key(KEY, 80), HOLDER, 40.5)
+    ]
 
 
 async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_too(tmp_path: Path) -> None:
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
     live, gone = SavedHolder(HOLDER, WALL + 1), SavedHolder(Contact(Id(6), endpoint(8)), WALL - 1)
-    file.save_holders([SetHolders(KEY, 80, [live, gone]), SetHolders(OTHER, 80, [gone]), SetHolders(KEY, 81, [live])])
+    file.save_holders(
+        [
+            SetHolders(own_key(KEY, 80), [live, gone]),
+            SetHolders(own_key(OTHER, 80), [gone]),
+            SetHolders(own_key(KEY, 81), [live]),
+        ]
+    )
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     saver.restore(node)
-    assert node.tracker.changed == {entry_key(KEY, 80), entry_key(OTHER, 80)}
+    assert node.tracker.changed == {own_key(KEY, 80), own_key(OTHER, 80)}
     await saver.save(node)
-    assert file.load().holders == {entry_key(KEY, 80): [live], entry_key(KEY, 81): [live]}
-    node.withdrawals.holds_nothing(KEY, 81, HOLDER)
+    assert file.load().holders == {own_key(KEY, 80): [live], own_key(KEY, 81): [live]}
+    node.withdrawals.holds_nothing(own_key(KEY, 81), HOLDER)
     await saver.save(node)
-    assert file.load().holders == {entry_key(KEY, 80): [live]}
+    assert file.load().holders == {own_key(KEY, 80): [live]}
     file.close()
 
 
@@ -282,8 +294,8 @@ async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Pa
     path, node = tmp_path / "state.db", new_node()
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
-    await saver.add_own(KEY, 80)
-    entry = node.tracker.add(KEY, 80)
+    await saver.add_own(own_key(KEY, 80))
+    entry = node.tracker.add(own_key(KEY, 80))
     entry.may_hold(HOLDER, CLOCK + 200)
     await saver.save(node)
     entry.seen_at(endpoint(1), HOLDER.endpoint, CLOCK + 100)
@@ -295,7 +307,7 @@ async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Pa
     after = new_node(0.5)
     Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
     file.close()
-    assert after.seen_by(KEY, 80, HOLDER.endpoint) == ((endpoint(1).ip, 40.5), (endpoint(2).ip, 140.5))
+    assert after.seen_by(own_key(KEY, 80), HOLDER.endpoint) == ((endpoint(1).ip, 40.5), (endpoint(2).ip, 140.5))
     assert after.tracker.changed == set()
 
 
@@ -331,11 +343,11 @@ def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     node.store.put(KEY, endpoint(1), CLOCK)
     node.restore_contact(HOLDER)
-    node.tracker.add(OTHER, 80).may_hold(HOLDER, CLOCK + 100)
+    node.tracker.add(own_key(OTHER, 80)).may_hold(HOLDER, CLOCK + 100)
     saver.save_now(node)
     state = file.load()
-    assert (state.contacts, state.held) == ([HOLDER], [SavedEntry(KEY, endpoint(1), WALL + EXPIRY)])
-    assert state.holders == {entry_key(OTHER, 80): [SavedHolder(HOLDER, WALL + 100)]}
+    assert (state.contacts, state.held) == ([HOLDER], [SavedRecord(KEY, Peer(endpoint(1)), WALL + EXPIRY)])
+    assert state.holders == {own_key(OTHER, 80): [SavedHolder(HOLDER, WALL + 100)]}
     file.close()
 
 
@@ -344,7 +356,7 @@ def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
     saver = saver_of(notes)
     node.store.put(KEY, endpoint(1), CLOCK)
     node.restore_contact(HOLDER)
-    node.tracker.add(OTHER, 80).may_hold(HOLDER, CLOCK + 100)
+    node.tracker.add(own_key(OTHER, 80)).may_hold(HOLDER, CLOCK + 100)
     notes.failing = True
     with pytest.raises(StateError):
         saver.save_now(node)
@@ -379,7 +391,10 @@ class Publishing:
     @property
     def written(self) -> set[tuple[Id, Contact]]:
         return {
-            (each.key, at.contact) for holders in self.notes.noted_holders for each in holders for at in each.holders
+            (each.record_key.key, at.contact)
+            for holders in self.notes.noted_holders
+            for each in holders
+            for at in each.holders
         }
 
     @property
@@ -491,7 +506,7 @@ async def test_calls_of_the_file_never_overlap() -> None:
         calls = 0
         overlaps = 0
 
-        def add_own(self, key: Id, port: int) -> None:
+        def add_own(self, record_key: RecordKey) -> None:
             self.calls += 1
             with suppress(threading.BrokenBarrierError):
                 two_inside.wait(0.2)  # for somebody who must not come; who waits in vain breaks it for all after
@@ -501,7 +516,7 @@ async def test_calls_of_the_file_never_overlap() -> None:
     saver = saver_of(slow)
     async with trio.open_nursery() as nursery:
         for port in range(1, 50):
-            nursery.start_soon(saver.add_own, KEY, port)
+            nursery.start_soon(saver.add_own, own_key(KEY, port))
     assert (slow.calls, slow.overlaps) == (49, 0)
 
 
@@ -509,7 +524,7 @@ async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> Non
     holding, release = threading.Event(), threading.Event()
 
     class Busy(Notes):
-        def add_own(self, key: Id, port: int) -> None:
+        def add_own(self, record_key: RecordKey) -> None:
             holding.set()
             release.wait(60)
 
@@ -517,7 +532,7 @@ async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> Non
     saver = saver_of(notes)
     node.store.put(KEY, endpoint(1), CLOCK)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(saver.add_own, KEY, 80)
+        nursery.start_soon(saver.add_own, own_key(KEY, 80))
         await trio.to_thread.run_sync(holding.wait, 60)
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -565,7 +580,7 @@ class SaverMachine(RuleBasedStateMachine):
             super().save_contacts(contacts)
             self.state = replace(self.state, contacts=list(contacts))
 
-        def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedEntry]]], *, whole: bool = False) -> None:
+        def save_held(self, changes: Iterable[tuple[Id, Sequence[SavedRecord]]], *, whole: bool = False) -> None:
             if self.failing_halfway:
                 raise StateError("no space left for held entries")
             super().save_held(changes, whole=whole)
@@ -575,18 +590,16 @@ class SaverMachine(RuleBasedStateMachine):
 
         def save_holders(self, holders: Sequence[SetHolders]) -> None:
             super().save_holders(holders)
-            kept = {**self.state.holders, **{entry_key(each.key, each.port): list(each.holders) for each in holders}}
+            kept = {**self.state.holders, **{each.record_key: list(each.holders) for each in holders}}
             self.state = replace(self.state, holders={own: those for own, those in kept.items() if those})
 
-        def add_own(self, key: Id, port: int) -> None:
+        def add_own(self, record_key: RecordKey) -> None:
             self._fail()
-            self.state = replace(self.state, own=[*self.state.own, (key, port)])
+            self.state = replace(self.state, own=[*self.state.own, record_key])
 
-        def remove_own(self, key: Id, ports: Sequence[int], holders: Sequence[SetHolders] = ()) -> None:
+        def remove_own(self, record_keys: Sequence[RecordKey], holders: Sequence[SetHolders] = ()) -> None:
             self.save_holders(holders)
-            self.state = replace(
-                self.state, own=[own for own in self.state.own if own not in {(key, p) for p in ports}]
-            )
+            self.state = replace(self.state, own=[own for own in self.state.own if own not in record_keys])
 
     def __init__(self) -> None:
         super().__init__()
@@ -633,14 +646,14 @@ class SaverMachine(RuleBasedStateMachine):
 
     @rule(key=keys, port=st.sampled_from([80, 443]), fails=st.booleans())
     def is_entered(self, key: Id, port: int, fails: bool) -> None:
-        if (key, port) not in self.own and self._works(lambda: self.saver.add_own(key, port), fails=fails):
+        if (key, port) not in self.own and self._works(lambda: self.saver.add_own(own_key(key, port)), fails=fails):
             self.node.enter(key, port, self.now)
             self.own.add((key, port))
 
     @rule(key=keys, fails=st.booleans())
     def is_deleted(self, key: Id, fails: bool) -> None:
         ports = sorted(port for own, port in self.own if own == key)
-        if self._works(lambda: self.saver.remove_own(self.node, key, ports), fails=fails):
+        if self._works(lambda: self.saver.remove_own(self.node, [own_key(key, port) for port in ports]), fails=fails):
             self.own -= {(key, port) for port in ports}
             deleted = {(key, port) for port in ports}
             kept = {holder: until for holder, until in self.saved_holders.items() if holder[:2] not in deleted}
@@ -651,7 +664,7 @@ class SaverMachine(RuleBasedStateMachine):
 
     @rule(key=keys, port=st.sampled_from([80, 443]), numbers=st.sets(st.integers(1, 3), min_size=1))
     def is_stored_on(self, key: Id, port: int, numbers: set[int]) -> None:
-        entry = self.node.tracker.get(key, port)
+        entry = self.node.tracker.get(own_key(key, port))
         for number in sorted(numbers) if entry is not None else ():
             assert entry is not None
             entry.may_hold(Contact(Id(number), endpoint(number)), self.now + EXPIRY)
@@ -661,7 +674,7 @@ class SaverMachine(RuleBasedStateMachine):
     def lets_go(self, key: Id, port: int, number: int) -> None:
         if (key, port) not in self.own:
             contact = Contact(Id(number), endpoint(number))
-            self.node.withdrawals.holds_nothing(key, port, contact)
+            self.node.withdrawals.holds_nothing(own_key(key, port), contact)
             self.holders.pop((key, port, contact), None)
 
     @rule(seconds=st.sampled_from([1.0, 1_000.0, EXPIRY]))
@@ -690,11 +703,11 @@ class SaverMachine(RuleBasedStateMachine):
         assert self._works(lambda: self.saver.save(self.node), fails=False)
         self.saved, self.saved_holders = (set(self.contacts), dict(self.held)), dict(self.holders)
         assert set(self.file.state.contacts) == self.contacts
-        in_file = {(entry.key, entry.endpoint): entry.expires_at for entry in self.file.state.held}
+        in_file = {(entry.key, entry.record.endpoint): entry.expires_at for entry in self.file.state.held}
         assert in_file == {entry: pytest.approx(until, abs=0.01) for entry, until in self.held.items()}
         holders = {
-            (unpacked(key), port, holder.contact): holder.until
-            for (key, port), holders in self.file.state.holders.items()
+            (own.key, own.port, holder.contact): holder.until
+            for own, holders in self.file.state.holders.items()
             for holder in holders
             if holder.until > self.wall + 0.001
         }
@@ -716,14 +729,15 @@ class SaverMachine(RuleBasedStateMachine):
     def the_node_has_what_it_should(self) -> None:
         offset = self.wall - self.now
         assert {
-            (entry.key, entry.endpoint): pytest.approx(entry.expires_at + offset, abs=0.01) for entry in self.node.store
+            (entry.key, entry.record.endpoint): pytest.approx(entry.expires_at + offset, abs=0.01)
+            for entry in self.node.store
         } == self.held
         assert set(self.node.state.table) == self.contacts
         entries = [(key, port) for key in (KEY, OTHER) for port in (80, 443)]
         assert {
             (*own, contact): pytest.approx(until + offset, abs=0.01)
             for own in entries
-            for contact, until in self.node.holders(*own, self.now).items()
+            for contact, until in self.node.holders(own_key(*own), self.now).items()
         } == self.holders
 
     def _start(self) -> None:

@@ -1,0 +1,11 @@
+"""Record keys, as tests write them."""
+
+from __future__ import annotations
+
+from dhtd.core.ids import Id
+from dhtd.core.records import Peer, RecordKey
+
+
+def own_key(key: Id, port: int) -> RecordKey:
+    """Return what an own entry is found by."""
+    return RecordKey.of(key, Peer.on(port))
