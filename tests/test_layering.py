@@ -16,18 +16,20 @@ import dhtd
 
 ROOT = Path(dhtd.__file__).parent
 
-# errors <- core <- wire <- sim; core <- control; core, wire <- config; all of these <- daemon; everything <- cli
+# errors <- core <- wire <- sim; core <- service <- control; core, wire <- config; all of these <- daemon; all <- cli
 ALLOWED: dict[str, set[str]] = {
     "dhtd": set(),
     "dhtd.errors": set(),
     "dhtd.core": {"dhtd.errors"},
     "dhtd.wire": {"dhtd.errors", "dhtd.core"},
     "dhtd.sim": {"dhtd.errors", "dhtd.core", "dhtd.wire"},
-    "dhtd.control": {"dhtd", "dhtd.errors", "dhtd.core"},
+    "dhtd.service": {"dhtd.errors", "dhtd.core"},
+    "dhtd.control": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.service"},
     "dhtd.config": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire"},
-    "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.control", "dhtd.config"},
+    "dhtd.daemon": {"dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.service", "dhtd.control", "dhtd.config"},
     "dhtd.cli": {
-        *("dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.control", "dhtd.config", "dhtd.daemon"),
+        *("dhtd", "dhtd.errors", "dhtd.core", "dhtd.wire", "dhtd.sim", "dhtd.service", "dhtd.control", "dhtd.config"),
+        "dhtd.daemon",
     },
 }
 
@@ -275,7 +277,7 @@ def test_in_the_control_layer_only_the_daemon_s_side_imports_trio() -> None:
         for found in imports
         if layer(module) == "dhtd.control" and found.root == "trio"
     }
-    assert users == {"dhtd.control.server", "dhtd.control.threads"}
+    assert users == {f"dhtd.control.{name}" for name in ("connection", "lines", "server", "threads")}
 
 
 def loaded_by(code: str) -> set[str]:

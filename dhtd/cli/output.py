@@ -20,6 +20,7 @@ from dhtd.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, DhtdError, Inte
 
 if TYPE_CHECKING:
     from dhtd.control.client import Client
+    from dhtd.service.method import Method
 
 TIMEOUT = 15.0  # seconds
 
@@ -106,6 +107,11 @@ def _not_told(gaps: Iterable[str], version: str | None) -> str:
     if version is None or version == __version__:
         others = f"is it of another version than this dht, {__version__}?"
     return f"the daemon does not tell {', '.join(gaps)}: {others}"
+
+
+def ask(client: Client, method: Method[Any, Any], **params: object) -> Told:
+    """Return what a daemon of any version tells of a method of ours."""
+    return Told(client.ask(method, **params))
 
 
 def session(context: typer.Context, *, json: bool) -> Session:

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import binascii
-import json
 import socket
 import stat
 import time
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from dhtd import __version__
-from dhtd.control.frames import encode
-from dhtd.control.protocol import (
-    SECTIONS,
-    BootstrapResult,
-    CompleteResult,
-    DeleteResult,
-    EnterResult,
-    FindNodeResult,
-    FindValueResult,
-    InfoResult,
-    LookupEvent,
-    LookupResult,
-    NodeIdResult,
-    PingResult,
-    StatusResult,
-    StopResult,
-    StoreResult,
-)
+from dhtd.control.conversation import Answer, Conversation, End, Event, Failure, NotAnAnswer, Result
 from dhtd.errors import (
     BadRequest,
     DaemonTimeout,
@@ -41,8 +23,15 @@ from dhtd.errors import (
     SocketForbidden,
     SocketUnusable,
     TooManyClients,
-    by_code,
 )
+from dhtd.service import method as service
+from dhtd.service.entries import ENTER, EnterResult
+from dhtd.service.info import INFO, InfoResult, whole
+from dhtd.service.method import Method, Stream
+from dhtd.service.owner import BACKUP, STOP, StopResult
+
+R = TypeVar("R", bound=service.Result)
+E = TypeVar("E", bound=service.Event)
 
 CONNECT_PAUSE = 0.05  # seconds until a daemon with many clients is tried again
 ANSWER_WITHIN = 0.9  # of the timeout: the daemon answers before with what there is
@@ -51,10 +40,11 @@ WAIT_MAX = 1_000_000.0  # seconds; sockets take no more at once
 
 
 class Client:
-    """One request to the daemon behind a control socket; each method makes one. Use it as a context manager.
+    """One request to the daemon behind a control socket. Use it as a context manager.
 
-    `timeout` is in seconds, for the whole request. `start_hint` is the command that starts the daemon, for messages.
-    Raises `DaemonUnreachable` (or a class below it) where no daemon answers, and what the daemon says otherwise.
+    `timeout` is in seconds, for the whole request, or for each answer of a method that runs long. `start_hint` is the
+    command that starts the daemon, for messages. Raises `DaemonUnreachable` (or a class below it) where no daemon
+    answers, and what the daemon says otherwise.
     """
 
     def __init__(self, path: Path, timeout: float, start_hint: str = "dhtd start") -> None:
@@ -62,7 +52,7 @@ class Client:
         self._timeout = timeout
         self._hint = start_hint
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._buffer = bytearray()
+        self._conversation = Conversation()
         self._deadline = time.monotonic() + timeout
 
     def __enter__(self) -> Self:
@@ -73,9 +63,17 @@ class Client:
         """Close the connection; the daemon stops what it does for us."""
         self._socket.close()
 
-    def ping(self, endpoint: str) -> PingResult:
-        """Ping a node."""
-        return cast("PingResult", self._call("ping", endpoint=endpoint))
+    def ask(self, method: Method[Any, R], **params: object) -> R:
+        """Call a method; return its result."""
+        for answer in self._answers(method, params):
+            if isinstance(answer, Result):
+                return cast("R", answer.body)
+        raise AssertionError("a method ends with a result or an error")
+
+    def stream(self, method: Stream[Any, E, R], **params: object) -> Iterator[E | R]:
+        """Call a method; yield its events, and at last its result."""
+        for answer in self._answers(method, params):
+            yield cast("E | R", answer.body)
 
     def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
         """Enter this machine under an ID. What there is by the end of the timeout is the result."""
@@ -83,92 +81,30 @@ class Client:
         new = {"min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout if wait else None}
         deadline = self._deadline
         try:
-            return cast("EnterResult", self._call("enter", **known, **new))
+            return self.ask(ENTER, **known, **new)
         except BadRequest:
             if not any(new.values()):
                 raise
         # A daemon of before these parameters has done nothing yet, and knows the others.
         self._deadline = deadline
         self._renew_socket()
-        return cast("EnterResult", self._call("enter", **known))
-
-    def lookup(self, id: str) -> Iterator[LookupEvent | LookupResult]:
-        """Yield events, and at last the result."""
-        for kind, body in self._stream("lookup", id=id):
-            yield cast("LookupResult", body) if kind == "result" else cast("LookupEvent", body)
-
-    def delete(self, id: str, port: int | None) -> DeleteResult:
-        """Delete this machine's entries under an ID."""
-        return cast("DeleteResult", self._call("delete", id=id, port=port))
+        return self.ask(ENTER, **known)
 
     def info(self, section: str | None) -> InfoResult:
         """Return what is inside the daemon."""
-        whole: dict[str, Any] = {}
-        for part in self.info_parts(section):
-            _join(whole, part)
-        in_order = [*(name for name in SECTIONS if name in whole), *whole]
-        return cast("InfoResult", {name: whole[name] for name in in_order})
-
-    def info_parts(self, section: str | None) -> Iterator[InfoResult]:
-        """Yield what is inside the daemon in parts: a list goes on where that of the part before has ended."""
-        for _, body in self._stream("info", section=section):
-            yield cast("InfoResult", body)
-
-    def complete(self, what: str, prefix: str, entry: str | None = None) -> CompleteResult:
-        """Return words that begin with `prefix`."""
-        return cast("CompleteResult", self._call("complete", what=what, prefix=prefix, entry=entry))
-
-    def stop(self) -> StopResult:
-        """Have the daemon save its state and end; return when it is gone.
-
-        Where it is stopping already, that is waited for, too, but nobody can say any more whether it saves.
-        """
-        try:
-            result = self._call("stop")
-        except ShuttingDown:
-            self._await_removal()
-            return {"pid": None}
-        self._await_end()
-        return cast("StopResult", result)
-
-    def node_id(self) -> NodeIdResult:
-        """Return who the node is."""
-        return cast("NodeIdResult", self._call("node-id"))
-
-    def status(self) -> StatusResult:
-        """Return whether the node is in its network."""
-        return cast("StatusResult", self._call("status"))
-
-    def version(self) -> str | None:
-        """Return the version of the daemon that has just answered, None where it does not tell."""
-        with suppress(DaemonUnreachable):
-            self._deadline = time.monotonic() + VERSION_PATIENCE
-            self._send(encode({"method": "info", "params": {"section": "node"}}))
-            kind, body = self._receive()
-            node = body.get("node")
-            version = node.get("version") if kind == "result" and isinstance(node, dict) else None
-            return version if isinstance(version, str) else None
-        return None
-
-    def bootstrap(self, endpoints: list[str]) -> BootstrapResult:
-        """Join by these nodes."""
-        return cast("BootstrapResult", self._call("bootstrap", endpoints=endpoints))
+        return whole(self.stream(INFO, section=section))
 
     def backup(self) -> Iterator[bytes]:
-        """Yield a copy of the daemon's state file, some at a time; only at the end is it whole.
-
-        The timeout is for each piece: nobody knows how large the file is.
-        """
+        """Yield a copy of the daemon's state file, some at a time; only at the end is it whole."""
         size = 0
-        for kind, body in self._stream("backup"):
-            if kind == "result":
-                if body.get("bytes") != size:
+        for answer in self._answers(BACKUP, {}):
+            if isinstance(answer, Result):
+                if answer.body.get("bytes") != size:
                     raise self._stranger()
                 return
-            piece = self._decoded(body.get("data"))
+            piece = self._decoded(answer.body.get("data"))
             size += len(piece)
             yield piece
-            self._deadline = time.monotonic() + self._timeout
 
     def _decoded(self, data: object) -> bytes:
         try:
@@ -176,34 +112,41 @@ class Client:
         except (binascii.Error, ValueError):
             raise self._stranger() from None
 
-    def find_node(self, endpoint: str, id: str) -> FindNodeResult:
-        """Send one find_node."""
-        return cast("FindNodeResult", self._call("find-node", endpoint=endpoint, id=id))
+    def stop(self) -> StopResult:
+        """Have the daemon save its state and end; return when it is gone.
 
-    def find_value(self, endpoint: str, id: str) -> FindValueResult:
-        """Send one find_value."""
-        return cast("FindValueResult", self._call("find-value", endpoint=endpoint, id=id))
+        Where it is stopping already, that is waited for, too, but nobody can say any more whether it saves.
+        """
+        try:
+            result = self.ask(STOP)
+        except ShuttingDown:
+            self._await_removal()
+            return {"pid": None}
+        self._await_end()
+        return result
 
-    def store(self, endpoint: str, id: str, port: int, token: str) -> StoreResult:
-        """Send one store."""
-        return cast("StoreResult", self._call("store", endpoint=endpoint, id=id, port=port, token=token))
+    def version(self) -> str | None:
+        """Return the version of the daemon that has just answered, None where it does not tell."""
+        with suppress(DaemonUnreachable):
+            self._deadline = time.monotonic() + VERSION_PATIENCE
+            self._send(self._conversation.ask(INFO.name, {"section": "node"}))
+            answer = self._receive()
+            node = answer.body.get("node") if isinstance(answer, Result) else None
+            version = node.get("version") if isinstance(node, dict) else None
+            return version if isinstance(version, str) else None
+        return None
 
-    def _call(self, method: str, **params: object) -> dict[str, Any]:
-        for kind, body in self._stream(method, **params):
-            if kind == "result":
-                return body
-        raise AssertionError("a stream ends with a result or an error")
-
-    def _stream(self, method: str, **params: object) -> Iterator[tuple[str, dict[str, Any]]]:
-        given = {name: value for name, value in params.items() if value is not None}
-        request = encode({"method": method, "params": given})
-        kind, body = self._begin(request)
-        while kind == "event":
-            yield kind, body
-            kind, body = self._receive()
-        if kind == "error":
-            raise self._explained(_failure(body))
-        yield kind, body
+    def _answers(self, method: Method[Any, Any], params: dict[str, object]) -> Iterator[Event | Result]:
+        """Yield events, and then the result; raise what the daemon says instead of one."""
+        answer = self._begin(self._conversation.ask(method.name, params))
+        while isinstance(answer, Event):
+            yield answer
+            if method.runs_long:
+                self._deadline = time.monotonic() + self._timeout
+            answer = self._receive()
+        if isinstance(answer, Failure):
+            raise self._explained(answer.error)
+        yield answer
 
     def _explained(self, error: DhtdError) -> DhtdError:
         """Say which versions have met, where a daemon does not understand us, or we do not know its error."""
@@ -232,23 +175,23 @@ class Client:
         while self._path.exists():
             time.sleep(min(CONNECT_PAUSE, self._remaining()))
 
-    def _begin(self, request: bytes) -> tuple[str, dict[str, Any]]:
+    def _begin(self, request: bytes) -> Answer:
         """Send a request and return what comes first, after as many tries as it takes until the daemon has a place."""
         while True:
             self._connect()
             self._send(request)
-            kind, body = self._receive()
-            if kind != "error" or body.get("code") != TooManyClients.code:
-                return kind, body
+            answer = self._receive()
+            if not (isinstance(answer, Failure) and isinstance(answer.error, TooManyClients)):
+                return answer
             if time.monotonic() + CONNECT_PAUSE >= self._deadline:
-                raise _failure(body)
+                raise answer.error
             self._renew_socket()
             time.sleep(CONNECT_PAUSE)
 
     def _renew_socket(self) -> None:
         self._socket.close()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._buffer.clear()
+        self._conversation = Conversation()
 
     def _connect(self) -> None:
         try:
@@ -294,31 +237,25 @@ class Client:
             except TimeoutError:
                 raise self._too_late() from None
 
-    def _receive(self) -> tuple[str, dict[str, Any]]:
+    def _receive(self) -> Answer:
+        """Return the next answer."""
         try:
-            body = json.loads(self._receive_line())
-            kind = next(kind for kind in ("event", "result", "error") if kind in body)
-            return kind, dict(body[kind])
-        except (ValueError, TypeError, RecursionError, StopIteration):
+            while (answer := self._conversation.next_answer()) is None:
+                self._conversation.receive(self._receive_some())
+        except NotAnAnswer:
             raise self._stranger() from None
+        if isinstance(answer, End):
+            raise DaemonUnreachable(f"the daemon on {self._path} has closed the connection: it is stopping")
+        return answer
 
-    def _receive_line(self) -> bytes:
-        searched = 0
-        while (end := self._buffer.find(b"\n", searched)) < 0:
-            searched = len(self._buffer)
-            try:
-                self._socket.settimeout(self._remaining())
-                data = self._socket.recv(262_144)
-            except TimeoutError:
-                raise self._too_late() from None
-            except OSError:
-                data = b""
-            if not data:
-                raise DaemonUnreachable(f"the daemon on {self._path} has closed the connection: it is stopping")
-            self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return line
+    def _receive_some(self) -> bytes:
+        try:
+            self._socket.settimeout(self._remaining())
+            return self._socket.recv(262_144)
+        except TimeoutError:
+            raise self._too_late() from None
+        except OSError:
+            return b""
 
     def _remaining(self) -> float:
         remaining = self._deadline - time.monotonic()
@@ -334,18 +271,3 @@ class Client:
             f"the daemon on {self._path} has not answered within {self._timeout:g} s: give it longer with --timeout, "
             "or restart it"
         )
-
-
-def _join(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
-    """Put a part of an `info` behind those before it."""
-    for name, value in part.items():
-        if name not in whole:
-            whole[name] = value
-        elif isinstance(value, list):
-            whole[name] += value
-        else:  # an object with lists
-            _join(whole[name], value)
-
-
-def _failure(body: dict[str, Any]) -> DhtdError:
-    return by_code(str(body.get("code")))(body.get("message", "the daemon does not say why"))

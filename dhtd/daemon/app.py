@@ -18,9 +18,9 @@ import trio
 
 from dhtd.config import key_file
 from dhtd.config.sources import Settings, changes
+from dhtd.control.connection import Farewell
 from dhtd.control.limits import ControlCounters, Limits
-from dhtd.control.protocol import StopResult
-from dhtd.control.server import Farewell, Listening, serve
+from dhtd.control.server import Listening, serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.control.threads import in_thread
 from dhtd.core.ids import NATIVE, Id
@@ -44,6 +44,7 @@ from dhtd.daemon.state.restorer import AT_ONCE
 from dhtd.daemon.state.saver import Saver
 from dhtd.daemon.timeline import boot_id
 from dhtd.errors import EXIT_DONE, DhtdError, InternalError, NoThread, WrongNetwork
+from dhtd.service.owner import StopResult
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 

@@ -16,7 +16,6 @@ from weakref import ref
 
 from dhtd import __version__
 from dhtd.config.sources import Settings
-from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, unpacked
@@ -30,11 +29,22 @@ from dhtd.core.routing.table import Bucket
 from dhtd.core.storage.store import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
+from dhtd.service.entries import EnterResult
+from dhtd.service.info import (
+    SECTIONS,
+    BucketInfo,
+    FamilyInfo,
+    HeldInfo,
+    InfoResult,
+    Member,
+    NodeInfo,
+    TrackedInfo,
+    WithdrawalInfo,
+)
+from dhtd.service.node import NodeIdResult, StatusResult
 
 _STATES = ("joined", "doubtful", "joining", "silent", "alone")  # in a network, the best first
 SLICE: Final = 128  # rows in a part, a millisecond's work or so
-SCAN: Final = 1024  # words that are looked at in a row
-WORDS_MAX: Final = 100  # words to choose from
 
 
 class _Keys(list[bytes]):
@@ -68,7 +78,7 @@ class NodeReport:
         self._started_at = driver.clock()
         self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
-    def info(self, section: str | None) -> Generator[protocol.InfoResult, None, protocol.InfoResult]:
+    def info(self, section: str | None) -> Generator[InfoResult, None, InfoResult]:
         """Yield the beginnings of long lists in parts, and return the rest: every section, or only one.
 
         A part may be empty. Between two of them others may run.
@@ -80,53 +90,14 @@ class NodeReport:
             "withdrawals": self._withdrawals,
         }
         rest: dict[str, object] = {}
-        for name in protocol.SECTIONS if section is None else (section,):
+        for name in SECTIONS if section is None else (section,):
             if name in lists:
                 rest[name] = yield from _sliced(name, lists[name]())
             else:
                 rest[name] = self._about_node() if name == "node" else self._counters()
-        return cast("protocol.InfoResult", rest)
+        return cast("InfoResult", rest)
 
-    def complete(self, request: protocol.CompleteRequest) -> Generator[None, None, protocol.CompleteResult]:
-        """Return the words that begin with what is asked for, up to `WORDS_MAX`, having let others run between.
-
-        Where there are more, the least and the greatest are among them, so that the beginning which all of these
-        have in common is that of all the words.
-        """
-        found: dict[str, None] = {}
-        least = greatest = ""
-        is_complete = True
-        words = self._words(request)
-        while some := list(islice(words, SCAN)):
-            for word in some:
-                if word.startswith(request.prefix) and word not in found:
-                    least = min(least or word, word)
-                    greatest = max(greatest, word)
-                    if len(found) < WORDS_MAX:
-                        found[word] = None
-                    else:
-                        is_complete = False
-            yield
-        chosen = list(found)
-        if not is_complete:
-            chosen = list(dict.fromkeys([least, greatest, *chosen]))[:WORDS_MAX]
-        return {"words": sorted(chosen), "complete": is_complete}
-
-    def _words(self, request: protocol.CompleteRequest) -> Iterator[str]:
-        match request.what:
-            case "endpoint":
-                contacts = [contact for overlay in self._node.overlays for contact in overlay.state.table]
-                yield from (self._text(contact.endpoint) for contact in contacts)
-            case "own-port":
-                entries = list(self._node.tracker)
-                yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
-            case _:
-                yield from (self._format(entry.key) for entry in list(self._node.tracker))
-                if request.what == "id":
-                    keys = self._node.store.keys()
-                    yield from (self._format(unpacked(key)) for key in keys)
-
-    def node_id(self) -> protocol.NodeIdResult:
+    def node_id(self) -> NodeIdResult:
         """Return the node's ID and where it is reached."""
         return {"node_id": self._format(self._node.own_id), "endpoints": self.endpoints()}
 
@@ -139,7 +110,7 @@ class NodeReport:
         bound = [endpoint for endpoint in self._driver.udp.listening() if any(endpoint.ip)]
         return [self._text(endpoint) for endpoint in seen or bound]
 
-    def status(self) -> protocol.StatusResult:
+    def status(self) -> StatusResult:
         """Return whether the node is in its network."""
         now = self._driver.clock()
         families = [self._family(overlay, now) for overlay in self._node.overlays]
@@ -164,7 +135,7 @@ class NodeReport:
             "uptime_s": _seconds(now - self._started_at),
         }
 
-    def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> protocol.EnterResult:
+    def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> EnterResult:
         """Return what has become of an entry."""
         entry = self._node.tracker.get(RecordKey.of(key, Peer.on(port)))
         now = self._driver.clock()
@@ -178,7 +149,7 @@ class NodeReport:
             "expires_in_s": self._node.policy.store_expiry,
         }
 
-    def _about_node(self) -> protocol.NodeInfo:
+    def _about_node(self) -> NodeInfo:
         now, seal = self._driver.clock(), self._driver.seal
         families = [self._family(overlay, now) for overlay in self._node.overlays]
         return {
@@ -201,7 +172,7 @@ class NodeReport:
             "socket": str(self._settings.socket),
         }
 
-    def _family(self, overlay: Overlay, now: float) -> protocol.FamilyInfo:
+    def _family(self, overlay: Overlay, now: float) -> FamilyInfo:
         contacts = {standing.value: 0 for standing in Standing}
         for contact in overlay.state.table:
             contacts[self._standing(overlay, contact, now).value] += 1
@@ -231,7 +202,7 @@ class NodeReport:
     def _listening(self) -> list[str]:
         return [self._text(endpoint) for endpoint in self._driver.udp.listening()]
 
-    def _bucket(self, overlay: Overlay, bucket: Bucket) -> protocol.BucketInfo:
+    def _bucket(self, overlay: Overlay, bucket: Bucket) -> BucketInfo:
         return {
             "low": self._format(bucket.low),
             "high": self._format(bucket.high),
@@ -240,7 +211,7 @@ class NodeReport:
             "family": _name(overlay),
         }
 
-    def _member(self, overlay: Overlay, contact: Contact) -> protocol.Member:
+    def _member(self, overlay: Overlay, contact: Contact) -> Member:
         now = self._driver.clock()
         record = overlay.state.meta.get(contact.id)
         return {
@@ -257,13 +228,13 @@ class NodeReport:
         counters = (self._driver.udp.counters, self._node.counters, self._control, log.counters())
         return {name: value for each in counters for name, value in asdict(each).items()}
 
-    def _buckets(self) -> Iterator[protocol.BucketInfo | None]:
+    def _buckets(self) -> Iterator[BucketInfo | None]:
         for overlay in self._node.overlays:
             for bucket in list(overlay.state.table.buckets):
                 yield self._bucket(overlay, bucket)
                 yield from (None for _ in bucket.contacts)  # each of them is as much work as a row
 
-    def _held(self) -> Iterator[protocol.HeldInfo | None]:
+    def _held(self) -> Iterator[HeldInfo | None]:
         keys = self._shared(_Keys(self._node.store.keys()))
         for key in keys:
             for entry in self._node.store.held(unpacked(key)):
@@ -277,7 +248,7 @@ class NodeReport:
             self._latest_keys, latest = ref(keys), keys
         return latest
 
-    def _held_row(self, entry: HeldRecord, now: float) -> protocol.HeldInfo:
+    def _held_row(self, entry: HeldRecord, now: float) -> HeldInfo:
         return {
             "id": self._format(entry.key),
             "endpoint": self._text(entry.record.endpoint),
@@ -285,13 +256,13 @@ class NodeReport:
             "expires_in_s": _seconds(entry.expires_at - now),
         }
 
-    def _tracked(self) -> Iterator[protocol.TrackedInfo | None]:
+    def _tracked(self) -> Iterator[TrackedInfo | None]:
         tracker = self._node.tracker
         for entry in list(tracker):
             is_there = tracker.get(entry.record_key) is entry
             yield self._tracked_row(entry, self._driver.clock()) if is_there else None
 
-    def _tracked_row(self, entry: OwnEntry, now: float) -> protocol.TrackedInfo:
+    def _tracked_row(self, entry: OwnEntry, now: float) -> TrackedInfo:
         return {
             "id": self._format(entry.key),
             "port": entry.port,
@@ -299,13 +270,13 @@ class NodeReport:
             "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
         }
 
-    def _withdrawals(self) -> Iterator[protocol.WithdrawalInfo | None]:
+    def _withdrawals(self) -> Iterator[WithdrawalInfo | None]:
         for entry in self._node.withdrawals.entries():
             for pending in self._node.withdrawals.pending(entry):
                 now = self._driver.clock()
                 yield self._withdrawal_row(pending, now) if pending.until > now else None
 
-    def _withdrawal_row(self, pending: Pending, now: float) -> protocol.WithdrawalInfo:
+    def _withdrawal_row(self, pending: Pending, now: float) -> WithdrawalInfo:
         return {
             "id": self._format(pending.record_key.key),
             "port": pending.record_key.port,
@@ -324,7 +295,7 @@ class NodeReport:
         return self._node.codec.traits.keyspace.format(id)
 
 
-def _sum(families: Iterable[protocol.FamilyInfo]) -> dict[str, int]:
+def _sum(families: Iterable[FamilyInfo]) -> dict[str, int]:
     return {each.value: sum(family["contacts"][each.value] for family in families) for each in Standing}
 
 
@@ -336,7 +307,7 @@ def _seconds(duration: float) -> float:
     return round(duration, 3)
 
 
-def _sliced(section: str, rows: Iterator[object]) -> Generator[protocol.InfoResult, None, object]:
+def _sliced(section: str, rows: Iterator[object]) -> Generator[InfoResult, None, object]:
     """Yield parts of the rows that there are (not None); return the last of them, as it stands in its section."""
     while True:
         some = list(islice(rows, SLICE))
@@ -344,4 +315,4 @@ def _sliced(section: str, rows: Iterator[object]) -> Generator[protocol.InfoResu
         body = {"buckets": there} if section == "routing_table" else there
         if len(some) < SLICE:
             return body
-        yield cast("protocol.InfoResult", {section: body})
+        yield cast("InfoResult", {section: body})

@@ -20,6 +20,7 @@ from typing import Any
 from dhtd.control.client import Client
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import Ping
+from dhtd.service.entries import LOOKUP
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import cpu_seconds, resident
 from tests.e2e.daemons import DEADLINE, PORT, Daemon, Network
@@ -70,7 +71,7 @@ def _look_up(asker: Daemon, others: Sequence[Daemon], over: threading.Event) -> 
         for daemon in others:
             key = NATIVE.format(NATIVE.digest(f"from {daemon.address}".encode()))
             with Client(asker.socket, DEADLINE) as client:
-                *_, result = client.lookup(key)
+                *_, result = client.stream(LOOKUP, id=key)
             found.append(result["peers"] == [f"{daemon.address}:80"])
         over.wait(0.2)
     return found

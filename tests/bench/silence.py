@@ -22,6 +22,8 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Ping
 from dhtd.core.records import Peer
 from dhtd.daemon.state.file import AddOwn, SavedRecord, StateFile
+from dhtd.service.info import COMPLETE
+from dhtd.service.node import STATUS
 from dhtd.wire.native import NativeCodec
 from tests.bench.idle import resident
 from tests.bench.load import cpu_seconds
@@ -80,7 +82,7 @@ def await_restored(daemon: Daemon, entries: int) -> None:
     """Wait until a daemon has taken from its state file what `fill` has put there."""
     while True:
         with Client(daemon.socket, PATIENCE) as client:
-            status = client.status()
+            status = client.ask(STATUS)
         if status["held_entries"] == status["own_entries"] == entries:
             return
 
@@ -129,7 +131,7 @@ def _info(daemon: Daemon, section: str | None) -> None:
 
 def _complete(daemon: Daemon) -> None:
     with Client(daemon.socket, PATIENCE) as client:
-        client.complete("id", "")
+        client.ask(COMPLETE, what="id", prefix="")
 
 
 def _at_once(task: Callable[[], None]) -> None:

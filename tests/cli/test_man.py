@@ -22,12 +22,13 @@ from dhtd.cli import dhtd as daemon
 from dhtd.cli.verbs.backup import Written
 from dhtd.cli.verbs.completion import Script
 from dhtd.config.settings import SETTINGS
-from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.counters import Counters
 from dhtd.daemon.app import Ready
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.service.info import SECTIONS, InfoResult
+from dhtd.service.methods import METHODS
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS
 from dhtd.sim.story import Story
@@ -36,19 +37,8 @@ from tests.e2e.daemons import BIN, DEADLINE, Network
 MAN = Path(__file__).parents[2] / "man"
 PAGES = ("dht.1", "dhtd.8")
 RESULTS: dict[str, Any] = {
-    "ping": protocol.PingResult,
-    "enter": protocol.EnterResult,
-    "lookup": protocol.LookupResult,
-    "delete": protocol.DeleteResult,
-    "info": protocol.InfoResult,
-    "node-id": protocol.NodeIdResult,
-    "status": protocol.StatusResult,
-    "bootstrap": protocol.BootstrapResult,
-    "find-node": protocol.FindNodeResult,
-    "find-value": protocol.FindValueResult,
-    "store": protocol.StoreResult,
-    "backup": Written,
-    "stop": protocol.StopResult,
+    **{verb: METHODS[verb].result for verb in typer.main.get_command(client.app).commands if verb in METHODS},  # type: ignore[attr-defined]
+    "backup": Written,  # the file, which the client has written
     "completion": Script,
 }
 
@@ -144,9 +134,13 @@ def test_each_option_has_an_item_of_its_own(name: str) -> None:
 def test_every_command_is_in_the_page_and_no_other() -> None:
     commands = command("dht.1").commands.keys()
     listed = re.findall(r"^\.It Cm (\S+)", section("dht.1", "COMMANDS"), re.MULTILINE)
-    assert sorted(listed) == sorted([*commands, *protocol.SECTIONS])
-    assert words_of("Cm", page("dht.1")) == {*commands, *protocol.SECTIONS}
+    assert sorted(listed) == sorted([*commands, *SECTIONS])
+    assert words_of("Cm", page("dht.1")) == {*commands, *SECTIONS}
     assert words_of("Cm", page("dhtd.8")) == set(command("dhtd.8").commands)
+
+
+def test_every_method_has_its_verb() -> None:
+    assert METHODS.keys() - command("dht.1").commands.keys() == {"complete"}  # TAB asks for that
 
 
 def test_the_options_of_each_command_are_said_with_it() -> None:
@@ -190,7 +184,7 @@ def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from keys(hint, f"{prefix}{name}.")
         elif members and is_object(members[0]):  # a list of them, or one or null
             yield from keys(members[0], f"{prefix}{name}{'[]' if typing.get_origin(hint) is list else ''}.")
-    if prefix == "" and result is protocol.InfoResult:
+    if prefix == "" and result is InfoResult:
         for counters in (UdpCounters, Counters, ControlCounters, LogCounters):
             for name, hint in typing.get_type_hints(counters).items():
                 yield f"network.{name}", kind(hint)

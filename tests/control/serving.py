@@ -13,17 +13,19 @@ from typing import Any, Self, cast
 
 import trio
 
-from dhtd.control import protocol, server
+from dhtd.control import server
+from dhtd.control.connection import Farewell
 from dhtd.control.limits import ControlCounters, Limits
-from dhtd.control.protocol import Request, Result
-from dhtd.control.server import LIMITS, Emit, Farewell, Listening, serve
+from dhtd.control.server import LIMITS, Listening, serve
 from dhtd.control.socket_file import ControlSocket
+from dhtd.service.entries import Stats
+from dhtd.service.method import Emit, Request, Result
 
-Handler = Callable[[Request, Emit], Awaitable[Any]]
+Handler = Callable[[Request, Emit[Any]], Awaitable[Any]]
 
 NODE_ID = b'{"method":"node-id"}'
 DONE: Result = {"node_id": "0" * 64, "endpoints": []}
-STATS: protocol.Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0}
+STATS: Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0}
 
 
 class Peer:
@@ -98,11 +100,11 @@ class Daemon:
             await peer.close()
 
 
-async def done(request: Request, emit: Emit) -> Result:
+async def done(request: Request, emit: Emit[Any]) -> Result:
     return DONE
 
 
-async def forever(request: Request, emit: Emit) -> Result:
+async def forever(request: Request, emit: Emit[Any]) -> Result:
     await trio.sleep_forever()
     raise AssertionError
 

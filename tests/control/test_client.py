@@ -18,6 +18,9 @@ import pytest
 
 from dhtd import errors
 from dhtd.control.client import Client
+from dhtd.service.entries import DELETE, LOOKUP
+from dhtd.service.node import BOOTSTRAP, NODE_ID
+from dhtd.service.queries import FIND_NODE, FIND_VALUE, PING, STORE
 from tests.control.users import other_user
 
 LONG = 60.0  # seconds; only a hang reaches it
@@ -79,7 +82,7 @@ def test_where_there_is_no_socket_the_message_says_how_to_start_a_daemon(tmp_pat
         Client(path, LONG, "dhtd start --instance two") as client,
         pytest.raises(errors.DaemonUnreachable, match="dhtd start --instance two") as caught,
     ):
-        client.node_id()
+        client.ask(NODE_ID)
     assert str(path) in str(caught.value)
     assert caught.value.exit_status == 3
 
@@ -92,7 +95,7 @@ def test_what_is_no_socket_is_not_called_left_over(tmp_path: Path) -> None:
             Client(path, LONG) as client,
             pytest.raises(errors.DaemonUnreachable, match=r"is not a socket: .* --socket"),
         ):
-            client.node_id()
+            client.ask(NODE_ID)
 
 
 def test_a_socket_that_is_removed_meanwhile_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +103,7 @@ def test_a_socket_that_is_removed_meanwhile_is_left_over(tmp_path: Path, monkeyp
         dead.bind(str(tmp_path / "sock"))
     monkeypatch.setattr(Path, "stat", fail_to_look)
     with Client(tmp_path / "sock", LONG) as client, pytest.raises(errors.DaemonUnreachable, match="left over"):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 def fail_to_look(_: Path) -> NoReturn:
@@ -111,7 +114,7 @@ def test_a_socket_that_nobody_listens_on_is_said_to_be_left_over(tmp_path: Path)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "sock"))
     with Client(tmp_path / "sock", LONG) as client, pytest.raises(errors.DaemonUnreachable, match="left over"):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 def test_a_socket_that_one_may_not_open_is_said_to_be_anothers() -> None:
@@ -123,7 +126,7 @@ def test_a_socket_that_one_may_not_open_is_said_to_be_anothers() -> None:
             server.listen()
             (directory / "sock").chmod(0)
             with other_user(), Client(directory / "sock", LONG) as client, pytest.raises(errors.SocketForbidden):
-                client.node_id()
+                client.ask(NODE_ID)
     finally:
         shutil.rmtree(directory)
 
@@ -141,18 +144,18 @@ def test_what_is_no_socket_is_no_daemon(
 ) -> None:
     make(tmp_path / "sock")
     with Client(tmp_path / "sock", LONG) as client, pytest.raises(kind):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 def test_a_path_below_a_file_is_no_daemon(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with Client(tmp_path / "file" / "sock", LONG) as client, pytest.raises(errors.DaemonUnreachable):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 def test_a_path_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
     with Client(tmp_path / ("x" * 200), LONG) as client, pytest.raises(errors.SocketUnusable, match="too long"):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 def full_server(path: Path) -> tuple[socket.socket, list[socket.socket]]:
@@ -174,7 +177,7 @@ def full_server(path: Path) -> tuple[socket.socket, list[socket.socket]]:
 def test_a_daemon_that_takes_no_connections_is_given_up_in_time(tmp_path: Path) -> None:
     server, others = full_server(tmp_path / "sock")
     with Client(tmp_path / "sock", SHORT) as client, pytest.raises(errors.DaemonTimeout, match="--timeout"):
-        client.node_id()
+        client.ask(NODE_ID)
     for each in (server, *others):
         each.close()
 
@@ -199,7 +202,7 @@ def test_a_daemon_with_too_many_clients_for_a_moment_is_tried_again(
 
     monkeypatch.setattr(time, "sleep", sleep)
     with Client(tmp_path / "sock", LONG) as client:
-        assert client.node_id()["node_id"] == "n"
+        assert client.ask(NODE_ID)["node_id"] == "n"
     [thread] = threads
     thread.join(LONG)
     for each in (server, *others):
@@ -214,7 +217,7 @@ def test_a_daemon_that_hangs_is_given_up_in_time(tmp_path: Path, said: bytes) ->
 
     with listening(tmp_path / "sock", conversation) as path:
         with Client(path, SHORT) as client, pytest.raises(errors.DaemonTimeout) as caught:
-            list(client.lookup("0" * 64))
+            [*client.stream(LOOKUP, id="0" * 64)]
         assert "0.05 s" in str(caught.value)
         assert caught.value.exit_status == 3
 
@@ -227,7 +230,7 @@ def test_a_daemon_that_reads_nothing_is_given_up_in_time(tmp_path: Path) -> None
 
     with listening(tmp_path / "sock", conversation) as path:
         with Client(path, SHORT) as client, pytest.raises(errors.DaemonTimeout):
-            client.bootstrap(["192.0.2.1:1729"] * 1_000_000)
+            client.ask(BOOTSTRAP, endpoints=["192.0.2.1:1729"] * 1_000_000)
         finished.set()
 
 
@@ -238,7 +241,7 @@ def test_a_daemon_that_hangs_up_is_said_to_be_stopping(tmp_path: Path, said: byt
         Client(path, LONG) as client,
         pytest.raises(errors.DaemonUnreachable, match="closed the connection"),
     ):
-        list(client.lookup("0" * 64))
+        [*client.stream(LOOKUP, id="0" * 64)]
 
 
 def test_a_daemon_that_resets_the_connection_is_said_to_be_stopping(tmp_path: Path) -> None:
@@ -250,7 +253,7 @@ def test_a_daemon_that_resets_the_connection_is_said_to_be_stopping(tmp_path: Pa
         Client(path, LONG) as client,
         pytest.raises(errors.DaemonUnreachable, match="closed the connection"),
     ):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +280,7 @@ def test_what_answers_garbage_is_not_dhtd(tmp_path: Path, line: bytes) -> None:
         Client(path, LONG) as client,
         pytest.raises(errors.DaemonUnreachable, match="is not dhtd"),
     ):
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 @pytest.mark.parametrize("kind", [errors.NoPong, errors.InvalidId, errors.NoPeers, errors.ShuttingDown])
@@ -285,7 +288,7 @@ def test_an_error_of_the_daemon_is_raised_as_what_it_is(tmp_path: Path, kind: ty
     body = {"code": kind.code, "message": "the daemon's words"}
     with listening(tmp_path / "sock", answering(frame(error=body))) as path:
         with Client(path, LONG) as client, pytest.raises(kind, match="the daemon's words") as caught:
-            client.node_id()
+            client.ask(NODE_ID)
         assert type(caught.value) is kind
 
 
@@ -295,7 +298,7 @@ def test_an_error_of_the_daemon_is_raised_as_what_it_is(tmp_path: Path, kind: ty
 def test_an_error_that_is_not_known_here_is_an_error_all_the_same(tmp_path: Path, body: dict[str, object]) -> None:
     with listening(tmp_path / "sock", answering(frame(error=body))) as path:
         with Client(path, LONG) as client, pytest.raises(errors.DhtdError) as caught:
-            client.node_id()
+            client.ask(NODE_ID)
         assert type(caught.value) is errors.DhtdError
         assert str(caught.value) == body.get("message", "the daemon does not say why")
 
@@ -309,7 +312,7 @@ def test_the_reason_is_read_even_where_the_daemon_takes_no_request(tmp_path: Pat
         Client(path, LONG) as client,
         pytest.raises(errors.SocketForbidden),
     ):
-        client.bootstrap(["192.0.2.1:1729"] * 1_000_000)
+        client.ask(BOOTSTRAP, endpoints=["192.0.2.1:1729"] * 1_000_000)
 
 
 def test_a_huge_answer_is_read_whole(tmp_path: Path) -> None:
@@ -318,7 +321,7 @@ def test_a_huge_answer_is_read_whole(tmp_path: Path) -> None:
         listening(tmp_path / "sock", answering(frame(result={"node_id": "n", "endpoints": endpoints}))) as path,
         Client(path, LONG) as client,
     ):
-        assert client.node_id()["endpoints"] == endpoints
+        assert client.ask(NODE_ID)["endpoints"] == endpoints
 
 
 def test_events_come_before_the_result_in_whatever_pieces(tmp_path: Path) -> None:
@@ -331,7 +334,7 @@ def test_events_come_before_the_result_in_whatever_pieces(tmp_path: Path) -> Non
             connection.sendall(bytes([byte]))
 
     with listening(tmp_path / "sock", conversation) as path, Client(path, LONG) as client:
-        answers = list(client.lookup("0" * 64))
+        answers = [*client.stream(LOOKUP, id="0" * 64)]
     assert [answer["peers"] for answer in answers] == [["0"], ["1"], ["2"], ["0", "1", "2"]]
     assert "id" in answers[-1]
 
@@ -339,30 +342,30 @@ def test_events_come_before_the_result_in_whatever_pieces(tmp_path: Path) -> Non
 def test_events_of_a_newer_daemon_do_not_disturb_other_requests(tmp_path: Path) -> None:
     lines = frame(event={"new": True}), frame(result={"node_id": "n", "endpoints": []})
     with listening(tmp_path / "sock", answering(*lines)) as path, Client(path, LONG) as client:
-        assert client.node_id()["node_id"] == "n"
+        assert client.ask(NODE_ID)["node_id"] == "n"
 
 
 @pytest.mark.parametrize(
     ("call", "method", "params"),
     [
-        (lambda client: client.ping("h:1"), "ping", {"endpoint": "h:1"}),
+        (lambda client: client.ask(PING, endpoint="h:1"), "ping", {"endpoint": "h:1"}),
         (lambda client: client.enter("i", 1, wait=False), "enter", {"id": "i", "port": 1, "wait": False}),
         (
             lambda client: client.enter("i", 1, wait=True, min_replicas=2),
             "enter",
             {"id": "i", "port": 1, "wait": True, "min_replicas": 2, "within_s": 0.9 * LONG},
         ),
-        (lambda client: list(client.lookup("i")), "lookup", {"id": "i"}),
-        (lambda client: client.delete("i", None), "delete", {"id": "i"}),
-        (lambda client: client.delete("i", 2), "delete", {"id": "i", "port": 2}),
+        (lambda client: [*client.stream(LOOKUP, id="i")], "lookup", {"id": "i"}),
+        (lambda client: client.ask(DELETE, id="i"), "delete", {"id": "i"}),
+        (lambda client: client.ask(DELETE, id="i", port=2), "delete", {"id": "i", "port": 2}),
         (lambda client: client.info(None), "info", {}),
         (lambda client: client.info("store"), "info", {"section": "store"}),
-        (lambda client: client.node_id(), "node-id", {}),
-        (lambda client: client.bootstrap(["h:1"]), "bootstrap", {"endpoints": ["h:1"]}),
-        (lambda client: client.find_node("h:1", "i"), "find-node", {"endpoint": "h:1", "id": "i"}),
-        (lambda client: client.find_value("h:1", "i"), "find-value", {"endpoint": "h:1", "id": "i"}),
+        (lambda client: client.ask(NODE_ID), "node-id", {}),
+        (lambda client: client.ask(BOOTSTRAP, endpoints=["h:1"]), "bootstrap", {"endpoints": ["h:1"]}),
+        (lambda client: client.ask(FIND_NODE, endpoint="h:1", id="i"), "find-node", {"endpoint": "h:1", "id": "i"}),
+        (lambda client: client.ask(FIND_VALUE, endpoint="h:1", id="i"), "find-value", {"endpoint": "h:1", "id": "i"}),
         (
-            lambda client: client.store("h:1", "i", 2, "aa"),
+            lambda client: client.ask(STORE, endpoint="h:1", id="i", port=2, token="aa"),
             "store",
             {"endpoint": "h:1", "id": "i", "port": 2, "token": "aa"},
         ),
@@ -384,7 +387,7 @@ def test_a_method_sends_its_request(
 
 def test_a_timeout_may_be_longer_than_sockets_wait(tmp_path: Path) -> None:
     with listening(tmp_path / "sock", answering(frame(result={}))) as path, Client(path, 1e300) as client:
-        client.node_id()
+        client.ask(NODE_ID)
 
 
 def test_leaving_the_client_hangs_up(tmp_path: Path) -> None:
@@ -416,7 +419,7 @@ def test_a_daemon_without_a_place_is_asked_again_until_it_has_one(
         thread = threading.Thread(target=serve)
         thread.start()
         with Client(path, LONG) as client:
-            assert client.node_id()["node_id"] == "a"
+            assert client.ask(NODE_ID)["node_id"] == "a"
         thread.join(LONG)
     assert requests == ["node-id"] * (refusals + 1)
     assert len(pauses) == refusals

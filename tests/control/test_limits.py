@@ -12,20 +12,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from dhtd.control import protocol, server
+from dhtd.control import server
 from dhtd.control.client import Client
 from dhtd.control.frames import FRAME_MAX
 from dhtd.control.limits import ControlCounters, Limits, Places
-from dhtd.control.protocol import Request, Result
-from dhtd.control.server import COMPLAIN_INTERVAL, LIMITS, Emit
+from dhtd.control.server import COMPLAIN_INTERVAL, LIMITS
 from dhtd.core.endpoint import Endpoint
 from dhtd.errors import SocketForbidden, TooManyClients
+from dhtd.service import node
+from dhtd.service.entries import LookupRequest
+from dhtd.service.method import Emit, Request, Result
 from tests.bench import silence
 from tests.bench.load import resident
 from tests.control.serving import DONE, NODE_ID, STATS, done, forever, serving
@@ -152,7 +154,7 @@ async def test_a_busy_client_keeps_its_place_and_who_finds_none_is_told_to_try_a
 ) -> None:
     finish = trio.Event()
 
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         await finish.wait()
         return DONE
 
@@ -194,9 +196,9 @@ async def test_a_thousand_clients_that_send_one_byte_and_wait_keep_nobody_from_b
 async def test_a_client_that_does_not_read_its_answer_gives_way(autojump_clock: MockClock, tmp_path: Path) -> None:
     cancelled = trio.Event()
 
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         try:
-            if isinstance(request, protocol.LookupRequest):
+            if isinstance(request, LookupRequest):
                 await emit({"peers": ["x" * 10_000_000], "stats": STATS})
         finally:
             cancelled.set()
@@ -258,7 +260,7 @@ async def test_a_frame_s_time_begins_with_its_own_first_byte(autojump_clock: Moc
 async def test_the_time_that_other_requests_take_does_not_count_for_a_frame_behind_them(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         await trio.sleep(10 * LIMITS.frame_deadline)
         return DONE
 
@@ -346,7 +348,7 @@ def test_the_owner_s_info_works_while_a_thousand_connections_send_a_byte_and_wai
                 stack.enter_context(connect(daemon.socket)).send(b"{")
                 if number % 250 == 249:
                     with Client(daemon.socket, DEADLINE) as client:
-                        assert client.node_id()["node_id"] == daemon.node_id
+                        assert client.ask(node.NODE_ID)["node_id"] == daemon.node_id
                         served += 1
             grown_by = memory_of(daemon) - before
             counters = network.dht(daemon, "info", "network")["network"]
@@ -367,7 +369,7 @@ def test_a_client_that_has_no_time_left_says_that_there_was_no_place() -> None:
         with connect(daemon.socket) as busy:
             busy.sendall(b'{"method":"ping","params":{"endpoint":"127.0.0.1:9"}}\n')
             with Client(daemon.socket, 0.2) as client, pytest.raises(TooManyClients, match="socket-clients"):
-                client.node_id()
+                client.ask(node.NODE_ID)
 
 
 @pytest.mark.slow
@@ -419,9 +421,9 @@ def test_a_member_of_the_group_asks_a_real_daemon_and_nobody_else_does() -> None
         path = network.directory / "run" / "sock"
         [daemon] = network.start(1, "--socket-group=54321", f"--socket={path}")
         with other_user(NOBODY, NOBODY, [54_321]), Client(path, DEADLINE) as client:
-            assert client.node_id()["node_id"] == daemon.node_id
+            assert client.ask(node.NODE_ID)["node_id"] == daemon.node_id
         with other_user(NOBODY, NOBODY, [54_322]), Client(path, DEADLINE) as client, pytest.raises(SocketForbidden):
-            client.node_id()
+            client.ask(node.NODE_ID)
 
 
 @pytest.mark.parametrize(

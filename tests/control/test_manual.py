@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import typing
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import GenericAlias
 from typing import Any
@@ -17,57 +17,60 @@ from typing import Any
 import pytest
 
 from dhtd import errors
-from dhtd.control import protocol, server
-from dhtd.control.frames import FRAME_MAX, METHODS, TOKEN_MAX, VERSION
+from dhtd.control.connection import LINGER
+from dhtd.control.frames import FRAME_MAX, VERSION
 from dhtd.control.limits import ControlCounters
-from dhtd.control.protocol import SECTIONS
 from dhtd.control.server import LIMITS
 from dhtd.control.socket_file import BACKLOG
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import PORT_MAX
 from dhtd.core.ids import NATIVE
-from dhtd.daemon.handler import PIECE
+from dhtd.daemon.handlers.info import WORDS_MAX
+from dhtd.daemon.handlers.owner import PIECE
 from dhtd.daemon.log import LogCounters
-from dhtd.daemon.report import SLICE, WORDS_MAX
+from dhtd.daemon.report import SLICE
 from dhtd.daemon.sockets.channel import UdpCounters
-from tests.control.test_protocol import OPTIONAL, VALID
+from dhtd.service.entries import LeftBehindInfo, Replica, Stats
+from dhtd.service.info import (
+    COMPLETIONS,
+    SECTIONS,
+    BucketInfo,
+    FamilyInfo,
+    HeldInfo,
+    InfoResult,
+    Member,
+    NodeInfo,
+    RoutingTableInfo,
+    TrackedInfo,
+    WithdrawalInfo,
+)
+from dhtd.service.method import Stream
+from dhtd.service.methods import COMMON, METHODS
+from dhtd.service.node import UnreachedHost
+from dhtd.service.params import TOKEN_MAX
+from dhtd.service.queries import NamedNode
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "man" / "dht-control.7"
 SOURCE = PAGE.read_text(encoding="utf-8")
 
-RESULTS: dict[str, Any] = {
-    "backup": protocol.BackupResult,
-    "bootstrap": protocol.BootstrapResult,
-    "complete": protocol.CompleteResult,
-    "delete": protocol.DeleteResult,
-    "enter": protocol.EnterResult,
-    "find-node": protocol.FindNodeResult,
-    "find-value": protocol.FindValueResult,
-    "info": protocol.InfoResult,
-    "lookup": protocol.LookupResult,
-    "node-id": protocol.NodeIdResult,
-    "ping": protocol.PingResult,
-    "status": protocol.StatusResult,
-    "stop": protocol.StopResult,
-    "store": protocol.StoreResult,
-}
 OBJECTS: dict[str, Any] = {
-    "bucket": protocol.BucketInfo,
-    "family": protocol.FamilyInfo,
-    "held entry": protocol.HeldInfo,
-    "member": protocol.Member,
-    "named node": protocol.NamedNode,
-    "node": protocol.NodeInfo,
-    "own entry": protocol.TrackedInfo,
-    "withdrawal": protocol.WithdrawalInfo,
-    "left endpoint": protocol.LeftBehindInfo,
-    "replica": protocol.Replica,
-    "routing table": protocol.RoutingTableInfo,
-    "statistics": protocol.Stats,
-    "unreached host": protocol.UnreachedHost,
+    "bucket": BucketInfo,
+    "family": FamilyInfo,
+    "held entry": HeldInfo,
+    "member": Member,
+    "named node": NamedNode,
+    "node": NodeInfo,
+    "own entry": TrackedInfo,
+    "withdrawal": WithdrawalInfo,
+    "left endpoint": LeftBehindInfo,
+    "replica": Replica,
+    "routing table": RoutingTableInfo,
+    "statistics": Stats,
+    "unreached host": UnreachedHost,
 }
+CODES = {code for error in vars(errors).values() if (code := getattr(error, "code", None))}
 # What the page calls a type, and Python's type of it.
 TYPES: dict[str, Any] = {
     "text": str,
@@ -125,23 +128,31 @@ def test_every_method_has_its_chapter_in_order() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_parameters_are_those_that_are_parsed(method: str) -> None:
+def test_a_chapter_begins_with_the_summary(method: str) -> None:
+    assert parts(CHAPTERS["METHODS"], "Ss")[method].startswith(f"{METHODS[method].summary}\n")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_parameters_are_those_of_the_table(method: str) -> None:
     said = items(chapter(method, "Parameters"))
-    params, _ = VALID[method]
-    assert said.keys() == params.keys()
-    for name, words in said.items():
-        kind = words.removesuffix(" , optional")
-        assert (kind != words) == ((method, name) in OPTIONAL), name
-        assert isinstance(params[name], typing.get_origin(type_of(kind)) or type_of(kind)), name
-    if not params:
+    assert list(said.items()) == [
+        (name, f"{kind.title} , optional" if default is not MISSING else kind.title)
+        for name, kind, default in METHODS[method].parameters
+    ]
+    if not said:
         assert "It has no parameters." in parts(CHAPTERS["METHODS"], "Ss")[method]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_result_has_the_keys_and_types_that_are_sent(method: str) -> None:
-    assert {name: type_of(words) for name, words in items(chapter(method, "Result")).items()} == typing.get_type_hints(
-        RESULTS[method]
-    )
+def test_the_result_is_that_of_the_table(method: str) -> None:
+    said = {name: type_of(words) for name, words in items(chapter(method, "Result")).items()}
+    assert said == typing.get_type_hints(METHODS[method].result)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chapter_names_only_errors_of_the_table(method: str) -> None:
+    named = set(re.findall(r"^\.Li ([a-z-]+)", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE))
+    assert named & CODES <= {error.code for error in METHODS[method].errors}
 
 
 def test_the_objects_in_results_have_the_keys_and_types_that_are_sent() -> None:
@@ -161,7 +172,9 @@ def test_the_counters_are_those_that_are_sent() -> None:
 
 def test_events_have_the_keys_and_types_that_are_sent() -> None:
     said = {name: type_of(words) for name, words in items(CHAPTERS["EVENTS"]).items()}
-    events = (protocol.LookupEvent, protocol.BackupEvent)
+    events = [
+        method.event for method in METHODS.values() if isinstance(method, Stream) and method.event is not InfoResult
+    ]
     assert said == {name: hint for event in events for name, hint in typing.get_type_hints(event).items()}
 
 
@@ -178,15 +191,21 @@ def codes_in(path: str) -> Iterator[str]:
                 yield kind.code
 
 
-DNS = "daemon/discovery/resolver.py"
+MAKERS = (
+    *(f"control/{name}.py" for name in ("frames", "requests", "server", "connection", "lines", "threads")),
+    *(f"daemon/handlers/{name}.py" for name in ("entries", "info", "node", "owner", "queries")),
+    *("daemon/discovery/resolver.py", "service/params.py", "service/method.py", "service/methods.py"),
+)
+OF_THE_SOCKET: tuple[type[errors.DhtdError], ...] = (
+    errors.FrameTooLarge,
+    errors.FrameTooSlow,
+    errors.SocketForbidden,
+    errors.TooManyClients,
+)
 
 
 def test_the_codes_are_those_that_can_come() -> None:
-    made = {
-        code
-        for path in ("control/frames.py", "control/server.py", "control/threads.py", "daemon/handler.py", DNS)
-        for code in codes_in(f"dhtd/{path}")
-    }
+    made = {code for path in MAKERS for code in codes_in(f"dhtd/{path}")}
     made |= {
         code
         for path in ("endpoint", "ids", "querying/commands", "publishing/publisher")
@@ -196,7 +215,9 @@ def test_the_codes_are_those_that_can_come() -> None:
     made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
     said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)
     assert said == sorted(made)
-    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE)) - {*protocol.COMPLETIONS}
+    of_table = {error.code for method in METHODS.values() for error in method.errors}
+    assert said == sorted(of_table | {error.code for error in (*COMMON, *OF_THE_SOCKET)})
+    named = set(re.findall(r"^\.Li ([a-z]+-[a-z-]+)", SOURCE, re.MULTILINE)) - {*COMPLETIONS}
     assert named <= made
 
 
@@ -214,7 +235,7 @@ def test_the_daemon_s_page_gives_the_same_limits() -> None:
     ("title", "words"),
     [
         ("FRAMES", f"at most {FRAME_MAX} bytes, with its newline"),
-        ("FRAMES", f"up to {server.LINGER:.0f} seconds"),
+        ("FRAMES", f"up to {LINGER:.0f} seconds"),
         ("FRAMES", f"finished within {LIMITS.frame_deadline:g} seconds"),
         ("FRAMES", f"can have {LIMITS.clients} connections at once"),
         ("FRAMES", f"neither the daemon's nor root, {LIMITS.others}."),

@@ -8,10 +8,17 @@ from typing import Any
 import pytest
 
 from dhtd import errors
-from dhtd.control import protocol
-from dhtd.control.frames import BOOTSTRAP_MAX, METHODS, TOKEN_MAX, decode_frame, encode, error_body
-from dhtd.control.protocol import SECTIONS, Request, StopRequest
+from dhtd.control.frames import encode, error_body
+from dhtd.control.requests import decode_frame
 from dhtd.core.ids import NATIVE
+from dhtd.service.entries import DeleteRequest, EnterRequest, LookupRequest
+from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
+from dhtd.service.method import Request
+from dhtd.service.methods import METHODS
+from dhtd.service.node import BootstrapRequest, NodeIdRequest, StatusRequest
+from dhtd.service.owner import BackupRequest, StopRequest
+from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX
+from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
 
 ID = "0123456789abcdef" * 4
 NUMBER = NATIVE.parse(ID)
@@ -19,36 +26,36 @@ AT = ("192.0.2.1", 1729)
 AT_TEXT = "192.0.2.1:1729"
 
 
-def parse(body: object) -> Request | StopRequest:
+def parse(body: object) -> Request:
     return decode_frame(json.dumps(body).encode())[1]()
 
 
-def ask(method: str, **params: object) -> Request | StopRequest:
+def ask(method: str, **params: object) -> Request:
     return parse({"method": method, "params": params})
 
 
 # One valid request a method, and what it means. Every other test starts from these.
-VALID: dict[str, tuple[dict[str, Any], Request | StopRequest]] = {
-    "ping": ({"endpoint": AT_TEXT}, protocol.PingRequest(AT)),
+VALID: dict[str, tuple[dict[str, Any], Request]] = {
+    "ping": ({"endpoint": AT_TEXT}, PingRequest(AT)),
     "enter": (
         {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5},
-        protocol.EnterRequest(NUMBER, 80, wait=False, min_replicas=3, within=2.5),
+        EnterRequest(NUMBER, 80, wait=False, min_replicas=3, within_s=2.5),
     ),
-    "lookup": ({"id": ID}, protocol.LookupRequest(NUMBER)),
-    "delete": ({"id": ID, "port": 80}, protocol.DeleteRequest(NUMBER, 80)),
-    "info": ({"section": "store"}, protocol.InfoRequest("store")),
-    "node-id": ({}, protocol.NodeIdRequest()),
-    "status": ({}, protocol.StatusRequest()),
-    "backup": ({}, protocol.BackupRequest()),
-    "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, protocol.BootstrapRequest((AT, ("name", 1)))),
-    "find-node": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindNodeRequest(AT, NUMBER)),
-    "find-value": ({"endpoint": AT_TEXT, "id": ID}, protocol.FindValueRequest(AT, NUMBER)),
+    "lookup": ({"id": ID}, LookupRequest(NUMBER)),
+    "delete": ({"id": ID, "port": 80}, DeleteRequest(NUMBER, 80)),
+    "info": ({"section": "store"}, InfoRequest("store")),
+    "node-id": ({}, NodeIdRequest()),
+    "status": ({}, StatusRequest()),
+    "backup": ({}, BackupRequest()),
+    "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, BootstrapRequest((AT, ("name", 1)))),
+    "find-node": ({"endpoint": AT_TEXT, "id": ID}, FindNodeRequest(AT, NUMBER)),
+    "find-value": ({"endpoint": AT_TEXT, "id": ID}, FindValueRequest(AT, NUMBER)),
     "store": (
         {"endpoint": AT_TEXT, "id": ID, "port": 80, "token": "00ff"},
-        protocol.StoreRequest(AT, NUMBER, 80, b"\x00\xff"),
+        StoreRequest(AT, NUMBER, 80, b"\x00\xff"),
     ),
-    "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, protocol.CompleteRequest("own-port", "8", NUMBER)),
-    "stop": ({}, protocol.StopRequest()),
+    "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, CompleteRequest("own-port", "8", NUMBER)),
+    "stop": ({}, StopRequest()),
 }
 OPTIONAL = {
     ("complete", "entry"),
@@ -138,22 +145,32 @@ def test_an_unknown_parameter_is_refused(method: str) -> None:
 
 
 def test_what_may_be_left_out_has_these_defaults() -> None:
-    assert ask("enter", id=ID, port=1) == protocol.EnterRequest(NUMBER, 1, wait=True)
-    assert ask("delete", id=ID) == ask("delete", id=ID, port=None) == protocol.DeleteRequest(NUMBER, None)
-    assert ask("info") == ask("info", section=None) == protocol.InfoRequest(None)
+    assert ask("enter", id=ID, port=1) == EnterRequest(NUMBER, 1, wait=True)
+    assert ask("delete", id=ID) == ask("delete", id=ID, port=None) == DeleteRequest(NUMBER, None)
+    assert ask("info") == ask("info", section=None) == InfoRequest(None)
     assert parse({"method": "node-id"}) == parse({"v": 1, "id": None, "method": "node-id", "params": {}})
 
 
+def test_null_is_taken_where_nothing_is_the_default() -> None:
+    for method in METHODS.values():
+        params = VALID[method.name][0]
+        for name, _, default in method.parameters:
+            if default is None:
+                without = {key: value for key, value in params.items() if key != name}
+                assert method.read({**params, name: None}) == method.read(without)
+            else:
+                with pytest.raises(errors.BadRequest):
+                    method.read({**params, name: None})
+
+
 def test_the_edges_of_a_range_are_in_it() -> None:
-    assert ask("enter", id=ID.upper(), port=65_535) == protocol.EnterRequest(NUMBER, 65_535, wait=True)
-    assert ask("enter", id=ID, port=1, min_replicas=0, within_s=10**400) == protocol.EnterRequest(
-        NUMBER, 1, True, 0, 1e6
-    )
+    assert ask("enter", id=ID.upper(), port=65_535) == EnterRequest(NUMBER, 65_535, wait=True)
+    assert ask("enter", id=ID, port=1, min_replicas=0, within_s=10**400) == EnterRequest(NUMBER, 1, True, 0, 1e6)
     token = "Ff" * TOKEN_MAX
     params = {**VALID["store"][0], "token": token}
-    assert ask("store", **params) == protocol.StoreRequest(AT, NUMBER, 80, b"\xff" * TOKEN_MAX)
+    assert ask("store", **params) == StoreRequest(AT, NUMBER, 80, b"\xff" * TOKEN_MAX)
     for section in SECTIONS:
-        assert ask("info", section=section) == protocol.InfoRequest(section)
+        assert ask("info", section=section) == InfoRequest(section)
 
 
 def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
@@ -165,7 +182,7 @@ def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
 
 def test_no_request_has_more_endpoints_pinged_at_once_than_the_manual_says() -> None:
     endpoints = ["192.0.2.7:1729"] * BOOTSTRAP_MAX
-    assert ask("bootstrap", endpoints=endpoints) == protocol.BootstrapRequest((("192.0.2.7", 1729),) * 256)
+    assert ask("bootstrap", endpoints=endpoints) == BootstrapRequest((("192.0.2.7", 1729),) * 256)
     with pytest.raises(errors.BadRequest, match="256 elements at most"):
         ask("bootstrap", endpoints=[*endpoints, "192.0.2.7:1729"])
 

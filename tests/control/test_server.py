@@ -13,12 +13,15 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from dhtd.control import protocol, server
+from dhtd.control import connection, server
+from dhtd.control.connection import LINGER, SHUTDOWN_GRACE, Farewell
 from dhtd.control.frames import FRAME_MAX
 from dhtd.control.limits import ControlCounters
-from dhtd.control.protocol import Request, Result
-from dhtd.control.server import LIMITS, Emit, Farewell, _lines
+from dhtd.control.lines import lines_of
+from dhtd.control.server import LIMITS
 from dhtd.errors import FrameTooLarge, NoPong, StateError
+from dhtd.service.info import InfoRequest
+from dhtd.service.method import Emit, Request, Result
 from tests.control.serving import DONE, NODE_ID, STATS, Handler, Peer, done, forever, serving
 
 # Frames
@@ -58,7 +61,7 @@ async def test_frames_may_come_byte_by_byte_or_all_at_once(autojump_clock: MockC
 async def test_pipelined_requests_are_served_one_after_the_other(autojump_clock: MockClock, tmp_path: Path) -> None:
     running = 0
 
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         nonlocal running
         running += 1
         assert running == 1
@@ -143,7 +146,7 @@ async def test_a_client_can_read_why_ten_megabytes_are_refused_though_it_sends_t
 async def go_on(peer: Peer) -> None:
     for _ in range(100):
         await peer.send(b"x" * 100)
-        await trio.sleep(server.LINGER / 10)
+        await trio.sleep(LINGER / 10)
 
 
 async def test_a_client_that_never_stops_sending_is_cut_off(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ async def test_a_client_that_never_stops_sending_is_cut_off(autojump_clock: Mock
 async def test_a_client_that_has_finished_sending_still_gets_its_answer(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         await emit({"peers": [], "stats": STATS})
         await trio.sleep(300)
         return DONE
@@ -189,7 +192,7 @@ async def test_a_client_that_goes_away_takes_its_request_with_it(
 ) -> None:
     started, cancelled = trio.Event(), trio.Event()
 
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         started.set()
         try:
             await trio.sleep_forever()
@@ -215,7 +218,7 @@ async def test_a_client_that_goes_away_while_it_is_sent_events_is_no_defect(
 ) -> None:
     ended = trio.Event()
 
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         try:
             while True:
                 await emit({"peers": ["192.0.2.1:80"] * 1_000, "stats": STATS})
@@ -233,8 +236,8 @@ async def test_a_client_that_goes_away_while_it_is_sent_events_is_no_defect(
 
 
 async def test_a_client_that_never_reads_holds_up_nobody_else(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
-        return {"node_id": "0" * (10_000_000 if isinstance(request, protocol.InfoRequest) else 64), "endpoints": []}
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
+        return {"node_id": "0" * (10_000_000 if isinstance(request, InfoRequest) else 64), "endpoints": []}
 
     async with serving(tmp_path, handler) as daemon:
         deaf = await daemon.peer()
@@ -315,7 +318,7 @@ async def test_a_listening_socket_that_is_broken_is_not_waited_for(autojump_cloc
 
 
 async def test_events_come_before_the_result_and_with_the_id(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         for number in range(3):
             await emit({"peers": [str(number)], "stats": STATS})
         return DONE
@@ -332,8 +335,8 @@ async def test_events_come_before_the_result_and_with_the_id(autojump_clock: Moc
 async def test_an_error_of_a_handler_is_told_and_the_connection_goes_on(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
-        if isinstance(request, protocol.InfoRequest):
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
+        if isinstance(request, InfoRequest):
             raise NoPong("no answer")
         return DONE
 
@@ -344,23 +347,23 @@ async def test_an_error_of_a_handler_is_told_and_the_connection_goes_on(
         assert await peer.line() == {"id": 2, "result": DONE}
 
 
-async def _raise(request: Request, emit: Emit) -> Result:
+async def _raise(request: Request, emit: Emit[Any]) -> Result:
     raise KeyError("a defect")
 
 
-async def _raise_group(request: Request, emit: Emit) -> Result:
+async def _raise_group(request: Request, emit: Emit[Any]) -> Result:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_raise, request, emit)
         await trio.sleep_forever()
     raise AssertionError
 
 
-async def _raise_after_event(request: Request, emit: Emit) -> Result:
+async def _raise_after_event(request: Request, emit: Emit[Any]) -> Result:
     await emit({"peers": [], "stats": STATS})
     raise KeyError("a defect")
 
 
-async def _return_no_json(request: Request, emit: Emit) -> Any:
+async def _return_no_json(request: Request, emit: Emit[Any]) -> Any:
     return {"node_id": b"bytes"}
 
 
@@ -368,8 +371,8 @@ async def _return_no_json(request: Request, emit: Emit) -> Any:
 async def test_a_defect_is_an_internal_error_with_a_traceback_in_the_log_and_the_daemon_goes_on(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture, handler: Handler
 ) -> None:
-    async def sometimes(request: Request, emit: Emit) -> Any:
-        return await handler(request, emit) if isinstance(request, protocol.InfoRequest) else DONE
+    async def sometimes(request: Request, emit: Emit[Any]) -> Any:
+        return await handler(request, emit) if isinstance(request, InfoRequest) else DONE
 
     async with serving(tmp_path, sometimes) as daemon:
         peer = await daemon.peer()
@@ -383,7 +386,7 @@ async def test_a_defect_is_an_internal_error_with_a_traceback_in_the_log_and_the
     [record] = caplog.records
     assert record.levelno == logging.ERROR
     assert record.exc_info
-    assert record.getMessage() == "request Info failed"
+    assert record.getMessage() == "request info failed"
 
 
 # The end
@@ -403,7 +406,7 @@ async def test_clients_are_told_when_the_daemon_stops(autojump_clock: MockClock,
 
 
 async def test_a_client_that_does_not_read_does_not_hold_up_the_end(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         await emit({"peers": ["x" * 200_000], "stats": STATS})
         await emit({"peers": ["y" * 10_000_000], "stats": STATS})
         return DONE
@@ -413,11 +416,11 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end(autojump_clo
         await deaf.send(NODE_ID + b"\n")
         await wait_all_tasks_blocked()
         stopped_at = trio.current_time()
-    assert trio.current_time() - stopped_at <= server.SHUTDOWN_GRACE
+    assert trio.current_time() - stopped_at <= SHUTDOWN_GRACE
 
 
 async def test_nothing_is_said_in_the_middle_of_a_line(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit) -> Result:
+    async def handler(request: Request, emit: Emit[Any]) -> Result:
         return {"node_id": "0" * 10_000_000, "endpoints": []}
 
     async with serving(tmp_path, handler) as daemon:
@@ -437,7 +440,7 @@ async def test_a_line_that_is_too_long_is_refused_though_its_end_comes_with_the_
     async def receive(size: int) -> bytes:
         return bytes(await daemon.receive_some(size))
 
-    lines = _lines(receive, LIMITS)
+    lines = lines_of(receive, LIMITS)
     async with trio.open_nursery() as nursery:
 
         async def send() -> None:
@@ -459,7 +462,7 @@ async def test_a_conversation_that_fails_ends_alone(
 ) -> None:
     noted: list[str] = []
     with monkeypatch.context() as broken:
-        broken.setattr(server, "decode_frame", lambda line: {}[line])
+        broken.setattr(connection, "decode_frame", lambda line: {}[line])
         async with serving(tmp_path, note=noted.append) as daemon:
             first = await daemon.peer()
             await first.send(NODE_ID + b"\n")

@@ -29,6 +29,8 @@ from dhtd.daemon.app import policy_of, run
 from dhtd.daemon.outlet import BOUND
 from dhtd.daemon.signals import SIGNALS
 from dhtd.errors import DaemonTimeout, DaemonUnreachable, KeyUnusable, StateError
+from dhtd.service.entries import DELETE
+from dhtd.service.node import NODE_ID, STATUS
 from dhtd.wire.native import NativeCodec
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
@@ -206,7 +208,7 @@ def test_info_and_status_say_that_entries_are_still_being_restored(network: Netw
         with Client(process.socket, DEADLINE) as client:
             assert client.info("node")["node"]["restoring"]
         with Client(process.socket, DEADLINE) as client:
-            assert client.status()["restoring"]
+            assert client.ask(STATUS)["restoring"]
     with Process(network) as process:
         process.ready()
         with Client(process.socket, DEADLINE) as client:
@@ -255,7 +257,7 @@ def test_what_a_full_disk_refuses_is_not_entered_and_the_daemon_goes_on(network:
         assert {entry["id"] for entry in tracking} == entered
         assert 0 < len(entered) < 10_000
         with Client(process.socket, DEADLINE) as client:
-            assert client.delete(min(entered), None)["removed"] == [80]
+            assert client.ask(DELETE, id=min(entered))["removed"] == [80]
         process.signal(signal.SIGTERM)
         assert process.end()[0] == 0
     with Process(network) as again:
@@ -485,7 +487,7 @@ def test_a_socket_that_somebody_has_removed_is_made_again_on_a_hangup(network: N
         process.signal(signal.SIGHUP)
         process.wait_for("made it again")
         with Client(process.socket, DEADLINE) as client:
-            assert client.node_id()["node_id"] == node_id
+            assert client.ask(NODE_ID)["node_id"] == node_id
         process.signal(signal.SIGTERM)
         assert process.end()[0] == 0
         assert not process.socket.exists()
@@ -521,7 +523,7 @@ def test_a_terminal_that_is_closed_ends_it_and_under_nohup_does_not(network: Net
         os.close(ours)
         if prelude:
             with Client(network.directory / "sock", DEADLINE) as client:
-                client.node_id()
+                client.ask(NODE_ID)
             process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 0
         assert not (network.directory / "sock").exists()
@@ -620,7 +622,7 @@ def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Net
         process.signal(signal.SIGHUP)
         process.wait_for("nothing has changed")
         with Client(process.socket, DEADLINE) as client:
-            assert client.node_id()["node_id"] != "5" * 64
+            assert client.ask(NODE_ID)["node_id"] != "5" * 64
         assert rate_limited(process, endpoint, queries=100) > 0
         process.signal(signal.SIGTERM)
         assert process.end()[0] == 0
@@ -645,7 +647,7 @@ def test_a_configuration_that_does_not_come_keeps_nobody_waiting(network: Networ
             process.signal(signal.SIGHUP)
             process.wait_for("left as it was: it cannot be read within")
         with Client(process.socket, DEADLINE) as client:
-            assert client.node_id()["node_id"] == node_id
+            assert client.ask(NODE_ID)["node_id"] == node_id
         process.signal(end)
         assert process.end()[0] == (0 if end == signal.SIGTERM else -end)
         assert not process.socket.exists()
@@ -744,7 +746,7 @@ def test_a_second_daemon_on_one_state_file_or_socket_says_so_and_harms_nothing(n
                 assert (error["code"], said in error["message"] or sys.platform != "linux") == (code, True), error
                 assert "Traceback" not in err
         with Client(first.socket, DEADLINE) as client:
-            assert client.node_id()["node_id"] == ready["node_id"]
+            assert client.ask(NODE_ID)["node_id"] == ready["node_id"]
 
 
 def test_a_private_node_s_state_file_needs_its_key_until_the_user_says_otherwise(network: Network) -> None:
@@ -799,7 +801,7 @@ def test_a_socket_left_over_by_a_kill_is_recovered(network: Network) -> None:
         process.signal(signal.SIGKILL)
         process.end()
         with Client(process.socket, DEADLINE) as client, pytest.raises(DaemonUnreachable, match="left over"):
-            client.node_id()
+            client.ask(NODE_ID)
     with Process(network) as again:
         again.ready()
 

@@ -19,7 +19,6 @@ import trio.testing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.config.sources import load_settings
-from dhtd.control import protocol
 from dhtd.control.limits import ControlCounters
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.endpoint import Endpoint
@@ -30,11 +29,15 @@ from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.handler import HEAD_START, PIECE, Handler
-from dhtd.daemon.report import SLICE, WORDS_MAX, NodeReport
+from dhtd.daemon.handler import Handler
+from dhtd.daemon.handlers.info import WORDS_MAX
+from dhtd.daemon.handlers.owner import PIECE
+from dhtd.daemon.handlers.queries import HEAD_START
+from dhtd.daemon.report import SLICE, NodeReport
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import (
     Busy,
+    DhtdError,
     InvalidEndpoint,
     NoPeers,
     NoPong,
@@ -43,6 +46,38 @@ from dhtd.errors import (
     StateError,
     TooManyEntries,
     UnresolvableHost,
+)
+from dhtd.service.entries import (
+    DeleteRequest,
+    DeleteResult,
+    EnterRequest,
+    EnterResult,
+    LookupEvent,
+    LookupRequest,
+    LookupResult,
+)
+from dhtd.service.info import (
+    SECTIONS,
+    CompleteRequest,
+    CompleteResult,
+    HeldInfo,
+    InfoRequest,
+    InfoResult,
+    RoutingTableInfo,
+    WithdrawalInfo,
+)
+from dhtd.service.method import Event, Request
+from dhtd.service.methods import COMMON, METHODS, method_of
+from dhtd.service.node import BootstrapRequest, BootstrapResult, NodeIdRequest, NodeIdResult
+from dhtd.service.owner import STOP, BackupEvent, BackupRequest, BackupResult
+from dhtd.service.queries import (
+    FindNodeRequest,
+    FindNodeResult,
+    FindValueRequest,
+    FindValueResult,
+    PingRequest,
+    PingResult,
+    StoreRequest,
 )
 from dhtd.wire.network_key import NetworkKey
 from dhtd.wire.sealed import Seal
@@ -114,7 +149,8 @@ class Daemon:
     driver: Driver
     handler: Handler
     disk: Disk
-    events: list[protocol.Event]
+    report: NodeReport
+    events: list[Event]
 
     @property
     def at(self) -> tuple[str, int]:
@@ -130,10 +166,19 @@ class Daemon:
     def id(self) -> str:
         return NATIVE.format(self.driver.node.own_id)
 
-    async def ask(self, request: protocol.Request) -> Any:
-        return await self.handler(request, self._emit)
+    async def ask(self, request: Request) -> Any:
+        """Ask, and hold what comes to the table."""
+        method = method_of(request)
+        try:
+            result = await self.handler(request, self._emit)
+        except DhtdError as error:
+            if type(error) not in {*method.errors, *COMMON}:
+                raise AssertionError(f"the table does not say that {method.name} may fail so") from error
+            raise
+        assert isinstance(request, InfoRequest) or matches(result, method.result)
+        return result
 
-    async def _emit(self, event: protocol.Event) -> None:
+    async def _emit(self, event: Event) -> None:
         await trio.lowlevel.checkpoint()
         self.events.append(event)
 
@@ -146,7 +191,7 @@ async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncI
         disk = Disk()
         disk.driver = driver
         report = NodeReport(driver, load_settings(options, {}), ControlCounters())
-        yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, [])
+        yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, report, [])
 
 
 @asynccontextmanager
@@ -178,20 +223,25 @@ def matches(value: object, kind: Any) -> bool:
     return kind is Any or type(value) is kind
 
 
+async def test_every_method_but_stop_is_served(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        assert one.handler._serving.keys() == {method.request for method in METHODS.values() if method is not STOP}
+
+
 async def test_ping_tells_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.PingRequest(other.at))
-        assert matches(result, protocol.PingResult)
+        result = await one.ask(PingRequest(other.at))
+        assert matches(result, PingResult)
         assert result == {"node_id": other.id, "endpoint": other.endpoint, "rtt_ms": 0.0}
 
 
 async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         for request in (
-            protocol.PingRequest(NOBODY),
-            protocol.FindNodeRequest(NOBODY, KEY),
-            protocol.FindValueRequest(NOBODY, KEY),
-            protocol.StoreRequest(NOBODY, KEY, 80, b"token"),
+            PingRequest(NOBODY),
+            FindNodeRequest(NOBODY, KEY),
+            FindValueRequest(NOBODY, KEY),
+            StoreRequest(NOBODY, KEY, 80, b"token"),
         ):
             with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.9:1729: no dhtd runs there, or one with a net"):
                 await one.ask(request)
@@ -202,10 +252,10 @@ async def test_a_node_that_is_told_to_ping_itself_says_so(
 ) -> None:
     async with two(tmp_path) as (one, _):
         with pytest.raises(NoPong, match=rf"no answer from {one.endpoint}: this node is there, and a node does not"):
-            await one.ask(protocol.PingRequest(one.at))
+            await one.ask(PingRequest(one.at))
         monkeypatch.setattr(ExternalAddress, "endpoints", lambda self: [NOWHERE])  # as others see it
         with pytest.raises(NoPong, match=r"this node is there"):
-            await one.ask(protocol.PingRequest((NOWHERE.host, NOWHERE.port)))
+            await one.ask(PingRequest((NOWHERE.host, NOWHERE.port)))
 
 
 async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -214,18 +264,18 @@ async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: M
         with pytest.raises(
             NoPong, match=r"no dhtd runs there, or one without our network key, or with another time, or"
         ):
-            await one.ask(protocol.PingRequest(other.at))
+            await one.ask(PingRequest(other.at))
 
 
 async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         at = ("2001:db8::1", 1729)
         for request in (
-            protocol.PingRequest(at),
-            protocol.FindNodeRequest(at, KEY),
-            protocol.FindValueRequest(at, KEY),
-            protocol.StoreRequest(at, KEY, 80, b"token"),
-            protocol.BootstrapRequest((at,)),
+            PingRequest(at),
+            FindNodeRequest(at, KEY),
+            FindValueRequest(at, KEY),
+            StoreRequest(at, KEY, 80, b"token"),
+            BootstrapRequest((at,)),
         ):
             with pytest.raises(InvalidEndpoint):
                 await one.ask(request)
@@ -233,8 +283,8 @@ async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: Mo
 
 async def test_find_node_gives_a_token_and_nodes(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.FindNodeRequest(other.at, KEY))
-        assert matches(result, protocol.FindNodeResult)
+        result = await one.ask(FindNodeRequest(other.at, KEY))
+        assert matches(result, FindNodeResult)
         assert result["node_id"] == other.id
         assert result["nodes"] == [] or result["nodes"] == [{"id": one.id, "endpoint": one.endpoint}]
         assert len(bytes.fromhex(result["token"])) == POLICY.token_size
@@ -244,26 +294,26 @@ async def test_a_store_with_the_token_of_find_value_is_found_by_find_value(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async with two(tmp_path) as (one, other):
-        before = await one.ask(protocol.FindValueRequest(other.at, KEY))
-        assert matches(before, protocol.FindValueResult)
+        before = await one.ask(FindValueRequest(other.at, KEY))
+        assert matches(before, FindValueResult)
         assert before["peers"] == []
-        stored = await one.ask(protocol.StoreRequest(other.at, KEY, 80, bytes.fromhex(before["token"])))
+        stored = await one.ask(StoreRequest(other.at, KEY, 80, bytes.fromhex(before["token"])))
         assert stored == {"node_id": other.id}
-        after = await one.ask(protocol.FindValueRequest(other.at, KEY))
+        after = await one.ask(FindValueRequest(other.at, KEY))
         assert after["peers"] == [f"{one.at[0]}:80"]
 
 
 async def test_a_wrong_token_is_refused_with_a_hint(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         with pytest.raises(PeerRefused, match=r"203 .*get another with find-value"):
-            await one.ask(protocol.StoreRequest(other.at, KEY, 80, b"12345678"))
+            await one.ask(StoreRequest(other.at, KEY, 80, b"12345678"))
 
 
 async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
-        result = await one.ask(protocol.BootstrapRequest((other.at, NOBODY)))
-        assert matches(result, protocol.BootstrapResult)
+        result = await one.ask(BootstrapRequest((other.at, NOBODY)))
+        assert matches(result, BootstrapResult)
         assert {key: result[key] for key in ("contacted", "failed", "table_size")} == {
             "contacted": 1,
             "failed": 1,
@@ -273,7 +323,7 @@ async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path
         assert (unreached["endpoint"], unreached["code"]) == ("10.9.9.9:1729", "no-peers")
         assert unreached["message"].startswith("nobody answers at 10.9.9.9:1729")
         with pytest.raises(NoPeers, match=r"nobody answers at 10\.9\.9\.9:1729"):
-            await one.ask(protocol.BootstrapRequest((NOBODY,)))
+            await one.ask(BootstrapRequest((NOBODY,)))
 
 
 async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
@@ -281,20 +331,20 @@ async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
 ) -> None:
     async with daemon(Wire(), tmp_path) as one:
         with pytest.raises(NoPeers, match="this node knows no other node: name one"):
-            await one.ask(protocol.LookupRequest(KEY))
+            await one.ask(LookupRequest(KEY))
         one.driver.node.start([NOWHERE], one.driver.clock())
         with pytest.raises(NoPeers, match=f"this node is still alone: nobody has answered at {NOWHERE}"):
-            await one.ask(protocol.LookupRequest(KEY))
+            await one.ask(LookupRequest(KEY))
 
 
 async def test_who_joins_by_itself_is_told_so(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         with pytest.raises(NoPeers, match=f"^{one.endpoint} is this node itself: name another one$"):
-            await one.ask(protocol.BootstrapRequest((one.at, one.at)))
+            await one.ask(BootstrapRequest((one.at, one.at)))
         with pytest.raises(NoPeers, match=f"^nobody answers at .*; {one.endpoint} is this node itself"):
-            await one.ask(protocol.BootstrapRequest((NOBODY, one.at)))
-        result = await one.ask(protocol.BootstrapRequest((one.at, other.at)))
+            await one.ask(BootstrapRequest((NOBODY, one.at)))
+        result = await one.ask(BootstrapRequest((one.at, other.at)))
         assert (result["contacted"], result["failed"]) == (1, 1)
         assert "this node itself" in result["unreached"][0]["message"]
 
@@ -323,13 +373,13 @@ async def test_bootstrap_reaches_the_good_and_reports_the_bad(autojump_clock: Mo
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         resolving(moved=[NOBODY[0], other.at[0]])
-        result = await one.ask(protocol.BootstrapRequest((("bad", 1729), ("moved", 1729), ("::1", 9), NOBODY)))
-        assert matches(result, protocol.BootstrapResult)
+        result = await one.ask(BootstrapRequest((("bad", 1729), ("moved", 1729), ("::1", 9), NOBODY)))
+        assert matches(result, BootstrapResult)
         assert (result["contacted"], result["failed"]) == (1, 3)
         found = {host["endpoint"]: host["code"] for host in result["unreached"]}
         assert found == {"bad:1729": "unresolvable-host", "[::1]:9": "invalid-endpoint", "10.9.9.9:1729": "no-peers"}
         with pytest.raises(UnresolvableHost, match="cannot resolve 'bad'"):
-            await one.ask(protocol.BootstrapRequest((("bad", 1729),)))
+            await one.ask(BootstrapRequest((("bad", 1729),)))
 
 
 async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -337,51 +387,51 @@ async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock:
         resolving(seed=["10.9.9.8", NOBODY[0], other.at[0]], dead=["10.9.9.8", NOBODY[0]])
         at = ("seed", 1729)
         began = trio.current_time()
-        result = await one.ask(protocol.PingRequest(at))
+        result = await one.ask(PingRequest(at))
         assert (result["node_id"], result["endpoint"]) == (other.id, other.endpoint)
         assert trio.current_time() - began == 2 * HEAD_START
-        assert (await one.ask(protocol.FindNodeRequest(at, KEY)))["node_id"] == other.id
-        found = await one.ask(protocol.FindValueRequest(at, KEY))
-        stored = await one.ask(protocol.StoreRequest(at, KEY, 80, bytes.fromhex(found["token"])))
+        assert (await one.ask(FindNodeRequest(at, KEY)))["node_id"] == other.id
+        found = await one.ask(FindValueRequest(at, KEY))
+        stored = await one.ask(StoreRequest(at, KEY, 80, bytes.fromhex(found["token"])))
         assert stored == {"node_id": other.id}
         with pytest.raises(PeerRefused, match=rf"{other.endpoint} refused: 203"):
-            await one.ask(protocol.StoreRequest(at, KEY, 80, b"12345678"))
+            await one.ask(StoreRequest(at, KEY, 80, b"12345678"))
         with pytest.raises(NoPong, match=r"no answer from 10\.9\.9\.8:1729, 10\.9\.9\.9:1729: no dhtd runs there"):
-            await one.ask(protocol.PingRequest(("dead", 1729)))
+            await one.ask(PingRequest(("dead", 1729)))
 
 
 async def test_a_busy_node_says_so_whichever_address_it_would_ask(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1)) as one:
         resolving(dead=["10.9.9.8", NOBODY[0]])
         with pytest.raises(Busy):
-            await one.ask(protocol.PingRequest(("dead", 1729)))
+            await one.ask(PingRequest(("dead", 1729)))
 
 
 async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await other.ask(protocol.EnterRequest(KEY, 80, wait=True))
-        result = await one.ask(protocol.LookupRequest(KEY))
-        assert matches(result, protocol.LookupResult)
+        await other.ask(EnterRequest(KEY, 80, wait=True))
+        result = await one.ask(LookupRequest(KEY))
+        assert matches(result, LookupResult)
         assert (result["id"], result["peers"]) == (KEY_TEXT, [f"{other.at[0]}:80"])
         assert result["stats"]["responses"] == 1
         assert one.events
-        assert all(matches(event, protocol.LookupEvent) for event in one.events)
-        found = [peer for event in cast("list[protocol.LookupEvent]", one.events) for peer in event["peers"]]
+        assert all(matches(event, LookupEvent) for event in one.events)
+        found = [peer for event in cast("list[LookupEvent]", one.events) for peer in event["peers"]]
         assert found == result["peers"]
-        missing = await one.ask(protocol.LookupRequest(Id(99)))
+        missing = await one.ask(LookupRequest(Id(99)))
         assert missing["peers"] == []
 
 
 async def test_a_lookup_without_any_contact_says_so(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         with pytest.raises(NoPeers, match="dht bootstrap"):
-            await one.ask(protocol.LookupRequest(KEY))
+            await one.ask(LookupRequest(KEY))
 
 
 async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
-        assert matches(result, protocol.EnterResult)
+        result = await one.ask(EnterRequest(KEY, 80, wait=True))
+        assert matches(result, EnterResult)
         assert result["replicas"] == [{"node_id": other.id, "endpoint": other.endpoint}]
         assert (result["id"], result["port"]) == (KEY_TEXT, 80)
         assert result["expires_in_s"] == POLICY.store_expiry
@@ -391,7 +441,7 @@ async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClo
 
 async def test_enter_is_durable_before_the_node_knows_of_it(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         assert one.disk.node_had == [set()]
 
 
@@ -399,8 +449,8 @@ async def test_enter_without_waiting_is_answered_before_it_is_published(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     async with two(tmp_path) as (one, other):
-        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=False))
-        assert matches(result, protocol.EnterResult)
+        result = await one.ask(EnterRequest(KEY, 80, wait=False))
+        assert matches(result, EnterResult)
         assert result["replicas"] == []
         await wait_all_tasks_blocked()
         assert [held.key for held in other.driver.node.store] == [KEY]
@@ -408,7 +458,7 @@ async def test_enter_without_waiting_is_answered_before_it_is_published(
 
 async def test_enter_alone_is_kept_and_says_that_nobody_holds_it(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
-        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        result = await one.ask(EnterRequest(KEY, 80, wait=True))
         assert result["replicas"] == []
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 
@@ -421,7 +471,7 @@ async def test_enter_waits_for_somebody_to_come_where_replicas_are_wanted(
         results: list[Any] = []
 
         async def enter() -> None:
-            results.append(await one.ask(protocol.EnterRequest(KEY, 80, wait=True, min_replicas=1, within=1_000.0)))
+            results.append(await one.ask(EnterRequest(KEY, 80, wait=True, min_replicas=1, within_s=1_000.0)))
 
         nursery.start_soon(enter)
         await trio.sleep(500)
@@ -440,7 +490,7 @@ async def test_enter_is_answered_in_time_with_what_there_is(
         one.driver.node.start([Endpoint.of(*NOBODY)], one.driver.clock())
         one.driver.flush()
         began = trio.current_time()
-        result = await one.ask(protocol.EnterRequest(KEY, 80, wait=True, min_replicas=wanted, within=13.5))
+        result = await one.ask(EnterRequest(KEY, 80, wait=True, min_replicas=wanted, within_s=13.5))
         assert result["replicas"] == []
         assert trio.current_time() == began + 13.5
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
@@ -450,48 +500,48 @@ async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, t
     async with two(tmp_path) as (one, other):
         one.disk.failing = True
         with pytest.raises(StateError, match="no space left"):
-            await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+            await one.ask(EnterRequest(KEY, 80, wait=True))
         assert not tracked(one.driver)
         await trio.sleep(POLICY.republish)
         assert not len(other.driver.node.store)
         one.disk.failing = False
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         one.disk.failing = True
         with pytest.raises(StateError):
-            await one.ask(protocol.DeleteRequest(KEY, None))
+            await one.ask(DeleteRequest(KEY, None))
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
 
 
 async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1, own_ports=1)) as one:
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         with pytest.raises(TooManyEntries, match=r"this ID on as many ports as it takes \(1\)"):
-            await one.ask(protocol.EnterRequest(KEY, 81, wait=True))
+            await one.ask(EnterRequest(KEY, 81, wait=True))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.ask, protocol.PingRequest(NOBODY))
+            nursery.start_soon(one.ask, PingRequest(NOBODY))
             await trio.testing.wait_all_tasks_blocked()
             for request in (
-                protocol.EnterRequest(Id(8), 80, wait=True),
-                protocol.DeleteRequest(KEY, None),
-                protocol.LookupRequest(KEY),
+                EnterRequest(Id(8), 80, wait=True),
+                DeleteRequest(KEY, None),
+                LookupRequest(KEY),
             ):
                 with pytest.raises(Busy):
                     await one.ask(request)
             assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
             nursery.cancel_scope.cancel()  # nobody waits for the ping any more, and that makes room
-        await one.ask(protocol.DeleteRequest(KEY, None))
+        await one.ask(DeleteRequest(KEY, None))
         assert not tracked(one.driver) | one.disk.entries
 
 
 async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         for port in (80, 81, 82):
-            await one.ask(protocol.EnterRequest(KEY, port, wait=True))
-        result = await one.ask(protocol.DeleteRequest(KEY, 81))
-        assert matches(result, protocol.DeleteResult)
+            await one.ask(EnterRequest(KEY, port, wait=True))
+        result = await one.ask(DeleteRequest(KEY, 81))
+        assert matches(result, DeleteResult)
         assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
-        result = await one.ask(protocol.DeleteRequest(KEY, None))
+        result = await one.ask(DeleteRequest(KEY, None))
         assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0, "left_behind": []}
         assert not tracked(one.driver) | one.disk.entries
         assert not len(other.driver.node.store)
@@ -511,20 +561,20 @@ async def test_what_is_left_behind_expires_by_the_clock_of_the_node(
             return Withdrawn(Handle(1), KEY, (80,), 1, 0, (LeftBehind(NOWHERE, 9_000.0),))
 
     async with two(tmp_path) as (one, _):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         monkeypatch.setattr(one.driver, "clock", lambda: 8_000.0)
         monkeypatch.setattr(one.driver, "begin", lambda start: Deleted())
-        result = await one.ask(protocol.DeleteRequest(KEY, None))
+        result = await one.ask(DeleteRequest(KEY, None))
     assert result["left_behind"] == [{"endpoint": str(NOWHERE), "expires_in_s": 1_000.0}]
 
 
 async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         with pytest.raises(NotTracked, match="on port 81"):
-            await one.ask(protocol.DeleteRequest(KEY, 81))
+            await one.ask(DeleteRequest(KEY, 81))
         with pytest.raises(NotTracked, match="this ID;"):
-            await one.ask(protocol.DeleteRequest(Id(8), None))
+            await one.ask(DeleteRequest(Id(8), None))
         assert one.disk.entries == {(KEY, 80)}
 
 
@@ -535,34 +585,34 @@ async def test_whoever_enters_what_is_deleted_meanwhile_hears_of_it(autojump_clo
 
         async def enter() -> None:
             with pytest.raises(NotTracked, match="deleted while"):
-                await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+                await one.ask(EnterRequest(KEY, 80, wait=True))
             outcomes.append("told")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(enter)
             await wait_all_tasks_blocked()
-            await one.ask(protocol.DeleteRequest(KEY, None))
+            await one.ask(DeleteRequest(KEY, None))
         assert outcomes == ["told"]
         assert not tracked(one.driver) | one.disk.entries
 
 
 REQUESTS = {
-    "enter": protocol.EnterRequest(KEY, 81, wait=True),
-    "enter, not waiting": protocol.EnterRequest(KEY, 81, wait=False),
-    "enter again": protocol.EnterRequest(KEY, 80, wait=True),
-    "delete": protocol.DeleteRequest(KEY, None),
-    "delete one": protocol.DeleteRequest(KEY, 80),
+    "enter": EnterRequest(KEY, 81, wait=True),
+    "enter, not waiting": EnterRequest(KEY, 81, wait=False),
+    "enter again": EnterRequest(KEY, 80, wait=True),
+    "delete": DeleteRequest(KEY, None),
+    "delete one": DeleteRequest(KEY, 80),
 }
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
-    autojump_clock: MockClock, tmp_path: Path, request_: protocol.Request
+    autojump_clock: MockClock, tmp_path: Path, request_: Request
 ) -> None:
     for moment in range(40):  # the longest of them takes fewer steps
         async with two(tmp_path) as (one, _):
             one.disk.steps = 2
-            await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+            await one.ask(EnterRequest(KEY, 80, wait=True))
 
             async def ask(scope: trio.CancelScope, one: Daemon = one) -> None:
                 with scope:
@@ -576,14 +626,14 @@ async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
                 scope.cancel()
             assert tracked(one.driver) == one.disk.entries, f"after {moment} steps"
             assert not one.driver._operations
-            await one.ask(protocol.EnterRequest(Id(9), 1, wait=True))  # nothing is locked for good
+            await one.ask(EnterRequest(Id(9), 1, wait=True))  # nothing is locked for good
 
 
 async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         one.disk.steps = 3
 
-        async def ask(request: protocol.Request, patience: int) -> None:
+        async def ask(request: Request, patience: int) -> None:
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(give_up, scope, patience)
@@ -599,27 +649,19 @@ async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock:
         async with trio.open_nursery() as nursery:
             for number in range(60):
                 port = 80 + number % 3
-                request = (
-                    protocol.DeleteRequest(KEY, port)
-                    if number % 4 == 3
-                    else protocol.EnterRequest(KEY, port, wait=number % 2 == 0)
-                )
+                request = DeleteRequest(KEY, port) if number % 4 == 3 else EnterRequest(KEY, port, wait=number % 2 == 0)
                 nursery.start_soon(ask, request, number * 2)
         assert tracked(one.driver) == one.disk.entries
         assert not one.driver._operations
 
 
-@pytest.mark.parametrize("first", [protocol.DeleteRequest(KEY, None), protocol.EnterRequest(KEY, 80, wait=False)])
+@pytest.mark.parametrize("first", [DeleteRequest(KEY, None), EnterRequest(KEY, 80, wait=False)])
 async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
-    autojump_clock: MockClock, tmp_path: Path, first: protocol.Request
+    autojump_clock: MockClock, tmp_path: Path, first: Request
 ) -> None:
-    second = (
-        protocol.EnterRequest(KEY, 80, wait=False)
-        if isinstance(first, protocol.DeleteRequest)
-        else protocol.DeleteRequest(KEY, None)
-    )
+    second = EnterRequest(KEY, 80, wait=False) if isinstance(first, DeleteRequest) else DeleteRequest(KEY, None)
     async with two(tmp_path) as (one, _), trio.open_nursery() as nursery:
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         changes = len(one.disk.node_had)
         one.disk.steps = 20
         nursery.start_soon(one.ask, first)
@@ -629,23 +671,23 @@ async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
         await one.ask(second)
         await wait_all_tasks_blocked()
         assert one.disk.entries == tracked(one.driver)
-        assert bool(one.disk.entries) == isinstance(second, protocol.EnterRequest)
+        assert bool(one.disk.entries) == isinstance(second, EnterRequest)
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        protocol.LookupRequest(KEY),
-        protocol.PingRequest(NOBODY),
-        protocol.BootstrapRequest((NOBODY,)),
-        protocol.DeleteRequest(KEY, None),
+        LookupRequest(KEY),
+        PingRequest(NOBODY),
+        BootstrapRequest((NOBODY,)),
+        DeleteRequest(KEY, None),
     ],
 )
 async def test_a_request_that_is_cancelled_ends_its_operation(
-    autojump_clock: MockClock, tmp_path: Path, request_: protocol.Request
+    autojump_clock: MockClock, tmp_path: Path, request_: Request
 ) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         end_of(other.driver)._wire.cut = True
         with trio.move_on_after(0.01) as scope:
             await one.ask(request_)
@@ -656,13 +698,13 @@ async def test_a_request_that_is_cancelled_ends_its_operation(
 async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
 
-        async def gone(event: protocol.Event) -> None:
+        async def gone(event: Event) -> None:
             raise trio.BrokenResourceError
 
         with pytest.raises(trio.BrokenResourceError):
-            await one.handler(protocol.LookupRequest(KEY), gone)
+            await one.handler(LookupRequest(KEY), gone)
         assert not one.driver._operations
-        assert await one.ask(protocol.NodeIdRequest())
+        assert await one.ask(NodeIdRequest())
 
 
 # Reports
@@ -670,39 +712,39 @@ async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_cloc
 
 async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as alone:
-        result = await alone.ask(protocol.NodeIdRequest())
-        assert matches(result, protocol.NodeIdResult)
+        result = await alone.ask(NodeIdRequest())
+        assert matches(result, NodeIdResult)
         assert result == {"node_id": alone.id, "endpoints": [alone.endpoint]}
         seen = Endpoint.parse("10.9.9.1:4321")
         alone.driver.node.external.vote(Endpoint.parse("10.9.9.9:1729"), seen, 0.0)
-        assert await alone.ask(protocol.NodeIdRequest()) == {"node_id": alone.id, "endpoints": [str(seen)]}
+        assert await alone.ask(NodeIdRequest()) == {"node_id": alone.id, "endpoints": [str(seen)]}
 
 
 async def test_info_has_exactly_the_keys_that_are_promised(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
-        await other.ask(protocol.EnterRequest(KEY, 81, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
+        await other.ask(EnterRequest(KEY, 81, wait=True))
         await trio.sleep(10)
-        whole = await one.ask(protocol.InfoRequest(None))
-        assert matches(whole, protocol.InfoResult)
-        assert list(whole) == list(protocol.SECTIONS)
-        for section in protocol.SECTIONS:
-            alone = await one.ask(protocol.InfoRequest(section))
+        whole = await one.ask(InfoRequest(None))
+        assert matches(whole, InfoResult)
+        assert list(whole) == list(SECTIONS)
+        for section in SECTIONS:
+            alone = await one.ask(InfoRequest(section))
             assert list(alone) == [section]
-            assert matches(alone[section], typing.get_type_hints(protocol.InfoResult)[section])
+            assert matches(alone[section], typing.get_type_hints(InfoResult)[section])
 
 
 async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
-        await other.ask(protocol.EnterRequest(KEY, 81, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
+        await other.ask(EnterRequest(KEY, 81, wait=True))
         await trio.sleep(10)
-        info = await one.ask(protocol.InfoRequest(None))
+        info = await one.ask(InfoRequest(None))
         node = info["node"]
         assert node["node_id"] == one.id
         assert node["endpoints"] == node["listening"] == [one.endpoint]
         assert node["observed"] == {one.endpoint: 1}
-        assert {node["reachable"], (await other.ask(protocol.InfoRequest("node")))["node"]["reachable"]} == {
+        assert {node["reachable"], (await other.ask(InfoRequest("node")))["node"]["reachable"]} == {
             "private",
             "unknown",
         }
@@ -727,15 +769,15 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
 
 async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
-        await one.ask(protocol.EnterRequest(KEY, 81, wait=True))
-        await one.ask(protocol.DeleteRequest(KEY, 81))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 81, wait=True))
+        await one.ask(DeleteRequest(KEY, 81))
         end_of(other.driver)._wire.cut = True
-        result = await one.ask(protocol.DeleteRequest(KEY, 80))
+        result = await one.ask(DeleteRequest(KEY, 80))
         assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []}
-        info = await one.ask(protocol.InfoRequest("withdrawals"))
+        info = await one.ask(InfoRequest("withdrawals"))
         first, second = info["withdrawals"]
-        assert matches(first, protocol.WithdrawalInfo)
+        assert matches(first, WithdrawalInfo)
         assert {each["node_id"] for each in (first, second)} == {other.id}
         assert {each["endpoint"] for each in (first, second)} == {other.endpoint}
         assert [(each["port"], each["acknowledged"], each["attempts"]) for each in (first, second)] == [
@@ -746,7 +788,7 @@ async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: Mo
         assert first["expires_in_s"] == pytest.approx(POLICY.store_expiry, abs=10)
         end_of(other.driver)._wire.cut = False
         await trio.sleep(120)
-        assert (await one.ask(protocol.InfoRequest(None)))["withdrawals"] == []
+        assert (await one.ask(InfoRequest(None)))["withdrawals"] == []
 
 
 async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -755,8 +797,8 @@ async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock
         other = wire.make()
         contact = Contact(other.node.own_id, other.udp.listening()[0])
         assert one.driver.node.restore_contact(contact)
-        info = await one.ask(protocol.InfoRequest("routing_table"))
-        assert matches(info["routing_table"], protocol.RoutingTableInfo)
+        info = await one.ask(InfoRequest("routing_table"))
+        assert matches(info["routing_table"], RoutingTableInfo)
         [member] = info["routing_table"]["buckets"][0]["members"]
         assert (member["last_activity_s"], member["reachable"], member["state"]) == (None, False, "questionable")
 
@@ -768,7 +810,7 @@ async def test_an_entry_that_has_expired_and_was_not_swept_yet_is_not_shown(
         node = one.driver.node
         node.store.put(KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
         assert len(node.store) == 1
-        assert await one.ask(protocol.InfoRequest("store")) == {"store": []}
+        assert await one.ask(InfoRequest("store")) == {"store": []}
 
 
 # What is long comes in parts
@@ -804,15 +846,15 @@ async def test_a_long_list_comes_in_parts_and_others_run_between_them(
             nursery.start_soon(run_between)
             await trio.lowlevel.checkpoint()
             before = turns
-            result = await one.ask(protocol.InfoRequest(None))
+            result = await one.ask(InfoRequest(None))
             assert turns - before >= 1_000 // SLICE
             nursery.cancel_scope.cancel()
-        assert list(result) == list(protocol.SECTIONS)
+        assert list(result) == list(SECTIONS)
         assert [list(part) for part in one.events] == [["store"]] * (1_000 // SLICE)
         rows = rows_of([*one.events, result], "store")
         assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys]
-        assert all(matches(row, protocol.HeldInfo) for row in rows)
-        assert all(len(part["store"]) == SLICE for part in cast("list[protocol.InfoResult]", one.events))
+        assert all(matches(row, HeldInfo) for row in rows)
+        assert all(len(part["store"]) == SLICE for part in cast("list[InfoResult]", one.events))
 
 
 @pytest.mark.parametrize("section", ["store", "tracking"])
@@ -826,7 +868,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
             node.restore_own(own_key(key, 80), trio.current_time())
         changed = False
 
-        async def change(event: protocol.Event) -> None:
+        async def change(event: Event) -> None:
             nonlocal changed
             await trio.lowlevel.checkpoint()
             one.events.append(event)
@@ -838,7 +880,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
                 node.tracker.remove(own_key(own[-1], 80))
                 node.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
-        result = cast("Any", await one.handler(protocol.InfoRequest(section), change))
+        result = cast("Any", await one.handler(InfoRequest(section), change))
         rows = rows_of([*one.events, result], section)
         keys = held if section == "store" else own
         assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys[:-1]]
@@ -848,19 +890,19 @@ async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockC
     async with daemon(Wire(), tmp_path) as one:
         hold(one.driver, 4 * SLICE)
         steps: list[int] = []
-        info = one.handler._report.info
+        info = one.report.info
 
-        def counted(section: str | None) -> Generator[protocol.InfoResult, None, protocol.InfoResult]:
+        def counted(section: str | None) -> Generator[InfoResult, None, InfoResult]:
             parts = info(section)
             while True:
                 steps[-1] += 1
                 try:
                     part = next(parts)
                 except StopIteration as end:
-                    return cast("protocol.InfoResult", end.value)
+                    return cast("InfoResult", end.value)
                 yield part
 
-        one.handler._report.info = counted  # type: ignore[method-assign]
+        one.report.info = counted  # type: ignore[method-assign]
 
         async def count_turns() -> None:
             while True:
@@ -872,7 +914,7 @@ async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockC
             await trio.lowlevel.checkpoint()
             async with trio.open_nursery() as asking:
                 for _ in range(30):
-                    asking.start_soon(one.ask, protocol.InfoRequest("store"))
+                    asking.start_soon(one.ask, InfoRequest("store"))
             nursery.cancel_scope.cancel()
         assert sum(steps) == 30 * 5
         assert max(steps) <= 2  # in one turn of the loop, which begins anywhere
@@ -883,7 +925,7 @@ async def test_clients_that_look_at_the_same_keys_share_the_list_of_them(
 ) -> None:
     async with daemon(Wire(), tmp_path) as one:
         hold(one.driver, 2 * SLICE)
-        report = one.handler._report
+        report = one.report
         first, second, third = (report.info("store") for _ in range(3))
         next(first)
         shared = report._latest_keys()
@@ -909,8 +951,8 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
         texts = sorted({f"{key:064x}" for key in (*keys, Id(7))})
 
         async def words(what: str, prefix: str, entry: Id | None = None) -> tuple[list[str], bool]:
-            result = await one.ask(protocol.CompleteRequest(what, prefix, entry))
-            assert matches(result, protocol.CompleteResult)
+            result = await one.ask(CompleteRequest(what, prefix, entry))
+            assert matches(result, CompleteResult)
             return result["words"], result["complete"]
 
         few = [text for text in texts if text.startswith("00a")]
@@ -933,10 +975,10 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
 async def test_a_backup_comes_in_pieces_and_its_length_behind_them(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.disk.saved = bytes(range(251)) * 400
-        result = await one.ask(protocol.BackupRequest())
-        assert matches(result, protocol.BackupResult)
-        assert all(matches(event, protocol.BackupEvent) for event in one.events)
-        pieces = [b64decode(cast("protocol.BackupEvent", event)["data"]) for event in one.events]
+        result = await one.ask(BackupRequest())
+        assert matches(result, BackupResult)
+        assert all(matches(event, BackupEvent) for event in one.events)
+        pieces = [b64decode(cast("BackupEvent", event)["data"]) for event in one.events]
         assert [len(piece) for piece in pieces] == [PIECE, PIECE, 100_400 - 2 * PIECE]
         assert (b"".join(pieces), result) == (one.disk.saved, {"bytes": 100_400})
 
@@ -945,22 +987,22 @@ async def test_one_backup_is_taken_at_a_time(autojump_clock: MockClock, tmp_path
     async with daemon(Wire(), tmp_path) as one:
         one.disk.saved = bytes(10)
 
-        async def emit(event: protocol.Event) -> None:
+        async def emit(event: Event) -> None:
             await trio.sleep_forever()  # as for a client that does not read
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.handler, protocol.BackupRequest(), emit)
+            nursery.start_soon(one.handler, BackupRequest(), emit)
             await wait_all_tasks_blocked()
             with pytest.raises(Busy, match="another backup"):
-                await one.ask(protocol.BackupRequest())
+                await one.ask(BackupRequest())
             nursery.cancel_scope.cancel()
-        assert await one.ask(protocol.BackupRequest()) == {"bytes": 10}
+        assert await one.ask(BackupRequest()) == {"bytes": 10}
 
 
 async def test_after_a_backup_that_failed_another_can_be_taken(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.disk.failing = True
         with pytest.raises(StateError):
-            await one.ask(protocol.BackupRequest())
+            await one.ask(BackupRequest())
         one.disk.failing = False
-        assert await one.ask(protocol.BackupRequest()) == {"bytes": 0}
+        assert await one.ask(BackupRequest()) == {"bytes": 0}

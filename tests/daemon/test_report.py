@@ -10,14 +10,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from dhtd.control import protocol
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.round_trips import RoundTrips
 from dhtd.core.routing.overlay import Joining, Overlay
-from dhtd.daemon.handler import STATUS_AGE, STATUS_PATIENCE
+from dhtd.daemon.handlers.node import STATUS_AGE, STATUS_PATIENCE
+from dhtd.daemon.handlers.queries import Queries
 from dhtd.errors import NoPeers, NoPong
+from dhtd.service.entries import EnterRequest, LookupRequest
+from dhtd.service.info import InfoRequest
+from dhtd.service.node import NodeIdRequest, StatusRequest, StatusResult
+from dhtd.service.queries import PingRequest
 from tests.daemon.test_handler import KEY, NOBODY, Daemon, daemon, matches, two
 from tests.daemon.wire import Wire, end_of
 from tests.records import own_key
@@ -27,9 +31,9 @@ OUTAGE = 60.0  # seconds; by then a node that has sent anything knows
 
 async def state(of: Daemon) -> str:
     """Return the state that a node says it is in, having seen that all that is told of it agrees."""
-    told = await of.ask(protocol.StatusRequest())
-    assert matches(told, protocol.StatusResult)
-    [family] = (await of.ask(protocol.InfoRequest("node")))["node"]["families"]
+    told = await of.ask(StatusRequest())
+    assert matches(told, StatusResult)
+    [family] = (await of.ask(InfoRequest("node")))["node"]["families"]
     assert (family["state"], family["since_s"]) == (told["state"], told["since_s"])
     assert told["families"] == {"ipv4": told["state"]}
     return str(told["state"])
@@ -37,11 +41,11 @@ async def state(of: Daemon) -> str:
 
 async def standings(of: Daemon) -> list[str]:
     """Return the states of the contacts, having seen that all that is told of them agrees."""
-    info = await of.ask(protocol.InfoRequest(None))
+    info = await of.ask(InfoRequest(None))
     members = [member["state"] for bucket in info["routing_table"]["buckets"] for member in bucket["members"]]
     counts = {each: members.count(each) for each in ("good", "questionable", "bad")}
     assert info["node"]["contacts"] == info["node"]["families"][0]["contacts"] == counts
-    assert (await of.ask(protocol.StatusRequest()))["contacts"] == counts
+    assert (await of.ask(StatusRequest()))["contacts"] == counts
     return members
 
 
@@ -56,7 +60,7 @@ async def test_a_node_that_knows_nobody_is_alone(autojump_clock: MockClock, tmp_
     async with daemon(Wire(), tmp_path) as alone:
         assert await state(alone) == "alone"
         await trio.sleep(5)
-        assert (await alone.ask(protocol.StatusRequest()))["since_s"] == 5.0
+        assert (await alone.ask(StatusRequest()))["since_s"] == 5.0
 
 
 async def test_a_node_that_has_somebody_to_join_by_is_on_its_way_until_nobody_answers_there(
@@ -74,7 +78,7 @@ async def test_a_node_that_has_joined_says_since_when(autojump_clock: MockClock,
     async with two(tmp_path) as (one, _):
         assert await state(one) == "joined"
         await trio.sleep(7)
-        told = await one.ask(protocol.StatusRequest())
+        told = await one.ask(StatusRequest())
         assert (told["since_s"], told["network"]) == (7.0, "open")
         assert await standings(one) == ["good"]
 
@@ -82,17 +86,17 @@ async def test_a_node_that_has_joined_says_since_when(autojump_clock: MockClock,
 async def test_in_an_outage_nobody_is_said_to_be_good(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         end_of(other.driver)._wire.cut = True
-        result = await one.ask(protocol.LookupRequest(KEY))
+        result = await one.ask(LookupRequest(KEY))
         assert (result["peers"], result["stats"]["responses"], result["complete"]) == ([], 0, False)
         assert await state(one) == "doubtful"
         assert await standings(one) == ["questionable"]
         await trio.sleep(OUTAGE)
         assert await state(one) == "silent"
         assert await standings(one) == ["questionable"]
-        lost_for = (await one.ask(protocol.StatusRequest()))["since_s"]
+        lost_for = (await one.ask(StatusRequest()))["since_s"]
         assert 0 < lost_for < OUTAGE
         with pytest.raises(NoPong, match="nobody answers this node at the moment, see dht status"):
-            await one.ask(protocol.PingRequest(other.at))
+            await one.ask(PingRequest(other.at))
         end_of(other.driver)._wire.cut = False
         await trio.sleep(10 * OUTAGE)
         assert await state(one) == "joined"
@@ -121,28 +125,28 @@ async def test_contacts_that_are_all_bad_are_not_nobody(
     async with two(tmp_path) as (one, _):
         monkeypatch.setattr(Traversal, "_seeds", lambda self, overlay: [])
         with pytest.raises(NoPeers, match=r"none of the nodes that this node knows \(1\) answers any more"):
-            await one.ask(protocol.LookupRequest(KEY))
+            await one.ask(LookupRequest(KEY))
 
 
 async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
-        await one.ask(protocol.EnterRequest(KEY, 80, wait=True))
+        await one.ask(EnterRequest(KEY, 80, wait=True))
         other.driver.node.tracker.add(own_key(Id(8), 81))
-        told = await one.ask(protocol.StatusRequest())
+        told = await one.ask(StatusRequest())
         keys = ("own_entries", "unheld_entries", "replicas", "held_entries")
         assert [told[key] for key in keys] == [1, 0, 1, 0]
-        told = await other.ask(protocol.StatusRequest())
+        told = await other.ask(StatusRequest())
         assert [told[key] for key in keys] == [1, 1, 0, 1]
-        node = (await other.ask(protocol.InfoRequest("node")))["node"]
+        node = (await other.ask(InfoRequest("node")))["node"]
         assert (node["own_entries"], node["unheld_entries"]) == (1, 1)
 
 
 async def test_lists_that_are_not_whole_yet_are_said_to_be_that(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
-        assert not (await one.ask(protocol.StatusRequest()))["restoring"]
-        one.handler._report._is_restoring = lambda: True
-        assert (await one.ask(protocol.StatusRequest()))["restoring"]
-        assert (await one.ask(protocol.InfoRequest("node")))["node"]["restoring"]
+        assert not (await one.ask(StatusRequest()))["restoring"]
+        one.report._is_restoring = lambda: True
+        assert (await one.ask(StatusRequest()))["restoring"]
+        assert (await one.ask(InfoRequest("node")))["node"]["restoring"]
 
 
 async def test_a_wildcard_is_no_place_where_anybody_is_reached(
@@ -151,10 +155,10 @@ async def test_a_wildcard_is_no_place_where_anybody_is_reached(
     async with daemon(Wire(), tmp_path) as alone:
         bound = [Endpoint.of("0.0.0.0", 1729), Endpoint.of("::", 1729), Endpoint.of("10.0.0.1", 1730)]
         monkeypatch.setattr(alone.driver.udp, "listening", lambda: bound)
-        told = await alone.ask(protocol.StatusRequest())
+        told = await alone.ask(StatusRequest())
         assert told["listening"] == ["0.0.0.0:1729", "[::]:1729", "10.0.0.1:1730"]
         assert told["endpoints"] == ["10.0.0.1:1730"]
-        assert (await alone.ask(protocol.NodeIdRequest()))["endpoints"] == ["10.0.0.1:1730"]
+        assert (await alone.ask(NodeIdRequest()))["endpoints"] == ["10.0.0.1:1730"]
 
 
 async def test_a_round_trip_is_told_once_it_was_measured(
@@ -166,7 +170,7 @@ async def test_a_round_trip_is_told_once_it_was_measured(
         record = one.driver.node.overlays[0].state.meta.get(contact.id)
         for rtt, told in ((None, None), (0.0125, 12.5)):
             record.round_trips.mean = rtt
-            [member] = (await one.ask(protocol.InfoRequest("routing_table")))["routing_table"]["buckets"][0]["members"]
+            [member] = (await one.ask(InfoRequest("routing_table")))["routing_table"]["buckets"][0]["members"]
             assert member["rtt_ms"] == told
 
 
@@ -175,7 +179,7 @@ async def test_an_own_link_local_address_is_told_with_its_link(autojump_clock: M
         ours = Endpoint.parse("[fe80::7]:1729")
         one.driver.udp.zones.named(ours, socket.if_nametoindex("lo"))
         one.driver.node.external.vote(Endpoint.parse("[fe80::9]:1729"), ours, trio.current_time())
-        told = (await one.ask(protocol.InfoRequest("node")))["node"]
+        told = (await one.ask(InfoRequest("node")))["node"]
         assert told["observed"] == {"[fe80::7%lo]:1729": 1}
         assert told["endpoints"] == ["[fe80::7%lo]:1729"]
 
@@ -188,6 +192,6 @@ async def test_a_ping_by_a_family_that_is_cut_off_says_so_though_the_other_is_no
         [four], six = node.overlays, Overlay(Family.IPV6, node.own_id, node.codec, Random(1), node.policy, 0.0)
         six.joining, four.joining = Joining.CONNECTED, Joining.SILENT
         monkeypatch.setattr(node, "overlays", [four, six])
-        why = one.handler._why_silent([Endpoint.of(*other.at)])
+        why = Queries(one.driver)._why_silent([Endpoint.of(*other.at)])
         assert why == "nobody answers this node by IPv4 at the moment, see dht status"
         monkeypatch.undo()

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from dhtd.control.client import Client
+from dhtd.service.entries import LOOKUP
 
 BIN = Path(sys.executable).parent
 DEADLINE = 60.0  # seconds; only a hang reaches it
@@ -56,7 +57,7 @@ class Daemon:
     def look_up(self, id: str) -> list[str]:
         """Return what a lookup from it finds."""
         with self.ask() as client:
-            *_, result = client.lookup(id)
+            *_, result = client.stream(LOOKUP, id=id)
         return list(result["peers"])
 
     def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> None:

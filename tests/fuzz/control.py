@@ -10,11 +10,12 @@ from typing import Final
 import trio
 from trio.testing import MockClock
 
-from dhtd.control.frames import decode_frame, encode, error_body
+from dhtd.control.frames import encode, error_body
 from dhtd.control.limits import Limits
-from dhtd.control.protocol import Request, StopRequest
-from dhtd.control.server import _lines
+from dhtd.control.lines import lines_of
+from dhtd.control.requests import decode_frame
 from dhtd.errors import FrameTooLarge, UsageError
+from dhtd.service.method import Request
 from tests.control.test_protocol import VALID
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
@@ -41,7 +42,7 @@ def check_line(line: bytes) -> None:
     except UsageError as error:
         answer = encode({"id": id, "error": error_body(error)})
     else:
-        assert isinstance(request, Request | StopRequest)
+        assert isinstance(request, Request)
         answer = encode({"id": id, "result": {}})
     assert len(answer) < 2_000 + 6 * len(line), "an error that is longer than what it is about"
     assert answer.isascii()
@@ -76,7 +77,7 @@ def _check_lines(sent: bytes, sizes: list[int]) -> None:
 async def _collect(receive: Callable[[int], Awaitable[bytes]]) -> tuple[list[bytes], bool]:
     found = []
     try:
-        async for line in _lines(receive, LIMITS):
+        async for line in lines_of(receive, LIMITS):
             found.append(line)  # noqa: PERF401 - those before the error count
     except FrameTooLarge:
         return found, True

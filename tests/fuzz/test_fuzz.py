@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from dhtd.control import frames
 from dhtd.core.serving.responder import Responder
 from dhtd.daemon.state.file import StateFile
+from dhtd.service.params import Kind
 from dhtd.wire.native import MAGIC, NativeCodec
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
 from tests.fuzz import __main__ as fuzz
@@ -62,15 +62,11 @@ def test_what_is_committed_is_small_and_of_a_target() -> None:
 
 def check_all(name: str) -> None:
     for data in TARGETS[name].corpus():
-        TARGETS[name].check(data.replace(b"00ff", b"00fx"))  # what is a token in requests of the control socket
+        TARGETS[name].check(data)
 
 
-def _misread(codec: NativeCodec, data: bytes) -> object:
+def _misread(reader: object, data: object) -> object:
     raise KeyError("a defect")
-
-
-def _nameless(text: str) -> bytes:
-    return bytes.fromhex(text)  # ValueError for a token that is none
 
 
 def _take_any(responder: Responder, *args: object) -> bool:
@@ -103,7 +99,7 @@ def _lose(file: StateFile, key: object, port: int) -> None:
 OPEN = Seal.open
 DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "datagram": (NativeCodec, "_decode", _misread),
-    "control": (frames, "parse_token", _nameless),
+    "control": (Kind, "check", _misread),
     "state": (StateFile, "add_own", _lose),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dhtd.errors import DhtdError
+from dhtd.service.queries import PING
 from tests.e2e.daemons import DEADLINE
 from tests.netns.lab import POLL, Lab, Node
 from tests.netns.test_netns import ID, enter, knows, lab, look_up
@@ -18,7 +19,7 @@ __all__ = ["lab"]  # the fixture
 
 def pinged(node: Node, endpoint: str) -> dict[str, Any]:
     with node.ask() as client:
-        return dict(client.ping(endpoint))
+        return dict(client.ask(PING, endpoint=endpoint))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from dhtd.core.ids import NATIVE
+from dhtd.service.entries import DELETE, LOOKUP
+from dhtd.service.queries import PING
 from tests.e2e.daemons import DEADLINE
 from tests.netns.lab import Lab, LabError, Machine, Node, run
 from tests.netns.link import DELAY, by_hand, by_kernel
@@ -52,7 +54,7 @@ def enter(node: Node, id: str, port: int) -> int:
 
 def look_up(node: Node, id: str) -> list[str]:
     with node.ask() as client:
-        *_, result = client.lookup(id)
+        *_, result = client.stream(LOOKUP, id=id)
     return list(result["peers"])
 
 
@@ -117,7 +119,7 @@ def test_two_sites_with_a_router_between_are_one_network(lab: Lab) -> None:
     assert [look_up(node, ID) for node in nodes[1:]] == [["10.77.1.1:80"]] * 3
     assert [look_up(node, OTHER_ID) for node in nodes[:3]] == [["10.77.2.2:443"]] * 3
     with nodes[3].ask() as client:
-        assert client.delete(OTHER_ID, None)["withdrawn"] == 3
+        assert client.ask(DELETE, id=OTHER_ID)["withdrawn"] == 3
     assert look_up(nodes[0], OTHER_ID) == []
 
 
@@ -145,7 +147,7 @@ def test_entries_are_found_over_a_link_of_200_ms_that_loses_5_percent_each_way(l
         for node in nodes:
             node.wait_until(knows(3))
         with nodes[0].ask() as client:
-            assert client.ping(nodes[3].endpoint)["rtt_ms"] >= 2 * DELAY * 1000
+            assert client.ask(PING, endpoint=nodes[3].endpoint)["rtt_ms"] >= 2 * DELAY * 1000
         entered = [NATIVE.format(NATIVE.digest(b"%d" % number)) for number in range(4)]
         assert all(enter(nodes[number % 6], id, 80) >= 3 for number, id in enumerate(entered))
         for number, id in enumerate(entered):

@@ -30,6 +30,7 @@ from typing import Any, Final, NoReturn
 
 from dhtd.control.client import Client
 from dhtd.errors import DhtdError
+from dhtd.service.entries import LOOKUP
 from tests.e2e.daemons import DEADLINE, Daemon
 from tests.soak.judge import GROWTH, Flatness, flatness
 from tests.soak.load import Entry, Ledger, Worker
@@ -201,7 +202,7 @@ class Soak:
         asked = self._rng.choice([daemon for daemon in self._swarm.daemons if daemon is not entry.owner])
         try:
             with Client(asked.socket, DEADLINE) as client:
-                *_, result = client.lookup(entry.id)
+                *_, result = client.stream(LOOKUP, id=entry.id)
         except DhtdError as error:
             self._ledger.surprise(f"{error.code} at the end")
             return False

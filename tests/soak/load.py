@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from dhtd.control.client import Client
 from dhtd.core.ids import NATIVE
 from dhtd.errors import DaemonUnreachable, DhtdError
+from dhtd.service.entries import DELETE, LOOKUP
 from tests.e2e.daemons import DEADLINE, PORT, Daemon
 from tests.soak.swarm import Swarm
 from tests.wire.mutator import Mutator
@@ -137,7 +138,7 @@ class Worker:
                 self._delete(entry)
         elif (entry := ledger.pick(rng)) is not None:
             with self._client(daemon) as client:
-                *_, result = client.lookup(entry.id)
+                *_, result = client.stream(LOOKUP, id=entry.id)
             ledger.count("lookups that found" if entry.endpoint in result["peers"] else "lookups that did not find")
 
     def _enter(self, daemon: Daemon) -> None:
@@ -155,7 +156,7 @@ class Worker:
             return
         with self._client(entry.owner) as client:
             self._ledger.note(entry, "being deleted")
-            client.delete(entry.id, entry.port)
+            client.ask(DELETE, id=entry.id, port=entry.port)
         self._ledger.note(entry, "deleted")
         self._ledger.bury(entry)
         self._ledger.count("deletes")

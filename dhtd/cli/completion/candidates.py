@@ -15,7 +15,7 @@ FILES = "\0files"  # stands where a candidate's help would: the shell is to offe
 
 def complete_section(incomplete: str) -> list[str]:
     """Offer the sections of `dht info`."""
-    from dhtd.control.protocol import SECTIONS
+    from dhtd.service.info import SECTIONS
 
     return [section for section in SECTIONS if section.startswith(incomplete)]
 
@@ -95,6 +95,7 @@ def _matching(words: Iterable[str], incomplete: str) -> list[str]:
 def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) -> list[str]:
     from dhtd.config.sources import client_socket
     from dhtd.control.client import Client
+    from dhtd.service.info import COMPLETE
 
     root = context.find_root()
     options, source = root.params, root.get_parameter_source("timeout")
@@ -105,6 +106,6 @@ def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) 
         # As it stands on the line: no shell has expanded it yet.
         path = None if socket is None else os.path.expandvars(socket)
         with Client(client_socket(path, options.get("instance"), os.environ), patience) as client:
-            return list(map(str, client.complete(what, prefix, id).get("words", [])))
+            return list(map(str, client.ask(COMPLETE, what=what, prefix=prefix, entry=id).get("words", [])))
     except (DhtdError, OSError):
         return []  # whoever presses TAB cannot do anything about it: no daemon, no completions

@@ -9,7 +9,7 @@ import typer
 
 from dhtd.cli.arguments import parse_id, parse_port
 from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
-from dhtd.cli.output import Failure, JsonOption, NameOption, Verb, session
+from dhtd.cli.output import Failure, JsonOption, NameOption, Verb, ask, session
 from dhtd.cli.told import Told
 from dhtd.cli.verbs.queries import IdArgument
 from dhtd.errors import TooFewReplicas, UsageError
@@ -65,9 +65,12 @@ def delete(
     json: JsonOption = False,
 ) -> None:
     """This machine no longer serves ID. Prints the ports that were entered."""
+    from dhtd.service.entries import DELETE
+
     options = session(context, json=json)
     with options.client() as client:
-        told = Told(client.delete(parse_id(id, name=name), None if port is None else parse_port(port)))
+        only = None if port is None else parse_port(port)
+        told = ask(client, DELETE, id=parse_id(id, name=name), port=only)
         options.show(told, told.texts("removed"), client)
     options.note(_withdrawn(told))
 

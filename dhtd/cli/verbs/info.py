@@ -35,7 +35,7 @@ def info(
     json: JsonOption = False,
 ) -> None:
     """Show the inside of the daemon. Its node and contacts, the entries it holds and has entered, its traffic."""
-    from dhtd.control.protocol import SECTIONS
+    from dhtd.service.info import SECTIONS
 
     options = session(context, json=json)
     wanted = None if section is None else section.replace("-", "_")

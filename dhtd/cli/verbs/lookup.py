@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,15 +15,14 @@ from dhtd.cli.verbs.queries import IdArgument
 from dhtd.errors import DhtdError, NoAnswer, NotFound
 from dhtd.words import count
 
-if TYPE_CHECKING:
-    pass
-
 
 def lookup(context: typer.Context, id: IdArgument, *, name: NameOption = False, json: JsonOption = False) -> None:
     """Find who serves ID. Prints one endpoint a line."""
+    from dhtd.service.entries import LOOKUP
+
     options = session(context, json=json)
     with options.client() as client:
-        answers = map(Told, client.lookup(parse_id(id, name=name)))
+        answers = (Told(answer) for answer in client.stream(LOOKUP, id=parse_id(id, name=name)))
         if options.json:
             *_, told = answers
         elif sys.stdout.isatty():

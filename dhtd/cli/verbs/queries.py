@@ -9,7 +9,7 @@ import typer
 
 from dhtd.cli.arguments import check_endpoint, hash_of, parse_id, parse_port
 from dhtd.cli.completion.candidates import complete_endpoint, complete_file, complete_id
-from dhtd.cli.output import JsonOption, NameOption, Verb, session
+from dhtd.cli.output import JsonOption, NameOption, Verb, ask, session
 from dhtd.cli.told import Told
 from dhtd.errors import UsageError
 
@@ -32,9 +32,11 @@ IdArgument = Annotated[
 
 def ping(context: typer.Context, endpoint: HostPortArgument, *, json: JsonOption = False) -> None:
     """Ask whether a node is there. Prints its ID, its endpoint and the round trip."""
+    from dhtd.service.queries import PING
+
     options = session(context, json=json)
     with options.client() as client:
-        told = Told(client.ping(check_endpoint(endpoint)))
+        told = ask(client, PING, endpoint=check_endpoint(endpoint))
         rtt = told.number("rtt_ms")
         took = "-" if rtt is None else f"{rtt:.3f}"
         options.show(told, [f"{told.text('node_id')} {told.text('endpoint')} {took} ms"], client)
@@ -42,9 +44,11 @@ def ping(context: typer.Context, endpoint: HostPortArgument, *, json: JsonOption
 
 def node_id(context: typer.Context, *, json: JsonOption = False) -> None:
     """Print this node's ID and where it is reached."""
+    from dhtd.service.node import NODE_ID
+
     options = session(context, json=json)
     with options.client() as client:
-        told = Told(client.node_id())
+        told = ask(client, NODE_ID)
         options.show(told, [told.text("node_id"), *told.texts("endpoints")], client)
 
 
@@ -57,9 +61,11 @@ def bootstrap(
     json: JsonOption = False,
 ) -> None:
     """Join the network through nodes that are in it."""
+    from dhtd.service.node import BOOTSTRAP
+
     options = session(context, json=json)
     with options.client() as client:
-        told = Told(client.bootstrap([check_endpoint(endpoint) for endpoint in endpoints]))
+        told = ask(client, BOOTSTRAP, endpoints=[check_endpoint(endpoint) for endpoint in endpoints])
         lines = [f"{key} {told.text(key)}" for key in ("contacted", "failed", "table_size")]
         options.show(told, lines, client)
     for host in told.parts("unreached"):
@@ -76,9 +82,11 @@ def find_node(
     json: JsonOption = False,
 ) -> None:
     """Ask one node for the nodes nearest to an ID."""
+    from dhtd.service.queries import FIND_NODE
+
     options = session(context, json=json)
     with options.client() as client:
-        told = Told(client.find_node(check_endpoint(endpoint), parse_id(id, name=name)))
+        told = ask(client, FIND_NODE, endpoint=check_endpoint(endpoint), id=parse_id(id, name=name))
         options.show(told, _found_lines(told), client)
 
 
@@ -91,9 +99,11 @@ def find_value(
     json: JsonOption = False,
 ) -> None:
     """Ask one node who serves an ID."""
+    from dhtd.service.queries import FIND_VALUE
+
     options = session(context, json=json)
     with options.client() as client:
-        told = Told(client.find_value(check_endpoint(endpoint), parse_id(id, name=name)))
+        told = ask(client, FIND_VALUE, endpoint=check_endpoint(endpoint), id=parse_id(id, name=name))
         options.show(told, [*_found_lines(told), *(f"peer {peer}" for peer in told.texts("peers"))], client)
 
 
@@ -110,12 +120,14 @@ def store(
     json: JsonOption = False,
 ) -> None:
     """Have one node hold an entry, once. Nothing keeps it there: to serve an ID, use enter."""
-    from dhtd.control.frames import parse_token
+    from dhtd.service.params import parse_token
+    from dhtd.service.queries import STORE
 
     options = session(context, json=json)
     with options.client() as client:
         proof = parse_token(token).hex()
-        told = Told(client.store(check_endpoint(endpoint), parse_id(id, name=name), parse_port(port), proof))
+        at, key = check_endpoint(endpoint), parse_id(id, name=name)
+        told = ask(client, STORE, endpoint=at, id=key, port=parse_port(port), token=proof)
         options.show(told, [told.text("node_id")], client)
 
 

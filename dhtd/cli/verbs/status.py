@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.output import Failure, JsonOption, Verb, session
+from dhtd.cli.output import Failure, JsonOption, Verb, ask, session
 from dhtd.cli.told import Told, shown
 from dhtd.errors import DaemonUnreachable, NotJoined
 from dhtd.words import count, duration
@@ -40,10 +40,12 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Tell whether this node is in its network. The exit status is 0 if it is, and 4 if not."""
+    from dhtd.service.node import STATUS
+
     options = session(context, json=json)
     try:
         with options.client() as client:
-            told = Told(client.status())
+            told = ask(client, STATUS)
             is_joined = told.text("state") == "joined"
             if not quiet and (is_joined or not options.json):  # else the object has the error in it
                 options.show(told, _lines(told), client)

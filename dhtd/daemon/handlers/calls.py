@@ -1,0 +1,67 @@
+"""How a method of the table finds the function that serves it, and what all of these functions need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Event
+from dhtd.core.ids import Id
+from dhtd.daemon.driver import Driver, Start
+from dhtd.service import method as service
+from dhtd.service.method import Emit, Method, Request, Result, Stream
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=Result)
+E = TypeVar("E", bound=service.Event)
+
+
+class Call(NamedTuple):
+    """A method, and the function that serves it."""
+
+    method: Method[Any, Any]
+    serve: Callable[[Any, Emit[Any]], Awaitable[Result]]
+
+
+def answer(method: Method[Q, R], serve: Callable[[Q], Awaitable[R]]) -> Call:
+    """Pair a method with a function that returns its result, or raises a `DhtdError` that says why there is none."""
+    return Call(method, lambda request, _: serve(request))
+
+
+def stream(method: Stream[Q, E, R], serve: Callable[[Q, Emit[E]], Awaitable[R]]) -> Call:
+    """Pair a method with a function that emits its events, and then returns its result."""
+    return Call(method, serve)
+
+
+class Handlers:
+    """Base of the functions of one subject: they belong to one node."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._node = driver.node
+
+    def calls(self) -> tuple[Call, ...]:
+        """Return which method is served by which function."""
+        raise NotImplementedError
+
+    async def outcome(self, start: Start) -> Event:
+        """Run an operation of one event, and return that."""
+        with self._driver.begin(start) as operation:
+            return await operation.event()
+
+    def is_ours(self, endpoint: Endpoint) -> bool:
+        """Whether this node is reached there."""
+        return endpoint in self._node.external.endpoints() or self._driver.udp.is_ours(endpoint)
+
+    def text(self, endpoint: Endpoint) -> str:
+        """Return an endpoint as clients see it."""
+        return self._driver.udp.zones.text(endpoint)
+
+    def texts(self, endpoints: Iterable[Endpoint]) -> str:
+        """Return endpoints for a message."""
+        return ", ".join(map(self.text, endpoints))
+
+    def format(self, id: Id) -> str:
+        """Return an ID as clients see it."""
+        return self._node.codec.traits.keyspace.format(id)

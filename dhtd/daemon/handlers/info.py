@@ -1,0 +1,92 @@
+"""Serves the methods that look at what may be much: info and complete."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+import trio
+
+from dhtd.core.ids import unpacked
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.handlers.calls import Call, Handlers, answer, stream
+from dhtd.daemon.report import NodeReport
+from dhtd.service.info import COMPLETE, INFO, CompleteRequest, CompleteResult, InfoRequest, InfoResult
+from dhtd.service.method import Emit, Event, Result
+
+SCAN: Final = 1024  # words that are looked at in a row
+WORDS_MAX: Final = 100  # words to choose from
+
+P = TypeVar("P", bound=Event)
+R = TypeVar("R", bound=Result)
+
+
+class Inside(Handlers):
+    """Looks step by step: however many clients ask, one step of one of them is made, and then others run."""
+
+    def __init__(self, driver: Driver, report: NodeReport) -> None:
+        super().__init__(driver)
+        self._report = report
+        self._reading = trio.Lock()
+
+    def calls(self) -> tuple[Call, ...]:
+        return stream(INFO, self._info), answer(COMPLETE, self._complete)
+
+    async def _info(self, request: InfoRequest, emit: Emit[InfoResult]) -> InfoResult:
+        """Emit the parts that are there, as fast as the client reads."""
+        return await self._read(self._report.info(request.section), emit)
+
+    async def _complete(self, request: CompleteRequest) -> CompleteResult:
+        return await self._read(self._chosen(request))
+
+    async def _read(self, steps: Generator[P | None, None, R], emit: Emit[P] | None = None) -> R:
+        while True:
+            async with self._reading:
+                try:
+                    part = next(steps)
+                except StopIteration as end:
+                    result: R = end.value
+                    return result
+            if part is not None:
+                assert emit is not None
+                await emit(part)
+
+    def _chosen(self, request: CompleteRequest) -> Generator[None, None, CompleteResult]:
+        """Return the words that begin with what is asked for, up to `WORDS_MAX`, having let others run between.
+
+        Where there are more, the least and the greatest are among them, so that the beginning which all of these
+        have in common is that of all the words.
+        """
+        found: dict[str, None] = {}
+        least = greatest = ""
+        is_complete = True
+        words = self._words(request)
+        while some := list(islice(words, SCAN)):
+            for word in some:
+                if word.startswith(request.prefix) and word not in found:
+                    least = min(least or word, word)
+                    greatest = max(greatest, word)
+                    if len(found) < WORDS_MAX:
+                        found[word] = None
+                    else:
+                        is_complete = False
+            yield
+        chosen = list(found)
+        if not is_complete:
+            chosen = list(dict.fromkeys([least, greatest, *chosen]))[:WORDS_MAX]
+        return {"words": sorted(chosen), "complete": is_complete}
+
+    def _words(self, request: CompleteRequest) -> Iterator[str]:
+        match request.what:
+            case "endpoint":
+                contacts = [contact for overlay in self._node.overlays for contact in overlay.state.table]
+                yield from (self.text(contact.endpoint) for contact in contacts)
+            case "own-port":
+                entries = list(self._node.tracker)
+                yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
+            case _:
+                yield from (self.format(entry.key) for entry in list(self._node.tracker))
+                if request.what == "id":
+                    keys = self._node.store.keys()
+                    yield from (self.format(unpacked(key)) for key in keys)

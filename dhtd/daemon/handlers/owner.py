@@ -1,0 +1,42 @@
+"""Serves what only the daemon's owner may ask for: backup. What `stop` does, the control socket's server does."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Final
+
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.handlers.calls import Call, Handlers, stream
+from dhtd.daemon.state.saver import Saver
+from dhtd.errors import Busy
+from dhtd.service.method import Emit
+from dhtd.service.owner import BACKUP, BackupEvent, BackupRequest, BackupResult
+
+PIECE: Final = 49_152  # bytes of a backup in one event, which has 65,536 of base64
+
+
+class ForOwner(Handlers):
+    """Takes one backup at a time, since each takes room on disk."""
+
+    def __init__(self, driver: Driver, saver: Saver) -> None:
+        super().__init__(driver)
+        self._saver = saver
+        self._is_backing_up = False
+
+    def calls(self) -> tuple[Call, ...]:
+        return (stream(BACKUP, self._backup),)
+
+    async def _backup(self, request: BackupRequest, emit: Emit[BackupEvent]) -> BackupResult:
+        """Emit a copy of the state file, as fast as the client reads."""
+        if self._is_backing_up:
+            raise Busy("another backup is being taken: try again when it is done")
+        self._is_backing_up = True
+        try:
+            size = 0
+            with await self._saver.copy(self._node) as copy:
+                while piece := await self._saver.read(copy, PIECE):
+                    await emit({"data": b64encode(piece).decode()})
+                    size += len(piece)
+            return {"bytes": size}
+        finally:
+            self._is_backing_up = False

@@ -1,0 +1,133 @@
+"""Who serves an ID: enter, lookup and delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, TypedDict
+
+from dhtd.core.ids import Id
+from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
+from dhtd.service.method import Method, Request, Stream
+from dhtd.service.params import COUNT, FLAG, ID, PORT, SECONDS
+
+ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wait have been seen to wait for 15
+
+
+@dataclass(frozen=True, slots=True)
+class EnterRequest(Request):
+    """This machine serves `id` on `port`. Answered when it is published, or (`wait` false) once it is durable.
+
+    After `within_s` seconds it is answered with what there is. Until then it waits for the network to be reached where
+    `min_replicas` are wanted, or where the node has somebody to join by.
+    """
+
+    id: Annotated[Id, ID]
+    port: Annotated[int, PORT]
+    wait: Annotated[bool, FLAG] = True
+    min_replicas: Annotated[int, COUNT] = 0
+    within_s: Annotated[float, SECONDS] = ENTER_WITHIN
+
+
+class Replica(TypedDict):
+    """A node that holds an entry."""
+
+    node_id: str
+    endpoint: str
+
+
+class EnterResult(TypedDict):
+    """What has become of an entry."""
+
+    id: str
+    port: int
+    replicas: list[Replica]
+    refresh_in_s: float
+    expires_in_s: float
+
+
+ENTER: Final = Method(
+    "enter",
+    "Enters that this machine serves an ID on a port.",
+    EnterRequest,
+    EnterResult,
+    errors=(Busy, NotTracked, StateError, TooManyEntries),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LookupRequest(Request):
+    """Who serves `id`? Events tell of progress."""
+
+    id: Annotated[Id, ID]
+
+
+class Stats(TypedDict):
+    """How a lookup went."""
+
+    hops: int
+    queries: int
+    responses: int
+    timeouts: int
+    elapsed_ms: float
+
+
+class LookupEvent(TypedDict):
+    """A node has answered a lookup; `peers` are those that are new."""
+
+    peers: list[str]
+    stats: Stats
+
+
+class LookupResult(TypedDict):
+    """Who serves an ID; `complete` unless there may be others, as where an answer was cut, or a network is silent."""
+
+    id: str
+    peers: list[str]
+    stats: Stats
+    complete: bool
+
+
+LOOKUP: Final = Stream(
+    "lookup",
+    "Asks the network who serves an ID.",
+    LookupRequest,
+    LookupEvent,
+    LookupResult,
+    errors=(Busy, NoPeers),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest(Request):
+    """This machine no longer serves `id` (on `port`; None is all)."""
+
+    id: Annotated[Id, ID]
+    port: Annotated[int | None, PORT] = None
+
+
+class LeftBehindInfo(TypedDict):
+    """An endpoint that goes on being found until it expires: it has an address that this machine no longer has."""
+
+    endpoint: str
+    expires_in_s: float
+
+
+class DeleteResult(TypedDict):
+    """The ports that were entered, how many nodes have let go, and how many have not and are asked again."""
+
+    id: str
+    removed: list[int]
+    withdrawn: int
+    pending: int
+    left_behind: list[LeftBehindInfo]
+
+
+DELETE: Final = Method(
+    "delete",
+    "Deletes entries of this machine: the daemon forgets them, and withdraws them from the nodes that hold them.",
+    DeleteRequest,
+    DeleteResult,
+    errors=(Busy, NotTracked, StateError),
+)
+
+METHODS: Final = (ENTER, LOOKUP, DELETE)

@@ -1,0 +1,172 @@
+"""What is inside the daemon: info, with the way to put its parts together, and complete, which gives words of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypedDict, cast
+
+from dhtd.core.ids import Id
+from dhtd.service.method import Method, Request, Stream
+from dhtd.service.params import ID, TEXT, one_of
+
+SECTIONS: Final = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
+COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-port")
+
+
+@dataclass(frozen=True, slots=True)
+class InfoRequest(Request):
+    """What is inside the daemon? One section, or (None) all."""
+
+    section: Annotated[str | None, one_of(SECTIONS)] = None
+
+
+class Member(TypedDict):
+    """A contact in a bucket. In an outage none is `good`: `state` is what is known now."""
+
+    id: str
+    endpoint: str
+    state: str
+    reachable: bool
+    last_activity_s: float | None
+    timeouts: int
+    rtt_ms: float | None
+
+
+class BucketInfo(TypedDict):
+    """A bucket of the routing table of one address family: `ipv4` or `ipv6`."""
+
+    low: str
+    high: str
+    last_activity_s: float
+    members: list[Member]
+    family: str
+
+
+class RoutingTableInfo(TypedDict):
+    """The routing table."""
+
+    buckets: list[BucketInfo]
+
+
+class HeldInfo(TypedDict):
+    """An entry held for another node."""
+
+    id: str
+    endpoint: str
+    age_s: float
+    expires_in_s: float
+
+
+class TrackedInfo(TypedDict):
+    """An own entry."""
+
+    id: str
+    port: int
+    replicas: int
+    refresh_in_s: float
+
+
+class WithdrawalInfo(TypedDict):
+    """A node that may hold an entry which was deleted. `retry_in_s` is null while it is asked, or nobody can be."""
+
+    id: str
+    port: int
+    node_id: str
+    endpoint: str
+    acknowledged: bool
+    attempts: int
+    retry_in_s: float | None
+    expires_in_s: float
+
+
+class FamilyInfo(TypedDict):
+    """This node in the network of one address family: `state`, and for how long, is as in `StatusResult`."""
+
+    family: str
+    connected: bool
+    contacts: dict[str, int]
+    state: str
+    since_s: float
+
+
+class NodeInfo(TypedDict):
+    """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints.
+
+    `restoring`: not all that the state file holds is there yet, so that lists and counts of entries are too short.
+    `observed`: what most say of each family, and how many networks do. `reachable`: from where it was reached unasked.
+    `unheld_entries`: how many of its `own_entries` no node holds.
+    """
+
+    node_id: str
+    endpoints: list[str]
+    observed: dict[str, int]
+    reachable: str
+    version: str
+    pid: int
+    uptime_s: float
+    connected: bool
+    contacts: dict[str, int]
+    own_entries: int
+    unheld_entries: int
+    families: list[FamilyInfo]
+    listening: list[str]
+    network_keys: list[str]
+    state: str
+    state_notices: list[str]
+    restoring: bool
+    socket: str
+
+
+class InfoResult(TypedDict, total=False):
+    """All sections, or one."""
+
+    node: NodeInfo
+    routing_table: RoutingTableInfo
+    store: list[HeldInfo]
+    tracking: list[TrackedInfo]
+    withdrawals: list[WithdrawalInfo]
+    network: dict[str, Any]
+
+
+INFO: Final = Stream("info", "Shows the inside of the daemon.", InfoRequest, InfoResult, InfoResult)
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteRequest(Request):
+    """Which words that begin with `prefix` can a user mean? `entry` is the ID whose own ports are meant."""
+
+    what: Annotated[str, one_of(COMPLETIONS)]
+    prefix: Annotated[str, TEXT]
+    entry: Annotated[Id | None, ID] = None
+
+
+class CompleteResult(TypedDict):
+    """Words for a user to choose from; `complete` is whether there are no others."""
+
+    words: list[str]
+    complete: bool
+
+
+COMPLETE: Final = Method("complete", "Offers words for the completion of a shell.", CompleteRequest, CompleteResult)
+
+METHODS: Final = (INFO, COMPLETE)
+
+
+def whole(parts: Iterable[InfoResult]) -> InfoResult:
+    """Put the events and the result of an `info` together: a list goes on where that of the part before has ended."""
+    joined: dict[str, Any] = {}
+    for part in parts:
+        _join(joined, part)
+    in_order = [*(name for name in SECTIONS if name in joined), *joined]
+    return cast("InfoResult", {name: joined[name] for name in in_order})
+
+
+def _join(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
+    for name, value in part.items():
+        if name not in whole:
+            whole[name] = value
+        elif isinstance(value, list):
+            whole[name] += value
+        else:  # an object with lists
+            _join(whole[name], value)

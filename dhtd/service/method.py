@@ -1,0 +1,127 @@
+"""One row of the table: a method, its parameters, its answers, its errors, and who may call it.
+
+A request is a frozen dataclass. Its fields are the method's parameters, by the names that they have on the wire; each
+one is `Annotated` with a `Kind`. Results and events are `TypedDict`s: what is typed is what is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import MISSING, fields
+from enum import Enum
+from functools import cached_property
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+
+from dhtd.errors import BadRequest, DhtdError, NotPermitted
+from dhtd.service.params import Kind, Misfit, shown
+
+Result = Mapping[str, object]
+Event = Mapping[str, object]
+
+
+class Request:
+    """Base of every request."""
+
+    __slots__ = ()
+
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=Result)
+E = TypeVar("E", bound=Event)
+Emit = Callable[[E], Awaitable[None]]
+
+
+class Callers(Enum):
+    """Who may call a method."""
+
+    SERVED = "everybody whom the daemon serves"
+    OWNER = "the daemon's own user and root"
+
+
+class Parameter(NamedTuple):
+    """One parameter of a method."""
+
+    name: str
+    kind: Kind
+    default: object  # `MISSING`: there is none, and the parameter must be given
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether it may be left out; where it has no other default, it may also be null."""
+        return self.default is not MISSING
+
+
+class Method(Generic[Q, R]):
+    """A question and its one answer."""
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,  # one sentence, which begins the method's section in dht-control(7)
+        request: type[Q],
+        result: type[R],
+        *,
+        errors: tuple[type[DhtdError], ...] = (),  # those of its own work, beside those that any method can have
+        callers: Callers = Callers.SERVED,
+        runs_long: bool = False,  # longer than a client can know, so that its timeout is for each answer
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.request = request
+        self.result = result
+        self.callers = callers
+        self.runs_long = runs_long
+        self._errors = errors
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What a request has, in order."""
+        hints = get_type_hints(self.request, include_extras=True)
+        found: tuple[Any, ...] = fields(self.request)  # type: ignore[arg-type]  # every request is a dataclass
+        return tuple(Parameter(each.name, hints[each.name].__metadata__[0], each.default) for each in found)
+
+    @property
+    def errors(self) -> frozenset[type[DhtdError]]:
+        """The errors that this method has beside those of `COMMON` in `dhtd.service.methods`."""
+        of_parameters = {error for parameter in self.parameters for error in parameter.kind.errors}
+        of_callers = {NotPermitted} if self.callers is Callers.OWNER else set()
+        return frozenset({*self._errors, *of_parameters, *of_callers})
+
+    def read(self, given: Mapping[str, object]) -> Q:
+        """Return the request that these parameters make; raise an error of usage where they make none."""
+        left = dict(given)
+        values: dict[str, object] = {}
+        for name, kind, default in self.parameters:
+            if name not in left:
+                if default is MISSING:
+                    raise BadRequest(f"{self.name} needs the parameter {name!r}")
+                continue
+            value = left.pop(name)
+            if value is None and default is None:
+                continue
+            try:
+                values[name] = kind.check(value)
+            except Misfit as misfit:
+                raise BadRequest(f"{self.name}: {name!r} {misfit}") from None
+        if left:
+            raise BadRequest(f"{self.name} has no parameter {shown(min(left))}")
+        return self.request(**values)
+
+
+class Stream(Method[Q, R], Generic[Q, E, R]):
+    """A question that is answered by events, and then by one result."""
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        request: type[Q],
+        event: type[E],
+        result: type[R],
+        *,
+        errors: tuple[type[DhtdError], ...] = (),
+        callers: Callers = Callers.SERVED,
+        runs_long: bool = False,
+    ) -> None:
+        super().__init__(name, summary, request, result, errors=errors, callers=callers, runs_long=runs_long)
+        self.event = event

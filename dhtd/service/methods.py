@@ -1,0 +1,39 @@
+"""The table of all methods. A row stands with its request and its answers, in the module of its subject.
+
+A new method is a row there. Every way in takes it from here: the control socket reads its frames by it, the daemon
+finds what serves it, and tests hold dht-control(7) and dht(1) to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from dhtd.errors import BadRequest, DhtdError, InternalError, NoThread, ShuttingDown, UnknownMethod
+from dhtd.service import entries, info, node, owner, queries
+from dhtd.service.method import Method, Request
+from dhtd.service.params import shown
+
+_ROWS: Final[tuple[Method[Any, Any], ...]] = (
+    *entries.METHODS,
+    *queries.METHODS,
+    *node.METHODS,
+    *info.METHODS,
+    *owner.METHODS,
+)
+METHODS: Final = {method.name: method for method in sorted(_ROWS, key=lambda method: method.name)}
+COMMON: Final[tuple[type[DhtdError], ...]] = (BadRequest, UnknownMethod, InternalError, NoThread, ShuttingDown)
+
+_BY_REQUEST: Final = {method.request: method for method in METHODS.values()}
+
+
+def named(name: str) -> Method[Any, Any]:
+    """Return the method of this name; raise `UnknownMethod`."""
+    method = METHODS.get(name)
+    if method is None:
+        raise UnknownMethod(f"no method {shown(name)}; there are: {', '.join(METHODS)}")
+    return method
+
+
+def method_of(request: Request) -> Method[Any, Any]:
+    """Return the method that a request is for."""
+    return _BY_REQUEST[type(request)]

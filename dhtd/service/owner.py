@@ -1,0 +1,61 @@
+"""What only the daemon's owner may ask for: backup and stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+from dhtd.errors import Busy, StateError
+from dhtd.service.method import Callers, Method, Request, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRequest(Request):
+    """A copy of the state file, in events."""
+
+
+class BackupEvent(TypedDict):
+    """The next piece of a copy of the state file, in base64."""
+
+    data: str
+
+
+class BackupResult(TypedDict):
+    """How long the copy is that the events were."""
+
+    bytes: int
+
+
+BACKUP: Final = Stream(
+    "backup",
+    "Saves the state, and sends a complete copy of the state file at one moment.",
+    BackupRequest,
+    BackupEvent,
+    BackupResult,
+    errors=(Busy, StateError),
+    callers=Callers.OWNER,
+    runs_long=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest(Request):
+    """Save the state and end. The control socket's server itself sees to it."""
+
+
+class StopResult(TypedDict):
+    """The state is saved, and this process ends; null where it was stopping already."""
+
+    pid: int | None
+
+
+STOP: Final = Method(
+    "stop",
+    "Saves the state, and ends the daemon.",
+    StopRequest,
+    StopResult,
+    errors=(StateError,),
+    callers=Callers.OWNER,
+)
+
+METHODS: Final = (BACKUP, STOP)

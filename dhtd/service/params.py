@@ -1,0 +1,101 @@
+"""The kinds of parameters, and how each is read from JSON. Reading is strict: what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from dhtd.core.endpoint import check_port, split_host_port
+from dhtd.core.ids import NATIVE
+from dhtd.errors import DhtdError, InvalidEndpoint, InvalidId, InvalidPort, InvalidToken
+
+HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
+
+TOKEN_MAX: Final = 64  # bytes of a store token, twice as many hex digits
+WITHIN_MAX: Final = 1_000_000.0  # seconds that a client can wait
+BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
+
+
+class Misfit(ValueError):
+    """A value is none of its kind. The text goes on where "the parameter" ends: "is text, not 7"."""
+
+
+class Kind(NamedTuple):
+    """What a parameter may be."""
+
+    title: str  # what dht-control(7) calls it
+    json: tuple[type, ...]  # the exact types that a JSON value may have: true is no integer
+    wanted: str  # what a value of another type is told to be
+    read: Callable[[Any], object]  # raises one of `errors`, or `Misfit`
+    errors: tuple[type[DhtdError], ...] = ()
+
+    def check(self, value: object) -> object:
+        """Return what a value of JSON means."""
+        if type(value) not in self.json:
+            raise Misfit(f"is {self.wanted}, not {shown(value)}")
+        return self.read(value)
+
+
+def shown(value: object) -> str:
+    """Return a value of a request for a message: short, however long or deep it is."""
+    if isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "an object"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def parse_token(text: str) -> bytes:
+    """Return the store token that hex digits spell; raise `InvalidToken`."""
+    try:
+        token = bytes.fromhex(text) if not any(character.isspace() for character in text) else b""
+    except ValueError:
+        token = b""
+    if not 1 <= len(token) <= TOKEN_MAX:
+        raise InvalidToken(f"{shown(text)} is not a token: the hex digits that find-node or find-value print")
+    return token
+
+
+def one_of(choices: tuple[str, ...]) -> Kind:
+    """Return the kind of these words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise Misfit(f"is one of {', '.join(choices)}, not {shown(text)}")
+        return text
+
+    return Kind("text", (str,), "text", read)
+
+
+def _count(number: int) -> int:
+    if number < 0:
+        raise Misfit(f"is a number from 0 up, not {shown(number)}")
+    return number
+
+
+def _seconds(number: float) -> float:
+    if number <= 0:
+        raise Misfit(f"is a number of seconds, not {shown(number)}")
+    return float(min(number, WITHIN_MAX))
+
+
+def _host_ports(texts: list[object]) -> tuple[HostPort, ...]:
+    wanted = [text for text in texts if isinstance(text, str)]
+    if not texts or len(wanted) < len(texts):
+        raise Misfit("is an array of HOST:PORT texts, one at least")
+    if len(texts) > BOOTSTRAP_MAX:
+        raise Misfit(f"has {BOOTSTRAP_MAX} elements at most")
+    return tuple(map(split_host_port, wanted))
+
+
+_NO_ENDPOINT = (InvalidEndpoint, InvalidPort)
+
+TEXT: Final = Kind("text", (str,), "text", str)
+FLAG: Final = Kind("boolean", (bool,), "true or false", bool)
+COUNT: Final = Kind("integer", (int,), "a whole number", _count)
+SECONDS: Final = Kind("number", (int, float), "a number of seconds", _seconds)
+ID: Final = Kind("ID", (str,), "text", NATIVE.parse, (InvalidId,))
+PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))
+TOKEN: Final = Kind("text", (str,), "text", parse_token, (InvalidToken,))
+HOST_PORT: Final = Kind("endpoint", (str,), "text", split_host_port, _NO_ENDPOINT)
+HOST_PORTS: Final = Kind("array of endpoint", (list,), "an array", _host_ports, _NO_ENDPOINT)

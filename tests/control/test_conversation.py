@@ -1,0 +1,72 @@
+"""The client's protocol without I/O: whatever comes, in whatever pieces, is answers, an end, or none of ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dhtd.control.conversation import ENDED, Answer, Conversation, Event, Failure, NotAnAnswer, Result
+from dhtd.errors import DhtdError, NoPong
+
+FRAMES = (
+    b'{"v":1,"id":null,"event":{"peers":[]}}\n'
+    b'{"v":1,"id":null,"result":{"node_id":"n"}}\n'
+    b'{"v":1,"id":null,"error":{"code":"no-pong","message":"no answer"}}\n'
+)
+
+
+def answers_in(conversation: Conversation) -> list[Answer]:
+    found: list[Answer] = []
+    while isinstance(answer := conversation.next_answer(), Event | Result | Failure):
+        found.append(answer)
+    return found
+
+
+def plain(answers: list[Answer]) -> list[Any]:
+    return [each.error.code if isinstance(each, Failure) else each.body for each in answers]
+
+
+def test_a_request_is_one_line_without_what_is_not_given() -> None:
+    line = Conversation().ask("enter", {"port": 80, "wait": False, "id": None})
+    assert line.endswith(b"}\n")
+    assert json.loads(line) == {"v": 1, "method": "enter", "params": {"port": 80, "wait": False}}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 50, len(FRAMES)])
+def test_answers_come_in_pieces_of_any_size(size: int) -> None:
+    conversation, found = Conversation(), []
+    for at in range(0, len(FRAMES), size):
+        conversation.receive(FRAMES[at : at + size])
+        found += answers_in(conversation)
+    assert [type(each) for each in found] == [Event, Result, Failure]
+    assert plain(found) == [{"peers": []}, {"node_id": "n"}, "no-pong"]
+
+
+def test_an_error_is_of_the_class_that_its_code_names() -> None:
+    conversation = Conversation()
+    conversation.receive(b'{"error":{"code":"no-pong","message":"m"}}\n{"error":{"code":"of-a-newer-version"}}\n')
+    known, unknown = answers_in(conversation)
+    assert isinstance(known, Failure)
+    assert (type(known.error), str(known.error)) == (NoPong, "m")
+    assert isinstance(unknown, Failure)
+    assert (type(unknown.error), str(unknown.error)) == (DhtdError, "the daemon does not say why")
+
+
+def test_the_end_comes_behind_what_came_before_it() -> None:
+    conversation = Conversation()
+    assert conversation.next_answer() is None
+    conversation.receive(b'{"result":{}}\n{"result"')
+    conversation.receive(b"")
+    assert conversation.next_answer() == Result({})
+    assert conversation.next_answer() is ENDED
+    assert conversation.next_answer() is ENDED
+
+
+@pytest.mark.parametrize("line", [b"", b"x", b"[]", b"{}", b"7", b'{"result":7}', b'"result"', b"\xff", b"[" * 60_000])
+def test_a_line_that_is_no_answer_is_refused(line: bytes) -> None:
+    conversation = Conversation()
+    conversation.receive(line + b"\n")
+    with pytest.raises(NotAnAnswer):
+        conversation.next_answer()

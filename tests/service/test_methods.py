@@ -1,0 +1,58 @@
+"""The table of methods: what each row must have, so that every way in can be driven by it."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import is_dataclass
+
+import pytest
+
+from dhtd.errors import BadRequest, NotPermitted, UnknownMethod
+from dhtd.service.entries import ENTER
+from dhtd.service.method import Callers, Method, Stream
+from dhtd.service.methods import METHODS, method_of, named
+from dhtd.service.node import NODE_ID, NodeIdRequest
+from dhtd.service.owner import BACKUP, STOP
+from dhtd.service.params import FLAG, SECONDS
+
+ROWS = list(METHODS.values())
+
+
+def test_names_and_requests_are_unique() -> None:
+    assert len(METHODS) == len({method.request for method in ROWS})
+    assert list(METHODS) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("method", ROWS, ids=lambda method: str(method.name))
+def test_a_row_is_whole(method: Method[typing.Any, typing.Any]) -> None:
+    assert method.summary.endswith(".")
+    assert is_dataclass(method.request)
+    assert method.request.__name__.removesuffix("Request").lower() == method.name.replace("-", "")
+    assert typing.is_typeddict(method.result)
+    assert not isinstance(method, Stream) or typing.is_typeddict(method.event)
+
+
+def test_a_request_leads_to_its_method() -> None:
+    assert named("node-id") is method_of(NodeIdRequest()) is NODE_ID
+    with pytest.raises(UnknownMethod, match="no method 'fly'; there are: backup, bootstrap"):
+        named("fly")
+
+
+def test_the_owner_s_methods_may_be_refused() -> None:
+    owners = [method for method in ROWS if method.callers is Callers.OWNER]
+    assert owners == [BACKUP, STOP]
+    assert [method for method in ROWS if NotPermitted in method.errors] == owners
+
+
+def test_parameters_have_the_names_and_kinds_of_the_fields() -> None:
+    names = [parameter.name for parameter in ENTER.parameters]
+    assert names == ["id", "port", "wait", "min_replicas", "within_s"]
+    optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.is_optional}
+    assert (optional["wait"], optional["within_s"]) == (FLAG, SECONDS)
+
+
+def test_a_value_that_does_not_fit_is_told_what_is_wanted() -> None:
+    with pytest.raises(BadRequest, match=r"^enter: 'wait' is true or false, not 1$"):
+        ENTER.read({"id": "0" * 64, "port": 1, "wait": 1})
+    with pytest.raises(BadRequest, match=r"^enter: 'min_replicas' is a number from 0 up, not -1$"):
+        ENTER.read({"id": "0" * 64, "port": 1, "min_replicas": -1})
