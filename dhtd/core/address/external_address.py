@@ -66,12 +66,12 @@ class ExternalAddress:
         witness = self._networks.witness(voter) if scope_of(voter) is Scope.PUBLIC else voter.ip
         self._cast_at.pop(witness, None)
         self._cast_at[witness] = now
-        is_news = self._votes.pop(witness, None) != observed
+        gone = [self._votes.pop(witness)] if witness in self._votes else []
         self._votes[witness] = observed
         while self._cast_at[oldest := next(iter(self._votes))] + self._lasts <= now or len(self._votes) > self._limit:
-            del self._votes[oldest], self._cast_at[oldest]
-            is_news = True
-        if not is_news:
+            gone.append(self._votes.pop(oldest))
+            del self._cast_at[oldest]
+        if gone == [observed]:  # one vote took the place of another for the same endpoint, as most do
             return Verdict.NOTHING
         self._believed.clear()
         return self._judge_change(observed)
