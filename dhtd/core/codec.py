@@ -21,6 +21,10 @@ class Traits:
     token_from: frozenset[type[FindNode | FindValue]]  # finds whose answer gives a store's token: find_value is one
     tells_more: bool  # answers say that something was left out, and a find with a token asks for the rest
 
+    def find_for_token(self, key: Id) -> FindNode | FindValue:
+        """Return the request whose answers give tokens for `key`: the one with the shorter answers, if both do."""
+        return FindNode(key) if FindNode in self.token_from else FindValue(key)
+
 
 @message
 class PackedContacts:

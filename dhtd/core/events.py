@@ -63,10 +63,12 @@ class LookupProgress:
 class LookupDone:
     """A lookup has ended. Endpoints in the order in which they were found.
 
-    It is `complete` if, as far as the nodes that were asked have told, there are no other endpoints. It is not where
-    an answer was cut and the rest did not come, where an answer had more endpoints than are taken from one, where the
-    lookup had to end before it was through, and where nobody has answered, or nobody of a family in which we know
-    contacts.
+    It is `complete` if, as far as the nodes that were asked have told, there are no other endpoints. It is not where:
+
+    - an answer was cut and the rest did not come, or an answer may have been cut because the wire does not tell;
+    - an answer had more endpoints than are taken from one;
+    - the lookup had to end before it was through;
+    - nobody has answered, or nobody of a family in which we know contacts.
     """
 
     op: Handle
@@ -118,6 +120,20 @@ class Withdrawn:
     nodes: int
     silent: int = 0
     left_behind: tuple[LeftBehind, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CannotWithdraw:
+    """A delete has ended on a wire that has no withdrawals: up to `holders` nodes name the entry until it expires.
+
+    The last of them does so until then; None where no node may hold it. Nobody is asked to let go of it.
+    """
+
+    op: Handle
+    key: Id
+    ports: tuple[int, ...]
+    holders: int
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +197,7 @@ class Unheld:
     refused: bool = True
 
 
-Outcome = Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | Bootstrapped | GaveUp
+Outcome = (
+    Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | CannotWithdraw | Bootstrapped | GaveUp
+)
 Event = Outcome | Republished | Joined | Isolated | Unreached | Unheld

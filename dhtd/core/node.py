@@ -267,7 +267,8 @@ class Node:
     def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
         """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
 
-        Holders that have not let go of them by then are asked again until none is left in `withdrawals`.
+        Holders that have not let go of them by then are asked again until none is left in `withdrawals`. On a wire that
+        has no withdrawals it ends with `CannotWithdraw`, and `withdrawals` has the holders until their copies expire.
         Also returns the ports that were tracked; if there were none, nothing follows.
         """
         op = self.commands.begin()

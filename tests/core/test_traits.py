@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Bootstrapped, Published, Unanswered, Withdrawn
+from dhtd.core.events import Bootstrapped, CannotWithdraw, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, Error, FindNode, FindValue, Message, Ping, Reply, Store, Withdraw
+from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Message, Ping, Reply, Store, Withdraw
+from dhtd.core.querying.check import Check
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SmallCodec, contact, endpoint
 from tests.records import own_key
@@ -32,6 +33,17 @@ class TerseCodec(SmallCodec):
                 return replace(message, sender=None)
             case _:
                 return message
+
+
+class BareCodec(SmallCodec):
+    """The native wire, said to have no withdraw, no token from find_node, and no mark of what was left out."""
+
+    traits = replace(
+        SmallCodec.traits,
+        requests=SmallCodec.traits.requests - {Withdraw},
+        token_from=frozenset((FindValue,)),
+        tells_more=False,
+    )
 
 
 def terse() -> Bench:
@@ -119,6 +131,89 @@ def test_a_store_is_sent_with_the_token_of_its_holder() -> None:
     bench.node.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"theirs")
     assert bench.sent_one().request == Store(KEY, 80, b"theirs")
+
+
+def bare() -> Bench:
+    bench = Bench(policy=POLICY, codec=BareCodec())
+    bench.know(contact(1))
+    return bench
+
+
+def test_an_entry_is_stored_with_the_tokens_of_find_value() -> None:
+    bench = bare()
+    bench.node.enter(KEY, 80, bench.now)
+    search = bench.sent_one()
+    assert search.request == FindValue(KEY)
+    bench.found(search, 1, endpoints=[OURS_PERHAPS], token=b"theirs")
+    assert bench.sent_one().request == Store(KEY, 80, b"theirs")
+
+
+def test_other_lookups_ask_for_nodes_alone() -> None:
+    bench = bare()
+    bench.node.membership.refresh(KEY, bench.now)
+    assert bench.sent_one().request == FindNode(KEY)
+
+
+def test_a_token_is_issued_for_the_finds_that_give_one() -> None:
+    bench = bare()
+    tokens = []
+    for request in (FindNode(KEY), FindValue(KEY)):
+        reply = bench.query(request, contact(2))
+        assert isinstance(reply, Reply)
+        found = bench.codec.decode_result(request, reply.body)
+        assert isinstance(found, Found)
+        tokens.append(found.token)
+    assert tokens[0] == b""
+    assert isinstance(bench.query(Store(KEY, 80, tokens[1] or b""), contact(2)), Reply)
+
+
+@pytest.mark.parametrize("named", [[], [OURS_PERHAPS]])
+def test_what_was_found_may_be_a_part_where_no_answer_says_so(named: list[Endpoint]) -> None:
+    bench = bare()
+    bench.node.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, endpoints=named)
+    assert bench.event(LookupDone).complete is not bool(named)
+
+
+def test_what_cannot_be_withdrawn_is_told_with_its_end() -> None:
+    bench = bare()
+    bench.node.enter(KEY, 80, bench.now)
+    bench.found(bench.sent_one(), 1)
+    bench.pong(bench.sent_one(), 1)
+    bench.events()
+    (until,) = bench.node.holders(own_key(KEY, 80), bench.now).values()
+    op, ports = bench.node.delete(KEY, 80, bench.now)
+    assert ports == [80]
+    assert bench.event(CannotWithdraw) == CannotWithdraw(op, KEY, (80,), 1, until)
+    assert bench.node.holders(own_key(KEY, 80), bench.now) == {contact(1): until}
+    assert not bench.node.commands.running
+    assert bench.sent() == []
+
+
+def test_nobody_who_has_what_cannot_be_withdrawn_is_asked() -> None:
+    bench = Bench(policy=POLICY, codec=BareCodec())
+    bench.node.restore_holder(own_key(KEY, 80), contact(2), 3_000.0, bench.now)
+    bench.know(contact(1), contact(2))
+    bench.advance(2_000)
+    assert {type(sent.request) for sent in bench.sent()} <= {Ping, FindNode}
+    (pending,) = bench.node.withdrawals
+    assert (pending.holder, pending.until, pending.due_at) == (contact(2), 3_000.0, None)
+    bench.advance(2_000)
+    assert len(bench.node.withdrawals) == 0
+
+
+def test_what_was_never_published_leaves_nothing() -> None:
+    bench = Bench(policy=POLICY, codec=BareCodec())
+    bench.node.enter(KEY, 80, bench.now)
+    op, _ = bench.node.delete(KEY, 80, bench.now)
+    assert bench.event(CannotWithdraw) == CannotWithdraw(op, KEY, (80,), 0, None)
+
+
+def test_no_request_is_sent_that_the_wire_does_not_have() -> None:
+    bench = bare()
+    owner = Check(bench.node.requester)
+    with pytest.raises(AssertionError):
+        bench.node.requester.ask(owner, Withdraw(KEY, 80, b"token"), endpoint(1), Id(1), bench.now)
 
 
 OURS4, OURS6 = Id(5), Id(90)

@@ -76,15 +76,17 @@ class Holder:
 class PendingWithdrawals:
     """The withdrawals that are not acknowledged, and the timers of those who owe them.
 
-    `changed` is told of each entry whose holders have changed, for whoever keeps them on disk.
+    `changed` is told of each entry whose holders have changed, for whoever keeps them on disk. On a wire that has no
+    withdrawals, nothing `can_ask` holders: then they are kept until their copies have expired.
     """
 
-    __slots__ = ("_changed", "_count", "_entries", "_holders", "_in_hand", "_policy", "_rng", "_timers")
+    __slots__ = ("_can_ask", "_changed", "_count", "_entries", "_holders", "_in_hand", "_policy", "_rng", "_timers")
 
-    def __init__(self, rng: Random, policy: Policy, changed: set[RecordKey]) -> None:
+    def __init__(self, rng: Random, policy: Policy, changed: set[RecordKey], *, can_ask: bool = True) -> None:
         self._rng = rng
         self._policy = policy
         self._changed = changed
+        self._can_ask = can_ask
         self._entries: dict[RecordKey, dict[Contact, _Owed]] = {}  # the first deleted first
         self._holders: dict[bytes, dict[Endpoint, Holder]] = {}  # of the same, by packed ID
         self._timers: Timers[Contact] = Timers()  # of holders that are not in hand
@@ -279,7 +281,7 @@ class PendingWithdrawals:
             self._ask_by(holder, max(soonest, min(confirmations)))
 
     def _ask_by(self, holder: Holder, when: float) -> None:
-        if holder.in_hand:
+        if holder.in_hand or not self._can_ask:
             return
         current = self._timers.get(holder.contact)
         if current is None or when < current:

@@ -69,6 +69,7 @@ class Publication:
             patient=True,
             thorough=True,
             regional=True,
+            needs_tokens=True,
         )
         self._write_ahead = write_ahead
         self._targets: dict[int, list[Contact]] = {}  # by family: not asked yet, the farthest first

@@ -7,15 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
-from dhtd.core.events import Handle, Published, Republished, Unheld, Withdrawn
+from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unheld, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
-from dhtd.core.messages import Contact
+from dhtd.core.messages import Contact, Withdraw
 from dhtd.core.publishing.newcomers import Newcomers
 from dhtd.core.publishing.own_records import OwnEntry, OwnRecords
 from dhtd.core.publishing.patrol import Patrol
@@ -66,7 +66,7 @@ class Publisher:
         overlays: Overlays,
         operations: Operations,
         waiting: Waiting,
-        tell: Callable[[Published | Withdrawn, float], None],
+        tell: Callable[[Published | Withdrawn | CannotWithdraw, float], None],
         tell_news: Callable[[Republished | Unheld], None],
         find_lost: Callable[[Contact, float], None],
         rng: Random,
@@ -90,7 +90,8 @@ class Publisher:
         self._policy = policy
         self._caps_hit = requester.counters.caps_hit
         self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
-        self.withdrawals = PendingWithdrawals(rng, policy, self.records.changed)
+        self._can_withdraw = Withdraw in requester.traits.requests
+        self.withdrawals = PendingWithdrawals(rng, policy, self.records.changed, can_ask=self._can_withdraw)
         self.patrol = Patrol(requester, overlays, self.records, rng, now)
         self.newcomers = Newcomers(requester, overlays, self.records)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
@@ -144,12 +145,10 @@ class Publisher:
             entries.append(entry)
             for contact, until in entry.holders(now).items():
                 self._owes(record_key, contact, until)
-        if ports:
-            report = self._operations.report_to(partial(self._withdrawn, op))
-            withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.withdrawals)
-            for entry in entries:
-                self._under_way.begin(entry.record_key)
-            self._waiting.begin(withdrawal, Patience.LITTLE, now)
+        if ports and self._can_withdraw:
+            self._withdraw(op, entries, now)
+        elif ports:
+            self._tell(self._cannot_withdraw(op, entries), now)
         return ports
 
     def waits_no_longer(self, op: Handle) -> None:
@@ -283,6 +282,19 @@ class Publisher:
             ongoing.publication.abandon()
             del self._publications[record_key]
             self._publish(record_key, now, *ongoing.ops)
+
+    def _withdraw(self, op: Handle, entries: Sequence[OwnEntry], now: float) -> None:
+        report = self._operations.report_to(partial(self._withdrawn, op))
+        withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.withdrawals)
+        for entry in entries:
+            self._under_way.begin(entry.record_key)
+        self._waiting.begin(withdrawal, Patience.LITTLE, now)
+
+    def _cannot_withdraw(self, op: Handle, entries: Sequence[OwnEntry]) -> CannotWithdraw:
+        holders = [self.withdrawals.holders(entry.record_key) for entry in entries]
+        until = [until for each in holders for until in each.values()]
+        ports = tuple(entry.port for entry in entries)
+        return CannotWithdraw(op, entries[0].key, ports, len(set().union(*holders)), max(until, default=None))
 
     def _remind(self, holder: Holder, now: float) -> None:
         report = self._operations.report_to(self._reminded)

@@ -88,6 +88,7 @@ class Withdrawal:
             converged=self._converged,
             patient=True,
             thorough=True,
+            needs_tokens=True,
             first=self._holders,
         )
         self._in_flight = 0

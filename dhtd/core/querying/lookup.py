@@ -91,8 +91,9 @@ class Lookup:
         is_over = len(found.endpoints) > limit
         self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += is_over
         assert isinstance(query.request, FindValue)
-        is_full = bool(found.endpoints) and not found.token  # then `more` is never set: others may be left out
-        self._is_cut |= is_over or is_full or (found.more and query.request.token is not None)
+        tells_more = self._requester.traits.tells_more and bool(found.token)
+        may_be_cut = bool(found.endpoints) and not tells_more
+        self._is_cut |= is_over or may_be_cut or (found.more and query.request.token is not None)
         teller, beside_us = query.endpoint, self._requester.is_beside_us(query.endpoint)
         self._add(each for each in found.endpoints[:limit] if is_contactable(each, teller, beside_us=beside_us))
 

@@ -60,7 +60,7 @@ class Transmit(NamedTuple):
 class Requester:
     """Sends queries for operations, and keeps what is to go out."""
 
-    __slots__ = ("_codec", "_overlays", "_reachability", "counters", "policy", "transactions", "transmits")
+    __slots__ = ("_codec", "_overlays", "_reachability", "counters", "policy", "traits", "transactions", "transmits")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Requester:
         reachability: Reachability,
     ) -> None:
         self.policy = policy
+        self.traits = codec.traits  # what can be asked
         self.counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
@@ -97,6 +98,7 @@ class Requester:
         An `insistent` query is sent again before it times out: for when one lost datagram must not matter. Before it
         has failed, an `impatient` owner is told that it is overdue, and `on_retry` is called at each further attempt.
         """
+        assert type(request) in self.traits.requests
         tid = self.transactions.new_tid()
         datagram = self._codec.encode_query(tid, self._overlays.own_id_towards(endpoint), request)
         query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts, insistent)

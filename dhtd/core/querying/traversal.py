@@ -73,13 +73,16 @@ class Traversal:
         patient: bool,
         thorough: bool,
         regional: bool = False,
+        needs_tokens: bool = False,
         family: Family | None = None,
         first: Sequence[Contact] = (),
         reader: AnswerReader | None = None,
     ) -> None:
         """`finished`, `gave_up` and `converged` are called when that has happened, the last one with the search.
 
-        `first`: contacts to begin with, before the nearest that we know. With a `reader`, values are found as well.
+        - `first`: contacts to begin with, before the nearest that we know.
+        - `needs_tokens`: something is to be stored, or withdrawn, with the `tokens` that contacts give.
+        - `reader`: reads the values that are found as well.
         """
         self._finished = finished
         self._gave_up = gave_up
@@ -87,7 +90,11 @@ class Traversal:
         self._requester = requester
         self._overlays = overlays
         self._target = target
-        self._request = FindNode(target) if reader is None else FindValue(target)
+        self._request: FindNode | FindValue = FindNode(target)
+        if reader is not None:
+            self._request = FindValue(target)
+        elif needs_tokens:
+            self._request = requester.traits.find_for_token(target)
         self._patient = patient
         self._thorough = thorough
         self._regional = regional  # asks beyond the K nearest where these crowd

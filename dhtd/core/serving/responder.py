@@ -64,6 +64,7 @@ class Responder:
         "_states",
         "_tokens",
         "_width",
+        "_without_token",
         "external",
         "own_networks",
         "ping_size",
@@ -86,6 +87,7 @@ class Responder:
         self._rng = rng
         self.own_networks = policy.own_networks
         self._width = codec.traits.keyspace.width
+        self._without_token = FindNode not in codec.traits.token_from  # find_node is answered so
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
         self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping()))
@@ -185,7 +187,8 @@ class Responder:
             limit = self._sent_max
         elif not endpoints:
             limit -= self.ping_size  # that is kept for finding out who asks
-        if self.store.is_crowded and self.store.refuses_newcomer(target, ip, now):
+        refuses = self.store.is_crowded and self.store.refuses_newcomer(target, ip, now)
+        if refuses or (self._without_token and type(query.request) is FindNode):
             issued = b""
         else:
             issued = self._tokens.issue(ip, key, now)
