@@ -42,10 +42,17 @@ _BAD = (ValueError, TypeError, LookupError, DhtdError, RecursionError)
 
 
 class JsonCodec:
-    """The `Codec` of a keyspace of any width."""
+    """The `Codec` of a keyspace of any width.
 
-    def __init__(self, keyspace: Keyspace) -> None:
+    A `bare` one has no more than BEP 5 has. It has no withdraw. Answers to find_node give no token, and no answer says
+    that it was cut. A reply does not tell what was observed, and an error not who it is from.
+    """
+
+    def __init__(self, keyspace: Keyspace, *, bare: bool = False) -> None:
         self.traits = Traits(keyspace, 4, TRAITS.requests, TRAITS.token_from, tells_more=True)
+        if bare:
+            self.traits = Traits(keyspace, 2, TRAITS.requests - {Withdraw}, frozenset({FindValue}), tells_more=False)
+        self._is_bare = bare
         widest = Id(keyspace.size - 1)
         error = _dump("error", b"", widest, ERROR_METHOD, " " * _TEXT_MAX)
         cut = _dump("reply", b"", widest, "0" * 2 * IPV6_SIZE, ["0" * 2 * _TOKEN_SIZE, [], [], False])
@@ -56,17 +63,17 @@ class JsonCodec:
         """Return the message that a datagram holds; raise `WireError` for anything else."""
         try:
             kind, tid, sender, fourth, fifth = json.loads(data)[:5]
-            tid, sender = bytes.fromhex(tid), self._id(sender)
-            match kind:
-                case "query" if len(data) >= self._query_min:
-                    request = self._request(fourth, fifth)
-                    if request is None:
-                        return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
-                    return Query(tid, sender, request)
-                case "reply":
-                    return Reply(tid, sender, Endpoint(bytes.fromhex(fourth)), fifth)
-                case "error" if type(fourth) is int and type(fifth) is str:
-                    return Error(tid, sender, fourth, fifth)
+            tid = bytes.fromhex(tid)
+            if kind == "error" and type(fourth) is int and type(fifth) is str:
+                return Error(tid, None if sender is None else self._id(sender), fourth, fifth)
+            sender = self._id(sender)
+            if kind == "reply":
+                return Reply(tid, sender, None if fourth is None else _endpoint(fourth), fifth)
+            if kind == "query" and len(data) >= self._query_min:
+                request = self._request(fourth, fifth)
+                if request is None or type(request) not in self.traits.requests:
+                    return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
+                return Query(tid, sender, request)
         except _BAD as error:
             raise WireError(str(error)) from None
         raise WireError("unknown message type")
@@ -82,7 +89,7 @@ class JsonCodec:
         try:
             token, contacts, endpoints, more = body  # type: ignore[misc] # whatever it is, it unpacks or raises
             return Found(
-                bytes.fromhex(token),  # type: ignore[has-type]
+                _token(token),  # type: ignore[has-type]
                 tuple(Contact(self._id(id), _endpoint(at)) for id, at in contacts),  # type: ignore[has-type]
                 tuple(_endpoint(at) for at in endpoints),  # type: ignore[has-type]
                 bool(more and token),  # type: ignore[has-type]
@@ -108,7 +115,7 @@ class JsonCodec:
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
         """Return the datagram that answers ping, store and withdraw."""
-        return _dump("reply", tid, sender, observed.hex(), [])
+        return self._reply(tid, sender, observed, [])
 
     def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
         """Return `contacts` with their wire form."""
@@ -133,15 +140,15 @@ class JsonCodec:
         target = request.target if isinstance(request, FindNode) else request.key
         contacts = [(contact.id, contact.endpoint.hex()) for contact in closest(packed.contacts, target, 99)]
         values = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in endpoints]
-        known, body = (len(contacts), len(values)), [token.hex(), contacts, values, False]
-        while len(data := _dump("reply", query.tid, sender, observed.hex(), body)) > limit and (values or contacts):
+        known, body = (len(contacts), len(values)), [self._given(request, token), contacts, values, False]
+        while len(data := self._reply(query.tid, sender, observed, body)) > limit and (values or contacts):
             if choose is not None and len(values) == known[1] > 0:
                 values[:] = [endpoint.hex() for endpoint in choose(limit // _ENDPOINT_SIZE)]
             (values or contacts).pop()
-            body[3] = bool(token) and (len(values) < known[1] or not proved)
+            body[3] = bool(token) and self.traits.tells_more and (len(values) < known[1] or not proved)
         for contact in () if others is None else closest(others.contacts, target, 99):
             contacts.append((contact.id, contact.endpoint.hex()))
-            longer = _dump("reply", query.tid, sender, observed.hex(), body)
+            longer = self._reply(query.tid, sender, observed, body)
             if len(longer) > limit:
                 break
             data = longer
@@ -149,11 +156,18 @@ class JsonCodec:
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
         """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
-        return _dump("reply", query.tid, sender, observed.hex(), [token.hex(), [], [], True])
+        given, nothing = self._given(query.request, token), ()
+        return self._reply(query.tid, sender, observed, [given, nothing, nothing, self.traits.tells_more])
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
-        return _dump("error", tid, sender, code, text[:_TEXT_MAX])
+        return _dump("error", tid, None if self._is_bare else sender, code, text[:_TEXT_MAX])
+
+    def _reply(self, tid: bytes, sender: Id, observed: Endpoint, body: object) -> bytes:
+        return _dump("reply", tid, sender, None if self._is_bare else observed.hex(), body)
+
+    def _given(self, request: Request, token: bytes) -> str | None:
+        return token.hex() if type(request) in self.traits.token_from else None
 
     def _padded(self, query: bytes) -> bytes:
         return query.ljust(self._query_min)
@@ -197,5 +211,5 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(bytes.fromhex(text))
 
 
-def _dump(kind: str, tid: bytes, sender: Id, fourth: object, fifth: object) -> bytes:
+def _dump(kind: str, tid: bytes, sender: Id | None, fourth: object, fifth: object) -> bytes:
     return json.dumps([kind, tid.hex(), sender, fourth, fifth]).encode()

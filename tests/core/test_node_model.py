@@ -14,16 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from hypothesis import event
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family, means_the_same
 from dhtd.core.events import (
     Answered,
     Bootstrapped,
+    CannotWithdraw,
     Handle,
     Isolated,
     Joined,
@@ -37,7 +39,7 @@ from dhtd.core.events import (
     Withdrawn,
 )
 from dhtd.core.events import Event as NodeEvent
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     Acknowledged,
@@ -61,6 +63,7 @@ from dhtd.core.policy import Policy
 from dhtd.core.querying.requester import Transmit
 from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
+from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.small import SmallCodec
 from tests.core.small import endpoint as endpoint4
@@ -68,6 +71,7 @@ from tests.records import own_key
 from tests.strategies import scaled
 
 Entry = tuple[Id, int]
+T = TypeVar("T")
 
 SETTLED_WITHIN = 60.0  # seconds in which every operation ends
 REJOINED_WITHIN = 310.0  # seconds after an outage in which every node has somebody to talk to
@@ -88,7 +92,7 @@ FINALS: dict[str, tuple[type, ...]] = {
     "store_at": SINGLE,
     "lookup": (LookupDone,),
     "enter": (Published,),
-    "delete": (Withdrawn,),
+    "delete": (Withdrawn, CannotWithdraw),
     "bootstrap": (Bootstrapped,),
 }
 
@@ -188,8 +192,10 @@ class Tally:
 class Machine:
     """One node, through all its lives, and what the model knows of it."""
 
-    def __init__(self, number: int, id: Id, families: tuple[Family, ...]) -> None:
+    def __init__(self, number: int, id: Id, families: tuple[Family, ...], *, of_each: bool) -> None:
+        """`of_each`: it has an ID of its own in each family's network."""
         self.id = id
+        self.of_each = of_each
         self.number = number
         self.families = families
         self.endpoints = [endpoint(number, family) for family in families]
@@ -204,7 +210,16 @@ class Machine:
         """Return from where it sends to `other`."""
         return next((own for own in self.endpoints if len(own) == len(other)), None)
 
-    def begin_life(self, codec: NativeCodec, policy: Policy, now: float) -> None:
+    @property
+    def ids(self) -> dict[Family, Id]:
+        """Its ID in the network of each family."""
+        return {family: Id(self.id ^ (self.of_each and family is Family.IPV6)) for family in self.families}
+
+    def id_towards(self, other: Endpoint) -> Id:
+        """Return the ID under which it is known to `other`; of a family that is not its own, by the first one."""
+        return self.ids.get(Family(len(other)), self.ids[self.families[0]])
+
+    def begin_life(self, codec: Codec, policy: Policy, now: float) -> None:
         self.lives += 1
         self.seed = self.lives << 8 | self.number
         self.born = now
@@ -222,9 +237,9 @@ class Machine:
         self.tally = Tally()
         self.limited = False
 
-    def new_node(self, codec: NativeCodec, policy: Policy) -> Node:
+    def new_node(self, codec: Codec, policy: Policy) -> Node:
         rng = Random(self.seed)
-        return Node(self.id, codec, rng=rng, now=self.born, policy=policy, families=self.families)
+        return Node(self.id, codec, rng=rng, now=self.born, policy=policy, families=self.families, own_ids=self.ids)
 
 
 def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
@@ -238,6 +253,11 @@ def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
     return Call(name, args, result, transmits, events)
 
 
+def withdraws(machine: NodeMachine) -> bool:
+    """Whether the wire can withdraw."""
+    return Withdraw in machine.codec.traits.requests
+
+
 picks = st.integers(0, 1_000)
 who = st.integers(0, 4)
 some = st.sampled_from([0, 5, 20, 60])  # datagrams
@@ -247,7 +267,8 @@ spans = st.sampled_from([0.02, 0.3, 0.6, 2.0, 2.0, 7.0, 65.0, 1_000.0, 3_000.0, 
 class NodeMachine(RuleBasedStateMachine):
     """Two to five nodes, and everything that can happen to them."""
 
-    codec: ClassVar[NativeCodec] = StrictCodec()
+    codec: ClassVar[Codec] = StrictCodec()
+    of_each: ClassVar[bool] = False
     families: ClassVar[tuple[tuple[Family, ...], ...]] = ((Family.IPV4,),) * 5  # of each machine
 
     def __init__(self) -> None:
@@ -273,13 +294,17 @@ class NodeMachine(RuleBasedStateMachine):
         self.policy = Policy(k=k, alpha=min(k, 4), region=0.0)
         self.ends, self.looks_far = ends, looks_far
         for place, number in enumerate(numbers):
-            machine = Machine(place + 1, self.make_id(number), self.families[place])
+            machine = Machine(place + 1, self.make_id(number), self.families[place], of_each=self.of_each)
             self.machines.append(machine)
             self.by_endpoint.update(dict.fromkeys(machine.endpoints, machine))
         for machine in self.machines:
             self.start(machine)
         if joined:
             self.run_for(30.0)
+
+    def may_be_told(self, truth: T) -> tuple[T | None, ...]:
+        """Return what a message may say of who is where: the truth."""
+        return (truth,)
 
     def make_id(self, number: int) -> Id:
         """Return one of 128 IDs that are spread over the keyspace."""
@@ -329,7 +354,7 @@ class NodeMachine(RuleBasedStateMachine):
         assert len(transmit.data) <= 1_200
         query = self.codec.decode(transmit.data)
         assert isinstance(query, Query)
-        assert query.sender == machine.id
+        assert query.sender == machine.id_towards(transmit.endpoint)
         known = machine.on_their_way.get(query.tid)
         if known is None:
             machine.tally.queries_sent += 1
@@ -401,7 +426,16 @@ class NodeMachine(RuleBasedStateMachine):
                 self.check_published(machine, told)
             case Withdrawn(_, key, ports, nodes):
                 assert (key, tuple(ports)) == command.args
+                assert Withdraw in self.codec.traits.requests
                 event("withdrawn from somebody" if nodes else "withdrawn from nobody")
+            case CannotWithdraw(_, key, ports, holders, until):
+                assert (key, tuple(ports)) == command.args
+                assert Withdraw not in self.codec.traits.requests
+                deleted = {own_key(key, port) for port in ports}
+                owed = [pending for pending in machine.node.withdrawals if pending.record_key in deleted]
+                assert holders == len({pending.holder for pending in owed})
+                assert until == max((pending.until for pending in owed), default=None)
+                event("somebody holds what is deleted" if holders else "nobody holds what is deleted")
             case Bootstrapped(_, contacted, failed, silent):
                 assert contacted + failed == len(set(command.args[0]))
                 assert len(silent) == failed
@@ -445,7 +479,7 @@ class NodeMachine(RuleBasedStateMachine):
             message = None
         taken = self.take_answer(machine, message, parcel.source) if isinstance(message, Reply | Error) else None
         answer = self.do(machine, "handle_datagram", parcel.data, parcel.source, self.now)
-        if isinstance(message, Query | BadQuery) and message.sender == machine.id:
+        if isinstance(message, Query | BadQuery) and message.sender in machine.ids.values():
             event("a query of the node's own comes back")
             tally.own_id_claimed += message.tid not in machine.on_their_way
             assert answer is None
@@ -480,7 +514,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert result == Acknowledged()
         else:
             assert isinstance(result, Found)
-            assert result == Found(result.token, (), (), more=True)
+            assert result == Found(result.token, (), (), more=self.codec.traits.tells_more)
             assert len(answer) <= len(parcel.data)
 
     def take_answer(self, machine: Machine, message: Reply | Error, source: Endpoint) -> Reply | Error | None:
@@ -490,7 +524,7 @@ class NodeMachine(RuleBasedStateMachine):
             event("an answer to no query on its way")
             machine.tally.unmatched += 1
             return None
-        if message.sender == machine.id:
+        if message.sender in machine.ids.values():
             event("an answer under our own ID")
             machine.tally.own_id_claimed += 1
             return None
@@ -516,10 +550,12 @@ class NodeMachine(RuleBasedStateMachine):
         self.send(machine, answer, source)
         reply = self.codec.decode(answer)
         assert isinstance(reply, Reply | Error)
-        assert (reply.tid, reply.sender) == (query.tid, machine.id)
+        assert reply.tid == query.tid
         if isinstance(reply, Reply):
-            assert reply.observed == source
+            assert reply.sender == machine.id_towards(source)
+            assert reply.observed in self.may_be_told(source)
         else:
+            assert reply.sender in self.may_be_told(machine.id_towards(source))
             machine.tally.bad_queries += 1
         if isinstance(query, BadQuery):
             assert isinstance(reply, Error)
@@ -795,6 +831,7 @@ class NodeMachine(RuleBasedStateMachine):
             if other.held.get((key, own.with_port(port)), 0.0) > self.now and (at := other.towards(own)) is not None
         }
 
+    @precondition(withdraws)
     @rule(which=who, pick=picks, seed=picks)
     def what_is_deleted_in_peace_is_held_by_none_who_took_it(self, which: int, pick: int, seed: int) -> None:
         """All ports of the key at once."""
@@ -810,6 +847,7 @@ class NodeMachine(RuleBasedStateMachine):
                 took = machine.took.get((key, port), set())
                 assert not self.holders(machine, key, port) & took
 
+    @precondition(withdraws)
     @rule(which=who, pick=picks, away=who, killed=st.sampled_from(["before", "after", "owner too"]))
     def what_is_deleted_while_a_holder_is_down_is_not_held_when_it_is_back(
         self, which: int, pick: int, away: int, killed: str
@@ -998,7 +1036,7 @@ class NodeMachine(RuleBasedStateMachine):
                 table = list(overlay.state.table)
                 assert set(table) <= machine.ever_answered
                 ids, endpoints = {contact.id for contact in table}, {contact.endpoint for contact in table}
-                assert machine.id not in ids
+                assert machine.ids[overlay.family] not in ids
                 assert len(ids) == len(endpoints) == len(table)
                 assert {len(each) for each in endpoints} <= {overlay.family}
 
@@ -1110,7 +1148,7 @@ class StrictDualStackCodec(StrictCodec):
 class DualStackMachine(NodeMachine):
     """The same where some machines speak IPv4, some IPv6, and the first one both."""
 
-    codec = StrictDualStackCodec()
+    codec: ClassVar[Codec] = StrictDualStackCodec()
     families = (
         (Family.IPV4, Family.IPV6),
         (Family.IPV6,),
@@ -1120,9 +1158,25 @@ class DualStackMachine(NodeMachine):
     )
 
 
+class BareMachine(DualStackMachine):
+    """The same on a wire that has no more than BEP 5 has, where a machine has an ID of its own in each family.
+
+    What is deleted stays with its holders until it expires.
+    """
+
+    codec = JsonCodec(Keyspace(8), bare=True)
+    of_each = True
+
+    def may_be_told(self, _: T) -> tuple[T | None, ...]:
+        """Return what a message says of who is where: nothing."""
+        return (None,)
+
+
 TestNodesKeepTheirPromises = NodeMachine.TestCase
 TestNodesKeepTheirPromises.settings = scaled(30)
 TestNodesKeepThemAt256BitsToo = NativeMachine.TestCase
 TestNodesKeepThemAt256BitsToo.settings = scaled(12)
 TestNodesOfBothFamiliesKeepThemToo = DualStackMachine.TestCase
 TestNodesOfBothFamiliesKeepThemToo.settings = scaled(20)
+TestNodesOfABareWireKeepThemToo = BareMachine.TestCase
+TestNodesOfABareWireKeepThemToo.settings = scaled(20)
