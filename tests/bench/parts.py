@@ -68,12 +68,12 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
         decoded.append((codec.encode_query(query.tid, query.sender, query.request), source, now))
     keys = [(source[:-2], NATIVE.to_bytes(target)) for (_, source), target in zip(asked, targets, strict=True)]
     token = tokens.issue(*keys[0], now)
-    packed = [node.state.packed_closest(target) for target in targets]
+    packed = [node.state.answers.packed_closest(target) for target in targets]
     yield Step("decode the query", codec.decode, [(data,) for data, _, _ in decoded])
     yield Step("ask the rate limit", limit.refusal, [(source, now) for _, source in asked])
     yield Step("issue a token", tokens.issue, [(*key, now) for key in keys])
     yield Step("check a token (not in the sum)", tokens.is_valid, [(token, *key, now) for key in keys])
-    yield Step("find the nearest contacts", node.state.packed_closest, [(target,) for target in targets])
+    yield Step("find the nearest contacts", node.state.answers.packed_closest, [(target,) for target in targets])
     answers = [
         (query, node.own_id, source, token, nearest, (), DEFAULT.datagram_sent_max, False)
         for (query, source), nearest in zip(asked, packed, strict=True)

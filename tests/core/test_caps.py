@@ -206,7 +206,7 @@ def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
         assert bench.event(Answered).op == op
     assert len(bench.node.verifying) == 1
     assert hit(bench) == {"verifications": 1}
-    assert isinstance(bench.node.state.waiting(bench.node.state.table.bucket(Id(40))).__next__(), Contact)
+    assert isinstance(bench.node.state._line.of(bench.node.state.table.bucket(Id(40))).__next__(), Contact)
 
 
 def test_a_lookup_that_has_passed_over_the_kin_of_those_who_answered_says_so() -> None:

@@ -259,7 +259,7 @@ def test_queries_with_forged_sources_change_no_table_no_entry_and_nobodys_standi
     net.flush(victim)
     net.run_for(10)
     state = node.state
-    parts = [list(state.table), state.meta, state._waiting, state._claims, state._diversity]
+    parts = [list(state.table), state.meta, state._line._newcomers, state._claims._claimants, state._diversity]
     parts += [node.store, list(node.tracker), node.external]
     contacts = list(node.state.table)
     before = snapshot(parts)

@@ -196,7 +196,7 @@ def snapshot(node: Node) -> dict[str, object]:
             id: (record.heard_at, record.reachable, record.timeouts, record.round_trips.mean)
             for id, record in node.state.meta._records.items()
         },
-        "waiting": dict(node.state._waiting),
+        "waiting": dict(node.state._line._newcomers),
         "heard": node.state.heard_at,
         "store": sorted((held.key, held.record.endpoint, held.expires_at) for held in node.store),
         "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.tracker],

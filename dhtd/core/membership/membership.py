@@ -23,7 +23,7 @@ from dhtd.core.querying.check import Check
 from dhtd.core.querying.operations import Operations, start
 from dhtd.core.querying.refreshing import Refreshed, Refreshing
 from dhtd.core.querying.requester import Asked, Requester
-from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
+from dhtd.core.routing.outcomes import Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.routing.standing import Standing
@@ -288,7 +288,7 @@ class Membership:
             self.join.lost(now)
             return
         self.join.joined(contacts, now)
-        overlay.refresher.joined(overlay.state.estimated_size())
+        overlay.refresher.joined(overlay.size_by_neighbours())
         overlay.refresher.expire_far_buckets(now)
         self._facts.append(Reached(overlay.family, contacts))
 

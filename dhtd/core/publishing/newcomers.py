@@ -87,4 +87,4 @@ class Newcomers:
 
     def _density(self, overlay: Overlay) -> int:
         """Return what our neighbourhood looks like without those who wait."""
-        return overlay.state.estimated_size(without=self._came)
+        return overlay.size_by_neighbours(without=self._came)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from functools import partial
 from typing import Final, Protocol, assert_never
 
 from dhtd.core.counters import SEARCH_CANDIDATES, SEARCH_QUERIES
@@ -77,7 +76,8 @@ class Branch:
 
     def start(self, first: list[Contact], now: float) -> None:
         """Begin with these contacts, and then the nearest that we know."""
-        self.search.candidates.doubts = partial(self._overlay.state.doubts, now)
+        changers = self._overlay.state.changers
+        self.search.candidates.doubts = lambda contact: changers.doubts(contact.id, contact.endpoint, now)
         self.search.seed(first + self._closest(2 * self._policy.k))
 
     def go_on(self, now: float, *, in_vain: bool) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Family
-from dhtd.core.ids import Id
+from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.routing.admission import RoutingState
@@ -140,7 +140,19 @@ class Overlay:
         neighbourhood looks like.
         """
         sampled = self.size.estimate or 0
-        return sampled if self.size.is_settled else max(sampled, self.state.estimated_size())
+        return sampled if self.size.is_settled else max(sampled, self.size_by_neighbours())
+
+    def size_by_neighbours(self, without: Iterable[Contact] = ()) -> int:
+        """Return about how many nodes the network has, ourselves included: from how near the K nearest to us are.
+
+        The contacts in `without` do not count.
+        """
+        table = self.state.table
+        passed_over = self.state.meta.bad.union(packed(contact.id) for contact in without)
+        nearest = table.closest(table.own_id, self._k, passed_over)
+        if len(nearest) < self._k:
+            return len(nearest) + 1
+        return self.keyspace.size * self._k // (nearest[-1].id ^ table.own_id)
 
     @property
     def usual_room(self) -> int:

@@ -51,6 +51,8 @@ class Responder:
 
     __slots__ = (
         "_amplification",
+        "_answers",
+        "_answers_by_family",
         "_choice",
         "_codec",
         "_counters",
@@ -60,8 +62,6 @@ class Responder:
         "_replays",
         "_rng",
         "_sent_max",
-        "_state",
-        "_states",
         "_tokens",
         "_width",
         "_without_token",
@@ -91,12 +91,12 @@ class Responder:
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
         self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping()))
-        states = [overlay.state for overlay in overlays]
+        answers = [overlay.state.answers for overlay in overlays]
         # A node of one family does not look up at each find what belongs to which family:
-        self._state = states[0] if len(states) == 1 else None
-        self._states = {  # by family: its own, that of the other, and our ID
+        self._answers = answers[0] if len(answers) == 1 else None
+        self._answers_by_family = {  # by family: its own, that of the other, and our ID
             int(overlay.family): (own, other, overlay.own_id)
-            for overlay, own, other in zip(overlays, states, states[::-1], strict=True)
+            for overlay, own, other in zip(overlays, answers, answers[::-1], strict=True)
         }
         self._counters, self._counts = counters, counters.queries_received
         self._tokens = Tokens(rng, policy, now)
@@ -177,12 +177,12 @@ class Responder:
         key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
         limit = self._amplification * size
-        state, others, own_id = self._state, None, self._own_id
-        if state is None:
-            state, of_others, own_id = self._states[len(source)]
+        answers, others, own_id = self._answers, None, self._own_id
+        if answers is None:
+            answers, of_others, own_id = self._answers_by_family[len(source)]
             others = of_others.packed_for(source, target)
-        nearest = state.nearest
-        packed = state.packed_for(source, target) if nearest is None or state.has_scopes else nearest.to(target)
+        nearest = answers.nearest
+        packed = answers.packed_for(source, target) if nearest is None or answers.has_scopes else nearest.to(target)
         if proved or limit >= self._sent_max:
             limit = self._sent_max
         elif not endpoints:

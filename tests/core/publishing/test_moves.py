@@ -13,7 +13,8 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping, Store
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.own_records import OwnRecords
-from dhtd.core.routing.admission import Crowded, Inserted, RoutingState
+from dhtd.core.routing.admission import RoutingState
+from dhtd.core.routing.outcomes import Crowded, Inserted
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.core.bench import US, Bench

@@ -7,7 +7,6 @@ Where limits apply, all machines here are in one network.
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import pytest
@@ -16,50 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dhtd.core.counters import CONTACTS_PER_NETWORK, CONTACTS_PER_NETWORK_IN_BUCKET
-from dhtd.core.ids import Id, unpacked
+from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
-from dhtd.core.routing.admission import (
-    Admission,
-    Contested,
-    Crowded,
-    Full,
-    Inserted,
-    Known,
-    Refused,
-    Replaced,
-    RoutingState,
-    Verify,
-)
+from dhtd.core.routing.admission import RoutingState
+from dhtd.core.routing.outcomes import Admission, Contested, Crowded, Full, Inserted, Known, Refused, Replaced, Verify
 from dhtd.core.routing.standing import Standing
-from dhtd.wire.native import NativeCodec
+from tests.core.routing.small_table import NEAR, full, make, make_bad
 from tests.core.small import CODEC, SEVEN, History, SlowTable, contact, endpoint
 from tests.strategies import ids
-
-POLICY = Policy(k=3, replacements=2)
-FAR = (64, 80, 96)  # fill the far bucket of a node with ID 0 ...
-NEAR = (1, 2, 4)  # ... which does not split, once these are known
-
-
-def make(policy: Policy = POLICY, own_id: int = 0) -> RoutingState:
-    return RoutingState(Id(own_id), CODEC, policy, now=0.0)
-
-
-def full(now: float = 0.0) -> RoutingState:
-    """Return a state whose far bucket is full of contacts that answered at `now`, a millisecond apart."""
-    state = make()
-    for place, id in enumerate((*NEAR, *FAR)):
-        assert state.answered(contact(id), 0.1, now + place / 1000) == Inserted()
-    return state
-
-
-def make_bad(state: RoutingState, victim: Contact, now: float) -> list[Contact | None]:
-    """Let two queries to `victim` time out while a neighbour answers."""
-    outcomes = []
-    for _ in range(2):
-        state.answered(contact(NEAR[0]), None, now + 0.1)
-        outcomes.append(state.timed_out(victim, sent_at=now))
-    return outcomes
 
 
 def test_who_answers_enters() -> None:
@@ -197,26 +161,6 @@ def test_only_a_contact_that_has_answered_since_we_started_and_not_stopped_to_co
     assert not state.answers_us(contact(2).endpoint)
 
 
-def test_a_claim_is_void_once_the_claimant_is_in_the_table_by_another_id_or_the_incumbent_is_gone() -> None:
-    state = full()
-    assert state.answered(contact(64, machine=200), 0.1, 60.01) == Contested(contact(64))
-    assert state.answered(contact(5, machine=200), 0.1, 61.0) == Inserted()
-    assert make_bad(state, contact(64), 62.0) == [None, None]
-    assert state.answered(contact(80, machine=201), 0.1, 63.0) == Contested(contact(80))
-    state.moved(Id(80), contact(80).endpoint)
-    assert state.answered(contact(80), 0.1, 64.0) == Inserted()
-    assert make_bad(state, contact(80), 65.0) == [None, None]
-
-
-def test_no_more_claims_wait_than_the_policy_says_and_the_latest_stay() -> None:
-    state = make(Policy(k=3, replacements=2, claims=2))
-    for id in (*NEAR, *FAR):
-        state.answered(contact(id), 0.1, 0.0)
-    for id in (64, 80, 64, 96):
-        assert state.answered(contact(id, machine=200 + id), 0.1, 60.01) == Contested(contact(id))
-    assert list(map(unpacked, state._claims)) == [64, 96]
-
-
 def test_a_node_that_changed_its_id_is_in_the_table_once() -> None:
     state = full()
     renamed = contact(5, machine=64)
@@ -266,12 +210,12 @@ def test_who_waits_takes_the_place_of_a_contact_that_turns_bad() -> None:
     state = full()
     for id in (112, 113):
         assert state.answered(contact(id), 0.1, 5.0 + id) == Full()
-    assert [waiting.id for waiting in state.waiting(state.table.bucket(Id(112)))] == [113, 112]
+    assert [waiting.id for waiting in state._line.of(state.table.bucket(Id(112)))] == [113, 112]
     assert make_bad(state, contact(80), 200.0) == [None, contact(80)]
     assert state.table.get(Id(80)) is None
     assert state.table.get(Id(113)) == contact(113)  # it has answered last
     assert state.meta.get(Id(113)).heard_at == 118.0  # when it answered, not now
-    assert [waiting.id for waiting in state.waiting(state.table.bucket(Id(112)))] == [112]
+    assert [waiting.id for waiting in state._line.of(state.table.bucket(Id(112)))] == [112]
 
 
 def test_who_has_waited_long_does_not_make_its_bucket_seem_inactive() -> None:
@@ -281,32 +225,6 @@ def test_who_has_waited_long_does_not_make_its_bucket_seem_inactive() -> None:
     assert make_bad(state, contact(80), 200.0) == [None, contact(80)]
     assert state.table.get(Id(112)) == contact(112)
     assert state.table.bucket(Id(112)).activity == 100.0
-
-
-def test_no_more_wait_for_a_bucket_than_the_policy_says_and_the_latest_stay() -> None:
-    state = full()
-    for id in (112, 113, 114, 112):
-        state.answered(contact(id), 0.1, 5.0)
-    assert [waiting.id for waiting in state.waiting(state.table.bucket(Id(112)))] == [112, 114]
-
-
-def test_who_waits_and_has_come_in_by_another_way_does_not_come_in_twice() -> None:
-    state = full()
-    state.answered(contact(112), 0.1, 5.0)
-    state.answered(contact(113), 0.1, 6.0)
-    assert state.answered(contact(5, machine=113), 0.1, 7.0) == Inserted()  # same machine, new ID
-    assert make_bad(state, contact(80), 10.0) == [None, contact(80)]
-    assert state.table.get(Id(113)) is None
-    assert state.table.get(Id(112)) == contact(112)
-    assert list(state.waiting(state.table.bucket(Id(112)))) == []
-
-
-def test_who_waits_no_longer_waits_once_it_is_in() -> None:
-    state = full()
-    state.answered(contact(112), 0.1, 5.0)
-    state.moved(Id(64), contact(64).endpoint)
-    assert state.answered(contact(112), 0.1, 6.0) == Inserted()
-    assert list(state.waiting(state.table.bucket(Id(112)))) == []
 
 
 def test_a_bad_contact_stays_while_nobody_waits_for_its_place() -> None:
@@ -365,60 +283,6 @@ def test_round_trips_are_those_of_the_contact_at_its_address() -> None:
     state = full()
     assert state.round_trips(contact(80, machine=200)) is None
     assert state.round_trips(contact(81)) is None
-
-
-@pytest.mark.parametrize("towards", range(128))
-def test_the_packed_answer_holds_the_same_contacts_as_the_ordered_one(towards: int) -> None:
-    state = full()
-    state.answered(contact(40), 0.1, 1.0)
-    for _ in range(2):  # the second time from the cache
-        packed = state.packed_closest(Id(towards))
-        assert set(packed.contacts) == set(state.closest(Id(towards), POLICY.k))
-        assert packed == CODEC.pack_contacts(packed.contacts)
-
-
-def test_an_answer_is_made_once_until_the_table_changes() -> None:
-    state = full()
-    far = state.packed_closest(Id(127))
-    assert state.packed_closest(Id(64)) is far
-    assert {member.id for member in far.contacts} == set(FAR)
-    near = state.packed_closest(Id(3))
-    assert state.packed_closest(Id(3)) is near is not far
-    state.answered(contact(40), 0.1, 1.0)
-    assert contact(40) in state.packed_closest(Id(33)).contacts
-
-
-def test_an_answer_holds_who_is_there_and_not_bad() -> None:
-    state = make()
-    state.answered(contact(100), 0.1, 1.0)
-    state.answered(contact(NEAR[0]), 0.1, 1.0)
-    two = {contact(100), contact(NEAR[0])}
-
-    def answer() -> set[Contact]:
-        return set(state.packed_closest(Id(9)).contacts)
-
-    assert answer() == two
-    state.answered(contact(60), 0.1, 1.0)
-    assert answer() == {*two, contact(60)}
-    make_bad(state, contact(60), 10.0)
-    assert answer() == two
-    state.answered(contact(60), 0.1, 20.0)
-    assert answer() == {*two, contact(60)}
-    state.moved(Id(100), contact(100).endpoint)
-    assert answer() == {contact(NEAR[0]), contact(60)}
-    assert state.restore(contact(90))
-    assert answer() == {contact(NEAR[0]), contact(60), contact(90)}
-
-
-def test_a_contact_that_turns_bad_leaves_the_answer_and_one_that_recovers_returns() -> None:
-    state = full()
-    before = state.packed_closest(Id(64))
-    make_bad(state, contact(80), 10.0)
-    assert contact(80) not in state.packed_closest(Id(64)).contacts
-    assert contact(80) not in state.closest(Id(80), 8)
-    assert len(state.packed_closest(Id(64)).contacts) == POLICY.k  # filled up from the next bucket
-    state.answered(contact(80), 0.1, 20.0)
-    assert set(state.packed_closest(Id(64)).contacts) == set(before.contacts)
 
 
 def test_questionable_contacts_are_not_put_behind_good_ones() -> None:
@@ -757,11 +621,11 @@ class StateMachine(RuleBasedStateMachine):
     @invariant()
     def answers_are_of_the_present_table(self) -> None:
         for towards in map(Id, range(0, SEVEN.size, 5)):
-            packed = self.state.packed_closest(towards)
+            packed = self.state.answers.packed_closest(towards)
             nearest = self.model.nearest(towards)[: self.policy.k]
             assert set(packed.contacts) == set(nearest)
             assert len(packed.contacts) == len(nearest)
-            assert self.state.packed_closest(towards) is packed
+            assert self.state.answers.packed_closest(towards) is packed
 
     @invariant()
     def strangers_are_pinged_when_the_present_table_has_a_use_for_them(self) -> None:
@@ -778,7 +642,7 @@ class StateMachine(RuleBasedStateMachine):
         for bucket, (inside, _) in zip(buckets, expected, strict=True):
             assert bucket.contacts == self.model.table.inside(inside)
             line = [contact for contact, _ in self.model.line(inside)]
-            assert list(self.state.waiting(bucket)) == line[::-1]
+            assert list(self.state._line.of(bucket)) == line[::-1]
             assert len(line) <= self.policy.replacements
 
     @invariant()
@@ -797,17 +661,6 @@ class StateMachine(RuleBasedStateMachine):
 
 
 TestStateKeepsItsPromises = StateMachine.TestCase
-
-
-def test_the_size_of_the_network_is_estimated_from_our_nearest_neighbours() -> None:
-    rng = Random(1)
-    codec = NativeCodec()
-    for size in (2, 5, 9, 50, 1000):
-        own_id = codec.traits.keyspace.random(rng)
-        state = RoutingState(own_id, codec, DEFAULT, 0.0)
-        for number in range(size - 1):
-            state.answered(Contact(codec.traits.keyspace.random(rng), endpoint(number)), None, 0.0)
-        assert state.estimated_size() == size or (size > 8 and size / 3 < state.estimated_size() < 3 * size)
 
 
 def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None:

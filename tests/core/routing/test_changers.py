@@ -9,8 +9,9 @@ from dhtd.core.querying.check import Check
 from dhtd.core.querying.region import Region
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.steps import Ask
-from dhtd.core.routing.admission import Inserted, Refused, RoutingState
+from dhtd.core.routing.admission import RoutingState
 from dhtd.core.routing.changers import Changers
+from dhtd.core.routing.outcomes import Inserted, Refused
 from tests.core.bench import Bench
 from tests.core.small import CODEC, contact, endpoint
 
@@ -135,8 +136,8 @@ def test_who_answers_a_search_under_two_ids_that_others_named_is_remembered() ->
         check.start(endpoint(50), Id(66), bench.now, attempts=1)
         (ping,) = (sent for sent in bench.sent() if sent.request == Ping())
         bench.pong(ping, actual)
-    assert bench.node.state.doubts(bench.now, contact(66, machine=50))
-    assert not bench.node.state.doubts(bench.now, contact(91, machine=50))
+    assert bench.node.state.changers.doubts(*contact(66, machine=50), bench.now)
+    assert not bench.node.state.changers.doubts(*contact(91, machine=50), bench.now)
 
 
 def test_a_node_remembers_which_id_answers_where_another_was_named() -> None:

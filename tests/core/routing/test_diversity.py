@@ -26,8 +26,9 @@ from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.steps import Ask, Finished, Wait
-from dhtd.core.routing.admission import Contested, Crowded, Full, Inserted, RoutingState
+from dhtd.core.routing.admission import RoutingState
 from dhtd.core.routing.diversity import Diversity, Quota
+from dhtd.core.routing.outcomes import Contested, Crowded, Full, Inserted
 from dhtd.wire.native import NativeCodec
 from tests.core.small import CODEC, contact
 
@@ -285,7 +286,7 @@ def test_no_more_of_one_network_wait_for_a_bucket_than_may_be_in_it() -> None:
     state = with_a_full_bucket()
     for id, network in ((70, 9), (71, 8), (72, 8), (73, 8)):
         assert state.answered(Contact(Id(id), at(network, id)), 0.1, 1.0) == Full()
-    waiting = [waiter.id for waiter in state.waiting(state.table.bucket(Id(64)))]
+    waiting = [waiter.id for waiter in state._line.of(state.table.bucket(Id(64)))]
     assert waiting == [73, 72, 70]  # and who is alone in its network was not crowded out
 
 

@@ -18,6 +18,7 @@ from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.steps import Ask
 from dhtd.core.routing.overlay import Overlay
+from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import CODEC, contact, endpoint
 from tests.records import own_key
@@ -473,3 +474,15 @@ def test_the_growth_of_one_family_is_not_the_others() -> None:
     assert tracker.due_in(entry, 1.0) > 2 * DEFAULT.republish_gap
     tracker.network_has(20, Family.IPV6, 1.0)
     assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
+
+
+def test_our_neighbours_show_the_size_of_a_network() -> None:
+    rng = Random(1)
+    codec = NativeCodec()
+    for size in (2, 5, 9, 50, 1000):
+        own_id = codec.traits.keyspace.random(rng)
+        overlay = Overlay(Family.IPV4, own_id, codec, rng, DEFAULT, 0.0)
+        for number in range(size - 1):
+            overlay.state.answered(Contact(codec.traits.keyspace.random(rng), endpoint(number)), None, 0.0)
+        estimate = overlay.size_by_neighbours()
+        assert estimate == size or (size > 8 and size / 3 < estimate < 3 * size)

@@ -69,7 +69,7 @@ def inside(bench: Bench) -> dict[str, Any]:
             for known in node.state.table
             for record in [node.state.meta.get(known.id)]
         },
-        "waiting": dict(node.state._waiting),
+        "waiting": dict(node.state._line._newcomers),
         "heard": node.state.heard_at,
         "held": held(bench),
         "in flight": dict(node.requester.transactions._queries),

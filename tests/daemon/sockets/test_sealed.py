@@ -72,7 +72,7 @@ def inside(node: Node) -> dict[str, Any]:
     return {
         "counters": deepcopy(asdict(node.counters)),
         "contacts": list(node.state.table),
-        "waiting": dict(node.state._waiting),
+        "waiting": dict(node.state._line._newcomers),
         "records": {
             contact.id: (record.heard_at, record.timeouts, record.reachable)
             for contact in node.state.table

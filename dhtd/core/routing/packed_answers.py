@@ -1,0 +1,88 @@
+"""The contacts that a node names in its answers, in wire form: packed once, and again when the table changes.
+
+Most contacts mean the same machine to everybody. An address that is private, or of one link only, does not: it is named
+only to nodes for which it is the same machine as for us. So there are answers for each scope of requesters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from dhtd.core.address_groups import is_beside
+from dhtd.core.codec import PackedContacts
+from dhtd.core.endpoint import Endpoint, Scope, means_the_same, scope_of
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
+from dhtd.core.routing.answer_cache import AnswerCache
+from dhtd.core.routing.standing import Standings
+from dhtd.core.routing.table import RoutingTable
+
+_LOCAL: Final = frozenset((Scope.HOST, Scope.LINK))
+
+
+class PackedAnswers:
+    """The K nearest contacts that are not bad, to any target, for any requester."""
+
+    __slots__ = ("_k", "_own_networks", "_pack", "_standings", "_table", "_visible", "has_scopes", "nearest")
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        standings: Standings,
+        k: int,
+        pack: Callable[[Sequence[Contact]], PackedContacts],
+        own_networks: tuple[bytes, ...],
+    ) -> None:
+        self._table = table
+        self._standings = standings
+        self._k = k
+        self._pack = pack
+        self._own_networks = own_networks
+        self.nearest: AnswerCache | None = None  # for everybody, where there are no scopes; None when the table changes
+        self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
+        # For requesters of a scope, and whether they are beside us.
+        self._visible: dict[tuple[Scope, bool], AnswerCache] = {}
+
+    def forget(self) -> None:
+        """Make answers anew: a contact has entered or left the table, turned bad, or recovered."""
+        self.nearest = None
+        self._visible.clear()
+
+    def live_in(self, own: tuple[bytes, ...]) -> None:
+        """Our own networks are these now."""
+        self._own_networks = own
+        self.forget()
+
+    def packed_closest(self, target: Id) -> PackedContacts:
+        """Return the K contacts nearest to `target`, in no order; quickly, if the table has not changed."""
+        nearest = self.nearest
+        if nearest is None:
+            live = self._live()
+            nearest = self.nearest = self._nearest(live)
+            scopes = {scope_of(contact.endpoint) for contact in live}
+            self.has_scopes = not scopes.isdisjoint(_LOCAL) or len(scopes) > 1
+        return nearest.to(target)
+
+    def packed_for(self, other: Endpoint, target: Id) -> PackedContacts:
+        """Return what `packed_closest` does, without contacts that mean another machine to `other` than to us."""
+        # 1. Mostly all contacts mean the same to everybody.
+        if self.nearest is None or not self.has_scopes:
+            nodes = self.packed_closest(target)
+            if not self.has_scopes:
+                return nodes
+        # 2. Else choose those that do, once for each scope.
+        scope = scope_of(other), is_beside(other, self._own_networks)
+        nearest = self._visible.get(scope)
+        if nearest is None:
+            visible = [each for each in self._live() if means_the_same(each.endpoint, other, beside_us=scope[1])]
+            nearest = self._visible[scope] = self._nearest(visible)
+        return nearest.to(target)
+
+    def _live(self) -> Iterable[Contact]:
+        """Return the contacts that are not bad."""
+        is_bad = self._standings.is_bad
+        return [contact for contact in self._table if not is_bad(contact.id)] if self._standings.bad else self._table
+
+    def _nearest(self, contacts: Iterable[Contact]) -> AnswerCache:
+        return AnswerCache(contacts, self._k, self._pack, self._table.bounds())
