@@ -1,4 +1,4 @@
-"""What arguments mean, and what is said of those that mean nothing: what was perhaps meant instead."""
+"""Arguments: their meaning, and a hint for those without one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_id(text: str, *, name: bool) -> str:
 
 
 def name_to_id(name: str) -> str:
-    """Return the ID of a name; raise `InvalidId` for a name of nothing, which a variable that is not set gives."""
+    """Return the ID of a name; raise `InvalidId` for an empty one, as an unset variable gives."""
     if not name.strip():
         raise InvalidId("the name is empty: with --name, ID is the name of what is served, such as wiki.example.org")
     return hash_of(name)
@@ -47,7 +47,7 @@ def parse_port(text: str) -> int:
 
 
 def check_endpoint(text: str) -> str:
-    """Return `text`; raise `InvalidEndpoint` or `InvalidPort` where it is not HOST:PORT."""
+    """Return `text`; raise `InvalidEndpoint` or `InvalidPort` if it is not HOST:PORT."""
     from dhtd.core.endpoint import split_host_port
 
     split_host_port(text)
@@ -55,7 +55,7 @@ def check_endpoint(text: str) -> str:
 
 
 def _advice(text: str, digits: int) -> str:
-    """Return what to write instead of a text that is no ID; begins with a colon, or is empty."""
+    """Return a hint for a text that is no ID; it begins with a colon, or is empty."""
     if not text.strip():
         return ": is a variable empty that should hold it?"
     bare = "".join(character for character in text if character not in " \t\r\n:-_")

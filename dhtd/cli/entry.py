@@ -1,12 +1,12 @@
-"""Where both programs begin: before anything is imported that takes long enough to be interrupted in.
+"""Where both programs begin, before the slow imports: a signal may arrive during those.
 
-Until the program is loaded, Ctrl-C ends it as it would end any other, and not with Python's account of an import.
+While the program loads, Ctrl-C ends it silently, without Python's traceback of an import.
 
-As process 1 of a container, a program is spared every signal that it has no handler for, and `docker stop` would have
-to wait and kill. So there it has handlers from here on, which do what the kernel does elsewhere.
+The kernel delivers no signal to process 1 of a container unless the process has a handler for it. `docker stop` would
+wait, and then kill. So process 1 gets handlers here that do what the kernel does elsewhere.
 
-A program inherits which signals are blocked. Whoever blocks some for its own threads may start us without a thought of
-that, and then nothing but SIGKILL would end us.
+A process inherits its parent's blocked signals. If the parent blocked SIGTERM for its own threads, only SIGKILL could
+end us. So we unblock them here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-_interruptible = (
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler
-)  # else whoever started us wants it ignored
+_interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else our parent wants it ignored
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -51,6 +49,6 @@ def dhtd() -> NoReturn:
 
 
 def _loaded() -> None:
-    """From here on the program has an answer to Ctrl-C."""
+    """End the handling of Ctrl-C here: the program is loaded, and handles it itself."""
     if _interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""What every command shares: options, the way to the daemon, output, and how failures end."""
+"""What all commands share: options, the client of the daemon, output, and the end of a failure."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ NameOption = Annotated[bool, typer.Option("--name", help="ID is a name; use the 
 
 
 class Program(typer.core.TyperGroup):
-    """A program whose help ends with examples: the lines of its epilog."""
+    """A program with examples at the end of its help: the lines of its epilog."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _format_examples(self.epilog, formatter)
 
 
 class Verb(typer.core.TyperCommand):
-    """A command whose help ends with examples, and whose usage names arguments as the manual page does.
+    """A command with examples at the end of its help.
 
-    typer puts braces around them.
+    Its usage names arguments as the manual page does, without the braces of typer.
     """
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -49,7 +49,7 @@ class Verb(typer.core.TyperCommand):
 
 
 def _format_examples(lines: str | None, formatter: Any) -> None:
-    """Write each line as it is: what is to be pasted must not be wrapped."""
+    """Write each line unwrapped, so that it can be pasted."""
     if lines:
         with formatter.section("Examples"):
             for line in lines.splitlines():
@@ -57,7 +57,7 @@ def _format_examples(lines: str | None, formatter: Any) -> None:
 
 
 class Failure(DhtdError):
-    """A failure together with the part of a result that there is: `--json` prints both."""
+    """A failure with a partial result: `--json` prints both."""
 
     def __init__(self, error: DhtdError, partial: Mapping[str, Any]) -> None:
         super().__init__(str(error))
@@ -77,7 +77,7 @@ class Session:
         self.json = json
 
     def client(self) -> Client:
-        """Return a client of the daemon that the options, the environment or the configuration name."""
+        """Return a client of the daemon that the options, the environment or the configuration names."""
         from dhtd.config.sources import client_socket
         from dhtd.control.client import Client
 
@@ -86,7 +86,7 @@ class Session:
         return Client(path, self._timeout, start)
 
     def show(self, told: Told, lines: Iterable[str], client: Client | None = None) -> None:
-        """Print a result: as one JSON object, or as lines. A daemon of another version is said to be one."""
+        """Print a result as one JSON object or as lines, and hint at a daemon of another version."""
         if self.json:
             put_json(told.body)
             return
@@ -96,13 +96,13 @@ class Session:
             self.note(_not_told(told.gaps, client.version()))
 
     def note(self, text: str) -> None:
-        """Say something that is not data."""
+        """Write a line for people: it is not data."""
         if not self.json:
             say(text)
 
 
 def _not_told(gaps: Iterable[str], version: str | None) -> str:
-    """Say why something is missing from what was printed."""
+    """Say why the output is incomplete."""
     others = f"it is dhtd {version}, and this dht is {__version__}"
     if version is None or version == __version__:
         others = f"is it of another version than this dht, {__version__}?"
@@ -110,7 +110,7 @@ def _not_told(gaps: Iterable[str], version: str | None) -> str:
 
 
 def ask(client: Client, method: Method[Any, Any], **params: object) -> Told:
-    """Return what a daemon of any version tells of a method of ours."""
+    """Call a method; return the result of a daemon of any version."""
     return Told(client.ask(method, **params))
 
 
@@ -124,7 +124,7 @@ def session(context: typer.Context, *, json: bool) -> Session:
 def run(app: typer.Typer, program: str, complain: Callable[[str], None] | None = None) -> NoReturn:
     """Run a program to its end: every failure becomes a message and an exit status.
 
-    `complain` says what is wrong to whoever reads stderr, where that is not as usual.
+    `complain` replaces the usual message on stderr.
     """
     complain = complain or partial(_complain, program)
     streams.prepare()
@@ -163,7 +163,7 @@ def _complain(program: str, text: str) -> None:
 
 
 def _misused(complain: Callable[[str], None], error: Any, *, json: bool) -> int:
-    """Say what typer has found wrong with the command line; without any, there is help instead."""
+    """Print the usage error that typer found; for an empty command line, print the help instead."""
     message: str = error.format_message()
     if message.startswith("Usage:"):
         say(message)
@@ -174,7 +174,7 @@ def _misused(complain: Callable[[str], None], error: Any, *, json: bool) -> int:
 
 
 def _defect() -> int:
-    """Show where the program failed, as Python would; but the exit status does not depend on whether that is read."""
+    """Show the traceback of a defect, as Python would; the exit status does not depend on stderr."""
     import traceback
 
     say(traceback.format_exc().rstrip())

@@ -1,4 +1,4 @@
-"""What is drawn on a terminal. The only module that imports rich; off a terminal nothing comes here."""
+"""Drawing on a terminal. Only this module imports rich; off a terminal it is not used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPEED_OVER = 20  # looks at a simulation, two seconds or so, over which its spe
 
 
 def lookup(answers: Iterator[Told]) -> Told:
-    """Print endpoints as they come in, above a line that tells how the lookup goes; return the result."""
+    """Print endpoints as they arrive, above a line with the progress of the lookup; return the result."""
     console = Console(highlight=False)
     printed: set[str] = set()
     status = console.status("asking the nearest nodes")
@@ -44,11 +44,11 @@ def lookup(answers: Iterator[Told]) -> Told:
 
 @contextmanager
 def watching(title: str) -> Iterator[Callable[[RunStatus], None]]:
-    """Show on stderr how far a simulation is, at each call with its status; nothing of it stays."""
+    """Show the progress of a simulation on stderr, at each call with its status; erase it at the end."""
     console = Console(stderr=True, highlight=False)
     begun = perf_counter()
     seen: deque[tuple[float, int]] = deque([(begun, 0)], maxlen=_SPEED_OVER)
-    # No thread that draws by itself: whoever simulates calls often enough, and is not to be held up.
+    # No drawing thread: the simulation calls often enough, and must not wait.
     live = Live(console=console, auto_refresh=False, transient=True)
     with drawing(live.stop, live.start), live:
 

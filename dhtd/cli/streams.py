@@ -1,7 +1,7 @@
-"""What is printed, and what becomes of a stream that is closed, full or no longer read.
+"""Printing, also to a stream that is closed, full or no longer read.
 
-stdout carries the result: a command whose result cannot be written has failed, although what it did is done. stderr
-carries words for people: where they cannot be written, they are lost, and the exit status is what it would have been.
+stdout carries the result. A command that cannot write its result has failed, although its work is done. stderr carries
+words for people. If stderr cannot be written, the words are lost, and the exit status stays the same.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LOST = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.
 
 
 def prepare() -> None:
-    """Let nothing that is printed fail for its characters, or because whoever started us closed a stream.
+    """Make printing safe from odd characters, and from streams that our parent process closed.
 
-    A descriptor that was closed leads to /dev/null, or else the next socket would have its number. Reading from there
-    fails as before: nobody is to take a stdin that is closed for one that is empty.
+    A closed descriptor is opened on /dev/null. Otherwise the next socket would get its number. Reading from it fails as
+    before, because a closed stdin is not an empty one.
     """
     while (descriptor := os.open(os.devnull, os.O_WRONLY)) in _STREAMS:
         os.set_inheritable(descriptor, True)
@@ -46,7 +46,7 @@ def put(line: str) -> None:
 
 
 def put_bytes(data: bytes) -> None:
-    """Print a part of a result that is no text."""
+    """Print a part of a result as bytes."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
 
@@ -57,7 +57,7 @@ def put_json(body: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something, if anybody hears it."""
+    """Write a line for people to stderr, if it can be written."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
@@ -81,7 +81,7 @@ def is_lost(error: OSError) -> bool:
 
 
 def discard(stream: TextIO) -> None:
-    """Let what is still in the buffer go nowhere: Python flushes it at the end, and fails if it cannot."""
+    """Send the rest of the buffer to /dev/null: Python flushes it at exit, and that would fail."""
     with suppress(OSError, ValueError):  # a stream that a test has put there has no descriptor
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -89,7 +89,7 @@ def discard(stream: TextIO) -> None:
 
 
 def finish(program: str, status: int) -> int:
-    """Flush what was printed; return the exit status, which is a failure where the result could not be written."""
+    """Flush the output; return the exit status: a failure if the result could not be written."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -104,7 +104,7 @@ def finish(program: str, status: int) -> int:
 
 
 def lose_output(program: str, error: OSError, status: int) -> int:
-    """Say that the result could not be written; return `status`, or that of a failure where it is none."""
+    """Say that the result could not be written; return `status`, or the status of a failure in place of 0."""
     discard(sys.stdout)
     say(f"{program}: cannot write the output: {error.strerror}")
     return status or EXIT_NEGATIVE

@@ -1,6 +1,6 @@
-"""What a daemon tells, be it older or newer than we are.
+"""The answers of a daemon of any version, older or newer.
 
-What it does not tell is `-`, and what we do not know is shown as it is.
+A missing value is shown as `-`, and an unknown one as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _MOST = 1e18
 
 
 class Told:
-    """One object of an answer. `gaps` collects the keys that were asked for in vain, over all of the answer."""
+    """One object of an answer. `gaps` collects the missing keys of the whole answer."""
 
     def __init__(self, body: Mapping[str, Any], where: str = "", gaps: dict[str, None] | None = None) -> None:
         self.body = body
@@ -21,7 +21,7 @@ class Told:
         self._where = where
 
     def value(self, key: str) -> Any:
-        """Return what is told, None where nothing is."""
+        """Return the value at a key, or None."""
         if key not in self.body:
             self._miss(key)
         return self.body.get(key)
@@ -31,7 +31,7 @@ class Told:
         return shown(self.value(key))
 
     def number(self, key: str) -> float | None:
-        """Return the value if it is a number that means something: neither NaN nor beyond all that is counted here."""
+        """Return the value if it is a plausible number: not NaN, and not beyond all counts."""
         value = self.value(key)
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST
         return value if is_number else None
@@ -58,7 +58,7 @@ class Told:
         return [Told(element, f"{self._where}{key}[].", self.gaps) for element in elements if isinstance(element, dict)]
 
     def row(self, keys: Iterable[str]) -> list[str]:
-        """Return the values at these keys as they are printed, and behind them those at keys that we do not know."""
+        """Return the values at these keys as they are printed, and then those at unknown keys."""
         known = tuple(keys)
         return [*map(self.text, known), *(shown(self.body[key]) for key in self.body if key not in known)]
 

@@ -1,6 +1,6 @@
-"""Files of network keys: written once, for their owner alone, and read only where nobody else can read them.
+"""Files of network keys: written once, for their owner alone, and refused if others can read them.
 
-What is wrong is said with what to do about it, and never with what is in the file.
+An error says what to do, and never shows the content of the file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read_all(paths: Iterable[Path], environ: Mapping[str, str]) -> tuple[Network
 
 
 def read(path: Path, environ: Mapping[str, str]) -> NetworkKey:
-    """Return the key in a file; raise `KeyUnusable` where it is none, or is not its reader's alone."""
+    """Return the key in a file; raise `KeyUnusable` if there is none, or if others can read it."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a FIFO would have us wait for a writer
     except FileNotFoundError:
@@ -83,12 +83,12 @@ def _refuse_unsafe(path: Path, status: os.stat_result, environ: Mapping[str, str
         raise KeyUnusable(f"the network key {path} belongs to the user with ID {status.st_uid}: give it to {user}")
     exposed = status.st_mode & 0o077
     if _is_credential(path, environ):
-        exposed &= ~0o040  # what the mode shows there of the one user whom systemd lets read it, by an access list
+        exposed &= ~0o040  # systemd grants one user access by a list, which the mode shows here
     if exposed:
         raise KeyUnusable(f"the network key {path} is open to others, mode {status.st_mode & 0o777:04o}: chmod 600 it")
 
 
 def _is_credential(path: Path, environ: Mapping[str, str]) -> bool:
-    """Whether systemd has put the file into the directory that this service alone can enter."""
+    """Whether systemd put the file into the directory of this service's credentials."""
     directory = environ.get(CREDENTIALS_VARIABLE, "")
     return directory.startswith("/") and path.resolve().parent == Path(directory).resolve()

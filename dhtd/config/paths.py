@@ -1,6 +1,6 @@
-"""Where files lie when nobody says otherwise, as the platform wants it (platformdirs; XDG on Linux).
+"""The default places of files, by the rules of the platform (platformdirs; XDG on Linux).
 
-The client asks here, too, so this imports next to nothing, and platformdirs only when it is needed. The directories
+The client uses this module, too, so it imports little, and platformdirs only on demand. The directories
 follow the environment of the process (XDG_STATE_HOME, XDG_RUNTIME_DIR, XDG_CONFIG_HOME, XDG_CONFIG_DIRS, HOME).
 """
 
@@ -28,7 +28,7 @@ _INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 def check_instance(name: str) -> str:
-    """Return `name`; raise `ConfigError` where it cannot name an instance, and with it files."""
+    """Return `name`; raise `ConfigError` if it cannot name an instance and its files."""
     if not _INSTANCE.fullmatch(name):
         shown = repr(name if len(name) <= 80 else name[:77] + "...")
         raise ConfigError(
@@ -38,7 +38,7 @@ def check_instance(name: str) -> str:
 
 
 def state_file(instance: str = DEFAULT_INSTANCE) -> Path:
-    """Return the state file of an instance; raise `ConfigError` where there is no place for it."""
+    """Return the state file of an instance; raise `ConfigError` if there is no place for it."""
     from platformdirs import user_state_path  # noqa: PLC0415 - a client that is told its socket does without
 
     name = f"{check_instance(instance)}.db"
@@ -54,7 +54,7 @@ def state_file(instance: str = DEFAULT_INSTANCE) -> Path:
 
 
 def control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
-    """Return the control socket of an instance; raise `SocketUnusable` where no socket can be there."""
+    """Return the control socket of an instance; raise `SocketUnusable` if no socket can be there."""
     from platformdirs import user_runtime_path  # noqa: PLC0415
 
     name = f"{check_instance(instance)}.sock"
@@ -73,10 +73,10 @@ def control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
 
 
 def find_control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
-    """Return the control socket of an instance where a client finds it.
+    """Return the place where a client finds the control socket of an instance.
 
-    A daemon that cron or a service has started may have had no XDG_RUNTIME_DIR, or another one, so its socket may be
-    where it is put without that. One that is not ours is nobody's to trust.
+    A daemon that cron or a service started may have no XDG_RUNTIME_DIR, or another one. Then its socket is at the
+    fallback place, and the client looks there as well. It trusts a socket of its own user only.
     """
     expected = control_socket(instance)
     with suppress(OSError):
@@ -97,7 +97,7 @@ def find_control_socket(instance: str = DEFAULT_INSTANCE) -> Path:
 
 
 def check_socket(path: Path) -> Path:
-    """Return `path`; raise `SocketUnusable` where it is longer than the path of a Unix socket may be."""
+    """Return `path`; raise `SocketUnusable` if it is too long for a Unix socket."""
     size = len(os.fsencode(path))
     if size > SOCKET_PATH_MAX:
         raise SocketUnusable(
@@ -108,7 +108,7 @@ def check_socket(path: Path) -> Path:
 
 
 def locate(text: str) -> Path:
-    """Return the absolute path that a text means; raise OSError or RuntimeError where there is none.
+    """Return the absolute path that a text means; raise OSError or RuntimeError if there is none.
 
     Only a text that itself begins with ~ means a home directory: `./~/x` does not, though as a path it is `~/x`.
     """
@@ -117,7 +117,7 @@ def locate(text: str) -> Path:
 
 
 def user_config() -> Path | None:
-    """Return the user's configuration file; None for a user without a home directory, who has none."""
+    """Return the user's configuration file; None for a user without a home directory."""
     from platformdirs import user_config_path  # noqa: PLC0415
 
     try:
@@ -134,7 +134,7 @@ def system_config() -> Path:
 
 
 def owner(path: Path) -> int:
-    """Return the user ID of whoever owns a path, or what is nearest above it as far as we can see."""
+    """Return the user ID of the owner of a path, or of its nearest parent that we can see."""
     for place in (path, *path.parents):
         try:
             return place.lstat().st_uid
@@ -144,7 +144,7 @@ def owner(path: Path) -> int:
 
 
 def _refuse_another_s(directory: Path) -> None:
-    """Raise where this would make files in a directory of another user, such as root's in the home of who uses sudo."""
+    """Raise if this would make files in another user's directory: sudo, for example, may keep the user's HOME."""
     user = owner(directory)
     if user not in (0, os.geteuid()):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What TAB offers: sections, files, and what the daemon knows. Never an error, and never a long wait."""
+"""The candidates that TAB offers: sections, files, and what the daemon knows. No errors, no long waits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def complete_section(incomplete: str) -> list[str]:
 
 
 def complete_file(incomplete: str) -> list[tuple[str, str]]:
-    """Have the shell offer files: it knows about quoting, `~` and directories."""
+    """Have the shell offer files: it handles quoting, `~` and directories."""
     return [(incomplete, FILES)]
 
 
 def complete_cap(incomplete: str) -> list[str]:
-    """Offer the caps that `--cap` changes, with the numbers that they have without it."""
+    """Offer the caps of `--cap`, with their default numbers."""
     from dhtd.config.settings import CAPS_APART
     from dhtd.core.counters import CAPS
     from dhtd.core.policy import DEFAULT
@@ -108,4 +108,4 @@ def _ask(context: typer.Context, what: str, prefix: str, id: str | None = None) 
         with Client(client_socket(path, options.get("instance"), os.environ), patience) as client:
             return list(map(str, client.ask(COMPLETE, what=what, prefix=prefix, entry=id).get("words", [])))
     except (DhtdError, OSError):
-        return []  # whoever presses TAB cannot do anything about it: no daemon, no completions
+        return []  # an error would not help at a TAB: no daemon, no completions

@@ -1,7 +1,7 @@
 """The completion scripts in `completions/`. `python -m dhtd.cli.completion.scripts DIRECTORY` writes them.
 
 `dht completion` and `dhtd completion` print them. They hold no option, command or ID: they hand the words of the line
-to the program and offer what `completion` answers.
+to the program and offer its answer.
 """
 
 from __future__ import annotations
