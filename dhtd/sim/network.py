@@ -18,15 +18,13 @@ from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import invariants
+from dhtd.sim.addresses import Address, private
 from dhtd.sim.census import Census
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.liars import Lie
 from dhtd.sim.links import LinkModels, Nat, Weather
 from dhtd.sim.schedule import Schedule
 from dhtd.wire.native import NativeCodec
-
-PORT = 1729
-_PORT = PORT.to_bytes(2, "big")
 
 E = TypeVar("E", bound=Event)
 
@@ -38,24 +36,6 @@ Listener = Callable[[Host, Event], None]
 _REMEMBERED = 1_000_000  # contacts that are one object to all nodes: each of 10,000 nodes is known to eighty others
 _LATEST = 64  # events that are kept for whoever has to explain a failure
 _CHECKED = 256  # every so many events, the host that had the last one is looked at
-
-
-Address = Callable[[Family, int], Endpoint]
-
-
-def private(family: Family, number: int) -> Endpoint:
-    """Return the endpoint of the machine with this number: all side by side, in ranges that limits leave alone."""
-    if family is Family.IPV4:
-        return Endpoint(bytes((10 + (number >> 24), number >> 16 & 255, number >> 8 & 255, number & 255)) + _PORT)
-    return Endpoint(b"\xfd\x00\x0d\xb8" + number.to_bytes(4, "big") + bytes(7) + b"\x01" + _PORT)
-
-
-def scattered(family: Family, number: int) -> Endpoint:
-    """Return a public endpoint of this machine: each in a network of its own, all over the internet."""
-    place = number * 0x9E3779 & 0x1FFFFF  # an odd factor: no two of 2**21 meet
-    if family is Family.IPV4:
-        return Endpoint(bytes((128 + (place >> 16), place >> 8 & 255, place & 255, 1)) + _PORT)
-    return Endpoint(b"\x24" + place.to_bytes(3, "big") + bytes(11) + b"\x01" + _PORT)
 
 
 class Network:
