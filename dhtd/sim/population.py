@@ -1,0 +1,115 @@
+"""The machines of a run: how each comes up and what it is like, which are up, and on which side of a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from dhtd.core.endpoint import Family
+from dhtd.sim import warm
+from dhtd.sim.host import Host
+from dhtd.sim.liars import Empty, FakeContacts, FakeEndpoints, FakeIds, Lie, Mute
+from dhtd.sim.links import Nat
+from dhtd.sim.network import Network
+from dhtd.sim.plan import Plan
+from dhtd.sim.tally import Tally
+
+BOOTSTRAPS = 3  # nodes that a new one is told of
+
+_LIES: tuple[Callable[[], Lie], ...] = (FakeContacts, FakeEndpoints, Mute, FakeIds, Empty)
+
+
+class Population:
+    """The machines that are up, but for attackers, and the side of each."""
+
+    def __init__(self, net: Network, plan: Plan, tally: Tally, rng: Random) -> None:
+        self._net = net
+        self._plan = plan
+        self._tally = tally
+        self._rng = rng
+        self._families = (Family.IPV6,) if plan.site else (Family.IPV4,)
+        self.live: list[Host] = []
+        self._places: dict[Host, int] = {}  # of each in the list
+        self._sides: dict[Host, int] = {}  # of the partition, also when it is over
+
+    def __contains__(self, host: Host) -> bool:
+        """Whether a machine is up."""
+        return host in self._places
+
+    # Coming and going
+
+    def arrive(self) -> Host:
+        """Bring a machine up that joins by some that are there."""
+        net, census = self._net, self._net.census
+        known = [census[self._rng.randrange(len(census))] for _ in range(min(BOOTSTRAPS, len(census)))]
+        nat, lie = self._nature()
+        host = net.add(bootstrap=known, nat=nat, lie=lie, families=self._families)
+        net.note(f"comes up, to join by {', '.join(map(str, host.bootstrap)) or 'nobody'}", host)
+        if known:
+            net.weather.place_beside(host.endpoint, known[0].endpoint)
+            self._sides[host] = self._sides.get(known[0], 0)
+        self.comes(host)
+        return host
+
+    def place(self, count: int) -> None:
+        """Bring machines up that have been there before. They know nobody yet."""
+        for _ in range(count):
+            nat, lie = self._nature()
+            age = (1 + self._rng.random()) * self._net.policy.bucket_refresh  # older than what it last heard
+            self.comes(self._net.add(nat=nat, lie=lie, age=age, start=False, families=self._families))
+
+    def acquaint(self, first: int, count: int) -> None:
+        """Have these machines know the others as if they had been there before, and start them."""
+        hosts, census = self.live[first : first + count], self._net.census
+        for host in hosts:
+            known = [census[self._rng.randrange(len(census))] for _ in range(BOOTSTRAPS)]
+            host.bootstrap = tuple(other.endpoint for other in known)
+        warm.acquaint(self._net, hosts)
+
+    def comes(self, host: Host) -> None:
+        """Count a machine that is up."""
+        self._places[host] = len(self.live)
+        self.live.append(host)
+        self._tally.population_changed(len(self.live))
+
+    def goes(self, host: Host) -> None:
+        """Stop counting a machine. The last one of the list takes its place."""
+        place, last = self._places.pop(host), self.live.pop()
+        if last is not host:
+            self.live[place] = last
+            self._places[last] = place
+        self._tally.population_changed(len(self.live))
+
+    def forget(self, host: Host) -> None:
+        """A machine that is not counted any more will never come back."""
+        self._net.remove(host)
+        self._sides.pop(host, None)
+
+    def draw_honest(self) -> Host:
+        """Draw one of the machines that do not lie."""
+        host = self._rng.choice(self.live)
+        while host.lie is not None:
+            host = self._rng.choice(self.live)
+        return host
+
+    # Partitions
+
+    def part(self) -> tuple[list[Host], list[Host]]:
+        """Give each machine of the network one of two sides, attackers too; return the sides."""
+        halves: tuple[list[Host], list[Host]] = ([], [])
+        for host in self._net.hosts:
+            side = self._rng.randrange(2)
+            self._sides[host] = side
+            halves[side].append(host)
+        return halves
+
+    def are_apart(self, one: Host, other: Host) -> bool:
+        """Whether two machines were on different sides of the last partition."""
+        return self._sides.get(one, 0) != self._sides.get(other, 0)
+
+    def _nature(self) -> tuple[Nat | None, Lie | None]:
+        """Draw whether a machine is behind NAT, and whether it lies. The first one does neither."""
+        behind, lying = self._rng.random() < self._plan.nat, self._rng.random() < self._plan.liars
+        if not len(self._net.census):
+            return None, None
+        return Nat() if behind else None, self._rng.choice(_LIES)() if lying else None
