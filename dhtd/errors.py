@@ -1,7 +1,7 @@
 """The one exception tree.
 
-A class says what went wrong, in words for a person, and carries a stable `code` for programs and the exit status of
-section "EXIT STATUS" of dht(1). Codes are a promise: they appear in `--json` output and on the control socket.
+Each class has a stable `code` for programs, and an exit status of section "EXIT STATUS" of dht(1). Its message tells a
+person what went wrong. Codes are a promise: they appear in `--json` output and on the control socket.
 
 Two families never reach a user: `WireError` (a peer sent bytes that are not a message) is counted and answered with
 silence, and a plain `ValueError` or `AssertionError` from `dhtd.core` means that our own code misused it.
@@ -39,7 +39,7 @@ class WireError(DhtdError):
 
 
 class UsageError(DhtdError):
-    """The request itself is wrong; repeating it cannot help."""
+    """The request itself is wrong; a retry cannot help."""
 
     code, exit_status = "usage", EXIT_USAGE
 
@@ -69,7 +69,7 @@ class InvalidToken(UsageError, ValueError):
 
 
 class UnresolvableHost(UsageError):
-    """A host name that no resolver knows, or that has no address of a family in use."""
+    """A host name that does not resolve, or has no address of a family in use."""
 
     code = "unresolvable-host"
 
@@ -93,13 +93,13 @@ class UnknownMethod(BadRequest):
 
 
 class FrameTooLarge(BadRequest):
-    """A control request longer than a frame may be."""
+    """A control request longer than the limit of a frame."""
 
     code = "frame-too-large"
 
 
 class FrameTooSlow(BadRequest):
-    """A control request that was begun, and not finished in time."""
+    """A control request that was not finished in time."""
 
     code = "frame-too-slow"
 
@@ -126,13 +126,13 @@ class NotTracked(DhtdError):
 
 
 class Busy(DhtdError):
-    """The daemon has as much under way as it may have."""
+    """The daemon is at its limit of operations."""
 
     code = "busy"
 
 
 class TooManyEntries(DhtdError):
-    """This node has entered as much as it may."""
+    """This node is at its limit of entries, or of ports of one ID."""
 
     code = "too-many-entries"
 
@@ -180,7 +180,7 @@ class StateError(DhtdError):
 
 
 class StateLocked(StateError):
-    """A running daemon has the state file, or somebody its directory."""
+    """A running daemon has the state file, or another program has locked its directory."""
 
     code = "state-locked"
 
@@ -192,7 +192,7 @@ class StateTooNew(StateError):
 
 
 class WrongNetwork(StateError):
-    """The state file belongs to a private network whose key was not given."""
+    """The state file belongs to a private network, and its key was not given."""
 
     code = "wrong-network"
 
@@ -204,7 +204,7 @@ class KeyUnusable(DhtdError):
 
 
 class KeyExists(KeyUnusable):
-    """There is a file where a new network key was to be written."""
+    """The file for a new network key exists already."""
 
     code = "key-exists"
 
@@ -216,7 +216,7 @@ class BackupUnusable(DhtdError):
 
 
 class BackupExists(BackupUnusable):
-    """There is a file where a backup was to be written."""
+    """The file for a backup exists already."""
 
     code = "backup-exists"
 
@@ -234,13 +234,13 @@ class SocketUnusable(DhtdError):
 
 
 class SimulationFailed(DhtdError):
-    """An invariant does not hold in a simulated network: a defect, and the event that shows it."""
+    """A simulated network breaks an invariant: a defect, with the event that shows it."""
 
     code = "simulation-failed"
 
 
 class GoalMissed(DhtdError):
-    """A simulated network has not achieved what its scenario asks for."""
+    """A simulated network has missed the goal of its scenario."""
 
     code = "goal-missed"
 
@@ -261,7 +261,7 @@ class DaemonUnreachable(DhtdError):
 
 
 class DaemonTimeout(DaemonUnreachable):
-    """The daemon took longer than the client was told to wait."""
+    """The daemon took longer than the client's timeout."""
 
     code = "daemon-timeout"
 
@@ -273,7 +273,7 @@ class SocketForbidden(DaemonUnreachable):
 
 
 class TooManyClients(DaemonUnreachable):
-    """The daemon has as many clients as it takes. No request was begun, and another try may find a place."""
+    """The daemon is at its limit of clients. No request was begun, and another try may find a place."""
 
     code = "too-many-clients"
 
@@ -300,7 +300,7 @@ class NoPeers(NetworkFailure):
 
 
 class NoAnswer(NetworkFailure):
-    """None of the nodes that were asked has answered, so there is no telling."""
+    """None of the nodes asked has answered, so nobody knows."""
 
     code = "no-answer"
 
@@ -318,7 +318,7 @@ class TooFewReplicas(NetworkFailure):
 
 
 def by_code(code: str) -> type[DhtdError]:
-    """Return the class with this `code`, or `DhtdError` where a newer daemon sends one that is not known here."""
+    """Return the class with this `code`, or `DhtdError` for the unknown code of a newer daemon."""
     return _CLASSES.get(code, DhtdError)
 
 

@@ -1,4 +1,4 @@
-"""Says in the log what the counters tell of trouble, in a line of each kind a while, however much it is."""
+"""Logs the trouble that the counters show: one line of each kind a minute, however much it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dhtd.core import counters
 from dhtd.core.counters import Counters
 from dhtd.words import count
 
-INTERVAL: Final = 60.0  # seconds between lines of a kind, and in each of them
+INTERVAL: Final = 60.0  # seconds between lines of one kind, and covered by each line
 
-# What happens in any large network, and costs nobody anything: for those who look closely.
+# Caps that are hit in any large network, and cost nobody anything: logged at debug level.
 ORDINARY: Final = frozenset(
     {
         counters.CLAIMS,
@@ -34,7 +34,7 @@ log = logging.getLogger("dhtd.watch")
 
 
 class CounterLog:
-    """Watches the counters of a node. Asked often, it looks at them once an `INTERVAL`."""
+    """Watches the counters of a node. It may be asked often, and looks at them once an `INTERVAL`."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -43,7 +43,7 @@ class CounterLog:
         self._look_at = float("-inf")
 
     def look(self, now: float) -> None:
-        """Log what there was since the last look, if that is long enough ago."""
+        """Log the trouble since the last look, if that is long enough ago."""
         if now < self._look_at:
             return
         self._look_at = now + INTERVAL

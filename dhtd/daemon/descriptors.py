@@ -1,4 +1,4 @@
-"""A lack of file descriptors: any step of the start may meet it, and it has one cure."""
+"""A lack of file descriptors. Any step of the start may meet it, and it has one cure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LACK: Final = (errno.EMFILE, errno.ENFILE)
 
 
 def as_lack(error: BaseException | None) -> NoDescriptor | None:
-    """Return what to tell the user if `error`, or what it comes of, is a lack of file descriptors."""
+    """Return the error for the user if `error`, or one of its causes, is a lack of file descriptors."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _LACK:
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

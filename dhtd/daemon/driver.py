@@ -1,4 +1,4 @@
-"""Drives a `Node` on trio: datagrams and time in, datagrams and events out. No decisions are made here."""
+"""Drives a `Node` on trio: datagrams and time go in, datagrams and events come out. The node makes all decisions."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from dhtd.daemon.timeline import ClockWatch
 from dhtd.words import count
 
 if TYPE_CHECKING:
-    from dhtd.wire.sealed import Seal  # which imports libsodium: only a node with a key does
+    from dhtd.wire.sealed import Seal  # imports libsodium: only for a node with a key
 
 log = logging.getLogger("dhtd.node")
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # what Linux, and others, call it
-DOZE = 60.0  # seconds asleep at most: a machine that was suspended has missed deadlines, and trio's clock stood still
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first on Linux
+DOZE = 60.0  # seconds asleep at most: trio's clock stands still while the machine is suspended, and deadlines pass
 SHOWN = 4  # endpoints in a line of the log
 
 Start = Callable[[float], Handle]
 
 
 def clock() -> float:
-    """Return seconds that only go forward, those in which the machine was suspended included.
+    """Return seconds that only go forward, and go on while the machine is suspended.
 
-    To the network they were as long as any: entries that others hold for us have expired meanwhile.
+    The network counts that time too: meanwhile entries that others hold for us expire.
     """
     return time.clock_gettime(_CLOCK)
 
 
 class Ongoing:
-    """An operation that somebody waits for."""
+    """An operation with a client that waits for it. Leaving the context cancels it, unless it is over."""
 
     def __init__(self, op: Handle, events: trio.MemoryReceiveChannel[Event], driver: Driver) -> None:
         self._op = op
@@ -63,26 +63,24 @@ class Ongoing:
         self._driver = driver
 
     def __enter__(self) -> Self:
-        """Return the operation."""
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Cancel the operation, if it is not over."""
         self._driver.end(self._op)
         self._events.close()
 
     async def event(self) -> Event:
-        """Wait for the next event; the last one is that which the command of `Node` names."""
+        """Wait for the next event. The docstring of the command in `Node` names the last one."""
         return await self._events.receive()
 
 
 class Driver:
-    """One node and its sockets. Every call into the node goes through here, so that what follows from it goes out.
+    """One node and its sockets. Call `flush` after any call into the node, so its output leaves.
 
-    With a `seal`, nothing comes in that it does not open, and nothing goes out unsealed.
+    With a `seal`, only datagrams that it opens come in, and only sealed ones go out.
 
-    A defect in the node, in the seal or in the sockets ends nothing: `defects` notes it, what it concerned is lost, as
-    datagrams are, and the rest goes on.
+    A defect in the node, in the seal or in the sockets ends nothing: `defects` notes it, one datagram or event is lost,
+    and everything else goes on.
     """
 
     def __init__(
@@ -100,8 +98,8 @@ class Driver:
         self.wall = wall  # seconds since the epoch
         self.turned_at: dict[Family, float] = {}  # when each network was last joined, or lost
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
-        self.unwritten: list[Chosen] = []  # see `Node.poll_unwritten`; whoever writes them down takes them
-        self.has_unwritten = trio.Event()  # set when there are some, and replaced by whoever waits for that
+        self.unwritten: list[Chosen] = []  # see `Node.poll_unwritten`; the saver takes them
+        self.has_unwritten = trio.Event()  # set when there are some; the saver replaces it
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
@@ -120,14 +118,18 @@ class Driver:
             nursery.start_soon(self.defects.persist, "the time could not be kept", self._keep_time)
 
     def flush(self) -> None:
-        """Send what the node has to send, pass on its events, and see to its next timeout. Call it after any input."""
+        """Send the node's datagrams, pass on its events, and meet its next timeout. Call it after any input."""
         try:
+            # 1. Datagrams first: somebody waits for them.
             self._send()
+            # 2. Events, to their operations and to the log.
             while (event := self.node.poll_event()) is not None:
                 self._pass_on(event)
+            # 3. Holders that the saver has to write down before their entries are sent.
             if unwritten := self.node.poll_unwritten():
                 self.unwritten += unwritten
                 self.has_unwritten.set()
+            # 4. The input may have made a deadline that is earlier than the one we sleep for.
             deadline = self.node.poll_timeout()
         except Exception:  # noqa: BLE001 - noted
             self.defects.note("the node could not be asked what to do")
@@ -136,7 +138,7 @@ class Driver:
             self._wake.set()
 
     def begin(self, start: Start) -> Ongoing:
-        """Start an operation. Use what is returned as a context manager: leaving it early cancels the operation."""
+        """Start an operation, and return it as a context manager: leaving it early cancels the operation."""
         send, receive = trio.open_memory_channel[Event](math.inf)  # bounded by `search_queries`
         op = start(self.clock())
         self._operations[op] = send
@@ -144,7 +146,7 @@ class Driver:
         return Ongoing(op, receive, self)
 
     def end(self, op: Handle) -> None:
-        """Nobody waits for this operation any more."""
+        """Cancel an operation that nobody waits for any more."""
         if self._operations.pop(op, None) is not None:
             self.node.cancel(op)
 
@@ -166,16 +168,16 @@ class Driver:
                 return
             channel = self._operations.pop(event.op, None)
             if channel is not None:
-                channel.close()  # whoever waits for more hears that there is none
+                channel.close()  # the client hears that nothing more comes
 
     def _handle_batch(self, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
-        """Hand each datagram to the node; return the answers. All have come now: one reading of the clock does."""
+        """Hand each datagram to the node, and return the answers. One reading of the clock serves the whole batch."""
         now, handle = self.clock(), self.node.handle_datagram
         answers = []
         for data, address in batch:
             try:
                 answer = handle(data, sources[address], now)
-            except Exception:  # noqa: BLE001 - noted: what one stranger has found must not end us, nor fill the disk
+            except Exception:  # noqa: BLE001 - noted: a stranger's find must not end us, and not fill the disk
                 self.defects.note("a datagram from %s could not be handled", sources[address])
             else:
                 if answer is not None:
@@ -183,7 +185,7 @@ class Driver:
         return answers
 
     def _handle_sealed_batch(self, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint]) -> list[Datagram]:
-        """Do the same with what the seal opens, sealing the answers. Of the rest nothing remains but its number."""
+        """Do the same with datagrams that the seal opens, and seal the answers. The others are only counted."""
         seal = self.seal
         assert seal is not None
         opened, answers = self._unsealing.open_batch(seal, batch, sources, self.wall()), []
@@ -197,23 +199,28 @@ class Driver:
     async def _keep_time(self) -> None:
         pause = Pause(self.clock)
         while True:
+            # 1. Sleep until the node's deadline, or until `flush` finds an earlier one, or for a minute.
             deadline = self.node.poll_timeout()
             self._sleeping_until = float("inf") if deadline is None else deadline
             self._wake = trio.Event()
             doze = min(max(0.0, self._sleeping_until - self.clock()), DOZE)
             with trio.move_on_after(doze):
                 await self._wake.wait()
+            # 2. Look at the counters and the clocks while we are awake.
             now = self.clock()
             self._watch.look(now)
             self._look_at_clocks(now)
-            deadline = self.node.poll_timeout()  # later than it was, where an answer has come in time
-            if deadline is not None and deadline <= now and not self._handle_timeout(now):
-                deadline = self.node.poll_timeout()
-                if deadline is not None and deadline <= now:
-                    await trio.sleep(pause.next())  # what has failed is due again at once
+            # 3. Do the node's due work, if it is still due: an answer in time moves the deadline.
+            deadline = self.node.poll_timeout()
+            if deadline is None or deadline > now or self._handle_timeout(now):
+                continue
+            # 4. It failed. If the same work is due again at once, pause, so the failure does not take all the CPU.
+            deadline = self.node.poll_timeout()
+            if deadline is not None and deadline <= now:
+                await trio.sleep(pause.next())
 
     def _handle_timeout(self, now: float) -> bool:
-        """Have the node do what is due; return whether it could."""
+        """Have the node do its due work; return False if it failed."""
         try:
             self.node.handle_timeout(now)
         except Exception:  # noqa: BLE001 - noted
@@ -224,7 +231,7 @@ class Driver:
         return True
 
     def _look_at_clocks(self, now: float) -> None:
-        """Take a wall clock that has jumped ahead as a pause of the machine: what `now` does not count, others do."""
+        """Treat a wall clock that has jumped ahead as a pause of the machine, which `now` does not count."""
         seconds = self._clocks.moved()
         if seconds:
             way = "forward" if seconds > 0 else "back"
@@ -256,7 +263,7 @@ class Driver:
                 self._deliver(event)
 
     def _say_unreached(self, event: Unreached) -> None:
-        """Say that nobody answers, and what may be the cause. While the other family answers, it is no trouble."""
+        """Log that nobody answers, with likely causes. If the other family answers, it is a debug message."""
         level = logging.DEBUG if self.node.is_connected else logging.WARNING
         some = [self.udp.zones.text(endpoint) for endpoint in event.endpoints[:SHOWN]]
         where = ", ".join([*some, *(["..."] if len(event.endpoints) > SHOWN else [])])
@@ -280,6 +287,6 @@ class Driver:
         if not isinstance(event, LookupProgress):
             del self._operations[event.op]
         if isinstance(event, GaveUp):
-            channel.close()  # whoever waits for an outcome hears that there is none
+            channel.close()  # the client hears that there is no outcome
         else:
             channel.send_nowait(event)

@@ -1,6 +1,6 @@
-"""The log, on stderr: for people, for journald, or (`json`) one object a line for machines.
+"""The log, on stderr: text for people, text for journald, or one JSON object a line for machines.
 
-Logging blocks nothing: see `dhtd.daemon.outlet`.
+Logging never blocks: see `dhtd.daemon.outlet`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ _PRIORITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug
 
 @dataclass(frozen=True, slots=True)
 class LogCounters:
-    """What has become of the lines of the log."""
-
-    log_dropped: int = 0  # lines that nobody read in time, or that could not be written
+    log_dropped: int = 0  # lines that were not read in time, or could not be written
 
 
 class _TextFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00Z info: joined the network: 8 contacts`, on one line whatever a stranger had put into it.
+    """`2026-01-31T12:00:00Z info: joined the network: 8 contacts`, on one line, whatever a stranger put into it.
 
-    Only a traceback adds lines, and those are indented, so that none looks like a record.
+    Only a traceback adds lines. They are indented, so none looks like a record.
     """
 
     converter = staticmethod(time.gmtime)
@@ -56,14 +54,14 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JournalFormatter(_TextFormatter):
-    """The same for journald, which notes the time itself, and takes the level from in front of the line."""
+    """The same for journald, which adds the time itself, and takes the level from the start of the line."""
 
     def _start(self, record: logging.LogRecord) -> str:
         return ""
 
 
 class _JsonFormatter(logging.Formatter):
-    """Keys: time (seconds since the epoch), level, logger, message, and error with a traceback where there is one."""
+    """Keys: time (seconds since the epoch), level, logger, message, and error with the traceback, if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         body = {
@@ -78,7 +76,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _Handler(logging.Handler):
-    """Hands lines to the outlet. Whatever fails here is counted, and concerns one line."""
+    """Hands lines to the outlet. A failure here costs one line, and is counted."""
 
     def __init__(self, style: str, *, to_journal: bool) -> None:
         super().__init__()
@@ -89,13 +87,12 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.line(record)
-        except Exception:  # noqa: BLE001 - too little memory, or arguments that do not fit: what is lost is counted
+        except Exception:  # noqa: BLE001 - too little memory, or arguments that do not fit: the line is counted
             OUTLET.drop()
         else:
             OUTLET.put(line)
 
     def line(self, record: logging.LogRecord) -> bytes:
-        """Return the bytes of a record, with the newline."""
         text = self.format(record)
         if self._to_journal:
             priority = f"<{_PRIORITIES[record.levelname.lower()]}>"
@@ -120,12 +117,12 @@ def _dropped_line(count: int) -> bytes:
     )
 
 
-OUTLET: Final = Outlet(STDERR, _dropped_line)  # one for the process, as stderr is
+OUTLET: Final = Outlet(STDERR, _dropped_line)  # one for the process, like stderr
 _handler = _Handler("text", to_journal=False)
 
 
 def is_journal(environ: Mapping[str, str], descriptor: int = STDERR) -> bool:
-    """Whether journald reads what is written there: JOURNAL_STREAM names that very file, by device and inode."""
+    """Whether journald reads this descriptor: JOURNAL_STREAM names its file by device and inode."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         status = os.fstat(descriptor)
@@ -136,7 +133,7 @@ def is_journal(environ: Mapping[str, str], descriptor: int = STDERR) -> bool:
 
 def set_up(level: str, style: str) -> None:
     """Log to stderr at `level` (debug, info, warning, error) in `style` (text, json). May be called again."""
-    global _handler  # noqa: PLW0603 - as `logging` itself, the log is one for the process
+    global _handler  # noqa: PLW0603 - one log for the process, as in `logging` itself
     _handler = _Handler(style, to_journal=is_journal(os.environ))
     OUTLET.start()
     logger = logging.getLogger("dhtd")
@@ -147,7 +144,7 @@ def set_up(level: str, style: str) -> None:
 
 
 def catch_the_rest() -> None:
-    """Log what Python itself would print on stderr, and wait there: warnings, exceptions of finalizers and threads."""
+    """Log what Python would print on stderr itself, and block on: warnings, exceptions in finalizers and threads."""
     logger = logging.getLogger("dhtd")
     logging.captureWarnings(True)
 
@@ -166,26 +163,24 @@ def _exc_info(error: BaseException | None) -> tuple[Any, Any, TracebackType | No
 
 
 def counters() -> LogCounters:
-    """Return what has become of the lines so far."""
     return LogCounters(OUTLET.dropped)
 
 
 def say_at_once(message: str, *args: object) -> None:
-    """Log a warning ahead of all that waits, as far as that is possible now: the process is about to end."""
+    """Log a warning ahead of all waiting lines, as far as there is room: the process is about to end."""
     OUTLET.put_at_once(_handler.line(_record(logging.WARNING, message, *args)))
 
 
 def flush() -> None:
-    """Wait for whoever reads the log, but briefly."""
+    """Wait briefly for the reader of the log."""
     OUTLET.flush(FLUSH)
 
 
 def is_set_up() -> bool:
-    """Whether `set_up` was called."""
     return _handler in logging.getLogger("dhtd").handlers
 
 
 def error_line(message: str, style: str) -> str:
-    """Return how an error looks in the log, without the newline, for when there is no log yet."""
+    """Return the line of an error, without the newline, for when there is no log yet."""
     handler = _Handler(style, to_journal=is_journal(os.environ))
     return handler.line(_record(logging.ERROR, "%s", message)).decode().rstrip("\n")

@@ -1,4 +1,4 @@
-"""Tells the service manager how we are, if one listens (sd_notify(3)): `Type=notify` in a systemd unit."""
+"""Reports our state to the service manager, if one listens (sd_notify(3)): `Type=notify` in a systemd unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TIMEOUT = 1.0  # seconds; a manager that does not read must not stop us
 
 
 def notify(state: str) -> None:
-    """Send a state such as `READY=1` to the socket that NOTIFY_SOCKET names; do nothing where there is none."""
+    """Send a state, for example `READY=1`, to the socket of NOTIFY_SOCKET, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return

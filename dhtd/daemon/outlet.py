@@ -1,11 +1,11 @@
-"""Where the lines of the log leave: nobody who logs waits for whoever reads the log.
+"""Writes the lines of the log, so that logging never waits for the reader.
 
 A reader can stop reading: a pipe is full, a terminal is stopped by Ctrl-S, journald hangs. So lines go into a bounded
-queue, and a thread writes them. Beyond the bound a line is dropped and counted; the next line that can be written says
-how many were.
+queue, and a thread writes them. Lines beyond the bound are dropped and counted, and the next line that is written is
+followed by their number.
 
-Where no thread can be started, a line is written at once if the system says that there is room for it (`poll`), and
-dropped otherwise. The descriptor itself is never made non-blocking: others may share it, such as the shell.
+If no thread can be started, a line is written at once if `poll` reports room for it, and dropped otherwise. The
+descriptor itself is never made non-blocking, since others may share it, for example the shell.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
-BOUND: Final = 4096  # lines that wait for their reader
-CHUNK: Final = select.PIPE_BUF  # bytes that a pipe takes whole where `poll` says that it is writable
+BOUND: Final = 4096  # lines that wait for the reader
+CHUNK: Final = select.PIPE_BUF  # bytes that a pipe takes whole once `poll` calls it writable
 
 _READY: Final = select.POLLOUT | select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -29,22 +29,21 @@ class Outlet:
 
     def __init__(self, descriptor: int, dropped_line: Callable[[int], bytes], bound: int = BOUND) -> None:
         self._descriptor = descriptor
-        self._dropped_line = dropped_line  # what is written when lines flow again, of how many were dropped
+        self._dropped_line = dropped_line  # makes the line that reports a number of dropped ones
         self._bound = bound
-        # Of all queues, this one may be used by a finalizer that runs while the same thread uses it.
+        # The one queue that a finalizer may use while its own thread is using it.
         self._waiting: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._has_thread = False
-        self._overflowed = 0  # lines for which the queue had no room
+        self._overflowed = 0  # lines that found the queue full
         self._failed = 0  # lines that could not be written
-        self._said = 0  # dropped lines that were told of
+        self._said = 0  # dropped lines already reported
 
     @property
     def dropped(self) -> int:
-        """How many lines were lost."""
         return self._overflowed + self._failed
 
     def start(self) -> None:
-        """Have a thread write from now on, if one can be started."""
+        """Have a thread write, if one can be started."""
         if not self._has_thread:
             try:
                 threading.Thread(target=self._run, name="log", daemon=True).start()
@@ -53,7 +52,7 @@ class Outlet:
             self._has_thread = True
 
     def put(self, line: bytes) -> None:
-        """Have a line written; never wait."""
+        """Write a line, sooner or later; never wait."""
         if not self._has_thread:
             self.put_at_once(line)
         elif self._waiting.qsize() < self._bound:
@@ -62,7 +61,7 @@ class Outlet:
             self._overflowed += 1
 
     def put_at_once(self, line: bytes) -> None:
-        """Write a line ahead of those that wait, as far as there is room now."""
+        """Write a line ahead of waiting ones, if there is room now."""
         self._write(line, wait=False)
 
     def drop(self) -> None:
@@ -70,7 +69,7 @@ class Outlet:
         self._overflowed += 1
 
     def flush(self, patience: float) -> bool:
-        """Wait until what was put is written, at most so many seconds; return whether it is."""
+        """Wait `patience` seconds at most until all lines so far are written; return whether they are."""
         if not self._has_thread:
             return True
         written = threading.Event()
@@ -78,7 +77,7 @@ class Outlet:
         return written.wait(patience)
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the main thread
         while True:
             line = self._waiting.get()
             if isinstance(line, threading.Event):
@@ -86,13 +85,14 @@ class Outlet:
             else:
                 try:
                     self._write(line, wait=True)
-                except Exception:  # noqa: BLE001 - too little memory, say: it costs a line, and not the log
+                except Exception:  # noqa: BLE001 - too little memory, for example: it costs a line, and not the log
                     self._failed += 1
 
     def _write(self, line: bytes, *, wait: bool) -> None:
         if not self._write_all(line, wait=wait):
             self._failed += 1
             return
+        # Lines flow again: report those dropped since the last report.
         dropped = self.dropped
         if dropped != self._said and self._write_all(self._dropped_line(dropped - self._said), wait=wait):
             self._said = dropped
@@ -101,15 +101,17 @@ class Outlet:
         rest = memoryview(line)
         try:
             while rest:
+                # 1. The thread may block in `write`. Others may not, and write only what is sure to fit.
                 if not wait and not self._is_ready():
                     return False
                 try:
                     rest = rest[os.write(self._descriptor, rest if wait else rest[:CHUNK]) :]
-                except BlockingIOError:  # whoever shares the descriptor has made it non-blocking
+                except BlockingIOError:
+                    # 2. Another program that shares the descriptor has made it non-blocking: wait in `poll` instead.
                     if not wait:
                         return False
                     self._is_ready(None)
-        except OSError:  # a terminal or a reader that is gone, a full disk
+        except OSError:  # the terminal or the reader is gone, or the disk is full
             return False
         return True
 

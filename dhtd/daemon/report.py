@@ -1,8 +1,8 @@
-"""The daemon's state as the control socket shows it: plain values, every key of which is a promise.
+"""The daemon's state for the control socket, as plain values. Every key is a promise.
 
-A node can hold 65536 entries, and may do nothing else while their rows are made. So lists are made in parts, of `SLICE`
-rows at most, and others run between two parts. Which rows there are is settled when a list is begun; each row tells
-how things are when it is made, and what is gone by then is left out.
+A node can hold 65536 entries, and does nothing else while it makes their rows. So lists are made in parts of `SLICE`
+rows at most, and other tasks run between two parts. The list of rows is fixed when the first part is made. Each row
+shows the state at the moment when it is made, and a row that is gone by then is left out.
 """
 
 from __future__ import annotations
@@ -44,23 +44,20 @@ from dhtd.service.info import (
 from dhtd.service.node import NodeIdResult, StatusResult
 
 _STATES = ("joined", "doubtful", "joining", "silent", "alone")  # in a network, the best first
-SLICE: Final = 128  # rows in a part, a millisecond's work or so
+SLICE: Final = 128  # rows in a part: about a millisecond's work
 
 
 class _Keys(list[bytes]):
-    """Keys under which something is held, at one moment."""
+    """The keys of all held entries, at one moment."""
 
     __slots__ = ("__weakref__",)
 
 
 def milliseconds(seconds: float) -> float:
-    """Return a duration as the control socket gives it."""
     return round(1000 * seconds, 3)
 
 
 class NodeReport:
-    """Reads a running node."""
-
     def __init__(
         self,
         driver: Driver,
@@ -79,9 +76,9 @@ class NodeReport:
         self._latest_keys: Callable[[], _Keys | None] = lambda: None
 
     def info(self, section: str | None) -> Generator[InfoResult, None, InfoResult]:
-        """Yield the beginnings of long lists in parts, and return the rest: every section, or only one.
+        """Yield the first parts of long lists, and return the rest: all sections, or one.
 
-        A part may be empty. Between two of them others may run.
+        A part may be empty. Other tasks may run between two parts.
         """
         lists: dict[str, Callable[[], Iterator[object]]] = {
             "routing_table": self._buckets,
@@ -98,20 +95,18 @@ class NodeReport:
         return cast("InfoResult", rest)
 
     def node_id(self) -> NodeIdResult:
-        """Return the node's ID and where it is reached."""
         return {"node_id": self._format(self._node.own_id), "endpoints": self.endpoints()}
 
     def endpoints(self) -> list[str]:
-        """Return our endpoints as others see them, or, until somebody has told us, the addresses that are bound.
+        """Return our endpoints as others see them, or the bound addresses until somebody has told us.
 
-        A wildcard is no address: nobody is reached there.
+        Wildcards are left out, since nobody is reached there.
         """
         seen = self._node.external.endpoints()
         bound = [endpoint for endpoint in self._driver.udp.listening() if any(endpoint.ip)]
         return [self._text(endpoint) for endpoint in seen or bound]
 
     def status(self) -> StatusResult:
-        """Return whether the node is in its network."""
         now = self._driver.clock()
         families = [self._family(overlay, now) for overlay in self._node.overlays]
         best = min(families, key=lambda family: _STATES.index(family["state"]))
@@ -136,7 +131,6 @@ class NodeReport:
         }
 
     def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> EnterResult:
-        """Return what has become of an entry."""
         entry = self._node.tracker.get(RecordKey.of(key, Peer.on(port)))
         now = self._driver.clock()
         return {
@@ -185,7 +179,7 @@ class NodeReport:
         }
 
     def _state(self, overlay: Overlay) -> str:
-        """Return how far this node is in the network of a family: one of `_STATES`."""
+        """Return the state of this node in the network of a family: one of `_STATES`."""
         join = self._node.memberships[overlay.family].join
         if overlay.is_joined:
             return "doubtful" if self._node.is_in_doubt(overlay.family) else "joined"
@@ -194,7 +188,7 @@ class NodeReport:
         return "silent" if overlay.is_silent else "joining"
 
     def _standing(self, overlay: Overlay, contact: Contact, now: float) -> Standing:
-        """Return how far a contact is to be trusted. While nobody answers, nobody is good: who did may be gone."""
+        """Return the standing of a contact. While nobody answers, no contact is good, since it may be gone."""
         standing = overlay.state.standing(contact, now)
         is_silent = overlay.is_silent or self._node.is_in_doubt(overlay.family)
         return Standing.QUESTIONABLE if standing is Standing.GOOD and is_silent else standing
@@ -232,7 +226,7 @@ class NodeReport:
         for overlay in self._node.overlays:
             for bucket in list(overlay.state.table.buckets):
                 yield self._bucket(overlay, bucket)
-                yield from (None for _ in bucket.contacts)  # each of them is as much work as a row
+                yield from (None for _ in bucket.contacts)  # each contact is as much work as a row
 
     def _held(self) -> Iterator[HeldInfo | None]:
         keys = self._shared(_Keys(self._node.store.keys()))
@@ -242,7 +236,7 @@ class NodeReport:
                 yield self._held_row(entry, now) if entry.expires_at > now else None
 
     def _shared(self, keys: _Keys) -> _Keys:
-        """Return the list of the latest client if it has the same keys and is in use: each takes 8 bytes a key."""
+        """Return the latest client's list if it is in use and has the same keys: a list takes 8 bytes a key."""
         latest = self._latest_keys()
         if latest is None or latest != keys:
             self._latest_keys, latest = ref(keys), keys
@@ -308,7 +302,7 @@ def _seconds(duration: float) -> float:
 
 
 def _sliced(section: str, rows: Iterator[object]) -> Generator[InfoResult, None, object]:
-    """Yield parts of the rows that there are (not None); return the last of them, as it stands in its section."""
+    """Yield the rows in parts, without the Nones, and return the last part in the shape of its section."""
     while True:
         some = list(islice(rows, SLICE))
         there = [row for row in some if row is not None]

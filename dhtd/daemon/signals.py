@@ -1,12 +1,12 @@
-"""What the process is told by signals, and that a second request to end always ends it.
+"""Receives signals. A second request to end always ends the process.
 
-No task of the event loop obeys the second SIGTERM: the loop may be stuck. Python's handlers do not either, if that can
-be helped. They run in the main thread, which is not woken by a signal that the kernel gives to another thread, and
-not before C code there returns. So the part of a handler that is in C writes the number of the signal into a pipe
-(`signal.set_wakeup_fd`), and a thread obeys it.
+The event loop cannot obey the second SIGTERM, since it may be stuck. Python's handlers are not good enough either: they
+run in the main thread, only after its C code returns, and a signal that the kernel gives to another thread does not
+wake it. So the C part of a handler writes the number of the signal into a pipe (`signal.set_wakeup_fd`), and a thread
+of ours reads it and obeys.
 
-trio takes that descriptor for itself when it starts, and complains if it finds one. So it is ours from `watch` to
-`unwatch`, and where there is none, or no further thread, Python's handlers obey.
+trio takes that descriptor for itself when it starts, and complains if it finds one. So it is ours only from `watch` to
+`unwatch`. Without it, or without a further thread, Python's handlers obey.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Final
 
 import trio
 
-# What ends a program that does not know of it: a limit of processor time, a timer or a tool that was meant for another.
+# Signals that end a program without a handler: a limit of processor time, a timer, or a tool that meant another
+# program.
 FATAL: Final = tuple(
     getattr(signal, name)
     for name in ("SIGXCPU", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPWR")
@@ -34,13 +35,13 @@ LOOK_INTERVAL: Final = 0.1  # seconds between looks for signals while another th
 
 
 class Signals:
-    """The signals that we know, from when this is made until the process ends: those of the start are kept.
+    """Keeps all signals from its creation to the end of the process, so none of the start is lost.
 
-    All but SIGTERM stay ignored where whoever started us ignores them: a shell in the background, nohup(1).
+    A signal that the parent ignores stays ignored, except SIGTERM: shells do that in the background, and nohup(1).
 
-    `last_words` is called before a second SIGTERM, SIGINT or SIGQUIT ends the process; it must not wait for anything.
-    The exit status is then 128 and the signal, or `final_status` where everything that counts is done. A fatal signal
-    is a request to end as well, but none to hurry: the kernel repeats SIGXCPU each second. `die` is the end of it.
+    A second SIGTERM, SIGINT or SIGQUIT calls `last_words`, which must not wait, and ends the process. The exit status
+    is 128 plus the signal, or `final_status` once all work is done. A fatal signal asks to end, too, but not at once,
+    since the kernel repeats SIGXCPU each second; `die` then ends the process by that signal.
     """
 
     def __init__(self, last_words: Callable[[], None]) -> None:
@@ -51,21 +52,21 @@ class Signals:
         self._wake: Callable[[], None] = _nobody
         self._watching: int | None = None  # the descriptor of the pipe, once a thread reads from it
         self._is_watched = False
-        self._others = -1  # the descriptor that was there before
+        self._others = -1  # the descriptor before ours
         for number in SIGNALS:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
 
     def die(self) -> None:
-        """End the process by the fatal signal that was received, if one was: whoever started us is to see that."""
+        """End the process by the fatal signal that it received, if any, so the parent sees that signal."""
         number = self.stopping
         if number is not None and number in FATAL:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-            sys.exit(128 + number)  # process 1 of a container outlives it
+            sys.exit(128 + number)  # process 1 of a container survives its own signal
 
     def watch(self) -> None:
-        """Have a thread obey signals from now on, if one can be started."""
+        """Have a thread obey signals, if one can be started."""
         if self._watching is None:
             self._start()
         if self._watching is not None and not self._is_watched:
@@ -81,12 +82,12 @@ class Signals:
                 self._is_watched = False
 
     async def receive(self) -> int:
-        """Return the next signal: SIGHUP any number of times, and the first to end."""
+        """Return the next signal: each SIGHUP, and the first request to end."""
         token = trio.lowlevel.current_trio_token()
         came = trio.Event()
         self._wake = lambda: token.run_sync_soon(came.set)
         try:
-            if self._unread:  # asked once `_wake` is there: a signal may come between any two steps
+            if self._unread:  # looked at only after `_wake` is set: a signal may come between any two steps
                 await trio.lowlevel.checkpoint()
             else:
                 await came.wait()
@@ -96,7 +97,6 @@ class Signals:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch within the context."""
         self.watch()
         try:
             yield
@@ -104,6 +104,7 @@ class Signals:
             self.unwatch()
 
     def _start(self) -> None:
+        """Start the thread that reads the numbers of signals from a pipe."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         try:
@@ -119,7 +120,7 @@ class Signals:
         while True:
             for number in os.read(reading, 64):
                 if number in SIGNALS:
-                    with suppress(trio.RunFinishedError):  # the loop that was to be woken has just ended
+                    with suppress(trio.RunFinishedError):  # the loop to be woken has just ended
                         self._note(number)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -127,11 +128,15 @@ class Signals:
             self._note(number)
 
     def _note(self, number: int) -> None:
+        """Act on a signal, in whichever thread obeys."""
         if number != signal.SIGHUP:
+            # 1. A fatal signal during the end is no hurry.
             if self.stopping is not None and number in FATAL:
                 return
+            # 2. A second request to end ends the process here and now.
             if self.stopping is not None:
                 self._end(number)
+            # 3. The first one is remembered, and goes to `receive` like SIGHUP.
             self.stopping = number
         self._unread.append(number)
         self._wake()
@@ -145,7 +150,7 @@ class Signals:
 
 @contextmanager
 def _none_between() -> Iterator[None]:
-    """Have signals wait meanwhile: none is to be obeyed twice. Our own threads block them always."""
+    """Delay signals in between, so none is obeyed twice. Our own threads always block them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -154,13 +159,13 @@ def _none_between() -> Iterator[None]:
 
 
 def _nobody() -> None:
-    """Wake nobody: nobody receives."""
+    pass  # nobody receives, so nobody is woken
 
 
 def in_another_thread(work: Callable[[], None]) -> None:
-    """Do work that may hang where no signal is noticed, such as in the disk, so that a second signal ends it all.
+    """Do work that may hang, for example on a disk, in a thread, so that a second signal can still end the process.
 
-    Where no further thread can be started, it is done here all the same.
+    Without a further thread, the work is done here.
     """
     failures: list[BaseException] = []
 
@@ -178,21 +183,21 @@ def in_another_thread(work: Callable[[], None]) -> None:
     except RuntimeError:
         run()
     else:
-        while thread.is_alive():  # a signal that another thread takes does not wake this one
+        while thread.is_alive():  # a signal to another thread does not wake this one
             thread.join(LOOK_INTERVAL)
     if failures:
         raise failures[0]
 
 
 class Terminal:
-    """The terminal that controls this process, if it was started on one; nohup(1) and daemons have none."""
+    """The controlling terminal, if the process was started on one; daemons have none."""
 
     def __init__(self) -> None:
         self._was_there = _has_terminal()
 
     @property
     def is_gone(self) -> bool:
-        """Whether there was one, and it was closed since."""
+        """Whether there was a terminal, and it has been closed."""
         return self._was_there and not _has_terminal()
 
 

@@ -1,15 +1,15 @@
-"""The three times of a daemon: the node's clock, the wall clock, and the time in which the state file has its expiries.
+"""The three times of a daemon: the node's clock, the wall clock, and the time of the expiries in the state file.
 
-The node runs on CLOCK_BOOTTIME. Nobody can set it, and it counts the time in which the machine was suspended, as the
-entries do that others hold for us. It begins anew at each boot, so the file needs a time of its own, which goes on
-whatever happens to the wall clock:
+The node runs on CLOCK_BOOTTIME. Nobody can set it, and it goes on while the machine is suspended, like the entries that
+others hold for us. But it begins anew at each boot. So the file has its own time, which no setting of the wall clock
+disturbs:
 
-- within a boot it keeps its distance to the node's clock, however often the wall clock is set;
-- from one boot to the next it keeps its distance to the wall clock, which is all that went on meanwhile.
+- within a boot it keeps its distance to the node's clock;
+- from one boot to the next it keeps its distance to the wall clock, the only one that went on meanwhile.
 
-An `Anchor` in the file says what the three were at one moment. It is written again when the wall clock was set.
-A stopped virtual machine looks the same as a clock that was set: neither of the machine's own clocks has counted the
-pause. Then entries keep the time that they had, and the node publishes its own ones again: right in either case.
+An `Anchor` in the file has the three times at one moment. It is written again after the wall clock was set.
+A stopped virtual machine looks like a clock that was set: neither of the machine's own clocks has counted the pause.
+Entries then keep the time that they had, and the node publishes its own again, which is right in both cases.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-TOLERANCE: Final = 2.0  # seconds; clocks that are corrected slowly do not move apart, since both are
-SENSIBLE: Final = 1_600_000_000.0  # September 2020: a wall clock before that was never set since the boot
+TOLERANCE: Final = 2.0  # seconds; a slow correction changes both clocks, and does not move them apart
+SENSIBLE: Final = 1_600_000_000.0  # September 2020: an earlier wall clock was never set since the boot
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")  # Linux
 
 
 def boot_id() -> str:
-    """Return what tells this boot from all others; empty where the system does not say."""
+    """Return the ID of this boot, or nothing if the system has none."""
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except (OSError, ValueError):
@@ -35,7 +35,7 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """What the three times were at one moment of a boot; seconds."""
+    """The three times at one moment of a boot, in seconds."""
 
     boot: str
     clock: float
@@ -43,12 +43,11 @@ class Anchor:
     wall: float
 
     def __str__(self) -> str:
-        """Return the text of it, as the file has it."""
         return f"{self.boot or '-'} {self.clock!r} {self.file!r} {self.wall!r}"
 
     @classmethod
     def parse(cls, text: object) -> Anchor | None:
-        """Read such a text; None where it is none."""
+        """Read `str(anchor)`; return None for any other text."""
         try:
             boot, *times = str(text).split()
             clock, file, wall = map(float, times)
@@ -66,24 +65,28 @@ class Timeline:
         self._clock = clock
         self._wall = wall
         self._boot = boot
-        self.saved = anchor  # what the file has
+        self.saved = anchor  # in the file
         now, today = clock(), wall()
         if anchor is None:
+            # A new file: its time begins as the wall clock's.
             self.offset = today - now
         elif boot and anchor.boot == boot and now >= anchor.clock:
+            # The same boot: the node's clock went on.
             self.offset = anchor.file - anchor.clock
         elif anchor.wall < SENSIBLE <= today:
-            self.offset = anchor.file - now  # nobody knows how long it was off: no time at all
+            # Another boot, after one with a wrong wall clock: nobody knows how long the machine was off, so count
+            # nothing.
+            self.offset = anchor.file - now
         else:
+            # Another boot: the wall clock went on.
             self.offset = anchor.file - anchor.wall + today - now
 
     def anchor(self) -> Anchor:
-        """Return what the times are now."""
         now = self._clock()
         return Anchor(self._boot, now, now + self.offset, self._wall())
 
     def is_news(self, anchor: Anchor) -> bool:
-        """Whether the file has to know of it: another boot, or a wall clock that was set."""
+        """Whether the anchor must be saved: the boot is another, or the wall clock was set."""
         saved = self.saved
         if saved is None or anchor.boot != saved.boot or (anchor.boot and anchor.clock < saved.clock):
             return True
@@ -99,7 +102,7 @@ class ClockWatch:
         self._apart = wall() - clock()
 
     def moved(self) -> float:
-        """Return by how many seconds the wall clock has gone ahead since the last call, or back; mostly 0."""
+        """Return by how many seconds the wall clock has jumped ahead, or back, since the last call; mostly 0."""
         apart = self._wall() - self._clock()
         moved = apart - self._apart
         if abs(moved) <= TOLERANCE:

@@ -1,4 +1,4 @@
-"""Has the node know when this machine is somewhere else: a laptop that moves, a network that comes up late."""
+"""Tells the node when this machine's addresses change: a laptop moves, or a network comes up late."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ log = logging.getLogger("dhtd.moves")
 
 
 class Moves:
-    """Looks at this machine's addresses whenever the kernel says so, and now and then."""
+    """Looks at this machine's addresses when the kernel reports a change, and now and then."""
 
     def __init__(self, driver: Driver, links: Links, addresses: frozenset[Endpoint]) -> None:
         self._driver = driver
         self._links = links
-        self._addresses = addresses  # those that the node was made with
+        self._addresses = addresses  # at first those that the node was made with
 
     async def run(self) -> None:
-        """Watch, until cancelled."""
         while True:
             await self._links.changed()
             self.look()
 
     def look(self) -> None:
-        """Tell the sockets that links may be others, and the node if its addresses are."""
+        """Tell the sockets that links may have changed, and the node if its addresses have."""
         driver = self._driver
         driver.udp.links_changed()
         addresses = own_addresses(driver.udp.listening())

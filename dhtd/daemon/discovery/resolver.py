@@ -1,7 +1,7 @@
-"""Names to endpoints, of the address families that the daemon speaks.
+"""Resolves names to endpoints of the address families that the daemon speaks.
 
-The system's resolver blocks a thread, for half a minute where no name server answers. So each resolution has a deadline
-of its own, and the threads that are left behind by it are no more than `THREADS`: none of them is taken from the disk.
+The system's resolver blocks a thread, for half a minute if no name server answers. So each resolution has its own
+deadline, and at most `THREADS` threads stay behind; they are not taken from the threads of the disk.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dhtd.daemon.sockets.zones import split_zone
 from dhtd.errors import DhtdError, InvalidEndpoint, UnresolvableHost
 
 WITHIN: Final = 5.0  # seconds that a name may take: a client waits longer
-THREADS: Final = 8  # that wait for the system's resolver, whether or not anybody waits for them
-ADDRESSES: Final = 8  # of a name that are tried
+THREADS: Final = 8  # in the system's resolver at once, abandoned ones included
+ADDRESSES: Final = 8  # tried for one name
 RETRY_FIRST: Final = 5.0  # seconds until names that did not resolve are tried again; doubles up to RETRY_MAX
 RETRY_MAX: Final = 300.0
 AGAIN: Final = DEFAULT.probe_interval  # seconds until names are resolved again while all is well: as often as we probe
@@ -31,17 +31,15 @@ log = logging.getLogger("dhtd.resolver")
 
 
 class SystemResolver(trio.abc.HostnameResolver):
-    """The system's resolver, in threads that take no place from others."""
+    """The system's resolver, in a pool of threads of its own."""
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(THREADS)
 
     async def getaddrinfo(self, *arguments: Any) -> Any:
-        """Do as `socket.getaddrinfo` does."""
         return await self._run(partial(socket.getaddrinfo, *arguments))
 
     async def getnameinfo(self, *arguments: Any) -> Any:
-        """Do as `socket.getnameinfo` does."""
         return await self._run(partial(socket.getnameinfo, *arguments))
 
     async def _run(self, call: partial[Any]) -> Any:
@@ -49,7 +47,7 @@ class SystemResolver(trio.abc.HostnameResolver):
 
 
 async def resolve(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]:
-    """Return the endpoints of a host, which may be a name, that `udp` can send to, in the system's order.
+    """Return the endpoints of a name or address that `udp` can send to, in the system's order.
 
     Raises `UnresolvableHost` or `InvalidEndpoint`.
     """
@@ -57,10 +55,9 @@ async def resolve(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]
 
 
 def numeric(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]:
-    """Return the endpoint of a host that is an address, and none of a name; raise `InvalidEndpoint`.
+    """Return the endpoint of an address, and nothing for a name; raise `InvalidEndpoint`.
 
-    A wildcard means this machine, as it does to the kernel. On which link a link-local address is, `udp` is told,
-    where the zone says so.
+    A wildcard means this machine, as in the kernel. The zone of a link-local address is noted in `udp`.
     """
     host, port = host_port
     address, zone = split_zone(host)
@@ -84,6 +81,7 @@ def numeric(host_port: tuple[str, int], udp: UdpSockets) -> list[Endpoint]:
 
 
 async def _look_up(host: str, port: int, udp: UdpSockets) -> list[Endpoint]:
+    # 1. Ask the system, for our family alone if we speak one only, and for `WITHIN` seconds at most.
     family = socket.AF_UNSPEC
     if len(udp.families) == 1:
         family = socket.AF_INET if udp.families[0] is Family.IPV4 else socket.AF_INET6
@@ -91,7 +89,7 @@ async def _look_up(host: str, port: int, udp: UdpSockets) -> list[Endpoint]:
     try:
         with trio.move_on_after(WITHIN):
             found = await trio.socket.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
-    except OSError as error:  # the resolver's own, and what it may come to: no file descriptor, no memory
+    except OSError as error:  # of the resolver, or a lack of file descriptors or memory
         raise UnresolvableHost(
             f"cannot resolve {host!r}: {error.strerror}. Give a name that resolves, or an IP"
         ) from None
@@ -101,6 +99,7 @@ async def _look_up(host: str, port: int, udp: UdpSockets) -> list[Endpoint]:
         raise UnresolvableHost(f"{host!r} is not a host name") from None
     if found is None:
         raise UnresolvableHost(f"cannot resolve {host!r}: no name server has answered within {WITHIN:g} s. Give an IP")
+    # 2. Keep the first addresses that we can send to, each once, and note the links of link-local ones.
     endpoints: dict[Endpoint, None] = {}
     for *_, address in found:
         endpoint = Endpoint.of(str(address[0]).partition("%")[0], port)
@@ -123,12 +122,11 @@ def _spoken(udp: UdpSockets) -> str:
 
 
 class BootstrapHosts:
-    """The configured hosts to join by, and their endpoints, which the node is told: each as soon as it is known.
+    """Resolves the configured bootstrap hosts, and tells the node each endpoint as soon as it is known.
 
-    Names are resolved side by side at the start, again while one fails or nobody answers, as often as the node probes
-    for lost parts of the network, and at once when the network is lost: a resolver that is down at boot is common, and
-    so is a bootstrap node that moves. A name that does not resolve any more keeps the endpoints that it had, since an
-    outage takes the resolver with it.
+    All names are resolved at once, at four times: at the start, again while one fails or nobody answers, as often as
+    the node probes for lost parts of the network, and when the network is lost. Resolvers are often down at boot, and
+    bootstrap nodes move. A name that stops resolving keeps its endpoints, since an outage hits the resolver too.
     """
 
     def __init__(self, driver: Driver, hosts: tuple[str, ...]) -> None:
@@ -139,35 +137,40 @@ class BootstrapHosts:
         self._told: list[Endpoint] | None = None
 
     def change(self, hosts: tuple[str, ...]) -> None:
-        """Use other hosts from now on."""
+        """Replace the hosts."""
         self._hosts = hosts
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep the node told, until cancelled."""
+        """Resolve, until cancelled."""
         pause, news = RETRY_FIRST, True
         while True:
+            # 1. Take these before resolving: a change meanwhile must not be missed.
             self._changed, isolated = trio.Event(), self._driver.isolated
             hosts = self._hosts
+            # 2. Resolve, and log each name that failed.
             failures = await self._resolve(hosts, news=news)
             for failure in failures:
                 if isinstance(failure, UnresolvableHost):
                     log.warning("bootstrap: %s; trying again in %.0f s", failure, pause)
-                elif news:  # it will hardly be another one
+                elif news:  # an address stays unusable: one message is enough
                     log.warning("bootstrap: %s", failure)
+            # 3. Wait: briefly after a failure or while nobody answers, else as long as between probes. News end the
+            #    wait: other hosts, or the loss of the network.
             again = failures or (hosts and not self._driver.node.is_connected)
             news = False
             calm = AGAIN if hosts else float("inf")
             with trio.move_on_after(pause if again else calm):
                 await _any(self._changed, isolated)
                 news = True
+            # 4. Without news, repeated trouble doubles the pause.
             pause = RETRY_FIRST if news or not again else min(2 * pause, RETRY_MAX)
 
     async def _resolve(self, hosts: tuple[str, ...], *, news: bool) -> list[DhtdError]:
-        """Tell the node of each host's endpoints once they are known; return what has failed.
+        """Tell the node each host's endpoints as soon as they are known; return the failures.
 
-        One list may do for all machines, so our own endpoints are left out: nobody else answers there.
-        With `news`, the node is to try at once all that it is told first, and has its commands wait for the names.
+        All machines may share one list, so our own endpoints are left out: nobody else answers there. With `news`, the
+        node tries the first endpoints at once, and its commands wait for the names.
         """
         failures: list[DhtdError] = []
         pending: set[str] = set()  # names
@@ -186,6 +189,7 @@ class BootstrapHosts:
             pending.remove(host)
             tell()
 
+        # 1. Addresses need no resolver: the node learns of them before any name.
         for host in dict.fromkeys(hosts):
             try:
                 if endpoints := numeric(split_host_port(host), self._driver.udp):
@@ -195,13 +199,14 @@ class BootstrapHosts:
             except InvalidEndpoint as error:
                 failures.append(error)
         tell(at_once=news)
+        # 2. Names are resolved side by side, so a slow one delays no other.
         async with trio.open_nursery() as nursery:
             for host in sorted(pending):
                 nursery.start_soon(look_up, host)
         return failures
 
     def _tell(self, endpoints: list[Endpoint], *, awaits_names: bool, at_once: bool) -> None:
-        """Have the node join by these endpoints; where nothing is new, it has its own pauses."""
+        """Have the node join through these endpoints. Nothing new is not told: the node keeps its own pauses."""
         node = self._driver.node
         if at_once or endpoints != self._told or awaits_names != node.awaits_names:
             self._told = endpoints

@@ -1,6 +1,6 @@
-"""Datagrams in and out of one UDP socket, many in a row: the protocol, and the way that works everywhere.
+"""Batches of datagrams in and out of one UDP socket: the protocol, and the channel that works everywhere.
 
-`dhtd.daemon.sockets.mmsg` has a faster one, for Linux.
+`dhtd.daemon.sockets.mmsg` has a faster channel, for Linux.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ log = logging.getLogger("dhtd.udp")
 
 @dataclass(slots=True)
 class UdpCounters:
-    """What has gone through the sockets, and what they did with datagrams that never reached the node or never left."""
+    """The traffic of the sockets, and the datagrams that never reached the node or never left."""
 
-    datagrams_received: int = 0  # seals included, and what no key opens; what is too large is not
+    datagrams_received: int = 0  # with those that no key opens, without oversized ones
     bytes_received: int = 0
     datagrams_sent: int = 0
     bytes_sent: int = 0
     oversized: int = 0  # received, larger than `datagram_received_max`, dropped unread
-    unopened: int = 0  # received by a node with a network key, and not sealed with it; dropped without a word
+    unopened: int = 0  # received by a node with a network key, and not sealed with it; dropped in silence
     out_of_time: int = 0  # sealed queries, more than five minutes older or newer than our clock; dropped
     misdirected: int = 0  # sealed queries for another node; dropped
     replayed: int = 0  # sealed queries that came before, or were sealed before this node started; dropped
     receive_errors: int = 0
     send_errors: int = 0  # unreachable, forbidden or nonsensical addresses
     send_buffer_full: int = 0
-    defects: int = 0  # how often dhtd itself failed, on a datagram or on anything else; the log has the traceback
+    defects: int = 0  # failures of dhtd itself, on a datagram or on anything else; the log has the traceback
 
     def received(self, datagrams: int, size: int) -> None:
-        """Count datagrams, of this size together."""
+        """Count received datagrams, with their total size."""
         self.datagrams_received += datagrams
         self.bytes_received += size
 
     def sent(self, datagrams: int, size: int) -> None:
-        """Count datagrams that have left, of this size together."""
+        """Count sent datagrams, with their total size."""
         self.datagrams_sent += datagrams
         self.bytes_sent += size
 
     def not_received(self, error: OSError) -> None:
-        """Count a failure to receive, which concerns no datagram but one."""
+        """Count a failure to receive one datagram."""
         log.debug("receiving failed: %s", error)
         self.receive_errors += 1
 
@@ -61,30 +61,29 @@ class UdpCounters:
             self.send_errors += 1
 
 
-Datagram = tuple[bytes, Any]  # what is sent, and the other end's address in the form of the channel it belongs to
+Datagram = tuple[bytes, Any]  # the data, and the other end's address in the form of its channel
 
 
 class Channel(Protocol):
-    """One bound, non-blocking UDP socket. What fails is counted, and never concerns more than one datagram."""
+    """One bound, non-blocking UDP socket. A failure is counted, and costs one datagram."""
 
     def receive(self) -> list[Datagram] | None:
-        """Return what has come, `BATCH` datagrams at most, without those that are too large; None if nothing has."""
+        """Return up to `BATCH` datagrams that have come, without oversized ones; None if none has."""
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        """Send `BATCH` datagrams, at most."""
+        """Send up to `BATCH` datagrams."""
 
     def endpoint(self, address: Any) -> bytes:
         """Return an address as the bytes of an `Endpoint`."""
 
     def zone(self, address: Any) -> int:
-        """Return the link that an IPv6 address was heard on; it says something where the address is link-local."""
+        """Return the link of an IPv6 address; it has a meaning only for a link-local one."""
 
 
 class OneByOne:
-    """recvmsg(2) and sendmsg(2), as Python has them. An address is a tuple that begins with text and a port.
+    """recvmsg(2) and sendmsg(2) of Python. An address is a tuple that begins with text and a port.
 
-    Where the kernel tells to which of our addresses a datagram has come, its last element is what makes an answer leave
-    from there.
+    If the kernel tells to which of our addresses a datagram came, the last element makes the answer leave from there.
     """
 
     def __init__(self, bound: socket.socket, size: int, counters: UdpCounters) -> None:
@@ -95,7 +94,6 @@ class OneByOne:
         self._control_size = 0 if self._destination is None else socket.CMSG_SPACE(self._destination.size)
 
     def receive(self) -> list[Datagram] | None:
-        """Return what has come."""
         datagrams: list[Datagram] | None = None
         for _ in range(BATCH):
             try:
@@ -114,7 +112,6 @@ class OneByOne:
         return datagrams
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        """Send each."""
         for data, address in datagrams:
             try:
                 self._counters.sent(1, self._send(data, address))
@@ -122,17 +119,15 @@ class OneByOne:
                 self._counters.not_sent(error, address)
 
     def endpoint(self, address: Any) -> bytes:
-        """Return an address as the bytes of an `Endpoint`."""
         host, port = address[:2]
         packed = socket.inet_pton(self._bound.family, host.partition("%")[0])
         return packed + int(port).to_bytes(2, "big")
 
     def zone(self, address: Any) -> int:
-        """Return the link that an IPv6 address was heard on."""
         return int(address[3])
 
     def _with_destination(self, address: tuple[Any, ...], control: list[tuple[int, int, bytes]]) -> tuple[Any, ...]:
-        """Return an address with where the datagram has come to, if that is asked for; with nothing, if it is not."""
+        """Add the destination of the datagram to an address, if the kernel tells it."""
         destination = self._destination
         if destination is None:
             return address

@@ -1,7 +1,7 @@
-"""What the kernel tells of this machine's addresses and links: rtnetlink(7), on Linux.
+"""Reads this machine's addresses and links from the kernel: rtnetlink(7), on Linux.
 
-Where there is none, or whatever confines this process does not let it open a netlink socket, nothing is told, and
-whoever asks must look for itself, again and again.
+On other systems, or in a sandbox without netlink sockets, the kernel tells nothing, and callers have to look at the
+addresses now and then.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final
 
 import trio
 
-LOOK_AGAIN: Final = 60.0  # seconds until addresses are looked at without being told to
-LOOK_AGAIN_UNTOLD: Final = 15.0  # and where nobody tells
-SETTLED: Final = 1.0  # seconds after news: what is changed is seldom changed in one step
+LOOK_AGAIN: Final = 60.0  # seconds between looks at the addresses without news
+LOOK_AGAIN_UNTOLD: Final = 15.0  # the same if the kernel tells no news
+SETTLED: Final = 1.0  # seconds after news, since a change seldom comes in one step
 
 # From linux/netlink.h, linux/rtnetlink.h and linux/if_addr.h.
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -27,22 +27,24 @@ _GROUPS: Final = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 _ERROR, _DONE, _NEW_ADDRESS, _GET_ADDRESS = 2, 3, 20, 22
 _REQUEST, _DUMP = 0x1, 0x300
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_TEMPORARY, _TENTATIVE = 0x01, 0x40 | 0x08  # for a while, to hide the machine; and not, or never, in use
+_TEMPORARY, _TENTATIVE = 0x01, 0x40 | 0x08  # changed often to hide the machine; not yet, or never, in use
 _SCOPE_GLOBAL: Final = 0
 _DATAGRAM: Final = 1 << 16
 _DEADLINE: Final = 1.0  # seconds; the kernel answers at once
 
 
 def local_addresses() -> frozenset[bytes] | None:
-    """Return the addresses of this machine that others can have a use for; None where the kernel does not list them."""
+    """Return the addresses of this machine that are useful to others; None if the kernel does not list them."""
     if sys.platform != "linux":
         return None
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
             netlink.settimeout(_DEADLINE)
+            # 1. Ask for all addresses.
             request = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
             header = _HEADER.pack(_HEADER.size + len(request), _GET_ADDRESS, _REQUEST | _DUMP, 1, 0)
             netlink.sendto(header + request, (0, 0))
+            # 2. Collect them from any number of datagrams, until one says that it is done.
             found: set[bytes] = set()
             while True:
                 for kind, body in _messages(netlink.recv(_DATAGRAM)):
@@ -57,7 +59,7 @@ def local_addresses() -> frozenset[bytes] | None:
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the body of each message."""
+    """Yield the type and the body of each message in a datagram."""
     at = 0
     while at + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, at)
@@ -68,7 +70,8 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _address(body: bytes) -> Iterator[bytes]:
-    """Yield the address that a message tells of, if it is one for others and in use."""
+    """Yield the address in a message, if it is in use and useful to others."""
+    # 1. The fixed part, then attributes, each aligned to four bytes.
     family, _, flags, scope, _ = _ADDRESS.unpack_from(body)
     found: dict[int, bytes] = {}
     at = _ADDRESS.size
@@ -78,6 +81,7 @@ def _address(body: bytes) -> Iterator[bytes]:
             return
         found[kind] = body[at + _ATTRIBUTE.size : at + length]
         at += _aligned(length)
+    # 2. Newer kernels have more flags than the fixed part has room for.
     if _IFA_FLAGS in found:
         [flags] = struct.unpack("=I", found[_IFA_FLAGS])
     is_temporary = family == socket.AF_INET6 and flags & _TEMPORARY
@@ -91,7 +95,7 @@ def _aligned(length: int) -> int:
 
 
 class Links:
-    """Tells when an address or a link has come or gone. Use it as a context manager."""
+    """Reports that an address or a link has come or gone."""
 
     def __init__(self) -> None:
         self._netlink: socket.socket | None = None
@@ -100,12 +104,11 @@ class Links:
                 self._netlink = _subscribe()
 
     def close(self) -> None:
-        """Hear no more."""
         if self._netlink is not None:
             self._netlink.close()
 
     async def changed(self) -> None:
-        """Wait until there may be something new to see: because the kernel says so, or because it is time to look."""
+        """Wait until another look is worth it: after news from the kernel, or after a while."""
         netlink = self._netlink
         if netlink is None:
             await trio.sleep(LOOK_AGAIN_UNTOLD)
@@ -128,11 +131,11 @@ def _subscribe() -> socket.socket:
 
 
 def _drain(netlink: socket.socket) -> None:
-    """Read what was told: that there was something is all that matters."""
+    """Discard the news: their arrival is all that matters."""
     while True:
         try:
             netlink.recv(_DATAGRAM)
         except BlockingIOError:
             return
-        except OSError:  # ENOBUFS: more than it keeps, which says the same
+        except OSError:  # ENOBUFS: more news than the kernel keeps
             continue

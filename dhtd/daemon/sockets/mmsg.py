@@ -1,7 +1,7 @@
-"""A channel of recvmmsg(2) and sendmmsg(2): a batch of datagrams for one system call. Linux only.
+"""A channel of recvmmsg(2) and sendmmsg(2): one system call for a batch of datagrams. Linux only.
 
-Python's `recvfrom` makes text of each sender's address, and `sendto` parses it again. Here addresses stay the bytes
-that the kernel wrote. The calls are made by ctypes, on buffers that are laid out once.
+Python's `recvfrom` turns each sender's address into text, and `sendto` parses it again. Here addresses stay bytes, as
+the kernel wrote them. ctypes makes the calls, on buffers that are laid out once.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class _Message(ctypes.Structure):
     _fields_ = (("header", _Header), ("size", ctypes.c_uint))
 
 
-_WORD: Final = "L"  # a pointer and a size, as Linux has them: of the size of a long
+_WORD: Final = "L"  # a pointer or a size: as long as a long on Linux
 _VECTOR_SIZE, _MESSAGE_SIZE = ctypes.sizeof(_Vector), ctypes.sizeof(_Message)
-_SIZE_AT, _SIZE_STEP = _Message.size.offset // 4, _MESSAGE_SIZE // 4  # in a row of messages seen as one of integers
+_SIZE_AT, _SIZE_STEP = _Message.size.offset // 4, _MESSAGE_SIZE // 4  # in an array of messages seen as integers
 _ALIGNMENT: Final = ctypes.sizeof(ctypes.c_size_t)  # of control messages
 _NO_INTERFACES: Final = memoryview(bytes(4 * BATCH)).cast("I")
 _SOCKADDR_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
@@ -60,7 +60,7 @@ _libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.
 
 
 class _Layout:
-    """The bytes that are an address: a control message, where the kernel tells our own address, and a sockaddr."""
+    """The bytes of an address: a sockaddr, behind a control message if the kernel tells the destination."""
 
     def __init__(self, bound: socket.socket) -> None:
         self.destination = ask_for_destination(bound)
@@ -70,7 +70,7 @@ class _Layout:
 
 
 class _Buffers:
-    """Where the kernel reads or writes a batch: messages, each of one vector and one address, and their data."""
+    """The memory of a batch for the kernel: messages, each with one vector and one address, and their data."""
 
     def __init__(self, slot: int, layout: _Layout) -> None:
         data = ctypes.create_string_buffer(BATCH * slot)
@@ -94,16 +94,16 @@ class _Buffers:
         self.sizes = memoryview(messages).cast("B").cast("I")[_SIZE_AT::_SIZE_STEP]
         self.data = memoryview(data).cast("B")
         self.addresses = memoryview(addresses).cast("B")
-        self.interfaces = self.addresses[:0].cast("I")  # those in control messages
+        self.interfaces = self.addresses[:0].cast("I")  # in the control messages
         if layout.destination is not None:
             first = (socket.CMSG_LEN(0) + layout.destination.interface_at) // 4
             self.interfaces = self.addresses.cast("I")[first :: layout.size // 4]
-        words = memoryview(vectors).cast("B").cast(_WORD)  # base and size of each, in turn
+        words = memoryview(vectors).cast("B").cast(_WORD)  # base and size by turns
         self.vector_bases, self.vector_sizes = words[::2], words[1::2]
 
 
 class Mmsg:
-    """A `Channel`. An address is a struct sockaddr_in or sockaddr_in6, behind a control message where there is one."""
+    """A `Channel`. An address is a struct sockaddr_in or sockaddr_in6, perhaps behind a control message."""
 
     def __init__(self, bound: socket.socket, size: int, counters: UdpCounters) -> None:
         self._bound = bound
@@ -117,21 +117,24 @@ class Mmsg:
 
     @staticmethod
     def works(bound: socket.socket) -> bool:
-        """Whether the kernel has these calls, and whatever confines this process lets it make them."""
+        """Whether the kernel has these calls, and allows them to this process."""
         number = bound.fileno()
         return (_libc.recvmmsg(number, None, 0, 0, None), _libc.sendmmsg(number, None, 0, 0)) == (0, 0)
 
     def receive(self) -> list[Datagram] | None:
-        """Return what has come."""
         slot, address_size = self._slot, self._address_size
+        # 1. One call fills the buffers.
         count = _libc.recvmmsg(self._bound.fileno(), self._in.messages_at, BATCH, 0, None)
         if count < 0:
             if ctypes.get_errno() != errno.EAGAIN:
                 self._counters.not_received(_last_error())
             return None
+        # 2. The interface that a datagram came by must not bind its answer: clear it in the control messages.
         data, interfaces = self._in.data, self._in.interfaces
         if interfaces:
             interfaces[:count] = _NO_INTERFACES[:count]
+        # 3. Copy each datagram and its address. A slot has one byte more than a datagram may have: a full one is too
+        #    long.
         addresses = self._in.addresses[: count * address_size].tobytes()
         datagrams = []
         start = at = 0
@@ -149,10 +152,10 @@ class Mmsg:
         return datagrams
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        """Send each."""
         out, count = self._out, len(datagrams)
         if not count:
             return
+        # 1. Lay out the data back to back, and the vectors over it.
         each, addresses = zip(*datagrams, strict=True)
         whole = b"".join(each)
         if len(whole) > len(out.data):
@@ -163,11 +166,12 @@ class Mmsg:
         sizes = array(_WORD, map(len, each))
         out.vector_sizes[:count] = sizes
         out.vector_bases[:count] = array(_WORD, accumulate(sizes[:-1], initial=out.data_at))
+        # 2. Send. A call ends at the first datagram that fails: count that one, and go on behind it.
         sent = 0
         while sent < count:
             first = self._out.messages_at + sent * _MESSAGE_SIZE
             done = _libc.sendmmsg(self._bound.fileno(), first, count - sent, 0)
-            if done < 0:  # it failed on the first one
+            if done < 0:
                 self._counters.not_sent(_last_error(), Endpoint(self.endpoint(addresses[sent])))
                 self._counters.sent(-1, -sizes[sent])
                 done = 1
@@ -175,18 +179,17 @@ class Mmsg:
         self._counters.sent(count, len(whole))
 
     def endpoint(self, address: Any) -> bytes:
-        """Return an address as the bytes of an `Endpoint`."""
         sockaddr: bytes = address[self._sockaddr_at :]
         ip = sockaddr[4:8] if self._bound.family == socket.AF_INET else sockaddr[8:24]
         return ip + sockaddr[2:4]
 
     def zone(self, address: Any) -> int:
-        """Return the link that an IPv6 address was heard on: the last field, in this machine's own order of bytes."""
         sockaddr: bytes = address[self._sockaddr_at :]
+        # sin6_scope_id is the last field, in this machine's own byte order.
         return int.from_bytes(sockaddr[24:28], sys.byteorder)
 
     def _send_apart(self, datagrams: Sequence[Datagram]) -> None:
-        """Send more than the buffer holds."""
+        """Send more data than the buffer holds, in halves."""
         if len(datagrams) == 1:
             too_large = OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             self._counters.not_sent(too_large, Endpoint(self.endpoint(datagrams[0][1])))

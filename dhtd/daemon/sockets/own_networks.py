@@ -1,7 +1,7 @@
-"""The networks that this machine is in: a /24 or a /64 of each address that it is reached by.
+"""The networks of this machine: the /24 or the /64 of each of its addresses.
 
-They are others after a laptop has moved, when the network comes up after the daemon, or when a router has announced its
-prefix. So they are looked at again when the kernel says that an address has come or gone, and now and then anyway.
+They change when a laptop moves, when the network comes up after the daemon, and when a router announces its prefix. So
+they are looked at again after news of an address, and now and then.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from dhtd.core.address_groups import network_of
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.daemon.sockets.links import local_addresses
 
-# Of ranges for documentation (RFC 5737, RFC 3849), which nobody has: routed as the rest of the internet is.
+# From ranges for documentation (RFC 5737, RFC 3849): nobody has them, and they are routed like the rest of the
+# internet.
 _FAR_OFF: Final = {Family.IPV4: Endpoint.of("192.0.2.1", 9), Family.IPV6: Endpoint.of("2001:db8::1", 9)}
 
 
 def own_addresses(listening: Iterable[Endpoint]) -> frozenset[Endpoint]:
-    """Return where this machine is: at the endpoints that are bound, or, where these are wildcards, at all it has.
+    """Return the endpoints of this machine: the bound ones, and all its addresses for a wildcard.
 
-    Where the kernel does not list them, at the address that it would send from to somewhere far off. No datagram is
-    sent for that. Loopback and link-local addresses do not count, except where they are bound.
+    If the kernel does not list its addresses, the one from which it would send far off counts. No datagram is sent for
+    that. Loopback and link-local addresses count only if they are bound.
     """
     found: set[Endpoint] = set()
     for bound in listening:
@@ -38,10 +39,10 @@ def own_addresses(listening: Iterable[Endpoint]) -> frozenset[Endpoint]:
 
 
 def is_ours(endpoint: Endpoint, listening: Iterable[Endpoint], zone: int | None = None) -> bool:
-    """Whether a datagram to `endpoint` comes to one of the endpoints that are bound here. `zone` is of link-local ones.
+    """Whether a datagram to `endpoint` arrives at a socket that is bound here. A link-local address has a `zone`.
 
-    Where a wildcard is bound, the kernel says so. Those that it lists are not link-local, and it does not list them
-    everywhere; but to an address of its own it mostly sends from that address. All of 127/8 is the machine itself.
+    For a wildcard, the kernel decides. Its list has no link-local addresses, and not every system has a list. But a
+    kernel mostly sends to its own address from that address. All of 127/8 is the machine itself.
     """
     wildcard = Endpoint(bytes(len(endpoint.ip)) + endpoint[-2:])
     return any(
@@ -55,12 +56,11 @@ def _has_address(endpoint: Endpoint, zone: int | None) -> bool:
 
 
 def networks_of(addresses: Iterable[Endpoint]) -> tuple[bytes, ...]:
-    """Return the networks that these addresses are in."""
     return tuple(sorted({network_of(address) for address in addresses}))
 
 
 def source_towards(endpoint: Endpoint, zone: int | None = None) -> str | None:
-    """Return the address that the kernel would send from to `endpoint`; None where there is no route."""
+    """Return the address from which the kernel would send to `endpoint`; None without a route."""
     family = socket.AF_INET if endpoint.is_ipv4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,8 +1,8 @@
 """UDP sockets: bound, drained, and never the reason for a crash.
 
-Reading drains: wait until the socket is readable, then receive a batch, handle it, and send the answers, each in one go
-while its code is in the processor's caches. One awaited call a datagram would cost three times as much. Sending to
-hostile and unreachable addresses fails; that concerns one datagram, and is counted.
+Reading drains a socket: wait until it is readable, receive a batch, handle it, and send the answers. Each step runs
+over the whole batch while its code is in the processor's caches; one awaited call for each datagram would cost three
+times as much. Sending to hostile and unreachable addresses fails; that costs one datagram, and is counted.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from dhtd.daemon.sockets.own_networks import is_ours, source_towards
 from dhtd.daemon.sockets.zones import Zones, is_there, split_zone
 from dhtd.errors import AddressUnavailable, InvalidEndpoint, PortTaken
 
-FEW = 8  # then it is not worth looking at once whether more have come
+FEW = 8  # datagrams: after so small a batch, another look at once is not worth it
 BATCHES = 4  # handled in a row before other tasks have their turn
-SOURCES_REMEMBERED = 4_096  # addresses whose endpoint is kept: of 300 bytes each
+SOURCES_REMEMBERED = 4_096  # addresses with their endpoints, of 300 bytes each
 RECEIVE_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst is not lost while Python is busy
 ALL = ("0.0.0.0", "::")  # noqa: S104 - a node is there to be reached
 
-# From linux/in6.h: of an interface's addresses, the one that stays, and not one of those that change to hide the
-# machine. Else a query to the one would be answered from another, and not be believed.
+# From linux/in6.h: prefer the lasting address of an interface to its temporary ones, which hide the machine. Otherwise
+# an answer could leave from another address than its query came to, and the asker would not believe it.
 _ADDRESS_PREFERENCES, _PREFER_PUBLIC = 72, 2
 
-ROUTES_REMEMBERED = 4_096  # addresses to which the socket is kept that suits
+ROUTES_REMEMBERED = 4_096  # addresses with the socket that suits them
 ROUTES_LAST = 60.0  # seconds, or until our addresses change
 
 Handle = Callable[[Sequence[Datagram], Mapping[Hashable, Endpoint]], list[Datagram]]
@@ -45,7 +45,7 @@ log = logging.getLogger("dhtd.udp")
 
 
 class Sources(dict[Hashable, Endpoint]):
-    """The endpoints at a channel's addresses. The latest are remembered: who sends one datagram often sends more."""
+    """The endpoints of a channel's addresses. The latest are cached, since one datagram is often followed by more."""
 
     def __init__(self, channel: Channel, zones: Zones) -> None:
         super().__init__()
@@ -53,7 +53,6 @@ class Sources(dict[Hashable, Endpoint]):
         self._zones = zones
 
     def __missing__(self, address: Hashable) -> Endpoint:
-        """Return whom the kernel names."""
         if len(self) >= SOURCES_REMEMBERED:
             self.clear()
         source = self[address] = Endpoint(self._channel.endpoint(address))
@@ -63,9 +62,9 @@ class Sources(dict[Hashable, Endpoint]):
 
 
 def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Channel:
-    """Return the best channel that there is here for datagrams of up to `size` bytes: in a burst, `Mmsg` is faster.
+    """Return the best channel on this machine for datagrams of up to `size` bytes: `Mmsg` is faster in a burst.
 
-    What confines this process may forbid its calls, and not every Python has ctypes, or every libc the calls.
+    It is not everywhere: a Python may lack ctypes, a libc the calls, and a sandbox may forbid them.
     """
     if sys.platform == "linux":
         try:
@@ -80,16 +79,16 @@ def open_channel(bound: socket.socket, size: int, counters: UdpCounters) -> Chan
 
 
 class _NoSuchFamily(AddressUnavailable):
-    """This machine does not speak the address family at all."""
+    """The machine does not speak the address family at all."""
 
 
 @contextmanager
 def open_sockets(addresses: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
     """Bind a socket to `port` on each address; raise `PortTaken` or `AddressUnavailable`.
 
-    Without addresses, on all that this machine has: of both families, or of the one that there is.
+    Without addresses, bind all addresses of the families that this machine has.
     """
-    bound: list[socket.socket] = []  # whose user may put others in their places
+    bound: list[socket.socket] = []  # the user may replace them
     missing = []
     try:
         for address in addresses or ALL:
@@ -144,7 +143,7 @@ def _bind(address: str, port: int) -> socket.socket:
 
 
 class UdpSockets:
-    """Every socket of a daemon, and which of them a datagram leaves by."""
+    """Every socket of a daemon; chooses the socket by which a datagram leaves."""
 
     def __init__(
         self,
@@ -160,10 +159,10 @@ class UdpSockets:
         self._clock = clock
         both = (True, False)
         self._ways = {(ipv4, loopback): _ways(sockets, ipv4, loopback) for ipv4 in both for loopback in both}
-        self._routes: dict[bytes, socket.socket] = {}  # by address, where several sockets might suit
-        self._routes_end = float("-inf")  # when they are to be looked at again
+        self._routes: dict[bytes, socket.socket] = {}  # by address, if several sockets might suit
+        self._routes_end = float("-inf")  # when the cache expires
         self._channels: dict[socket.socket, Channel] = {}
-        self._places = {bound: place for place, bound in enumerate(sockets)}  # those of the beginning
+        self._places = {bound: place for place, bound in enumerate(sockets)}  # of the first sockets
         self._link_names = {bound: socket.if_indextoname(_zone(bound)) for bound in sockets if _has_link(bound)}
         self.zones = Zones(filter(None, map(_zone, sockets)))
         for bound in sockets:
@@ -172,33 +171,31 @@ class UdpSockets:
 
     @property
     def families(self) -> list[Family]:
-        """The address families that are spoken."""
         return sorted({endpoint.family for endpoint in self.listening()})
 
     def listening(self) -> list[Endpoint]:
-        """Return the endpoints that are bound."""
         return [_endpoint(bound) for bound in self.sockets]
 
     def local(self) -> list[Endpoint]:
-        """Return the endpoints at which this machine reaches itself: a wildcard address is reached by loopback."""
+        """Return the endpoints at which this machine reaches itself: loopback stands for a wildcard."""
         return [
             bound if any(bound.ip) else Endpoint.of("127.0.0.1" if bound.is_ipv4 else "::1", bound.port)
             for bound in self.listening()
         ]
 
     def is_ours(self, endpoint: Endpoint) -> bool:
-        """Whether what is sent there comes back to us."""
+        """Whether a datagram to this endpoint comes back to us."""
         return is_ours(endpoint, self.listening(), self.zones.of(endpoint) if endpoint.is_link_local else None)
 
     def open_channels(self) -> None:
-        """Make ready to receive. What the system does not allow shows here, and not once the daemon is said to run."""
+        """Make ready to receive, so the system's refusals show before the daemon announces itself."""
         for bound in self.sockets:
             self._channels[bound] = open_channel(bound, self._receive_max, self.counters)
 
     def links_changed(self) -> None:
-        """Our addresses, routes or links may be others now: forget what is known of those before.
+        """Forget routes and links, since ours may have changed.
 
-        A socket that is bound to a link which was made again hears nothing any more; another takes its place.
+        A socket on a link that was made again hears nothing any more; a new one takes its place.
         """
         self._routes.clear()
         self.zones.forget_gone()
@@ -208,7 +205,7 @@ class UdpSockets:
                     continue
                 again = _bind(f"{_endpoint(bound).host}%{name}", _endpoint(bound).port)
             except (OSError, AddressUnavailable, PortTaken):
-                continue  # it has not come back, or not with its address
+                continue  # the link has not come back, or not with its address
             self._replace(bound, again)
 
     def _replace(self, bound: socket.socket, again: socket.socket) -> None:
@@ -221,9 +218,9 @@ class UdpSockets:
         bound.close()
 
     async def receive(self, bound: socket.socket, handle: Handle, after: Callable[[], None]) -> None:
-        """Hand what comes to `handle`, with the endpoints at its addresses, and send what it returns. Never returns.
+        """Hand each batch to `handle`, with its sources, send the answers, and call `after`. Never returns.
 
-        `after` is called behind each batch. Where another socket takes this one's place, it goes on with that.
+        If `links_changed` replaces the socket, this goes on with the new one.
         """
         place = self._places[bound]
         while True:
@@ -234,18 +231,22 @@ class UdpSockets:
         channel = self._channels.get(bound) or open_channel(bound, self._receive_max, self.counters)
         sources = Sources(channel, self.zones)
         while True:
+            # 1. Sleep until the kernel has a datagram.
             await trio.lowlevel.wait_readable(bound)
+            # 2. Drain the socket, a few batches at most, so that other tasks have their turn in a flood.
             for _ in range(BATCHES):
                 received = channel.receive()
                 if received is None:
                     break
+                # 3. Answers leave at once, and the node's other output after them.
                 channel.send(handle(received, sources))
                 after()
+                # 4. A small batch means that the socket is nearly empty: go back to sleep without another look.
                 if len(received) < FEW:
                     break
 
     def send(self, data: bytes, endpoint: Endpoint) -> None:
-        """Send a datagram, or count why it could not be sent."""
+        """Send a datagram, or count the failure."""
         if endpoint.is_link_local:
             self._send_to_link(data, endpoint)
             return
@@ -271,7 +272,7 @@ class UdpSockets:
             self.counters.not_sent(error, address)
 
     def _by_route(self, endpoint: Endpoint, ways: Sequence[socket.socket]) -> socket.socket:
-        """Return which of several sockets a datagram leaves by, so that it has an address of the network it goes to."""
+        """Return the one of several sockets that suits the route, so the source is in the destination's network."""
         now = self._clock()
         if now >= self._routes_end or len(self._routes) >= ROUTES_REMEMBERED:
             self._routes.clear()
@@ -283,10 +284,10 @@ class UdpSockets:
 
 
 def _ways(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> list[socket.socket]:
-    """Return the sockets that datagrams to such an address may leave by.
+    """Return the sockets by which datagrams to an address of this kind may leave.
 
-    One that is bound to a loopback address reaches loopback addresses only, and is best for those. One that is bound to
-    a link-local address is for its link.
+    A socket on a loopback address reaches only loopback addresses, and is best for them. A socket on a link-local
+    address serves only its link.
     """
     family = socket.AF_INET if ipv4 else socket.AF_INET6
     suiting = [bound for bound in sockets if bound.family == family and not _zone(bound)]
@@ -296,15 +297,18 @@ def _ways(sockets: Iterable[socket.socket], ipv4: bool, loopback: bool) -> list[
 
 
 def _nearest(ways: Sequence[socket.socket], endpoint: Endpoint, source: str | None) -> socket.socket:
-    """Return the socket that is bound to `source`, or else to all, or in its network, or in that of `endpoint`."""
+    """Return the best of several sockets for `endpoint`, if the kernel would send there from `source`."""
     own = {bound: _endpoint(bound) for bound in ways}
     towards = None if source is None else Endpoint.of(source, endpoint.port)
+    # 1. The socket at the very address where the route begins.
     for bound, at in own.items():
         if towards is not None and at.ip == towards.ip:
             return bound
+    # 2. A wildcard, which lets the kernel choose.
     for bound, at in own.items():
         if not any(at.ip):
             return bound
+    # 3. A socket in the network of the route, or else in that of the destination.
     for near in (towards, endpoint):
         for bound, at in own.items():
             if near is not None and network_of(at) == network_of(near):
@@ -313,9 +317,9 @@ def _nearest(ways: Sequence[socket.socket], endpoint: Endpoint, source: str | No
 
 
 def _way_to_link(sockets: Iterable[socket.socket], zone: int) -> socket.socket | None:
-    """Return the socket that datagrams to a link leave by: one that is bound there, or else one that is bound to all.
+    """Return the socket for datagrams to a link: one bound to the link, or else a wildcard.
 
-    From any other they would come from an address that nobody can answer by way of the link.
+    Any other would send from an address that nobody on the link can answer.
     """
     suiting = [bound for bound in sockets if _zone(bound) == zone or bound.getsockname()[0] == "::"]
     return max(suiting, key=_zone, default=None)
@@ -327,7 +331,7 @@ def _endpoint(bound: socket.socket) -> Endpoint:
 
 
 def _zone(bound: socket.socket) -> int:
-    """Return the link of the link-local address that a socket is bound to; 0 where it is bound to another."""
+    """Return the link of a socket on a link-local address, and 0 of any other."""
     zone: int = bound.getsockname()[3] if bound.family == socket.AF_INET6 else 0
     return zone
 

@@ -1,4 +1,4 @@
-"""Opens sealed datagrams for the driver: what does not open is counted, and a clock that is wrong is complained of."""
+"""Opens sealed datagrams for the driver. It counts those that do not open, and logs a wrong clock."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from dhtd.daemon.defects import Defects
 from dhtd.daemon.sockets.channel import Datagram, UdpCounters
 
 if TYPE_CHECKING:
-    from dhtd.wire.sealed import OutOfTime, Refusal, Seal  # which imports libsodium: only a node with a key does
+    from dhtd.wire.sealed import OutOfTime, Refusal, Seal  # imports libsodium: only for a node with a key
 
 log = logging.getLogger("dhtd.node")
 
-COMPLAIN_INTERVAL: Final = 600.0  # seconds between complaints of clocks, of which strangers can cause one
+COMPLAIN_INTERVAL: Final = 600.0  # seconds between messages about clocks: a stranger's replay can cause one
 
 
 class Unsealing:
-    """What a node counts and says of sealed datagrams that do not open."""
-
     def __init__(self, counters: UdpCounters, clock: Callable[[], float], defects: Defects) -> None:
         self._counters = counters
         self._clock = clock
@@ -30,7 +28,7 @@ class Unsealing:
     def open_batch(
         self, seal: Seal, batch: Sequence[Datagram], sources: Mapping[Hashable, Endpoint], wall: float
     ) -> list[Datagram]:
-        """Return what is inside those that open. `wall`: seconds since the epoch."""
+        """Return the contents of the datagrams that open. `wall`: seconds since the epoch."""
         opened = []
         for sealed, address in batch:
             try:
@@ -66,7 +64,7 @@ class Unsealing:
 
 
 def difference(ahead: float) -> str:
-    """Return by how much a time is ahead, in words."""
+    """Return a time difference in words, for example `2 h 5 min ahead`."""
     minutes = round(abs(ahead) / 60)
     days, hours = divmod(minutes // 60, 24)
     parts = [(days, "d"), (hours, "h"), (minutes % 60, "min")]
