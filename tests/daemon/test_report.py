@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
-from dhtd.core.querying.traversal import Traversal
+from dhtd.core.querying.branch import Branch
 from dhtd.core.round_trips import RoundTrips
 from dhtd.core.routing.overlay import Joining, Overlay
 from dhtd.daemon.handlers.node import STATUS_AGE, STATUS_PATIENCE
@@ -123,7 +123,7 @@ async def test_contacts_that_are_all_bad_are_not_nobody(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two(tmp_path) as (one, _):
-        monkeypatch.setattr(Traversal, "_seeds", lambda self, overlay: [])
+        monkeypatch.setattr(Branch, "_closest", lambda self, count: [])
         with pytest.raises(NoPeers, match=r"none of the nodes that this node knows \(1\) answers any more"):
             await one.ask(LookupRequest(KEY))
 
