@@ -1,4 +1,8 @@
-"""The codec: what the core needs of a wire. `dhtd.wire` has the one that nodes speak."""
+"""The codec: what the core needs of a wire. `dhtd.wire.native` is the wire that nodes speak.
+
+A codec alone knows how messages look as datagrams, and how much fits into one. It tells the core by its `Traits` what
+its wire can do.
+"""
 
 from __future__ import annotations
 
@@ -13,49 +17,59 @@ from dhtd.core.messages import Contact, FindNode, FindValue, Message, Query, Req
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a wire can do. The core asks, and assumes nothing."""
+    """What a wire can do. The core asks, and assumes nothing.
+
+    - `tid_size`: bytes of our own transaction IDs. Those of other nodes may have any size.
+    - `requests`: the kinds of requests that the wire has.
+    - `token_from`: the finds that are answered with a token for a store. FindValue is always one of them.
+    - `tells_more`: an answer says if something was left out, and the same find with a token brings the rest.
+    """
 
     keyspace: Keyspace
-    tid_size: int  # bytes of our own transaction IDs; those of others may have any size
-    requests: frozenset[type[Request]]  # the requests that the wire has
-    token_from: frozenset[type[FindNode | FindValue]]  # finds whose answer gives a store's token: find_value is one
-    tells_more: bool  # answers say that something was left out, and a find with a token asks for the rest
+    tid_size: int
+    requests: frozenset[type[Request]]
+    token_from: frozenset[type[FindNode | FindValue]]
+    tells_more: bool
 
     def find_for_token(self, key: Id) -> FindNode | FindValue:
-        """Return the request whose answers give tokens for `key`: the one with the shorter answers, if both do."""
+        """Return a request that is answered with a token for `key`. FindNode is preferred, for its shorter answers."""
         return FindNode(key) if FindNode in self.token_from else FindValue(key)
 
 
 @message
 class PackedContacts:
-    """Contacts together with their wire form, made once and sent many times."""
+    """Contacts and their wire form, which is made once and sent many times."""
 
     contacts: tuple[Contact, ...]
     wire: bytes
 
 
-# Returns endpoints of an answer that has no room for all: that many at most, those first that matter most.
+# Returns at most so many of the endpoints of an answer that has no room for all. The most important ones come first.
 Choose = Callable[[int], Sequence[Endpoint]]
 
 
 class Codec(Protocol):
-    """A wire: how messages look as datagrams. Decoders are total: any bytes give a message or raise `WireError`."""
+    """A wire: how messages look as datagrams.
+
+    Decoders are total: any bytes give a message or raise `WireError`. Encoders leave out what the wire does not have,
+    for example the token of an answer to find_node.
+    """
 
     @property
     def traits(self) -> Traits:
         """What this wire can do."""
 
     def decode(self, data: bytes) -> Message:
-        """Return the message that a datagram holds; raise `WireError`."""
+        """Return the message in a datagram; raise `WireError`."""
 
     def is_plain(self, data: bytes) -> bool:
-        """Whether, by its first bytes and its size, a datagram costs next to nothing to decode. So do all of ours."""
+        """Whether a datagram is cheap to decode, by its first bytes and its size. All of our own datagrams are."""
 
     def decode_result(self, request: Request, body: object) -> Result:
-        """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+        """Return the result in a reply's `body`; its form depends on the `request`. Raise `WireError`."""
 
     def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
-        """Return the datagram. A find request without a token is padded, so that its answer may be whole."""
+        """Return the datagram. A find without a token is padded, because a whole answer may be 3 times as long."""
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
         """Return the datagram that answers ping, store and withdraw."""

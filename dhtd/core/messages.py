@@ -1,8 +1,10 @@
-"""What nodes say to each other, and the `Codec` that a wire implements.
+"""What nodes say to each other.
 
-A *request* is what is asked, a *query* is a request on its way (with transaction ID and sender), and a *reply* or an
-*error* answers one. A reply is decoded in two steps, because what its result may look like depends on the request that
-it answers, which only `transactions` knows.
+- A *request* asks something. A *query* is a request on its way, with a transaction ID and a sender.
+- A *reply* or an *error* answers a query.
+
+A reply is decoded in two steps, because the form of its result depends on the request. Only `transactions` knows the
+request that a reply answers.
 """
 
 from __future__ import annotations
@@ -24,18 +26,18 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def message(cls: type[T]) -> type[T]:
-    """Make a dataclass that is frozen to the type checker alone: enforced, it takes 2.5 times as long to make one."""
+    """Make a dataclass that the type checker alone freezes. A truly frozen instance takes 2.5 times as long to make."""
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 class Contact(NamedTuple):
-    """A node: its ID and where it is reached. A tuple, since lookups make, hash and compare thousands of them."""
+    """A node: its ID and its endpoint. It is a tuple, because lookups make, hash and compare thousands of them."""
 
     id: Id
     endpoint: Endpoint
 
     def __hash__(self) -> int:
-        """Return the hash of its bytes: that of a tuple is made from the hash of the ID, see `metric.packed`."""
+        """Return the hash of its bytes. The hash of a tuple uses the ID's, which strangers can choose: see `packed`."""
         return hash(packed(self.id) + self.endpoint)
 
 
@@ -60,7 +62,7 @@ class FindNode:
 @final
 @message
 class FindValue:
-    """Who serves `key`, and which nodes do you know nearest to it?"""
+    """Which endpoints serve `key`, and which nodes do you know nearest to it?"""
 
     key: Id
     token: bytes | None = None
@@ -109,11 +111,11 @@ class Acknowledged:
 class Found:
     """The result of find_node and find_value.
 
-    - `token`: for a store at this node. It is empty where the node would refuse to store, and None where the wire gives
-      no token for such a query.
-    - `endpoints`: empty for find_node.
-    - `more`: the answer was cut. If the query had no token, asking again with this one brings the rest. If the query
-      had one, the node serves endpoints that have no room in a datagram.
+    - `token` is for a store at this node. It is empty if the node would refuse the store. It is None if the wire gives
+      no token for this kind of query.
+    - `endpoints` is empty for find_node.
+    - `more` says that the answer was cut. If the query had no token, the same query with this token brings the rest. If
+      it had one, the node serves more endpoints than fit into a datagram.
     """
 
     token: bytes | None
@@ -141,7 +143,7 @@ class Query:
 @final
 @message
 class BadQuery:
-    """A query whose envelope is right and whose method or arguments are not: answered with error `code`."""
+    """A query with a good envelope and a bad method or bad arguments. The answer is an error of this `code`."""
 
     tid: bytes
     sender: Id
@@ -152,9 +154,9 @@ class BadQuery:
 @final
 @message
 class Reply:
-    """An answer. `body` is for `Codec.decode_result`; `observed` is our own address as the answering node saw it.
+    """An answer. `Codec.decode_result` reads the `body`.
 
-    Some wires do not tell what was observed, or not always.
+    `observed` is our own address as the answering node saw it. On some wires, replies do not tell it.
     """
 
     tid: bytes
@@ -166,7 +168,7 @@ class Reply:
 @final
 @message
 class Error:
-    """A refusal. On some wires it does not tell the ID of its sender."""
+    """A refusal. On some wires, errors do not tell the ID of their sender."""
 
     tid: bytes
     sender: Id | None

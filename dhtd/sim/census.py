@@ -1,7 +1,7 @@
-"""The hosts that can be asked, in the order of their IDs: the truth to which lookups are held.
+"""The reachable hosts in the order of their IDs: the true answer, by which lookups are judged.
 
-Independent of the routing table, and fast enough to be asked at each of thousands of lookups among 100,000 hosts: the
-IDs nearest to a target share its longest prefix, so they lie side by side.
+It does not use the routing table. It is fast enough for thousands of lookups among 100,000 hosts: the IDs nearest to a
+target share its longest prefix, so they lie side by side.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Census:
         insort(self._hosts, host, key=_id)
 
     def remove(self, host: Host) -> None:
-        """Count this host no longer; it must still have the ID that it had."""
+        """Stop counting this host. It must still have the ID under which it was added."""
         place = bisect_left(self._hosts, host.id, key=_id)
         while self._hosts[place] is not host:  # a few may share an ID in a small keyspace
             place += 1

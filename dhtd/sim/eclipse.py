@@ -1,7 +1,8 @@
-"""An eclipse: each key of a run has attackers who take all the places nearest to it, from a few networks.
+"""An eclipse: attackers from a few networks take all the places nearest to each key of a run.
 
-The attackers of a key have more IDs than places, in so many networks of their own as the plan says. They join as
-anybody does, and stay. Each names its accomplices only, says that it holds what it is given, and serves nothing.
+The attackers of a key have more IDs than there are places, in as many networks of their own as the plan says. They join
+as any node does, and stay. Each attacker names only its accomplices, claims to hold what it is given, and serves
+nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from dhtd.sim.host import Host
     from dhtd.sim.network import Network
 
-EACH = 2  # attackers in a network: as many as have places in a lookup
-_FEWEST = 16  # attackers of a key: those of a few networks have the more IDs
+EACH = 2  # attackers in a network: as many as a lookup has places for
+_FEWEST = 16  # attackers of a key at least: in fewer networks, each has more IDs
 _KNOWN = 3  # nodes that an attacker joins by
 _PORT = (1_729).to_bytes(2, "big")
 
@@ -55,15 +56,15 @@ class Eclipse:
             gang.append(host)
 
     def _distance(self, honest: int) -> int:
-        """Return how far from the key an attacker is: far nearer than the nearest of the others, or a little."""
+        """Return how far from the key an attacker is: far nearer than the nearest honest node, or a little nearer."""
         rng, bits = self._net.rng, self._net.codec.traits.keyspace.bits
         if self._closest:
-            # A thousand times nearer would be no nearer to a lookup, and each bit is a bucket that they refresh.
+            # Even nearer IDs would not change a lookup, and the attackers would refresh one bucket more for each bit.
             return rng.getrandbits(bits - rng.randrange(bits // 10, bits // 6))
         return honest - 1 - rng.randrange(1 + honest // 2)
 
     def _endpoint(self, network: int, host: int) -> Endpoint:
-        """Return an endpoint in a network that only the attackers of this key have."""
+        """Return an endpoint in a network that belongs to the attackers of this key alone."""
         if self._site:
             site = b"\x2a" + self._gangs.to_bytes(5, "big")
             return Endpoint(site + network.to_bytes(2, "big") + host.to_bytes(8, "big") + _PORT)

@@ -1,6 +1,6 @@
 """What a picture of a run shows beside the run itself: hops against the network's size, and success under churn.
 
-Each point is a small run of its own, whose plan is here; whoever draws runs them, and so can show how far that is.
+Each point is a small run of its own, and its plan is here. The drawing program runs them, so it can show its progress.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STEP = sqrt(10)  # half a decade
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """How lookups went in a network whose sessions last so long in the mean."""
+    """How lookups went in a network with sessions of this mean length."""
 
     session: float  # seconds
     rate: float

@@ -18,12 +18,12 @@ from dhtd.sim.links import Nat
 if TYPE_CHECKING:
     from dhtd.sim.liars import Lie
 
-_BUSY = 1_000  # calls of `handle_timeout` at one moment that only a defect can explain
+_BUSY = 1_000  # calls of `handle_timeout` at one moment; only a defect makes so many
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Who may hold an own entry, or one that was deleted, until when, and under which addresses of this machine."""
+    """A node that may hold an own or a deleted entry, until when, and under which addresses of this machine."""
 
     record_key: RecordKey
     contact: Contact
@@ -33,7 +33,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What survives a restart. Entries expire by the machine's wall clock, those that others hold for it too."""
+    """What survives a restart. Entries expire by the machine's wall clock, also those that other nodes hold for it."""
 
     id: Id
     contacts: tuple[Contact, ...]
@@ -132,7 +132,7 @@ class Host:
         return now + self.ahead
 
     def wake(self, clock: float) -> None:
-        """Let the node do what is due by its clock; fail where it is due again and again and time stands still."""
+        """Let the node do what is due by its clock. Fail if something is due at this moment for ever."""
         moment, times = self._woken
         self._woken = (clock, times + 1) if moment == clock else (clock, 1)
         assert self._woken[1] < _BUSY, f"{self} does not get past {clock}"
@@ -140,7 +140,7 @@ class Host:
         self.node.handle_timeout(clock)
 
     def record(self, event: Event, now: float) -> None:
-        """Keep an event of the node, for those who ask what has become of an operation."""
+        """Keep an event of the node, so that `done` tells how each operation ended."""
         match event:
             case LookupProgress(op):
                 self.progress.setdefault(op, []).append(event)

@@ -1,6 +1,6 @@
-"""What must hold of every node at any moment, whatever its network does to it, stated apart from what keeps it.
+"""What must hold of every node at any moment, whatever its network does to it. The node's own code has no part in it.
 
-A breach is an `AssertionError`. Whoever runs the simulation knows its seed and its event, and says so.
+A breach is an `AssertionError`. The simulation adds its seed and the number of the event.
 """
 
 from __future__ import annotations

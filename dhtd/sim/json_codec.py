@@ -1,6 +1,6 @@
-"""A wire for any keyspace, as JSON: it shows that the core assumes nothing of the native one.
+"""A wire for any keyspace, in JSON. It shows that the core assumes nothing of the native wire.
 
-A datagram is one array; bytes travel as hexadecimal text, IDs as numbers. Meant to be read in a debugger, not sent.
+A datagram is one array. Bytes are hexadecimal text, and IDs are numbers. It is for debuggers, not for real networks.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ _BAD = (ValueError, TypeError, LookupError, DhtdError, RecursionError)
 class JsonCodec:
     """The `Codec` of a keyspace of any width.
 
-    A `bare` one has no more than BEP 5 has. It has no withdraw. Answers to find_node give no token, and no answer says
-    that it was cut. A reply does not tell what was observed, and an error not who it is from.
+    A `bare` one has no more than BEP 5 has:
+
+    - It has no withdraw.
+    - Answers to find_node give no token, and no answer says that it was cut.
+    - Replies do not tell the observed address, and errors do not tell the ID of their sender.
     """
 
     def __init__(self, keyspace: Keyspace, *, bare: bool = False) -> None:
@@ -56,7 +59,7 @@ class JsonCodec:
         widest = Id(keyspace.size - 1)
         error = _dump("error", b"", widest, ERROR_METHOD, " " * _TEXT_MAX)
         cut = _dump("reply", b"", widest, "0" * 2 * IPV6_SIZE, ["0" * 2 * _TOKEN_SIZE, [], [], False])
-        # Bytes of a query: a shorter one could bring more than three times as many. Ours are padded with spaces.
+        # Bytes of a query at least: the answer to a shorter one could be more than three times as long. We pad ours.
         self._query_min = -(-max(len(error), len(cut)) // 3)
 
     def decode(self, data: bytes) -> Message:

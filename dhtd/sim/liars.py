@@ -1,4 +1,4 @@
-"""Nodes that lie. A liar runs an honest node, so that it gets into tables, and falsifies the node's answers."""
+"""Nodes that lie. A liar runs an honest node, so that it gets into routing tables, and falsifies its answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Finds:
 
 
 class FakeContacts(_Finds):
-    """Names nodes that do not exist, as near to the target as it likes, others each time."""
+    """Names nodes that do not exist, as near to the target as it likes, and other ones each time."""
 
     def __init__(self, count: int = 25) -> None:
         self._count = count
@@ -69,14 +69,14 @@ class FakeContacts(_Finds):
 
 
 class FakeEndpoints(_Finds):
-    """Names the nodes that are truly nearest, at addresses where nobody is."""
+    """Names the true nearest nodes, at addresses without a machine."""
 
     def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
         return [Contact(other.id, nowhere(net.rng)) for other in net.closest(target)]
 
 
 class FakeIds(_Finds):
-    """Names the endpoints of the nodes that are truly nearest, under IDs as far from the target as can be."""
+    """Names the endpoints of the true nearest nodes, under IDs as far from the target as can be."""
 
     def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
         far = net.codec.traits.keyspace.size - 1 ^ target
@@ -84,7 +84,7 @@ class FakeIds(_Finds):
 
 
 class Aimed(_Finds):
-    """Names one victim's endpoint under many IDs, and as who serves the key."""
+    """Names one victim's endpoint under many IDs, and says that it serves the key."""
 
     def __init__(self, victim: Endpoint) -> None:
         self._victim = victim
@@ -97,7 +97,7 @@ class Aimed(_Finds):
 
 
 class Inventor(_Finds):
-    """Names honestly whom it knows, and says that many machines serve the key, which do not exist."""
+    """Names its contacts honestly, and invents many machines that serve the key."""
 
     def __init__(self, count: int = 100) -> None:
         self._count = count
@@ -114,7 +114,7 @@ class ManyIds(_Finds):
 
 
 class Impostor(_Finds):
-    """Answers under the ID of the node that is truly nearest to the target."""
+    """Answers under the ID of the true nearest node to the target."""
 
     def sender(self, net: Network, host: Host, target: Id) -> Id:
         return net.closest(target, 1)[0].id
@@ -145,9 +145,9 @@ class Empty(_Finds):
 
 
 class Conspirator(_Finds):
-    """Names its accomplices, those nearest to the target, and denies that anybody serves anything.
+    """Names its accomplices nearest to the target, and denies that anybody serves anything.
 
-    What it is asked to store it says it holds, so that nobody looks for another holder.
+    It claims to hold what it is asked to store, so that nobody looks for another holder.
     """
 
     def __init__(self, accomplices: Sequence[Host]) -> None:
@@ -166,7 +166,7 @@ class Conspirator(_Finds):
 
 
 class Misleader(_Finds):
-    """Answers honestly, but for what it says of where it sees the asker."""
+    """Answers honestly, but for the address at which it sees the requester."""
 
     def __init__(self, observed: Endpoint) -> None:
         self._observed = observed

@@ -1,4 +1,4 @@
-"""What lies between hosts: how long a datagram takes, whether it arrives, who can reach whom."""
+"""What lies between hosts: how long a datagram takes, whether it arrives, and between which hosts there is a way."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LinkModels:
 
 
 class Nat:
-    """An address translator in front of one host: only whom the host has lately written to gets through."""
+    """An address translator in front of one host. It lets in only endpoints that the host has lately written to."""
 
     __slots__ = ("_lifetime", "_until")
 

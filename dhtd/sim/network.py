@@ -34,7 +34,7 @@ Tap = Callable[[Endpoint, Endpoint, bytes], None]
 Listener = Callable[[Host, Event], None]
 
 _REMEMBERED = 1_000_000  # contacts that are one object to all nodes: each of 10,000 nodes is known to eighty others
-_LATEST = 64  # events that are kept for whoever has to explain a failure
+_LATEST = 64  # events that are kept, to explain a failure
 _CHECKED = 256  # every so many events, the host that had the last one is looked at
 
 
@@ -128,8 +128,8 @@ class Network:
     def populate(self, count: int, *, known: int = 64, join: bool = True) -> list[Host]:
         """Start `count` hosts that all ran before: each restores its neighbours and `known` contacts of any kind.
 
-        For tests to which the way into the network does not matter. Much faster than `grow`, above all where the hosts
-        do not `join` either, which makes them ask around for minutes to come.
+        For tests to which the way into the network does not matter. It is much faster than `grow`. If the hosts do not
+        `join`, it is faster still, because joined hosts ask around for minutes.
         """
         added = [self.add() for _ in range(count)]
         ordered = sorted(added, key=lambda host: host.id)
@@ -167,7 +167,7 @@ class Network:
         self.flush(host)
 
     def move(self, host: Host) -> Endpoint:
-        """Give a host another address, of which its node is not told; return it."""
+        """Give a host another address, without telling its node; return the address."""
         assert len(host.endpoints) == 1
         del self._by_endpoint[host.endpoint]
         host.endpoint = self._address(host.endpoint.family, self._addresses)
@@ -211,7 +211,7 @@ class Network:
         self.weather.heal()
 
     def jump(self, host: Host, seconds: float, *, wall: float | None = None) -> None:
-        """Let a host's clock jump ahead, and its wall clock as far where `wall` says nothing else: it was suspended.
+        """Let a host's clock jump ahead, as after a suspend. Its wall clock jumps as far, or by `wall` seconds.
 
         Only wall clocks go back.
         """
@@ -292,7 +292,7 @@ class Network:
         self.inject(source, destination, data, host.delay)
 
     def inject(self, source: Endpoint, destination: Endpoint, data: bytes, later: float = 0.0) -> None:
-        """Send a datagram that claims to come from `source`, whoever sends it."""
+        """Send a datagram that claims to come from `source`; any machine may have sent it."""
         for tap in self.taps:
             tap(source, destination, data)
         now = self.schedule.now
@@ -301,7 +301,7 @@ class Network:
                 self.schedule.at(now + delay + later, self._deliver, source, destination, data)
 
     def note(self, what: str, host: Host | None = None) -> None:
-        """Have it among the `latest` that a host, or the network, does this."""
+        """Keep among the `latest` events that a host, or the network, does this."""
         self.latest.append((self.schedule.events, self.now, None, None if host is None else host.endpoint, what))
 
     def _deliver(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:

@@ -15,10 +15,10 @@ ECLIPSE_MAX = 1_024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One run. Times are in seconds; those after the start count from the moment when the network stands."""
+    """One run. Times are in seconds. Those of later events count from the moment when the network stands."""
 
     nodes: int = 1_000
-    entries: int = 100  # own entries in all; one whose machine goes is replaced by another machine's
+    entries: int = 100  # own entries in all; another machine's replaces those of a machine that goes
     lookups: int = 1_000  # spread over the duration, each by any node, of an entry that should be found
     duration: float = 600.0
     seed: int = 1
@@ -36,12 +36,12 @@ class Plan:
     churn: float | None = None  # the mean length of a session: then the machine goes, and another comes
     pareto: bool = False  # sessions of a Pareto distribution (shape 2), most short and some very long; else exponential
     returning: float = 0.0  # the part of machines that come back from their state file a minute later instead
-    jumps: float = 0.0  # the part of nodes whose clock jumps ahead by up to two hours, once
+    jumps: float = 0.0  # the part of clocks that jump ahead by up to two hours, once
     restart: float | None = None  # when all nodes are killed and started again from their state files, at once
     restored: int = 0  # own entries that each node then finds in its state file, beside those of this run
 
-    # Attackers who make each entry's key theirs: they have all the places nearest to it, name each other only, and say
-    # that they hold what they are given
+    # Attackers of each entry's key: they have all the places nearest to it, name only each other, and claim to hold
+    # what they are given
     eclipse: int = 0  # the networks that the attackers of each key have, two places in a lookup each; 0 is none
     closest: bool = False  # they are far nearer to the key than all others; else just a little
     late: bool = False  # they come when the entry has been published; else before

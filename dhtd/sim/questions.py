@@ -110,7 +110,7 @@ class Questions:
             self._tally.nothing_to_ask()
             return
         nearest: tuple[Id, ...] = ()
-        if phase is not Phase.PARTED and not self._plan.eclipse:  # no lookup is to reach attackers, who are nearest
+        if phase is not Phase.PARTED and not self._plan.eclipse:  # attackers are nearest, and are not to be reached
             nearest = tuple(host.id for host in net.closest(entry.key, k + 1) if host is not asker)[:k]
         across = phase is Phase.HEALED and population.are_apart(asker, entry.owner)
         net.note(f"looks {net.codec.traits.keyspace.format(entry.key)} up", asker)
@@ -149,7 +149,7 @@ class Questions:
             entry.is_acknowledged = True
 
     def _draw(self, asker: Host) -> Entry | None:
-        """Draw an entry that some node has acknowledged, and whose machine is up and can be reached."""
+        """Draw an entry that some node has acknowledged, of a machine that is up and can be reached."""
         if not self._entries:
             return None
         for _ in range(_TRIES):

@@ -1,4 +1,4 @@
-"""What a simulation has shown; the keys of `dhtd simulate --json`, but for what only a real clock can tell."""
+"""What a simulation has shown: the keys of `dhtd simulate --json`, except those that need a real clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """How lookups went. Those whose node went away meanwhile count nowhere."""
+    """How lookups went. A lookup does not count if its node went away meanwhile."""
 
     total: int
     found: int  # those that answered with the endpoint of the machine that serves the key
@@ -69,7 +69,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Datagrams that reachable nodes received which lived through the whole duration, against the mean.
+    """Datagrams received by the reachable nodes that lived through the whole duration, against the mean.
 
     None where no such node has received any.
     """
@@ -93,7 +93,7 @@ class Report:
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """Return the smallest of `values` that so much of them do not exceed (nearest rank); 0 where there are none."""
+    """Return the least of `values` that this part of them does not exceed (nearest rank); 0 if there are none."""
     if not values:
         return 0.0
     ordered = sorted(values)

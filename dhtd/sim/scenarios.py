@@ -32,7 +32,7 @@ class Scenario:
     fixed: bool = False  # the number of nodes is the point of it
 
     def vary(self, **given: Any) -> Plan:
-        """Return its plan with what was given otherwise."""
+        """Return its plan with the numbers that were given."""
         return replace(self.plan, **given)
 
     def shortfalls(self, report: Report) -> list[str]:

@@ -1,7 +1,7 @@
-"""The virtual clock: what is to happen, in the order of its time.
+"""The virtual clock: actions in the order of their time.
 
-A heap holds the second that is under way, and a list each later one (a calendar queue; Brown, CACM 31(10), 1988): most
-of what a large network plans is minutes away, and need not be in order before its second comes.
+It is a calendar queue (Brown, CACM 31(10), 1988). A heap holds the actions of the present second, and an unsorted list
+those of each later second. Most actions of a large network are minutes away, and need no order before their second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Schedule:
         return len(self._soon) + sum(map(len, self._later.values()))
 
     def at(self, when: float, action: Action, *arguments: Any) -> None:
-        """Plan `action(*arguments)` for `when`; for now, where that has passed."""
+        """Plan `action(*arguments)` for `when`, or for now if that has passed."""
         self._serial += 1
         planned = (max(self.now, when), self._serial, action, arguments)
         if planned[0] < self._soon_ends:
@@ -48,7 +48,7 @@ class Schedule:
             later.append(planned)
 
     def step(self, until: float) -> bool:
-        """Jump to the next action and do it; return False, with the clock at `until`, where none is due by then."""
+        """Jump to the next action and do it. If none is due by `until`, set the clock to that and return False."""
         while not self._soon and self._seconds and self._seconds[0] <= until:
             second = heappop(self._seconds)
             self._soon = self._later.pop(second)

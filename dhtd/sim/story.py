@@ -1,4 +1,4 @@
-"""The latest events of a network, in words: what led up to a failure, or to the event at which a replay stopped."""
+"""The latest events of a network in words. They led to a failure, or to the event at which a replay stopped."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Moment:
 
     def __str__(self) -> str:
         """Return the line that tells it."""
-        who = self.destination or "the network"
-        way = who if self.source is None else f"{self.source} to {who}:"
+        place = self.destination or "the network"
+        way = place if self.source is None else f"{self.source} to {place}:"
         return f"{self.event} at {self.virtual_s:.6f} {way} {self.message}"
 
 
@@ -170,7 +170,7 @@ def _asked(codec: Codec, request: Request) -> str:
 
 
 def _answered(codec: Codec, body: object) -> str:
-    """Return what a reply says. Whoever asked knows what; here the richest answer is taken that it can be."""
+    """Return what a reply says. Only its requester knows the request, so here it is read as the richest answer."""
     for request in (FindValue(Id(0)), FindNode(Id(0))):
         with suppress(WireError):
             found = codec.decode_result(request, body)

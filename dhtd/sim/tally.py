@@ -49,7 +49,7 @@ class Tally:
         self._population = 0
         self._counted_at = 0.0
         self._node_seconds = 0.0
-        self._began: dict[Host, int] = {}  # who was there, and what it had received
+        self._began: dict[Host, int] = {}  # the hosts that were there, and what each had received
         self._datagrams = 0
         self._bytes = 0
 
@@ -74,13 +74,13 @@ class Tally:
         self.outcomes.append(LookupOutcome(self._net.now, False, None, 0, 0, 0.0, False))
 
     def first_answer(self, asking: Asking, elapsed: float) -> None:
-        """A lookup knows an endpoint, maybe since before."""
+        """A lookup knows an endpoint. It may have known one before."""
         self._firsts.setdefault(asking, elapsed)
 
     def lookup_done(
         self, asking: Asking, done: LookupDone, expected: Endpoint, nearest: Sequence[Id], *, across: bool
     ) -> None:
-        """A lookup has ended that should have found `expected`; `nearest` are the nodes that it should have reached."""
+        """A lookup has ended. It should have found `expected`, and should have reached the `nearest` nodes."""
         is_found = expected in done.endpoints
         self.found += is_found
         first = self._firsts.pop(asking, None)

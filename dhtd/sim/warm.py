@@ -1,4 +1,4 @@
-"""Routing tables as of a network that has been up for long, without the hours in which they would come about."""
+"""Gives nodes the routing tables of a network that has been up for hours, without the hours."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def acquaint(net: Network, hosts: Iterable[Host]) -> None:
     """Let each host know its neighbours, and K of the hosts in each range farther away.
 
-    Who is known in one range was heard when that was last refreshed: at any moment of the latest period. With contacts
-    that nobody has heard, the first minute would be one of pings instead.
+    The contacts of a range were all heard when the range was last refreshed, at a random moment of the latest period.
+    With contacts that were never heard, every node would ping for the first minute.
     """
     for host in hosts:
         node = host.node
@@ -27,7 +27,7 @@ def acquaint(net: Network, hosts: Iterable[Host]) -> None:
             for other in others:
                 if other is not host:
                     node.state.answered(other.contact, None, heard_at)
-        for bucket in node.state.table.buckets:  # whose activity is that of the range that each was split from
+        for bucket in node.state.table.buckets:  # each has the activity of the range that it was split from
             heard = [node.state.meta.get(contact.id).heard_at for contact in bucket.contacts]
             bucket.activity = max(filter(None, heard), default=clock)
         _look_back(net, host, clock)
@@ -35,9 +35,9 @@ def acquaint(net: Network, hosts: Iterable[Host]) -> None:
 
 
 def _look_back(net: Network, host: Host, clock: float) -> None:
-    """Let a host have sampled the size of its network, and have done all that each node does now and then.
+    """Let a host have sampled the size of its network, and have done what each node does now and then.
 
-    When it did that is a moment of the latest period. Were it now, all would do it again together.
+    It did so at a random moment of the latest period. Otherwise all hosts would do it again at the same time.
     """
     node, overlay, policy = host.node, host.node.overlays[0], host.node.policy
     for slot in range(SLOTS):
