@@ -345,8 +345,10 @@ def main(command: str = "", *arguments: str) -> int:
     if command == "dht":
         become("dht", *arguments)
     os.chdir(ROOT)
-    if command == "test" and arguments:
-        become("pytest", *arguments)
+    if command == "test":
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled files halve the start of the daemons under test
+        if arguments:
+            become("pytest", *arguments)
     if tool is not None:
         become("python", "-m", tool.module, *rest)
     ends = {"lint": lint, "test": run_tests}

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import io
+import os
 import platform
 import runpy
 import shutil
@@ -396,6 +397,16 @@ def test_every_test_is_run_once_and_those_of_core_and_wire_are_measured(
     assert others == {f"--ignore={path}" for path in measured}
     assert ["--cov" in command for command in ran] == [True, False]
     assert ran[0][-1] == "--cov"  # a path behind it would say what to cover
+
+
+def test_the_tests_run_from_compiled_files(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "sync", lambda group: None)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.chdir(checkout)
+    seen: list[bool] = []
+    monkeypatch.setattr("dev.subprocess.call", lambda command: seen.append("PYTHONDONTWRITEBYTECODE" in os.environ))
+    dev.main("test")
+    assert seen == [False, False]
 
 
 def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
