@@ -1,57 +1,34 @@
-"""The keys of dhtd.toml(5): what each may be, how it is read from text and from TOML, and its default.
+"""The table of all settings: the keys of dhtd.toml(5), the options of `dhtd start`, the variables of dhtd(8).
 
-Readers raise a `UsageError` that says what is wrong and what is allowed; where the value came from, config.py knows.
+A new setting is a row in `SETTINGS` and a field in `Settings`. The option and its help, its completion, the variable
+and the key in a file come from the row, and tests hold the manual pages to it.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import math
-import re
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-from dhtd.config import paths
-from dhtd.core import counters
-from dhtd.core.endpoint import check_port, parse_port, split_host_port
-from dhtd.core.ids import NATIVE
-from dhtd.errors import ConfigError
-
-T = TypeVar("T")
+from dhtd.config import paths, values
+from dhtd.config.values import CapNumber, Kind, count_of, one_of
+from dhtd.core.ids import Id
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 CLIENTS_MAX: Final = 1_000
-CAP_MAX: Final = 1_000_000
-CAPS_APART: Final = {  # which have a setting of their own
-    counters.RATE_LIMIT: "rate-limit",
-    counters.RATE_LIMIT_TOTAL: "rate-limit-total",
-    counters.STORE_ENTRIES: "max-entries",
-    counters.OPERATIONS: "max-operations",
-}
-
-
-class CapNumber(NamedTuple):
-    """A number in place of a cap's own: `name` is one of `dhtd.core.counters`."""
-
-    name: str
-    number: int
-
-    def __str__(self) -> str:
-        """Return it as it is written."""
-        return f"{self.name}={self.number}"
 
 
 class Setting(NamedTuple):
-    """One key."""
+    """One row."""
 
-    key: str
-    text: Callable[[str], object]  # reads it from the command line or a variable
-    value: Callable[[object], object]  # reads it from TOML
-    default: object  # None: there is none, or another setting decides
+    key: str  # in a file, and behind the dashes of the option
+    metavar: str  # of the option
+    help: str  # of the option
+    kind: Kind
+    default: object  # None: there is none, or another setting decides; (): a list that may be repeated
     at_run_time: bool = False  # a change takes effect on SIGHUP
-    repeated: Callable[[list[str]], object] | None = None  # reads a repeated option, where TOML takes less
     suffix: str = ""  # of the variable
 
     @property
@@ -64,262 +41,101 @@ class Setting(NamedTuple):
         """The field of `Settings`."""
         return self.key.replace("-", "_")
 
-
-def _typed(wanted: str, kinds: tuple[type, ...], check: Callable[[Any], T]) -> Callable[[object], T]:
-    def read(value: object) -> T:
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise ConfigError(f"must be {wanted}, not {_kind(value)}")
-        if isinstance(value, int) and value.bit_length() > 64:  # more than TOML promises, and maybe than can be shown
-            raise ConfigError(f"must be {wanted}")
-        return check(value)
-
-    return read
+    @property
+    def is_list(self) -> bool:
+        """Whether the option may be repeated."""
+        return self.default == ()
 
 
-def _listed(example: str, check: Callable[[list[str]], T]) -> Callable[[object], T]:
-    def read(value: object) -> T:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f'must be an array of strings, such as ["{example}"], not {_kind(value)}')
-        for element in value:
-            if not isinstance(element, str):
-                raise ConfigError(f'must be an array of strings, such as ["{example}"], and has {_kind(element)}')
-        return check(list(value))
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `dhtd start` runs with; every field has been checked."""
 
-    return read
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[\s,]+", text) if word]
-
-
-def _each(check: Callable[[list[str]], T]) -> Callable[[list[str]], T]:
-    """Return a reader of texts that may be lists themselves, separated by commas or blanks as in a variable."""
-
-    def read(texts: list[str]) -> T:
-        split = [_words(text) for text in texts]
-        if not all(split):
-            raise ConfigError(f"{shown(texts[split.index([])])} is empty")
-        return check([word for words in split for word in words])
-
-    return read
+    port: int
+    bind: tuple[str, ...]  # IP addresses, link-local ones with their zones; none: all that this machine has
+    bootstrap: tuple[str, ...]  # HOST:PORT, names not resolved yet
+    state: Path
+    socket: Path
+    instance: str
+    socket_group: str | None  # whose members may connect beside the daemon's user; not looked up yet
+    socket_clients: int  # connections of one user
+    node_id: Id | None  # None: that of the state file, or a new one
+    network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
+    exempt_network: tuple[str, ...]  # CIDR, beside private ranges: limits by network do not apply there
+    rate_limit: float  # queries a second and source; 0 is off
+    rate_limit_total: float  # queries a second, all sources together; 0 is off
+    max_entries: int  # held for others
+    max_operations: int  # of clients, under way at once
+    cap: tuple[CapNumber, ...]  # those of `Policy` that are to be others; each once
+    log_level: str  # of LOG_LEVELS
+    log_format: str  # of LOG_FORMATS
+    origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"
 
 
-def _addresses(texts: list[str]) -> tuple[str, ...]:
-    if not texts:
-        raise ConfigError("must name at least one address; without this setting, all of this machine's are listened on")
-    addresses = [_address(text) for text in texts]
-    for text, address in zip(texts, addresses, strict=True):
-        if addresses.count(address) > 1:
-            raise ConfigError(f"{text} is named twice")
-    for everything, of_family in (("0.0.0.0", "IPv4"), ("::", "IPv6")):  # noqa: S104 - it is what is looked for
-        if everything in addresses and sum((":" in address) == (":" in everything) for address in addresses) > 1:
-            raise ConfigError(f"{everything} is all of this machine's {of_family} addresses: name no others beside it")
-    return tuple(addresses)
-
-
-def _address(text: str) -> str:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise ConfigError(f"{shown(text)} is not an IP address, such as 192.168.1.123, 0.0.0.0 or ::") from None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.is_link_local and address.scope_id is None:
-            raise ConfigError(f"{shown(text)} is on each link another: name the interface, such as {text}%eth0")
-        if address.scope_id is not None and not address.is_link_local:
-            raise ConfigError(f"{shown(text)} has a zone, and is no link-local address: give it without")
-        return str(address.ipv4_mapped or address)
-    return str(address)
-
-
-def _hosts(texts: list[str]) -> tuple[str, ...]:
-    for text in texts:
-        host, _ = split_host_port(text)
-        if text.startswith("["):
-            try:
-                ipaddress.IPv6Address(host)
-            except ValueError:
-                raise ConfigError(f"{shown(text)} has no IPv6 address in its brackets") from None
-        elif not _HOST.fullmatch(host):
-            raise ConfigError(f"{shown(text)} has no host name or address before the port")
-    return tuple(dict.fromkeys(texts))
-
-
-def _networks(texts: list[str]) -> tuple[str, ...]:
-    networks = []
-    for text in texts:
-        try:
-            networks.append(str(ipaddress.ip_network(text)))
-        except ValueError:
-            raise ConfigError(
-                f"{shown(text)} is not a network, such as 203.0.113.0/24 or 2001:db8::/48, with nothing behind it"
-            ) from None
-    return tuple(dict.fromkeys(networks))
-
-
-def _caps(texts: list[str]) -> tuple[CapNumber, ...]:
-    numbers: dict[str, int] = {}
-    for text in texts:
-        match = re.fullmatch(r"([a-z_]{1,64})=([0-9]{1,15})", text)
-        if match is None:
-            raise ConfigError(f"{shown(text)} is not a cap and its number, such as {counters.CLAIMS}=16")
-        name, number = match[1], int(match[2])
-        if name in CAPS_APART:
-            raise ConfigError(f"{name} has a setting of its own: {CAPS_APART[name]}")
-        if name not in counters.CAPS:
-            others = ", ".join(cap for cap in counters.CAPS if cap not in CAPS_APART)
-            raise ConfigError(f"{shown(name)} is none of {others}")
-        if name in numbers:
-            raise ConfigError(f"{name} is named twice")
-        if not 1 <= number <= CAP_MAX:
-            raise ConfigError(f"{number} is no cap of {name}: it must be from 1 to {CAP_MAX}")
-        numbers[name] = number
-    return tuple(CapNumber(name, number) for name, number in numbers.items())
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise ConfigError("is empty, and must be a path")
-    if "\0" in text:
-        raise ConfigError("has a zero byte, which no path may have")
-    if text.rpartition("/")[2] in ("", ".", ".."):
-        raise ConfigError(f"{shown(text)} is the path of a directory, and must be that of a file")
-    try:
-        return paths.locate(text)
-    except RuntimeError as error:
-        raise ConfigError(f"{shown(text)} leads nowhere: {error}") from None
-    except OSError:
-        raise ConfigError(f"{shown(text)} is relative, and the working directory is gone: begin it with /") from None
-
-
-def _absolute_path(text: str) -> Path:
-    # A daemon's working directory is an accident, so that a file that all daemons read cannot mean it.
-    if text and not text.startswith(("/", "~")):
-        raise ConfigError(f"{shown(text)} is relative: a path in this file begins with / or ~")
-    return _path(text)
-
-
-def _key_files_text(text: str) -> tuple[Path, ...]:
-    words = _words(text)
-    if not words:
-        raise ConfigError("is empty, and must name the file of a network key; for an open network, unset it")
-    return _key_files(words)
-
-
-def _key_files(texts: list[str], read: Callable[[str], Path] = _path) -> tuple[Path, ...]:
-    files = tuple(read(text) for text in texts)
-    if len(files) > _KEYS_MAX:
-        raise ConfigError(f"names {len(files)} files: the key to seal with, and one more to open with, are enough")
-    if len(set(files)) < len(files):
-        raise ConfigError(f"{files[0]} is named twice")
-    return files
-
-
-def _rate_text(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text):
-        raise ConfigError(f"{shown(text)} is not a number of queries a second, such as 256, or 0 for no limit")
-    return float(text)
-
-
-def _rate(value: float) -> float:
-    if not (math.isfinite(value) and 0 <= value < 1e15):
-        raise ConfigError(f"{value} is not a number of queries a second, such as 256, or 0 for no limit")
-    return float(value)
-
-
-def _count_setting(key: str, what: str, least: int, most: int, default: int) -> Setting:
-    """Return a setting that is a number of something."""
-    wanted = f"a number of {what} from {least} to {most}"
-
-    def check(value: int) -> int:
-        if not least <= value <= most:
-            raise ConfigError(f"{value} is not {wanted}")
-        return value
-
-    def text(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,15}", text):
-            raise ConfigError(f"{shown(text)} is not {wanted}")
-        return check(int(text))
-
-    return Setting(key, text, _typed(wanted, (int,), check), default)
-
-
-def _group(text: str) -> str:
-    if not re.fullmatch(r"[^\s:,/\0]{1,255}", text):
-        raise ConfigError(f"{shown(text)} is not the name of a group, such as dhtd")
-    return text
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ConfigError(f"{shown(text)} is none of {', '.join(choices)}")
-        return text
-
-    return read
-
-
-def _string(check: Callable[[str], T]) -> Callable[[object], T]:
-    return _typed("a string", (str,), check)
-
-
-_KEYS_MAX: Final = 2  # wire.sealed.KEYS_MAX, which a test holds equal: to import it would load libsodium
-_HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
-
-SOCKET: Final = Setting("socket", _path, _string(_absolute_path), None)
+SOCKET: Final = Setting("socket", "PATH", "The control socket.", values.FILE, None)
 INSTANCE: Final = Setting(
-    "instance", paths.check_instance, _string(paths.check_instance), default=paths.DEFAULT_INSTANCE
+    "instance", "NAME", "Name for state file and socket.", values.INSTANCE, paths.DEFAULT_INSTANCE
 )
 
 SETTINGS: Final = (
-    Setting("port", parse_port, _typed("an integer from 1 to 65535", (int,), check_port), 1729),
-    Setting("bind", lambda text: _addresses(_words(text)), _listed("192.168.1.123", _each(_addresses)), ()),
-    Setting("bootstrap", lambda text: _hosts(_words(text)), _listed("192.168.1.123:1729", _each(_hosts)), (), True),
-    Setting("state", _path, _string(_absolute_path), None),
+    Setting("port", "PORT", "UDP port.", values.PORT, 1729),
+    Setting("bind", "ADDR", "Address to listen on; repeat for more.", values.ADDRESSES, ()),
+    Setting("bootstrap", "HOST:PORT", "Node to join through; repeat for more.", values.HOSTS, (), at_run_time=True),
+    Setting("state", "FILE", "The state file.", values.FILE, None),
     SOCKET,
     INSTANCE,
-    Setting("socket-group", _group, _string(_group), None),
-    _count_setting("socket-clients", "connections", 1, CLIENTS_MAX, 64),  # control.limits has the same
-    Setting("node-id", NATIVE.parse, _string(NATIVE.parse), None),
+    Setting("socket-group", "NAME", "Group with access to the control socket.", values.GROUP, None),
+    Setting(
+        "socket-clients",
+        "N",
+        "Connections to the control socket for each user.",
+        count_of("connections", 1, CLIENTS_MAX),
+        64,  # control.limits has the same
+    ),
+    Setting("node-id", "HEX", "This node's new ID.", values.NODE_ID, None),
     Setting(
         "network-key",
-        _key_files_text,
-        _listed("/etc/dhtd/network.key", lambda texts: _key_files(texts, _absolute_path)),
+        "FILE",
+        "Key of a private network; a second one opens, too.",
+        values.KEY_FILES,
         (),
         at_run_time=True,
-        repeated=_key_files,
         suffix="_FILE",  # as others call a secret that is not in the variable itself
     ),
-    Setting("exempt-network", lambda text: _networks(_words(text)), _listed("203.0.113.0/24", _each(_networks)), ()),
+    Setting("exempt-network", "CIDR", "Public network with many nodes of yours; repeat for more.", values.NETWORKS, ()),
     Setting(
         "rate-limit",
-        _rate_text,
-        _typed("a number of queries a second, such as 256, or 0 for no limit", (int, float), _rate),
+        "N",
+        "Queries a second answered to each source; 0 is no limit.",
+        values.RATE,
         256.0,  # Policy.rate_limit, which a test holds equal: to import it would cost `dht` 2 ms
-        True,
+        at_run_time=True,
     ),
     Setting(
         "rate-limit-total",
-        _rate_text,
-        _typed("a number of queries a second, such as 256, or 0 for no limit", (int, float), _rate),
+        "N",
+        "Queries a second answered in all; 0 is no limit.",
+        values.RATE,
         131_072.0,  # Policy.rate_limit_total
-        True,
+        at_run_time=True,
     ),
-    _count_setting("max-entries", "entries", 0, 10_000_000, 65_536),  # Policy.store_entries; the most take 4 GB
-    _count_setting("max-operations", "operations", 1, 100_000, 256),  # Policy.operations
-    Setting("cap", lambda text: _caps(_words(text)), _listed(f"{counters.CLAIMS}=16", _each(_caps)), ()),
-    Setting("log-level", _one_of(LOG_LEVELS), _string(_one_of(LOG_LEVELS)), "info", True),
-    Setting("log-format", _one_of(LOG_FORMATS), _string(_one_of(LOG_FORMATS)), "text", True),
+    Setting(
+        "max-entries",
+        "N",
+        "Entries held for others.",
+        count_of("entries", 0, 10_000_000),  # the most take 4 GB
+        65_536,  # Policy.store_entries
+    ),
+    Setting(
+        "max-operations",
+        "N",
+        "Commands under way at once.",
+        count_of("operations", 1, 100_000),
+        256,  # Policy.operations
+    ),
+    Setting("cap", "NAME=N", "Set a cap, see CAPS in dhtd(8); repeat for more.", values.CAPS, ()),
+    Setting("log-level", "LEVEL", "debug, info, warning or error.", one_of(LOG_LEVELS), "info", at_run_time=True),
+    Setting("log-format", "FORMAT", "text or json.", one_of(LOG_FORMATS), "text", at_run_time=True),
 )
 OF_INSTANCE: Final = ("state", "socket")
 NOT_EMPTY: Final = ("network-key",)  # whose variable, set but empty, is an error: else it would make an open node
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
-    text = repr(str(value) if isinstance(value, Path) else value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _kind(value: object) -> str:
-    kinds = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
-    return kinds.get(type(value), "a date or time")

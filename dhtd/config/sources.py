@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from dhtd.config import paths
-from dhtd.config.settings import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, CapNumber, Setting, shown
+from dhtd.config.settings import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, Setting, Settings
+from dhtd.config.values import shown
 from dhtd.core.ids import NATIVE, Id
 from dhtd.errors import ConfigError, UsageError
 
@@ -28,31 +29,6 @@ CONFIG_SIZE_MAX: Final = 1 << 20  # bytes of a configuration file
 # A key of more parts. The time that tomllib takes for one grows with their square: a minute for 60,000.
 _PART: Final = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 _DEEP: Final = rf"{_PART}(?:\.[ \t]*+{_PART}){{64}}"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What `dhtd start` runs with; every field has been checked."""
-
-    port: int
-    bind: tuple[str, ...]  # IP addresses, link-local ones with their zones; none: all that this machine has
-    bootstrap: tuple[str, ...]  # HOST:PORT, names not resolved yet
-    state: Path
-    socket: Path
-    instance: str
-    socket_group: str | None  # whose members may connect beside the daemon's user; not looked up yet
-    socket_clients: int  # connections of one user
-    node_id: Id | None  # None: that of the state file, or a new one
-    network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
-    exempt_network: tuple[str, ...]  # CIDR, beside private ranges: limits by network do not apply there
-    rate_limit: float  # queries a second and source; 0 is off
-    rate_limit_total: float  # queries a second, all sources together; 0 is off
-    max_entries: int  # held for others
-    max_operations: int  # of clients, under way at once
-    cap: tuple[CapNumber, ...]  # those of `Policy` that are to be others; each once
-    log_level: str  # of config_keys.LOG_LEVELS
-    log_format: str  # of config_keys.LOG_FORMATS
-    origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +145,10 @@ class _Source(NamedTuple):
             raw = str(raw)
         try:
             if isinstance(raw, str) and self.kind != "file":
-                return setting.text(raw)
-            if isinstance(raw, list | tuple) and self.kind == "option" and setting.repeated is not None:
-                return setting.repeated([str(text) for text in raw])
-            return setting.value(raw)
+                return setting.kind.text(raw)
+            if isinstance(raw, list | tuple) and self.kind == "option" and setting.kind.repeated is not None:
+                return setting.kind.repeated([str(text) for text in raw])
+            return setting.kind.value(raw)
         except UsageError as error:
             key = f": {setting.key}" if self.kind == "file" else ""
             raise ConfigError(f"{self.origin(setting)}{key}: {error}") from error

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from dhtd.config import key_file
-from dhtd.config.sources import Settings, changes
+from dhtd.config.settings import Settings
+from dhtd.config.sources import changes
 from dhtd.control.connection import Farewell
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.server import Listening, serve

@@ -15,7 +15,7 @@ from typing import Final, cast
 from weakref import ref
 
 from dhtd import __version__
-from dhtd.config.sources import Settings
+from dhtd.config.settings import Settings
 from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, unpacked

@@ -12,6 +12,7 @@ import typer
 
 from dhtd.cli import dht as client
 from dhtd.cli import dhtd as daemon
+from dhtd.config.settings import SETTINGS, Setting
 from tests.cli.conftest import Run
 
 PROGRAMS = {"dht": client.app, "dhtd": daemon.app}
@@ -38,6 +39,14 @@ def test_help_ends_with_two_or_three_examples(program: str, verb: str, request: 
     for example in examples:
         assert f"{program} {verb}".strip() in example
         assert example.startswith("  ")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.key))
+def test_the_option_of_a_setting_is_that_of_the_table(setting: Setting) -> None:
+    [option] = [each for each in group(daemon.app).commands["start"].params if f"--{setting.key}" in each.opts]
+    assert (option.metavar, option.multiple) == (setting.metavar, setting.is_list)
+    assert option.help.startswith(f"{setting.help} [env: {setting.variable}")
+    assert ("default:" in option.help) == (setting.default not in (None, ()))
 
 
 @pytest.mark.parametrize(("program", "verb"), list(commands()))

@@ -230,6 +230,12 @@ def test_every_scenario_is_in_the_page_with_its_goal() -> None:
         assert listed[name] == said, name
 
 
+def test_the_options_of_settings_stand_in_the_order_of_the_table() -> None:
+    listed = re.findall(r"^\.It Fl -(\S+) Ar (.+)", section("dhtd.8", "OPTIONS"), re.MULTILINE)
+    said = [(key, metavar.replace(" : Ns Ar ", ":").replace(" Ns = Ns Ar ", "=")) for key, metavar in listed]
+    assert said == [*((setting.key, setting.metavar) for setting in SETTINGS), ("config", "FILE")]
+
+
 def test_every_variable_of_a_setting_is_in_the_page() -> None:
     assert {variable for variable in words_of("Ev", page("dhtd.8")) if variable.startswith("DHTD_")} == {
         "DHTD_CONFIG",

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from dhtd.config import paths
-from dhtd.config import settings as config_keys
-from dhtd.config.settings import CAPS_APART, LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting
-from dhtd.config.sources import CONFIG_SIZE_MAX, CONFIG_VARIABLE, Settings, changes, client_socket, load_settings
+from dhtd.config import paths, values
+from dhtd.config.settings import LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting, Settings
+from dhtd.config.sources import CONFIG_SIZE_MAX, CONFIG_VARIABLE, changes, client_socket, load_settings
+from dhtd.config.values import CAPS_APART
 from dhtd.control.limits import Limits
 from dhtd.core import counters
 from dhtd.core.ids import NATIVE
@@ -679,7 +679,7 @@ def test_network_keys_are_paths_wherever_they_are_named(home: Path, user: Config
 
 
 def test_as_many_keys_can_be_named_as_a_seal_takes() -> None:
-    assert KEYS_MAX == config_keys._KEYS_MAX
+    assert KEYS_MAX == values._KEYS_MAX
 
 
 # What SIGHUP can change
@@ -767,7 +767,7 @@ def test_the_manual_page_says_of_a_key_what_is_true(setting: Setting) -> None:
     elif default == "none":
         assert setting.default in (None, ())
     else:
-        assert setting.text(default) == setting.default
+        assert setting.kind.text(default) == setting.default
     _, toml, _ = EXAMPLES[setting.key]
     value = tomllib.loads(f"x = {toml}")["x"]
     assert isinstance(tuple(value) if isinstance(value, list) else value, KINDS[kind])

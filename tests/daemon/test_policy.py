@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dhtd.config.settings import CAP_MAX, CAPS_APART
 from dhtd.config.sources import load_settings
+from dhtd.config.values import CAP_MAX, CAPS_APART
 from dhtd.core.counters import CAPS
 from dhtd.core.policy import DEFAULT
 from dhtd.daemon.app import policy_of

@@ -27,7 +27,7 @@ def complete_file(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_cap(incomplete: str) -> list[str]:
     """Offer the caps of `--cap`, with their default numbers."""
-    from dhtd.config.settings import CAPS_APART
+    from dhtd.config.values import CAPS_APART
     from dhtd.core.counters import CAPS
     from dhtd.core.policy import DEFAULT
 
