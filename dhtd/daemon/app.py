@@ -7,23 +7,20 @@ import logging
 import os
 import random
 import signal
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from dhtd.config import key_file
 from dhtd.config.settings import Settings
-from dhtd.config.sources import changes
 from dhtd.control.connection import Farewell
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.server import Listening, serve
 from dhtd.control.socket_file import ControlSocket
-from dhtd.control.threads import in_thread
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
@@ -34,7 +31,9 @@ from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
+from dhtd.daemon.reloading import Reloading
 from dhtd.daemon.report import NodeReport
+from dhtd.daemon.sealing import make_seal
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.sockets.links import Links
 from dhtd.daemon.sockets.own_networks import networks_of, own_addresses
@@ -44,16 +43,12 @@ from dhtd.daemon.state.file import StateFile
 from dhtd.daemon.state.restorer import AT_ONCE
 from dhtd.daemon.state.saver import Saver
 from dhtd.daemon.timeline import boot_id
-from dhtd.errors import EXIT_DONE, DhtdError, InternalError, NoThread, WrongNetwork
+from dhtd.errors import EXIT_DONE, DhtdError, InternalError
 from dhtd.service.owner import StopResult
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 
-if TYPE_CHECKING:
-    from dhtd.wire.sealed import Seal
-
 LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether the control socket is still there
-READ_WITHIN: Final = 10.0  # seconds until a configuration that does not come is left alone
 HANGUP_GRACE: Final = 1.0  # seconds after SIGHUP until a terminal that went away is surely known to have gone
 
 log = logging.getLogger("dhtd")
@@ -160,7 +155,7 @@ class Daemon:
         udp.open_channels()
         addresses = own_addresses(udp.listening())
         policy = policy_of(settings, networks_of(addresses))
-        seal = _seal(keys, node_id, rng) if keys else None
+        seal = make_seal(keys, node_id, rng) if keys else None
         if seal is not None:
             policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
         families = udp.families
@@ -185,12 +180,12 @@ class Daemon:
         )
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
         self._moves = Moves(self._driver, links, addresses)
+        self._reloading = Reloading(settings, self._driver, saver, self._hosts)
         self._farewells: list[Farewell] = []
         self._running = trio.CancelScope()
         self._terminal = Terminal()
         self._listening = Listening(control.listening)
         self._socket_complaint = ""
-        self._reader = trio.CapacityLimiter(1)  # of the configuration
 
     def run(self, signals: Signals, announce: Callable[[Ready], None], reload: Callable[[], Settings]) -> None:
         """Serve until somebody or something ends it; then save, whatever it was.
@@ -273,7 +268,7 @@ class Daemon:
             elif not self._stop_without_terminal():
                 self._renew_socket()
                 nursery.start_soon(self._look_at_terminal)
-                nursery.start_soon(self._reload, reload)
+                nursery.start_soon(self._reloading.reload, reload)
 
     async def _look_at_terminal(self) -> None:
         """Look again: a terminal that goes away sends SIGHUP first, and has gone a moment later."""
@@ -318,73 +313,6 @@ class Daemon:
             notify("STOPPING=1")
             self._running.cancel()
 
-    async def _reload(self, reload: Callable[[], Settings]) -> None:
-        """Take what has changed in the configuration, as far as that can be done while running."""
-        try:
-            with trio.fail_after(READ_WITHIN):
-                self._change(*await self._read(reload))
-        except trio.TooSlowError:
-            log.error("the configuration is left as it was: it cannot be read within %.0f s", READ_WITHIN)
-        except DhtdError as error:
-            log.error("the configuration is left as it was: %s", error)
-        except Exception:  # noqa: BLE001 - noted
-            self._driver.defects.note("the configuration could not be read again")
-
-    async def _read(self, reload: Callable[[], Settings]) -> tuple[Settings, tuple[NetworkKey, ...]]:
-        """Read settings and keys. Their files may be pipes, or on a disk that hangs: nothing is to wait for that."""
-
-        def read() -> tuple[Settings, tuple[NetworkKey, ...]]:
-            settings = reload()
-            return settings, key_file.read_all(settings.network_key, os.environ)
-
-        try:
-            return await in_thread(read, self._reader, may_be_left=True)
-        except NoThread:
-            return read()
-
-    def _change(self, settings: Settings, keys: tuple[NetworkKey, ...]) -> None:
-        self._refuse_another_network(keys)
-        found = changes(self._settings, settings)
-        for change in found:
-            log.info("%s", change)
-        rekeyed = self._rekey(keys)
-        if not found and not rekeyed:
-            log.info("read the configuration again: nothing has changed")
-        log_module.set_up(settings.log_level, settings.log_format)
-        limits = settings.rate_limit, settings.rate_limit_total
-        if limits != (self._settings.rate_limit, self._settings.rate_limit_total):
-            self._driver.node.limit_rate(*limits)
-        if settings.bootstrap != self._settings.bootstrap:
-            self._hosts.change(settings.bootstrap)
-        self._settings = replace(
-            self._settings,
-            log_level=settings.log_level,
-            log_format=settings.log_format,
-            rate_limit=settings.rate_limit,
-            rate_limit_total=settings.rate_limit_total,
-            bootstrap=settings.bootstrap,
-            network_key=settings.network_key if keys and self._driver.seal else self._settings.network_key,
-        )
-
-    def _refuse_another_network(self, keys: Sequence[NetworkKey]) -> None:
-        """Raise where no key is one of those in use: nobody in the network has it yet, or it is another network's."""
-        seal = self._driver.seal
-        if seal is not None and keys and not set(keys) & set(seal.keys):
-            raise WrongNetwork(
-                "no network key is one of those in use, so this node would leave its network: name the new key as the"
-                " second one first, see dhtd(8); or restart dhtd with --change-network"
-            )
-
-    def _rekey(self, keys: Sequence[NetworkKey]) -> bool:
-        """Seal and open with other keys from now on; return whether they are others. A node stays open, or sealed."""
-        seal = self._driver.seal
-        if seal is None or not keys or seal.keys == tuple(keys):
-            return False
-        seal.change(keys)
-        _say_keys(keys)
-        self._saver.mark(network_mark.fingerprints(keys))
-        return True
-
     def _ready(self) -> Ready:
         return Ready(
             node_id=NATIVE.format(self._driver.node.own_id),
@@ -393,19 +321,6 @@ class Daemon:
             state=str(self._settings.state),
             pid=os.getpid(),
         )
-
-
-def _seal(keys: Sequence[NetworkKey], node_id: Id, rng: random.Random) -> Seal:
-    from dhtd.wire.sealed import Seal  # noqa: PLC0415 - it imports libsodium, which only a private network needs
-
-    _say_keys(keys)
-    return Seal(keys, node_id, rng, time.time())
-
-
-def _say_keys(keys: Sequence[NetworkKey]) -> None:
-    first, *others = [key.fingerprint for key in keys]
-    besides = "".join(f", and opened with {other} too" for other in others)
-    log.info("a private network: datagrams are sealed and opened with the key %s%s", first, besides)
 
 
 def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:

@@ -630,8 +630,8 @@ def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Net
 
 IMPATIENT = """
 import sys
-import dhtd.daemon.app
-dhtd.daemon.app.READ_WITHIN = 0.1
+import dhtd.daemon.reloading
+dhtd.daemon.reloading.READ_WITHIN = 0.1
 """
 
 
