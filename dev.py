@@ -14,11 +14,10 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
 
-The first command makes .venv, with the Python that runs it, and again whenever that Python, uv.lock or
-pyproject.toml has changed. What it fetches lies in .uv and .venv, every byte checked against the SHA-256 in
-uv.lock. While .venv is fresh, nothing touches the network. Setting up writes nothing outside the checkout, unless
-UV_CACHE_DIR says so; a daemon keeps its files where any does (dhtd(8), FILES), and tests and benchmarks write theirs to
-the temporary directory.
+The first command makes .venv, with the Python that runs it, and again whenever that Python, uv.lock or pyproject.toml
+has changed. Downloads go into .uv and .venv, and every byte is checked against the SHA-256 in uv.lock. While .venv is
+fresh, nothing touches the network. Set-up writes nothing outside the checkout, unless UV_CACHE_DIR says so. A daemon
+has its usual files (dhtd(8), FILES), and tests and benchmarks use the temporary directory.
 """
 
 import fcntl
@@ -50,12 +49,12 @@ except ImportError:
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".uv"
-COVERING = ("tests/core", "tests/wire")  # the tests of which 100 % coverage is demanded
+COVERING = ("tests/core", "tests/wire")  # these tests must cover 100 % of their code
 TIMEOUT = 60.0  # seconds without a byte from the network
 
 
 class Tool(NamedTuple):
-    """A module of the tests that is run as a program, and the dependency group that it needs beside `dev`."""
+    """A module of the tests that runs as a program, and its dependency group beside `dev`."""
 
     module: str
     what: str
@@ -92,7 +91,7 @@ BENCHMARKS = tuple(name.removeprefix("bench ") for name in RUNS if name.startswi
 
 
 class Platform(NamedTuple):
-    """What a wheel's platform tag must suit: the C library or system, its version, and the machine."""
+    """The C library or system, its version, and the machine, which a wheel's platform tag must suit."""
 
     family: str
     version: tuple[int, ...]
@@ -102,7 +101,7 @@ class Platform(NamedTuple):
 def this_platform() -> Platform:
     """Describe this interpreter's platform in the words of wheel tags (PEP 600, PEP 656)."""
     machine = platform.machine()
-    if sys.maxsize < 2**32:  # a 32-bit Python, be it on a 64-bit kernel
+    if sys.maxsize < 2**32:  # a 32-bit Python, even on a 64-bit kernel
         machine = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}.get(machine, machine)
     if sys.platform == "darwin":
         return Platform("macosx", tuple(map(int, platform.mac_ver()[0].split("."))), machine)
@@ -131,7 +130,7 @@ def choose_wheel(wheels: list[dict[str, str]], here: Platform) -> dict[str, str]
 
 
 def check_hash(data: bytes, wheel: dict[str, str]) -> None:
-    """Exit unless `data` is the file that uv.lock means by `wheel`."""
+    """Exit unless `data` has the hash that uv.lock gives for `wheel`."""
     found = f"sha256:{hashlib.sha256(data).hexdigest()}"
     if found != wheel["hash"]:
         sys.exit(
@@ -142,15 +141,15 @@ def check_hash(data: bytes, wheel: dict[str, str]) -> None:
 
 
 def has_authorities() -> bool:
-    """Tell whether this machine has any certificate authority, with which it can check a server."""
+    """Whether this machine has any certificate authority to check a server with."""
     if ssl.create_default_context().cert_store_stats()["x509_ca"]:
         return True
-    directory = ssl.get_default_verify_paths().capath  # whose certificates are loaded only when they are needed
-    return bool(directory) and any(Path(directory).iterdir())  # it is None where there is no such directory
+    directory = ssl.get_default_verify_paths().capath  # its certificates are loaded only on demand
+    return bool(directory) and any(Path(directory).iterdir())  # None if there is no such directory
 
 
 def fetch(wheel: dict[str, str], *, verify: bool) -> bytes:
-    """Download `wheel` and check its hash, which is what makes `verify=False` safe."""
+    """Download `wheel` and check its hash, which makes `verify=False` safe."""
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -172,7 +171,7 @@ def fetch(wheel: dict[str, str], *, verify: bool) -> bytes:
 
 
 def install_uv(package: dict[str, Any], wheel: dict[str, str] | None, *, verify: bool) -> Path:
-    """Return the path of the uv that uv.lock names, fetching it unless it is there."""
+    """Return the path of the uv in uv.lock, fetching it if it is missing."""
     uv = TOOLS / f"uv-{package['version']}"
     if uv.exists():
         return uv
@@ -191,7 +190,7 @@ def install_uv(package: dict[str, Any], wheel: dict[str, str] | None, *, verify:
 
 
 def uv_environment(*, verify: bool) -> dict[str, str]:
-    """Keep uv inside the checkout, away from other environments, and trusting whom Python trusts."""
+    """Return an environment that keeps uv inside the checkout, with the certificate authorities of Python."""
     env = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
     env |= {"UV_PROJECT_ENVIRONMENT": str(VENV), "UV_PYTHON_DOWNLOADS": "never"}
     env.setdefault("UV_CACHE_DIR", str(TOOLS / "cache"))
@@ -206,11 +205,11 @@ def uv_environment(*, verify: bool) -> dict[str, str]:
 
 
 def prepare_uv() -> tuple[Path, dict[str, str]]:
-    """Return uv and the environment to run it in.
+    """Return uv and its environment.
 
-    A machine without any certificate authority cannot check a server, so it does without: every file is checked against
-    uv.lock, by `fetch` here and then by uv, which is not let near anything that the lock does not name. No server can
-    bring this about: where there is an authority, one that it does not vouch for is an error.
+    A machine without any certificate authority cannot check a server, so it goes without the check. Each file is
+    checked against uv.lock instead, by `fetch` here and then by uv, which may only install what the lock names. No
+    server can cause this: on a machine with authorities, an unknown certificate is an error.
     """
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     package = next(package for package in packages if package["name"] == "uv")
@@ -223,7 +222,7 @@ def prepare_uv() -> tuple[Path, dict[str, str]]:
 
 
 def fingerprint() -> str:
-    """Name all that .venv was made from: the lock, the project's metadata, the Python, and the place."""
+    """Return a hash of all inputs of .venv: the lock, the project's metadata, the Python, and the place."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {sys.maxsize} {ROOT}".encode())
     for name in ("uv.lock", "pyproject.toml"):
         digest.update((ROOT / name).read_bytes())
@@ -231,10 +230,7 @@ def fingerprint() -> str:
 
 
 def groups_in(venv: Path, wanted: str) -> set[str] | None:
-    """Return the further groups in `venv`, if it was completely made from what `wanted` names and its Python is there.
-
-    None if it was not, and has to be made.
-    """
+    """Return the extra groups in `venv`, or None if it is incomplete or was not made from `wanted`."""
     stamp = venv / "dev.stamp"
     if not (venv / "bin" / "python").exists() or not stamp.exists():
         return None
@@ -252,7 +248,7 @@ def alone() -> Iterator[None]:
 
 
 def sync(group: str = "") -> None:
-    """Make .venv what uv.lock says, unless it is, with a further `group` where one is wanted."""
+    """Bring .venv up to date with uv.lock, with an extra `group` if one is given."""
     wanted, groups = fingerprint(), set(filter(None, [group]))
     there = groups_in(VENV, wanted)
     if there is not None and groups <= there:
@@ -265,9 +261,9 @@ def sync(group: str = "") -> None:
         uv, env = prepare_uv()
         say(f"making {VENV}; at most 80 MB to fetch")
         (VENV / "dev.stamp").unlink(missing_ok=True)
-        if not (VENV / "bin" / "python").exists():  # cut off in the middle, or its Python is gone
+        if not (VENV / "bin" / "python").exists():  # an interrupted set-up, or its Python is gone
             shutil.rmtree(VENV, ignore_errors=True)
-        python = getattr(sys, "_base_executable", sys.executable)  # not that of a .venv in which this may run
+        python = getattr(sys, "_base_executable", sys.executable)  # not the Python of a .venv in which this may run
         command = [
             str(uv),
             "sync",
@@ -278,7 +274,7 @@ def sync(group: str = "") -> None:
             python,
             *(f"--group={name}" for name in groups),
         ]
-        # First all that the lock names, and it alone; then dhtd, built offline by the locked hatchling.
+        # 1. Exactly the packages in the lock. 2. dhtd itself, built offline by the locked hatchling.
         for step in (["--no-install-project", "--no-build"], ["--no-build-isolation", "--offline"]):
             if subprocess.run([*command, *step], cwd=ROOT, env=env, check=False).returncode:
                 sys.exit("dev.py: uv could not make .venv, for the reason above; mend it and run the same again")
@@ -286,13 +282,13 @@ def sync(group: str = "") -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user what takes so long; stdout belongs to what is run."""
+    """Tell the user why it takes a while, on stderr: stdout belongs to the program that is run."""
     print(f"dev.py: {text}", file=sys.stderr, flush=True)
 
 
 def become(program: str, *arguments: str) -> NoReturn:
-    """Go on as a program of .venv, which so receives the signals and gives the exit status."""
-    path = str(VENV / "bin" / program)  # also as argv[0]: from that, a Python knows whose packages to use
+    """Become a program of .venv, which then receives the signals and sets the exit status."""
+    path = str(VENV / "bin" / program)  # also as argv[0], from which a Python finds its packages
     os.execv(path, [path, *arguments])
 
 
@@ -305,7 +301,7 @@ def lint() -> int:
 def run_tests() -> int:
     """Run every test that is not marked `slow` or `long`, and return the first failure's exit status.
 
-    The tests of the core and the wire come first, with the coverage that they must have.
+    The tests of the core and the wire come first, with their coverage gate.
     """
     parts = ([*COVERING, "--cov"], [f"--ignore={path}" for path in COVERING])  # behind --cov, a path says what to cover
     spread = ("--numprocesses=auto", "--dist=worksteal")
@@ -314,7 +310,6 @@ def run_tests() -> int:
 
 
 def usage() -> str:
-    """Return the help: that of this file, and the table."""
     return "\n".join([str(__doc__), *(f"  {name:<20}{tool.what}" for name, tool in RUNS.items())])
 
 
@@ -329,7 +324,7 @@ def main(command: str = "", *arguments: str) -> int:
     if command == "uv":
         with alone():
             uv, env = prepare_uv()
-        env.pop("UV_INSECURE_HOST", None)  # no lock vouches for what this may fetch
+        env.pop("UV_INSECURE_HOST", None)  # no lock vouches for the files of this command
         os.execve(uv, ["uv", *arguments], env)
     rest = arguments
     if command == "bench" and arguments and not arguments[0].startswith("-"):
@@ -339,7 +334,7 @@ def main(command: str = "", *arguments: str) -> int:
             return 2
     tool = RUNS.get(command)
     group = "" if tool is None or {"-h", "--help"}.intersection(arguments) else tool.group
-    sync(group)  # what is only asked about is not fetched
+    sync(group)  # without the group if only help is asked for
     if command == "run":
         become("dhtd", "start", *arguments)
     if command == "dht":
