@@ -1,15 +1,16 @@
-"""What holds for every test: how property tests run, and the option that keeps them running.
+"""Settings of every test: how property tests run, and the option that keeps them running.
 
-The profile `dhtd` is the default: derandomized, so that a run proves what the run before it proved. The profile `deep`
-looks for what nobody has seen yet, with a fresh seed each time and longer histories:
+The profile `dhtd` is the default: derandomized, so each run proves what the run before it proved. The profile `deep`
+looks for new cases, with a fresh seed each time and longer histories:
 
     pytest --hypothesis-profile=deep --minutes 60
 
 repeats the property tests (`-m` and `-k` narrow them down) until the hour is over or one of them fails. CI runs five
-times as many examples as the default, by the profile `thorough`. None has deadlines, since a slow machine is no defect.
+times as many examples as the default, with the profile `thorough`. No profile has deadlines, since a slow machine is no
+defect.
 
-Coverage is measured three times as slowly as a test runs, so it is left out of property tests, and of those that are
-marked `no_cover`: whole networks and thousands of mutants. Each line has a cheaper test, which says what it is for.
+Coverage makes a test three times as slow. So it is off in property tests, and in tests marked `no_cover`: whole
+networks and thousands of mutants. Each line has a cheaper test, which says what the line is for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Forged queries: whoever sends them in another's name cannot have that other sent more than three times as much."""
+"""Forged queries: a victim gets at most three times the bytes that an attacker sends in its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OLD_FRIEND = Endpoint.of("2001:db8::1", 1_729)
 
 
 class Loud(Bench):
-    """A node of which the worst answer is remembered."""
+    """A node that remembers its worst answer."""
 
     worst = 0.0  # bytes of an answer for one of its query
 

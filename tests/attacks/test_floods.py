@@ -1,4 +1,4 @@
-"""Floods of datagrams, from one source and from forged ones, at a node of a network: nobody else notices."""
+"""Floods from one source and from forged ones, at a node of a network: nobody else notices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def from_forged(rng: Random) -> Forge:
 
 
 def from_contacts(net: Network, rng: Random) -> Forge:
-    """Yield queries with the addresses of the network's own nodes: what an attacker can forge who knows them."""
+    """Yield queries from the addresses of the network's own nodes, which an attacker can know and forge."""
     while True:
         host = rng.choice(net.hosts[1:])
         yield CODEC.encode_query(rng.randbytes(8), host.id, Ping()), host.endpoint

@@ -1,4 +1,4 @@
-"""Floods in the name of a contact, or from its address: it must not lose us, nor we it, and nobody else may notice."""
+"""Floods in the name of a contact, or from its address: the contact and we must not lose each other."""
 
 from __future__ import annotations
 

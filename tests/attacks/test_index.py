@@ -1,4 +1,4 @@
-"""Index poisoning: under a key that others serve, one enters itself a thousand times, or liars invent servers."""
+"""Index poisoning: an attacker enters itself a thousand times under a key, or liars invent servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dhtd.sim.liars import Inventor
 from dhtd.sim.network import Network
 
 KEY = NATIVE.digest(b"the key")
-PATIENT = replace(DEFAULT, rate_limit=0.0, rate_limit_total=0.0)  # who has time need not care for the rate
+PATIENT = replace(DEFAULT, rate_limit=0.0, rate_limit_total=0.0)  # a patient attacker stays below the rate
 SERVERS = 4
 
 
@@ -68,7 +68,7 @@ def test_who_enters_itself_on_every_port_hides_nobody_else(
 
     flood()
     everyone = enter(net)
-    flood()  # and then again, to push out who has come
+    flood()  # and again, to evict newcomers
     named = [set(net.lookup(asker, KEY).endpoints) for asker in net.hosts[SERVERS:]]
     found = sum(everyone <= endpoints for endpoints in named)
     figure("honest lookups that found all who serve it", f"{found} of {len(named)}")
@@ -79,7 +79,7 @@ def test_who_enters_itself_on_every_port_hides_nobody_else(
 def test_a_quarter_that_invents_servers_hides_none_of_those_that_there_are(
     figure: Callable[[str, object], None],
 ) -> None:
-    """What they invent is found, too: nobody but who asks it can tell whether it serves anything."""
+    """Lookups find the invented servers, too: only their users can tell that they serve nothing."""
     net = grown(60)
     everyone = enter(net)
     others = net.hosts[SERVERS:]

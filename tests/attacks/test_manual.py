@@ -1,4 +1,4 @@
-"""dht-security(7) against the code: the tests that it names are there, and its numbers are those of the policy."""
+"""dht-security(7) against the code: its tests exist, and its numbers are those of the policy."""
 
 from __future__ import annotations
 

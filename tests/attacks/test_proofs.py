@@ -1,4 +1,4 @@
-"""A token proves who asks, while all else may be forged: what floods in the names of others do not take."""
+"""A token proves its sender; everything else can be forged. Floods in the names of others do not take these rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storage exhaustion: whoever fills stores, or a key, keeps nobody out while others have less."""
+"""Storage exhaustion: filling stores, or a key, keeps nobody out while others have less."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ def test_one_address_that_fills_a_key_where_it_is_held_leaves_room_for_whoever_s
 def test_where_more_addresses_than_places_fill_the_nearest_nodes_entries_spill_to_the_next(
     full: int, figure: Callable[[str, object], None]
 ) -> None:
-    """What is not defended at one node: as many addresses as it has places, each with one entry.
+    """One node cannot defend itself against as many addresses as it has places, each with one entry.
 
-    So others hold what is entered, and are found, even where all those are full with whom a lookup would end.
+    So others hold the entries, and lookups find them, even if all the nearest nodes are full.
     """
     net = grown()
     nearest = net.closest(KEY, full)

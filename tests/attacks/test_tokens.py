@@ -1,4 +1,4 @@
-"""Stolen and replayed tokens: each is good for one address and one key, for two minutes at most, and nothing else."""
+"""Stolen and replayed tokens: each is good for one address and one key, for two minutes at most."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How many queries a daemon answers per CPU-second, beside other implementations and a bare echo.
+"""Answers per CPU-second of a daemon, beside other implementations and a bare echo.
 
-Run it with `python3 dev.py bench` (Linux). Each implementation is a process of its own on loopback, its table filled by
-nodes that are played, and gets the same closed loop of queries from the same number of addresses; rounds are
-interleaved, so that what else the machine does hits all alike. CPU time is what the kernel says of each process. dhtd
-runs with all its protections; the limits of others are lifted.
+Run it with `python3 dev.py bench` (Linux). Each implementation is a process on loopback. Played nodes fill its table,
+and it gets the same closed loop of queries from the same number of addresses. Rounds are interleaved, so other work of
+the machine hits all alike. The kernel counts the CPU time of each process. dhtd runs with all its protections; the
+limits of others are lifted.
 """
 
 from __future__ import annotations

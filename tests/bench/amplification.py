@@ -1,8 +1,8 @@
-"""How many bytes come back for each that is sent from an address that has proved nothing: dhtd beside others.
+"""Bytes that come back for each byte sent from an unproved address: dhtd beside others.
 
-Run it with `python3 dev.py bench amplification` (Linux). Whoever forges the source of a query has all that comes back
-sent to somebody else. So each query goes out once, from an address of its own that was never used and never answers,
-and all that it brings there in a while counts: the answer, and what else is sent to find out who asked.
+Run it with `python3 dev.py bench amplification` (Linux). An attacker that forges the source of a query directs the
+answers at somebody else. So each query goes out once, from a new address that never answers, and all bytes that arrive
+there in a while count: the answer, and pings to the sender.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def _measure(peers: Sequence[Peer], wait: float, rng: Random) -> Iterator[Row]:
 
 
 def _ask_as_contact(peer: Peer, number: int, rng: Random, wait: float) -> Iterator[Row]:
-    """Become a contact by answering the ping that a query brings; then ask as somebody would who forges the address.
+    """Become a contact by answering the ping to a query; then ask like an attacker that forges the address.
 
-    That is under another ID, in the shortest queries there are, about a key with more endpoints than fit an answer.
+    The attacker uses another ID, the shortest possible queries, and a key with more endpoints than fit an answer.
     """
     codec, key = NativeCodec(), NATIVE.random(rng)
     with ExitStack() as stack:

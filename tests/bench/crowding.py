@@ -1,12 +1,12 @@
-"""How often nodes take chance for a crowd, and how often a crowd is taken for chance, for each threshold.
+"""How often chance looks like a crowd, and a crowd like chance, for each threshold.
 
-Run it with `python3 dev.py bench crowding`. A publication or a lookup widens where the K-th nearest node has less than
-a part of the room that is usual: `crowded` in the policy. With a high threshold that happens often in a network of
-honest nodes, and costs queries and more holders; with a low one, attackers who are just a little nearer than all
-others pass for the nearest. Each network is asked twice, by nodes that never widen and by nodes that always do. The
-first shows how much room there was, the second what widening costs. The thresholds are then applied to that.
+Run it with `python3 dev.py bench crowding`. A publication or a lookup widens if the K-th nearest node has less than a
+share of the usual room: `crowded` in the policy. A high threshold widens often in a network of honest nodes, and costs
+queries and more holders. With a low one, attackers that are just a little nearer than all others pass for the nearest.
+Each network is asked twice, by nodes that never widen and by nodes that always do. The first run shows the room, the
+second the cost of widening. The thresholds are then applied to these.
 
-Attackers are those of the scenario eclipse: each key has a network of its own.
+The attackers are those of the scenario eclipse: each key has its own network.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def honest(seed: int, nodes: int, entries: int, policy: Policy) -> list[tuple[Ou
 
 
 def hidden(seed: int, nodes: int, networks: int, *, is_closest: bool) -> tuple[float, float]:
-    """Return how much room the nearest have to one who publishes under an attacked key, and one who looks it up."""
+    """Return the room of the nearest for a publisher under an attacked key, and for a lookup of it."""
     net = _network(seed, nodes, NEVER)
     rng = Random(seed)
     key = NATIVE.random(rng)

@@ -1,4 +1,4 @@
-"""What one flipped bit in the state file costs: a file for each of many bits, opened by a node's own loader.
+"""The cost of one flipped bit in the state file: a file for each of many bits, opened by a node's own loader.
 
 usage: python3 dev.py bench flips [--flips N] [--seed N] [--version 2]
 """

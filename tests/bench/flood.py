@@ -1,8 +1,8 @@
-"""A flood of forged sources, at a real daemon: what its memory does, and whether lookups through it still succeed.
+"""A flood of forged sources at a real daemon: its memory, and the success of lookups through it.
 
-Run it with `python3 dev.py bench flood` (Linux). Three daemons form a network. One of them is sent pings, each from an
-address that was never used before and under an ID of its own: the kernel lets anybody send from any address in 127/8.
-Meanwhile the third looks up what the others have entered.
+Run it with `python3 dev.py bench flood` (Linux). Three daemons form a network. One of them gets pings, each from a new
+address and under a new ID: the kernel lets anybody send from any address in 127/8. Meanwhile the third looks up the
+entries of the others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a query costs the same in a large node as in a small one: as its table grows, and as its store does.
 
-Run it with `python3 dev.py bench growth`. Nodes are called as the daemon calls them, without sockets, whose cost would
-hide the difference; those of each size take turns.
+Run it with `python3 dev.py bench growth`. Nodes are called as the daemon calls them, without sockets, since the cost of
+these would hide the difference. Nodes of each size take turns.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the dearest datagram costs beside a ping, and whether honest pings are answered under a rain of such bombs.
+"""The cost of the dearest datagram beside a ping, and the answers to honest pings under a rain of such bombs.
 
-Run it with `python3 dev.py bench hostile` (Linux). The dearest datagram is looked for: among the bombs that the tests
-know, and among mutants of the dearest ones so far. Then a daemon gets the worst kinds from one address while another
-address pings it; nothing but bombs is forged here, and no source is.
+Run it with `python3 dev.py bench hostile` (Linux). It looks for the dearest datagram among the bombs that the tests
+know, and among mutants of the dearest ones so far. Then a daemon gets the worst kinds from one address, and pings from
+another. The bombs are forged, their sources are not.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def under_bombs(daemon: Daemon, rate: float, seconds: float) -> tuple[int, int]:
                 sent += 1
                 with suppress(TimeoutError):
                     while tid not in honest.recv(LARGEST):
-                        pass  # the daemon pings whoever asks
+                        pass  # the daemon pings the sender of a query
                     answered += 1
                 time.sleep(0.01)
     finally:

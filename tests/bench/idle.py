@@ -1,4 +1,4 @@
-"""What an idle daemon costs: resident memory and wake-ups, read from /proc over some seconds of quiet.
+"""The cost of an idle daemon: resident memory and wake-ups, read from /proc over some seconds of quiet.
 
 Run it with `python3 dev.py bench idle` (Linux).
 """

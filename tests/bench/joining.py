@@ -1,9 +1,9 @@
-"""What becomes of `dht enter` in the first seconds of daemons that start together.
+"""The fate of `dht enter` in the first seconds of daemons that start together.
 
-Run it with `python3 dev.py bench joining`: again and again, 16 daemons are started at once on loopback. They join by
-the first of them, which may be ready last. Each is told to enter an ID at a random moment of the next three seconds,
-once as it is and once with `--min-replicas 1`. Printed is how many ended with which status, and how many nodes held the
-entries. It takes as long as 30 starts of a program for each 16 entries: 3 minutes of two idle cores for 200.
+Run it with `python3 dev.py bench joining`. Again and again, 16 daemons start at once on loopback. They join through the
+first of them, which may be ready last. Each is told to enter an ID at a random moment of the next three seconds, once
+without options and once with `--min-replicas 1`. The output counts the exit statuses, and the holders of the entries.
+16 entries take as long as 30 starts of a program: 3 minutes of two idle cores for 200.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A closed loop of queries from many addresses at once, and the CPU time of whom they are put to."""
+"""A closed loop of queries from many addresses at once, and the CPU time of the process that serves them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How long lookups take among dead contacts, against the textbook: in the simulator, same networks, askers and keys.
+"""The time of lookups among dead contacts, against the textbook: in the simulator, same networks, askers and keys.
 
-Run it with `python3 dev.py bench lookups`. A network that has been up for long, whose nodes have measured how far their
-contacts are, loses a part of its nodes at once, and then is asked: by the lookup of Kademlia section 2.3 as it is
-usually built (alpha = 3, a query fails after 2 s, and its slot is held until then), and by nodes of dhtd. All lookups
-begin in the same moment, and nobody asks twice: nobody has learnt before who is dead.
+Run it with `python3 dev.py bench lookups`. The nodes of an old network have measured the round trips of their contacts.
+A part of the nodes dies at once. Then the network is asked by the lookup of Kademlia section 2.3 as it is usually built
+(alpha = 3, a query fails after 2 s and holds its slot until then), and by nodes of dhtd. All lookups begin in the same
+moment, and nobody asks twice, so nobody knows the dead before.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def aged(seed: int, nodes: int, dead: float) -> Network:
-    """Return a network that knows itself well, and of which a part has just died."""
+    """Return a network that knows itself well, just after a part of it has died."""
     net = Network(seed)
     hosts = [net.add(start=False) for _ in range(nodes)]
     warm.acquaint(net, hosts)

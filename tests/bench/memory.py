@@ -1,7 +1,7 @@
-"""What a node's memory goes into: bytes per contact, per entry that is held for others, per own entry; a million held.
+"""A node's memory: bytes for a contact, for an entry held for others, for an own entry; a million held.
 
-Run it with `python3 dev.py bench memory` (Linux). Each figure is what the resident set of a new process grows by, keys,
-sources and all else included. The daemon at rest is a real one.
+Run it with `python3 dev.py bench memory` (Linux). Each figure is the growth of a new process's resident set, with keys,
+sources and everything else. The daemon at rest is a real one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Nodes that are played, so that tables fill: they say hello to what is measured, and answer what they are asked."""
+"""Played nodes that fill tables: they say hello to the measured node, and answer its queries."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How many newcomers nobody gets to know, while forged queries come to each node of a simulated network.
+"""How many newcomers stay unknown while each node of a simulated network gets forged queries.
 
-Run it with `python3 dev.py bench newcomers`. The forged queries come from addresses where nobody is, under IDs that
-each node has room for. A node pings their senders, and has no pings left for real ones, unless some are kept for those
-that can prove their address.
+Run it with `python3 dev.py bench newcomers`. The forged queries come from empty addresses, under IDs for which each
+node has room. A node pings their senders, and has no pings left for real ones, unless some are kept for nodes that can
+prove their address.
 """
 
 from __future__ import annotations

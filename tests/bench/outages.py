@@ -1,8 +1,8 @@
 """How often a node takes lost datagrams for an outage, and how soon it notices a real one: in the simulator.
 
-Run it with `python3 dev.py bench outages`. Small networks in which nobody asks for anything live through hours of loss,
-or of churn; each time that a node believes to be cut off is a false alarm. Then nothing arrives any more, and it is
-measured how long after that each node says so.
+Run it with `python3 dev.py bench outages`. Small idle networks live through hours of loss, or of churn; each outage
+that a node reports is a false alarm. Then nothing arrives any more, and the time is measured until each node reports
+it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _grown(seed: int, nodes: int, loss: float) -> Network:
 
 
 def _alarms(net: Network) -> list[tuple[float, Host]]:
-    """Return a list that is going to hold when nodes say that nobody answers, and who."""
+    """Return a list that will have each outage that a node reports: the time, and the node."""
     alarms: list[tuple[float, Host]] = []
 
     def listen(host: Host, event: Event) -> None:

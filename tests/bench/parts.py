@@ -1,7 +1,7 @@
-"""What each step of serving a find_node costs, inside a node, and what a seal adds: no sockets, no other process.
+"""The cost of each step of serving a find_node, inside a node, and of a seal: no sockets, no other process.
 
-Run it with `python3 dev.py bench parts`. Steps are called as the node calls them, in a loop of their own, so all is in
-the processor's caches; in a daemon, system calls between them make the same steps half as dear again.
+Run it with `python3 dev.py bench parts`. Each step is called in its own loop, as the node calls it, so everything is in
+the processor's caches. In a daemon, system calls in between make the same steps half as dear again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where the time of the serving path goes: a daemon under a flood of one operation, by function.
+"""The time of the serving path, by function: a daemon under a flood of one operation.
 
-Run it with `python3 dev.py profile` (Linux). Two daemons with full tables get the same load: one is left alone, and the
-kernel says what a query costs it; the other runs under cProfile, which makes every call dearer and so inflates what is
-made of many small ones. Its figures say where to look, not how long it takes.
+Run it with `python3 dev.py profile` (Linux). Two daemons with full tables get the same load. The kernel counts the cost
+of a query at the first. The second runs under cProfile, which makes every call dearer, and so inflates functions with
+many small calls. Its figures show where to look, not how long a function takes.
 """
 
 from __future__ import annotations

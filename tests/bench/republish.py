@@ -1,10 +1,10 @@
-"""What contacts that change their IDs, near, far and near again, make a node send: in the simulator, with and without.
+"""The datagrams that contacts with changing IDs, near, far and near again, make a node send: in the simulator.
 
-Run it with `python3 dev.py bench republish`. A node among others has own entries. Eight neighbours at addresses of
-their own come up under new IDs again and again: near to the node, then far away, so that its network seems to grow.
+Run it with `python3 dev.py bench republish`. A node among others has own entries. Eight neighbours at their own
+addresses take new IDs again and again: near to the node, then far away, so that its network seems to grow.
 
-With `--undefended` no node does anything that a policy can switch off: new contacts count at once and without limit,
-and an endpoint may change its ID as it likes. The robust estimate of the network's size stays.
+With `--undefended` everything is off that a policy can switch off: new contacts count at once and without limit, and an
+endpoint may change its ID at will. The robust estimate of the network's size stays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""How long a node takes to start with a full store, and with one whose keys were chosen to collide.
+"""The time that a node takes to start with a full store, with random keys and with keys chosen to collide.
 
-Run it with `python3 dev.py bench restart`. The hash of an integer is its rest modulo 2**61 - 1, so keys that far apart
-fall into one place of a dictionary that is keyed by integers. The state file is written and read as the daemon does it.
+Run it with `python3 dev.py bench restart`. The hash of an integer is its rest modulo 2**61 - 1, so keys at this
+distance fall into one place of a dictionary keyed by integers. The state file is written and read as the daemon does
+it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""For how long a full daemon is silent towards other nodes while clients look at all that it has.
+"""How long a full daemon is silent towards other nodes while clients look at everything that it has.
 
-Run it with `python3 dev.py bench silence` (Linux). A process of its own pings the daemon every millisecond; what counts
-is the longest time between two answers. The first line is what the machine itself does to that. Where other programs
-want the processors as well, the CPU time that the daemon itself has used between two answers tells more.
+Run it with `python3 dev.py bench silence` (Linux). Another process pings the daemon every millisecond; the figure is
+the longest time between two answers. The first line shows the machine's own share. If other programs want the
+processors as well, the CPU time of the daemon between two answers tells more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How long `dht` takes as a whole process, and `dhtd start` until it is ready, against `python -c "import typer"`.
+"""The time of `dht` as a whole process, and of `dhtd start` until it is ready, against `python -c "import typer"`.
 
 Run it with `python3 dev.py bench startup`: one interleaved run, medians, ratios. Two daemons on loopback serve the
-requests, and the one that is started each time joins them. All modules are compiled, as an installer leaves them,
-whatever this environment says of that.
+requests, and each started one joins them. All modules are compiled, as an installer leaves them, whatever the
+environment says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""That the benchmark works: real processes, a few queries, every answer checked. Not how fast anything is."""
+"""The benchmark works: real processes, a few queries, every answer checked. Speed is not tested."""
 
 from __future__ import annotations
 

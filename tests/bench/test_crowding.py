@@ -1,4 +1,4 @@
-"""The benchmark of crowds compares like with like: the same keys, asked by nodes that widen never and always."""
+"""The benchmark of crowds compares like with like: the same keys, for nodes that never widen and that always do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""That what measures hostile traffic works, and what must hold in each run of it."""
+"""The measurements of hostile traffic work, and their invariants hold in each run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_no_answer_of_dhtd_to_a_stranger_is_longer_than_three_times_the_query(
     assert rows["find_value, 50, unpadded"]["query"] == 97
     for row in rows.values():
         assert 0 < row["answer"] <= 3 * row["query"]
-        assert row["all"] <= row["answer"] + 56  # a ping, to find out who asks
+        assert row["all"] <= row["answer"] + 56  # a ping to the sender
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""That what measures the inside of a node works. Not what it measures."""
+"""The measurements of the inside of a node work. Their figures are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lookups are compared fairly: both find the nearest where all live; dead contacts cost the textbook its 2 s."""
+"""Lookups are compared fairly: both find the nearest if all live; dead contacts cost the textbook its 2 s."""
 
 from __future__ import annotations
 

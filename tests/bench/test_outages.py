@@ -1,4 +1,4 @@
-"""Loss and churn make for no outage, a real one is noticed by all, and the same seeds print the same."""
+"""Loss and churn are no outage, all notice a real one, and the same seeds print the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""That the benchmark of silence works, with few entries. Not how long anything takes."""
+"""The benchmark of silence works, with few entries. Times are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the programs in this process, where nothing of this machine's user is found."""
+"""Runs the programs in this process, with nothing of this machine's user in reach."""
 
 from __future__ import annotations
 

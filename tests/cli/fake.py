@@ -1,4 +1,4 @@
-"""A stand-in for the daemon: it listens on a Unix socket and says what a test has written for it."""
+"""A stand-in for the daemon: it listens on a Unix socket and sends what a test wrote for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interactive shells on a terminal of their own: keys go in, what is drawn comes out, nothing waits for a clock."""
+"""Interactive shells on their own terminal: keys go in, the drawn text comes out, nothing waits for a clock."""
 
 from __future__ import annotations
 

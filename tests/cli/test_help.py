@@ -1,4 +1,4 @@
-"""What `--help` says, of both programs and each of their commands: it ends with examples that are understood."""
+"""`--help` of both programs and of each command: it ends with examples that work."""
 
 from __future__ import annotations
 

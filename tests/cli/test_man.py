@@ -1,4 +1,4 @@
-"""dht(1) and dhtd(8) against the programs: all that there is is in the pages, and all that is in the pages is there."""
+"""dht(1) and dhtd(8) against the programs: the pages have everything that exists, and nothing else."""
 
 from __future__ import annotations
 

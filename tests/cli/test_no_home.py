@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.daemons import BIN, DEADLINE
 
-USER = 61_234  # of whom the system knows nothing
+USER = 61_234  # a user that the system does not know
 
 
 @pytest.fixture

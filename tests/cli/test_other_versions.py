@@ -1,4 +1,4 @@
-"""A daemon that is older or newer than the client: what it does not tell is `-`, what is new is shown as it is."""
+"""A daemon older or newer than the client: a missing value is `-`, a new one is shown as it is."""
 
 from __future__ import annotations
 

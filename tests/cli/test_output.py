@@ -1,4 +1,4 @@
-"""What each command prints off a terminal, as lines and as JSON, and what it asks of the daemon."""
+"""The output of each command off a terminal, as lines and as JSON, and its request to the daemon."""
 
 from __future__ import annotations
 

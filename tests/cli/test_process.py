@@ -1,4 +1,4 @@
-"""`dht` as a process: signals, streams that break, what it imports, and what it draws on a terminal."""
+"""`dht` as a process: signals, broken streams, its imports, and its view on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams that are full, closed or no longer read: what is lost with them, and the exit status that is not."""
+"""Full, closed and unread streams: output may be lost, the exit status is not."""
 
 from __future__ import annotations
 

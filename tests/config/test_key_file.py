@@ -1,4 +1,4 @@
-"""Files of network keys: made for one, and refused where they are open to more."""
+"""Files of network keys: made for one user, and refused if they are open to more."""
 
 from __future__ import annotations
 

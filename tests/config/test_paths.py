@@ -1,4 +1,4 @@
-"""Default places, and what may not be one."""
+"""Default places, and forbidden ones."""
 
 import os
 import pwd

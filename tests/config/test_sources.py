@@ -1,4 +1,4 @@
-"""The settings: where they come from, and what is said of those that cannot be."""
+"""The settings: their sources, and the messages about bad ones."""
 
 import os
 import re

@@ -1,6 +1,6 @@
 """A server on a socket for tests, with a handler that does what each test wants, and clients that can misbehave.
 
-Time is virtual (`autojump_clock`): it passes when every task waits, so that neither hangs nor pauses take any.
+Time is virtual (`autojump_clock`): it passes when every task waits, so hangs and pauses take no real time.
 """
 
 from __future__ import annotations

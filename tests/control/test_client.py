@@ -1,4 +1,4 @@
-"""The blocking client, against servers that do what they should not."""
+"""The blocking client, against servers that misbehave."""
 
 from __future__ import annotations
 

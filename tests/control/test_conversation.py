@@ -1,4 +1,4 @@
-"""The client's protocol without I/O: whatever comes, in whatever pieces, is answers, an end, or none of ours."""
+"""The client's protocol without I/O: any bytes, in any pieces, are answers, an end, or not from dhtd."""
 
 from __future__ import annotations
 

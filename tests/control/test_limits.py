@@ -1,4 +1,4 @@
-"""Who gives way when one client more comes than there are places for, and clients that hold places and do nothing."""
+"""Too many clients, and clients that hold places and do nothing: which connection gives way."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fill(places: Places[Connection], uid: int, *waiting: float | None) -> list[C
     return made
 
 
-# Who gives way
+# Which connection gives way
 
 
 def test_the_connection_that_has_waited_longest_gives_way_to_the_next_of_its_user(places: Places[Connection]) -> None:

@@ -211,7 +211,7 @@ def test_the_codes_are_those_that_can_come() -> None:
         for path in ("endpoint", "ids", "querying/commands", "publishing/publisher")
         for code in codes_in(f"dhtd/core/{path}.py")
     }
-    made |= {errors.StateError.code}  # what the state file raises reaches whoever enters or deletes
+    made |= {errors.StateError.code}  # an error of the state file reaches the client of an enter or a delete
     made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
     said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)
     assert said == sorted(made)

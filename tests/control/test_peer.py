@@ -1,4 +1,4 @@
-"""Who may use the control socket: the daemon's user, root, and the members of its group."""
+"""Access to the control socket: the daemon's user, root, and the members of its group."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_kernel_without_the_option_tells_no_groups() -> None:
 def test_the_database_tells_a_user_s_groups_and_of_a_stranger_the_primary_one(monkeypatch: pytest.MonkeyPatch) -> None:
     user = pwd.getpwuid(os.geteuid())
     assert groups_by_database(Peer(user.pw_uid, 7)) == set(os.getgrouplist(user.pw_name, 7)) >= {7}
-    members = {user.pw_name: [11, 12]}  # whatever groups the user who runs the tests is in
+    members = {user.pw_name: [11, 12]}  # whatever groups the user of this test run is in
     monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, *members[name]])
     assert groups_by_database(Peer(user.pw_uid, 7)) == {7, 11, 12}
     assert groups_by_database(Peer(4_000_000_000, 7)) == {7}

@@ -1,4 +1,4 @@
-"""Requests are parsed strictly: what is missing, of another type, unknown or out of range has an error of its own."""
+"""Requests are parsed strictly: missing, unknown, ill-typed and out-of-range parameters have errors of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control socket's file: where it may lie, whose it is, and what is never put in its place."""
+"""The control socket's file: its place, its owner, and what it never replaces."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_directory_that_is_not_ours_to_write_is_said_to_be_unusable() -> None:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory below one that is sticky, as /tmp is, whose mode a test may change."""
+    """A directory below a sticky one like /tmp, with a mode that a test may change."""
     directory = Path(tempfile.mkdtemp())
     yield directory
     directory.chmod(0o700)
@@ -267,7 +267,7 @@ def test_a_directory_that_somebody_makes_at_the_same_moment_is_looked_at_like_an
 
 
 def test_the_socket_is_at_no_moment_open_to_more_than_its_user(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever connects between bind(2) and a chmod(2) would be in."""
+    """A client that connects between bind(2) and a chmod(2) would be in."""
     modes = []
     listen = socket.socket.listen
 

@@ -1,4 +1,4 @@
-"""Other users than the daemon's: real ones, where the tests run as root."""
+"""Users other than the daemon's: real ones if the tests run as root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmark knows of an implementation: how to start it, and how to speak to it."""
+"""An implementation in the benchmark: how to start it, and how to speak to it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Peer(ABC):
 
     @abstractmethod
     def sender(self, pong: bytes) -> bytes:
-        """Return the ID of who has answered a ping."""
+        """Return the ID in a pong."""
 
     def near(self) -> bytes:
         """Return a target near its own ID."""

@@ -1,4 +1,4 @@
-"""What the program offers for the words of a line; the shells' side is in test_completions."""
+"""The candidates that the program offers for the words of a line; test_completions has the shells' side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dhtd simulate`: the figures of a run, to the byte; replays, goals, wrong usage, and what a terminal shows."""
+"""`dhtd simulate`: the figures of a run, to the byte; replays, goals, wrong usage, and the view on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a simulation: what it needs is run, what it shows is right, and the same run gives the same bytes."""
+"""The picture of a simulation: it runs what it needs, shows the right figures, and is the same for the same run."""
 
 from __future__ import annotations
 

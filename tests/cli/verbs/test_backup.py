@@ -1,4 +1,4 @@
-"""`dht backup`: the file is there whole, or not at all, and what was there stays unless it is to be replaced."""
+"""`dht backup`: the file is complete or missing, and an old file stays unless it is to be replaced."""
 
 from __future__ import annotations
 

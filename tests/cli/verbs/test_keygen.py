@@ -1,4 +1,4 @@
-"""`dhtd keygen`, and what `dhtd start` says of a key file that it does not trust."""
+"""`dhtd keygen`, and the messages of `dhtd start` about a key file that it does not trust."""
 
 from __future__ import annotations
 
