@@ -1,4 +1,4 @@
-"""What the ancestor got wrong (DESIGN section 7): one test each that would have caught it."""
+"""What the ancestor got wrong (DESIGN section 8): one test each that would have caught it."""
 
 from __future__ import annotations
 
