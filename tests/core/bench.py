@@ -1,4 +1,4 @@
-"""A node on the bench: the test plays every peer, and the clock moves only when it says so."""
+"""A node on the bench: the test plays every peer, and moves the clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec, _node
 from tests.core.small import CODEC
 
-US = Endpoint.of("10.9.9.9", 1729)  # as all peers here are: who is in a private range can tell only of that
+US = Endpoint.of("10.9.9.9", 1729)  # private like all peers here: a private peer can vouch only for a private address
 
 E = TypeVar("E", bound=Event)
 

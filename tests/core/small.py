@@ -1,6 +1,6 @@
 """A node's surroundings in small: a keyspace of seven bits, where every edge is near, and contacts to fill it.
 
-And the parts of a node as slow and obvious as can be, for tests to hold the fast ones to.
+And slow, obvious versions of a node's parts, as models for the fast ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose an address is: a /24 or a /64, unless it is in a range where that says nothing."""
+"""The group of an address: a /24 or a /64, except in ranges where that has no meaning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_loopback_and_private_ranges_are_exempt(host: str) -> None:
     [
         *("126.255.255.255", "128.0.0.1", "11.0.0.1", "9.255.255.255", "172.15.0.1", "172.32.0.1", "192.167.1.1"),
         *("192.169.1.1", "169.253.1.1", "100.63.1.1", "100.128.1.1", "::2", "2001:db8::1", "fec0::1", "fbff::1"),
-        "::7f00:1",  # as 127.0.0.1 would be read by who takes one family for the other
+        "::7f00:1",  # 127.0.0.1, read as the wrong family
     ],
 )
 def test_all_else_is_not(host: str) -> None:

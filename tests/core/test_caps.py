@@ -1,4 +1,4 @@
-"""The caps: what a stranger or a client could make grow stays within its number, and says so by its name."""
+"""The caps: everything that a stranger or a client could make grow stays within its number, and is counted by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has gone through a node: each thing is counted each time that it comes."""
+"""The traffic of a node: each thing is counted each time that it comes."""
 
 from __future__ import annotations
 

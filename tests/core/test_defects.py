@@ -1,4 +1,4 @@
-"""A defect of ours in one thing that is due keeps nothing else from its turn, and nothing from its next one."""
+"""A defect of ours in one due thing delays nothing else, and not its own next turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints: their bytes, their text, and which of them deserve a datagram."""
+"""Endpoints: their bytes, their text, and which of them may get a datagram."""
 
 from __future__ import annotations
 

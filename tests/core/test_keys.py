@@ -1,4 +1,5 @@
-"""No dictionary and no set of a node is keyed by an integer that strangers choose, for they can make those collide.
+"""No dictionary and no set of a node is keyed by an integer that strangers choose, since they can make integers
+collide.
 
 The hash of an integer is its rest modulo 2**61 - 1. So the IDs k, k + (2**61 - 1), k + 2 * (2**61 - 1) ... fall into
 one place of a dictionary, and each step in it is a walk over them all.
@@ -62,7 +63,7 @@ def parts(thing: object) -> Iterator[tuple[str, object]]:
 
 
 def keyed_by_integers(root: object) -> set[str]:
-    """Return the containers within reach that have such keys, by class and attribute."""
+    """Return the reachable containers with integer keys, by class and attribute."""
     found, seen = set(), {id(root)}
     waiting: list[tuple[str, object]] = [(type(root).__name__, root)]
     while waiting:

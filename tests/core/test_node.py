@@ -1,4 +1,4 @@
-"""The facade: what goes in, what comes out, and what a node does of its own accord."""
+"""The facade: what goes in, what comes out, and what a node does by itself."""
 
 from __future__ import annotations
 
@@ -527,7 +527,7 @@ def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> Non
     assert bench.node.state.standing(contact(2), bench.now) is Standing.BAD
     asked = live(bench, DEFAULT.probe_interval)
     assert {sent.to for sent in asked if isinstance(sent.request, Ping)} == {endpoint(1), endpoint(2)}
-    assert FindNode(Id(0)) in [sent.request for sent in asked]  # through the bootstrap endpoint, whom it leads to
+    assert FindNode(Id(0)) in [sent.request for sent in asked]  # through the bootstrap endpoint, which leads to it
     assert bench.node.state.standing(contact(2), bench.now) is Standing.GOOD
     assert bench.events() == []  # on our own account: nobody is told
 
@@ -762,7 +762,7 @@ def test_who_queries_under_the_id_of_a_contact_that_has_been_silent_for_a_minute
 
 
 def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
-    """It is one of ours that somebody has sent back, or comes from who claims to be us."""
+    """The query is our own, sent back, or comes from a node that claims our ID."""
     bench = Bench(own_id=5, policy=Policy(rate_limit=1.0, rate_burst=1.0))
     for source in (US, endpoint(9)):
         assert bench.query(Ping(), Contact(Id(5), source)) is None
@@ -773,7 +773,7 @@ def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
     counters = bench.node.counters
     assert (counters.own_id_claimed, bench.received(), counters.bad_queries) == (6, {}, 0)
     assert counters.rate_limited == 0
-    assert bench.query(Ping(), contact(9)) is not None  # nor does it use up the rate of whom it seems to come from
+    assert bench.query(Ping(), contact(9)) is not None  # it does not use up the rate of its apparent sender either
 
 
 # Cancelled, and our own

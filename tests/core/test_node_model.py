@@ -1,12 +1,12 @@
 """Whole nodes, held to a plain model of each, in any order of commands, datagrams, timeouts and restarts.
 
-The nodes of a machine share a network in which every datagram lies in a bag until a rule delivers, drops, copies, holds
-back or changes it, or lies about where it came from. The model sees only what goes into and comes out of each node, and
-keeps what must follow from it as sets and lists: the operations that are open, the queries on their way, the own
-entries, the tokens given out, the entries held and who has ever answered.
+The nodes of a machine share a network. Every datagram lies in a bag until a rule delivers, drops, copies, delays or
+changes it, or forges its source. The model sees only the input and the output of each node. It keeps the consequences
+as sets and lists: open operations, queries in flight, own entries, tokens given out, held entries and nodes that have
+ever answered.
 
-Time is bounded, too: once the clock runs freely, all that is open ends within `SETTLED_WITHIN`, whether or not anybody
-answers; and where they do, every node is back within five minutes, and an hour later what is held is what is served.
+Time is bounded, too. Once the clock runs freely, everything open ends within `SETTLED_WITHIN`, with or without answers.
+With answers, every node is back within five minutes, and an hour later the held entries are the served ones.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Machine:
         self.own: set[Entry] = set()  # as the state file has them at any time
         self.ever_answered: set[Contact] = set()
         self.saved: tuple[tuple[Contact, ...], tuple[HeldRecord, ...]] = ((), ())
-        self.deleted: dict[Entry, dict[Contact, float]] = {}  # who may hold what, as the state file has it
+        self.deleted: dict[Entry, dict[Contact, float]] = {}  # the possible holders of each entry, as in the state file
         self.lives = 0
         self.up = False
 
@@ -229,11 +229,15 @@ class Machine:
         self.open: dict[Handle, Command] = {}
         self.cancelled: set[Handle] = set()
         self.on_their_way: dict[bytes, OnItsWay] = {}
-        self.tokens: dict[tuple[bytes, bytes, Id], float] = {}  # to whom and for what, and when last given
+        self.tokens: dict[
+            tuple[bytes, bytes, Id], float
+        ] = {}  # the owner and the key of each token, and when it was last given
         self.held: dict[tuple[Id, Endpoint], float] = {}
-        self.changes: set[tuple[bytes, bytes, Store | Withdraw]] = set()  # that came with a good token: whose, and tid
-        self.replicas: dict[Entry, list[Endpoint]] = {}  # who took an entry at its last publication
-        self.took: dict[Entry, set[Endpoint]] = {}  # who ever took it in this life
+        self.changes: set[tuple[bytes, bytes, Store | Withdraw]] = (
+            set()
+        )  # taken with a good token: their source, token and tid
+        self.replicas: dict[Entry, list[Endpoint]] = {}  # the holders of an entry from its last publication
+        self.took: dict[Entry, set[Endpoint]] = {}  # all that took it in this life
         self.tally = Tally()
         self.limited = False
 
@@ -281,7 +285,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.outage = False
         self.tainted = False  # a changed datagram was delivered, so nobody need know the truth
         self.ever_entered: set[tuple[Id, Endpoint]] = set()
-        self.stores_taken: set[tuple[Endpoint, Id, Endpoint]] = set()  # holder, key, whom it announces
+        self.stores_taken: set[tuple[Endpoint, Id, Endpoint]] = set()  # holder, key, announced endpoint
 
     @initialize(
         numbers=st.lists(st.integers(0, 127), unique=True, min_size=2, max_size=5),
@@ -303,7 +307,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.run_for(30.0)
 
     def may_be_told(self, truth: T) -> tuple[T | None, ...]:
-        """Return what a message may say of who is where: the truth."""
+        """Return a true list of the nodes for a message."""
         return (truth,)
 
     def make_id(self, number: int) -> Id:
@@ -503,7 +507,7 @@ class NodeMachine(RuleBasedStateMachine):
             machine.ever_answered.add(contact)
 
     def check_brief(self, machine: Machine, query: Query | BadQuery, parcel: Parcel, answer: bytes) -> None:
-        """Above the limit, whoever has answered from there is told that the node is there, and how to prove itself."""
+        """Above the limit, a node that has answered still hears that we are here, and how to prove itself."""
         assert parcel.source in {contact.endpoint for contact in machine.ever_answered}
         reply = self.codec.decode(answer)
         assert isinstance(reply, Reply)
@@ -620,7 +624,7 @@ class NodeMachine(RuleBasedStateMachine):
         assert len(set(found.endpoints)) == len(found.endpoints)
 
     def check_token(self, machine: Machine, source: Endpoint, key: Id, token: bytes, accepted: bool) -> bool:
-        """A token is good for whom it was given to, for the key that it was asked with, for a minute or two."""
+        """A token is good for the address that it was given to, for the key of its query, for a minute or two."""
         given = machine.tokens.get((token, source.ip, key))
         age = float("inf") if given is None else self.now - given
         assert accepted or age >= TOKEN_SURE
@@ -822,7 +826,7 @@ class NodeMachine(RuleBasedStateMachine):
         return machine, *sorted(machine.own)[pick % len(machine.own)]
 
     def holders(self, machine: Machine, key: Id, port: int) -> set[Endpoint]:
-        """Return where an entry of this machine's is held: of which family a holder is, that it was stored by."""
+        """Return the holders of an entry of this machine that it was stored by, with their families."""
         return {
             at
             for other in self.machines
@@ -852,7 +856,7 @@ class NodeMachine(RuleBasedStateMachine):
     def what_is_deleted_while_a_holder_is_down_is_not_held_when_it_is_back(
         self, which: int, pick: int, away: int, killed: str
     ) -> None:
-        """Nor where it was killed before it had saved that it let go, nor where the owner was restarted as well."""
+        """The same for a holder that was killed before it saved the withdrawal, and for a restarted owner."""
         machine, key, port = self.entered(which, pick)
         other = self.pick_machine(away)
         self.run_for(5.0)
@@ -935,7 +939,7 @@ class NodeMachine(RuleBasedStateMachine):
         machine.limited = rate > 0
 
     def somewhere(self, number: int) -> Endpoint:
-        """Return where a machine is, or where none is; the one who asks need not speak its family."""
+        """Return the place of a machine, or an empty one; the asker need not speak its family."""
         families = self.families[number % len(self.families)]
         return endpoint(number + 1, families[number % len(families)])
 
@@ -1098,7 +1102,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert not any(machine.node.commands.running for machine in self.machines)
 
     def look_far_ahead(self) -> None:
-        """Who serves a key is held where it can be found; and nobody else is held."""
+        """Served entries are held where lookups find them, and no others are held."""
         self.run_for(REJOINED_WITHIN)
         assert all(machine.node.is_connected for machine in self.machines)
         self.run_for(AN_HOUR_AND_MORE)
@@ -1168,7 +1172,7 @@ class BareMachine(DualStackMachine):
     of_each = True
 
     def may_be_told(self, _: T) -> tuple[T | None, ...]:
-        """Return what a message says of who is where: nothing."""
+        """Return an empty list of nodes for a message."""
         return (None,)
 
 

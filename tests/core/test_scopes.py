@@ -1,4 +1,4 @@
-"""Nodes that reach each other by loopback, a LAN and the internet: who is told of whom, and by which address."""
+"""Nodes that reach each other by loopback, a LAN and the internet: which hear of each other, at which address."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def node(name: str, number: int = 0) -> Contact:
 
 
 def visible(name: str) -> set[str]:
-    """Return which kinds of addresses mean the same to who is reached by this one."""
+    """Return the kinds of addresses with the same meaning for a node at this one."""
     kind = name.rstrip("6")
     kinds = {kind, "internet"} | ({"lan"} if kind != "internet" else set())
     return {other for other in HOSTS if other.rstrip("6") in kinds}

@@ -1,4 +1,4 @@
-"""A pause of the machine that the node's clock does not count: what is known is older than it seems."""
+"""A pause of the machine that the node's clock does not count: everything known is older than it seems."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ OURS_PERHAPS = endpoint(5).with_port(80)  # on the port of our entry
 
 
 class TerseCodec(SmallCodec):
-    """The native wire, where no reply tells what was observed, and no error who it is from."""
+    """The native wire without the observed address in replies, and without the sender in errors."""
 
     def decode(self, data: bytes) -> Message:
         """Return the message without that."""

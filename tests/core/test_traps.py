@@ -1,4 +1,4 @@
-"""What the ancestor got wrong (DESIGN section 8): one test each that would have caught it."""
+"""The mistakes of the ancestor (DESIGN section 8): one test for each that would have caught it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def token_of(node: Node, key: Id, source: Endpoint, now: float = 0.0) -> bytes:
 
 
 def chain(net: Network, ids: list[int]) -> list[Host]:
-    """Return hosts of which each knows the next one only."""
+    """Return hosts that each know only the next one."""
     hosts = [net.add(id=Id(id)) for id in ids]
     for host, successor in pairwise(hosts):
         host.node.restore_contact(successor.contact)
@@ -85,7 +85,7 @@ def test_trap_01_a_search_goes_on_from_the_nodes_that_answers_name() -> None:
 def test_trap_02_progress_is_measured_from_the_target_and_not_from_ourselves() -> None:
     net = Network(1)
     target = NATIVE.size - 1
-    # Each is nearer to the target than the one before, and farther from the node that asks, whose ID is 0.
+    # Each is nearer to the target than the one before, and farther from the asking node, whose ID is 0.
     hosts = chain(net, [0, *(target ^ 2**bit for bit in range(255, 240, -1))])
     near_us = [net.add(id=Id(number)) for number in range(1, 9)]
     for neighbour in near_us:

@@ -1,4 +1,4 @@
-"""All that a node holds, as a value: for tests in which nothing may change, not even what nobody thought of."""
+"""Everything that a node holds, as a value: for tests in which nothing at all may change."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_a_vote_that_is_forgotten_is_missed() -> None:
 def test_should_we_move_those_who_have_gone_do_not_outvote_those_who_see_us_now_for_ever() -> None:
     lasts = DEFAULT.external_lasts
     external = told(*((peer(number), LIE) for number in range(1, 7)))
-    for number in (4, 5, 6):  # who are still there
+    for number in (4, 5, 6):  # these are still there
         external.vote(peer(number), US, 60.0)
         external.vote(peer(number), US, lasts - 1)
     assert external.endpoints() == [LIE]  # by three to three, and it came first

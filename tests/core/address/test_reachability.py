@@ -1,4 +1,4 @@
-"""Whether we can be reached unasked: who comes without having been written to shows it."""
+"""Whether others can reach us unasked: a visitor that we have not written to shows it."""
 
 from __future__ import annotations
 

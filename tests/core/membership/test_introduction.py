@@ -1,4 +1,4 @@
-"""Who is shown a token so that it gets to know us, and when."""
+"""Introductions: which nodes are shown a token, so that they get to know us, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first seconds: who is tried, what is said of it, and which commands wait for what comes of it."""
+"""The first seconds: which endpoints are tried, what is told, and which commands wait."""
 
 from __future__ import annotations
 

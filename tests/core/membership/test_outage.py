@@ -1,4 +1,4 @@
-"""Silence that is looked into: by whom, how often, and what ends it."""
+"""Silence under suspicion: which contacts are asked, how often, and what ends it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def in_doubt(bench: Bench, id: int) -> list[Sent]:
 
 
 def asked(sent: list[Sent]) -> list[Endpoint]:
-    """Return who is pinged, in order, however often in a row."""
+    """Return the pinged contacts, in order, each once for a row of pings."""
     assert all(each.request == Ping() for each in sent)
     return list(dict.fromkeys(each.to for each in sent))
 
@@ -97,7 +97,7 @@ def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
     assert not bench.node.is_asking_around
     assert len(isolated(bench)) == 1
     bench.sent()
-    bench.node.ask_around(bench.now, bench.now)  # who is not connected tries to join instead
+    bench.node.ask_around(bench.now, bench.now)  # an unconnected node tries to join instead
     assert not bench.node.is_asking_around
 
 

@@ -1,8 +1,8 @@
-"""A total outage, seen by one node: contacts remain, nobody answers for hours, and nothing is lost by it.
+"""A total outage, seen by one node: contacts remain, nobody answers for hours, and nothing is lost.
 
-The world around the node is one object that answers every query at once, or none. Contacts of which the node knows to
-be alive when the outage begins are its contacts when it ends, none of them bad; own entries are tracked throughout, and
-soon afterwards the node is joined again, its entries are with whoever is there, and no range is stale.
+The world around the node is one object that answers every query at once, or none. Contacts that the node knows to be
+alive at the start of the outage are its contacts at its end, and none of them is bad. Own entries are tracked
+throughout. Soon afterwards the node has joined again, its entries are with the living nodes, and no range is stale.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A machine whose addresses change: what is counted anew, published again, and asked."""
+"""A machine with changing addresses: what is counted anew, published again, and asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which own entries a node matters to is found without a walk over all."""
+"""The own entries that a node matters to are found without a walk over all."""
 
 from __future__ import annotations
 

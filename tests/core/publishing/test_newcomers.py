@@ -1,4 +1,4 @@
-"""New contacts become news once they have stayed: asked again only if they matter, and counted only if they answer."""
+"""New contacts become news once they have stayed: they are asked only if they matter, and count only if they answer."""
 
 from __future__ import annotations
 

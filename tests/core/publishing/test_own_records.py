@@ -1,4 +1,4 @@
-"""This node's own entries and their timers: for each one chain of publications, whatever happens and in what order."""
+"""This node's own entries and their timers: each has one chain of publications, in any order of events."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_a_new_contact_brings_publication_forward_only_if_it_is_nearer_than_a_ho
     tracker = make()
     entry = tracker.add(own_key(KEY, 80))
     tracker.contact_stayed(contact(3), 0.0, 0.0)
-    assert tracker.next_timeout() is None  # never published yet: that is for who reaches the network
+    assert tracker.next_timeout() is None  # never published yet: reaching the network will do that
     publish(tracker, entry, 1_000.0)
     due = tracker.next_timeout()
     tracker.contact_stayed(contact(9), 1_001.0, 1_001.0)  # the farthest of eight holders is 8
@@ -581,7 +581,7 @@ def wait_after(replicas: int, failures: int, minutes: float) -> Window:
 
 
 def minutes_after(minutes: float, before: list[Contact], now: list[Contact], elapsed: float) -> float:
-    """Return the interval that follows from who held the entry before, and who does now, so many seconds later."""
+    """Return the interval after a publication with these holders before and now, so many seconds later."""
     if before and now and elapsed >= 30 * minutes:
         lost = [holder for holder in before if holder not in now]
         if 4 * len(lost) <= len(before):

@@ -1,4 +1,4 @@
-"""Holders that are in doubt are asked, and the entries of those that are lost are published again soon."""
+"""Holders in doubt are asked, and entries with lost holders are published again soon."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT = DEFAULT.query_timeout
 
 
 def publishing(*others: int, policy: Policy = POLICY) -> Bench:
-    """Return a node whose only entry is held by HOLDERS, and that knows others beside them."""
+    """Return a node with one entry at HOLDERS, and other contacts."""
     bench = Bench(policy=policy)
     bench.know(*map(contact, (*HOLDERS, *others)))
     bench.node.enter(KEY, 80, bench.now)
@@ -148,7 +148,7 @@ def test_a_holder_that_misses_a_query_is_asked_at_once() -> None:
 
 
 def rounds(bench: Bench, turns: int) -> list[tuple[float, int]]:
-    """Let each holder that is asked answer; return when, and who it was."""
+    """Let each holder that is asked answer; return the times, and the holders."""
     asked = []
     for _ in range(turns):
         while not (sent := bench.sent()):
@@ -254,7 +254,7 @@ def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contac
     bench = publishing(1, policy=POLICY)
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
-    holder = Contact(Id(65), endpoint(99))  # whom no timeout of a contact tells of
+    holder = Contact(Id(65), endpoint(99))  # no timeout of a contact tells of this one
     entry.replicas = (holder,)
     bench.node.publisher.patrol.suspect([holder], bench.now)
     bench.sent()

@@ -1,4 +1,4 @@
-"""Who owes the acknowledgement of a deletion, and when each is asked again; against a list, and by example."""
+"""The holders that owe an acknowledgement of a deletion, and their timers; against a list, and by example."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_holder_whose_old_place_answers_is_not_asked_elsewhere() -> None:
     deleted(withdrawals, contact(1))
     withdrawals.heard(contact(1, machine=9), 1.0, is_accepted=True)
     (holder,) = withdrawals.pop_due(15.0)
-    withdrawals.over(holder, holder.endpoint, 15.0, failed=True)  # refused, by whoever is there
+    withdrawals.over(holder, holder.endpoint, 15.0, failed=True)  # refused by the node there, whatever its ID
     (holder,) = withdrawals.pop_due(1_000.0)
     assert holder.endpoint == contact(1).endpoint
 
@@ -221,7 +221,7 @@ def test_no_more_holders_are_in_hand_at_once_than_the_policy_says() -> None:
     assert withdrawals.next_timeout() is None
     assert not list(withdrawals.pop_due(20.0))
     assert {pending.due_at for pending in withdrawals if pending.holder == first.contact} == {None}
-    withdrawals.joined(Family.IPV4, 20.0)  # who is in hand gets no timer
+    withdrawals.joined(Family.IPV4, 20.0)  # a holder in hand gets no timer
     withdrawals.over(second, second.endpoint, 20.0, failed=True)
     assert withdrawals.next_timeout() == 15.0  # the others wait since then
     assert {pending.due_at for pending in withdrawals if pending.holder == second.contact} == {20.0 + 15.0}
@@ -281,7 +281,7 @@ def test_two_endpoints_of_one_id_are_two_holders() -> None:
     deleted(withdrawals, contact(1), contact(1, machine=9))
     withdrawals.holds_nothing(own_key(KEY, 80), contact(1))
     assert list(withdrawals.holders(own_key(KEY, 80))) == [contact(1, machine=9)]
-    withdrawals.heard(contact(1), 16.0, is_accepted=True)  # it is here now, but who knows
+    withdrawals.heard(contact(1), 16.0, is_accepted=True)  # it is here now, but may not stay
     (holder,) = withdrawals.pop_due(16.0)
     assert holder.contact == contact(1, machine=9)
     assert (holder.endpoint, holder.moved_to) == (contact(1, machine=9).endpoint, contact(1).endpoint)

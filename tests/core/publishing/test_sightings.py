@@ -1,4 +1,4 @@
-"""What a withdrawal leaves behind when our address has changed since the entry was stored."""
+"""The remains of a withdrawal if our address has changed since the entry was stored."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_few_addresses_of_a_holder_are_remembered_until_its_copy_expires() -> 
 
 
 def answer(bench: Bench, observed: Endpoint) -> None:
-    """Answer all that the node asks, as who sees it there."""
+    """Answer all queries of the node, as a peer that sees it there."""
     while sent := bench.sent():
         for query in sent:
             if isinstance(query.request, FindNode | FindValue):

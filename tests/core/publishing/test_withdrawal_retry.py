@@ -1,4 +1,4 @@
-"""A node asks the holders again that have not let go of what was deleted."""
+"""A node asks holders again that have not confirmed a deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is to hold an own entry is written down before it is sent there, where the owner of the node wants that."""
+"""With a write-ahead, the holders of an own entry are on disk before the entry is sent there."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_nobody_is_asked_to_hold_what_was_deleted_while_it_was_written(again: bo
             else:
                 assert isinstance(each.request, FindNode | FindValue)
                 bench.found(each, each.to[3])
-    assert bench.event(Withdrawn).nodes == 2  # who was chosen may hold it as far as anybody knows after a kill
+    assert bench.event(Withdrawn).nodes == 2  # a chosen holder may hold it, as far as anybody knows after a kill
     assert [list(map(len, each)) for _, *each in bench.node.poll_unwritten()] == [[2]] * again
 
 

@@ -1,4 +1,4 @@
-"""Searches in the keyspace of seven bits, and what they ask."""
+"""Searches in the keyspace of seven bits, and the contacts that they ask."""
 
 from __future__ import annotations
 

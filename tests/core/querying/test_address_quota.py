@@ -1,4 +1,4 @@
-"""What liars can aim at one address in a lookup: one node for each that names it, and little in all."""
+"""Queries that liars can aim at one address in a lookup: one for each liar that names it, and few in all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.core.small import contact
 
 
 def asked_in_vain(named: Iterable[tuple[Contact, list[Contact]]], own: Iterable[Contact] = ()) -> list[Endpoint]:
-    """Let namers answer and name these; return whom the search asks then, where nobody ever answers."""
+    """Let namers answer and name these; return the contacts that the search then asks, if nobody ever answers."""
     search = Search(Id(0), Id(2**255), DEFAULT, patient=True)
     namers = list(named)
     search.seed([namer for namer, _ in namers])
@@ -34,7 +34,7 @@ def asked_in_vain(named: Iterable[tuple[Contact, list[Contact]]], own: Iterable[
 
 
 def liars(count: int, hosts: Iterable[str]) -> list[tuple[Contact, list[Contact]]]:
-    """Return liars of our neighbourhood, each of whom names these hosts on a port of its own each time."""
+    """Return liars near us; each names these hosts on its own port every time."""
     found, port = [], 1_000
     for number in range(count):
         named = []

@@ -12,7 +12,7 @@ def test_the_farthest_give_way_and_may_come_back() -> None:
     search = make(40, policy=Policy(k=3, search_candidates=3))
     assert ask(search) == 40
     search.learn(endpoint(40), [contact(20), contact(30), contact(35), contact(10)])
-    assert [candidate.contact.id for candidate in search.candidates.order] == [10, 20, 40]  # who was asked stays
+    assert [candidate.contact.id for candidate in search.candidates.order] == [10, 20, 40]  # an asked candidate stays
     search.failed(endpoint(40), timeout=True)
     assert asks(search) == [10, 20]
     search.learn(endpoint(10), [contact(5)])  # all were asked: there is no room for anybody new

@@ -1,4 +1,4 @@
-"""Nodes that dead ones hide, and how a search finds them."""
+"""Nodes hidden by dead ones, and how a search finds them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.core.small import contact, endpoint
 
 
 def half_done(policy: Policy = SMALL, *, thorough: bool = True) -> Search:
-    """Return a search of which 8 and 11 have answered, 9 and 10 are slow, and 20 is being asked.
+    """Return a search in which 8 and 11 have answered, 9 and 10 are slow, and 20 is being asked.
 
-    8, 9, 10 and 11 are all that anybody has named, so live ones between 11 and 20 may have gone unnamed.
+    Only 8, 9, 10 and 11 were named, so live nodes between 11 and 20 may have gone unnamed.
     """
     search = Search(TARGET, NOBODY, policy, thorough=thorough)
     search.seed(contact(id) for id in (8, 9, 20))
@@ -36,7 +36,7 @@ def test_nodes_hidden_by_dead_ones_are_explored() -> None:
     assert search.next() == Explore(contact(8), Id(8))
     assert search.next() == Wait()
     search.explored(endpoint(8), Id(8), [contact(9), contact(10), contact(11)])
-    assert search.next() == Explore(contact(8), Id(16))  # all up to 11 were known, so who is behind 15?
+    assert search.next() == Explore(contact(8), Id(16))  # all up to 11 were known; now it asks for nodes behind 15
     search.explored(endpoint(8), Id(16), [contact(17), contact(20), contact(21)])
     assert asks(search) == [17]
     search.answered(contact(17))

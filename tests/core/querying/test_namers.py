@@ -1,4 +1,4 @@
-"""How much the word of a namer is worth to a search."""
+"""How much a search trusts a namer."""
 
 from __future__ import annotations
 

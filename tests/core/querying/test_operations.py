@@ -404,9 +404,9 @@ def test_the_answer_of_another_node_than_expected_counts_under_its_own_id() -> N
 
 
 def exploring() -> tuple[Bench, Sent]:
-    """Return a bench whose lookup explores, and the query by which it does.
+    """Return a bench with a lookup that explores, and its exploring query.
 
-    Of the nodes that are named one has answered, and what may lie between it and the farthest contact, nobody has said.
+    One of the named nodes has answered, and nobody has named the nodes between it and the farthest contact.
     """
     near, dead, other_dead, behind, far = (KEY ^ distance for distance in (8, 9, 10, 11, 20))
     bench = knowing(near, dead, far, policy=replace(QUIET, k=3, alpha=2))

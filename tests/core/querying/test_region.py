@@ -1,4 +1,4 @@
-"""The region of a target: each part has its share, and within a part a lot decides."""
+"""The region of a target: each part has its share, and chance decides within a part."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_who_may_not_be_asked_is_passed_over() -> None:
 
 
 def surveys(region: Region, *answered: int) -> list[tuple[int, int]]:
-    """Return whom the region has asked about which places, if these have answered."""
+    """Return the contacts that the region has asked, and about which places, if these have answered."""
     contacts = [contact(id) for id in answered]
     asked = []
     while (survey := region.survey(contacts, ())) is not None:
@@ -117,7 +117,7 @@ def test_a_place_that_is_being_asked_about_is_not_asked_about_again() -> None:
 
 
 def crowded(*, in_vain: bool = False, room: int = 64, policy: Policy = SMALL) -> Search:
-    """Return a search whose three nearest have answered, at distances of up to 24, and that is at its end."""
+    """Return a search at its end: its three nearest have answered, at distances of up to 24."""
     search = make(8, 16, 24, policy=policy)
     search.room, search.in_vain = room, in_vain
     for id in (8, 16, 24):
@@ -162,7 +162,7 @@ def test_a_wide_search_explores_each_part() -> None:
     while isinstance(step := search.next(), Explore):
         explored.append((int(step.contact.id), int(step.about)))
         search.explored(step.contact.endpoint, step.about, [])
-    # A radius of 96 in parts of 16, and nobody of the crowd, who are at 24 and nearer.
+    # A radius of 96 in parts of 16, without the crowd at 24 and nearer.
     assert explored == [(40, 8), (40, 24), (40, 40), (40, 56), (90, 72), (90, 88)]
     assert search.next() == Finished()
     assert search.wanted() == 5

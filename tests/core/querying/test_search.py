@@ -54,7 +54,7 @@ def test_a_node_that_is_full_answers_and_does_not_count_among_the_nearest() -> N
     asks(search)
     search.learn(endpoint(10), [contact(5)])
     search.answered(contact(10), is_full=True)
-    assert asks(search) == [5]  # whom it names counts
+    assert asks(search) == [5]  # the names in its answer count
     search.answered(contact(5))
     search.answered(contact(20))
     assert asks(search) == [30]
@@ -274,7 +274,7 @@ def test_hops_count_from_contacts_of_our_own_along_the_answers() -> None:
 
 @dataclass
 class Network:
-    """Every node, whom it knows, and how it behaves; drives one search to its end."""
+    """Every node, its contacts, and its behaviour; drives one search to its end."""
 
     known: dict[Contact, list[Contact]]
     dead: set[Contact]
@@ -374,8 +374,8 @@ def test_it_ends_asks_nobody_twice_and_finds_the_closest_of_all_that_it_could_re
     assert stats.queries == len(network.asked) == len(asked)
     assert stats.responses == len(answered)
     assert stats.timeouts <= len(dead & asked)
-    # Everyone who was named by somebody who answered and is nearer than the K-th answer was asked, too, unless
-    # whoever named it has named too many that did not answer.
+    # Every node that an answer named, and that is nearer than the K-th answer, was asked, too, unless
+    # its namer has named too many that did not answer.
     taken = {
         member: {other for other in by_nearness(known[member])[: 2 * k] if other.id != own_id} for member in answered
     }

@@ -1,13 +1,14 @@
-"""The iterative lookup, held to a slow and obvious statement of its rules, whatever it is told.
+"""The iterative lookup, held to a slow and obvious statement of its rules, whatever the answers are.
 
-The model keeps a plain list of who was named by whom and what became of each, and sorts it anew for every question. It
-says which contact must be asked next and when the search may wait or end. In some networks all machines of one number
-in the hundreds are one party, of which so many may be asked and not be silent. Two bounds are held:
+The model keeps a plain list of candidates with their namers and their fates, and sorts it anew for every question. It
+says which contact must be asked next, and when the search may wait or end. In some networks all machines of one number
+in the hundreds are one party: only so many of them may be asked and not be silent. Two bounds are held:
 
-- in queries: `search_queries` in all; a liar whose nodes do not answer costs no more than 2 * alpha - 1 of them where K
-  others are known;
-- in time: each query holds the search up until it is late and no longer; while nobody at all has answered, the hard
-  timeout more; K times that where the search is patient.
+- in queries: `search_queries` in all; a liar that names dead nodes costs no more than 2 * alpha - 1 of them if K others
+  are known;
+- in time: each query delays the search until it is late and no longer; while nobody at all has answered, the hard
+  timeout
+  more; K times that if the search is patient.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Named:
     contact: Contact
     hops: int
     progress: str = FRESH
-    story: list[Endpoint | str | None] = field(default_factory=list)  # who named it (None: we) and what it did
+    story: list[Endpoint | str | None] = field(default_factory=list)  # its namers (None: we) and its fate
 
 
 @dataclass(eq=False)
@@ -165,7 +166,7 @@ class SearchMachine(RuleBasedStateMachine):
         return least, most
 
     def is_doubtful(self, named: Named) -> bool | None:
-        """Whether all who named it have disappointed `alpha` times; None where the rule leaves it open."""
+        """Whether all its namers have disappointed `alpha` times; None if the rule leaves it open."""
         verdicts: list[bool | None] = []
         for namer in named.story:
             if namer is None:
@@ -190,14 +191,14 @@ class SearchMachine(RuleBasedStateMachine):
         return new and len(self.asked) < self.policy.search_queries and not self.is_crowded(named)
 
     def opinion(self) -> Named | None:
-        """Return whom of our own contacts to ask before the end."""
+        """Return the own contacts to ask before the end."""
         own = [named for named in self.by_nearness() if None in named.story and self.may_be_asked(named)]
         return own[0] if own and len(self.opinions) < self.policy.search_opinions else None
 
     def window(self) -> list[Named] | None:
-        """Return the K nearest who are neither failed, slow nor late, the doubtful last; None where it is left open.
+        """Return the K nearest that are not failed, slow or late, the doubtful last; None if it is left open.
 
-        Nobody is new who would be asked at an endpoint that was asked, or after the last query.
+        A node at an endpoint that was asked, or after the last query, is not new.
         """
         trusted, doubtful = [], []
         for named in self.by_nearness():
@@ -223,7 +224,7 @@ class SearchMachine(RuleBasedStateMachine):
         return sum(named.progress == WAITING for named in asked)
 
     def advance(self) -> None:
-        """Ask whom the search wants asked, until it waits or is over."""
+        """Ask what the search wants asked, until it waits or is over."""
         for _ in range(self.policy.search_queries + 1):
             window = self.window()
             step = self.search.next()
@@ -242,7 +243,7 @@ class SearchMachine(RuleBasedStateMachine):
         raise AssertionError("it asks and asks")
 
     def is_settled(self, window: list[Named]) -> bool:
-        """Whether nobody is waited for or to be asked of whom the result depends."""
+        """Whether the result depends on no contact that is still waited for or to be asked."""
         if any(named.progress in (WAITING, FRESH) for named in window):
             return False
         order = self.by_nearness()
@@ -264,7 +265,7 @@ class SearchMachine(RuleBasedStateMachine):
         (named,) = (named for named in self.named if named.contact == asked)
         assert self.may_be_asked(named)
         if window is None:
-            # By the rule either may be: of those who are left for their opinion, all were left for their place, too.
+            # The rule allows both: all contacts left for their opinion were left for their place, too.
             heard = len(self.search._opinions._asked)
             if named is self.opinion() and self.search.patient and heard > len(self.opinions):
                 self.opinions.append(named)
@@ -308,7 +309,7 @@ class SearchMachine(RuleBasedStateMachine):
         return self.flights[which % len(self.flights)]
 
     def whole_answer(self, flight: Flight, named: Iterable[Contact], who: Contact | None = None) -> None:
-        """The node that was asked, or whoever says so, answers with these contacts."""
+        """The asked node, or another in its place, answers with these contacts."""
         self.part_of_answer(flight, named)
         self.flights.remove(flight)
         if flight.named.progress in (SLOW, LATE):
@@ -380,7 +381,7 @@ class SearchMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 20), count=st.integers(1, 12))
     def answer_while_one_is_slow(self, which: int, count: int) -> None:
-        """Whoever else was asked answers, and knows everybody."""
+        """Every other asked node answers, and knows everybody."""
         slow = self.pick(which)
         if slow.named.progress == WAITING:
             slow.slow_at = self.now
@@ -528,7 +529,7 @@ class Race:
         self._late_after = LATE_AFTER * slow_after
 
     def run(self, answers: dict[Contact, list[Contact]], delay: dict[Contact, float]) -> None:
-        """Run it to its end. Who is not among `answers` does not answer; who has no delay answers at once."""
+        """Run it to its end. Nodes missing in `answers` do not answer; nodes without a delay answers at once."""
         events: list[tuple[float, int, str, Contact]] = []
         while not isinstance(step := self.search.next(), Finished):
             if isinstance(step, Ask):
@@ -555,7 +556,7 @@ class Race:
 
 
 def routing_tables(members: list[Contact], k: int, rng: Random) -> dict[Contact, list[Contact]]:
-    """Whom each knows where all is well: of each distance class up to K, and its own K nearest."""
+    """The contacts of each node in a healthy network: of each distance class up to K, and its own K nearest."""
     tables = {}
     for member in members:
         others = sorted((other for other in members if other != member), key=lambda other: other.id ^ member.id)

@@ -1,8 +1,8 @@
-"""Queries in flight, against a dictionary of what is known of each.
+"""Queries in flight, against a dictionary with the state of each.
 
-A query ends once, by an answer or by its last timeout; what comes under another tid, from elsewhere or afterwards
-changes nothing. Between, it is called slow once at most, late once at most and after that, and is
-sent again no more often than it may be.
+A query ends once, by an answer or by its last timeout. Messages with another tid, from elsewhere, or after its end
+change nothing. Before its end, it is called slow once at most, then late once at most, and is sent again no more often
+than allowed.
 """
 
 from __future__ import annotations
@@ -406,7 +406,7 @@ class Listener:
 
 
 class AskingMachine(RuleBasedStateMachine):
-    """Whatever comes in, and from wherever, whoever asks is told of one end, and that last."""
+    """Whatever comes in, from anywhere: the asker is told of one end, and that comes last."""
 
     def __init__(self) -> None:
         super().__init__()

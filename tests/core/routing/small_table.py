@@ -19,7 +19,7 @@ def make(policy: Policy = POLICY, own_id: int = 0) -> RoutingState:
 
 
 def full(now: float = 0.0) -> RoutingState:
-    """Return a state whose far bucket is full of contacts that answered at `now`, a millisecond apart."""
+    """Return a state with a full far bucket of contacts that answered at `now`, a millisecond apart."""
     state = make()
     for place, id in enumerate((*NEAR, *FAR)):
         assert state.answered(contact(id), 0.1, now + place / 1000) == Inserted()

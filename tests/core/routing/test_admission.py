@@ -1,8 +1,8 @@
-"""Who may enter the routing table, and who must leave it.
+"""Which nodes may enter the routing table, and which must leave it.
 
-The model decides each case from the full history of every contact and a look through all of them: room, insert;
-somebody bad, replace; somebody questionable, verify; else refuse. Who has never answered changes nothing by querying.
-Where limits apply, all machines here are in one network.
+The model decides each case from the full history of every contact and a look through all of them: insert if there is
+room; replace a bad contact; verify a questionable one; else refuse. A node that has never answered changes nothing by
+querying. If limits apply, all machines here are in one network.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def test_only_a_contact_that_has_answered_since_we_started_and_not_stopped_to_co
     state = make()
     state.restore(contact(1))
     state.restore(contact(2))
-    assert not state.answers_us(contact(1).endpoint)  # whoever knows of it could forge queries from there
+    assert not state.answers_us(contact(1).endpoint)  # anybody who knows of it could forge queries from there
     for id in (1, 2, 4):
         state.answered(contact(id), 0.1, 1.0)
         assert state.answers_us(contact(id).endpoint)
@@ -300,8 +300,10 @@ class SlowState:
         self.policy = policy
         self.table = SlowTable(own_id, policy.k, 0.0)
         self.histories: dict[Contact, History] = {}
-        self.waiting: list[tuple[Contact, float]] = []  # who answered and found no room, and when; latest last
-        self.claims: dict[Id, tuple[Contact, float]] = {}  # who answered under a member's ID, and when; latest last
+        self.waiting: list[tuple[Contact, float]] = []  # nodes that answered and found no room, and when; latest last
+        self.claims: dict[
+            Id, tuple[Contact, float]
+        ] = {}  # nodes that answered under a member's ID, and when; latest last
         self.answers: list[float] = []  # when anybody else answered
 
     def enter(self, contact: Contact) -> History:
@@ -386,7 +388,7 @@ class SlowState:
         return Full()
 
     def queried(self, contact: Contact, now: float) -> bool:
-        """Return whether to ping who queries. Nothing is noted, so nothing may change."""
+        """Return whether to ping the sender of a query. Nothing is noted, so nothing may change."""
         incumbent = self.table.by_id(contact.id)
         if contact.id == self.table.own_id:
             return False

@@ -156,7 +156,7 @@ def calls(act: Callable[[], object]) -> int:
 
 
 def test_to_refuse_a_stranger_takes_no_long_look_at_the_others_of_its_bucket() -> None:
-    """Or else whoever has a /24 would make each query cost eight times as much as an answer."""
+    """Otherwise a /24 could make each query cost eight times as much as an answer."""
     state = make(Policy(contacts_per_network_in_bucket=2))
     for number in range(2):
         state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
@@ -236,7 +236,7 @@ def test_who_may_not_come_in_takes_no_place_from_the_bad_contact_whose_id_it_cla
     assert state.table.get(lost.id) == lost
     assert state.answered(Contact(lost.id, at(3, 3)), 0.1, 2.0) == Inserted()
     assert state.table.get(lost.id) == Contact(lost.id, at(3, 3))
-    changed = Contact(Id(67), at(1, 1))  # who changes its ID keeps its place for the new one
+    changed = Contact(Id(67), at(1, 1))  # a node that changes its ID keeps its place for the new one
     assert state.answered(changed, 0.1, 2.0) == Inserted()
     assert state.table.get(Id(64)) is None
 
@@ -287,7 +287,7 @@ def test_no_more_of_one_network_wait_for_a_bucket_than_may_be_in_it() -> None:
     for id, network in ((70, 9), (71, 8), (72, 8), (73, 8)):
         assert state.answered(Contact(Id(id), at(network, id)), 0.1, 1.0) == Full()
     waiting = [waiter.id for waiter in state._line.of(state.table.bucket(Id(64)))]
-    assert waiting == [73, 72, 70]  # and who is alone in its network was not crowded out
+    assert waiting == [73, 72, 70]  # and a node alone in its network was not crowded out
 
 
 def test_who_waits_comes_in_only_within_the_limits_of_that_moment() -> None:
@@ -491,7 +491,7 @@ def test_an_accomplice_at_the_address_of_another_under_its_own_id_takes_a_place_
     assert asks(searching) == []
 
 
-# Who is asked beside, at the end
+# Contacts asked beside, at the end
 
 
 def test_a_search_that_stays_patient_asks_some_more_of_our_own_contacts_before_it_ends() -> None:
@@ -508,7 +508,7 @@ def test_a_search_that_stays_patient_asks_some_more_of_our_own_contacts_before_i
     assert searching.next() == Wait()
     searching.learn(own[0].endpoint, [contact(0, machine=70)])
     searching.answered(own[0])
-    assert asks(searching) == [0]  # whom no liar has named
+    assert asks(searching) == [0]  # no liar has named this one
     searching.failed(own[1].endpoint, timeout=True)
     searching.answered(contact(0, machine=70))
     assert asks(searching) == [62]
@@ -535,7 +535,7 @@ def test_opinions_keep_to_the_bound_of_queries() -> None:
     assert asks(searching) == [1]
     searching.answered(contact(1))
     assert searching.next() == Finished()
-    assert searching.crowded_out() == {}  # who is left was not kept out by a limit
+    assert searching.crowded_out() == {}  # the contact left was not kept out by a limit
 
 
 def test_an_exempt_contact_that_leaves_makes_no_room_for_others() -> None:

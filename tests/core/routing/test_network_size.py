@@ -1,4 +1,4 @@
-"""The size of the network: a median over places chosen by lot, which nobody moves by crowding one of them."""
+"""The size of the network: a median over random places, which a crowd in one place does not move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node of both address families: two networks, two tables, and what leads from one to the other."""
+"""A node of both address families: two networks, two tables, and the ways from one to the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which buckets are stale: each is refreshed once a period without activity, none twice, and none has to wait."""
+"""Stale buckets: each is refreshed once a period without activity, none twice, and none has to wait."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ class RefresherMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
-        """Whoever waits for `next_timeout` comes in time for the first range that turns stale."""
+        """A caller that waits for `next_timeout` comes in time for the first range that turns stale."""
         when = self.refresher.next_timeout()
         if self.refresher.under_way or not list(self.state.table):
             assert when is None

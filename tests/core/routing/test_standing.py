@@ -1,4 +1,4 @@
-"""Good, questionable, bad: what a contact is follows from all that happened to it, and so the model computes it."""
+"""Good, questionable, bad: the standing of a contact follows from its whole history, and so the model computes it."""
 
 from __future__ import annotations
 

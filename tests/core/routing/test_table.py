@@ -1,8 +1,9 @@
 """The routing table, against a list of contacts and a list of ranges over a keyspace of 128 IDs.
 
-Each ID has one bucket, found by looking through all ranges; a bucket holds K contacts at most; which ranges there are
-follows from who came, in which order, and from nothing else. A contact is a member (its ID is here, at its endpoint),
-roaming (its ID is here, elsewhere), renamed (its endpoint is here, under another ID) or unknown, and only then enters.
+Each ID has one bucket, found by looking through all ranges. A bucket holds K contacts at most. The ranges follow from
+the contacts that came and their order, and from nothing else. A contact is a member (its ID is here, at its endpoint),
+roaming (its ID is here, elsewhere), renamed (its endpoint is here, under another ID) or unknown; only an unknown one
+enters.
 """
 
 from __future__ import annotations

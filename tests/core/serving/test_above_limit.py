@@ -1,4 +1,4 @@
-"""Queries above the limit of a source: silence for strangers, and for contacts what keeps us in their tables."""
+"""Queries above the limit of a source: silence for strangers; enough for contacts to keep us in their tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FORGED = b"forged!!"
 
 
 def flooded(policy: Policy = POLICY) -> Bench:
-    """Return a node with a contact that answers it, in whose name somebody has used up the limit and the lane."""
+    """Return a node with a contact that answers it; the limit and the rate are used up in the contact's name."""
     bench = Bench(policy=policy)
     bench.know(FRIEND, contact(20), contact(30))
     for _ in range(2 * RATE):

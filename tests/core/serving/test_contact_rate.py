@@ -1,4 +1,4 @@
-"""Lanes: contacts that answer us are not held to what others at their addresses, or in their names, use up."""
+"""Rates of contacts: neighbours at their addresses, or forgers of their names, cannot use them up."""
 
 from __future__ import annotations
 

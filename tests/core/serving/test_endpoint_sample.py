@@ -1,4 +1,4 @@
-"""Of too many endpoints for an answer, one of each source goes first, and in time all of them."""
+"""Too many endpoints for an answer: one of each source goes first, and over time all of them go."""
 
 from __future__ import annotations
 

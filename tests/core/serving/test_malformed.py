@@ -1,4 +1,4 @@
-"""Rubbish: it is charged to its source and soon not even decoded, and silences nobody in whose name it is sent."""
+"""Rubbish: it is charged to its source, which is soon not decoded; rubbish with a forged source silences nobody."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Counting(NativeCodec):
 
 
 def under_fire(source: Endpoint) -> tuple[Bench, Counting]:
-    """Return a node that has been sent much rubbish from there, or in the name of whoever is there."""
+    """Return a node that got much rubbish from this source, forged or real."""
     codec = Counting()
     bench = Bench(codec=codec)
     bench.know(FRIEND)

@@ -273,7 +273,7 @@ def test_forged_sources_do_not_fill_memory_however_many(
 
 
 def test_a_flood_from_strangers_takes_nothing_from_contacts(figure: Callable[[str, object], None]) -> None:
-    """Neither of the limit for all, nor by sharing their cells; they are held to that of their source and a lane."""
+    """Strangers use up no reserve and no cells of contacts, which are held to their source and their own rate."""
     contacts = [at(source) for source in range(1, 101)]
     limited = limit(16.0, 2.0, total=1_024.0, sources=64, cells=256, contacts=set(contacts))
     through = {True: 0, False: 0}

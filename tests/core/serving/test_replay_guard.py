@@ -1,4 +1,4 @@
-"""Datagrams that are caught and sent again, to the same node or another, change nothing."""
+"""Captured datagrams that are sent again, to the same node or another, change nothing."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def test_an_answer_of_ours_that_is_sent_back_is_none_to_us() -> None:
 
 
 def test_a_query_of_ours_that_is_sent_back_gets_no_answer_with_which_to_answer_it() -> None:
-    """Else who has sent it back could send our own answer back, too, and we would take the peer for ourselves."""
+    """Otherwise an attacker could send our own answer back, too, and we would take the peer for ourselves."""
     bench = Bench(own_id=5)
     bench.know(contact(1))
     bench.node.ping(endpoint(1), bench.now)

@@ -1,4 +1,4 @@
-"""Strangers: whose turn it is to be pinged, and what is kept for those that a token proves."""
+"""Strangers: whose turn for a ping it is, and the turns that are kept for proved ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_whoever_has_many_addresses_of_a_network_has_one_turn_of_the_proved_half
     assert turns(f"203.0.113.{machine}" for machine in range(1, 9)) == 1  # a /24
     assert turns(f"2001:db8:{site:x}::1" for site in range(8)) == HALF
     assert turns(f"203.0.{network}.1" for network in range(8)) == HALF
-    assert turns(f"10.0.0.{machine}" for machine in range(1, 9)) == HALF  # a LAN, of whose addresses each is a machine
+    assert turns(f"10.0.0.{machine}" for machine in range(1, 9)) == HALF  # a LAN: each address is a machine
 
 
 def test_each_neighbour_of_ours_has_a_turn_of_its_own() -> None:

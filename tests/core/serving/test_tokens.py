@@ -1,4 +1,4 @@
-"""Store tokens: who may use one, for what, and how long. The model remembers each token that was ever issued."""
+"""Store tokens: their users, their purpose, and their life. The model remembers each token that was ever issued."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Held entries, against a dictionary of expiries with quotas: what is held, for whom, and to the very second.
+"""Held entries, against a dictionary of expiries with quotas: which are held, for which source, to the very second.
 
-When a quota is used up, who has most of it loses to who has less.
+When a quota is used up, the source with most entries loses to a source with fewer.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class StoreMachine(RuleBasedStateMachine):
         return None
 
     def losers(self, quota: QuotaReached, key: Id, endpoint: Endpoint) -> set[tuple[Id, Endpoint]]:
-        """Return the entries of which one has to give way: of each source with most, what expires first."""
+        """Return the entries that may give way: of each source with most, the one that expires first."""
         if quota == SOURCE_FULL:
             return set()
         pool = {entry: at for entry, at in self.model.items() if quota == FULL or entry[0] == key}
@@ -169,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=few_keys, host=st.sampled_from(HOSTS))
     def a_newcomer_asks(self, key: Id, host: str) -> None:
-        """Who holds nothing here learns before it stores whether it would be refused."""
+        """A source without entries here learns before it stores whether it would be refused."""
         endpoint = Endpoint.of(host, 1)
         refuses = self.store.refuses_newcomer(key, endpoint.ip, self.now)
         if any(group_of(other) == group_of(endpoint) for _, other in self.model):
@@ -349,7 +349,7 @@ def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_th
 
 
 def test_a_store_that_expires_all_at_once_is_swept_bit_by_bit() -> None:
-    """Whoever fills a store would else make it stand still an hour later, at a datagram of his choice."""
+    """Otherwise an attacker that fills a store could stop it an hour later, with one datagram."""
     store, late = HeldRecords(replace(DEFAULT, store_entries=1_000)), DEFAULT.store_expiry
     for number in range(1_000):
         store.put(Id(number), at(number % 250), 0.0)
@@ -402,7 +402,7 @@ def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -
     assert store.take_changes() is None
 
 
-# Whose entry gives way
+# Which entry gives way
 
 
 def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
