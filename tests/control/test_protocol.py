@@ -15,8 +15,7 @@ from dhtd.service.entries import DeleteRequest, EnterRequest, LookupRequest
 from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
 from dhtd.service.method import Request
 from dhtd.service.methods import METHODS
-from dhtd.service.node import BootstrapRequest, NodeIdRequest, StatusRequest
-from dhtd.service.owner import BackupRequest, StopRequest
+from dhtd.service.node import BootstrapRequest
 from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX
 from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
 
@@ -36,6 +35,7 @@ def ask(method: str, **params: object) -> Request:
 
 # One valid request a method, and what it means. Every other test starts from these.
 VALID: dict[str, tuple[dict[str, Any], Request]] = {
+    **{name: ({}, method.request()) for name, method in METHODS.items() if not method.parameters},
     "ping": ({"endpoint": AT_TEXT}, PingRequest(AT)),
     "enter": (
         {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5},
@@ -44,9 +44,6 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
     "lookup": ({"id": ID}, LookupRequest(NUMBER)),
     "delete": ({"id": ID, "port": 80}, DeleteRequest(NUMBER, 80)),
     "info": ({"section": "store"}, InfoRequest("store")),
-    "node-id": ({}, NodeIdRequest()),
-    "status": ({}, StatusRequest()),
-    "backup": ({}, BackupRequest()),
     "bootstrap": ({"endpoints": [AT_TEXT, "name:1"]}, BootstrapRequest((AT, ("name", 1)))),
     "find-node": ({"endpoint": AT_TEXT, "id": ID}, FindNodeRequest(AT, NUMBER)),
     "find-value": ({"endpoint": AT_TEXT, "id": ID}, FindValueRequest(AT, NUMBER)),
@@ -55,7 +52,6 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
         StoreRequest(AT, NUMBER, 80, b"\x00\xff"),
     ),
     "complete": ({"what": "own-port", "prefix": "8", "entry": ID}, CompleteRequest("own-port", "8", NUMBER)),
-    "stop": ({}, StopRequest()),
 }
 OPTIONAL = {
     ("complete", "entry"),
