@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -259,6 +260,13 @@ def test_no_class_is_long() -> None:
                 if lines > max(LONGEST_CLASS, TOO_LONG_CLASSES.get(node.name, 0)):
                     long[node.name] = lines
     assert long == {}
+
+
+def test_the_paths_in_contributing_are_there() -> None:
+    root = ROOT.parent
+    named = re.findall(r"`((?:dhtd|tests)/[\w/.]+)`", (root / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 5
+    assert [path for path in named if not (root / path).exists()] == []
 
 
 def test_the_core_is_pure() -> None:

@@ -42,7 +42,7 @@ def test_help_ends_with_two_or_three_examples(program: str, verb: str, request: 
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.key))
-def test_the_option_of_a_setting_is_that_of_the_table(setting: Setting) -> None:
+def test_an_option_is_that_of_its_row(setting: Setting) -> None:
     [option] = [each for each in group(daemon.app).commands["start"].params if f"--{setting.key}" in each.opts]
     assert (option.metavar, option.multiple) == (setting.metavar, setting.is_list)
     assert option.help.startswith(f"{setting.help} [env: {setting.variable}")

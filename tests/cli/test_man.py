@@ -230,7 +230,7 @@ def test_every_scenario_is_in_the_page_with_its_goal() -> None:
         assert listed[name] == said, name
 
 
-def test_the_options_of_settings_stand_in_the_order_of_the_table() -> None:
+def test_options_stand_in_the_order_of_the_table() -> None:
     listed = re.findall(r"^\.It Fl -(\S+) Ar (.+)", section("dhtd.8", "OPTIONS"), re.MULTILINE)
     said = [(key, metavar.replace(" : Ns Ar ", ":").replace(" Ns = Ns Ar ", "=")) for key, metavar in listed]
     assert said == [*((setting.key, setting.metavar) for setting in SETTINGS), ("config", "FILE")]

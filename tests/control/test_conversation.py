@@ -28,7 +28,7 @@ def plain(answers: list[Answer]) -> list[Any]:
     return [each.error.code if isinstance(each, Failure) else each.body for each in answers]
 
 
-def test_a_request_is_one_line_without_what_is_not_given() -> None:
+def test_a_request_leaves_out_what_is_not_given() -> None:
     line = Conversation().ask("enter", {"port": 80, "wait": False, "id": None})
     assert line.endswith(b"}\n")
     assert json.loads(line) == {"v": 1, "method": "enter", "params": {"port": 80, "wait": False}}
@@ -44,7 +44,7 @@ def test_answers_come_in_pieces_of_any_size(size: int) -> None:
     assert plain(found) == [{"peers": []}, {"node_id": "n"}, "no-pong"]
 
 
-def test_an_error_is_of_the_class_that_its_code_names() -> None:
+def test_a_code_leads_to_the_class_of_the_error() -> None:
     conversation = Conversation()
     conversation.receive(b'{"error":{"code":"no-pong","message":"m"}}\n{"error":{"code":"of-a-newer-version"}}\n')
     known, unknown = answers_in(conversation)

@@ -147,7 +147,7 @@ def test_what_may_be_left_out_has_these_defaults() -> None:
     assert parse({"method": "node-id"}) == parse({"v": 1, "id": None, "method": "node-id", "params": {}})
 
 
-def test_null_is_taken_where_nothing_is_the_default() -> None:
+def test_null_is_taken_where_none_is_the_default() -> None:
     for method in METHODS.values():
         params = VALID[method.name][0]
         for name, _, default in method.parameters:

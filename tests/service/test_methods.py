@@ -44,14 +44,14 @@ def test_the_owner_s_methods_may_be_refused() -> None:
     assert [method for method in ROWS if NotPermitted in method.errors] == owners
 
 
-def test_parameters_have_the_names_and_kinds_of_the_fields() -> None:
+def test_parameters_are_those_of_the_fields() -> None:
     names = [parameter.name for parameter in ENTER.parameters]
     assert names == ["id", "port", "wait", "min_replicas", "within_s"]
     optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.is_optional}
     assert (optional["wait"], optional["within_s"]) == (FLAG, SECONDS)
 
 
-def test_a_value_that_does_not_fit_is_told_what_is_wanted() -> None:
+def test_a_misfit_is_told_what_is_wanted() -> None:
     with pytest.raises(BadRequest, match=r"^enter: 'wait' is true or false, not 1$"):
         ENTER.read({"id": "0" * 64, "port": 1, "wait": 1})
     with pytest.raises(BadRequest, match=r"^enter: 'min_replicas' is a number from 0 up, not -1$"):

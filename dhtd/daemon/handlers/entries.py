@@ -42,7 +42,11 @@ class Entries(Handlers):
         self._report = report
 
     def calls(self) -> tuple[Call, ...]:
-        return answer(ENTER, self._enter), stream(LOOKUP, self._lookup), answer(DELETE, self._delete)
+        return (
+            answer(ENTER, self._enter),
+            stream(LOOKUP, self._lookup),
+            answer(DELETE, self._delete),
+        )
 
     async def _enter(self, request: EnterRequest) -> EnterResult:
         """Durable first, then acknowledged: from then on the entry survives anything but `delete`."""

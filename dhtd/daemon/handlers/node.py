@@ -39,7 +39,11 @@ class AboutNode(Handlers):
         self._report = report
 
     def calls(self) -> tuple[Call, ...]:
-        return answer(NODE_ID, self._node_id), answer(STATUS, self._status), answer(BOOTSTRAP, self._bootstrap)
+        return (
+            answer(NODE_ID, self._node_id),
+            answer(STATUS, self._status),
+            answer(BOOTSTRAP, self._bootstrap),
+        )
 
     async def _node_id(self, request: NodeIdRequest) -> NodeIdResult:
         return self._report.node_id()
