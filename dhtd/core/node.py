@@ -390,7 +390,7 @@ class Node:
 
     def moved(self, now: float) -> None:
         """This machine is reached at another address: tell those who hold own entries soon, and ask where we are."""
-        self.tracker.moved(now)
+        self.publisher.moved(now)
         self._ask_where_we_are(now)
         for membership in self.memberships.values():
             membership.moved(now)
@@ -403,7 +403,7 @@ class Node:
         for overlay in self.overlays:
             overlay.slept(seconds)
         self.responder.slept(seconds)
-        self.tracker.slept(seconds, now)
+        self.publisher.slept(seconds, now)
 
     def restore_contact(self, contact: Contact) -> bool:
         """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""
@@ -622,7 +622,7 @@ class Node:
                 case GivenUp(contact):
                     publisher.patrol.lost(contact, now)
                 case Measured(family, size):
-                    publisher.records.network_has(size, family, now)
+                    publisher.hurrying.network_has(size, family, now)
                 case Reached(family, contacts):
                     publisher.reached(family, now)
                     events.append(Joined(contacts, family))

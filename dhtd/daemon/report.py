@@ -20,7 +20,7 @@ from dhtd.control.limits import ControlCounters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.pending_withdrawals import Pending
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlay import Overlay

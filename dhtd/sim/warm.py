@@ -44,7 +44,7 @@ def _look_back(net: Network, host: Host, clock: float) -> None:
         place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.traits.keyspace.size // (SLOTS << 32))
         nearest = [other.contact for other in net.closest(place, policy.k + 1) if other is not host]
         overlay.size.measured(place, nearest[: policy.k])
-    node.tracker.network_has(overlay.estimated_size, overlay.family, clock)
+    node.publisher.hurrying.network_has(overlay.estimated_size, overlay.family, clock)
     overlay.refresher.joined(overlay.size_by_neighbours())
     overlay.looks_itself_up(clock - net.rng.random() * policy.introduction)
     join = node.membership.join

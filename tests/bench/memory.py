@@ -113,7 +113,7 @@ def own(number: int, rng: Random) -> object:
         node.tracker.began(entry, 0.0)
         replicas = tuple(rng.sample(network, REPLICAS))
         for contact in replicas:
-            entry.may_hold(contact, 3_600.0)
+            node.tracker.may_hold(entry, contact, 3_600.0)
         node.tracker.published(own_key(key, 3_000), replicas, 0.0)
     return node
 

@@ -19,7 +19,7 @@ RESPONDER: Final = "dhtd/core/serving/responder.py"
 SAVER: Final = "dhtd/daemon/state/saver.py"
 SEARCH: Final = "dhtd/core/querying/search.py"
 STORE: Final = "dhtd/core/storage/store.py"
-TRACK: Final = "dhtd/core/publishing/own_records.py"
+TIMETABLE: Final = "dhtd/core/publishing/timetable.py"
 TRANSACTIONS: Final = "dhtd/core/querying/transactions.py"
 TRAVERSAL: Final = "dhtd/core/querying/traversal.py"
 UDP: Final = "dhtd/daemon/sockets/udp.py"
@@ -127,11 +127,11 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     ),
     "08 entering twice starts two chains": (
         Change(
-            TRACK,
-            "            self._timers.set(entry.record_key, when)\n",
-            "            self._timers.set((entry.record_key, object()), when)\n",
+            TIMETABLE,
+            "            self._timers.set(record_key, when)\n",
+            "            self._timers.set((record_key, object()), when)\n",
         ),
-        Change(TRACK, "yield self._entries[due]", "yield self._entries[due[0]]"),
+        Change(TIMETABLE, "yield due\n", "yield due[0]\n"),
     ),
     "09 a lookup is content with what is held here": (
         Change(

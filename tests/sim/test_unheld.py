@@ -31,7 +31,7 @@ def test_entries_that_nobody_has_room_for_cost_no_more_than_one_publication_a_se
     net.flush(owner)
     net.run_for(900)
     tracker = owner.node.tracker
-    unheld = tracker.unheld
+    unheld = tracker.untaken.refused
     assert unheld >= ENTRIES - len(others) * ROOM
     before = len(owner.events)
     sent = owner.node.counters.queries_sent

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
-from dhtd.core.publishing.own_records import OwnRecords
+from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
@@ -23,18 +23,18 @@ _MOST = 1_024  # contacts that wait; the oldest gives way
 class Newcomers:
     """Remembers when contacts came, and asks those that matter whether they are still there."""
 
-    __slots__ = ("_came", "_overlays", "_requester", "_tracker", "_under_way")
+    __slots__ = ("_came", "_hurrying", "_overlays", "_requester", "_under_way")
 
-    def __init__(self, requester: Requester, overlays: Overlays, tracker: OwnRecords) -> None:
+    def __init__(self, requester: Requester, overlays: Overlays, hurrying: Hurrying) -> None:
         self._overlays = overlays
         self._requester = requester
-        self._tracker = tracker
+        self._hurrying = hurrying
         self._came: dict[Contact, float] = {}  # who waits, and since when; the latest last
         self._under_way: dict[Endpoint, float] = {}  # who is being asked, and when it came
 
     def joined(self, contact: Contact, now: float) -> None:
         """A contact is new in the table."""
-        self._tracker.contact_joined(contact, now)
+        self._hurrying.contact_joined(contact, now)
         if not self._requester.policy.newcomer_stays:
             self._stayed(contact, now, now)
             return
@@ -73,7 +73,7 @@ class Newcomers:
         self._under_way.clear()
 
     def _stayed(self, contact: Contact, came_at: float, now: float) -> None:
-        self._tracker.contact_stayed(contact, came_at, now)
+        self._hurrying.contact_stayed(contact, came_at, now)
         overlay = self._overlays[len(contact.endpoint)]
         overlay.refresher.neighbourhood_has(self._density(overlay), now)
 
@@ -83,7 +83,7 @@ class Newcomers:
         if not overlay.state.is_live(contact) or contact.endpoint in self._under_way:
             return False
         is_denser = overlay.refresher.is_news(self._density(overlay)) and overlay.state.is_neighbour(contact)
-        return is_denser or self._tracker.concerns(contact, came_at)
+        return is_denser or self._hurrying.concerns(contact, came_at)
 
     def _density(self, overlay: Overlay) -> int:
         """Return what our neighbourhood looks like without those who wait."""

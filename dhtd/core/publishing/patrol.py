@@ -18,11 +18,13 @@ it, and the patrol rests until the network is reached again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.publishing.hurrying import Hurrying
+from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlays import Overlays
@@ -46,23 +48,35 @@ class Patrol:
 
     __slots__ = (
         "_gone",
+        "_hurrying",
         "_lost_at",
         "_next_at",
         "_overlays",
         "_pause",
+        "_records",
         "_requester",
         "_rng",
+        "_rota",
         "_round",
-        "_tracker",
         "_under_way",
         "_waiting",
     )
 
-    def __init__(self, requester: Requester, overlays: Overlays, tracker: OwnRecords, rng: Random, now: float) -> None:
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        records: OwnRecords,
+        hurrying: Hurrying,
+        rng: Random,
+        now: float,
+    ) -> None:
         self._requester = requester
         self._overlays = overlays
         self._rng = rng
-        self._tracker = tracker
+        self._records = records
+        self._hurrying = hurrying
+        self._rota: Iterator[OwnEntry] = iter(())  # the entries whose holders are still to have a turn
         self._lost_at: deque[float] = deque(maxlen=_MANY)
         self._gone: dict[Contact, float] = {}  # given up, and until when we remember it; the latest last
         self._under_way: set[Endpoint] = set()
@@ -73,7 +87,7 @@ class Patrol:
 
     def next_timeout(self) -> float | None:
         """Return when `go_round` asks somebody; None while there is nobody to ask."""
-        if not len(self._tracker) or not self._requester.policy.patrol:
+        if not len(self._records) or not self._requester.policy.patrol:
             return None
         return self._next_at if any(overlay.is_joined for overlay in self._overlays) else None
 
@@ -86,7 +100,7 @@ class Patrol:
         self._pause = min(2 * self._pause, policy.patrol)
         self._next_at = now + self._pause * rng.uniform(0.75, 1.0)
         if not self._round:
-            self._round.extend(self._tracker.some_replicas(1))
+            self._round.extend(self._some_holders(1))
         if self._round:
             holder = self._round.popleft()
             if self._overlays[len(holder.endpoint)].is_joined:
@@ -102,25 +116,25 @@ class Patrol:
 
     def lost(self, holder: Contact, now: float) -> None:
         """This one is given up; who is in doubt by that is asked. A node without entries has no holder to miss."""
-        if not len(self._tracker) or self._is_gone(holder, now):
+        if not len(self._records) or self._is_gone(holder, now):
             return
         self._gone[holder] = now + _FORGET
         if len(self._gone) > _GONE:
             del self._gone[next(iter(self._gone))]
         self._pause = max(_SOON, self._pause / _SOONER)
         self._next_at = min(self._next_at, now + self._pause)
-        suspects = self._tracker.holder_lost(holder, now)
+        suspects = self._hurrying.holder_lost(holder, now)
         self._lost_at.append(now)
         if len(self._lost_at) == _MANY and now - self._lost_at[0] < _MINUTE:
             suspects += self._overlays[len(holder.endpoint)].state.stalest(_CONTACTS)
-            suspects += self._tracker.some_replicas(_ENTRIES)
+            suspects += self._some_holders(_ENTRIES)
         self.suspect(suspects, now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
         """It is there, unless it is another one by now. That one node has another ID is no sign that many die."""
         self._under_way.discard(query.endpoint)
         if query.id is not None and contact.id != query.id:
-            self.suspect(self._tracker.holder_lost(Contact(query.id, query.endpoint), now), now)
+            self.suspect(self._hurrying.holder_lost(Contact(query.id, query.endpoint), now), now)
         self._go_on(now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
@@ -139,6 +153,17 @@ class Patrol:
     def give_up(self, now: float) -> None:
         """Count nobody as being asked: to ask one twice costs less than to ask nobody ever again."""
         self._under_way.clear()
+
+    def _some_holders(self, entries: int) -> list[Contact]:
+        """Return the holders of so many entries that are not given up; of the next ones each time, round and round."""
+        found: list[Contact] = []
+        for _ in range(min(entries, len(self._records))):
+            entry = next(self._rota, None)
+            if entry is None:
+                self._rota = iter(list(self._records))
+                entry = next(self._rota)
+            found += [replica for replica in entry.replicas if replica not in entry.lost]
+        return found
 
     def _is_gone(self, holder: Contact, now: float) -> bool:
         until = self._gone.get(holder)

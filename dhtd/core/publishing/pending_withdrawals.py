@@ -16,6 +16,7 @@ doubles, so that a holder which comes back is asked again within about the time 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import packed
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
+from dhtd.core.publishing.changed_holders import ChangedHolders
 from dhtd.core.records import RecordKey
 from dhtd.core.timers import Timers
 
@@ -74,18 +76,17 @@ class Holder:
 
 
 class PendingWithdrawals:
-    """The withdrawals that are not acknowledged, and the timers of those who owe them.
+    """The withdrawals that are not acknowledged, and the timers of the holders that owe them.
 
-    `changed` is told of each entry whose holders have changed, for whoever keeps them on disk. On a wire that has no
-    withdrawals, nothing `can_ask` holders: then they are kept until their copies have expired.
+    On a wire without withdrawals, nothing `can_ask` holders: they are kept until their copies have expired.
     """
 
     __slots__ = ("_can_ask", "_changed", "_count", "_entries", "_holders", "_in_hand", "_policy", "_rng", "_timers")
 
-    def __init__(self, rng: Random, policy: Policy, changed: set[RecordKey], *, can_ask: bool = True) -> None:
+    def __init__(self, rng: Random, policy: Policy, *, can_ask: bool = True) -> None:
         self._rng = rng
         self._policy = policy
-        self._changed = changed
+        self._changed = ChangedHolders()
         self._can_ask = can_ask
         self._entries: dict[RecordKey, dict[Contact, _Owed]] = {}  # the first deleted first
         self._holders: dict[bytes, dict[Endpoint, Holder]] = {}  # of the same, by packed ID
@@ -127,14 +128,26 @@ class PendingWithdrawals:
 
     # What changes
 
+    def changed(self) -> set[RecordKey]:
+        """Return the entries whose holders have changed since `take_changed`."""
+        return set(self._changed)
+
+    def take_changed(self, among: AbstractSet[RecordKey] | None = None) -> set[RecordKey]:
+        """Take and return the entries whose holders have changed; of those `among` these alone, if given."""
+        return self._changed.take(among)
+
     def add(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
         """Note that a deleted entry may be held until then. Nobody is asked before `release`, or `joined`.
 
         Return whether another had to be forgotten for it: one of those that were deleted first.
         """
+        self._changed.note(record_key)
+        return self.restore(record_key, contact, until)
+
+    def restore(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
+        """Do the same for a holder that is on disk, and so no change."""
         owed_by = self._entries.setdefault(record_key, {})
         owed = owed_by.get(contact)
-        self._changed.add(record_key)
         if owed is not None:
             owed.until = max(owed.until, until)
             owed.confirm_at = None
@@ -292,7 +305,7 @@ class PendingWithdrawals:
         del owed_by[contact]
         if not owed_by:
             del self._entries[record_key]
-        self._changed.add(record_key)
+        self._changed.note(record_key)
         self._count -= 1
         holder = self._holder(contact)
         del holder.owed[record_key]

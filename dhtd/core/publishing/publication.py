@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from dhtd.core.counters import ENTRY_HOLDERS
 from dhtd.core.messages import Contact, Error, Result, Store
-from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.write_ahead import WriteAhead
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Requester
@@ -38,6 +39,7 @@ class Publication:
         "_chosen",
         "_in_flight",
         "_over",
+        "_records",
         "_replicas",
         "_report",
         "_requester",
@@ -53,11 +55,13 @@ class Publication:
         requester: Requester,
         overlays: Overlays,
         report: Report[Placed],
+        records: OwnRecords,
         entry: OwnEntry,
         write_ahead: WriteAhead | None = None,
     ) -> None:
         self._requester = requester
         self._report = report
+        self._records = records
         self.entry = entry
         self._traversal = Traversal(
             requester,
@@ -115,7 +119,7 @@ class Publication:
         self._replicas.append(contact)
         if query.observed is not None:
             until = now + self._requester.policy.store_expiry
-            self.entry.seen_at(query.observed, query.endpoint, until)
+            self._records.seen_at(self.entry, query.observed, query.endpoint, until)
         self._store(len(query.endpoint), now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
@@ -144,7 +148,8 @@ class Publication:
         chosen = [targets.pop() for _ in range(min(missing, len(targets)))]
         until = self._until(now)
         for contact in chosen:
-            self._requester.counters.caps_hit[ENTRY_HOLDERS] += self.entry.may_hold(contact, until)
+            has_forgotten = self._records.may_hold(self.entry, contact, until)
+            self._requester.counters.caps_hit[ENTRY_HOLDERS] += has_forgotten
         if chosen and self._write_ahead is not None:
             self._chosen.update(chosen)
             self._write_ahead.add(self, chosen, now)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,16 @@ from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unh
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact, Withdraw
+from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.newcomers import Newcomers
-from dhtd.core.publishing.own_records import OwnEntry, OwnRecords
+from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
 from dhtd.core.publishing.publication import Placed, Publication
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.publishing.under_way import UnderWay
+from dhtd.core.publishing.upheavals import Upheavals
 from dhtd.core.publishing.withdrawal import LetGo, Withdrawal
 from dhtd.core.publishing.withdrawal_retry import HolderOver, KeyOver, WithdrawalRetry
 from dhtd.core.publishing.write_ahead import Chosen, WriteAhead
@@ -90,10 +94,12 @@ class Publisher:
         self._policy = policy
         self._caps_hit = requester.counters.caps_hit
         self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
+        self.hurrying = Hurrying(self.records, policy)
+        self.upheavals = Upheavals(self.records, policy)
         self._can_withdraw = Withdraw in requester.traits.requests
-        self.withdrawals = PendingWithdrawals(rng, policy, self.records.changed, can_ask=self._can_withdraw)
-        self.patrol = Patrol(requester, overlays, self.records, rng, now)
-        self.newcomers = Newcomers(requester, overlays, self.records)
+        self.withdrawals = PendingWithdrawals(rng, policy, can_ask=self._can_withdraw)
+        self.patrol = Patrol(requester, overlays, self.records, self.hurrying, rng, now)
+        self.newcomers = Newcomers(requester, overlays, self.hurrying)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._publications: dict[RecordKey, _Ongoing] = {}
         self._under_way = UnderWay()
@@ -160,6 +166,18 @@ class Publisher:
 
     # What is to be written down
 
+    def changed_records(self) -> set[RecordKey]:
+        """Return the entries, own and deleted ones, whose holders have changed since `take_changed`."""
+        return self.records.changed() | self.withdrawals.changed()
+
+    def take_changed(self, among: AbstractSet[RecordKey] | None = None) -> set[RecordKey]:
+        """Take and return these, to be saved; of those `among` these alone, if given."""
+        return self.records.take_changed(among) | self.withdrawals.take_changed(among)
+
+    def mark_changed(self, record_keys: Iterable[RecordKey]) -> None:
+        """Have these among the next changes: they could not be saved, or are not as they were saved."""
+        self.records.mark_changed(record_keys)
+
     def poll_unwritten(self) -> list[Chosen]:
         """Return who was chosen to hold own entries, and waits to be written down."""
         return [] if self._write_ahead is None else self._write_ahead.poll()
@@ -171,16 +189,24 @@ class Publisher:
             self._write_ahead.over(each)
             each.publication.written(each.contacts, now)
 
-    # What the network does
+    # What the network and this machine do
+
+    def moved(self, now: float) -> None:
+        """This machine's address has changed: see `Upheavals.moved`."""
+        self.upheavals.moved(now)
+
+    def slept(self, seconds: float, now: float) -> None:
+        """This machine stood still: see `Upheavals.slept`."""
+        self.upheavals.slept(seconds, now)
 
     def reached(self, family: int, now: float) -> None:
         """The network of a family is reached."""
-        self.records.joined(family, now)
+        self.upheavals.joined(family, now)
         self.withdrawals.joined(family, now)
 
     def doubtful(self, contact: Contact, now: float) -> None:
         """A contact has missed a query: if it holds own entries, it is asked soon."""
-        if self.records.holds(contact):
+        if self.hurrying.holds(contact):
             self.patrol.suspect([contact], now)
 
     # What survives a restart
@@ -192,7 +218,7 @@ class Publisher:
         entry = self.records.add(record_key)
         for overlay in self._overlays:
             if overlay.is_joined:
-                self.records.may_reach(entry, overlay.family, now)
+                self.upheavals.may_reach(entry, overlay.family, now)
 
     def restore_holder(self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen) -> bool:
         """Put back who may hold an own entry, or one that was deleted: see `Node.restore_holder`."""
@@ -203,10 +229,9 @@ class Publisher:
             return False
         entry = self.records.get(record_key)
         if entry is None:
-            self._owes(record_key, contact, until)
+            self._caps_hit[WITHDRAWALS] += self.withdrawals.restore(record_key, contact, until)
         else:
-            self._may_hold(entry, contact, until)
-            entry.sightings.restore(contact.endpoint, seen, until, now)
+            self._caps_hit[ENTRY_HOLDERS] += self.records.restore_holder(entry, contact, until, seen, now)
         return True
 
     def restored(self, now: float) -> None:
@@ -245,7 +270,7 @@ class Publisher:
     # Inside
 
     def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
-        self._caps_hit[ENTRY_HOLDERS] += entry.may_hold(contact, until)
+        self._caps_hit[ENTRY_HOLDERS] += self.records.may_hold(entry, contact, until)
 
     def _owes(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         self._caps_hit[WITHDRAWALS] += self.withdrawals.add(record_key, contact, until)
@@ -262,7 +287,7 @@ class Publisher:
 
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
-        publication = Publication(self._requester, self._overlays, report, entry, self._write_ahead)
+        publication = Publication(self._requester, self._overlays, report, self.records, entry, self._write_ahead)
         ongoing.publication = publication
         self._publications[record_key] = ongoing
         ongoing.patient.update(ops if patient else ())
@@ -318,8 +343,8 @@ class Publisher:
         records.published(entry.record_key, outcome.replicas, now, refused=refused)
         # While nobody answers at all, that is what the owner is told, and not this.
         is_unheld = not outcome.replicas and (refused or self._overlays.is_connected)
-        if is_unheld and records.is_notice_due(now, refused=refused):
-            entries = records.unheld if refused else records.unanswered
+        if is_unheld and records.untaken.is_notice_due(now, refused=refused):
+            entries = records.untaken.refused if refused else records.untaken.unanswered
             self._tell_news(Unheld(entries, len(records), refused))
 
     def _withdrawn(self, op: Handle, outcome: LetGo, now: float) -> None:

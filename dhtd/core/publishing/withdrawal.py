@@ -10,7 +10,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import LeftBehind
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
-from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Operation, Requester

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.own_entry import OwnEntry
 
 
 class Waiting(Protocol):

@@ -115,18 +115,15 @@ class Restorer:
 
     def _take_holders(self, some: Holders, now: float) -> None:
         node, offset = self._node, self._timeline.offset
-        changed = node.tracker.changed
         latest = now + node.policy.store_expiry + node.policy.query_timeout
         for entry, holder in some:
             if entry.packed_key in self._brought:
                 continue
-            has_changed, until = entry in changed, holder.until - offset
+            until = holder.until - offset
             seen = tuple((ip, then - offset) for ip, then in holder.seen)
             is_there = node.restore_holder(entry, holder.contact, until, now, seen)
-            if has_changed or not is_there or until > latest:
-                changed.add(entry)
-            else:
-                changed.discard(entry)
+            if not is_there or until > latest:
+                node.publisher.mark_changed([entry])
 
     def _end(self, now: float) -> None:
         self.is_over = True

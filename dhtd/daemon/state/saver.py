@@ -147,7 +147,7 @@ class Saver:
         for to_save in (self._facts_to_save, self._contacts_to_save):
             with to_save(node) as write:
                 await self._do(write)
-        await self._save_holders(node, node.tracker.changed)
+        await self._save_holders(node)
         for _ in range(1 + node.store.changes // HELD_AT_ONCE):
             with self._held_to_save(node, HELD_AT_ONCE) as write:
                 await self._do(write)
@@ -165,7 +165,7 @@ class Saver:
         """Do the same without threads and without a loop, for an end that has neither."""
         restorer = self._restorer
         if restorer is not None:
-            missing = restorer.missing(each.key for each in node.tracker.changed)
+            missing = restorer.missing(each.key for each in node.publisher.changed_records())
             restorer.bring(restorer.read_keys(missing), self._clock())
         for to_save in (self._facts_to_save, self._contacts_to_save, self._all_holders_to_save, self._held_to_save):
             with to_save(node) as write:
@@ -201,17 +201,16 @@ class Saver:
         self._saved_contacts = list(contacts)
 
     def _all_holders_to_save(self, node: Node) -> AbstractContextManager[Write]:
-        return self._holders_to_save(node, node.tracker.changed)
+        return self._holders_to_save(node, None)
 
     @contextmanager
-    def _holders_to_save(self, node: Node, entries: AbstractSet[RecordKey]) -> Iterator[Write]:
-        changed = node.tracker.changed & entries
-        node.tracker.changed -= changed
+    def _holders_to_save(self, node: Node, among: AbstractSet[RecordKey] | None) -> Iterator[Write]:
+        changed = node.publisher.take_changed(among)
         holders = self._holders(node, changed)
         try:
             yield (lambda: self._file.save_holders(holders)) if changed else _nothing
         except BaseException:
-            node.tracker.changed |= changed
+            node.publisher.mark_changed(changed)
             raise
 
     @contextmanager
@@ -242,13 +241,14 @@ class Saver:
             node.store.mark_changed(changed)
             raise
 
-    async def _save_holders(self, node: Node, entries: AbstractSet[RecordKey]) -> None:
-        """Save the holders of these entries, as far as they have changed by when it is their turn."""
+    async def _save_holders(self, node: Node, among: AbstractSet[RecordKey] | None = None) -> None:
+        """Save the holders of all entries, or of those `among` these, that have changed by their turn."""
         if self.is_restoring:
             async with self.own_entries:
-                await self.bring([record_key.key for record_key in entries])
+                among = node.publisher.changed_records() if among is None else among  # no others: they are not brought
+                await self.bring([record_key.key for record_key in among])
         async with self._holders_lock:
-            with self._holders_to_save(node, entries) as write:
+            with self._holders_to_save(node, among) as write:
                 await self._do(write)
 
     def _holders(self, node: Node, entries: Iterable[RecordKey]) -> list[SetHolders]:

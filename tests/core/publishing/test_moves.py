@@ -12,12 +12,12 @@ from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping, Store
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.routing.admission import RoutingState
 from dhtd.core.routing.outcomes import Crowded, Inserted
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.core.bench import US, Bench
+from tests.core.publishing.tracker import Tracker
 from tests.core.small import CODEC, contact, endpoint
 from tests.core.test_node import KEY, answer_all, joined, live
 from tests.records import own_key
@@ -32,9 +32,9 @@ REPLICAS = [contact(number) for number in range(1, 9)]
 # Own entries
 
 
-def tracked(ports: int = 1) -> OwnRecords:
+def tracked(ports: int = 1) -> Tracker:
     """Return a tracker of entries that were all published at 0."""
-    tracker = OwnRecords(Random(1), DEFAULT)
+    tracker = Tracker(Random(1), DEFAULT)
     for port in range(1, ports + 1):
         entry = tracker.add(own_key(KEY, port))
         tracker.began(entry, 0.0)
@@ -42,13 +42,13 @@ def tracked(ports: int = 1) -> OwnRecords:
     return tracker
 
 
-def due(tracker: OwnRecords, now: float) -> list[float]:
+def due(tracker: Tracker, now: float) -> list[float]:
     return sorted(tracker.due_in(entry, now) for entry in tracker)
 
 
 def test_after_a_move_all_entries_are_published_again_within_a_while() -> None:
     tracker = tracked(50)
-    tracker.moved(100.0)
+    tracker.upheavals.moved(100.0)
     waits = due(tracker, 100.0)
     assert 0 <= waits[0] < 1
     assert SPREAD - 1 < waits[-1] <= SPREAD
@@ -56,12 +56,12 @@ def test_after_a_move_all_entries_are_published_again_within_a_while() -> None:
 
 def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
     tracker = tracked()
-    tracker.moved(100.0)
+    tracker.upheavals.moved(100.0)
     [entry] = tracker.pop_due(100.0 + SPREAD)
     tracker.began(entry, 0.0)
     tracker.published(own_key(KEY, 1), REPLICAS, 100.0 + SPREAD)
     for now in (111.0, 112.0, 200.0):
-        tracker.moved(now)
+        tracker.upheavals.moved(now)
         [wait] = due(tracker, now)
         assert 100.0 + GAP <= now + wait <= 100.0 + GAP + SPREAD
 
@@ -70,7 +70,7 @@ def test_an_entry_that_is_being_published_is_published_once_more_after_a_move() 
     tracker = tracked()
     [entry] = tracker
     tracker.began(entry, 0.0)
-    tracker.moved(100.0)
+    tracker.upheavals.moved(100.0)
     assert tracker.next_timeout() is None
     tracker.published(own_key(KEY, 1), REPLICAS, 130.0)
     assert due(tracker, 130.0) == [0.0]

@@ -10,7 +10,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Ping
 from dhtd.core.policy import Policy
 from dhtd.core.publishing import newcomers
-from dhtd.core.publishing.own_records import OwnEntry
+from dhtd.core.publishing.own_entry import OwnEntry
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
 from tests.records import own_key

@@ -62,7 +62,7 @@ def test_a_holder_that_is_in_doubt_is_pinged_and_stays_if_it_answers() -> None:
     bench = publishing()
     suspect(bench, 65)
     answer(bench, bench.sent_one())
-    assert bench.node.tracker.holds(contact(65))
+    assert bench.node.publisher.hurrying.holds(contact(65))
     assert bench.sent() == []
 
 
@@ -295,8 +295,8 @@ def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() 
                     answer(bench, query)
         told += [event for event in bench.events() if isinstance(event, Unheld)]
     assert told == [Unheld(1, 1)]
-    assert bench.node.tracker.unheld == 2
-    assert bench.node.tracker.is_notice_due(bench.now + DEFAULT.unheld_notice, refused=True)
+    assert bench.node.tracker.untaken.refused == 2
+    assert bench.node.tracker.untaken.is_notice_due(bench.now + DEFAULT.unheld_notice, refused=True)
 
 
 def test_the_owner_is_told_of_entries_whose_publication_nobody_answers_and_not_too_often() -> None:
@@ -311,6 +311,24 @@ def test_the_owner_is_told_of_entries_whose_publication_nobody_answers_and_not_t
         told += [event for event in bench.events() if isinstance(event, Unheld)]
     assert bench.node.is_connected
     assert told == [Unheld(1, 1, refused=False)]
-    assert bench.node.tracker.unanswered == 2
+    assert bench.node.tracker.untaken.unanswered == 2
     bench.node.delete(KEY, None, bench.now)
-    assert bench.node.tracker.unanswered == 0
+    assert bench.node.tracker.untaken.unanswered == 0
+
+
+def test_the_patrol_goes_from_entry_to_entry() -> None:
+    bench, asked = Bench(policy=PATROL), []
+    tracker = bench.node.tracker
+    for port in (80, 81):
+        tracker.began(tracker.add(own_key(KEY, port)), bench.now)
+        tracker.published(own_key(KEY, port), [contact(port)], bench.now)
+    for overlay in bench.node.overlays:
+        overlay.joining = Joining.JOINED
+    for _ in range(3):
+        due = bench.node.publisher.patrol.next_timeout()
+        assert due is not None
+        bench.advance(due - bench.now)
+        ping = bench.sent_one()
+        asked.append(ping.to[3])
+        answer(bench, ping)
+    assert asked == [80, 81, 80]

@@ -26,7 +26,7 @@ UNTIL = 3_600.0
 
 
 def make(policy: Policy = STEADY) -> PendingWithdrawals:
-    return PendingWithdrawals(Random(1), policy, set())
+    return PendingWithdrawals(Random(1), policy)
 
 
 def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Holder:
@@ -309,9 +309,8 @@ class WithdrawalsMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 99), now=st.sampled_from([0.0, 1e6]))
     def begin(self, seed: int, now: float) -> None:
         self.now = now
-        self.changed: set[RecordKey] = set()
         self.told: set[Entry] = set()  # changes that must have been told
-        self.withdrawals = PendingWithdrawals(Random(seed), self.POLICY, self.changed)
+        self.withdrawals = PendingWithdrawals(Random(seed), self.POLICY)
         self.model: dict[tuple[Entry, Contact], Owed] = {}
         self.in_hand: list[tuple[Holder, list[tuple[Entry, Contact]]]] = []
         self.silent_since: dict[Contact, float] = {}
@@ -413,7 +412,7 @@ class WithdrawalsMachine(RuleBasedStateMachine):
             one: owed.until for one, owed in self.model.items()
         }
         assert len(self.withdrawals) == len(self.model) <= self.POLICY.withdrawals
-        assert self.told <= self.changed
+        assert self.told <= self.withdrawals.changed()
         holders = [holder for by_endpoint in self.withdrawals._holders.values() for holder in by_endpoint.values()]
         busy = {holder.contact for holder, _ in self.in_hand}
         assert {holder.contact for holder in holders} == {by for _, by in self.model} | busy

@@ -129,9 +129,8 @@ def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> N
     tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(own_key(KEY, 80))
     for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
-        tracker.changed.clear()
-        entry.seen_at(observed, endpoint(1), HOUR)
-        assert tracker.changed == ({own_key(KEY, 80)} if is_news else set())
+        tracker.seen_at(entry, observed, endpoint(1), HOUR)
+        assert tracker.take_changed() == ({own_key(KEY, 80)} if is_news else set())
 
 
 def test_of_what_is_restored_the_latest_lasts_as_long_as_the_holder_and_the_others_no_longer() -> None:

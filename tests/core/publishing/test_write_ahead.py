@@ -45,16 +45,16 @@ def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before()
     bench, chosen = publishing()
     assert [contacts for _, contacts in chosen] == [(contact(6), contact(5))]
     assert set(bench.node.holders(own_key(KEY, 80), bench.now)) == {contact(6), contact(5)}
-    assert bench.node.tracker.changed == {own_key(KEY, 80)}
+    assert bench.node.publisher.changed_records() == {own_key(KEY, 80)}
     assert bench.node.poll_unwritten() == []
     assert bench.sent() == []
     bench.advance(POLICY.write_ahead - 1)
     assert bench.sent() == []
-    bench.node.tracker.changed.clear()
+    bench.node.publisher.take_changed()
     bench.node.written(chosen, bench.now)
     sent = stores(bench)
     assert [each.to for each in sent] == [contact(6).endpoint, contact(5).endpoint]
-    assert bench.node.tracker.changed == set(), "what was written is to be written again"
+    assert bench.node.publisher.changed_records() == set(), "what was written is to be written again"
     for each in sent:
         bench.pong(each, each.to[3])
     assert set(bench.event(Published).replicas) == {contact(6), contact(5)}

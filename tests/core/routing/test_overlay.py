@@ -14,12 +14,12 @@ from dhtd.core.ids import Id
 from dhtd.core.membership.joining import JoiningClock
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
 from dhtd.core.policy import DEFAULT
-from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.steps import Ask
 from dhtd.core.routing.overlay import Overlay
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench, Sent
+from tests.core.publishing.tracker import Tracker
 from tests.core.small import CODEC, contact, endpoint
 from tests.records import own_key
 
@@ -423,27 +423,27 @@ def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
     assert external.seen() == []
 
 
-def entered(tracker: OwnRecords, now: float) -> None:
+def entered(tracker: Tracker, now: float) -> None:
     entry = tracker.add(own_key(KEY, 80))
     tracker.began(entry, 0.0)
     tracker.published(own_key(KEY, 80), [contact(1)], now)
 
 
 def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
-    tracker = OwnRecords(Random(1), DEFAULT)
+    tracker = Tracker(Random(1), DEFAULT)
     entered(tracker, 0.0)
-    tracker.joined(Family.IPV4, 5.0)
+    tracker.upheavals.joined(Family.IPV4, 5.0)
     assert (tracker.next_timeout() or 0) > 60.0
-    tracker.joined(Family.IPV6, 5.0)
+    tracker.upheavals.joined(Family.IPV6, 5.0)
     assert (tracker.next_timeout() or 0) <= 5.0 + DEFAULT.startup_spread
 
 
 def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_after() -> None:
     for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
-        tracker = OwnRecords(Random(1), DEFAULT)
+        tracker = Tracker(Random(1), DEFAULT)
         entry = tracker.add(own_key(KEY, 80))
         tracker.began(entry, 0.0)
-        tracker.joined(family, 1.0)
+        tracker.upheavals.joined(family, 1.0)
         tracker.published(own_key(KEY, 80), [contact(1)], 2.0)
         due = tracker.due_in(entry, 2.0)
         assert 0 < due <= wait
@@ -452,27 +452,27 @@ def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_a
 
 def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> None:
     policy = replace(DEFAULT, k=1)
-    tracker = OwnRecords(Random(1), policy)
+    tracker = Tracker(Random(1), policy)
     entry = tracker.add(own_key(KEY, 80))
     tracker.began(entry, 0.0)
     tracker.published(own_key(KEY, 80), [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
-    tracker.contact_stayed(contact(KEY ^ 8), 1.0, 1.0)
+    tracker.hurrying.contact_stayed(contact(KEY ^ 8), 1.0, 1.0)
     assert tracker.due_in(entry, 1.0) > policy.newcomer_gap * 2
-    tracker.contact_stayed(six(KEY ^ 8), 1.0, 1.0)
+    tracker.hurrying.contact_stayed(six(KEY ^ 8), 1.0, 1.0)
     assert tracker.due_in(entry, 1.0) < policy.newcomer_gap * 2
 
 
 def test_the_growth_of_one_family_is_not_the_others() -> None:
-    tracker = OwnRecords(Random(1), DEFAULT)
-    tracker.network_has(100, Family.IPV4, 0.0)
-    tracker.network_has(10, Family.IPV6, 0.0)
+    tracker = Tracker(Random(1), DEFAULT)
+    tracker.hurrying.network_has(100, Family.IPV4, 0.0)
+    tracker.hurrying.network_has(10, Family.IPV6, 0.0)
     entered(tracker, 0.0)
     entry = tracker.add(own_key(KEY, 80))
     for _ in range(3):  # neither has changed
-        tracker.network_has(100, Family.IPV4, 1.0)
-        tracker.network_has(10, Family.IPV6, 1.0)
+        tracker.hurrying.network_has(100, Family.IPV4, 1.0)
+        tracker.hurrying.network_has(10, Family.IPV6, 1.0)
     assert tracker.due_in(entry, 1.0) > 2 * DEFAULT.republish_gap
-    tracker.network_has(20, Family.IPV6, 1.0)
+    tracker.hurrying.network_has(20, Family.IPV6, 1.0)
     assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
 
 

@@ -126,7 +126,7 @@ async def test_who_is_chosen_to_hold_an_entry_is_written_beside_those_that_are_n
     case.begin(at_once=8)  # all own entries, and not who holds them
     entry = case.node.tracker.get(own_key(KEYS[7], 80))
     assert entry is not None
-    entry.may_hold(OTHER, NOW + 500)
+    case.node.tracker.may_hold(entry, OTHER, NOW + 500)
     if is_at_the_end:
         case.saver.save_now(case.node)
     else:

@@ -255,7 +255,7 @@ async def test_who_may_hold_what_is_deleted_is_on_disk_with_the_deletion(tmp_pat
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     await saver.add_own(own_key(KEY, 80))
-    node.tracker.add(own_key(KEY, 80)).may_hold(HOLDER, CLOCK + 100)
+    node.tracker.may_hold(node.tracker.add(own_key(KEY, 80)), HOLDER, CLOCK + 100)
     await saver.remove_own(node, [own_key(KEY, 80)])
     file.close()  # as if it were killed before the node has withdrawn anything
 
@@ -281,7 +281,7 @@ async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_to
     )
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     saver.restore(node)
-    assert node.tracker.changed == {own_key(KEY, 80), own_key(OTHER, 80)}
+    assert node.publisher.changed_records() == {own_key(KEY, 80), own_key(OTHER, 80)}
     await saver.save(node)
     assert file.load().holders == {own_key(KEY, 80): [live], own_key(KEY, 81): [live]}
     node.withdrawals.holds_nothing(own_key(KEY, 81), HOLDER)
@@ -296,10 +296,10 @@ async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Pa
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     await saver.add_own(own_key(KEY, 80))
     entry = node.tracker.add(own_key(KEY, 80))
-    entry.may_hold(HOLDER, CLOCK + 200)
+    node.tracker.may_hold(entry, HOLDER, CLOCK + 200)
     await saver.save(node)
-    entry.seen_at(endpoint(1), HOLDER.endpoint, CLOCK + 100)
-    entry.seen_at(endpoint(2), HOLDER.endpoint, CLOCK + 200)
+    node.tracker.seen_at(entry, endpoint(1), HOLDER.endpoint, CLOCK + 100)
+    node.tracker.seen_at(entry, endpoint(2), HOLDER.endpoint, CLOCK + 200)
     await saver.save(node)
     file.close()
 
@@ -308,7 +308,7 @@ async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Pa
     Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
     file.close()
     assert after.seen_by(own_key(KEY, 80), HOLDER.endpoint) == ((endpoint(1).ip, 40.5), (endpoint(2).ip, 140.5))
-    assert after.tracker.changed == set()
+    assert after.publisher.changed_records() == set()
 
 
 # Without threads
@@ -343,7 +343,7 @@ def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     node.store.put(KEY, endpoint(1), CLOCK)
     node.restore_contact(HOLDER)
-    node.tracker.add(own_key(OTHER, 80)).may_hold(HOLDER, CLOCK + 100)
+    node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     saver.save_now(node)
     state = file.load()
     assert (state.contacts, state.held) == ([HOLDER], [SavedRecord(KEY, Peer(endpoint(1)), WALL + EXPIRY)])
@@ -356,7 +356,7 @@ def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
     saver = saver_of(notes)
     node.store.put(KEY, endpoint(1), CLOCK)
     node.restore_contact(HOLDER)
-    node.tracker.add(own_key(OTHER, 80)).may_hold(HOLDER, CLOCK + 100)
+    node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     notes.failing = True
     with pytest.raises(StateError):
         saver.save_now(node)
@@ -452,7 +452,7 @@ async def test_a_save_under_way_is_waited_for_though_nothing_is_left_to_be_saved
         case.saver.slowness = 1.0
         nursery.start_soon(case.saver.save, case.driver.node)
         await trio.sleep(0.5)
-        assert case.driver.node.tracker.changed == set()
+        assert case.driver.node.publisher.changed_records() == set()
         nursery.start_soon(case.saver.write_ahead, case.driver)
         await trio.sleep(0.4)
         assert (case.written, case.held) == (set(), set())
@@ -667,7 +667,7 @@ class SaverMachine(RuleBasedStateMachine):
         entry = self.node.tracker.get(own_key(key, port))
         for number in sorted(numbers) if entry is not None else ():
             assert entry is not None
-            entry.may_hold(Contact(Id(number), endpoint(number)), self.now + EXPIRY)
+            self.node.tracker.may_hold(entry, Contact(Id(number), endpoint(number)), self.now + EXPIRY)
             self.holders[key, port, Contact(Id(number), endpoint(number))] = self.wall + EXPIRY
 
     @rule(key=keys, port=st.sampled_from([80, 443]), number=st.integers(1, 3))

@@ -1,0 +1,96 @@
+"""What touches all own entries at once: a network is reached, the machine slept."""
+
+from __future__ import annotations
+
+import pytest
+
+from dhtd.core.endpoint import Family
+from dhtd.core.ids import Id
+from dhtd.core.policy import DEFAULT
+from dhtd.core.publishing.walks import STEP
+from tests.core.publishing.tracker import KEY, REPLICAS, make, publish
+from tests.records import own_key
+
+
+def test_a_sleep_makes_publications_older() -> None:
+    tracker = make()
+    young, old, waiting = (tracker.add(own_key(Id(number), 80)) for number in range(3))
+    publish(tracker, young, 1_000.0)
+    publish(tracker, old, 100.0)
+    due = tracker.due_in(young, 1_000.0)
+    tracker.began(waiting, 0.0)
+    tracker.upheavals.slept(400.0, 1_000.0)
+    assert tracker.due_in(young, 1_000.0) == pytest.approx(due - 400.0)
+    assert tracker.due_in(old, 1_000.0) <= DEFAULT.startup_spread
+    assert (young.replicas, old.replicas) == (tuple(REPLICAS), tuple(REPLICAS))
+    tracker.upheavals.slept(DEFAULT.store_expiry - 400.0, 1_000.0)
+    assert (young.replicas, old.replicas) == ((), ())
+    assert tracker.due_in(young, 1_000.0) <= DEFAULT.startup_spread
+    tracker.published(own_key(waiting.key, 80), REPLICAS, 1_000.0)  # which was under way all the time
+    assert waiting.replicas == tuple(REPLICAS)
+
+
+def test_a_reached_network_gets_unheld_entries_soon() -> None:
+    tracker = make()
+    held = tracker.add(own_key(KEY, 1))
+    publish(tracker, held, 0.0)
+    lost = tracker.add(own_key(KEY, 2))
+    publish(tracker, lost, 0.0, [])
+    restored = [tracker.add(own_key(KEY, port)) for port in range(3, 60)]
+    held_until = tracker.due_in(held, 0.0)
+    tracker.upheavals.joined(Family.IPV4, 1.0)
+    assert tracker.due_in(held, 0.0) == held_until
+    delays = [tracker.due_in(entry, 1.0) for entry in (lost, *restored)]
+    assert max(delays) <= DEFAULT.startup_spread
+    assert min(delays) < 2.0
+    assert max(delays) > 8.0
+    assert len(set(delays)) == len(delays)
+
+
+def test_reaching_the_network_never_postpones() -> None:
+    tracker = make()
+    entry = tracker.add(own_key(KEY, 80))
+    tracker.due_at(entry, 1.0)
+    tracker.upheavals.joined(Family.IPV4, 1.0)
+    assert tracker.next_timeout() == 1.0
+
+
+def test_a_walk_passes_over_deleted_entries() -> None:
+    tracker = make()
+    for port in range(1, STEP + 3):
+        publish(tracker, tracker.add(own_key(KEY, port)), 0.0)
+    tracker.upheavals.moved(100.0)
+    tracker.remove(own_key(KEY, STEP + 1))
+    assert tracker.next_timeout() == 100.0
+    assert not list(tracker.pop_due(50.0))
+    due = [entry for entry in tracker if tracker.due_in(entry, 100.0) <= DEFAULT.startup_spread]
+    assert len(due) == STEP + 1
+    assert len(tracker._timetable._timers) == STEP + 1
+
+
+def test_a_publication_during_a_walk_keeps_its_age() -> None:
+    tracker = make()
+    entries = [tracker.add(own_key(KEY, port)) for port in range(1, STEP + 3)]
+    for entry in entries:
+        publish(tracker, entry, 0.0)
+    tracker.upheavals.slept(100.0, 200.0)
+    tracker.hurrying.network_has(64, Family.IPV4, 200.0)
+    publish(tracker, entries[-1], 201.0)
+    while tracker._walks:
+        assert not list(tracker.pop_due(100.0))
+    assert [entry.published_at for entry in entries[-2:]] == [-100.0, 201.0]
+    assert [entry.hurried for entry in entries[-2:]] == [True, False]
+
+
+def test_failures_of_an_outage_do_not_count_later() -> None:
+    tracker = make()
+    entry = tracker.add(own_key(KEY, 80))
+    for _ in range(10):
+        tracker.began(entry, 0.0)
+        tracker.published(own_key(KEY, 80), [], now=0.0)
+    assert tracker.due_in(entry, 0.0) > DEFAULT.republish_retry_max / 2
+    tracker.upheavals.joined(Family.IPV4, now=0.0)
+    assert tracker.due_in(entry, 0.0) <= DEFAULT.startup_spread
+    tracker.began(entry, 0.0)
+    tracker.published(own_key(KEY, 80), [], now=0.0)
+    assert tracker.due_in(entry, 0.0) < 2 * DEFAULT.republish_retry
