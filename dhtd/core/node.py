@@ -185,7 +185,7 @@ class Node:
         attempts.do(self.publisher.publish_due, now, attempts)
         attempts.do(self.publisher.patrol.go_round, now)
         attempts.do(self.publisher.newcomers.go_on, now)
-        attempts.do(self.publisher.remind_due, now, attempts)
+        attempts.do(self.publisher.withdrawing.retry_due, now, attempts)
         attempts.do(self._settle, now)
         attempts.conclude()
 

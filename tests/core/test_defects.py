@@ -24,6 +24,7 @@ from dhtd.core.publishing.publication import Publication
 from dhtd.core.publishing.publisher import Publisher
 from dhtd.core.publishing.withdrawal import Withdrawal
 from dhtd.core.publishing.withdrawal_retry import WithdrawalRetry
+from dhtd.core.publishing.withdrawing import Withdrawing
 from dhtd.core.querying.check import Check
 from dhtd.core.querying.lookup import Lookup
 from dhtd.core.querying.refreshing import Refreshing
@@ -90,7 +91,7 @@ def hold(bench: Bench) -> int:
         (Node, "_settle"),
         (Node, "_sweep"),
         (Publisher, "publish_due"),
-        (Publisher, "remind_due"),
+        (Withdrawing, "retry_due"),
     ],
 )
 def test_what_fails_each_time_takes_no_turn_of_another(
@@ -221,7 +222,7 @@ def test_a_reminder_that_a_defect_stops_is_over_and_keeps_nothing_waiting(
         bench.pong(asked[0], HOLDER.id) if answers == 2 else bench.found(asked[0], HOLDER.id, token=b"")
     monkeypatch.undo()
     assert withdrawals._in_hand == 0
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
     assert withdrawals.next_timeout() is not None
     bench.events()
     op = bench.node.enter(KEY, 80, bench.now)
@@ -256,7 +257,7 @@ def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts
     bench.pong(second, HOLDER.id)
     assert all(pending.acknowledged for pending in bench.node.withdrawals)
     assert bench.node.withdrawals._in_hand == 0
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
 
 
 def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +292,7 @@ def test_a_reminder_that_goes_unanswered_after_it_was_given_up_is_not_over_twice
         query.owner.give_up(bench.now)
     wake(bench, 4.0)
     assert bench.node.withdrawals._in_hand == 0
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
 
 
 @pytest.mark.parametrize(
@@ -363,7 +364,7 @@ def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_
             hold(bench)
         except Defect:
             pass
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
     wake(bench, 0.1)
     assert bench.event(Withdrawn).ports == (80,)
     bench.sent()

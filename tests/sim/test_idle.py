@@ -47,7 +47,7 @@ def footprint(node: Node) -> dict[str, int]:
         "outcomes": len(node._operations),
         "operations": len(node.commands.open),
         "publications": len(node.publisher._publications),
-        "withdrawals": len(node.publisher._under_way) + len(node.publisher._held_back),
+        "withdrawals": len(node.publisher.withdrawing.under_way) + len(node.publisher._held_back),
         "owed": len(node.withdrawals) + len(node.withdrawals._holders) + len(node.withdrawals._timers),
         "deferred": len(node.waiting),
         "checks": len(node.strangers.pings) + len(node.verifying) + len(node.membership.join.attempt),

@@ -7,31 +7,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS
+from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS
 from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unheld, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
-from dhtd.core.messages import Contact, Withdraw
+from dhtd.core.messages import Contact
 from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.newcomers import Newcomers
 from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.patrol import Patrol
-from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
 from dhtd.core.publishing.publication import Placed, Publication
 from dhtd.core.publishing.sightings import Seen
-from dhtd.core.publishing.under_way import UnderWay
 from dhtd.core.publishing.upheavals import Upheavals
-from dhtd.core.publishing.withdrawal import LetGo, Withdrawal
-from dhtd.core.publishing.withdrawal_retry import HolderOver, KeyOver, WithdrawalRetry
+from dhtd.core.publishing.withdrawing import Withdrawing
 from dhtd.core.publishing.write_ahead import Chosen, WriteAhead
 from dhtd.core.querying.attempts import Attempts
-from dhtd.core.querying.operations import Operations, start
+from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlays import Overlays
@@ -90,19 +87,17 @@ class Publisher:
         self._waiting = waiting
         self._tell = tell
         self._tell_news = tell_news
-        self._find_lost = find_lost
         self._policy = policy
         self._caps_hit = requester.counters.caps_hit
         self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
         self.hurrying = Hurrying(self.records, policy)
         self.upheavals = Upheavals(self.records, policy)
-        self._can_withdraw = Withdraw in requester.traits.requests
-        self.withdrawals = PendingWithdrawals(rng, policy, can_ask=self._can_withdraw)
+        self.withdrawing = Withdrawing(requester, overlays, operations, waiting, tell, find_lost, self._release, rng)
+        self.withdrawals = self.withdrawing.pending
         self.patrol = Patrol(requester, overlays, self.records, self.hurrying, rng, now)
         self.newcomers = Newcomers(requester, overlays, self.hurrying)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._publications: dict[RecordKey, _Ongoing] = {}
-        self._under_way = UnderWay()
         self._held_back: dict[RecordKey, _Ongoing] = {}  # until their withdrawals are over
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
@@ -150,11 +145,9 @@ class Publisher:
             assert entry is not None
             entries.append(entry)
             for contact, until in entry.holders(now).items():
-                self._owes(record_key, contact, until)
-        if ports and self._can_withdraw:
-            self._withdraw(op, entries, now)
-        elif ports:
-            self._tell(self._cannot_withdraw(op, entries), now)
+                self.withdrawing.owe(record_key, contact, until)
+        if entries:
+            self.withdrawing.begin(op, entries, now)
         return ports
 
     def waits_no_longer(self, op: Handle) -> None:
@@ -229,7 +222,7 @@ class Publisher:
             return False
         entry = self.records.get(record_key)
         if entry is None:
-            self._caps_hit[WITHDRAWALS] += self.withdrawals.restore(record_key, contact, until)
+            self.withdrawing.restore(record_key, contact, until)
         else:
             self._caps_hit[ENTRY_HOLDERS] += self.records.restore_holder(entry, contact, until, seen, now)
         return True
@@ -262,18 +255,10 @@ class Publisher:
             attempts.do(self._publish, entry.record_key, now)
             attempts.do(self._operations.settle, now)  # with nobody to ask it is over at once, and another may follow
 
-    def remind_due(self, now: float, attempts: Attempts) -> None:
-        """Ask holders again that owe us an acknowledgement."""
-        for holder in self.withdrawals.pop_due(now):
-            attempts.do(self._remind, holder, now)
-
     # Inside
 
     def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
         self._caps_hit[ENTRY_HOLDERS] += self.records.may_hold(entry, contact, until)
-
-    def _owes(self, record_key: RecordKey, contact: Contact, until: float) -> None:
-        self._caps_hit[WITHDRAWALS] += self.withdrawals.add(record_key, contact, until)
 
     def _publish(self, record_key: RecordKey, now: float, *ops: Handle, patient: bool = False) -> None:
         ongoing = self._publications.get(record_key)
@@ -291,7 +276,7 @@ class Publisher:
         ongoing.publication = publication
         self._publications[record_key] = ongoing
         ongoing.patient.update(ops if patient else ())
-        if record_key in self._under_way:
+        if record_key in self.withdrawing.under_way:
             self._held_back[record_key] = ongoing
         else:
             self._waiting.begin(publication, ongoing.patience, now)
@@ -307,23 +292,6 @@ class Publisher:
             ongoing.publication.abandon()
             del self._publications[record_key]
             self._publish(record_key, now, *ongoing.ops)
-
-    def _withdraw(self, op: Handle, entries: Sequence[OwnEntry], now: float) -> None:
-        report = self._operations.report_to(partial(self._withdrawn, op))
-        withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.withdrawals)
-        for entry in entries:
-            self._under_way.begin(entry.record_key)
-        self._waiting.begin(withdrawal, Patience.LITTLE, now)
-
-    def _cannot_withdraw(self, op: Handle, entries: Sequence[OwnEntry]) -> CannotWithdraw:
-        holders = [self.withdrawals.holders(entry.record_key) for entry in entries]
-        until = [until for each in holders for until in each.values()]
-        ports = tuple(entry.port for entry in entries)
-        return CannotWithdraw(op, entries[0].key, ports, len(set().union(*holders)), max(until, default=None))
-
-    def _remind(self, holder: Holder, now: float) -> None:
-        report = self._operations.report_to(self._reminded)
-        start(WithdrawalRetry(self._requester, report, self.withdrawals, self._under_way, holder), now)
 
     # How operations ended
 
@@ -347,26 +315,9 @@ class Publisher:
             entries = records.untaken.refused if refused else records.untaken.unanswered
             self._tell_news(Unheld(entries, len(records), refused))
 
-    def _withdrawn(self, op: Handle, outcome: LetGo, now: float) -> None:
-        try:
-            held_back = self._let_go(outcome.record_keys)
-            self.withdrawals.release(outcome.record_keys, now)
-            self._begin(held_back, now)
-        finally:
-            ports = tuple(record_key.port for record_key in outcome.record_keys)
-            self._tell(Withdrawn(op, outcome.key, ports, outcome.nodes, outcome.silent, outcome.left_behind), now)
-
-    def _reminded(self, outcome: KeyOver | HolderOver, now: float) -> None:
-        if isinstance(outcome, KeyOver):
-            self._begin(self._let_go(outcome.record_keys), now)
-        elif outcome.is_lost:
-            self._find_lost(outcome.holder, now)
-
-    def _let_go(self, record_keys: Iterable[RecordKey]) -> list[_Ongoing]:
-        """Withdrawals are over; return the publications of what was entered again meanwhile."""
-        over = [record_key for record_key in record_keys if self._under_way.end(record_key)]
-        return [self._held_back.pop(record_key) for record_key in over if record_key in self._held_back]
-
-    def _begin(self, publications: Iterable[_Ongoing], now: float) -> None:
-        for ongoing in publications:
-            self._waiting.begin(ongoing.publication, ongoing.patience, now)
+    def _release(self, record_keys: Iterable[RecordKey], now: float) -> None:
+        """No withdrawal of these is under way any more: begin the publications of what was entered again meanwhile."""
+        for record_key in record_keys:
+            ongoing = self._held_back.pop(record_key, None)
+            if ongoing is not None:
+                self._waiting.begin(ongoing.publication, ongoing.patience, now)

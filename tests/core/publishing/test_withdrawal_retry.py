@@ -71,7 +71,7 @@ def test_a_holder_gives_a_token_and_lets_go_of_every_port_twice() -> None:
         bench.advance(pause)
     assert len(bench.node.withdrawals) == 0
     assert bench.events() == []  # it is nobody's business
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
 
 
 def test_a_holder_that_has_it_again_when_it_is_to_confirm_has_to_confirm_again() -> None:
@@ -122,7 +122,7 @@ def test_a_holder_whose_answer_was_cut_is_asked_again_whether_it_still_had_the_e
         assert len(bench.node.withdrawals) == had_it
         bench.advance(CONFIRM)
     assert queries(bench) == []
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
 
 
 def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pause() -> None:
@@ -132,7 +132,7 @@ def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pa
     queries(bench)
     bench.advance(TIMEOUT)
     assert [pending.attempts for pending in bench.node.withdrawals] == [1]
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
     queries(bench)
     bench.advance(RETRY)
     assert [each.request for each in asked(bench, FindValue)] == [FindValue(KEY)]

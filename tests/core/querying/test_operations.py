@@ -917,7 +917,7 @@ def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> 
     bench.advance(60.0)
     assert sum(isinstance(event, Withdrawn) for event in bench.events()) == 2
     assert not any(isinstance(sent.request, Store) for sent in bench.sent())
-    assert not bench.node.publisher._under_way
+    assert not bench.node.publisher.withdrawing.under_way
     assert not bench.node.publisher._held_back
 
 
