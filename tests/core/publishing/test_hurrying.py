@@ -13,7 +13,7 @@ def test_only_a_contact_nearer_than_a_holder_hurries() -> None:
     tracker = make()
     entry = tracker.add(own_key(KEY, 80))
     tracker.hurrying.contact_stayed(contact(3), 0.0, 0.0)
-    assert tracker.next_timeout() is None  # never published yet: that is for who reaches the network
+    assert tracker.next_timeout() is None  # never published yet: reaching the network will do that
     publish(tracker, entry, 1_000.0)
     due = tracker.next_timeout()
     tracker.hurrying.contact_stayed(contact(9), 1_001.0, 1_001.0)  # the farthest of eight holders is 8

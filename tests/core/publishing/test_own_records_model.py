@@ -1,4 +1,4 @@
-"""Own entries against a dictionary of entries: for each one chain of publications, in any order of events."""
+"""Own entries against a dictionary of entries: each has one chain of publications, in any order of events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wait_after(replicas: int, failures: int, minutes: float) -> Window:
 
 
 def minutes_after(minutes: float, before: list[Contact], now: list[Contact], elapsed: float) -> float:
-    """Return the interval that follows from who held the entry before, and who does now, so many seconds later."""
+    """Return the interval after a publication with these holders before and now, so many seconds later."""
     if before and now and elapsed >= 30 * minutes:
         lost = [holder for holder in before if holder not in now]
         if 4 * len(lost) <= len(before):
