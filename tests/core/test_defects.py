@@ -22,6 +22,7 @@ from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.publishing.publication import Publication
 from dhtd.core.publishing.publisher import Publisher
+from dhtd.core.publishing.untaken import Untaken
 from dhtd.core.publishing.withdrawal import Withdrawal
 from dhtd.core.publishing.withdrawal_retry import WithdrawalRetry
 from dhtd.core.publishing.withdrawing import Withdrawing
@@ -453,7 +454,7 @@ def test_a_patrol_that_a_defect_stops_goes_on(monkeypatch: pytest.MonkeyPatch) -
     assert [sent.to for sent in bench.sent()] == [HOLDER.endpoint]
 
 
-@pytest.mark.parametrize("where", [(OwnRecords, "published"), (OwnRecords, "is_notice_due")])
+@pytest.mark.parametrize("where", [(OwnRecords, "published"), (Untaken, "is_notice_due")])
 def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
     where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
