@@ -9,14 +9,16 @@ tests/fuzz/findings/TARGET.hex, with a comment that says what it was, and is tri
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
+import logging
 import re
 import shutil
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
@@ -55,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{target.name}: {target.summary}, for {options.minutes:g} minutes", flush=True)
         outcome = _fuzz(target, 60 * options.minutes)
         print(f"{target.name}: {outcome.runs} inputs, {outcome.features} features, {outcome.corpus} inputs kept")
-        print(f"{target.name}: {_dearest(target)}")
+        with _silenced():
+            dearest = _dearest(target)
+        print(f"{target.name}: {dearest}")
         for finding in outcome.findings:
             print(
                 f"{target.name}: FOUND {finding}\n  show it: python3 dev.py fuzz {target.name} --replay {finding.name}"
@@ -135,6 +139,16 @@ def _dearest(target: Target) -> str:
     seconds, dearest = max((min(first, *(_time(read, data) for _ in range(4))), data) for first, data in tried)
     checked = "" if target.read else ", checks included"
     return f"the dearest input costs {1e6 * seconds:.0f} us{checked}: {dearest.hex()}"
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Log nothing: a daemon under test warns of its inputs."""
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _time(read: Callable[[bytes], None], data: bytes) -> float:
