@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dhtd.control.conversation import ENDED, Answer, Conversation, Event, Failure, NotAnAnswer, Result
 from dhtd.errors import DhtdError, NoPong
@@ -42,6 +45,31 @@ def test_answers_come_in_pieces_of_any_size(size: int) -> None:
         found += answers_in(conversation)
     assert [type(each) for each in found] == [Event, Result, Failure]
     assert plain(found) == [{"peers": []}, {"node_id": "n"}, "no-pong"]
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from(FRAMES.splitlines(keepends=True)), max_size=8), st.data())
+def test_pieces_make_no_difference(parts: list[bytes], data: st.DataObject) -> None:
+    sent = b"".join(parts)
+    assert told_by([sent] if sent else []) == told_by(data.draw(cuts(sent)))
+
+
+@st.composite
+def cuts(draw: st.DrawFn, sent: bytes) -> list[bytes]:
+    places = [0, *sorted(draw(st.lists(st.integers(0, len(sent)), max_size=6))), len(sent)]
+    return [sent[begin:end] for begin, end in itertools.pairwise(places) if begin < end]
+
+
+def told_by(pieces: list[bytes]) -> list[Any]:
+    """Return what comes of bytes, up to their end or to a line that is no answer."""
+    conversation, found = Conversation(), []
+    for piece in [*pieces, b""]:
+        conversation.receive(piece)
+        try:
+            while isinstance(answer := conversation.next_answer(), Event | Result | Failure):
+                found += plain([answer])
+        except NotAnAnswer:
+            return [*found, NotAnAnswer]
+    return found
 
 
 def test_a_code_leads_to_the_class_of_the_error() -> None:

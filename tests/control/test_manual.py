@@ -44,7 +44,7 @@ from dhtd.service.info import (
     TrackedInfo,
     WithdrawalInfo,
 )
-from dhtd.service.method import Stream
+from dhtd.service.method import Callers, Stream
 from dhtd.service.methods import COMMON, METHODS
 from dhtd.service.node import UnreachedHost
 from dhtd.service.params import TOKEN_MAX
@@ -153,6 +153,7 @@ def test_the_result_is_that_of_the_table(method: str) -> None:
 def test_a_chapter_names_only_errors_of_the_table(method: str) -> None:
     named = set(re.findall(r"^\.Li ([a-z-]+)", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE))
     assert named & CODES <= {error.code for error in METHODS[method].errors}
+    assert (errors.NotPermitted.code in named) == (METHODS[method].callers is Callers.OWNER)
 
 
 def test_the_objects_in_results_have_the_keys_and_types_that_are_sent() -> None:

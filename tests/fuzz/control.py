@@ -16,7 +16,7 @@ from dhtd.control.lines import lines_of
 from dhtd.control.requests import decode_frame
 from dhtd.errors import FrameTooLarge, UsageError
 from dhtd.service.method import Request
-from tests.control.test_protocol import VALID
+from tests.control.test_requests import VALID
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
 
