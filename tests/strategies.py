@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what the core and the wire speak of."""
+"""Hypothesis strategies for the types of the core and the wire."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def errors() -> st.SearchStrategy[Error]:
 
 
 def messages() -> st.SearchStrategy[Message]:
-    """Any message whose encoding says all that there is in it."""
+    """Any message with an encoding that tells all of it."""
     return queries() | errors()
 
 

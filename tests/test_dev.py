@@ -1,4 +1,4 @@
-"""dev.py: what it fetches, what it refuses, and when it does nothing. No test here touches the network."""
+"""dev.py: its downloads, its refusals, and when it does nothing. No test here touches the network."""
 
 import hashlib
 import importlib.metadata
@@ -60,7 +60,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 
 def wheel_with(content: bytes) -> tuple[bytes, dict[str, str]]:
-    """Make a wheel of uv whose program is `content`, and what uv.lock would say of it."""
+    """Make a wheel of uv with `content` as its program, and its entry for uv.lock."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("uv-1.2.3.dist-info/METADATA", "Name: uv")

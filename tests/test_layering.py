@@ -203,7 +203,7 @@ def test_every_file_is_in_a_layer() -> None:
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_imports_run_one_way(name: str) -> None:
-    """Also those for type checkers only: who needs the name of a thing depends on it."""
+    """Imports for type checkers count, too: using the name of a thing means to depend on it."""
     allowed = ALLOWED[name] | {name}
     ours = [found for found in of_layer(name) if found.root == "dhtd"]
     assert [str(found) for found in ours if layer(found.module) not in allowed] == []

@@ -1,7 +1,7 @@
 """Runs a program as a unit of systemd would confine it: `python -m tests.daemon.confine UNIT PROGRAM ARGUMENT...`.
 
-What is done here without systemd: system calls and address families by libseccomp, no executable memory that was
-written by prctl(2), no new privileges and no capabilities. Directories and devices are left as they are.
+Done here without systemd: system calls and address families by libseccomp, no executable memory that was written by
+prctl(2), no new privileges and no capabilities. Directories and devices are left as they are.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""A disk for state files that notes what SQLite does to it, and what a crash would leave of that.
+"""A disk for state files that notes the steps of SQLite, and makes the remains of a crash from them.
 
 `recorded` puts itself between SQLite, the very library that `sqlite3` uses, and SQLite's own layer for the operating
-system: files are real and everything works as always, except that each write, truncation, sync, creation and deletion
-is noted, and that a sync does not wait. From the notes come the directories that a crash can leave behind:
+system. Files are real and everything works as always, but each write, truncation, sync, creation and deletion is noted,
+and a sync does not wait. From the notes come the directories that a crash can leave behind:
 
-- `killed`: the process dies, the machine does not. What was handed to the kernel is there, in its order; of the last
+- `killed`: the process dies, the machine does not. Everything handed to the kernel is there, in its order; of the last
   write, maybe only the first bytes.
-- `powerless`: the power fails. What was synced is there; of all that was not, any sectors, whatever their order. A file
-  whose creation or removal was not synced may be there or not: SQLite syncs the directory with the first sync of a new
-  journal, and where it says so at a removal. Not modelled: a sector that holds neither its old nor its new bytes, and a
-  disk that lies about a sync.
+- `powerless`: the power fails. Synced data is there; of all other data, any sectors, in any order. A file may be there
+  or not if its creation or removal was not synced: SQLite syncs the directory with the first sync of a new journal, and
+  at a removal if it asks for that. Not modelled: a sector with neither its old nor its new bytes, and a disk that lies
+  about a sync.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Disk:
         self.contents = dict(enumerate(before.values()))
         self.unsynced: dict[int, list[Step]] = {file: [] for file in self.contents}
         self.names: dict[str, list[int | None]] = {name: [file] for file, name in enumerate(before)}  # the latest last
-        self.unlisted: set[int] = set()  # new files, with whose first sync SQLite syncs their directory, too
+        self.unlisted: set[int] = set()  # new files; with their first sync SQLite syncs the directory, too
 
     def take(self, step: Step) -> None:
         """Take what SQLite asks for."""
@@ -356,7 +356,7 @@ def recorded() -> Iterator[list[Step]]:
 
 @contextmanager
 def failing(refuses: Callable[[int], bool]) -> Iterator[None]:
-    """Within `recorded`, have the disk fail with an I/O error at the steps whose numbers, from 0 on, are refused."""
+    """Within `recorded`, have the disk fail with an I/O error at the refused steps, by number from 0 on."""
     assert RECORDER is not None
     RECORDER.refused, RECORDER.refuses = 0, refuses
     try:

@@ -1,4 +1,4 @@
-"""State files as earlier versions wrote them, without hashes."""
+"""State files of earlier versions, without hashes."""
 
 from __future__ import annotations
 

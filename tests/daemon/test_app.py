@@ -51,7 +51,7 @@ def address() -> str:
 
 
 class Process:
-    """A `dhtd start` whose log is read line by line. A hang ends in a kill, and so in a wrong exit status."""
+    """A `dhtd start` with a log that is read line by line. A hang ends in a kill, and so in a wrong exit status."""
 
     def __init__(self, network: Network, *options: str, script: str = "", **environment: str) -> None:
         self.directory = network.directory

@@ -1,4 +1,4 @@
-"""Trouble in the log: each cap by its name, and no flood of lines."""
+"""Trouble in the log: each cap by its name, without a flood of lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop around a node: it wakes when it must and no sooner, and nothing that comes in can end it."""
+"""The loop around a node: it wakes when it must and no sooner, and no input can end it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each request does, between two nodes in memory; and that nobody who leaves takes half of it away."""
+"""The effect of each request, between two nodes in memory; a client that leaves does not split it."""
 
 from __future__ import annotations
 

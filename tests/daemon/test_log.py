@@ -1,4 +1,4 @@
-"""One record is one line of text or JSON, whatever strangers have put into it."""
+"""One record is one line of text or JSON, whatever strangers put into it."""
 
 from __future__ import annotations
 

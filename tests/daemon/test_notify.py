@@ -1,4 +1,4 @@
-"""The service manager is told, where there is one, and nothing is held up by it."""
+"""The service manager hears of us, if there is one, and never delays us."""
 
 from __future__ import annotations
 

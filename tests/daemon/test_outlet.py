@@ -1,4 +1,4 @@
-"""Whoever logs never waits for whoever reads, and what is lost is counted and said."""
+"""Logging never waits for the reader; lost lines are counted and reported."""
 
 from __future__ import annotations
 

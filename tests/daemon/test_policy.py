@@ -1,4 +1,4 @@
-"""What a daemon's settings make of the policy of its node."""
+"""The node's policy from a daemon's settings."""
 
 from __future__ import annotations
 

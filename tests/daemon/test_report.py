@@ -1,4 +1,4 @@
-"""What the daemon says of itself: whether it is in its network, and what is known while nobody answers."""
+"""The daemon's reports about itself: whether it is in its network, and what is known while nobody answers."""
 
 from __future__ import annotations
 

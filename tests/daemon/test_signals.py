@@ -1,4 +1,4 @@
-"""The first signal to end is received, the second ends the process, and nothing is lost before anybody receives."""
+"""The first signal to end is received, the second ends the process, and none is lost before anybody receives."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def test_without_a_further_thread_the_work_is_done_here(monkeypatch: pytest.Monk
     assert threads == [threading.current_thread()]
 
 
-# As process 1 of a container, of which the kernel drops the signals without a handler
+# As process 1 of a container, where the kernel drops signals without a handler
 
 
 def can_be_process_1() -> bool:

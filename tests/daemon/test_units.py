@@ -1,4 +1,4 @@
-"""The units of systemd in contrib/: they name what there is, they confine, and the daemon works as they confine it."""
+"""The units of systemd in contrib/: they name existing things, they confine, and the daemon works confined."""
 
 from __future__ import annotations
 

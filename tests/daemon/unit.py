@@ -1,4 +1,4 @@
-"""Unit files of systemd, read as far as ours go: sections, keys that may be repeated, and no continued lines."""
+"""Unit files of systemd, as far as ours go: sections, repeated keys, and no continued lines."""
 
 from __future__ import annotations
 

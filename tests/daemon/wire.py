@@ -1,4 +1,4 @@
-"""A network in memory for drivers: datagrams arrive at once, in order, and time is trio's, so virtual where it is."""
+"""A network in memory for drivers: datagrams arrive at once, in order, on trio's clock, which may be virtual."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Sealing = Callable[[Id], Seal]  # makes the seal of the node with this ID
 
 
 class Wire:
-    """Who is reached at which endpoint. What is sent to anybody else is lost."""
+    """The drivers, by endpoint. Datagrams for other endpoints are lost."""
 
     def __init__(self) -> None:
         self.ends: dict[Endpoint, End] = {}

@@ -1,4 +1,4 @@
-"""Real daemons on loopback, each with an address, a state file and a socket of its own, and an end."""
+"""Real daemons on loopback, each with its own address, state file and socket."""
 
 from __future__ import annotations
 

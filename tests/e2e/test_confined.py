@@ -1,4 +1,4 @@
-"""A daemon that is confined, as systemd's RestrictAddressFamilies and SystemCallFilter confine one: by seccomp(2)."""
+"""A confined daemon, as under systemd's RestrictAddressFamilies and SystemCallFilter: by seccomp(2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real daemons on ::1, on 127/8 and on both: who finds whom, and who leads whom to whom."""
+"""Real daemons on ::1, on 127/8 and on both: which of them find each other, directly or through others."""
 
 from __future__ import annotations
 

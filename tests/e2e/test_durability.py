@@ -1,4 +1,4 @@
-"""Whatever `enter` was acknowledged survives `kill -9` at any moment."""
+"""Every acknowledged `enter` survives `kill -9` at any moment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_acknowledged_entries_survive_kills_at_random_moments(entries: int, kill
 
 
 def test_whoever_has_taken_an_entry_is_known_even_if_the_owner_is_killed_at_once() -> None:
-    """So that who is down while it is deleted is told when it comes back."""
+    """A holder that is down during the deletion is then told when it comes back."""
     with Network() as network:
         owner, other, *_ = network.start(4)
         network.dht(owner, "bootstrap", other.endpoint)  # which has it join

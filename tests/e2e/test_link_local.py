@@ -1,4 +1,4 @@
-"""Real daemons on one link, which have no addresses but link-local ones: three network namespaces on a bridge.
+"""Real daemons on one link, with link-local addresses only: three network namespaces on a bridge.
 
 Needs root and the tools of iproute2; skipped where namespaces cannot be made.
 """

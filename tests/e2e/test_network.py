@@ -1,4 +1,4 @@
-"""Real daemons on loopback: what the README promises, with processes that are killed."""
+"""Real daemons on loopback: the promises of README, with killed processes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_any_one_of_a_small_network_restarts_without_bootstrap_and_loses_nothing
             daemon.wait_until(knows(many - 1))
         for number, daemon in enumerate(daemons):
             entered = network.dht(daemon, "enter", ID, str(3000 + number))
-            assert len(entered["replicas"]) == many - 1  # a lone node keeps its entry for those who come
+            assert len(entered["replicas"]) == many - 1  # a lone node keeps its entry for later nodes
         everything = {f"{daemon.address}:{3000 + number}" for number, daemon in enumerate(daemons)}
         for daemon in daemons:
             before = network.dht(daemon, "info")

@@ -1,4 +1,4 @@
-"""What a user is told while every other node is dead."""
+"""What a user hears while every other node is dead."""
 
 from __future__ import annotations
 

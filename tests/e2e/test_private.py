@@ -1,4 +1,4 @@
-"""A private network of real daemons: strangers are deaf and mute, and the key is changed under load of nothing lost."""
+"""A private network of real daemons: strangers are deaf and mute, and a key change loses nothing under load."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_two_with_the_key_find_each_other_and_one_without_it_is_deaf_and_mute() 
         fingerprint = NetworkKey.parse(key.read_text()).fingerprint
         assert network.dht(one, "info", "node")["node"]["network_keys"] == [fingerprint]
 
-        # The node of a stranger: who is told of the private nodes, and whom they are told of.
+        # The node of a stranger: it hears of the private nodes, and they hear of it.
         [outside] = network.start(1)
         pinged = network.dht_all([outside, two], "ping", one.endpoint)
         assert [status for status, _ in pinged] == [1, 0]
@@ -151,7 +151,7 @@ def test_a_running_network_changes_its_key_and_never_loses_an_entry() -> None:
         until(lambda: "the configuration is left as it was: the network key" in daemons[0].log.read_text())
         assert keys_of(daemons[0]) == names[1:]
         new.chmod(0o600)
-        config.write_text("network-key = []\n")  # nor does a slip open the network
+        config.write_text("network-key = []\n")  # a slip does not open the network either
         daemons[0].process.send_signal(signal.SIGHUP)
         until(lambda: "restart dhtd for this to take effect" in daemons[0].log.read_text())
         assert keys_of(daemons[0]) == names[1:]

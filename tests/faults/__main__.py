@@ -1,8 +1,8 @@
-"""How many faults the tests catch: those that the ancestor had, and mutants of the core and the wire.
+"""How many faults the tests catch: those of the ancestor, and mutants of the core and the wire.
 
-Run it with `python3 dev.py faults`. The code as it is lies in a temporary directory, one fault at a time is put into
-it, and the tests of the core, the wire and the simulations are run there until one fails: those named after the faulty
-file first. The status is 1 if a fault of the ancestor survives, if fewer than 90 % of the mutants are caught, or if one
+Run it with `python3 dev.py faults`. One fault at a time goes into a copy of the code in a temporary directory. There
+the tests of the core, the wire and the simulations run until one fails, beginning with those named after the faulty
+file. The status is 1 if a fault of the ancestor survives, if fewer than 90 % of the mutants are caught, or if a mutant
 survives that harmless.toml does not explain.
 """
 

@@ -1,7 +1,7 @@
-"""What the ancestor got wrong, as faults of the present code: eleven, some of them in several ways.
+"""The mistakes of the ancestor, as faults of the present code: eleven, some of them in several ways.
 
-Each is as true to the ancestor as this code allows: where it has no place for the old mistake, the change makes what a
-user would have seen of it.
+Each is as true to the ancestor as this code allows. If the code has no place for the old mistake, the change has the
+same effect for a user.
 """
 
 from __future__ import annotations

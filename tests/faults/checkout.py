@@ -1,4 +1,4 @@
-"""A copy of the checkout in which one fault at a time is seeded, and the tests that are to catch it are run."""
+"""A copy of the checkout: one fault at a time is seeded in it, and the tests that should catch the fault run there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.faults.fault import Fault
 from tests.faults.watch import HANGS
 
 ROOT: Final = Path(__file__).parents[2]
-LAYERS: Final = {"core": ("core", "wire", "sim"), "wire": ("wire", "core", "sim")}  # whose tests are run, and in order
+LAYERS: Final = {
+    "core": ("core", "wire", "sim"),
+    "wire": ("wire", "core", "sim"),
+}  # the rooms of tests to run, in order
 PATIENCE: Final = 20.0  # seconds that any test is given, on top of ten times what it took without a fault
 LONGEST: Final = 1800.0  # seconds; each test has its own, shorter limit, but code in C does not hear of it
 

@@ -1,4 +1,4 @@
-"""What a fault is: a few changes of the code, made in a copy of the checkout, that the tests are to notice."""
+"""A fault: a few changes of the code, made in a copy of the checkout, for the tests to notice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Place:
     """What a mutant changes, in words that hold when lines move."""
 
     path: str  # from the root of the checkout
-    function: str  # such as Search.next; empty at the level of the module
+    function: str  # for example Search.next; empty at the level of the module
     before: str  # the lines that change, in one
     after: str
     nth: int = 1  # of those in the function that read alike

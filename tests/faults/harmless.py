@@ -1,4 +1,4 @@
-"""The mutants that no test can or need catch, each with the reason, in harmless.toml."""
+"""The mutants that no test can or need catch, each with its reason, in harmless.toml."""
 
 from __future__ import annotations
 

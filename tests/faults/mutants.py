@@ -1,9 +1,8 @@
 """Every mutant that poodle makes of `dhtd.core` and `dhtd.wire`, as a fault that knows its place.
 
 poodle's mutators replace operators, comparisons, numbers, strings, constants, arguments in brackets, calls and returned
-values. What they would do to these is left out, since it says nothing of the tests: annotations and other names for
-types; decorators and `__slots__`; assertions; texts of exceptions and other texts that are put together; what is
-reached only where `assert_never` is.
+values. Some mutants tell nothing of the tests and are left out: in annotations and type aliases; in decorators and
+`__slots__`; in assertions; in texts of exceptions and other composed texts; and in branches of `assert_never`.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Mutant:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", SyntaxWarning)
                 compile(mutated, self.place.path, "exec")
-        except SyntaxError:  # which such a warning becomes, too
+        except SyntaxError:  # Python makes this of the warning
             return None
         same = ast.dump(ast.parse(mutated)) == ast.dump(ast.parse(original))
         return None if same else Fault(str(self.place), {self.place.path: mutated}, self.place)

@@ -1,4 +1,4 @@
-"""Who seeds faults: each fault fits the present code, and what becomes of it is told as it is."""
+"""The seeding of faults: each fault fits the present code, and its fate is reported as it is."""
 
 from __future__ import annotations
 

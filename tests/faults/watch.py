@@ -1,6 +1,7 @@
-"""A plugin of pytest for the runs over faults: who fails first, and who takes so long that it hangs.
+"""A plugin of pytest for the runs over faults: it reports the first failure, and tests that take so long that they
+hang.
 
-Loaded by its name in a process of its own, with nothing of the checkout imported yet.
+Loaded by its name in its own process, before anything of the checkout is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MEMORY = 4 << 30  # bytes; a fault may well take all that there is
 
 
 class Watch:
-    """Writes down who fails, how long each test takes, and ends the run when one takes too long."""
+    """Records failures and the time of each test, and ends the run when a test takes too long."""
 
     def __init__(self, verdict: Path, times: Path, patience: float, root: Path) -> None:
         self._verdict = verdict

@@ -1,9 +1,10 @@
-"""Coverage-guided fuzzing: what reaches new code is kept and changed further, until something breaks or time is up.
+"""Coverage-guided fuzzing: inputs that reach new code are kept and changed further, until something breaks or time is
+up.
 
-Run it with `python3 dev.py fuzz`, which installs atheris. What a target is, and what it checks, its module says. All
-that a run has learnt stays in .fuzz/TARGET, and the next one begins with it. On a finding it stops with status 1 and
-names the file; `--replay NAME` shows it without atheris, in a debugger if you like. A finding becomes a line of
-tests/fuzz/findings/TARGET.hex, with a comment that says what it was, and is tried at every run of the tests from then.
+Run it with `python3 dev.py fuzz`, which installs atheris. The module of a target tells its inputs and its checks.
+Everything that a run has learnt stays in .fuzz/TARGET, and the next one begins with it. On a finding it stops with
+status 1 and names the file; `--replay NAME` shows it without atheris, in a debugger if you like. A finding becomes a
+line of tests/fuzz/findings/TARGET.hex, with a comment about it, and every run of the tests tries it from then on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The control framing: any bytes, in any pieces, are lines; any line is a request, or an error that is told in one."""
+"""The control framing: any bytes, in any pieces, are lines; any line is a request or an error on one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The datagram decoder: any bytes are a message or a `WireError`, and what is decoded is what would be sent."""
+"""The datagram decoder: any bytes are a message or a `WireError`, and a decoded message encodes to the same bytes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Fuzzes one target with atheris: `python -m tests.fuzz.guided TARGET [OPTION]...`, for this takes a whole process.
+"""Fuzzes one target with atheris: `python -m tests.fuzz.guided TARGET [OPTION]...`, since this takes a whole process.
 
-The options are libFuzzer's. All of dhtd is instrumented, so that an input counts as new which reaches new code there.
+The options are libFuzzer's. All of dhtd is instrumented, so an input that reaches new code there counts as new.
 """
 
 from __future__ import annotations

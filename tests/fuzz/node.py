@@ -1,12 +1,12 @@
-"""The node: any order of datagrams, commands and passing time, held to what must be true of every node at any moment.
+"""The node: any order of datagrams, commands and passing time, held to the invariants of every node at any moment.
 
-The bytes are a program: an operation, what it takes, the next operation. There are 256 machines beside the node, which
-ask and answer, well or wrongly, as the program says; time is virtual. After every operation, and while the clock runs
-on at the end until all that was asked for is over, this holds:
+The bytes are a program: an operation, its arguments, the next operation. 256 machines beside the node ask and answer,
+well or wrongly, as the program says; time is virtual. After every operation, and until all is over while the clock runs
+on at the end, this holds:
 
-- the invariants that simulations keep: `dhtd.sim.invariants`;
-- whoever is in the table has answered a query of ours, from that address and with that ID;
-- whatever is held was stored from its own address with a token that was given to that address for that key;
+- the invariants of simulations: `dhtd.sim.invariants`;
+- every contact in the table has answered a query of ours, from its address and with its ID;
+- every held entry was stored from its own address with a token given to that address for that key;
 - no timer is forgotten, none fires for ever, and every operation ends, once.
 """
 
@@ -106,7 +106,7 @@ class World:
         self.now = 1_000.0
         self.id, self.endpoint, self.endpoints = OWN, HERE, (HERE,)
         self.node = Node(OWN, self.codec, rng=Random(7), now=self.now, local=(HERE,), write_ahead=True)
-        self.chosen: list[Chosen] = []  # who is to hold own entries, and is not written down
+        self.chosen: list[Chosen] = []  # unwritten holders of own entries
         self.is_disk_slow = False
         self.sent: list[tuple[Query, Endpoint]] = []
         self.seen: list[bytes] = []  # datagrams, to be replayed
@@ -330,7 +330,7 @@ class World:
         return OWN if lie == 255 else id_of(lie if lie > 240 else number), endpoint(number)
 
     def sender_at(self, to: Endpoint) -> Id:
-        """Return the ID of who answers there; now and then another one."""
+        """Return the ID of the node that answers there; now and then another one."""
         lie = self.read.number()
         return OWN if lie == 255 else id_of(lie if lie > 240 else number_at(to))
 
@@ -356,7 +356,7 @@ class World:
         if isinstance(message, Reply | Error):
             assert message.sender is not None
             if source == HERE and message.sender != OWN:
-                return  # where the node is there is nobody else, and who is elsewhere cannot have seen the query
+                return  # only the node is at its own place, and a node elsewhere cannot have seen the query
             if any(query.tid == message.tid and to == source for query, to in self.sent):
                 self.answered.add(Contact(message.sender, source))
         answer = self.node.handle_datagram(data, source, self.now)

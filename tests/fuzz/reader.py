@@ -1,4 +1,4 @@
-"""Reads decisions off the bytes that a fuzzer makes up: where they end, everything is zero."""
+"""Reads decisions from the bytes of a fuzzer: after their end, everything is zero."""
 
 from __future__ import annotations
 

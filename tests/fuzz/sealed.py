@@ -1,13 +1,15 @@
-"""Sealed datagrams, as a daemon with a network key takes them: what is sealed opens, and nothing else leaves a trace.
+"""Sealed datagrams at a daemon with a network key: a sealed datagram opens, and any other leaves no trace.
 
-The bytes say which keys the daemon has, which key a datagram is sealed with (or that it comes as it is, with or without
-the magic of sealed ones), for whom and when, what is changed in it on its way, and what is in it. So it is known
-beforehand whether it may open, without any cryptography. Then this holds:
+The bytes choose the daemon's keys, the key of a datagram (or none, with or without the magic of sealed ones), its
+recipient and time, changes on its way, and its content. So the test knows without cryptography whether it may open.
+Then this holds:
 
-- what was sealed with one of the daemon's keys, for it, in time, and not changed, is answered as what is in it would be
-  by a node that seals nothing; the answer opens with the first key, fits into a datagram, and is at most three times as
-  long, inside;
-- all else is counted under the reason: it has no answer, and does not reach the node, which counts whatever does;
+- a datagram sealed with one of the daemon's keys, for it, in time and unchanged is answered as its content would be by
+  a
+  node without seals; the answer opens with the first key, fits into a datagram, and is at most three times as long,
+  inside;
+- any other datagram is counted under its reason: it gets no answer, and does not reach the node, which counts whatever
+  does;
 - nothing is answered when it comes a second time, and only answers reach the node again.
 """
 
@@ -157,7 +159,7 @@ def _daemon(keys: tuple[NetworkKey, ...]) -> Driver:
 
 @cache
 def _deaf(keys: tuple[NetworkKey, ...]) -> Driver:
-    """Return a daemon that nobody reaches, so that one will do for all who try."""
+    """Return a daemon out of everybody's reach, so one serves all runs."""
     return _daemon(keys)
 
 

@@ -1,11 +1,11 @@
-"""The state-file loader: whatever lies there is a state, is set aside and said to be, or is a clear error.
+"""The state-file loader: any content is a state, is set aside and reported, or is a clear error.
 
 The first byte says what the rest is: the file itself; changes to the bytes of a good one; rows to put into one; a
-journal left beside one. Whatever it is, this holds:
+journal left beside one. In all cases this holds:
 
 - opening gives a state file or a `StateError` of one line, and nothing else;
-- an error leaves the file as it was, to the byte; what was damaged is kept, whole, where it is said to be;
-- what is opened can be written, and read again as it was written, by this process and by the next.
+- an error leaves the file as it was, to the byte; a damaged file is kept, whole, at the reported place;
+- an opened file can be written, and read again as it was written, by this process and by the next.
 """
 
 from __future__ import annotations

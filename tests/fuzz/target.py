@@ -1,8 +1,8 @@
-"""What a fuzz target is, and the inputs that are known for it.
+"""A fuzz target, and its known inputs.
 
-A target takes any bytes and raises where something is wrong. Its inputs come from three places: those that it makes
-itself (out of the golden datagrams, say), those in `corpus/TARGET.hex` that led a fuzzer somewhere, and those in
-`findings/TARGET.hex` on which something was wrong once. A line is an input in hex, and `#` begins a comment.
+A target takes any bytes and raises if something is wrong. Its inputs come from three places: the target makes some
+itself (from the golden datagrams, for example), `corpus/TARGET.hex` has those that led a fuzzer somewhere, and
+`findings/TARGET.hex` those that were once wrong. A line is an input in hex, and `#` begins a comment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Target:
 
 
 def committed(name: str) -> list[bytes]:
-    """Return the inputs in a file; none where there is no such file."""
+    """Return the inputs in a file; none if there is no file."""
     path = HERE / name
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     return [bytes.fromhex(text) for line in lines if (text := line.partition("#")[0].strip())]

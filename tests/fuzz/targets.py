@@ -1,4 +1,4 @@
-"""All targets by name. To import this imports what is fuzzed: `guided` does so when it is watched."""
+"""All targets by name. Importing this imports the code under test, so `guided` does it under instrumentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fuzz targets without a fuzzer: what is known passes, what was found once stays mended, and defects are seen."""
+"""The fuzz targets without a fuzzer: known inputs pass, old findings stay fixed, and defects are seen."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Machines that are network namespaces of this one: with wires, routers and NAT between them, and real daemons on them.
+"""Machines as network namespaces: with wires, routers and NAT between them, and real daemons on them.
 
-Nothing of it is seen outside: every address is in a namespace of its own. Everything is removed at the end, be it a
-failure; what a killed run has left over, the next one removes.
+Nothing is visible outside: every address is in a namespace. Everything is removed at the end, also after a failure; the
+next run removes the remains of a killed one.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Lab:
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
-        """Return the lab, having removed what is left of those whose process is gone."""
+        """Return the lab, after removing the remains of dead processes."""
         try:
             for name in run("ip", "-json", "netns", "list", parse=True) or []:
                 pid = str(name["name"]).removeprefix(_PREFIX).partition("-")[0]
@@ -181,7 +181,7 @@ class Lab:
 
 
 def run(*command: str, given: str | None = None, parse: bool = False) -> Any:
-    """Run a command; raise `LabError` where there is no such command, or it fails."""
+    """Run a command; raise `LabError` if it is missing or fails."""
     try:
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=DEADLINE, check=False)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""A link between two machines that delays and loses packets: by the kernel's netem, or where it has none, by hand.
+"""A link between two machines that delays and loses packets: by the kernel's netem, or by hand without it.
 
-By hand, the ends are two TUN devices, and a thread carries packets from one to the other: it drops some, as its seed
-says, and lets the rest lie for a while.
+By hand, the ends are two TUN devices, and a thread carries packets from one to the other. It drops some, by its seed,
+and delays the rest.
 """
 
 from __future__ import annotations

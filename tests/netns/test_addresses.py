@@ -28,7 +28,7 @@ def pinged(node: Node, endpoint: str) -> dict[str, Any]:
 def test_an_answer_leaves_from_the_address_that_the_query_came_to(
     lab: Lab, first: str, second: str, other: str
 ) -> None:
-    """One that left from the first address would not be believed: the one who asks knows no such node."""
+    """The asker would not believe an answer from the first address, since it knows no such node."""
     length, quiet = ("/64", " nodad") if ":" in first else ("/24", "")
     many, one = lab.machine(), lab.machine()
     end, _ = lab.wire(many, first + length + quiet, one, other + length + quiet)

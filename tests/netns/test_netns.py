@@ -1,6 +1,6 @@
-"""Networks that loopback is not: NAT, a router, delay and loss. They need root, ip of iproute2, and nft for the NAT.
+"""Networks beyond loopback: NAT, a router, delay and loss. They need root, ip of iproute2, and nft for the NAT.
 
-What is missing is said, and the test skipped. Those with delay and loss take long; all of them run with
+A test that lacks something says so and is skipped. Tests with delay and loss take long; all of them run with
 
     python3 dev.py test tests/netns -m "slow or not slow"
 """

@@ -1,6 +1,6 @@
-"""The picture of `dht info` that README shows: daemons on loopback, a terminal, and what the client draws on it.
+"""The picture of `dht info` in README: daemons on loopback, a terminal, and the client's drawing on it.
 
-Run it with `python3 dev.py picture FILE`. Reads and draws only what the client prints.
+Run it with `python3 dev.py picture FILE`. Reads and draws only the output of the client.
 """
 
 from __future__ import annotations

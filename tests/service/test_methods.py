@@ -1,4 +1,4 @@
-"""The table of methods: what each row must have, so that every way in can be driven by it."""
+"""The table of methods: each row has everything that a transport needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network works on a wire that has no more than BEP 5 has: the core takes nothing of the native one for granted."""
+"""A network works on a wire as poor as BEP 5: the core takes nothing of the native wire for granted."""
 
 from __future__ import annotations
 

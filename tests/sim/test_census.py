@@ -1,4 +1,4 @@
-"""The truth that lookups are held to, against looking through all hosts; and what links are like."""
+"""The truth about the nearest hosts, against a look through all hosts; and the behaviour of links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes that change their IDs have an owner publish little more than it does anyway: counted, with and without them."""
+"""Nodes that change their IDs make an owner publish little more: counted, with and without them."""
 
 from __future__ import annotations
 

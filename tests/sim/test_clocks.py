@@ -1,4 +1,4 @@
-"""Clocks that jump, and restarts from the file that the daemon keeps: no entry is lost, and none lives for ever."""
+"""Clocks that jump, and restarts from the daemon's own file: no entry is lost, and none lives for ever."""
 
 from __future__ import annotations
 

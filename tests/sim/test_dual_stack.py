@@ -1,4 +1,4 @@
-"""Networks of IPv4, of IPv6, and of machines that speak both: who finds whom, and what one family's failure costs."""
+"""Networks of IPv4, of IPv6, and of both: how their machines find each other, and the cost of a failing family."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of(hosts: Sequence[Host], families: tuple[Family, ...]) -> list[Host]:
 
 
 def grow(net: Network, kinds: Sequence[tuple[Family, ...]]) -> list[Host]:
-    """Start a host of each kind, bootstrapped from any before it of whom it speaks a family."""
+    """Start a host of each kind, bootstrapped from any earlier host with a common family."""
     added: list[Host] = []
     for families in kinds:
         reachable = [host for host in added if speaks(host, *families)]
@@ -51,7 +51,7 @@ def grow(net: Network, kinds: Sequence[tuple[Family, ...]]) -> list[Host]:
 
 
 def swarm(net: Network) -> list[Host]:
-    """Start a network of which a third each speaks IPv4, IPv6 and both."""
+    """Start a network: a third each speaks IPv4, IPv6 and both."""
     return grow(net, [BOTH, *([ONLY4, BOTH, ONLY6] * 10)])
 
 

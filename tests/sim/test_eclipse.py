@@ -1,4 +1,4 @@
-"""Keys with attackers all around: their entries are found, from wherever and whenever the attackers come."""
+"""Keys surrounded by attackers: lookups find their entries, wherever and whenever the attackers come."""
 
 from __future__ import annotations
 

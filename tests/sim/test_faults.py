@@ -1,4 +1,4 @@
-"""Restarts, outages, partitions, translators and churn: what was entered stays found."""
+"""Restarts, outages, partitions, translators and churn: entries stay findable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile datagrams, thrown at a node at work: they make it no weapon, announce nobody else and change no state."""
+"""Hostile datagrams at a busy node: they make it no weapon, announce nobody else and change no state."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_no_answer_to_an_unproved_query_is_longer_than_three_times_the_query_and
     net.taps.append(lambda source, destination, data: sent.append(len(data)))
     for asker in net.hosts:
         net.lookup(asker, KEY)
-    assert 1000 < max(sent) <= 1200  # those who show a token get a whole datagram
+    assert 1000 < max(sent) <= 1200  # a query with a token gets a whole datagram
 
 
 def test_garbage_never_changes_state_and_gets_no_answer(figure: Callable[[str, object], None]) -> None:

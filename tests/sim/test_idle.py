@@ -1,4 +1,4 @@
-"""What a network costs that nobody uses: datagrams, wake-ups, memory."""
+"""The cost of an unused network: datagrams, wake-ups, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON wire of the simulator holds the laws that the core relies on, whatever it is sent."""
+"""The JSON wire of the simulator obeys the laws that the core relies on, for any input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ methods = st.sampled_from(["ping", "find_node", "find_value", "store", "withdraw
 
 
 def make_node(keyspace: Keyspace) -> Node:
-    """Return a node that has neighbours and an entry, and whose ID is as long as an ID can be."""
+    """Return a node with neighbours and an entry, and with an ID of the greatest length."""
     node = Node(Id(keyspace.size - 1), JsonCodec(keyspace), rng=Random(1), now=0.0)
     for number in range(8):
         node.state.answered(Contact(Id(number), Endpoint.of(f"11.0.{number}.1", 1)), 0.1, 0.0)

@@ -1,4 +1,4 @@
-"""Nodes that lie: honest lookups succeed in time, and nobody can be made to hold or announce what is not so."""
+"""Nodes that lie: honest lookups succeed in time, and nobody can be made to hold or announce a false entry."""
 
 from __future__ import annotations
 

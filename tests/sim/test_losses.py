@@ -1,4 +1,4 @@
-"""Most of a network dies at once: all entries of those who are left are found after three minutes."""
+"""Most of a network dies at once: lookups find all entries of the survivors after three minutes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ AWARE = replace(DEFAULT, own_networks=tuple(network_of(Endpoint.of(lan.format(1)
 
 
 def found_without_the_first_two(lan: str, size: int, policy: Policy) -> float:
-    """Return the part of lookups that succeed when the two that came first, whom all know, have gone."""
+    """Return the share of lookups that succeed after the two oldest nodes, known to all, have gone."""
     net = Network(1, policy=policy)
     for number in range(size):
         endpoint = Endpoint.of(lan.format(number + 1), 1729)

@@ -1,6 +1,6 @@
-"""Attacks on whom a node knows, and on whom it asks: by many IDs, by accomplices, by forged answers, by false claims.
+"""Attacks on a node's contacts and on its lookups: by many IDs, by accomplices, by forged answers, by false claims.
 
-Hosts are all over the internet here, each in a /24 of its own; attackers have many IDs and few networks, or are many.
+Hosts are all over the internet here, each in its own /24; attackers have many IDs and few networks, or are many.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_of_the_nodes_nearest_to_an_eclipsed_key_none_has_more_of_a_network_than
     assert in_table <= 10
 
 
-# Accomplices all over the internet, who answer at once, name each other only, and deny
+# Accomplices all over the internet: they answer at once, name only each other, and deny
 
 
 def found_among_accomplices(seed: int, policy: Policy, part: float, size: int, keys: int) -> tuple[int, int]:
@@ -161,7 +161,7 @@ def test_it_takes_the_opinion_of_others_to_get_out_of_the_circle_of_accomplices(
 
 
 def at_work(seed: int) -> tuple[Network, Host]:
-    """Return a network, and a host with contacts, entries, queries in flight, and some who wait for a place."""
+    """Return a network, and a host with contacts, entries, queries in flight, and nodes that wait for a place."""
     net = settled(seed, 200)
     victim = net.hosts[0]
     net.enter(victim, KEY, 3000)
@@ -318,7 +318,7 @@ def test_nobody_takes_the_place_of_a_contact_that_is_there(figure: Callable[[str
         assert host.node.state.table.get(victim.id) == victim.contact
         assert host.node.state.standing(victim.contact, net.now) is Standing.GOOD
     figure("hosts that know the victim still, and pings it had in ten minutes", f"{len(knowing)}, {len(checked)}")
-    # Each claim has it checked, but each who knows it checks it once a minute at most.
+    # Each claim prompts a check, but each node that knows the contact checks it once a minute at most.
     assert 0 < len(checked) <= len(knowing) * 20 / 2 + len(knowing)
 
 

@@ -1,4 +1,4 @@
-"""What nodes believe of how they are reached from outside, against how they are."""
+"""The beliefs of nodes about their reachability, against the truth."""
 
 from __future__ import annotations
 

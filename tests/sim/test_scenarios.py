@@ -1,4 +1,4 @@
-"""Every named scenario in small, held to its goal; and that a plan is all that a run depends on."""
+"""Every named scenario in small, held to its goal; a run depends on its plan alone."""
 
 from __future__ import annotations
 

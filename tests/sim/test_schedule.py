@@ -1,4 +1,4 @@
-"""The virtual clock against a plain list of what is planned."""
+"""The virtual clock against a plain list of planned actions."""
 
 from __future__ import annotations
 

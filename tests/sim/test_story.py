@@ -1,4 +1,4 @@
-"""The latest events of a network in words: every kind of message, every deadline, and the node to which it happened."""
+"""The latest events of a network in words: every kind of message, every deadline, and the node of each."""
 
 from __future__ import annotations
 

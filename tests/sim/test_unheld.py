@@ -1,4 +1,4 @@
-"""More own entries than all others have room for: the work on those that nobody holds stays bounded."""
+"""More own entries than all others have room for: the work on entries without holders stays bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A delete that deletes: whoever comes back with an entry that was deleted meanwhile lets go of it soon."""
+"""A delete that deletes: a node that comes back with a deleted entry soon drops it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def is_let_go(net: Network) -> bool:
 
 
 def entered(seed: int) -> tuple[Network, Host, Host]:
-    """Return a network, the owner of an entry in it, and a holder that is neither the owner nor its bootstrap."""
+    """Return a network, the owner of an entry in it, and a holder that is not the owner and not its bootstrap."""
     net = grown(seed)
     owner = net.hosts[5]
     net.enter(owner, KEY, PORT)
@@ -167,7 +167,7 @@ def test_an_entry_that_is_entered_again_is_not_withdrawn_any_more() -> None:
         net.run_for(30)
         assert len(holders(net)) >= DEFAULT.k
         assert holder in holders(net)
-    net.delete(owner, KEY)  # and whoever held it before is still known
+    net.delete(owner, KEY)  # and its old holders are still known
     net.run_for(60)
     assert holders(net) == []
 

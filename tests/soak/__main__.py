@@ -1,16 +1,16 @@
 """Real daemons on loopback, under load, killed and restarted: in the end nothing is lost, and nothing has grown.
 
 Run it with `python3 dev.py soak`. Workers enter, look up and delete, and throw garbage at the daemons, while one after
-another is killed with SIGKILL and comes back from its state file; a quarter of them, the elders, run all the time. When
+another is killed with SIGKILL and comes back from its state file. A quarter of them, the elders, run all the time. When
 time is up, all come back and have a minute. Then this must hold, or the status is 1:
 
-- every entry that was acknowledged and not deleted is found, by a daemon that did not make it;
-- no entry that was deleted is held by any daemon, though some were down then, and came back with it; they have the
-  minute for that, and another one that is said;
-- of each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
+- every acknowledged and undeleted entry is found, by a daemon that did not make it;
+- no daemon holds a deleted entry, though some were down during the deletion and came back with it; they have the minute
+  for that, and another one that is reported;
+- for each elder, memory, file descriptors and threads of the last third are those of the second: see `judge`;
 - no daemon ended by itself, has a traceback in its log, or counted a defect.
 
-What is done when is drawn from the seed; how long it takes is not, so that two runs are alike but not the same.
+The seed decides the order of actions, but not their speed, so two runs are alike but not the same.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Result:
     lost: list[str]
     deleted: int
     let_go_later: int
-    kept: list[str] | None  # which were deleted, and who has them; None: too short a calm to judge
-    traces: list[str]  # what had happened to those that are kept, their owners and those who have them
+    kept: list[str] | None  # deleted entries with holders; None: too short a calm to judge
+    traces: list[str]  # the past of the kept entries, of their owners and of their holders
     flatness: list[Flatness]
     ended_by_themselves: int
     tracebacks: int
@@ -157,7 +157,7 @@ class Soak:
         return at_once, len(missing) - len(lost), lost
 
     def _look_for_deleted(self) -> tuple[int, list[str]]:
-        """Return how many of the deleted were let go of a little late, and who has which of them still."""
+        """Return how many deleted entries were dropped a little late, and which are still held where."""
         deleted = {(entry.id, entry.endpoint) for entry in self._ledger.deleted}
         began = time.monotonic()
         kept = at_once = self._kept(deleted)

@@ -1,9 +1,9 @@
-"""Whether what daemons take is flat.
+"""Whether the resources of daemons stay flat.
 
 A run is cut into thirds. In the first, tables fill, entries are made and the allocator finds its size; it does not
-count. Then the load goes on as before, and nothing may grow: of each daemon that ran all the time, the median of the
-last third is held against that of the second. Those that were killed and restarted are shown beside them, but a fresh
-process says nothing about a slow leak.
+count. Then the load goes on as before, and nothing may grow: for each daemon that ran all the time, the median of the
+last third is held against that of the second. Killed and restarted daemons are shown beside them, but a fresh process
+tells nothing about a slow leak.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Load for a swarm, and what must be true after it: which entries were acknowledged, and not deleted since."""
+"""Load for a swarm, and the truth after it: the entries that were acknowledged, and not deleted since."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """What was acknowledged. What a daemon was killed over is neither here nor there, and is left out."""
+    """The acknowledged changes. A request cut off by a kill proves nothing, and is left out."""
 
     def __init__(self) -> None:
         self.entered: list[Entry] = []

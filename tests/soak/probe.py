@@ -1,4 +1,4 @@
-"""What a process takes, as Linux tells it."""
+"""The resources of a process, from Linux."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Daemons that are killed and restarted, and that do not outlive the soak, whatever becomes of it."""
+"""Daemons that are killed and restarted, and that never outlive the soak."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def _die_with_parent() -> None:
 
 
 class Swarm(Network):
-    """A network whose daemons come and go. It is the main thread that starts and kills; any may ask who is up."""
+    """A network of daemons that come and go. The main thread starts and kills; any thread may ask which are up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.elders: list[Daemon] = []
-        self.history: list[tuple[float, str, str]] = []  # when, by time.monotonic(); whose address; what
+        self.history: list[tuple[float, str, str]] = []  # time by time.monotonic(), address, event
         self._down: list[tuple[float, Daemon]] = []  # and when each comes back
         self._lock = threading.Lock()
 
@@ -64,7 +64,7 @@ class Swarm(Network):
         return victim
 
     def bring_back(self, now: float) -> list[Daemon]:
-        """Restart those whose time has come, from their state files alone."""
+        """Restart the daemons that are due, from their state files alone."""
         with self._lock:
             due = [daemon for when, daemon in self._down if when <= now]
         for daemon in due:

@@ -1,4 +1,4 @@
-"""The soak in small, and what it would say of daemons that grow, lose entries, or stay behind."""
+"""The soak in small, and its verdict on daemons that grow, lose entries, or stay behind."""
 
 from __future__ import annotations
 

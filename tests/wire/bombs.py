@@ -36,7 +36,7 @@ _ODD = b"\xc5\x00\x0812345678" + b"\xc5\x00\x20" + b"\xdc" * 32  # the same, as 
 _KEY, _TOKEN = b"\xc4\x20" + b"\xdd" * 32, b"\xc4\x01t"
 _OBSERVED = b"\xc4\x06123456"
 
-# What is before an array of such units, in a whole message but for what it ends with.
+# The bytes before an array of such units, in a message that is complete except for its end.
 PLACES = {
     "alone": b"",
     "args": b"\x95\x00" + _HEADS + b"\xa4ping",

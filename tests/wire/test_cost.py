@@ -1,6 +1,6 @@
-"""Whatever a datagram holds, to decode it takes few steps and little memory: before anybody knows who has sent it.
+"""Decoding any datagram takes few steps and little memory, since its sender is not yet known.
 
-What it costs is counted, not timed: calls of functions, those written in C among them, and bytes that are allocated.
+The cost is counted, not timed: calls of functions, with those in C, and allocated bytes.
 `python3 dev.py bench hostile` times the dearest datagrams.
 """
 

@@ -1,4 +1,4 @@
-"""The native wire where both address families are spoken: what is padded, and what goes first where not all fits."""
+"""The native wire with both address families: what is padded, and what goes first in an answer that is too small."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def answer(
     endpoints: int = 0,
     proved: bool = False,
 ) -> tuple[int, Found]:
-    """Answer who asks from `at` with so many contacts of its family, of the other, and endpoints; return the size."""
+    """Answer a query from `at` with contacts of its family and of the other, and endpoints; return the size."""
     is_ipv4 = len(at) == IPV4_SIZE
     mine, theirs = (fours(own), sixes(other)) if is_ipv4 else (sixes(own), fours(other))
     query = Query(TID, ID, request)

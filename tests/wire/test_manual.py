@@ -226,7 +226,7 @@ def test_the_example_of_a_sealed_datagram_has_its_key() -> None:
 
 
 def test_the_example_tells_one_story() -> None:
-    """Who asks is answered about what was asked, and uses the token that it was given."""
+    """The answer fits the question, and the store uses the token from the answer."""
     asked, told, stored = (
         CODEC.decode(VECTORS[name].data) for name in ("find-value-token", "find-value-reply", "store")
     )

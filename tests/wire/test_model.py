@@ -1,9 +1,9 @@
-"""The native wire against a slow reading of its specification, whatever happens to a datagram on its way.
+"""The native wire against a slow reading of its specification, for any change to a datagram on its way.
 
-`read` below says what a datagram means: tables of what each element must be, and a loop over them. What is said is what
-is read, for each kind of message; whatever else comes, a part of a datagram, one with other bytes, two of them spliced,
-another object in place of one, the decoder says of it what the specification says, and what it takes for a message can
-be said again. And no answer is too long, whatever a node knows and whoever asks.
+`read` below gives the meaning of a datagram: tables of what each element must be, and a loop over them. Each kind of
+message survives encoding and decoding. For anything else, a part of a datagram, one with other bytes, two of them
+spliced, another object in place of one, the decoder agrees with the specification, and a decoded message can be encoded
+again. And no answer is too long, whatever a node knows and whatever it is asked.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ ONE_OF_EACH: tuple[Request, ...] = (
 
 
 def begins_with(value: object, shape: tuple[Check, ...]) -> bool:
-    """Whether this is an array whose first elements are so; what is behind them is for later versions."""
+    """Whether this is an array that begins with such elements; more at the end are for later versions."""
     return (
         isinstance(value, list)
         and len(value) >= len(shape)
@@ -468,7 +468,7 @@ def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], cou
             query = packed(0, bytes(8), bytes(32), method, [in_bytes(key), token, bytes(padding)])
             limit = 3 * len(query)
             if limit < SENT_MAX and not (method == "find_value" and count):
-                limit -= PING_SIZE  # of the ping that finds out who asks
+                limit -= PING_SIZE  # the ping to the sender
             found = answer_of(node, request, query, asker, limit)
             is_cut = len(found.contacts) < 8 or len(found.endpoints) < (count if method == "find_value" else 0)
             assert found.more == is_cut
@@ -478,7 +478,7 @@ def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], cou
 
 
 def answer_of(node: Node, request: Request, query: bytes, source: Endpoint, limit: int) -> Found:
-    """Ask the node, and check that the answer fits, and that neither a contact nor an endpoint more would have."""
+    """Ask the node, and check that the answer fits, and that one more contact or endpoint would not."""
     answer = node.handle_datagram(query, source, 0.0)
     assert answer is not None
     limit = min(limit, SENT_MAX)

@@ -1,4 +1,4 @@
-"""The native wire: what is said comes back, nothing else is taken, and no answer is longer than it may be."""
+"""The native wire: messages survive it, other bytes are refused, and no answer exceeds its limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed datagrams: what is sealed with a key opens with it, a query once and in time, and nothing else at all."""
+"""Sealed datagrams: a sealed datagram opens with its key, a query once and in time, and nothing else opens."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_no_part_of_a_sealed_datagram_opens_nor_one_with_something_behind() -> N
         assert seal.open(sealed[:size], NOW) is Refusal.UNOPENED, size
     assert seal.open(sealed + b"\0", NOW) is Refusal.UNOPENED
     assert seal.open(sealed[:OVERHEAD], NOW) is Refusal.UNOPENED
-    for size in range(TAIL_SIZE):  # too short for a tail, whoever sealed it
+    for size in range(TAIL_SIZE):  # too short for a tail, sealed by anybody
         assert seal.open(seal.seal_answer(bytes(size)), NOW) is Refusal.UNOPENED, size
 
 

@@ -1,4 +1,4 @@
-"""Hostile datagrams, thousands of them: the decoder is total, and a node takes no harm and talks to no garbage."""
+"""Hostile datagrams, thousands of them: the decoder is total, and a node takes no harm and answers no garbage."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not
                 assert isinstance(reply, Error)
         else:
             assert answer is None
-        while (transmit := node.poll_transmit()) is not None:  # at most the ping of a stranger who queries
+        while (transmit := node.poll_transmit()) is not None:  # at most the ping to a querying stranger
             ping = CODEC.decode(transmit.data)
             assert isinstance(ping, Query)
             assert isinstance(message, Query)

@@ -28,7 +28,7 @@ from tests.core.small import endpoint
 from tests.wire.vectors import VECTORS, Vector
 
 CODEC = NativeCodec()
-DUAL = NativeCodec(dual_stack=True)  # as which queries are written whose file says so
+DUAL = NativeCodec(dual_stack=True)  # for queries that need it, by their file
 METHODS = {"ping", "find_node", "find_value", "store", "withdraw"}
 
 

@@ -1,4 +1,4 @@
-"""What is done when this machine's addresses change."""
+"""The reaction to new addresses of this machine."""
 
 from __future__ import annotations
 

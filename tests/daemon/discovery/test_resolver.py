@@ -1,4 +1,4 @@
-"""Names that resolve, or do not, or not yet. Time is virtual, and so is the resolver."""
+"""Names that resolve, or do not, or not yet. Time and the resolver are virtual."""
 
 from __future__ import annotations
 

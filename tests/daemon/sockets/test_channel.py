@@ -1,4 +1,4 @@
-"""Both channels, on loopback: what comes in, what goes out, and what fails."""
+"""Both channels, on loopback: input, output, and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel tells of addresses and links: in its own bytes, and by the kernel that is there."""
+"""Addresses and links from the kernel: from prepared bytes, and from the kernel of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which networks this machine is: by what is bound, and by what the kernel has, or would send from."""
+"""The networks of this machine: from the bound addresses, from the kernel's list, and from its routes."""
 
 from __future__ import annotations
 

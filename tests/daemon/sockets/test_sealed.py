@@ -1,4 +1,4 @@
-"""Private networks of real drivers, in memory: who has the key is in, who has not is deaf and mute, keys can change."""
+"""Private networks of real drivers, in memory: members have the key, others are deaf and mute, and keys can change."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def refused(driver: Driver) -> int:
 async def test_whatever_was_caught_and_is_sent_again_from_anywhere_to_anybody_is_met_with_silence(
     autojump_clock: MockClock, figure: Callable[[str, object], None]
 ) -> None:
-    """Who lacks the key has nothing else to send that opens: what others have said."""
+    """Without the key, an attacker can only repeat the datagrams of others."""
     wire = Wire()
     async with swarm(wire, 3, OLD) as drivers:
         caught = await caught_in(wire, drivers)

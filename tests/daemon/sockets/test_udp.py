@@ -1,4 +1,4 @@
-"""Real UDP sockets on loopback: what is bound, what is read, what is counted."""
+"""Real UDP sockets on loopback: binding, reading, counting."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ def test_routes_are_remembered_for_a_while_and_until_addresses_change(monkeypatc
 
 
 def to_link(hosts: list[str]) -> list[object]:
-    """Return who sends to fe80::9, by which addresses of that."""
+    """Return the sockets that send to fe80::9, by address."""
     sockets = [Socket(host) for host in hosts]
     udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT)
     udp.zones.heard(LINK_LOCAL, 7)

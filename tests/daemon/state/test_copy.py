@@ -1,4 +1,4 @@
-"""A backup of a state file that is in use: it is a state file, of one moment, and nothing of it lies about."""
+"""A backup of a state file in use: it is a state file of one moment, and leaves no other file behind."""
 
 from __future__ import annotations
 

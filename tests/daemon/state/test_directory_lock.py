@@ -1,4 +1,4 @@
-"""Whose turn it is to open a state file: for how long others are waited for, and what is said of them."""
+"""The lock of a state file's directory: how long a start waits for its holder, and how it names the holder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A disk that fails at any step of a change: what is refused is not in the file, and what is in it is not refused.
+"""A disk that fails at any step of a change: a refused change is not in the file, and a change in the file is not
+refused.
 
-The disk is that of tests/daemon/disk.py. It fails at one step, at that and the next ones, or from there on.
+The disk is that of tests/daemon/disk.py. It fails at one step, at that step and the next ones, or from there on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The state file: what it keeps, what it refuses, and what no crash may take from it."""
+"""The state file: what it keeps, what it refuses, and what survives every crash."""
 
 import errno
 import fcntl
@@ -259,7 +259,7 @@ def test_what_could_not_be_read_back_is_not_written(path: Path, expires_at: floa
         assert file.load().held == []
 
 
-# Who may have it
+# Possible holders
 
 
 def test_a_second_opening_is_refused_and_disturbs_nothing(path: Path) -> None:
@@ -424,7 +424,7 @@ def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, st
         assert in_order(file.load()) == replace(FULL, holders={})
 
 
-# Who may hold what was entered
+# Possible holders of entries
 
 
 def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(path: Path) -> None:
@@ -526,7 +526,7 @@ def test_an_impossible_name_is_refused(tmp_path: Path, name: str, reason: str) -
 
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
-    """Be a user whom permissions bind, in a directory of its own: root passes all of them."""
+    """Act as a user without root's rights, in a directory of its own: root passes all permissions."""
     with tempfile.TemporaryDirectory() as directory:
         if os.geteuid() != 0:
             yield Path(directory)

@@ -1,4 +1,4 @@
-"""Who has a state file is named with where it listens, as far as the system tells."""
+"""The process with a state file is named with its sockets, as far as the system tells."""
 
 from __future__ import annotations
 

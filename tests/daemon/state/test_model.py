@@ -1,8 +1,8 @@
-"""The state file against plain sets: what is written is what is read, and a crash at any write leaves old or new.
+"""The state file against plain sets: reading gives what was written, and a crash at any write leaves old or new.
 
-The crashes are those of tests/daemon/disk.py: each step that SQLite itself takes on the disk is noted, and the
-directories that a dying process or a power failure can leave behind are made from the notes and opened. What opens them
-may crash at any of its own writes, too.
+The crashes are those of tests/daemon/disk.py: each step of SQLite on the disk is noted, and the directories that a
+dying process or a power failure can leave behind are made from the notes and opened. The opening may crash at any of
+its own writes, too.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Scratch:
         return disk.write_directory(self.path / str(next(self._numbers)), files)
 
     def recovered(self, files: disk.Directory) -> Kept:
-        """Return what is kept in these files by whoever opens them, which leaves one file."""
+        """Return the content of these files, opened by a function that leaves one file."""
         path = self.directory(files)
         with closing(opened(path)) as file:
             kept = content(file)

@@ -1,4 +1,4 @@
-"""The mark in the state file: which starts it lets through, and what is kept of another network."""
+"""The mark in the state file: the starts that it allows, and what is kept of another network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the state file holds comes to a node that serves already: nothing is lost, and nothing comes back."""
+"""The content of the state file comes to a node that serves already: nothing is lost, nothing deleted comes back."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Case:
         await self.saver.restore_rest(cast("Driver", self.driver))
 
     def holders(self, key: Id) -> set[Contact]:
-        """Return who may hold an entry, as the file has it."""
+        """Return the possible holders of an entry in the file."""
         return {holder.contact for holder in self.file.load().holders.get(own_key(key, 80), [])}
 
 
@@ -123,7 +123,7 @@ async def test_an_entry_that_is_entered_again_before_it_was_restored_keeps_its_h
 async def test_who_is_chosen_to_hold_an_entry_is_written_beside_those_that_are_not_restored(
     case: Case, is_at_the_end: bool
 ) -> None:
-    case.begin(at_once=8)  # all own entries, and not who holds them
+    case.begin(at_once=8)  # all own entries, without their holders
     entry = case.node.tracker.get(own_key(KEYS[7], 80))
     assert entry is not None
     case.node.tracker.may_hold(entry, OTHER, NOW + 500)

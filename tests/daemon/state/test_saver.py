@@ -1,4 +1,4 @@
-"""What is saved when, and what a restart gives back. The file is real where that matters, else it only takes notes."""
+"""What is saved when, and what a restart restores. The file is real if that matters, else it only takes notes."""
 
 from __future__ import annotations
 
@@ -509,7 +509,9 @@ async def test_calls_of_the_file_never_overlap() -> None:
         def add_own(self, record_key: RecordKey) -> None:
             self.calls += 1
             with suppress(threading.BrokenBarrierError):
-                two_inside.wait(0.2)  # for somebody who must not come; who waits in vain breaks it for all after
+                two_inside.wait(
+                    0.2
+                )  # for another call, which must not come; a wait in vain breaks the barrier for all later ones
                 self.overlaps += 1
 
     slow = Slow()
@@ -550,7 +552,7 @@ async def test_more_changes_than_can_be_held_are_saved_as_all_there_is_also_afte
     )
     saver = saver_of(notes)
     saver.restore(node)
-    for number in range(100):  # without a quota on this, whoever stores and withdraws fills memory
+    for number in range(100):  # without a quota on this, a source that stores and withdraws fills memory
         node.store.put(NATIVE.id(number), endpoint(1), CLOCK)
         if number < 96:
             node.store.remove(NATIVE.id(number), endpoint(1))
