@@ -10,6 +10,7 @@ from typing import Final
 
 from tests.faults.fault import Change
 
+CANDIDATES: Final = "dhtd/core/querying/candidates.py"
 METRIC: Final = "dhtd/core/ids.py"
 LOOKUP: Final = "dhtd/core/querying/lookup.py"
 NODE: Final = "dhtd/core/node.py"
@@ -35,14 +36,14 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     ),
     "02 a search measures from our own ID": (
         Change(
-            SEARCH,
-            "distance = contact.id ^ self.target",
+            CANDIDATES,
+            "distance = contact.id ^ self._target",
             "distance = contact.id ^ self._own_id",
         ),
         Change(
             SEARCH,
             "closest(named, about, 2 * self._policy.k)",
-            "closest(named, self._own_id, 2 * self._policy.k)",
+            "closest(named, self.candidates._own_id, 2 * self._policy.k)",
         ),
     ),
     "03 random IDs have 160 bits": (

@@ -509,9 +509,8 @@ async def test_calls_of_the_file_never_overlap() -> None:
         def add_own(self, record_key: RecordKey) -> None:
             self.calls += 1
             with suppress(threading.BrokenBarrierError):
-                two_inside.wait(
-                    0.2
-                )  # for another call, which must not come; a wait in vain breaks the barrier for all later ones
+                # For another call, which must not come; a wait in vain breaks the barrier for all later ones.
+                two_inside.wait(0.2)
                 self.overlaps += 1
 
     slow = Slow()
