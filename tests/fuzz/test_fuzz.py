@@ -92,7 +92,7 @@ def _open_at_any_time(seal: Seal, data: bytes, now: float) -> object:
     return Refusal.UNOPENED if plain is None else plain if plain[4:6] in ANSWERS else plain[:-TAIL_SIZE]
 
 
-def _lose(file: StateFile, key: object, port: int) -> None:
+def _lose(file: StateFile, record_key: object) -> None:
     file.apply([])
 
 
