@@ -166,7 +166,7 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"no answer may be longer than {DEFAULT.amplification} times its query",
         f"a full datagram of {DEFAULT.datagram_sent_max} bytes to a find_value",
         f"for at least {DEFAULT.token_rotation:g} seconds and for no more than {2 * DEFAULT.token_rotation:g}",
-        f"{DEFAULT.token_size} bytes of a keyed BLAKE2b",
+        f"{DEFAULT.token_size} bytes of a keyed BLAKE2s",
         f"replaced every {DEFAULT.token_rotation:g} seconds",
         f"one of the {DEFAULT.k} nodes nearest to the node itself",
         f"bad after {DEFAULT.bad_after + 1} consecutive timeouts",
