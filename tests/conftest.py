@@ -40,7 +40,7 @@ settings.load_profile("dhtd")  # the plugin loads that of --hypothesis-profile a
 def figure(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Callable[[str, object], None]:
-    """Tell what a test has measured: `pytest -s` or `-rP` shows it, and reports of tests keep it."""
+    """Report a measurement of a test: `pytest -s` or `-rP` shows it, and reports of tests keep it."""
 
     def tell(name: str, value: object) -> None:
         record_property(name, value)

@@ -53,12 +53,10 @@ def endpoints6() -> st.SearchStrategy[Endpoint]:
 
 
 def endpoints() -> st.SearchStrategy[Endpoint]:
-    """Any endpoint."""
     return endpoints4() | endpoints6()
 
 
 def contacts(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Contact]:
-    """Any contact."""
     return st.builds(Contact, ids(keyspace), endpoints())
 
 
@@ -68,7 +66,6 @@ def ports() -> st.SearchStrategy[int]:
 
 
 def tids() -> st.SearchStrategy[bytes]:
-    """A transaction ID."""
     return st.binary(min_size=8, max_size=8)
 
 
@@ -78,7 +75,6 @@ def tokens() -> st.SearchStrategy[bytes]:
 
 
 def requests(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Request]:
-    """Any request."""
     return st.one_of(
         st.just(Ping()),
         st.builds(FindNode, ids(keyspace), st.none() | tokens()),
@@ -89,7 +85,6 @@ def requests(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Request]:
 
 
 def queries() -> st.SearchStrategy[Query]:
-    """Any query."""
     return st.builds(Query, tids(), ids(), requests())
 
 

@@ -32,7 +32,7 @@ class Loud(Bench):
 
 
 def loud(policy: Policy) -> Loud:
-    """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than fit anywhere."""
+    """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than ever fit."""
     bench = Loud(policy=policy, codec=CODEC)
     bench.node.limit_rate(0, 0)
     for number in range(1, 41):
@@ -72,7 +72,7 @@ def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
 
 
 def is_within(bench: Loud, data: bytes, source: Endpoint) -> bool:
-    """Hand the node a datagram. Return whether it was answered; with no more than may be, pings included."""
+    """Hand the node a datagram. Return whether it was answered; check that answer and pings stay within the bound."""
     assert len(data) <= RECEIVED_MAX
     answer = bench.deliver(data, source)
     size = 0 if answer is None else len(answer)

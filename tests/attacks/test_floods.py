@@ -37,7 +37,7 @@ def from_one(rng: Random) -> Forge:
 
 
 def from_forged(rng: Random) -> Forge:
-    """Yield a query from an address of its own each time, under an ID of its own."""
+    """Yield a query from a new address each time, under a new ID."""
     while True:
         source = Endpoint(bytes([rng.randrange(128, 190)]) + rng.randbytes(3) + b"\x06\xc1")
         yield CODEC.encode_query(rng.randbytes(8), NATIVE.random(rng), Ping()), source
@@ -51,7 +51,7 @@ def from_contacts(net: Network, rng: Random) -> Forge:
 
 
 def state(host: Host) -> dict[str, Any]:
-    """Return all that a stranger must not be able to change."""
+    """Return everything that a stranger must not be able to change."""
     node = host.node
     return {
         "contacts": set(node.state.table),
@@ -71,7 +71,7 @@ def grown() -> Network:
 
 
 def flood(net: Network, target: Host, forge: Forge, seconds: float) -> None:
-    """Have datagrams arrive at a host from now on, for so long."""
+    """Have datagrams arrive at a host for a while, from now on."""
     until, tick = net.now + seconds, 0.02
 
     def burst() -> None:
@@ -86,7 +86,7 @@ def flood(net: Network, target: Host, forge: Forge, seconds: float) -> None:
 
 
 def look_up(net: Network, target: Host, seconds: float) -> tuple[int, int]:
-    """Have others look up what the host holds, one after the other; return how many did, and how many found all."""
+    """Have others look up the host's entries, one after the other; return how many did, and how many found all."""
     everyone = {host.endpoint.with_port(3_000 + number) for number, host in enumerate(net.hosts[:4])}
     until = net.now + seconds
     lookups = found = 0

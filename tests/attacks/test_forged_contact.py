@@ -117,7 +117,7 @@ def grown() -> Network:
 
 
 def friends(net: Network, target: Host) -> list[Host]:
-    """Return the hosts that the target has for contacts that answer, and that have it for a good one."""
+    """Return the hosts that are answering contacts of the target, and that have it as a good contact."""
     return [
         host
         for host in net.hosts
@@ -132,7 +132,7 @@ def knows(net: Network, host: Host, other: Host) -> Standing | None:
 
 
 class Asking:
-    """What hosts ask another one, by the way that dhtd has for it, and how often each thing has worked."""
+    """The ways in which hosts ask another one, and how often each has worked."""
 
     def __init__(self, net: Network, target: Host) -> None:
         self.net = net
@@ -183,7 +183,7 @@ def held(host: Host) -> set[tuple[Id, Endpoint]]:
 
 
 def keep_asking(net: Network, asking: Asking, host: Host, seconds: float) -> None:
-    """Have a host ask for everything, a second apart, for so long."""
+    """Have a host ask for everything, a second apart, for a while."""
     until = net.now + seconds
     while net.now < until:
         asking.everything(host)

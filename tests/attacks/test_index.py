@@ -27,7 +27,7 @@ def grown(size: int) -> Network:
 
 
 def enter(net: Network) -> set[Endpoint]:
-    """Have some hosts serve the key; return all that is true about it."""
+    """Have some hosts serve the key; return all its true endpoints."""
     servers = net.hosts[:SERVERS]
     for number, host in enumerate(servers):
         assert len(net.enter(host, KEY, 3_000 + number).replicas) == DEFAULT.k

@@ -35,7 +35,7 @@ V4, V6 = Endpoint.of("203.0.113.1", 1), Endpoint.of("2001:db8::1", 1)
 
 
 def network_of(endpoint: Endpoint) -> int:
-    """Return how many bits of an address are its network's."""
+    """Return the length in bits of an address's network."""
     party = PUBLIC.party(endpoint)
     assert party is not None
     return 8 * len(party[1])
@@ -47,7 +47,7 @@ def fields(owner: type) -> set[str]:
 
 @cache
 def functions_in(path: str) -> frozenset[str]:
-    """Return the names of the test functions in a file, as they stand there, and those of its test classes."""
+    """Return the names of the test functions and test classes in a file."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     return frozenset(
@@ -94,7 +94,7 @@ def test_every_attack_has_a_defence_tests_and_what_is_not_defended() -> None:
 
 
 def numbers() -> list[tuple[str, float]]:
-    """Return each name in parentheses with the number in front of it."""
+    """Return each name in parentheses with the number before it."""
     found = []
     for line, name in re.findall(r"^(.*)\n\.Pq Va (\w+)", SOURCE, re.MULTILINE):
         [(number, unit)] = re.findall(r"([\d.]+)(?: (s|minutes|%))?$", line) or [("nan", "")]

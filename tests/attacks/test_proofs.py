@@ -32,7 +32,7 @@ def test_newcomers_are_known_though_forged_queries_use_up_the_pings(figure: Call
 
 
 def test_a_flood_in_the_name_of_a_stranger_does_not_take_its_stores(figure: Callable[[str, object], None]) -> None:
-    """The flood is all that there is time for: right before each store the limit of the source is used up."""
+    """Before each store, the limit of the source is used up."""
     bench = Bench(policy=QUIET, codec=NativeCodec())
     bench.now = 1.0
     keys = [NATIVE.digest(bytes([number])) for number in range(60)]

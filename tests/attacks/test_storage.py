@@ -44,7 +44,7 @@ def grown(size: int = 24) -> Network:
 
 
 def store(net: Network, host: Host, key: Id, source: Endpoint, port: int) -> bool:
-    """Store as an attacker does: by the book, with a token; return whether it was taken."""
+    """Store with a token, by the book, as an attacker would; return whether it was taken."""
     node, encode = host.node, net.codec.encode_query
     answer = node.handle_datagram(encode(net.rng.randbytes(8), Id(1), FindValue(key)), source, net.now)
     assert answer is not None
@@ -154,7 +154,7 @@ def test_a_full_store_takes_no_more_memory_however_much_more_is_sent(figure: Cal
     held, number = HeldRecords(policy), 0
 
     def send(count: int, sources: int) -> Counter[str]:
-        """Have these sources, by turns, store ever new entries, every tenth of them under one of a hundred keys."""
+        """Have these sources, by turns, store new entries, every tenth of them under one of a hundred keys."""
         nonlocal number
         outcomes = Counter[str]()
         for _ in range(count):

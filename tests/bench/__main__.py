@@ -39,7 +39,7 @@ SOURCES = 256  # so many that none of them meets a rate limit, and that fifty en
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one implementation does for one operation."""
+    """The figures of one implementation for one operation."""
 
     operation: str
     implementation: str
@@ -53,7 +53,6 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table."""
     options = _parser().parse_args(arguments)
     chosen = [kind for name, kind in PEERS.items() if name in options.peer or not options.peer]
     missing = [kind.name for kind in chosen if not kind.is_there()]
@@ -182,7 +181,7 @@ def _ratio(value: float | None) -> str:
 
 
 def _address(high: int, low: int) -> str:
-    """Return an address in 127/8 that no other run of this has."""
+    """Return an unused address in 127/8."""
     return f"127.{1 + os.getpid() % 250}.{100 + high}.{low}"
 
 

@@ -37,7 +37,7 @@ LEFT_OUT = (Echo.name, DhtdSealed.name)  # one sends back what it receives; nobo
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one query of one implementation has brought."""
+    """The answer to one query of one implementation."""
 
     operation: str
     implementation: str
@@ -48,17 +48,17 @@ class Row:
 
     @property
     def factor(self) -> float:
-        """Bytes of the answer for each of the query."""
+        """Bytes of the answer for each byte of the query."""
         return self.answer / self.query
 
     @property
     def in_all(self) -> float:
-        """Bytes of all that was sent for each of the query."""
+        """Bytes of everything sent for each byte of the query."""
         return self.all / self.query
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table. The status is 1 where dhtd breaks its promise."""
+    """Measure, and print a table. The status is 1 if dhtd breaks its promise."""
     options = _parser().parse_args(arguments)
     kinds = [
         kind for name, kind in PEERS.items() if name not in LEFT_OUT and (name in options.peer or not options.peer)
@@ -155,13 +155,13 @@ def _answer(bound: socket.socket, data: bytes) -> bytes:
 
 
 def unpadded(data: bytes) -> bytes:
-    """Return the shortest query of dhtd that asks the same."""
+    """Return dhtd's shortest query with the same question."""
     kind, tid, sender, method, args = msgpack.unpackb(data[4:])
     return MAGIC + bytes(msgpack.packb([kind, tid, sender, method, args[:2]]))
 
 
 def unknown(rng: Random) -> bytes:
-    """Return the shortest query of dhtd that is answered."""
+    """Return dhtd's shortest query that gets an answer."""
     return MAGIC + bytes(msgpack.packb([0, rng.randbytes(8), rng.randbytes(32), "", []]))
 
 

@@ -36,7 +36,7 @@ ALWAYS = replace(DEFAULT, crowded=inf, crowded_in_vain=inf)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one publication, or one lookup, has come to."""
+    """The result of one publication, or of one lookup."""
 
     room: float  # of the K nearest, as a part of what is usual
     queries: int  # stores included
@@ -44,7 +44,6 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
     options = _parser().parse_args(arguments)
     for nodes in options.nodes:
         never, always = (
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def honest(seed: int, nodes: int, entries: int, policy: Policy) -> list[tuple[Outcome, Outcome]]:
-    """Publish and look up in a network that nobody attacks; return what comes of each entry."""
+    """Publish and look up in a network without attackers; return the result of each entry."""
     net = _network(seed, nodes, policy)
     rng = Random(seed)
     outcomes = []
@@ -115,13 +114,13 @@ def _published_and_looked_up(net: Network, owner: Host, asker: Host, key: Id) ->
 
 
 def _room(host: Host, key: Id, contacts: Iterable[Contact]) -> float:
-    """Return how far the K-th nearest of these is, as a part of how far it usually is."""
+    """Return the distance of the K-th nearest of these, as a share of the usual distance."""
     distances = sorted(contact.id ^ key for contact in contacts)
     return distances[host.node.policy.k - 1] / host.node.overlays[0].usual_room
 
 
 def _by(threshold: float, never: Sequence[Outcome], always: Sequence[Outcome]) -> tuple[float, float, float]:
-    """Return which part of them widens, and their queries and holders in the mean."""
+    """Return the share that widens, with its mean number of queries and holders."""
     outcomes = [two if one.room < threshold else one for one, two in zip(never, always, strict=True)]
     return (
         mean(one.room < threshold for one in never),

@@ -23,7 +23,7 @@ OWN, HOLDERS, HELD, CONTACTS = 20, 8, 50, 40
 
 
 def main() -> None:
-    """Flip bits, and print what became of the files."""
+    """Flip bits, and print the fate of the files."""
     parser = argparse.ArgumentParser(prog="dev.py bench flips")
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
@@ -79,7 +79,7 @@ def _plain(state: SavedState) -> tuple[object, ...]:
 
 
 def _fill(path: Path, rng: Random) -> None:
-    """Write the file of a node that has lived."""
+    """Write the file of a node with a history."""
 
     def contact() -> Contact:
         return Contact(NATIVE.random(rng), Endpoint.of(f"192.0.2.{rng.randrange(256)}", rng.randrange(1, 65_536)))

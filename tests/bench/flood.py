@@ -33,7 +33,7 @@ SETTLE = 20.0  # seconds until the daemons have joined, and their memory has set
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Flood, and print what has come of it. The status is 1 where a lookup failed."""
+    """Flood, and print the effect. The status is 1 if a lookup failed."""
     options = _parser().parse_args(arguments)
     with Network() as network, ThreadPoolExecutor(1) as pool:
         daemons = network.start(3, *options.option)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _look_up(asker: Daemon, others: Sequence[Daemon], over: threading.Event) -> list[bool]:
-    """Look up what the others have entered, again and again; return which lookups have found it."""
+    """Look up the entries of the others, again and again; return the lookups that found them."""
     found = []
     while not over.is_set():
         for daemon in others:
@@ -78,7 +78,7 @@ def _look_up(asker: Daemon, others: Sequence[Daemon], over: threading.Event) -> 
 
 
 def _send(target: Daemon, sources: int, first: int, rate: float) -> int:
-    """Send a ping from one address after the other until so many have arrived; return which address is next."""
+    """Send pings from one address after the other until so many have arrived; return the next address."""
     rng, codec = Random(first), NativeCodec()
     at = (target.address, PORT)
     wanted = _counters(target)["datagrams_received"] + sources

@@ -32,7 +32,6 @@ Make = Callable[[Node, Random], Request]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print two tables."""
     options = _parser().parse_args(arguments)
     rng = Random(1)
     print(f"{options.rounds} rounds of {options.queries} queries; medians, and ratios to the first row\n")
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace, rng: Random, nodes: dict[str, Node], kinds: dict[str, Make]) -> None:
-    """Print what each kind of query costs each node; those of all nodes take turns."""
+    """Print the cost of each kind of query at each node; the nodes take turns."""
     gc.collect()
     print(f"{'us a query':<18} " + " ".join(f"{kind:>17} {'ratio':>6}" for kind in kinds))
     medians: dict[str, list[float]] = {name: [] for name in nodes}
@@ -75,7 +74,7 @@ def _compare(options: argparse.Namespace, rng: Random, nodes: dict[str, Node], k
 
 
 def having_met(number: int, rng: Random) -> Node:
-    """Return a node with the table of one that has met so many random nodes."""
+    """Return a node that has met so many random nodes."""
     node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=0.0)
     for place in range(number):
         node.state.answered(Contact(NATIVE.random(rng), endpoint(place)), 0.1, 0.0)
@@ -97,7 +96,7 @@ def with_contacts(number: int, rng: Random, policy: Policy = DEFAULT) -> Node:
 
 
 def holding(number: int, most: int, rng: Random) -> Node:
-    """Return a node with a usual table that holds so many entries of at `most`, each of a key and source of its own."""
+    """Return a node with a usual table and so many entries of at `most`, each with its own key and source."""
     node = with_contacts(100, rng, replace(DEFAULT, store_entries=most))
     for place in range(number):
         node.store.put(NATIVE.random(rng), endpoint(place), 0.0)
@@ -106,7 +105,7 @@ def holding(number: int, most: int, rng: Random) -> Node:
 
 
 def cost(node: Node, make: Make, queries: int, rng: Random) -> float:
-    """Return the microseconds of CPU that one query costs."""
+    """Return the CPU microseconds of one query."""
     sources = [(NATIVE.random(rng), endpoint(1 << 20 | place)) for place in range(SOURCES)]
     batch = []
     for place in range(queries):
@@ -130,7 +129,6 @@ def _find_near(node: Node, rng: Random) -> Request:
 
 
 def endpoint(number: int) -> Endpoint:
-    """Return one of many endpoints."""
     return Endpoint((0x0A000000 + number).to_bytes(4, "big") + b"\x06\xc1")
 
 

@@ -30,7 +30,7 @@ KEPT = 12  # of the dearest, to be changed further
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print two figures. The status is 1 where an honest ping was lost."""
+    """Measure, and print two figures. The status is 1 if an honest ping was lost."""
     options = _parser().parse_args(arguments)
     dearest, pings = look_for_dearest(options.mutants, Random(options.seed))
     print(f"dearest datagram of {LARGEST} bytes: {pings:.1f} pings ({len(dearest)} bytes: {dearest[:24].hex()}...)")
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def look_for_dearest(mutants: int, rng: Random) -> tuple[bytes, float]:
-    """Return the dearest datagram that is found, and its cost in pings."""
+    """Return the dearest datagram found, and its cost in pings."""
     codec = NativeCodec()
     known = dearest_of([data for _, data in bombs()])
     mutator = Mutator(rng.randrange(10**6), [data for _, data in known])
@@ -53,13 +53,13 @@ def look_for_dearest(mutants: int, rng: Random) -> tuple[bytes, float]:
 
 
 def dearest_of(datagrams: Iterable[bytes]) -> list[tuple[float, bytes]]:
-    """Return a few of the dearest, with what they cost."""
+    """Return a few of the dearest, with their costs."""
     codec = NativeCodec()
     return sorted(((cost(codec, data, 3), data) for data in datagrams), reverse=True)[:KEPT]
 
 
 def in_pings(datagrams: Iterable[bytes]) -> tuple[bytes, float]:
-    """Return the dearest and its cost, measured in turn with a ping, for the machine may be slow for a moment."""
+    """Return the dearest and its cost, measured by turns with a ping, since the machine may be slow for a moment."""
     codec = NativeCodec()
     ping = codec.encode_query(bytes(8), NATIVE.digest(b"ping"), Ping())
     ratio, dearest = max((cost(codec, data, 30) / cost(codec, ping, 30), data) for data in datagrams)
@@ -67,7 +67,7 @@ def in_pings(datagrams: Iterable[bytes]) -> tuple[bytes, float]:
 
 
 def cost(codec: NativeCodec, data: bytes, rounds: int) -> float:
-    """Return the least seconds that it takes to decode a datagram."""
+    """Return the least seconds that decoding a datagram takes."""
     least = float("inf")
     for _ in range(rounds):
         began = time.perf_counter()

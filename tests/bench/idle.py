@@ -15,7 +15,6 @@ WATCH = 30.0  # seconds
 
 
 def main() -> None:
-    """Measure and print."""
     with Network() as network:
         daemons = network.start(8)
         time.sleep(SETTLE)
@@ -36,12 +35,11 @@ def status(pid: int) -> dict[str, str]:
 
 
 def resident(pid: int) -> float:
-    """Return the resident set, in MiB."""
     return int(status(pid)["VmRSS"].split()[0]) / 1024
 
 
 def switches(pid: int) -> dict[str, int]:
-    """Return how often each thread of the process has gone to sleep and been woken."""
+    """Return how often each thread of the process went to sleep and woke."""
     counts = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         table = dict(line.split(":", 1) for line in (task / "status").read_text(encoding="ascii").splitlines())
@@ -50,7 +48,7 @@ def switches(pid: int) -> dict[str, int]:
 
 
 def switched(before: dict[str, int], after: dict[str, int]) -> int:
-    """Return the wake-ups between two looks, of the threads that are still there: idle ones of trio's pool end."""
+    """Return the wake-ups between two looks, of living threads: idle ones of trio's pool end."""
     return sum(count - before.get(thread, 0) for thread, count in after.items())
 
 

@@ -26,7 +26,6 @@ RETRY = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
     parser = argparse.ArgumentParser("dev.py bench joining", description="Enter while daemons start together.")
     parser.add_argument("--entries", type=int, default=200, metavar="N", help="entered, 16 at a time (200)")
     options = parser.parse_args(arguments)
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def one_round(rng: Random, entries: int, options: list[str]) -> list[tuple[int, int]]:
-    """Start daemons together, enter by some, and return the exit statuses, and how many nodes took the entries."""
+    """Start daemons together, enter on some, and return the exit statuses, and the number of holders."""
     with Network() as network:
         daemons = network.launch_together(DAEMONS)
         began = time.monotonic()

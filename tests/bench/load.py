@@ -26,7 +26,7 @@ class TooShortError(Exception):
 
 
 class Measured(NamedTuple):
-    """What one load has cost."""
+    """The cost of one load."""
 
     answered: int
     lost: int
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 
 
 class Sources:
-    """Sockets, each at an address of its own in 127/8, that query one server; so none of them meets a rate limit."""
+    """Sockets that query one server, each at its own address in 127/8, so none meets a rate limit."""
 
     def __init__(
         self, server: tuple[str, int], addresses: Sequence[str], tid_size: int, rng: Random, unseal: Open = bytes
@@ -55,24 +55,22 @@ class Sources:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)  # one call, where settimeout makes two
 
     def __enter__(self) -> Self:
-        """Return them."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close them."""
         for bound in self.sockets:
             bound.close()
 
     def ask(self, number: int, make: Make) -> bytes | None:
-        """Send one query from a source; return its answer, if there is one."""
+        """Send one query from a source; return its answer, if one comes."""
         tid = self._rng.randbytes(self._tid_size)
         self.sockets[number].send(make(number, tid))
         return self._answer(number, tid)
 
     def drain(self, number: int) -> None:
-        """Take what else has come to a source."""
+        """Discard other datagrams that came to a source."""
         with suppress(BlockingIOError):
             while True:
                 self.sockets[number].recv(65_536, socket.MSG_DONTWAIT)
@@ -103,7 +101,7 @@ class Sources:
         return Measured(queries - answers.count(None), answers.count(None), spent)
 
     def _answer(self, number: int, tid: bytes) -> bytes | None:
-        """Return the datagram that answers, passing over what the server asks of its own."""
+        """Return the datagram that answers, and ignore the server's own queries."""
         try:
             while tid not in (data := self._unseal(self.sockets[number].recv(65_536))):
                 pass
@@ -113,7 +111,7 @@ class Sources:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process, threads that have ended included, by the scheduler's clock: nanoseconds."""
+    """Return the CPU time of a process, with threads that have ended, by the scheduler's clock: nanoseconds."""
     return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3), as Linux makes it
 
 

@@ -32,7 +32,7 @@ PATIENCE = 60.0  # virtual seconds for a lookup
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one lookup has come to."""
+    """The result of one lookup."""
 
     seconds: float
     queries: int
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look up, and print what both have come to."""
+    """Look up, and print the results of both."""
     options = _parser().parse_args(arguments)
     textbook: list[Outcome] = []
     ours: list[Outcome] = []
@@ -135,7 +135,7 @@ def look_up_by_the_book(net: Network, asker: Host, key: Id) -> Outcome:
 
 
 def _round_trip(net: Network, asker: Host, contact: Contact, rng: Random | None = None) -> float:
-    """Return how long a query and its answer take, this time."""
+    """Return the time of a query and its answer, this time."""
     rng = rng or net.rng
     latency = net.weather.latency(asker.endpoint, contact.endpoint)
     return latency * (2 + (rng.random() + rng.random()) * net.weather.links.jitter)

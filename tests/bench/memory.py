@@ -31,7 +31,6 @@ MIB = 2**20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table."""
     options = _parser().parse_args(arguments)
     if options.part:
         print(grown(PARTS[options.part], options.number))
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(part: str, number: int) -> int:
-    """Return the bytes that so many of a part take, in a process of its own."""
+    """Return the bytes of so many of a part, in a new process."""
     command = [sys.executable, "-m", "tests.bench.memory", f"--part={part}", f"--number={number}"]
     return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
@@ -70,7 +69,7 @@ def grown(fill: Callable[[int, Random], object], number: int) -> int:
 
 
 def contacts(number: int, rng: Random) -> object:
-    """Return nodes with so many contacts in all, each of a table of the size that tables have: a hundred or so."""
+    """Return nodes with so many contacts in all, each with a table of the usual size: a hundred or so."""
     nodes: list[Node] = []
     made = 0
     while made < number:
@@ -85,7 +84,7 @@ def contacts(number: int, rng: Random) -> object:
 
 
 def held(number: int, rng: Random) -> object:
-    """Return a node that holds so many entries, each of a key and a source of its own, renewed once since."""
+    """Return a node that holds so many entries, each with its own key and source, renewed once."""
     node, hour = _node(rng, number), DEFAULT.store_expiry
     now, sweep_at, keys = 0.0, 0.0, rng
     for turn in range(2 * number):  # in an hour and a half: each is renewed after 45 minutes

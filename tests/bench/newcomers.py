@@ -28,7 +28,7 @@ NEAR = NATIVE.bits - 6  # forged IDs differ in so many bits: a node has room for
 
 
 class Result(NamedTuple):
-    """What has become of the newcomers."""
+    """The fate of the newcomers."""
 
     newcomers: int
     unknown: int  # in nobody's table
@@ -74,7 +74,6 @@ def measure(nodes: int, newcomers: int, rate: float, seconds: float, seed: int =
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table."""
     parser = argparse.ArgumentParser("dev.py bench newcomers", description="Count newcomers that nobody knows.")
     parser.add_argument("--nodes", type=int, default=64, metavar="N", help="that are there before (64)")
     parser.add_argument("--newcomers", type=int, default=16, metavar="N", help="(16)")

@@ -26,7 +26,7 @@ PACE = 90.0  # seconds from one death to the next, under churn: of 24 nodes, 5 i
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """What some hours have come to in which there was no outage."""
+    """Some hours without an outage."""
 
     node_hours: float
     alarms: int
@@ -34,7 +34,7 @@ class Quiet:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print what loss and churn have come to."""
+    """Measure, and print the effects of loss and churn."""
     options = _parser().parse_args(arguments)
     print(f"{options.seeds} networks of {options.nodes} nodes, {options.hours:g} h each, in which nobody asks\n")
     print(
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def live_through(seed: int, nodes: int, hours: float, *, loss: float = 0.0, pace: float = 0.0) -> Quiet:
-    """Let a network live with so much loss, and with a node replaced every `pace` seconds, where that is not 0."""
+    """Let a network live with so much loss, and with a node replaced every `pace` seconds, if that is not 0."""
     net = _grown(seed, nodes, loss)
     alarms = _alarms(net)
     before, until = net.datagrams, net.now + hours * HOUR
@@ -63,7 +63,7 @@ def live_through(seed: int, nodes: int, hours: float, *, loss: float = 0.0, pace
 
 
 def notice(seed: int, nodes: int, loss: float) -> list[float]:
-    """Let nothing arrive any more, from any time of a quarter of an hour; return after how long each node says so."""
+    """Let nothing arrive any more, from some moment of a quarter of an hour; return when each node reports it."""
     net = _grown(seed, nodes, loss)
     net.run_for(net.rng.uniform(0.0, 900.0))
     alarms = _alarms(net)

@@ -31,7 +31,7 @@ Arguments = Sequence[tuple[object, ...]]
 
 
 class Step(NamedTuple):
-    """One step, and the arguments of each call; made anew for each round where they are good for one call only."""
+    """One step, and the arguments of each call; made anew for each round if they are good for one call only."""
 
     name: str
     call: Callable[..., object]
@@ -39,7 +39,6 @@ class Step(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print a table."""
     parser = argparse.ArgumentParser("dev.py bench parts", description="Measure the steps of serving a find_node.")
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="interleaved rounds; the least counts (15)")
     parser.add_argument("--queries", type=int, default=10_000, metavar="N", help="calls in each round (10000)")
@@ -98,7 +97,7 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
 
 
 def cost(step: Step) -> float:
-    """Return the microseconds of CPU that one call costs."""
+    """Return the CPU microseconds of one call."""
     call = step.call
     calls = step.arguments() if callable(step.arguments) else step.arguments
     began = time.process_time()

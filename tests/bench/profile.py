@@ -29,8 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Line(NamedTuple):
-    """One function."""
-
     own: float  # microseconds a query, without what it calls
     total: float  # and with it
     calls: float  # a query
@@ -48,11 +46,11 @@ class Profiled(Dhtd):
 
     @property
     def output(self) -> Path:
-        """Where the profile is written."""
+        """The file of the profile."""
         return Path(self._directory.name) / "profile"
 
     def lines(self, queries: int) -> list[Line]:
-        """End the daemon, and return what it was at, costliest first."""
+        """End the daemon, and return its functions, dearest first."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
@@ -66,7 +64,6 @@ class Profiled(Dhtd):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print both."""
     options = _parser().parse_args(arguments)
     rng = Random(1)
     with ExitStack() as stack:
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def flood(peer: Dhtd, operation: str, queries: int, rng: Random) -> tuple[float, float]:
-    """Put so many queries; return the microseconds of user and of system time that each has cost."""
+    """Put so many queries; return the microseconds of user and of system time of each."""
     addresses = [_address(9 + number // 250, 1 + number % 250) for number in range(SOURCES)]
     peer.ids = [rng.randbytes(peer.id_size) for _ in range(SOURCES)]
     with Sources((peer.address, PORT), addresses, peer.tid_size, rng) as sources:
@@ -111,7 +108,7 @@ def _ticks(pid: int) -> tuple[int, int]:
 
 
 def _place(file: str, line: int, function: str) -> str:
-    """Return a function's name as a reader of this repository would look for it."""
+    """Return a function's name in the words of this repository."""
     if file == "~":
         return function
     path = Path(file)

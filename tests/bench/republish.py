@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sent(seed: int, nodes: int, entries: int, minutes: int, *, changing: bool, policy: Policy = DEFAULT) -> int:
-    """Return how many datagrams the node has sent of its own accord."""
+    """Return how many datagrams the node has sent by itself."""
     net = Network(seed, address=scattered, policy=policy)
     victim, *others = [net.add(start=False) for _ in range(nodes)]
     changers = others[:CHANGERS]

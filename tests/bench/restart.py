@@ -64,7 +64,7 @@ def _saved(path: Path, keys: Sequence[Id]) -> Path:
 
 
 def _start(path: Path, entries: int) -> float:
-    """Return the seconds until a node has all that a file holds, and each entry was asked for once."""
+    """Return the seconds until a node has everything in a file, and has been asked once for each entry."""
     with closing(StateFile.open(path)) as file:
         began = time.perf_counter()
         node = Node(NATIVE.digest(b"node"), NativeCodec(), rng=Random(1), now=time.monotonic())

@@ -38,7 +38,6 @@ LISTENING = 8  # clients that ask at once and read
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print."""
     options = _parser().parse_args(arguments)
     with Network() as network:
         [daemon] = network.start(1, "--rate-limit=0", "--rate-limit-total=0")
@@ -79,7 +78,7 @@ def fill(daemon: Daemon, entries: int) -> None:
 
 
 def await_restored(daemon: Daemon, entries: int) -> None:
-    """Wait until a daemon has taken from its state file what `fill` has put there."""
+    """Wait until a daemon has read everything that `fill` wrote."""
     while True:
         with Client(daemon.socket, PATIENCE) as client:
             status = client.ask(STATUS)
@@ -88,7 +87,7 @@ def await_restored(daemon: Daemon, entries: int) -> None:
 
 
 def silent_while(daemon: Daemon, task: Callable[[], None]) -> tuple[float, float, float]:
-    """Return the longest time without an answer while a task is done, of its CPU as well, and how long that takes."""
+    """Return the longest time without an answer during a task, with its CPU time, and the time of the task."""
     ours, theirs = multiprocessing.Pipe()
     prober = multiprocessing.Process(target=probe, args=(daemon.endpoint, daemon.process.pid, theirs))
     prober.start()
@@ -103,7 +102,7 @@ def silent_while(daemon: Daemon, task: Callable[[], None]) -> tuple[float, float
 
 
 def probe(endpoint: str, pid: int, orders: Connection) -> None:
-    """Ping until told to end; tell when the first answer has come, and at last the longest times without one."""
+    """Ping until told to end; report the first answer, and in the end the longest times without one."""
     host, port = endpoint.split(":")
     ping = NativeCodec().encode_query(b"12345678", NATIVE.parse("ab" * 32), Ping())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:

@@ -23,7 +23,6 @@ ROUNDS = 25
 
 
 def main() -> None:
-    """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="dhtd-compiled-") as compiled, Network() as network:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = compiled
@@ -55,7 +54,7 @@ def main() -> None:
 
 
 def measure(runs: dict[str, Callable[[], object]], between: Callable[[], object]) -> dict[str, list[float]]:
-    """Return the wall times of each run, in seconds; every round runs each once, so that noise hits all alike."""
+    """Return the wall times of each run, in seconds; every round runs each once, so noise hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(1 + ROUNDS):
         for name, run in runs.items():

@@ -16,7 +16,7 @@ from dhtd.cli import dhtd as daemon
 
 
 class Done(NamedTuple):
-    """What a program has printed, and its exit status."""
+    """The output of a program, and its exit status."""
 
     status: int
     out: str
@@ -59,7 +59,6 @@ def _runner(
 
 @pytest.fixture
 def dht(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `dht` with arguments."""
     return _runner("dht", client.main, monkeypatch, capsys)
 
 

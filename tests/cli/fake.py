@@ -23,7 +23,7 @@ def error(code: str, message: str) -> list[Frame]:
 
 
 class FakeDaemon:
-    """Answers each connection's one request with the next of its answers, given as frames or as plain bytes."""
+    """Answers the one request of each connection with its next answer, given as frames or as plain bytes."""
 
     def __init__(self, path: Path, *answers: list[Frame] | bytes) -> None:
         self.path = path

@@ -54,25 +54,23 @@ class Terminal:
             self.end()
 
     def end(self) -> int:
-        """Return how the program has ended, as `waitpid` tells it."""
+        """Return how the program has ended, like `waitpid`."""
         self._is_over = True
         return os.waitpid(self._pid, 0)[1]
 
     def type(self, keys: str) -> None:
-        """Press keys."""
         os.write(self._fd, keys.encode())
 
     @property
     def drawn(self) -> str:
-        """All that was drawn so far, as it was sent."""
+        """Everything drawn so far, as it was sent."""
         return self._raw
 
     def send(self, number: int) -> None:
-        """Send the program a signal."""
         os.kill(self._pid, number)
 
     def wait(self, *texts: str) -> str:
-        """Wait until each of these has been drawn since the last time; return all that was."""
+        """Wait until each of these has been drawn since the last time; return everything that was."""
         deadline = time.monotonic() + DEADLINE
         while True:
             drawn = _CONTROL.sub("", self._raw[self._read :])
@@ -82,7 +80,7 @@ class Terminal:
             self._receive(deadline, texts)
 
     def read_to_end(self) -> str:
-        """Return all that is drawn until the program ends, as it is sent."""
+        """Return everything drawn until the program ends, as it is sent."""
         deadline = time.monotonic() + DEADLINE
         while self._receive(deadline, ()):
             pass
@@ -103,8 +101,6 @@ class Terminal:
 
 
 class Shell(Terminal):
-    """A shell at its prompt."""
-
     def press_tab(self, line: str) -> str:
         """Type a line and TAB; return the line that it has become, without blanks at its end.
 
@@ -116,13 +112,12 @@ class Shell(Terminal):
         return str(shown).rstrip()
 
     def offered(self, line: str, *expected: str, tabs: int = 1) -> str:
-        """Type a line and TAB; wait until `expected` are offered, clear the line, and return all that was drawn."""
+        """Type a line and TAB; wait until `expected` are offered, clear the line, and return everything drawn."""
         self.type(line + "\t" * tabs)
         drawn = self.wait(*expected)
         self.type("\x15\r")
         return drawn + self.wait(PROMPT)
 
     def run(self, line: str) -> None:
-        """Run a line to its end."""
         self.type(f"{line}; echo DO''NE\r")
         self.wait("DONE\r\n", PROMPT)

@@ -53,7 +53,7 @@ def section(name: str, title: str) -> str:
 
 
 def words_of(macro: str, text: str) -> set[str]:
-    """Return what stands behind a macro, wherever on a line; `.Ev A , B` has two."""
+    """Return the words behind a macro, anywhere on a line; `.Ev A , B` has two."""
     found = set()
     lines = (line[1:] for line in text.splitlines() if line.startswith("."))
     for words in chain.from_iterable(
@@ -159,7 +159,7 @@ def test_the_options_of_each_command_are_said_with_it() -> None:
 
 
 def kind(hint: Any) -> str:
-    """Return what the page calls a type."""
+    """Return the page's name for a type."""
     plain = {str: "text", int: "integer", float: "number", bool: "boolean", type(None): "null"}
     if hint in plain:
         return plain[hint]
@@ -176,7 +176,7 @@ def is_object(hint: Any) -> bool:
 
 
 def keys(result: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the keys of a result as jq takes them, with their types."""
+    """Yield the keys of a result in the notation of jq, with their types."""
     for name, hint in typing.get_type_hints(result).items():
         yield prefix + name, kind(hint)
         members = typing.get_args(hint)

@@ -21,7 +21,7 @@ Path_ = tuple[str | int, ...]
 
 
 def places(body: Any, at: Path_ = ()) -> Iterator[Path_]:
-    """Yield the way to each key in an answer, of lists only by way of their first element."""
+    """Yield the way to each key in an answer, in lists only through their first element."""
     if isinstance(body, dict):
         for key, value in body.items():
             yield (*at, key)
@@ -31,7 +31,7 @@ def places(body: Any, at: Path_ = ()) -> Iterator[Path_]:
 
 
 def changed(body: Any, at: Path_, value: object) -> Any:
-    """Return an answer with another value at a place; without the key, if that is `...`."""
+    """Return an answer with another value at a place; without the key for `...`."""
     whole = copy.deepcopy(body)
     inner = whole
     for step in at[:-1]:
@@ -118,7 +118,7 @@ def test_the_view_says_that_entries_are_still_being_read(capsys: pytest.CaptureF
 
 
 def answers_of_an_older_daemon(dht: Run, home: Path, version: str) -> Done:
-    """Return what is printed where the round trip is not told, by a daemon that says which version it is."""
+    """Return the output for a daemon that reports its version, and no round trip."""
     answer = changed(CASES["ping"][2], ("rtt_ms",), ...)
     both = [*result(answer), *result({"node": {"version": version}})]
     with FakeDaemon(home / "s", both) as fake:

@@ -471,7 +471,7 @@ def test_only_a_dash_alone_is_stdin(dht: Run, home: Path, monkeypatch: pytest.Mo
 
 
 def test_a_text_is_hashed_as_the_bytes_that_the_shell_gave(dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As under a locale of ISO 8859-1, where Python reads each byte as a character of its own."""
+    """As under a locale of ISO 8859-1, where Python reads each byte as one character."""
     monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
     as_given = hashlib.sha256("é".encode()).hexdigest()
     assert dht("hash", "Ã©") == (0, f"{as_given}\n", "")

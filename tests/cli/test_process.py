@@ -83,7 +83,7 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback(options: list[str], tmp
 
 @contextmanager
 def looking_up(directory: Path, command: list[str]) -> Iterator[Terminal]:
-    """Run a command on a terminal that looks ID up at the socket `s`, until one endpoint is found and more awaited."""
+    """Run a command on a terminal that looks up ID at the socket `s`, until it has one endpoint and waits for more."""
     event = {"v": 1, "id": None, "event": {"peers": ["192.0.2.1:80"], "stats": STATS}}
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(directory / "s"))
@@ -201,7 +201,7 @@ def test_completion_imports_neither_rich_nor_trio() -> None:
 
 
 def draw(answer: dict[str, Any], command: list[str], directory: Path, **variables: str) -> str:
-    """Return all that a command sends to a terminal, escape sequences and all."""
+    """Return everything that a command sends to a terminal, with escape sequences."""
     env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
     with (
         FakeDaemon(directory / "s", result(answer)) as fake,
@@ -261,7 +261,7 @@ def test_json_on_a_terminal_is_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["dht", "dhtd"])
 def test_ctrl_c_while_the_program_is_still_loading_ends_it_without_a_word(program: str) -> None:
-    """The signal comes from within the first import that takes long: no moment could be chosen better."""
+    """The signal comes from within the first import that takes long, the best moment for it."""
     script = f"""
 import builtins, os, signal, sys
 from dhtd.cli import entry

@@ -186,7 +186,7 @@ def test_what_is_longer_than_a_key_is_not_read_for_one(path: Path) -> None:
 
 
 def test_what_systemd_has_loaded_may_look_open_to_the_group(tmp_path: Path) -> None:
-    """Its access list for the service's user shows there: -r--r-----+ root root."""
+    """The access list for the service's user looks like this there: -r--r-----+ root root."""
     inside, outside = tmp_path / "credentials", tmp_path / "else"
     for directory in (inside, outside):
         directory.mkdir(mode=0o700)

@@ -17,7 +17,7 @@ from dhtd.errors import ConfigError, SocketUnusable
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be a user with a home directory, and none of the variables that change where files lie."""
+    """Be a user with a home directory, and without the variables that move files."""
     for name in list(os.environ):
         if name.startswith("XDG_"):
             monkeypatch.delenv(name)
@@ -126,7 +126,7 @@ def test_the_client_does_not_pay_for_what_only_the_daemon_needs() -> None:
 
 @pytest.fixture(params=["rel", "", None])
 def homeless(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a user without an entry in the list of users, and with a HOME that is none, or without."""
+    """Be a user without an entry in the list of users, and with a false HOME, or none."""
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
     if request.param is None:
         monkeypatch.delenv("HOME")

@@ -29,7 +29,7 @@ Configure = Callable[[str], Path]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep this machine's configuration out."""
+    """Hide this machine's configuration."""
     for name in ("config", "system", "state", "run"):
         (tmp_path / name).mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -43,7 +43,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def user(home: Path) -> Configure:
-    """Write the user's configuration."""
 
     def write(text: str) -> Path:
         path = home / "config" / "dhtd.toml"
@@ -55,7 +54,6 @@ def user(home: Path) -> Configure:
 
 @pytest.fixture
 def system(home: Path) -> Configure:
-    """Write the system's configuration."""
 
     def write(text: str) -> Path:
         path = home / "system" / "dhtd.toml"
@@ -319,7 +317,7 @@ def test_a_user_without_a_home_has_no_configuration(monkeypatch: pytest.MonkeyPa
 
 
 def closed(home: Path, monkeypatch: pytest.MonkeyPatch, owner: int) -> Path:
-    """Have the user's configuration lie where we may not look, in a directory of this owner's."""
+    """Have the user's configuration in a closed directory of this owner's."""
     config = home / "config" / "dhtd.toml"
     for name in ("open", "lstat"):
         call: Callable[..., object] = getattr(Path, name)

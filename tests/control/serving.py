@@ -29,8 +29,6 @@ STATS: Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed
 
 
 class Peer:
-    """A client that can misbehave."""
-
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self._buffer = bytearray()
@@ -43,7 +41,6 @@ class Peer:
         await self.stream.send_all(data)
 
     async def line(self) -> dict[str, Any]:
-        """Return the next answer."""
         with trio.fail_after(600):
             while (end := self._buffer.find(b"\n")) < 0:
                 data = await self.stream.receive_some(262_144)
@@ -60,7 +57,7 @@ class Peer:
         return str((await self.line())["error"]["code"])
 
     async def rest(self) -> bytes:
-        """Return all that comes until the server hangs up."""
+        """Return everything until the server hangs up."""
         with trio.fail_after(600):
             while data := await self.stream.receive_some(262_144):
                 self._buffer += data
@@ -71,8 +68,6 @@ class Peer:
 
 
 class Daemon:
-    """A server on a socket."""
-
     def __init__(
         self,
         path: Path,
@@ -89,13 +84,11 @@ class Daemon:
         self._peers: list[Peer] = []
 
     async def peer(self) -> Peer:
-        """Connect."""
         peer = await Peer.connect(self.path)
         self._peers.append(peer)
         return peer
 
     async def leave(self) -> None:
-        """Close every connection."""
         for peer in self._peers:
             await peer.close()
 

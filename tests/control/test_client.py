@@ -33,7 +33,7 @@ Conversation = Callable[[socket.socket], None]
 
 @contextmanager
 def listening(path: Path, conversation: Conversation) -> Iterator[Path]:
-    """Have a server that takes one connection, holds the conversation, and hangs up."""
+    """Run a server that takes one connection, holds the conversation, and hangs up."""
 
     def serve() -> None:
         connection, _ = server.accept()
@@ -159,7 +159,7 @@ def test_a_path_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
 
 
 def full_server(path: Path) -> tuple[socket.socket, list[socket.socket]]:
-    """Return a server that takes no more connections, and those that fill it."""
+    """Return a server that takes no more connections, and the connections that fill it."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
     server.listen(0)

@@ -60,7 +60,7 @@ def cuts(draw: st.DrawFn, sent: bytes) -> list[bytes]:
 
 
 def told_by(pieces: list[bytes]) -> list[Any]:
-    """Return what comes of bytes, up to their end or to a line that is no answer."""
+    """Return the results of bytes, up to their end or to a line that is no answer."""
     conversation, found = Conversation(), []
     for piece in [*pieces, b""]:
         conversation.receive(piece)

@@ -321,14 +321,14 @@ async def test_for_want_of_file_descriptors_who_waits_gives_way(autojump_clock: 
 
 
 def connect(path: Path) -> socket.socket:
-    """Connect, as soon as the daemon has room for one more in its backlog."""
+    """Connect, as soon as the daemon's backlog has room for one more."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(path))  # blocks while the backlog is full
     return connection
 
 
 def memory_of(daemon: Daemon) -> int:
-    """Return the resident memory of a daemon in bytes; 0 where the system does not tell."""
+    """Return the resident memory of a daemon in bytes; 0 if the system does not tell."""
     return resident(daemon.process.pid) if sys.platform == "linux" else 0
 
 

@@ -99,7 +99,7 @@ CHAPTERS = parts(SOURCE, "Sh")
 
 
 def items(source: str) -> dict[str, str]:
-    """Return the names in a list and what is said of their types."""
+    """Return the names in a list with their types."""
     return dict(re.findall(r"^\.It Va (\S+) Pq (.+)$", source, re.MULTILINE))
 
 
@@ -109,7 +109,7 @@ def type_of(words: str) -> Any:
 
 
 def chapter(method: str, part: str) -> str:
-    """Return what a method's chapter says of its parameters or its result."""
+    """Return the parameters or the result in a method's chapter."""
     found = re.search(
         rf"^{part}(?:, .*)?:\n(.*?)^\.El", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE | re.DOTALL
     )
@@ -263,7 +263,7 @@ def test_the_page_gives_the_limits_of_the_code(title: str, words: str) -> None:
 
 
 def examples() -> dict[str, str]:
-    """Return the literal blocks that are commands, by the first program in them."""
+    """Return the literal blocks with commands, by the first program in them."""
     blocks = re.findall(r"^\.Bd -literal -offset 2n\n(.*?)^\.Ed", CHAPTERS["EXAMPLES"], re.MULTILINE | re.DOTALL)
     commands = [block.replace("\\e", "\\") for block in blocks if not block.startswith("{")]
     return dict(zip(("node-id", "lookup", "python"), commands, strict=True))
@@ -271,7 +271,7 @@ def examples() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    """Return a network of two; the first one's socket is where the examples look for it."""
+    """Return a network of two; the examples look for the socket of the first."""
     with Network() as made:
         [first, second] = made.start(2)
         made.dht(second, "bootstrap", first.endpoint)  # so that it has joined, and not only tries to

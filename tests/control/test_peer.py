@@ -38,7 +38,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def connect_as(path: Path, gid: int | None = None, groups: Sequence[int] = ()) -> served.Peer:
-    """Connect as nobody in these groups, where we are root."""
+    """Connect as nobody in these groups, if we are root."""
     raw = socket.socket(socket.AF_UNIX)
     try:
         with other_user(NOBODY, gid, groups):

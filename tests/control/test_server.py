@@ -579,6 +579,6 @@ async def test_members_of_the_group_get_no_backup(
 
 
 async def member(self: object, stream: object) -> int:
-    """Be let in as a member of the socket's group."""
+    """Have access as a member of the socket's group."""
     await trio.lowlevel.checkpoint()
     return os.geteuid() + 1

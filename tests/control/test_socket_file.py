@@ -216,7 +216,7 @@ def test_a_link_of_ours_to_below_a_directory_that_others_may_write_to_is_refused
 @only_root
 @pytest.mark.parametrize("where", ["itself", "above", "link"])
 def test_a_directory_of_another_user_is_refused(place: Path, where: str) -> None:
-    """Also where it lies above, or is a link on the way: its owner could put another in the place of what is below."""
+    """Also above, or as a link on the way: its owner could replace the directories below."""
     directory = {"itself": place, "above": place / "inner", "link": place / "link" / "inner"}[where]
     if where == "link":
         (place / "real").mkdir(mode=0o700)

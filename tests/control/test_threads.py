@@ -14,7 +14,7 @@ from dhtd.errors import NoThread
 
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A system that has given all its threads away, which Python says so."""
+    """A system without further threads, as Python reports it."""
 
     def refuse(_self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -15,7 +15,7 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other
 
 @contextmanager
 def other_user(uid: int = NOBODY, gid: int | None = None, groups: Sequence[int] | None = None) -> Iterator[None]:
-    """Be nobody, if we are root, or a user with this primary group and these others; else we are somebody already."""
+    """Be nobody, if we are root, or a user with this primary group and these others; else be ourselves."""
     if os.geteuid() != 0:
         yield
         return
@@ -35,7 +35,7 @@ def other_user(uid: int = NOBODY, gid: int | None = None, groups: Sequence[int] 
 
 @contextmanager
 def seem_other_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the daemon take us for another user than its own."""
+    """Have the daemon take us for another user."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: NOBODY)
         yield

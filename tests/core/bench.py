@@ -24,8 +24,6 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A query that the node has sent."""
-
     query: Query
     to: Endpoint
     size: int
@@ -41,8 +39,6 @@ QUIET = replace(
 
 
 class Bench:
-    """One node and its surroundings."""
-
     def __init__(
         self,
         own_id: int = 0,
@@ -74,7 +70,7 @@ class Bench:
     # What comes out
 
     def sent(self) -> list[Sent]:
-        """Return the queries sent since the last call; a node sends nothing else of its own accord."""
+        """Return the queries sent since the last call; a node sends nothing else by itself."""
         sent = []
         while (transmit := self.node.poll_transmit()) is not None:
             query = self.codec.decode(transmit.data)
@@ -89,7 +85,6 @@ class Bench:
         return sent
 
     def events(self) -> list[Event]:
-        """Return the events since the last call."""
         events = []
         while (event := self.node.poll_event()) is not None:
             events.append(event)
@@ -103,7 +98,6 @@ class Bench:
     # What goes in
 
     def deliver(self, data: bytes, source: Endpoint) -> bytes | None:
-        """Hand the node a datagram."""
         answer = self.node.handle_datagram(data, source, self.now)
         self.bytes_received += len(data)
         self.bytes_sent += 0 if answer is None else len(answer)
@@ -151,11 +145,11 @@ class Bench:
         self.deliver(self.codec.encode_error(sent.query.tid, Id(id), code, text), sent.to)
 
     def received(self) -> dict[str, int]:
-        """Return how many queries of each method have been taken, of those that there were."""
+        """Return the number of queries taken, by method, without zeros."""
         return {method: count for method, count in self.node.counters.queries_received.items() if count}
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, waking the node whenever it wants to be."""
+        """Let time pass, and wake the node whenever it wants."""
         until = self.now + seconds
         while (when := self.node.poll_timeout()) is not None and when <= until:
             assert when >= self.now
@@ -166,7 +160,7 @@ class Bench:
         self.now = until
 
     def know(self, *contacts: Contact) -> None:
-        """Have these contacts in the node's table, good."""
+        """Put these contacts into the node's table, good."""
         for contact in contacts:
             self.node.ping(contact.endpoint, self.now)
             while sent := self.sent():

@@ -18,7 +18,7 @@ SEVEN = Keyspace(7)
 
 
 class SmallCodec(NativeCodec):
-    """The native wire, said to speak of 128 IDs only."""
+    """The native wire, restricted to 128 IDs."""
 
     traits = replace(TRAITS, keyspace=SEVEN)
 
@@ -27,12 +27,11 @@ CODEC = SmallCodec()
 
 
 def endpoint(number: int) -> Endpoint:
-    """Return the endpoint of the machine with this number."""
     return Endpoint.of(f"10.0.{number // 256}.{number % 256}", 1729)
 
 
 def contact(id: int, machine: int | None = None) -> Contact:
-    """Return the contact with this ID, on a machine of the same number where no other is given."""
+    """Return the contact with this ID, on a machine of the same number unless another is given."""
     return Contact(Id(id), endpoint(id if machine is None else machine))
 
 
@@ -48,7 +47,7 @@ class Beats:
         self.began_at = now
 
     def ask(self, now: float) -> int:
-        """Return the number of the beat at `now`; of the tokens, only its own and those of the one before are good."""
+        """Return the number of the beat at `now`; only tokens from it and from the beat before are good."""
         missed = (now - self.began_at) // self.rotation
         if missed >= 2:
             self.number += 2
@@ -60,7 +59,7 @@ class Beats:
 
 
 class SlowTable:
-    """What the routing table should be, the slow way: a list of contacts, and ranges that are looked through."""
+    """The routing table, the slow way: a list of contacts, and ranges that are searched."""
 
     def __init__(self, own_id: Id, k: int, now: float) -> None:
         self.own_id = own_id
@@ -69,20 +68,16 @@ class SlowTable:
         self.ranges = {range(SEVEN.size): now}  # and when there was last something going on in each
 
     def range_of(self, id: Id) -> range:
-        """Return the range that holds an ID."""
         (ids,) = [ids for ids in self.ranges if id in ids]
         return ids
 
     def inside(self, ids: range) -> list[Contact]:
-        """Return the contacts in a range."""
         return [member for member in self.members if member.id in ids]
 
     def by_id(self, id: Id) -> Contact | None:
-        """Return the contact with this ID."""
         return next((member for member in self.members if member.id == id), None)
 
     def by_endpoint(self, endpoint: Endpoint) -> Contact | None:
-        """Return the contact at this endpoint."""
         return next((member for member in self.members if member.endpoint == endpoint), None)
 
     def nearest(self, target: Id) -> list[Contact]:
@@ -113,7 +108,7 @@ class SlowTable:
 
 
 class History:
-    """All that happened to a contact since it entered the table; whatever is asked is computed from the whole of it."""
+    """Everything that happened to a contact since it entered the table; each answer follows from all of it."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -122,12 +117,11 @@ class History:
 
     @property
     def reachable(self) -> bool:
-        """Whether it has answered."""
         return any(what == "answered" for _, what in self.events)
 
     @property
     def missed(self) -> int:
-        """How many queries in a row it has missed by now."""
+        """Queries in a row that it has missed by now."""
         row = 0
         for _, what in self.events:
             row = {"answered": 0, "timed out": row + 1}[what]
@@ -135,12 +129,10 @@ class History:
 
     @property
     def bad(self) -> bool:
-        """Whether it has missed too many."""
         return self.missed > self.policy.bad_after
 
     @property
     def heard_at(self) -> float | None:
-        """When it last answered."""
         return max((when for when, what in self.events if what == "answered"), default=None)
 
     def standing(self, now: float) -> Standing:
@@ -152,7 +144,7 @@ class History:
         return Standing.GOOD
 
     def mean(self) -> float | None:
-        """Return the smoothed round trip: of each new one an eighth."""
+        """Return the smoothed round trip: each new one weighs an eighth."""
         smoothed = None
         for rtt in self.rtts:
             smoothed = rtt if smoothed is None else 7 / 8 * smoothed + 1 / 8 * rtt

@@ -182,7 +182,7 @@ def test_pings_to_strangers_come_no_faster_than_their_rate() -> None:
     bench = Bench(policy=replace(QUIET, stranger_pings=8, stranger_rate=4.0))
 
     def asked(number: int) -> bool:
-        """Whether this stranger is pinged; it answers at once, which makes room for another."""
+        """Whether this stranger is pinged; it answers at once, and so makes room for another."""
         bench.query(Ping(), contact(number))
         pings = [sent for sent in bench.sent() if isinstance(sent.request, Ping)]
         for sent in pings:

@@ -51,7 +51,7 @@ def fail(*_: object, **__: object) -> NoReturn:
 
 
 def wake(bench: Bench, seconds: float) -> int:
-    """Let time pass as `Bench.advance` does; return how often what was due could not be done."""
+    """Let time pass like `Bench.advance`; return how often due work failed."""
     until, failures = bench.now + seconds, 0
     while (when := bench.node.poll_timeout()) is not None and when <= until:
         bench.now = max(when, bench.now)
@@ -73,7 +73,7 @@ def own(bench: Bench) -> None:
 
 
 def hold(bench: Bench) -> int:
-    """Answer whatever the node asks as its only contact; return how many stores it took."""
+    """Answer all queries of the node as its only contact; return the number of stores taken."""
     stores = 0
     while sent := bench.sent():
         for query in sent:
@@ -198,7 +198,7 @@ def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pyte
 
 
 def remind(bench: Bench) -> list[Sent]:
-    """Delete the own entry, and let time pass until the holder, which has stayed silent, is reminded."""
+    """Delete the own entry, and let time pass until the silent holder is reminded."""
     bench.node.delete(KEY, 80, bench.now)
     wake(bench, 5.0)
     bench.sent()

@@ -103,7 +103,7 @@ def bits(id: int, keyspace: Keyspace) -> str:
 
 
 def common_prefix(a: Id, b: Id, keyspace: Keyspace) -> int:
-    """Return in how many leading bits two IDs agree: the bucket index, counted from the far end."""
+    """Return the number of leading bits in which two IDs agree: the bucket index, counted from the far end."""
     agreed = 0
     for one, other in zip(bits(a, keyspace), bits(b, keyspace), strict=True):
         if one != other:

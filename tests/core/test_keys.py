@@ -34,14 +34,14 @@ KEYS = [NATIVE.digest(b"%d" % number) for number in range(12)]
 
 
 def is_keyed_by_integer(key: object) -> bool:
-    """Whether the hash of a key follows from a wide integer; a class with a hash of its own is taken at its word."""
+    """Whether the hash of a key follows from a wide integer; a class with its own hash is trusted."""
     if isinstance(key, int) and not isinstance(key, Enum):
         return key >= SMALL
     return type(key).__hash__ is tuple.__hash__ and any(map(is_keyed_by_integer, key))  # type: ignore[call-overload]
 
 
 def parts(thing: object) -> Iterator[tuple[str, object]]:
-    """Yield what an object holds, by a name; what closures and bound methods hold as well."""
+    """Yield the parts of an object by name; those of closures and bound methods as well."""
     if isinstance(thing, Mapping):
         for key, value in thing.items():
             yield "[]", key
@@ -85,7 +85,7 @@ class Unhashable(int):
 
 
 def run(seed: int) -> Iterator[Node]:
-    """Have a network of both families do all that it does, and yield a node of it at each step."""
+    """Have a network of both families do everything, and yield a node of it at each step."""
     net = Network(seed)
     families = [Family.IPV4, Family.IPV6]
     ids = [Unhashable(NATIVE.random(net.rng)) for _ in range(14)]
@@ -147,7 +147,7 @@ def test_the_walk_finds_keys_wherever_they_are() -> None:
 
 @pytest.mark.no_cover
 def test_no_id_is_ever_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not in what is there for a moment either: here whatever comes off the wire raises."""
+    """Not even for a moment: any integer off the wire raises here."""
     monkeypatch.setattr(native, "_id", lambda data, order: Unhashable(int.from_bytes(data, order)))
     for _ in run(2):
         pass

@@ -49,7 +49,7 @@ STALE = 2 * TIMEOUT + 0.1
 
 
 def answer_all(bench: Bench, *silent: int) -> list[Sent]:
-    """Answer whatever the node asks, as the contact that it knows there; these say nothing. Return what was asked."""
+    """Answer all queries of the node, each as the contact there; these are silent. Return the queries."""
     asked = []
     while sent := bench.sent():
         for query in sent:
@@ -66,7 +66,7 @@ def answer_all(bench: Bench, *silent: int) -> list[Sent]:
 
 
 def live(bench: Bench, seconds: float, *silent: int) -> list[Sent]:
-    """Let time pass among peers that answer, all but these; return what was asked."""
+    """Let time pass among peers that answer, except these; return the queries."""
     until = bench.now + seconds
     asked = answer_all(bench, *silent)
     while bench.now < until:
@@ -80,7 +80,7 @@ def is_connected(bench: Bench) -> bool:
 
 
 def joined(*ids: int, policy: Policy = QUIET) -> Bench:
-    """Return a node that was started with machine 1 as its bootstrap endpoint and has joined."""
+    """Return a node that has joined through machine 1, its bootstrap endpoint."""
     bench = Bench(policy=policy)
     for id in ids:
         bench.node.restore_contact(contact(id))

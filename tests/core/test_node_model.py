@@ -98,12 +98,12 @@ FINALS: dict[str, tuple[type, ...]] = {
 
 
 def endpoint(number: int, family: Family = Family.IPV4) -> Endpoint:
-    """Return where the machine with this number is in a family."""
+    """Return the endpoint of the machine with this number in a family."""
     return endpoint4(number) if family is Family.IPV4 else Endpoint.of(f"2001:db8:{number:x}::1", 1729)
 
 
 class StrictCodec(SmallCodec):
-    """The native wire, which has no ID beyond the 128: a changed datagram that names one is no message."""
+    """The native wire, without IDs beyond the 128: a changed datagram with one is no message."""
 
     def decode(self, data: bytes) -> Message:
         """Return the message, unless an ID in it is too large."""
@@ -131,8 +131,6 @@ class StrictCodec(SmallCodec):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A datagram on its way."""
-
     data: bytes
     source: Endpoint
     to: Endpoint
@@ -141,7 +139,7 @@ class Parcel:
 
 @dataclass(slots=True)
 class Command:
-    """What the owner of a node has asked for."""
+    """A command of a node's owner."""
 
     name: str
     args: tuple[Any, ...]
@@ -163,7 +161,7 @@ class OnItsWay:
 
 @dataclass(slots=True)
 class Call:
-    """One call of a node, and all that came of it."""
+    """One call of a node, and its consequences."""
 
     name: str
     args: tuple[Any, ...]
@@ -174,7 +172,7 @@ class Call:
 
 @dataclass
 class Tally:
-    """What must have been counted."""
+    """The expected counts."""
 
     malformed: int = 0
     rate_limited: int = 0
@@ -190,7 +188,7 @@ class Tally:
 
 
 class Machine:
-    """One node, through all its lives, and what the model knows of it."""
+    """One node, through all its lives, and the model's knowledge of it."""
 
     def __init__(self, number: int, id: Id, families: tuple[Family, ...], *, of_each: bool) -> None:
         """`of_each`: it has an ID of its own in each family's network."""
@@ -207,7 +205,7 @@ class Machine:
         self.up = False
 
     def towards(self, other: Endpoint) -> Endpoint | None:
-        """Return from where it sends to `other`."""
+        """Return the endpoint from which it sends to `other`."""
         return next((own for own in self.endpoints if len(own) == len(other)), None)
 
     @property
@@ -216,7 +214,7 @@ class Machine:
         return {family: Id(self.id ^ (self.of_each and family is Family.IPV6)) for family in self.families}
 
     def id_towards(self, other: Endpoint) -> Id:
-        """Return the ID under which it is known to `other`; of a family that is not its own, by the first one."""
+        """Return the ID under which `other` knows it; the first one for a foreign family."""
         return self.ids.get(Family(len(other)), self.ids[self.families[0]])
 
     def begin_life(self, codec: Codec, policy: Policy, now: float) -> None:
@@ -247,7 +245,7 @@ class Machine:
 
 
 def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
-    """Call the node and take all that comes out."""
+    """Call the node and collect its output."""
     result = getattr(node, name)(*args)
     transmits, events = [], []
     while (transmit := node.poll_transmit()) is not None:
@@ -258,7 +256,6 @@ def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
 
 
 def withdraws(machine: NodeMachine) -> bool:
-    """Whether the wire can withdraw."""
     return Withdraw in machine.codec.traits.requests
 
 
@@ -323,7 +320,7 @@ class NodeMachine(RuleBasedStateMachine):
     # Into and out of a node
 
     def do(self, machine: Machine, name: str, *args: Any) -> Any:
-        """Call a node, and take what comes out into the network and the model. Returns what the call returned."""
+        """Call a node, and put its output into the network and the model. Return the result of the call."""
         made = call(machine.node, name, args)
         machine.calls.append(made)
         if name in FINALS:
@@ -522,7 +519,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert len(answer) <= len(parcel.data)
 
     def take_answer(self, machine: Machine, message: Reply | Error, source: Endpoint) -> Reply | Error | None:
-        """Return the answer if it is one to a query on its way, which is then over."""
+        """Return the answer if it belongs to a query on its way, which is then over."""
         query = machine.on_their_way.get(message.tid)
         if query is None or query.to != source:
             event("an answer to no query on its way")
@@ -550,7 +547,7 @@ class NodeMachine(RuleBasedStateMachine):
     def take_reply(
         self, machine: Machine, query: Query | BadQuery, source: Endpoint, answer: bytes, asked_with: int
     ) -> None:
-        """Check what a node has answered, and note what it has promised by that."""
+        """Check the answer of a node, and note the promises in it."""
         self.send(machine, answer, source)
         reply = self.codec.decode(answer)
         assert isinstance(reply, Reply | Error)
@@ -605,7 +602,7 @@ class NodeMachine(RuleBasedStateMachine):
             machine.held.pop((request.key, announced), None)
 
     def check_found(self, machine: Machine, source: Endpoint, target: Id, found: Found, of_value: bool) -> None:
-        """An answer names members of the tables, and what is held, not expired and of use to the asker, each once."""
+        """An answer names members of the tables, and held, unexpired and usable entries, each once."""
         assert set(found.contacts) <= set(machine.node.contacts())
         for family in Family:
             assert sum(len(contact.endpoint) == family for contact in found.contacts) <= self.policy.k
@@ -633,7 +630,7 @@ class NodeMachine(RuleBasedStateMachine):
         return accepted
 
     def flush(self, most: int | None = None, shuffle: Random | None = None) -> None:
-        """Deliver in order, or in any, and what comes of it: all of it, or so many at `most`."""
+        """Deliver in order, or in any, with the consequences: all, or so many at `most`."""
         held_back = len(self.bag)
         for _ in range(5_000 + 20 * held_back if most is None else most):
             if not self.bag:
@@ -642,7 +639,7 @@ class NodeMachine(RuleBasedStateMachine):
         assert most is not None, f"they talk without end, after {held_back} were held back"
 
     def flush_until_one_is(self, kind: Callable[[Query | Reply], bool]) -> Parcel | None:
-        """Deliver in order until a datagram of this kind is next; return it, if that comes."""
+        """Deliver in order until a datagram of this kind is next; return it, if it comes."""
         for _ in range(200):
             if not self.bag:
                 break
@@ -697,7 +694,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(seconds=spans)
     def oversleep(self, seconds: float) -> None:
-        """What was due is late: datagrams may come before it is done."""
+        """Due work is late: datagrams may come before it is done."""
         self.now += seconds
 
     @rule(which=who, times=st.integers(1, 3))
@@ -759,7 +756,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, which=who, port=st.sampled_from([1729, 1729, 1730]))
     def forge_a_source(self, pick: int, which: int, port: int) -> None:
-        """Another machine than the one that sent it seems to have: one of ours, or none."""
+        """The source is forged: one of our machines, or none."""
         if self.bag:
             parcel = self.bag[pick % len(self.bag)]
             source = endpoint(which + 1, parcel.to.family).with_port(port)
@@ -781,7 +778,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(which=who, pick=picks, port=st.sampled_from(PORTS), true=st.booleans())
     def store_at(self, which: int, pick: int, port: int, true: bool) -> None:
-        """With a token that this node was given, or that another was, or none of all."""
+        """With a token given to this node, or to another, or with an invented one."""
         machine = self.pick_machine(which)
         given = [
             (to, token, key)
@@ -817,7 +814,7 @@ class NodeMachine(RuleBasedStateMachine):
         return not self.outage and all(machine.up and not machine.limited for machine in self.machines)
 
     def entered(self, which: int, pick: int) -> tuple[Machine, Id, int]:
-        """Return a machine and an entry of its own, published just now where there was none."""
+        """Return a machine and a new own entry of it, published just now."""
         machine = self.pick_machine(which)
         self.flush()
         if not machine.own:
@@ -884,7 +881,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(which=who, on=who)
     def what_is_deleted_while_it_is_published_is_held_by_no_more(self, which: int, on: int) -> None:
-        """Not even where the stores that were on their way are lost, and would be sent again."""
+        """Not even if the stores on their way are lost, and would be sent again."""
         machine, key, port = self.pick_machine(which), self.key(on), PORTS[0]
         self.flush()
         self.do(machine, "enter", key, port, self.now)
@@ -909,7 +906,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(which=who, to=st.integers(0, 4), on=who, byte=st.integers(1, 3))
     def spoil_a_result(self, which: int, to: int, on: int, byte: int) -> None:
-        """The datagram is right but for what it answers: the query stays on its way."""
+        """The datagram is right except for its result: the query stays on its way."""
         self.flush()
         self.do(self.pick_machine(which), "find_node", self.somewhere(to), self.key(on), self.now)
         parcel = self.flush_until_one_is(lambda message: isinstance(message, Reply) and bool(message.body))
@@ -950,7 +947,7 @@ class NodeMachine(RuleBasedStateMachine):
     # Ends and beginnings
 
     def start(self, machine: Machine) -> None:
-        """Begin a life, with what the state file has."""
+        """Begin a life, with the content of the state file."""
         contacts, held = machine.saved
         machine.begin_life(self.codec, self.policy, self.now)
         self.do(machine, "limit_rate", 0.0)
@@ -976,7 +973,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @rule(which=who, gently=st.booleans())
     def stop(self, which: int, gently: bool) -> None:
-        """A kill leaves the contacts and held entries of an earlier moment; what is entered or deleted is saved."""
+        """A kill leaves the contacts and held entries of an earlier moment; enters and deletes are saved."""
         machine = self.pick_machine(which)
         node = machine.node
         entries = machine.own | {(pending.record_key.key, pending.record_key.port) for pending in node.withdrawals}
@@ -1150,7 +1147,7 @@ class StrictDualStackCodec(StrictCodec):
 
 
 class DualStackMachine(NodeMachine):
-    """The same where some machines speak IPv4, some IPv6, and the first one both."""
+    """The same with machines of IPv4, of IPv6, and a first one of both."""
 
     codec: ClassVar[Codec] = StrictDualStackCodec()
     families = (

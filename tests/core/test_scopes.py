@@ -30,7 +30,7 @@ LOCAL = {"loopback": {"loopback", "loopback6"}, "link": {"link", "link6"}}
 
 
 def node(name: str, number: int = 0) -> Contact:
-    """Return a node that is reached by this kind of address."""
+    """Return a node at this kind of address."""
     host = HOSTS[name] if name == "loopback6" else f"{HOSTS[name][:-1]}{2 + number}"
     return Contact(NATIVE.digest(f"{name} {number}".encode()), Endpoint.of(host, 1_729 + number))
 
@@ -47,7 +47,7 @@ def dual(policy: Policy = QUIET) -> Bench:
 
 
 def ask(bench: Bench, request: FindNode | FindValue, source: Contact) -> Found:
-    """Ask with a token, for all that the node tells."""
+    """Ask with a token, for everything that the node tells."""
     issued = bench.node.responder._tokens.issue(source.endpoint.ip, NATIVE.to_bytes(KEY), bench.now)
     request = replace(request, token=issued)
     reply = bench.query(request, source)

@@ -24,7 +24,7 @@ class TerseCodec(SmallCodec):
     """The native wire without the observed address in replies, and without the sender in errors."""
 
     def decode(self, data: bytes) -> Message:
-        """Return the message without that."""
+        """Return the message without these."""
         message = super().decode(data)
         match message:
             case Reply():
@@ -36,7 +36,7 @@ class TerseCodec(SmallCodec):
 
 
 class BareCodec(SmallCodec):
-    """The native wire, said to have no withdraw, no token from find_node, and no mark of what was left out."""
+    """The native wire, declared without withdraw, without tokens from find_node, and without a mark of cut answers."""
 
     traits = replace(
         SmallCodec.traits,
@@ -83,7 +83,7 @@ def test_nobody_tells_where_we_are() -> None:
 
 
 def deleting(bench: Bench) -> None:
-    """Have a node that node 1 has an entry from delete it."""
+    """Have a node delete its entry, which node 1 holds."""
     bench.know(contact(1))
     bench.node.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
@@ -93,7 +93,7 @@ def deleting(bench: Bench) -> None:
 
 
 def answer(bench: Bench, endpoints: list[Endpoint], token: bytes) -> None:
-    """Answer all finds that are sent, and acknowledge the withdrawals."""
+    """Answer all finds, and acknowledge the withdrawals."""
     for sent in bench.sent():
         if isinstance(sent.request, FindNode | FindValue):
             bench.found(sent, 1, endpoints=endpoints if isinstance(sent.request, FindValue) else [], token=token)
@@ -222,7 +222,7 @@ US6 = Endpoint.of("2001:db8:9::1", 1729)
 
 
 def node_of_two_ids() -> Bench:
-    """Return a node that has another ID in each family, and a contact in both."""
+    """Return a node with another ID in each family, and a contact in both."""
     bench = Bench(policy=POLICY, families=tuple(Family), own_ids={Family.IPV4: OURS4, Family.IPV6: OURS6})
     bench.know(contact(1), PEER6)
     bench.sent()

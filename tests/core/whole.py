@@ -43,7 +43,7 @@ def _value(thing: object, seen: dict[int, object]) -> object:
 
 
 def _elements(thing: object) -> list[object]:
-    """Return the elements of a container; of an object of ours that can be iterated, they are in its fields."""
+    """Return the elements of a container; those of our own iterable objects are in their fields."""
     return [] if type(thing).__module__.startswith("dhtd.") and not isinstance(thing, tuple) else list(thing)  # type: ignore[call-overload]
 
 

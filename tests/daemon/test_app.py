@@ -78,7 +78,6 @@ class Process:
         self.process.communicate()
 
     def ready(self) -> dict[str, Any]:
-        """Wait until it is ready."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.end()

@@ -6,8 +6,6 @@ from pathlib import Path
 
 
 class Unit:
-    """A unit file."""
-
     def __init__(self, path: Path) -> None:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         self.settings = [

@@ -42,12 +42,10 @@ class Daemon:
 
     @property
     def endpoint(self) -> str:
-        """HOST:PORT."""
         return f"{self.address}:{PORT}"
 
     @property
     def node_id(self) -> str:
-        """The node's ID."""
         return str(self.ready["node_id"])
 
     def ask(self) -> Client:
@@ -100,7 +98,6 @@ class Network:
         self.daemons: list[Daemon] = []
 
     def __enter__(self) -> Self:
-        """Return the network."""
         return self
 
     def __exit__(

@@ -29,6 +29,5 @@ class Harmless:
 
 
 def load(path: Path = LIST) -> list[Harmless]:
-    """Return the entries."""
     tables = tomllib.loads(path.read_text()).get("harmless", [])
     return [Harmless(**{**table, "after": tuple(table["after"])}) for table in tables]

@@ -53,7 +53,6 @@ def all_mutants(root: Path) -> list[Mutant]:
 
 
 def mutants(root: Path, path: Path) -> list[Mutant]:
-    """Return every mutant of one file."""
     text = path.read_text()
     tree = ast.parse(text)
     excluded = [_span(node) for node in _excluded(tree)]

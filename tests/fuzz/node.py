@@ -206,7 +206,6 @@ class World:
             self.deliver(self.seen[self.read.number() % len(self.seen)], self.source())
 
     def ask(self) -> None:
-        """Ask the node something."""
         key = self.key()
         token = self.token(key)
         requests: tuple[Request, ...] = (
@@ -257,7 +256,6 @@ class World:
             self.deliver(self.codec.encode_error(query.tid, self.sender_at(to), code, "no"), to)
 
     def command(self) -> None:
-        """Ask the node to do something."""
         node, now, key, to = self.node, self.now, self.key(), self.source()
         port = self.read.one_of(_PORTS)
         commands: tuple[Callable[[], Handle | None], ...] = (
@@ -405,7 +403,6 @@ OPERATIONS: Final[tuple[Callable[[World], None], ...]] = (
 
 
 def check(data: bytes) -> None:
-    """Run the program."""
     World(data).run()
 
 

@@ -17,7 +17,6 @@ class Reader:
 
     @property
     def is_over(self) -> bool:
-        """Whether all bytes are used up."""
         return self._at >= len(self._data)
 
     def number(self, size: int = 1) -> int:
@@ -25,7 +24,6 @@ class Reader:
         return int.from_bytes(self.take(size), "big")
 
     def take(self, size: int) -> bytes:
-        """Return so many bytes."""
         taken = self._data[self._at : self._at + size]
         self._at += size
         return taken.ljust(size, b"\0")
@@ -38,7 +36,6 @@ class Reader:
         return taken
 
     def rest(self) -> bytes:
-        """Return all that is left."""
         taken = self._data[self._at :]
         self._at = len(self._data)
         return taken

@@ -32,8 +32,6 @@ class LabError(Exception):
 
 
 class Machine:
-    """One namespace."""
-
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -54,7 +52,6 @@ class Node:
 
     @property
     def endpoint(self) -> str:
-        """HOST:PORT."""
         return f"[{self.address}]:{PORT}" if ":" in self.address else f"{self.address}:{PORT}"
 
     def ask(self) -> Client:
@@ -122,7 +119,6 @@ class Lab:
             raise ExceptionGroup("some machines are left over", failures)
 
     def machine(self) -> Machine:
-        """Set a machine up."""
         made = Machine(f"{_PREFIX}{os.getpid()}-{next(self._numbers)}")
         run("ip", "netns", "add", made.name)
         self.machines.append(made)

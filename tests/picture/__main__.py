@@ -27,7 +27,6 @@ DEADLINE = 60.0  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw the picture."""
     parser = argparse.ArgumentParser("dev.py picture", description="Draw `dht info` as README shows it.")
     parser.add_argument("file", type=Path, help="the SVG to write")
     options = parser.parse_args(arguments)

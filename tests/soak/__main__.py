@@ -73,7 +73,6 @@ class Result:
 
     @property
     def is_good(self) -> bool:
-        """Whether all holds."""
         return (
             not self.lost
             and not self.kept
@@ -86,8 +85,6 @@ class Result:
 
 
 class Soak:
-    """One run."""
-
     def __init__(
         self, swarm: Swarm, daemons: int, seconds: float, seed: int, calm: float = CALM, kill_every: float = KILL_EVERY
     ) -> None:
@@ -104,7 +101,6 @@ class Soak:
         self._traces: list[str] = []
 
     def run(self) -> Result:
-        """Do it all."""
         self._swarm.populate(self._many)
         stop = threading.Event()
         workers = [

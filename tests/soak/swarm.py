@@ -40,7 +40,6 @@ class Swarm(Network):
         self._lock = threading.Lock()
 
     def populate(self, many: int) -> None:
-        """Start so many."""
         self.start(1)
         self.start(many - 1)
         self.elders = self.daemons[::ELDERS]

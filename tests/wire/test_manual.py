@@ -39,7 +39,6 @@ NODE4_SIZE, NODE6_SIZE = NATIVE.width + IPV4_SIZE, NATIVE.width + IPV6_SIZE
 
 
 def section(name: str) -> str:
-    """Return the source of one section."""
     return SOURCE.split(f"\n.Sh {name}\n")[1].split("\n.Sh ")[0]
 
 

@@ -57,7 +57,6 @@ class Vector:
 
     @property
     def request(self) -> Request:
-        """The request of a query."""
         method = self.fields["method"]
         if method == "ping":
             return Ping()
@@ -78,7 +77,6 @@ class Vector:
 
     @property
     def result(self) -> Result:
-        """The result of a reply."""
         if self.fields["answers"] == "ping":
             return Acknowledged()
         assert self.token is not None

@@ -21,7 +21,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """Return the value that `data` begins with; raise `ValueError` or `IndexError` where it does not with any."""
+    """Return the value at the start of `data`; raise `ValueError` or `IndexError` without one."""
     return _value(data, 0)[0]
 
 

@@ -35,8 +35,6 @@ _ENTRY_PORT = 3_000
 
 
 class Dhtd(Peer):
-    """`dhtd start`."""
-
     name = "dhtd"
     id_size = NATIVE.width
     tid_size = TID_SIZE
@@ -47,11 +45,9 @@ class Dhtd(Peer):
         self._directory = tempfile.TemporaryDirectory(prefix="dhtd-bench-")
 
     def make_codec(self) -> NativeCodec:
-        """Return what makes and reads datagrams."""
         return NativeCodec()
 
     def command(self) -> list[str]:
-        """Return the daemon's command line."""
         where = Path(self._directory.name)
         program = Path(sys.executable).with_name("dhtd")
         return [
@@ -70,19 +66,16 @@ class Dhtd(Peer):
         self._directory.cleanup()
 
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
-        """Ask for a token, and show it."""
         found = self._find(sources, number, FindValue(_id(key)))
         stored = sources.ask(number, self._maker(Store(_id(key), _ENTRY_PORT, found.token or b"")))
         expect(stored is not None and isinstance(self._codec.decode(stored), Reply), stored)
 
     def sender(self, pong: bytes) -> bytes:
-        """Return the ID in a pong."""
         sender = self._codec.decode(pong).sender
         assert sender is not None
         return NATIVE.to_bytes(sender)
 
     def make(self, operation: str, sources: Sources) -> Make:
-        """Return what makes its queries."""
         rng, encode = self.rng, self._codec.encode_query
         senders = [_id(id) for id in self.ids]
         if operation == STORE:
@@ -109,7 +102,7 @@ class Dhtd(Peer):
         return lambda number, tid: encode(tid, senders[number], Ping())
 
     def check(self, operation: str, answer: bytes) -> None:
-        """It is a reply, with K nodes and all endpoints where there should be any."""
+        """Check for a reply, with K nodes and with all endpoints if there should be any."""
         message = self._codec.decode(answer)
         if not isinstance(message, Reply):
             raise UnexpectedAnswerError(f"{operation}: {message}")
@@ -123,7 +116,6 @@ class Dhtd(Peer):
         expect(len(found.endpoints) == HELD.get(operation, 0), found)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
-        """Return a ping."""
         return self._codec.encode_query(tid, _id(me.id), Ping())
 
     def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:

@@ -19,22 +19,19 @@ from tests.bench.peers.dhtd import Dhtd
 
 
 class SealedCodec(NativeCodec):
-    """What the nodes that are played say, sealed. What they hear may have been opened before."""
+    """The sealed datagrams of played nodes. Those that they hear may have been opened before."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__()
         self.seal = seal
 
     def decode(self, data: bytes) -> Message:
-        """Return the message."""
         return super().decode(opened(self.seal, data))
 
     def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
-        """Return the datagram."""
         return self.seal.seal_query(super().encode_query(tid, sender, request), None, time.time())
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
-        """Return the datagram."""
         return self.seal.seal_answer(super().encode_acknowledged(tid, sender, observed))
 
     def encode_found(
@@ -50,18 +47,14 @@ class SealedCodec(NativeCodec):
         others: PackedContacts | None = None,
         choose: Choose | None = None,
     ) -> bytes:
-        """Return the datagram."""
         found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved, others, choose)
         return self.seal.seal_answer(found)
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
-        """Return the datagram."""
         return self.seal.seal_answer(super().encode_cut(query, sender, observed, token))
 
 
 class DhtdSealed(Dhtd):
-    """`dhtd start --network-key`."""
-
     name = "dhtd-sealed"
 
     def __init__(self, address: str, rng: Random) -> None:
@@ -69,22 +62,20 @@ class DhtdSealed(Dhtd):
         super().__init__(address, rng)
 
     def make_codec(self) -> NativeCodec:
-        """Return what makes and reads datagrams."""
         return SealedCodec(self._seal)
 
     def command(self) -> list[str]:
-        """Return the daemon's command line."""
         path = Path(self._directory.name) / "network.key"
         assert (key_file.make(path, Random(1)),) == self._seal.keys
         return [*super().command(), f"--network-key={path}"]
 
     def unseal(self, data: bytes) -> bytes:
-        """Return what an answer says."""
+        """Return the content of an answer."""
         return opened(self._seal, data)
 
 
 def opened(seal: Seal, data: bytes) -> bytes:
-    """Return what is inside, whichever of the nodes that are played is meant; what is not sealed, as it is."""
+    """Return the content, for any of the played nodes; an unsealed datagram as it is."""
     plain = seal.decrypt(data)
     if plain is None:
         return data

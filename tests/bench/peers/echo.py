@@ -12,8 +12,6 @@ SIZE = 184  # bytes: a find_node of dhtd
 
 
 class Echo(Peer):
-    """A loop of recvfrom and sendto."""
-
     name = "echo"
     operations = (FIND_NODE,)
     tid_size = 8
@@ -30,7 +28,7 @@ class Echo(Peer):
         return lambda number, tid: tid + bytes(SIZE - len(tid))
 
     def check(self, operation: str, answer: bytes) -> None:
-        """It is as long as what was sent."""
+        """Check for the same length."""
         expect(len(answer) == SIZE, answer)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
@@ -43,7 +41,6 @@ class Echo(Peer):
 
 
 def main() -> None:
-    """Serve."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind((sys.argv[1], PORT))
         print("ready", flush=True)

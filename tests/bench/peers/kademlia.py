@@ -42,7 +42,6 @@ class Kademlia(Peer):
     tid_size = 20
 
     def command(self) -> list[str]:
-        """Return what starts it."""
         return [*super().command(), str(self.ksize)]
 
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
@@ -56,7 +55,6 @@ class Kademlia(Peer):
         return id
 
     def make(self, operation: str, sources: Sources) -> Make:
-        """Return what makes its queries."""
         rng, size = self.rng, self.id_size
         keys = self.keys[operation]
         if operation == FIND_NEAR:
@@ -72,7 +70,7 @@ class Kademlia(Peer):
         return lambda number, tid: self._query(number, tid, "ping")
 
     def check(self, operation: str, answer: bytes) -> None:
-        """It is the answer, with all nodes or the value where there should be any."""
+        """Check for the answer, with all nodes or with the value if there should be one."""
         result = _result(answer)
         if operation == PING:
             expect(isinstance(result, bytes), result)
@@ -84,7 +82,6 @@ class Kademlia(Peer):
             expect(isinstance(result, list) and len(result) == self.ksize, result)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
-        """Return a ping."""
         return _encode_query(tid, "ping", me.id)
 
     def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
@@ -100,7 +97,7 @@ class Kademlia(Peer):
 
 
 class Kademlia8(Kademlia):
-    """With buckets and answers of the size that the others have."""
+    """With buckets and answers of the same size as the others."""
 
     name = "kademlia, K = 8"
     ksize = K
@@ -122,7 +119,6 @@ def _pack(value: object) -> bytes:
 
 
 async def serve() -> None:
-    """Serve."""
     from kademlia.network import Server
 
     logging.disable(logging.CRITICAL)

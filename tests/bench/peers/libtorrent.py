@@ -35,18 +35,15 @@ class Libtorrent(Peer):
     tid_size = 4
 
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
-        """Ask for a token, and show it."""
         token = self._token(sources, number, key)
         announced = sources.ask(number, lambda number, tid: self._announce(number, tid, key, token))
         expect(announced is not None and bencode.decode(announced)[b"y"] == b"r", announced)
 
     def sender(self, pong: bytes) -> bytes:
-        """Return the ID in a pong."""
         id: bytes = bencode.decode(pong)[b"r"][b"id"]
         return id
 
     def make(self, operation: str, sources: Sources) -> Make:
-        """Return what makes its queries."""
         rng, size = self.rng, self.id_size
         if operation == STORE:
             keys = self.keys[STORE]
@@ -69,7 +66,7 @@ class Libtorrent(Peer):
         return lambda number, tid: self._query(number, tid, b"ping")
 
     def check(self, operation: str, answer: bytes) -> None:
-        """It is a reply, with K nodes and all endpoints where there should be any."""
+        """Check for a reply, with K nodes and with all endpoints if there should be any."""
         body = bencode.decode(answer)
         if body[b"y"] != b"r":
             raise UnexpectedAnswerError(f"{operation}: {body}")
@@ -80,7 +77,6 @@ class Libtorrent(Peer):
         expect(len(body[b"r"][b"nodes"]) == K * _NODE_SIZE, body)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
-        """Return a ping."""
         return _encode_query(tid, b"ping", {b"id": me.id})
 
     def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
@@ -113,7 +109,6 @@ def _encode_query(tid: bytes, method: bytes, arguments: dict[bytes, bytes | int]
 
 
 def main() -> None:
-    """Serve."""
     import libtorrent
 
     session = libtorrent.session(

@@ -37,12 +37,10 @@ class OpenDht(Peer):
         """Hold nothing."""
 
     def sender(self, pong: bytes) -> bytes:
-        """Return the ID in a pong."""
         id: bytes = msgpack.unpackb(pong)["r"]["id"]
         return id
 
     def make(self, operation: str, sources: Sources) -> Make:
-        """Return what makes its queries."""
         rng, size = self.rng, self.id_size
         if operation == FIND_NONE:
             return lambda number, tid: self._query(number, tid, "get", h=rng.randbytes(size))
@@ -53,7 +51,7 @@ class OpenDht(Peer):
         return lambda number, tid: self._query(number, tid, "ping")
 
     def check(self, operation: str, answer: bytes) -> None:
-        """It is a reply, with K nodes where there should be any."""
+        """Check for a reply, with K nodes if there should be any."""
         body = msgpack.unpackb(answer)
         if body.get("y") != "r":
             raise UnexpectedAnswerError(f"{operation}: {body}")
@@ -61,7 +59,6 @@ class OpenDht(Peer):
             expect(len(body["r"].get("n4", b"")) == K * _NODE_SIZE, body)
 
     def hello(self, me: Node, tid: bytes) -> bytes:
-        """Return a ping."""
         return _encode_query(tid, "ping", {"id": me.id})
 
     def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
@@ -86,7 +83,6 @@ def _encode_query(tid: bytes, method: str, arguments: dict[str, bytes]) -> bytes
 
 
 def main() -> None:
-    """Serve."""
     import opendht
 
     config = opendht.DhtConfig()

@@ -31,7 +31,7 @@ HELD = {FIND_ONE: 1, FIND_FIFTY: 50}  # endpoints under the key that is asked fo
 
 
 class Node(NamedTuple):
-    """A node that is played."""
+    """A played node."""
 
     id: bytes
     ip: bytes
@@ -39,12 +39,10 @@ class Node(NamedTuple):
 
 
 class UnexpectedAnswerError(Exception):
-    """An implementation answered other than it should, or not at all: its figure would mean something else."""
+    """An implementation gave a wrong answer, or none: its figure would mean something else."""
 
 
 class Peer(ABC):
-    """One implementation, as a process on an address of its own."""
-
     name: str
     module: str | None = None  # what it is made of; not measured where that is not installed
     operations: Iterable[str] = OPERATIONS
@@ -61,34 +59,31 @@ class Peer(ABC):
 
     @classmethod
     def is_there(cls) -> bool:
-        """Whether it is installed."""
         return cls.module is None or find_spec(cls.module) is not None
 
     @property
     def pid(self) -> int:
-        """Its process."""
         assert self.process is not None
         return self.process.pid
 
     def start(self) -> None:
-        """Start it, and wait until it says that it listens."""
+        """Start it, and wait until it reports that it listens."""
         self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
             raise UnexpectedAnswerError(f"{self.name} does not start")
 
     def stop(self) -> None:
-        """End it."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
 
     def command(self) -> list[str]:
-        """Return what starts it; it prints a line when it listens."""
+        """Return the command that starts it; it prints a line when it listens."""
         return [sys.executable, "-m", type(self).__module__, self.address]
 
     def prepare(self, sources: Sources) -> None:
-        """Learn its ID, and have it hold the endpoints that are to be found."""
+        """Learn its ID, and have it hold the endpoints to be found."""
         if PING in self.operations:
             pong = sources.ask(0, self.make(PING, sources))
             if pong is None:
@@ -101,12 +96,12 @@ class Peer(ABC):
                         self.store_once(sources, number, key)
 
     def unseal(self, data: bytes) -> bytes:
-        """Return what an answer says, where it is sealed."""
+        """Return the content of a sealed answer."""
         return data
 
     @abstractmethod
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
-        """Store an entry from a source, with all that it takes."""
+        """Store an entry from a source, with everything that this takes."""
 
     @abstractmethod
     def sender(self, pong: bytes) -> bytes:
@@ -118,21 +113,21 @@ class Peer(ABC):
 
     @abstractmethod
     def make(self, operation: str, sources: Sources) -> Make:
-        """Return what makes queries for an operation, having asked for tokens where it takes any."""
+        """Return the maker of queries for an operation, with tokens if it takes any."""
 
     @abstractmethod
     def check(self, operation: str, answer: bytes) -> None:
-        """Raise `UnexpectedAnswerError` unless it is a whole answer with what was asked for."""
+        """Raise `UnexpectedAnswerError` unless the answer is complete."""
 
     # What a neighbour does, so that tables fill
 
     @abstractmethod
     def hello(self, me: Node, tid: bytes) -> bytes:
-        """Return a query by which a node becomes known."""
+        """Return a query that makes a node known."""
 
     @abstractmethod
     def reply(self, data: bytes, me: Node, source: tuple[str, int]) -> bytes | None:
-        """Return what a neighbour answers to a query; None for all else."""
+        """Return a neighbour's answer to a query; None for anything else."""
 
 
 def expect(condition: object, answer: object) -> None:

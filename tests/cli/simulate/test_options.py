@@ -366,7 +366,7 @@ def test_a_replay_looks_at_every_node_where_it_stops(dhtd: Run, monkeypatch: pyt
 
 
 def on_a_terminal(tmp_path: Path, *arguments: str, columns: int = 80, out: str | None = None) -> Terminal:
-    """Return a terminal on which a run begins; behind it stands its exit status."""
+    """Return a terminal with a run, followed by its exit status."""
     env = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "30", "NO_COLOR": "1"}
     script = 'trap : INT; "$@"; echo "status $?"' if out is None else f'"$@" >{out}; echo "status $?"'
     return Terminal(["sh", "-c", script, "sh", str(BIN / "dhtd"), *arguments], env, tmp_path)

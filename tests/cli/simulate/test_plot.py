@@ -28,7 +28,7 @@ def hops(mean: float) -> Hops:
 
 
 def shown(plan: Plan) -> Figures:
-    """Return the figures of a small run, with sweeps that are made up."""
+    """Return the figures of a small run, with made-up sweeps."""
     simulation = Simulation(plan)
     found = Figures.of(plan, simulation.run(), simulation.tally)
     if plan.nodes > 1:
@@ -126,7 +126,7 @@ def test_a_picture_says_what_was_run_and_found(tmp_path: Path) -> None:
 
 
 def test_the_same_run_gives_the_same_svg_to_the_byte(dhtd: Run, tmp_path: Path) -> None:
-    """Also where hashes are in another order, and where the user has settings for matplotlib."""
+    """Also with another order of hashes, and with the user's settings for matplotlib."""
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: red\naxes.grid: True\nsvg.hashsalt: another\n")
     arguments = ("simulate", "--nodes", "1", "--lookups", "5", "--duration", "10", "--plot")
     env = {**os.environ, "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(tmp_path)}

@@ -18,7 +18,7 @@ SHOWN = FindNode(Id(0), b"token")
 
 
 def join(bench: Bench, *, token: bytes = b"token") -> list[Sent]:
-    """Join by one node, which names nobody; return what is sent once our own ID is looked up."""
+    """Join through one node, which names nobody; return the queries after the lookup of our own ID."""
     bench.node.start([endpoint(9)], bench.now)
     bench.advance(0)
     bench.pong(bench.sent_one(), 9)

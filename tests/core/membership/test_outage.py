@@ -39,7 +39,7 @@ def knowing(*ids: int, attempts: int = 1) -> Bench:
 
 
 def in_doubt(bench: Bench, id: int) -> list[Sent]:
-    """Let a contact be silent that a stranger's query has made the node ping; return what is sent then."""
+    """Let a contact that the node pings after a stranger's query be silent; return the queries that follow."""
     overlay = bench.node.overlays[0]
     overlay.state.meta.get(Id(id)).heard_at = None
     bench.query(FindNode(KEY), contact(id))
@@ -288,7 +288,7 @@ STEPS = ["silence", "request", "overdue", "answer", "error", "other", "silent", 
 
 
 class Walk:
-    """One outage, and what a walk has done with it; the walk knows by itself which evidence each step is."""
+    """One outage, and the steps of a walk; the walk knows by itself which evidence each step is."""
 
     def __init__(self) -> None:
         self.outage, self.join, self.requester, self.verdicts = make()
@@ -302,7 +302,7 @@ class Walk:
         return next(iter(self.requester.transactions), None)
 
     def step(self, name: str) -> Evidence | None:
-        """Do one step; return what it is evidence of, if it is possible here."""
+        """Do one step; return its evidence, if the step is possible here."""
         self.now += 0.1
         query, is_connected = self.query, self.overlay.is_connected
         match name:
@@ -344,7 +344,7 @@ class Walk:
         self.requester.transactions.conclude(query, self.now)
 
     def place(self) -> tuple[Doubt, int, bool, bool]:
-        """Return all that decides what can happen next."""
+        """Return everything that decides the next steps."""
         return self.outage.doubt, len(self.outage._witnesses), self.overlay.is_connected, self.query is not None
 
 

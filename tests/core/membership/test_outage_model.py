@@ -38,7 +38,7 @@ class World:
         self.events: list[Event] = []
 
     def run(self, seconds: float) -> None:
-        """Let time pass: do what is due, and hand over what is sent and answered."""
+        """Let time pass: do due work, and deliver queries and answers."""
         until = self.now + seconds
         while True:
             self._exchange()
@@ -126,7 +126,7 @@ def test_a_total_outage_takes_nothing_from_a_node(
 
 
 def ask(world: World, command: str, own: set[tuple[Id, int]]) -> None:
-    """Give the node a command, and note in `own` what it serves then."""
+    """Give the node a command, and note its entries in `own`."""
     match command:
         case "lookup":
             world.node.lookup(Id(99), world.now)

@@ -30,7 +30,7 @@ def make(policy: Policy = STEADY) -> PendingWithdrawals:
 
 
 def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Holder:
-    """Have the only holder that is due asked, to no avail or with all acknowledged."""
+    """Have the only due holder asked, in vain or with everything acknowledged."""
     (holder,) = withdrawals.pop_due(now)
     if not failed:
         for entries in withdrawals.due(holder, now).values():
@@ -41,7 +41,7 @@ def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Hol
 
 
 def deleted(withdrawals: PendingWithdrawals, *contacts: Contact, now: float = 0.0) -> None:
-    """Have KEY deleted at port 80, and nobody tell that it has let go."""
+    """Delete KEY at port 80, without any acknowledgement."""
     for each in contacts:
         assert not withdrawals.add(own_key(KEY, 80), each, UNTIL)
     withdrawals.release([own_key(KEY, 80)], now)
@@ -292,7 +292,7 @@ def test_two_endpoints_of_one_id_are_two_holders() -> None:
 
 @dataclass
 class Owed:
-    """What one holder owes of one entry."""
+    """The debt of one holder for one entry."""
 
     until: float
     acknowledged_at: float | None = None

@@ -23,7 +23,7 @@ HELD_UNTIL = 3_602.0
 
 
 def owing(*keys: Id, policy: Policy = POLICY, ports: tuple[int, ...] = (80,)) -> Bench:
-    """Return a node that knows node 1, and 2 as the holder of what it has deleted in its last life."""
+    """Return a node that knows node 1, and 2 as the holder of entries deleted in its last life."""
     bench = Bench(policy=policy)
     for key in keys:
         for port in ports:

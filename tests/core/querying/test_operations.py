@@ -49,7 +49,7 @@ def knowing(*ids: int, policy: Policy = QUIET) -> Bench:
 
 
 def by_id(queries: list[Sent]) -> dict[int, Sent]:
-    """Return queries by the number of the machine that they went to, one each."""
+    """Return queries by the number of their recipient, one each."""
     machines = {sent.to[2] << 8 | sent.to[3]: sent for sent in queries}
     assert len(machines) == len(queries)
     return machines
@@ -281,13 +281,13 @@ def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
 
 
 def sampled(bench: Bench, distance: int) -> None:
-    """Have a node find in four places that the K-th nearest node is so far away."""
+    """Have a node find in four places that the K-th nearest node is at this distance."""
     for target in (0, 32, 64, 96):
         bench.node.overlays[0].size.measured(Id(target), [contact(target ^ near) for near in (1, 2, distance)])
 
 
 def looked_up(bench: Bench, endpoints: list[Endpoint], distance: int) -> bool:
-    """Have a node look a key up that three nodes are near to, and sample meanwhile. Return whether that is all."""
+    """Have a node look up a key with three nodes near to it, and sample meanwhile. Return whether that is all."""
     bench.node.lookup(Id(64), bench.now)
     sampled(bench, distance)
     for query in bench.sent():
@@ -709,7 +709,7 @@ def entered(bench: Bench, *ids: int) -> None:
 
 
 def of_kind(queries: list[Sent], kind: type[Request]) -> dict[int, Sent]:
-    """Return the queries of one kind, by the number of the machine that they went to."""
+    """Return the queries of one kind, by the number of their recipient."""
     return by_id([sent for sent in queries if isinstance(sent.request, kind)])
 
 

@@ -315,7 +315,7 @@ class Network:
 
 
 def nearest_known(members: list[Contact], from_id: Id, rng: Random) -> list[Contact]:
-    """Return what a Kademlia node knows: K of each distance class, all of the nearest."""
+    """Return the contacts of a Kademlia node: K of each distance class, all of the nearest."""
     by_class: dict[int, list[Contact]] = {}
     for member in members:
         if member.id != from_id:

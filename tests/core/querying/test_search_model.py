@@ -53,8 +53,6 @@ class Named:
 
 @dataclass(eq=False)
 class Flight:
-    """A query on its way."""
-
     named: Named
     asked_at: float
     slow_at: float
@@ -64,7 +62,7 @@ class Flight:
 
 
 class SearchMachine(RuleBasedStateMachine):
-    """Each asked node may answer, in time or late, whole or in parts, truly or with lies, as somebody else, or not."""
+    """Each asked node may answer, in time or late, whole or in parts, true or false, as itself or another, or not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,7 +177,7 @@ class SearchMachine(RuleBasedStateMachine):
         return None if None in verdicts else True
 
     def is_crowded(self, named: Named) -> bool:
-        """Whether others of its network, asked and not silent, have all the places that there are for it."""
+        """Whether other nodes of its network, asked and not silent, have all its places."""
         if self.policy.exempt_networks:
             return False
         holders = [other for other in self.named if other.progress in (WAITING, ANSWERED)]
@@ -219,7 +217,7 @@ class SearchMachine(RuleBasedStateMachine):
         return (trusted + doubtful)[: self.policy.k]
 
     def in_flight(self, among: list[Named] | None = None) -> int:
-        """How many were asked, near or far, or of these, and are not slow yet."""
+        """How many queries to these, or in all, near or far, are not slow yet."""
         asked = [flight.named for flight in self.flights] if among is None else among
         return sum(named.progress == WAITING for named in asked)
 
@@ -303,7 +301,7 @@ class SearchMachine(RuleBasedStateMachine):
     # What may happen
 
     def pick(self, which: int) -> Flight:
-        """Return a query on its way; of another search, where this one is over."""
+        """Return a query on its way; of another search once this one is over."""
         while self.over:
             self.begin(SEVEN.random(self.rng), SEVEN.random(self.rng), self.rng.randint(1, 8), patient=which % 2 == 1)
         return self.flights[which % len(self.flights)]
@@ -356,7 +354,7 @@ class SearchMachine(RuleBasedStateMachine):
         self.advance()
 
     def truth(self, of: Contact) -> list[Contact]:
-        """What an honest node answers; one that is not there knows everybody."""
+        """The answer of an honest node; a missing one knows everybody."""
         known = self.known.get(of, self.members)
         return sorted(known, key=self.distance)[: self.policy.k]
 
@@ -403,7 +401,7 @@ class SearchMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 20))
     def answer_in_part(self, which: int) -> None:
-        """The rest is asked for by another query, with times of its own."""
+        """The rest is asked for by another query, with its own times."""
         flight = self.pick(which)
         if not flight.told_more:
             flight.told_more = self.in_parts = True
@@ -506,7 +504,7 @@ class SearchMachine(RuleBasedStateMachine):
 
 
 def split(story: list[Endpoint | str | None], namer: Endpoint) -> tuple[list[object], list[object]]:
-    """Return what happened before and after `namer` told of the contact with this story."""
+    """Return the events before and after `namer` named the contact with this story."""
     at = story.index(namer)
     return list(story[:at]), list(story[at + 1 :])
 

@@ -235,7 +235,7 @@ def patience(rtts: list[float], deviations: int, part: int = 8) -> float | None:
 
 
 def waits(own: list[float], of_all: list[float]) -> tuple[float, float]:
-    """Return after how long a query is slow, and late."""
+    """Return the times after which a query is slow, and late."""
     both = []
     for deviations, floor, initial in (
         (DEFAULT.slow_deviations, DEFAULT.slow_floor, DEFAULT.slow_initial),
@@ -250,7 +250,7 @@ def waits(own: list[float], of_all: list[float]) -> tuple[float, float]:
 
 @dataclass
 class Facts:
-    """What is known of a query in flight."""
+    """The state of a query in flight."""
 
     query: InFlight[str]
     attempts: int
@@ -265,7 +265,7 @@ class Facts:
 
 
 class TransactionsMachine(RuleBasedStateMachine):
-    """Queries begin, are answered rightly and wrongly, and expire, whenever somebody looks."""
+    """Queries begin, are answered rightly and wrongly, and expire, with looks at any time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -385,7 +385,7 @@ TestTransactionsAgreeWithADictionary = TransactionsMachine.TestCase
 
 @dataclass(eq=False)
 class Listener:
-    """An operation that remembers all that it is told."""
+    """An operation that remembers everything that it is told."""
 
     told: list[str] = field(default_factory=list)
 

@@ -93,7 +93,7 @@ def test_the_latest_are_those_that_have_answered_last_without_bad_ones() -> None
 
 
 def test_queries_do_not_keep_a_contact_good() -> None:
-    """Anybody can forge them, or send again what was caught; only an answer is a sign of life."""
+    """Anybody can forge them, or replay captured ones; only an answer is a sign of life."""
     state = make()
     state.answered(contact(5), 0.1, 10.0)
     for place in range(1, 4):
@@ -294,7 +294,7 @@ def test_questionable_contacts_are_not_put_behind_good_ones() -> None:
 
 
 class SlowState:
-    """What admission should do, the slow way."""
+    """Admission, the slow way."""
 
     def __init__(self, own_id: Id, policy: Policy) -> None:
         self.policy = policy
@@ -408,7 +408,7 @@ class SlowState:
         return not self.policy.exempt_networks
 
     def limit(self, inside: range, counted: list[Contact]) -> str | None:
-        """Return what keeps one more out of a range, beside these: all are in one network, each at its own address."""
+        """Return the limit that keeps one more out of a range, beside these: one network, an address for each."""
         if not self.is_limited:
             return None
         if len(counted) >= self.policy.contacts_per_network:
@@ -463,7 +463,7 @@ shifts = st.sampled_from([0, 0, 0, 0, 1, 2])
 
 
 class StateMachine(RuleBasedStateMachine):
-    """Answers, queries, timeouts, restores and moves in any order, and lookups between: all is as the model says."""
+    """Answers, queries, timeouts, restores and moves in any order, and lookups between, against the model."""
 
     def __init__(self) -> None:
         super().__init__()

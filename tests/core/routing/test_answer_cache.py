@@ -36,7 +36,7 @@ class Packer:
 
 @st.composite
 def parted(draw: st.DrawFn, low: int = 0, size: int = SEVEN.size) -> list[int]:
-    """Part a range into halves of halves; return where they begin."""
+    """Split a range into halves of halves; return their starts."""
     half = size // 2
     if not half or draw(st.booleans()):
         return [low]

@@ -19,7 +19,7 @@ PAUSE = DEFAULT.id_change
 
 
 def changed_at(*times: float) -> Changers:
-    """Return what is remembered of machine 1, which had ID 1 and took the next one at each of these times."""
+    """Return the memory of machine 1, which had ID 1 and took the next one at each of these times."""
     changers = Changers(DEFAULT)
     for number, now in enumerate(times, 2):
         changers.gone(contact(number - 1, machine=1))

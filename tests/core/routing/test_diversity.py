@@ -54,7 +54,7 @@ def make256(policy: Policy = DEFAULT) -> RoutingState:
 
 
 def full_of_strangers(state: RoutingState, count: int, rng: Random, first: int = 0) -> None:
-    """Let nodes answer that are alone in their /24s."""
+    """Let nodes answer, each alone in its /24."""
     for number in range(first, first + count):
         endpoint = Endpoint(bytes((60, number >> 8, number & 255, 1)) + b"\6\xc1")
         state.answered(Contact(NATIVE.random(rng), endpoint), 0.1, 0.0)
@@ -94,7 +94,7 @@ def test_ten_of_one_network_enter_the_table_though_there_are_buckets_for_more() 
 @pytest.mark.slow
 @pytest.mark.no_cover
 def test_ten_thousand_ids_from_one_network_or_one_address_get_their_share_of_the_table_and_no_more() -> None:
-    """What the attacker gets: 10 of about 100 contacts by a whole /24, and one by one address."""
+    """The attacker gets 10 of about 100 contacts with a whole /24, and one with one address."""
     rng = Random(2)
     for at_most, machines in ((10, 254), (1, 1)):
         state = make256()
@@ -140,7 +140,7 @@ def test_a_stranger_that_would_be_refused_is_not_even_pinged() -> None:
 
 
 def calls(act: Callable[[], object]) -> int:
-    """Return how many functions are called: a measure of time that is the same on every machine."""
+    """Return the number of function calls: a measure of time that is the same on every machine."""
     count = 0
 
     def note(_frame: object, event: str, _argument: object) -> None:
@@ -225,7 +225,7 @@ def test_a_bad_one_in_another_bucket_makes_room_in_the_table_too() -> None:
 
 
 def test_who_may_not_come_in_takes_no_place_from_the_bad_contact_whose_id_it_claims() -> None:
-    """Bad contacts are kept to be tried again: they may be the other half of the network."""
+    """Bad contacts are kept for another try: they may be the other half of the network."""
     state = make()
     for number in range(2):
         state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)

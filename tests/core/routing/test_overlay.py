@@ -29,7 +29,7 @@ MAPPED = Endpoint(bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 9)) + b"\0P")
 
 
 def six(id: int, machine: int | None = None) -> Contact:
-    """Return the contact with this ID, on an IPv6 machine of the same number where no other is given."""
+    """Return the contact with this ID, on an IPv6 machine of the same number unless another is given."""
     return Contact(Id(id), Endpoint.of(f"2001:db8:{id if machine is None else machine:x}::1", 1729))
 
 

@@ -83,7 +83,7 @@ def sampling(density: int = 10) -> Refresher:
 
 
 def take_samples(refresher: Refresher, count: int) -> list[float]:
-    """Return when so many samples are taken."""
+    """Return the times of so many samples."""
     times = []
     for _ in range(count):
         due = refresher.next_timeout()
@@ -274,7 +274,7 @@ class RefresherMachine(RuleBasedStateMachine):
             assert {self.active[id] for id in range(bucket.low, bucket.high + 1)} == {bucket.activity}
 
     def _refresh_what_is_stale(self) -> None:
-        """Do what a node does when it is woken, and compare."""
+        """Do the work of a woken node, and compare."""
         stale = [self.active[low] for low, _ in self._ranges() if self.active[low] + self.PERIOD <= self.now]
         can_ask = not self.refresher.under_way and list(self.state.table)
         target = self.refresher.next_target(self.now)

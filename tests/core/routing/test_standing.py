@@ -90,7 +90,7 @@ few = st.integers(0, 2).map(Id)
 
 
 class MetaMachine(RuleBasedStateMachine):
-    """Three contacts enter, answer, miss queries and leave, and are at any time what their history says."""
+    """Three contacts enter, answer, miss queries and leave; their standing always follows from their history."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,7 +55,7 @@ def result(bench: Bench, request: Request, source: Contact = FRIEND) -> Result |
 
 
 def token(bench: Bench, find: type[FindNode | FindValue] = FindNode) -> bytes:
-    """Return the token of an answer that is cut to it."""
+    """Return the token of an answer cut to it."""
     found = result(bench, find(KEY))
     assert isinstance(found, Found)
     assert found == Found(found.token, (), (), more=True)

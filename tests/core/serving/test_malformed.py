@@ -25,7 +25,7 @@ BURST = int(DEFAULT.rate_limit * PART * DEFAULT.rate_burst)
 
 
 class Counting(NativeCodec):
-    """Counts what it is given to decode."""
+    """Counts the datagrams that it should decode."""
 
     decoded = 0
 

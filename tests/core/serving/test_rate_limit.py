@@ -47,7 +47,7 @@ def passed(limit: RateLimit, source: Endpoint, times: int, now: float = 0.0) -> 
 
 
 def allowed(rate: Rate, now: float) -> bool:
-    """Have an event happen, if it may; return whether it might."""
+    """Have an event happen, if the limit allows it; return whether it did."""
     allows = rate.allows(now)
     if allows:
         rate.count(now)
@@ -55,7 +55,7 @@ def allowed(rate: Rate, now: float) -> bool:
 
 
 def crowded(limited: RateLimit) -> bool:
-    """Whether there are sources that share."""
+    """Whether any sources share."""
     return limited._cells is not None
 
 
@@ -183,7 +183,7 @@ def test_sources_beyond_the_places_share_cells_each_as_strict_as_a_source() -> N
 
 
 def test_a_stranger_is_seldom_shut_out_by_those_that_share() -> None:
-    """A part of the cells as large as the flood's part of `rate * cells`, and no larger."""
+    """Their share of the cells is as large as the flood's part of `rate * cells`, and no larger."""
     limited = limit(64.0, 2.0, sources=16, cells=4_096)
     sources = [at(1 << 24 | source) for source in range(200)]
     out = asked = 0
@@ -238,7 +238,7 @@ def test_those_who_owe_are_not_looked_through_for_each_query_of_a_flood() -> Non
 
 
 def grown_by(sources: int, rate: float, per_second: int) -> tuple[int, RateLimit]:
-    """Return by how many bytes this process grows under a flood of forged sources, each used once."""
+    """Return the bytes by which this process grows under a flood of forged sources, each used once."""
     limited = RateLimit(DEFAULT, Random(1), lambda endpoint: False, rate=rate)
     limited.refusal(A, 0.0)
     before = resident(os.getpid())

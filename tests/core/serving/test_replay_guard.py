@@ -60,7 +60,7 @@ def held(bench: Bench) -> list[HeldRecord]:
 
 
 def inside(bench: Bench) -> dict[str, Any]:
-    """Return what a node knows, and what it has under way."""
+    """Return the node's knowledge, and its work under way."""
     node = bench.node
     return {
         "table": [(bucket.low, bucket.activity, list(bucket.contacts)) for bucket in node.state.table.buckets],
@@ -93,7 +93,7 @@ def test_a_store_that_comes_again_after_the_withdrawal_does_not_bring_the_entry_
 
 
 def test_a_store_that_comes_again_does_not_prolong_the_entry_and_is_acknowledged() -> None:
-    """Its sender may not have had the acknowledgement; or it is not the sender."""
+    """Its sender may have missed the acknowledgement; or it is not the sender."""
     bench = Bench()
     store = datagram(bench, Store(KEY, 80, token(bench)), 1)
     first = deliver(bench, store)
@@ -225,7 +225,7 @@ def test_what_is_remembered_does_not_grow_beyond_two_generations() -> None:
 
 
 def test_sources_that_have_used_their_shares_leave_room_for_those_that_change_little() -> None:
-    """Else few addresses keep all others from storing and withdrawing, for as long as they go on."""
+    """Otherwise few addresses could keep all others from storing and withdrawing."""
     replays = ReplayGuard(Policy(changes=400, changes_per_source=100, changes_few=10), 0)
 
     def takes(machine: int, changes: int) -> int:
@@ -240,7 +240,7 @@ def test_sources_that_have_used_their_shares_leave_room_for_those_that_change_li
 
 
 def test_the_share_of_a_source_is_more_than_its_rate_lets_it_use() -> None:
-    """For each store a node asks for a token first."""
+    """A node asks for a token before each store."""
     assert DEFAULT.rate_limit * ROTATION / 2 <= DEFAULT.changes_per_source
     assert DEFAULT.changes >= DEFAULT.store_entries
 

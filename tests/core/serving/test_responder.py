@@ -319,7 +319,7 @@ def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target()
 
 
 def bare_find(bench: Bench, source: Contact) -> tuple[Found, bool]:
-    """Ask without padding or a token; return the result, and whether it was longer than is due to a stranger."""
+    """Ask without padding or a token; return the result, and whether it was longer than a stranger may get."""
     bare = bench.codec._encode(0, b"12345678", source.id, "find_node", [bytes(31) + b"\x50", None])
     answer = bench.deliver(bare, source.endpoint)
     assert answer is not None
@@ -338,7 +338,7 @@ def test_a_contact_that_has_just_answered_has_proved_nothing_to_the_next_query()
 
 
 def full_for(*machines: int, policy: Policy) -> Bench:
-    """Return a node that holds an entry under `KEY` of each of these."""
+    """Return a node that holds an entry under `KEY` from each of these."""
     bench = Bench(policy=policy)
     for machine in machines:
         bench.node.store.put(KEY, contact(machine).endpoint, bench.now)
@@ -464,7 +464,7 @@ class HoldingMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), source=st.none() | sources, latest=st.booleans())
     def a_datagram_comes_again(self, data: Any, source: Endpoint | None, latest: bool) -> None:
-        """From where it came, or from elsewhere."""
+        """From its own source, or from elsewhere."""
         tid, request, came_from = self.sent[-1] if latest else data.draw(st.sampled_from(self.sent))
         self.change(tid, request, source or came_from)
 

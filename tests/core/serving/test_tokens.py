@@ -105,7 +105,7 @@ nodes = st.integers(0, 1)
 
 
 class TokensMachine(RuleBasedStateMachine):
-    """Of all tokens that two nodes have issued, each takes its own of this beat and the last, for their IP and key."""
+    """Two nodes issue tokens; each takes its own from this beat and the last, for their IP and key."""
 
     def __init__(self) -> None:
         super().__init__()

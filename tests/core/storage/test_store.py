@@ -39,7 +39,7 @@ few_endpoints = st.builds(Endpoint.of, st.sampled_from(HOSTS), st.integers(1, 3)
 
 
 def group_of(endpoint: Endpoint) -> bytes:
-    """Return the source: a whole IPv4 address, and of one of IPv6 the half that is its network's."""
+    """Return the source: a whole IPv4 address, or the network half of an IPv6 one."""
     return bytes(endpoint)[:4] if len(endpoint) == 6 else bytes(endpoint)[:8]
 
 
@@ -406,7 +406,7 @@ def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -
 
 
 def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
-    """An attacker that has filled it loses what it holds, entry by entry, until all have as much."""
+    """An attacker that has filled it loses its entries one by one, until all have the same number."""
     store = HeldRecords(Policy(store_entries=64))
     for number in range(64):
         assert store.put(Id(number), at(66), float(number)) == Stored()
@@ -481,7 +481,7 @@ def test_a_key_that_was_full_is_no_crowd_when_half_of_it_is_left() -> None:
 
 
 def test_what_a_source_has_removed_takes_no_memory() -> None:
-    """Else it could put and remove without end, and quotas would count nothing of it."""
+    """Otherwise it could put and remove without end, and quotas would not count this."""
     store = HeldRecords(Policy(store_entries=2_000))
     for key in map(Id, range(1_000)):
         store.put(key, at(1), 0.0)
@@ -495,7 +495,7 @@ def test_what_a_source_has_removed_takes_no_memory() -> None:
 
 
 def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
-    """Counted in looks at records, not in seconds: the logarithm of what is held, and no more."""
+    """Counted in looks at records, not in seconds: the logarithm of the number of entries, and no more."""
 
     class Counted(HeldRecords):
         looks = 0

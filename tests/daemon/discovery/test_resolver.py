@@ -293,7 +293,6 @@ class FakeDriver:
         self.flushed += 1
 
     def isolate(self) -> None:
-        """Lose the network."""
         self.fake_node.is_connected = False
         self.isolated.set()
         self.isolated = trio.Event()

@@ -186,7 +186,6 @@ class Scratch:
         self._numbers = itertools.count()
 
     def directory(self, files: disk.Directory) -> Path:
-        """Make a directory with these files in it."""
         return disk.write_directory(self.path / str(next(self._numbers)), files)
 
     def recovered(self, files: disk.Directory) -> Kept:
