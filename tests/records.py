@@ -7,5 +7,5 @@ from dhtd.core.records import Peer, RecordKey
 
 
 def own_key(key: Id, port: int) -> RecordKey:
-    """Return what an own entry is found by."""
+    """Return the record key of an own entry."""
     return RecordKey.of(key, Peer.on(port))

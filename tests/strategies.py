@@ -61,7 +61,7 @@ def contacts(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Contact]:
 
 
 def ports() -> st.SearchStrategy[int]:
-    """A port that somebody can listen on."""
+    """A port that can be listened on."""
     return st.integers(1, 65_535)
 
 
@@ -70,7 +70,7 @@ def tids() -> st.SearchStrategy[bytes]:
 
 
 def tokens() -> st.SearchStrategy[bytes]:
-    """A token that any implementation may have issued."""
+    """A token of any implementation."""
     return st.binary(min_size=1, max_size=64)
 
 
@@ -99,7 +99,7 @@ def messages() -> st.SearchStrategy[Message]:
 
 
 def results() -> st.SearchStrategy[Result]:
-    """Any result, its contacts of IPv4 before those of IPv6, as the wire has them."""
+    """Any result, its contacts of IPv4 before those of IPv6, as on the wire."""
     found = st.builds(
         lambda token, of_ipv4, of_ipv6, endpoints, more: Found(token, (*of_ipv4, *of_ipv6), tuple(endpoints), more),
         tokens(),

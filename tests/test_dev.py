@@ -164,7 +164,7 @@ def test_a_certificate_of_no_known_authority_is_an_error_that_says_so(monkeypatc
 
 
 class Authorities(NamedTuple):
-    """What Python says of a machine's certificate authorities."""
+    """A machine's certificate authorities, in Python's words."""
 
     loaded: int
     capath: Path | None

@@ -118,7 +118,7 @@ def module_of(path: Path) -> str:
 
 
 def imports_in(source: str, file: str) -> Iterator[Import]:
-    """Yield every import of a file, wherever in it; `if TYPE_CHECKING` is not at run time."""
+    """Yield every import of a file, at any place; `if TYPE_CHECKING` is not at run time."""
 
     def visit(node: ast.AST, *, at_run_time: bool, at_top: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
@@ -326,7 +326,7 @@ def test_in_the_control_layer_only_the_daemon_s_side_imports_trio() -> None:
 
 
 def loaded_by(code: str) -> set[str]:
-    """Return the modules that are loaded once a fresh Python has run `code`."""
+    """Return the modules in memory after a fresh Python has run `code`."""
     program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     return set(json.loads(run.stdout.splitlines()[-1]))

@@ -29,7 +29,7 @@ class _Comparison(ctypes.Structure):
 
 
 def calls_of(names: str) -> set[str]:
-    """Return the system calls in groups and by name, as systemd knows them."""
+    """Return the system calls in groups and by name, in systemd's words."""
     found: set[str] = set()
     for name in names.split():
         if not name.startswith("@"):
@@ -50,7 +50,7 @@ def allowed(unit: Unit) -> set[str]:
 
 
 def confine(unit: Unit) -> None:
-    """Confine this process, and what it becomes."""
+    """Confine this process, and the program that it becomes."""
     libc, seccomp = ctypes.CDLL(None, use_errno=True), ctypes.CDLL("libseccomp.so.2", use_errno=True)
     seccomp.seccomp_init.restype = ctypes.c_void_p
     assert libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0

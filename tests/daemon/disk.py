@@ -33,7 +33,7 @@ SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A file was opened, and made where there was none."""
+    """A file was opened, and made if it was missing."""
 
     name: str
 
@@ -77,7 +77,7 @@ Step = Create | Write | Truncate | Sync | Delete
 
 
 def killed(before: Directory, steps: list[Step], written: int | None = None) -> Directory:
-    """Return the files after these steps; `written`: only so many bytes of the last one, which is a write."""
+    """Return the files after these steps; `written`: only this many bytes of the last one, which is a write."""
     files = dict(before)
     for step in steps[:-1] if written is not None else steps:
         _do(files, step)
@@ -97,7 +97,7 @@ def powerless(before: Directory, steps: list[Step], chance: float, rng: Random) 
 
 
 class _Disk:
-    """What is on the disk, and what the kernel still holds back. A file is a number, since names come and go."""
+    """The disk's content, and the data still held back by the kernel. A file is a number, since names come and go."""
 
     def __init__(self, before: Directory) -> None:
         self.contents = dict(enumerate(before.values()))
@@ -106,7 +106,7 @@ class _Disk:
         self.unlisted: set[int] = set()  # new files; with their first sync SQLite syncs the directory, too
 
     def take(self, step: Step) -> None:
-        """Take what SQLite asks for."""
+        """Take a step of SQLite."""
         match step:
             case Create(name):
                 if self.names.get(name, [None])[-1] is None:
@@ -125,7 +125,7 @@ class _Disk:
                     self._sync_directory()
 
     def fail(self, chance: float, rng: Random) -> Directory:
-        """Return what there is afterwards."""
+        """Return the content after the failure."""
         left: Directory = {}
         for name, files in self.names.items():
             is_latest = rng.random() < chance
@@ -136,7 +136,7 @@ class _Disk:
         return left
 
     def _file(self, name: str) -> int:
-        """Return the file that has this name now, made where there is none."""
+        """Return the file with this name now, and make it if it is missing."""
         file = self.names.setdefault(name, [None])[-1]
         if file is None:
             file = len(self.contents)
@@ -150,7 +150,7 @@ class _Disk:
 
 
 def _sectors(step: Write | Truncate) -> list[Step]:
-    """Return a write as one for each sector."""
+    """Return a write as one write for each sector."""
     if isinstance(step, Truncate):
         return [step]
     first = SECTOR - step.offset % SECTOR
@@ -159,7 +159,7 @@ def _sectors(step: Write | Truncate) -> list[Step]:
 
 
 def _after(content: bytes, steps: list[Step]) -> bytes:
-    """Return the content of a file after steps that are all its own."""
+    """Return the content of a file after its own steps."""
     files = {step.name: content for step in steps}
     for step in steps:
         _do(files, step)
@@ -182,7 +182,7 @@ def _do(files: Directory, step: Step) -> None:
 
 
 def read_directory(path: Path) -> Directory:
-    """Return the files that are really there."""
+    """Return the files on the real disk."""
     return {entry.name: entry.read_bytes() for entry in path.iterdir()}
 
 
@@ -201,17 +201,17 @@ _IOERR = 10
 
 
 class _Methods(ctypes.Structure):
-    """What SQLite calls for one open file: struct sqlite3_io_methods."""
+    """SQLite's calls for one open file: struct sqlite3_io_methods."""
 
 
 class _File(ctypes.Structure):
-    """Struct sqlite3_file, as far as all of them are alike."""
+    """Struct sqlite3_file, the part that all of them share."""
 
     _fields_ = (("methods", POINTER(_Methods)),)
 
 
 class _Vfs(ctypes.Structure):
-    """What SQLite calls for all else: struct sqlite3_vfs."""
+    """SQLite's other calls: struct sqlite3_vfs."""
 
 
 _X_WRITE = CFUNCTYPE(c_int, POINTER(_File), c_void_p, c_int, c_int64)
@@ -243,7 +243,7 @@ _Vfs._fields_ = (
 
 
 class _Recorder:
-    """A copy of SQLite's default layer, with the calls that change files replaced by ours, which pass them on."""
+    """A copy of SQLite's default layer, with our own calls for changes of files, which pass them on."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.steps: list[Step] = []
@@ -326,7 +326,7 @@ class _Recorder:
 
 
 def _load() -> _Recorder | None:
-    """Return the recorder; None where this Python hides its SQLite from everybody else."""
+    """Return the recorder; None if this Python hides its SQLite."""
     try:
         library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
         version: Callable[[], bytes] = library.sqlite3_libversion
@@ -343,7 +343,7 @@ RECORDER = _load()  # for good: open files point to it
 
 @contextmanager
 def recorded() -> Iterator[list[Step]]:
-    """Have SQLite's steps noted, of all files that are opened within the context; close them within it, too."""
+    """Have SQLite's steps noted, for all files that are opened within the context; close them within it, too."""
     assert RECORDER is not None
     RECORDER.steps.clear()
     RECORDER.register(RECORDER.vfs, 1)
@@ -366,6 +366,6 @@ def failing(refuses: Callable[[int], bool]) -> Iterator[None]:
 
 
 def steps_taken() -> int:
-    """Return how many steps there were since `failing` began, those that failed included."""
+    """Return the number of steps since `failing` began, failed ones included."""
     assert RECORDER is not None
     return RECORDER.refused

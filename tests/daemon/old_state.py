@@ -12,7 +12,7 @@ from dhtd.daemon.state.rows import SavedState, Writer, schema
 
 
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
-    """Write a file of version 1 or 2 with this in it; version 1 has no holders."""
+    """Write a file of version 1 or 2 with this content; version 1 has no holders."""
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -45,7 +45,7 @@ _numbers = count(1)
 
 
 def address() -> str:
-    """Return an address in 127/8 that no other test uses."""
+    """Return an address in 127/8 for this test alone."""
     pid = os.getpid()
     return f"127.{1 + pid % 254}.{101 + pid // 254 % 150}.{next(_numbers)}"
 
@@ -402,7 +402,7 @@ def test_a_second_signal_ends_it_though_its_loop_is_stuck(network: Network) -> N
 
 @pytest.mark.slow
 def test_nobody_who_logs_waits_for_a_reader(network: Network) -> None:
-    """What a full pipe would stop: answers, control, a hangup, and the end."""
+    """A full pipe could stop these: answers, control, a hangup, and the end."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with suppress(BlockingIOError):
@@ -682,7 +682,7 @@ def test_a_start_that_fails_ends_though_nobody_reads_why(network: Network) -> No
 
 @contextmanager
 def manager(path: Path) -> Iterator[socket.socket]:
-    """Be the service manager that is told when a daemon is ready."""
+    """Be the service manager that hears when a daemon is ready."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(str(path))
         made.settimeout(DEADLINE)

@@ -34,7 +34,7 @@ SOURCE = Endpoint.parse("10.8.8.8:1729")
 
 
 class FakeNode:
-    """A node that wants to be woken at certain times, and notes when it was."""
+    """A node that wants to wake at certain times, and notes when it did."""
 
     def __init__(self, *due: float) -> None:
         self.due = list(due)

@@ -93,7 +93,7 @@ NOBODY = ("10.9.9.9", 1729)
 
 
 class Disk:
-    """Stands for the saver: own entries, and how long the disk takes, and whether it has room."""
+    """Stands in for the saver: own entries, the time of the disk, and whether it has room."""
 
     def __init__(self) -> None:
         self.entries: set[Entry] = set()
@@ -154,7 +154,7 @@ class Daemon:
 
     @property
     def at(self) -> tuple[str, int]:
-        """Where others reach it."""
+        """Its endpoint for others."""
         [endpoint] = self.driver.udp.listening()
         return endpoint.host, endpoint.port
 
@@ -167,7 +167,7 @@ class Daemon:
         return NATIVE.format(self.driver.node.own_id)
 
     async def ask(self, request: Request) -> Any:
-        """Ask, and hold what comes to the table."""
+        """Ask, and check the result against the table of methods."""
         method = method_of(request)
         try:
             result = await self.handler(request, self._emit)
@@ -203,7 +203,7 @@ async def two(directory: Path) -> AsyncIterator[tuple[Daemon, Daemon]]:
 
 
 def matches(value: object, kind: Any) -> bool:
-    """Whether a value is, to its last key, what a `TypedDict` of the protocol says."""
+    """Whether a value agrees with a `TypedDict` of the protocol, to its last key."""
     if typing.is_typeddict(kind):
         hints = typing.get_type_hints(kind)
         return (
@@ -350,7 +350,7 @@ async def test_who_joins_by_itself_is_told_so(autojump_clock: MockClock, tmp_pat
 
 
 class Names:
-    """A resolver that knows these names."""
+    """A resolver with these names."""
 
     def __init__(self, **known: list[str]) -> None:
         self.known = known
@@ -550,7 +550,7 @@ async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock:
 async def test_what_is_left_behind_expires_by_the_clock_of_the_node(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is not trio's: that begins anywhere."""
+    """It is not trio's clock, which begins anywhere."""
 
     class Deleted(AbstractContextManager["Deleted"]):
         def __exit__(self, *_error: object) -> None:

@@ -28,7 +28,7 @@ log = logging.getLogger("dhtd.test")
 
 
 class Stderr:
-    """What has been written to stderr since it was last asked."""
+    """The text on stderr since the last look."""
 
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
         self._capfd = capfd
@@ -40,7 +40,7 @@ class Stderr:
 
 @pytest.fixture
 def stderr(capfd: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
-    """Catch what is logged, and leave logging as it was."""
+    """Catch the log, and restore logging afterwards."""
     ours = logging.getLogger("dhtd")
     before = ours.handlers[:], ours.propagate, ours.level
     ours.handlers.clear()

@@ -29,7 +29,7 @@ class Pipe(NamedTuple):
     writing: int
 
     def fill(self) -> None:
-        """Have the pipe take nothing more."""
+        """Fill the pipe."""
         os.set_blocking(self.writing, False)
         try:
             while True:
@@ -38,7 +38,7 @@ class Pipe(NamedTuple):
             os.set_blocking(self.writing, True)
 
     def read(self, end: bytes) -> list[bytes]:
-        """Return the lines up to one that begins so, without what the pipe was filled with."""
+        """Return the lines up to one that begins so, without the filling of the pipe."""
         data = b""
         while True:
             data += os.read(self.reading, 65_536)

@@ -30,7 +30,7 @@ OUTAGE = 60.0  # seconds; by then a node that has sent anything knows
 
 
 async def state(of: Daemon) -> str:
-    """Return the state that a node says it is in, having seen that all that is told of it agrees."""
+    """Return the reported state of a node, after checking that all reports agree."""
     told = await of.ask(StatusRequest())
     assert matches(told, StatusResult)
     [family] = (await of.ask(InfoRequest("node")))["node"]["families"]
@@ -40,7 +40,7 @@ async def state(of: Daemon) -> str:
 
 
 async def standings(of: Daemon) -> list[str]:
-    """Return the states of the contacts, having seen that all that is told of them agrees."""
+    """Return the states of the contacts, after checking that all reports agree."""
     info = await of.ask(InfoRequest(None))
     members = [member["state"] for bucket in info["routing_table"]["buckets"] for member in bucket["members"]]
     counts = {each: members.count(each) for each in ("good", "questionable", "bad")}

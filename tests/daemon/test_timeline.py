@@ -14,7 +14,7 @@ TODAY = 1_790_000_000.0
 
 
 class Machine:
-    """A machine with a wall clock that may be wrong, and a daemon that is started on it again and again."""
+    """A machine with a wall clock that may be wrong, and a daemon that starts on it again and again."""
 
     def __init__(self, wall: float = TODAY) -> None:
         self.boots = 0
@@ -32,7 +32,7 @@ class Machine:
         self.save()
 
     def save(self) -> bool:
-        """Do what a saver does; return whether the file had to know."""
+        """Save like a saver; return whether the file needed it."""
         anchor = self.timeline.anchor()
         if not self.timeline.is_news(anchor):
             return False

@@ -21,6 +21,6 @@ class Unit:
         return [value for name, value in self.settings if name == key]
 
     def one(self, key: str) -> str:
-        """Return the value of a key that is there once."""
+        """Return the value of a key that stands there once."""
         [value] = self.all(key)
         return value

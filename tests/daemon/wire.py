@@ -38,7 +38,7 @@ class Wire:
     async def driver(
         self, policy: Policy = POLICY, seal: Sealing | None = None, *, write_ahead: bool = False
     ) -> AsyncIterator[Driver]:
-        """Run a node with an endpoint of its own."""
+        """Run a node with its own endpoint."""
         driver = self.make(policy, seal, write_ahead=write_ahead)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.run)
@@ -58,7 +58,7 @@ class Wire:
 
 
 class End:
-    """What a driver takes for its sockets."""
+    """A driver's sockets."""
 
     def __init__(self, wire: Wire, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -106,6 +106,6 @@ def end_of(driver: Driver) -> End:
 
 
 async def joined(driver: Driver, other: Driver) -> None:
-    """Have a node join by another one."""
+    """Have a node join through another one."""
     with driver.begin(lambda now: driver.node.bootstrap(other.udp.listening(), now)) as operation:
         await operation.event()

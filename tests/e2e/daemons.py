@@ -49,17 +49,17 @@ class Daemon:
         return str(self.ready["node_id"])
 
     def ask(self) -> Client:
-        """Return a client of it: that costs a thousandth of what a process of `dht` does."""
+        """Return a client of it, which costs a thousandth of a process of `dht`."""
         return Client(self.socket, DEADLINE)
 
     def look_up(self, id: str) -> list[str]:
-        """Return what a lookup from it finds."""
+        """Return the endpoints that a lookup from it finds."""
         with self.ask() as client:
             *_, result = client.stream(LOOKUP, id=id)
         return list(result["peers"])
 
     def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
-        """Ask it about itself until what it says `holds`; a network takes a moment to form."""
+        """Ask it about itself until the answer `holds`; a network takes a moment to form."""
         deadline = time.monotonic() + DEADLINE
         while True:
             with self.ask() as client:
@@ -70,7 +70,7 @@ class Daemon:
             time.sleep(POLL)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it like a power cut."""
         self.process.kill()
         self.wait()
 
@@ -103,7 +103,7 @@ class Network:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every daemon that still runs; show the logs where a test has failed."""
+        """End every daemon that still runs; show the logs if a test has failed."""
         for daemon in self.daemons:
             daemon.kill()
             if error is not None:
@@ -111,29 +111,29 @@ class Network:
         shutil.rmtree(self.directory)
 
     def environment(self) -> dict[str, str]:
-        """Return an environment in which nothing of this machine's user is found."""
+        """Return an environment that hides this machine's user."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DHTD_", "XDG_"))}
         return {**kept, "HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.directory), "COLUMNS": "120"}
 
     def start(self, many: int, *options: str) -> list[Daemon]:
-        """Start daemons that join by the first one ever started; return them when all are ready."""
+        """Start daemons that join through the first one ever started; return them when all are ready."""
         started = [self._spawn(*options) for _ in range(many)]
         for daemon in started:
             self._wait_ready(daemon)
         return started
 
     def launch_together(self, many: int, *options: str) -> list[Daemon]:
-        """Start daemons that join by the first one ever started, and return them before they are ready."""
+        """Start daemons that join through the first one ever started, and return them before they are ready."""
         return [self._spawn(*options) for _ in range(many)]
 
     def launch(self, daemon: Daemon, *options: str) -> Daemon:
-        """Start a daemon that has ended once more, with these options instead of those to join by."""
+        """Start an ended daemon again, with these options instead of those to join."""
         daemon.process = self._popen([*daemon.arguments, *options], daemon.log)
         self._wait_ready(daemon)
         return daemon
 
     def dht(self, daemon: Daemon, *arguments: str, status: int = 0) -> dict[str, Any]:
-        """Run `dht` with `--json` against a daemon; return what it printed, having checked its exit status."""
+        """Run `dht` with `--json` against a daemon; return its output, after checking its exit status."""
         done = self.run("dht", "--socket", str(daemon.socket), *arguments, "--json")
         assert done.returncode == status, (arguments, done)
         body: dict[str, Any] = json.loads(done.stdout)
@@ -151,7 +151,7 @@ class Network:
         )
 
     def dht_all(self, daemons: Sequence[Daemon], *arguments: str) -> list[tuple[int, dict[str, Any]]]:
-        """Run the same `dht` command against several daemons at once; return exit statuses and what was printed."""
+        """Run the same `dht` command against several daemons at once; return exit statuses and outputs."""
         running = [
             subprocess.Popen(
                 [BIN / "dht", "--socket", str(daemon.socket), *arguments, "--json"],

@@ -13,7 +13,7 @@ ID = "c0ffee" + "00" * 28 + "1d"
 
 
 def free_port() -> int:
-    """Return a UDP port of ::1 that nobody has; skip where there is no ::1."""
+    """Return a free UDP port of ::1; skip without ::1."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
             probe.bind(("::1", 0))
@@ -26,7 +26,7 @@ class Stacks(Network):
     """Daemons of either family or of both."""
 
     def run_on(self, *addresses: str, join: str | None = None) -> Daemon:
-        """Start a daemon that is bound to ::1, to an address of its own in 127/8, or to both."""
+        """Start a daemon that is bound to ::1, to its own address in 127/8, or to both."""
         number, port = len(self.daemons), free_port()
         state, control, log = (self.directory / f"{number}.{suffix}" for suffix in ("db", "sock", "log"))
         arguments = [f"--port={port}", f"--state={state}", f"--socket={control}", "--json"]

@@ -31,7 +31,7 @@ SPINS_MAX = 800_000  # turns of an empty loop, some tens of milliseconds: longer
     ],
 )
 def test_acknowledged_entries_survive_kills_at_random_moments(entries: int, kills: int) -> None:
-    """The kill strikes while several enters are under way: how far into them is up to the dice and the machine."""
+    """The kill strikes while several enters are under way: the dice and the machine decide how far they are."""
     rng = random.Random(17)
     with Network() as network:
         (daemon,) = network.start(1)
@@ -65,7 +65,7 @@ def test_whoever_has_taken_an_entry_is_known_even_if_the_owner_is_killed_at_once
 
 
 def enter_while_killed(daemon: Daemon, entries: list[Entry], rng: random.Random) -> set[Entry]:
-    """Enter all at once and kill the daemon meanwhile; return those that it still acknowledged."""
+    """Enter all at once and kill the daemon meanwhile; return the acknowledged entries."""
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(daemon.socket)) for _ in entries]
         for connection, (id, port) in zip(connections, entries, strict=True):
@@ -85,7 +85,7 @@ def connect(path: Path) -> socket.socket:
 
 
 def answer(connection: socket.socket) -> dict[str, object]:
-    """Return what a daemon that is dead now has sent: a whole answer, or nothing."""
+    """Return the answer of a daemon that is dead now: a whole one, or nothing."""
     received = b""
     try:
         while data := connection.recv(65_536):

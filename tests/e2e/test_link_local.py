@@ -64,7 +64,7 @@ def link(many: int) -> Iterator[list[str]]:
 
 
 class OnLink(Network):
-    """Daemons in namespaces. Their control sockets are files, and so reached from here."""
+    """Daemons in namespaces. Their control sockets are files, so they can be reached from here."""
 
     def run_in(self, end: str, *options: str) -> Daemon:
         number = len(self.daemons)

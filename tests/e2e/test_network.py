@@ -13,7 +13,7 @@ ID = "c0ffee" + "00" * 28 + "1d"
 
 
 def found_from(daemons: list[Daemon]) -> list[list[str]]:
-    """Return what a lookup from each daemon finds; all look at once."""
+    """Return the endpoints that a lookup from each daemon finds; all look at once."""
     with ThreadPoolExecutor(len(daemons)) as pool:
         return list(pool.map(lambda daemon: daemon.look_up(ID), daemons))
 

@@ -40,7 +40,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def info(network: Network, daemon: Daemon) -> dict[str, Any]:
-    """Return what a daemon says of itself, but for what time alone changes."""
+    """Return a daemon's report about itself, without the values that change by time alone."""
 
     def steady(value: Any) -> Any:
         if isinstance(value, dict):
@@ -104,7 +104,7 @@ def unopened(daemon: Daemon) -> int:
 
 
 def flood(daemon: Daemon) -> None:
-    """Send a daemon garbage, and what nodes without its key would say, as fast as it takes them; it must not answer."""
+    """Send a daemon garbage, and messages of nodes without its key, as fast as it takes them; it must not answer."""
     rng, codec = Random(1), NativeCodec()
     foreign = Seal([NetworkKey(bytes(32))], Id(0), rng, 0.0)
     before = unopened(daemon)

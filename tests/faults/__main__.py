@@ -81,7 +81,7 @@ def draw(mutants: Sequence[Mutant], count: int, seed: int, root: Path = ROOT) ->
 
 
 def judge(faults: Iterable[Fault], place: Path, jobs: int, root: Path = ROOT) -> Iterator[tuple[Fault, Verdict]]:
-    """Yield what became of each fault, and print it, as soon as it is known."""
+    """Yield the fate of each fault, and print it, as soon as it is known."""
     faults = list(faults)
     checkouts: SimpleQueue[Checkout] = SimpleQueue()
     for job in range(jobs):

@@ -25,7 +25,7 @@ LONGEST: Final = 1800.0  # seconds; each test has its own, shorter limit, but co
 
 
 class Outcome(Enum):
-    """What became of a fault."""
+    """The fate of a fault."""
 
     CAUGHT = "caught"
     TIMED_OUT = "timed out"  # a test hung: caught as well
@@ -46,7 +46,7 @@ class RunError(Exception):
 
 
 class Checkout:
-    """A copy of what is in `root`, in the directory `place`. `times` is how long the tests take, shared by copies."""
+    """A copy of `root` in the directory `place`. `times` are the times of the tests, shared by copies."""
 
     def __init__(self, root: Path, place: Path, times: Path, patience: float = PATIENCE) -> None:
         self.place = place
@@ -90,7 +90,7 @@ class Checkout:
                 compiled.unlink()
 
     def _stages(self, paths: Iterable[str]) -> list[list[str]]:
-        """Return the tests named after these files, and then all others of the layers that stand on them."""
+        """Return the tests named after these files, and then all others of the layers above them."""
         parts = [Path(path).parts for path in paths]
         own: list[Path] = []
         for _, layer, name in parts:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 class DoesNotApplyError(Exception):
-    """The code has changed, and a fault does not say any more what to change in it."""
+    """The code has changed, and a fault no longer fits it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a mutant changes, in words that hold when lines move."""
+    """The place of a mutant, in words that hold when lines move."""
 
     path: str  # from the root of the checkout
     function: str  # for example Search.next; empty at the level of the module
@@ -37,7 +37,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Put `after` in the place of `before`, which is in the file once."""
+    """Replace `before`, which is in the file once, by `after`."""
 
     path: str
     before: str
@@ -45,7 +45,7 @@ class Change:
 
 
 def seed(root: Path, name: str, changes: tuple[Change, ...]) -> Fault:
-    """Return the fault that these changes make of the code under `root`; raise `DoesNotApplyError`."""
+    """Return the fault of these changes to the code under `root`; raise `DoesNotApplyError`."""
     texts: dict[str, str] = {}
     for change in changes:
         text = texts.get(change.path) or (root / change.path).read_text()

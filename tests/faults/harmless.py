@@ -14,7 +14,7 @@ LIST: Final = Path(__file__).with_name("harmless.toml")
 
 @dataclass(frozen=True, slots=True)
 class Harmless:
-    """One entry: what is changed where, to any of `after`, and why that does no harm."""
+    """One entry: a place, a change to any of `after`, and the reason why that does no harm."""
 
     path: str
     function: str
@@ -24,7 +24,7 @@ class Harmless:
     nth: int = 1
 
     def places(self) -> list[Place]:
-        """Return the places of the mutants that this is about."""
+        """Return the places of these mutants."""
         return [Place(self.path, self.function, self.before, after, self.nth) for after in self.after]
 
 

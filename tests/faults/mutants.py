@@ -25,7 +25,7 @@ PACKAGES = ("dhtd/core", "dhtd/wire")
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A piece of a file, and what to put there. Lines count from 1, columns in bytes from 0, as in `ast`."""
+    """A piece of a file, and its replacement. Lines count from 1, columns in bytes from 0, as in `ast`."""
 
     place: Place
     start: tuple[int, int]
@@ -33,7 +33,7 @@ class Mutant:
     text: str
 
     def fault(self, root: Path) -> Fault | None:
-        """Return the fault; None where it does not compile without a warning, or says the same in other words."""
+        """Return the fault; None if it does not compile without a warning, or means the same in other words."""
         original = (root / self.place.path).read_text()
         mutated = _spliced(original.splitlines(keepends=True), self.start, self.end, self.text)
         try:
@@ -82,7 +82,7 @@ def mutants(root: Path, path: Path) -> list[Mutant]:
 
 
 def text_of(path: Path, function: str) -> str:
-    """Return the lines of a function in one, as in a `Place`; empty if there is none of the name."""
+    """Return the lines of a function in one, as in a `Place`; empty if there is no such function."""
     lines = path.read_text().splitlines(keepends=True)
     spans = dict(_functions(ast.parse("".join(lines)), "")) | {"": ((1, 0), (len(lines), 0))}
     first, last = spans.get(function, ((1, 0), (0, 0)))
@@ -90,7 +90,7 @@ def text_of(path: Path, function: str) -> str:
 
 
 def _poodle() -> PoodleWork:
-    """Return what poodle's mutators ask of its configuration: all of them but the one that takes decorators away."""
+    """Return the configuration for poodle's mutators: all of them except the one that removes decorators."""
     options: dict[str, Any] = dict.fromkeys(field.name for field in fields(PoodleConfig))
     options |= {"mutator_opts": {}, "skip_mutators": ["Decorator"], "add_mutators": []}
     work = PoodleWork(PoodleConfig(**options))
@@ -156,7 +156,7 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _unfit(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield what cannot be replaced by None or by a string: no Python, or a comparison that Python warns of."""
+    """Yield code that cannot be replaced by None or by a string: no Python, or a comparison with a warning."""
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(ctx=ast.Store() | ast.Del()):

@@ -31,7 +31,7 @@ def test_it_counts():
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a checkout of one function and one test, which needs no plugins."""
+    """Make a checkout of one function and one test, without plugins."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     root = tmp_path / "small"
     files = {

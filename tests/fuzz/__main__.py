@@ -38,7 +38,7 @@ GRACE: Final = 120.0  # seconds for an input that is under way, and for libFuzze
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run went."""
+    """The result of a run."""
 
     runs: int
     features: int  # places and counts reached, as libFuzzer counts them
@@ -112,7 +112,7 @@ def _fuzz(target: Target, seconds: float) -> Outcome:
 
 
 def _guided(target: Target, options: Sequence[str], deadline: float) -> int:
-    """Run atheris in a process of its own; return its exit status."""
+    """Run atheris in a new process; return its exit status."""
     with _log(target).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.fuzz.guided", target.name, *options], stdout=log, stderr=subprocess.STDOUT
@@ -163,7 +163,7 @@ def _log(target: Target) -> Path:
 
 
 def _keep(target: Target) -> int:
-    """Write the smallest inputs of the corpus to where they are committed; return how many."""
+    """Write the smallest inputs of the corpus to the committed file; return their number."""
     place = PLACE / target.name
     shutil.rmtree(place / "merged", ignore_errors=True)
     (place / "merged").mkdir()
@@ -181,7 +181,7 @@ def _keep(target: Target) -> int:
 
 
 def _replay(targets: Sequence[Target], name: str) -> int:
-    """Try one input in this process; return 1 where it shows what was found."""
+    """Try one input in this process; return 1 if it shows the finding."""
     for target in targets:
         for path in (Path(name), PLACE / target.name / "findings" / name, PLACE / target.name / "corpus" / name):
             if path.is_file():

@@ -24,7 +24,7 @@ LIMITS: Final = Limits(frame=64)  # so that small inputs meet it
 
 
 def check(data: bytes) -> None:
-    """Take the first bytes for the sizes of pieces, and the rest for what a client sends."""
+    """Read the first bytes as sizes of pieces, and the rest as a client's input."""
     reader = Reader(data)
     sizes = [1 + reader.number() for _ in range(reader.number() % 4)]
     sent = reader.rest()
@@ -34,7 +34,7 @@ def check(data: bytes) -> None:
 
 
 def check_line(line: bytes) -> None:
-    """Hold one line to being a request, or an error that says so."""
+    """Check that one line is a request, or an error that says so."""
     id: object = None
     try:
         id, parse = decode_frame(line)
@@ -53,7 +53,7 @@ def check_line(line: bytes) -> None:
 
 
 def read_lines(data: bytes) -> None:
-    """Parse what a client sends, as the daemon does."""
+    """Parse a client's input, like the daemon."""
     for line in data.split(b"\n"):
         with suppress(UsageError):
             decode_frame(line)[1]()
@@ -85,7 +85,7 @@ async def _collect(receive: Callable[[int], Awaitable[bytes]]) -> tuple[list[byt
 
 
 def _pieces(sent: bytes, sizes: list[int]) -> Callable[[int], Awaitable[bytes]]:
-    """Return what gives the bytes in pieces of these sizes, over and over; without any, as large as they are taken."""
+    """Return a reader of pieces of these sizes, over and over; without sizes, of pieces as asked for."""
     at, turn = 0, 0
 
     async def receive(size: int) -> bytes:

@@ -40,7 +40,7 @@ _REQUESTS: Final[tuple[Request, ...]] = (
 
 
 def check(data: bytes) -> None:
-    """Decode, and hold the message to what it may be."""
+    """Decode, and check the message."""
     codec = NativeCodec(remembered=2)  # so that what is remembered is forgotten now and then
     try:
         message = codec.decode(data)
@@ -124,7 +124,7 @@ def _seeds() -> Iterator[bytes]:
 
 
 def _mutate(data: bytes, seed: int) -> bytes:
-    """Change an object within, and leave all around it well-formed: what is no msgpack ends early."""
+    """Change an object inside, and keep everything around it well-formed, since broken msgpack ends early."""
     return next(Mutator(seed, [vector.data for vector in VECTORS.values()]).mutants(data, 1))
 
 

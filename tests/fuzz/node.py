@@ -84,19 +84,19 @@ def endpoint(number: int) -> Endpoint:
 
 @cache
 def id_of(number: int) -> Id:
-    """Return the ID of a machine, or of a key: a half of them is near the node, each nearer than the one before."""
+    """Return the ID of a machine, or of a key: half of them are near the node, each nearer than the one before."""
     codec = NativeCodec()
     return codec.traits.keyspace.digest(b"%d" % number) if number < 128 else Id(OWN ^ (1 << (255 - number)))
 
 
 @cache
 def number_at(place: Endpoint) -> int:
-    """Return the number of the machine that is there; 0 where none is."""
+    """Return the number of the machine at an endpoint; 0 if there is none."""
     return next((number for number in range(256) if endpoint(number) == place), 0)
 
 
 class World:
-    """A node, and what is known of it from what went in and out. `invariants` take it for a host of a simulation."""
+    """A node, and the knowledge from its input and output. `invariants` take it for a host of a simulation."""
 
     ahead = 0.0
 
@@ -126,7 +126,7 @@ class World:
         return now
 
     def run(self) -> None:
-        """Execute the program, and let all that is open come to its end."""
+        """Execute the program, and let everything open come to its end."""
         for _ in range(OPERATIONS_MAX):
             if self.read.is_over or self.timeouts >= TIMEOUTS_MAX:
                 break
@@ -139,7 +139,7 @@ class World:
         assert not self.open, "an operation does not end"
 
     def settle(self) -> None:
-        """Take what comes out of the node, and look at the node."""
+        """Take the output of the node, and look at the node."""
         self.take_all()
         invariants.check_host(self, self.now)  # type: ignore[arg-type]
         for contact in self.node.state.table:
@@ -201,7 +201,7 @@ class World:
         self.deliver(self.read.some(2_048), self.source())
 
     def replay(self) -> None:
-        """Deliver what was sent once, from anywhere: a reflection, if the node itself has sent it."""
+        """Deliver an old datagram, from anywhere: a reflection, if the node itself has sent it."""
         if self.seen:
             self.deliver(self.seen[self.read.number() % len(self.seen)], self.source())
 
@@ -222,7 +222,7 @@ class World:
         self.deliver(self.codec.encode_query(self.read.take(8), sender, request), source)
 
     def answer(self) -> None:
-        """Answer a query of the node's, as its request wants it."""
+        """Answer a query of the node's, in the form of its request."""
         if not self.sent:
             return
         query, to = self.sent[-1 - self.read.number() % len(self.sent)]
@@ -285,7 +285,7 @@ class World:
             self.node.cancel(op)
 
     def begin(self) -> None:
-        """Start it, as a daemon does, with something to join by and something of an earlier life."""
+        """Start it like a daemon, with something to join through and something from an earlier life."""
         for _ in range(self.read.number() % 9):
             contact = Contact(*self.machine())
             if contact.endpoint != HERE:
@@ -307,7 +307,7 @@ class World:
         self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)
 
     def limit(self) -> None:
-        """Have the node answer few queries, or as many as come."""
+        """Have the node answer few queries, or all."""
         self.node.limit_rate(self.read.one_of((0.0, 0.6, 1.0, 4.0, 256.0)), self.read.one_of((0.0, 2.0, 65_536.0)))
 
     def stall(self) -> None:
@@ -323,7 +323,7 @@ class World:
         return endpoint(self.read.number())
 
     def machine(self) -> tuple[Id, Endpoint]:
-        """Return a machine's ID and where it is; now and then with another's ID, or the node's own."""
+        """Return a machine's ID and its endpoint; now and then with another's ID, or the node's own."""
         number, lie = self.read.number(), self.read.number()
         return OWN if lie == 255 else id_of(lie if lie > 240 else number), endpoint(number)
 
@@ -333,7 +333,7 @@ class World:
         return OWN if lie == 255 else id_of(lie if lie > 240 else number_at(to))
 
     def token(self, key: Id) -> bytes:
-        """Return a token that the node has given for this key, or one that it has not."""
+        """Return a token that the node has given for this key, or an invented one."""
         given = sorted(token for _, of, token in self.tokens if of == key)
         choice = self.read.number()
         return given[choice % len(given)] if given and choice < 240 else bytes([choice]) * 8
@@ -344,7 +344,7 @@ class World:
         self.deliver(MAGIC + msgpack.packb([REPLY, query.tid, sender, bytes(observed), body]), source)
 
     def deliver(self, data: bytes, source: Endpoint) -> None:
-        """Hand the node a datagram, and learn from what it answers."""
+        """Hand the node a datagram, and learn from its answer."""
         self.seen.append(data)
         try:
             message = self.codec.decode(data)
@@ -407,7 +407,7 @@ def check(data: bytes) -> None:
 
 
 def _seeds() -> Iterator[bytes]:
-    """Yield programs: one operation each, many answers to what is asked at the start, and whatever the dice say."""
+    """Yield programs: one operation each, many answers to the first queries, and random ones."""
     rng = Random(5)
     for operation in range(len(OPERATIONS)):
         yield bytes([operation]) + rng.randbytes(24)

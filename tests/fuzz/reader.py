@@ -29,7 +29,7 @@ class Reader:
         return taken.ljust(size, b"\0")
 
     def some(self, most: int) -> bytes:
-        """Return the bytes that are there, as many as the next one or two say, and not more than `most`."""
+        """Return the next bytes: as many as the one or two before them say, and not more than `most`."""
         size = min(self.number(1 if most < 256 else 2), most)
         taken = self._data[self._at : self._at + size]
         self._at += size

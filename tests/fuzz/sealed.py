@@ -51,7 +51,7 @@ OWN_BYTES: Final = b"\x80" + bytes(7)
 
 
 def check(data: bytes) -> None:
-    """Have a datagram come as the bytes say, and hold the daemon to the laws."""
+    """Make a datagram from the bytes, and hold the daemon to the laws."""
     reader = Reader(data)
     keys = KEYS[: 1 + reader.number() % 2]
     how = reader.number()
@@ -80,7 +80,7 @@ def _tail(how: int) -> bytes:
 
 
 def _inside(plain: bytes) -> bytes | str:
-    """Return what the daemon is to take out of the box, or the name of the counter of what it refuses."""
+    """Return the content that the daemon should accept, or the name of the counter of its refusal."""
     if plain[4:5] and plain[4] >> 4 == 9 and plain[4] & 15 >= 5 and plain[5:6] in (b"\1", b"\2"):
         return plain
     recipient, time = plain[-16:-8], int.from_bytes(plain[-8:], "big") / 1000
@@ -143,7 +143,7 @@ def _check_refused(keys: tuple[NetworkKey, ...], came: bytes, source: Endpoint, 
 
 
 def _node() -> Node:
-    """Return a node that knows somebody and holds something; the same each time."""
+    """Return a node with a contact and an entry; the same each time."""
     node = Node(OWN, NativeCodec(remembered=2), rng=Random(7), now=NOW, policy=POLICY)
     for number in range(3):
         contact = Contact(NATIVE.digest(b"%d" % number), Endpoint.of(f"10.0.0.{3 + number}", 1729))
@@ -177,7 +177,7 @@ def _seeds() -> Iterator[bytes]:
 
 
 def _mutate(data: bytes, seed: int) -> bytes:
-    """Change what is in the datagram, as msgpack, and leave it to others to change how it comes."""
+    """Change the content of the datagram, as msgpack, and leave changes of the whole to others."""
     [inside] = Mutator(seed, [vector.data for vector in VECTORS.values()]).mutants(data[HEADER:], 1)
     return data[:HEADER].ljust(HEADER, b"\0") + inside
 

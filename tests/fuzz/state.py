@@ -42,7 +42,7 @@ _COLUMNS: Final = {table: len(columns) + 1 for table, columns in COLUMNS.items()
 
 
 def check(data: bytes) -> None:
-    """Lay the file out, open it, and hold what comes of it to the laws."""
+    """Lay the file out, open it, and hold the result to the laws."""
     state_disk.BUSY_TIMEOUT = 0.0  # type: ignore[misc] # nobody else is there to be waited for
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as place:
         path = Path(place) / "state.db"
@@ -93,7 +93,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check_state(state: SavedState) -> None:
-    """Every value is one that the node can be given."""
+    """Check that the node can be given every value."""
     for id in (state.node_id, *(contact.id for contact in state.contacts), *(own.key for own in state.own)):
         assert id is None or 0 <= id < NATIVE.size
     for own in (*state.own, *state.holders):
@@ -110,7 +110,7 @@ def _check_state(state: SavedState) -> None:
 
 
 def _is_copy(path: Path) -> bool:
-    """Whether it is a sound database, as a copy is from which rows were left out that cannot be."""
+    """Whether it is a sound database, such as a copy without the impossible rows."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
 
@@ -176,7 +176,7 @@ def _value(reader: Reader) -> Value:
 
 
 def _journal(reader: Reader, path: Path) -> None:
-    """Lay out a good file with a journal that a crash may have left."""
+    """Lay out a good file with a journal from a possible crash."""
     path.write_bytes(_good(reader.number() % 3))
     header = bytes.fromhex("d9d505f920a163d7") if reader.number() % 4 else b""
     Path(f"{path}-journal").write_bytes(header + reader.rest())

@@ -29,7 +29,7 @@ class Target:
     read: Callable[[bytes], None] | None = None  # reads an input without a check: what that costs is told
 
     def corpus(self) -> list[bytes]:
-        """Return every input that is known, those that were found to be wrong once among them."""
+        """Return every known input, with old findings."""
         return [*self.seeds(), *committed(f"corpus/{self.name}.hex"), *committed(f"findings/{self.name}.hex")]
 
 

@@ -28,7 +28,7 @@ _PREFIX: Final = "dhtd-lab-"
 
 
 class LabError(Exception):
-    """This machine does not do it: the message says why."""
+    """This machine cannot do it; the message says why."""
 
 
 class Machine:
@@ -36,7 +36,7 @@ class Machine:
         self.name = name
 
     def run(self, command: str, given: str | None = None) -> None:
-        """Run a command in it; raise `LabError` where it fails."""
+        """Run a command in it; raise `LabError` on failure."""
         run("ip", "netns", "exec", self.name, *command.split(), given=given)
 
 
@@ -67,7 +67,7 @@ class Node:
             self._is_ready = True
 
     def wait_until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
-        """Ask the node about itself until what it says `holds`."""
+        """Ask the node about itself until the answer `holds`."""
         deadline = time.monotonic() + DEADLINE
         while True:
             with self.ask() as client:
@@ -79,7 +79,7 @@ class Node:
 
 
 class Lab:
-    """Machines, and what lies between them. Use it as a context manager."""
+    """Machines, and the network between them."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="dhtd-lab-"))
@@ -102,7 +102,7 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End all daemons and remove all machines; show the logs where a test has failed."""
+        """End all daemons and remove all machines; show the logs if a test has failed."""
         for node in self.nodes:
             node.process.kill()
             node.process.communicate()
@@ -126,13 +126,13 @@ class Lab:
         return made
 
     def wire(self, one: Machine, address: str, other: Machine, other_address: str) -> tuple[str, str]:
-        """Lay a cable; addresses are with their prefix's length. Return the names of its ends."""
+        """Lay a cable; addresses have the length of their prefix. Return the names of its ends."""
         ends = (f"w{next(self._numbers)}", f"w{next(self._numbers)}")
         self.plug(ends, one, address, other, other_address)
         return ends
 
     def plug(self, ends: tuple[str, str], one: Machine, address: str, other: Machine, other_address: str) -> None:
-        """Lay a cable with these names of its ends. `ip link delete` of one end pulls it out."""
+        """Lay a cable with these names for its ends. `ip link delete` of one end pulls it out."""
         run(
             *("ip", "link", "add", ends[0], "netns", one.name, "type", "veth"),
             *("peer", "name", ends[1], "netns", other.name),
@@ -142,14 +142,14 @@ class Lab:
             machine.run(f"ip link set {end} up")
 
     def start(self, machine: Machine, *addresses: str) -> list[Node]:
-        """Start daemons, one on each address, to join by the first one ever started; they may not be ready yet."""
+        """Start daemons, one on each address, to join through the first one ever started; they may not be ready yet."""
         return [self._start(machine, address) for address in addresses]
 
     def _start(self, machine: Machine, address: str) -> Node:
         return self.start_bound(machine, [address], address, [node.endpoint for node in self.nodes[:1]])
 
     def start_bound(self, machine: Machine, bound: list[str], address: str, bootstrap: list[str]) -> Node:
-        """Start one daemon that is bound to all of `bound`, or is not told where; it is reached at `address`."""
+        """Start one daemon that is bound to all of `bound`, or by default; others reach it at `address`."""
         stem = self.directory / address
         command = [
             *("ip", "netns", "exec", machine.name, str(BIN / "dhtd"), "start", "--json"),

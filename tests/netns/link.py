@@ -33,7 +33,7 @@ _names = count(1)
 
 @contextmanager
 def by_kernel(lab: Lab, one: Machine, address: str, other: Machine, other_address: str) -> Iterator[tuple[str, str]]:
-    """Yield the names of the ends of a wire that netem makes slow; raise `LabError` where the kernel has no netem."""
+    """Yield the names of the ends of a wire that netem makes slow; raise `LabError` without netem."""
     ends = lab.wire(one, address, other, other_address)
     for machine, end in ((one, ends[0]), (other, ends[1])):
         machine.run(f"tc qdisc add dev {end} root netem delay {DELAY * 1000:.0f}ms loss {LOSS:.0%}")
@@ -42,7 +42,7 @@ def by_kernel(lab: Lab, one: Machine, address: str, other: Machine, other_addres
 
 @contextmanager
 def by_hand(lab: Lab, one: Machine, address: str, other: Machine, other_address: str) -> Iterator[tuple[str, str]]:
-    """Yield the names of the ends; raise `LabError` where there are no TUN devices."""
+    """Yield the names of the ends; raise `LabError` without TUN devices."""
     stop = threading.Event()
     descriptors: list[int] = []
     names = []

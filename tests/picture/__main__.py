@@ -46,7 +46,7 @@ def client(scratch: Path, number: int) -> list[str]:
 
 
 def network(scratch: Path, stack: ExitStack) -> None:
-    """Start daemons, each on an address of its own, and have them serve something."""
+    """Start daemons, each on its own address, and have them serve something."""
     for number in range(NODES):
         where = ["--bind", f"127.0.0.{number + 1}", "--port", "1729"]
         files = ["--state", str(scratch / f"{number}.db"), "--socket", str(scratch / f"{number}.sock")]
@@ -72,7 +72,7 @@ def until(is_so: object) -> None:
 
 
 def on_a_terminal(command: list[str]) -> str:
-    """Return what a command prints on a terminal."""
+    """Return the output of a command on a terminal."""
     parent, child = pty.openpty()
     size = {"COLUMNS": str(COLUMNS), "LINES": str(ROWS), "TERM": "xterm-256color"}
     with subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env={**os.environ, **size}):
@@ -88,7 +88,7 @@ def on_a_terminal(command: list[str]) -> str:
 
 
 def svg(printed: str) -> str:
-    """Return the picture of what was printed. It fetches nothing, so it names no font that has to be fetched."""
+    """Return the picture of the output. It fetches nothing, so it names no font that must be fetched."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor")
     console.print(Text.from_ansi(printed.replace("\r\n", "\n").rstrip()))
     drawn = console.export_svg(title="dht info")

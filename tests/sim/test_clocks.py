@@ -133,7 +133,7 @@ def test_a_machine_that_starts_again_at_another_address_says_what_it_leaves_behi
 
 
 def through_a_file(path: Path, saved: Saved) -> Saved:
-    """Return what the daemon's state file makes of a state, when it is opened again."""
+    """Return a state after a way through the daemon's state file."""
     with closing(StateFile.open(path)) as file:
         file.set_node_id(saved.id)
         file.save_contacts(saved.contacts)

@@ -26,7 +26,7 @@ def grown(seed: int, size: int = 24) -> Network:
 
 
 def state(host: Host) -> dict[str, Any]:
-    """Return all that a stranger must not be able to change."""
+    """Return everything that a stranger must not be able to change."""
     node = host.node
     return {
         "contacts": set(node.state.table),
@@ -39,7 +39,7 @@ def state(host: Host) -> dict[str, Any]:
 
 
 def all_find(net: Network) -> str:
-    """Have every host look up what all have entered; say how many of them found it whole."""
+    """Have every host look up the entries of all; return how many found all."""
     everyone = {host.endpoint.with_port(3000 + number) for number, host in enumerate(net.hosts)}
     found = sum(everyone <= set(net.lookup(host, KEY).endpoints) for host in net.hosts)
     assert found == len(net.hosts)

@@ -49,7 +49,7 @@ def test_queries_with_forged_sources_do_not_make_a_node_believe_in_an_outage() -
 
 @pytest.mark.slow
 def test_of_machines_that_are_switched_on_together_each_finds_somebody_to_hold_its_entry() -> None:
-    """The one that all join by is ready a second after the others, and each is told to enter within three seconds."""
+    """The bootstrap is ready a second after the others, and each is told to enter within three seconds."""
     entered = 0
     for seed in range(14):
         net = Network(seed)

@@ -56,7 +56,7 @@ def test_a_quarter_of_liars_cannot_keep_a_lookup_from_its_end_on_many_seeds(lie:
 
 
 def found_by_all_but(lie: Callable[[], Lie], seeds: range) -> tuple[int, int]:
-    """Have honest hosts look up what all of them must find; return how many did, and the most queries it took."""
+    """Have honest hosts look up what all of them must find; return how many did, and the most queries of one."""
     lookups = queries = 0
     for seed in seeds:
         net = Network(seed)

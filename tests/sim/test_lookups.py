@@ -80,7 +80,7 @@ def test_on_uneven_links_hardly_one_in_fifty_of_the_nearest_is_passed_over_as_sl
 def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_the_k_nearest(
     size: int, seeds: int
 ) -> None:
-    """The few that miss one: a node that all others near the key have no room for, being nearer to it than to them."""
+    """The few that miss one: a node nearer to the key than all others, which have no room for it."""
     missed = 0
     for seed in range(1000, 1000 + seeds):
         net = grown(seed, size)
@@ -126,7 +126,7 @@ def test_the_same_code_works_in_any_keyspace_with_any_k_and_on_any_wire(bits: in
 
 
 def elapsed_with_dead_contacts(seed: int, size: int, latency: float) -> list[float]:
-    """Return the seconds that lookups take right after a fifth of the network has died; each finds its entry."""
+    """Return the seconds of lookups right after a fifth of the network has died; each finds its entry."""
     net = Network(seed, links=LinkModels(latency=latency))
     hosts = net.populate(size)
     net.run_for(30)

@@ -15,7 +15,7 @@ from dhtd.sim.network import Network
 
 
 def found_after(net: Network, owners: list[Host], seconds: float) -> int:
-    """Return how many of the owners' entries are found by somebody else, so long after."""
+    """Return how many of the owners' entries somebody else finds, this long after."""
     net.run_for(seconds)
     live = net.live
     found = 0

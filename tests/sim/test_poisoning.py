@@ -63,7 +63,7 @@ def eclipsed(seed: int, policy: Policy, networks: int, ids: int = 32, size: int 
 
 
 def found(net: Network, owner: Host, lookups: int = 25) -> float:
-    """Return the part of honest lookups that find the entry where it is held: its owner is gone."""
+    """Return the share of honest lookups that find the entry at its holders: its owner is gone."""
     net.kill(owner)
     askers = net.rng.sample([host for host in net.hosts if host.alive and host.lie is None], lookups)
     return sum(owner.endpoint.with_port(3000) in net.lookup(host, KEY).endpoints for host in askers) / lookups
@@ -205,12 +205,12 @@ def test_answers_to_nothing_or_from_elsewhere_change_nothing_at_all(figure: Call
 
 
 def memory_used() -> int:
-    """Return the bytes of memory that this process holds; 0 where the system does not tell."""
+    """Return the bytes of memory that this process holds; 0 if the system does not tell."""
     return resident(os.getpid()) if sys.platform == "linux" else 0
 
 
 def all_find(net: Network, owner: Host) -> str:
-    """Have twenty hosts, the owner itself among them, look up what it has entered as KEY; say how many found it."""
+    """Have twenty hosts, the owner included, look up KEY; return how many found it."""
     net.flush(owner)
     net.run_for(5)
     askers = [owner, *net.rng.sample([host for host in net.hosts if host is not owner], 19)]
@@ -225,7 +225,7 @@ def anybody(rng: Random) -> Endpoint:
 
 
 def _answer(codec: Any, tid: bytes, sender: Id, request: Request, rng: Random) -> bytes:
-    """Return an answer that would be believed if it were one: a pong, an error, or accomplices by the dozen."""
+    """Return a credible answer: a pong, an error, or accomplices by the dozen."""
     observed = anybody(rng)
     match rng.randrange(3):
         case 0:
@@ -240,7 +240,7 @@ def _answer(codec: Any, tid: bytes, sender: Id, request: Request, rng: Random) -
 
 
 def test_the_same_answers_are_believed_if_they_come_from_who_was_asked() -> None:
-    """So what the test before this one throws is not harmless by itself."""
+    """So the answers of the test before this one are not harmless by themselves."""
     net, victim = at_work(1)
     rng = Random(1)
     node = victim.node
@@ -444,7 +444,7 @@ def test_one_provider_s_network_of_liars_is_one_voice(figure: Callable[[str, obj
 def test_ten_thousand_ids_of_one_network_that_all_answer_get_their_share_of_the_table(
     machines: int, at_most: int, figure: Callable[[str, object], None]
 ) -> None:
-    """Of the 60 to 70 contacts of a node among 300 they get 10 if they have a whole /24, and 1 if it is one address."""
+    """Of the 60 to 70 contacts of a node among 300 they get 10 with a whole /24, and 1 with one address."""
     net = settled(9, 300)
     victim = net.hosts[0]
     node, codec, rng = victim.node, net.codec, net.rng

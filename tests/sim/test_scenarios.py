@@ -63,7 +63,7 @@ EVERYTHING = Plan(
 
 @cache
 def everything() -> Report:
-    """Return what comes of everything at once."""
+    """Return the result of everything at once."""
     return Simulation(EVERYTHING).run()
 
 

@@ -15,7 +15,7 @@ TIMES = st.one_of(
 
 
 class ScheduleModel(RuleBasedStateMachine):
-    """Knows all that is planned, and looks for the earliest each time."""
+    """Knows everything that is planned, and looks for the earliest each time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ScheduleModel(RuleBasedStateMachine):
         self.names = 0
 
     def plan(self, after: float) -> None:
-        """Plan an action for so many seconds from now: in the past, where that is negative."""
+        """Plan an action in so many seconds: in the past, if that is negative."""
         self.names += 1
         self.planned.append((max(self.now, self.now + after), self.names))
         self.schedule.at(self.now + after, self.done.append, self.names)

@@ -34,7 +34,7 @@ TOKEN = b"12345678"
 
 
 def told(net: Network, data: bytes) -> str:
-    """Return what the story says of a datagram."""
+    """Return the story's words for a datagram."""
     net.latest.append((1, 0.5, HERE, THERE, data))
     return story.tell(net).moments[-1].message
 

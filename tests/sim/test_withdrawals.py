@@ -49,7 +49,7 @@ def is_found(net: Network, owner: Host) -> bool:
 
 
 def grace(away: float) -> float:
-    """Return the seconds in which a holder is told that was away for so long, as dht-protocol(7) has it."""
+    """Return the seconds until a holder is told after this absence, by dht-protocol(7)."""
     return JITTER * min(away + DEFAULT.withdraw_retry, DEFAULT.withdraw_retry_max) + ATTEMPT
 
 

@@ -48,7 +48,7 @@ ASK_AGAIN: Final = 60.0  # seconds more for what is not so at once; it is said h
 
 @dataclass
 class Result:
-    """What a soak has shown."""
+    """The result of a soak."""
 
     daemons: int
     elders: int
@@ -120,7 +120,7 @@ class Soak:
         return self._result(*self._look_up_all(), *self._look_for_deleted())
 
     def _disturb(self) -> None:
-        """Kill, restart and look on until time is up."""
+        """Kill, restart and take samples until time is up."""
         began = time.monotonic()
         kill_at, sample_at = self._rng.expovariate(1 / self._kill_every), 0.0
         while (now := time.monotonic() - began) < self._seconds:
@@ -165,7 +165,7 @@ class Soak:
         return len(late), sorted(f"{' '.join(entry)} at {where}" for where, *entry in kept)
 
     def _trace(self, holder: str, id: str, endpoint: str) -> list[str]:
-        """Return what explains that an entry is kept: lines of seconds before now."""
+        """Return the reasons why an entry is kept: lines of seconds before now."""
         owner = endpoint.rpartition(":")[0]
         events = [
             (when, what) for when, entry, what in self._ledger.history if (entry.id, entry.endpoint) == (id, endpoint)
@@ -241,7 +241,7 @@ def _defects(daemon: Daemon) -> int:
 
 
 def table(result: Result) -> str:
-    """Return it for people."""
+    """Return a table for people."""
     lines = [
         f"{result.daemons} daemons, {result.elders} of them elders, {result.minutes:g} minutes, seed {result.seed}",
         f"{result.kills} killed, {result.restarts} restarted",

@@ -26,7 +26,7 @@ BURST: Final = 100  # datagrams of garbage at once
 
 
 class Entry(NamedTuple):
-    """What one daemon has entered."""
+    """An entry of one daemon."""
 
     owner: Daemon
     id: str
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
     @property
     def endpoint(self) -> str:
-        """What a lookup is to find."""
+        """The endpoint that a lookup should find."""
         return f"{self.owner.address}:{self.port}"
 
 
@@ -54,7 +54,7 @@ class Ledger:
             self.entered.append(entry)
 
     def note(self, entry: Entry, what: str) -> None:
-        """Remember when this was."""
+        """Remember the time."""
         with self._lock:
             self.history.append((time.monotonic(), entry, what))
 
@@ -90,7 +90,7 @@ class _CutOffError(Exception):
 
 
 class Worker:
-    """Asks daemons for this and that until it is told to stop."""
+    """Sends daemons random requests until it is told to stop."""
 
     def __init__(self, swarm: Swarm, ledger: Ledger, rng: Random, entries: int, stop: threading.Event) -> None:
         self._swarm = swarm
@@ -116,7 +116,7 @@ class Worker:
 
     @contextmanager
     def _client(self, daemon: Daemon) -> Iterator[Client]:
-        """Yield a client; raise `_CutOffError` where the daemon goes away."""
+        """Yield a client; raise `_CutOffError` if the daemon goes away."""
         before = daemon.process
         try:
             with Client(daemon.socket, DEADLINE) as client:

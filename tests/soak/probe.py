@@ -16,7 +16,7 @@ class Sample(NamedTuple):
 
 
 def probe(pid: int) -> Sample | None:
-    """Look at a process; None where it has just ended."""
+    """Look at a process; None if it has just ended."""
     place = Path("/proc") / str(pid)
     try:
         status = (place / "status").read_text(encoding="ascii", errors="replace")

@@ -45,13 +45,13 @@ class Swarm(Network):
         self.elders = self.daemons[::ELDERS]
 
     def up(self) -> list[Daemon]:
-        """Return those that should be running."""
+        """Return the daemons that should be running."""
         with self._lock:
             down = [daemon for _, daemon in self._down]
         return [daemon for daemon in self.daemons if daemon not in down]
 
     def kill_one(self, rng: Random, now: float, away: float) -> Daemon | None:
-        """Kill one, no elder, for up to `away` seconds; None where there is none to kill."""
+        """Kill one, no elder, for up to `away` seconds; None if there is none to kill."""
         candidates = [daemon for daemon in self.up() if daemon not in self.elders]
         if not candidates:
             return None

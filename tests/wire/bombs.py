@@ -58,7 +58,7 @@ PLACES = {
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:
-    """Yield them by name; each also as short as it must be to be built whole."""
+    """Yield them by name; each also in its shortest form that must be built whole."""
     for place, before in PLACES.items():
         for unit, each in UNITS.items():
             for size, suffix in ((LARGEST, ""), (112, " short")):

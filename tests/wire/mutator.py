@@ -105,7 +105,7 @@ class Mutator:
         return data[: self._rng.randint(0, len(data))] + other[self._rng.randint(0, len(other)) :]
 
     def _rewrite(self, data: bytes) -> bytes:
-        """Change one object within the datagram, and leave all around it well-formed."""
+        """Change one object in the datagram, and keep everything around it well-formed."""
         try:
             whole = msgpack.unpackb(data[4:], strict_map_key=False)
         except (ValueError, msgpack.UnpackException, TypeError):

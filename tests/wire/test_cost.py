@@ -28,7 +28,7 @@ BOMBS = dict(bombs())
 
 
 def calls(codec: NativeCodec, data: bytes, request: Request | None = None) -> int:
-    """Count the calls that it takes to decode a datagram; and its result, if it is the answer to a request."""
+    """Count the calls of decoding a datagram; and of its result, if it answers a request."""
     count = 0
 
     def profile(frame: FrameType, event: str, arg: object) -> None:
@@ -44,7 +44,7 @@ def calls(codec: NativeCodec, data: bytes, request: Request | None = None) -> in
 
 
 def memory(codec: NativeCodec, data: bytes, request: Request | None = None) -> int:
-    """Return the most bytes that are allocated meanwhile."""
+    """Return the peak of allocated bytes meanwhile."""
     decode(codec, data, request)  # what is remembered of it is so now
     tracemalloc.start()
     try:

@@ -56,12 +56,12 @@ WORDS = prose(SOURCE)
 
 
 def rows(source: str) -> dict[str, str]:
-    """Return the rows of a table of two columns, but for its head."""
+    """Return the rows of a table of two columns, without its head."""
     return dict(re.findall(r"^\.It ((?!Em).+?) Ta (.+)$", source, re.MULTILINE))
 
 
 def seconds(value: float) -> str:
-    """Return a time as the page writes it."""
+    """Return a time in the words of the page."""
     if value < 1:
         return f"{value * 1000:g} ms"
     return f"{value:g} s" if value < 60 else f"{value / 60:g} min"

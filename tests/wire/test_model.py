@@ -133,7 +133,7 @@ def begins_with(value: object, shape: tuple[Check, ...]) -> bool:
 
 
 def read(data: bytes) -> Message | None:
-    """Return what a datagram means; None where it means nothing."""
+    """Return the meaning of a datagram, or None."""
     if data[:4] != b"DHT\x01":
         return None
     try:
@@ -170,7 +170,7 @@ def read_query(tid: bytes, sender: Id, method: str, args: object) -> Query | Bad
 
 
 def read_result(request: Request, body: list[object]) -> Result | None:
-    """Return what the body of a reply means as an answer to `request`; None where it means nothing."""
+    """Return the meaning of a reply's body as an answer to `request`, or None."""
     if not begins_with(body, RESULTS[type(request)]):
         return None
     if not isinstance(request, FindNode | FindValue):
@@ -202,7 +202,7 @@ Said = tuple[bytes, Message]
 
 
 def packed(*fields: object) -> bytes:
-    """Return a datagram as any other implementation may write it."""
+    """Return a datagram as another implementation may write it."""
     return b"DHT\x01" + msgpack.packb(fields)
 
 
@@ -307,7 +307,7 @@ ANYTHING_SAID = st.sampled_from(sorted(SAID)).flatmap(SAID.__getitem__)
 
 
 def decoded(data: bytes) -> Message:
-    """Return what the decoder reads in a datagram, with the result of a reply read to its end."""
+    """Return the decoder's reading of a datagram, with the result of a reply read to its end."""
     message = CODEC.decode(data)
     if isinstance(message, Reply) and isinstance(message.body, _Unread):
         unpacker = msgpack.Unpacker()
@@ -317,7 +317,7 @@ def decoded(data: bytes) -> Message:
 
 
 def is_bad_only_where_nobody_looks(data: bytes) -> bool:
-    """Whether a datagram is one object but for texts and keys that no message has, or has a long end."""
+    """Whether a datagram is one object except for texts and keys that no message has, or has a long end."""
     if len(data) > CHECKED:
         return True
     unpacker = msgpack.Unpacker()
@@ -327,7 +327,7 @@ def is_bad_only_where_nobody_looks(data: bytes) -> bool:
 
 
 def check(data: bytes) -> Message | None:
-    """Check that the decoder reads in `data` what the specification does, and that this can be said again."""
+    """Check that the decoder agrees with the specification on `data`, and that the message can be encoded again."""
     meaning = read(data)
     if meaning is None:
         try:
@@ -451,7 +451,7 @@ PING_SIZE = len(CODEC.encode_query(bytes(8), Id(0), Ping()))
 @pytest.mark.parametrize("of_ipv6", [[], [3], [1, 3, 5, 6], list(range(9))], ids=len)
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 40, 300])
 def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], count: int) -> None:
-    """For each size that a query may have, with the address proved and not."""
+    """For each size of a query, with the address proved and not."""
     key = Id(2**255)
     at = [Endpoint.of(f"2001:db8::{n}" if n % 9 in of_ipv6 else f"192.0.2.{n % 250}", 1 + n) for n in range(count + 8)]
     node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=Policy(rate_limit=0, exempt_networks=ANYWHERE))

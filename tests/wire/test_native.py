@@ -353,7 +353,7 @@ def test_unknown_elements_at_the_end_are_ignored_at_each_level() -> None:
 
 
 def test_an_integer_or_a_length_may_be_written_longer_than_it_must() -> None:
-    """msgpack leaves the choice; another implementation may take it."""
+    """msgpack leaves the choice, and another implementation may use it."""
     long = (
         MAGIC
         + b"\xdc\x00\x05\xcd\x00\x00\xc5\x00\x08"
@@ -410,7 +410,7 @@ def found(
     *,
     proved: bool = False,
 ) -> tuple[int, Found]:
-    """Encode an answer under a limit; return its size and what is in it."""
+    """Encode an answer under a limit; return its size and its content."""
     packed = CODEC.pack_contacts(several)
     data = CODEC.encode_found(Query(TID, ID, request), ID, AT6, bytes(8), packed, endpoints, limit, proved)
     reply = CODEC.decode(data)

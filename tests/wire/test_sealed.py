@@ -63,7 +63,7 @@ def test_answers_open_at_any_time_at_any_node_and_again() -> None:
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_no_query_is_taken_for_an_answer(name: str) -> None:
-    """Whatever is open to being answered has a tail, and opens once."""
+    """An answerable query has a tail, and opens once."""
     seal = sealed_with(OLD)
     sealed = seal.seal_query(VECTORS[name].data, BOB, NOW)
     first, second = seal.open(sealed, NOW), seal.open(sealed, NOW)
@@ -160,7 +160,7 @@ def test_clocks_may_differ_by_the_window(ahead: float) -> None:
 
 
 def test_the_last_moment_at_which_a_query_could_open_again_is_remembered() -> None:
-    """Sealed by a clock that is fast by the window, it comes at once, and once more when it is as old as may be."""
+    """A clock that is fast by the window sealed it: it comes at once, and again at its greatest age."""
     seal = sealed_with(OLD, now=0.0)
     sealed = seal.seal_query(QUERY, BOB, NOW + WINDOW)
     assert seal.open(sealed, NOW) == QUERY
@@ -179,7 +179,7 @@ def test_what_was_sealed_before_a_restart_does_not_open_after_it() -> None:
 
 
 def test_a_restart_forgets_what_a_fast_clock_has_sealed() -> None:
-    """What dht-security(7) says is not defended."""
+    """A limit in dht-security(7)."""
     caught = sealed_with(OLD, own=ALICE).seal_query(QUERY, BOB, NOW + 100)
     assert sealed_with(OLD, now=NOW - 1).open(caught, NOW) == QUERY
     assert sealed_with(OLD, now=NOW + 1).open(caught, NOW + 2) == QUERY
@@ -289,7 +289,7 @@ KEY = NetworkKey.parse(GOLDEN["key"])
 
 
 class Fixed(Random):
-    """Gives the nonce that it is told."""
+    """Gives the nonce that it was told."""
 
     def __init__(self, nonce: bytes) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def mutants(seed: int, each: int = EACH) -> Iterator[bytes]:
 
 
 def check_is_total(data: bytes) -> bool:
-    """Decode `data`; whatever comes of it is well-formed. Return whether it is a message."""
+    """Decode `data`; the result is well-formed. Return whether it is a message."""
     try:
         message = CODEC.decode(data)
     except WireError:
@@ -172,7 +172,7 @@ TOKENLESS = Policy(rate_limit=0)
 
 
 def make_node() -> Node:
-    """Return a node with contacts, held entries, entries of its own, and a query in flight to PEER."""
+    """Return a node with contacts, held entries, own entries, and a query in flight to PEER."""
     node = Node(NATIVE.digest(b"dave"), CODEC, rng=Random(1), now=0.0, policy=TOKENLESS)
     for number in range(20, 50):
         node.state.answered(Contact(NATIVE.digest(b"%d" % number), endpoint(number)), 0.1, 0.0)
@@ -186,7 +186,7 @@ def make_node() -> Node:
 
 
 def snapshot(node: Node) -> dict[str, object]:
-    """Return all that a datagram might change, but for counters."""
+    """Return everything that a datagram might change, except counters."""
     transactions = node.requester.transactions
     return {
         "table": [
@@ -265,7 +265,7 @@ def test_no_mutant_from_the_very_peer_that_we_asked_counts_without_the_transacti
 
 
 def is_asked_again(node: Node) -> bool:
-    """Whether a query goes out for the rest of an answer that was cut."""
+    """Whether a query goes out for the rest of a cut answer."""
     while (transmit := node.poll_transmit()) is not None:
         query = CODEC.decode(transmit.data)
         assert isinstance(query, Query)

@@ -28,7 +28,7 @@ SEALED_FILE = FILE.with_name("sealed-v1.toml")  # which test_sealed reads
 
 @dataclass(frozen=True)
 class Vector:
-    """One golden datagram: its bytes, and the fields that its file says are in it."""
+    """One golden datagram: its bytes, and its fields by its file."""
 
     name: str
     kind: str

@@ -20,7 +20,7 @@ BESIDE = frozenset({Endpoint.of("203.0.113.6", 1729)})
 
 
 class FakeDriver:
-    """A driver, its node and its sockets, as far as `Moves` knows them: notes what it is told."""
+    """A driver, its node and its sockets, as far as `Moves` knows them: notes its calls."""
 
     def __init__(self) -> None:
         self.said: list[object] = []
@@ -44,7 +44,7 @@ class FakeDriver:
 
 
 class FakeLinks:
-    """Says every ten seconds that something may be new."""
+    """Reports possible news every ten seconds."""
 
     async def changed(self) -> None:
         await trio.sleep(10)

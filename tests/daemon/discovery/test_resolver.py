@@ -38,7 +38,7 @@ ONE, TWO = Endpoint.parse("192.0.2.1:1729"), Endpoint.parse("192.0.2.2:1729")
 
 
 class Names:
-    """The resolver that the tests ask: trio's interface, and what it knows may change."""
+    """The tests' resolver: trio's interface, and names that may change."""
 
     def __init__(self) -> None:
         self.asking = trio.Event()
@@ -263,7 +263,7 @@ async def test_the_system_is_asked_by_that_name() -> None:
 
 
 class FakeNode:
-    """Notes what it is told."""
+    """Notes its calls."""
 
     def __init__(self) -> None:
         self.told: list[tuple[float, list[Endpoint]]] = []

@@ -51,18 +51,18 @@ class End:
         self.other.close()
 
     def comes(self, *datagrams: bytes) -> None:
-        """Have these arrive: on loopback they are there at once."""
+        """Have these arrive: on loopback they arrive at once."""
         for data in datagrams:
             self.other.sendto(data, self.bound.getsockname())
 
     def receive(self) -> list[Datagram]:
-        """Return what there is; nothing is another thing than nothing of use."""
+        """Return the datagrams that are there; None differs from an empty list."""
         received = self.channel.receive()
         assert received is not None
         return received
 
     def peer(self) -> Any:
-        """Return the other's address as the channel knows it."""
+        """Return the other's address in the form of the channel."""
         self.comes(b"hello")
         [(_, address)] = self.receive()
         return address
@@ -223,7 +223,7 @@ def test_an_error_of_recvmmsg_is_counted_and_ends_nothing() -> None:
 @pytest.mark.parametrize("full_at", [0, 2, 4])
 def test_a_full_buffer_costs_one_answer_wherever_in_a_batch(full_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        """Sends what is before one place, and fails there, once."""
+        """Sends the datagrams before one place, and fails there, once."""
 
         def __init__(self) -> None:
             self.sent = 0

@@ -35,7 +35,7 @@ DONE = message(3, bytes(4))
 
 
 class FakeNetlink(socket.socket):
-    """A socket from which these datagrams come."""
+    """A socket that receives these datagrams."""
 
     said: Iterable[bytes] = ()
 

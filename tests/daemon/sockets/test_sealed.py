@@ -68,7 +68,7 @@ async def found_by(driver: Driver, key: Id) -> Sequence[Endpoint]:
 
 
 def inside(node: Node) -> dict[str, Any]:
-    """Return all that a node knows and has counted."""
+    """Return the node's knowledge and its counters."""
     return {
         "counters": deepcopy(asdict(node.counters)),
         "contacts": list(node.state.table),
@@ -158,7 +158,7 @@ async def test_garbage_changes_one_counter_and_nothing_else(
 
 
 async def caught_in(wire: Wire, drivers: Sequence[Driver]) -> list[tuple[bytes, Endpoint, Endpoint]]:
-    """Have nodes say all that nodes say; return each datagram with its source and where it went."""
+    """Have nodes send every kind of message; return each datagram with its source and its destination."""
     one, two, _ = drivers
     for driver, port in (one, 80), (two, 90):
         with driver.begin(partial(driver.node.enter, KEY, port)) as enter:
@@ -223,7 +223,7 @@ async def test_a_restarted_node_answers_nothing_that_was_caught_before(autojump_
 async def test_a_ping_to_an_unknown_node_that_was_caught_is_answered_once_by_each_other_member_in_time(
     autojump_clock: MockClock,
 ) -> None:
-    """What dht-security(7) says is not defended: nobody's ID is in it."""
+    """A limit in dht-security(7): nobody's ID is in it."""
     wire = Wire()
     async with swarm(wire, 3, OLD) as (one, two, three):
         assert await hears(one, two)
@@ -244,7 +244,7 @@ async def test_a_ping_to_an_unknown_node_that_was_caught_is_answered_once_by_eac
 async def test_a_query_that_was_kept_from_arriving_is_answered_where_it_is_sent_from_and_stores_nothing(
     autojump_clock: MockClock,
 ) -> None:
-    """What dht-security(7) says is not defended: the source is not in the seal, but it is in the token."""
+    """A limit in dht-security(7): the source is not in the seal, but it is in the token."""
     wire = Wire()
     async with swarm(wire, 2, OLD) as (one, two):
         with one.begin(partial(one.node.enter, KEY, 80)) as enter:
@@ -316,7 +316,7 @@ def test_a_difference_of_clocks_is_said_in_words(ahead: float, words: str) -> No
 
 
 async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_clock: MockClock) -> None:
-    """Each step at one node after another: the new key is opened, then sealed with, then alone."""
+    """Each step at one node after another: the new key opens, then it seals, then it is alone."""
     wire = Wire()
     async with swarm(wire, 4, OLD) as drivers:
         with drivers[0].begin(lambda now: drivers[0].node.enter(KEY, 80, now)) as enter:
@@ -344,7 +344,7 @@ async def outcome_of_old_key(wire: Wire, driver: Driver) -> object:
 
 
 async def test_a_step_skipped_does_lose_contact(autojump_clock: MockClock) -> None:
-    """What the test before this one would see of a change that is done wrong."""
+    """The effect of a wrong change of keys on the test before this one."""
     wire = Wire()
     async with swarm(wire, 2, OLD) as (one, two):
         assert one.seal is not None
@@ -354,7 +354,7 @@ async def test_a_step_skipped_does_lose_contact(autojump_clock: MockClock) -> No
 
 
 def largest_answers(policy: Policy) -> list[int]:
-    """Return the sizes of answers to find queries, sealed, by a node that has more to say than fits."""
+    """Return the sizes of answers to find queries, sealed, by a node with more to say than fits."""
     node = Node(Id(1), NativeCodec(), rng=Random(1), now=0.0, policy=policy)
     for number in range(500):
         node.store.put(KEY, Endpoint.of(f"10.1.{number // 250}.{1 + number % 250}", 80), 0.0)

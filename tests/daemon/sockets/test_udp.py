@@ -35,7 +35,7 @@ def has_ipv6() -> bool:
 
 
 def client() -> socket.socket:
-    """Return a socket on loopback that gives up where nothing comes."""
+    """Return a socket on loopback that gives up if nothing comes."""
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.bind(("127.0.0.1", 0))
     made.settimeout(HANG)
@@ -146,7 +146,7 @@ def test_without_addresses_a_port_that_is_taken_in_one_family_is_said_to_be() ->
 
 @contextmanager
 def lacking(monkeypatch: pytest.MonkeyPatch, fails: str, *families: int) -> Iterator[None]:
-    """Do without these families, as a kernel that was built without them, or has none of their addresses."""
+    """Do without these families, like a kernel built without them, or without any of their addresses."""
 
     class Lacking(socket.socket):
         def __init__(self, family: int, *rest: int) -> None:
@@ -184,7 +184,7 @@ def test_an_address_on_no_link_of_ours_is_said_to_be(address: str, complaint: st
 
 
 class Socket:
-    """A bound socket that only notes what is sent."""
+    """A bound socket that only notes the datagrams to be sent."""
 
     def __init__(self, host: str, error: int | None = None) -> None:
         self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -205,7 +205,7 @@ class Socket:
 
 
 def left_by(hosts: list[str], to: str, source: str | None = None) -> list[str]:
-    """Return the hosts of the sockets that a datagram to an address leaves by."""
+    """Return the hosts of the sockets by which a datagram to an address leaves."""
     sockets = [Socket(host) for host in hosts]
     udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT, lambda endpoint: source)
     udp.send(b"x", Endpoint.of(to, 9))
@@ -358,7 +358,7 @@ def test_hostile_addresses_raise_nothing(to: tuple[str, int]) -> None:
 async def receive(
     udp: UdpSockets, many: int, send: Callable[[], object], answer: bytes | None = None
 ) -> tuple[list[tuple[bytes, Endpoint]], list[int]]:
-    """Return the datagrams that were handled, and how many had been behind each batch, until there were `many`."""
+    """Return the handled datagrams, and how many there were after each batch, until there were `many`."""
     got: list[tuple[bytes, Endpoint]] = []
     batches: list[int] = []
 
@@ -406,7 +406,7 @@ def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pyte
 
 
 class Tied:
-    """A socket on loopback that says it is bound to a link-local address of a link, which may be made again."""
+    """A socket on loopback that pretends to be bound to a link-local address of a link, which may be made again."""
 
     def __init__(self, link: int) -> None:
         self.link = link

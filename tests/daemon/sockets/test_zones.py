@@ -38,7 +38,7 @@ def test_only_a_link_local_address_has_a_zone() -> None:
 
 @pytest.fixture
 def gone(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Return the links that are not there; all others are."""
+    """Return the missing links; all others exist."""
     links: set[int] = set()
     monkeypatch.setattr(zones_module, "is_there", lambda zone: zone not in links)
     return links

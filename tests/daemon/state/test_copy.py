@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Iterator[StateFile]:
 
 
 def restored(file: StateFile, place: Path) -> StateFile:
-    """Return a copy of a file, as one would open it later."""
+    """Return a copy of a file, opened later."""
     with file.copy() as copy:
         place.write_bytes(copy.read())
     return StateFile.open(place)

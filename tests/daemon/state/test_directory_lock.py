@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What is slept takes no time, and is in this list."""
+    """Sleep takes no time, and is noted in this list."""
     paused: list[float] = []
     monkeypatch.setattr(time, "sleep", paused.append)
     return paused
@@ -41,7 +41,7 @@ def held(path: Path) -> Iterator[int]:
 
 
 def locks(path: Path, *holders: int, kind: str = "FLOCK", arrow: str = "") -> str:
-    """Return what /proc/locks says of the directory, among others."""
+    """Return the text of /proc/locks about the directory, among others."""
     status = path.parent.stat()
     file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     ours = "".join(f"2: {arrow}{kind}  ADVISORY  WRITE {holder} {file} 0 EOF\n" for holder in holders)

@@ -40,7 +40,7 @@ def scratch() -> Iterator[Scratch]:
 
 
 def attempt(scratch: Scratch, changes: tuple[Change, ...], refuses: Callable[[int], bool]) -> tuple[str, int]:
-    """Make changes on a disk that fails; hold to the truth what is said of them; return that and the steps taken."""
+    """Make changes on a failing disk; check the reports of them against the truth; return this and the steps taken."""
     old = BEFORE.applied(Kept())
     new = Own(changes).applied(old)
     path = scratch.directory({})

@@ -101,7 +101,7 @@ def loaded(path: Path) -> SavedState:
 
 
 def in_order(state: SavedState) -> SavedState:
-    """Return the same, as `FULL` has it: but for contacts, no order is kept."""
+    """Return the same in the order of `FULL`: only contacts have an order."""
     holders = {own: sorted(holders, key=lambda holder: holder.until) for own, holders in state.holders.items()}
     return replace(state, own=sorted(state.own), holders=holders)
 
@@ -315,7 +315,7 @@ class Child:
         return self.stdout.readline().strip()
 
     def end(self, *, kill: bool = False) -> list[str]:
-        """Let it end, or kill it, and return what it said last."""
+        """Let it end, or kill it, and return its last words."""
         if kill:
             self.process.send_signal(signal.SIGKILL)
         with suppress(BrokenPipeError):
@@ -617,7 +617,7 @@ def words_that_are_no_text(data: bytes) -> bytes:
 
 
 def wrong_size_in_the_header(data: bytes) -> bytes:
-    """SQLite corrects that at the next change, which must not be ours; the list of free pages is damage enough."""
+    """SQLite corrects this at the next change, which must not be ours; the list of free pages is damage enough."""
     return data[:24] + bytes(range(1, 13)) + (1).to_bytes(4, "big") + data[40:]
 
 
@@ -626,7 +626,7 @@ def version_zero(data: bytes) -> bytes:
 
 
 def is_part(state: SavedState, whole: SavedState) -> bool:
-    """Whether all that is there is as it was."""
+    """Whether everything that is there is unchanged."""
     return (
         state.node_id in (None, whole.node_id)
         and {*state.contacts} <= {*whole.contacts}
@@ -933,7 +933,7 @@ def test_where_stores_came_from_is_whole_addresses_with_times(seen: bytes | int 
 
 
 def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:
-    """It may be an entry that was deleted, and looks as it was written."""
+    """It may be a deleted entry, and looks as it was written."""
     fill(path)
     with closing(StateFile.open(path)) as file:
         sums = str(file.fact("sum own"))
@@ -1061,7 +1061,7 @@ def test_a_directory_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch:
 def test_a_file_system_without_locks_is_used_without_them_and_that_is_said(
     path: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite says the same of it as of a file that is in use, so this one is in use."""
+    """SQLite gives the same error as for a file in use, so this one is in use."""
     fill(path)
 
     def lockf(*arguments: object) -> None:
@@ -1116,7 +1116,7 @@ def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_ag
 
 
 def test_every_change_waits_for_the_disk(path: Path) -> None:
-    """What that is worth when the power fails, test_state_model.py shows; `fullfsync` is for macOS alone."""
+    """test_state_model.py shows the effect in a power failure; `fullfsync` is for macOS alone."""
     with closing(StateFile.open(path)) as file:
         [synchronous] = file._connection.execute("PRAGMA synchronous").fetchone()
         [full] = file._connection.execute("PRAGMA fullfsync").fetchone()
@@ -1297,7 +1297,7 @@ def test_what_was_acknowledged_survives_ten_thousand_kills(path: Path, seed: int
 def test_a_lack_of_memory_is_damage_where_there_is_plenty_and_an_error_where_there_is_not(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite says the same of a file that gives sizes which cannot be, and a good one must not be set aside for it."""
+    """SQLite gives the same error for a file with impossible sizes, and a good file must not be set aside for it."""
     assert isinstance(state_disk.explain(path, MemoryError()), state_disk.DamagedError)
     monkeypatch.setattr(state_disk, "_PLENTY", 1 << 60)
     error = state_disk.explain(path, MemoryError())

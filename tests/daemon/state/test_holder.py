@@ -16,7 +16,7 @@ HEADING = "Num       RefCount Protocol Flags    Type St Inode Path\n"
 
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand for /proc: process 7 has some sockets open."""
+    """Stand in for /proc: process 7 has some sockets open."""
     made = tmp_path / "proc"
     (made / "net").mkdir(parents=True)
     (made / "7" / "fd").mkdir(parents=True)

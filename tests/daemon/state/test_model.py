@@ -50,7 +50,7 @@ MEMORY = Path("/dev/shm")  # Linux's: nothing here depends on a disk, and much i
 
 @dataclass(frozen=True)
 class Kept:
-    """What a state file should hold. Contacts have an order; nothing else has."""
+    """The expected content of a state file. Only contacts have an order."""
 
     node_id: Id | None = None
     contacts: tuple[Contact, ...] = ()
@@ -141,7 +141,7 @@ own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
 
 @st.composite
 def held_entries(draw: st.DrawFn) -> HeldEntries:
-    """Draw entries under up to three keys, each endpoint once a key; a key without any is one to forget."""
+    """Draw entries under up to three keys, each endpoint once a key; an empty key is to be forgotten."""
     by_key = draw(st.dictionaries(few_keys, st.dictionaries(machines, times, max_size=5), max_size=3))
     return HeldEntries(
         tuple(
@@ -179,7 +179,7 @@ def content(file: StateFile) -> Kept:
 
 
 class Scratch:
-    """A place for directories, any number of them."""
+    """A place for any number of directories."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
@@ -205,7 +205,7 @@ class Scratch:
 
 
 class StateFileMachine(RuleBasedStateMachine):
-    """Changes, reopenings and crashes in any order: the file holds what the sets hold."""
+    """Changes, reopenings and crashes in any order: the file agrees with the sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -279,7 +279,7 @@ class StateFileMachine(RuleBasedStateMachine):
         self.kept = step.applied(self.kept)
 
     def _crash(self, before: disk.Directory, data: st.DataObject) -> None:
-        """Set `left` to what a crash leaves after any of the noted steps."""
+        """Set `left` to the remains of a crash after any of the noted steps."""
         taken = self.steps[: data.draw(st.integers(0, len(self.steps)))]
         if data.draw(st.booleans()):
             last = taken[-1] if taken else None

@@ -48,7 +48,7 @@ class Bare:
 
 
 class Case:
-    """A file with entries, and a node that has got nothing of it yet."""
+    """A file with entries, and a node that has none of them yet."""
 
     def __init__(self, path: Path) -> None:
         self.file = StateFile.open(path)

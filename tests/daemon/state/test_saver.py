@@ -52,7 +52,7 @@ def new_node(now: float = CLOCK) -> Node:
 
 
 class Notes:
-    """A state file that takes notes, and fails when it is told to."""
+    """A state file that takes notes, and fails on demand."""
 
     def __init__(self, held: Sequence[SavedRecord] = ()) -> None:
         self.state = SavedState(None, [], [], list(held))
@@ -370,7 +370,7 @@ def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
 
 
 class Unthreaded(Saver):
-    """For virtual time, which does not wait for a thread: the disk takes as long as it is told to."""
+    """For virtual time, which does not wait for a thread: the disk takes a set time."""
 
     slowness = 0.0
 
@@ -381,7 +381,7 @@ class Unthreaded(Saver):
 
 
 class Publishing:
-    """A node that has one contact, its saver, and what that contact holds and was written down of it."""
+    """A node with one contact, its saver, the entries at that contact, and the written holders."""
 
     def __init__(self, driver: Driver, other: Driver) -> None:
         self.driver, self.other = driver, other
@@ -751,7 +751,7 @@ class SaverMachine(RuleBasedStateMachine):
         self.holders = {holder: until for holder, until in self.holders.items() if until > self.wall + 0.001}
 
     def _works(self, call: Callable[[], Awaitable[None]], *, fails: bool) -> bool:
-        """Make a call while the file fails or not; return whether it worked, as it does where nothing is written."""
+        """Make a call while the file fails or not; return whether it worked, as it does if nothing is written."""
         self.file.failing = fails
         try:
             trio.run(call)
