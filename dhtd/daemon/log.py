@@ -112,9 +112,7 @@ def _record(level: int, message: str, *args: object) -> logging.LogRecord:
 
 def _dropped_line(count: int) -> bytes:
     lines = "1 line of the log was" if count == 1 else f"{count} lines of the log were"
-    return _handler.line(
-        _record(logging.WARNING, "%s dropped: whoever reads it did not keep up, or it could not be written", lines)
-    )
+    return _handler.line(_record(logging.WARNING, "%s dropped: the reader did not keep up, or writing failed", lines))
 
 
 OUTLET: Final = Outlet(STDERR, _dropped_line)  # one for the process, like stderr
