@@ -21,7 +21,7 @@ _COMPLETERS: dict[Offers, Callable[..., Any] | None] = {
 
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting, before its own: it is passed those that were given, by key."""
+    """Give a command an option for each setting. The command is called with a mapping of the given ones, by key."""
     context, _given, *own = inspect.signature(command, eval_str=True).parameters.values()
     options = [_parameter(setting) for setting in SETTINGS]
 
@@ -35,7 +35,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:
-    """Return an option of text, or of none: `load_settings` checks values from all their places alike."""
+    """Return an option that takes any text: `load_settings` checks values from all their sources."""
     offers = setting.kind.offers
     complete = _COMPLETERS[offers] if isinstance(offers, Offers) else _fixed(offers)
     option = typer.Option(

@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from dhtd import __version__
 from dhtd.control.conversation import Answer, Conversation, End, Event, Failure, NotAnAnswer, Result
@@ -25,10 +25,12 @@ from dhtd.errors import (
     TooManyClients,
 )
 from dhtd.service import method as service
-from dhtd.service.entries import ENTER, EnterResult
-from dhtd.service.info import INFO, InfoResult, whole
 from dhtd.service.method import Method, Stream
-from dhtd.service.owner import BACKUP, STOP, StopResult
+
+if TYPE_CHECKING:
+    from dhtd.service.entries import EnterResult
+    from dhtd.service.info import InfoResult
+    from dhtd.service.owner import StopResult
 
 R = TypeVar("R", bound=service.Result)
 E = TypeVar("E", bound=service.Event)
@@ -77,6 +79,8 @@ class Client:
 
     def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
         """Enter this machine under an ID. What there is by the end of the timeout is the result."""
+        from dhtd.service.entries import ENTER  # noqa: PLC0415 - rows that are not needed cost `dht` some ms
+
         known = {"id": id, "port": port, "wait": wait}
         new = {"min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout if wait else None}
         deadline = self._deadline
@@ -92,10 +96,14 @@ class Client:
 
     def info(self, section: str | None) -> InfoResult:
         """Return what is inside the daemon."""
+        from dhtd.service.info import INFO, whole  # noqa: PLC0415
+
         return whole(self.stream(INFO, section=section))
 
     def backup(self) -> Iterator[bytes]:
         """Yield a copy of the daemon's state file, some at a time; only at the end is it whole."""
+        from dhtd.service.owner import BACKUP  # noqa: PLC0415
+
         size = 0
         for answer in self._answers(BACKUP, {}):
             if isinstance(answer, Result):
@@ -117,6 +125,8 @@ class Client:
 
         Where it is stopping already, that is waited for, too, but nobody can say any more whether it saves.
         """
+        from dhtd.service.owner import STOP  # noqa: PLC0415
+
         try:
             result = self.ask(STOP)
         except ShuttingDown:
@@ -129,7 +139,7 @@ class Client:
         """Return the version of the daemon that has just answered, None where it does not tell."""
         with suppress(DaemonUnreachable):
             self._deadline = time.monotonic() + VERSION_PATIENCE
-            self._send(self._conversation.ask(INFO.name, {"section": "node"}))
+            self._send(self._conversation.ask("info", {"section": "node"}))
             answer = self._receive()
             node = answer.body.get("node") if isinstance(answer, Result) else None
             version = node.get("version") if isinstance(node, dict) else None

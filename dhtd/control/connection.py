@@ -1,6 +1,6 @@
-"""One client's connection: its requests are served one after the other, until it hangs up or gives way.
+"""One client's connection. Its requests are served one after the other, until it hangs up or gives way to another.
 
-A client that goes away takes its request with it. A defect of ours in a request ends nothing but that request.
+A client that goes away takes its request with it. A defect in a request ends that request, and nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LINGER = 5.0  # seconds for a client to notice that its frame was refused
 
 
 class Farewell:
-    """A client that has asked the daemon to stop, and is told how that ends.
+    """A client that asked the daemon to stop, and hears how that ended.
 
     Its connection is open as long as the process lives, for the kernel closes it behind everything else: when the
     client reads the end of it, the daemon is gone.
@@ -56,7 +56,7 @@ class Farewell:
 
 
 def send_at_once(stream: trio.SocketStream, error: DhtdError, id: object = None) -> None:
-    """Send as far as there is room: nobody is waited for who has to go."""
+    """Send as much as there is room for, without waiting: the client has to go."""
     _write_at_once(stream.socket.fileno(), encode({"id": id, "error": error_body(error)}))
 
 
@@ -130,7 +130,7 @@ class Connection:
         return bytes(await self.stream.receive_some(size))
 
     def displace(self, why: TooManyClients) -> None:
-        """End it, now: it is the client's turn, and has been for long."""
+        """End it now: it has been the client's turn for the longest time."""
         self._is_displaced = True
         if self._between_lines:
             send_at_once(self.stream, why, self._id)
@@ -164,12 +164,12 @@ class Connection:
         raise AssertionError
 
     def _check_caller(self, method: Method[Any, Any]) -> None:
-        """Refuse what is the owner's to whoever was only let in by the group."""
+        """Refuse a method of the owner to a member of the socket's group."""
         if method.callers is Callers.OWNER and self.uid not in {0, os.geteuid()}:
             raise NotPermitted(f"only {method.callers.value} may ask for {method.name}")
 
     async def _handle(self, method: Method[Any, Any], request: Request) -> bytes | None:
-        """Return the line with the result; None where the client has gone away meanwhile."""
+        """Return the line with the result, None if the client went away meanwhile."""
         answer: bytes | None = None
         failure: DhtdError | None = None
         async with trio.open_nursery() as nursery:
@@ -206,7 +206,7 @@ class Connection:
 
 
 async def _cancel_when_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
-    """Cancel `scope` when the client hangs up; one that has only finished sending may still wait for its answer."""
+    """Cancel `scope` when the client hangs up. One that only finished sending may still wait for its answer."""
     await trio.lowlevel.wait_readable(stream.socket)
     # From now on it is readable all the time, with the next request or with the end, so waiting tells nothing more.
     poll = select.poll()

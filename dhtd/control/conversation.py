@@ -21,7 +21,7 @@ from dhtd.errors import DhtdError, by_code
 
 
 class NotAnAnswer(ValueError):
-    """A line is no answer of this protocol: no daemon has sent it."""
+    """A line is no answer of this protocol, so no daemon sent it."""
 
 
 class Event(NamedTuple):
@@ -31,13 +31,13 @@ class Event(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was asked for."""
+    """The answer to the request."""
 
     body: dict[str, Any]
 
 
 class Failure(NamedTuple):
-    """Why there is no result."""
+    """The reason why there is no result."""
 
     error: DhtdError
 
@@ -67,12 +67,12 @@ class Conversation:
         return encode({"method": method, "params": given})
 
     def receive(self, data: bytes) -> None:
-        """Take what has come; nothing is the end of the connection."""
+        """Take bytes from the connection; none are its end."""
         self._buffer += data
         self._is_ended = not data
 
     def next_answer(self) -> Answer | End | None:
-        """Return the next answer, None where more must come first; raise `NotAnAnswer`."""
+        """Return the next answer, or None if more bytes must come first; raise `NotAnAnswer`."""
         end = self._buffer.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._buffer)

@@ -1,4 +1,4 @@
-"""Reads the frames that clients send, by the table of methods. What is not understood is refused."""
+"""Reads the frames of clients by the table of methods. Unknown keys and values of another type are errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration, read again on SIGHUP: what can change in a running daemon changes, and the log says the rest."""
+"""Reads the configuration again on SIGHUP. Some settings change at once; for the others the log asks for a restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger("dhtd")
 
 
 class Reloading:
-    """The settings in use, and those who follow them."""
+    """The settings in use, and the parts of the daemon that follow them."""
 
     def __init__(self, settings: Settings, driver: Driver, saver: Saver, hosts: BootstrapHosts) -> None:
         self._settings = settings
@@ -39,7 +39,7 @@ class Reloading:
         self._reader = trio.CapacityLimiter(1)
 
     async def reload(self, load: Callable[[], Settings]) -> None:
-        """Take what has changed in the configuration, as far as that can be done while running."""
+        """Read the configuration, and apply the changes that need no restart."""
         try:
             with trio.fail_after(READ_WITHIN):
                 self._change(*await self._read(load))
@@ -51,7 +51,7 @@ class Reloading:
             self._driver.defects.note("the configuration could not be read again")
 
     async def _read(self, load: Callable[[], Settings]) -> tuple[Settings, tuple[NetworkKey, ...]]:
-        """Read settings and keys. Their files may be pipes, or on a disk that hangs: nothing is to wait for that."""
+        """Read settings and keys in a thread: their files may be pipes, or on a disk that hangs."""
 
         def read() -> tuple[Settings, tuple[NetworkKey, ...]]:
             settings = load()
@@ -82,7 +82,7 @@ class Reloading:
         self._settings = replace(self._settings, **taken)
 
     def _refuse_another_network(self, keys: Sequence[NetworkKey]) -> None:
-        """Raise where no key is one of those in use: nobody in the network has it yet, or it is another network's."""
+        """Raise if none of the keys is in use: nobody in the network has it yet, or it belongs to another network."""
         seal = self._driver.seal
         if seal is not None and keys and not set(keys) & set(seal.keys):
             raise WrongNetwork(
@@ -91,7 +91,7 @@ class Reloading:
             )
 
     def _rekey(self, keys: Sequence[NetworkKey]) -> bool:
-        """Seal and open with other keys from now on; return whether they are others. A node stays open, or sealed."""
+        """Seal and open with these keys from now on; return whether they differ. An open node stays open."""
         seal = self._driver.seal
         if seal is None or not keys or seal.keys == tuple(keys):
             return False

@@ -1,1 +1,1 @@
-"""What the daemon can be asked: one table of methods, which every way in is driven by."""
+"""The methods of the daemon: one table drives every way in."""

@@ -15,10 +15,11 @@ ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wai
 
 @dataclass(frozen=True, slots=True)
 class EnterRequest(Request):
-    """This machine serves `id` on `port`. Answered when it is published, or (`wait` false) once it is durable.
+    """This machine serves `id` on `port`.
 
-    After `within_s` seconds it is answered with what there is. Until then it waits for the network to be reached where
-    `min_replicas` are wanted, or where the node has somebody to join by.
+    The answer comes once the entry is published, or with `wait` false once it is on disk. After `within_s` seconds it
+    comes in any case. A node without contacts waits for one if `min_replicas` are wanted, or if it has an endpoint to
+    join through.
     """
 
     id: Annotated[Id, ID]
@@ -36,7 +37,7 @@ class Replica(TypedDict):
 
 
 class EnterResult(TypedDict):
-    """What has become of an entry."""
+    """An entry, and the nodes that hold it now."""
 
     id: str
     port: int
@@ -62,7 +63,7 @@ class LookupRequest(Request):
 
 
 class Stats(TypedDict):
-    """How a lookup went."""
+    """The course of a lookup."""
 
     hops: int
     queries: int
@@ -72,14 +73,14 @@ class Stats(TypedDict):
 
 
 class LookupEvent(TypedDict):
-    """A node has answered a lookup; `peers` are those that are new."""
+    """A node answered a lookup; `peers` are the new ones."""
 
     peers: list[str]
     stats: Stats
 
 
 class LookupResult(TypedDict):
-    """Who serves an ID; `complete` unless there may be others, as where an answer was cut, or a network is silent."""
+    """The endpoints of an ID. They are not `complete` if an answer was cut, or a network is silent."""
 
     id: str
     peers: list[str]
@@ -99,21 +100,21 @@ LOOKUP: Final = Stream(
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest(Request):
-    """This machine no longer serves `id` (on `port`; None is all)."""
+    """This machine no longer serves `id`: on `port`, or without one on all its ports."""
 
     id: Annotated[Id, ID]
     port: Annotated[int | None, PORT] = None
 
 
 class LeftBehindInfo(TypedDict):
-    """An endpoint that goes on being found until it expires: it has an address that this machine no longer has."""
+    """An endpoint at an old address of this machine. Lookups find it until it expires."""
 
     endpoint: str
     expires_in_s: float
 
 
 class DeleteResult(TypedDict):
-    """The ports that were entered, how many nodes have let go, and how many have not and are asked again."""
+    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again."""
 
     id: str
     removed: list[int]

@@ -1,4 +1,4 @@
-"""What is inside the daemon: info, with the way to put its parts together, and complete, which gives words of it."""
+"""The inside of the daemon: info, and complete, which offers words from there to a shell."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-port")
 
 @dataclass(frozen=True, slots=True)
 class InfoRequest(Request):
-    """What is inside the daemon? One section, or (None) all."""
+    """Show one section, or without one all."""
 
     section: Annotated[str | None, one_of(SECTIONS)] = None
 
 
 class Member(TypedDict):
-    """A contact in a bucket. In an outage none is `good`: `state` is what is known now."""
+    """A contact in a bucket, with its `state` now: in an outage none is `good`."""
 
     id: str
     endpoint: str
@@ -68,7 +68,7 @@ class TrackedInfo(TypedDict):
 
 
 class WithdrawalInfo(TypedDict):
-    """A node that may hold an entry which was deleted. `retry_in_s` is null while it is asked, or nobody can be."""
+    """A node that may still hold a deleted entry. `retry_in_s` is null while a query is under way, or impossible."""
 
     id: str
     port: int
@@ -81,7 +81,7 @@ class WithdrawalInfo(TypedDict):
 
 
 class FamilyInfo(TypedDict):
-    """This node in the network of one address family: `state`, and for how long, is as in `StatusResult`."""
+    """This node in the network of one address family. `state` and `since_s` are as in `StatusResult`."""
 
     family: str
     connected: bool
@@ -91,11 +91,11 @@ class FamilyInfo(TypedDict):
 
 
 class NodeInfo(TypedDict):
-    """The daemon itself. `endpoints` is where others reach it, as far as it knows; keys are named by fingerprints.
+    """The daemon itself. `endpoints` is where others reach it, as far as it knows. `network_keys` are fingerprints.
 
-    `restoring`: not all that the state file holds is there yet, so that lists and counts of entries are too short.
-    `observed`: what most say of each family, and how many networks do. `reachable`: from where it was reached unasked.
-    `unheld_entries`: how many of its `own_entries` no node holds.
+    While it is `restoring`, the state file is still being read, and lists and counts of entries are too short.
+    `observed` has the address of each family that most networks see, and their number. `reachable` tells from where
+    strangers have asked it. `unheld_entries` is the number of `own_entries` that no node holds.
     """
 
     node_id: str
@@ -134,7 +134,7 @@ INFO: Final = Stream("info", "Shows the inside of the daemon.", InfoRequest, Inf
 
 @dataclass(frozen=True, slots=True)
 class CompleteRequest(Request):
-    """Which words that begin with `prefix` can a user mean? `entry` is the ID whose own ports are meant."""
+    """Offer words that begin with `prefix`. `entry` limits `own-port` to the ports of one ID."""
 
     what: Annotated[str, one_of(COMPLETIONS)]
     prefix: Annotated[str, TEXT]
@@ -142,7 +142,7 @@ class CompleteRequest(Request):
 
 
 class CompleteResult(TypedDict):
-    """Words for a user to choose from; `complete` is whether there are no others."""
+    """Words to choose from; `complete` if there are no others."""
 
     words: list[str]
     complete: bool
@@ -154,7 +154,7 @@ METHODS: Final = (INFO, COMPLETE)
 
 
 def whole(parts: Iterable[InfoResult]) -> InfoResult:
-    """Put the events and the result of an `info` together: a list goes on where that of the part before has ended."""
+    """Join the events and the result of an `info`: the parts of a list follow one another."""
     joined: dict[str, Any] = {}
     for part in parts:
         _join(joined, part)

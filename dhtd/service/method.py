@@ -1,7 +1,7 @@
-"""One row of the table: a method, its parameters, its answers, its errors, and who may call it.
+"""One row of the table: a method with its parameters, answers, errors and callers.
 
-A request is a frozen dataclass. Its fields are the method's parameters, by the names that they have on the wire; each
-one is `Annotated` with a `Kind`. Results and events are `TypedDict`s: what is typed is what is sent.
+A request is a frozen dataclass. Its fields are the parameters, under their names on the wire, each `Annotated` with
+a `Kind`. Results and events are `TypedDict`s, sent as they are.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Emit = Callable[[E], Awaitable[None]]
 
 
 class Callers(Enum):
-    """Who may call a method."""
+    """The users who may call a method."""
 
-    SERVED = "everybody whom the daemon serves"
+    SERVED = "all users of the socket"
     OWNER = "the daemon's own user and root"
 
 
@@ -43,11 +43,11 @@ class Parameter(NamedTuple):
 
     name: str
     kind: Kind
-    default: object  # `MISSING`: there is none, and the parameter must be given
+    default: object  # `MISSING` for a parameter that every request must have
 
     @property
     def is_optional(self) -> bool:
-        """Whether it may be left out; where it has no other default, it may also be null."""
+        """Whether a request may leave it out. With the default None, it may also be null."""
         return self.default is not MISSING
 
 
@@ -61,9 +61,9 @@ class Method(Generic[Q, R]):
         request: type[Q],
         result: type[R],
         *,
-        errors: tuple[type[DhtdError], ...] = (),  # those of its own work, beside those that any method can have
+        errors: tuple[type[DhtdError], ...] = (),  # of its own work
         callers: Callers = Callers.SERVED,
-        runs_long: bool = False,  # longer than a client can know, so that its timeout is for each answer
+        runs_long: bool = False,  # for an unknown time: a client's timeout is then for each answer
     ) -> None:
         self.name = name
         self.summary = summary
@@ -75,20 +75,20 @@ class Method(Generic[Q, R]):
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """What a request has, in order."""
+        """The parameters, in order."""
         hints = get_type_hints(self.request, include_extras=True)
         found: tuple[Any, ...] = fields(self.request)  # type: ignore[arg-type]  # every request is a dataclass
         return tuple(Parameter(each.name, hints[each.name].__metadata__[0], each.default) for each in found)
 
     @property
     def errors(self) -> frozenset[type[DhtdError]]:
-        """The errors that this method has beside those of `COMMON` in `dhtd.service.methods`."""
+        """The errors of this method. `COMMON` in `dhtd.service.methods` has those that any method can end in."""
         of_parameters = {error for parameter in self.parameters for error in parameter.kind.errors}
         of_callers = {NotPermitted} if self.callers is Callers.OWNER else set()
         return frozenset({*self._errors, *of_parameters, *of_callers})
 
     def read(self, given: Mapping[str, object]) -> Q:
-        """Return the request that these parameters make; raise an error of usage where they make none."""
+        """Return a request with these parameters; raise a `UsageError` if they do not make one."""
         left = dict(given)
         values: dict[str, object] = {}
         for name, kind, default in self.parameters:

@@ -1,7 +1,7 @@
 """The table of all methods. A row stands with its request and its answers, in the module of its subject.
 
-A new method is a row there. Every way in takes it from here: the control socket reads its frames by it, the daemon
-finds what serves it, and tests hold dht-control(7) and dht(1) to it.
+A new method is a new row there. The control socket reads frames by this table, the daemon finds the function that
+serves a request, and tests hold dht-control(7) and dht(1) to it.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def named(name: str) -> Method[Any, Any]:
 
 
 def method_of(request: Request) -> Method[Any, Any]:
-    """Return the method that a request is for."""
+    """Return the method of a request."""
     return _BY_REQUEST[type(request)]

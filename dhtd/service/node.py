@@ -12,11 +12,11 @@ from dhtd.service.params import HOST_PORTS, HostPort
 
 @dataclass(frozen=True, slots=True)
 class NodeIdRequest(Request):
-    """Who is this node?"""
+    """Tell the ID of this node, and where others reach it."""
 
 
 class NodeIdResult(TypedDict):
-    """Who this node is."""
+    """The ID of this node, and the endpoints where others reach it."""
 
     node_id: str
     endpoints: list[str]
@@ -27,15 +27,15 @@ NODE_ID: Final = Method("node-id", "Tells the ID of this node.", NodeIdRequest, 
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest(Request):
-    """Is this node in its network? Cheap, however many entries and contacts there are."""
+    """Tell whether this node is in its network. This is cheap, with any number of entries and contacts."""
 
 
 class StatusResult(TypedDict):
-    """Whether this node is in its network, and what it does there.
+    """The node in its network.
 
-    `state` is `joined`, `doubtful` (somebody is silent, and others are being asked), `joining` (on the way), `silent`
-    (nobody answers) or `alone` (nobody is known): the best of its families. `network` is `open` or `private`. Own
-    entries are `unheld` while no node holds them. While it is `restoring`, entries are still being read.
+    `state` is the best one of its families: `joined`, `doubtful` (a contact is silent, and the node asks others),
+    `joining`, `silent` (nobody answers) or `alone` (the node knows nobody). `network` is `open` or `private`. An own
+    entry is `unheld` while no node holds it. While the node is `restoring`, it is still reading entries.
     """
 
     node_id: str
@@ -67,7 +67,7 @@ class BootstrapRequest(Request):
 
 
 class UnreachedHost(TypedDict):
-    """A host that was named to join by, and why nobody has answered there."""
+    """A host without an answer, and why."""
 
     endpoint: str
     code: str
@@ -75,7 +75,7 @@ class UnreachedHost(TypedDict):
 
 
 class BootstrapResult(TypedDict):
-    """How many hosts answered, how many did not, how many contacts there are now, and why those did not answer."""
+    """Numbers of hosts with and without an answer, the number of contacts now, and the hosts without an answer."""
 
     contacted: int
     failed: int

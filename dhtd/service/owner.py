@@ -1,4 +1,4 @@
-"""What only the daemon's owner may ask for: backup and stop."""
+"""The methods of the daemon's owner: backup and stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dhtd.service.method import Callers, Method, Request, Stream
 
 @dataclass(frozen=True, slots=True)
 class BackupRequest(Request):
-    """A copy of the state file, in events."""
+    """Send a copy of the state file, in events."""
 
 
 class BackupEvent(TypedDict):
@@ -21,7 +21,7 @@ class BackupEvent(TypedDict):
 
 
 class BackupResult(TypedDict):
-    """How long the copy is that the events were."""
+    """The length of the copy."""
 
     bytes: int
 
@@ -40,11 +40,11 @@ BACKUP: Final = Stream(
 
 @dataclass(frozen=True, slots=True)
 class StopRequest(Request):
-    """Save the state and end. The control socket's server itself sees to it."""
+    """Save the state and end. The server of the control socket does this itself."""
 
 
 class StopResult(TypedDict):
-    """The state is saved, and this process ends; null where it was stopping already."""
+    """The state is saved, and this process ends; null if it was stopping already."""
 
     pid: int | None
 

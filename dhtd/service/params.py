@@ -1,4 +1,4 @@
-"""The kinds of parameters, and how each is read from JSON. Reading is strict: what does not fit is refused."""
+"""The kinds of parameters, and their readers. Reading is strict: a value of another type is an error."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
 
 
 class Misfit(ValueError):
-    """A value is none of its kind. The text goes on where "the parameter" ends: "is text, not 7"."""
+    """A value is not of its kind. The text completes a sentence about the parameter: "is text, not 7"."""
 
 
 class Kind(NamedTuple):
-    """What a parameter may be."""
+    """A kind of parameter."""
 
-    title: str  # what dht-control(7) calls it
+    title: str  # its name in dht-control(7)
     json: tuple[type, ...]  # the exact types that a JSON value may have: true is no integer
-    wanted: str  # what a value of another type is told to be
+    wanted: str  # for the message about a value of another type
     read: Callable[[Any], object]  # raises one of `errors`, or `Misfit`
     errors: tuple[type[DhtdError], ...] = ()
 
     def check(self, value: object) -> object:
-        """Return what a value of JSON means."""
+        """Return the meaning of a value of JSON; raise one of `errors`, or `Misfit`."""
         if type(value) not in self.json:
             raise Misfit(f"is {self.wanted}, not {shown(value)}")
         return self.read(value)
 
 
 def shown(value: object) -> str:
-    """Return a value of a request for a message: short, however long or deep it is."""
+    """Return a value of a request for a message, cut to 80 characters."""
     if isinstance(value, list | dict):
         return "an array" if isinstance(value, list) else "an object"
     text = repr(value) if isinstance(value, str) else json.dumps(value)

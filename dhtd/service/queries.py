@@ -15,7 +15,7 @@ _OF_QUERIES: Final = (Busy, InvalidEndpoint, NoPong, PeerRefused, UnresolvableHo
 
 @dataclass(frozen=True, slots=True)
 class PingRequest(Request):
-    """Is a node there?"""
+    """Ask whether a node is there."""
 
     endpoint: Annotated[HostPort, HOST_PORT]
 
@@ -40,7 +40,7 @@ class FindNodeRequest(Request):
 
 
 class NamedNode(TypedDict):
-    """A node that another one has named."""
+    """A node that another one named."""
 
     id: str
     endpoint: str
@@ -93,7 +93,7 @@ class StoreRequest(Request):
 
 
 class StoreResult(TypedDict):
-    """The node that has taken the entry."""
+    """The node that took the entry."""
 
     node_id: str
 

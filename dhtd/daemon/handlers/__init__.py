@@ -1,1 +1,1 @@
-"""What the daemon does for each method: it starts operations of the node, waits for events, tells what came of it."""
+"""The functions behind the methods: each starts an operation, waits for its events, and returns a result."""

@@ -1,7 +1,8 @@
-"""How a method of the table finds the function that serves it, and what all of these functions need."""
+"""Pairs of a method and the function that serves it, and the base of these functions."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,7 +26,7 @@ class Call(NamedTuple):
 
 
 def answer(method: Method[Q, R], serve: Callable[[Q], Awaitable[R]]) -> Call:
-    """Pair a method with a function that returns its result, or raises a `DhtdError` that says why there is none."""
+    """Pair a method with a function that returns its result, or raises a `DhtdError` with the reason."""
     return Call(method, lambda request, _: serve(request))
 
 
@@ -34,19 +35,19 @@ def stream(method: Stream[Q, E, R], serve: Callable[[Q, Emit[E]], Awaitable[R]])
     return Call(method, serve)
 
 
-class Handlers:
-    """Base of the functions of one subject: they belong to one node."""
+class Handlers(ABC):
+    """Base of the functions of one subject, for one node."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._node = driver.node
 
+    @abstractmethod
     def calls(self) -> tuple[Call, ...]:
-        """Return which method is served by which function."""
-        raise NotImplementedError
+        """Return the methods of the subject, each with its function."""
 
     async def outcome(self, start: Start) -> Event:
-        """Run an operation of one event, and return that."""
+        """Run an operation that has one event, and return the event."""
         with self._driver.begin(start) as operation:
             return await operation.event()
 

@@ -34,7 +34,7 @@ NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HO
 
 
 class Entries(Handlers):
-    """Own entries are changed on disk and in the node alike, one change at a time."""
+    """Changes own entries on disk and in the node, one change at a time."""
 
     def __init__(self, driver: Driver, saver: Saver, report: NodeReport) -> None:
         super().__init__(driver)
@@ -49,7 +49,7 @@ class Entries(Handlers):
         )
 
     async def _enter(self, request: EnterRequest) -> EnterResult:
-        """Durable first, then acknowledged: from then on the entry survives anything but `delete`."""
+        """Write the entry to disk before acknowledging it: from then on it survives anything but `delete`."""
         deadline = trio.current_time() + request.within_s
         patient = request.wait and (request.min_replicas > 0 or self._node.has_somebody_to_join_by)
         async with self._saver.own_entries:

@@ -1,4 +1,4 @@
-"""Serves the methods that look at what may be much: info and complete."""
+"""Serves the methods that may look at many entries: info and complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Result)
 
 
 class Inside(Handlers):
-    """Looks step by step: however many clients ask, one step of one of them is made, and then others run."""
+    """Looks step by step. Between two steps other tasks run, with any number of clients."""
 
     def __init__(self, driver: Driver, report: NodeReport) -> None:
         super().__init__(driver)
@@ -34,7 +34,7 @@ class Inside(Handlers):
         return stream(INFO, self._info), answer(COMPLETE, self._complete)
 
     async def _info(self, request: InfoRequest, emit: Emit[InfoResult]) -> InfoResult:
-        """Emit the parts that are there, as fast as the client reads."""
+        """Emit each part when the client has read the one before."""
         return await self._read(self._report.info(request.section), emit)
 
     async def _complete(self, request: CompleteRequest) -> CompleteResult:
@@ -53,10 +53,10 @@ class Inside(Handlers):
                 await emit(part)
 
     def _chosen(self, request: CompleteRequest) -> Generator[None, None, CompleteResult]:
-        """Return the words that begin with what is asked for, up to `WORDS_MAX`, having let others run between.
+        """Return up to `WORDS_MAX` words with the prefix of the request; yield to let other tasks run.
 
-        Where there are more, the least and the greatest are among them, so that the beginning which all of these
-        have in common is that of all the words.
+        If there are more, the least and the greatest are among them. So the common beginning of the chosen words is the
+        common beginning of all.
         """
         found: dict[str, None] = {}
         least = greatest = ""

@@ -32,7 +32,7 @@ STATUS_INTERVAL = 0.01  # seconds between looks at whether it has
 
 
 class AboutNode(Handlers):
-    """Tells about the node, and has it join."""
+    """Tells about the node, and makes it join."""
 
     def __init__(self, driver: Driver, report: NodeReport) -> None:
         super().__init__(driver)
@@ -49,7 +49,7 @@ class AboutNode(Handlers):
         return self._report.node_id()
 
     async def _status(self, request: StatusRequest) -> StatusResult:
-        """Tell what is so now: where nobody has answered for a while, somebody is asked, and waited for a moment."""
+        """Tell the state now. If nobody has answered for a while, ask a contact first, and wait for a moment."""
         now = self._driver.clock()
         self._node.ask_around(now - STATUS_AGE, now)
         self._driver.flush()
@@ -75,11 +75,13 @@ class AboutNode(Handlers):
             else:
                 unreached[host_port] = NoPeers(f"{self.texts(endpoints)} is this node itself: name another one")
 
+        # Look up the addresses of all hosts at once. Our own are not asked.
         async with trio.open_nursery() as nursery:
             for host_port in dict.fromkeys(host_ports):
                 nursery.start_soon(look_up, host_port)
         if not found:
             raise _all_of(unreached, host_ports)
+        # Ping them all. A host has failed if all of its addresses are silent.
         endpoints = [endpoint for at in found.values() for endpoint in at]
         event = await self.outcome(lambda now: self._node.bootstrap(endpoints, now))
         assert isinstance(event, Bootstrapped)
@@ -101,11 +103,11 @@ class AboutNode(Handlers):
 
 
 def _given(host: str, port: int) -> str:
-    """Return an endpoint as the user has given it."""
+    """Return an endpoint as the user wrote it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _all_of(unreached: Mapping[HostPort, DhtdError], given: Iterable[HostPort]) -> DhtdError:
-    """Return all that failed as one error, of the kind of the first one, in the order in which hosts were given."""
+    """Return all failures as one error of the first one's class, in the order of the hosts."""
     errors = [unreached[host_port] for host_port in dict.fromkeys(given) if host_port in unreached]
     return type(errors[0])("; ".join(dict.fromkeys(map(str, errors))))

@@ -1,4 +1,4 @@
-"""Serves what only the daemon's owner may ask for: backup. What `stop` does, the control socket's server does."""
+"""Serves the owner's method backup. The server of the control socket serves `stop` itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ForOwner(Handlers):
         return (stream(BACKUP, self._backup),)
 
     async def _backup(self, request: BackupRequest, emit: Emit[BackupEvent]) -> BackupResult:
-        """Emit a copy of the state file, as fast as the client reads."""
+        """Emit each piece of the copy when the client has read the one before."""
         if self._is_backing_up:
             raise Busy("another backup is being taken: try again when it is done")
         self._is_backing_up = True

@@ -74,8 +74,8 @@ class Queries(Handlers):
     async def _ask(self, host_port: HostPort, start: StartAt, *, in_turn: bool = False) -> Answered:
         """Send a single query to a host; return its answer, or raise why there is none.
 
-        Of a name, the first of its addresses that answers counts: the next one is asked when one is silent for long
-        enough to be dead, or (`in_turn`) when it has timed out, for what must not be done twice.
+        A name may have several addresses, and the first one that answers counts. The next one is asked after a head
+        start. With `in_turn` it is asked only after a timeout: some queries must not be sent twice.
         """
         endpoints = await resolve(host_port, self._driver.udp)
         answers: list[Answered | Unanswered] = []
@@ -94,12 +94,14 @@ class Queries(Handlers):
                 answers.append(event)
                 nursery.cancel_scope.cancel()
 
+        # Ask one address after the other, until one has answered.
         async with trio.open_nursery() as nursery:
             for endpoint in endpoints:
                 is_over = trio.Event()
                 nursery.start_soon(ask, endpoint, is_over)
                 with trio.move_on_after(math.inf if in_turn else HEAD_START):
                     await is_over.wait()
+        # No answer is a reason of its own; an answer may be a refusal.
         if not answers and busy:
             raise busy[0]
         if not answers:
