@@ -1,37 +1,70 @@
-"""State files of earlier versions, without hashes."""
+"""State files as earlier versions wrote them: rows of their own columns, and from version 3 on with hashes."""
 
 from __future__ import annotations
 
+import lzma
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.daemon.state.disk import APPLICATION_ID
-from dhtd.daemon.state.rows import SavedState, Writer, schema
+from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
+from dhtd.daemon.state.schemas import HASHED, SPARED, SUMMED, Value, schema
+
+OLD_VERSIONS: Final = (1, 2, 3)
+_FILES: Final = Path(__file__).parent / "state" / "files"
+
+
+def put_real(path: Path, version: int) -> None:
+    """Put a file there that the program of that time has written: see `files/README`."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(lzma.decompress((_FILES / f"version-{version}.db.xz").read_bytes()))
 
 
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
-    """Write a file of version 1 or 2 with this content; version 1 has no holders."""
+    """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw."""
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
+    once: dict[str, Value] = {"bits": keyspace.bits}
+    if state.node_id is not None:
+        once["node_id"] = writer.id(state.node_id)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         execute = connection.execute
+
+        def insert(table: str, *values: Value) -> None:
+            row = (*values, hash_of(table, values)) if version >= HASHED else values
+            execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+
         execute(f"PRAGMA application_id = {APPLICATION_ID}")
         execute(f"PRAGMA user_version = {version}")
         for statement in schema(version):
             execute(statement)
         execute("BEGIN")
-        execute("INSERT INTO meta VALUES ('bits', ?)", (keyspace.bits,))
-        if state.node_id is not None:
-            execute("INSERT INTO meta VALUES ('node_id', ?)", (writer.id(state.node_id),))
-        for position, contact in enumerate(state.contacts):
-            execute("INSERT INTO contact VALUES (?, ?, ?)", writer.contact(position, contact))
-        for own in state.own:
-            execute("INSERT INTO own VALUES (?, ?)", writer.own(own))
-        for entry in state.held:
-            execute("INSERT INTO held VALUES (?, ?, ?)", writer.held(entry))
-        for own, holders in state.holders.items() if version > 1 else ():
-            for holder in holders:
-                execute("INSERT INTO holder VALUES (?, ?, ?, ?, ?)", writer.holder(own, holder)[:5])
+        sums = dict.fromkeys(SUMMED, Sum())
+        for table, values in _rows(state, version, writer):
+            insert(table, *values)
+            sums[table] = sums[table].with_row(hash_of(table, values))
+        if version >= HASHED:
+            once |= {"serial": 1, **{f"sum {table}": str(total) for table, total in sums.items()}}
+            for name in once.keys() & set(SPARED):
+                insert("spare", name, once[name])
+        for name, value in once.items():
+            insert("meta", name, value)
         execute("COMMIT")
+
+
+def _rows(state: SavedState, version: int, writer: Writer) -> Iterator[tuple[str, tuple[Value, ...]]]:
+    for position, contact in enumerate(state.contacts):
+        yield "contact", writer.contact(position, contact)
+    for own in state.own:
+        yield "own", (writer.id(own.key), own.port)
+    for entry in state.held:
+        yield "held", (writer.id(entry.key), bytes(entry.record), entry.expires_at)
+    for own, holders in state.holders.items() if version > 1 else ():
+        for holder in holders:
+            *_, id, endpoint, until, seen = writer.holder(own, holder)
+            row = (writer.id(own.key), own.port, id, endpoint, until, seen)
+            yield "holder", row if version >= HASHED else row[:-1]

@@ -25,7 +25,8 @@ from dhtd.core.messages import Contact
 from dhtd.core.records import Peer
 from dhtd.daemon.state import disk as state_disk
 from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
-from dhtd.daemon.state.rows import COLUMNS, Value, hash_of
+from dhtd.daemon.state.rows import hash_of
+from dhtd.daemon.state.schemas import COLUMNS, Value
 from dhtd.errors import StateError
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 from dhtd.core.records import RecordKey
 from dhtd.daemon.state.ledger import Ledger, rows
 from dhtd.daemon.state.rows import RowReader, SavedHolder, Writer
+
+_RECORD: Final = "key kind place"  # the columns by which an entry is found
+_OF_RECORD: Final = "WHERE key = ? AND kind = ? AND place = ?"
 
 Image = dict[RecordKey, tuple[bool, frozenset[SavedHolder]]]  # of some entries: whether they are ours, and who has them
 
@@ -43,9 +46,9 @@ def image(connection: sqlite3.Connection, entries: Iterable[RecordKey], reader: 
     """Return how these entries are in the file."""
     found: Image = {}
     for record_key in entries:
-        values = writer.own(record_key)
-        is_own = bool(list(rows(connection, "own", "WHERE key = ? AND port = ?", values)))
-        holders = rows(connection, "holder", "WHERE key = ? AND port = ?", values)
+        values = writer.record_key(record_key)
+        is_own = bool(list(rows(connection, "own", _OF_RECORD, values)))
+        holders = rows(connection, "holder", _OF_RECORD, values)
         found[record_key] = is_own, frozenset(reader.holder(*row[:-1])[1] for row in holders)
     return found
 
@@ -62,13 +65,13 @@ def make(ledger: Ledger, change: Change, writer: Writer) -> None:
     match change:
         case AddOwn(record_key):
             row = writer.own(record_key)
-            if not ledger.has("own", row, "key port"):
+            if not ledger.has("own", row[:-1], _RECORD):
                 ledger.put("own", row)
         case RemoveOwn(record_keys):
             for record_key in record_keys:
-                ledger.drop("own", "key port", writer.own(record_key))
+                ledger.drop("own", _RECORD, writer.record_key(record_key))
         case SetHolders(record_key, holders):
-            ledger.drop("holder", "key port", writer.own(record_key))
+            ledger.drop("holder", _RECORD, writer.record_key(record_key))
             for row in {at.contact: writer.holder(record_key, at) for at in holders}.values():
                 ledger.put("holder", row)
         case _:

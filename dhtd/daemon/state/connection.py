@@ -18,7 +18,8 @@ from dhtd.daemon.state.changes import Image, put_back
 from dhtd.daemon.state.directory_lock import turn
 from dhtd.daemon.state.disk import SQLITE_ERRORS, DamagedError, SqliteError, connect, explain, identity, sync_directory
 from dhtd.daemon.state.ledger import Ledger, facts, said_sums
-from dhtd.daemon.state.rows import RowReader, Sum, Value, Writer
+from dhtd.daemon.state.rows import RowReader, Sum, Writer
+from dhtd.daemon.state.schemas import Value
 from dhtd.errors import StateError
 
 log = logging.getLogger("dhtd.state")

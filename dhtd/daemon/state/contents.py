@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dhtd.core.ids import Keyspace
-from dhtd.core.records import RecordKey
 from dhtd.daemon.state.connection import StateConnection
-from dhtd.daemon.state.disk import APPLICATION_ID, VERSION, DamagedError, copy_aside
+from dhtd.daemon.state.disk import APPLICATION_ID, DamagedError, copy_aside
 from dhtd.daemon.state.ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
-from dhtd.daemon.state.rows import (
+from dhtd.daemon.state.rows import SavedState, Sum, is_whole
+from dhtd.daemon.state.salvage import Damage
+from dhtd.daemon.state.schemas import (
     COLUMNS,
     HASHED,
     KEYS,
     SPARED,
     SUMMED,
-    SavedHolder,
-    SavedState,
-    Sum,
+    VERSION,
+    Row,
     Value,
     columns,
-    is_whole,
     schema,
+    tables,
+    upgraded,
 )
-from dhtd.daemon.state.salvage import Damage
 from dhtd.errors import StateError
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class StateContents(StateConnection):
         """Make what is missing, mend what can be mended, and prove that the file can be written."""
         if version is None:
             self._create(connection)
-        elif version < HASHED:
+        elif version < VERSION:
             self._upgrade(version)
         else:
             self._know(facts(connection))
@@ -68,33 +68,79 @@ class StateContents(StateConnection):
             ledger.close({})
 
     def _upgrade(self, version: int) -> None:
-        """Make of a file without hashes one that has them. Rows that cannot be true are left out."""
+        """Bring a file of an earlier version up to date, at once or not at all. Rows that cannot be true are left out.
+
+        Rows are read one by one, since those of a full file do not fit into the memory of a small machine.
+        """
         connection = self._connection
-        once = {
-            str(name): value
-            for name, value in connection.execute("SELECT name, value FROM meta")
-            if name in ("networks", "node_id")
-        }
-        state, bad = self._read_unhashed(connection, version, once.pop("node_id", None))
-        aside = copy_aside(self.path, connection) if bad else None
+        # See what the file has once, and whether all of it is as it was written.
+        reason = None
+        if version < HASHED:
+            once = {name: value for name, value in _unhashed_facts(connection).items() if name in SPARED}
+        else:
+            once = facts(connection)
+            self._know(once)
+            reason = self._complaint(connection)
+        node_id = once.pop("node_id", None)
+        is_id = self._is_id(node_id)
+
+        # Where something is wrong, set the file aside as it was.
+        lost = self._count_lost(connection, version, once)
+        bad = sum(lost.values()) + (node_id is not None and not is_id)
+        aside = self._set_aside(connection) if reason is not None or bad else None
+
+        # Build the new tables beside the old ones, and drop these. A crash leaves the one or the other.
         self._sums = dict.fromkeys(SUMMED, Sum())
         with self._transaction() as ledger:
-            for table in COLUMNS:
-                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            for table in tables(version):
+                connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
             make_tables(connection, VERSION)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             ledger.set("bits", self._keyspace.bits)
             ledger.close({})
-            self._fill(ledger, state, once)
+            _set_facts(ledger, once)
+            if is_id:
+                ledger.set("node_id", node_id)
+            for table in SUMMED:
+                for row in self._upgraded(connection, table, version, prefix="old_"):
+                    if row is not None:
+                        ledger.put(table, row)
+            for table in tables(version):
+                connection.execute(f"DROP TABLE old_{table}")
         with suppress(sqlite3.Error):  # so that the first page is that of a new file, which can stand in for it
             connection.execute("VACUUM")
-        if bad:
+        if aside is not None:
             self.damage = Damage(
-                _impossible(sum(bad.values())),
+                reason or _impossible(bad),
                 aside,
-                state.node_id is None,
-                lost={table: count for table, count in bad.items() if table != "meta"},
+                not is_id,
+                lost={table: count for table, count in lost.items() if count},
             )
+
+    def _count_lost(self, connection: sqlite3.Connection, version: int, once: Mapping[str, Value]) -> dict[str, int]:
+        """Return how many rows of each table cannot be true, or are missing."""
+        said, lost = said_sums(once), {}
+        for table in SUMMED:
+            sound = [row is not None for row in self._upgraded(connection, table, version)]
+            lost[table] = max(len(sound), said[table].rows if table in said else 0) - sum(sound)
+        return lost
+
+    def _upgraded(
+        self, connection: sqlite3.Connection, table: str, version: int, prefix: str = ""
+    ) -> Iterator[Row | None]:
+        """Yield each row of a table of this version as it reads today; None where it cannot be true."""
+        if table not in tables(version):
+            return
+        there, make, is_hashed = columns(table, version), self._makers()[table], version >= HASHED
+        names = ", ".join((*there, "hash") if is_hashed else there)
+        for row in connection.execute(f"SELECT {names} FROM {prefix}{table} ORDER BY {there[0]}"):  # noqa: S608
+            today = None
+            with suppress(ValueError):
+                if not is_hashed or is_whole(table, row):
+                    values = upgraded(table, version, row[: len(there)])
+                    make(*values)
+                    today = values
+            yield today
 
     def _check(self, connection: sqlite3.Connection, version: int) -> None:
         """Raise where the file is damaged, or not for us; write nothing."""
@@ -104,11 +150,8 @@ class StateContents(StateConnection):
         made = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
         if sorted(map(str, chain.from_iterable(connection.execute(made)))) != sorted(schema(version)):
             raise DamagedError("its tables are not those that dhtd makes")  # a trigger could undo what was acknowledged
-        if version < HASHED:
-            row = connection.execute("SELECT value FROM meta WHERE name = 'bits'").fetchone()
-            bits = None if row is None else row[0]
-        else:
-            bits = facts(connection).get("bits")
+        once = _unhashed_facts(connection) if version < HASHED else facts(connection)
+        bits = once.get("bits")
         if not isinstance(bits, int):
             raise DamagedError("it does not say how wide its IDs are")
         if bits != self._keyspace.bits:
@@ -132,10 +175,7 @@ class StateContents(StateConnection):
     def _mend(self, reason: str) -> None:
         """Set a copy of the file aside, and keep the rows that are as they were written."""
         connection = self._connection
-        try:
-            aside = copy_aside(self.path, connection)
-        except OSError as error:
-            raise StateError(f"the damaged state file {self.path} cannot be copied: {error}") from error
+        aside = self._set_aside(connection)
         kept: dict[str, int] = {}
         lost: dict[str, int | None] = {}
         with self._transaction() as ledger:
@@ -164,6 +204,12 @@ class StateContents(StateConnection):
             lost = {table: count for table, count in lost.items() if count != 0}
         self.damage = Damage(reason, aside, not self._is_id(once.get("node_id")), kept, lost)
 
+    def _set_aside(self, connection: sqlite3.Connection) -> Path:
+        try:
+            return copy_aside(self.path, connection)
+        except OSError as error:
+            raise StateError(f"the damaged state file {self.path} cannot be copied: {error}") from error
+
     def _makers(self) -> dict[str, Callable[..., object]]:
         reader = self._reader
         return {"own": reader.own, "contact": reader.contact_at, "held": reader.held, "holder": reader.holder}
@@ -171,42 +217,9 @@ class StateContents(StateConnection):
     def _is_id(self, value: Value) -> bool:
         return _can_be(self._reader.id, (value, None))
 
-    def _read_unhashed(
-        self, connection: sqlite3.Connection, version: int, node_id: Value
-    ) -> tuple[SavedState, dict[str, int]]:
-        """Return what a file of this version holds, and how many rows cannot be true."""
-        bad: dict[str, int] = {}
-
-        def made(table: str, make: Callable[..., T]) -> list[T]:
-            values: list[T] = []
-            there = columns(table, version)
-            for row in connection.execute(f"SELECT {', '.join(there)} FROM {table} ORDER BY {there[0]}"):  # noqa: S608
-                try:
-                    values.append(make(*row))
-                except ValueError:
-                    bad[table] = bad.get(table, 0) + 1
-            return values
-
-        reader = self._reader
-        holders: dict[RecordKey, list[SavedHolder]] = {}
-        for own, holder in made("holder", reader.holder) if version > 1 else ():
-            holders.setdefault(own, []).append(holder)
-        state = SavedState(
-            reader.id(node_id) if self._is_id(node_id) else None,
-            made("contact", reader.contact_at),
-            made("own", reader.own),
-            made("held", reader.held),
-            holders,
-        )
-        if node_id is not None and state.node_id is None:
-            bad["meta"] = 1
-        return state, bad
-
     def _fill(self, ledger: Ledger, state: SavedState, once: Mapping[str, Value]) -> None:
         """Write into fresh tables what another file had."""
-        for name, value in once.items():
-            if name not in ("bits", "node_id") and not name.startswith("sum "):
-                ledger.set(name, value)
+        _set_facts(ledger, once)
         if state.node_id is not None:
             ledger.set("node_id", self._writer.id(state.node_id))
         for position, contact in enumerate(state.contacts):
@@ -250,6 +263,17 @@ class StateContents(StateConnection):
                 return sound
             self._mend("it had impossible rows")
             return [(row, make(*row[:-1])) for row in rows(self._connection, table, rest, values)]
+
+
+def _unhashed_facts(connection: sqlite3.Connection) -> dict[str, Value]:
+    return {str(name): value for name, value in connection.execute("SELECT name, value FROM meta")}
+
+
+def _set_facts(ledger: Ledger, once: Mapping[str, Value]) -> None:
+    """Write what another file had once, but its ID, and what follows from the tables."""
+    for name, value in once.items():
+        if name not in ("bits", "node_id") and not name.startswith("sum "):
+            ledger.set(name, value)
 
 
 def _can_be(make: Callable[..., object], row: Sequence[Value]) -> bool:

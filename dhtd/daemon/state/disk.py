@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from dhtd.daemon.state.holder import who_has
+from dhtd.daemon.state.schemas import VERSION
 from dhtd.errors import StateError, StateLocked, StateTooNew
 
 APPLICATION_ID: Final = 0x44485444  # "DHTD", for file(1) and for us
-VERSION: Final = 3  # of the schema, in `user_version`; 1 had no holders, 2 no hashes
 
 BUSY_TIMEOUT: Final = 0.2  # seconds; a backup program that reads the file is done by then, a daemon is not
 

@@ -59,8 +59,9 @@ from dhtd.daemon.state.disk import (
     replacement,
 )
 from dhtd.daemon.state.ledger import facts
-from dhtd.daemon.state.rows import SavedHolder, SavedRecord, SavedState, Value
+from dhtd.daemon.state.rows import SavedHolder, SavedRecord, SavedState
 from dhtd.daemon.state.salvage import Damage, salvage
+from dhtd.daemon.state.schemas import Value
 from dhtd.errors import StateError, StateLocked
 
 __all__ = [
@@ -247,7 +248,7 @@ class StateFile(StateContents):
         with self._transaction() as ledger:
             for entry in entries:
                 row = self._writer.held(entry)
-                ledger.drop("held", "key endpoint", row[:2])
+                ledger.drop("held", "key kind place source", row[:4])
                 ledger.put("held", row)
 
     @property

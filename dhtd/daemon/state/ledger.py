@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from dhtd.daemon.state.rows import COLUMNS, SPARED, SUM_COLUMNS, SUMMED, Sum, Value, hash_of, is_whole, schema, sum_of
+from dhtd.daemon.state.rows import SUM_COLUMNS, Sum, hash_of, is_whole, sum_of
+from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Value, schema
 
 _INSERT: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608 - names of ours

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -18,59 +17,8 @@ from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.sightings import Seen
-from dhtd.core.records import Peer, Record, RecordKey
-
-Value = bytes | int | float | str | None  # what SQLite gives
-
-# The columns of the primary key come first, and the hash last, in these and in what SQLite gives.
-COLUMNS: Final = {
-    "meta": ("name", "value"),
-    "spare": ("name", "value"),
-    "contact": ("position", "id", "endpoint"),
-    "own": ("key", "port"),
-    "held": ("key", "endpoint", "expires_at"),
-    "holder": ("key", "port", "id", "endpoint", "until", "seen"),
-}
-KEYS: Final = {
-    "meta": ("name",),
-    "spare": ("name",),
-    "contact": ("position",),
-    "own": ("key", "port"),
-    "held": ("key", "endpoint"),
-    "holder": ("key", "port", "id", "endpoint"),
-}
-SUMMED: Final = ("own", "contact", "held", "holder")  # the tables whose sums `meta` has
-SPARED: Final = ("bits", "node_id", "networks")  # of `meta`: what `spare` has as well, on another page
-
-_SCHEMAS: Final = {
-    1: (
-        "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB)",
-        "CREATE TABLE own (key BLOB, port INTEGER, PRIMARY KEY (key, port)) WITHOUT ROWID",
-        "CREATE TABLE held (key BLOB, endpoint BLOB, expires_at REAL, PRIMARY KEY (key, endpoint)) WITHOUT ROWID",
-    ),
-    2: (
-        (
-            "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL,"
-            " PRIMARY KEY (key, port, id, endpoint)) WITHOUT ROWID"
-        ),
-    ),
-    3: (
-        "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
-        "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
-        "CREATE TABLE own (key BLOB, port INTEGER, hash INTEGER, PRIMARY KEY (key, port)) WITHOUT ROWID",
-        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB, hash INTEGER)",
-        (
-            "CREATE TABLE held (key BLOB, endpoint BLOB, expires_at REAL, hash INTEGER,"
-            " PRIMARY KEY (key, endpoint)) WITHOUT ROWID"
-        ),
-        (
-            "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL, seen BLOB, hash INTEGER,"
-            " PRIMARY KEY (key, port, id, endpoint)) WITHOUT ROWID"
-        ),
-    ),
-}
-HASHED: Final = 3  # the first version with hashes
+from dhtd.core.records import Kind, Peer, Record, RecordKey
+from dhtd.daemon.state.schemas import Value
 
 _FLOAT: Final = Struct(">d")
 
@@ -94,7 +42,7 @@ class SavedHolder:
     """A node that may hold an entry of ours, or one that was ours, `until` then; in the file's time, too.
 
     `seen`: from where the stores came, as it has seen it, see `dhtd.core.publishing.sightings`.
-    Files before version 3 do not say.
+    Files before version 3 do not tell.
     """
 
     contact: Contact
@@ -111,18 +59,6 @@ class SavedState:
     own: list[RecordKey]
     held: list[SavedRecord]
     holders: dict[RecordKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
-
-
-def schema(version: int) -> tuple[str, ...]:
-    """Return the statements that make the tables of this version."""
-    if version >= HASHED:
-        return _SCHEMAS[HASHED]
-    return tuple(chain.from_iterable(_SCHEMAS[added] for added in range(1, version + 1)))
-
-
-def columns(table: str, version: int) -> tuple[str, ...]:
-    """Return the columns of a table in files of this version, without the hash."""
-    return tuple(column for column in COLUMNS[table] if version >= HASHED or column != "seen")
 
 
 def hash_of(table: str, values: Sequence[Value]) -> int:
@@ -218,22 +154,29 @@ class RowReader:
         """Return a contact of the routing table."""
         return self.contact(id, endpoint)
 
-    def own(self, key: Value, port: Value) -> RecordKey:
+    def own(self, key: Value, kind: Value, place: Value, body: Value) -> RecordKey:
         """Return an own entry."""
-        if not isinstance(port, int):
-            raise ValueError(port)
-        return RecordKey.of(self.id(key), Peer.on(check_port(port)))
+        _check_empty(body)
+        return self._record_key(key, kind, place)
 
-    def held(self, key: Value, endpoint: Value, expires_at: Value) -> SavedRecord:
+    def held(self, key: Value, kind: Value, place: Value, source: Value, body: Value, expires_at: Value) -> SavedRecord:
         """Return a held entry."""
-        return SavedRecord(self.id(key), Peer(Endpoint(_blob(endpoint))), _time(expires_at))
+        _check_peer(kind)
+        _check_empty(body)
+        peer = Peer(Endpoint(_blob(source) + _port(place)))
+        return SavedRecord(self.id(key), peer, _time(expires_at))
 
     def holder(
-        self, key: Value, port: Value, id: Value, endpoint: Value, until: Value, seen: Value = b""
+        self, key: Value, kind: Value, place: Value, id: Value, endpoint: Value, until: Value, seen: Value
     ) -> tuple[RecordKey, SavedHolder]:
-        """Return an entry, and who may hold it."""
+        """Return an entry, and a node that may hold it."""
         contact = self.contact(id, endpoint)
-        return self.own(key, port), SavedHolder(contact, _time(until), _seen(contact.endpoint, _blob(seen)))
+        holder = SavedHolder(contact, _time(until), _seen(contact.endpoint, _blob(seen)))
+        return self._record_key(key, kind, place), holder
+
+    def _record_key(self, key: Value, kind: Value, place: Value) -> RecordKey:
+        _check_peer(kind)
+        return RecordKey.of(self.id(key), Peer.on(check_port(int.from_bytes(_port(place), "big"))))
 
 
 _CONTACTS_MAX: Final = 4096
@@ -255,19 +198,43 @@ class Writer:
         """Return a row of `contact`."""
         return position, self.id(contact.id), bytes(contact.endpoint)
 
+    def record_key(self, record_key: RecordKey) -> tuple[Value, ...]:
+        """Return the columns by which `own` and `holder` find an entry; raise `InvalidPort`."""
+        check_port(record_key.port)
+        return self.id(record_key.key), record_key.kind.value, record_key.place
+
     def own(self, record_key: RecordKey) -> tuple[Value, ...]:
         """Return a row of `own`; raise `InvalidPort`."""
-        return self.id(record_key.key), check_port(record_key.port)
+        return *self.record_key(record_key), b""
 
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
-        return self.id(entry.key), bytes(entry.record), _real(entry.expires_at)
+        peer = entry.record
+        return self.id(entry.key), Kind.PEER.value, bytes(peer[-2:]), bytes(peer[:-2]), b"", _real(entry.expires_at)
 
     def holder(self, record_key: RecordKey, holder: SavedHolder) -> tuple[Value, ...]:
         """Return a row of `holder`; raise `InvalidPort`."""
         contact = holder.contact
         seen = b"".join(ip + _FLOAT.pack(until) for ip, until in holder.seen)
-        return *self.own(record_key), self.id(contact.id), bytes(contact.endpoint), _real(holder.until), seen
+        at = bytes(contact.endpoint)
+        return *self.record_key(record_key), self.id(contact.id), at, _real(holder.until), seen
+
+
+def _check_peer(kind: Value) -> None:
+    if kind != Kind.PEER.value:
+        raise ValueError(kind)
+
+
+def _check_empty(body: Value) -> None:
+    if body != b"":
+        raise ValueError(body)
+
+
+def _port(place: Value) -> bytes:
+    port = _blob(place)
+    if len(port) != 2:
+        raise ValueError(port)
+    return port
 
 
 def _seen(holder: Endpoint, data: bytes) -> Seen:

@@ -10,7 +10,7 @@ The bytes are laid into a file of their own, so that nothing here can change the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +21,14 @@ from dhtd.core.messages import Contact
 from dhtd.core.records import RecordKey
 from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
-from dhtd.daemon.state.rows import COLUMNS, HASHED, KEYS, RowReader, SavedHolder, SavedState, Value, columns, is_whole
+from dhtd.daemon.state.rows import RowReader, SavedHolder, SavedState, is_whole
+from dhtd.daemon.state.schemas import COLUMNS, HASHED, KEYS, VERSION, Row, Value, columns, upgraded
 
 T = TypeVar("T")
-Row = tuple[Value, ...]
 
 PAGE: Final = 4096  # bytes of a page; SQLite's default, and what all files of ours have
 _PAGES_MIN: Final = 1 + len(COLUMNS)
+_HASHED: Final = range(VERSION, HASHED - 1, -1)  # the versions with hashes, the newest first
 _WORDS: Final = {
     "own": ("own entry", "own entries"),
     "contact": ("contact", "contacts"),
@@ -67,18 +68,14 @@ class Salvage:
 
 def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
     """Return what is sound in these bytes, which are laid out at `place` for it and removed again."""
-    found: dict[str, dict[Row, Row]] = {table: {} for table in COLUMNS}
-    readable: set[str] = set()  # the tables that were read to their end
     try:
-        for version in (HASHED, HASHED - 1):  # of either kind; without hashes, only where no row has one
-            if not any(found.values()):
-                readable.clear()
-                for candidate in _candidates(data, place, version):
-                    place.write_bytes(candidate)
-                    with suppress(*SQLITE_ERRORS), closing(connect(place, "mode=ro&immutable=1")) as connection:
-                        _read(connection, found, readable, are_hashed=version == HASHED)
+        # Rows with hashes tell of which version they are: read as those of another one, they are not whole.
+        best = max((_attempt(data, place, version) for version in _HASHED), key=_Attempt.rows)
+        if not best.rows():
+            best = _attempt(data, place, HASHED - 1)
     finally:
         place.unlink(missing_ok=True)
+    found = best.found
     facts = {str(row[0]): row[1] for table in ("spare", "meta") for row in found[table].values()}
     state = _state(found, RowReader(keyspace), facts.get("node_id"))
     kept = {
@@ -87,7 +84,27 @@ def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
         "held": len(state.held),
         "holder": sum(map(len, state.holders.values())),
     }
-    return Salvage(state, facts, kept, _lost(kept, facts, readable))
+    return Salvage(state, facts, kept, _lost(kept, facts, best.readable))
+
+
+@dataclass
+class _Attempt:
+    """What a damaged file gives, read as one of some version: rows as they read today."""
+
+    found: dict[str, dict[Row, Row]]
+    readable: set[str]  # the tables that were read to their end
+
+    def rows(self) -> int:
+        return sum(map(len, self.found.values()))
+
+
+def _attempt(data: bytes, place: Path, version: int) -> _Attempt:
+    attempt = _Attempt({table: {} for table in COLUMNS}, set())
+    for candidate in _candidates(data, place, version):
+        place.write_bytes(candidate)
+        with suppress(*SQLITE_ERRORS), closing(connect(place, "mode=ro&immutable=1")) as connection:
+            _read(connection, attempt, version)
+    return attempt
 
 
 def _lost(kept: Mapping[str, int], facts: Mapping[str, Value], readable: set[str]) -> dict[str, int | None]:
@@ -111,7 +128,7 @@ def _candidates(data: bytes, place: Path, newest: int) -> Iterator[bytes]:
         return
     data = data.ljust(_PAGES_MIN * PAGE, b"\0")  # no table may begin beyond the end
     pages = len(data) // PAGE
-    for version in (newest,) if newest == HASHED else range(newest, 0, -1):
+    for version in (newest,) if newest >= HASHED else range(newest, 0, -1):
         place.unlink(missing_ok=True)
         with closing(sqlite3.connect(place, isolation_level=None)) as connection:
             connection.execute(f"PRAGMA page_size = {PAGE}")
@@ -122,34 +139,37 @@ def _candidates(data: bytes, place: Path, newest: int) -> Iterator[bytes]:
         yield first[:28] + pages.to_bytes(4, "big") + bytes(8) + first[40:] + data[PAGE:]
 
 
-def _read(
-    connection: sqlite3.Connection, found: dict[str, dict[Row, Row]], readable: set[str], *, are_hashed: bool
-) -> None:
+def _read(connection: sqlite3.Connection, attempt: _Attempt, version: int) -> None:
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     for table in COLUMNS:
         with suppress(*SQLITE_ERRORS):
-            if are_hashed:
-                _read_hashed(connection, table, COLUMNS[table], found[table], readable)
-            elif table not in readable and _is_sound(connection, table):
-                there = columns(table, HASHED - 1)
-                rows = connection.execute(f"SELECT {', '.join(there)} FROM {table}").fetchall()  # noqa: S608
-                found[table].update({row[: len(KEYS[table])]: row for row in rows})
-                readable.add(table)
+            if version >= HASHED:
+                _read_hashed(connection, attempt, table, version)
+            elif table not in attempt.readable and _is_sound(connection, table):
+                rows = connection.execute(f"SELECT {', '.join(columns(table, version))} FROM {table}")  # noqa: S608
+                for row in rows.fetchall():
+                    _keep(attempt, table, version, row)
+                attempt.readable.add(table)
 
 
-def _read_hashed(
-    connection: sqlite3.Connection, table: str, columns: Sequence[str], found: dict[Row, Row], readable: set[str]
-) -> None:
+def _read_hashed(connection: sqlite3.Connection, attempt: _Attempt, table: str, version: int) -> None:
     """Read from both ends: what is broken may be in the middle."""
-    select = f"SELECT {', '.join(columns)}, hash FROM {table} ORDER BY {columns[0]}"  # noqa: S608
+    there = columns(table, version)
+    select = f"SELECT {', '.join(there)}, hash FROM {table} ORDER BY {there[0]}"  # noqa: S608
     for order in ("ASC", "DESC"):
         with suppress(*SQLITE_ERRORS):
             for row in connection.execute(f"{select} {order}"):
                 if is_whole(table, row):
-                    found[row[: len(KEYS[table])]] = row[:-1]
-            readable.add(table)
+                    _keep(attempt, table, version, row[:-1])
+            attempt.readable.add(table)
             return
+
+
+def _keep(attempt: _Attempt, table: str, version: int, row: Row) -> None:
+    with suppress(ValueError):
+        today = upgraded(table, version, row)
+        attempt.found[table][today[: len(KEYS[table])]] = today
 
 
 def _is_sound(connection: sqlite3.Connection, table: str) -> bool:

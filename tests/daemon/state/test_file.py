@@ -27,11 +27,13 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer
+from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
 from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.rows import RowReader
+from dhtd.daemon.state.schemas import VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
-from tests.daemon.old_state import write_old
+from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
 from tests.records import own_key
 
 ROOT = Path(__file__).parents[3]
@@ -57,10 +59,6 @@ FULL = SavedState(
         own_key(OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
     },
 )
-
-
-# What files before version 3 can hold of it: not from where stores came.
-OLD = replace(FULL, holders={own: [replace(at, seen=()) for at in holders] for own, holders in FULL.holders.items()})
 
 
 @pytest.fixture
@@ -143,7 +141,7 @@ def test_one_file_is_left_when_it_is_closed_and_says_whose_it_is(path: Path) -> 
     assert names(path) == ["default.db"]
     assert data[:16] == b"SQLite format 3\0"
     assert data[68:72] == b"DHTD"
-    assert data[60:64] == bytes([0, 0, 0, state_disk.VERSION])
+    assert data[60:64] == bytes([0, 0, 0, VERSION])
 
 
 def test_an_own_entry_that_is_added_twice_is_there_once(path: Path) -> None:
@@ -367,52 +365,119 @@ def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_replaced(pa
 # A file of an earlier version
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_file_without_hashes_keeps_all_that_it_has_and_gets_what_it_lacks(path: Path, version: int) -> None:
+REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 1_700_000_000.5), *FULL.held])
+
+
+def before(version: int, state: SavedState) -> SavedState:
+    """Return what a file of this version can hold of a state: no holders in 1, and nothing that they saw in 2."""
+    unseen = {own: [replace(at, seen=()) for at in holders] for own, holders in state.holders.items()}
+    return replace(state, holders=({}, unseen, state.holders)[version - 1])
+
+
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_a_real_file_of_each_earlier_version_is_upgraded(path: Path, version: int) -> None:
+    put_real(path, version)
+    with closing(StateFile.open(path)) as file:
+        assert (file.set_aside, file.notice, file.warnings) == (None, None, [])
+        assert in_order(file.load()) == before(version, REAL)
+        assert file.networks() == (("0123456789abcdef",) if version > 1 else None)
+        assert file.fact("clock") == ("anchor" if version > 2 else None)
+    assert in_order(loaded(path)) == before(version, REAL)
+    assert names(path) == ["default.db"]
+
+
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_an_earlier_file_gets_what_it_lacks(path: Path, version: int) -> None:
     write_old(path, version, FULL)
-    kept = OLD if version == 2 else replace(FULL, holders={})
     with closing(StateFile.open(path)) as file:
         assert (file.set_aside, file.notice) == (None, None)
-        assert in_order(file.load()) == kept
+        assert in_order(file.load()) == before(version, FULL)
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
     assert in_order(loaded(path)) == FULL
     assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (state_disk.VERSION,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
-def test_an_upgraded_file_has_the_same_first_page_as_a_new_one(path: Path, tmp_path: Path) -> None:
-    write_old(path, 2, FULL)
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_an_upgraded_file_has_the_tables_of_a_new_one(path: Path, tmp_path: Path, version: int) -> None:
+    write_old(path, version, FULL)
     loaded(path)
     fill(tmp_path / "new.db")
-    roots = "SELECT name, rootpage FROM sqlite_master"
+    made = "SELECT name, sql, rootpage FROM sqlite_master"
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(tmp_path / "new.db")) as new:
-        assert old.execute(roots).fetchall() == new.execute(roots).fetchall()
+        assert old.execute(made).fetchall() == new.execute(made).fetchall()
+
+
+IMPOSSIBLE = ["INSERT INTO own VALUES (zeroblob(31), 80)", "UPDATE meta SET value = 'me' WHERE name = 'node_id'"]
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_file_without_hashes_that_has_impossible_rows_keeps_the_others(path: Path, version: int) -> None:
+def test_an_upgrade_leaves_out_impossible_rows(path: Path, version: int) -> None:
     write_old(path, version, FULL)
-    tamper(path, "INSERT INTO own VALUES (zeroblob(31), 80)", "UPDATE meta SET value = 'me' WHERE name = 'node_id'")
+    tamper(path, *IMPOSSIBLE, "INSERT INTO held VALUES (zeroblob(32), 5, 1.5)")
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
         assert file.notice is not None
-        assert "(it had 2 impossible rows)" in file.notice
-        assert in_order(file.load()) == replace(OLD, node_id=None, holders=OLD.holders if version == 2 else {})
+        assert "(it had 3 impossible rows)" in file.notice
+        assert file.damage is not None
+        assert file.damage.lost == {"own": 1, "held": 1}
+        assert in_order(file.load()) == replace(before(version, FULL), node_id=None)
 
 
 @pytest.mark.parametrize(
-    ("damaged", "kept"), [("own", replace(OLD, own=[])), ("holder", replace(OLD, holders={}))], ids=["own", "holder"]
+    ("statement", "lost", "reason"),
+    [
+        ("UPDATE own SET port = 81 WHERE port = 80", {"own": 1}, "it had 1 impossible row"),
+        ("UPDATE holder SET until = 5", {"holder": 3}, "it had 3 impossible rows"),
+        ("DELETE FROM held", {"held": 1}, "what it has of held is not what was last written there"),
+        ("UPDATE meta SET value = 'me' WHERE name = 'node_id'", {}, "what it has once is not as it was written"),
+    ],
+    ids=["own", "holder", "held", "meta"],
 )
-def test_of_a_damaged_file_without_hashes_the_sound_tables_are_taken_over(
-    path: Path, damaged: str, kept: SavedState
-) -> None:
-    write_old(path, 2, FULL)
+def test_an_upgrade_finds_what_was_changed(path: Path, statement: str, lost: dict[str, int], reason: str) -> None:
+    write_old(path, 3, FULL)
+    tamper(path, statement)
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is not None
+        assert reason in file.damage.reason
+        assert (file.damage.lost, file.damage.has_new_id) == (lost, False)
+        assert is_part(in_order(file.load()), FULL)
+        assert file.node_id() == ID  # which the spare has
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is None
+
+
+def test_an_upgrade_that_cannot_copy_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_old(path, 3, FULL)
+    tamper(path, "DELETE FROM held")
+    old = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(contents, "copy_aside", fail)
+    with pytest.raises(StateError, match=r"default\.db cannot be copied: no space left"):
+        StateFile.open(path)
+    assert path.read_bytes() == old
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("damaged", ["own", "held", "holder"])
+def test_sound_tables_of_a_damaged_earlier_file_are_kept(path: Path, damaged: str, version: int) -> None:
+    write_old(path, version, FULL)
     zero_root(path, damaged)
+    whole = before(version, FULL)
+    kept = {
+        "own": replace(whole, own=[]),
+        "held": replace(whole, held=[]),
+        "holder": replace(whole, holders={}),
+    }[damaged]
     with closing(StateFile.open(path)) as file:
         assert in_order(file.load()) == kept
         assert file.damage is not None
-        assert (file.damage.has_new_id, file.damage.lost) == (False, {damaged: None})
+        count = {"own": 3, "held": 1, "holder": 3}[damaged] if version == 3 else None
+        assert (file.damage.has_new_id, file.damage.lost) == (False, {damaged: count})
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 2", "CREATE TABLE holder (key BLOB)"])
@@ -448,9 +513,9 @@ def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(pat
 
 def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     fill(path)
-    tamper(path, "PRAGMA user_version = 4")
+    tamper(path, "PRAGMA user_version = 5")
     before, status = path.read_bytes(), path.stat()
-    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 4.* knows 3\): upgrade dhtd"):
+    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 5.* knows 4\): upgrade dhtd"):
         StateFile.open(path)
     after = path.stat()
     assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
@@ -462,7 +527,7 @@ def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     [
         ["CREATE TABLE note (text)"],
         ["PRAGMA application_id = 7"],
-        ["PRAGMA user_version = 3"],
+        ["PRAGMA user_version = 4"],
         ["PRAGMA journal_mode = WAL", "CREATE TABLE note (text)"],
     ],
     ids=["tables", "application_id", "user_version", "wal"],
@@ -716,7 +781,7 @@ def test_no_bit_can_be_flipped_in_silence(path: Path) -> None:
     "statement",
     [
         "DROP TABLE own",
-        "ALTER TABLE held RENAME COLUMN endpoint TO address",
+        "ALTER TABLE held RENAME COLUMN source TO address",
         "ALTER TABLE contact ADD COLUMN more",  # nothing could be saved to it
         "CREATE TRIGGER undo AFTER INSERT ON own BEGIN DELETE FROM own; END",
         "DELETE FROM meta WHERE name = 'bits'",
@@ -855,32 +920,40 @@ BLOB = "zeroblob(32)"
 @pytest.mark.parametrize(
     "statement",
     [
-        f"INSERT INTO own VALUES ({BLOB}, 0)",
-        f"INSERT INTO own VALUES ({BLOB}, 65536)",
-        f"INSERT INTO own VALUES ({BLOB}, -1)",
-        f"INSERT INTO own VALUES ({BLOB}, 80.5)",
-        f"INSERT INTO own VALUES ({BLOB}, 'http')",
-        f"INSERT INTO own VALUES ({BLOB}, x'50')",
-        "INSERT INTO own VALUES (zeroblob(31), 80)",
-        "INSERT INTO own VALUES (zeroblob(33), 80)",
-        "INSERT INTO own VALUES ('0123456789abcdef0123456789abcdef', 80)",
-        "INSERT INTO own VALUES (5, 80)",
-        "INSERT INTO own VALUES (CAST(x'ff' AS TEXT), 80)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'010000', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, 80, x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, 'ht', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'50', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 2, x'0050', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 'peer', x'0050', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'01')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', NULL)",
+        "INSERT INTO own VALUES (zeroblob(31), 1, x'0050', x'')",
+        "INSERT INTO own VALUES (zeroblob(33), 1, x'0050', x'')",
+        "INSERT INTO own VALUES ('0123456789abcdef0123456789abcdef', 1, x'0050', x'')",
+        "INSERT INTO own VALUES (5, 1, x'0050', x'')",
+        "INSERT INTO own VALUES (CAST(x'ff' AS TEXT), 1, x'0050', x'')",
         f"INSERT INTO contact VALUES (99, {BLOB}, NULL)",
         f"INSERT INTO contact VALUES (99, {BLOB}, zeroblob(5))",
         f"INSERT INTO contact VALUES (99, NULL, x'{V4.hex()}')",
-        f"INSERT INTO held VALUES ({BLOB}, x'{V4.hex()}', 'soon')",
-        f"INSERT INTO held VALUES ({BLOB}, x'{V4.hex()}', 9e999)",
-        f"INSERT INTO held VALUES ({BLOB}, '1.2.3.4:5', 1.5)",
-        "INSERT INTO held VALUES (zeroblob(1), zeroblob(6), 1.5)",
-        f"INSERT INTO holder VALUES ({BLOB}, 0, {BLOB}, x'{V4.hex()}', 1.5, x'')",
-        f"INSERT INTO holder VALUES (zeroblob(3), 80, {BLOB}, x'{V4.hex()}', 1.5, x'')",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, zeroblob(3), x'{V4.hex()}', 1.5, x'')",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, zeroblob(3), 1.5, x'')",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 'soon', x'')",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 1.5, NULL)",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 1.5, zeroblob(13))",
-        f"INSERT INTO holder VALUES ({BLOB}, 80, {BLOB}, x'{V4.hex()}', 1.5, x'01020304fff8000000000000')",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'', 'soon')",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'', 9e999)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', '1.2.3.4', x'', 1.5)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', zeroblob(5), x'', 1.5)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'50', zeroblob(5), x'', 1.5)",
+        f"INSERT INTO held VALUES ({BLOB}, 2, x'0050', x'{V4.ip.hex()}', x'', 1.5)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'01', 1.5)",
+        "INSERT INTO held VALUES (zeroblob(1), 1, x'0050', zeroblob(4), x'', 1.5)",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0000', {BLOB}, x'{V4.hex()}', 1.5, x'')",
+        f"INSERT INTO holder VALUES (zeroblob(3), 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', zeroblob(3), x'{V4.hex()}', 1.5, x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, zeroblob(3), 1.5, x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 'soon', x'')",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, NULL)",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, zeroblob(13))",
+        f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, x'01020304fff8000000000000')",
     ],
 )
 def test_rows_that_nobody_of_us_wrote_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
@@ -905,14 +978,14 @@ def test_rows_that_nobody_of_us_wrote_go_and_a_copy_is_set_aside_and_the_rest_st
 @pytest.mark.parametrize(
     ("statement", "lost"),
     [
-        ("UPDATE own SET port = 81 WHERE port = 80", "own"),
+        ("UPDATE own SET place = x'0051' WHERE place = x'0050'", "own"),
         ("UPDATE held SET expires_at = 5", "held"),
         ("UPDATE contact SET endpoint = x'c00002010001' WHERE position = 1", "contact"),
         ("UPDATE holder SET until = until + 1 WHERE until < 1700000002", "holder"),
         ("UPDATE holder SET seen = x'' WHERE until < 1700000002", "holder"),
         ("UPDATE holder SET seen = NULL WHERE until < 1700000002", "holder"),
         ("UPDATE holder SET seen = zeroblob(24) WHERE until < 1700000002", "holder"),
-        ("DELETE FROM own WHERE port = 80", "own"),
+        ("DELETE FROM own WHERE place = x'0050'", "own"),
     ],
 )
 def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: str, lost: str) -> None:
@@ -927,9 +1000,40 @@ def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: st
 @pytest.mark.parametrize("seen", [None, 5, bytes(13), V4.ip + b"\x7f\xf8" + bytes(6)], ids=["none", "5", "cut", "nan"])
 def test_where_stores_came_from_is_whole_addresses_with_times(seen: bytes | int | None) -> None:
     reader = RowReader(NATIVE)
-    assert reader.holder(ID_BYTES, 80, ID_BYTES, bytes(V4), 1.5, V4.ip + bytes(8))[1].seen == ((V4.ip, 0.0),)
+    key = (ID_BYTES, 1, b"\0\x50")
+    assert reader.holder(*key, ID_BYTES, bytes(V4), 1.5, V4.ip + bytes(8))[1].seen == ((V4.ip, 0.0),)
     with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
-        reader.holder(ID_BYTES, 80, ID_BYTES, bytes(V4), 1.5, seen)
+        reader.holder(*key, ID_BYTES, bytes(V4), 1.5, seen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "body"),
+    [
+        *((2, b"\0\x50", b""), (None, b"\0\x50", b""), ("1", b"\0\x50", b"")),
+        *((1, b"\0", b""), (1, b"\0\0\x50", b""), (1, b"\0\0", b""), (1, 80, b""), (1, None, b"")),
+        *((1, b"\0\x50", b"x"), (1, b"\0\x50", None)),
+    ],
+)
+def test_an_own_row_is_a_peer_on_a_port(kind: Value, place: Value, body: Value) -> None:
+    reader = RowReader(NATIVE)
+    assert reader.own(ID_BYTES, 1, b"\0\x50", b"") == own_key(ID, 80)
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.own(ID_BYTES, kind, place, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "source", "body"),
+    [
+        *((2, b"\0\x50", V4.ip, b""), (1, b"\x50", V4.ip, b""), (1, 80, V4.ip, b"")),
+        *((1, b"\0\x50", V4.ip[1:], b""), (1, b"\0\x50", None, b""), (1, b"\0\x50", V4.ip, b"x")),
+    ],
+)
+def test_a_held_row_is_a_peer_from_an_address(kind: Value, place: Value, source: Value, body: Value) -> None:
+    reader = RowReader(NATIVE)
+    expected = SavedRecord(ID, Peer(V4.with_port(80)), 1.5)
+    assert reader.held(ID_BYTES, 1, b"\0\x50", V4.ip, b"", 1.5) == expected
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.held(ID_BYTES, kind, place, source, body, 1.5)
 
 
 def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:
@@ -950,7 +1054,7 @@ def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.set_fact("node_id", b"me")
-    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 0, 0)")
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', 0)")
     with closing(StateFile.open(path)) as file:
         assert file.damage is not None
         assert file.damage.has_new_id
@@ -960,7 +1064,7 @@ def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
 
 def test_a_copy_that_cannot_be_made_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(path)
-    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 0, 0)")
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', 0)")
     before = path.read_bytes()
     with limited_file_size(8192), pytest.raises(StateError, match=r"default\.db: disk I/O error"):
         StateFile.open(path)
@@ -1171,9 +1275,9 @@ def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_
     with closing(StateFile.open(path)) as file:
         file._connection.execute("PRAGMA cache_size = 1")  # so that it writes before it commits
         file._connection.execute("BEGIN")
-        file._connection.execute("UPDATE own SET port = port + 1")
+        file._connection.execute("UPDATE own SET body = x'01'")
         for number in range(5000):
-            file._connection.execute("INSERT INTO own VALUES (?, 80, 0)", (NATIVE.to_bytes(Id(number)),))
+            file._connection.execute("INSERT INTO own VALUES (?, 1, x'0050', x'', 0)", (NATIVE.to_bytes(Id(number)),))
         for name in names(path):
             shutil.copy(path.with_name(name), crashed.with_name(name))
         file._connection.execute("ROLLBACK")
@@ -1194,7 +1298,9 @@ def test_an_older_backup_beside_a_newer_journal_is_not_taken_for_whole(path: Pat
         file._connection.execute("BEGIN")
         file._connection.execute("UPDATE own SET hash = hash + 1")
         for number in range(5000):
-            file._connection.execute("INSERT INTO held VALUES (?, ?, 1.5, 0)", (NATIVE.to_bytes(Id(number)), b"x"))
+            file._connection.execute(
+                "INSERT INTO held VALUES (?, 1, ?, ?, ?, 1.5, 0)", (NATIVE.to_bytes(Id(number)), b"xx", b"x", b"")
+            )
         shutil.copy(f"{path}-journal", f"{mixed}-journal")
         file._connection.execute("ROLLBACK")
     with closing(StateFile.open(mixed)) as file:

@@ -38,7 +38,7 @@ from dhtd.daemon.state.file import (
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
-from tests.daemon.old_state import write_old
+from tests.daemon.old_state import OLD_VERSIONS, write_old
 from tests.records import own_key
 from tests.strategies import ids, scaled
 
@@ -382,7 +382,7 @@ def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: 
             assert scratch.recovered(left_again) == old
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", OLD_VERSIONS)
 def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch: Scratch, version: int) -> None:
     own = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 443))))
     with disk.recorded() as taken:
@@ -404,7 +404,7 @@ def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad
         with closing(opened(path)) as file:
             own.make(file)
         with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
-            connection.execute("INSERT INTO own VALUES (x'03', 0, 7)")
+            connection.execute("INSERT INTO own VALUES (x'03', 1, x'0000', x'', 7)")
         before = disk.read_directory(path)
         taken.clear()
         StateFile.open(path / NAME, SEVEN).close()
@@ -423,5 +423,5 @@ def is_database(path: Path) -> bool:
 
 def has_the_bad_row(path: Path) -> bool:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection, suppress(sqlite3.Error):
-        return (b"\x03", 0) in connection.execute("SELECT key, port FROM own").fetchall()
+        return (b"\x03", b"\0\0") in connection.execute("SELECT key, place FROM own").fetchall()
     return False

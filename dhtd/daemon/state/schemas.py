@@ -1,0 +1,137 @@
+"""The tables of a state file, in each version of its format, and how a row of an earlier version reads today.
+
+1. The ID, the contacts, the own entries, and the entries held for others.
+2. The holders of entries, and of entries that were deleted, too.
+3. A hash in each row, a `spare` copy of the facts that a node cannot do without, and what holders saw of our address.
+4. Records of any kind: `kind`, `place` and `body` where there was a port, `source` where there was an endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+from dhtd.core.endpoint import Endpoint, check_port
+from dhtd.core.records import Kind
+
+Value = bytes | int | float | str | None  # what SQLite gives
+Row = tuple[Value, ...]
+
+VERSION: Final = 4  # of the format, in `user_version`
+HASHED: Final = 3  # the first version with hashes
+_RECORDS: Final = 4  # the first version with records of any kind
+
+# The columns of the primary key come first, and the hash last, in these and in what SQLite gives.
+COLUMNS: Final = {
+    "meta": ("name", "value"),
+    "spare": ("name", "value"),
+    "contact": ("position", "id", "endpoint"),
+    "own": ("key", "kind", "place", "body"),
+    "held": ("key", "kind", "place", "source", "body", "expires_at"),
+    "holder": ("key", "kind", "place", "id", "endpoint", "until", "seen"),
+}
+KEYS: Final = {
+    "meta": ("name",),
+    "spare": ("name",),
+    "contact": ("position",),
+    "own": ("key", "kind", "place"),
+    "held": ("key", "kind", "place", "source"),
+    "holder": ("key", "kind", "place", "id", "endpoint"),
+}
+SUMMED: Final = ("own", "contact", "held", "holder")  # the tables whose sums `meta` has
+SPARED: Final = ("bits", "node_id", "networks")  # of `meta`: what `spare` has as well, on another page
+
+_COLUMNS_BEFORE: Final = {
+    "own": ("key", "port"),
+    "held": ("key", "endpoint", "expires_at"),
+    "holder": ("key", "port", "id", "endpoint", "until", "seen"),
+}
+
+_UNHASHED: Final = {
+    1: (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB)",
+        "CREATE TABLE own (key BLOB, port INTEGER, PRIMARY KEY (key, port)) WITHOUT ROWID",
+        "CREATE TABLE held (key BLOB, endpoint BLOB, expires_at REAL, PRIMARY KEY (key, endpoint)) WITHOUT ROWID",
+    ),
+    2: (
+        (
+            "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL,"
+            " PRIMARY KEY (key, port, id, endpoint)) WITHOUT ROWID"
+        ),
+    ),
+}
+_HASHED: Final = {
+    3: (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        "CREATE TABLE own (key BLOB, port INTEGER, hash INTEGER, PRIMARY KEY (key, port)) WITHOUT ROWID",
+        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB, hash INTEGER)",
+        (
+            "CREATE TABLE held (key BLOB, endpoint BLOB, expires_at REAL, hash INTEGER,"
+            " PRIMARY KEY (key, endpoint)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE holder (key BLOB, port INTEGER, id BLOB, endpoint BLOB, until REAL, seen BLOB, hash INTEGER,"
+            " PRIMARY KEY (key, port, id, endpoint)) WITHOUT ROWID"
+        ),
+    ),
+    4: (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        (
+            "CREATE TABLE own (key BLOB, kind INTEGER, place BLOB, body BLOB, hash INTEGER,"
+            " PRIMARY KEY (key, kind, place)) WITHOUT ROWID"
+        ),
+        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB, hash INTEGER)",
+        (
+            "CREATE TABLE held (key BLOB, kind INTEGER, place BLOB, source BLOB, body BLOB, expires_at REAL,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place, source)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE holder (key BLOB, kind INTEGER, place BLOB, id BLOB, endpoint BLOB, until REAL, seen BLOB,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
+        ),
+    ),
+}
+
+
+def schema(version: int) -> tuple[str, ...]:
+    """Return the statements that make the tables of this version."""
+    if version >= HASHED:
+        return _HASHED[version]
+    return tuple(chain.from_iterable(_UNHASHED[added] for added in range(1, version + 1)))
+
+
+def tables(version: int) -> list[str]:
+    """Return the tables of this version."""
+    since = {"holder": 2, "spare": HASHED}
+    return [table for table in COLUMNS if version >= since.get(table, 1)]
+
+
+def columns(table: str, version: int) -> tuple[str, ...]:
+    """Return the columns of a table in files of this version, without the hash."""
+    if version >= _RECORDS:
+        return COLUMNS[table]
+    before = _COLUMNS_BEFORE.get(table, COLUMNS[table])
+    return tuple(column for column in before if version >= HASHED or column != "seen")
+
+
+def upgraded(table: str, version: int, row: Sequence[Value]) -> Row:
+    """Return how a row of this version, without its hash, reads in the newest one; raise `ValueError`."""
+    if version >= _RECORDS or table not in _COLUMNS_BEFORE:
+        return tuple(row)
+    if table == "held":
+        key, endpoint, expires_at = row
+        if not isinstance(endpoint, bytes):
+            raise ValueError(endpoint)
+        at = Endpoint(endpoint)
+        return key, Kind.PEER.value, bytes(at[-2:]), at.ip, b"", expires_at
+    key, port, *rest = row
+    if not isinstance(port, int):
+        raise ValueError(port)
+    place = check_port(port).to_bytes(2, "big")
+    if table == "own":
+        return key, Kind.PEER.value, place, b""
+    return key, Kind.PEER.value, place, *rest, *(() if version >= HASHED else (b"",))
