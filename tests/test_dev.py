@@ -396,7 +396,7 @@ def test_every_test_is_run_once_and_those_of_core_and_wire_are_measured(
     assert measured == set(dev.COVERING)
     assert others == {f"--ignore={path}" for path in measured}
     assert ["--cov" in command for command in ran] == [True, False]
-    assert ran[0][-1] == "--cov"  # a path behind it would say what to cover
+    assert ran[0][-1] == "--cov"  # a path behind it would name the code to cover
 
 
 def test_the_tests_run_from_compiled_files(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

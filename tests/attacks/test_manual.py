@@ -29,7 +29,7 @@ PROSE: Final = " ".join(re.sub(r"^\.(?:[A-Z][a-z] )+", "", line) for line in SOU
 WORDS: Final = re.sub(r" ([.,;:])(?= )", r"\1", " ".join(PROSE.split()))
 NAMED: Final = re.findall(r"^\.Pa (tests/\S+)::(\S+)$", SOURCE, re.MULTILINE)
 UNITS: Final = {"s": 1, "minutes": 60, "%": 0.01}  # behind a number; without one, or before a word, it is as it stands
-OWNERS: Final = {OPERATIONS, OWN_ENTRIES, OWN_PORTS, ENTRY_HOLDERS, WITHDRAWALS}  # what a node's own user makes
+OWNERS: Final = {OPERATIONS, OWN_ENTRIES, OWN_PORTS, ENTRY_HOLDERS, WITHDRAWALS}  # made by a node's own user
 PUBLIC: Final = outside(DEFAULT.exempt_networks)
 V4, V6 = Endpoint.of("203.0.113.1", 1), Endpoint.of("2001:db8::1", 1)
 

@@ -22,7 +22,7 @@ from tests.bench.load import resident
 KEY = NATIVE.digest(b"the key")
 POLICY = replace(
     DEFAULT,
-    rate_limit=0.0,  # what a patient attacker need not care for
+    rate_limit=0.0,  # a patient attacker has time
     rate_limit_total=0.0,
     store_entries=96,
     store_entries_per_key=24,
@@ -86,7 +86,7 @@ def test_few_addresses_that_fill_every_store_keep_no_honest_entry_out(
     keys = {host: NATIVE.digest(b"honest %d" % number) for number, host in enumerate(net.hosts)}
     for host, key in keys.items():
         assert len(net.enter(host, key, 80).replicas) == POLICY.k
-    fill(net, net.hosts, attackers(sources), anywhere, times)  # and then again, to push out what has come
+    fill(net, net.hosts, attackers(sources), anywhere, times)  # and again, to evict newcomers
     found = sum(
         net.lookup(asker, key).endpoints == (owner.endpoint.with_port(80),)
         for owner, key in keys.items()

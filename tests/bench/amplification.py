@@ -31,7 +31,7 @@ from tests.bench.peers.dhtd_sealed import DhtdSealed
 from tests.bench.peers.echo import Echo
 from tests.bench.peers.peer import OPERATIONS, PORT, STORE, Peer, UnexpectedAnswerError
 
-LIMIT = 3  # what dhtd promises of all that a query brings
+LIMIT = 3  # dhtd's promise for all answers to a query
 LEFT_OUT = (Echo.name, DhtdSealed.name)  # one sends back what it receives; nobody forges a query for the other
 
 

@@ -38,7 +38,7 @@ ALWAYS = replace(DEFAULT, crowded=inf, crowded_in_vain=inf)
 class Outcome:
     """The result of one publication, or of one lookup."""
 
-    room: float  # of the K nearest, as a part of what is usual
+    room: float  # of the K nearest, as a share of the usual room
     queries: int  # stores included
     holders: int  # that it has found, or made
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             network.dht(daemon, "enter", "--name", f"from {daemon.address}", "80")
         over = threading.Event()
         pid = target.process.pid
-        used = _send(target, 20_000, 0, options.rate)  # what is allocated once
+        used = _send(target, 20_000, 0, options.rate)  # one-time allocations
         before, counted, spent = resident(pid), _counters(target), cpu_seconds(pid)
         looking = pool.submit(_look_up, asker, daemons[:2], over)
         began = time.monotonic()

@@ -24,7 +24,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec
 
 SOURCES = 250
-MET = (8, 20, 1_000, 100_000)  # nodes that a node has met, for tables of the sizes that there are
+MET = (8, 20, 1_000, 100_000)  # nodes that a node has met, for tables of the usual sizes
 BITS = NATIVE.width * 8
 CODEC = NativeCodec()
 

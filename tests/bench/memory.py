@@ -58,7 +58,7 @@ def measure(part: str, number: int) -> int:
 def grown(fill: Callable[[int, Random], object], number: int) -> int:
     """Return by how many bytes this process grows when filled."""
     rng = Random(1)
-    fill(10, rng)  # whatever is made once is not counted
+    fill(10, rng)  # one-time allocations do not count
     gc.collect()
     before = resident(os.getpid())
     kept = fill(number, rng)

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Line(NamedTuple):
-    own: float  # microseconds a query, without what it calls
+    own: float  # microseconds a query, without the functions that it calls
     total: float  # and with it
     calls: float  # a query
     where: str

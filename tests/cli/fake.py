@@ -41,7 +41,7 @@ class FakeDaemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for _ in range(len(self._answers) - len(self.requests)):  # what nobody has asked for
+        for _ in range(len(self._answers) - len(self.requests)):  # unused answers
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(self.path))
         self._thread.join()

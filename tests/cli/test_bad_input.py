@@ -15,7 +15,7 @@ from tests.e2e.daemons import BIN, DEADLINE
 ID = "ab" * 32
 
 WRONG: dict[str, tuple[list[str], str, str]] = {
-    # arguments, code, and what the message says
+    # arguments, code, and the message
     "an ID that is too short": (["lookup", "abc"], "invalid-id", "64 hex digits, and 'abc' has 3 characters"),
     "an ID that is too long": (["lookup", ID + "0"], "invalid-id", "has 65 characters"),
     "an empty ID": (["lookup", ""], "invalid-id", "64 hex digits"),

@@ -489,7 +489,7 @@ def test_help_names_every_command_without_cutting_its_line(dht: Run) -> None:
     done = dht("--help")
     assert done.status == 0
     assert "..." not in done.out.partition("Commands:")[2]
-    assert "-completion" not in done.out  # what typer would add
+    assert "-completion" not in done.out  # typer would add this
     assert dht("-h") == done
 
 

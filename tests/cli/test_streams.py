@@ -20,7 +20,7 @@ NOBODY = {"id": ID, "peers": [], "stats": STATS}
 LOOKED_UP = {"id": ID, "peers": [THERE], "stats": STATS}
 DELETED = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 1, "left_behind": []}
 
-# The command, what the daemon answers if it is asked at all, and the exit status.
+# The command, the daemon's answer if it is asked at all, and the exit status.
 COMMANDS: dict[str, tuple[str, list[Frame] | None, int]] = {
     "help": ("dht", None, 2),
     "an unknown option": ("dht --bogus", None, 2),

@@ -159,7 +159,7 @@ def test_the_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.Mon
     owner = path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     if owner == 0:
-        assert read(path, {}) == KEY  # what root has put there for us, if root lets us read it
+        assert read(path, {}) == KEY  # root's file for us, if root lets us read it
         os.chown(path, 1234, -1)
         owner = 1234
     assert refusal(path) == (
@@ -180,7 +180,7 @@ def test_what_holds_no_key_is_refused(path: Path, text: str) -> None:
 
 def test_what_is_longer_than_a_key_is_not_read_for_one(path: Path) -> None:
     write(path, KEY.to_text() + "\n" * 2_000)
-    assert read(path, {}) == KEY  # cut in what does not count
+    assert read(path, {}) == KEY  # only trailing newlines are cut off
     write(path, "\n" * 2_000 + KEY.to_text())
     assert "is not a network key" in refusal(path)
 

@@ -121,7 +121,7 @@ def test_the_client_does_not_pay_for_what_only_the_daemon_needs() -> None:
     assert not {"trio", "sqlite3", "msgpack", "tomllib", "platformdirs", "difflib", "logging"} & set(modules)
 
 
-# Users and machines that lack what others have
+# Poor users and machines
 
 
 @pytest.fixture(params=["rel", "", None])
@@ -210,7 +210,7 @@ def test_a_client_looks_where_a_daemon_without_the_variable_has_put_its_socket(
 
     expected.parent.mkdir()
     expected.touch()
-    assert paths.find_control_socket("lab") == other  # what is in its place is no socket
+    assert paths.find_control_socket("lab") == other  # the file in its place is no socket
     expected.unlink()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(expected))

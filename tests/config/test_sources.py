@@ -116,7 +116,7 @@ def test_addresses_of_both_families_may_be_bound(text: str, addresses: tuple[str
     assert load_settings({"bind": text}, {}).bind == addresses
 
 
-EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a variable, in TOML, and what it comes to
+EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a variable, in TOML, and the value
     "port": ("4000", "4000", 4000),
     "bind": ("192.0.2.1,2001:db8::1", '["192.0.2.1", "2001:DB8::1"]', ("192.0.2.1", "2001:db8::1")),
     "bootstrap": (
@@ -404,7 +404,7 @@ def test_an_unknown_variable_that_is_empty_or_not_ours_or_not_asked_for_does_no_
     assert client_socket(Path("/o.sock"), None, {"DHTD_X": "1"}) == Path("/o.sock")
 
 
-# What the client asks
+# The client's settings
 
 
 def test_the_client_finds_the_socket_where_the_daemon_makes_it(home: Path, user: Configure, system: Configure) -> None:
@@ -437,7 +437,7 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
         client_socket(Path("/" + "s" * 120), None, {})
 
 
-# What cannot be
+# Wrong settings
 
 
 @pytest.mark.parametrize(
@@ -573,7 +573,7 @@ def test_bad_values_in_a_file_are_named_with_file_and_key(
 ) -> None:
     path = (user if where == "user" else system)(toml)
     assert refusal().startswith(f"{path}: {message}")
-    assert refusal({"port": 5, "bind": ["192.0.2.1"]}).startswith(f"{path}: {message}")  # even where it would not count
+    assert refusal({"port": 5, "bind": ["192.0.2.1"]}).startswith(f"{path}: {message}")  # even if it would not count
 
 
 def test_broken_toml_is_named_with_line_and_column(user: Configure) -> None:
@@ -680,7 +680,7 @@ def test_as_many_keys_can_be_named_as_a_seal_takes() -> None:
     assert KEYS_MAX == values._KEYS_MAX
 
 
-# What SIGHUP can change
+# Changes on SIGHUP
 
 
 def test_changes_tell_what_waits_for_a_restart() -> None:

@@ -24,7 +24,7 @@ from dhtd.service.queries import FIND_NODE, FIND_VALUE, PING, STORE
 from tests.control.users import other_user
 
 LONG = 60.0  # seconds; only a hang reaches it
-SHORT = 0.05  # for what is meant to hang
+SHORT = 0.05  # for hangs
 
 STATS = {"hops": 1, "queries": 1, "responses": 1, "timeouts": 0, "elapsed_ms": 1.0}
 
@@ -246,7 +246,7 @@ def test_a_daemon_that_hangs_up_is_said_to_be_stopping(tmp_path: Path, said: byt
 
 def test_a_daemon_that_resets_the_connection_is_said_to_be_stopping(tmp_path: Path) -> None:
     def conversation(connection: socket.socket) -> None:
-        connection.recv(1)  # what is left unread makes the end a reset
+        connection.recv(1)  # unread bytes make the end a reset
 
     with (
         listening(tmp_path / "sock", conversation) as path,

@@ -71,7 +71,7 @@ OBJECTS: dict[str, Any] = {
     "unreached host": UnreachedHost,
 }
 CODES = {code for error in vars(errors).values() if (code := getattr(error, "code", None))}
-# What the page calls a type, and Python's type of it.
+# The page's name for a type, and Python's type of it.
 TYPES: dict[str, Any] = {
     "text": str,
     "ID": str,

@@ -33,7 +33,7 @@ def ask(method: str, **params: object) -> Request:
     return parse({"method": method, "params": params})
 
 
-# One valid request a method, and what it means. Every other test starts from these.
+# One valid request a method, and its meaning. Every other test starts from these.
 VALID: dict[str, tuple[dict[str, Any], Request]] = {
     **{name: ({}, method.request()) for name, method in METHODS.items() if not method.parameters},
     "ping": ({"endpoint": AT_TEXT}, PingRequest(AT)),

@@ -454,7 +454,7 @@ async def test_a_line_that_is_too_long_is_refused_though_its_end_comes_with_the_
     await lines.aclose()
 
 
-# What fails, and what is replaced
+# Failures and replacements
 
 
 async def test_a_conversation_that_fails_ends_alone(

@@ -150,7 +150,7 @@ def test_a_directory_that_is_not_ours_to_write_is_said_to_be_unusable() -> None:
         shutil.rmtree(directory)
 
 
-# Where it may lie
+# Its place
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class Bench:
         self.bytes_sent = 0
         self._tids = 0
 
-    # What comes out
+    # Output
 
     def sent(self) -> list[Sent]:
         """Return the queries sent since the last call; a node sends nothing else by itself."""
@@ -95,7 +95,7 @@ class Bench:
         (event,) = [event for event in self.events() if isinstance(event, kind)]
         return event
 
-    # What goes in
+    # Input
 
     def deliver(self, data: bytes, source: Endpoint) -> bytes | None:
         answer = self.node.handle_datagram(data, source, self.now)

@@ -127,7 +127,7 @@ def test_of_the_nodes_that_may_hold_an_entry_the_latest_are_remembered() -> None
     assert hit(bench) == {"entry_holders": 1}
 
 
-# What others do
+# The behaviour of others
 
 
 def test_an_answer_with_more_endpoints_than_any_datagram_of_ours_is_cut() -> None:

@@ -59,7 +59,7 @@ def wake(bench: Bench, seconds: float) -> int:
             bench.node.handle_timeout(bench.now)
         except* Defect:
             failures += 1
-            bench.now += 0.1  # what has failed may be due again at once
+            bench.now += 0.1  # failed work may be due again at once
     bench.now = until
     return failures
 

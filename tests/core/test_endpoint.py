@@ -264,7 +264,7 @@ def test_only_a_loopback_address_may_send_us_to_our_own_machine(host: str) -> No
     assert not is_contactable(here, Endpoint.of("2001:db8::1", 5))
 
 
-# What an address means elsewhere
+# The meaning of an address elsewhere
 
 SCOPES = {
     Scope.HOST: ("127.0.0.1", "127.255.255.255", "::1"),

@@ -29,7 +29,7 @@ from dhtd.wire import native
 from tests.core.small import endpoint
 
 PRIME = 2**61 - 1  # the modulus of the hash of an integer
-SMALL = 2**32  # what counts, or is a port or a family, is less
+SMALL = 2**32  # counters, ports and families are less
 KEYS = [NATIVE.digest(b"%d" % number) for number in range(12)]
 
 

@@ -80,10 +80,10 @@ COPIES = 3  # datagrams that one attempt of a query is worth, at most
 # Seconds for which a token is good at least, and at most; sums of times are rounded.
 TOKEN_SURE, TOKEN_MAX = 59.999, 120.001
 EXPIRY = 3_600.0
-AN_HOUR_AND_MORE = 4_000.0  # until what nobody serves has expired, and was swept
+AN_HOUR_AND_MORE = 4_000.0  # until unserved entries have expired and were swept
 PORTS = (80, 443)
 
-# How each command may end, by what its docstring says
+# The ends of each command, by its docstring
 SINGLE = (Answered, Unanswered)
 FINALS: dict[str, tuple[type, ...]] = {
     "ping": SINGLE,
@@ -1011,7 +1011,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.now += seconds
             self.start(machine)
 
-    # What always holds
+    # Invariants
 
     def living(self) -> Iterable[Machine]:
         return (machine for machine in self.machines if machine.up)
@@ -1066,7 +1066,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.only_what_was_asked_for_with_a_good_token_is_held()
         self.everything_is_counted_once()
 
-    # What must come of it in the end
+    # Results in the end
 
     def teardown(self) -> None:
         if not self.machines or not hasattr(self, "ends"):
@@ -1095,7 +1095,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert self.now <= until, [machine.open for machine in self.machines]
             self.wake()
         self.check_all()
-        if not self.outage:  # in one, lookups of our own account go on, and what waits for them
+        if not self.outage:  # in an outage, lookups of our own go on, and everything that waits for them
             assert not any(machine.node.commands.running for machine in self.machines)
 
     def look_far_ahead(self) -> None:

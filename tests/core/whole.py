@@ -14,7 +14,7 @@ from dhtd.wire.native import NativeCodec
 
 _PLAIN = (int, float, str, bytes, bytearray, bool, type(None), Enum)
 _CODE = (FunctionType, MethodType, BuiltinFunctionType, BuiltinMethodType)
-_LEFT_OUT = (Counters, Policy, NativeCodec)  # what counts, what never changes, and what is shared by all nodes
+_LEFT_OUT = (Counters, Policy, NativeCodec)  # counters, constants, and objects shared by all nodes
 
 
 def snapshot(thing: object) -> object:

@@ -73,7 +73,7 @@ class Delete:
 Step = Create | Write | Truncate | Sync | Delete
 
 
-# What a crash leaves
+# The remains of a crash
 
 
 def killed(before: Directory, steps: list[Step], written: int | None = None) -> Directory:

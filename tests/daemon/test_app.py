@@ -295,7 +295,7 @@ def test_a_start_that_hangs_can_be_ended(network: Network) -> None:
         assert "Traceback" not in log
 
 
-# What ends it, and that it saves then
+# Its ends, and that it saves then
 
 
 def entered(process: Process, port: int) -> None:

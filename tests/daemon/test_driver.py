@@ -142,7 +142,7 @@ async def test_an_earlier_deadline_wakes_it_earlier_and_a_later_one_never_for_no
         driver.flush()
         await trio.sleep(15)
         assert node.woken == [20.0]
-        node.due = [40.0]  # what was due at 30 was answered in time
+        node.due = [40.0]  # an answer came in time for the deadline at 30
         driver.flush()
         await trio.sleep(5)
         assert node.woken == [20.0]
@@ -444,7 +444,7 @@ async def test_an_operation_that_is_left_early_is_cancelled(
 
         with one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
             await ping.event()
-        assert len(cancelled) == 1  # what is over is not cancelled
+        assert len(cancelled) == 1  # ended operations are not cancelled
 
 
 async def test_what_begins_and_ends_at_once_is_not_missed(autojump_clock: MockClock) -> None:

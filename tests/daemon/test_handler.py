@@ -99,8 +99,8 @@ class Disk:
         self.entries: set[Entry] = set()
         self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
         self.failing = False
-        self.saved = b""  # what a copy has
-        self.node_had: list[set[Entry]] = []  # what the node tracked when a change was on disk
+        self.saved = b""  # the content of a copy
+        self.node_had: list[set[Entry]] = []  # the node's entries at the moment when a change was on disk
         self.driver: Driver | None = None
         self.own_entries = trio.Lock()
 

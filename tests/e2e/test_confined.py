@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.daemons import BIN, DEADLINE, Network
 
-# A filter that has these calls fail with this error: see seccomp(2). Then what follows is run.
+# A filter that makes these calls fail with this error: see seccomp(2). Then the program is run.
 CONFINE: Final = """
 import ctypes, os, struct, sys
 *calls, number = map(int, sys.argv[1].split(","))

@@ -46,7 +46,7 @@ def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_d
         survivors = others[len(killed) :]
         assert found_from(survivors) == [expected] * len(survivors)
 
-        # No grace and no second try: what `delete` has said is gone is found by nobody from then on.
+        # No grace and no second try: nobody finds a deleted entry from then on.
         assert network.dht(owner, "delete", ID)["removed"] == [3000]
         assert found_from(survivors) == [[]] * len(survivors)
 

@@ -27,7 +27,7 @@ def test_an_outage_is_told_apart_from_a_negative_answer() -> None:
         assert told["stats"]["responses"] == 0
         assert network.dht(first, "status", status=4)["state"] in ("doubtful", "silent")
         assert network.dht(first, "info", "node")["node"]["contacts"]["good"] == 0
-        for known in (MINE, THEIRS):  # what it has entered, and what it holds for another
+        for known in (MINE, THEIRS):  # its own entry, and one that it holds for another
             found = network.dht(first, "lookup", known)
             assert (len(found["peers"]), found["complete"]) == (1, False)
         quiet = network.run("dht", "--socket", str(first.socket), "status", "-q")

@@ -82,7 +82,7 @@ def test_two_with_the_key_find_each_other_and_one_without_it_is_deaf_and_mute() 
         assert network.dht(outside, "info", "node")["node"]["network_keys"] == []
         heard = network.dht(outside, "info", "network")["network"]
         assert (heard["datagrams_received"], heard["malformed"], heard["unopened"]) == (4, 4, 0)
-        assert outside.stop() == 0  # else it goes on to try
+        assert outside.stop() == 0  # otherwise it keeps trying
         assert {contacts(one), contacts(two)} == {1}
 
         before, log = info(network, one), one.log.read_text()
@@ -146,7 +146,7 @@ def test_a_running_network_changes_its_key_and_never_loses_an_entry() -> None:
                 assert [lookup(network, asking) for asking in daemons] == [[f"{daemons[0].address}:3000"]] * 3
         assert [unopened(daemon) for daemon in daemons] == [0, 0, 0]
 
-        new.chmod(0o644)  # what cannot be used changes nothing
+        new.chmod(0o644)  # an unusable key changes nothing
         daemons[0].process.send_signal(signal.SIGHUP)
         until(lambda: "the configuration is left as it was: the network key" in daemons[0].log.read_text())
         assert keys_of(daemons[0]) == names[1:]

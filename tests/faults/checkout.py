@@ -20,7 +20,7 @@ from tests.faults.watch import HANGS
 ROOT: Final = Path(__file__).parents[2]
 # The rooms of tests to run for a fault in each layer, in order.
 LAYERS: Final = {"core": ("core", "wire", "sim"), "wire": ("wire", "core", "sim")}
-PATIENCE: Final = 20.0  # seconds that any test is given, on top of ten times what it took without a fault
+PATIENCE: Final = 20.0  # seconds for any test, on top of ten times its time without a fault
 LONGEST: Final = 1800.0  # seconds; each test has its own, shorter limit, but code in C does not hear of it
 
 

@@ -18,7 +18,7 @@ class Place:
     function: str  # for example Search.next; empty at the level of the module
     before: str  # the lines that change, in one
     after: str
-    nth: int = 1  # of those in the function that read alike
+    nth: int = 1  # of the pieces in the function that read alike
 
     def __str__(self) -> str:
         """Return one line for a person."""

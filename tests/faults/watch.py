@@ -16,7 +16,7 @@ from typing import NoReturn
 import pytest
 
 HANGS = 90  # the exit status of a run in which a test hung
-MEMORY = 4 << 30  # bytes; a fault may well take all that there is
+MEMORY = 4 << 30  # bytes; a fault may take all memory
 
 
 class Watch:

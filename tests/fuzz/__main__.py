@@ -32,8 +32,8 @@ from tests.fuzz.targets import TARGETS
 KEPT_SIZE: Final = 256  # bytes of the largest input that is committed
 KEPT: Final = 40  # inputs
 SLOW: Final = 30  # seconds for one input
-FINALISTS: Final = 10  # of the inputs, those that are timed again
-GRACE: Final = 120.0  # seconds for an input that is under way, and for libFuzzer to read what it knows
+FINALISTS: Final = 10  # inputs that are timed again
+GRACE: Final = 120.0  # seconds for the input under way, and for libFuzzer to read its corpus
 
 
 @dataclass(frozen=True)

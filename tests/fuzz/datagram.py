@@ -41,7 +41,7 @@ _REQUESTS: Final[tuple[Request, ...]] = (
 
 def check(data: bytes) -> None:
     """Decode, and check the message."""
-    codec = NativeCodec(remembered=2)  # so that what is remembered is forgotten now and then
+    codec = NativeCodec(remembered=2)  # so that the caches forget now and then
     try:
         message = codec.decode(data)
     except WireError:

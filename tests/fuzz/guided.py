@@ -31,7 +31,7 @@ def main() -> None:
     def check(data: bytes) -> None:
         try:
             target.check(data)
-        except Exception:  # where Python's end takes libFuzzer with it, nobody else keeps the input
+        except Exception:  # Python's end takes libFuzzer with it, and nobody else keeps the input
             findings.mkdir(parents=True, exist_ok=True)
             (findings / f"crash-{sha1(data, usedforsecurity=False).hexdigest()}").write_bytes(data)
             raise

@@ -43,7 +43,7 @@ from tests.wire.vectors import VECTORS
 KEYS: Final = tuple(NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2))
 FOREIGN: Final = NetworkKey(bytes([3]) * KEY_SIZE)
 POLICY: Final = replace(DEFAULT, datagram_sent_max=DEFAULT.datagram_sent_max - OVERHEAD)
-HEADER: Final = 10  # bytes in front of what a datagram holds
+HEADER: Final = 10  # bytes before the content of a datagram
 NOW: Final = 1_000.0
 WALL: Final = 1_767_225_600.0
 OWN: Final = Id(1 << 255)

@@ -66,7 +66,7 @@ def _check_file(path: Path) -> None:
         assert path.read_bytes() == before or has_journal, "it is refused, and changed"
         return
     with contextlib.closing(opened) as file:
-        state = file.load()  # which mends what is found only now
+        state = file.load()  # it mends late finds
         if file.set_aside is None:
             assert file.notice is None
         else:
@@ -257,7 +257,7 @@ def _seeds() -> Iterator[bytes]:
         yield bytes([1, 1]) + at.to_bytes(2, "big") + b"\4" + rng.randbytes(4)
     for statement in range(23):
         yield bytes([5, 2, 0, 0, 0, 7, 1, statement])
-    yield bytes([5, 1, 0, 0, 0, 7, 2, 17, 11])  # what version 1 had
+    yield bytes([5, 1, 0, 0, 0, 7, 2, 17, 11])  # the content of version 1
 
 
 TARGET: Final = Target("state", "the state file's loader", check, _seeds, 8_192)

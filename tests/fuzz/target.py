@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
-PLACE: Final = Path(".fuzz")  # what runs have learnt
+PLACE: Final = Path(".fuzz")  # the results of runs
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Target:
     seeds: Callable[[], Iterator[bytes]]
     largest: int  # bytes of an input
     mutate: Callable[[bytes, int], bytes] | None = None  # changes an input by its structure, as a seed says
-    read: Callable[[bytes], None] | None = None  # reads an input without a check: what that costs is told
+    read: Callable[[bytes], None] | None = None  # reads an input without a check, to measure its cost
 
     def corpus(self) -> list[bytes]:
         """Return every known input, with old findings."""

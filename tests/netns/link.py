@@ -81,7 +81,7 @@ def _open(name: str) -> int:
 
 def _carry(one: int, other: int, rng: Random, stop: threading.Event) -> None:
     """Carry packets both ways until told to stop."""
-    on_the_way: list[tuple[float, int, int, bytes]] = []  # when it arrives, its number, where, what
+    on_the_way: list[tuple[float, int, int, bytes]] = []  # time of arrival, number, destination, packet
     numbers = count()
     while not stop.is_set():
         pause = min(0.05, max(0.0, on_the_way[0][0] - time.monotonic())) if on_the_way else 0.05

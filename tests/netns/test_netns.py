@@ -172,7 +172,7 @@ with Lab() as lab:
 
 
 def test_machines_are_removed_after_a_failure_and_what_a_killed_run_left_over_by_the_next(lab: Lab) -> None:
-    del lab  # which skips where there are none
+    del lab  # it skips without namespaces
     failing = Lab()
     with pytest.raises(ZeroDivisionError):
         fail_in(failing)

@@ -117,7 +117,7 @@ def test_a_node_that_has_entered_an_entry_nowhere_leaves_nothing() -> None:
     net = Network(1, codec=JsonCodec(NATIVE, bare=True))
     alone = net.add()
     net.enter(alone, KEYS[0], 80)
-    assert net.lookup(alone, KEYS[0]).endpoints == (alone.endpoint.with_port(80),)  # though nobody tells where it is
+    assert net.lookup(alone, KEYS[0]).endpoints == (alone.endpoint.with_port(80),)  # though nobody tells its address
     told = delete(net, alone, KEYS[0])
     assert (told.holders, told.until) == (0, None)
 

@@ -74,7 +74,7 @@ def test_a_pair_finds_each_others_entries(families: tuple[Family, ...]) -> None:
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_in_a_mixed_swarm_everybody_finds_the_entries_of_whom_they_can_reach(seed: int) -> None:
-    net = Network(seed, policy=replace(DEFAULT, region=0.0))  # else some keys are held by more, by chance
+    net = Network(seed, policy=replace(DEFAULT, region=0.0))  # otherwise some keys have more holders, by chance
     hosts = swarm(net)
     for families in (BOTH, ONLY4, ONLY6):
         owner = net.rng.choice(of(hosts, families))
@@ -139,7 +139,7 @@ def test_a_family_that_does_not_answer_costs_the_other_little_and_at_last_nothin
     net.run_for(3_600.0)
     assert set(overlay(asker, family).state.table) >= known, "nobody is to blame for an outage"
 
-    # And when it is back, so is what was stored there.
+    # When it is back, its entries are back, too.
     net.weather.heal()
     net.run_for(600.0)
     assert all(other.is_joined for host in hosts for other in host.node.overlays)

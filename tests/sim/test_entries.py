@@ -155,7 +155,7 @@ def test_a_deletion_reaches_all_holders_though_datagrams_are_lost(seeds: range) 
 
 @pytest.mark.slow
 def test_hundreds_of_own_entries_are_published_a_few_at_a_time_after_a_restart() -> None:
-    net = Network(5, policy=replace(DEFAULT, region=0.0))  # else some keys are held by more, by chance
+    net = Network(5, policy=replace(DEFAULT, region=0.0))  # otherwise some keys have more holders, by chance
     hosts = net.populate(50)
     net.run_for(30)
     owner = hosts[0]

@@ -18,7 +18,7 @@ from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS, Goal, Scenario
 from dhtd.sim.simulation import Simulation
 
-# What makes each small; what `dhtd simulate --scenario NAME` does at the size that the plan says.
+# The numbers that make each small; `dhtd simulate --scenario NAME` runs the size of the plan.
 SMALL: dict[str, dict[str, Any]] = {
     "calm": {"nodes": 100, "entries": 50, "lookups": 300, "duration": 300.0},
     "lossy": {"nodes": 100, "entries": 50, "lookups": 300, "duration": 300.0},

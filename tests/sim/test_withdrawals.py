@@ -80,7 +80,7 @@ def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_agai
     for seed in seeds:
         net, owner, holder = entered(seed)
         saved = net.kill(holder)
-        net.restart(holder, saved)  # this is what its state file has for the next 15 seconds
+        net.restart(holder, saved)  # its state file is like this for the next 15 seconds
         net.run_for(5)
         assert net.delete(owner, KEY).silent == 0
         net.run_for(5)

@@ -42,8 +42,9 @@ KILL_EVERY: Final = 10.0  # seconds, in the mean
 AWAY: Final = 15.0  # seconds that a daemon is down, at most
 SAMPLE_EVERY: Final = 2.0  # seconds
 TICK: Final = 0.1
-CALM: Final = 60.0  # seconds until the last look, in which those that came back last can publish, and be told to let go
-ASK_AGAIN: Final = 60.0  # seconds more for what is not so at once; it is said how much that was
+# Seconds until the last look, in which the last daemons to come back can publish and hear of deletions.
+CALM: Final = 60.0
+ASK_AGAIN: Final = 60.0  # seconds more for late results; their number is reported
 
 
 @dataclass

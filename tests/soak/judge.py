@@ -20,10 +20,10 @@ GROWTH: Final = {
     "descriptors": (1.0, 1),
     "threads": (1.0, 1),
 }  # at most: a factor, and an offset
-JUDGED_FROM: Final = 180.0  # seconds: what is shorter is all warm-up
+JUDGED_FROM: Final = 180.0  # seconds: a shorter run is all warm-up
 SAMPLES_MIN: Final = 5  # in a third
 
-Series = Sequence[tuple[float, Sample]]  # when, in seconds from the start, and what
+Series = Sequence[tuple[float, Sample]]  # time in seconds from the start, and sample
 
 
 @dataclass(frozen=True)

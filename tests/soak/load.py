@@ -44,9 +44,9 @@ class Ledger:
     def __init__(self) -> None:
         self.entered: list[Entry] = []
         self.deleted: list[Entry] = []
-        self.history: list[tuple[float, Entry, str]] = []  # when, by time.monotonic(); and what was acknowledged
+        self.history: list[tuple[float, Entry, str]] = []  # time by time.monotonic(), and acknowledged change
         self.counts: Counter[str] = Counter()
-        self.surprises: Counter[str] = Counter()  # what no kill explains
+        self.surprises: Counter[str] = Counter()  # failures that no kill explains
         self._lock = threading.Lock()
 
     def add(self, entry: Entry) -> None:

@@ -74,7 +74,7 @@ def test_three_minutes_are_flat() -> None:
     assert [each.is_flat for each in result.flatness] == [True] * 3
 
 
-# What is flat
+# Flat quantities
 
 
 def series(rss: Callable[[float], float], descriptors: int = 12) -> list[tuple[float, Sample]]:
@@ -126,7 +126,7 @@ def test_a_process_is_looked_at_and_one_that_has_ended_is_not() -> None:
     assert probe(ended.pid) is None
 
 
-# What it says
+# Its report
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ HOSTILE: tuple[bytes, ...] = (
     b"\xd6\xff\x00\x00\x00\x00",  # a timestamp of 32 bits
     b"\xd7\xff" + b"\xff" * 8,  # of 64 bits, with too many nanoseconds
     b"\xc7\x0c\xff" + b"\xff" * 12,  # of 96 bits
-    b"\xc7\x01\xff\x00",  # of a length that there is not
+    b"\xc7\x01\xff\x00",  # of an impossible length
     b"\xd4\x05\x00",  # an extension
     b"\xc7\x00\x7f",  # an empty one
     b"\xc9\xff\xff\xff\xff\x01",  # a huge one
@@ -172,7 +172,7 @@ def _places(value: object, here: tuple[int, ...] = ()) -> Iterator[tuple[int, ..
 def _plain(value: object) -> bytes:
     try:
         packed: bytes = msgpack.packb(value)
-    except (ValueError, TypeError, OverflowError):  # what was decoded is not always encoded again
+    except (ValueError, TypeError, OverflowError):  # not every decoded value can be encoded again
         packed = b"\xc0"
     return packed
 

@@ -45,7 +45,7 @@ def calls(codec: NativeCodec, data: bytes, request: Request | None = None) -> in
 
 def memory(codec: NativeCodec, data: bytes, request: Request | None = None) -> int:
     """Return the peak of allocated bytes meanwhile."""
-    decode(codec, data, request)  # what is remembered of it is so now
+    decode(codec, data, request)  # fill the caches first
     tracemalloc.start()
     try:
         decode(codec, data, request)

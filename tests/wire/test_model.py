@@ -54,7 +54,7 @@ CODEC = NativeCodec()
 SENT_MAX = 1_200
 ANYWHERE = ("0.0.0.0/0", "::/0")  # no network has limits
 
-# What the specification says
+# The specification
 
 Check = Callable[[object], bool]
 
@@ -196,7 +196,7 @@ def number(data: object) -> Id:
     return Id(int(data.hex(), 16))
 
 
-# What can be said, with what it means
+# Messages, with their meaning
 
 Said = tuple[bytes, Message]
 

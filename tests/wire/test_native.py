@@ -53,7 +53,7 @@ def ask(method: str, *args: object) -> Message:
     return CODEC.decode(raw(0, TID, SENDER, method, list(args)))
 
 
-# What is said comes back
+# Encoding and decoding
 
 
 @pytest.mark.parametrize("request_", [FindNode(ID), FindValue(ID)])
@@ -124,7 +124,7 @@ def test_any_number_of_endpoints_survives(count: int) -> None:
     assert CODEC.decode_result(query.request, reply.body) == Found(b"token", (), named, False)
 
 
-# Nothing else is taken
+# Refusals
 
 
 @pytest.mark.parametrize(

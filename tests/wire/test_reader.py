@@ -14,7 +14,7 @@ from dhtd.wire.reader import CHECKED, Reader
 
 KINDS = ("array", "binary", "text", "integer", "boolean", "nil")
 
-# Each object in every form that msgpack knows: bytes, what reads them, and what they are.
+# Each object in every form of msgpack: bytes, the method that reads them, and the value.
 FORMS: list[tuple[bytes, str, object]] = [
     *((head, "array", size) for head, size in [(b"\x90", 0), (b"\x9f", 15), (b"\xdc\x07\xf8", 2_040)]),
     (b"\xdd\xff\xff\xff\xff", "array", 2**32 - 1),
@@ -87,7 +87,7 @@ def test_the_end_is_where_as_many_objects_are_over(objects: list[object], behind
         if (count, more) != (len(objects), b""):
             with pytest.raises(_READ_ERRORS):
                 Reader(data + more, 0).end(count)
-    Reader(data, 0).end(len(objects))  # whatever was left over before
+    Reader(data, 0).end(len(objects))  # in spite of earlier remains
 
 
 def test_a_long_end_is_not_looked_at_but_never_claims_more_than_there_is() -> None:

@@ -124,7 +124,7 @@ def test_no_nonce_comes_twice_and_what_is_the_same_looks_different() -> None:
     assert sealed_with(OLD, seed=2).seal_answer(ANSWER) not in sealed
 
 
-# What was caught and is sent again
+# Captured datagrams that are sent again
 
 
 def test_a_query_opens_once() -> None:

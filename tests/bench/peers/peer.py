@@ -44,7 +44,7 @@ class UnexpectedAnswerError(Exception):
 
 class Peer(ABC):
     name: str
-    module: str | None = None  # what it is made of; not measured where that is not installed
+    module: str | None = None  # its Python module; it is not measured if that is not installed
     operations: Iterable[str] = OPERATIONS
     id_size = 20
     tid_size: int
@@ -119,7 +119,7 @@ class Peer(ABC):
     def check(self, operation: str, answer: bytes) -> None:
         """Raise `UnexpectedAnswerError` unless the answer is complete."""
 
-    # What a neighbour does, so that tables fill
+    # The part of a neighbour, so that tables fill
 
     @abstractmethod
     def hello(self, me: Node, tid: bytes) -> bytes:

@@ -355,7 +355,7 @@ def test_a_broken_invariant_is_an_error_with_its_replay_in_json(dhtd: Run, monke
 
 
 def test_a_replay_looks_at_every_node_where_it_stops(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken(65, monkeypatch)  # not a multiple of those at which a run looks
+    broken(65, monkeypatch)  # not a multiple of the events between checks
     done = dhtd(*SMALL, "--stop-at", 65)
     assert done.status == 1
     assert done.err.startswith("dhtd: seed 1, event 65, at ")

@@ -203,7 +203,7 @@ def test_two_networks_merge_after_the_name_that_both_join_by_has_moved() -> None
     net.run_for(60)
     assert all(host.contact not in mate.node.contacts() for host in one for mate in other)
     for host in one:
-        host.node.start([other[0].endpoint], net.now, at_once=False)  # what its name resolves to now
+        host.node.start([other[0].endpoint], net.now, at_once=False)  # its name resolves to this now
         net.flush(host)
     net.run_for(120)
     for number, host in enumerate((*one, *other)):

@@ -80,7 +80,7 @@ def test_an_entry_that_is_being_published_is_published_once_more_after_a_move() 
     assert due(tracker, 131.0) > [DEFAULT.republish_first / 2]
 
 
-# What others say
+# The word of others
 
 
 def voting(voters: int = 4, observed: Endpoint = US) -> ExternalAddress:

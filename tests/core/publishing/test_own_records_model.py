@@ -78,7 +78,7 @@ class TrackerMachine(RuleBasedStateMachine):
         self.size = 1
         self.grown_at = float("-inf")
         self.restarts = 0
-        self.acknowledged: set[RecordKey] = set()  # what the state file holds
+        self.acknowledged: set[RecordKey] = set()  # in the state file
         self.model: dict[RecordKey, Expected] = {}
         self.tracker = Tracker(Random(0), self.POLICY)
 

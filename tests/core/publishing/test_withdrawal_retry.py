@@ -212,7 +212,7 @@ def test_a_holder_that_is_silent_for_the_second_time_is_looked_for_by_its_id() -
     bench.found(found, 2)
     bench.advance(RETRY)
     (find,) = queries(bench)
-    assert find.request == FindValue(KEY)  # where it was, it may still be
+    assert find.request == FindValue(KEY)  # it may still be at its old place
     bench.advance(TIMEOUT)
     assert FindValue(KEY) in [each.request for each in queries(bench, holder=9)]
 
@@ -324,7 +324,7 @@ def test_too_many_are_counted_wherever_they_come_from() -> None:
     assert len(bench.node.withdrawals) == 1
 
 
-# What a state file may have
+# Possible content of a state file
 
 
 def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:

@@ -76,7 +76,7 @@ def test_names_before_the_place_mean_none_behind() -> None:
     for id in (2, 3, 4):
         asks(search)
         search.failed(endpoint(id), timeout=True)
-    assert search.next() == Finished()  # what is behind 4, the node at 8 has named
+    assert search.next() == Finished()  # the node at 8 has named all nodes behind 4
     assert [member.id for member in search.closest()] == [1, 8, 11]
 
 
@@ -150,6 +150,6 @@ def test_a_late_exploration_ends_no_other() -> None:
     search.explored(endpoint(8), Id(8), [contact(9), contact(11), contact(12)])
     assert asks(search) == [12]
     search.answered(contact(12))
-    assert search.next() == Wait()  # for what lies behind 16
+    assert search.next() == Wait()  # for nodes behind 16
     search.explored_enough(Id(16))
     assert search.next() == Finished()

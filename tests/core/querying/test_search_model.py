@@ -91,7 +91,7 @@ class SearchMachine(RuleBasedStateMachine):
             search_candidates=candidates,
             search_opinions=opinions,
             lookup_per_network=share or 0,
-            lookup_silent_per_ip=10_000,  # what is asked in vain at one place: see test_address_quota
+            lookup_silent_per_ip=10_000,  # vain queries at one place: see test_address_quota
             lookup_silent_per_network=10_000,
             lookup_silent_exempt=10_000,
             exempt_networks=PRIVATE_NETWORKS if share is None else (),
@@ -107,7 +107,7 @@ class SearchMachine(RuleBasedStateMachine):
         self.over = False
         self.named: list[Named] = []  # in the order in which they were named
         self.asked: list[Endpoint] = []
-        self.opinions: list[Named] = []  # contacts of our own that were asked when all else was settled
+        self.opinions: list[Named] = []  # own contacts that were asked at the end
         self.flights: list[Flight] = []
         self.timeouts = 0
         self.stalled = 0.0  # seconds in which only slow nodes were waited for
@@ -120,7 +120,7 @@ class SearchMachine(RuleBasedStateMachine):
             self.hear_of(member, None, 1)
         self.advance()
 
-    # What the model says
+    # The model's answers
 
     def distance(self, one: Contact) -> int:
         return one.id ^ self.target
@@ -282,7 +282,7 @@ class SearchMachine(RuleBasedStateMachine):
         named.progress = WAITING
         self.asked.append(asked.endpoint)
         assert len(self.asked) <= self.policy.search_queries
-        slow_after = (0.05, 0.3, 0.5, 1.5)[asked.endpoint[3] % 4]  # what is known of its round trips
+        slow_after = (0.05, 0.3, 0.5, 1.5)[asked.endpoint[3] % 4]  # the node's knowledge of its round trips
         self.flights.append(
             Flight(named, self.now, self.now + slow_after, self.now + LATE_AFTER * slow_after, self.now + HARD)
         )
@@ -298,7 +298,7 @@ class SearchMachine(RuleBasedStateMachine):
             assert self.stalled <= HARD * (self.policy.k if self.ever_patient else 1)
         assert self.now <= late_after * len(self.asked) + self.stalled
 
-    # What may happen
+    # Events
 
     def pick(self, which: int) -> Flight:
         """Return a query on its way; of another search once this one is over."""
@@ -483,7 +483,7 @@ class SearchMachine(RuleBasedStateMachine):
             elif not self.over and flight.late_at <= when and flight.named.progress == SLOW:
                 self.turn_late(flight)
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def its_results_are_those_who_answered_by_nearness(self) -> None:
@@ -592,7 +592,7 @@ def test_where_nothing_fails_the_result_is_the_true_k_closest_to_the_target(
     search.seed(known)
     race = Race(search, slow_after=1.0)
     race.run(answers, {member: rng.uniform(0.01, 0.9) for member in members})
-    # Others count us among the K that they name: so the K closest are those of the network with us in it.
+    # Others count us among the K that they name: so the K closest are taken of the network with us in it.
     truth = [member for member in nearest(members, target, k) if member != us]
     assert search.closest()[: len(truth)] == truth
     assert search.stats().responses <= search.stats().queries == len(race.asked)

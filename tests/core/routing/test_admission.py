@@ -144,7 +144,7 @@ def test_who_was_of_no_use_is_pinged_again_once_neighbours_have_left_and_there_i
     assert state.table.bucket(Id(120)).closed_until > 1.0
     for id in NEAR:
         state.moved(Id(id), contact(id).endpoint)
-    assert state.table.has_room(state.table.bucket(Id(70)), Id(70))  # what is farther than our neighbours is no more
+    assert state.table.has_room(state.table.bucket(Id(70)), Id(70))  # nodes farther than our neighbours count no more
     assert state.queried(Id(70), endpoint(70), 1.0)
 
 

@@ -186,7 +186,7 @@ def test_to_refuse_a_stranger_takes_no_look_at_all_bad_contacts() -> None:
     """A table may have hundreds of these, after an outage of many, and anybody can be beyond a cap."""
     counts = []
     for bad in (1, 30):
-        state = make256(replace(DEFAULT, replacements=0))  # else those in waiting take the places of the bad ones
+        state = make256(replace(DEFAULT, replacements=0))  # otherwise waiting nodes take the places of the bad ones
         full_of_strangers(state, 200, Random(1))
         beside_us, another = Id(state.table.own_id ^ 3), Id(state.table.own_id ^ 5)
         state.answered(Contact(beside_us, at(1, 1)), 0.1, 0.4)
@@ -513,7 +513,7 @@ def test_a_search_that_stays_patient_asks_some_more_of_our_own_contacts_before_i
     searching.answered(contact(0, machine=70))
     assert asks(searching) == [62]
     searching.answered(own[2])
-    assert searching.next() == Finished()  # three have said what they know
+    assert searching.next() == Finished()  # three opinions are in
     assert [one.id for one in searching.closest()][:3] == [0, 1, 2]
 
 

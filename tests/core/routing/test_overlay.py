@@ -200,7 +200,7 @@ def test_of_rumours_about_one_network_the_latest_is_kept() -> None:
     overlay.hear_of([Contact(Id(number), victim.endpoint.with_port(number)) for number in range(20, 28)], 0.0)
     assert overlay.rumours() == [six(1), Contact(Id(27), victim.endpoint.with_port(27))]
     loopback = [Contact(Id(number), Endpoint.of("::1", number)) for number in range(30, 33)]
-    overlay.hear_of(loopback, 0.0)  # where a whole swarm may be
+    overlay.hear_of(loopback, 0.0)  # a whole swarm may be there
     assert overlay.rumours()[2:] == loopback
 
 

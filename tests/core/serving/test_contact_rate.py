@@ -48,7 +48,7 @@ def test_who_is_at_the_address_of_a_contact_does_not_use_up_what_that_may_ask(ne
     assert passed(limited, friend, 100) == 8
     assert [limited.refusal(flood, 0.25) for _ in range(2)] == [None, RATE_LIMIT]
     assert [limited.refusal(friend, 0.25) for _ in range(2)] == [None, RATE_LIMIT]
-    assert passed(limited, friend, 100, 1_000.0) == 16  # what its source may, and what it may itself
+    assert passed(limited, friend, 100, 1_000.0) == 16  # its source's rate, and its own
 
 
 def test_a_contact_is_held_to_its_lane_at_its_exact_endpoint_and_strangers_have_none() -> None:
@@ -168,7 +168,7 @@ def test_a_flood_in_the_names_of_all_contacts_makes_each_lane_once() -> None:
     for number in range(300_000):
         lanes.allows(FRIEND.with_port(1 + number % 300), number / 10_000)
     assert len(lanes) == 300
-    assert asked == 300 * 299 / 2  # each of those that are there, whenever one is made
+    assert asked == 300 * 299 / 2  # all existing ones, each time that one is made
 
 
 @given(
@@ -185,6 +185,6 @@ def test_no_contact_gets_more_by_its_lane_than_burst_and_rate_grant_whatever_oth
         now += gap
         through[port] += limited.refusal(FRIEND.with_port(1_728 + port), now) is None
     due = max(rate * 2.0, 1.0) + rate * now + 1e-6
-    assert through[0] + through[3] <= due  # of the source, those of contacts not counted
+    assert through[0] + through[3] <= due  # of the source, without contacts
     assert max(through[1], through[2]) <= 2 * due
     assert sum(through.values()) <= 3 * due

@@ -158,7 +158,7 @@ def test_what_is_forgotten_is_no_debt_and_making_room_is_seldom() -> None:
     full = limited._full
     for source in range(100, 3_000):
         assert limited.refusal(at(source), 0.0) is None
-    assert limited._full >= 2 * full  # it grows with those that owe something: else each newcomer would count them all
+    assert limited._full >= 2 * full  # it grows with the debtors: otherwise each newcomer would count them all
     assert not any(limited.refusal(debtor, 0.5) is None for debtor in debtors)
 
 
@@ -280,7 +280,7 @@ def test_a_flood_from_strangers_takes_nothing_from_contacts(figure: Callable[[st
     forged = 1 << 24
     for tick in range(200):
         now = tick / 10
-        for _ in range(1_000):  # ten times what all may send
+        for _ in range(1_000):  # ten times the limit of all
             forged += 1
             through[False] += limited.refusal(at(forged), now) is None
         for contact in contacts[tick % 2 :: 2]:  # five a second from each
@@ -303,6 +303,6 @@ def test_contacts_together_are_held_to_the_limit_of_all() -> None:
 def test_what_one_limit_refuses_does_not_count_for_the_other() -> None:
     limited = limit(8.0, 1.0, total=16.0)
     assert passed(limited, A, 1_000) == 8
-    assert passed(limited, B, 1_000) == 4  # three quarters of what all may send, less those of A
+    assert passed(limited, B, 1_000) == 4  # three quarters of the limit of all, less the queries of A
     assert limited.refusal(B, 0.0) == RATE_LIMIT_TOTAL
     assert passed(limited, B, 1_000, 0.5) == 8

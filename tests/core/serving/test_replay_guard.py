@@ -197,7 +197,7 @@ def test_beyond_what_can_be_remembered_changes_are_refused_and_others_have_their
     assert bench.node.counters.changes_refused == 4
     caps_hit = bench.node.counters.caps_hit
     assert (caps_hit["changes"], caps_hit["changes_per_source"]) == (1, 3)
-    assert answers(1, range(3)) == [Reply] * 3  # what was taken is acknowledged still
+    assert answers(1, range(3)) == [Reply] * 3  # taken changes are still acknowledged
     assert bench.node.counters.repeated == 3
     refused = deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench, contact(1))), 9), contact(1).endpoint)
     assert isinstance(refused, Error)

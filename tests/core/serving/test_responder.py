@@ -249,7 +249,7 @@ def test_where_not_all_fit_each_source_has_one_of_its_own_named_however_many_ano
     for _ in range(100):
         named = ask(bench, FindValue(KEY, token(bench))).endpoints
         assert set(alone) < set(named)
-        assert len(named) == len(set(named)) > 30  # what room is left is for the crowd
+        assert len(named) == len(set(named)) > 30  # the remaining room is for the crowd
 
 
 @pytest.mark.parametrize("codec", [NativeCodec(), JsonCodec(NATIVE)], ids=["native", "json"])

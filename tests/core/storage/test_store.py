@@ -415,7 +415,7 @@ def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
         assert store.put(Id(100 + number), at(1), 100.0) == Stored("store_entries")
     assert store.put(Id(200), at(1), 100.0) == FULL  # each has half
     left = {entry.key for entry in store if entry.record.endpoint == at(66)}
-    assert left == set(range(32, 64))  # it has lost what would have expired first
+    assert left == set(range(32, 64))  # it has lost the entries that would have expired first
     for number in range(21):
         assert store.put(Id(300 + number), at(2), 100.0) == Stored("store_entries")
     assert store.put(Id(400), at(2), 100.0) == FULL

@@ -267,7 +267,7 @@ class FakeNode:
 
     def __init__(self) -> None:
         self.told: list[tuple[float, list[Endpoint]]] = []
-        self.at_once: list[float] = []  # when it was to try what it knows already
+        self.at_once: list[float] = []  # times at which it had to try its endpoints at once
         self.is_connected = False
         self.awaits_names = False
 

@@ -66,7 +66,7 @@ def told(*datagrams: bytes) -> frozenset[bytes] | None:
         (address(socket.AF_INET6, attribute(1, SIX)), {SIX}),
         (address(socket.AF_INET6, attribute(1, SIX), attribute(8, struct.pack("=I", 0x200)), flags=0x40), {SIX}),
         (address(socket.AF_INET6, attribute(1, SIX), flags=0x40), set()),  # not in use yet
-        (address(socket.AF_INET6, attribute(1, SIX), flags=0x08), set()),  # somebody else has it
+        (address(socket.AF_INET6, attribute(1, SIX), flags=0x08), set()),  # a duplicate address
         (address(socket.AF_INET6, attribute(1, SIX), flags=0x01), set()),  # it changes, to hide the machine
         (address(socket.AF_INET6, attribute(1, SIX), scope=253), set()),  # of a link
         (address(socket.AF_INET, attribute(2, FOUR), scope=254), set()),  # of this machine

@@ -329,7 +329,7 @@ async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_cloc
                 for asking in drivers:
                     assert await found_by(asking, KEY) == entered
                     assert all([await hears(asking, other) for other in drivers if other is not asking])
-                await trio.sleep(20 * 60)  # refreshes, publications, pings: whatever a node does by itself
+                await trio.sleep(20 * 60)  # refreshes, publications, pings: everything that a node does by itself
         assert [driver.udp.counters.unopened for driver in drivers] == [0] * 4
         assert [driver.node.counters.timeouts for driver in drivers] == [0] * 4
         assert [len(driver.node.state.table) for driver in drivers] == [3] * 4

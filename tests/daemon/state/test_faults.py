@@ -62,7 +62,7 @@ def attempt(scratch: Scratch, changes: tuple[Change, ...], refuses: Callable[[in
             assert content(file) == old
         else:
             assert "whether the change is in it is unknown, and it is undone" in said
-        file.save_contacts([])  # which is what a saver does, now and then
+        file.save_contacts([])  # a saver does this now and then
         assert scratch.recovered(disk.read_directory(path)) == (old if said else new)
     return said, taken
 

@@ -1364,7 +1364,7 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
         assert not said[-1].startswith("ended"), where
         heard = time.perf_counter()
         pace = (heard - begun) / len(said)  # of this disk, now
-        spin = heard + rng.random() * 2 * pace  # into whatever it does in the next change or two
+        spin = heard + rng.random() * 2 * pace  # into any step of the next change or two
         while time.perf_counter() < spin:
             pass
         os.kill(pid, signal.SIGKILL)

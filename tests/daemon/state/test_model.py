@@ -201,7 +201,7 @@ class Scratch:
         shutil.rmtree(self.path)
 
 
-# Without crashes, and with crashes wherever the dice want
+# Without crashes, and with crashes at random places
 
 
 class StateFileMachine(RuleBasedStateMachine):
@@ -345,7 +345,7 @@ def test_a_crash_at_any_write_of_a_change_leaves_the_old_or_the_new_state(
         seen = [scratch.recovered(left) for left in all_that_a_crash_may_leave(before, during)]
         assert set(seen) <= {kept, new}
         assert seen[0] == kept
-        # The change was acknowledged here, so it has to be on the disk, whatever happens next.
+        # The change was acknowledged here, so it has to be on the disk from now on.
         assert scratch.recovered(disk.powerless(before, during, 0.0, Random(0))) == new
         assert scratch.recovered(disk.killed(before, during)) == new
 

@@ -60,7 +60,7 @@ class Notes:
         self.noted_held: list[dict[Id, list[SavedRecord]]] = []
         self.wholes: list[bool] = []
         self.noted_holders: list[list[SetHolders]] = []
-        self.tried: list[list[SetHolders]] = []  # these, and those that were refused
+        self.tried: list[list[SetHolders]] = []  # these, with the refused ones
         self.failing = False
         self.facts: dict[str, object] = {}
 
@@ -472,7 +472,7 @@ async def test_where_the_disk_fails_the_network_has_the_entry_all_the_same(
         assert caplog.messages == ["no space left"]
         assert case.written == set()
         case.notes.failing = False
-        await case.saver.save(case.driver.node)  # which is what the next round does
+        await case.saver.save(case.driver.node)  # the next round does this
         assert case.written == case.held
 
 
