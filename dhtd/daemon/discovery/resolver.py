@@ -137,7 +137,6 @@ class BootstrapHosts:
         self._told: list[Endpoint] | None = None
 
     def change(self, hosts: tuple[str, ...]) -> None:
-        """Replace the hosts."""
         self._hosts = hosts
         self._changed.set()
 
@@ -206,7 +205,7 @@ class BootstrapHosts:
         return failures
 
     def _tell(self, endpoints: list[Endpoint], *, awaits_names: bool, at_once: bool) -> None:
-        """Have the node join through these endpoints. Nothing new is not told: the node keeps its own pauses."""
+        """Have the node join through these endpoints. Without news, leave the node to its own pauses."""
         node = self._driver.node
         if at_once or endpoints != self._told or awaits_names != node.awaits_names:
             self._told = endpoints
