@@ -150,29 +150,11 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._control = control
-        rng = random.SystemRandom()
-        node_id = _node_id(settings, state_file, rng)
         udp.open_channels()
         addresses = own_addresses(udp.listening())
-        policy = policy_of(settings, networks_of(addresses))
-        seal = make_seal(keys, node_id, rng) if keys else None
-        if seal is not None:
-            policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
-        families = udp.families
-        codec = NativeCodec(dual_stack=len(families) > 1)
-        node = Node(
-            node_id,
-            codec,
-            rng=rng,
-            now=clock(),
-            policy=policy,
-            families=families,
-            local=udp.local(),
-            write_ahead=True,
-        )
-        self._driver = Driver(node, udp, seal=seal)
+        self._driver = _make_driver(settings, keys, state_file, udp, networks_of(addresses))
         self._saver = Saver(state_file, clock, boot=boot_id())
-        self._saver.restore(node, AT_ONCE)
+        self._saver.restore(self._driver.node, AT_ONCE)
         self._control_counters = ControlCounters()
         saver = self._saver
         self._report = NodeReport(
@@ -321,6 +303,29 @@ class Daemon:
             state=str(self._settings.state),
             pid=os.getpid(),
         )
+
+
+def _make_driver(
+    settings: Settings, keys: Sequence[NetworkKey], state_file: StateFile, udp: UdpSockets, own: tuple[bytes, ...]
+) -> Driver:
+    """Return a node that has nothing yet but its ID, in these `own` networks, with its sockets."""
+    rng = random.SystemRandom()
+    node_id = _node_id(settings, state_file, rng)
+    policy = policy_of(settings, own)
+    seal = make_seal(keys, node_id, rng) if keys else None
+    if seal is not None:
+        policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
+    node = Node(
+        node_id,
+        NativeCodec(dual_stack=len(udp.families) > 1),
+        rng=rng,
+        now=clock(),
+        policy=policy,
+        families=udp.families,
+        local=udp.local(),
+        write_ahead=True,
+    )
+    return Driver(node, udp, seal=seal)
 
 
 def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:

@@ -59,47 +59,53 @@ class AboutNode(Handlers):
         return self._report.status()
 
     async def _bootstrap(self, request: BootstrapRequest) -> BootstrapResult:
-        host_ports = request.endpoints
-        found: dict[HostPort, list[Endpoint]] = {}
-        unreached: dict[HostPort, DhtdError] = {}
-
-        async def look_up(host_port: HostPort) -> None:
-            try:
-                endpoints = await resolve(host_port, self._driver.udp)
-            except (UnresolvableHost, InvalidEndpoint) as error:
-                unreached[host_port] = error
-                return
-            others = [endpoint for endpoint in endpoints if not self.is_ours(endpoint)]
-            if others:
-                found[host_port] = others
-            else:
-                unreached[host_port] = NoPeers(f"{self.texts(endpoints)} is this node itself: name another one")
-
-        # Look up the addresses of all hosts at once. Our own are not asked.
-        async with trio.open_nursery() as nursery:
-            for host_port in dict.fromkeys(host_ports):
-                nursery.start_soon(look_up, host_port)
+        hosts = list(dict.fromkeys(request.endpoints))
+        found, unreached = await self._look_up(hosts)
         if not found:
-            raise _all_of(unreached, host_ports)
+            raise _all_of(unreached, hosts)
         # Ping them all. A host has failed if all of its addresses are silent.
         endpoints = [endpoint for at in found.values() for endpoint in at]
         event = await self.outcome(lambda now: self._node.bootstrap(endpoints, now))
         assert isinstance(event, Bootstrapped)
-        for host_port, at in found.items():
+        for host, at in found.items():
             if set(at) <= set(event.silent):
                 where = self.texts(at)
-                unreached[host_port] = NoPeers(f"nobody answers at {where}: is a node running there, on that port?")
+                unreached[host] = NoPeers(f"nobody answers at {where}: is a node running there, on that port?")
         if not event.contacted:
-            raise NoPeers(str(_all_of(unreached, host_ports)))
+            raise NoPeers(str(_all_of(unreached, hosts)))
         return {
-            "contacted": len(dict.fromkeys(host_ports)) - len(unreached),
+            "contacted": len(hosts) - len(unreached),
             "failed": len(unreached),
             "table_size": len(self._node.contacts()),
             "unreached": [
-                {"endpoint": _given(*host_port), "code": error.code, "message": str(error)}
-                for host_port, error in unreached.items()
+                {"endpoint": _given(*host), "code": error.code, "message": str(error)}
+                for host, error in unreached.items()
             ],
         }
+
+    async def _look_up(
+        self, hosts: Iterable[HostPort]
+    ) -> tuple[dict[HostPort, list[Endpoint]], dict[HostPort, DhtdError]]:
+        """Look up hosts, all at once; return their endpoints, and why others have none to ask."""
+        found: dict[HostPort, list[Endpoint]] = {}
+        unreached: dict[HostPort, DhtdError] = {}
+
+        async def look_up(host: HostPort) -> None:
+            try:
+                endpoints = await resolve(host, self._driver.udp)
+            except (UnresolvableHost, InvalidEndpoint) as error:
+                unreached[host] = error
+                return
+            others = [endpoint for endpoint in endpoints if not self.is_ours(endpoint)]
+            if others:
+                found[host] = others
+            else:
+                unreached[host] = NoPeers(f"{self.texts(endpoints)} is this node itself: name another one")
+
+        async with trio.open_nursery() as nursery:
+            for host in hosts:
+                nursery.start_soon(look_up, host)
+        return found, unreached
 
 
 def _given(host: str, port: int) -> str:
@@ -107,7 +113,7 @@ def _given(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _all_of(unreached: Mapping[HostPort, DhtdError], given: Iterable[HostPort]) -> DhtdError:
+def _all_of(unreached: Mapping[HostPort, DhtdError], hosts: Iterable[HostPort]) -> DhtdError:
     """Return all failures as one error of the first one's class, in the order of the hosts."""
-    errors = [unreached[host_port] for host_port in dict.fromkeys(given) if host_port in unreached]
+    errors = [unreached[host] for host in hosts if host in unreached]
     return type(errors[0])("; ".join(dict.fromkeys(map(str, errors))))

@@ -78,6 +78,20 @@ class Queries(Handlers):
         start. With `in_turn` it is asked only after a timeout: some queries must not be sent twice.
         """
         endpoints = await resolve(host_port, self._driver.udp)
+        event = await self._first_answer(endpoints, start, in_turn=in_turn)
+        if event is None:
+            others = [endpoint for endpoint in endpoints if not self.is_ours(endpoint)]
+            raise NoPong(f"no answer from {self.texts(others or endpoints)}: {self._why_silent(others)}")
+        if isinstance(event, Answered):
+            return event
+        assert event.error is not None
+        hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
+        raise PeerRefused(f"{self.text(event.endpoint)} refused: {event.error.code} {event.error.text!r:.80}{hint}")
+
+    async def _first_answer(
+        self, endpoints: list[Endpoint], start: StartAt, *, in_turn: bool
+    ) -> Answered | Unanswered | None:
+        """Return the first answer of these endpoints, which may be an error, or None; raise `Busy`."""
         answers: list[Answered | Unanswered] = []
         busy: list[Busy] = []
 
@@ -94,25 +108,16 @@ class Queries(Handlers):
                 answers.append(event)
                 nursery.cancel_scope.cancel()
 
-        # Ask one address after the other, until one has answered.
+        # Each endpoint is asked when the one before is over, or after its head start. The first answer ends it all.
         async with trio.open_nursery() as nursery:
             for endpoint in endpoints:
                 is_over = trio.Event()
                 nursery.start_soon(ask, endpoint, is_over)
                 with trio.move_on_after(math.inf if in_turn else HEAD_START):
                     await is_over.wait()
-        # No answer is a reason of its own; an answer may be a refusal.
-        if not answers and busy:
+        if busy and not answers:
             raise busy[0]
-        if not answers:
-            others = [endpoint for endpoint in endpoints if not self.is_ours(endpoint)]
-            raise NoPong(f"no answer from {self.texts(others or endpoints)}: {self._why_silent(others)}")
-        event = answers[0]
-        if isinstance(event, Answered):
-            return event
-        assert event.error is not None
-        hint = ": its token is wrong or too old, get another with find-value" if _is_token_error(event) else ""
-        raise PeerRefused(f"{self.text(event.endpoint)} refused: {event.error.code} {event.error.text!r:.80}{hint}")
+        return answers[0] if answers else None
 
     def _why_silent(self, others: list[Endpoint]) -> str:
         """Return why nobody answers at `others`, the endpoints that are not ours; without any, at ours."""
