@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, Keyspace
@@ -44,8 +44,25 @@ class PackedContacts:
     wire: bytes
 
 
-# Returns at most so many of the endpoints of an answer that has no room for all. The most important ones come first.
-Choose = Callable[[int], Sequence[Endpoint]]
+# Returns at most so many of the endpoints of a key, for an answer without room for all. The most important come first.
+Choose = Callable[[Id, Sequence[Endpoint], int], Sequence[Endpoint]]
+
+
+class Values(NamedTuple):
+    """The endpoints of an answer to find_value, and what chooses from them where not all fit."""
+
+    endpoints: Sequence[Endpoint] = ()
+    choose: Choose | None = None
+
+
+NOTHING: Final = Values()
+
+
+class Room(NamedTuple):
+    """How long an answer may be."""
+
+    limit: int  # bytes
+    proved: bool = False  # the requester has proved its address, so a second query would not bring more contacts
 
 
 class Codec(Protocol):
@@ -84,22 +101,18 @@ class Codec(Protocol):
         observed: Endpoint,
         token: bytes,
         packed: PackedContacts,
-        endpoints: Sequence[Endpoint],
-        limit: int,
-        proved: bool,
+        room: Room,
+        values: Values = NOTHING,
         others: PackedContacts | None = None,
-        choose: Choose | None = None,
     ) -> bytes:
-        """Return the datagram that answers find_node (`endpoints` is then left out) or find_value.
+        """Return the datagram that answers find_node or find_value, within the `room`. The codec alone knows what fits.
 
-        It is at most `limit` bytes long. The codec alone knows what fits:
+        1. Contacts come first, nearest first.
+        2. Then come as many endpoints as fit, unless it is a find_node. If not all fit, the codec has some chosen.
+        3. Then come as many `others` as fit: contacts of the family other than the requester's.
 
-        - Contacts go first, nearest first.
-        - Then come as many `endpoints` as fit. If not all do, they are taken from those that `choose` returns.
-        - Then come as many `others` as fit: contacts of the family that the requester has not come by.
-
-        Where contacts or endpoints were left out, `more` is set: towards a requester that has `proved` its address only
-        if that is an endpoint, and never where `token` is empty.
+        `more` is set if contacts or endpoints were left out, but for two cases. Towards a requester that has proved its
+        address, left out contacts do not count. Without a token, `more` is never set.
         """
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

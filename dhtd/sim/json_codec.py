@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import assert_never
 
-from dhtd.core.codec import Choose, PackedContacts, Traits
+from dhtd.core.codec import NOTHING, PackedContacts, Room, Traits, Values
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import Id, Keyspace, closest
 from dhtd.core.messages import (
@@ -131,28 +131,28 @@ class JsonCodec:
         observed: Endpoint,
         token: bytes,
         packed: PackedContacts,
-        endpoints: Sequence[Endpoint],
-        limit: int,
-        proved: bool,
+        room: Room,
+        values: Values = NOTHING,
         others: PackedContacts | None = None,
-        choose: Choose | None = None,
     ) -> bytes:
-        """Return the datagram that answers find_node or find_value, `limit` bytes long at most."""
+        """Return the datagram that answers find_node or find_value, within the `room`."""
         request = query.request
         assert isinstance(request, FindNode | FindValue)
         target = request.target if isinstance(request, FindNode) else request.key
         contacts = [(contact.id, contact.endpoint.hex()) for contact in closest(packed.contacts, target, 99)]
-        values = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in endpoints]
-        known, body = (len(contacts), len(values)), [self._given(request, token), contacts, values, False]
-        while len(data := self._reply(query.tid, sender, observed, body)) > limit and (values or contacts):
-            if choose is not None and len(values) == known[1] > 0:
-                values[:] = [endpoint.hex() for endpoint in choose(limit // _ENDPOINT_SIZE)]
-            (values or contacts).pop()
-            body[3] = bool(token) and self.traits.tells_more and (len(values) < known[1] or not proved)
+        endpoints = [] if isinstance(request, FindNode) else [endpoint.hex() for endpoint in values.endpoints]
+        known, body = len(endpoints), [self._given(request, token), contacts, endpoints, False]
+        # While all that there is does not fit, leave out the last endpoint, and then the farthest contact.
+        while len(data := self._reply(query.tid, sender, observed, body)) > room.limit and (endpoints or contacts):
+            if values.choose is not None and len(endpoints) == known > 0:
+                some = values.choose(target, values.endpoints, room.limit // _ENDPOINT_SIZE)
+                endpoints[:] = [endpoint.hex() for endpoint in some]
+            (endpoints or contacts).pop()
+            body[3] = bool(token) and self.traits.tells_more and (len(endpoints) < known or not room.proved)
         for contact in () if others is None else closest(others.contacts, target, 99):
             contacts.append((contact.id, contact.endpoint.hex()))
             longer = self._reply(query.tid, sender, observed, body)
-            if len(longer) > limit:
+            if len(longer) > room.limit:
                 break
             data = longer
         return data

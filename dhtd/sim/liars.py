@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from dhtd.core.codec import Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest
 from dhtd.core.messages import Contact, FindNode, FindValue, Query, Store
@@ -253,5 +254,5 @@ def _found(
     endpoints: Sequence[Endpoint],
 ) -> bytes:
     packed = net.codec.pack_contacts(contacts)
-    limit = net.policy.datagram_sent_max
-    return net.codec.encode_found(query, sender, observed, b"a token!", packed, endpoints, limit, proved=True)
+    room = Room(net.policy.datagram_sent_max, proved=True)
+    return net.codec.encode_found(query, sender, observed, b"a token!", packed, room, Values(endpoints))

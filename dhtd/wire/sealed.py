@@ -28,7 +28,7 @@ from nacl.bindings import crypto_secretbox, crypto_secretbox_open
 from nacl.exceptions import CryptoError
 
 from dhtd.core.ids import NATIVE, Id
-from dhtd.wire.native import ERROR, REPLY
+from dhtd.wire.native_layout import ERROR, REPLY
 from dhtd.wire.network_key import NetworkKey
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Store, Withdraw
 from dhtd.core.policy import Policy
-from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import Bench
 from tests.records import own_key
 from tests.wire.mutator import Mutator

@@ -22,7 +22,8 @@ import msgpack
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import METHODS, FindNode, FindValue, Found, Ping, Query, Reply, Store
-from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC
 from tests.bench.__main__ import PEERS, SOURCES, _address, _machine, _running, _versions
 from tests.bench.load import Sources
 from tests.bench.neighbours import fill

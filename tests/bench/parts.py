@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random, SystemRandom
 from typing import NamedTuple
 
+from dhtd.core.codec import Room
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import FindNode, Query
 from dhtd.core.policy import DEFAULT
@@ -74,7 +75,7 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     yield Step("check a token (not in the sum)", tokens.is_valid, [(token, *key, now) for key in keys])
     yield Step("find the nearest contacts", node.state.answers.packed_closest, [(target,) for target in targets])
     answers = [
-        (query, node.own_id, source, token, nearest, (), DEFAULT.datagram_sent_max, False)
+        (query, node.own_id, source, token, nearest, Room(DEFAULT.datagram_sent_max))
         for (query, source), nearest in zip(asked, packed, strict=True)
     ]
     yield Step("encode the answer", codec.encode_found, answers)

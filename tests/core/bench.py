@@ -14,7 +14,8 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, Ping, Query, Reply, Request
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.wire.native import NativeCodec, _node
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_encoder import _node
 from tests.core.small import CODEC
 
 US = Endpoint.of("10.9.9.9", 1729)  # private like all peers here: a private peer can vouch only for a private address

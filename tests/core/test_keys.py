@@ -25,7 +25,7 @@ from dhtd.core.records import Peer
 from dhtd.core.storage.store import HeldRecord, HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
-from dhtd.wire import native
+from dhtd.wire import native_decoder, native_fields
 from tests.core.small import endpoint
 
 PRIME = 2**61 - 1  # the modulus of the hash of an integer
@@ -148,7 +148,8 @@ def test_the_walk_finds_keys_wherever_they_are() -> None:
 @pytest.mark.no_cover
 def test_no_id_is_ever_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even for a moment: any integer off the wire raises here."""
-    monkeypatch.setattr(native, "_id", lambda data, order: Unhashable(int.from_bytes(data, order)))
+    for module in (native_decoder, native_fields):
+        monkeypatch.setattr(module, "to_id", lambda data, order: Unhashable(int.from_bytes(data, order)))
     for _ in run(2):
         pass
 

@@ -24,7 +24,7 @@ TIMETABLE: Final = "dhtd/core/publishing/timetable.py"
 TRANSACTIONS: Final = "dhtd/core/querying/transactions.py"
 TRAVERSAL: Final = "dhtd/core/querying/traversal.py"
 UDP: Final = "dhtd/daemon/sockets/udp.py"
-WIRE: Final = "dhtd/wire/native.py"
+WIRE: Final = "dhtd/wire/native_layout.py"
 
 FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "01 a search learns nothing from answers": (

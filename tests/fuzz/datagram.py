@@ -24,7 +24,8 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.errors import WireError
-from dhtd.wire.native import TID_SIZE, TOKEN_MAX, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import TID_SIZE, TOKEN_MAX
 from tests.fuzz.target import Target
 from tests.wire.bombs import bombs
 from tests.wire.mutator import Mutator

@@ -52,7 +52,8 @@ from dhtd.core.records import Peer
 from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 from dhtd.sim import invariants
-from dhtd.wire.native import MAGIC, REPLY, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC, REPLY
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
 from tests.records import own_key

@@ -11,7 +11,8 @@ import pytest
 from dhtd.core.serving.responder import Responder
 from dhtd.daemon.state.file import StateFile
 from dhtd.service.params import Kind
-from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC
 from dhtd.wire.sealed import ANSWERS, TAIL_SIZE, Nonces, Refusal, Seal
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz.reader import Reader

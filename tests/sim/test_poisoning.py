@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dhtd.core.codec import Room
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, Found, Ping, Query, Reply, Request
@@ -236,7 +237,7 @@ def _answer(codec: Any, tid: bytes, sender: Id, request: Request, rng: Random) -
             gang = [Contact(NATIVE.random(rng), anybody(rng)) for _ in range(8)]
             query = Query(tid, sender, request)
             packed = codec.pack_contacts(gang)
-            return bytes(codec.encode_found(query, sender, observed, b"a token!", packed, [], 1_200, proved=True))
+            return bytes(codec.encode_found(query, sender, observed, b"a token!", packed, Room(1_200, proved=True)))
 
 
 def test_the_same_answers_are_believed_if_they_come_from_who_was_asked() -> None:
@@ -386,7 +387,7 @@ def test_who_is_named_with_our_id_elsewhere_is_not_asked_and_counted() -> None:
     query = net.codec.decode(transmit.data)
     assert isinstance(query, Query)
     packed = net.codec.pack_contacts([victim.contact, elsewhere])
-    answer = net.codec.encode_found(query, liar.id, victim.endpoint, b"a token!", packed, [], limit=1_200, proved=True)
+    answer = net.codec.encode_found(query, liar.id, victim.endpoint, b"a token!", packed, Room(1_200, proved=True))
     reply = net.codec.decode(answer)
     assert isinstance(reply, Reply)
     assert isinstance(net.codec.decode_result(query.request, reply.body), Found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dhtd.wire.native import MAGIC
+from dhtd.wire.native_layout import MAGIC
 
 LARGEST = 2_048
 

@@ -8,7 +8,7 @@ from random import Random
 
 import msgpack
 
-from dhtd.wire.native import MAGIC
+from dhtd.wire.native_layout import MAGIC
 
 # Encodings that decoders trip over. Each is one object, whole or not.
 HOSTILE: tuple[bytes, ...] = (

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.codec import Room, Values
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Message, Query, Reply
 from dhtd.core.policy import DEFAULT
-from dhtd.wire.native import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE
 from tests.strategies import endpoints4, endpoints6, ids, scaled, tids
 
 CODEC = NativeCodec()
@@ -46,7 +48,14 @@ def answer(
     query = Query(TID, ID, request)
     values = [at] * endpoints
     data = CODEC.encode_found(
-        query, ID, at, TOKEN, CODEC.pack_contacts(mine), values, limit, proved, CODEC.pack_contacts(theirs)
+        query,
+        ID,
+        at,
+        TOKEN,
+        CODEC.pack_contacts(mine),
+        Room(limit, proved),
+        Values(values),
+        CODEC.pack_contacts(theirs),
     )
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
@@ -160,7 +169,7 @@ def test_the_nodes_of_both_families_are_those_that_each_was_packed_with(
     ]
     own, others = packed if is_ipv4 else packed[::-1]
     asked = Query(TID, ID, FindNode(ID))
-    data = CODEC.encode_found(asked, ID, AT4 if is_ipv4 else AT6, TOKEN, own, (), 1_200, True, others)
+    data = CODEC.encode_found(asked, ID, AT4 if is_ipv4 else AT6, TOKEN, own, Room(1_200, proved=True), others=others)
     together = CODEC.pack_contacts([*packed[0].contacts, *packed[1].contacts])
     assert together.wire in data
     reply = CODEC.decode(data)

@@ -12,20 +12,14 @@ from random import Random
 import pytest
 
 import dhtd.core.messages
+from dhtd.core.codec import Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
 from dhtd.core.policy import DEFAULT
 from dhtd.wire import sealed
-from dhtd.wire.native import (
-    FIND_NODE_SIZE,
-    FIND_NODE_SIZE_DUAL,
-    FIND_VALUE_SIZE,
-    MAGIC,
-    TID_SIZE,
-    TOKEN_MAX,
-    NativeCodec,
-)
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, MAGIC, TID_SIZE, TOKEN_MAX
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import Seal
 from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
@@ -133,7 +127,9 @@ def test_the_methods_are_those_of_the_code_and_their_elements_as_many() -> None:
         if isinstance(request, FindNode | FindValue):
             query = Query(bytes(8), Id(1), request)
             packed = CODEC.pack_contacts([])
-            answer = CODEC.encode_found(query, Id(1), VECTORS["ping-reply"].observed, b"t", packed, [], 1_200, True)
+            answer = CODEC.encode_found(
+                query, Id(1), VECTORS["ping-reply"].observed, b"t", packed, Room(1_200, proved=True)
+            )
             assert len(msgpack_fields(answer)[4]) == len(result.split(", "))
         else:
             assert result == ""

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.codec import Room, Values
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -41,7 +42,8 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer
 from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
-from dhtd.wire.native import NativeCodec, _Unread
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_decoder import Unread
 from dhtd.wire.reader import CHECKED
 from tests.records import own_key
 from tests.strategies import contacts, endpoints, errors, ids, ports, results, scaled, tids, tokens
@@ -231,9 +233,8 @@ def said_found(tid: bytes, sender: Id, observed: Endpoint, found: Found, of_valu
         observed,
         found.token,
         CODEC.pack_contacts(found.contacts),
-        found.endpoints,
-        100_000,
-        proved=False,
+        Room(100_000),
+        Values(found.endpoints),
     )
     return data, Reply(tid, sender, observed, body_of(found, of_value, more=False))
 
@@ -309,7 +310,7 @@ ANYTHING_SAID = st.sampled_from(sorted(SAID)).flatmap(SAID.__getitem__)
 def decoded(data: bytes) -> Message:
     """Return the decoder's reading of a datagram, with the result of a reply read to its end."""
     message = CODEC.decode(data)
-    if isinstance(message, Reply) and isinstance(message.body, _Unread):
+    if isinstance(message, Reply) and isinstance(message.body, Unread):
         unpacker = msgpack.Unpacker()
         unpacker.feed(message.body.data[message.body.at :])
         return replace(message, body=unpacker.unpack())

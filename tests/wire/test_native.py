@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhtd.core.codec import PackedContacts
+from dhtd.core.codec import PackedContacts, Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
@@ -33,7 +33,8 @@ from dhtd.core.messages import (
 )
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
-from dhtd.wire.native import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX
 from tests.strategies import contacts, endpoints, endpoints4, ids, messages, queries, results, tids, tokens
 
 CODEC = NativeCodec()
@@ -95,7 +96,7 @@ def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, obse
         packed = CODEC.pack_contacts(result.contacts)
         query = Query(tid, Id(0), request)
         assert result.token is not None
-        data = CODEC.encode_found(query, sender, observed, result.token, packed, result.endpoints, 10_000, False)
+        data = CODEC.encode_found(query, sender, observed, result.token, packed, Room(10_000), Values(result.endpoints))
         expected = Found(result.token, result.contacts, result.endpoints if of_value else (), False)
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
@@ -118,7 +119,7 @@ def test_packed_contacts_hold_the_contacts_and_two_elements(several: list[Contac
 def test_any_number_of_endpoints_survives(count: int) -> None:
     named = tuple(Endpoint.of(f"10.0.{number // 256}.{number % 256}", 80) for number in range(count))
     query = Query(TID, ID, FindValue(Id(9)))
-    data = CODEC.encode_found(query, ID, AT4, b"token", CODEC.pack_contacts([]), named, 1_000_000, True)
+    data = CODEC.encode_found(query, ID, AT4, b"token", CODEC.pack_contacts([]), Room(1_000_000), Values(named))
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     assert CODEC.decode_result(query.request, reply.body) == Found(b"token", (), named, False)
@@ -412,7 +413,9 @@ def found(
 ) -> tuple[int, Found]:
     """Encode an answer under a limit; return its size and its content."""
     packed = CODEC.pack_contacts(several)
-    data = CODEC.encode_found(Query(TID, ID, request), ID, AT6, bytes(8), packed, endpoints, limit, proved)
+    data = CODEC.encode_found(
+        Query(TID, ID, request), ID, AT6, bytes(8), packed, Room(limit, proved), Values(endpoints)
+    )
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     result = CODEC.decode_result(request, reply.body)
@@ -426,7 +429,7 @@ def test_what_is_remembered_of_earlier_answers_changes_no_later_one(answers: lis
     for numbers in answers:
         named = [four(number) if number % 2 else six(number) for number in numbers]
         packed = codec.pack_contacts(named)
-        data = codec.encode_found(Query(TID, ID, FindNode(ID)), ID, AT6, bytes(8), packed, (), 1200, True)
+        data = codec.encode_found(Query(TID, ID, FindNode(ID)), ID, AT6, bytes(8), packed, Room(1_200, proved=True))
         reply = codec.decode(data)
         assert isinstance(reply, Reply)
         assert reply.sender == ID
@@ -442,7 +445,7 @@ def test_no_more_contacts_are_remembered_than_was_said() -> None:
     for numbers in ([1, 2], [3, 4], [5, 6]):
         named = [four(number) for number in numbers]
         data = codec.encode_found(
-            Query(TID, ID, FindNode(ID)), ID, AT6, bytes(8), codec.pack_contacts(named), (), 1200, True
+            Query(TID, ID, FindNode(ID)), ID, AT6, bytes(8), codec.pack_contacts(named), Room(1_200, proved=True)
         )
         reply = codec.decode(data)
         assert isinstance(reply, Reply)
@@ -572,7 +575,7 @@ def test_no_other_answer_is_longer_than_three_times_the_shortest_query(tid: byte
 def test_a_cached_pack_is_sent_as_it_is(named: list[Endpoint]) -> None:
     several = (four(1), four(2))
     packed = PackedContacts(several, b"\xc4\x00\xc4\x00")  # a pack that differs from its contacts shows
-    data = CODEC.encode_found(Query(TID, ID, FindValue(Id(1))), ID, AT4, b"t", packed, named, 1_200, False)
+    data = CODEC.encode_found(Query(TID, ID, FindValue(Id(1))), ID, AT4, b"t", packed, Room(1_200), Values(named))
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
     assert CODEC.decode_result(FindValue(Id(1)), reply.body) == Found(b"t", (), tuple(named), False)

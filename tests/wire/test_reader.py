@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from dhtd.core.messages import Reply
 from dhtd.errors import WireError
-from dhtd.wire.native import _READ_ERRORS, MAGIC, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_decoder import _READ_ERRORS
+from dhtd.wire.native_layout import MAGIC
 from dhtd.wire.reader import CHECKED, Reader
 
 KINDS = ("array", "binary", "text", "integer", "boolean", "nil")

@@ -30,7 +30,8 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.errors import WireError
-from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC
 from tests.core.small import endpoint
 from tests.records import own_key
 from tests.wire.mutator import HOSTILE, Mutator

@@ -8,6 +8,7 @@ from random import Random
 import msgpack
 import pytest
 
+from dhtd.core.codec import Room, Values
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_GENERIC,
@@ -93,7 +94,7 @@ def test_a_reply_is_written_byte_for_byte(vector: Vector) -> None:
     packed = CODEC.pack_contacts(result.contacts)
     query = Query(vector.tid, Id(0), request)
     encoded = CODEC.encode_found(
-        query, vector.sender, vector.observed, result.token, packed, result.endpoints, 1_200, False
+        query, vector.sender, vector.observed, result.token, packed, Room(1_200), Values(result.endpoints)
     )
     assert encoded[:-1] == vector.data[:-1]
     assert (encoded == vector.data) is not result.more  # nothing was cut here, so nothing is said to be

@@ -9,6 +9,7 @@ for it at each query.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
@@ -22,23 +23,23 @@ class EndpointSample:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[list[Endpoint], list[list[Endpoint]]]] = {}
+        self._known: dict[bytes, tuple[Sequence[Endpoint], list[list[Endpoint]]]] = {}
 
-    def of(self, key: bytes, endpoints: list[Endpoint], count: int, lot: float) -> list[Endpoint]:
+    def of(self, key: bytes, endpoints: Sequence[Endpoint], count: int, lot: float) -> list[Endpoint]:
         """Return `count` of the endpoints under a packed key, as many as there are at most; others for another `lot`.
 
         The lot is a number from 0 to 1, which it does not reach. In front is one of each source.
         """
         sources = self._sources(key, endpoints)
         first, begin = int(lot * len(endpoints)), int(lot * len(sources))
-        others = (endpoints[first:] + endpoints[:first])[:count]
+        others = [*endpoints[first:], *endpoints[:first]][:count]
         if not sources:
             return others
         in_front = [each[first % len(each)] for each in (sources[begin:] + sources[:begin])[:count]]
         chosen = set(in_front)
         return [*in_front, *(endpoint for endpoint in others if endpoint not in chosen)][:count]
 
-    def _sources(self, key: bytes, endpoints: list[Endpoint]) -> list[list[Endpoint]]:
+    def _sources(self, key: bytes, endpoints: Sequence[Endpoint]) -> list[list[Endpoint]]:
         """Return the endpoints by source; nothing where each has one of its own.
 
         To compare them with those of last time costs little: they are the same objects.

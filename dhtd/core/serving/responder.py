@@ -13,12 +13,12 @@ Its token is given in any case: whether a store would be refused, the answer to 
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address_groups import is_beside
-from dhtd.core.codec import Codec
+from dhtd.core.codec import NOTHING, Codec, Room, Values
 from dhtd.core.counters import CHANGES, CHANGES_PER_SOURCE, Counters
 from dhtd.core.endpoint import Endpoint, means_the_same
 from dhtd.core.ids import Id
@@ -61,8 +61,10 @@ class Responder:
         "_own_id_towards",
         "_replays",
         "_rng",
+        "_rooms",
         "_sent_max",
         "_tokens",
+        "_whole",
         "_width",
         "_without_token",
         "external",
@@ -90,6 +92,8 @@ class Responder:
         self._without_token = FindNode not in codec.traits.token_from  # find_node is answered so
         self._sent_max = policy.datagram_sent_max
         self._amplification = policy.amplification
+        self._whole = Room(policy.datagram_sent_max, proved=True)
+        self._rooms: dict[int, Room] = {}  # for strangers, by the size of their query
         self.ping_size = len(codec.encode_query(bytes(codec.traits.tid_size), self._own_id, Ping()))
         answers = [overlay.state.answers for overlay in overlays]
         # A node of one family does not look up at each find what belongs to which family:
@@ -176,28 +180,36 @@ class Responder:
     ) -> bytes:
         key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
-        limit = self._amplification * size
         answers, others, own_id = self._answers, None, self._own_id
         if answers is None:
             answers, of_others, own_id = self._answers_by_family[len(source)]
             others = of_others.packed_for(source, target)
         nearest = answers.nearest
         packed = answers.packed_for(source, target) if nearest is None or answers.has_scopes else nearest.to(target)
-        if proved or limit >= self._sent_max:
-            limit = self._sent_max
-        elif not endpoints:
-            limit -= self.ping_size  # that is kept for finding out who asks
+        room = self._whole
+        if not proved:
+            room = self._rooms.get(size) or self._room_for(size)
+            if endpoints and room.limit < self._sent_max:
+                room = Room(self._amplification * size)  # what is kept for a ping is of more use to endpoints
         refuses = self.store.is_crowded and self.store.refuses_newcomer(target, ip, now)
         if refuses or (self._without_token and type(query.request) is FindNode):
             issued = b""
         else:
             issued = self._tokens.issue(ip, key, now)
-        choose = partial(self._choose, key, endpoints) if endpoints else None
-        return self._codec.encode_found(query, own_id, source, issued, packed, endpoints, limit, proved, others, choose)
+        values = Values(endpoints, self._choose) if endpoints else NOTHING
+        return self._codec.encode_found(query, own_id, source, issued, packed, room, values, others)
 
-    def _choose(self, key: bytes, endpoints: list[Endpoint], most: int) -> list[Endpoint]:
+    def _room_for(self, size: int) -> Room:
+        """Return the room for an answer to a stranger, whose query has this size."""
+        limit = self._amplification * size
+        # Short of a whole datagram, a part is kept for the ping that finds out whether the stranger is a node.
+        room = Room(self._sent_max if limit >= self._sent_max else limit - self.ping_size)
+        self._rooms[size] = room
+        return room
+
+    def _choose(self, key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:
         """Return so many of the endpoints under a key, others each time: there is no room for all."""
-        return self._choice.of(key, endpoints, most, self._rng.random())
+        return self._choice.of(key.to_bytes(self._width, "big"), endpoints, most, self._rng.random())
 
     def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
         """Do what a store or a withdrawal says, once: what comes again was caught on its way, or not acknowledged."""

@@ -8,10 +8,12 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+from dhtd.core.codec import Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Query, Reply, Request, Store
-from dhtd.wire.native import TID_SIZE, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import TID_SIZE
 from tests.bench.load import Make, Sources
 from tests.bench.peers.peer import (
     FIND_FIFTY,
@@ -126,7 +128,7 @@ class Dhtd(Peer):
         observed = Endpoint.of(*source)
         if isinstance(message.request, FindNode | FindValue):
             nobody = self._codec.pack_contacts([Contact(_id(me.id), Endpoint.of(socket.inet_ntoa(me.ip), me.port))])
-            return self._codec.encode_found(message, _id(me.id), observed, b"token", nobody, (), 1_200, False)
+            return self._codec.encode_found(message, _id(me.id), observed, b"token", nobody, Room(1_200))
         return self._codec.encode_acknowledged(message.tid, _id(me.id), observed)
 
     def _find(self, sources: Sources, number: int, request: FindValue) -> Found:

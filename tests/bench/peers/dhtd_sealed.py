@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 from dhtd.config import key_file
-from dhtd.core.codec import Choose, PackedContacts
+from dhtd.core.codec import NOTHING, PackedContacts, Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Message, Query, Request
@@ -41,13 +40,11 @@ class SealedCodec(NativeCodec):
         observed: Endpoint,
         token: bytes,
         packed: PackedContacts,
-        endpoints: Sequence[Endpoint],
-        limit: int,
-        proved: bool,
+        room: Room,
+        values: Values = NOTHING,
         others: PackedContacts | None = None,
-        choose: Choose | None = None,
     ) -> bytes:
-        found = super().encode_found(query, sender, observed, token, packed, endpoints, limit, proved, others, choose)
+        found = super().encode_found(query, sender, observed, token, packed, room, values, others)
         return self.seal.seal_answer(found)
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

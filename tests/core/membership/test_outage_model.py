@@ -12,6 +12,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.codec import Room
 from dhtd.core.events import Event, Isolated, Joined
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Query
@@ -64,7 +65,7 @@ class World:
             case FindNode(target) | FindValue(target):
                 nearest = sorted(self.others.values(), key=lambda contact: contact.id ^ target)[: POLICY.k]
                 packed = CODEC.pack_contacts(nearest)
-                return CODEC.encode_found(query, other.id, OBSERVED, b"token", packed, (), 1_200, True)
+                return CODEC.encode_found(query, other.id, OBSERVED, b"token", packed, Room(1_200, proved=True))
             case _:
                 return CODEC.encode_acknowledged(query.tid, other.id, OBSERVED)
 

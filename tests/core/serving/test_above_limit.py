@@ -27,7 +27,8 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.core.policy import Policy
-from dhtd.wire.native import MAGIC, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
 

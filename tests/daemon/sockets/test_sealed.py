@@ -23,7 +23,8 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.sockets.unsealing import COMPLAIN_INTERVAL, difference
-from dhtd.wire.native import MAGIC, QUERY, REPLY, NativeCodec
+from dhtd.wire.native import NativeCodec
+from dhtd.wire.native_layout import MAGIC, QUERY, REPLY
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC as SEALED
 from dhtd.wire.sealed import OVERHEAD, Seal

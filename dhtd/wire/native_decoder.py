@@ -1,0 +1,336 @@
+"""The reading half of the native wire: datagrams to messages.
+
+There are three ways to read a datagram, the most common first:
+
+1. A find as our own nodes send it has a known size, and fields at known places. Most queries are one.
+2. A short datagram is unpacked by msgpack. It costs little, whatever is in it.
+3. A longer one is read step by step, and nothing is built that this version does not know: see `reader`. Most of these
+   are answers to our own finds, which have a shorter way again.
+
+The decoder is strict: `True` is not an integer, text is not binary, and lengths are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from struct import Struct
+from typing import NamedTuple, assert_never
+
+import msgpack
+from msgpack import unpackb
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import Id
+from dhtd.core.messages import (
+    Acknowledged,
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    Ping,
+    Query,
+    Reply,
+    Request,
+    Result,
+    Store,
+    Withdraw,
+)
+from dhtd.errors import WireError
+from dhtd.wire.native_fields import is_bytes, is_endpoint, is_issued, read_args, read_endpoints, to_query
+from dhtd.wire.native_layout import (
+    ENDPOINT_HEADS,
+    ERROR,
+    FIND_NODE_HEAD,
+    FIND_NODE_PADDING,
+    FIND_NODE_PADDING_DUAL,
+    FIND_NODE_SIZE,
+    FIND_NODE_SIZE_DUAL,
+    FIND_VALUE_HEAD,
+    FIND_VALUE_PADDING,
+    FIND_VALUE_SIZE,
+    ID_HEAD,
+    ID_SIZE,
+    MAGIC,
+    NIL,
+    NODE4_SIZE,
+    NODE6_SIZE,
+    QUERY,
+    QUERY_HEAD,
+    REPLY,
+    REPLY_HEAD,
+    TID_SIZE,
+    to_id,
+)
+from dhtd.wire.reader import Reader
+
+_SHORT = 112  # bytes of a datagram that `unpackb` may build; all but finds and their answers are shorter
+_FEW = 16  # elements of an array in so short a datagram: more are only claimed, and not built
+
+_READ_ERRORS = (ValueError, IndexError, msgpack.UnpackException)
+_UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
+
+_PLAIN = MAGIC + b"\x95"
+_KIND_HEADS = [b"%c\xc4%c" % (kind, TID_SIZE) for kind in (QUERY, REPLY, ERROR)]
+_OBSERVED_HEADS = frozenset(ENDPOINT_HEADS.values())
+
+
+class _Padded(NamedTuple):
+    """The layout of a find query without a token, as `encode_query` writes it: fields of known sizes.
+
+    Reading it so costs half of what msgpack costs.
+    """
+
+    kind: type[FindNode | FindValue]
+    unpack: Callable[[bytes], tuple[bytes, ...]]
+    method: bytes  # with what follows, up to the target
+    tail: bytes  # all that follows the target
+
+
+def _padded(kind: type[FindNode | FindValue], method: bytes, padding: bytes) -> _Padded:
+    tail = NIL + padding
+    sizes = (len(QUERY_HEAD), TID_SIZE, len(ID_HEAD), ID_SIZE, len(method), ID_SIZE, len(tail))
+    return _Padded(kind, Struct("".join(f"{size}s" for size in sizes)).unpack, method, tail)
+
+
+_PADDED = {
+    FIND_NODE_SIZE: _padded(FindNode, FIND_NODE_HEAD, FIND_NODE_PADDING),
+    FIND_NODE_SIZE_DUAL: _padded(FindNode, FIND_NODE_HEAD, FIND_NODE_PADDING_DUAL),
+    FIND_VALUE_SIZE: _padded(FindValue, FIND_VALUE_HEAD, FIND_VALUE_PADDING),
+}
+
+
+class Unread(NamedTuple):
+    """The result of a reply, not read yet: it begins `at` a place in `data`, and `behind` objects follow it."""
+
+    data: bytes
+    at: int
+    behind: int
+
+
+class NativeDecoder:
+    """Reads datagrams.
+
+    It remembers the latest contacts and IDs that it has decoded, `remembered` at most. The same few are named again and
+    again, and one object is faster to make and to compare than many equal ones.
+    """
+
+    def __init__(self, remembered: int) -> None:
+        self._remembered = remembered
+        self._contacts: dict[bytes, Contact] = {}  # by their wire form
+        self._ids: dict[bytes, Id] = {}
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message that a datagram holds; raise `WireError` for anything else."""
+        padded = _PADDED.get(len(data))
+        if padded is not None:
+            kind, unpack, its_method, its_tail = padded
+            head, tid, mark, sender, method, target, tail = unpack(data)
+            if tail == its_tail and method == its_method and head == QUERY_HEAD and mark == ID_HEAD:
+                return Query(tid, self._ids.get(sender) or self._new_id(sender), kind(to_id(target, "big")))
+        return self._decode(data)
+
+    def is_plain(self, data: bytes) -> bool:
+        """Whether, by its first bytes and its size, a datagram costs next to nothing to decode. So do all of ours."""
+        if data[:5] != _PLAIN or data[5:8] not in _KIND_HEADS or data[16:18] != ID_HEAD:
+            return False
+        return len(data) <= _SHORT or data[5] != QUERY or len(data) in _PADDED
+
+    def _decode(self, data: bytes) -> Message:
+        """Decode whatever is not laid out as the finds that we send ourselves, which are most of all datagrams."""
+        if data[:4] != MAGIC:
+            raise WireError("not a datagram of version 1")
+        if len(data) > _SHORT:
+            return self._read(data)
+        try:
+            fields = unpackb(data[4:], max_array_len=_FEW, max_map_len=_FEW, timestamp=1, ext_hook=_refuse_extension)
+        except _UNPACK_ERRORS:
+            return self._read(data)  # perhaps msgpack would not build an element that is to be ignored
+        if type(fields) is not list or len(fields) < 5:
+            raise WireError("not an array of five elements")
+        kind, tid, sender, fourth, fifth = fields if len(fields) == 5 else fields[:5]
+        if not (
+            type(kind) is int
+            and (type(tid) is bytes and len(tid) == TID_SIZE)
+            and (type(sender) is bytes and len(sender) == ID_SIZE)
+        ):
+            raise WireError("the type, transaction ID or sender is malformed")
+        sender_id = self._ids.get(sender) or self._new_id(sender)
+        if kind == QUERY:
+            if type(fourth) is not str:
+                raise WireError("the method is not text")
+            return to_query(tid, sender_id, fourth, fifth)
+        if kind == REPLY:
+            if not is_endpoint(fourth) or type(fifth) is not list:
+                raise WireError("the observed address or the result is malformed")
+            return Reply(tid, sender_id, Endpoint(fourth), fifth)
+        if kind == ERROR:
+            if type(fourth) is not int or type(fifth) is not str:
+                raise WireError("the error is malformed")
+            return Error(tid, sender_id, fourth, fifth)
+        raise WireError("unknown message type")
+
+    def _plain_reply(self, data: bytes, at: int) -> Reply | None:
+        """Return a reply that is laid out as `encode_found` does it where it names no endpoint; `at` is the result.
+
+        So are most long datagrams that are no queries. To read them step by step would take twice as long.
+        """
+        try:
+            head, first = data[at], at + 3
+            if head & 0xFE != 0x94 or data[at + 1] != 0xC4:
+                return None
+            nodes4 = first + data[at + 2]
+            begin4, nodes6 = _span(data, nodes4)
+            begin6, last = _span(data, nodes6)
+            result: list[object] = [data[first:nodes4], data[begin4:nodes6], data[begin6:last]]
+            if head == 0x95:
+                if data[last] != 0x90:
+                    return None
+                result.append([])
+                last += 1
+            if last != len(data) - 1 or data[last] & 0xFE != 0xC2:
+                return None
+        except IndexError:
+            return None
+        result.append(data[last] == 0xC3)
+        sender = data[18:50]
+        sender_id = self._ids.get(sender) or self._new_id(sender)
+        return Reply(data[8:16], sender_id, Endpoint(data[52:at]), result)
+
+    def _read(self, data: bytes) -> Message:
+        """Decode step by step, and build no more than the fields that this version knows: see `reader`."""
+        if data[:8] == REPLY_HEAD and data[16:18] == ID_HEAD and data[50:52] in _OBSERVED_HEADS:
+            reply = self._plain_reply(data, 52 + data[51])
+            if reply is not None:
+                return reply
+        try:
+            return self._read_message(data)
+        except _READ_ERRORS as error:
+            raise WireError(f"not one msgpack object: {error}") from None
+
+    def _read_message(self, data: bytes) -> Message:
+        if data[5:8] in _KIND_HEADS and data[16:18] == ID_HEAD and data[4] & 0xF0 == 0x90:  # as everybody writes it
+            return self._read_fields(Reader(data, 50), data, data[4] & 0x0F, data[5], data[8:16], data[18:50])
+        reader = Reader(data, len(MAGIC))
+        return self._read_fields(reader, data, reader.array(), reader.integer(), reader.binary(), reader.binary())
+
+    def _read_fields(
+        self,
+        reader: Reader,
+        data: bytes,
+        size: int | None,
+        kind: int | None,
+        tid: bytes | None,
+        sender: bytes | None,
+    ) -> Message:
+        """Decode a message of `size` elements, from its fourth one on."""
+        if size is None or size < 5:
+            raise WireError("not an array of five elements")
+        if not is_bytes(tid, TID_SIZE) or not is_bytes(sender, ID_SIZE):
+            raise WireError("the transaction ID or the sender is malformed")
+        sender_id = self._ids.get(sender) or self._new_id(sender)
+        if kind == QUERY:
+            method = reader.text()
+            if method is None:
+                raise WireError("the method is not text")
+            return to_query(tid, sender_id, method, read_args(reader, size - 4))
+        if kind == REPLY:
+            observed, begin = reader.binary(), reader.at
+            if not is_endpoint(observed):
+                raise WireError("the observed address is malformed")
+            count = reader.array()
+            if count is None:
+                raise WireError("the result is not an array")
+            reader.end(count + size - 5)
+            return Reply(tid, sender_id, Endpoint(observed), Unread(data, begin, size - 5))
+        if kind == ERROR:
+            code, text = reader.integer(), reader.text()
+            if code is None or text is None:
+                raise WireError("the error is malformed")
+            reader.end(size - 5)
+            return Error(tid, sender_id, code, text)
+        raise WireError("unknown message type")
+
+    def decode_result(self, request: Request, body: object) -> Result:
+        """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+        if type(body) is Unread:
+            return self._read_result(request, body)
+        if type(body) is not list:
+            raise WireError("the result is not an array")
+        match request:
+            case Ping() | Store() | Withdraw():
+                return Acknowledged()
+            case FindNode():
+                if len(body) < 4:
+                    raise WireError("the result of find_node is too short")
+                token, nodes4, nodes6, more = body[:4]
+                return self._decode_found(token, nodes4, nodes6, [], more)
+            case FindValue():
+                if len(body) < 5:
+                    raise WireError("the result of find_value is too short")
+                return self._decode_found(*body[:5])
+            case _:
+                assert_never(request)
+
+    def _read_result(self, request: Request, body: Unread) -> Result:
+        """Decode a result that nobody has read yet: only who was asked can have us do that."""
+        reader = Reader(body.data, body.at)
+        try:
+            count = reader.array() or 0
+            if isinstance(request, Ping | Store | Withdraw):
+                reader.end(count + body.behind)
+                return Acknowledged()
+            known = 5 if isinstance(request, FindValue) else 4
+            if count < known:
+                raise WireError("the result is too short")
+            token, nodes4, nodes6 = reader.binary(), reader.binary(), reader.binary()
+            endpoints = read_endpoints(reader) if known == 5 else []
+            found = self._decode_found(token, nodes4, nodes6, endpoints, reader.boolean())
+            reader.end(count - known + body.behind)
+        except _READ_ERRORS as error:
+            raise WireError(f"the result is malformed: {error}") from None
+        return found
+
+    def _decode_found(self, token: object, nodes4: object, nodes6: object, endpoints: object, more: object) -> Found:
+        if not is_issued(token) or type(more) is not bool:
+            raise WireError("the token, or the mark that there is more, is malformed")
+        if type(endpoints) is not list or not all(is_endpoint(endpoint) for endpoint in endpoints):
+            raise WireError("the endpoints are malformed")
+        contacts = (*self._decode_nodes(nodes4, NODE4_SIZE), *self._decode_nodes(nodes6, NODE6_SIZE))
+        return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more and bool(token))
+
+    def _decode_nodes(self, nodes: object, size: int) -> Iterable[Contact]:
+        if type(nodes) is not bytes or len(nodes) % size:
+            raise WireError("the nodes are malformed")
+        known = self._contacts.get
+        packed = [nodes[start : start + size] for start in range(0, len(nodes), size)]
+        return [known(node) or self._new_contact(node) for node in packed]
+
+    def _new_contact(self, node: bytes) -> Contact:
+        if len(self._contacts) >= self._remembered:
+            self._contacts.clear()
+        id = node[:ID_SIZE]
+        contact = self._contacts[node] = Contact(self._ids.get(id) or self._new_id(id), Endpoint(node[ID_SIZE:]))
+        return contact
+
+    def _new_id(self, packed: bytes) -> Id:
+        if len(self._ids) >= self._remembered:
+            self._ids.clear()
+        id = self._ids[packed] = to_id(packed, "big")
+        return id
+
+
+def _span(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the bytes of a binary begin and end; nowhere, for another object."""
+    head = data[at]
+    if head == 0xC4:
+        return at + 2, at + 2 + data[at + 1]
+    if head == 0xC5:
+        return at + 3, at + 3 + (data[at + 1] << 8 | data[at + 2])
+    return 0, 0
+
+
+def _refuse_extension(code: int, _: bytes) -> object:
+    """Build no object of an extension, which would take longer than all else: no message has one."""
+    raise ValueError(f"an extension of type {code}")
