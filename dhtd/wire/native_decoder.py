@@ -122,7 +122,8 @@ class NativeDecoder:
         self._ids: dict[bytes, Id] = {}
 
     def decode(self, data: bytes) -> Message:
-        """Return the message that a datagram holds; raise `WireError` for anything else."""
+        """Return the message in a datagram; raise `WireError` for anything else."""
+        # 1. A find as our own nodes send it. A datagram of that size with other bytes goes the common way.
         padded = _PADDED.get(len(data))
         if padded is not None:
             kind, unpack, its_method, its_tail = padded
@@ -132,21 +133,22 @@ class NativeDecoder:
         return self._decode(data)
 
     def is_plain(self, data: bytes) -> bool:
-        """Whether, by its first bytes and its size, a datagram costs next to nothing to decode. So do all of ours."""
+        """Whether a datagram is cheap to decode, by its first bytes and its size. All of our own datagrams are."""
         if data[:5] != _PLAIN or data[5:8] not in _KIND_HEADS or data[16:18] != ID_HEAD:
             return False
         return len(data) <= _SHORT or data[5] != QUERY or len(data) in _PADDED
 
     def _decode(self, data: bytes) -> Message:
-        """Decode whatever is not laid out as the finds that we send ourselves, which are most of all datagrams."""
+        """Decode a datagram that is no find as our own nodes send it."""
         if data[:4] != MAGIC:
             raise WireError("not a datagram of version 1")
+        # 2. What msgpack unpacks, if it is short enough. It builds no more than a few elements, and no objects of ours.
         if len(data) > _SHORT:
             return self._read(data)
         try:
             fields = unpackb(data[4:], max_array_len=_FEW, max_map_len=_FEW, timestamp=1, ext_hook=_refuse_extension)
         except _UNPACK_ERRORS:
-            return self._read(data)  # perhaps msgpack would not build an element that is to be ignored
+            return self._read(data)  # msgpack may have refused an element that we ignore
         if type(fields) is not list or len(fields) < 5:
             raise WireError("not an array of five elements")
         kind, tid, sender, fourth, fifth = fields if len(fields) == 5 else fields[:5]
@@ -172,9 +174,9 @@ class NativeDecoder:
         raise WireError("unknown message type")
 
     def _plain_reply(self, data: bytes, at: int) -> Reply | None:
-        """Return a reply that is laid out as `encode_found` does it where it names no endpoint; `at` is the result.
+        """Return a reply without endpoints as `encode_found` writes it, or None. Its result begins `at` this place.
 
-        So are most long datagrams that are no queries. To read them step by step would take twice as long.
+        Most long datagrams except queries are replies of this kind. Reading them step by step takes twice as long.
         """
         try:
             head, first = data[at], at + 3
@@ -199,18 +201,20 @@ class NativeDecoder:
         return Reply(data[8:16], sender_id, Endpoint(data[52:at]), result)
 
     def _read(self, data: bytes) -> Message:
-        """Decode step by step, and build no more than the fields that this version knows: see `reader`."""
+        """Decode a long datagram."""
+        # 3a. A reply to one of our own finds, most likely.
         if data[:8] == REPLY_HEAD and data[16:18] == ID_HEAD and data[50:52] in _OBSERVED_HEADS:
             reply = self._plain_reply(data, 52 + data[51])
             if reply is not None:
                 return reply
+        # 3b. Anything else, step by step. Only fields that this version knows are built: see `reader`.
         try:
             return self._read_message(data)
         except _READ_ERRORS as error:
             raise WireError(f"not one msgpack object: {error}") from None
 
     def _read_message(self, data: bytes) -> Message:
-        if data[5:8] in _KIND_HEADS and data[16:18] == ID_HEAD and data[4] & 0xF0 == 0x90:  # as everybody writes it
+        if data[5:8] in _KIND_HEADS and data[16:18] == ID_HEAD and data[4] & 0xF0 == 0x90:  # in the usual form
             return self._read_fields(Reader(data, 50), data, data[4] & 0x0F, data[5], data[8:16], data[18:50])
         reader = Reader(data, len(MAGIC))
         return self._read_fields(reader, data, reader.array(), reader.integer(), reader.binary(), reader.binary())
@@ -224,7 +228,7 @@ class NativeDecoder:
         tid: bytes | None,
         sender: bytes | None,
     ) -> Message:
-        """Decode a message of `size` elements, from its fourth one on."""
+        """Decode a message of `size` elements. `reader` stands before the fourth one."""
         if size is None or size < 5:
             raise WireError("not an array of five elements")
         if not is_bytes(tid, TID_SIZE) or not is_bytes(sender, ID_SIZE):
@@ -253,7 +257,7 @@ class NativeDecoder:
         raise WireError("unknown message type")
 
     def decode_result(self, request: Request, body: object) -> Result:
-        """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
+        """Return the result in a reply's `body`; its form depends on the `request`. Raise `WireError`."""
         if type(body) is Unread:
             return self._read_result(request, body)
         if type(body) is not list:
@@ -274,7 +278,7 @@ class NativeDecoder:
                 assert_never(request)
 
     def _read_result(self, request: Request, body: Unread) -> Result:
-        """Decode a result that nobody has read yet: only who was asked can have us do that."""
+        """Decode a result that is still unread. Only a node that we have asked can make us do this work."""
         reader = Reader(body.data, body.at)
         try:
             count = reader.array() or 0
@@ -322,7 +326,7 @@ class NativeDecoder:
 
 
 def _span(data: bytes, at: int) -> tuple[int, int]:
-    """Return where the bytes of a binary begin and end; nowhere, for another object."""
+    """Return where the bytes of a binary begin and end; (0, 0) for another object."""
     head = data[at]
     if head == 0xC4:
         return at + 2, at + 2 + data[at + 1]

@@ -33,9 +33,10 @@ _PING = Ping()
 
 
 def read_args(reader: Reader, rest: int) -> list[object] | None:
-    """Return the arguments of a query, which are the first of `rest` objects: None if they are no array.
+    """Return the arguments of a query, which are the first of `rest` objects; None if they are no array.
 
-    Arguments that this version does not know are left out; so is one of a kind that none has, and those behind it.
+    Arguments that this version does not know are left out. So are an argument of a kind that none has, and all behind
+    it.
     """
     count = reader.array()
     if count is None:
@@ -54,6 +55,7 @@ def read_args(reader: Reader, rest: int) -> list[object] | None:
 
 
 def read_endpoints(reader: Reader) -> list[bytes]:
+    """Return the endpoints that come next; raise `WireError` if one is malformed."""
     endpoints = []
     for _ in range(reader.array() or 0):
         endpoint = reader.binary()
@@ -64,6 +66,7 @@ def read_endpoints(reader: Reader) -> list[bytes]:
 
 
 def to_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQuery:
+    """Return the query with this method and these arguments, or how it is bad."""
     if type(args) is not list:
         return BadQuery(tid, sender, ERROR_PROTOCOL, "bad arguments")
     request: Request | None
@@ -114,7 +117,7 @@ def is_token(value: object) -> TypeGuard[bytes]:
 
 
 def is_issued(value: object) -> TypeGuard[bytes]:
-    """Whether this may be the token of an answer: empty where the node would refuse to store."""
+    """Whether this may be the token of an answer. It is empty if the node would refuse to store."""
     return type(value) is bytes and len(value) <= TOKEN_MAX
 
 

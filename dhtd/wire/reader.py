@@ -1,7 +1,7 @@
-"""Reads msgpack piece by piece and builds only what it is asked for: for bytes that may be there to cost us much.
+"""Reads msgpack piece by piece, and builds only what its caller asks for: for bytes that may want to cost us much.
 
-A header of three bytes may claim an array of thousands, and arrays may be nested a thousand deep. A library that builds
-what it reads spends milliseconds on 2,000 bytes of these. Here each step costs as much as the bytes that it passes.
+A header of three bytes can claim an array of thousands, and arrays can be nested a thousand deep. A library that builds
+what it reads spends milliseconds on 2,000 bytes of these. Here each step costs no more than the bytes that it passes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from msgpack import Unpacker
 
-CHECKED: Final = 1_024  # bytes of objects that nobody asks for, up to which it is made sure that they are whole
+CHECKED: Final = 1_024  # bytes: ignored objects are checked to be whole up to this size
 
 _BINARY: Final = {0xC5: 2, 0xC6: 4}  # bytes of the length, by the first byte of the object
 _TEXT: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4}
@@ -25,15 +25,15 @@ def _make_unpacker() -> Unpacker:
 
 
 class Reader:
-    """Bytes, and the place in them `at` which the next object begins.
+    """Bytes, and the place `at` which the next object begins.
 
-    Each method but `end` returns the next object and passes it. If that is of another kind, it returns None and stays
-    where it is. All raise `ValueError` or `IndexError` for what is cut off.
+    Each method except `end` returns the next object and passes it. If the object is of another kind, the method returns
+    None and stays there. All raise `ValueError` or `IndexError` if the object is cut off.
     """
 
     __slots__ = ("_data", "at")
 
-    _unpacker = _make_unpacker()  # empty between calls: to make one takes longer than most of what it does
+    _unpacker = _make_unpacker()  # empty between calls; a new one takes longer to make than most of its work
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data = data
@@ -52,7 +52,7 @@ class Reader:
         """Return a binary."""
         data, begin = self._data, self.at + 2
         head = data[begin - 2]
-        if head == 0xC4:  # most are short, and for these a shorter way
+        if head == 0xC4:  # a shorter way for short ones, which are most
             end = begin + data[begin - 1]
             if end > len(data):
                 raise ValueError("the object is cut off")
@@ -62,7 +62,7 @@ class Reader:
         return None if width is None else self._bytes(self._number(width))
 
     def text(self) -> str | None:
-        """Return a text. If it is not UTF-8, that is a `ValueError`."""
+        """Return a text. Raise `ValueError` if it is not UTF-8."""
         head = self._data[self.at]
         if head & 0xE0 == 0xA0:
             self.at += 1
@@ -103,8 +103,8 @@ class Reader:
     def end(self, count: int) -> None:
         """Raise `ValueError`, or an exception of msgpack, unless `count` objects of any kind follow, and nothing more.
 
-        They are taken as one array, and msgpack passes over that without building anything. Where they are longer than
-        `CHECKED` they are not looked at: to pass over 2,000 small objects takes four times as long as to read a ping.
+        Objects longer than `CHECKED` are not looked at: passing 2,000 small objects takes four times as long as reading
+        a ping.
         """
         size = len(self._data) - self.at
         if count > size:
@@ -115,6 +115,7 @@ class Reader:
             return
         if size > CHECKED:
             return
+        # Have msgpack pass over the objects as one array, which builds nothing.
         unpacker = Reader._unpacker
         try:
             unpacker.feed(b"\xdd" + count.to_bytes(4, "big") + self._data[self.at :])

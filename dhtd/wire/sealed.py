@@ -1,20 +1,20 @@
-"""Sealed datagrams: those of a network with a key. To whoever lacks it they are noise, and its own are refused.
+"""Sealed datagrams: those of a network with a key. Without the key they are noise, and unsealed ones are refused.
 
-A sealed datagram is four bytes of magic and version, a nonce, and a box: XSalsa20-Poly1305 (NaCl's `secretbox`) with
-the network key over an ordinary datagram. The nonce is random, and long enough that none ever comes twice. The magic
-needs no seal: a datagram with any other is not opened at all, and what is inside begins with a magic of its own.
+A sealed datagram is four bytes of magic and version, a nonce, and a box. The box is XSalsa20-Poly1305 (NaCl's
+`secretbox`) with the network key over an ordinary datagram. The nonce is random, and too long to come twice. The magic
+needs no seal: a datagram with another magic is not opened, and the datagram inside begins with a magic of its own.
 
-Somebody without the key can still send again what was caught. So a query has a tail in its box, which says for whom it
-was sealed and when, and it opens once, at one node, for a while:
+Without the key, a caught datagram can still be sent again. So the box of a query ends with a tail: its recipient, and
+the time at which it was sealed. It opens once, at one node, for a while:
 
-- for the node whose ID begins with the recipient's bytes; where its sender did not know that ID, for any node;
-- if the two clocks differ by `WINDOW` at most, and it was sealed after this node had started;
-- and if its nonce is not one of those that came before, see `Nonces`.
+- at the node with an ID that begins with the recipient's bytes; at any node, if the sender did not know the ID;
+- if the two clocks differ by `WINDOW` at most, and the query was sealed after this node had started;
+- if its nonce did not come before: see `Nonces`.
 
-An answer has no tail: it counts only beside the query that it answers, by its transaction ID and its source.
+An answer has no tail. It counts only beside the query that it answers, by its transaction ID and its source.
 
-This imports libsodium, which takes 12 ms, so it is imported only where there is a key. XChaCha20-Poly1305, which could
-bind the magic, costs twice as much through PyNaCl: 4.2 us a datagram, either way, to 2.
+This module imports libsodium, which takes 12 ms, so it is imported only if there is a key. XChaCha20-Poly1305 could
+bind the magic, but costs twice as much through PyNaCl: 4.2 us a datagram, either way, against 2.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ NONCES_DRAWN: Final = 64
 NONCES_MAX: Final = 65_536  # remembered in a generation, of which there are two: 14 MB at most
 
 _BOX_AT: Final = len(MAGIC) + NONCE_SIZE
-_TAIL: Final = Struct(f">{RECIPIENT_SIZE}sQ")  # whom it is for, and milliseconds since the epoch
+_TAIL: Final = Struct(f">{RECIPIENT_SIZE}sQ")  # the recipient, and milliseconds since the epoch
 _NOBODY: Final = bytes(RECIPIENT_SIZE)
-# How an answer begins behind its magic: an array of five elements or more, and its kind. No query begins so.
+# The first bytes of an answer behind its magic: an array of five elements or more, and its kind. No query has these.
 ANSWERS: Final = frozenset(bytes((0x90 | size, kind)) for size in range(5, 16) for kind in (REPLY, ERROR))
 
 
@@ -67,9 +67,9 @@ class OutOfTime(NamedTuple):
 
 
 class Seal:
-    """Seals with the first of one or two keys, and opens what is sealed with any: so a network changes its key.
+    """Seals with the first of one or two keys, and opens what is sealed with any. So a network can change its key.
 
-    It opens in the name of `own_id`. `now` is the wall clock everywhere, in seconds since the epoch.
+    It opens for the node `own_id`. `now` is always the wall clock, in seconds since the epoch.
     """
 
     __slots__ = ("_fresh", "_nonces", "_own", "_secret", "_secrets", "_since", "keys")
@@ -84,7 +84,7 @@ class Seal:
         self.change(keys)
 
     def change(self, keys: Sequence[NetworkKey]) -> None:
-        """Go on with other keys. What was opened is remembered: it may be sealed with one that stays."""
+        """Go on with other keys. What was opened stays remembered, because it may be sealed with a key that stays."""
         assert 1 <= len(keys) <= KEYS_MAX
         self.keys = tuple(keys)
         self._secrets = tuple(key.secret for key in keys)
@@ -105,25 +105,29 @@ class Seal:
         plain = self.decrypt(sealed)
         if plain is None:
             return Refusal.UNOPENED
+        # 1. An answer has no tail.
         if plain[4:6] in ANSWERS:
             return plain
+        # 2. A query is for us, or for any node.
         if len(plain) < TAIL_SIZE:
             return Refusal.UNOPENED
         recipient, time = _TAIL.unpack_from(plain, len(plain) - TAIL_SIZE)
         if recipient not in (self._own, _NOBODY):
             return Refusal.MISDIRECTED
+        # 3. It was sealed at about this time, and since we started.
         time /= 1000
         if not -WINDOW <= time - now <= WINDOW:
             return OutOfTime(time - now)
         if time < self._since:
             self._since = min(self._since, now)  # our clock was ahead when we started, and has been set back
             return Refusal.REPLAYED
+        # 4. It comes for the first time.
         if not self._nonces.add(sealed[len(MAGIC) : _BOX_AT], now):
             return Refusal.REPLAYED
         return plain[:-TAIL_SIZE]
 
     def decrypt(self, sealed: bytes) -> bytes | None:
-        """Return what is in the box, a query's tail included; None where none of the keys opens it."""
+        """Return what is in the box, with a query's tail; None if none of the keys opens it."""
         if len(sealed) < OVERHEAD or not sealed.startswith(MAGIC):
             return None
         nonce, box = sealed[len(MAGIC) : _BOX_AT], sealed[_BOX_AT:]
@@ -136,10 +140,10 @@ class Seal:
 
 
 class Nonces:
-    """The nonces that came, each for as long as its datagram could open once more: twice the window.
+    """The nonces that came. Each is remembered while its datagram could open again, for twice the window.
 
-    There are two generations: new ones go into the young one, which becomes the old one when it has lasted as long as
-    that, or is full. So memory is fixed. Somebody without the key cannot fill it: only what opens is remembered. Where
+    There are two generations. New nonces go into the young one. When it has lasted for twice the window, or is full, it
+    becomes the old one. So memory is fixed. Only what opens is remembered, so it takes the key to fill the memory. If
     members send more than `NONCES_MAX` queries in twice the window, 109 a second, the oldest are forgotten sooner.
     """
 
@@ -166,7 +170,7 @@ class Nonces:
 
 
 def _fresh_nonces(rng: Random) -> Iterator[bytes]:
-    """Yield nonces for ever; drawn many at once, they cost a tenth of one system call for each."""
+    """Yield nonces for ever. Many are drawn at once, which costs a tenth of a system call for each."""
     while True:
         drawn = rng.randbytes(NONCE_SIZE * NONCES_DRAWN)
         for start in range(0, len(drawn), NONCE_SIZE):

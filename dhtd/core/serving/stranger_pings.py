@@ -2,7 +2,8 @@
 
 Whoever forges sources can have us ping as many as we are willing to, and no newcomer would have a turn. So half of the
 pings are kept for queries that show a valid token: their senders have received what was sent to their address. A node
-that joins makes use of that, see `dhtd.core.membership.introduction`.
+that joins makes use of that, see `dhtd.core.membership.introduction`. On a wire without tokens in finds, only a store
+or a withdrawal can show one: there the half is for nodes that have stored something here.
 
 Nobody can use up that half alone, however many addresses of a network are his: of an address, a network and a site
 (see `address_groups`), one such ping goes out in `query_timeout` seconds, whether or not it is answered sooner.
