@@ -78,7 +78,7 @@ TOO_LONG = {
     "core/node.py": 634,
     "core/publishing/own_records.py": 574,
 }
-TOO_LONG_CLASSES = {"Network": 306, "Node": 576, "OwnRecords": 450}
+TOO_LONG_CLASSES = {"Node": 576, "OwnRecords": 450}
 
 
 # What a picture needs, and nothing else is to wait for.

@@ -18,11 +18,11 @@ from dhtd.core.ids import Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import invariants
-from dhtd.sim.addresses import Address, private
 from dhtd.sim.census import Census
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.liars import Lie
 from dhtd.sim.links import LinkModels, Nat, Weather
+from dhtd.sim.places import Address, Places, private
 from dhtd.sim.schedule import Schedule
 from dhtd.wire.native import NativeCodec
 
@@ -64,9 +64,7 @@ class Network:
         self.latest: deque[Happening] = deque(maxlen=_LATEST)
         self.datagrams = 0  # sent by hosts
         self.bytes = 0
-        self._by_endpoint: dict[Endpoint, Host] = {}
-        self._address = address
-        self._addresses = 0
+        self._places = Places(address)
         self._starts = 0
 
     # Hosts
@@ -97,18 +95,12 @@ class Network:
 
         Its node came up `age` seconds ago, and is now to `start`.
         """
-        if endpoint is None:
-            endpoints = tuple(self._address(family, self._addresses) for family in families)
-            self._addresses += 1
-        else:
-            endpoints = (endpoint,)
-        assert not self._by_endpoint.keys() & endpoints
+        endpoints = self._places.next(families) if endpoint is None else (endpoint,)
         node = self._node(self.codec.traits.keyspace.random(self.rng) if id is None else id, endpoints, self.now - age)
         host = Host(endpoints, node, tuple(at for other in bootstrap for at in other.endpoints), nat)
         host.lie = lie
         self.hosts.append(host)
-        for at in endpoints:
-            self._by_endpoint[at] = host
+        self._places.put(host)
         if nat is None:
             self.census.add(host)
         if start:
@@ -169,19 +161,17 @@ class Network:
     def move(self, host: Host) -> Endpoint:
         """Give a host another address, without telling its node; return the address."""
         assert len(host.endpoints) == 1
-        del self._by_endpoint[host.endpoint]
-        host.endpoint = self._address(host.endpoint.family, self._addresses)
-        host.endpoints = (host.endpoint,)
-        self._addresses += 1
-        self._by_endpoint[host.endpoint] = host
+        self._places.clear(host)
+        host.endpoints = self._places.next([host.endpoint.family])
+        (host.endpoint,) = host.endpoints
+        self._places.put(host)
         return host.endpoint
 
     def remove(self, host: Host) -> None:
         """Kill a host for good, and forget it."""
         self.kill(host)
         self.hosts.remove(host)
-        for endpoint in host.endpoints:
-            del self._by_endpoint[endpoint]
+        self._places.clear(host)
 
     def closest(self, target: Id, count: int | None = None) -> list[Host]:
         """Return the live hosts nearest to `target` that anybody can reach, nearest first; K without a `count`."""
@@ -189,7 +179,7 @@ class Network:
 
     def at(self, endpoint: Endpoint) -> Host | None:
         """Return the host at this endpoint, alive or not."""
-        return self._by_endpoint.get(endpoint)
+        return self._places.at(endpoint)
 
     # Faults
 
@@ -305,7 +295,7 @@ class Network:
         self.latest.append((self.schedule.events, self.now, None, None if host is None else host.endpoint, what))
 
     def _deliver(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
-        host = self._by_endpoint.get(destination)
+        host = self._places.at(destination)
         if host is None or not host.alive or not self.weather.carries(source, destination):
             return
         now = self.schedule.now

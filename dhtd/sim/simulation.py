@@ -15,10 +15,10 @@ from random import Random
 from dhtd.core.records import Peer, RecordKey
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants
-from dhtd.sim.addresses import private, scattered
 from dhtd.sim.eclipse import Eclipse
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.network import Network
+from dhtd.sim.places import private, scattered
 from dhtd.sim.plan import Plan
 from dhtd.sim.population import Population
 from dhtd.sim.questions import LOOKUP_LIMIT, Entry, Phase, Questions

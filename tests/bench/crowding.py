@@ -22,10 +22,10 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import warm
-from dhtd.sim.addresses import scattered
 from dhtd.sim.eclipse import Eclipse
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.places import scattered
 
 THRESHOLDS = (0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3)
 GANGS = ((4, False), (8, False), (24, False), (4, True), (24, True))  # networks; whether they are very near

@@ -18,9 +18,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import FindNode
 from dhtd.core.policy import DEFAULT
-from dhtd.sim.addresses import scattered
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.places import scattered
 from dhtd.wire.native import NativeCodec
 
 TICK = 0.1  # seconds between the parts of the flood

@@ -17,9 +17,9 @@ from dataclasses import replace
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import warm
-from dhtd.sim.addresses import scattered
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
+from dhtd.sim.places import scattered
 
 CHANGERS = 8
 EVERY = 20.0  # seconds between two changes

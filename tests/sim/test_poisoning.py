@@ -21,10 +21,10 @@ from dhtd.core.messages import Contact, FindNode, Found, Ping, Query, Reply, Req
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing.standing import Standing
 from dhtd.sim import warm
-from dhtd.sim.addresses import scattered
 from dhtd.sim.host import Host
 from dhtd.sim.liars import Conspirator, Misleader
 from dhtd.sim.network import Network
+from dhtd.sim.places import scattered
 from tests.bench.load import resident
 from tests.core.whole import snapshot
 from tests.records import own_key

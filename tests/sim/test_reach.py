@@ -7,9 +7,9 @@ import pytest
 from dhtd.core.address.reachability import Reach
 from dhtd.core.ids import NATIVE
 from dhtd.sim import warm
-from dhtd.sim.addresses import scattered
 from dhtd.sim.links import Nat
 from dhtd.sim.network import Network
+from dhtd.sim.places import scattered
 
 
 @pytest.mark.parametrize(("nat", "reach"), [(None, Reach.PUBLIC), (Nat(lifetime=60.0), Reach.UNKNOWN)])

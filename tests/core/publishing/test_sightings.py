@@ -95,9 +95,7 @@ def test_a_delete_after_a_move_names_what_goes_on_being_found() -> None:
     owner, other = net.hosts[:2]
     net.enter(owner, KEY, 80)
     before = owner.endpoint
-    moved = Endpoint.of("10.99.0.1", 1_729)
-    net._by_endpoint[moved] = owner
-    owner.endpoints, owner.endpoint = (moved,), moved
+    net.move(owner)
     withdrawn = net.delete(owner, KEY)
     assert [entry.endpoint for entry in withdrawn.left_behind] == [before.with_port(80)]
     assert net.lookup(other, KEY).endpoints == (before.with_port(80),)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from dhtd.core.endpoint import Endpoint, Family
+from dhtd.sim.host import Host
 
 PORT = 1729
 _PORT = PORT.to_bytes(2, "big")
@@ -26,3 +27,32 @@ def scattered(family: Family, number: int) -> Endpoint:
     if family is Family.IPV4:
         return Endpoint(bytes((128 + (place >> 16), place >> 8 & 255, place & 255, 1)) + _PORT)
     return Endpoint(b"\x24" + place.to_bytes(3, "big") + bytes(11) + b"\x01" + _PORT)
+
+
+class Places:
+    """Knows which host is at which endpoint, and gives new ones addresses of their own."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._given = 0
+        self._hosts: dict[Endpoint, Host] = {}
+
+    def next(self, families: Iterable[Family]) -> tuple[Endpoint, ...]:
+        """Return the endpoints of a new machine, one of each family."""
+        endpoints = tuple(self._address(family, self._given) for family in families)
+        self._given += 1
+        return endpoints
+
+    def at(self, endpoint: Endpoint) -> Host | None:
+        """Return the host at this endpoint, alive or not."""
+        return self._hosts.get(endpoint)
+
+    def put(self, host: Host) -> None:
+        """Note where a host is now. Nobody else is there."""
+        assert not self._hosts.keys() & host.endpoints
+        self._hosts.update(dict.fromkeys(host.endpoints, host))
+
+    def clear(self, host: Host) -> None:
+        """Note that a host has left its endpoints."""
+        for endpoint in host.endpoints:
+            del self._hosts[endpoint]
