@@ -230,7 +230,7 @@ def test_colour_is_left_out_where_it_is_not_wanted(command: str, variables: dict
 
 @pytest.mark.parametrize("columns", ["40", "60", "80", "120"])
 def test_the_view_fits_the_terminal_and_cuts_nothing_but_ids(columns: str, tmp_path: Path) -> None:
-    seen = draw(INFO, ["info"], tmp_path, COLUMNS=columns, NO_COLOR="1", TERM="dumb")
+    seen = draw(INFO, ["info"], tmp_path, COLUMNS=columns, LINES="24", NO_COLOR="1", TERM="dumb")  # rich wants both
     lines = [line.rstrip() for line in seen.split("\r\n")]
     assert max(map(len, lines)) <= int(columns)
     words = " ".join(" ".join(lines).split())
