@@ -36,6 +36,10 @@ T = TypeVar("T")
 SLICE: Final = 512  # rows that are read at once: some milliseconds
 
 
+class _UnsoundError(Exception):
+    """A file of an earlier version has a row that cannot be true."""
+
+
 class StateContents(StateConnection):
     """The tables of a state file. Each row is checked when it is read."""
 
@@ -81,59 +85,66 @@ class StateContents(StateConnection):
             once = facts(connection)
             self._know(once)
             reason = self._complaint(connection)
-        node_id = once.pop("node_id", None)
-        is_id = self._is_id(node_id)
+        # Where something is wrong, set the file aside as it was. The rows tell while they are copied.
+        if once.get("node_id") is not None and not self._is_id(once["node_id"]):
+            reason = reason or "its ID cannot be one"
+        aside = None if reason is None else self._set_aside(connection)
+        try:
+            lost = self._rebuild(version, once, tolerant=aside is not None)
+        except _UnsoundError:
+            aside = self._set_aside(connection)
+            lost = self._rebuild(version, once, tolerant=True)
+            reason = _impossible(sum(lost.values()))
+        with suppress(sqlite3.Error):  # so that the first page is that of a new file, which can stand in for it
+            connection.execute("VACUUM")
+        if reason is not None:
+            self.damage = Damage(reason, aside, not self._is_id(once.get("node_id")), lost={**lost})
 
-        # Where something is wrong, set the file aside as it was.
-        lost = self._count_lost(connection, version, once)
-        bad = sum(lost.values()) + (node_id is not None and not is_id)
-        aside = self._set_aside(connection) if reason is not None or bad else None
+    def _rebuild(self, version: int, once: Mapping[str, Value], *, tolerant: bool) -> dict[str, int]:
+        """Build the tables of today from those of this version, and drop these; a crash leaves the one or the other.
 
-        # Build the new tables beside the old ones, and drop these. A crash leaves the one or the other.
+        Return how many rows of each table are lost. Raises `_UnsoundError` for the first one, unless `tolerant`.
+        """
+        said, lost = said_sums(once), {}
         self._sums = dict.fromkeys(SUMMED, Sum())
         with self._transaction() as ledger:
+            connection = ledger.connection
+            # Make room for the names of the new tables.
             for table in tables(version):
                 connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
             make_tables(connection, VERSION)
             connection.execute(f"PRAGMA user_version = {VERSION}")
+            # Copy what the file has once.
             ledger.set("bits", self._keyspace.bits)
             ledger.close({})
             _set_facts(ledger, once)
-            if is_id:
-                ledger.set("node_id", node_id)
-            for table in SUMMED:
-                for row in self._upgraded(connection, table, version, prefix="old_"):
+            if self._is_id(once.get("node_id")):
+                ledger.set("node_id", once["node_id"])
+            # Copy the rows that are sound.
+            for table in tables(version):
+                if table not in SUMMED:
+                    continue
+                unsound = 0
+                for row in self._upgraded(connection, table, version):
                     if row is not None:
                         ledger.put(table, row)
+                    elif tolerant:
+                        unsound += 1
+                    else:
+                        raise _UnsoundError
+                kept = ledger.sums[table].rows
+                missing = max(kept + unsound, said[table].rows if table in said else 0) - kept
+                if missing:
+                    lost[table] = missing
             for table in tables(version):
                 connection.execute(f"DROP TABLE old_{table}")
-        with suppress(sqlite3.Error):  # so that the first page is that of a new file, which can stand in for it
-            connection.execute("VACUUM")
-        if aside is not None:
-            self.damage = Damage(
-                reason or _impossible(bad),
-                aside,
-                not is_id,
-                lost={table: count for table, count in lost.items() if count},
-            )
-
-    def _count_lost(self, connection: sqlite3.Connection, version: int, once: Mapping[str, Value]) -> dict[str, int]:
-        """Return how many rows of each table cannot be true, or are missing."""
-        said, lost = said_sums(once), {}
-        for table in SUMMED:
-            sound = [row is not None for row in self._upgraded(connection, table, version)]
-            lost[table] = max(len(sound), said[table].rows if table in said else 0) - sum(sound)
         return lost
 
-    def _upgraded(
-        self, connection: sqlite3.Connection, table: str, version: int, prefix: str = ""
-    ) -> Iterator[Row | None]:
-        """Yield each row of a table of this version as it reads today; None where it cannot be true."""
-        if table not in tables(version):
-            return
+    def _upgraded(self, connection: sqlite3.Connection, table: str, version: int) -> Iterator[Row | None]:
+        """Yield each row of an old table as it reads today; None where it cannot be true."""
         there, make, is_hashed = columns(table, version), self._makers()[table], version >= HASHED
         names = ", ".join((*there, "hash") if is_hashed else there)
-        for row in connection.execute(f"SELECT {names} FROM {prefix}{table} ORDER BY {there[0]}"):  # noqa: S608
+        for row in connection.execute(f"SELECT {names} FROM old_{table} ORDER BY {there[0]}"):  # noqa: S608
             today = None
             with suppress(ValueError):
                 if not is_hashed or is_whole(table, row):

@@ -21,6 +21,7 @@ from dhtd.core.records import Kind, Peer, Record, RecordKey
 from dhtd.daemon.state.schemas import Value
 
 _FLOAT: Final = Struct(">d")
+_PEER: Final = Kind.PEER.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ class Writer:
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
         peer = entry.record
-        return self.id(entry.key), Kind.PEER.value, bytes(peer[-2:]), bytes(peer[:-2]), b"", _real(entry.expires_at)
+        return self.id(entry.key), _PEER, bytes(peer[-2:]), bytes(peer[:-2]), b"", _real(entry.expires_at)
 
     def holder(self, record_key: RecordKey, holder: SavedHolder) -> tuple[Value, ...]:
         """Return a row of `holder`; raise `InvalidPort`."""
@@ -221,7 +222,7 @@ class Writer:
 
 
 def _check_peer(kind: Value) -> None:
-    if kind != Kind.PEER.value:
+    if kind != _PEER:
         raise ValueError(kind)
 
 

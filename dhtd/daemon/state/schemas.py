@@ -48,6 +48,8 @@ _COLUMNS_BEFORE: Final = {
     "holder": ("key", "port", "id", "endpoint", "until", "seen"),
 }
 
+_PEER: Final = Kind.PEER.value  # the kind of all records before
+
 _UNHASHED: Final = {
     1: (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -127,11 +129,11 @@ def upgraded(table: str, version: int, row: Sequence[Value]) -> Row:
         if not isinstance(endpoint, bytes):
             raise ValueError(endpoint)
         at = Endpoint(endpoint)
-        return key, Kind.PEER.value, bytes(at[-2:]), at.ip, b"", expires_at
+        return key, _PEER, bytes(at[-2:]), at.ip, b"", expires_at
     key, port, *rest = row
     if not isinstance(port, int):
         raise ValueError(port)
     place = check_port(port).to_bytes(2, "big")
     if table == "own":
-        return key, Kind.PEER.value, place, b""
-    return key, Kind.PEER.value, place, *rest, *(() if version >= HASHED else (b"",))
+        return key, _PEER, place, b""
+    return key, _PEER, place, *rest, *(() if version >= HASHED else (b"",))

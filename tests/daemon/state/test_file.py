@@ -409,20 +409,24 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(path: Path, tmp_path: Path
         assert old.execute(made).fetchall() == new.execute(made).fetchall()
 
 
-IMPOSSIBLE = ["INSERT INTO own VALUES (zeroblob(31), 80)", "UPDATE meta SET value = 'me' WHERE name = 'node_id'"]
+IMPOSSIBLE = ("INSERT INTO own VALUES (zeroblob(31), 80)", "INSERT INTO held VALUES (zeroblob(32), 5, 1.5)")
+NO_ID = "UPDATE meta SET value = 'me' WHERE name = 'node_id'"
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_upgrade_leaves_out_impossible_rows(path: Path, version: int) -> None:
+@pytest.mark.parametrize("has_id", [True, False])
+def test_an_upgrade_leaves_out_impossible_rows(path: Path, version: int, *, has_id: bool) -> None:
     write_old(path, version, FULL)
-    tamper(path, *IMPOSSIBLE, "INSERT INTO held VALUES (zeroblob(32), 5, 1.5)")
+    tamper(path, *IMPOSSIBLE, *(() if has_id else (NO_ID,)))
+    kept = before(version, FULL)
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
         assert file.notice is not None
-        assert "(it had 3 impossible rows)" in file.notice
+        assert ("(it had 2 impossible rows)" if has_id else "(its ID cannot be one)") in file.notice
         assert file.damage is not None
-        assert file.damage.lost == {"own": 1, "held": 1}
-        assert in_order(file.load()) == replace(before(version, FULL), node_id=None)
+        assert (file.damage.lost, file.damage.has_new_id) == ({"own": 1, "held": 1}, not has_id)
+        assert in_order(file.load()) == (kept if has_id else replace(kept, node_id=None))
+    assert file.set_aside.exists()
 
 
 @pytest.mark.parametrize(
