@@ -1169,7 +1169,7 @@ class BareMachine(DualStackMachine):
     of_each = True
 
     def may_be_told(self, _: T) -> tuple[T | None, ...]:
-        """Return an empty list of nodes for a message."""
+        """A reply does not tell the observed address, and an error does not tell its sender."""
         return (None,)
 
 

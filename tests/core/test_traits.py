@@ -103,14 +103,14 @@ def answer(bench: Bench, endpoints: list[Endpoint], token: bytes) -> None:
 
 
 @pytest.mark.parametrize(("named", "held"), [([OURS_PERHAPS], 1), ([endpoint(5).with_port(81)], 0), ([], 0)])
-def test_what_may_be_our_entry_and_gets_no_token_is_owed(named: list[Endpoint], held: int) -> None:
+def test_what_may_be_our_entry_stays_owed(named: list[Endpoint], held: int) -> None:
     bench = terse()
     deleting(bench)
     answer(bench, named, b"")
     assert bench.event(Withdrawn).silent == len(bench.node.withdrawals) == held
 
 
-def test_a_holder_lets_go_though_it_does_not_tell_whose_entry_it_is() -> None:
+def test_a_holder_lets_go_of_what_may_be_ours() -> None:
     bench = terse()
     deleting(bench)
     answer(bench, [OURS_PERHAPS], b"token")
@@ -125,7 +125,7 @@ def test_a_holder_lets_go_though_it_does_not_tell_whose_entry_it_is() -> None:
     assert len(bench.node.withdrawals) == 0
 
 
-def test_a_store_is_sent_with_the_token_of_its_holder() -> None:
+def test_a_store_shows_the_token_of_its_holder() -> None:
     bench = terse()
     bench.know(contact(1))
     bench.node.enter(KEY, 80, bench.now)
@@ -139,7 +139,7 @@ def bare() -> Bench:
     return bench
 
 
-def test_an_entry_is_stored_with_the_tokens_of_find_value() -> None:
+def test_find_value_gives_the_tokens_of_stores() -> None:
     bench = bare()
     bench.node.enter(KEY, 80, bench.now)
     search = bench.sent_one()
@@ -154,7 +154,7 @@ def test_other_lookups_ask_for_nodes_alone() -> None:
     assert bench.sent_one().request == FindNode(KEY)
 
 
-def test_a_token_is_issued_for_the_finds_that_give_one() -> None:
+def test_only_some_finds_are_issued_tokens() -> None:
     bench = bare()
     tokens = []
     for request in (FindNode(KEY), FindValue(KEY)):
@@ -168,14 +168,14 @@ def test_a_token_is_issued_for_the_finds_that_give_one() -> None:
 
 
 @pytest.mark.parametrize("named", [[], [OURS_PERHAPS]])
-def test_what_was_found_may_be_a_part_where_no_answer_says_so(named: list[Endpoint]) -> None:
+def test_what_was_found_may_be_a_part(named: list[Endpoint]) -> None:
     bench = bare()
     bench.node.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, endpoints=named)
     assert bench.event(LookupDone).complete is not bool(named)
 
 
-def test_what_cannot_be_withdrawn_is_told_with_its_end() -> None:
+def test_a_delete_tells_when_the_copies_expire() -> None:
     bench = bare()
     bench.node.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
@@ -190,7 +190,7 @@ def test_what_cannot_be_withdrawn_is_told_with_its_end() -> None:
     assert bench.sent() == []
 
 
-def test_nobody_who_has_what_cannot_be_withdrawn_is_asked() -> None:
+def test_no_holder_is_asked_to_withdraw() -> None:
     bench = Bench(policy=POLICY, codec=BareCodec())
     bench.node.restore_holder(own_key(KEY, 80), contact(2), 3_000.0, bench.now)
     bench.know(contact(1), contact(2))
@@ -209,7 +209,7 @@ def test_what_was_never_published_leaves_nothing() -> None:
     assert bench.event(CannotWithdraw) == CannotWithdraw(op, KEY, (80,), 0, None)
 
 
-def test_no_request_is_sent_that_the_wire_does_not_have() -> None:
+def test_no_request_is_sent_without_its_trait() -> None:
     bench = bare()
     owner = Check(bench.node.requester)
     with pytest.raises(AssertionError):
@@ -229,26 +229,26 @@ def node_of_two_ids() -> Bench:
     return bench
 
 
-def test_a_node_has_an_id_of_its_own_in_each_network() -> None:
+def test_a_node_has_an_id_in_each_network() -> None:
     node = node_of_two_ids().node
     assert node.own_id == OURS4
     assert [overlay.own_id for overlay in node.overlays] == [OURS4, OURS6]
 
 
-def test_each_network_is_asked_under_its_own_id() -> None:
+def test_each_network_is_asked_by_its_id() -> None:
     bench = node_of_two_ids()
     bench.node.lookup(KEY, bench.now)
     assert {(sent.to, sent.query.sender) for sent in bench.sent()} == {(endpoint(1), OURS4), (PEER6.endpoint, OURS6)}
 
 
-def test_a_node_outside_of_our_networks_is_asked_under_our_first_id() -> None:
+def test_a_foreign_family_sees_our_first_id() -> None:
     bench = Bench(policy=POLICY, own_ids={Family.IPV6: OURS6})
     bench.node.ping(US6, bench.now)
     assert bench.sent_one().query.sender == Id(0)
 
 
 @pytest.mark.parametrize(("peer", "own_id"), [(contact(1), OURS4), (PEER6, OURS6)])
-def test_each_network_is_answered_under_its_own_id(peer: Contact, own_id: Id) -> None:
+def test_each_network_is_answered_by_its_id(peer: Contact, own_id: Id) -> None:
     bench = node_of_two_ids()
     token = b"none of ours"
     for request in (Ping(), FindNode(KEY), FindValue(KEY), Store(KEY, 80, token)):
@@ -285,7 +285,7 @@ def test_each_network_gets_to_know_our_id_in_it() -> None:
     assert bench.event(Bootstrapped) == Bootstrapped(op, 2, 0)
 
 
-def test_each_search_passes_over_our_id_in_its_network() -> None:
+def test_each_search_passes_over_our_id_there() -> None:
     bench = node_of_two_ids()
     bench.node.lookup(KEY, bench.now)
     for sent in bench.sent():

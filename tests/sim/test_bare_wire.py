@@ -39,7 +39,7 @@ def delete(net: Network, host: Host, key: Id) -> CannotWithdraw:
 
 
 @pytest.mark.parametrize("bits", [160, 256])
-def test_what_is_entered_is_held_by_the_nearest_and_found_by_all(bits: int) -> None:
+def test_the_nearest_hold_it_and_all_find_it(bits: int) -> None:
     net = grown(Keyspace(bits))
     key, owner = net.codec.traits.keyspace.digest(b"a key"), net.hosts[7]
     published = net.enter(owner, key, 80)
@@ -49,7 +49,7 @@ def test_what_is_entered_is_held_by_the_nearest_and_found_by_all(bits: int) -> N
         assert net.lookup(host, key).endpoints == (owner.endpoint.with_port(80),)
 
 
-def test_a_lookup_is_complete_only_if_it_has_found_nothing() -> None:
+def test_only_an_empty_lookup_is_complete() -> None:
     """An answer does not tell whether it was cut."""
     net = grown()
     net.enter(net.hosts[1], KEYS[0], 80)
@@ -57,7 +57,7 @@ def test_a_lookup_is_complete_only_if_it_has_found_nothing() -> None:
     assert net.lookup(net.hosts[2], KEYS[1]).complete
 
 
-def test_nothing_is_lost_where_half_of_the_nodes_die() -> None:
+def test_nothing_is_lost_when_half_of_them_die() -> None:
     net = grown()
     owners = dict(zip(KEYS, net.hosts, strict=False))
     for key, owner in owners.items():
@@ -70,7 +70,7 @@ def test_nothing_is_lost_where_half_of_the_nodes_die() -> None:
         assert len(holders(net, key)) >= DEFAULT.k
 
 
-def test_a_delete_says_who_names_the_entry_until_when() -> None:
+def test_a_delete_tells_its_holders_and_its_end() -> None:
     net = grown()
     owner, key = net.hosts[3], KEYS[0]
     net.enter(owner, key, 80)
@@ -103,7 +103,7 @@ def test_nobody_is_asked_to_withdraw() -> None:
     assert not any(isinstance(each, Query) and isinstance(each.request, Withdraw) for each in said)
 
 
-def test_what_is_entered_again_is_deleted_from_its_old_holders_too() -> None:
+def test_a_new_entry_keeps_its_old_holders() -> None:
     net = grown()
     owner, key = net.hosts[3], KEYS[0]
     first = set(net.enter(owner, key, 80).replicas)
@@ -113,7 +113,7 @@ def test_what_is_entered_again_is_deleted_from_its_old_holders_too() -> None:
     assert len(owner.node.withdrawals) == 0
 
 
-def test_a_node_that_has_entered_an_entry_nowhere_leaves_nothing() -> None:
+def test_a_lone_node_leaves_nothing() -> None:
     net = Network(1, codec=JsonCodec(NATIVE, bare=True))
     alone = net.add()
     net.enter(alone, KEYS[0], 80)

@@ -41,7 +41,7 @@ def make_node(codec: JsonCodec) -> Node:
 
 @pytest.mark.parametrize("codec", CODECS, ids=["7", "160", "256", "bare"])
 @given(method=methods | garbage, args=garbage, tid=hexes, pad=st.sampled_from([0, 40, 120]))
-def test_no_query_brings_more_than_three_times_its_size(
+def test_answers_are_at_most_three_queries_long(
     codec: JsonCodec, method: object, args: object, tid: str, pad: int
 ) -> None:
     for asked in (args, [3, args], [3, 80, args]):
