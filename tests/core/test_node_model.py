@@ -304,7 +304,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.run_for(30.0)
 
     def may_be_told(self, truth: T) -> tuple[T | None, ...]:
-        """Return a true list of the nodes for a message."""
+        """Return what an answer may tell of a fact: the truth."""
         return (truth,)
 
     def make_id(self, number: int) -> Id:
