@@ -1,11 +1,14 @@
-"""The node: composes the parts of `dhtd.core` behind `handle_*` (input), `poll_*` (output) and commands.
+"""The node: composes the parts of `dhtd.core` behind `handle_*` (input) and `poll_*` (output).
 
 Drive it like this, from any loop and on any clock:
 
 - hand each datagram to `handle_datagram` and send what it returns, which is the answer to a query;
 - whenever `poll_timeout` has passed, call `handle_timeout`; a call too early or too often does nothing;
-- after either, or a command, send what `poll_transmit` yields and act on what `poll_event` yields;
-- if the node is to `write_ahead`, make durable what `poll_unwritten` returns, and tell it that this is `written`.
+- after either, or one of its `commands`, send what `poll_transmit` yields and act on what `poll_event` yields;
+- if the node is to `write_ahead`, make durable what `publisher.poll_unwritten` returns, and tell `publisher.written`.
+
+The parts are attributes, for the owner to use: `commands` (lookup, enter, ...), `publisher` (own records), `store`
+(records held for others), `memberships`, `overlays`, `external` (our address) and `outside` (whether others reach us).
 """
 
 from __future__ import annotations
@@ -14,46 +17,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING
 
-from dhtd.core.address.external_address import Verdict
 from dhtd.core.address.reachability import Reachability
 from dhtd.core.codec import Codec
+from dhtd.core.commands import Commands, known
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Bootstrapped, Event, GaveUp, Handle, Isolated, Joined, LookupProgress, Outcome, Unreached
+from dhtd.core.events import Event
 from dhtd.core.ids import Id
-from dhtd.core.membership.bootstrap import Bootstrap, Tried
-from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, Measured, NewContact, Reached
-from dhtd.core.membership.membership import Membership, Verifying
-from dhtd.core.membership.waiting import Patience, Waiting
-from dhtd.core.messages import BadQuery, Contact, Error, FindNode, FindValue, Found, Ping, Query, Reply, Request, Store
+from dhtd.core.membership.memberships import Memberships
+from dhtd.core.membership.waiting import Waiting
+from dhtd.core.membership.whereabouts import Whereabouts
+from dhtd.core.messages import BadQuery, Error, Query, Reply
+from dhtd.core.news import News
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publishing.publisher import Publisher
-from dhtd.core.publishing.sightings import Seen
-from dhtd.core.publishing.write_ahead import Chosen
+from dhtd.core.publishing.sweep import Sweep
+from dhtd.core.querying.answers import Answers
 from dhtd.core.querying.attempts import Attempts
-from dhtd.core.querying.check import Check
-from dhtd.core.querying.commands import Commands
-from dhtd.core.querying.lookup import Lookup
-from dhtd.core.querying.operations import Operations, start
-from dhtd.core.querying.requester import Asked, Operation, Requester, Transmit
-from dhtd.core.querying.single_query import SingleQuery
-from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.querying.handles import Handles
+from dhtd.core.querying.operations import Operations
+from dhtd.core.querying.requester import Requester, Transmit
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.gate import Gate
 from dhtd.core.serving.responder import Responder
 from dhtd.core.serving.strangers import Strangers
-from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 
 if TYPE_CHECKING:
     from random import Random
-
-
-_SWEEP_PAUSE: Final = 0.01  # seconds, where much has expired
 
 
 class Node:
@@ -62,10 +56,10 @@ class Node:
     `own_ids`: the IDs in the networks of families where it has another one than `own_id`.
 
     `local`: where this machine reaches itself. Its own lookups answer with that for its own entries, until others have
-    told how they see it; nobody else is told.
+    told how they see it. Answers to others never have it.
 
-    `write_ahead`: whom a publication asks to hold an own entry is in `poll_unwritten` before, and is asked when the
-    owner calls `written`, or has not done that for long.
+    `write_ahead`: the nodes that a publication asks to hold an own entry are in `publisher.poll_unwritten` first. They
+    are asked once the owner has called `publisher.written`, or after a while without that.
     """
 
     def __init__(
@@ -84,56 +78,74 @@ class Node:
         self.codec, self.policy, self._rng = codec, policy, rng
         self.counters = Counters()
         caps_hit = self.counters.caps_hit
-        self.overlays = [
+        self.overlays = Overlays(
             Overlay(family, own_ids.get(family, own_id), codec, rng, policy, now, caps_hit) for family in families
-        ]
-        self.state = self.overlays[0].state  # which for most nodes is the only one
-        self._overlays = Overlays(self.overlays)
-        self.own_id = self._overlays.own_id  # in its first network, by which users know it
+        )
+        self.state = self.overlays.first.state  # of the only one, for most nodes
         self.outside = Reachability(policy, now)
-        self.requester = Requester(self._overlays, codec, rng, policy, self.counters, self.outside)
-        # What is under way
-        self.commands = Commands(policy.operations, caps_hit)
-        self._operations = Operations()
-        self._attempts = Attempts()
-        self.waiting = Waiting(self._must_wait)
-        self._asking: dict[Handle, SingleQuery | Lookup | Bootstrap] = {}  # commands that end with their owner
-        # The network
-        self.verifying = Verifying(self.requester)
-        self.memberships = {
-            overlay.family: Membership(self.requester, self._operations, self._overlays, overlay, self.verifying, rng)
-            for overlay in self.overlays
-        }
-        self.membership = self.memberships[self.overlays[0].family]  # which is the only one as well
+        # The asking side
+        self.requester = Requester(self.overlays, codec, rng, policy, self.counters, self.outside)
+        self.handles = Handles(policy.operations, caps_hit)
+        operations = Operations()
+        self.memberships = Memberships(self.requester, operations, self.overlays, rng)
+        self.waiting = Waiting(self.memberships.must_wait)
         # Own records
         self.publisher = Publisher(
             self.requester,
-            self._overlays,
-            self._operations,
+            self.overlays,
+            operations,
             self.waiting,
-            self.commands.tell,
-            self.commands.events.append,
-            self._find_lost,
+            self.handles.tell,
+            self.handles.tell_news,
+            self.memberships.find_lost,
             rng,
             now,
             write_ahead=write_ahead,
         )
         self.tracker, self.withdrawals = self.publisher.records, self.publisher.withdrawals
         # The answering side
-        self.responder = Responder(codec, rng, policy, self._overlays, self.tracker, self.counters, now)
+        self.responder = Responder(codec, rng, policy, self.overlays, self.tracker, self.counters, now)
         self.store, self.external = self.responder.store, self.responder.external
-        self.strangers = Strangers(self.requester, self._overlays, self.responder, policy)
-        is_single = len(self.overlays) == 1
-        self._own_ids = self._overlays.own_ids
-        self._is_settled = self.state.is_settled if is_single else self._overlays.is_settled
+        self.strangers = Strangers(self.requester, self.overlays, self.responder, policy)
+        self._own_ids = self.overlays.own_ids
+        self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else self.overlays.is_settled
         self.limit_rate(policy.rate_limit)
+        # What brings them together
+        whereabouts = Whereabouts(self.requester, self.overlays, self.external, policy)
+        self._news = news = News(
+            self.memberships, whereabouts, self.publisher, self.waiting, operations, self.handles.tell_news
+        )
+        self._answers = Answers(
+            self.requester.transactions,
+            self.requester.send,
+            codec,
+            self.overlays,
+            self.external,
+            self.counters,
+            news,
+        )
+        self.commands = Commands(
+            self.requester,
+            self.overlays,
+            operations,
+            self.waiting,
+            self.handles,
+            self.publisher,
+            partial(known, self.responder, tuple(local)),
+            news.settle,
+        )
+        self._sweep = Sweep(policy, self.store, self.withdrawals, now)
+        self._attempts = Attempts()
+        self._next_timeouts = [
+            self.requester.transactions.next_timeout,
+            *self.publisher.next_timeouts(),
+            *self.memberships.next_timeouts(),
+        ]
 
-        self._local = tuple(local)
-        self._survey_at = float("-inf")  # when we may ask again where we are
-        self._sweep_at = now + policy.store_sweep
-        self._next_timeouts = [self.requester.transactions.next_timeout, *self.publisher.next_timeouts()]
-        for membership in self.memberships.values():
-            self._next_timeouts += membership.next_timeouts()
+    @property
+    def own_id(self) -> Id:
+        """Its ID in its first network, by which users know it."""
+        return self.overlays.own_id
 
     # Input
 
@@ -162,7 +174,7 @@ class Node:
         if type(message) is BadQuery:
             self.counters.bad_queries += 1
             return self.codec.encode_error(
-                message.tid, self._overlays.own_id_towards(source), message.code, message.text
+                message.tid, self.overlays.own_id_towards(source), message.code, message.text
             )
         if now >= self.outside.look_at:
             self.outside.queried(source, now)
@@ -173,32 +185,35 @@ class Node:
         return answer
 
     def handle_timeout(self, now: float) -> None:
-        """Do what is due by `now`. What fails takes the turn of nothing else, and is raised once all had theirs."""
-        attempts = self._attempts
-        attempts.do(self._expire, now)
-        attempts.do(self._settle, now)
-        attempts.do(self._sweep, now)
-        for membership in self.memberships.values():
+        """Do what is due by `now`. A step that fails takes the turn of no other; its error is raised at the end."""
+        attempts, publisher, settle = self._attempts, self.publisher, self._news.settle
+        # 1. Queries that stayed without an answer.
+        attempts.do(self._answers.expire, now, attempts)
+        attempts.do(settle, now)
+        # 2. What has expired.
+        attempts.do(self._sweep.go_on, now)
+        # 3. The networks: joining, refreshing, introductions.
+        for membership in self.memberships:
             attempts.do(membership.keep_up, now)
-            attempts.do(self._settle, now)
-        attempts.do(self.publisher.wait_no_longer, now, attempts)
-        attempts.do(self.publisher.publish_due, now, attempts)
-        attempts.do(self.publisher.patrol.go_round, now)
-        attempts.do(self.publisher.newcomers.go_on, now)
-        attempts.do(self.publisher.withdrawing.retry_due, now, attempts)
-        attempts.do(self._settle, now)
+            attempts.do(settle, now)
+        # 4. Own records.
+        attempts.do(publisher.wait_no_longer, now, attempts)
+        attempts.do(publisher.publish_due, now, attempts)
+        attempts.do(publisher.patrol.go_round, now)
+        attempts.do(publisher.newcomers.go_on, now)
+        attempts.do(publisher.withdrawing.retry_due, now, attempts)
+        attempts.do(settle, now)
         attempts.conclude()
 
     # Output
 
     def poll_transmit(self) -> Transmit | None:
         """Return the next datagram to send."""
-        transmits = self.requester.transmits
-        return transmits.popleft() if transmits else None
+        return self.requester.poll()
 
     def poll_timeout(self) -> float | None:
         """Return when `handle_timeout` is next to be called. Asking again after any input is cheap."""
-        earliest = self._sweep_at
+        earliest = self._sweep.next_timeout()
         for next_timeout in self._next_timeouts:
             deadline = next_timeout()
             if deadline is not None and deadline < earliest:
@@ -207,160 +222,9 @@ class Node:
 
     def poll_event(self) -> Event | None:
         """Return the next event."""
-        events = self.commands.events
-        return events.popleft() if events else None
+        return self.handles.poll()
 
-    def poll_unwritten(self) -> list[Chosen]:
-        """Return who was chosen to hold own entries, and waits to be written down; `holders` has them already."""
-        return self.publisher.poll_unwritten()
-
-    def written(self, chosen: Iterable[Chosen], now: float) -> None:
-        """What `poll_unwritten` has returned is written down, or cannot be: ask these to hold the entries."""
-        self.publisher.written(chosen, now)
-
-    # Commands. Each returns at once; its handle comes back in events, of which the last is named here.
-    # With `operations` of them under way, all but `enter` and `delete` raise `Busy`. The caller of these has a disk to
-    # change as well, and first of all: before that, it asks `check_free` and `check_room` itself.
-
-    def ping(self, endpoint: Endpoint, now: float) -> Handle:
-        """Ping an endpoint; ends with `Answered` or `Unanswered`."""
-        return self._ask(Ping(), endpoint, now)
-
-    def find_node(self, endpoint: Endpoint, target: Id, now: float) -> Handle:
-        """Ask one node for the nodes nearest to `target`; ends with `Answered` or `Unanswered`."""
-        return self._ask(FindNode(target), endpoint, now)
-
-    def find_value(self, endpoint: Endpoint, key: Id, now: float) -> Handle:
-        """Ask one node who serves `key`; ends with `Answered` or `Unanswered`."""
-        return self._ask(FindValue(key), endpoint, now)
-
-    def store_at(self, endpoint: Endpoint, key: Id, port: int, token: bytes, now: float) -> Handle:
-        """Ask one node to hold an entry, once; ends with `Answered` or `Unanswered`."""
-        return self._ask(Store(key, port, token), endpoint, now)
-
-    def lookup(self, key: Id, now: float) -> Handle:
-        """Find who serves `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
-        self.check_free()
-        known = self.responder.known(key, now)
-        if not self.external.endpoints():
-            known += [here.with_port(port) for here in self._local for port in self.tracker.ports(key)]
-        op, report = self.commands.begin(), self._operations.report_to(self._told)
-        lookup = self._asking[op] = Lookup(op, self.requester, self._overlays, report, key, known, now)
-        self._begin(lookup, now)
-        return op
-
-    def enter(self, key: Id, port: int, now: float, *, patient: bool = False) -> Handle:
-        """Track an own entry and publish it; ends with `Published`, once for this publication.
-
-        Where the entry is being published already, this waits for that publication. A `patient` command waits until
-        the network is reached, however long that takes; another one ends with no replicas where the first attempts to
-        join have failed. Raises `TooManyEntries`.
-        """
-        self.check_room(key, port)
-        op = self.commands.begin()
-        try:
-            self.publisher.enter(op, RecordKey.of(key, Peer.on(port)), now, patient=patient)
-        finally:
-            self._settle(now)
-        return op
-
-    def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
-        """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
-
-        Holders that have not let go of them by then are asked again until none is left in `withdrawals`. On a wire that
-        has no withdrawals it ends with `CannotWithdraw`, and `withdrawals` has the holders until their copies expire.
-        Also returns the ports that were tracked; if there were none, nothing follows.
-        """
-        op = self.commands.begin()
-        try:
-            ports = self.publisher.delete(op, key, port, now)
-            if not ports:
-                self.commands.end(op)
-        finally:
-            self._settle(now)
-        return op, ports
-
-    def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
-        """Join the network by these endpoints; ends with `Bootstrapped`."""
-        self.check_free()
-        op = self.commands.begin()
-
-        report = self._operations.report_to(partial(self._bootstrapped, op))
-        bootstrap = self._asking[op] = Bootstrap(self.requester, self._overlays, report, endpoints)
-        start(bootstrap, now)
-        self._settle(now)
-        return op
-
-    def cancel(self, op: Handle) -> None:
-        """Report nothing more of this operation: its owner is gone. It waits for the network no longer.
-
-        A command that only asks ends with it: nothing is sent for it any more.
-        """
-        self.commands.open.discard(op)
-        self.publisher.waits_no_longer(op)
-        asking = self._asking.pop(op, None)
-        if asking is not None:
-            self.commands.end(op)
-            if isinstance(asking, Lookup):
-                self.waiting.forget(asking)
-            asking.cancel()
-
-    def check_free(self) -> None:
-        """Raise `Busy` where no further command is taken until one has ended."""
-        self.commands.check_free()
-
-    def check_room(self, key: Id, port: int) -> None:
-        """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
-        self.publisher.check_room(RecordKey.of(key, Peer.on(port)))
-
-    def limit_rate(self, rate: float, total: float | None = None) -> None:
-        """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
-
-        Without a `total`, it is that of the policy.
-        """
-        self._gate = Gate(self.policy, self._rng, self._overlays, self.responder, self.counters, rate, total)
-        self._limit, self._unread = self._gate.limit, self._gate.malformed.unread  # asked for each datagram
-
-    # Beginning, and what survives a restart
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is somebody to talk to, in any family."""
-        return self._overlays.is_connected
-
-    def is_in_doubt(self, family: Family) -> bool:
-        """Whether a live contact is silent, and it is being looked into whether anybody in this network answers."""
-        return self.memberships[family].is_in_doubt
-
-    @property
-    def is_asking_around(self) -> bool:
-        """Whether it is being looked into whether anybody answers, in any network."""
-        return any(membership.is_asking_around for membership in self.memberships.values())
-
-    def ask_around(self, since: float, now: float) -> None:
-        """Look into whether anybody answers, in each network in which nobody has answered after `since`."""
-        for membership in self.memberships.values():
-            membership.ask_around(since, now)
-        self._settle(now)
-
-    def contacts(self) -> list[Contact]:
-        """Return the contacts of all families."""
-        return self._overlays.contacts()
-
-    def endpoints_to_join_by(self) -> list[Endpoint]:
-        """Return the bootstrap endpoints of all families."""
-        return [endpoint for membership in self.memberships.values() for endpoint in membership.join.bootstrap]
-
-    @property
-    def has_somebody_to_join_by(self) -> bool:
-        """Whether there is a bootstrap endpoint, or a name that may lead to one."""
-        joins = [membership.join for membership in self.memberships.values()]
-        return any(join.awaits_names or join.bootstrap for join in joins)
-
-    @property
-    def awaits_names(self) -> bool:
-        """Whether more bootstrap endpoints are to come, once their names are resolved."""
-        return any(membership.join.awaits_names for membership in self.memberships.values())
+    # What happens to the machine
 
     def start(
         self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool = False, at_once: bool = True
@@ -371,29 +235,28 @@ class Node:
         are new are tried at once, also while we are connected: they may be another part of the network. The others are
         tried `at_once` only if that is said, and else when it is their turn.
         """
-        endpoints = tuple(bootstrap)
-        for membership in self.memberships.values():
-            membership.start(endpoints, now, awaits_names=awaits_names, at_once=at_once)
-        self._settle(now)
+        self.memberships.start(bootstrap, now, awaits_names=awaits_names, at_once=at_once)
+        self._news.settle(now)
+
+    def ask_around(self, since: float, now: float) -> None:
+        """Look into whether any node answers, in each network in which none has answered after `since`."""
+        self.memberships.ask_around(since, now)
+        self._news.settle(now)
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
         """This machine is in other networks of its own now: what limits contacts by network is counted anew.
 
-        Who was turned away before may come in, so we look our neighbours up again.
+        Contacts that were turned away before may come in, so we look our neighbours up again.
         """
         self.policy = self.requester.policy = replace(self.policy, own_networks=networks)
         self.responder.own_networks = networks
         self.strangers.pings.live_in(networks)
-        for membership in self.memberships.values():
-            membership.live_in(networks, now)
-        self._settle(now)
+        self.memberships.live_in(networks, now)
+        self._news.settle(now)
 
     def moved(self, now: float) -> None:
-        """This machine is reached at another address: tell those who hold own entries soon, and ask where we are."""
-        self.publisher.moved(now)
-        self._ask_where_we_are(now)
-        for membership in self.memberships.values():
-            membership.moved(now)
+        """This machine is reached at another address: tell the holders of own entries soon, and ask where we are."""
+        self._news.moved(now)
 
     def slept(self, seconds: float, now: float) -> None:
         """The machine stood still for so long, and `now` does not tell: take what is known as so much older.
@@ -405,230 +268,22 @@ class Node:
         self.responder.slept(seconds)
         self.publisher.slept(seconds, now)
 
-    def restore_contact(self, contact: Contact) -> bool:
-        """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""
-        overlay = self._overlays.of(contact.endpoint)
-        return overlay is not None and not contact.endpoint.is_mapped and overlay.state.restore(contact)
+    def limit_rate(self, rate: float, total: float | None = None) -> None:
+        """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
 
-    def restore_own(self, record_key: RecordKey, now: float) -> None:
-        """Put back an own entry, unless it is there; it is published once the network is reached."""
-        self.publisher.restore_own(record_key, now)
-
-    def restored(self, now: float) -> None:
-        """All that is to be restored is there: ask holders to let go of what was deleted, where there is a network."""
-        self.publisher.restored(now)
-
-    def restore_holder(
-        self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen = ()
-    ) -> bool:
-        """Put back who may hold an own entry until then, or one that was deleted; after `restore_own`, if it was not.
-
-        `seen`: see `seen_by`. Return whether there is anything in it. Not one of another family.
+        Without a `total`, it is that of the policy.
         """
-        return self.publisher.restore_holder(record_key, contact, until, now, seen)
-
-    def holders(self, record_key: RecordKey, now: float) -> dict[Contact, float]:
-        """Return who may hold an own entry, or one that was deleted, and until when."""
-        return self.publisher.holders(record_key, now)
-
-    def seen_by(self, record_key: RecordKey, holder: Endpoint) -> Seen:
-        """Return the addresses that stores of an own entry came from, as a holder has seen it, and until when."""
-        entry = self.tracker.get(record_key)
-        return () if entry is None else entry.sightings.of(holder)
-
-    def restore_held(self, entry: HeldRecord, now: float) -> None:
-        """Put back an entry that is held for another node, unless it has expired."""
-        if entry.expires_at > now:
-            self.store.restore(entry, now)
+        self._gate = Gate(self.policy, self._rng, self.overlays, self.responder, self.counters, rate, total)
+        self._limit, self._unread = self._gate.limit, self._gate.malformed.unread  # asked for each datagram
 
     # Inside
 
     def _handle_answer(self, message: Reply | Error, source: Endpoint, now: float) -> None:
-        query = self.requester.transactions.match(message.tid, source)
+        query = self._answers.match(message, source)
         if query is None:
-            self.counters.unmatched += 1
-            return
-        if message.sender in self._own_ids:  # this is not the node that was asked: as good as no answer
-            self.counters.own_id_claimed += 1
             return
         try:
-            self._take_answer(query, message, source, now)
-        except Exception:
-            query.owner.give_up(now)
-            raise
+            if not self._answers.take(query, message, source, now):
+                self._gate.malformed.count(source, now)
         finally:
-            self._settle(now)
-
-    def _take_answer(self, query: Asked, message: Reply | Error, source: Endpoint, now: float) -> None:
-        if isinstance(message, Error):
-            self.counters.errors_received += 1
-            if message.sender is None:  # the error concerns the query, and says nothing of a node
-                self.requester.transactions.conclude(query, now)
-            else:
-                self._heard(query, Contact(message.sender, source), now)
-            query.owner.failed(query, message, now)
-            return
-        try:
-            result = self.codec.decode_result(query.request, message.body)
-        except WireError:
-            self.counters.malformed += 1
-            self._gate.malformed.count(source, now)
-            return
-        self.counters.replies_received += 1
-        if message.observed is not None:
-            self._observed(source, message.observed, now)
-        if isinstance(result, Found):
-            self.counters.own_id_claimed += sum(map(self._is_namesake, result.contacts))
-        contact = Contact(message.sender, source)
-        self._heard(query, contact, now)
-        query.observed = message.observed
-        query.owner.answered(query, contact, result, now)
-
-    def _observed(self, voter: Endpoint, observed: Endpoint, now: float) -> None:
-        match self.external.vote(voter, observed, now):
-            case Verdict.MOVED:
-                self.moved(now)
-            case Verdict.CONTRADICTED:
-                self._ask_where_we_are(now)
-            case Verdict.NOTHING:
-                pass
-            case verdict:
-                assert_never(verdict)
-
-    def _expire(self, now: float) -> None:
-        for expiry in self.requester.transactions.expire(now):
-            self._attempts.do(self._expired, expiry, now)
-
-    def _expired(
-        self, expiry: Slow[Operation] | Late[Operation] | Retry[Operation] | TimedOut[Operation], now: float
-    ) -> None:
-        query = expiry.query
-        try:
-            match expiry:
-                case Slow() | Late():
-                    if query.is_insistent:
-                        self.counters.retries += 1
-                        self.requester.send(query)
-                    if query.impatient is not None:
-                        query.impatient.overdue(query, now, late=isinstance(expiry, Late))
-                case Retry(sent_at=sent_at):
-                    self.counters.retries += 1
-                    self.requester.send(query)
-                    self._unanswered(query, sent_at, now)
-                    if query.on_retry is not None:
-                        query.on_retry(now)
-                case TimedOut():
-                    self.counters.timeouts += 1
-                    self._unanswered(query, query.sent_at, now)
-                    query.owner.failed(query, None, now)
-                case _:
-                    assert_never(expiry)
-        except Exception:
-            query.owner.give_up(now)
-            raise
-
-    def _sweep(self, now: float) -> None:
-        """Drop what has expired: some of it, and the rest bit by bit, so that others have their turn."""
-        if now >= self._sweep_at:
-            self._sweep_at = now + self.policy.store_sweep
-            self.store.sweep(now)
-            if self.withdrawals.sweep(now) or self.store.has_expired(now):
-                self._sweep_at = now + _SWEEP_PAUSE
-
-    def _ask_where_we_are(self, now: float) -> None:
-        """Ping those who have answered last: what most of them say counts. Once in a while, whoever gives cause to."""
-        if now < self._survey_at:
-            return
-        self._survey_at = now + self.policy.move_gap
-        for overlay in self.overlays:
-            for contact in overlay.state.latest(self.policy.external_votes):
-                Check(self.requester).start(contact.endpoint, contact.id, now, attempts=1)
-
-    def _is_namesake(self, named: Contact) -> bool:
-        """Whether a contact has our ID at an address where nobody sees us. Lookups ask neither it nor ourselves."""
-        own_id = self._overlays.own_id_towards(named.endpoint)
-        return named.id == own_id and self.external.is_elsewhere(named.endpoint)
-
-    def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
-        self.check_free()
-        op, report = self.commands.begin(), self._operations.report_to(self._told)
-        query = self._asking[op] = SingleQuery(op, self.requester, report, request, endpoint)
-        start(query, now)
-        return op
-
-    def _begin(self, lookup: Lookup, now: float) -> None:
-        try:
-            self.waiting.begin(lookup, Patience.SOME, now)
-        finally:
-            self._settle(now)
-
-    def _must_wait(self, patience: Patience, now: float) -> bool:
-        """Whether an operation would find nobody, or only contacts of an earlier run, while we are about to join."""
-        if self._overlays.is_connected:
-            return False
-        return any(membership.must_wait(patience, now) for membership in self.memberships.values())
-
-    def _heard(self, query: Asked, contact: Contact, now: float) -> None:
-        rtt = self.requester.transactions.conclude(query, now)
-        membership = self._membership(contact.endpoint)
-        if membership is not None:  # else the user has asked somebody in a network that is not ours
-            self._take(membership.heard(query, contact, rtt, now), now)
-
-    def _unanswered(self, query: Asked, sent_at: float, now: float) -> None:
-        membership = self._membership(query.endpoint)
-        if membership is not None and query.id is not None:
-            self._take(membership.unanswered(Contact(query.id, query.endpoint), sent_at, now), now)
-
-    def _membership(self, endpoint: Endpoint) -> Membership | None:
-        overlay = self._overlays.of(endpoint)
-        return None if overlay is None else self.memberships[overlay.family]
-
-    def _find_lost(self, contact: Contact, now: float) -> None:
-        membership = self._membership(contact.endpoint)
-        assert membership is not None
-        membership.find_lost(contact, now)
-
-    def _bootstrapped(self, op: Handle, outcome: Tried | None, now: float) -> None:
-        if outcome is None:
-            self._told(GaveUp(op), now)
-        else:
-            self._told(Bootstrapped(op, outcome.contacted, len(outcome.silent), outcome.silent), now)
-
-    def _told(self, outcome: Outcome, now: float) -> None:
-        if not isinstance(outcome, LookupProgress):
-            self._asking.pop(outcome.op, None)
-        self.commands.tell(outcome, now)
-
-    def _settle(self, now: float) -> None:
-        """Tell those that it concerns what became of operations, and what was learned of the network."""
-        while True:
-            self.waiting.settle(now)
-            self._operations.settle(now)
-            facts = [fact for membership in self.memberships.values() for fact in membership.poll_facts()]
-            self._take(facts, now)
-            if not facts and not self._operations:
-                return
-
-    def _take(self, facts: Iterable[Fact], now: float) -> None:
-        publisher, events = self.publisher, self.commands.events
-        for fact in facts:
-            match fact:
-                case Heard(contact, is_accepted):
-                    publisher.withdrawals.heard(contact, now, is_accepted=is_accepted)
-                case NewContact(contact):
-                    publisher.newcomers.joined(contact, now)
-                case Doubtful(contact):
-                    publisher.doubtful(contact, now)
-                case GivenUp(contact):
-                    publisher.patrol.lost(contact, now)
-                case Measured(family, size):
-                    publisher.hurrying.network_has(size, family, now)
-                case Reached(family, contacts):
-                    publisher.reached(family, now)
-                    events.append(Joined(contacts, family))
-                case CutOff(family):
-                    events.append(Isolated(family))
-                case Unreached():
-                    events.append(fact)
-                case _:
-                    assert_never(fact)
+            self._news.settle(now)

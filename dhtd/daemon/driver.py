@@ -98,7 +98,7 @@ class Driver:
         self.wall = wall  # seconds since the epoch
         self.turned_at: dict[Family, float] = {}  # when each network was last joined, or lost
         self.isolated = trio.Event()  # set, and replaced, when the network is lost
-        self.unwritten: list[Chosen] = []  # see `Node.poll_unwritten`; the saver takes them
+        self.unwritten: list[Chosen] = []  # see `Publisher.poll_unwritten`; the saver takes them
         self.has_unwritten = trio.Event()  # set when there are some; the saver replaces it
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
@@ -126,7 +126,7 @@ class Driver:
             while (event := self.node.poll_event()) is not None:
                 self._pass_on(event)
             # 3. Holders that the saver has to write down before their entries are sent.
-            if unwritten := self.node.poll_unwritten():
+            if unwritten := self.node.publisher.poll_unwritten():
                 self.unwritten += unwritten
                 self.has_unwritten.set()
             # 4. The input may have made a deadline that is earlier than the one we sleep for.
@@ -148,7 +148,7 @@ class Driver:
     def end(self, op: Handle) -> None:
         """Cancel an operation that nobody waits for any more."""
         if self._operations.pop(op, None) is not None:
-            self.node.cancel(op)
+            self.node.commands.cancel(op)
 
     def _send(self) -> None:
         node, seal = self.node, self.seal
@@ -264,7 +264,7 @@ class Driver:
 
     def _say_unreached(self, event: Unreached) -> None:
         """Log that nobody answers, with likely causes. If the other family answers, it is a debug message."""
-        level = logging.DEBUG if self.node.is_connected else logging.WARNING
+        level = logging.DEBUG if self.node.overlays.is_connected else logging.WARNING
         some = [self.udp.zones.text(endpoint) for endpoint in event.endpoints[:SHOWN]]
         where = ", ".join([*some, *(["..."] if len(event.endpoints) > SHOWN else [])])
         if event.silence is Silence.LASTING:

@@ -153,7 +153,7 @@ class NodeReport:
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": _seconds(now - self._started_at),
-            "connected": self._node.is_connected,
+            "connected": self._node.overlays.is_connected,
             "contacts": _sum(families),
             "own_entries": len(self._node.tracker),
             "unheld_entries": sum(not entry.replicas for entry in self._node.tracker),
@@ -182,7 +182,7 @@ class NodeReport:
         """Return the state of this node in the network of a family: one of `_STATES`."""
         join = self._node.memberships[overlay.family].join
         if overlay.is_joined:
-            return "doubtful" if self._node.is_in_doubt(overlay.family) else "joined"
+            return "doubtful" if self._node.memberships[overlay.family].is_in_doubt else "joined"
         if not (overlay.is_connected or len(overlay.state.table) or join.bootstrap or join.awaits_names):
             return "alone"
         return "silent" if overlay.is_silent else "joining"
@@ -190,7 +190,7 @@ class NodeReport:
     def _standing(self, overlay: Overlay, contact: Contact, now: float) -> Standing:
         """Return the standing of a contact. While nobody answers, no contact is good, since it may be gone."""
         standing = overlay.state.standing(contact, now)
-        is_silent = overlay.is_silent or self._node.is_in_doubt(overlay.family)
+        is_silent = overlay.is_silent or self._node.memberships[overlay.family].is_in_doubt
         return Standing.QUESTIONABLE if standing is Standing.GOOD and is_silent else standing
 
     def _listening(self) -> list[str]:

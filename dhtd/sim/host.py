@@ -158,25 +158,25 @@ class Host:
         held = tuple(HeldRecord(entry.key, entry.record, entry.expires_at + late) for entry in node.store)
         entries = dict.fromkeys((*own, *node.withdrawals.entries()))
         holders = tuple(
-            Holding(entry, contact, until + late, _later(node.seen_by(entry, contact.endpoint), late))
+            Holding(entry, contact, until + late, _later(node.publisher.seen_by(entry, contact.endpoint), late))
             for entry in entries
-            for contact, until in node.holders(entry, self.clock(now)).items()
+            for contact, until in node.publisher.holders(entry, self.clock(now)).items()
         )
-        return Saved(self.id, tuple(node.contacts()), own, held, holders)
+        return Saved(self.id, tuple(node.overlays.contacts()), own, held, holders)
 
     def load(self, saved: Saved, now: float) -> None:
         """Put back into a fresh node what was saved, as the wall clock dates it now."""
         node, clock, late = self.node, now + self.ahead, self.wall_ahead - self.ahead
         for contact in saved.contacts:
-            node.restore_contact(contact)
+            node.overlays.restore(contact)
         for record_key in saved.own:
-            node.restore_own(record_key, clock)
+            node.publisher.restore_own(record_key, clock)
         for each in saved.holders:
             seen = _later(each.seen, -late)
-            node.restore_holder(each.record_key, each.contact, each.until - late, clock, seen)
+            node.publisher.restore_holder(each.record_key, each.contact, each.until - late, clock, seen)
         latest = clock + node.policy.store_expiry  # however far back the wall clock has been set
         for entry in saved.held:
-            node.restore_held(HeldRecord(entry.key, entry.record, min(entry.expires_at - late, latest)), clock)
+            node.store.restore(HeldRecord(entry.key, entry.record, min(entry.expires_at - late, latest)), clock)
 
     def __repr__(self) -> str:
         """Return a short form for failing tests."""

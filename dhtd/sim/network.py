@@ -129,9 +129,9 @@ class Network:
             near = ordered[max(0, place - self.policy.k) : place + self.policy.k + 1]
             for other in (*near, *self.rng.sample(added, min(known, len(added)))):
                 if other is not host:
-                    host.node.restore_contact(other.contact)
+                    host.node.overlays.restore(other.contact)
             if not join:
-                host.node.membership.join.answered(self.now)  # what the first answer of anybody does
+                host.node.memberships.first.join.answered(self.now)  # what the first answer of anybody does
             self.flush(host)
         return added
 
@@ -238,15 +238,15 @@ class Network:
 
     def lookup(self, host: Host, key: Id) -> LookupDone:
         """Look `key` up from `host`, to the end."""
-        return self.finish(host, host.node.lookup(key, self.now), LookupDone)
+        return self.finish(host, host.node.commands.lookup(key, self.now), LookupDone)
 
     def enter(self, host: Host, key: Id, port: int) -> Published:
         """Enter `key` on `port` at `host`, until it is published."""
-        return self.finish(host, host.node.enter(key, port, self.now), Published)
+        return self.finish(host, host.node.commands.enter(key, port, self.now), Published)
 
     def delete(self, host: Host, key: Id, port: int | None = None) -> Withdrawn:
         """Delete the entry of `key` at `host`, until it is withdrawn. It must be there."""
-        op, ports = host.node.delete(key, port, self.now)
+        op, ports = host.node.commands.delete(key, port, self.now)
         assert ports
         return self.finish(host, op, Withdrawn)
 

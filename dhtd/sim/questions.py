@@ -84,7 +84,7 @@ class Questions:
         key, port = self.new_key()
         self.own(Entry(key, port, owner))
         net.note(f"enters {net.codec.traits.keyspace.format(key)} on port {port}", owner)
-        owner.node.enter(key, port, owner.clock(net.now))
+        owner.node.commands.enter(key, port, owner.clock(net.now))
         net.flush(owner)
 
     def own(self, entry: Entry) -> None:
@@ -114,7 +114,7 @@ class Questions:
             nearest = tuple(host.id for host in net.closest(entry.key, k + 1) if host is not asker)[:k]
         across = phase is Phase.HEALED and population.are_apart(asker, entry.owner)
         net.note(f"looks {net.codec.traits.keyspace.format(entry.key)} up", asker)
-        op = asker.node.lookup(entry.key, asker.clock(net.now))
+        op = asker.node.commands.lookup(entry.key, asker.clock(net.now))
         self._lookups[asker.node, op] = Asked(entry, nearest, across)
         self._tally.asked += 1
         net.schedule.at(net.now + LOOKUP_LIMIT, self._must_be_over, asker.node, op)

@@ -39,7 +39,7 @@ def _look_back(net: Network, host: Host, clock: float) -> None:
 
     It did so at a random moment of the latest period. Otherwise all hosts would do it again at the same time.
     """
-    node, overlay, policy = host.node, host.node.overlays[0], host.node.policy
+    node, overlay, policy = host.node, host.node.overlays.first, host.node.policy
     for slot in range(SLOTS):
         place = Id(((slot << 32) + net.rng.getrandbits(32)) * net.codec.traits.keyspace.size // (SLOTS << 32))
         nearest = [other.contact for other in net.closest(place, policy.k + 1) if other is not host]
@@ -47,7 +47,7 @@ def _look_back(net: Network, host: Host, clock: float) -> None:
     node.publisher.hurrying.network_has(overlay.estimated_size, overlay.family, clock)
     overlay.refresher.joined(overlay.size_by_neighbours())
     overlay.looks_itself_up(clock - net.rng.random() * policy.introduction)
-    join = node.membership.join
+    join = node.memberships.first.join
     join.bootstrap = host.bootstrap
     join.answered(clock - net.rng.random() * policy.probe_interval)
     join.is_probe_due(clock)  # then the next one is to come

@@ -153,10 +153,10 @@ class Asking:
             self.worked[what.__name__] += what(host)
 
     def ping(self, host: Host) -> bool:
-        return isinstance(self._answer(host, host.node.ping(self.target.endpoint, self.net.now)), Answered)
+        return isinstance(self._answer(host, host.node.commands.ping(self.target.endpoint, self.net.now)), Answered)
 
     def find(self, host: Host) -> bool:
-        event = self._answer(host, host.node.find_value(self.target.endpoint, self.key, self.net.now))
+        event = self._answer(host, host.node.commands.find_value(self.target.endpoint, self.key, self.net.now))
         if not isinstance(event, Answered) or not isinstance(event.result, Found):
             return False
         return self.served <= set(event.result.endpoints) and len(event.result.contacts) == self.net.policy.k

@@ -116,7 +116,7 @@ def _published_and_looked_up(net: Network, owner: Host, asker: Host, key: Id) ->
 def _room(host: Host, key: Id, contacts: Iterable[Contact]) -> float:
     """Return the distance of the K-th nearest of these, as a share of the usual distance."""
     distances = sorted(contact.id ^ key for contact in contacts)
-    return distances[host.node.policy.k - 1] / host.node.overlays[0].usual_room
+    return distances[host.node.policy.k - 1] / host.node.overlays.first.usual_room
 
 
 def _by(threshold: float, never: Sequence[Outcome], always: Sequence[Outcome]) -> tuple[float, float, float]:

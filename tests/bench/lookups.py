@@ -89,7 +89,7 @@ def aged(seed: int, nodes: int, dead: float) -> Network:
 def look_up(net: Network, asked: Sequence[tuple[Host, Id]]) -> list[Outcome]:
     """Look keys up as dhtd does, all at once."""
     truths = [_truth(net, asker, key) for asker, key in asked]
-    handles = [(asker, asker.node.lookup(key, net.now)) for asker, key in asked]
+    handles = [(asker, asker.node.commands.lookup(key, net.now)) for asker, key in asked]
     for asker, _ in handles:
         net.flush(asker)
     net.run_until(lambda: all(handle in asker.done for asker, handle in handles), PATIENCE)

@@ -68,7 +68,7 @@ def measure(nodes: int, newcomers: int, rate: float, seconds: float, seed: int =
         net.run_for(5.0)
     added = net.grow(newcomers, every=seconds / newcomers / 2)
     net.run_for(seconds / 2)
-    known = {contact.id for host in hosts for contact in host.node.contacts()}
+    known = {contact.id for host in hosts for contact in host.node.overlays.contacts()}
     unknown = sum(host.id not in known for host in added)
     return Result(newcomers, unknown, sum(host.sent for host in added) / newcomers)
 

@@ -411,7 +411,7 @@ async def test_lookups_of_clients_that_went_away_while_the_node_joins_are_given_
             await wait_all_tasks_blocked()
             assert one.driver.clock() == now
             assert not one.driver._operations
-            assert not one.driver.node.commands.running
+            assert not one.driver.node.handles.running
 
 
 @only_root

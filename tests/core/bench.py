@@ -163,13 +163,13 @@ class Bench:
     def know(self, *contacts: Contact) -> None:
         """Put these contacts into the node's table, good."""
         for contact in contacts:
-            self.node.ping(contact.endpoint, self.now)
+            self.node.commands.ping(contact.endpoint, self.now)
             while sent := self.sent():
                 for query in sent:  # the ping, and the lookup of our own ID, which the first answer starts
                     if isinstance(query.request, Ping):
                         self.pong(query, contact.id)
                     else:
-                        (known,) = [known for known in self.node.contacts() if known.endpoint == query.to]
+                        (known,) = [known for known in self.node.overlays.contacts() if known.endpoint == query.to]
                         self.found(query, known.id)
-        assert set(contacts) <= set(self.node.contacts())
+        assert set(contacts) <= set(self.node.overlays.contacts())
         self.events()

@@ -41,61 +41,61 @@ def test_commands_beyond_the_cap_are_refused_and_one_that_ends_makes_room() -> N
     bench = Bench(policy=replace(QUIET, operations=3))
     bench.know(contact(5))
     for _ in range(2):
-        bench.node.ping(endpoint(9), bench.now)
-    gone = bench.node.enter(KEY, 80, bench.now)
-    bench.node.cancel(gone)  # its client has hung up, which frees nothing: it goes on
+        bench.node.commands.ping(endpoint(9), bench.now)
+    gone = bench.node.commands.enter(KEY, 80, bench.now)
+    bench.node.commands.cancel(gone)  # its client has hung up, which frees nothing: it goes on
     for _ in range(5):
         with pytest.raises(Busy, match=r"as many operations are under way as are taken at once \(3\)"):
-            bench.node.lookup(KEY, bench.now)
+            bench.node.commands.lookup(KEY, bench.now)
     with pytest.raises(Busy):
-        bench.node.bootstrap([endpoint(9)], bench.now)
+        bench.node.commands.bootstrap([endpoint(9)], bench.now)
     with pytest.raises(Busy):
-        bench.node.store_at(endpoint(9), KEY, 80, b"token", bench.now)
+        bench.node.commands.store_at(endpoint(9), KEY, 80, b"token", bench.now)
     assert len(bench.sent()) == 3
     assert hit(bench) == {"operations": 7}
     bench.advance(10)
     assert sum(isinstance(event, Unanswered) for event in bench.events()) == 2
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.sent()
-    assert bench.node.commands.running
+    assert bench.node.handles.running
 
 
 def test_every_kind_of_command_is_over_when_it_is_over() -> None:
     bench = Bench()
     bench.know(contact(5))
-    bench.node.ping(endpoint(5), bench.now)
+    bench.node.commands.ping(endpoint(5), bench.now)
     bench.pong(bench.sent_one(), 5)
-    bench.node.bootstrap([endpoint(5)], bench.now)
+    bench.node.commands.bootstrap([endpoint(5)], bench.now)
     bench.pong(bench.sent_one(), 5)
     bench.found(bench.sent_one(), 5)
     bench.found(bench.sent_one(), 5)  # the introduction
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 5)
-    first = bench.node.enter(KEY, 80, bench.now)
-    second = bench.node.enter(KEY, 80, bench.now)  # waits for the same publication
-    assert bench.node.commands.running == {first, second}
+    first = bench.node.commands.enter(KEY, 80, bench.now)
+    second = bench.node.commands.enter(KEY, 80, bench.now)  # waits for the same publication
+    assert bench.node.handles.running == {first, second}
     bench.found(bench.sent_one(), 5)
     bench.pong(bench.sent_one(), 5)
     kinds = {type(event) for event in bench.events()}
     assert {Answered, Bootstrapped, LookupDone, Published} <= kinds
-    assert bench.node.commands.running == set()
-    withdrawal, _ = bench.node.delete(KEY, None, bench.now)
-    assert bench.node.commands.running == {withdrawal}
+    assert bench.node.handles.running == set()
+    withdrawal, _ = bench.node.commands.delete(KEY, None, bench.now)
+    assert bench.node.handles.running == {withdrawal}
     bench.advance(10)
-    assert bench.node.delete(KEY, None, bench.now)[1] == []
-    assert bench.node.commands.running == set()
+    assert bench.node.commands.delete(KEY, None, bench.now)[1] == []
+    assert bench.node.handles.running == set()
 
 
 def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_entered_again() -> None:
     bench = Bench(policy=replace(QUIET, own_entries=2))
     for key in (1, 2):
-        bench.node.enter(Id(key), 80, bench.now)
+        bench.node.commands.enter(Id(key), 80, bench.now)
     with pytest.raises(TooManyEntries, match=r"as many entries as it takes \(2\)"):
-        bench.node.enter(Id(3), 80, bench.now)
-    bench.node.enter(Id(1), 80, bench.now)
+        bench.node.commands.enter(Id(3), 80, bench.now)
+    bench.node.commands.enter(Id(1), 80, bench.now)
     assert [entry.key for entry in bench.node.tracker] == [1, 2]
     assert hit(bench) == {"own_entries": 1}
-    bench.node.restore_own(
+    bench.node.publisher.restore_own(
         own_key(Id(3), 80), bench.now
     )  # what was entered once is not lost because the number was lowered
     assert len(bench.node.tracker) == 3
@@ -104,18 +104,18 @@ def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_enter
 def test_ports_of_one_key_beyond_the_cap_are_refused() -> None:
     bench = Bench(policy=replace(QUIET, own_ports=2))
     for port in (80, 81):
-        bench.node.enter(KEY, port, bench.now)
+        bench.node.commands.enter(KEY, port, bench.now)
     with pytest.raises(TooManyEntries, match=r"on as many ports as it takes \(2\)"):
-        bench.node.enter(KEY, 82, bench.now)
-    bench.node.enter(KEY, 81, bench.now)
-    bench.node.enter(Id(5), 82, bench.now)
+        bench.node.commands.enter(KEY, 82, bench.now)
+    bench.node.commands.enter(KEY, 81, bench.now)
+    bench.node.commands.enter(Id(5), 82, bench.now)
     assert hit(bench) == {"own_ports": 1}
 
 
 def test_of_the_nodes_that_may_hold_an_entry_the_latest_are_remembered() -> None:
     bench = Bench(policy=replace(QUIET, k=4, entry_holders=3))
     bench.know(*map(contact, (1, 2, 3, 4)))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     for sent in bench.sent():
         assert isinstance(sent.request, FindNode)
         bench.found(sent, sent.to[3])
@@ -134,7 +134,7 @@ def test_an_answer_with_more_endpoints_than_any_datagram_of_ours_is_cut() -> Non
     bench = Bench(policy=replace(QUIET, lookup_endpoints=2))
     bench.know(contact(5))
     for many in (2, 3):
-        bench.node.lookup(KEY, bench.now)
+        bench.node.commands.lookup(KEY, bench.now)
         bench.found(bench.sent_one(), 5, endpoints=[endpoint(number) for number in range(20, 20 + many)])
         assert bench.event(LookupDone).endpoints == (endpoint(20), endpoint(21))
     assert hit(bench) == {"lookup_endpoints": 1}
@@ -156,7 +156,7 @@ def test_no_answer_of_this_program_is_cut() -> None:
 def test_a_lookup_that_has_asked_all_it_may_and_forgot_some_says_so() -> None:
     bench = Bench(policy=replace(QUIET, search_queries=2, search_candidates=4))
     bench.know(contact(5))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 5, [contact(number) for number in range(60, 70)])
     bench.found(bench.sent_one(), 64)
     assert bench.event(LookupDone).stats.queries == 2
@@ -200,11 +200,11 @@ def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
     bench.know(*[contact(number) for number in (1, 2, 32, 33, 64, 65)])
     bench.advance(2.0)
     for number in (70, 40):  # each for another bucket
-        op = bench.node.ping(endpoint(number), bench.now)
+        op = bench.node.commands.ping(endpoint(number), bench.now)
         [sent] = [sent for sent in bench.sent() if sent.to == endpoint(number)]
         bench.pong(sent, number)
         assert bench.event(Answered).op == op
-    assert len(bench.node.verifying) == 1
+    assert len(bench.node.memberships.verifying) == 1
     assert hit(bench) == {"verifications": 1}
     assert isinstance(bench.node.state._line.of(bench.node.state.table.bucket(Id(40))).__next__(), Contact)
 
@@ -212,7 +212,7 @@ def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
 def test_a_lookup_that_has_passed_over_the_kin_of_those_who_answered_says_so() -> None:
     bench = Bench(policy=QUIET)
     bench.know(contact(5))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     kin = [Contact(Id(64 + number), Endpoint.of(f"203.0.113.{number}", 1729)) for number in range(5)]
     bench.found(bench.sent_one(), 5, kin)
     for sent in bench.sent():

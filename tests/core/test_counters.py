@@ -17,9 +17,9 @@ def test_what_comes_again_is_counted_again() -> None:
         bench.deliver(CODEC._encode(0, b"12345678", Id(5), "frobnicate", []), endpoint(5))
         bench.query(Ping(), contact(6))
     for _ in range(3):
-        bench.node.ping(endpoint(7), bench.now)
+        bench.node.commands.ping(endpoint(7), bench.now)
         bench.refuse(bench.sent()[-1], 7)
-        bench.node.find_node(endpoint(7), Id(1), bench.now)
+        bench.node.commands.find_node(endpoint(7), Id(1), bench.now)
         bench.deliver(CODEC._encode(1, bench.sent()[-1].query.tid, Id(7), bytes(US), []), endpoint(7))
     counters = bench.node.counters
     assert (counters.malformed, counters.unmatched, counters.errors_received) == (6, 3, 3)

@@ -15,6 +15,7 @@ from dhtd.core.membership.introduction import Introduction
 from dhtd.core.membership.membership import Membership
 from dhtd.core.membership.outage import Outage
 from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
+from dhtd.core.news import News
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.own_records import OwnRecords
@@ -22,6 +23,7 @@ from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.publishing.publication import Publication
 from dhtd.core.publishing.publisher import Publisher
+from dhtd.core.publishing.sweep import Sweep
 from dhtd.core.publishing.untaken import Untaken
 from dhtd.core.publishing.withdrawal import Withdrawal
 from dhtd.core.publishing.withdrawal_retry import WithdrawalRetry
@@ -67,7 +69,7 @@ def wake(bench: Bench, seconds: float) -> int:
 def own(bench: Bench) -> None:
     """Have the node publish an entry on its only contact."""
     bench.know(HOLDER)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     hold(bench)
     assert bench.event(Published).replicas == (HOLDER,)
 
@@ -89,8 +91,8 @@ def hold(bench: Bench) -> int:
     ("where", "name"),
     [
         (Membership, "keep_up"),
-        (Node, "_settle"),
-        (Node, "_sweep"),
+        (News, "settle"),
+        (Sweep, "go_on"),
         (Publisher, "publish_due"),
         (Withdrawing, "retry_due"),
     ],
@@ -100,12 +102,12 @@ def test_what_fails_each_time_takes_no_turn_of_another(
 ) -> None:
     bench = Bench()
     own(bench)
-    bench.node.ping(GONE.endpoint, bench.now)
+    bench.node.commands.ping(GONE.endpoint, bench.now)
     monkeypatch.setattr(where, name, fail)
     wake(bench, 60.0)
     monkeypatch.undo()
     wake(bench, 0.1)
-    bench.node._settle(bench.now)
+    bench.node._news.settle(bench.now)
     assert isinstance(bench.event(Unanswered), Unanswered)
     pings = [sent for sent in bench.sent() if isinstance(sent.request, Ping) and sent.to == GONE.endpoint]
     assert len(pings) == DEFAULT.ping_attempts
@@ -114,7 +116,10 @@ def test_what_fails_each_time_takes_no_turn_of_another(
 def test_a_query_whose_end_fails_keeps_no_other_from_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
-    first, second = bench.node.ping(GONE.endpoint, bench.now), bench.node.ping(contact(3).endpoint, bench.now)
+    first, second = (
+        bench.node.commands.ping(GONE.endpoint, bench.now),
+        bench.node.commands.ping(contact(3).endpoint, bench.now),
+    )
     failed = SingleQuery.failed
 
     def fail_first(self: SingleQuery, *args: object) -> None:
@@ -155,7 +160,7 @@ def test_a_publication_that_a_defect_has_stopped_is_begun_anew(name: str, monkey
     monkeypatch.setattr(Publication, name, fail)
     op = None
     try:
-        op = bench.node.enter(KEY, 80, bench.now)
+        op = bench.node.commands.enter(KEY, 80, bench.now)
         hold(bench)
     except Defect:
         pass
@@ -174,19 +179,19 @@ def test_a_publication_that_a_defect_has_stopped_is_begun_anew(name: str, monkey
 def test_a_publication_that_waits_for_the_network_is_not_begun_anew() -> None:
     bench = Bench()
     bench.node.start([HOLDER.endpoint], bench.now)
-    op = bench.node.enter(KEY, 80, bench.now, patient=True)
+    op = bench.node.commands.enter(KEY, 80, bench.now, patient=True)
     wake(bench, 3 * LASTS)
     (ongoing,) = bench.node.publisher._publications.values()
     assert ongoing.publication in bench.node.waiting
     assert len(bench.node.waiting) == 1
-    assert bench.node.endpoints_to_join_by() == [HOLDER.endpoint]
+    assert bench.node.memberships.endpoints_to_join_by() == [HOLDER.endpoint]
     assert ongoing.ops == [op]
 
 
 def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     bench.sent()  # and the holder is silent
     monkeypatch.setattr(WithdrawalRetry, "start", fail)
     assert wake(bench, 120.0) > 1
@@ -199,7 +204,7 @@ def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pyte
 
 def remind(bench: Bench) -> list[Sent]:
     """Delete the own entry, and let time pass until the silent holder is reminded."""
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     wake(bench, 5.0)
     bench.sent()
     while not (asked := [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]):
@@ -226,7 +231,7 @@ def test_a_reminder_that_a_defect_stops_is_over_and_keeps_nothing_waiting(
     assert not bench.node.publisher.withdrawing.under_way
     assert withdrawals.next_timeout() is not None
     bench.events()
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     assert hold(bench) == 1
     assert bench.event(Published).op == op
 
@@ -236,9 +241,9 @@ def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts
 ) -> None:
     bench = Bench()
     own(bench)
-    bench.node.enter(KEY, 81, bench.now)
+    bench.node.commands.enter(KEY, 81, bench.now)
     hold(bench)
-    bench.node.delete(KEY, None, bench.now)
+    bench.node.commands.delete(KEY, None, bench.now)
     wake(bench, 5.0)
     bench.sent()
     while not (asked := [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]):
@@ -264,7 +269,7 @@ def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts
 def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     wake(bench, 5.0)
     bench.sent()
     go_on = WithdrawalRetry._go_on
@@ -316,7 +321,7 @@ def test_a_refresh_that_a_defect_stops_keeps_no_other_from_beginning(
                 bench.found(asked, HOLDER.id)
             failures += 1
         assert failures
-    assert bench.node.overlays[0].refresher.under_way == 0
+    assert bench.node.overlays.first.refresher.under_way == 0
     bench.sent()
     wake(bench, DEFAULT.bucket_refresh)
     assert [sent for sent in bench.sent() if isinstance(sent.request, FindNode)]
@@ -328,15 +333,15 @@ def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
 ) -> None:
     bench = Bench()
     bench.know(HOLDER)
-    op = bench.node.lookup(KEY, bench.now)
-    ping = bench.node.ping(HOLDER.endpoint, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
+    ping = bench.node.commands.ping(HOLDER.endpoint, bench.now)
     with monkeypatch.context() as broken:
         broken.setattr(*where, fail)
         for asked in bench.sent():
             with pytest.raises(Defect):
                 bench.pong(asked, HOLDER.id) if isinstance(asked.request, Ping) else bench.found(asked, HOLDER.id)
     assert [event for event in bench.events() if isinstance(event, GaveUp)] == [GaveUp(op), GaveUp(ping)]
-    assert not bench.node.commands.running
+    assert not bench.node.handles.running
     wake(bench, 10.0)
     assert not any(isinstance(event, LookupDone | Answered | Unanswered | GaveUp) for event in bench.events())
 
@@ -344,12 +349,12 @@ def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
 def test_a_ping_whose_silence_cannot_be_looked_into_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     bench.sent()
-    monkeypatch.setattr(Node, "_unanswered", fail)
+    monkeypatch.setattr(News, "unanswered", fail)
     assert wake(bench, 10.0)
     assert bench.event(GaveUp) == GaveUp(op)
-    assert not bench.node.commands.running
+    assert not bench.node.handles.running
 
 
 @pytest.mark.parametrize("name", ["start", "gave_token", "_withdraw", "_left_behind"])
@@ -361,7 +366,7 @@ def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_
     with monkeypatch.context() as broken:
         broken.setattr(Withdrawal, name, fail)
         try:
-            bench.node.delete(KEY, 80, bench.now)
+            bench.node.commands.delete(KEY, 80, bench.now)
             hold(bench)
         except Defect:
             pass
@@ -378,12 +383,12 @@ def test_a_withdrawal_that_was_given_up_withdraws_nothing_of_what_is_entered_aga
 ) -> None:
     bench = Bench()
     bench.know(HOLDER, GONE)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     while sent := bench.sent():
         for query in sent:
             id = HOLDER.id if query.to == HOLDER.endpoint else GONE.id
             bench.pong(query, id) if isinstance(query.request, Store) else bench.found(query, id)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     first, second, *_ = [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]
     withdraw = Withdrawal._withdraw
 
@@ -396,7 +401,7 @@ def test_a_withdrawal_that_was_given_up_withdraws_nothing_of_what_is_entered_aga
         bench.found(first, HOLDER.id)
     monkeypatch.undo()
     [gone] = [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(second, GONE.id)
     bench.refuse(gone, HOLDER.id)
     assert not [sent for sent in bench.sent() if isinstance(sent.request, Withdraw)]
@@ -416,7 +421,7 @@ def test_a_check_that_a_defect_stops_leaves_its_place_to_others(name: str, monke
     else:
         with pytest.raises(Defect):
             bench.refuse(ping, HOLDER.id)
-    assert not bench.node.membership.join.attempt
+    assert not bench.node.memberships.first.join.attempt
     monkeypatch.undo()
     wake(bench, DEFAULT.rejoin_max)
     assert [sent for sent in bench.sent() if sent.to == HOLDER.endpoint]
@@ -431,12 +436,12 @@ def test_a_doubt_that_a_defect_stops_can_arise_again(monkeypatch: pytest.MonkeyP
         broken.setattr(Outage, "answered", fail)
         with pytest.raises(Defect):
             bench.pong(asked, HOLDER.id)
-    assert not bench.node.is_asking_around
+    assert not bench.node.memberships.is_asking_around
     with monkeypatch.context() as broken:
         broken.setattr(Requester, "ask", fail)
         with pytest.raises(Defect):
             bench.node.ask_around(bench.now + 1.0, bench.now)
-    assert not bench.node.is_asking_around
+    assert not bench.node.memberships.is_asking_around
     bench.node.ask_around(bench.now + 1.0, bench.now)
     assert bench.sent()
 
@@ -461,21 +466,21 @@ def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
     bench = Bench()
     bench.know(HOLDER)
     monkeypatch.setattr(*where, fail)
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), HOLDER.id)
     store = bench.sent_one()
     with pytest.raises(Defect):
         bench.refuse(store, HOLDER.id)
     assert bench.event(Published).op == op
-    assert not bench.node.commands.running
+    assert not bench.node.handles.running
 
 
 def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     bench.sent()
-    lookup = bench.node._asking[op]
+    lookup = bench.node.commands._asking[op]
     assert isinstance(lookup, Lookup)
     asked = bench.node.requester.ask(
         _Exploration(lookup._traversal, KEY), FindNode(KEY), HOLDER.endpoint, HOLDER.id, bench.now
@@ -500,19 +505,19 @@ def test_an_introduction_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch
 
 def test_a_bootstrap_that_a_defect_stops_tells_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
-    op = bench.node.bootstrap([GONE.endpoint], bench.now)
+    op = bench.node.commands.bootstrap([GONE.endpoint], bench.now)
     monkeypatch.setattr(Bootstrap, "answered", fail)
     with pytest.raises(Defect):
         bench.pong(bench.sent_one(), GONE.id)
     assert bench.event(GaveUp) == GaveUp(op)
-    assert not bench.node.commands.running
+    assert not bench.node.handles.running
 
 
 OPERATIONS: dict[str, Callable[[Node, float], object]] = {
-    "lookup": lambda node, now: node.lookup(KEY, now),
-    "delete": lambda node, now: node.delete(KEY, 80, now),
-    "bootstrap": lambda node, now: node.bootstrap([GONE.endpoint], now),
-    "refresh": lambda node, now: node.membership.refresh(KEY, now),
+    "lookup": lambda node, now: node.commands.lookup(KEY, now),
+    "delete": lambda node, now: node.commands.delete(KEY, 80, now),
+    "bootstrap": lambda node, now: node.commands.bootstrap([GONE.endpoint], now),
+    "refresh": lambda node, now: node.memberships.first.refresh(KEY, now),
 }
 
 
@@ -526,5 +531,5 @@ def test_what_is_given_up_twice_has_one_end(name: str) -> None:
         owner.give_up(bench.now)
     bench.node.handle_timeout(bench.now)
     assert len(bench.events()) == (name != "refresh")
-    assert bench.node.overlays[0].refresher.under_way == 0
-    assert not bench.node.commands.running
+    assert bench.node.overlays.first.refresher.under_way == 0
+    assert not bench.node.handles.running

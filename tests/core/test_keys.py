@@ -99,20 +99,20 @@ def run(seed: int) -> Iterator[Node]:
     net.run_for(5.0)
     keys = [Id(Unhashable(key)) for key in KEYS]
     for place, key in enumerate(keys):
-        hosts[place % 4].node.enter(key, 80, net.now)
-        hosts[place % 4].node.enter(key, 443, net.now)
+        hosts[place % 4].node.commands.enter(key, 80, net.now)
+        hosts[place % 4].node.commands.enter(key, 443, net.now)
         net.flush(hosts[place % 4])
         yield hosts[place % 4].node
     net.run_for(5.0)
     dead = [net.kill(host) for host in hosts[8:]]
     for key in keys:
-        hosts[1].node.lookup(key, net.now)
+        hosts[1].node.commands.lookup(key, net.now)
         net.flush(hosts[1])
         net.run_for(0.05)
         yield hosts[1].node
     for place, key in enumerate(keys[:6]):
         owner = hosts[place % 4]
-        owner.node.delete(key, None, net.now)
+        owner.node.commands.delete(key, None, net.now)
         net.flush(owner)
         yield owner.node
     for _ in range(20):

@@ -76,14 +76,14 @@ def live(bench: Bench, seconds: float, *silent: int) -> list[Sent]:
 
 
 def is_connected(bench: Bench) -> bool:
-    return bench.node.overlays[0].is_connected
+    return bench.node.overlays.first.is_connected
 
 
 def joined(*ids: int, policy: Policy = QUIET) -> Bench:
     """Return a node that has joined through machine 1, its bootstrap endpoint."""
     bench = Bench(policy=policy)
     for id in ids:
-        bench.node.restore_contact(contact(id))
+        bench.node.overlays.restore(contact(id))
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     answer_all(bench)
@@ -130,7 +130,7 @@ def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_ne
     assert bench.query(Ping(), contact(9)) is None
     assert bench.deliver(bad, endpoint(9)) is None
     assert bench.node.counters.rate_limited == 2
-    bench.node.ping(endpoint(9), bench.now)
+    bench.node.commands.ping(endpoint(9), bench.now)
     bench.pong(bench.sent()[-1], 9)
     assert isinstance(bench.events()[0], Answered)
     bench.node.limit_rate(0)
@@ -141,7 +141,7 @@ def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_ne
 
 def test_a_reply_counts_only_with_the_tid_and_the_exact_source_of_a_query_in_flight() -> None:
     bench = Bench()
-    bench.node.ping(endpoint(5), bench.now)
+    bench.node.commands.ping(endpoint(5), bench.now)
     sent = bench.sent_one()
     for tid, source in [
         (b"\0" * 8, endpoint(5)),
@@ -163,7 +163,7 @@ def test_a_reply_counts_only_with_the_tid_and_the_exact_source_of_a_query_in_fli
 
 def test_a_matching_reply_with_a_malformed_result_changes_nothing() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     sent = bench.sent_one()
     bench.deliver(CODEC._encode(1, sent.query.tid, Id(1), bytes(US), [b"token"]), sent.to)
     assert bench.node.counters.malformed == 1
@@ -174,7 +174,7 @@ def test_a_matching_reply_with_a_malformed_result_changes_nothing() -> None:
 
 def test_an_answer_tells_us_our_address() -> None:
     bench = Bench()
-    bench.node.ping(endpoint(5), bench.now)
+    bench.node.commands.ping(endpoint(5), bench.now)
     bench.pong(bench.sent_one(), 5, observed=US)
     assert bench.node.external.endpoints() == [US]
 
@@ -182,7 +182,7 @@ def test_an_answer_tells_us_our_address() -> None:
 def test_replies_and_errors_are_counted() -> None:
     bench = Bench()
     for _ in range(2):
-        bench.node.ping(endpoint(5), bench.now)
+        bench.node.commands.ping(endpoint(5), bench.now)
     first, second = bench.sent()
     bench.pong(first, 5)
     bench.refuse(second, 5)
@@ -268,7 +268,7 @@ def test_silent_strangers_are_no_sign_of_an_outage() -> None:
     assert len(bench.sent()) == DEFAULT.stranger_pings // 2
     bench.advance(STALE)
     assert bench.events() == []
-    assert bench.node.overlays[0].is_connected
+    assert bench.node.overlays.first.is_connected
 
 
 # Joining, leaving, coming back
@@ -284,8 +284,8 @@ def test_a_node_with_nobody_to_ask_waits_quietly() -> None:
 
 def test_starting_pings_the_bootstrap_endpoints_and_the_contacts_of_an_earlier_run() -> None:
     bench = Bench()
-    assert bench.node.restore_contact(contact(5))
-    assert not bench.node.restore_contact(contact(5))
+    assert bench.node.overlays.restore(contact(5))
+    assert not bench.node.overlays.restore(contact(5))
     bench.node.start([endpoint(1), endpoint(5)], bench.now)
     bench.advance(0.0)
     pings = by_id(bench.sent())
@@ -328,7 +328,7 @@ def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause()
         live(bench, 1.0)
     assert isinstance(bench.events()[-1], Joined)
     while is_connected(bench):
-        bench.node.lookup(KEY, bench.now)
+        bench.node.commands.lookup(KEY, bench.now)
         bench.advance(0.5)
     lost_at = bench.now
     while bench.sent():
@@ -340,7 +340,7 @@ def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause()
 
 def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining() -> None:
     bench = Bench()
-    bench.node.restore_own(own_key(KEY, 80), bench.now)
+    bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     bench.pong(bench.sent_one(), 1)
@@ -358,34 +358,34 @@ def test_an_answer_under_our_own_id_joins_nothing() -> None:
     bench.advance(0.0)
     bench.pong(bench.sent_one(), 5)
     assert bench.sent() == []
-    assert not bench.node.overlays[0].is_connected
+    assert not bench.node.overlays.first.is_connected
 
 
 def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down() -> None:
     bench = Bench(own_id=5)
     bench.know(contact(1), contact(2))
-    bench.node.membership.join.bootstrap = (US,)  # as where all machines have the same configuration
+    bench.node.memberships.first.join.bootstrap = (US,)  # as where all machines have the same configuration
     for _ in range(5):
-        bench.node.ping(US, bench.now)
-        bench.node.lookup(Id(9), bench.now)
+        bench.node.commands.ping(US, bench.now)
+        bench.node.commands.lookup(Id(9), bench.now)
         bench.advance(0.01)
         for sent in bench.sent():
             if sent.to == US:
                 bench.pong(sent, 5)
         bench.advance(DEFAULT.query_timeout)
-    assert not bench.node.overlays[0].is_connected
+    assert not bench.node.overlays.first.is_connected
     assert [bench.node.state.standing(known, bench.now) for known in (contact(1), contact(2))] == [Standing.GOOD] * 2
 
 
 def test_commands_given_while_we_join_wait_for_it() -> None:
     bench = Bench()
-    bench.node.restore_own(own_key(Id(9), 1), bench.now)
+    bench.node.publisher.restore_own(own_key(Id(9), 1), bench.now)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     ping = bench.sent_one()
-    lookup = bench.node.lookup(KEY, bench.now)
-    enter = bench.node.enter(KEY, 80, bench.now)
-    delete, ports = bench.node.delete(Id(9), 1, bench.now)
+    lookup = bench.node.commands.lookup(KEY, bench.now)
+    enter = bench.node.commands.enter(KEY, 80, bench.now)
+    delete, ports = bench.node.commands.delete(Id(9), 1, bench.now)
     assert (bench.sent(), bench.events(), ports) == ([], [], [1])
     bench.pong(ping, 1)
     answer_all(bench)
@@ -397,11 +397,11 @@ def test_commands_given_while_we_join_wait_for_it() -> None:
 
 def test_commands_wait_for_one_of_the_contacts_of_an_earlier_run_to_answer() -> None:
     bench = Bench()
-    bench.node.restore_contact(contact(9))
+    bench.node.overlays.restore(contact(9))
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     pings = {sent.to: sent for sent in bench.sent()}
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     assert bench.sent() == []
     bench.pong(pings[endpoint(9)], 9)
     assert FindValue(KEY) in {sent.request for sent in bench.sent()}
@@ -412,7 +412,7 @@ def test_commands_do_not_wait_for_a_network_that_does_not_answer() -> None:
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     bench.sent()
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     bench.advance(DEFAULT.join_eager + 2 * TIMEOUT)
     done = bench.event(LookupDone)
     assert (done.op, done.endpoints) == (op, ())
@@ -424,8 +424,8 @@ def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_ow
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
     ping = bench.sent_one()
-    enter = bench.node.enter(KEY, 80, bench.now)
-    bench.node.delete(KEY, 80, bench.now)
+    enter = bench.node.commands.enter(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     assert bench.events() == [Published(enter, KEY, 80, (), 0, cancelled=True)]
     bench.pong(ping, 1)
     assert not [sent for sent in answer_all(bench) if isinstance(sent.request, Store)]
@@ -433,7 +433,7 @@ def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_ow
 
 def test_restored_entries_are_published_once_we_have_joined() -> None:
     bench = Bench()
-    bench.node.restore_own(own_key(KEY, 80), bench.now)
+    bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
     bench.advance(60.0)
     assert bench.sent() == []
     bench.node.start([endpoint(1)], bench.now)
@@ -449,13 +449,13 @@ def test_held_entries_are_restored_unless_they_have_expired() -> None:
     bench = Bench(now=100.0)
     live, dead = HeldRecord(KEY, Peer(endpoint(7)), 100.1), HeldRecord(KEY, Peer(endpoint(8)), 100.0)
     for entry in (live, dead):
-        bench.node.restore_held(entry, bench.now)
+        bench.node.store.restore(entry, bench.now)
     assert list(bench.node.store) == [live]
 
 
 def test_expired_entries_are_swept_every_five_minutes() -> None:
     bench = Bench()
-    bench.node.restore_held(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
+    bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
     bench.advance(DEFAULT.store_sweep - 0.1)
     assert len(bench.node.store) == 1
     bench.advance(0.1)
@@ -466,7 +466,7 @@ def test_expired_entries_are_swept_every_five_minutes() -> None:
 def test_a_full_store_that_expires_at_once_is_swept_in_small_steps() -> None:
     bench = Bench()
     for number in range(1_000):
-        bench.node.restore_held(HeldRecord(Id(number), Peer(endpoint(7)), 1.0), bench.now)
+        bench.node.store.restore(HeldRecord(Id(number), Peer(endpoint(7)), 1.0), bench.now)
     sizes = [1_000]
     while sizes[-1]:
         due = bench.node.poll_timeout()
@@ -480,13 +480,13 @@ def test_a_full_store_that_expires_at_once_is_swept_in_small_steps() -> None:
 def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> None:
     bench = joined(2, 3, 4)
     members = set(bench.node.state.table)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.sent()
     bench.advance(30.0)
     assert bench.event(LookupDone).stats.responses == 0
     assert set(bench.node.state.table) == members
     assert all(bench.node.state.standing(member, bench.now) is Standing.GOOD for member in members)
-    assert not bench.node.overlays[0].is_connected
+    assert not bench.node.overlays.first.is_connected
     bench.sent()
     bench.advance(60.0)
     attempt = bench.sent()
@@ -504,7 +504,7 @@ def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> Non
 def test_an_outage_is_told_once() -> None:
     bench = joined(2, 3, 4)
     for _ in range(3):
-        bench.node.lookup(KEY, bench.now)
+        bench.node.commands.lookup(KEY, bench.now)
     bench.advance(60.0)
     assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated(Family.IPV4)]
 
@@ -512,10 +512,10 @@ def test_an_outage_is_told_once() -> None:
 def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
     bench = joined(2)
     for id in range(40, 45):
-        bench.node.ping(endpoint(id), bench.now)
+        bench.node.commands.ping(endpoint(id), bench.now)
     bench.advance(STALE)
     assert {type(event) for event in bench.events()} == {Unanswered}
-    assert bench.node.overlays[0].is_connected
+    assert bench.node.overlays.first.is_connected
 
 
 def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> None:
@@ -553,7 +553,7 @@ def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_a
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
-    bench.node.ping(endpoint(112), bench.now)
+    bench.node.commands.ping(endpoint(112), bench.now)
     bench.pong(bench.sent_one(), 112)
     pings = by_id(bench.sent())
     assert set(pings) == {64, 112}  # the newcomer is the witness that the network is up
@@ -574,7 +574,7 @@ def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
-    bench.node.ping(endpoint(112), bench.now)
+    bench.node.commands.ping(endpoint(112), bench.now)
     bench.pong(bench.sent_one(), 112)
     answer_all(bench)
     bench.advance(STALE)
@@ -587,18 +587,18 @@ def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
     for id in (112, 113):
-        bench.node.ping(endpoint(id), bench.now)
+        bench.node.commands.ping(endpoint(id), bench.now)
         bench.pong(bench.sent_one(), id)
         assert len(bench.sent()) == (2 if id == 112 else 0)
     bench.node.state.answered(contact(64), 0.1, bench.now)  # so that another would be next
-    bench.node.ping(endpoint(114), bench.now)
+    bench.node.commands.ping(endpoint(114), bench.now)
     bench.pong(bench.sent_one(), 114)
     assert bench.sent() == []
 
 
 def test_a_full_bucket_of_good_contacts_checks_nobody() -> None:
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3))
-    bench.node.ping(endpoint(112), bench.now)
+    bench.node.commands.ping(endpoint(112), bench.now)
     bench.pong(bench.sent_one(), 112)
     assert bench.sent() == []
 
@@ -654,10 +654,10 @@ def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
 
 def test_a_new_contact_near_an_entry_is_given_it_soon() -> None:
     bench = joined(2)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
     bench.events()
-    bench.node.ping(endpoint(76), bench.now)
+    bench.node.commands.ping(endpoint(76), bench.now)
     bench.pong(bench.sent_one(), 76)
     asked = live(bench, DEFAULT.republish_gap * 1.1)
     assert endpoint(76) in {sent.to for sent in asked if isinstance(sent.request, Store)}
@@ -668,36 +668,36 @@ def test_a_new_contact_near_an_entry_is_given_it_soon() -> None:
 
 def test_an_operation_that_was_cancelled_reports_nothing_more() -> None:
     bench = knowing(1)
-    op = bench.node.lookup(KEY, bench.now)
-    bench.node.cancel(op)
+    op = bench.node.commands.lookup(KEY, bench.now)
+    bench.node.commands.cancel(op)
     bench.found(bench.sent_one(), 1, [contact(9)], [US])
     assert bench.sent() == []
     assert bench.events() == []
-    other = bench.node.lookup(KEY, bench.now)
+    other = bench.node.commands.lookup(KEY, bench.now)
     answer_all(bench)
     assert {event.op for event in bench.events() if isinstance(event, LookupDone | LookupProgress)} == {other}
 
 
 def test_cancelling_what_has_ended_leaves_nothing_behind() -> None:
     bench = Bench()
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     assert isinstance(bench.events()[0], LookupDone)
-    bench.node.cancel(op)
-    assert bench.node.commands.open == set()
+    bench.node.commands.cancel(op)
+    assert bench.node.handles.open == set()
 
 
 def test_no_operation_that_has_ended_is_remembered() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
-    bench.node.delete(KEY, None, bench.now)
+    bench.node.commands.delete(KEY, None, bench.now)
     answer_all(bench)
-    bench.node.delete(KEY, None, bench.now)
-    bench.node.ping(endpoint(1), bench.now)
-    bench.node.bootstrap([endpoint(1)], bench.now)
+    bench.node.commands.delete(KEY, None, bench.now)
+    bench.node.commands.ping(endpoint(1), bench.now)
+    bench.node.commands.bootstrap([endpoint(1)], bench.now)
     answer_all(bench)
-    assert bench.node.commands.open == set()
+    assert bench.node.handles.open == set()
 
 
 def test_handles_differ() -> None:
@@ -705,11 +705,11 @@ def test_handles_differ() -> None:
     now = bench.now
     node = bench.node
     ops = [
-        node.ping(endpoint(1), now),
-        node.lookup(KEY, now),
-        node.enter(KEY, 80, now),
-        node.delete(KEY, 80, now)[0],
-        node.bootstrap([endpoint(1)], now),
+        node.commands.ping(endpoint(1), now),
+        node.commands.lookup(KEY, now),
+        node.commands.enter(KEY, 80, now),
+        node.commands.delete(KEY, 80, now)[0],
+        node.commands.bootstrap([endpoint(1)], now),
     ]
     assert len(set(ops)) == len(ops)
     answer_all(bench)
@@ -725,7 +725,7 @@ def test_handles_differ() -> None:
 
 def test_spurious_timeouts_do_nothing() -> None:
     bench = joined(2, 3)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.sent()
     before = bench.node.poll_timeout()
     for _ in range(3):
@@ -737,7 +737,7 @@ def test_spurious_timeouts_do_nothing() -> None:
 
 def test_a_late_wake_up_does_everything_that_was_due() -> None:
     bench = joined(2, 3)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
     bench.events()
     bench.now += 100_000.0
@@ -782,11 +782,11 @@ def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
 def test_lookups_cancelled_while_joining_send_nothing_and_leave_room_for_others() -> None:
     bench = Bench(policy=replace(QUIET, operations=4))
     bench.node.start([endpoint(9)], bench.now)
-    entered = bench.node.enter(KEY, 80, bench.now)
+    entered = bench.node.commands.enter(KEY, 80, bench.now)
     for number in range(200):
-        bench.node.cancel(bench.node.lookup(Id(number % 128), bench.now))
-    bench.node.cancel(entered)
-    assert bench.node.commands.running == {entered}
+        bench.node.commands.cancel(bench.node.commands.lookup(Id(number % 128), bench.now))
+    bench.node.commands.cancel(entered)
+    assert bench.node.handles.running == {entered}
     bench.advance(0.1)
     bench.pong(bench.sent_one(), 9)
     asked = answer_all(bench)
@@ -799,7 +799,7 @@ def test_lookups_cancelled_while_joining_send_nothing_and_leave_room_for_others(
 def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: int) -> None:
     bench = knowing(*range(1, 9))
     known = [contact(number) for number in range(1, 20)]
-    op, answers = bench.node.lookup(KEY, bench.now), 0
+    op, answers = bench.node.commands.lookup(KEY, bench.now), 0
     waiting = bench.sent()
     while waiting and answers < after:
         asked = waiting.pop(0)
@@ -807,7 +807,7 @@ def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: i
         bench.found(asked, id, known[answers : answers + 8], more=answers == 3)
         answers += 1
         waiting += bench.sent()
-    bench.node.cancel(op)
+    bench.node.commands.cancel(op)
     bench.events()
     for asked in waiting[::2]:
         bench.found(asked, 99, known, [US], more=True)
@@ -815,16 +815,16 @@ def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: i
     bench.advance(2 * DEFAULT.query_timeout)
     assert all(isinstance(sent.request, Ping) for sent in bench.sent())  # of contacts that are silent
     assert not any(isinstance(event, LookupDone | LookupProgress) for event in bench.events())
-    assert not bench.node.commands.running
-    assert not bench.node._asking
+    assert not bench.node.handles.running
+    assert not bench.node.commands._asking
 
 
 COMMANDS: dict[str, Callable[[Node, float], Handle]] = {
-    "ping": lambda node, now: node.ping(endpoint(99), now),
-    "find-node": lambda node, now: node.find_node(endpoint(99), KEY, now),
-    "find-value": lambda node, now: node.find_value(endpoint(99), KEY, now),
-    "store": lambda node, now: node.store_at(endpoint(99), KEY, 80, b"token", now),
-    "bootstrap": lambda node, now: node.bootstrap([endpoint(99), endpoint(98)], now),
+    "ping": lambda node, now: node.commands.ping(endpoint(99), now),
+    "find-node": lambda node, now: node.commands.find_node(endpoint(99), KEY, now),
+    "find-value": lambda node, now: node.commands.find_value(endpoint(99), KEY, now),
+    "store": lambda node, now: node.commands.store_at(endpoint(99), KEY, 80, b"token", now),
+    "bootstrap": lambda node, now: node.commands.bootstrap([endpoint(99), endpoint(98)], now),
 }
 
 
@@ -833,8 +833,8 @@ def test_what_was_asked_for_a_client_that_has_gone_is_not_sent_again(name: str) 
     bench = knowing(1)
     op = COMMANDS[name](bench.node, bench.now)
     asked = bench.sent()
-    bench.node.cancel(op)
-    assert not bench.node.commands.running
+    bench.node.commands.cancel(op)
+    assert not bench.node.handles.running
     bench.advance(10.0)
     assert [sent for sent in bench.sent() if sent.to in {first.to for first in asked}] == []
     assert bench.events() == []
@@ -842,10 +842,13 @@ def test_what_was_asked_for_a_client_that_has_gone_is_not_sent_again(name: str) 
 
 def test_an_answer_leads_to_nothing_more_once_its_client_has_gone() -> None:
     bench = knowing(1)
-    gone = [bench.node.find_value(endpoint(99), KEY, bench.now), bench.node.bootstrap([endpoint(98)], bench.now)]
+    gone = [
+        bench.node.commands.find_value(endpoint(99), KEY, bench.now),
+        bench.node.commands.bootstrap([endpoint(98)], bench.now),
+    ]
     find, ping = bench.sent()
     for op in gone:
-        bench.node.cancel(op)
+        bench.node.commands.cancel(op)
     bench.found(find, 99, more=True)
     bench.pong(ping, 98)
     assert bench.sent() == []
@@ -854,9 +857,9 @@ def test_an_answer_leads_to_nothing_more_once_its_client_has_gone() -> None:
 
 def test_a_lonely_lookup_that_is_cancelled_is_not_sent_again() -> None:
     bench = knowing(1)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     [asked] = bench.sent()
-    bench.node.cancel(op)
+    bench.node.commands.cancel(op)
     bench.advance(DEFAULT.query_timeout - 0.1)
     assert not [sent for sent in bench.sent() if sent.query.tid == asked.query.tid]
 

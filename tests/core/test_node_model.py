@@ -244,9 +244,22 @@ class Machine:
         return Node(self.id, codec, rng=rng, now=self.born, policy=policy, families=self.families, own_ids=self.ids)
 
 
+def method(node: Node, name: str) -> Any:
+    """Return the method of this name, of the node or of a part."""
+    match name:
+        case "restore_contact":
+            return node.overlays.restore
+        case "restore_held":
+            return node.store.restore
+        case "restore_own" | "restore_holder":
+            return getattr(node.publisher, name)
+        case _:
+            return getattr(node if hasattr(Node, name) else node.commands, name)
+
+
 def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
     """Call the node and collect its output."""
-    result = getattr(node, name)(*args)
+    result = method(node, name)(*args)
     transmits, events = [], []
     while (transmit := node.poll_transmit()) is not None:
         transmits.append(transmit)
@@ -603,7 +616,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     def check_found(self, machine: Machine, source: Endpoint, target: Id, found: Found, of_value: bool) -> None:
         """An answer names members of the tables, and held, unexpired and usable entries, each once."""
-        assert set(found.contacts) <= set(machine.node.contacts())
+        assert set(found.contacts) <= set(machine.node.overlays.contacts())
         for family in Family:
             assert sum(len(contact.endpoint) == family for contact in found.contacts) <= self.policy.k
         held = {one for (key, one), until in machine.held.items() if key == target and until > self.now}
@@ -965,7 +978,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.do(machine, "start", [at for other in self.machines[:2] for at in other.endpoints], self.now)
 
     def save(self, machine: Machine) -> None:
-        machine.saved = (tuple(machine.node.contacts()), tuple(machine.node.store))
+        machine.saved = (tuple(machine.node.overlays.contacts()), tuple(machine.node.store))
 
     @rule(which=who)
     def save_now_and_then(self, which: int) -> None:
@@ -977,7 +990,7 @@ class NodeMachine(RuleBasedStateMachine):
         machine = self.pick_machine(which)
         node = machine.node
         entries = machine.own | {(pending.record_key.key, pending.record_key.port) for pending in node.withdrawals}
-        machine.deleted = {own: node.holders(own_key(*own), self.now) for own in entries}
+        machine.deleted = {own: node.publisher.holders(own_key(*own), self.now) for own in entries}
         if machine.on_their_way:
             event("stopped with queries on their way")
         if gently:
@@ -1096,12 +1109,12 @@ class NodeMachine(RuleBasedStateMachine):
             self.wake()
         self.check_all()
         if not self.outage:  # in an outage, lookups of our own go on, and everything that waits for them
-            assert not any(machine.node.commands.running for machine in self.machines)
+            assert not any(machine.node.handles.running for machine in self.machines)
 
     def look_far_ahead(self) -> None:
         """Served entries are held where lookups find them, and no others are held."""
         self.run_for(REJOINED_WITHIN)
-        assert all(machine.node.is_connected for machine in self.machines)
+        assert all(machine.node.overlays.is_connected for machine in self.machines)
         self.run_for(AN_HOUR_AND_MORE)
         self.check_all()
         entered = [

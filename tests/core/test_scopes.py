@@ -71,7 +71,7 @@ def test_a_contact_is_named_to_whom_its_address_means_the_same(
     for _ in range(2):  # packed for the first, and as packed
         named = set(ask(bench, request_of(KEY), node(name, 1)).contacts)
         assert named == {node(other) for other in visible(name)}
-    overlay = bench.node.overlays[0]
+    overlay = bench.node.overlays.first
     overlay.state.answered(node("internet", 7), 0.1, bench.now)
     assert node("internet", 7) in ask(bench, request_of(KEY), node(name, 1)).contacts
 
@@ -109,7 +109,7 @@ def test_own_entries_are_named_at_the_address_that_means_the_same(name: str) -> 
 def lookup(bench: Bench, namer: Contact) -> Sent:
     """Begin a lookup at the only contact."""
     bench.node.overlays[0 if len(namer.endpoint) == IPV4_SIZE else 1].state.answered(namer, 0.1, bench.now)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     return bench.sent_one()
 
 
@@ -150,7 +150,7 @@ def test_private_endpoints_pass_between_public_addresses_of_one_network_of_ipv6(
             overlay.state.answered(node("internet" if known is lan else "internet6"), 0.1, bench.now)
         named = set(ask(bench, FindNode(KEY), node("internet6", 1)).contacts)
         assert named == {node("internet"), node("internet6"), *((lan, node("lan6")) if own else ())}
-        bench.node.find_value(node("internet6").endpoint, KEY, bench.now)
+        bench.node.commands.find_value(node("internet6").endpoint, KEY, bench.now)
         bench.found(bench.sent_one(), node("internet6").id, [], [lan.endpoint])
         result = bench.event(Answered).result
         assert isinstance(result, Found)
@@ -159,7 +159,7 @@ def test_private_endpoints_pass_between_public_addresses_of_one_network_of_ipv6(
 
 def test_a_find_value_prints_no_endpoint_that_means_another_machine_here() -> None:
     bench = dual()
-    bench.node.find_value(node("lan").endpoint, KEY, bench.now)
+    bench.node.commands.find_value(node("lan").endpoint, KEY, bench.now)
     named = [node(other).endpoint for other in HOSTS]
     bench.found(bench.sent_one(), node("lan").id, [], named)
     result = bench.event(Answered).result
@@ -176,7 +176,7 @@ def test_who_has_another_address_shows_its_nearest_nodes_where_it_is_now() -> No
     bench.sent()
     moved = Endpoint.of("10.5.5.5", 1_729)
     for peer in peers:
-        bench.node.ping(peer.endpoint, bench.now)
+        bench.node.commands.ping(peer.endpoint, bench.now)
         for sent in bench.sent():
             bench.pong(sent, sent.to[3], moved)
     bench.advance(0)

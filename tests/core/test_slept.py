@@ -16,7 +16,7 @@ from tests.records import own_key
 def test_contacts_turn_questionable_and_buckets_stale() -> None:
     bench = joined(1)
     assert bench.node.state.standing(contact(1), bench.now) is Standing.GOOD
-    bench.node.restore_contact(contact(3))  # which was never heard
+    bench.node.overlays.restore(contact(3))  # which was never heard
     bench.node.slept(DEFAULT.good_for, bench.now)
     assert bench.node.state.standing(contact(1), bench.now) is Standing.QUESTIONABLE
     bench.sent()
@@ -42,10 +42,10 @@ def test_tokens_that_were_given_before_are_no_longer_good() -> None:
 
 def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None:
     bench = joined(1)
-    bench.node.restore_own(own_key(Id(5), 80), bench.now)
+    bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)
     entry = bench.node.tracker.get(own_key(Id(5), 80))
-    bench.node.restore_own(own_key(Id(6), 80), bench.now)
-    bench.node.restore_own(own_key(Id(5), 80), bench.now)  # again
+    bench.node.publisher.restore_own(own_key(Id(6), 80), bench.now)
+    bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)  # again
     late = bench.node.tracker.get(own_key(Id(6), 80))
     assert bench.node.tracker.get(own_key(Id(5), 80)) is entry
     assert entry is not None
@@ -55,14 +55,14 @@ def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None
 
 def test_holders_that_are_restored_after_joining_are_asked_to_let_go() -> None:
     bench = joined(1)
-    bench.node.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
+    bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
     assert bench.node.withdrawals.next_timeout() is None
-    bench.node.restored(bench.now)
+    bench.node.publisher.restored(bench.now)
     assert bench.node.withdrawals.next_timeout() is not None
 
 
 def test_before_joining_nobody_is_asked_to_let_go() -> None:
     bench = Bench()
-    bench.node.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
-    bench.node.restored(bench.now)
+    bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
+    bench.node.publisher.restored(bench.now)
     assert bench.node.withdrawals.next_timeout() is None

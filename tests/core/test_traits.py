@@ -52,11 +52,11 @@ def terse() -> Bench:
 
 def test_an_error_without_an_id_is_no_contact() -> None:
     bench = terse()
-    op = bench.node.ping(endpoint(1), bench.now)
+    op = bench.node.commands.ping(endpoint(1), bench.now)
     sent = bench.sent_one()
     bench.refuse(sent, 1)
     assert bench.event(Unanswered) == Unanswered(op, endpoint(1), Error(sent.query.tid, None, 202, "busy"))
-    assert bench.node.contacts() == []
+    assert bench.node.overlays.contacts() == []
     assert len(bench.node.requester.transactions) == 0
     assert bench.node.counters.errors_received == 1
 
@@ -65,9 +65,9 @@ def test_an_error_without_an_id_is_no_timeout() -> None:
     bench = terse()
     bench.know(contact(1))
     for _ in range(3):
-        bench.node.find_value(endpoint(1), KEY, bench.now)
+        bench.node.commands.find_value(endpoint(1), KEY, bench.now)
         bench.refuse(bench.sent_one(), 1)
-    (known,) = bench.node.contacts()
+    (known,) = bench.node.overlays.contacts()
     assert bench.node.state.is_live(known)
 
 
@@ -75,20 +75,20 @@ def test_nobody_tells_where_we_are() -> None:
     bench = terse()
     bench.know(contact(1))
     assert bench.node.external.seen() == []
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
     bench.pong(bench.sent_one(), 1)
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1),), 1)
-    assert bench.node.seen_by(own_key(KEY, 80), endpoint(1)) == ()
+    assert bench.node.publisher.seen_by(own_key(KEY, 80), endpoint(1)) == ()
 
 
 def deleting(bench: Bench) -> None:
     """Have a node delete its entry, which node 1 holds."""
     bench.know(contact(1))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
     bench.pong(bench.sent_one(), 1)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     bench.events()
 
 
@@ -128,7 +128,7 @@ def test_a_holder_lets_go_of_what_may_be_ours() -> None:
 def test_a_store_shows_the_token_of_its_holder() -> None:
     bench = terse()
     bench.know(contact(1))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"theirs")
     assert bench.sent_one().request == Store(KEY, 80, b"theirs")
 
@@ -141,7 +141,7 @@ def bare() -> Bench:
 
 def test_find_value_gives_the_tokens_of_stores() -> None:
     bench = bare()
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     search = bench.sent_one()
     assert search.request == FindValue(KEY)
     bench.found(search, 1, endpoints=[OURS_PERHAPS], token=b"theirs")
@@ -150,7 +150,7 @@ def test_find_value_gives_the_tokens_of_stores() -> None:
 
 def test_other_lookups_ask_for_nodes_alone() -> None:
     bench = bare()
-    bench.node.membership.refresh(KEY, bench.now)
+    bench.node.memberships.first.refresh(KEY, bench.now)
     assert bench.sent_one().request == FindNode(KEY)
 
 
@@ -170,29 +170,29 @@ def test_only_some_finds_are_issued_tokens() -> None:
 @pytest.mark.parametrize("named", [[], [OURS_PERHAPS]])
 def test_what_was_found_may_be_a_part(named: list[Endpoint]) -> None:
     bench = bare()
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, endpoints=named)
     assert bench.event(LookupDone).complete is not bool(named)
 
 
 def test_a_delete_tells_when_the_copies_expire() -> None:
     bench = bare()
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
     bench.pong(bench.sent_one(), 1)
     bench.events()
-    (until,) = bench.node.holders(own_key(KEY, 80), bench.now).values()
-    op, ports = bench.node.delete(KEY, 80, bench.now)
+    (until,) = bench.node.publisher.holders(own_key(KEY, 80), bench.now).values()
+    op, ports = bench.node.commands.delete(KEY, 80, bench.now)
     assert ports == [80]
     assert bench.event(CannotWithdraw) == CannotWithdraw(op, KEY, (80,), 1, until)
-    assert bench.node.holders(own_key(KEY, 80), bench.now) == {contact(1): until}
-    assert not bench.node.commands.running
+    assert bench.node.publisher.holders(own_key(KEY, 80), bench.now) == {contact(1): until}
+    assert not bench.node.handles.running
     assert bench.sent() == []
 
 
 def test_no_holder_is_asked_to_withdraw() -> None:
     bench = Bench(policy=POLICY, codec=BareCodec())
-    bench.node.restore_holder(own_key(KEY, 80), contact(2), 3_000.0, bench.now)
+    bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), 3_000.0, bench.now)
     bench.know(contact(1), contact(2))
     bench.advance(2_000)
     assert {type(sent.request) for sent in bench.sent()} <= {Ping, FindNode}
@@ -204,8 +204,8 @@ def test_no_holder_is_asked_to_withdraw() -> None:
 
 def test_what_was_never_published_leaves_nothing() -> None:
     bench = Bench(policy=POLICY, codec=BareCodec())
-    bench.node.enter(KEY, 80, bench.now)
-    op, _ = bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
+    op, _ = bench.node.commands.delete(KEY, 80, bench.now)
     assert bench.event(CannotWithdraw) == CannotWithdraw(op, KEY, (80,), 0, None)
 
 
@@ -237,13 +237,13 @@ def test_a_node_has_an_id_in_each_network() -> None:
 
 def test_each_network_is_asked_by_its_id() -> None:
     bench = node_of_two_ids()
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     assert {(sent.to, sent.query.sender) for sent in bench.sent()} == {(endpoint(1), OURS4), (PEER6.endpoint, OURS6)}
 
 
 def test_a_foreign_family_sees_our_first_id() -> None:
     bench = Bench(policy=POLICY, own_ids={Family.IPV6: OURS6})
-    bench.node.ping(US6, bench.now)
+    bench.node.commands.ping(US6, bench.now)
     assert bench.sent_one().query.sender == Id(0)
 
 
@@ -262,14 +262,14 @@ def test_nobody_else_has_an_id_of_ours(own_id: Id) -> None:
     bench = node_of_two_ids()
     assert bench.query(Ping(), Contact(own_id, endpoint(3))) is None
     assert bench.node.counters.own_id_claimed == 1
-    bench.node.ping(endpoint(3), bench.now)
+    bench.node.commands.ping(endpoint(3), bench.now)
     bench.pong(bench.sent_one(), own_id)
     assert bench.node.counters.own_id_claimed == 2
 
 
 def test_each_network_gets_to_know_our_id_in_it() -> None:
     bench = node_of_two_ids()
-    op = bench.node.bootstrap([endpoint(1), PEER6.endpoint], bench.now)
+    op = bench.node.commands.bootstrap([endpoint(1), PEER6.endpoint], bench.now)
     for sent in bench.sent():
         bench.pong(sent, 1 if sent.to == endpoint(1) else 2)
     lookups = bench.sent()
@@ -287,7 +287,7 @@ def test_each_network_gets_to_know_our_id_in_it() -> None:
 
 def test_each_search_passes_over_our_id_there() -> None:
     bench = node_of_two_ids()
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     for sent in bench.sent():
         named = [contact(OURS4), contact(OURS6)] if sent.to == endpoint(1) else [Contact(OURS6, US6)]
         bench.found(sent, 1 if sent.to == endpoint(1) else 2, named)

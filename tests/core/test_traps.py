@@ -68,7 +68,7 @@ def chain(net: Network, ids: list[int]) -> list[Host]:
     """Return hosts that each know only the next one."""
     hosts = [net.add(id=Id(id)) for id in ids]
     for host, successor in pairwise(hosts):
-        host.node.restore_contact(successor.contact)
+        host.node.overlays.restore(successor.contact)
     return hosts
 
 
@@ -89,7 +89,7 @@ def test_trap_02_progress_is_measured_from_the_target_and_not_from_ourselves() -
     hosts = chain(net, [0, *(target ^ 2**bit for bit in range(255, 240, -1))])
     near_us = [net.add(id=Id(number)) for number in range(1, 9)]
     for neighbour in near_us:
-        hosts[0].node.restore_contact(neighbour.contact)
+        hosts[0].node.overlays.restore(neighbour.contact)
     hosts[-1].node.store.put(Id(target), STRANGER, net.now)
     done = net.lookup(hosts[0], Id(target))
     assert done.endpoints == (STRANGER,)
@@ -144,7 +144,7 @@ def test_trap_05_timeouts_in_searches_make_a_contact_bad() -> None:
 
 def test_trap_06_a_query_with_the_tid_of_ours_and_errors_of_any_kind_do_no_harm() -> None:
     node = lone()
-    op = node.ping(STRANGER, 0.0)
+    op = node.commands.ping(STRANGER, 0.0)
     transmit = node.poll_transmit()
     assert transmit is not None
     ours = CODEC.decode(transmit.data)
@@ -156,7 +156,7 @@ def test_trap_06_a_query_with_the_tid_of_ours_and_errors_of_any_kind_do_no_harm(
     node.handle_datagram(CODEC.encode_acknowledged(ours.tid, Id(99), STRANGER), STRANGER, 0.2)
     assert isinstance(node.poll_event(), Answered)
 
-    op = node.ping(STRANGER, 1.0)
+    op = node.commands.ping(STRANGER, 1.0)
     while (transmit := node.poll_transmit()) is not None:
         ours = CODEC.decode(transmit.data)
         assert isinstance(ours, Query)

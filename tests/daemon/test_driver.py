@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.core.commands import Commands
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Answered, Bootstrapped, Event, Handle, Joined, LookupDone, Published, Unanswered, Unheld
@@ -43,6 +45,7 @@ class FakeNode:
         self.events: list[Event] = []
         self.fails_until = -math.inf
         self.counters = Counters()
+        self.publisher = SimpleNamespace(poll_unwritten=list[Chosen])
         self.pauses: list[tuple[float, float]] = []
 
     def slept(self, seconds: float, now: float) -> None:
@@ -56,9 +59,6 @@ class FakeNode:
 
     def poll_event(self) -> Event | None:
         return self.events.pop(0) if self.events else None
-
-    def poll_unwritten(self) -> list[Chosen]:
-        return []
 
     def handle_timeout(self, now: float) -> None:
         assert self.due, "woken for nothing"
@@ -405,15 +405,15 @@ async def test_a_cap_that_is_hit_is_named_in_the_log_within_a_minute_and_no_more
 async def test_an_operation_yields_its_events_and_the_last_one_ends_it(autojump_clock: MockClock) -> None:
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
-        with one.begin(lambda now: one.node.ping(two.udp.listening()[0], now)) as ping:
+        with one.begin(lambda now: one.node.commands.ping(two.udp.listening()[0], now)) as ping:
             event = await ping.event()
         assert isinstance(event, Answered)
         assert event.contact.id == two.node.own_id
-        with one.begin(lambda now: one.node.bootstrap(two.udp.listening(), now)) as bootstrap:
+        with one.begin(lambda now: one.node.commands.bootstrap(two.udp.listening(), now)) as bootstrap:
             assert isinstance(await bootstrap.event(), Bootstrapped)
-        with two.begin(lambda now: two.node.enter(KEY, 80, now)) as enter:
+        with two.begin(lambda now: two.node.commands.enter(KEY, 80, now)) as enter:
             assert isinstance(await enter.event(), Published)
-        with one.begin(lambda now: one.node.lookup(KEY, now)) as lookup:
+        with one.begin(lambda now: one.node.commands.lookup(KEY, now)) as lookup:
             while not isinstance(event := await lookup.event(), LookupDone):
                 pass
         assert [found.port for found in event.endpoints] == [80]
@@ -423,7 +423,7 @@ async def test_an_operation_yields_its_events_and_the_last_one_ends_it(autojump_
 async def test_a_query_that_nobody_answers_ends_too(autojump_clock: MockClock) -> None:
     wire = Wire()
     async with wire.driver() as one:
-        with one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
+        with one.begin(lambda now: one.node.commands.ping(NOBODY, now)) as ping:
             assert isinstance(await ping.event(), Unanswered)
         policy = one.node.policy
         assert trio.current_time() == pytest.approx(policy.query_timeout * policy.ping_attempts)
@@ -435,14 +435,14 @@ async def test_an_operation_that_is_left_early_is_cancelled(
     wire = Wire()
     async with wire.driver() as one:
         cancelled: list[Handle] = []
-        monkeypatch.setattr(one.node, "cancel", cancelled.append)
-        with trio.move_on_after(1), one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
+        monkeypatch.setattr(Commands, "cancel", lambda _, op: cancelled.append(op))
+        with trio.move_on_after(1), one.begin(lambda now: one.node.commands.ping(NOBODY, now)) as ping:
             await ping.event()
         assert len(cancelled) == 1
         assert not one._operations
         await trio.sleep(60)  # its end is no news to anybody
 
-        with one.begin(lambda now: one.node.ping(NOBODY, now)) as ping:
+        with one.begin(lambda now: one.node.commands.ping(NOBODY, now)) as ping:
             await ping.event()
         assert len(cancelled) == 1  # ended operations are not cancelled
 
@@ -451,7 +451,7 @@ async def test_what_begins_and_ends_at_once_is_not_missed(autojump_clock: MockCl
     # Without any contact, a lookup is over before `begin` returns.
     wire = Wire()
     driver = wire.make()
-    with driver.begin(lambda now: driver.node.lookup(KEY, now)) as lookup:
+    with driver.begin(lambda now: driver.node.commands.lookup(KEY, now)) as lookup:
         event = await lookup.event()
     assert isinstance(event, LookupDone)
     assert event.endpoints == ()
@@ -506,7 +506,7 @@ async def test_a_publication_of_the_nodes_own_is_only_logged(
     caplog.set_level(logging.DEBUG, "dhtd")
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
-        one.node.restore_own(own_key(KEY, 80), one.clock())
+        one.node.publisher.restore_own(own_key(KEY, 80), one.clock())
         await joined(one, two)
         await trio.sleep(3_600)
         assert f"published {KEY:064x} port 80 on 1 node\n" in caplog.text

@@ -796,7 +796,7 @@ async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock
     async with daemon(wire, tmp_path) as one:
         other = wire.make()
         contact = Contact(other.node.own_id, other.udp.listening()[0])
-        assert one.driver.node.restore_contact(contact)
+        assert one.driver.node.overlays.restore(contact)
         info = await one.ask(InfoRequest("routing_table"))
         assert matches(info["routing_table"], RoutingTableInfo)
         [member] = info["routing_table"]["buckets"][0]["members"]
@@ -865,7 +865,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
         node = one.driver.node
         held, own = hold(one.driver, 3 * SLICE), [Id(number) for number in range(1, 3 * SLICE + 1)]
         for key in own:
-            node.restore_own(own_key(key, 80), trio.current_time())
+            node.publisher.restore_own(own_key(key, 80), trio.current_time())
         changed = False
 
         async def change(event: Event) -> None:
@@ -878,7 +878,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
                     node.store.remove(entry.key, entry.record.endpoint)
                 node.store.put(Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
                 node.tracker.remove(own_key(own[-1], 80))
-                node.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
+                node.publisher.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
         result = cast("Any", await one.handler(InfoRequest(section), change))
         rows = rows_of([*one.events, result], section)
@@ -947,7 +947,7 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
     async with two(tmp_path) as (one, other):
         keys = hold(one.driver, 3_000)
         for key, port in ((keys[0], 80), (keys[0], 8080), (Id(7), 443)):
-            one.driver.node.restore_own(own_key(key, port), trio.current_time())
+            one.driver.node.publisher.restore_own(own_key(key, port), trio.current_time())
         texts = sorted({f"{key:064x}" for key in (*keys, Id(7))})
 
         async def words(what: str, prefix: str, entry: Id | None = None) -> tuple[list[str], bool]:

@@ -33,7 +33,7 @@ def test_each_cap_can_be_set_and_a_node_runs_with_it(cap: str, number: int) -> N
     assert getattr(policy, cap) == number
     bench = Bench(policy=policy)
     bench.know(contact(5))
-    bench.node.ping(endpoint(9), bench.now)
+    bench.node.commands.ping(endpoint(9), bench.now)
     assert len(bench.sent()) == 1
 
 

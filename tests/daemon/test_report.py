@@ -15,6 +15,7 @@ from dhtd.core.ids import Id
 from dhtd.core.querying.branch import Branch
 from dhtd.core.round_trips import RoundTrips
 from dhtd.core.routing.overlay import Joining, Overlay
+from dhtd.core.routing.overlays import Overlays
 from dhtd.daemon.handlers.node import STATUS_AGE, STATUS_PATIENCE
 from dhtd.daemon.handlers.queries import Queries
 from dhtd.errors import NoPeers, NoPong
@@ -166,8 +167,8 @@ async def test_a_round_trip_is_told_once_it_was_measured(
 ) -> None:
     async with two(tmp_path) as (one, _):
         monkeypatch.setattr(RoundTrips, "add", lambda self, rtt: None)
-        [contact] = one.driver.node.contacts()
-        record = one.driver.node.overlays[0].state.meta.get(contact.id)
+        [contact] = one.driver.node.overlays.contacts()
+        record = one.driver.node.overlays.first.state.meta.get(contact.id)
         for rtt, told in ((None, None), (0.0125, 12.5)):
             record.round_trips.mean = rtt
             [member] = (await one.ask(InfoRequest("routing_table")))["routing_table"]["buckets"][0]["members"]
@@ -191,7 +192,7 @@ async def test_a_ping_by_a_family_that_is_cut_off_says_so_though_the_other_is_no
         node = one.driver.node
         [four], six = node.overlays, Overlay(Family.IPV6, node.own_id, node.codec, Random(1), node.policy, 0.0)
         six.joining, four.joining = Joining.CONNECTED, Joining.SILENT
-        monkeypatch.setattr(node, "overlays", [four, six])
+        monkeypatch.setattr(node, "overlays", Overlays([four, six]))
         why = Queries(one.driver)._why_silent([Endpoint.of(*other.at)])
         assert why == "nobody answers this node by IPv4 at the moment, see dht status"
         monkeypatch.undo()

@@ -107,5 +107,5 @@ def end_of(driver: Driver) -> End:
 
 async def joined(driver: Driver, other: Driver) -> None:
     """Have a node join through another one."""
-    with driver.begin(lambda now: driver.node.bootstrap(other.udp.listening(), now)) as operation:
+    with driver.begin(lambda now: driver.node.commands.bootstrap(other.udp.listening(), now)) as operation:
         await operation.event()

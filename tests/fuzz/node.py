@@ -158,10 +158,10 @@ class World:
             self.seen.append(transmit.data)
         while (event := self.node.poll_event()) is not None:
             self.take(event)
-        self.chosen += self.node.poll_unwritten()
+        self.chosen += self.node.publisher.poll_unwritten()
         if self.chosen and not self.is_disk_slow:
             chosen, self.chosen = self.chosen, []
-            self.node.written(chosen, self.now)
+            self.node.publisher.written(chosen, self.now)
             self.take_all()
 
     def take(self, event: Event) -> None:
@@ -260,15 +260,15 @@ class World:
         node, now, key, to = self.node, self.now, self.key(), self.source()
         port = self.read.one_of(_PORTS)
         commands: tuple[Callable[[], Handle | None], ...] = (
-            lambda: node.ping(to, now),
-            lambda: node.find_node(to, key, now),
-            lambda: node.find_value(to, key, now),
-            lambda: node.store_at(to, key, port, self.read.take(8), now),
-            lambda: node.lookup(key, now),
-            lambda: node.enter(key, port, now),
+            lambda: node.commands.ping(to, now),
+            lambda: node.commands.find_node(to, key, now),
+            lambda: node.commands.find_value(to, key, now),
+            lambda: node.commands.store_at(to, key, port, self.read.take(8), now),
+            lambda: node.commands.lookup(key, now),
+            lambda: node.commands.enter(key, port, now),
             lambda: self.delete(key, port),
             lambda: self.delete(key, None),
-            lambda: node.bootstrap([self.source() for _ in range(self.read.number() % 4)], now),
+            lambda: node.commands.bootstrap([self.source() for _ in range(self.read.number() % 4)], now),
         )
         op = self.read.one_of(commands)()
         if op is not None:
@@ -276,14 +276,14 @@ class World:
             self.open.add(op)
 
     def delete(self, key: Id, port: int | None) -> Handle | None:
-        op, ports = self.node.delete(key, port, self.now)
+        op, ports = self.node.commands.delete(key, port, self.now)
         return op if ports else None
 
     def cancel(self) -> None:
         if self.open:
             op = sorted(self.open)[self.read.number() % len(self.open)]
             self.open.remove(op)
-            self.node.cancel(op)
+            self.node.commands.cancel(op)
 
     def begin(self) -> None:
         """Start it like a daemon, with something to join through and something from an earlier life."""
@@ -291,18 +291,18 @@ class World:
             contact = Contact(*self.machine())
             if contact.endpoint != HERE:
                 self.answered.add(contact)
-                self.node.restore_contact(contact)
+                self.node.overlays.restore(contact)
         for _ in range(self.read.number() % 4):
-            self.node.restore_own(own_key(self.key(), self.read.one_of(_PORTS)), self.now)
+            self.node.publisher.restore_own(own_key(self.key(), self.read.one_of(_PORTS)), self.now)
         for _ in range(self.read.number() % 4):
             entry = HeldRecord(
                 self.key(), Peer(self.source()), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry)
             )
             self.stored.add((entry.key, entry.record.endpoint))
-            self.node.restore_held(entry, self.now)
+            self.node.store.restore(entry, self.now)
         for _ in range(self.read.number() % 4):
             held_until = self.now + self.read.one_of(_SPANS)
-            self.node.restore_holder(
+            self.node.publisher.restore_holder(
                 own_key(self.key(), self.read.one_of(_PORTS)), Contact(*self.machine()), held_until, self.now
             )
         self.node.start([self.source() for _ in range(self.read.number() % 4)], self.now)

@@ -34,7 +34,7 @@ def holders(net: Network, key: Id) -> list[Host]:
 
 
 def delete(net: Network, host: Host, key: Id) -> CannotWithdraw:
-    op, _ = host.node.delete(key, None, net.now)
+    op, _ = host.node.commands.delete(key, None, net.now)
     return net.finish(host, op, CannotWithdraw)
 
 
@@ -109,7 +109,7 @@ def test_a_new_entry_keeps_its_old_holders() -> None:
     first = set(net.enter(owner, key, 80).replicas)
     delete(net, owner, key)
     net.enter(owner, key, 80)
-    assert first <= set(owner.node.holders(own_key(key, 80), net.now))
+    assert first <= set(owner.node.publisher.holders(own_key(key, 80), net.now))
     assert len(owner.node.withdrawals) == 0
 
 

@@ -116,7 +116,7 @@ def test_an_entry_deleted_while_it_is_published_is_found_by_nobody(wait: float, 
     for seed in seeds:
         net = grown(seed, 24, LinkModels(loss=0.05))
         owner = net.hosts[0]
-        entering = owner.node.enter(KEY, 3000, net.now)
+        entering = owner.node.commands.enter(KEY, 3000, net.now)
         net.flush(owner)
         net.run_for(wait)
         net.delete(owner, KEY)
@@ -133,7 +133,7 @@ def test_an_entry_that_is_entered_again_while_it_is_withdrawn_is_found(wait: flo
         net = grown(seed, 24, LinkModels(loss=0.05))
         owner = net.hosts[0]
         net.enter(owner, KEY, 3000)
-        deleting, _ = owner.node.delete(KEY, None, net.now)
+        deleting, _ = owner.node.commands.delete(KEY, None, net.now)
         net.flush(owner)
         net.run_for(wait)
         net.enter(owner, KEY, 3000)

@@ -130,7 +130,7 @@ def test_a_short_outage_changes_nothing() -> None:
     before = {host: set(host.node.state.table) for host in net.hosts}
     net.outage()
     for host in net.hosts:
-        host.node.lookup(KEY, net.now)
+        host.node.commands.lookup(KEY, net.now)
         net.flush(host)
     net.run_for(20)
     net.heal()
@@ -235,7 +235,7 @@ def test_an_outage_is_noticed_four_timeouts_after_the_first_query_that_is_sent_i
     net.outage()
     begun_at = net.now
     for host in net.hosts:
-        host.node.lookup(KEY, net.now)
+        host.node.commands.lookup(KEY, net.now)
         net.flush(host)
     net.run_for((1 + DEFAULT.outage_witnesses) * DEFAULT.query_timeout)
     assert [count(host, Isolated) for host in net.hosts] == [1] * 24

@@ -85,7 +85,7 @@ def test_garbage_never_changes_state_and_gets_no_answer(figure: Callable[[str, o
     net = grown(2)
     ordinary = recorded(net)
     victim = net.hosts[0]
-    victim.node.lookup(KEY, net.now)  # so that queries are in flight
+    victim.node.commands.lookup(KEY, net.now)  # so that queries are in flight
     before = state(victim)
     assert before["in flight"]
     answered = 0

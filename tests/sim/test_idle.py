@@ -44,13 +44,15 @@ def footprint(node: Node) -> dict[str, int]:
         "queries": len(requester.transactions),
         "deadlines": len(requester.transactions._deadlines._heap),
         "transmits": len(requester.transmits),
-        "outcomes": len(node._operations),
-        "operations": len(node.commands.open),
+        "outcomes": len(node._news._operations),
+        "operations": len(node.handles.open),
         "publications": len(node.publisher._publications),
         "withdrawals": len(node.publisher.withdrawing.under_way) + len(node.publisher._held_back),
         "owed": len(node.withdrawals) + len(node.withdrawals._holders) + len(node.withdrawals._timers),
         "deferred": len(node.waiting),
-        "checks": len(node.strangers.pings) + len(node.verifying) + len(node.membership.join.attempt),
+        "checks": len(node.strangers.pings)
+        + len(node.memberships.verifying)
+        + len(node.memberships.first.join.attempt),
         "entries": len(node.tracker) + len(node.store),
     }
 
@@ -64,13 +66,13 @@ def test_nothing_is_left_behind_by_commands_that_are_over() -> None:
         key = NATIVE.digest(b"%d" % number)
         net.enter(host, key, 3000)
         net.lookup(host, key)
-        cancelled = host.node.lookup(key, net.now)
-        host.node.cancel(cancelled)
+        cancelled = host.node.commands.lookup(key, net.now)
+        host.node.commands.cancel(cancelled)
         net.flush(host)
         net.delete(host, key)
-        host.node.delete(key, None, net.now)
-        host.node.cancel(host.node.ping(net.rng.choice(hosts).endpoint, net.now))
-        host.node.cancel(cancelled)
+        host.node.commands.delete(key, None, net.now)
+        host.node.commands.cancel(host.node.commands.ping(net.rng.choice(hosts).endpoint, net.now))
+        host.node.commands.cancel(cancelled)
         net.flush(host)
     net.run_for(75)  # until all that was deleted is confirmed to be gone
     for host in hosts:

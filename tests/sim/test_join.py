@@ -27,7 +27,7 @@ def test_the_silence_of_nodes_that_do_not_exist_is_no_outage() -> None:
         liar.lie = FakeContacts()
     honest = hosts[15:]
     for number, host in enumerate(honest):
-        host.node.lookup(NATIVE.digest(b"%d" % number), net.now)
+        host.node.commands.lookup(NATIVE.digest(b"%d" % number), net.now)
         net.flush(host)
     net.run_for(600)
     assert isolations(honest) == 0
@@ -64,7 +64,7 @@ def test_of_machines_that_are_switched_on_together_each_finds_somebody_to_hold_i
                 net.run_for(ready_at - net.now)
                 net.restart(first)
             net.run_for(start + when - net.now)
-            entering.append((host, host.node.enter(NATIVE.digest(b"%d" % number), 80, net.now)))
+            entering.append((host, host.node.commands.enter(NATIVE.digest(b"%d" % number), 80, net.now)))
             net.flush(host)
         for host, op in entering:
             assert net.finish(host, op, Published).replicas, f"seed {seed}: {host} has found nobody"
@@ -92,7 +92,7 @@ def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: flo
         net = Network(seed, links=LinkModels(loss=loss))
         lone = net.add()
         old, new = NATIVE.digest(b"old"), NATIVE.digest(b"new")
-        lone.node.restore_own(own_key(old, 3000), net.now)
+        lone.node.publisher.restore_own(own_key(old, 3000), net.now)
         net.enter(lone, new, 3001)
         net.run_for(7200)
         stranger = net.add(bootstrap=[lone])
@@ -109,8 +109,8 @@ def test_commands_given_while_a_node_joins_wait_for_it() -> None:
     there, mine = NATIVE.digest(b"there"), NATIVE.digest(b"ours")
     net.enter(hosts[3], there, 3000)
     newcomer = net.add(bootstrap=[hosts[0]])
-    looking = newcomer.node.lookup(there, net.now)
-    entering = newcomer.node.enter(mine, 3001, net.now)
+    looking = newcomer.node.commands.lookup(there, net.now)
+    entering = newcomer.node.commands.enter(mine, 3001, net.now)
     found = net.finish(newcomer, looking, LookupDone)
     assert found.endpoints == (hosts[3].endpoint.with_port(3000),)
     assert len(net.finish(newcomer, entering, Published).replicas) == DEFAULT.k

@@ -55,8 +55,8 @@ def test_answers_are_at_most_three_queries_long(
 @given(body=garbage, observed=hexes)
 def test_an_answer_of_garbage_does_no_harm(codec: JsonCodec, body: object, observed: str) -> None:
     node = make_node(codec)
-    node.lookup(Id(3), 0.0)
-    node.enter(Id(4), 80, 0.0)
+    node.commands.lookup(Id(3), 0.0)
+    node.commands.enter(Id(4), 80, 0.0)
     for whole in (body, ["00", body, [], True], ["00", [[1, body]], [body], body], ["00", [], body, False]):
         for _ in range(8):
             sent = node.poll_transmit()

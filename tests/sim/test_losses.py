@@ -71,10 +71,10 @@ def test_an_outage_of_our_own_network_has_nothing_published_again() -> None:
     net.run_for(120)
     net.unplug(owner)
     net.run_for(300)
-    connected = [owner.node.is_connected]
+    connected = [owner.node.overlays.is_connected]
     net.heal()
     net.run_for(300)
-    connected.append(owner.node.is_connected)
+    connected.append(owner.node.overlays.is_connected)
     assert connected == [False, True]
     for entry in owner.node.tracker:
         assert len(entry.replicas) == 8

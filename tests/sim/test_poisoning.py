@@ -168,7 +168,7 @@ def at_work(seed: int) -> tuple[Network, Host]:
     net.enter(victim, KEY, 3000)
     for host in net.hosts[1:40]:
         net.enter(host, NATIVE.digest(b"%d" % host.endpoint[2]), 80)
-    victim.node.lookup(NATIVE.digest(b"another"), net.now)
+    victim.node.commands.lookup(NATIVE.digest(b"another"), net.now)
     return net, victim
 
 
@@ -310,8 +310,8 @@ def test_nobody_takes_the_place_of_a_contact_that_is_there(figure: Callable[[str
     checked = _pings_of(net, victim)
     for _ in range(20):
         for host in knowing:
-            thief.node.ping(host.endpoint, net.now)
-            host.node.ping(thief.endpoint, net.now)
+            thief.node.commands.ping(host.endpoint, net.now)
+            host.node.commands.ping(thief.endpoint, net.now)
             net.flush(host)
         net.flush(thief)
         net.run_for(30)
@@ -346,7 +346,7 @@ def test_a_node_that_has_really_moved_is_known_at_its_new_address_within_seconds
     saved = net.kill(mover)
     moved = net.add(id=saved.id, bootstrap=[friend])
     for host in knowing:
-        moved.node.ping(host.endpoint, net.now)
+        moved.node.commands.ping(host.endpoint, net.now)
     net.flush(moved)
     net.run_for(10)
     adopted = sum(host.node.state.table.get(moved.id) == moved.contact for host in knowing)
@@ -358,7 +358,7 @@ def test_who_answers_as_us_is_not_believed_a_word_and_counted() -> None:
     net = settled(5, 30)
     victim, liar = net.hosts[:2]
     node = victim.node
-    node.ping(liar.endpoint, net.now)
+    node.commands.ping(liar.endpoint, net.now)
     transmit = node.poll_transmit()
     assert transmit is not None
     query = net.codec.decode(transmit.data)
@@ -381,7 +381,7 @@ def test_who_is_named_with_our_id_elsewhere_is_not_asked_and_counted() -> None:
     sent: list[Endpoint] = []
     net.taps.append(lambda source, destination, data: sent.append(destination))
     claimed = victim.node.counters.own_id_claimed
-    op = victim.node.find_node(liar.endpoint, victim.id, net.now)
+    op = victim.node.commands.find_node(liar.endpoint, victim.id, net.now)
     transmit = victim.node.poll_transmit()
     assert transmit is not None
     query = net.codec.decode(transmit.data)
@@ -429,7 +429,7 @@ def test_one_provider_s_network_of_liars_is_one_voice(figure: Callable[[str, obj
     elsewhere = Endpoint.of("198.51.100.66", 666)
     for number in range(200):
         liar = net.add(endpoint=Endpoint.of(f"203.0.{number}.1", 1729), start=False, lie=Misleader(elsewhere))
-        victim.node.ping(liar.endpoint, net.now)
+        victim.node.commands.ping(liar.endpoint, net.now)
     net.flush(victim)
     net.run_for(5)
     assert victim.node.external.endpoints() == [victim.endpoint]

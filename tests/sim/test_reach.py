@@ -24,7 +24,7 @@ def test_whom_a_nat_lets_in_because_it_is_answered_does_not_come_from_outside(na
     received = host.node.counters.queries_received["ping"]
     for _ in range(60):
         for other in others[:40]:
-            other.node.ping(host.endpoint, net.now)
+            other.node.commands.ping(host.endpoint, net.now)
             net.flush(other)
         net.run_for(30)
     assert host.node.counters.queries_received["ping"] > received + 600  # some have been let in all the time

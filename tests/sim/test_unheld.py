@@ -27,7 +27,7 @@ def test_entries_that_nobody_has_room_for_cost_no_more_than_one_publication_a_se
     warm.acquaint(net, [owner, *others])
     net.run_for(5)
     for number in range(ENTRIES):
-        owner.node.restore_own(own_key(NATIVE.digest(b"%d" % number), 3_000), net.now)
+        owner.node.publisher.restore_own(own_key(NATIVE.digest(b"%d" % number), 3_000), net.now)
     net.flush(owner)
     net.run_for(900)
     tracker = owner.node.tracker

@@ -100,7 +100,7 @@ def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_agai
 def test_an_owner_that_is_killed_after_it_has_deleted_goes_on_when_it_is_back(wait: float) -> None:
     net, owner, holder = entered(4)
     saved_holder = net.kill(holder)
-    owner.node.delete(KEY, PORT, net.now)
+    owner.node.commands.delete(KEY, PORT, net.now)
     net.flush(owner)
     net.run_for(wait)
     saved_owner = net.kill(owner)
@@ -197,7 +197,7 @@ def test_deletions_made_while_the_owner_is_cut_off_are_made_up_for() -> None:
     net.run_for(600)
     assert len(holders(net)) == DEFAULT.k
     net.heal()
-    net.run_until(lambda: owner.node.overlays[0].is_joined, limit=400.0)
+    net.run_until(lambda: owner.node.overlays.first.is_joined, limit=400.0)
     net.run_for(DEFAULT.startup_spread + ATTEMPT)
     assert holders(net) == []
 

@@ -181,7 +181,7 @@ def make_node() -> Node:
     for number in range(60, 70):
         node.store.put(key, endpoint(number), 0.0)
     node.tracker.add(own_key(NATIVE.digest(b"mine"), 80))
-    node.ping(PEER, 0.0)
+    node.commands.ping(PEER, 0.0)
     assert node.poll_transmit() is not None
     return node
 
@@ -202,7 +202,7 @@ def snapshot(node: Node) -> dict[str, object]:
         "store": sorted((held.key, held.record.endpoint, held.expires_at) for held in node.store),
         "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.tracker],
         "in flight": {tid: (query.endpoint, query.attempts_left) for tid, query in transactions._queries.items()},
-        "join": (node.overlays[0].is_connected, node.membership.join.next_timeout()),
+        "join": (node.overlays.first.is_connected, node.memberships.first.join.next_timeout()),
         "external": node.external.endpoints(),
         "timeout": node.poll_timeout(),
     }
@@ -288,7 +288,7 @@ def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothin
                 continue
             for mutant in mutator.mutants(vector.data, 40):
                 node = make_node()
-                node._ask(request, PEER, 0.0)
+                node.commands._ask(request, PEER, 0.0)
                 sent = node.poll_transmit()
                 assert sent is not None
                 query = CODEC.decode(sent.data)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS
+from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unheld, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
@@ -124,14 +125,14 @@ class Publisher:
             raise TooManyEntries(f"this node has entered this ID on as many ports as it takes ({ports}): delete some")
 
     def enter(self, op: Handle, record_key: RecordKey, now: float, *, patient: bool) -> None:
-        """Track an own entry and publish it: see `Node.enter`."""
+        """Track an own entry and publish it: see `Commands.enter`."""
         entry = self.records.add(record_key)
         for contact, until in self.withdrawals.take(record_key).items():
             self._may_hold(entry, contact, until)
         self._publish(record_key, now, op, patient=patient)
 
     def delete(self, op: Handle, key: Id, port: int | None, now: float) -> list[int]:
-        """Stop tracking entries and withdraw them: see `Node.delete`. Return their ports."""
+        """Stop tracking entries and withdraw them: see `Commands.delete`. Return their ports."""
         ports = [tracked for tracked in self.records.ports(key) if port is None or tracked == port]
         entries = []
         for tracked in ports:
@@ -213,8 +214,13 @@ class Publisher:
             if overlay.is_joined:
                 self.upheavals.may_reach(entry, overlay.family, now)
 
-    def restore_holder(self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen) -> bool:
-        """Put back who may hold an own entry, or one that was deleted: see `Node.restore_holder`."""
+    def restore_holder(
+        self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen = ()
+    ) -> bool:
+        """Put back a node that may hold an own entry until then, or a deleted one; after `restore_own` of that entry.
+
+        `seen`: see `seen_by`. Return whether there is anything in it: a node of another family may hold nothing.
+        """
         until = min(until, now + self._policy.store_expiry + self._policy.query_timeout)
         overlay = self._overlays.of(contact.endpoint)
         is_ours = overlay is not None and not contact.endpoint.is_mapped and contact.id != overlay.own_id
@@ -234,9 +240,14 @@ class Publisher:
                 self.withdrawals.joined(overlay.family, now)
 
     def holders(self, record_key: RecordKey, now: float) -> dict[Contact, float]:
-        """Return who may hold an own entry, or one that was deleted, and until when."""
+        """Return the nodes that may hold an own entry, or a deleted one, and until when."""
         entry = self.records.get(record_key)
         return self.withdrawals.holders(record_key) if entry is None else entry.holders(now)
+
+    def seen_by(self, record_key: RecordKey, holder: Endpoint) -> Seen:
+        """Return the addresses that stores of an own entry came from, as a holder has seen it, and until when."""
+        entry = self.records.get(record_key)
+        return () if entry is None else entry.sightings.of(holder)
 
     # What is due
 

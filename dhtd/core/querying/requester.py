@@ -141,6 +141,10 @@ class Requester:
         """Queue a query's datagram."""
         self.transmits.append(Transmit(query.datagram, query.endpoint, query.id))
 
+    def poll(self) -> Transmit | None:
+        """Take and return the next datagram to send."""
+        return self.transmits.popleft() if self.transmits else None
+
     def send_no_more(self, *owners: Operation) -> None:
         """What these have asked is not sent again; an answer that comes all the same is passed on to them."""
         for query in self.transactions:

@@ -21,6 +21,11 @@ class Overlays:
         self.own_ids = tuple(overlay.own_id for overlay in self)
         self.own_id = self.own_ids[0]  # by which users know the node
 
+    @property
+    def first(self) -> Overlay:
+        """The only overlay, for most nodes."""
+        return next(iter(self))
+
     def __iter__(self) -> Iterator[Overlay]:
         """Yield each overlay."""
         return iter(self._by_family.values())
@@ -43,6 +48,11 @@ class Overlays:
         if self.own_ids.count(self.own_id) == len(self.own_ids):
             return [(self.own_id, None)]
         return [(overlay.own_id, overlay.family) for overlay in self]
+
+    def restore(self, contact: Contact) -> bool:
+        """Put back a contact of an earlier run; it is questionable until it answers. Not one of another family."""
+        overlay = self.of(contact.endpoint)
+        return overlay is not None and not contact.endpoint.is_mapped and overlay.state.restore(contact)
 
     @property
     def is_connected(self) -> bool:

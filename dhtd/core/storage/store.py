@@ -123,8 +123,10 @@ class HeldRecords:
         """Hold `endpoint` under `key` for `store_expiry` seconds from now."""
         return self._hold((now + self._policy.store_expiry, packed(key), endpoint), now)
 
-    def restore(self, entry: HeldRecord, now: float) -> Stored | QuotaReached:
-        """Hold an entry until its own expiry."""
+    def restore(self, entry: HeldRecord, now: float) -> Stored | QuotaReached | None:
+        """Hold an entry of an earlier run until its own expiry; return None where it has expired."""
+        if entry.expires_at <= now:
+            return None
         return self._hold((entry.expires_at, packed(entry.key), entry.record.endpoint), now)
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:

@@ -156,7 +156,7 @@ class BootstrapHosts:
                     log.warning("bootstrap: %s", failure)
             # 3. Wait: briefly after a failure or while nobody answers, else as long as between probes. News end the
             #    wait: other hosts, or the loss of the network.
-            again = failures or (hosts and not self._driver.node.is_connected)
+            again = failures or (hosts and not self._driver.node.overlays.is_connected)
             news = False
             calm = AGAIN if hosts else float("inf")
             with trio.move_on_after(pause if again else calm):
@@ -207,7 +207,7 @@ class BootstrapHosts:
     def _tell(self, endpoints: list[Endpoint], *, awaits_names: bool, at_once: bool) -> None:
         """Have the node join through these endpoints. Without news, leave the node to its own pauses."""
         node = self._driver.node
-        if at_once or endpoints != self._told or awaits_names != node.awaits_names:
+        if at_once or endpoints != self._told or awaits_names != node.memberships.awaits_names:
             self._told = endpoints
             node.start(endpoints, self._driver.clock(), awaits_names=awaits_names, at_once=at_once)
             self._driver.flush()

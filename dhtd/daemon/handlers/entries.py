@@ -51,15 +51,15 @@ class Entries(Handlers):
     async def _enter(self, request: EnterRequest) -> EnterResult:
         """Write the entry to disk before acknowledging it: from then on it survives anything but `delete`."""
         deadline = trio.current_time() + request.within_s
-        patient = request.wait and (request.min_replicas > 0 or self._node.has_somebody_to_join_by)
+        patient = request.wait and (request.min_replicas > 0 or self._node.memberships.has_somebody_to_join_by)
         async with self._saver.own_entries:
             await self._saver.bring([request.id])
-            self._node.check_free()
-            self._node.check_room(request.id, request.port)
+            self._node.commands.check_free()
+            self._node.commands.check_room(request.id, request.port)
             with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
                 await self._saver.add_own(RecordKey.of(request.id, Peer.on(request.port)))
                 publication = self._driver.begin(
-                    lambda now: self._node.enter(request.id, request.port, now, patient=patient)
+                    lambda now: self._node.commands.enter(request.id, request.port, now, patient=patient)
                 )
         with publication:
             replicas: tuple[Contact, ...] = ()
@@ -73,7 +73,7 @@ class Entries(Handlers):
         return self._report.entered(request.id, request.port, replicas)
 
     async def _lookup(self, request: LookupRequest, emit: Emit[LookupEvent]) -> LookupResult:
-        with self._driver.begin(lambda now: self._node.lookup(request.id, now)) as lookup:
+        with self._driver.begin(lambda now: self._node.commands.lookup(request.id, now)) as lookup:
             while isinstance(event := await lookup.event(), LookupProgress):
                 await emit({"peers": [self.text(peer) for peer in event.endpoints], "stats": _stats(event.stats)})
         assert isinstance(event, LookupDone)
@@ -90,10 +90,10 @@ class Entries(Handlers):
             if not ports:
                 which = "this ID" if port is None else f"this ID on port {port}"
                 raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
-            self._node.check_free()
+            self._node.commands.check_free()
             with trio.CancelScope(shield=True):
                 await self._saver.remove_own(self._node, [RecordKey.of(id, Peer.on(tracked)) for tracked in ports])
-                withdrawal = self._driver.begin(lambda now: self._node.delete(id, port, now)[0])
+                withdrawal = self._driver.begin(lambda now: self._node.commands.delete(id, port, now)[0])
         with withdrawal:
             event = await withdrawal.event()
         assert isinstance(event, Withdrawn)
@@ -112,8 +112,8 @@ class Entries(Handlers):
         return result
 
     def _why_nobody(self) -> str:
-        known = len(self._node.contacts())
-        joins = self._node.endpoints_to_join_by()
+        known = len(self._node.overlays.contacts())
+        joins = self._node.memberships.endpoints_to_join_by()
         if not known and joins:
             where = self.texts(joins[:SHOWN])
             return f"this node is still alone: nobody has answered at {where}. See dht status, or dht bootstrap"

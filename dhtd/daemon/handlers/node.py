@@ -54,7 +54,7 @@ class AboutNode(Handlers):
         self._node.ask_around(now - STATUS_AGE, now)
         self._driver.flush()
         with trio.move_on_after(STATUS_PATIENCE):
-            while self._node.is_asking_around:  # noqa: ASYNC110 - nothing tells that a doubt has ended
+            while self._node.memberships.is_asking_around:  # noqa: ASYNC110 - nothing tells that a doubt has ended
                 await trio.sleep(STATUS_INTERVAL)
         return self._report.status()
 
@@ -65,7 +65,7 @@ class AboutNode(Handlers):
             raise _all_of(unreached, hosts)
         # Ping them all. A host has failed if all of its addresses are silent.
         endpoints = [endpoint for at in found.values() for endpoint in at]
-        event = await self.outcome(lambda now: self._node.bootstrap(endpoints, now))
+        event = await self.outcome(lambda now: self._node.commands.bootstrap(endpoints, now))
         assert isinstance(event, Bootstrapped)
         for host, at in found.items():
             if set(at) <= set(event.silent):
@@ -76,7 +76,7 @@ class AboutNode(Handlers):
         return {
             "contacted": len(hosts) - len(unreached),
             "failed": len(unreached),
-            "table_size": len(self._node.contacts()),
+            "table_size": len(self._node.overlays.contacts()),
             "unreached": [
                 {"endpoint": _given(*host), "code": error.code, "message": str(error)}
                 for host, error in unreached.items()

@@ -49,7 +49,7 @@ class Queries(Handlers):
         )
 
     async def _ping(self, request: PingRequest) -> PingResult:
-        answered = await self._ask(request.endpoint, self._node.ping)
+        answered = await self._ask(request.endpoint, self._node.commands.ping)
         return {
             "node_id": self.format(answered.contact.id),
             "endpoint": self.text(answered.contact.endpoint),
@@ -57,17 +57,21 @@ class Queries(Handlers):
         }
 
     async def _find_node(self, request: FindNodeRequest) -> FindNodeResult:
-        return self._found(await self._ask(request.endpoint, lambda at, now: self._node.find_node(at, request.id, now)))
+        return self._found(
+            await self._ask(request.endpoint, lambda at, now: self._node.commands.find_node(at, request.id, now))
+        )
 
     async def _find_value(self, request: FindValueRequest) -> FindValueResult:
-        answered = await self._ask(request.endpoint, lambda at, now: self._node.find_value(at, request.id, now))
+        answered = await self._ask(
+            request.endpoint, lambda at, now: self._node.commands.find_value(at, request.id, now)
+        )
         assert isinstance(answered.result, Found)
         return {**self._found(answered), "peers": [self.text(peer) for peer in answered.result.endpoints]}
 
     async def _store(self, request: StoreRequest) -> StoreResult:
         id, port, token = request.id, request.port, request.token
         answered = await self._ask(
-            request.endpoint, lambda at, now: self._node.store_at(at, id, port, token, now), in_turn=True
+            request.endpoint, lambda at, now: self._node.commands.store_at(at, id, port, token, now), in_turn=True
         )
         return {"node_id": self.format(answered.contact.id)}
 
@@ -126,7 +130,7 @@ class Queries(Handlers):
         families = {endpoint.family for endpoint in others}
         networks = [overlay for overlay in self._node.overlays if overlay.family in families]
         if all(len(overlay.state.table) and not overlay.is_connected for overlay in networks):
-            by = "" if len(networks) == len(self._node.overlays) else f" by {networks[0].family}"
+            by = "" if len(networks) == len(self._node.overlays.own_ids) else f" by {networks[0].family}"
             return f"nobody answers this node{by} at the moment, see dht status"
         key = "with a network key" if self._driver.seal is None else "without our network key, or with another time"
         return f"no dhtd runs there, or one {key}, or something between drops its datagrams"

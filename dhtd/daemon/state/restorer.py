@@ -85,7 +85,7 @@ class Restorer:
     def _take_own(self, some: Own, now: float) -> None:
         for record_key in some:
             if record_key.packed_key not in self._brought:
-                self._node.restore_own(record_key, now)
+                self._node.publisher.restore_own(record_key, now)
 
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
         """Hold nothing for longer than `store_expiry`, however wrong a clock was. What is otherwise is saved again."""
@@ -96,7 +96,7 @@ class Restorer:
             if entry.record_key in node.store:
                 continue  # it was stored again meanwhile
             until = entry.expires_at - offset
-            node.restore_held(HeldRecord(entry.key, entry.record, min(until, latest)), now)
+            node.store.restore(HeldRecord(entry.key, entry.record, min(until, latest)), now)
             if until > latest or entry.record_key not in node.store:
                 self._keep({packed(entry.key)})
         node.store.take_changes()  # which are none: it is in the file
@@ -121,7 +121,7 @@ class Restorer:
                 continue
             until = holder.until - offset
             seen = tuple((ip, then - offset) for ip, then in holder.seen)
-            is_there = node.restore_holder(entry, holder.contact, until, now, seen)
+            is_there = node.publisher.restore_holder(entry, holder.contact, until, now, seen)
             if not is_there or until > latest:
                 node.publisher.mark_changed([entry])
 
@@ -129,11 +129,11 @@ class Restorer:
         self.is_over = True
         self._brought.clear()
         self.give_back()
-        self._node.restored(now)
+        self._node.publisher.restored(now)
         own = self._counts[0]
         log.info(
             "restored %s, %s, %s held for others, %s",
-            count(len(self._node.contacts()), "contact"),
+            count(len(self._node.overlays.contacts()), "contact"),
             count(own, "own entry"),
             count(len(self._node.store), "entry"),
             count(len(self._node.withdrawals), "withdrawal"),

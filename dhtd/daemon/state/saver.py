@@ -66,7 +66,7 @@ class Saver:
         self._file_clock()
         contacts = self._file.contacts()
         for contact in contacts:
-            node.restore_contact(contact)
+            node.overlays.restore(contact)
         self._saved_contacts = list(contacts)
         restorer = self._restorer = Restorer(self._file, node, self._timeline)
         while not restorer.is_over and at_once > 0:
@@ -139,7 +139,7 @@ class Saver:
                 is_failing = True
             else:
                 is_failing = False
-            driver.node.written(chosen, self._clock())
+            driver.node.publisher.written(chosen, self._clock())
             driver.flush()
 
     async def save(self, node: Node) -> None:
@@ -196,7 +196,7 @@ class Saver:
 
     @contextmanager
     def _contacts_to_save(self, node: Node) -> Iterator[Write]:
-        contacts = node.contacts()
+        contacts = node.overlays.contacts()
         yield _nothing if contacts == self._saved_contacts else lambda: self._file.save_contacts(contacts)
         self._saved_contacts = list(contacts)
 
@@ -255,11 +255,11 @@ class Saver:
         now, offset = self._clock(), self._timeline.offset
 
         def saved(record_key: RecordKey, at: Contact, until: float) -> SavedHolder:
-            seen = tuple((ip, then + offset) for ip, then in node.seen_by(record_key, at.endpoint))
+            seen = tuple((ip, then + offset) for ip, then in node.publisher.seen_by(record_key, at.endpoint))
             return SavedHolder(at, until + offset, seen)
 
         return [
-            SetHolders(each, [saved(each, at, until) for at, until in node.holders(each, now).items()])
+            SetHolders(each, [saved(each, at, until) for at, until in node.publisher.holders(each, now).items()])
             for each in entries
         ]
 

@@ -55,14 +55,14 @@ def test_nobody_waits_for_the_answer(refuses: bool) -> None:
     else:
         bench.advance(10 * DEFAULT.query_timeout)
         assert all(sent.request == Ping() for sent in bench.sent())  # is the network down?
-    assert not bench.node.commands.running
-    assert not bench.node.commands.open
+    assert not bench.node.handles.running
+    assert not bench.node.handles.open
 
 
 def test_a_lookup_of_another_id_shows_nothing() -> None:
     bench = Bench(policy=STEADY)
     bench.know(contact(9))
-    bench.node.membership.refresh(Id(5), bench.now)
+    bench.node.memberships.first.refresh(Id(5), bench.now)
     bench.found(bench.sent_one(), 9)
     assert bench.sent() == []
 
@@ -70,12 +70,12 @@ def test_a_lookup_of_another_id_shows_nothing() -> None:
 def test_a_bootstrap_of_the_user_shows_the_tokens_and_a_probe_leaves_that_to_the_lookup() -> None:
     bench = Bench(policy=STEADY)
     bench.know(contact(9))
-    bench.node.bootstrap([endpoint(9)], bench.now)
+    bench.node.commands.bootstrap([endpoint(9)], bench.now)
     bench.pong(bench.sent_one(), 9)
     bench.found(bench.sent_one(), 9)
     assert bench.sent_one().request == SHOWN
-    bench.node.membership.join.bootstrap = (endpoint(9),)
-    bench.node.membership._probe(bench.now)
+    bench.node.memberships.first.join.bootstrap = (endpoint(9),)
+    bench.node.memberships.first._probe(bench.now)
     bench.pong(bench.sent_one(), 9)
     bench.found(bench.sent_one(), 9)
     assert bench.sent() == []
@@ -85,7 +85,7 @@ def test_an_address_that_keeps_changing_brings_one_introduction_a_minute() -> No
     bench = Bench(policy=STEADY)
     (shown,) = join(bench)
     bench.found(shown, 9)
-    overlay = bench.node.overlays[0]
+    overlay = bench.node.overlays.first
     assert overlay.family is Family.IPV4
     for _ in range(3):
         overlay.has_moved(bench.now)

@@ -18,7 +18,7 @@ from tests.records import own_key
 
 def test_a_remembered_contact_is_tried_again_at_once_as_well() -> None:
     bench = Bench()
-    bench.node.restore_contact(contact(1))
+    bench.node.overlays.restore(contact(1))
     bench.node.start([], bench.now)
     bench.advance(1.5)
     assert [sent.to for sent in bench.sent()] == [endpoint(1)] * 3
@@ -47,7 +47,7 @@ def test_where_there_is_nobody_to_join_by_no_silence_is_told() -> None:
 
 def test_silence_is_told_again_after_somebody_has_answered_but_an_outage_only_when_it_lasts() -> None:
     bench = joined(1)
-    bench.node.membership.join.lost(bench.now)
+    bench.node.memberships.first.join.lost(bench.now)
     told = []
     while bench.now < 3_600.0:
         bench.advance(1.0)
@@ -61,7 +61,7 @@ def test_silence_is_told_again_after_somebody_has_answered_but_an_outage_only_wh
 def test_commands_wait_for_the_first_attempts_to_join_and_find_whoever_is_ready_late() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
-    lookup, enter = bench.node.lookup(KEY, bench.now), bench.node.enter(KEY, 80, bench.now)
+    lookup, enter = bench.node.commands.lookup(KEY, bench.now), bench.node.commands.enter(KEY, 80, bench.now)
     bench.advance(5.0)
     assert {type(event) for event in bench.events()} == {Unreached}
     pings = bench.sent()
@@ -79,9 +79,9 @@ def test_commands_wait_for_the_first_attempts_to_join_and_find_whoever_is_ready_
 def test_where_nobody_answers_the_first_attempts_a_command_ends(restored: bool) -> None:
     bench = Bench()
     if restored:
-        bench.node.restore_contact(contact(1))
+        bench.node.overlays.restore(contact(1))
     bench.node.start([endpoint(2)], bench.now)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.advance(DEFAULT.join_eager - 0.1)
     assert not [event for event in bench.events() if isinstance(event, Published)]
     bench.advance(10.0)
@@ -92,15 +92,15 @@ def test_a_node_without_anybody_to_join_by_waits_for_nothing() -> None:
     bench = Bench()
     bench.node.start([], bench.now)
     bench.advance(0.0)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     assert bench.event(Published).replicas == ()
-    assert not bench.node.has_somebody_to_join_by
+    assert not bench.node.memberships.has_somebody_to_join_by
 
 
 def test_a_patient_command_waits_until_somebody_comes() -> None:
     bench = Bench()
-    bench.node.enter(KEY, 80, bench.now, patient=True)
-    bench.node.enter(KEY, 80, bench.now)  # shares its fate
+    bench.node.commands.enter(KEY, 80, bench.now, patient=True)
+    bench.node.commands.enter(KEY, 80, bench.now)  # shares its fate
     bench.advance(1_000.0)
     assert bench.events() == []
     assert bench.query(Ping(), contact(1)) is not None
@@ -112,11 +112,11 @@ def test_a_patient_command_waits_until_somebody_comes() -> None:
 
 def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
     bench = Bench()
-    op = bench.node.enter(KEY, 80, bench.now, patient=True)
-    bench.node.cancel(op)
+    op = bench.node.commands.enter(KEY, 80, bench.now, patient=True)
+    bench.node.commands.cancel(op)
     bench.advance(DEFAULT.store_sweep)
     assert bench.events() == []
-    assert bench.node.commands.running == set()
+    assert bench.node.handles.running == set()
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
     assert bench.node.tracker.due_in(entry, bench.now) > 0  # it has been tried
@@ -125,10 +125,10 @@ def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
 def test_names_that_are_not_resolved_yet_are_waited_for() -> None:
     bench = Bench()
     bench.node.start([], bench.now, awaits_names=True)
-    assert bench.node.has_somebody_to_join_by
-    assert bench.node.awaits_names
+    assert bench.node.memberships.has_somebody_to_join_by
+    assert bench.node.memberships.awaits_names
     bench.advance(0.0)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     bench.advance(3.0)
     assert bench.events() == []
     bench.node.start([endpoint(1)], bench.now)
@@ -141,7 +141,7 @@ def test_names_that_are_not_resolved_yet_are_waited_for() -> None:
 def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
     bench = Bench()
     bench.node.start([], bench.now, awaits_names=True)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     bench.node.start([], bench.now)
     bench.advance(0.0)
     assert bench.event(LookupDone).op == op
@@ -149,11 +149,11 @@ def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
 
 def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
     bench = Bench()
-    bench.node.restore_contact(contact(1))
-    bench.node.restore_own(own_key(KEY, 80), bench.now)
-    bench.node.restore_holder(own_key(KEY, 80), contact(2), 1_000.0, bench.now)
+    bench.node.overlays.restore(contact(1))
+    bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
+    bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), 1_000.0, bench.now)
     bench.node.start([], bench.now)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     assert endpoint(2) in {sent.to for sent in bench.sent()}
 
 
@@ -169,7 +169,7 @@ def test_an_endpoint_that_is_new_is_tried_at_once_also_while_we_are_connected() 
     assert (ping.to, ping.request) == (endpoint(5), Ping())
     bench.pong(ping, 5)
     assert {sent.to for sent in answer_all(bench)} == {endpoint(1), endpoint(5)}
-    assert contact(5) in bench.node.contacts()
+    assert contact(5) in bench.node.overlays.contacts()
 
 
 def test_without_connection_an_endpoint_that_is_new_is_tried_at_once_and_others_have_their_pause() -> None:
@@ -201,7 +201,7 @@ def test_two_networks_merge_after_the_name_that_both_join_by_has_moved() -> None
     one, other = net.grow(6), [net.add()]
     other += [net.add(bootstrap=[other[0]]) for _ in range(5)]
     net.run_for(60)
-    assert all(host.contact not in mate.node.contacts() for host in one for mate in other)
+    assert all(host.contact not in mate.node.overlays.contacts() for host in one for mate in other)
     for host in one:
         host.node.start([other[0].endpoint], net.now, at_once=False)  # its name resolves to this now
         net.flush(host)

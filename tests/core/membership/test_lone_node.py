@@ -20,7 +20,7 @@ def lone_node() -> Node:
 
 
 def found_by(node: Node, key: Id) -> tuple[Endpoint, ...]:
-    node.lookup(key, 1.0)
+    node.commands.lookup(key, 1.0)
     while (event := node.poll_event()) is not None:
         if isinstance(event, LookupDone):
             return event.endpoints
@@ -29,14 +29,14 @@ def found_by(node: Node, key: Id) -> tuple[Endpoint, ...]:
 
 def test_a_lone_node_finds_its_own_entry_at_the_address_where_it_reaches_itself() -> None:
     node = lone_node()
-    node.enter(Id(7), 3000, 0.0)
+    node.commands.enter(Id(7), 3000, 0.0)
     assert found_by(node, Id(7)) == (LOCAL.with_port(3000),)
     assert found_by(node, Id(8)) == ()
 
 
 def test_the_local_address_gives_way_to_what_others_see() -> None:
     node = lone_node()
-    node.enter(Id(7), 3000, 0.0)
+    node.commands.enter(Id(7), 3000, 0.0)
     node.external.vote(ASKER, Endpoint.of("10.0.0.1", 1729), 0.0)
     assert found_by(node, Id(7)) == (Endpoint.of("10.0.0.1", 3000),)
 
@@ -44,7 +44,7 @@ def test_the_local_address_gives_way_to_what_others_see() -> None:
 def test_nobody_else_is_told_the_local_address() -> None:
     codec = NativeCodec()
     node = lone_node()
-    node.enter(Id(7), 3000, 0.0)
+    node.commands.enter(Id(7), 3000, 0.0)
     query = Query(b"12345678", Id(2), FindValue(Id(7)))
     answer = node.handle_datagram(codec.encode_query(query.tid, query.sender, query.request), ASKER, 1.0)
     assert answer is not None

@@ -34,13 +34,13 @@ def knowing(*ids: int, attempts: int = 1) -> Bench:
     for id in ids:
         bench.know(contact(id))
         bench.advance(1.0)
-    assert bench.node.overlays[0].is_connected
+    assert bench.node.overlays.first.is_connected
     return bench
 
 
 def in_doubt(bench: Bench, id: int) -> list[Sent]:
     """Let a contact that the node pings after a stranger's query be silent; return the queries that follow."""
-    overlay = bench.node.overlays[0]
+    overlay = bench.node.overlays.first
     overlay.state.meta.get(Id(id)).heard_at = None
     bench.query(FindNode(KEY), contact(id))
     assert [sent.to for sent in bench.sent()] == [endpoint(id)]
@@ -62,12 +62,12 @@ def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_
     bench = knowing(10, 11, 12)
     (sent,) = in_doubt(bench, 10)
     assert (sent.to, sent.request) == (endpoint(12), Ping())
-    assert bench.node.is_in_doubt(Family.IPV4)
+    assert bench.node.memberships[Family.IPV4].is_in_doubt
     bench.pong(sent, 12)
-    assert not bench.node.is_in_doubt(Family.IPV4)
+    assert not bench.node.memberships[Family.IPV4].is_in_doubt
     bench.advance(10 * TIMEOUT)
     assert bench.sent() == []
-    assert bench.node.overlays[0].is_connected
+    assert bench.node.overlays.first.is_connected
     assert isolated(bench) == []
 
 
@@ -80,34 +80,34 @@ def test_the_owner_may_ask_whether_anybody_answers() -> None:
     bench.node.ask_around(heard_at, bench.now)  # asks nobody twice
     (sent,) = bench.sent()
     assert (sent.to, sent.request) == (endpoint(12), Ping())
-    assert bench.node.is_asking_around
-    assert not bench.node.is_in_doubt(Family.IPV4)  # nothing speaks against it
+    assert bench.node.memberships.is_asking_around
+    assert not bench.node.memberships[Family.IPV4].is_in_doubt  # nothing speaks against it
     bench.pong(sent, 12)
-    assert not bench.node.is_asking_around
+    assert not bench.node.memberships.is_asking_around
 
 
 def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
     bench = knowing(10, 11, 12)
     bench.node.ask_around(bench.now, bench.now)
     asked_at = bench.now
-    while not bench.node.is_in_doubt(Family.IPV4):
+    while not bench.node.memberships[Family.IPV4].is_in_doubt:
         bench.advance(0.1)
     assert bench.now - asked_at < TIMEOUT
     bench.advance(WITNESSES * TIMEOUT)
-    assert not bench.node.is_asking_around
+    assert not bench.node.memberships.is_asking_around
     assert len(isolated(bench)) == 1
     bench.sent()
     bench.node.ask_around(bench.now, bench.now)  # an unconnected node tries to join instead
-    assert not bench.node.is_asking_around
+    assert not bench.node.memberships.is_asking_around
 
 
 def test_a_silence_while_the_owner_asks_is_a_doubt() -> None:
     bench = knowing(10, 11, 12)
-    doubt = bench.node.membership._outage
+    doubt = bench.node.memberships.first._outage
     doubt.look(bench.now)
     assert len(bench.sent()) == 1
     doubt.arise(contact(10), bench.now)
-    assert bench.node.is_in_doubt(Family.IPV4)
+    assert bench.node.memberships[Family.IPV4].is_in_doubt
     assert bench.sent() == []  # a witness is being asked already
 
 
@@ -122,7 +122,7 @@ def test_who_has_answered_last_is_asked_first_and_each_has_the_time_of_a_query()
     assert list(dict.fromkeys(order)) == [endpoint(14), endpoint(13), endpoint(11)]
     bench.advance(TIMEOUT)
     assert isolated(bench) == [Isolated(Family.IPV4)]
-    assert not bench.node.overlays[0].is_connected
+    assert not bench.node.overlays.first.is_connected
     assert bench.now - begun_at == (1 + WITNESSES) * TIMEOUT
 
 
@@ -160,7 +160,7 @@ def test_an_error_is_an_answer() -> None:
 def test_anybody_else_who_answers_meanwhile_ends_the_doubt() -> None:
     bench = knowing(10, 11, 12)
     in_doubt(bench, 10)
-    bench.node.ping(endpoint(11), bench.now)
+    bench.node.commands.ping(endpoint(11), bench.now)
     (sent,) = bench.sent()
     bench.advance(TIMEOUT / 2)
     bench.pong(sent, 11)
@@ -173,7 +173,7 @@ def test_anybody_else_who_answers_meanwhile_ends_the_doubt() -> None:
 def test_many_queries_lost_at_once_are_one_doubt() -> None:
     bench = knowing(*range(10, 18))
     for _ in range(4):
-        bench.node.lookup(KEY, bench.now)
+        bench.node.commands.lookup(KEY, bench.now)
     bench.advance(TIMEOUT - 0.01)
     assert len(bench.sent()) >= 4 * 8
     bench.advance(0.01)

@@ -90,14 +90,14 @@ def test_a_total_outage_takes_nothing_from_a_node(
     node.start(world.others, world.now)
     own: set[tuple[Id, int]] = set()
     if has_entry:
-        node.enter(Id(77), 80, world.now)
+        node.commands.enter(Id(77), 80, world.now)
         own.add((Id(77), 80))
     world.run(3_000.0)
     alive = {contact(id) for id in others - dead}
     before = alive.intersection(node.state.table)
     assert bool(before) == bool(alive)
     for member in before:
-        node.ping(member.endpoint, world.now)  # the network was up until this very moment
+        node.commands.ping(member.endpoint, world.now)  # the network was up until this very moment
     world.run(0.0)
 
     world.is_up = False
@@ -106,9 +106,9 @@ def test_a_total_outage_takes_nothing_from_a_node(
         world.run(wait)
     world.run(seconds)
     check_that_nothing_is_lost(world, before, own)
-    assert not node.overlays[0].is_connected or seconds < 3_600.0
+    assert not node.overlays.first.is_connected or seconds < 3_600.0
 
-    if node.overlays[0].is_connected or not alive:
+    if node.overlays.first.is_connected or not alive:
         return
     world.is_up = True
     world.events.clear()
@@ -130,17 +130,17 @@ def ask(world: World, command: str, own: set[tuple[Id, int]]) -> None:
     """Give the node a command, and note its entries in `own`."""
     match command:
         case "lookup":
-            world.node.lookup(Id(99), world.now)
+            world.node.commands.lookup(Id(99), world.now)
         case "enter":
-            world.node.enter(Id(78), 443, world.now)
+            world.node.commands.enter(Id(78), 443, world.now)
             own.add((Id(78), 443))
         case "ping":
             for endpoint in world.others:
-                world.node.ping(endpoint, world.now)
+                world.node.commands.ping(endpoint, world.now)
         case "bootstrap":
-            world.node.bootstrap(world.others, world.now)
+            world.node.commands.bootstrap(world.others, world.now)
         case "delete":
-            world.node.delete(Id(78), None, world.now)
+            world.node.commands.delete(Id(78), None, world.now)
             own.discard((Id(78), 443))
         case _:
             pass

@@ -119,7 +119,7 @@ def test_a_public_address_moves_only_by_a_quorum() -> None:
 def test_a_contradiction_makes_the_node_ask_those_who_answered_last_and_once_in_a_while() -> None:
     bench = joined(1, 2, 3)
     for _ in range(3):
-        bench.node.ping(endpoint(1), bench.now)
+        bench.node.commands.ping(endpoint(1), bench.now)
         bench.pong(bench.sent_one(), 1, observed=THERE)
         asked = bench.sent()
         if _ == 0:
@@ -133,11 +133,11 @@ def test_a_contradiction_makes_the_node_ask_those_who_answered_last_and_once_in_
 
 def test_a_move_that_others_see_has_the_entries_published_again() -> None:
     bench = joined(1, 2, 3)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
     bench.advance(DEFAULT.republish_gap)
     for id in (1, 2, 3):
-        bench.node.ping(endpoint(id), bench.now)
+        bench.node.commands.ping(endpoint(id), bench.now)
         for sent in bench.sent():
             bench.pong(sent, sent.to[3], observed=THERE)
     stores = [sent for sent in live(bench, SPREAD + 1) if isinstance(sent.request, Store)]
@@ -252,7 +252,7 @@ def test_behind_a_router_that_moved_the_first_answer_is_enough_to_notice() -> No
     net.enter(host, KEY, 80)
     net.run_for(60)
     net.move(host)
-    host.node.ping(other.endpoint, net.now)
+    host.node.commands.ping(other.endpoint, net.now)
     net.flush(host)
     assert found_after_a_move(host, net, 60.0)
 

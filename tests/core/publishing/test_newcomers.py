@@ -117,7 +117,7 @@ def test_an_entry_that_too_few_hold_does_not_wait() -> None:
 
 def test_neighbours_that_have_not_stayed_make_the_network_no_larger() -> None:
     bench = Bench(own_id=0, policy=replace(POLICY, size_samples=5))
-    overlay = bench.node.overlays[0]
+    overlay = bench.node.overlays.first
     overlay.refresher.joined(2)
     for number in range(1, 9):
         comes(bench, contact(number))

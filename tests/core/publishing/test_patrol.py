@@ -26,7 +26,7 @@ def publishing(*others: int, policy: Policy = POLICY) -> Bench:
     """Return a node with one entry at HOLDERS, and other contacts."""
     bench = Bench(policy=policy)
     bench.know(*map(contact, (*HOLDERS, *others)))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     while sent := bench.sent():
         for query in sent:
             answer(bench, query)
@@ -140,7 +140,7 @@ def test_while_many_are_lost_contacts_and_holders_of_further_entries_are_asked()
 
 def test_a_holder_that_misses_a_query_is_asked_at_once() -> None:
     bench = publishing()
-    bench.node.lookup(Id(65), bench.now)
+    bench.node.commands.lookup(Id(65), bench.now)
     bench.sent()
     bench.node.state.heard_at = bench.now + 1.0
     bench.advance(TIMEOUT)
@@ -196,7 +196,7 @@ def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
 
 def test_the_patrol_rests_while_the_network_is_not_reached() -> None:
     bench = publishing(policy=PATROL)
-    bench.node.overlays[0].joining = Joining.CONNECTED
+    bench.node.overlays.first.joining = Joining.CONNECTED
     assert bench.node.publisher.patrol.next_timeout() is None
     bench.node.publisher.patrol.go_round(bench.now + 100.0)
     assert bench.sent() == []
@@ -209,7 +209,7 @@ def test_holders_of_a_family_that_is_not_reached_are_not_asked() -> None:
     bench.node.tracker.began(entry, bench.now)
     there = Contact(Id(65), Endpoint.of("2001:db8::65", 1729))
     bench.node.tracker.published(own_key(KEY, 80), [there], bench.now)
-    assert bench.node.overlays[0].is_joined
+    assert bench.node.overlays.first.is_joined
     bench.advance(35.0)
     assert bench.sent() == []
 
@@ -286,7 +286,7 @@ def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() 
     bench.know(contact(64), contact(65))
     told = []
     for port in (80, 81):
-        bench.node.enter(KEY, port, bench.now)
+        bench.node.commands.enter(KEY, port, bench.now)
         while sent := bench.sent():
             for query in sent:
                 if isinstance(query.request, FindNode):
@@ -304,15 +304,15 @@ def test_the_owner_is_told_of_entries_whose_publication_nobody_answers_and_not_t
     bench.know(contact(64))
     told = []
     for port in (80, 81):
-        bench.node.enter(KEY, port, bench.now)
+        bench.node.commands.enter(KEY, port, bench.now)
         bench.node.state.heard_at = bench.now + 100.0  # somebody else answers
         bench.advance(10.0)
         bench.sent()
         told += [event for event in bench.events() if isinstance(event, Unheld)]
-    assert bench.node.is_connected
+    assert bench.node.overlays.is_connected
     assert told == [Unheld(1, 1, refused=False)]
     assert bench.node.tracker.untaken.unanswered == 2
-    bench.node.delete(KEY, None, bench.now)
+    bench.node.commands.delete(KEY, None, bench.now)
     assert bench.node.tracker.untaken.unanswered == 0
 
 

@@ -77,11 +77,11 @@ def answer(bench: Bench, observed: Endpoint) -> None:
 def test_a_delete_says_which_endpoints_cannot_be_withdrawn_any_more_and_for_how_long() -> None:
     bench = Bench(policy=QUIET)
     bench.know(contact(1), contact(2))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     answer(bench, US)
     bench.advance(60.0)
     bench.events()
-    op, _ = bench.node.delete(KEY, None, bench.now)
+    op, _ = bench.node.commands.delete(KEY, None, bench.now)
     answer(bench, NEW)
     withdrawn = bench.event(Withdrawn)
     assert (withdrawn.op, withdrawn.nodes, withdrawn.silent) == (op, 2, 0)
@@ -106,21 +106,21 @@ def test_a_delete_after_a_move_names_what_goes_on_being_found() -> None:
 def test_after_a_restart_a_delete_says_the_same() -> None:
     before = Bench(policy=QUIET)
     before.know(contact(1), contact(2))
-    before.node.enter(KEY, 80, before.now)
+    before.node.commands.enter(KEY, 80, before.now)
     answer(before, US)
-    holders = before.node.holders(own_key(KEY, 80), before.now)
+    holders = before.node.publisher.holders(own_key(KEY, 80), before.now)
     after = Bench(policy=QUIET)
     after.know(contact(1), contact(2))
-    after.node.restore_own(own_key(KEY, 80), after.now)
+    after.node.publisher.restore_own(own_key(KEY, 80), after.now)
     for holder, until in holders.items():
-        seen = before.node.seen_by(own_key(KEY, 80), holder.endpoint)
+        seen = before.node.publisher.seen_by(own_key(KEY, 80), holder.endpoint)
         assert seen == ((US.ip, HOUR),)
-        after.node.restore_holder(own_key(KEY, 80), holder, until, after.now, seen)
-    after.node.delete(KEY, None, after.now)
+        after.node.publisher.restore_holder(own_key(KEY, 80), holder, until, after.now, seen)
+    after.node.commands.delete(KEY, None, after.now)
     answer(after, NEW)
     [left] = after.event(Withdrawn).left_behind
     assert (left.endpoint, HOUR <= left.until <= HOUR + QUIET.query_timeout) == (US.with_port(80), True)
-    assert after.node.seen_by(own_key(KEY, 80), contact(1).endpoint) == ()
+    assert after.node.publisher.seen_by(own_key(KEY, 80), contact(1).endpoint) == ()
 
 
 def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> None:

@@ -27,7 +27,7 @@ def owing(*keys: Id, policy: Policy = POLICY, ports: tuple[int, ...] = (80,)) ->
     bench = Bench(policy=policy)
     for key in keys:
         for port in ports:
-            assert bench.node.restore_holder(own_key(key, port), contact(2), HELD_UNTIL, bench.now)
+            assert bench.node.publisher.restore_holder(own_key(key, port), contact(2), HELD_UNTIL, bench.now)
     bench.know(contact(1))
     return bench
 
@@ -50,7 +50,7 @@ def asked(bench: Bench, kind: type[FindValue | Withdraw]) -> list[Sent]:
 def test_after_a_start_holders_are_asked_once_the_network_is_reached() -> None:
     spread = 10.0
     bench = Bench(policy=replace(POLICY, startup_spread=spread))
-    bench.node.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
+    bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
     bench.advance(100)
     assert bench.sent() == []
     bench.know(contact(1))
@@ -223,7 +223,7 @@ def test_another_node_under_the_id_of_a_holder_does_not_let_go_for_it() -> None:
     bench.advance(0)
     bench.sent()
     bench.advance(RETRY + TIMEOUT)
-    bench.node.ping(endpoint(9), bench.now)
+    bench.node.commands.ping(endpoint(9), bench.now)
     (ping,) = [each for each in bench.sent() if each.to == endpoint(9)]
     bench.pong(ping, 2)  # the holder's ID, which is in the table at its own place
     assert bench.node.state.table.get(Id(2)) == contact(2)
@@ -234,10 +234,10 @@ def test_another_node_under_the_id_of_a_holder_does_not_let_go_for_it() -> None:
 
 def test_while_the_network_is_down_nobody_is_looked_for() -> None:
     bench = owing(KEY)
-    bench.node.membership.join.lost(bench.now)
+    bench.node.memberships.first.join.lost(bench.now)
     bench.advance(300)
     assert {type(each.request) for each in bench.sent()} >= {FindValue}
-    assert not bench.node.overlays[0].is_connected
+    assert not bench.node.overlays.first.is_connected
     assert not [each for each in bench.sent() if isinstance(each.request, FindNode)]
 
 
@@ -246,7 +246,7 @@ def test_what_is_entered_again_before_its_turn_is_not_withdrawn() -> None:
     bench.advance(0)
     (first,) = asked(bench, FindValue)
     assert first.request == FindValue(Id(64))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.sent()
     bench.found(first, 2)
     (withdraw,) = asked(bench, Withdraw)
@@ -261,7 +261,7 @@ def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> Non
     bench = owing(KEY)
     bench.advance(0)
     (find,) = asked(bench, FindValue)
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     assert bench.sent() == []
     bench.found(find, 2)
     (withdraw,) = asked(bench, Withdraw)
@@ -279,7 +279,7 @@ def test_a_nearest_node_that_may_hold_it_and_does_not_acknowledge_is_asked_again
     bench = Bench(policy=POLICY)
     bench.know(contact(1))
     bench.node.tracker.add(own_key(KEY, 80))
-    op, _ = bench.node.delete(KEY, 80, bench.now)
+    op, _ = bench.node.commands.delete(KEY, 80, bench.now)
     (search,) = bench.sent()
     bench.found(search, 1)
     bench.sent()
@@ -294,8 +294,8 @@ def test_a_delete_leaves_a_debt_with_who_names_the_entry_and_gives_no_token() ->
         bench = Bench(policy=POLICY)
         bench.know(contact(1))
         bench.node.tracker.add(own_key(KEY, 80))
-        assert bench.node.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
-        bench.node.delete(KEY, 80, bench.now)
+        assert bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
+        bench.node.commands.delete(KEY, 80, bench.now)
         for query in bench.sent():
             if query.to == endpoint(2):
                 bench.found(query, 2, endpoints=named, token=b"")
@@ -311,10 +311,10 @@ def test_too_many_are_counted_wherever_they_come_from() -> None:
     caps = bench.node.counters.caps_hit
     assert (caps["withdrawals"], caps["entry_holders"]) == (1, 0)
     bench.node.tracker.add(own_key(KEY, 81))
-    bench.node.restore_holder(own_key(KEY, 81), contact(3), HELD_UNTIL, bench.now)
-    bench.node.restore_holder(own_key(KEY, 81), contact(4), HELD_UNTIL, bench.now)
+    bench.node.publisher.restore_holder(own_key(KEY, 81), contact(3), HELD_UNTIL, bench.now)
+    bench.node.publisher.restore_holder(own_key(KEY, 81), contact(4), HELD_UNTIL, bench.now)
     assert (caps["withdrawals"], caps["entry_holders"]) == (1, 1)
-    bench.node.delete(KEY, 81, bench.now)
+    bench.node.commands.delete(KEY, 81, bench.now)
     assert caps["withdrawals"] == 2
     for each in bench.sent():
         bench.found(each, each.to[3])
@@ -329,7 +329,7 @@ def test_too_many_are_counted_wherever_they_come_from() -> None:
 
 def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:
     bench = Bench(own_id=7, now=100.0)
-    restore = bench.node.restore_holder
+    restore = bench.node.publisher.restore_holder
     assert not restore(own_key(KEY, 80), contact(2), 100.0, bench.now)
     assert not restore(own_key(KEY, 80), Contact(Id(7), endpoint(2)), HELD_UNTIL, bench.now)
     assert not restore(own_key(KEY, 80), Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now)
@@ -337,17 +337,17 @@ def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:
     both = Bench(families=(Family.IPV4, Family.IPV6))
     mapped = Endpoint(bytes(10) + b"\xff\xff" + endpoint(2))
     assert mapped.is_mapped
-    assert not both.node.restore_holder(own_key(KEY, 80), Contact(Id(2), mapped), HELD_UNTIL, bench.now)
-    assert both.node.restore_holder(
+    assert not both.node.publisher.restore_holder(own_key(KEY, 80), Contact(Id(2), mapped), HELD_UNTIL, bench.now)
+    assert both.node.publisher.restore_holder(
         own_key(KEY, 80), Contact(Id(2), Endpoint.of("2001:db8::1", 1)), HELD_UNTIL, bench.now
     )
 
 
 def test_wherever_the_wall_clock_was_nobody_holds_anything_for_longer_than_an_hour() -> None:
     bench = Bench(now=100.0)
-    bench.node.restore_holder(own_key(KEY, 80), contact(2), 1e9, bench.now)
+    bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), 1e9, bench.now)
     (pending,) = bench.node.withdrawals
     assert pending.until == 100.0 + POLICY.store_expiry + TIMEOUT
-    assert bench.node.holders(own_key(KEY, 80), bench.now) == {contact(2): pending.until}
+    assert bench.node.publisher.holders(own_key(KEY, 80), bench.now) == {contact(2): pending.until}
     bench.advance(POLICY.store_expiry + POLICY.store_sweep)
     assert len(bench.node.withdrawals) == 0

@@ -27,12 +27,12 @@ def publishing(policy: object = POLICY) -> tuple[Bench, list[Chosen]]:
     """Return a bench whose node has looked for holders, the nearest being 6, 5, 3, 2; and its choice."""
     bench = Bench(policy=policy, write_ahead=True)  # type: ignore[arg-type]
     bench.know(*map(contact, (2, 3, 5, 6)))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     while sent := bench.sent():
         for query in sent:
             assert isinstance(query.request, FindNode)
             bench.found(query, query.to[3], [*map(contact, (2, 3, 5, 6))])
-    return bench, bench.node.poll_unwritten()
+    return bench, bench.node.publisher.poll_unwritten()
 
 
 def stores(bench: Bench) -> list[Sent]:
@@ -44,35 +44,35 @@ def stores(bench: Bench) -> list[Sent]:
 def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before() -> None:
     bench, chosen = publishing()
     assert [contacts for _, contacts in chosen] == [(contact(6), contact(5))]
-    assert set(bench.node.holders(own_key(KEY, 80), bench.now)) == {contact(6), contact(5)}
+    assert set(bench.node.publisher.holders(own_key(KEY, 80), bench.now)) == {contact(6), contact(5)}
     assert bench.node.publisher.changed_records() == {own_key(KEY, 80)}
-    assert bench.node.poll_unwritten() == []
+    assert bench.node.publisher.poll_unwritten() == []
     assert bench.sent() == []
     bench.advance(POLICY.write_ahead - 1)
     assert bench.sent() == []
     bench.node.publisher.take_changed()
-    bench.node.written(chosen, bench.now)
+    bench.node.publisher.written(chosen, bench.now)
     sent = stores(bench)
     assert [each.to for each in sent] == [contact(6).endpoint, contact(5).endpoint]
     assert bench.node.publisher.changed_records() == set(), "what was written is to be written again"
     for each in sent:
         bench.pong(each, each.to[3])
     assert set(bench.event(Published).replicas) == {contact(6), contact(5)}
-    bench.node.written(chosen, bench.now)  # by mistake
+    bench.node.publisher.written(chosen, bench.now)  # by mistake
     assert bench.sent() == []
 
 
 def test_who_takes_the_place_of_one_that_refuses_is_written_first_too() -> None:
     bench, chosen = publishing()
-    bench.node.written(chosen, bench.now)
+    bench.node.publisher.written(chosen, bench.now)
     first, second = stores(bench)
     bench.refuse(first, 6)
     assert bench.sent() == []
     bench.pong(second, 5)
     assert bench.events() == [], "the publication has ended while a store waits"
-    chosen = bench.node.poll_unwritten()
+    chosen = bench.node.publisher.poll_unwritten()
     assert [contacts for _, contacts in chosen] == [(contact(3),)]
-    bench.node.written(chosen, bench.now)
+    bench.node.publisher.written(chosen, bench.now)
     (third,) = stores(bench)
     bench.pong(third, 3)
     assert set(bench.event(Published).replicas) == {contact(5), contact(3)}
@@ -83,7 +83,7 @@ def test_where_the_disk_hangs_the_network_has_the_entry_after_a_while_and_nobody
     bench.advance(POLICY.write_ahead)
     sent = stores(bench)
     assert [each.to for each in sent] == [contact(6).endpoint, contact(5).endpoint]
-    bench.node.written(chosen, bench.now)  # at last
+    bench.node.publisher.written(chosen, bench.now)  # at last
     for each in sent:
         bench.pong(each, each.to[3])
     assert set(bench.event(Published).replicas) == {contact(6), contact(5)}
@@ -94,9 +94,12 @@ def test_it_is_remembered_until_when_they_will_hold_it_however_long_the_disk_tak
     for wait in (0.0, POLICY.write_ahead):
         bench, chosen = publishing()
         bench.advance(wait)
-        bench.node.written(chosen, bench.now)
+        bench.node.publisher.written(chosen, bench.now)
         bench.advance(POLICY.query_timeout / 2)  # it may take so long to arrive
-        assert set(bench.node.holders(own_key(KEY, 80), bench.now + POLICY.store_expiry)) == {contact(6), contact(5)}
+        assert set(bench.node.publisher.holders(own_key(KEY, 80), bench.now + POLICY.store_expiry)) == {
+            contact(6),
+            contact(5),
+        }
 
 
 def test_what_is_written_in_time_wakes_nobody_later() -> None:
@@ -104,7 +107,7 @@ def test_what_is_written_in_time_wakes_nobody_later() -> None:
     patience = bench.now + POLICY.write_ahead
     assert (due := bench.node.poll_timeout()) is not None
     assert due <= patience
-    bench.node.written(chosen, bench.now)
+    bench.node.publisher.written(chosen, bench.now)
     for each in stores(bench):
         bench.pong(each, each.to[3])
     assert (due := bench.node.poll_timeout()) is not None
@@ -114,23 +117,23 @@ def test_what_is_written_in_time_wakes_nobody_later() -> None:
 def test_one_that_had_to_be_forgotten_is_asked_all_the_same() -> None:
     bench, chosen = publishing(replace(POLICY, entry_holders=1))
     assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
-    bench.node.written(chosen, bench.now)
+    bench.node.publisher.written(chosen, bench.now)
     assert len(stores(bench)) == 2
-    assert set(bench.node.holders(own_key(KEY, 80), bench.now)) == {contact(5)}
+    assert set(bench.node.publisher.holders(own_key(KEY, 80), bench.now)) == {contact(5)}
     assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_nobody_is_asked_to_hold_what_was_deleted_while_it_was_written(again: bool) -> None:
     bench, chosen = publishing()
-    _, ports = bench.node.delete(KEY, 80, bench.now)
+    _, ports = bench.node.commands.delete(KEY, 80, bench.now)
     assert ports == [80]
     published = bench.event(Published)
     assert (published.cancelled, published.asked, published.replicas) == (True, 0, ())
-    bench.node.written(chosen, bench.now)
+    bench.node.publisher.written(chosen, bench.now)
     if again:
-        bench.node.enter(KEY, 80, bench.now)
-        bench.node.written(chosen, bench.now)
+        bench.node.commands.enter(KEY, 80, bench.now)
+        bench.node.publisher.written(chosen, bench.now)
     while sent := bench.sent():
         for each in sent:
             assert not isinstance(each.request, Store)
@@ -140,13 +143,13 @@ def test_nobody_is_asked_to_hold_what_was_deleted_while_it_was_written(again: bo
                 assert isinstance(each.request, FindNode | FindValue)
                 bench.found(each, each.to[3])
     assert bench.event(Withdrawn).nodes == 2  # a chosen holder may hold it, as far as anybody knows after a kill
-    assert [list(map(len, each)) for _, *each in bench.node.poll_unwritten()] == [[2]] * again
+    assert [list(map(len, each)) for _, *each in bench.node.publisher.poll_unwritten()] == [[2]] * again
 
 
 def test_without_an_owner_who_writes_nobody_waits() -> None:
     bench = Bench(policy=POLICY)
     bench.know(contact(5))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 5)
-    assert bench.node.poll_unwritten() == []
+    assert bench.node.publisher.poll_unwritten() == []
     assert len(stores(bench)) == 1

@@ -60,7 +60,7 @@ def by_id(queries: list[Sent]) -> dict[int, Sent]:
 
 def test_a_ping_reports_who_answered_and_how_fast() -> None:
     bench = Bench()
-    op = bench.node.ping(endpoint(5), bench.now)
+    op = bench.node.commands.ping(endpoint(5), bench.now)
     bench.now = 0.25
     bench.pong(bench.sent_one(), 5)
     assert bench.event(Answered) == Answered(op, contact(5), Acknowledged(), 0.25)
@@ -68,15 +68,15 @@ def test_a_ping_reports_who_answered_and_how_fast() -> None:
 
 def test_single_queries_carry_what_they_were_given() -> None:
     bench = Bench()
-    bench.node.find_node(endpoint(5), KEY, bench.now)
-    bench.node.find_value(endpoint(5), KEY, bench.now)
-    bench.node.store_at(endpoint(5), KEY, 80, b"token", bench.now)
+    bench.node.commands.find_node(endpoint(5), KEY, bench.now)
+    bench.node.commands.find_value(endpoint(5), KEY, bench.now)
+    bench.node.commands.store_at(endpoint(5), KEY, 80, b"token", bench.now)
     assert [sent.request for sent in bench.sent()] == [FindNode(KEY), FindValue(KEY), Store(KEY, 80, b"token")]
 
 
 def test_a_single_query_reports_the_result() -> None:
     bench = Bench()
-    op = bench.node.find_value(endpoint(5), KEY, bench.now)
+    op = bench.node.commands.find_value(endpoint(5), KEY, bench.now)
     bench.found(bench.sent_one(), 5, [contact(9)], [SERVER])
     answered = bench.event(Answered)
     assert answered == Answered(op, contact(5), Found(b"token", (contact(9),), (SERVER,)), 0.0)
@@ -84,7 +84,7 @@ def test_a_single_query_reports_the_result() -> None:
 
 def test_the_rest_of_a_cut_answer_is_asked_for_once_before_a_single_query_is_reported() -> None:
     bench = knowing(5)
-    op = bench.node.find_node(endpoint(5), KEY, bench.now)
+    op = bench.node.commands.find_node(endpoint(5), KEY, bench.now)
     bench.found(bench.sent_one(), 5, token=b"proof", more=True)
     assert bench.events() == []
     bench.advance(SLOW)
@@ -98,7 +98,7 @@ def test_the_rest_of_a_cut_answer_is_asked_for_once_before_a_single_query_is_rep
 @pytest.mark.parametrize("refused", [True, False])
 def test_without_the_rest_a_single_query_reports_the_part_that_it_has(refused: bool) -> None:
     bench = knowing(5)
-    op = bench.node.find_value(endpoint(5), KEY, bench.now)
+    op = bench.node.commands.find_value(endpoint(5), KEY, bench.now)
     bench.found(bench.sent_one(), 5, [], [SERVER], more=True)
     again = bench.sent_one()
     if refused:
@@ -111,7 +111,7 @@ def test_without_the_rest_a_single_query_reports_the_part_that_it_has(refused: b
 
 def test_a_single_query_is_sent_twice_before_it_is_given_up() -> None:
     bench = Bench()
-    op = bench.node.ping(endpoint(5), bench.now)
+    op = bench.node.commands.ping(endpoint(5), bench.now)
     first = bench.sent_one()
     bench.advance(TIMEOUT - 0.1)
     assert bench.sent() == []
@@ -126,7 +126,7 @@ def test_a_single_query_is_sent_twice_before_it_is_given_up() -> None:
 
 def test_a_single_query_reports_a_refusal() -> None:
     bench = Bench()
-    op = bench.node.store_at(endpoint(5), KEY, 80, b"token", bench.now)
+    op = bench.node.commands.store_at(endpoint(5), KEY, 80, b"token", bench.now)
     sent = bench.sent_one()
     bench.refuse(sent, 5, 203, "bad token")
     error = Error(sent.query.tid, Id(5), 203, "bad token")
@@ -141,7 +141,7 @@ def test_a_single_query_reports_a_refusal() -> None:
 def test_a_lookup_that_knows_nobody_ends_at_once_with_what_we_have_ourselves() -> None:
     bench = Bench()
     bench.node.store.put(KEY, SERVER, bench.now)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     done = bench.event(LookupDone)
     assert (done.op, done.key, done.endpoints) == (op, KEY, (SERVER,))
     assert (done.stats.queries, done.stats.responses) == (0, 0)
@@ -149,7 +149,7 @@ def test_a_lookup_that_knows_nobody_ends_at_once_with_what_we_have_ourselves() -
 
 def test_a_lookup_follows_answers_and_merges_all_endpoints_to_the_end() -> None:
     bench = knowing(1)
-    op = bench.node.lookup(KEY, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     first = bench.sent_one()
     assert first.request == FindValue(KEY)
     bench.now += 0.1
@@ -174,7 +174,7 @@ def test_a_lookup_follows_answers_and_merges_all_endpoints_to_the_end() -> None:
 def test_what_we_have_ourselves_counts_and_never_replaces_asking() -> None:
     bench = knowing(1)
     bench.node.store.put(KEY, SERVER, bench.now)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [OTHER_SERVER, SERVER])
     progress, done = bench.events()
     assert isinstance(progress, LookupProgress)
@@ -184,7 +184,7 @@ def test_what_we_have_ourselves_counts_and_never_replaces_asking() -> None:
 
 def test_endpoints_that_nobody_can_listen_on_are_left_out() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     inside = Endpoint.of("64:ff9b::c0a8:101", 80)
     bench.found(bench.sent_one(), 1, [], [SERVER.with_port(0), inside, SERVER])
     assert [event.endpoints for event in bench.events() if isinstance(event, LookupDone)] == [(SERVER,)]
@@ -192,7 +192,7 @@ def test_endpoints_that_nobody_can_listen_on_are_left_out() -> None:
 
 def test_contacts_that_nobody_can_be_reached_at_are_not_asked() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     nowhere = [
         Contact(Id(70), Endpoint.of("127.0.0.1", 80)),
         Contact(Id(71), endpoint(71).with_port(0)),
@@ -205,7 +205,7 @@ def test_contacts_that_nobody_can_be_reached_at_are_not_asked() -> None:
 
 def test_a_cut_answer_is_asked_for_again_with_its_token_and_once_only() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [contact(64)], [SERVER], token=b"proof", more=True)
     assert [event for event in bench.events() if isinstance(event, LookupDone)] == []
     queries = by_id(bench.sent())
@@ -223,7 +223,7 @@ def test_a_cut_answer_is_asked_for_again_with_its_token_and_once_only() -> None:
 
 def test_a_lookup_of_which_no_answer_stays_cut_is_complete() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
     bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
     assert bench.event(LookupDone).complete
@@ -231,43 +231,43 @@ def test_a_lookup_of_which_no_answer_stays_cut_is_complete() -> None:
 
 def test_a_node_that_takes_no_entry_may_have_turned_others_away() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], token=b"")
     assert not bench.event(LookupDone).complete
 
 
 def test_a_lookup_that_takes_a_part_of_an_answer_is_not_complete() -> None:
     bench = knowing(1, policy=replace(QUIET, lookup_endpoints=1))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
     assert not bench.event(LookupDone).complete
 
 
 def test_a_lookup_that_nobody_answers_is_not_complete() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.advance(TIMEOUT)
     assert not bench.event(LookupDone).complete
 
 
 def test_a_lookup_that_had_to_stop_asking_is_not_complete() -> None:
     bench = knowing(1, policy=replace(QUIET, search_queries=1))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [contact(64)], [SERVER])
     assert not bench.event(LookupDone).complete
 
 
 def test_a_lookup_of_a_node_that_knows_nobody_is_not_complete() -> None:
     bench = Bench()
-    bench.node.enter(KEY, 80, bench.now)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     assert not bench.event(LookupDone).complete
 
 
 @pytest.mark.parametrize("refused", [True, False])
 def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
     again = bench.sent_one()
     if refused:
@@ -283,12 +283,12 @@ def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
 def sampled(bench: Bench, distance: int) -> None:
     """Have a node find in four places that the K-th nearest node is at this distance."""
     for target in (0, 32, 64, 96):
-        bench.node.overlays[0].size.measured(Id(target), [contact(target ^ near) for near in (1, 2, distance)])
+        bench.node.overlays.first.size.measured(Id(target), [contact(target ^ near) for near in (1, 2, distance)])
 
 
 def looked_up(bench: Bench, endpoints: list[Endpoint], distance: int) -> bool:
     """Have a node look up a key with three nodes near to it, and sample meanwhile. Return whether that is all."""
-    bench.node.lookup(Id(64), bench.now)
+    bench.node.commands.lookup(Id(64), bench.now)
     sampled(bench, distance)
     for query in bench.sent():
         bench.found(query, query.to[3], [], endpoints)
@@ -304,7 +304,7 @@ def test_a_lookup_takes_less_for_a_crowd_where_nothing_was_found(endpoints: list
 
 def test_who_refuses_or_is_silent_is_done_without() -> None:
     bench = knowing(1, 2)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
     bench.refuse(queries[1], 1)
     bench.advance(TIMEOUT)
@@ -315,7 +315,7 @@ def test_who_refuses_or_is_silent_is_done_without() -> None:
 
 def test_a_slow_contact_s_slot_is_used_by_another_and_its_late_answer_counts() -> None:
     bench = knowing(65, 66, 67, 68, 69, policy=Policy(k=5, region=0.0))
-    bench.node.lookup(Id(64), bench.now)
+    bench.node.commands.lookup(Id(64), bench.now)
     queries = by_id(bench.sent())
     assert set(queries) == {65, 66, 67, 68}
     bench.advance(SLOW)
@@ -333,7 +333,7 @@ def test_a_slow_contact_s_slot_is_used_by_another_and_its_late_answer_counts() -
 
 def test_a_lookup_that_found_something_does_not_wait_for_the_late_and_ignores_them_afterwards() -> None:
     bench = knowing(1, 2)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
     bench.found(queries[1], 1, [], [SERVER])
     assert not [event for event in bench.events() if isinstance(event, LookupDone)]
@@ -347,7 +347,7 @@ def test_a_lookup_that_found_something_does_not_wait_for_the_late_and_ignores_th
 
 def test_a_lookup_that_found_nothing_waits_for_the_slow() -> None:
     bench = knowing(1, 2)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
     bench.found(queries[1], 1)
     bench.advance(1.9)
@@ -359,7 +359,7 @@ def test_a_lookup_that_found_nothing_waits_for_the_slow() -> None:
 
 def test_a_search_that_is_over_hears_no_more_of_its_queries() -> None:
     bench = knowing(65, 66, 67)
-    bench.node.lookup(Id(64), bench.now)
+    bench.node.commands.lookup(Id(64), bench.now)
     queries = by_id(bench.sent())
     bench.found(queries[65], 65, [], [SERVER])
     bench.advance(LATE)
@@ -375,9 +375,9 @@ def test_a_query_that_turns_slow_after_the_end_of_its_search_asks_nobody_else() 
     for _ in range(40):
         fast.add(0.001)
     bench.node.state.meta.get(Id(2)).round_trips.add(0.3)
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     assert set(by_id(bench.sent())) == {1, 2}
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     assert bench.event(Published).op == op
     withdrawal = bench.sent()
     bench.advance(1.5)
@@ -388,7 +388,7 @@ def test_a_query_that_turns_slow_after_the_end_of_its_search_asks_nobody_else() 
 
 def test_the_answer_of_another_node_than_expected_counts_under_its_own_id() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 2, [contact(9)], [SERVER])
     assert bench.node.state.table.get(Id(1)) is None
     assert bench.node.state.table.get(Id(2)) == contact(2, machine=1)
@@ -410,7 +410,7 @@ def exploring() -> tuple[Bench, Sent]:
     """
     near, dead, other_dead, behind, far = (KEY ^ distance for distance in (8, 9, 10, 11, 20))
     bench = knowing(near, dead, far, policy=replace(QUIET, k=3, alpha=2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
     assert set(queries) == {near, dead}
     bench.found(queries[near], near, [contact(dead), contact(other_dead), contact(behind)], [SERVER])
@@ -462,7 +462,7 @@ def test_a_slow_exploration_is_not_waited_for_but_counts_while_the_lookup_lasts(
 
 def test_the_rest_of_an_answer_is_asked_for_as_insistently_as_its_part_was() -> None:
     bench = knowing(1)  # so few that one lost datagram must not matter
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
     again = bench.sent_one()
     bench.advance(LATE)
@@ -471,7 +471,7 @@ def test_the_rest_of_an_answer_is_asked_for_as_insistently_as_its_part_was() -> 
 
 def test_who_has_given_a_part_of_an_answer_is_it_that_has_answered_whoever_was_expected_there() -> None:
     bench = knowing(1)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 2, [], [SERVER], more=True)
     bench.refuse(bench.sent_one(), 2)
     done = bench.event(LookupDone)
@@ -509,7 +509,7 @@ def test_after_its_lookup_an_exploration_changes_nothing() -> None:
 
 def publish(bench: Bench, ids: tuple[int, ...]) -> tuple[int, dict[int, Sent]]:
     """Enter KEY, let the search find these nodes, and return the handle and the stores that go out."""
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     for id, sent in by_id(bench.sent()).items():
         assert sent.request == FindNode(KEY)
         bench.found(sent, id, [], token=b"token%d" % id)
@@ -535,13 +535,13 @@ def test_entering_stores_on_the_nodes_found_and_reports_who_took_it() -> None:
 
 def test_with_nobody_to_store_on_entering_reports_that_at_once() -> None:
     bench = Bench()
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
 
 
 def test_no_more_than_k_are_asked_to_hold_an_entry_while_nobody_refuses() -> None:
     bench = knowing(80, policy=replace(QUIET, k=2))
-    bench.node.enter(Id(64), 80, bench.now)
+    bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
     for id, sent in by_id(bench.sent()).items():
         bench.found(sent, id)
@@ -558,7 +558,7 @@ def test_no_more_than_k_are_asked_to_hold_an_entry_while_nobody_refuses() -> Non
 
 def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
     bench = knowing(80)
-    bench.node.enter(Id(64), 80, bench.now)
+    bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(id) for id in range(65, 73)])  # eight that are nearer
     refused = set()
     while 80 not in (queries := by_id(bench.sent())):
@@ -580,7 +580,7 @@ def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
 
 def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> None:
     bench = knowing(80, policy=replace(QUIET, k=2))
-    op = bench.node.enter(Id(64), 80, bench.now)
+    op = bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
     for id, sent in by_id(bench.sent()).items():
         bench.found(sent, id, token=b"" if id == 65 else b"token", more=id == 65)
@@ -594,7 +594,7 @@ def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> Non
 @pytest.mark.parametrize("cut", [False, True])
 def test_where_a_node_gives_no_token_the_next_nearest_is_asked_and_not_who_happens_to_have_answered(cut: bool) -> None:
     bench = knowing(80, policy=replace(QUIET, k=2))
-    bench.node.enter(Id(64), 80, bench.now)
+    bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66), contact(70)])
     queries = by_id(bench.sent())
     assert set(queries) == {65, 66}
@@ -608,7 +608,7 @@ def test_where_a_node_gives_no_token_the_next_nearest_is_asked_and_not_who_happe
 
 def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room() -> None:
     bench = knowing(1)
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"proof", more=True)
     again = bench.sent_one()
     assert again.request == FindNode(KEY, b"proof")
@@ -619,7 +619,7 @@ def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room()
 
 def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> None:
     bench = knowing(1)
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"")
     assert bench.sent() == []
     assert bench.event(Published) == Published(op, KEY, 80, (), asked=0, refused=True)
@@ -640,7 +640,7 @@ def test_a_store_is_sent_three_times_and_waited_for_however_late() -> None:
 
 def test_a_publication_waits_for_the_slow_because_a_replica_is_worth_it() -> None:
     bench = knowing(1, 2)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     queries = by_id(bench.sent())
     bench.found(queries[1], 1)
     bench.advance(1.9)
@@ -651,7 +651,7 @@ def test_a_publication_waits_for_the_slow_because_a_replica_is_worth_it() -> Non
 
 def test_a_slow_contact_holds_no_slot_of_a_publication_s_search() -> None:
     bench = knowing(65, 66, 67, 68, 69)
-    bench.node.enter(Id(64), 80, bench.now)
+    bench.node.commands.enter(Id(64), 80, bench.now)
     assert set(by_id(bench.sent())) == {65, 66, 67, 68}
     bench.advance(DEFAULT.slow_initial)
     assert endpoint(69) in {sent.to for sent in bench.sent()}
@@ -659,7 +659,7 @@ def test_a_slow_contact_holds_no_slot_of_a_publication_s_search() -> None:
 
 def test_a_search_that_fails_somewhere_publishes_on_the_others() -> None:
     bench = knowing(1, 2)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     queries = by_id(bench.sent())
     bench.found(queries[1], 1)
     bench.refuse(queries[2], 2)
@@ -669,7 +669,7 @@ def test_a_search_that_fails_somewhere_publishes_on_the_others() -> None:
 def test_entering_while_it_is_published_waits_for_the_same_publication() -> None:
     bench = knowing(1)
     first, stores = publish(bench, (1,))
-    second = bench.node.enter(KEY, 80, bench.now)
+    second = bench.node.commands.enter(KEY, 80, bench.now)
     assert second != first
     assert bench.sent() == []
     bench.pong(stores[1], 1)
@@ -716,7 +716,7 @@ def of_kind(queries: list[Sent], kind: type[Request]) -> dict[int, Sent]:
 def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> None:
     bench = knowing(1, 2)
     entered(bench, 1, 2)
-    op, ports = bench.node.delete(KEY, None, bench.now)
+    op, ports = bench.node.commands.delete(KEY, None, bench.now)
     assert ports == [80]
     assert len(bench.node.tracker) == 0
     sent = bench.sent()
@@ -739,7 +739,7 @@ def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> No
 def test_a_node_that_gives_no_token_holds_nothing_to_withdraw() -> None:
     bench = knowing(1, 2)
     entered(bench, 1, 2)
-    op, _ = bench.node.delete(KEY, None, bench.now)
+    op, _ = bench.node.commands.delete(KEY, None, bench.now)
     sent = bench.sent()
     for query in sent:
         bench.found(query, query.to[3], token=b"")
@@ -750,9 +750,9 @@ def test_a_node_that_gives_no_token_holds_nothing_to_withdraw() -> None:
 def test_deleting_one_port_leaves_the_other() -> None:
     bench = Bench()
     for port in (80, 81):
-        bench.node.enter(KEY, port, bench.now)
+        bench.node.commands.enter(KEY, port, bench.now)
     bench.events()
-    op, ports = bench.node.delete(KEY, 81, bench.now)
+    op, ports = bench.node.commands.delete(KEY, 81, bench.now)
     assert ports == [81]
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (81,), nodes=0)
     assert bench.node.tracker.ports(KEY) == [80]
@@ -762,7 +762,7 @@ def test_deleting_all_ports_withdraws_each_and_counts_a_node_once() -> None:
     bench = knowing(1)
     for port in (80, 81):
         bench.node.tracker.add(own_key(KEY, port))
-    op, ports = bench.node.delete(KEY, None, bench.now)
+    op, ports = bench.node.commands.delete(KEY, None, bench.now)
     assert ports == [80, 81]
     bench.found(bench.sent_one(), 1)
     first, second = bench.sent()
@@ -777,7 +777,7 @@ def test_deleting_what_is_not_tracked_does_nothing(port: int | None) -> None:
     bench = knowing(1)
     if port is not None:
         bench.node.tracker.add(own_key(KEY, 80))
-    _, ports = bench.node.delete(KEY, port, bench.now)
+    _, ports = bench.node.commands.delete(KEY, port, bench.now)
     assert ports == []
     bench.advance(1.0)
     assert bench.sent() == []
@@ -787,7 +787,7 @@ def test_deleting_what_is_not_tracked_does_nothing(port: int | None) -> None:
 def test_a_holder_that_answers_late_is_still_told() -> None:
     bench = knowing(1, 2)
     entered(bench, 1, 2)
-    op, _ = bench.node.delete(KEY, 80, bench.now)
+    op, _ = bench.node.commands.delete(KEY, 80, bench.now)
     sent = bench.sent()
     asked, search = of_kind(sent, FindValue), of_kind(sent, FindNode)
     bench.found(asked[1], 1)
@@ -807,7 +807,7 @@ def test_a_holder_that_answers_late_is_still_told() -> None:
 def test_a_holder_that_does_not_answer_is_one_that_still_may_hold_it() -> None:
     bench = knowing(1)
     entered(bench, 1)
-    op, _ = bench.node.delete(KEY, 80, bench.now)
+    op, _ = bench.node.commands.delete(KEY, 80, bench.now)
     bench.advance(DEFAULT.withdraw_attempts * DEFAULT.query_timeout + 0.1)
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0, silent=1)
 
@@ -815,7 +815,7 @@ def test_a_holder_that_does_not_answer_is_one_that_still_may_hold_it() -> None:
 def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
     bench = knowing(65, 66, 67, 68, 69)
     bench.node.tracker.add(own_key(Id(64), 80))
-    bench.node.delete(Id(64), 80, bench.now)
+    bench.node.commands.delete(Id(64), 80, bench.now)
     assert set(by_id(bench.sent())) == {65, 66, 67, 68}
     bench.advance(SLOW)
     assert 69 in {sent.to[3] for sent in bench.sent()}
@@ -824,7 +824,7 @@ def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
 def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_k_nobody_counts() -> None:
     bench = knowing(80, 81, 32, 33, policy=replace(QUIET, k=2))
     bench.node.tracker.add(own_key(Id(64), 80))
-    bench.node.delete(Id(64), 80, bench.now)
+    bench.node.commands.delete(Id(64), 80, bench.now)
     told: set[int] = set()
     while sent := bench.sent():
         told |= set(of_kind([each for each in sent if isinstance(each.request, Withdraw)], Withdraw))
@@ -840,13 +840,13 @@ def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_
 @pytest.mark.parametrize("stored", [False, True])
 def test_deleting_during_a_publication_ends_it_and_withdraws_what_was_sent(stored: bool) -> None:
     bench = knowing(1)
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     search = bench.sent_one()
     store = None
     if stored:
         bench.found(search, 1)
         store = bench.sent_one()
-    withdrawal, _ = bench.node.delete(KEY, 80, bench.now)
+    withdrawal, _ = bench.node.commands.delete(KEY, 80, bench.now)
     published = bench.event(Published)
     assert published == Published(op, KEY, 80, (), asked=int(stored), cancelled=True)
     if store is None:
@@ -869,11 +869,11 @@ def test_deleting_during_a_publication_ends_it_and_withdraws_what_was_sent(store
 
 def test_entering_again_after_a_delete_in_the_middle_is_a_publication_of_its_own() -> None:
     bench = knowing(1)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     old = bench.sent_one()
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     search = bench.sent_one()
-    op = bench.node.enter(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.events()
     bench.found(old, 1)
     bench.found(search, 1)
@@ -891,11 +891,11 @@ def test_a_publication_waits_for_every_withdrawal_of_its_entry() -> None:
     bench = knowing(1)
     searches = []
     for _ in range(2):
-        bench.node.enter(KEY, 80, bench.now)
+        bench.node.commands.enter(KEY, 80, bench.now)
         bench.sent()
-        bench.node.delete(KEY, 80, bench.now)
+        bench.node.commands.delete(KEY, 80, bench.now)
         searches.append(bench.sent_one())
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     for search in searches:
         assert bench.sent() == []
         bench.found(search, 1)
@@ -908,9 +908,9 @@ def test_a_publication_waits_for_every_withdrawal_of_its_entry() -> None:
 def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> None:
     bench = knowing(1)
     entered(bench, 1)
-    bench.node.delete(KEY, 80, bench.now)
-    op = bench.node.enter(KEY, 80, bench.now)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     assert [event for event in bench.events() if isinstance(event, Published | Republished)] == [
         Published(op, KEY, 80, (), asked=0, cancelled=True)
     ]
@@ -923,10 +923,10 @@ def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> 
 
 def test_a_store_on_its_way_is_not_sent_again_after_a_deletion() -> None:
     bench = knowing(1)
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
     assert isinstance(bench.sent_one().request, Store)
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     bench.advance(DEFAULT.query_timeout + 0.1)
     assert not of_kind(bench.sent(), Store)
 
@@ -936,7 +936,7 @@ def test_a_store_on_its_way_is_not_sent_again_after_a_deletion() -> None:
 
 def test_bootstrapping_pings_each_endpoint_once_and_looks_our_neighbours_up() -> None:
     bench = Bench()
-    op = bench.node.bootstrap([endpoint(1), endpoint(2), endpoint(1)], bench.now)
+    op = bench.node.commands.bootstrap([endpoint(1), endpoint(2), endpoint(1)], bench.now)
     pings = by_id(bench.sent())
     assert {id: sent.request for id, sent in pings.items()} == {1: Ping(), 2: Ping()}
     bench.pong(pings[1], 1)
@@ -951,7 +951,7 @@ def test_bootstrapping_pings_each_endpoint_once_and_looks_our_neighbours_up() ->
 
 def test_bootstrapping_ends_once_the_lookup_has_ended() -> None:
     bench = Bench()
-    op = bench.node.bootstrap([endpoint(1), endpoint(2)], bench.now)
+    op = bench.node.commands.bootstrap([endpoint(1), endpoint(2)], bench.now)
     pings = by_id(bench.sent())
     bench.pong(pings[1], 1)
     bench.pong(pings[2], 2)
@@ -965,7 +965,7 @@ def test_bootstrapping_ends_once_the_lookup_has_ended() -> None:
 
 def test_bootstrapping_where_nobody_answers_says_so_once() -> None:
     bench = Bench()
-    op = bench.node.bootstrap([endpoint(1), endpoint(2)], bench.now)
+    op = bench.node.commands.bootstrap([endpoint(1), endpoint(2)], bench.now)
     for sent in bench.sent():
         if sent.to == endpoint(1):
             bench.refuse(sent, 1)
@@ -976,7 +976,7 @@ def test_bootstrapping_where_nobody_answers_says_so_once() -> None:
 
 def test_a_slow_pong_is_waited_for() -> None:
     bench = Bench()
-    op = bench.node.bootstrap([endpoint(1)], bench.now)
+    op = bench.node.commands.bootstrap([endpoint(1)], bench.now)
     sent = bench.sent_one()
     bench.advance(1.9)
     bench.pong(sent, 1)
@@ -987,7 +987,7 @@ def test_a_slow_pong_is_waited_for() -> None:
 
 def test_bootstrapping_from_ourselves_ends_once() -> None:
     bench = Bench(own_id=5)
-    op = bench.node.bootstrap([US], bench.now)
+    op = bench.node.commands.bootstrap([US], bench.now)
     bench.pong(bench.sent_one(), 5)  # it is as good as no answer
     bench.advance(STALE)
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=1, silent=(US,))
@@ -998,13 +998,13 @@ def test_bootstrapping_from_ourselves_ends_once() -> None:
 
 def test_bootstrapping_from_nowhere_ends_at_once() -> None:
     bench = Bench()
-    op = bench.node.bootstrap([], bench.now)
+    op = bench.node.commands.bootstrap([], bench.now)
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=0)
 
 
 def test_a_silent_or_slow_neighbour_of_ours_does_not_keep_bootstrapping_from_its_end() -> None:
     bench = Bench()
-    op = bench.node.bootstrap([endpoint(1)], bench.now)
+    op = bench.node.commands.bootstrap([endpoint(1)], bench.now)
     bench.pong(bench.sent_one(), 1)
     for sent in bench.sent():
         bench.found(sent, 1, [contact(9)])
@@ -1014,7 +1014,7 @@ def test_a_silent_or_slow_neighbour_of_ours_does_not_keep_bootstrapping_from_its
 
 def test_where_the_nearest_are_full_the_contacts_behind_them_are_asked_once() -> None:
     bench = knowing(64, 65, 32, 33, 16, 17, 8, 9, 4, 5, policy=replace(QUIET, k=2))
-    bench.node.enter(Id(64), 80, bench.now)
+    bench.node.commands.enter(Id(64), 80, bench.now)
     asked: list[int] = []
     while sent := bench.sent():
         for query in sent:

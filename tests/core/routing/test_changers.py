@@ -120,7 +120,7 @@ def test_a_lookup_passes_over_the_many_ids_of_one_that_changes_them() -> None:
     for id in (1, 2, 3):
         bench.node.state.answered(contact(id, machine=50), None, bench.now)
     bench.node.state.answered(contact(64), None, bench.now)
-    bench.node.lookup(Id(65), bench.now)
+    bench.node.commands.lookup(Id(65), bench.now)
     first = bench.sent_one()
     bench.found(first, 64, [contact(66, machine=50), *map(contact, range(67, 74))])
     asked = [sent.to for sent in bench.sent()]
@@ -143,7 +143,7 @@ def test_who_answers_a_search_under_two_ids_that_others_named_is_remembered() ->
 def test_a_node_remembers_which_id_answers_where_another_was_named() -> None:
     bench = Bench(own_id=0)
     bench.know(contact(64))
-    bench.node.lookup(Id(65), bench.now)
+    bench.node.commands.lookup(Id(65), bench.now)
     bench.found(bench.sent_one(), 64, [contact(66, machine=1)])
     named = bench.sent_one()
     assert named.to == endpoint(1)

@@ -46,7 +46,7 @@ def to(sent: list[Sent], family: Family) -> list[Sent]:
 
 
 def id_at(bench: Bench, endpoint: Endpoint) -> int:
-    (known,) = [known for known in bench.node.contacts() if known.endpoint == endpoint]
+    (known,) = [known for known in bench.node.overlays.contacts() if known.endpoint == endpoint]
     return known.id
 
 
@@ -73,7 +73,7 @@ def test_each_family_has_a_table_of_its_own_in_which_the_same_node_is_another_co
     bench = both()
     bench.know(contact(9), six(9), six(10))
     assert tables(bench) == [{contact(9)}, {six(9), six(10)}]
-    assert bench.node.contacts() == [contact(9), six(9), six(10)]
+    assert bench.node.overlays.contacts() == [contact(9), six(9), six(10)]
 
 
 @pytest.mark.parametrize("asker", [contact(77), six(77)], ids=["IPv4", "IPv6"])
@@ -106,10 +106,10 @@ def test_a_node_of_one_family_answers_another_and_takes_no_notice_of_it() -> Non
     reply = bench.query(FindNode(KEY), six(9))
     assert isinstance(reply, Reply)
     assert bench.sent() == []
-    bench.node.ping(six(9).endpoint, bench.now)
+    bench.node.commands.ping(six(9).endpoint, bench.now)
     bench.pong(bench.sent_one(), 9)
-    assert bench.node.contacts() == [contact(1)]
-    bench.node.ping(six(9).endpoint, bench.now)
+    assert bench.node.overlays.contacts() == [contact(1)]
+    bench.node.commands.ping(six(9).endpoint, bench.now)
     bench.advance(10.0)
     assert isinstance(bench.events()[-1], Unanswered)
 
@@ -127,9 +127,9 @@ def test_strangers_of_neither_family_use_up_what_is_kept_for_the_contacts_of_bot
 
 
 def test_only_contacts_that_can_be_reached_are_put_back() -> None:
-    assert both().node.restore_contact(six(9))
-    assert not Bench().node.restore_contact(six(9))
-    assert not both().node.restore_contact(Contact(Id(9), MAPPED))
+    assert both().node.overlays.restore(six(9))
+    assert not Bench().node.overlays.restore(six(9))
+    assert not both().node.overlays.restore(Contact(Id(9), MAPPED))
 
 
 # Joining
@@ -141,9 +141,9 @@ def test_we_are_connected_where_either_family_is_and_each_is_told() -> None:
     bench.advance(0.0)
     of_ipv4, of_ipv6 = bench.sent()
     assert (of_ipv4.to, of_ipv6.to) == (contact(1).endpoint, six(2).endpoint)
-    connected = [bench.node.is_connected]
+    connected = [bench.node.overlays.is_connected]
     bench.pong(of_ipv6, 2)
-    assert [*connected, bench.node.is_connected] == [False, True]
+    assert [*connected, bench.node.overlays.is_connected] == [False, True]
     answer_all(bench)
     assert bench.events() == [Joined(1, Family.IPV6)]
     bench.pong(of_ipv4, 1)
@@ -155,12 +155,12 @@ def test_an_outage_of_one_family_is_told_of_it_alone() -> None:
     bench = both()
     bench.know(contact(1), *map(six, range(10, 14)))
     for _ in range(3):
-        bench.node.lookup(KEY, bench.now)
+        bench.node.commands.lookup(KEY, bench.now)
         answer_all(bench, Family.IPV4)
         bench.advance(3.0)
         bench.sent()
     assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated(Family.IPV6)]
-    assert bench.node.is_connected
+    assert bench.node.overlays.is_connected
     assert tables(bench)[1] == set(map(six, range(10, 14)))
 
 
@@ -244,13 +244,13 @@ def test_who_knows_ipv4_alone_joins_ipv6_by_what_it_is_told() -> None:
     assert {type(query.request) for query in asked} == {Ping}
     bench.pong(asked[0], 3)
     assert bench.sent_one().request == FindNode(Id(0))
-    assert bench.node.overlays[1].is_connected
+    assert bench.node.overlays[Family.IPV6].is_connected
 
 
 def test_a_rumour_is_probed_along_with_the_rest() -> None:
     bench = both(probe_interval=100.0)
     bench.know(contact(1), six(2))
-    bench.node.overlays[1].hear_of([six(3)], bench.now)
+    bench.node.overlays[Family.IPV6].hear_of([six(3)], bench.now)
     bench.advance(101.0)
     assert six(3).endpoint in {query.to for query in bench.sent()}
 
@@ -261,7 +261,7 @@ def test_a_rumour_is_probed_along_with_the_rest() -> None:
 def test_a_lookup_asks_both_families_and_ends_when_both_have_ended() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     first, second = bench.sent()
     assert {first.to, second.to} == {contact(1).endpoint, six(2).endpoint}
     bench.found(first, id_at(bench, first.to), endpoints=[Endpoint.of("192.0.2.7", 80)])
@@ -276,7 +276,7 @@ def test_a_lookup_asks_both_families_and_ends_when_both_have_ended() -> None:
 def test_a_lookup_that_one_of_two_families_does_not_answer_is_not_complete() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     of_ipv4, of_ipv6 = bench.sent()
     bench.found(of_ipv4, 1)
     bench.refuse(of_ipv6, 2)
@@ -287,7 +287,7 @@ def test_a_family_that_is_silent_is_not_asked_and_may_know_others() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.memberships[Family.IPV6].join.lost(bench.now)
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1)
     assert not bench.event(LookupDone).complete
 
@@ -295,7 +295,7 @@ def test_a_family_that_is_silent_is_not_asked_and_may_know_others() -> None:
 def test_a_family_in_which_nobody_was_ever_known_takes_nothing_from_a_lookup() -> None:
     bench = both()
     bench.know(contact(1))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1)
     assert bench.event(LookupDone).complete
 
@@ -303,7 +303,7 @@ def test_a_family_in_which_nobody_was_ever_known_takes_nothing_from_a_lookup() -
 def test_nodes_of_one_family_lead_the_search_of_the_other() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     of_ipv4, of_ipv6 = bench.sent()
     bench.found(of_ipv4, 1, [six(5)])
     asked = bench.sent_one()
@@ -318,7 +318,7 @@ def test_nodes_of_one_family_lead_the_search_of_the_other() -> None:
 def test_a_search_in_which_nobody_has_answered_goes_on_where_another_family_names_somebody() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     of_ipv4, of_ipv6 = bench.sent()
     bench.refuse(of_ipv6, 2)
     assert bench.events() == []
@@ -330,7 +330,7 @@ def test_a_search_in_which_nobody_has_answered_goes_on_where_another_family_name
 def test_a_search_that_leads_nowhere_in_either_family_ends() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     for query in bench.sent():
         bench.refuse(query, id_at(bench, query.to))
     assert bench.event(LookupDone).stats.responses == 0
@@ -339,7 +339,7 @@ def test_a_search_that_leads_nowhere_in_either_family_ends() -> None:
 def test_who_is_silent_in_one_family_is_not_waited_for_when_the_other_has_ended() -> None:
     bench = both()
     bench.know(contact(1), six(2))
-    bench.node.lookup(KEY, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
     of_ipv4, _ = bench.sent()
     bench.found(of_ipv4, 1)
     begin = bench.now
@@ -351,14 +351,14 @@ def test_who_is_silent_in_one_family_is_not_waited_for_when_the_other_has_ended(
 def test_an_entry_is_stored_on_the_nearest_of_each_family_and_withdrawn_from_all() -> None:
     bench = both(k=2)
     bench.know(*map(contact, (4, 7, 64)), *map(six, (1, 4, 64)))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     stores = [query.to for query in answer_all(bench) if isinstance(query.request, Store)]
     nearest = {contact(4), contact(7), six(4), six(1)}
     assert sorted(stores) == sorted(member.endpoint for member in nearest)
     published = bench.event(Published)
     assert set(published.replicas) == nearest
     assert published.asked == 4
-    bench.node.delete(KEY, None, bench.now)
+    bench.node.commands.delete(KEY, None, bench.now)
     withdrawn = [query.to for query in answer_all(bench) if isinstance(query.request, Withdraw)]
     assert set(withdrawn) >= {member.endpoint for member in nearest}
     assert bench.event(Withdrawn).nodes == len(nearest)  # others are told to be sure, and not counted
@@ -367,7 +367,7 @@ def test_an_entry_is_stored_on_the_nearest_of_each_family_and_withdrawn_from_all
 def test_one_family_has_its_replicas_before_the_other_is_found() -> None:
     bench = both(k=1)
     bench.know(contact(4), six(1))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     of_ipv4, of_ipv6 = bench.sent()
     bench.found(of_ipv4, 4)
     store = bench.sent_one()
@@ -382,9 +382,9 @@ def test_one_family_has_its_replicas_before_the_other_is_found() -> None:
 def test_a_publication_that_is_cancelled_asks_nobody_more_in_either_family() -> None:
     bench = both()
     bench.know(contact(4), six(1))
-    bench.node.enter(KEY, 80, bench.now)
+    bench.node.commands.enter(KEY, 80, bench.now)
     of_ipv4, of_ipv6 = bench.sent()
-    bench.node.delete(KEY, 80, bench.now)
+    bench.node.commands.delete(KEY, 80, bench.now)
     bench.sent()
     bench.found(of_ipv4, 4, [contact(7), six(7)])
     bench.found(of_ipv6, 1, [contact(6), six(6)])

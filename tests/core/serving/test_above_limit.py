@@ -131,7 +131,7 @@ def test_strangers_without_a_token_and_queries_that_are_none_get_no_answer_above
 
 def test_who_has_not_answered_since_we_started_or_has_stopped_to_is_a_stranger() -> None:
     bench = flooded()
-    bench.node.restore_contact(STRANGER)
+    bench.node.overlays.restore(STRANGER)
     for _ in range(RATE):
         assert bench.query(Ping(), STRANGER) is not None
     assert bench.query(Ping(), STRANGER) is None

@@ -76,7 +76,7 @@ def test_rubbish_in_somebody_s_name_does_not_silence_its_queries(source: Contact
 @pytest.mark.parametrize("source", [STRANGER, FRIEND], ids=["stranger", "contact"])
 def test_rubbish_in_somebody_s_name_does_not_silence_its_answers(source: Contact) -> None:
     bench, _ = under_fire(source.endpoint)
-    bench.node.ping(source.endpoint, bench.now)
+    bench.node.commands.ping(source.endpoint, bench.now)
     query = bench.sent_one().query
     bench.deliver(bench.codec.encode_acknowledged(query.tid, source.id, endpoint(1)), source.endpoint)
     assert bench.node.counters.replies_received >= 1

@@ -248,7 +248,7 @@ def test_the_share_of_a_source_is_more_than_its_rate_lets_it_use() -> None:
 def test_an_answer_that_comes_again_is_to_nothing_that_was_asked() -> None:
     bench = Bench()
     bench.know(contact(1))
-    bench.node.find_value(endpoint(1), KEY, bench.now)
+    bench.node.commands.find_value(endpoint(1), KEY, bench.now)
     asked = bench.sent_one()
     answer = bench.codec.encode_acknowledged(asked.query.tid, Id(1), US)
     found = bench.codec._encode(1, asked.query.tid, Id(1), bytes(US), [b"t", b"", b"", [bytes(endpoint(8))], False])
@@ -280,7 +280,7 @@ def test_a_query_of_ours_that_is_sent_back_gets_no_answer_with_which_to_answer_i
     """Otherwise an attacker could send our own answer back, too, and we would take the peer for ourselves."""
     bench = Bench(own_id=5)
     bench.know(contact(1))
-    bench.node.ping(endpoint(1), bench.now)
+    bench.node.commands.ping(endpoint(1), bench.now)
     transmit = bench.node.poll_transmit()
     assert transmit is not None
     before = inside(bench)

@@ -118,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
             if quota is not None:
                 losers = self.losers(quota, key, endpoint)
         if life is None:
-            outcome = self.store.put(key, endpoint, self.now)
+            outcome: Stored | QuotaReached | None = self.store.put(key, endpoint, self.now)
             expires_at = self.now + 10.0
         else:
             expires_at = self.now + life

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -268,14 +269,14 @@ class FakeNode:
     def __init__(self) -> None:
         self.told: list[tuple[float, list[Endpoint]]] = []
         self.at_once: list[float] = []  # times at which it had to try its endpoints at once
-        self.is_connected = False
-        self.awaits_names = False
+        self.overlays = SimpleNamespace(is_connected=False)
+        self.memberships = SimpleNamespace(awaits_names=False)
 
     def start(self, endpoints: list[Endpoint], now: float, *, awaits_names: bool, at_once: bool) -> None:
         if not self.told or endpoints != self.told[-1][1] or at_once:
             self.told.append((now, list(endpoints)))
         self.at_once += [now] if at_once else []
-        self.awaits_names = awaits_names
+        self.memberships.awaits_names = awaits_names
 
 
 class FakeDriver:
@@ -293,7 +294,7 @@ class FakeDriver:
         self.flushed += 1
 
     def isolate(self) -> None:
-        self.fake_node.is_connected = False
+        self.fake_node.overlays.is_connected = False
         self.isolated.set()
         self.isolated = trio.Event()
 
@@ -338,7 +339,7 @@ async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_
             " trying again in 5 s"
         )
         names.known["late"] = "192.0.2.2"
-        node.is_connected = True
+        node.overlays.is_connected = True
         await trio.sleep(300)
         assert node.told[-1][1] == [ONE, TWO]
         asked = len(names.asked)
@@ -352,13 +353,13 @@ async def test_what_is_known_is_used_while_names_resolve_side_by_side(autojump_c
     names.known |= {"slow": "192.0.2.2", "dead": "192.0.2.3"}
     names.slow |= {"slow": 3.0, "dead": 1e6}
     async with running(names, "dead:1729", "slow:1729", "192.0.2.1:1729") as (node, _, _):
-        assert (node.told, node.awaits_names) == ([(0.0, [ONE])], True)
+        assert (node.told, node.memberships.awaits_names) == ([(0.0, [ONE])], True)
         await trio.sleep(3)
-        assert (node.told[1:], node.awaits_names) == ([(3.0, [TWO, ONE])], True)
+        assert (node.told[1:], node.memberships.awaits_names) == ([(3.0, [TWO, ONE])], True)
         await trio.sleep(WITHIN)
-        assert (len(node.told), node.awaits_names) == (2, False)
+        assert (len(node.told), node.memberships.awaits_names) == (2, False)
         await trio.sleep(WITHIN + RETRY_FIRST)
-        assert (len(node.told), node.awaits_names) == (2, False), "once is enough to have commands wait"
+        assert (len(node.told), node.memberships.awaits_names) == (2, False), "once is enough to have commands wait"
 
 
 async def test_one_list_does_for_all_machines_and_nobody_waits_for_itself(
@@ -378,7 +379,7 @@ async def test_one_list_does_for_all_machines_and_nobody_waits_for_itself(
 async def test_a_name_that_moves_while_all_is_well_is_noticed(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, _, _):
-        node.is_connected = True
+        node.overlays.is_connected = True
         names.known["one"] = "192.0.2.2"
         await trio.sleep(AGAIN + 1)
         assert [endpoints for _, endpoints in node.told] == [[], [ONE], [TWO]]
@@ -388,7 +389,7 @@ async def test_a_name_that_moves_while_all_is_well_is_noticed(autojump_clock: Mo
 async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, driver, _):
-        node.is_connected = True
+        node.overlays.is_connected = True
         await trio.sleep(10_000)
         names.known["one"] = "192.0.2.2"
         driver.isolate()

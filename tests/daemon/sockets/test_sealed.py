@@ -57,12 +57,12 @@ async def swarm(wire: Wire, size: int, *keys: NetworkKey) -> AsyncIterator[list[
 
 
 async def hears(driver: Driver, other: Driver) -> bool:
-    with driver.begin(lambda now: driver.node.ping(other.udp.listening()[0], now)) as ping:
+    with driver.begin(lambda now: driver.node.commands.ping(other.udp.listening()[0], now)) as ping:
         return isinstance(await ping.event(), Answered)
 
 
 async def found_by(driver: Driver, key: Id) -> Sequence[Endpoint]:
-    with driver.begin(lambda now: driver.node.lookup(key, now)) as lookup:
+    with driver.begin(lambda now: driver.node.commands.lookup(key, now)) as lookup:
         while not isinstance(event := await lookup.event(), LookupDone):
             pass
         return event.endpoints
@@ -91,7 +91,7 @@ def inside(node: Node) -> dict[str, Any]:
 async def test_nodes_with_the_key_find_each_other_and_nothing_goes_out_unsealed(autojump_clock: MockClock) -> None:
     wire = Wire()
     async with swarm(wire, 3, OLD) as (one, two, three):
-        with one.begin(lambda now: one.node.enter(KEY, 80, now)) as enter:
+        with one.begin(lambda now: one.node.commands.enter(KEY, 80, now)) as enter:
             event = await enter.event()
             assert isinstance(event, Published)
             assert len(event.replicas) == 2
@@ -162,13 +162,13 @@ async def caught_in(wire: Wire, drivers: Sequence[Driver]) -> list[tuple[bytes, 
     """Have nodes send every kind of message; return each datagram with its source and its destination."""
     one, two, _ = drivers
     for driver, port in (one, 80), (two, 90):
-        with driver.begin(partial(driver.node.enter, KEY, port)) as enter:
+        with driver.begin(partial(driver.node.commands.enter, KEY, port)) as enter:
             assert isinstance(await enter.event(), Published)
-    with one.begin(lambda now: one.node.delete(KEY, 80, now)[0]) as delete:
+    with one.begin(lambda now: one.node.commands.delete(KEY, 80, now)[0]) as delete:
         assert isinstance(await delete.event(), Withdrawn)
-    with two.begin(lambda now: two.node.delete(KEY, 90, now)[0]) as delete:
+    with two.begin(lambda now: two.node.commands.delete(KEY, 90, now)[0]) as delete:
         assert isinstance(await delete.event(), Withdrawn)
-    with two.begin(partial(two.node.enter, KEY, 90)) as enter:
+    with two.begin(partial(two.node.commands.enter, KEY, 90)) as enter:
         assert isinstance(await enter.event(), Published)
     return [(data, end_of(driver).endpoint, to) for driver in drivers for data, to in end_of(driver).sent]
 
@@ -248,12 +248,12 @@ async def test_a_query_that_was_kept_from_arriving_is_answered_where_it_is_sent_
     """A limit in dht-security(7): the source is not in the seal, but it is in the token."""
     wire = Wire()
     async with swarm(wire, 2, OLD) as (one, two):
-        with one.begin(partial(one.node.enter, KEY, 80)) as enter:
+        with one.begin(partial(one.node.commands.enter, KEY, 80)) as enter:
             assert isinstance(await enter.event(), Published)
         ours = end_of(one)
         at = len(ours.sent)
         ours._wire.cut = True
-        with one.begin(lambda now: one.node.delete(KEY, 80, now)[0]) as delete:
+        with one.begin(lambda now: one.node.commands.delete(KEY, 80, now)[0]) as delete:
             assert isinstance(await delete.event(), Withdrawn)
         ours._wire.cut = False
         kept = [data for data, _ in ours.sent[at:]]
@@ -320,7 +320,7 @@ async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_cloc
     """Each step at one node after another: the new key opens, then it seals, then it is alone."""
     wire = Wire()
     async with swarm(wire, 4, OLD) as drivers:
-        with drivers[0].begin(lambda now: drivers[0].node.enter(KEY, 80, now)) as enter:
+        with drivers[0].begin(lambda now: drivers[0].node.commands.enter(KEY, 80, now)) as enter:
             await enter.event()
         entered = (drivers[0].udp.listening()[0].with_port(80),)
         for keys in [(OLD, NEW), (NEW, OLD), (NEW,)]:
@@ -340,7 +340,7 @@ async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_cloc
 
 async def outcome_of_old_key(wire: Wire, driver: Driver) -> object:
     async with wire.driver(SEALED_POLICY, seal(OLD)) as outside:
-        with outside.begin(lambda now: outside.node.ping(driver.udp.listening()[0], now)) as ping:
+        with outside.begin(lambda now: outside.node.commands.ping(driver.udp.listening()[0], now)) as ping:
             return await ping.event()
 
 

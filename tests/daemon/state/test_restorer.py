@@ -99,7 +99,7 @@ async def test_an_entry_can_be_deleted_before_it_was_restored_and_stays_deleted(
         await case.saver.bring([KEYS[7]])
         assert case.node.tracker.ports(KEYS[7]) == [80]
         await case.saver.remove_own(case.node, [own_key(KEYS[7], 80)])
-        case.node.delete(KEYS[7], None, NOW)
+        case.node.commands.delete(KEYS[7], None, NOW)
     await case.finish()
     assert case.node.tracker.get(own_key(KEYS[7], 80)) is None
     assert [(each.record_key.key, each.holder) for each in case.node.withdrawals] == [(KEYS[7], ONE)]
@@ -112,7 +112,7 @@ async def test_an_entry_that_is_entered_again_before_it_was_restored_keeps_its_h
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
         await case.saver.add_own(own_key(KEYS[7], 80))
-        case.node.enter(KEYS[7], 80, NOW)
+        case.node.commands.enter(KEYS[7], 80, NOW)
     await case.finish()
     entry = case.node.tracker.get(own_key(KEYS[7], 80))
     assert entry is not None

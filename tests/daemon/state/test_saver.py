@@ -124,7 +124,7 @@ async def test_only_what_has_changed_is_written() -> None:
 
     node.store.put(KEY, endpoint(1), CLOCK)
     node.store.put(OTHER, endpoint(1), CLOCK)
-    node.restore_contact(Contact(Id(5), endpoint(9)))
+    node.overlays.restore(Contact(Id(5), endpoint(9)))
     await saver.save(node)
     await saver.save(node)
     assert notes.noted_contacts == [[Contact(Id(5), endpoint(9))]]
@@ -150,7 +150,7 @@ async def test_what_could_not_be_saved_is_tried_again() -> None:
     notes.failing = True
     with pytest.raises(StateError):
         await saver.save(node)
-    node.restore_contact(Contact(Id(5), endpoint(9)))
+    node.overlays.restore(Contact(Id(5), endpoint(9)))
     with pytest.raises(StateError):
         await saver.save(node)
     notes.failing = False
@@ -307,7 +307,10 @@ async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Pa
     after = new_node(0.5)
     Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
     file.close()
-    assert after.seen_by(own_key(KEY, 80), HOLDER.endpoint) == ((endpoint(1).ip, 40.5), (endpoint(2).ip, 140.5))
+    assert after.publisher.seen_by(own_key(KEY, 80), HOLDER.endpoint) == (
+        (endpoint(1).ip, 40.5),
+        (endpoint(2).ip, 140.5),
+    )
     assert after.publisher.changed_records() == set()
 
 
@@ -342,7 +345,7 @@ def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     node.store.put(KEY, endpoint(1), CLOCK)
-    node.restore_contact(HOLDER)
+    node.overlays.restore(HOLDER)
     node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     saver.save_now(node)
     state = file.load()
@@ -355,7 +358,7 @@ def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
     notes, node = Notes(), new_node()
     saver = saver_of(notes)
     node.store.put(KEY, endpoint(1), CLOCK)
-    node.restore_contact(HOLDER)
+    node.overlays.restore(HOLDER)
     node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     notes.failing = True
     with pytest.raises(StateError):
@@ -403,7 +406,7 @@ class Publishing:
         return {(held.key, Contact(self.other.node.own_id, endpoint)) for held in self.other.node.store}
 
     def enter(self, key: Id) -> None:
-        self.driver.begin(lambda now: self.driver.node.enter(key, 80, now))
+        self.driver.begin(lambda now: self.driver.node.commands.enter(key, 80, now))
 
 
 @asynccontextmanager
@@ -642,13 +645,13 @@ class SaverMachine(RuleBasedStateMachine):
         if contact in self.contacts:
             self.node.state.moved(contact.id, contact.endpoint)
         else:
-            assert self.node.restore_contact(contact)
+            assert self.node.overlays.restore(contact)
         self.contacts ^= {contact}
 
     @rule(key=keys, port=st.sampled_from([80, 443]), fails=st.booleans())
     def is_entered(self, key: Id, port: int, fails: bool) -> None:
         if (key, port) not in self.own and self._works(lambda: self.saver.add_own(own_key(key, port)), fails=fails):
-            self.node.enter(key, port, self.now)
+            self.node.commands.enter(key, port, self.now)
             self.own.add((key, port))
 
     @rule(key=keys, fails=st.booleans())
@@ -661,7 +664,7 @@ class SaverMachine(RuleBasedStateMachine):
             self.saved_holders = kept | {
                 holder: until for holder, until in self.holders.items() if holder[:2] in deleted
             }
-            self.node.delete(key, None, self.now)
+            self.node.commands.delete(key, None, self.now)
 
     @rule(key=keys, port=st.sampled_from([80, 443]), numbers=st.sets(st.integers(1, 3), min_size=1))
     def is_stored_on(self, key: Id, port: int, numbers: set[int]) -> None:
@@ -738,7 +741,7 @@ class SaverMachine(RuleBasedStateMachine):
         assert {
             (*own, contact): pytest.approx(until + offset, abs=0.01)
             for own in entries
-            for contact, until in self.node.holders(own_key(*own), self.now).items()
+            for contact, until in self.node.publisher.holders(own_key(*own), self.now).items()
         } == self.holders
 
     def _start(self) -> None:

@@ -1,4 +1,4 @@
-"""The commands of the node's owner: each has a handle, and events tell how it goes."""
+"""The handles of the owner's commands, and the events that tell how the commands go."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dhtd.core.events import Event, Handle, LookupProgress, Outcome
 from dhtd.errors import Busy
 
 
-class Commands:
+class Handles:
     """The commands under way, `limit` at most, and the events that the owner has not taken yet."""
 
-    __slots__ = ("_caps_hit", "_last", "_limit", "events", "open", "running")
+    __slots__ = ("_caps_hit", "_events", "_last", "_limit", "open", "running")
 
     def __init__(self, limit: int, caps_hit: dict[str, int]) -> None:
         self._limit = limit
         self._caps_hit = caps_hit
         self._last = 0
-        self.events: deque[Event] = deque()
+        self._events: deque[Event] = deque()
         self.open: set[Handle] = set()  # those whose owner waits for their outcome
-        self.running: set[Handle] = set()  # these, and those that go on though nobody waits
+        self.running: set[Handle] = set()  # these, and those that go on without an owner that waits
 
     def check_free(self) -> None:
         """Raise `Busy` where no further command is taken until one has ended."""
@@ -39,11 +39,19 @@ class Commands:
     def tell(self, outcome: Outcome, now: float) -> None:
         """Tell the owner what became of a command, if it still waits for that."""
         if outcome.op in self.open:
-            self.events.append(outcome)
+            self._events.append(outcome)
         if not isinstance(outcome, LookupProgress):
             self.end(outcome.op)
+
+    def tell_news(self, event: Event) -> None:
+        """Tell the owner what it did not ask for."""
+        self._events.append(event)
 
     def end(self, op: Handle) -> None:
         """Take note that a command has ended: nothing more follows."""
         self.open.discard(op)
         self.running.discard(op)
+
+    def poll(self) -> Event | None:
+        """Take and return the next event."""
+        return self._events.popleft() if self._events else None

@@ -1,0 +1,185 @@
+"""The commands of the node's owner.
+
+Each returns at once. Its handle comes back in events, and the docstring of the command names the last one. While
+`operations` commands are under way, all but `enter` and `delete` raise `Busy`. The caller of these two has a disk to
+change as well, and first of all: before that, it asks `check_free` and `check_room` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Bootstrapped, GaveUp, Handle, LookupProgress, Outcome
+from dhtd.core.ids import Id
+from dhtd.core.membership.bootstrap import Bootstrap, Tried
+from dhtd.core.membership.waiting import Patience, Waiting
+from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
+from dhtd.core.publishing.publisher import Publisher
+from dhtd.core.querying.handles import Handles
+from dhtd.core.querying.lookup import Lookup
+from dhtd.core.querying.operations import Operations, start
+from dhtd.core.querying.requester import Requester
+from dhtd.core.querying.single_query import SingleQuery
+from dhtd.core.records import Peer, RecordKey
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.serving.responder import Responder
+
+
+def known(responder: Responder, local: Sequence[Endpoint], key: Id, now: float) -> list[Endpoint]:
+    """Return the endpoints under a key that this node knows itself, its own among them.
+
+    Until other nodes have told how they see this one, its own are `local`.
+    """
+    endpoints = responder.known(key, now)
+    if not responder.external.endpoints():
+        endpoints += [here.with_port(port) for here in local for port in responder.tracker.ports(key)]
+    return endpoints
+
+
+class Commands:
+    """Begins the operations that the owner asks for."""
+
+    __slots__ = (
+        "_asking",
+        "_handles",
+        "_known",
+        "_operations",
+        "_overlays",
+        "_publisher",
+        "_requester",
+        "_settle",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        operations: Operations,
+        waiting: Waiting,
+        handles: Handles,
+        publisher: Publisher,
+        known: Callable[[Id, float], list[Endpoint]],
+        settle: Callable[[float], None],
+    ) -> None:
+        """`known` returns the endpoints under a key that this node knows itself; `settle` hands on what came about."""
+        self._requester = requester
+        self._overlays = overlays
+        self._operations = operations
+        self._waiting = waiting
+        self._handles = handles
+        self._publisher = publisher
+        self._known = known
+        self._settle = settle
+        self._asking: dict[Handle, SingleQuery | Lookup | Bootstrap] = {}  # commands that end with their owner
+
+    def ping(self, endpoint: Endpoint, now: float) -> Handle:
+        """Ping an endpoint; ends with `Answered` or `Unanswered`."""
+        return self._ask(Ping(), endpoint, now)
+
+    def find_node(self, endpoint: Endpoint, target: Id, now: float) -> Handle:
+        """Ask one node for the nodes nearest to `target`; ends with `Answered` or `Unanswered`."""
+        return self._ask(FindNode(target), endpoint, now)
+
+    def find_value(self, endpoint: Endpoint, key: Id, now: float) -> Handle:
+        """Ask one node for the endpoints under `key`; ends with `Answered` or `Unanswered`."""
+        return self._ask(FindValue(key), endpoint, now)
+
+    def store_at(self, endpoint: Endpoint, key: Id, port: int, token: bytes, now: float) -> Handle:
+        """Ask one node to hold an entry, once; ends with `Answered` or `Unanswered`."""
+        return self._ask(Store(key, port, token), endpoint, now)
+
+    def lookup(self, key: Id, now: float) -> Handle:
+        """Find the endpoints under `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""
+        self.check_free()
+        known = self._known(key, now)
+        op, report = self._handles.begin(), self._operations.report_to(self._told)
+        lookup = self._asking[op] = Lookup(op, self._requester, self._overlays, report, key, known, now)
+        try:
+            self._waiting.begin(lookup, Patience.SOME, now)
+        finally:
+            self._settle(now)
+        return op
+
+    def enter(self, key: Id, port: int, now: float, *, patient: bool = False) -> Handle:
+        """Track an own entry and publish it; ends with `Published`, once for this publication.
+
+        Where the entry is being published already, this waits for that publication. A `patient` command waits until
+        the network is reached, however long that takes; another one ends with no replicas where the first attempts to
+        join have failed. Raises `TooManyEntries`.
+        """
+        self.check_room(key, port)
+        op = self._handles.begin()
+        try:
+            self._publisher.enter(op, RecordKey.of(key, Peer.on(port)), now, patient=patient)
+        finally:
+            self._settle(now)
+        return op
+
+    def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
+        """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
+
+        Holders that have not let go of them by then are asked again until none is left in `withdrawals`. On a wire that
+        has no withdrawals it ends with `CannotWithdraw`, and `withdrawals` has the holders until their copies expire.
+        Also returns the ports that were tracked; if there were none, nothing follows.
+        """
+        op = self._handles.begin()
+        try:
+            ports = self._publisher.delete(op, key, port, now)
+            if not ports:
+                self._handles.end(op)
+        finally:
+            self._settle(now)
+        return op, ports
+
+    def bootstrap(self, endpoints: Iterable[Endpoint], now: float) -> Handle:
+        """Join the network by these endpoints; ends with `Bootstrapped`."""
+        self.check_free()
+        op = self._handles.begin()
+        report = self._operations.report_to(partial(self._bootstrapped, op))
+        bootstrap = self._asking[op] = Bootstrap(self._requester, self._overlays, report, endpoints)
+        start(bootstrap, now)
+        self._settle(now)
+        return op
+
+    def cancel(self, op: Handle) -> None:
+        """Report nothing more of this operation: its owner is gone. It waits for the network no longer.
+
+        A command that only asks ends with it: nothing is sent for it any more.
+        """
+        self._handles.open.discard(op)
+        self._publisher.waits_no_longer(op)
+        asking = self._asking.pop(op, None)
+        if asking is not None:
+            self._handles.end(op)
+            if isinstance(asking, Lookup):
+                self._waiting.forget(asking)
+            asking.cancel()
+
+    def check_free(self) -> None:
+        """Raise `Busy` where no further command is taken until one has ended."""
+        self._handles.check_free()
+
+    def check_room(self, key: Id, port: int) -> None:
+        """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
+        self._publisher.check_room(RecordKey.of(key, Peer.on(port)))
+
+    def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
+        self.check_free()
+        op, report = self._handles.begin(), self._operations.report_to(self._told)
+        query = self._asking[op] = SingleQuery(op, self._requester, report, request, endpoint)
+        start(query, now)
+        return op
+
+    def _bootstrapped(self, op: Handle, outcome: Tried | None, now: float) -> None:
+        if outcome is None:
+            self._told(GaveUp(op), now)
+        else:
+            self._told(Bootstrapped(op, outcome.contacted, len(outcome.silent), outcome.silent), now)
+
+    def _told(self, outcome: Outcome, now: float) -> None:
+        if not isinstance(outcome, LookupProgress):
+            self._asking.pop(outcome.op, None)
+        self._handles.tell(outcome, now)

@@ -1,0 +1,102 @@
+"""What a node learns of its networks, and of its operations, handed to the parts that it concerns.
+
+Facts and outcomes come about in the middle of something else. They wait until that is done with. Then `settle` hands
+them on, and what comes about by that as well, until nothing is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import Isolated, Joined, Unreached
+from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, Measured, NewContact, Reached
+from dhtd.core.membership.memberships import Memberships
+from dhtd.core.membership.waiting import Waiting
+from dhtd.core.membership.whereabouts import Whereabouts
+from dhtd.core.messages import Contact
+from dhtd.core.publishing.publisher import Publisher
+from dhtd.core.querying.operations import Operations
+from dhtd.core.querying.requester import Asked
+
+
+class News:
+    """Knows which part a fact concerns."""
+
+    __slots__ = ("_memberships", "_operations", "_publisher", "_tell", "_waiting", "_whereabouts")
+
+    def __init__(
+        self,
+        memberships: Memberships,
+        whereabouts: Whereabouts,
+        publisher: Publisher,
+        waiting: Waiting,
+        operations: Operations,
+        tell: Callable[[Joined | Isolated | Unreached], None],
+    ) -> None:
+        """`tell` takes what the owner of the node is to know."""
+        self._memberships = memberships
+        self._whereabouts = whereabouts
+        self._publisher = publisher
+        self._waiting = waiting
+        self._operations = operations
+        self._tell = tell
+
+    def settle(self, now: float) -> None:
+        """Hand on what has come about, until nothing is new."""
+        while True:
+            # 1. Operations that waited for the network begin, if they need not wait any longer.
+            self._waiting.settle(now)
+            # 2. The listeners of operations that have ended are told, and may begin others.
+            self._operations.settle(now)
+            # 3. Facts go to the parts that they concern.
+            facts = self._memberships.poll_facts()
+            self._learn(facts, now)
+            if not facts and not self._operations:
+                return
+
+    # What the answers to queries show
+
+    def observed(self, voter: Endpoint, observed: Endpoint, now: float) -> None:
+        """A node sees us at this endpoint."""
+        if self._whereabouts.observed(voter, observed, now):
+            self.moved(now)
+
+    def heard(self, query: Asked, contact: Contact, rtt: float | None, now: float) -> None:
+        """A contact has answered a query."""
+        self._learn(self._memberships.heard(query, contact, rtt, now), now)
+
+    def unanswered(self, query: Asked, sent_at: float, now: float) -> None:
+        """An attempt at a query was not answered."""
+        self._learn(self._memberships.unanswered(query, sent_at, now), now)
+
+    def moved(self, now: float) -> None:
+        """This machine is reached at another address: tell the holders of own entries soon, and ask where we are."""
+        self._publisher.moved(now)
+        self._whereabouts.ask(now)
+        self._memberships.moved(now)
+
+    def _learn(self, facts: Iterable[Fact], now: float) -> None:
+        publisher = self._publisher
+        for fact in facts:
+            match fact:
+                case Heard(contact, is_accepted):
+                    publisher.withdrawals.heard(contact, now, is_accepted=is_accepted)
+                case NewContact(contact):
+                    publisher.newcomers.joined(contact, now)
+                case Doubtful(contact):
+                    publisher.doubtful(contact, now)
+                case GivenUp(contact):
+                    publisher.patrol.lost(contact, now)
+                case Measured(family, size):
+                    publisher.hurrying.network_has(size, family, now)
+                case Reached(family, contacts):
+                    publisher.reached(family, now)
+                    self._tell(Joined(contacts, family))
+                case CutOff(family):
+                    self._tell(Isolated(family))
+                case Unreached():
+                    self._tell(fact)
+                case _:
+                    assert_never(fact)

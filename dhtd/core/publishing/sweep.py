@@ -1,0 +1,35 @@
+"""Records that have expired are dropped: some at a time, so that other work has its turn."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dhtd.core.policy import Policy
+from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
+from dhtd.core.storage.store import HeldRecords
+
+_PAUSE: Final = 0.01  # seconds, where much has expired
+
+
+class Sweep:
+    """Drops records that are held for others, and withdrawals that no holder needs any more."""
+
+    __slots__ = ("_at", "_interval", "_store", "_withdrawals")
+
+    def __init__(self, policy: Policy, store: HeldRecords, withdrawals: PendingWithdrawals, now: float) -> None:
+        self._interval = policy.store_sweep
+        self._store = store
+        self._withdrawals = withdrawals
+        self._at = now + policy.store_sweep
+
+    def next_timeout(self) -> float:
+        """Return when `go_on` has something to do."""
+        return self._at
+
+    def go_on(self, now: float) -> None:
+        """Drop what has expired: some of it now, the rest bit by bit."""
+        if now >= self._at:
+            self._at = now + self._interval
+            self._store.sweep(now)
+            if self._withdrawals.sweep(now) or self._store.has_expired(now):
+                self._at = now + _PAUSE
