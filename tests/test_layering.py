@@ -265,6 +265,13 @@ def test_the_core_is_pure() -> None:
     assert used <= PURE, "decide whether this belongs in a pure core, then name it in PURE"
 
 
+def test_the_conversation_does_no_io() -> None:
+    """The methods, their frames and the client's protocol serve any transport."""
+    modules = [module for module in IMPORTS if layer(module) == "dhtd.service"]
+    modules += [f"dhtd.control.{name}" for name in ("frames", "requests", "conversation")]
+    assert [str(found) for module in modules for found in IMPORTS[module] if found.root in IMPURE] == []
+
+
 def test_the_core_asks_for_no_time_and_no_entropy_by_another_way() -> None:
     suspicious = {"open", "print", "input", "__import__", "exec", "eval", "id", "hash"}
     for path in sorted((ROOT / "core").rglob("*.py")):

@@ -10,6 +10,7 @@ import os
 import select
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import trio
@@ -65,28 +66,26 @@ def _write_at_once(descriptor: int, line: bytes) -> None:
         os.write(descriptor, line)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The part of a server that all of its connections share."""
+
+    handler: Handler
+    limits: Limits
+    counters: ControlCounters
+    stop: Callable[[Farewell], None] | None  # called for a client that has the daemon stop; without it, none can
+    note: Callable[[str], None]  # called with a description of a defect while its exception is handled
+
+
 class Connection:
     """One client."""
 
-    def __init__(
-        self,
-        uid: int,
-        stream: trio.SocketStream,
-        handler: Handler,
-        limits: Limits,
-        counters: ControlCounters,
-        stop: Callable[[Farewell], None] | None,
-        note: Callable[[str], None],
-    ) -> None:
+    def __init__(self, uid: int, stream: trio.SocketStream, terms: Terms) -> None:
         self.uid = uid
         self.stream = stream
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
-        self._handler = handler
-        self._limits = limits
-        self._counters = counters
-        self._stop = stop
-        self._note = note
+        self._terms = terms
         self._unread = select.poll()
         self._unread.register(stream.socket.fileno(), select.POLLIN)
         self._turn_began = trio.current_time()  # of the client's latest turn, which a whole request ends
@@ -106,13 +105,13 @@ class Connection:
     async def serve(self) -> None:
         """Answer one request after the other until the client hangs up."""
         try:
-            async with aclosing(lines_of(self._receive, self._limits)) as lines:
+            async with aclosing(lines_of(self._receive, self._terms.limits)) as lines:
                 async for line in lines:
                     await self._serve_request(line)
                     self._turn_began = trio.current_time()
                     self._id = None
         except (FrameTooLarge, FrameTooSlow) as error:
-            self._counters.control_frames_refused += 1
+            self._terms.counters.control_frames_refused += 1
             await self._send_error(error)
             await _linger(self.stream)
         finally:
@@ -155,11 +154,11 @@ class Connection:
 
     async def _end_daemon(self) -> NoReturn:
         """Have the daemon stop."""
-        if self._stop is None:
+        if self._terms.stop is None:
             raise NotPermitted("this daemon is not stopped by its clients")
         farewell = Farewell(os.dup(self.stream.socket.fileno()), self._id)
         self._has_farewell = True
-        self._stop(farewell)
+        self._terms.stop(farewell)
         await trio.sleep_forever()
         raise AssertionError
 
@@ -175,13 +174,13 @@ class Connection:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_gone, self.stream, nursery.cancel_scope)
             try:
-                answer = self._encode({"result": await self._handler(request, self._emit)})
+                answer = self._encode({"result": await self._terms.handler(request, self._emit)})
             except DhtdError as error:
                 failure = error
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             except Exception:  # noqa: BLE001 - noted
-                self._note(f"request {method.name} failed")
+                self._terms.note(f"request {method.name} failed")
                 failure = InternalError("a defect in dhtd; the daemon's log has the details")
             nursery.cancel_scope.cancel()
         if failure is not None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import trio
 
-from dhtd.control.connection import Connection, Farewell, Handler, send_at_once
+from dhtd.control.connection import Connection, Farewell, Handler, Terms, send_at_once
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.peer import Peer, groups_by_database, peer_of, supplementary_groups
 from dhtd.control.threads import in_thread
@@ -66,12 +66,9 @@ async def serve(
     stop: Callable[[Farewell], None] | None = None,
     note: Callable[[str], None] = _note,
 ) -> None:
-    """Serve connections until cancelled: those of the daemon's user, of root, and of the members of `group`.
-
-    `stop` is called for a client that may, and does, ask the daemon to stop. `note` is called, within the handling of
-    an exception, with what has failed.
-    """
-    server = _Server(handler, group, limits, ControlCounters() if counters is None else counters, stop, note)
+    """Serve connections until cancelled: those of the daemon's user, of root, and of the members of `group`."""
+    counters = ControlCounters() if counters is None else counters
+    server = _Server(Terms(handler, limits, counters, stop, note), group)
     async with trio.open_nursery() as nursery:
         while True:
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening.take()))
@@ -88,22 +85,10 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
 class _Server:
     """Who may connect, and who has a place."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        group: int | None,
-        limits: Limits,
-        counters: ControlCounters,
-        stop: Callable[[Farewell], None] | None = None,
-        note: Callable[[str], None] = _note,
-    ) -> None:
-        self._handler = handler
+    def __init__(self, terms: Terms, group: int | None) -> None:
+        self._terms = terms
         self._group = group
-        self._limits = limits
-        self._counters = counters
-        self._stop = stop
-        self._note = note
-        self._places = Places[Connection](limits, os.geteuid())
+        self._places = Places[Connection](terms.limits, os.geteuid())
         self._complain_at: dict[type[Exception], float] = {}
 
     async def welcome(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
@@ -112,13 +97,13 @@ class _Server:
             try:
                 stream = await self.accept(listener)
             except Exception:  # noqa: BLE001 - noted
-                self._note("a client could not be accepted")
+                self._terms.note("a client could not be accepted")
                 await trio.sleep(ACCEPT_PAUSE)
                 continue
             try:
                 connection = await self.admit(stream)
             except Exception:  # noqa: BLE001 - noted
-                self._note("a client could not be let in")
+                self._terms.note("a client could not be let in")
                 await trio.aclose_forcefully(stream)
                 continue
             if connection is not None:
@@ -149,18 +134,18 @@ class _Server:
             await trio.aclose_forcefully(stream)
             raise
         except SocketForbidden as error:
-            self._counters.control_forbidden += 1
+            self._terms.counters.control_forbidden += 1
             await self._turn_away(stream, error)
             return None
         except NoThread as error:  # to ask for the groups of a user in
-            self._counters.control_refused += 1
+            self._terms.counters.control_refused += 1
             await self._turn_away(stream, error)
             return None
-        connection = Connection(uid, stream, self._handler, self._limits, self._counters, self._stop, self._note)
+        connection = Connection(uid, stream, self._terms)
         try:
             victim = self._places.take(connection)
         except TooManyClients as error:
-            self._counters.control_refused += 1
+            self._terms.counters.control_refused += 1
             await self._turn_away(stream, error)
             return None
         if victim is not None:
@@ -174,7 +159,7 @@ class _Server:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError), connection.scope:
                     await connection.serve()
         except Exception:  # noqa: BLE001 - noted
-            self._note("a conversation with a client failed")
+            self._terms.note("a conversation with a client failed")
         finally:
             self._places.leave(connection)
             connection.ended.set()
@@ -185,10 +170,10 @@ class _Server:
         await trio.aclose_forcefully(stream)
 
     def _displace(self, victim: Connection) -> None:
-        self._counters.control_displaced += 1
+        self._terms.counters.control_displaced += 1
         refusal = TooManyClients(
             f"this connection was idle, and another client needs its place: user {victim.uid} can have"
-            f" {self._limits.clients} (socket-clients), if the system has as many"
+            f" {self._terms.limits.clients} (socket-clients), if the system has as many"
         )
         self._complain(refusal)
         victim.displace(refusal)

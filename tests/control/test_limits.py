@@ -20,6 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.control import server
 from dhtd.control.client import Client
+from dhtd.control.connection import Terms
 from dhtd.control.frames import FRAME_MAX
 from dhtd.control.limits import ControlCounters, Limits, Places
 from dhtd.control.server import COMPLAIN_INTERVAL, LIMITS
@@ -293,7 +294,7 @@ async def test_a_client_that_is_cut_off_is_not_told_that_the_daemon_stops(
 
 
 async def test_for_want_of_file_descriptors_who_waits_gives_way(autojump_clock: MockClock) -> None:
-    gate = server._Server(done, None, LIMITS, ControlCounters())
+    gate = server._Server(Terms(done, LIMITS, ControlCounters(), None, server._note), None)
     ours, theirs = socket.socketpair()
     idle = await gate.admit(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
     assert idle is not None

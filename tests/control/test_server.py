@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from dhtd.control import connection, server
-from dhtd.control.connection import LINGER, SHUTDOWN_GRACE, Farewell
+from dhtd.control.connection import LINGER, SHUTDOWN_GRACE, Farewell, Terms
 from dhtd.control.frames import FRAME_MAX
 from dhtd.control.limits import ControlCounters
 from dhtd.control.lines import lines_of
@@ -261,7 +261,7 @@ async def test_a_place_is_free_again_however_a_connection_ended(autojump_clock: 
 
 
 def gate() -> server._Server:
-    return server._Server(done, None, LIMITS, ControlCounters())
+    return server._Server(Terms(done, LIMITS, ControlCounters(), None, server._note), None)
 
 
 async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
