@@ -43,6 +43,7 @@ class Commands:
 
     __slots__ = (
         "_asking",
+        "_caps_hit",
         "_handles",
         "_known",
         "_operations",
@@ -63,6 +64,7 @@ class Commands:
         publisher: Publisher,
         known: Callable[[Id, float], list[Endpoint]],
         settle: Callable[[float], None],
+        caps_hit: dict[str, int],
     ) -> None:
         """`known` returns the endpoints under a key that this node knows itself; `settle` hands on what came about."""
         self._requester = requester
@@ -73,6 +75,7 @@ class Commands:
         self._publisher = publisher
         self._known = known
         self._settle = settle
+        self._caps_hit = caps_hit
         self._asking: dict[Handle, SingleQuery | Lookup | Bootstrap] = {}  # commands that end with their owner
 
     def ping(self, endpoint: Endpoint, now: float) -> Handle:
@@ -96,7 +99,7 @@ class Commands:
         self.check_free()
         known = self._known(key, now)
         op, report = self._handles.begin(), self._operations.report_to(self._told)
-        lookup = self._asking[op] = Lookup(op, self._requester, self._overlays, report, key, known, now)
+        lookup = self._asking[op] = Lookup(op, self._requester, self._overlays, report, key, known, self._caps_hit, now)
         try:
             self._waiting.begin(lookup, Patience.SOME, now)
         finally:

@@ -87,7 +87,7 @@ class Node:
         self.requester = Requester(self.overlays, codec, rng, policy, self.counters, self.outside)
         self.handles = Handles(policy.operations, caps_hit)
         operations = Operations()
-        self.memberships = Memberships(self.requester, operations, self.overlays, rng)
+        self.memberships = Memberships(self.requester, operations, self.overlays, caps_hit, rng)
         self.waiting = Waiting(self.memberships.must_wait)
         # Own records
         self.publisher = Publisher(
@@ -98,6 +98,7 @@ class Node:
             self.handles.tell,
             self.handles.tell_news,
             self.memberships.find_lost,
+            caps_hit,
             rng,
             now,
             write_ahead=write_ahead,
@@ -106,7 +107,7 @@ class Node:
         # The answering side
         self.responder = Responder(codec, rng, policy, self.overlays, self.tracker, self.counters, now)
         self.store, self.external = self.responder.store, self.responder.external
-        self.strangers = Strangers(self.requester, self.overlays, self.responder, policy)
+        self.strangers = Strangers(self.requester, self.overlays, self.responder, policy, caps_hit)
         self._own_ids = self.overlays.own_ids
         self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else self.overlays.is_settled
         self.limit_rate(policy.rate_limit)
@@ -133,6 +134,7 @@ class Node:
             self.publisher,
             partial(known, self.responder, tuple(local)),
             news.settle,
+            caps_hit,
         )
         self._sweep = Sweep(policy, self.store, self.withdrawals, now)
         self._attempts = Attempts()

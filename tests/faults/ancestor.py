@@ -10,7 +10,9 @@ from typing import Final
 
 from tests.faults.fault import Change
 
+ANSWERS: Final = "dhtd/core/querying/answers.py"
 CANDIDATES: Final = "dhtd/core/querying/candidates.py"
+MEMBERSHIPS: Final = "dhtd/core/membership/memberships.py"
 METRIC: Final = "dhtd/core/ids.py"
 LOOKUP: Final = "dhtd/core/querying/lookup.py"
 NODE: Final = "dhtd/core/node.py"
@@ -53,6 +55,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         Change(METRIC, 'hashlib.sha256(data).digest(), "big") >>', 'hashlib.sha256(data).digest()[-20:], "big") >>'),
     ),
     "04 who queries us is a good contact": (
+        Change(NODE, "import BadQuery, Error, Query, Reply\n", "import BadQuery, Contact, Error, Query, Reply\n"),
         Change(
             NODE,
             "self.strangers.consider(message, source, len(data), len(answer), now)",
@@ -60,18 +63,20 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         ),
     ),
     "04 who answers unasked is a good contact": (
+        Change(NODE, "import BadQuery, Error, Query, Reply\n", "import BadQuery, Contact, Error, Query, Reply\n"),
         Change(
             NODE,
-            "        if query is None:\n            self.counters.unmatched += 1\n",
-            "        if query is None:\n            self.state.answered(Contact(message.sender, source), None, now)\n"
-            "            self.counters.unmatched += 1\n",
+            "        if query is None:\n",
+            "        if query is None:\n            if message.sender is not None:\n"
+            "                self.state.answered(Contact(message.sender, source), None, now)\n",
         ),
     ),
     "05 only pings make a contact bad": (
+        Change(MEMBERSHIPS, "messages import Contact\n", "messages import Contact, Ping\n"),
         Change(
-            NODE,
-            "        if membership is not None and query.id is not None:\n",
-            "        if membership is not None and query.id is not None and isinstance(query.request, Ping):\n",
+            MEMBERSHIPS,
+            "        if membership is None or query.id is None:\n",
+            "        if membership is None or query.id is None or not isinstance(query.request, Ping):\n",
         ),
     ),
     "06 a query with a tid of ours is a crash": (
@@ -83,16 +88,13 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         ),
     ),
     "06 an error packet is a crash": (
-        Change(
-            NODE, "            self.counters.errors_received += 1\n", '            raise RuntimeError("an error")\n'
-        ),
+        Change(ANSWERS, "        self._counters.errors_received += 1\n", '        raise RuntimeError("an error")\n'),
     ),
     "06 an error packet to nothing is a crash": (
         Change(
-            NODE,
-            "        if query is None:\n            self.counters.unmatched += 1\n",
-            "        if query is None:\n            assert not isinstance(message, Error)\n"
-            "            self.counters.unmatched += 1\n",
+            ANSWERS,
+            "            self._counters.unmatched += 1\n",
+            "            assert not isinstance(message, Error)\n            self._counters.unmatched += 1\n",
         ),
     ),
     "06 a failure to send is a crash": (

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 class Verifying:
     """The questionable contacts that are being pinged, in all families: `verifications` at most."""
 
-    __slots__ = ("_endpoints", "_requester")
+    __slots__ = ("_caps_hit", "_endpoints", "_requester")
 
-    def __init__(self, requester: Requester) -> None:
+    def __init__(self, requester: Requester, caps_hit: dict[str, int]) -> None:
         self._requester = requester
+        self._caps_hit = caps_hit
         self._endpoints: set[Endpoint] = set()
 
     def __len__(self) -> int:
@@ -51,7 +52,7 @@ class Verifying:
         if questionable.endpoint in self._endpoints:
             return
         if len(self._endpoints) >= policy.verifications:
-            self._requester.counters.caps_hit[VERIFICATIONS] += 1
+            self._caps_hit[VERIFICATIONS] += 1
             return
         check = Check(self._requester, self._endpoints.discard, witness=newcomer)
         check.start(questionable.endpoint, questionable.id, now, policy.ping_attempts)

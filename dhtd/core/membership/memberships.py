@@ -23,9 +23,16 @@ class Memberships:
 
     __slots__ = ("_by_family", "_overlays", "verifying")
 
-    def __init__(self, requester: Requester, operations: Operations, overlays: Overlays, rng: Random) -> None:
+    def __init__(
+        self,
+        requester: Requester,
+        operations: Operations,
+        overlays: Overlays,
+        caps_hit: dict[str, int],
+        rng: Random,
+    ) -> None:
         self._overlays = overlays
-        self.verifying = Verifying(requester)
+        self.verifying = Verifying(requester, caps_hit)
         self._by_family: dict[int, Membership] = {
             overlay.family: Membership(requester, operations, overlays, overlay, self.verifying, rng)
             for overlay in overlays

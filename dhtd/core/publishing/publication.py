@@ -36,6 +36,7 @@ class Publication:
 
     __slots__ = (
         "_asked",
+        "_caps_hit",
         "_chosen",
         "_in_flight",
         "_over",
@@ -57,9 +58,11 @@ class Publication:
         report: Report[Placed],
         records: OwnRecords,
         entry: OwnEntry,
+        caps_hit: dict[str, int],
         write_ahead: WriteAhead | None = None,
     ) -> None:
         self._requester = requester
+        self._caps_hit = caps_hit
         self._report = report
         self._records = records
         self.entry = entry
@@ -149,7 +152,7 @@ class Publication:
         until = self._until(now)
         for contact in chosen:
             has_forgotten = self._records.may_hold(self.entry, contact, until)
-            self._requester.counters.caps_hit[ENTRY_HOLDERS] += has_forgotten
+            self._caps_hit[ENTRY_HOLDERS] += has_forgotten
         if chosen and self._write_ahead is not None:
             self._chosen.update(chosen)
             self._write_ahead.add(self, chosen, now)

@@ -71,6 +71,7 @@ class Publisher:
         tell: Callable[[Published | Withdrawn | CannotWithdraw, float], None],
         tell_news: Callable[[Republished | Unheld], None],
         find_lost: Callable[[Contact, float], None],
+        caps_hit: dict[str, int],
         rng: Random,
         now: float,
         *,
@@ -89,11 +90,13 @@ class Publisher:
         self._tell = tell
         self._tell_news = tell_news
         self._policy = policy
-        self._caps_hit = requester.counters.caps_hit
+        self._caps_hit = caps_hit
         self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
         self.hurrying = Hurrying(self.records, policy)
         self.upheavals = Upheavals(self.records, policy)
-        self.withdrawing = Withdrawing(requester, overlays, operations, waiting, tell, find_lost, self._release, rng)
+        self.withdrawing = Withdrawing(
+            requester, overlays, operations, waiting, tell, find_lost, self._release, caps_hit, rng
+        )
         self.withdrawals = self.withdrawing.pending
         self.patrol = Patrol(requester, overlays, self.records, self.hurrying, rng, now)
         self.newcomers = Newcomers(requester, overlays, self.hurrying)
@@ -283,7 +286,9 @@ class Publisher:
 
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
-        publication = Publication(self._requester, self._overlays, report, self.records, entry, self._write_ahead)
+        publication = Publication(
+            self._requester, self._overlays, report, self.records, entry, self._caps_hit, self._write_ahead
+        )
         ongoing.publication = publication
         self._publications[record_key] = ongoing
         ongoing.patient.update(ops if patient else ())

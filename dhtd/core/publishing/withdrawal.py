@@ -45,6 +45,7 @@ class Withdrawal:
         "_acknowledged",
         "_beyond",
         "_came_from",
+        "_caps_hit",
         "_for_token",
         "_has_ended",
         "_holders",
@@ -67,10 +68,12 @@ class Withdrawal:
         report: Report[LetGo],
         entries: Sequence[OwnEntry],
         withdrawals: PendingWithdrawals,
+        caps_hit: dict[str, int],
     ) -> None:
         key = entries[0].key
         self.key = key
         self._requester = requester
+        self._caps_hit = caps_hit
         self._report = report
         self._record_keys = tuple(entry.record_key for entry in entries)
         self._sightings = {entry.record_key: entry.sightings for entry in entries}
@@ -131,7 +134,7 @@ class Withdrawal:
         if not self._at(contact.endpoint):
             until = now + self._requester.policy.store_expiry
             if self._withdrawals.add(record_key, contact, until):
-                self._requester.counters.caps_hit[WITHDRAWALS] += 1
+                self._caps_hit[WITHDRAWALS] += 1
         self.query_over(now)
 
     def give_up(self, now: float) -> None:

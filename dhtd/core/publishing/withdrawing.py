@@ -49,6 +49,7 @@ class Withdrawing:
         tell: Callable[[Withdrawn | CannotWithdraw, float], None],
         find_lost: Callable[[Contact, float], None],
         release: Callable[[Iterable[RecordKey], float], None],
+        caps_hit: dict[str, int],
         rng: Random,
     ) -> None:
         self._requester = requester
@@ -58,17 +59,18 @@ class Withdrawing:
         self._tell = tell
         self._find_lost = find_lost
         self._release = release
+        self._caps_hit = caps_hit
         self._can_withdraw = Withdraw in requester.traits.requests
         self.pending = PendingWithdrawals(rng, requester.policy, can_ask=self._can_withdraw)
         self.under_way = UnderWay()
 
     def owe(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """A node may hold a deleted entry until then."""
-        self._requester.counters.caps_hit[WITHDRAWALS] += self.pending.add(record_key, contact, until)
+        self._caps_hit[WITHDRAWALS] += self.pending.add(record_key, contact, until)
 
     def restore(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """Put back what a node owes."""
-        self._requester.counters.caps_hit[WITHDRAWALS] += self.pending.restore(record_key, contact, until)
+        self._caps_hit[WITHDRAWALS] += self.pending.restore(record_key, contact, until)
 
     def begin(self, op: Handle, entries: Sequence[OwnEntry], now: float) -> None:
         """Withdraw deleted entries of one key, whose holders `owe` was told of; ends the command `op`."""
@@ -76,7 +78,7 @@ class Withdrawing:
             self._tell(self._cannot_withdraw(op, entries), now)
             return
         report = self._operations.report_to(partial(self._withdrawn, op))
-        withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.pending)
+        withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.pending, self._caps_hit)
         for entry in entries:
             self.under_way.begin(entry.record_key)
         self._waiting.begin(withdrawal, Patience.LITTLE, now)

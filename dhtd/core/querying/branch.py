@@ -122,8 +122,9 @@ class Branch:
         """Whether an answer may yet come; unless it `is_alone`, it is not waited for to its last timeout."""
         return self.course is Course.SEARCHING and (is_alone or not self.search.is_silent())
 
-    def count(self, caps_hit: dict[str, int]) -> None:
+    def count_caps(self) -> None:
         """Count the caps that the search has reached."""
+        caps_hit = self._overlay.state.caps_hit
         caps_hit[SEARCH_CANDIDATES] += self.search.candidates.dropped
         caps_hit[SEARCH_QUERIES] += self.search.is_exhausted
         for cap, count in self.search.crowded_out().items():

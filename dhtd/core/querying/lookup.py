@@ -19,6 +19,7 @@ class Lookup:
     """Finds the endpoints under a key, in the network of each family. `known` are those that this node knows itself."""
 
     __slots__ = (
+        "_caps_hit",
         "_endpoints",
         "_expected",
         "_has_ended",
@@ -42,12 +43,14 @@ class Lookup:
         report: Report[LookupProgress | LookupDone | GaveUp],
         key: Id,
         known: Iterable[Endpoint],
+        caps_hit: dict[str, int],
         now: float,
     ) -> None:
         self._op = op
         self._requester = requester
         self._report = report
         self._key = key
+        self._caps_hit = caps_hit
         self._traversal = Traversal(
             requester,
             overlays,
@@ -89,7 +92,7 @@ class Lookup:
         """Take the endpoints of an answer."""
         limit = self._requester.policy.lookup_endpoints
         is_over = len(found.endpoints) > limit
-        self._requester.counters.caps_hit[LOOKUP_ENDPOINTS] += is_over
+        self._caps_hit[LOOKUP_ENDPOINTS] += is_over
         assert isinstance(query.request, FindValue)
         tells_more = self._requester.traits.tells_more and bool(found.token)
         may_be_cut = bool(found.endpoints) and not tells_more

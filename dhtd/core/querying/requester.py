@@ -60,7 +60,7 @@ class Transmit(NamedTuple):
 class Requester:
     """Sends queries for operations, and keeps what is to go out."""
 
-    __slots__ = ("_codec", "_overlays", "_reachability", "counters", "policy", "traits", "transactions", "transmits")
+    __slots__ = ("_codec", "_counters", "_overlays", "_reachability", "policy", "traits", "transactions", "transmits")
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Requester:
     ) -> None:
         self.policy = policy
         self.traits = codec.traits  # what can be asked
-        self.counters = counters
+        self._counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()
         self._codec = codec
@@ -104,7 +104,7 @@ class Requester:
         query = InFlight(tid, request, endpoint, id, owner, datagram, now, attempts, insistent)
         query.impatient, query.on_retry = impatient, on_retry
         self.transactions.begin(query, None if id is None else self._overlays.round_trips(id, endpoint))
-        self.counters.queries_sent += 1
+        self._counters.queries_sent += 1
         self._reachability.contacted(endpoint, now)
         self.send(query)
         return query

@@ -241,7 +241,7 @@ class Traversal:
         return any(branch.is_worth_waiting_for(is_alone=is_alone) for branch in self._branches.values())
 
     def _converge(self, branch: Branch, now: float) -> None:
-        branch.count(self._requester.counters.caps_hit)
+        branch.count_caps()
         if self._converged is not None:
             self._converged(branch.search, now)
 

@@ -17,12 +17,19 @@ class Strangers:
 
     __slots__ = ("_caps_hit", "_overlays", "_policy", "_requester", "_responder", "pings")
 
-    def __init__(self, requester: Requester, overlays: Overlays, responder: Responder, policy: Policy) -> None:
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        responder: Responder,
+        policy: Policy,
+        caps_hit: dict[str, int],
+    ) -> None:
         self._requester = requester
         self._overlays = overlays
         self._responder = responder
         self._policy = policy
-        self._caps_hit = requester.counters.caps_hit
+        self._caps_hit = caps_hit
         self.pings = StrangerPings(policy)
 
     def consider(self, query: Query, endpoint: Endpoint, size: int, sent: int, now: float) -> None:

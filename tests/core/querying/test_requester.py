@@ -40,7 +40,7 @@ def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
     assert in_flight is not None
     assert (in_flight.owner, in_flight.id, in_flight.datagram) == (owner, Id(5), transmit.data)
     assert (in_flight.sent_at, in_flight.attempts_left) == (10.0, 2)
-    assert requester.counters.queries_sent == 1
+    assert requester._counters.queries_sent == 1
 
 
 def test_a_contact_that_was_measured_is_given_the_time_that_it_needs() -> None:
