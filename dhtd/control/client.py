@@ -1,4 +1,4 @@
-"""The blocking client of the control socket. No trio in here: importing it would take longer than most requests do."""
+"""The blocking client of the control socket. It imports no trio, which would take longer than most requests."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Client:
             yield cast("E | R", answer.body)
 
     def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
-        """Enter this machine under an ID. What there is by the end of the timeout is the result."""
+        """Enter this machine under an ID. The result comes before the timeout, with the holders so far."""
         from dhtd.service.entries import ENTER  # noqa: PLC0415 - rows that are not needed cost `dht` some ms
 
         known = {"id": id, "port": port, "wait": wait}
@@ -89,19 +89,19 @@ class Client:
         except BadRequest:
             if not any(new.values()):
                 raise
-        # A daemon of before these parameters has done nothing yet, and knows the others.
+        # A daemon that is older than these parameters has done nothing yet, and knows the others.
         self._deadline = deadline
         self._renew_socket()
         return self.ask(ENTER, **known)
 
     def info(self, section: str | None) -> InfoResult:
-        """Return what is inside the daemon."""
+        """Return all sections, or one."""
         from dhtd.service.info import INFO, whole  # noqa: PLC0415
 
         return whole(self.stream(INFO, section=section))
 
     def backup(self) -> Iterator[bytes]:
-        """Yield a copy of the daemon's state file, some at a time; only at the end is it whole."""
+        """Yield the pieces of a copy of the daemon's state file. The copy is whole if the end is reached."""
         from dhtd.service.owner import BACKUP  # noqa: PLC0415
 
         size = 0
@@ -123,7 +123,7 @@ class Client:
     def stop(self) -> StopResult:
         """Have the daemon save its state and end; return when it is gone.
 
-        Where it is stopping already, that is waited for, too, but nobody can say any more whether it saves.
+        If it is stopping already, wait for that. Then the result cannot tell whether it saved.
         """
         from dhtd.service.owner import STOP  # noqa: PLC0415
 
@@ -136,7 +136,7 @@ class Client:
         return result
 
     def version(self) -> str | None:
-        """Return the version of the daemon that has just answered, None where it does not tell."""
+        """Return the version of the daemon that just answered, None if it does not tell."""
         with suppress(DaemonUnreachable):
             self._deadline = time.monotonic() + VERSION_PATIENCE
             self._send(self._conversation.ask("info", {"section": "node"}))
@@ -147,7 +147,7 @@ class Client:
         return None
 
     def _answers(self, method: Method[Any, Any], params: dict[str, object]) -> Iterator[Event | Result]:
-        """Yield events, and then the result; raise what the daemon says instead of one."""
+        """Yield events, and then the result; raise the error that comes instead of one."""
         answer = self._begin(self._conversation.ask(method.name, params))
         while isinstance(answer, Event):
             yield answer
@@ -159,7 +159,7 @@ class Client:
         yield answer
 
     def _explained(self, error: DhtdError) -> DhtdError:
-        """Say which versions have met, where a daemon does not understand us, or we do not know its error."""
+        """Add both versions to an error of misunderstanding between different ones."""
         if type(error) is not DhtdError and not isinstance(error, BadRequest):
             return error
         version = self.version()
@@ -170,7 +170,7 @@ class Client:
         )
 
     def _await_end(self) -> None:
-        """Wait for the end of the connection, which is that of the process."""
+        """Wait for the end of the connection, and so of the process."""
         try:
             while True:
                 self._socket.settimeout(self._remaining())
@@ -186,7 +186,7 @@ class Client:
             time.sleep(min(CONNECT_PAUSE, self._remaining()))
 
     def _begin(self, request: bytes) -> Answer:
-        """Send a request and return what comes first, after as many tries as it takes until the daemon has a place."""
+        """Send a request and return the first answer; try again while the daemon has no place."""
         while True:
             self._connect()
             self._send(request)
@@ -209,7 +209,7 @@ class Client:
                 self._socket.settimeout(self._remaining())
                 try:
                     return self._socket.connect(str(self._path))
-                except BlockingIOError:  # its backlog is full: with Unix sockets, the kernel does not wait for us
+                except BlockingIOError:  # the backlog is full, and for Unix sockets the kernel does not wait
                     time.sleep(min(CONNECT_PAUSE, self._remaining()))
         except TimeoutError:
             raise self._too_late() from None
@@ -227,7 +227,7 @@ class Client:
             message = f"the socket {self._path} is not for this user: be the user who started the daemon"
             raise SocketForbidden(f"{message}, or a member of its --socket-group") from None
         except OSError as error:
-            if error.errno is None:  # what Python says of a path that is too long for a socket
+            if error.errno is None:  # Python's error for a path that is too long
                 raise SocketUnusable(f"{self._path} is too long a path for a socket: use --socket") from None
             message = f"cannot reach the daemon on {self._path}: {error.strerror}. Start one: {self._hint}"
             raise DaemonUnreachable(message) from None
@@ -239,7 +239,7 @@ class Client:
             return False
 
     def _send(self, data: bytes) -> None:
-        # Where the daemon has refused us and closed already, its reason is there to be read.
+        # If the daemon has refused us and closed already, its reason can still be read.
         with suppress(BrokenPipeError, ConnectionResetError):
             try:
                 self._socket.settimeout(self._remaining())

@@ -42,8 +42,8 @@ LINGER = 5.0  # seconds for a client to notice that its frame was refused
 class Farewell:
     """A client that asked the daemon to stop, and hears how that ended.
 
-    Its connection is open as long as the process lives, for the kernel closes it behind everything else: when the
-    client reads the end of it, the daemon is gone.
+    Its connection stays open as long as the process lives, and the kernel closes it last. When the client reads the end
+    of it, the daemon is gone.
     """
 
     def __init__(self, descriptor: int, id: object) -> None:
@@ -91,13 +91,13 @@ class Connection:
         self._turn_began = trio.current_time()  # of the client's latest turn, which a whole request ends
         self._theirs_since: float | None = self._turn_began  # None while we read, or serve a request
         self._id: object = None  # of the request that is being served
-        self._between_lines = True  # else what is sent next would end up in the middle of one
+        self._between_lines = True  # else the next bytes would end up in the middle of a line
         self._is_displaced = False
         self._has_farewell = False
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when it is the client's turn; None while it is ours, as it is when something has come to be read."""
+        """The time since when it is the client's turn; None while it is ours, or bytes wait to be read."""
         if self._between_lines and self._unread.poll(0):
             return None
         return self._theirs_since
@@ -115,8 +115,8 @@ class Connection:
             await self._send_error(error)
             await _linger(self.stream)
         finally:
-            # Not `except Cancelled`: out of a nursery it comes in a group. Nothing but the end of `serve` cancels us,
-            # or another client who gets our place.
+            # Not `except Cancelled`: a nursery raises it in a group. Only the end of `serve` cancels us, or a client
+            # that gets our place.
             is_stopping = trio.current_effective_deadline() == -math.inf and not self._is_displaced
             if is_stopping and self._between_lines and not self._has_farewell:
                 with trio.move_on_after(SHUTDOWN_GRACE, shield=True):
@@ -125,7 +125,7 @@ class Connection:
     async def _receive(self, size: int) -> bytes:
         self._theirs_since = self._turn_began
         await trio.lowlevel.wait_readable(self.stream.socket)
-        self._theirs_since = None  # before trio lets others run, with what was read in its hands
+        self._theirs_since = None  # before trio lets others run: it has the bytes already
         return bytes(await self.stream.receive_some(size))
 
     def displace(self, why: TooManyClients) -> None:
@@ -207,7 +207,7 @@ class Connection:
 async def _cancel_when_gone(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
     """Cancel `scope` when the client hangs up. One that only finished sending may still wait for its answer."""
     await trio.lowlevel.wait_readable(stream.socket)
-    # From now on it is readable all the time, with the next request or with the end, so waiting tells nothing more.
+    # From now on it is always readable, for the next request or the end. Waiting for that tells nothing more.
     poll = select.poll()
     poll.register(stream.socket.fileno(), 0)  # POLLHUP is reported unasked, once both directions are closed
     while not poll.poll(0):  # noqa: ASYNC110

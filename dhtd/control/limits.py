@@ -1,12 +1,12 @@
-"""How many clients the control socket has at once, and who gives way when one more comes.
+"""The places of the control socket, and which client gives way when there is none left.
 
-A connection in which it is the client's turn (it is idle, or in the middle of a frame, or does not read its answer)
-costs the client nothing and the daemon a place, so that it is no right: the one that has kept the daemon waiting for
-the longest gives way. A connection whose request is being served never does. So a user who holds a thousand connections
-open takes no place from their own next request, and none at all from another user.
+A connection keeps the daemon waiting while it is idle, in the middle of a frame, or does not read its answer. That
+costs the client nothing, and the daemon a place. So the connection that has waited for the longest time gives way. One whose
+request is being served never does. A user with a thousand open connections takes no place from their own next request,
+and none from another user.
 
-The daemon's user and root each have places of their own. All other users, members of the socket's group, share theirs:
-however many they are, together they cannot use up the daemon's file descriptors.
+The daemon's user and root have places of their own. All members of the socket's group share theirs, so that together
+they cannot use up the daemon's file descriptors.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from dhtd.errors import TooManyClients
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may take; `frame` is in bytes with the newline, `frame_deadline` in seconds."""
+    """Limits of clients; `frame` is in bytes with the newline, `frame_deadline` in seconds."""
 
     clients: int = 64  # connections of one user: the setting `socket-clients`
-    others: int = 128  # connections of all users together who are neither the daemon's nor root
+    others: int = 128  # connections of all users together, without the daemon's user and root
     frame: int = FRAME_MAX
     frame_deadline: float = 10.0  # from a frame's first byte to its newline
 
 
 @dataclass(slots=True)
 class ControlCounters:
-    """How often clients of the control socket met a limit."""
+    """Counts of clients that met a limit."""
 
-    control_forbidden: int = 0  # connections of users who are not served
-    control_refused: int = 0  # connections for which there was no place
-    control_displaced: int = 0  # connections that gave their place up
-    control_frames_refused: int = 0  # requests that were too large, or too slow to come
+    control_forbidden: int = 0  # connections of users without access
+    control_refused: int = 0  # connections without a place
+    control_displaced: int = 0  # connections that gave way
+    control_frames_refused: int = 0  # requests that were too large or too slow
 
 
 class Occupant(Protocol):
-    """A connection that has a place."""
+    """A connection with a place."""
 
     @property
     def uid(self) -> int:
-        """Whose it is."""
+        """The user."""
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when it is the client's turn; None while it is the daemon's."""
+        """The time since when it is the client's turn; None while it is the daemon's."""
 
 
 C = TypeVar("C", bound=Occupant)
 
 
 class Places(Generic[C]):
-    """Who has a place. Every call is linear in their number, some hundreds at most."""
+    """The connections with a place. Every call is linear in their number, some hundreds at most."""
 
     def __init__(self, limits: Limits, own_uid: int) -> None:
         self._limits = limits
@@ -64,11 +64,11 @@ class Places(Generic[C]):
         self._taken: dict[C, None] = {}  # in the order in which they came
 
     def __len__(self) -> int:
-        """Return how many places are taken."""
+        """Return the number of taken places."""
         return len(self._taken)
 
     def take(self, connection: C) -> C | None:
-        """Give a place; return who has lost it, if anybody has. Raise `TooManyClients` where nobody can."""
+        """Give a place; return the connection that lost one, if any. Raise `TooManyClients` if none can."""
         victim = self._victim(connection.uid)
         if victim is not None:
             del self._taken[victim]
@@ -76,11 +76,11 @@ class Places(Generic[C]):
         return victim
 
     def leave(self, connection: C) -> None:
-        """The connection is over. To leave twice, or after having given way, does nothing."""
+        """Give the place of a connection back. A connection without one changes nothing."""
         self._taken.pop(connection, None)
 
     def take_back(self) -> C | None:
-        """Take a place back that nobody asked for, for want of file descriptors; return who had it."""
+        """Take a place back, for its file descriptor; return the connection that had it."""
         victim = _longest_waiting(self._taken)
         if victim is not None:
             del self._taken[victim]
@@ -101,7 +101,7 @@ class Places(Generic[C]):
         if uid in self._own or len(others) < limits.others:
             return None
         many = Counter(each.uid for each in others)
-        for count in sorted(set(many.values()), reverse=True):  # who has most gives one up, if they can
+        for count in sorted(set(many.values()), reverse=True):  # the user with the most connections gives one up
             victim = _longest_waiting(each for each in others if many[each.uid] == count)
             if victim is not None:
                 return victim

@@ -1,9 +1,8 @@
-"""Who is at the other end of a Unix socket, by the kernel's word, and in which groups they are.
+"""The user at the other end of a Unix socket, with their groups, as the kernel tells.
 
-`SO_PEERCRED` tells the user and the *primary* group of who connected. Membership in a group that was given with
-`--socket-group` is nearly always a supplementary one, which only `SO_PEERGROUPS` tells (Linux 4.13): the groups that
-the process really has. Where the kernel does not know that option, or there are more groups than Python can receive
-(256), the user database says which groups the user is in; it does not see what newgrp(1) or a container has changed.
+`SO_PEERCRED` has the user and the *primary* group of the client's process. The group of `--socket-group` is nearly
+always a supplementary one. Only `SO_PEERGROUPS` has these (Linux 4.13). Without that option, or with more groups than
+Python can receive (256), we ask the user database. It does not see what newgrp(1) or a container has changed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from dhtd.errors import ConfigError
 
-# Of asm-generic/socket.h, which two architectures do not follow; there the database has to do.
+# From asm-generic/socket.h, which two architectures do not follow. There we ask the database.
 _SO_PEERGROUPS: Final = (
     59 if sys.platform == "linux" and not os.uname().machine.startswith(("sparc", "parisc")) else None
 )
@@ -29,21 +28,21 @@ _ID_MAX: Final = (1 << 32) - 2  # -1 means "do not change"
 
 
 class Options(Protocol):
-    """A socket as far as it is needed here: Python's own, or trio's."""
+    """The one method of sockets that is needed here, Python's or trio's."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> Any:
-        """Return a socket option's bytes."""
+        """Return the bytes of a socket option."""
 
 
 class Peer(NamedTuple):
-    """The user who connected, with their primary group."""
+    """The user of a client, with their primary group."""
 
     uid: int
     gid: int
 
 
 def peer_of(connection: Options) -> Peer | None:
-    """Return who connected; None where the kernel does not tell."""
+    """Return the user of a client, None if the kernel does not tell."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return None
@@ -52,7 +51,7 @@ def peer_of(connection: Options) -> Peer | None:
 
 
 def supplementary_groups(connection: Options) -> frozenset[int] | None:
-    """Return the groups that the process which connected has beside its primary one; None where that is not told."""
+    """Return the groups of the client's process without its primary one, None if the kernel does not tell."""
     if _SO_PEERGROUPS is None:
         return None
     try:
@@ -63,7 +62,7 @@ def supplementary_groups(connection: Options) -> frozenset[int] | None:
 
 
 def groups_by_database(peer: Peer) -> frozenset[int]:
-    """Return the groups that the user database knows the user to be in. This may ask a directory server, and block."""
+    """Return the groups of the user in the user database. This may ask a directory server, and block."""
     try:
         name = pwd.getpwuid(peer.uid).pw_name
     except KeyError:
@@ -72,7 +71,7 @@ def groups_by_database(peer: Peer) -> frozenset[int]:
 
 
 def group_id(group: str) -> int:
-    """Return the number of a group that is given by name, or by number; raise `ConfigError`."""
+    """Return the number of a group, from its name or number; raise `ConfigError`."""
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:

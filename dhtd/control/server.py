@@ -1,7 +1,7 @@
-"""The daemon's end of the control socket: who may connect, and who has a place.
+"""The daemon's end of the control socket: it accepts clients, and gives each one a place or turns it away.
 
-Whoever connects must be the daemon's user, root, or a member of the socket's group. Clients are many at most, and wait
-for themselves only: see `dhtd.control.limits`. A conversation that fails, by a defect of ours, ends nothing but itself.
+A client must be the daemon's user, root, or a member of the socket's group. The number of clients is limited, and a
+slow one delays nobody else: see `dhtd.control.limits`. A defect in a conversation ends that conversation alone.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ log = logging.getLogger("dhtd.control")
 
 
 class Listening:
-    """The socket that is listened on. It can be replaced while it is served; connections stay."""
+    """The listening socket. Another one can replace it at any time, and connections stay."""
 
     def __init__(self, listening: socket.socket) -> None:
-        self.replaced = trio.Event()  # set, and replaced itself, when there is another
+        self.replaced = trio.Event()  # set, and replaced, when there is another socket
         self._socket = listening
         self._is_taken = False
 
     def take(self) -> socket.socket:
-        """Return the socket to listen on; it is the caller's to close."""
+        """Return the socket to listen on; the caller closes it."""
         self._is_taken = True
         return self._socket
 
     def replace(self, listening: socket.socket) -> None:
-        """Listen on another one from now on."""
+        """Listen on this socket from now on."""
         if not self._is_taken:
             self._socket.close()
         self._socket, self._is_taken = listening, False
@@ -83,7 +83,7 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 class _Server:
-    """Who may connect, and who has a place."""
+    """The doors and the places of a server."""
 
     def __init__(self, terms: Terms, group: int | None) -> None:
         self._terms = terms
@@ -92,7 +92,7 @@ class _Server:
         self._complain_at: dict[type[Exception], float] = {}
 
     async def welcome(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
-        """Give whoever connects a conversation in `nursery`; until cancelled."""
+        """Start a conversation in `nursery` for each client, until cancelled."""
         while True:
             try:
                 stream = await self.accept(listener)
@@ -110,7 +110,7 @@ class _Server:
                 nursery.start_soon(self.serve, connection)
 
     async def accept(self, listener: trio.SocketListener) -> trio.SocketStream:
-        """Return the next connection, however long there is no file descriptor for it."""
+        """Return the next connection. Without a free file descriptor, an idle client gives one up."""
         while True:
             try:
                 return await listener.accept()
@@ -127,7 +127,7 @@ class _Server:
                     await victim.ended.wait()
 
     async def admit(self, stream: trio.SocketStream) -> Connection | None:
-        """Give a connection a place; None where there is none for it, and it has been told why."""
+        """Give a connection a place. Without one, tell the client why, and return None."""
         try:
             uid = await self._user(stream)
         except trio.Cancelled:
@@ -137,7 +137,7 @@ class _Server:
             self._terms.counters.control_forbidden += 1
             await self._turn_away(stream, error)
             return None
-        except NoThread as error:  # to ask for the groups of a user in
+        except NoThread as error:  # no thread to look up the groups of the user
             self._terms.counters.control_refused += 1
             await self._turn_away(stream, error)
             return None
@@ -179,11 +179,11 @@ class _Server:
         victim.displace(refusal)
 
     async def _user(self, stream: trio.SocketStream) -> int:
-        """Return who connected; raise `SocketForbidden`."""
+        """Return the user of a connection; raise `SocketForbidden`."""
         peer = peer_of(stream.socket)
         own = os.geteuid()
         if peer is None:
-            return own  # the modes of socket and directory are the guard then
+            return own  # then the modes of socket and directory are the guard
         if peer.uid in {0, own} or (self._group is not None and await self._is_member(stream, peer)):
             return peer.uid
         raise SocketForbidden(
@@ -200,12 +200,12 @@ class _Server:
         return self._group in groups
 
     def _complain(self, error: DhtdError) -> None:
-        """Log that a limit was met, now and then: whoever meets it may do so very often."""
+        """Log that a client met a limit, but not each time: clients may meet it very often."""
         if self._is_news(type(error)):
             log.warning("a client is turned away: %s", error)
 
     def _is_news(self, kind: type[Exception]) -> bool:
-        """Whether to log an error of this kind now; if so, not again for a while."""
+        """Whether to log an error of this kind now: at most once in `COMPLAIN_INTERVAL`."""
         now = trio.current_time()
         if now < self._complain_at.get(kind, -math.inf):
             return False

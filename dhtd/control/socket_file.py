@@ -1,15 +1,15 @@
-"""The control socket as a file: where it may lie, how it is made, and how it goes.
+"""The control socket as a file: its place, its making, its removal.
 
 Its laws:
 
-- Nobody but the daemon's user and root can put anything in its place. The directory that it lies in is the daemon's (or
-  root's), is no symbolic link, and is writable for nobody else; those above it are likewise, or sticky, as /tmp is.
-  Whatever is checked stays so, for there is nobody who could change it. A place that is not like that is refused.
-- It is never open to more people than it is meant for, not for a moment: it is made with mode 0600, and is given to the
-  group first and opened for it (0660) then. Directories that are missing are made 0700, or 0710 for a group.
-- A socket that nobody listens on is replaced. What a daemon listens on, and what is no socket, is left alone. One
-  daemon looks and replaces at a time, so that none takes another's fresh socket for a stale one.
-- It can be made again while the daemon runs: somebody may have removed it, or the directory.
+- Only the daemon's user and root can put anything in its place. Its directory belongs to one of them, is no symbolic
+  link, and is writable for nobody else. Those above it are the same, or sticky like /tmp. So nobody else can change
+  anything after the check. Any other place is refused.
+- It is never open to more people than intended, not for a moment. It is made with mode 0600, then given to the group,
+  and then opened for it (0660). Missing directories are made with mode 0700, or 0710 for a group.
+- A socket without a listener is replaced. A socket with one, and a file that is no socket, are left alone. One daemon
+  at a time looks and replaces, so that none takes the new socket of another for a stale one.
+- It can be made again while the daemon runs, in case somebody removed it, or its directory.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from dhtd.control.peer import group_id
 from dhtd.errors import SocketInUse, SocketUnusable
 
 BACKLOG: Final = 64
-_TURN_WAIT: Final = 2.0  # seconds in which another daemon that starts here is done with the directory
+_TURN_WAIT: Final = 2.0  # seconds for another daemon that starts here to be done with the directory
 _TURN_PAUSE: Final = 0.02
 
 
 class ControlSocket:
-    """A listening socket and the file that clients find it by. Leaving its context closes the one, removes the other.
+    """A listening socket and its file. Leaving the context closes the socket and removes the file.
 
-    Raises `SocketInUse` where a daemon listens on `path` already, `SocketUnusable` where no socket can be made, and
-    `ConfigError` where there is no such `group`. `notice` is what the user should be told, if there is anything.
+    Raises `SocketInUse` if a daemon listens on `path` already, `SocketUnusable` if no socket can be made, and
+    `ConfigError` if there is no `group` of that name. `notice` is a warning for the user, or None.
     """
 
     def __init__(self, path: Path, group: str | None = None) -> None:
@@ -62,20 +62,20 @@ class ControlSocket:
 
     @property
     def is_lost(self) -> bool:
-        """Whether clients find it no longer: the file was removed, or something else is in its place."""
+        """Whether clients no longer find it: the file was removed or replaced."""
         found = _identity(self._path)
         return found is None or self._identity is None or found[:2] != self._identity[:2]
 
     def renew(self) -> None:
-        """Make another one in its place; whoever listens has to listen on that, and to close the old one.
+        """Make a new socket in its place. The caller listens on that one, and closes the old one.
 
-        Raises as the constructor does; then the old one stays.
+        Raises the errors of the constructor; then the old one stays.
         """
         self.listening = _make(self._path, self.group, self._group_name, patience=0.0)
         self._identity = _identity(self._path)
 
     def remove(self) -> None:
-        """Remove the file, unless it is another's by now."""
+        """Remove the file, unless another daemon made a new one."""
         if self._identity is not None and _identity(self._path) == self._identity:
             with suppress(OSError):
                 self._path.unlink()
@@ -110,7 +110,7 @@ def _make(path: Path, gid: int | None, group: str | None, patience: float = _TUR
 
 
 def _bind(listening: socket.socket, path: Path) -> None:
-    # The whole process's. Where other threads run already, they make no file that more people than this are to read.
+    # The mask is that of the whole process. No other thread makes a file now that more people should read.
     before = os.umask(0o177)
     try:
         listening.bind(str(path))
@@ -119,14 +119,14 @@ def _bind(listening: socket.socket, path: Path) -> None:
 
 
 def _make_directory(directory: Path, gid: int | None, group: str | None) -> None:
-    """Make a directory and those above it that are missing, for us, or for us to list and the group to pass."""
+    """Make a directory, and missing ones above it, for us alone, or also for the group to pass through."""
     if os.path.lexists(directory):
         return
     _make_directory(directory.parent, gid, group)
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
-        return  # made by somebody meanwhile; the check tells whether by one of us
+        return  # somebody made it meanwhile; the check tells whether one of us
     if gid is not None:
         try:
             _give_to_group(directory, 0o710, gid, str(group))
@@ -143,11 +143,11 @@ def _give_to_group(path: Path, mode: int, gid: int, group: str) -> None:
             f"the control socket cannot be given to the group {group}: user {os.geteuid()}, who runs this daemon, is"
             " not in it. Add the user to it (usermod -aG) and log in anew, or give another group with --socket-group"
         ) from None
-    path.chmod(mode)  # last, and never before it is the group's
+    path.chmod(mode)  # last: it must be the group's before
 
 
 def _check_place(path: Path) -> None:
-    """Raise `SocketUnusable` where anybody but us and root could put something in the socket's place."""
+    """Raise `SocketUnusable` if others than us and root could put something in the socket's place."""
     directory = path.parent.absolute()
     mode = directory.lstat().st_mode
     if stat.S_ISLNK(mode):
@@ -180,10 +180,10 @@ def _check_place(path: Path) -> None:
 
 @contextmanager
 def _turn(directory: Path, patience: float) -> Iterator[None]:
-    """Have another daemon that starts in this directory wait until the context ends.
+    """Make other daemons that start in this directory wait until the context ends.
 
-    Whoever may read the directory can lock it, too, so nobody is waited for for long: without the lock, nothing is at
-    stake but two daemons that start at the same moment.
+    Everybody who can read the directory can lock it, so we do not wait long. Without the lock we go on: only two
+    daemons that start at the same moment could then disturb each other.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -201,7 +201,7 @@ def _turn(directory: Path, patience: float) -> Iterator[None]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on; raise `SocketInUse` where somebody does, `SocketUnusable` for a file."""
+    """Remove a socket without a listener; raise `SocketInUse` for one with, `SocketUnusable` for another file."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -225,7 +225,7 @@ def _in_use(path: Path) -> SocketInUse:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what tells this socket from a later one, which may well be given the same inode; None for no socket."""
+    """Return the identity of a file: a later one may have the same inode, but another time. None if there is none."""
     try:
         status = path.lstat()
     except OSError:
@@ -234,7 +234,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _out_of_reach(path: Path, gid: int, group: str) -> str | None:
-    """Return what keeps the group's members from the socket, as far as modes tell: a list of access rights may help."""
+    """Return a warning if modes keep the group from the socket; access control lists may still let it in."""
     for place in path.parent.resolve(), *path.parent.resolve().parents:
         status = place.stat()
         if not status.st_mode & stat.S_IXOTH and not (status.st_gid == gid and status.st_mode & stat.S_IXGRP):

@@ -1,7 +1,7 @@
-"""Work that blocks, in a thread of its own, where the system still gives one.
+"""Runs work that blocks in a thread of its own, if the system still starts one.
 
 `ulimit -u`, a `pids` cgroup and a lack of memory all end in the same `RuntimeError` of Python. Here it is an error of
-its own, which no defect in the work itself can be taken for, so the caller can go without a thread.
+its own, distinct from a defect in the work, so the caller can go on without a thread.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 async def in_thread(
     work: Callable[[], T], limiter: trio.CapacityLimiter | None = None, *, may_be_left: bool = False
 ) -> T:
-    """Return what `work` returns. Raises `NoThread`, with nothing done, where no thread can be started.
+    """Return the result of `work`; raise `NoThread`, with nothing done, if no thread starts.
 
-    Work that `may_be_left` goes on alone where whoever waits for it is cancelled; other work is waited for.
+    If the caller is cancelled, work that `may_be_left` goes on alone. Other work is waited for.
     """
     has_begun = False
 
