@@ -27,7 +27,7 @@ class Setting(NamedTuple):
     metavar: str  # of the option
     help: str  # of the option
     kind: Kind
-    default: object  # None: there is none, or another setting decides; (): a list that may be repeated
+    default: object  # None for none, or if another setting decides; () for a list, whose option may be repeated
     at_run_time: bool = False  # a change takes effect on SIGHUP
     suffix: str = ""  # of the variable
 
@@ -49,7 +49,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `dhtd start` runs with; every field has been checked."""
+    """The settings of a run, checked."""
 
     port: int
     bind: tuple[str, ...]  # IP addresses, link-local ones with their zones; none: all that this machine has
@@ -57,7 +57,7 @@ class Settings:
     state: Path
     socket: Path
     instance: str
-    socket_group: str | None  # whose members may connect beside the daemon's user; not looked up yet
+    socket_group: str | None  # its members may connect as well; not looked up yet
     socket_clients: int  # connections of one user
     node_id: Id | None  # None: that of the state file, or a new one
     network_key: tuple[Path, ...]  # files; the first one's key seals, every one's opens; none: an open network
@@ -66,7 +66,7 @@ class Settings:
     rate_limit_total: float  # queries a second, all sources together; 0 is off
     max_entries: int  # held for others
     max_operations: int  # of clients, under way at once
-    cap: tuple[CapNumber, ...]  # those of `Policy` that are to be others; each once
+    cap: tuple[CapNumber, ...]  # other numbers for caps of `Policy`, each cap once
     log_level: str  # of LOG_LEVELS
     log_format: str  # of LOG_FORMATS
     origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"
@@ -138,4 +138,4 @@ SETTINGS: Final = (
     Setting("log-format", "FORMAT", "text or json.", one_of(LOG_FORMATS), "text", at_run_time=True),
 )
 OF_INSTANCE: Final = ("state", "socket")
-NOT_EMPTY: Final = ("network-key",)  # whose variable, set but empty, is an error: else it would make an open node
+NOT_EMPTY: Final = ("network-key",)  # an empty variable is an error: it would make an open node

@@ -4,9 +4,9 @@ dhtd.toml(5) is the user's side of this, and `SETTINGS` the list that both follo
 `node-id` stands for `--node-id`, `DHTD_NODE_ID` and `node-id = "…"`. A variable that is set but empty is not set.
 Only the variable of `network-key` says that it names a file, `DHTD_NETWORK_KEY_FILE`, and must not be empty.
 
-An instance gives the state file and the control socket their default places. Where the instance is named nearer (on the
-command line, say) than a state file or a socket is (in the environment, say), the instance's own is meant, and the
-farther name does not count. `dht` goes by the same rule, or it would ask another daemon than the one that was started.
+An instance gives the state file and the control socket their default places. It may come from a nearer source (say, the
+command line) than a state file or a socket (say, the environment). Then the instance decides, and the farther name does
+not count. `dht` follows the same rule. Otherwise it would ask another daemon than the one that was started.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
-VARIABLES_PREFIX: Final = "DHTD_"  # no variable that begins so is anybody else's
+VARIABLES_PREFIX: Final = "DHTD_"  # of our variables, and of no others
 CONFIG_SIZE_MAX: Final = 1 << 20  # bytes of a configuration file
 # A key of more parts. The time that tomllib takes for one grows with their square: a minute for 60,000.
 _PART: Final = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
@@ -49,9 +49,9 @@ class Change:
 def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """Return the settings; raise `ConfigError`, or `SocketUnusable` for a path that is too long for a socket.
 
-    `options` are those of the command line, by key or by Python's name for it (`node-id`, `node_id`), and `config`
-    among them; None and an empty list mean "not given". Text is read as on the command line. The directories of
-    configuration, state and socket follow the environment of the process, not `environ`.
+    `options` are those of the command line, `config` included, by key or by field (`node-id`, `node_id`). None and an
+    empty list mean "not given". Text is read as on the command line. The directories of configuration, state and socket
+    follow the environment of the process, not `environ`.
     """
     given = {key.replace("_", "-"): value for key, value in options.items()}
     values: dict[str, Any] = {}
@@ -61,7 +61,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
         instance_named = "instance" in values  # nearer than this source
         for setting in SETTINGS:
             if setting.key in source.values:
-                value = source.read(setting)  # a value that does not count is checked, too: tell before it bites
+                value = source.read(setting)  # checked even where a nearer value counts: its error may bite later
                 if setting.key not in values and not (instance_named and setting.key in OF_INSTANCE):
                     values[setting.key] = value
                     origins[setting.key] = source.origin(setting)
@@ -78,7 +78,7 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
 
 
 def client_socket(socket: Path | str | None, instance: str | None, environ: Mapping[str, str]) -> Path:
-    """Return the socket that `dht` is to use, by the same rules; raise `ConfigError` or `SocketUnusable`.
+    """Return the socket for `dht`, by the same rules; raise `ConfigError` or `SocketUnusable`.
 
     Looks no further than it must: a socket or an instance that is named on the command line or in the environment is
     found without opening a configuration file.
@@ -94,7 +94,7 @@ def client_socket(socket: Path | str | None, instance: str | None, environ: Mapp
 
 
 def changes(old: Settings, new: Settings) -> list[Change]:
-    """Return what has changed, in the order of `SETTINGS`."""
+    """Return the changes, in the order of `SETTINGS`."""
     found = []
     for setting in SETTINGS:
         before, after = getattr(old, setting.field), getattr(new, setting.field)
@@ -105,7 +105,7 @@ def changes(old: Settings, new: Settings) -> list[Change]:
 
 
 def _is_sealing_changed(key: str, before: object, after: object) -> bool:
-    """Whether the change would open a sealed network or seal an open one: no slip in a file may do that on the fly."""
+    """Whether the change would open a sealed network or seal an open one. No slip in a file may do that at run time."""
     return key == "network-key" and bool(before) != bool(after)
 
 
@@ -122,7 +122,7 @@ def _text(setting: Setting, value: object) -> str:
 
 
 class _Source(NamedTuple):
-    """One place that settings come from: the options, the environment, or a file."""
+    """One source of settings: the options, the environment, or a file."""
 
     values: Mapping[str, object]  # by key
     kind: str  # "option", "variable" or "file"
@@ -154,7 +154,7 @@ class _Source(NamedTuple):
             raise ConfigError(f"{self.origin(setting)}{key}: {error}") from error
 
     def refuse_unknown(self) -> None:
-        """Raise where a file has a key that there is not."""
+        """Raise if a file has an unknown key."""
         known = [setting.key for setting in SETTINGS]
         for key in self.values:
             if key not in known:
@@ -165,7 +165,7 @@ class _Source(NamedTuple):
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    """Raise where a variable looks like one of ours and is none: a misspelt key file would make an open node."""
+    """Raise for an unknown variable that looks like one of ours: a misspelt key file would make an open node."""
     known = [CONFIG_VARIABLE, *(setting.variable for setting in SETTINGS)]
     for name, text in environ.items():
         if name.upper().startswith(VARIABLES_PREFIX) and name not in known and text.strip():
@@ -176,7 +176,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
 
 
 def _nearest(name: str, known: Sequence[str], between: str) -> str | None:
-    """Return the known name most like this one: one that has the most of its words, or else one that is spelt alike.
+    """Return the known name most like this one: first by common words, then by spelling.
 
     `between` is what separates words.
     """
@@ -191,7 +191,7 @@ def _nearest(name: str, known: Sequence[str], between: str) -> str | None:
 
 
 def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Iterator[_Source]:
-    """Yield the places from the nearest to the farthest, opening files only when it comes to them."""
+    """Yield the sources from the nearest to the farthest. Each file is opened only in its turn."""
     given = {key: value for key, value in options.items() if value not in (None, [], ())}
     named = given.pop("config", None)
     yield _Source(given, "option")
@@ -211,7 +211,7 @@ def _sources(options: Mapping[str, object], environ: Mapping[str, str]) -> Itera
 
 
 def _is_closed(path: Path, named: Mapping[str, object]) -> bool:
-    """Whether a user's configuration lies in another user's closed home, and no place of ours does: all are `named`."""
+    """Whether a user's configuration lies in another user's closed home, while `named` has all places of ours."""
     try:
         path.lstat()
     except PermissionError:
@@ -222,7 +222,7 @@ def _is_closed(path: Path, named: Mapping[str, object]) -> bool:
 
 
 def _read_file(text: str, named_by: str | None = None) -> _Source:
-    """Read a configuration file; only one that is `named_by` something must be there."""
+    """Read a configuration file. It may be missing, unless it is `named_by` an option or a variable."""
     path = Path(text)
     try:
         path = paths.locate(text)

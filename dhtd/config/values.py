@@ -1,4 +1,4 @@
-"""The kinds of settings: how a value is read from text and from TOML, what it may be, and what TAB offers for it.
+"""The kinds of settings: their readers for text and for TOML, and the words that TAB offers.
 
 Readers raise a `UsageError` that says what is wrong and what is allowed. The caller adds where the value came from.
 """
@@ -33,7 +33,7 @@ _HOST: Final = re.compile(r"[^\s\[\]/@,:]{1,255}")
 
 
 class Offers(Enum):
-    """What TAB offers where there are no fixed words."""
+    """The words that TAB offers, other than fixed ones."""
 
     NOTHING = auto()
     FILES = auto()
@@ -42,7 +42,7 @@ class Offers(Enum):
 
 
 class Kind(NamedTuple):
-    """What a setting may be."""
+    """A kind of setting."""
 
     text: Callable[[str], object]  # reads it from the command line or a variable
     value: Callable[[object], object]  # reads it from TOML
@@ -51,13 +51,13 @@ class Kind(NamedTuple):
 
 
 class CapNumber(NamedTuple):
-    """A number in place of a cap's own: `name` is one of `dhtd.core.counters`."""
+    """Another number for a cap; `name` is one of `dhtd.core.counters`."""
 
     name: str
     number: int
 
     def __str__(self) -> str:
-        """Return it as it is written."""
+        """Return it as the user writes it."""
         return f"{self.name}={self.number}"
 
 
@@ -188,7 +188,7 @@ def _path(text: str) -> Path:
 
 
 def _absolute_path(text: str) -> Path:
-    # A daemon's working directory is an accident, so that a file that all daemons read cannot mean it.
+    # A file that all daemons read cannot mean the working directory of one of them.
     if text and not text.startswith(("/", "~")):
         raise ConfigError(f"{shown(text)} is relative: a path in this file begins with / or ~")
     return _path(text)

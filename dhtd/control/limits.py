@@ -1,9 +1,9 @@
 """The places of the control socket, and which client gives way when there is none left.
 
 A connection keeps the daemon waiting while it is idle, in the middle of a frame, or does not read its answer. That
-costs the client nothing, and the daemon a place. So the connection that has waited for the longest time gives way. One whose
-request is being served never does. A user with a thousand open connections takes no place from their own next request,
-and none from another user.
+costs the client nothing, and the daemon a place. So the connection that has waited for the longest time gives way. One
+whose request is being served never does. A user with a thousand open connections takes no place from their own next
+request, and none from another user.
 
 The daemon's user and root have places of their own. All members of the socket's group share theirs, so that together
 they cannot use up the daemon's file descriptors.
