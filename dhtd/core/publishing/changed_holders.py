@@ -1,4 +1,4 @@
-"""The entries whose holders have changed since they were last saved."""
+"""The entries with holders other than those on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dhtd.core.records import RecordKey
 
 
 class ChangedHolders:
-    """Noted by the one who keeps the holders, taken by the one who saves them."""
+    """Notes of changes: the part that keeps holders makes them, and the part that saves holders takes them."""
 
     __slots__ = ("_changed",)
 

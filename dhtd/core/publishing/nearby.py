@@ -1,8 +1,8 @@
-"""Which own entries a node matters to: those whose key is no farther from it than their farthest holder is.
+"""The own entries to which a node matters: their keys are no farther from it than from their farthest holder.
 
-A contact that is new, or lost, concerns few of them, and there may be 65,536. So entries lie in classes by how far
-their holders reach, rounded up to a power of two, and in a class by the bits of the key above that. An entry that may
-be concerned shares these bits with the node: one look in each class finds it, among at most as many others.
+A new or lost contact matters to few entries, and there may be 65,536. So entries lie in classes by the reach of their
+holders, rounded up to a power of two, and within a class by the bits of the key above that. An entry to which the node
+may matter shares these bits with it. So one look into each class finds the entry, among at most as many others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dhtd.core.ids import Id, packed
 
 
 class HasKey(Protocol):
-    """Anything that is entered somewhere."""
+    """An entry under a key."""
 
     key: Id
 
@@ -24,7 +24,7 @@ E = TypeVar("E", bound=HasKey)
 
 
 class Nearby(Generic[E]):
-    """Entries, each with its reach: how far from its key nodes matter to it; None is any distance."""
+    """Entries, each with its reach: the distance from its key up to which nodes matter to it. None is any distance."""
 
     __slots__ = ("_classes", "_everywhere", "_reaches")
 
@@ -34,7 +34,7 @@ class Nearby(Generic[E]):
         self._classes: list[dict[bytes, dict[E, None]]] = []  # by the bits of the reach
 
     def add(self, entry: E, reach: int | None) -> None:
-        """Put an entry in, in place of itself."""
+        """Put an entry in, or change its reach."""
         self.remove(entry)
         self._reaches[entry] = reach
         if reach is None:
@@ -60,7 +60,7 @@ class Nearby(Generic[E]):
             del self._classes[bits][_above(entry.key, bits)]
 
     def anywhere(self) -> Iterator[E]:
-        """Yield the entries to which any node matters. They may be taken out meanwhile."""
+        """Yield the entries to which every node matters. They may be taken out meanwhile."""
         yield from list(self._everywhere)
 
     def of(self, id: Id) -> Iterator[E]:
@@ -71,7 +71,7 @@ class Nearby(Generic[E]):
                     yield entry
 
     def some(self, id: Id, most: int) -> Iterator[E]:
-        """Yield so many of them at most, without a copy of all: none may be taken out meanwhile."""
+        """Yield so many of them at most, without a copy of all. None may be taken out meanwhile."""
         every = (entry for entries in self._groups(id) for entry in entries if self._matters(entry, id))
         return islice(every, most)
 

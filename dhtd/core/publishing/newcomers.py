@@ -1,11 +1,11 @@
-"""New contacts, until they have stayed for a while: before, they are no news for own entries or the network's size.
+"""New contacts, which are no news for own entries and the network's size until they have stayed for a while.
 
-Whoever changes its ID every minute is a new contact each time. Its IDs are dead before an entry could be published to
-them, or lie so near to us that the network seems to have grown. So a new contact is asked once more two minutes after
-it came. If it answers under the same ID, it counts.
+A node that changes its ID every minute is a new contact each time. Its IDs are dead before an entry can be published to
+them, and IDs near ours make the network seem to grow. So a new contact is pinged again two minutes after it came. If it
+answers under the same ID, it counts.
 
-Only contacts that matter are asked: those that should hold an own entry, and those that make our neighbourhood denser.
-Entries that fewer than K nodes hold do not wait, since any contact may be the one that they need.
+Only contacts that matter are pinged: those that should hold an own entry, and those that make our neighbourhood denser.
+Entries that fewer than K nodes hold do not wait: any contact may be the one that they need.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST = 1_024  # contacts that wait; the oldest gives way
 
 
 class Newcomers:
-    """Remembers when contacts came, and asks those that matter whether they are still there."""
+    """Remembers when contacts came, and pings those that matter."""
 
     __slots__ = ("_came", "_hurrying", "_overlays", "_requester", "_under_way")
 
@@ -29,8 +29,8 @@ class Newcomers:
         self._overlays = overlays
         self._requester = requester
         self._hurrying = hurrying
-        self._came: dict[Contact, float] = {}  # who waits, and since when; the latest last
-        self._under_way: dict[Endpoint, float] = {}  # who is being asked, and when it came
+        self._came: dict[Contact, float] = {}  # contacts that wait, and since when; the latest last
+        self._under_way: dict[Endpoint, float] = {}  # contacts that are being pinged, and when they came
 
     def joined(self, contact: Contact, now: float) -> None:
         """A contact is new in the table."""
@@ -44,13 +44,13 @@ class Newcomers:
             del self._came[next(iter(self._came))]
 
     def next_timeout(self) -> float | None:
-        """Return when the next one has stayed for long enough, if it is still there."""
+        """Return when the next contact has stayed long enough, if it is still there."""
         if not self._came or len(self._under_way) >= self._requester.policy.verifications:
             return None
         return next(iter(self._came.values())) + self._requester.policy.newcomer_stays
 
     def go_on(self, now: float) -> None:
-        """Ask those whose time has come."""
+        """Ping the contacts that have waited long enough, if they matter."""
         while (due := self.next_timeout()) is not None and due <= now:
             contact = next(iter(self._came))
             came_at = self._came.pop(contact)
@@ -59,17 +59,17 @@ class Newcomers:
                 self._under_way[contact.endpoint] = came_at
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """It counts, unless another one has come in its place."""
+        """The contact counts, unless another ID has taken its place."""
         came_at = self._under_way.pop(query.endpoint, None)
         if came_at is not None and contact.id == query.id:
             self._stayed(contact, came_at, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """It has not stayed."""
+        """The contact has not stayed."""
         self._under_way.pop(query.endpoint, None)
 
     def give_up(self, now: float) -> None:
-        """Count nobody as being asked: a contact that is forgotten here is no news."""
+        """Count no ping as under way: a contact that is forgotten here is no news."""
         self._under_way.clear()
 
     def _stayed(self, contact: Contact, came_at: float, now: float) -> None:
@@ -78,7 +78,7 @@ class Newcomers:
         overlay.refresher.neighbourhood_has(self._density(overlay), now)
 
     def _matters(self, contact: Contact, came_at: float) -> bool:
-        """Whether anything depends on its being there."""
+        """Whether anything depends on this contact."""
         overlay = self._overlays[len(contact.endpoint)]
         if not overlay.state.is_live(contact) or contact.endpoint in self._under_way:
             return False
@@ -86,5 +86,5 @@ class Newcomers:
         return is_denser or self._hurrying.concerns(contact, came_at)
 
     def _density(self, overlay: Overlay) -> int:
-        """Return what our neighbourhood looks like without those who wait."""
+        """Return the network's size by our neighbourhood, without the contacts that wait."""
         return overlay.size_by_neighbours(without=self._came)

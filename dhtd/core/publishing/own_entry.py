@@ -1,4 +1,4 @@
-"""One own entry: who holds it, how its publications went, and what is known of its next one."""
+"""One own entry: its holders, how its publications went, and what is known of the next one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OwnEntry:
         self.failures = 0  # publications in a row that no node took
         self.hurried = False  # something has hurried the next publication
         self.hurries = 0  # hurried publications, less the unhurried ones since
-        self.joined: set[int] = set()  # the families whose network was reached since the last publication
+        self.joined: set[int] = set()  # the families with a network that was reached since the last publication
         self.again_at: float | None = None  # when to publish once more after the publication under way
         self._holders: dict[Contact, float] = {}  # each node that may hold the entry, and until when; the latest last
         self._limit = policy.entry_holders
@@ -80,7 +80,7 @@ class OwnEntry:
         self.sightings.restore(holder, seen, until, now)
 
     def forget_expired(self, now: float) -> None:
-        """Drop the holders whose copies have expired."""
+        """Drop the holders with expired copies."""
         self._holders = self.holders(now)
         self.sightings.forget_expired(now)
 

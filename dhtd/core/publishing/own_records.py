@@ -151,7 +151,7 @@ class OwnRecords:
         entry.hurried = False
         entry.forget_expired(now)
 
-        # Set the next one by who took it.
+        # Set the next publication by how many nodes took the entry.
         if entry.replicas:
             entry.failures = 0
             self.due_at(entry, now + self.jittered(entry.interval))
@@ -235,7 +235,7 @@ class OwnRecords:
         return self._timetable.next_overdue()
 
     def overdue(self, now: float) -> list[OwnEntry]:
-        """Return the entries whose publication should have ended by now; the caller calls `began` for each."""
+        """Return the entries with a publication that should have ended by now; the caller calls `began` for each."""
         return [self._entries[record_key] for record_key in self._timetable.overdue(now)]
 
     # Visits to many
@@ -273,11 +273,11 @@ class OwnRecords:
         return has_forgotten
 
     def changed(self) -> set[RecordKey]:
-        """Return the entries whose holders have changed since `take_changed`."""
+        """Return the entries with changed holders, which `take_changed` would take."""
         return set(self._changed)
 
     def take_changed(self, among: AbstractSet[RecordKey] | None = None) -> set[RecordKey]:
-        """Take and return the entries whose holders have changed; of those `among` these alone, if given."""
+        """Take and return the entries with changed holders; of those `among` these alone, if given."""
         return self._changed.take(among)
 
     def mark_changed(self, record_keys: Iterable[RecordKey]) -> None:

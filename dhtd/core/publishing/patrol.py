@@ -1,18 +1,18 @@
-"""Looking after the holders of own entries, so that they are missed soon where many die at once.
+"""Looking after the holders of own entries, so that losses are noticed soon where many nodes die at once.
 
 A holder of an entry need not be a contact of ours, and a quiet node asks each of its contacts a few times an hour. So a
-quiet owner would miss its holders at the next publication only, and nobody would find its entries until then. So:
+quiet owner would miss its holders at the next publication only. Until then, nobody would find its entries. So:
 
-1. The patrol goes round: it pings one holder every half a minute, entry by entry. That is all while nothing is wrong.
+1. The patrol goes round: it pings one holder every half a minute, entry by entry. While nothing is wrong, that is all.
 2. A holder that misses a query of another kind is pinged at once.
-3. A node that is given up makes the next turns come sooner. Where an entry has lost more than one holder, the others
-   that hold it are asked, too.
-4. While several nodes a minute are given up, each of them leads to some more: to contacts that were not heard for long,
+3. A node that is given up makes the next turns come sooner. If an entry has lost more than one holder, its other
+   holders are pinged, too.
+4. While several nodes a minute are given up, each of them leads to some more: to the contacts that were silent longest,
    and to holders of further entries.
 
-Our own network may be down instead. So a holder is lost only if somebody else has answered meanwhile. Where nobody has,
-it is asked again together with the contact that has answered last. If that one is silent as well, `Outage` looks into
-it, and the patrol rests until the network is reached again.
+Our own network may be down instead. So a holder counts as lost only if somebody else has answered meanwhile. If nobody
+has, the holder is pinged again, together with the contact that answered last. If that one is silent as well, `Outage`
+looks into it, and the patrol rests until the network is reached again.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from dhtd.core.routing.overlays import Overlays
 if TYPE_CHECKING:
     from random import Random
 
-_WAITING = 256  # holders that are still to be asked, at most
-_MANY = 3  # nodes given up within a minute: more than one by one
+_WAITING = 256  # holders that wait for a ping, at most
+_MANY = 3  # nodes given up within a minute: then many die at once
 _MINUTE = 60.0
-_CONTACTS = 4  # that are asked for each node that is given up, then
-_ENTRIES = 2  # whose holders are asked as well
-_FORGET = 300.0  # seconds for which a node that was given up is neither asked nor counted again
-_GONE = 1_024  # of these, at most
+_CONTACTS = 4  # contacts that are pinged for each node that is given up then
+_ENTRIES = 2  # entries to whose holders that leads as well
+_FORGET = 300.0  # seconds in which a node that was given up is neither pinged nor counted again
+_GONE = 1_024  # remembered nodes of this kind, at most
 _SOON = 1.0  # seconds between two turns, at least
-_SOONER = 8  # times, after a loss; each turn then doubles the pause again
+_SOONER = 8  # a loss divides the pause by that; each turn then doubles it again
 
 
 class Patrol:
-    """Pings holders that are in doubt, a few at a time, and tells the tracker of those that are lost."""
+    """Pings holders, a few at a time, and tells `Hurrying` of those that are lost."""
 
     __slots__ = (
         "_gone",
@@ -76,29 +76,31 @@ class Patrol:
         self._rng = rng
         self._records = records
         self._hurrying = hurrying
-        self._rota: Iterator[OwnEntry] = iter(())  # the entries whose holders are still to have a turn
+        self._rota: Iterator[OwnEntry] = iter(())  # the entries that still have a turn in this round
         self._lost_at: deque[float] = deque(maxlen=_MANY)
-        self._gone: dict[Contact, float] = {}  # given up, and until when we remember it; the latest last
+        self._gone: dict[Contact, float] = {}  # nodes given up, and until when we remember them; the latest last
         self._under_way: set[Endpoint] = set()
         self._waiting: dict[Endpoint, Contact] = {}
-        self._round: deque[Contact] = deque()  # holders of one entry whose turn is still to come
+        self._round: deque[Contact] = deque()  # the holders of one entry that still have a turn
         self._pause = requester.policy.patrol  # seconds until the turn after the next one
         self._next_at = now + self._pause
 
     def next_timeout(self) -> float | None:
-        """Return when `go_round` asks somebody; None while there is nobody to ask."""
+        """Return when `go_round` pings somebody; None while there is nobody to ping."""
         if not len(self._records) or not self._requester.policy.patrol:
             return None
         return self._next_at if any(overlay.is_joined for overlay in self._overlays) else None
 
     def go_round(self, now: float) -> None:
-        """Ask the holder whose turn it is, if it is time."""
+        """Ping the next holder, if it is time."""
         due = self.next_timeout()
         if due is None or now < due:
             return
+        # Set the next turn: after a loss the turns come soon, and then ever less so.
         policy, rng = self._requester.policy, self._rng
         self._pause = min(2 * self._pause, policy.patrol)
         self._next_at = now + self._pause * rng.uniform(0.75, 1.0)
+        # Ping one holder of the entry, or of the next entry.
         if not self._round:
             self._round.extend(self._some_holders(1))
         if self._round:
@@ -107,7 +109,7 @@ class Patrol:
                 self.suspect([holder], now)
 
     def suspect(self, holders: Iterable[Contact], now: float) -> None:
-        """These may be lost: ask them."""
+        """These may be lost: ping them."""
         for holder in holders:
             is_known = holder.endpoint in self._under_way or self._is_gone(holder, now)
             if not is_known and len(self._waiting) < _WAITING:
@@ -115,14 +117,16 @@ class Patrol:
         self._go_on(now)
 
     def lost(self, holder: Contact, now: float) -> None:
-        """This one is given up; who is in doubt by that is asked. A node without entries has no holder to miss."""
+        """A node is given up: ping the nodes that this puts in doubt. Without own entries there is nobody to miss."""
         if not len(self._records) or self._is_gone(holder, now):
             return
         self._gone[holder] = now + _FORGET
         if len(self._gone) > _GONE:
             del self._gone[next(iter(self._gone))]
+        # Come sooner to the next holder.
         self._pause = max(_SOON, self._pause / _SOONER)
         self._next_at = min(self._next_at, now + self._pause)
+        # Doubt the other holders of the same entries, and while many die, further nodes.
         suspects = self._hurrying.holder_lost(holder, now)
         self._lost_at.append(now)
         if len(self._lost_at) == _MANY and now - self._lost_at[0] < _MINUTE:
@@ -131,14 +135,14 @@ class Patrol:
         self.suspect(suspects, now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """It is there, unless it is another one by now. That one node has another ID is no sign that many die."""
+        """The holder is there, unless its place has another ID by now. One new ID is no sign that many nodes die."""
         self._under_way.discard(query.endpoint)
         if query.id is not None and contact.id != query.id:
             self.suspect(self._hurrying.holder_lost(Contact(query.id, query.endpoint), now), now)
         self._go_on(now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """It is lost, if somebody else has answered meanwhile. Else ask again, and a contact that should answer."""
+        """The holder is lost if somebody else has answered meanwhile. Else ping it again, beside a witness."""
         self._under_way.discard(query.endpoint)
         overlay = self._overlays[len(query.endpoint)]
         if error is None and query.id is not None:
@@ -151,7 +155,7 @@ class Patrol:
         self._go_on(now)
 
     def give_up(self, now: float) -> None:
-        """Count nobody as being asked: to ask one twice costs less than to ask nobody ever again."""
+        """Count no ping as under way: a second ping costs less than none ever again."""
         self._under_way.clear()
 
     def _some_holders(self, entries: int) -> list[Contact]:

@@ -1,16 +1,19 @@
-"""What was deleted here and may still be held elsewhere: by which nodes, and when each of them is asked again.
+"""Deleted entries that other nodes may still hold, and when to ask each of these nodes again.
 
-A node that is down while an entry is deleted comes back with it, from its state file; so does one that is killed before
-it has written down that it let go. Hence whoever may hold a deleted entry owes us two acknowledgements,
-`withdraw_confirm` apart, and must not have had it again in between. It is asked until it has given them, until its copy
-must have expired, or until the entry is entered again, which makes it a holder like any other.
+A node that is down while an entry is deleted comes back with it, from its state file. So does a node that is killed
+before it has written down the deletion. So each holder of a deleted entry owes us two acknowledgements,
+`withdraw_confirm` apart, and must not have had the entry again in between. The holder is asked
 
-The copy is where the store was sent, so that place is asked, whatever ID answers there. An ID proves nothing: another
-node may have taken it, and its word would bring the entry back. Only if that place is silent, and the routing table has
-accepted the holder's ID at another one, is the other one asked, and its word counts.
+- until it has given both,
+- until its copy must have expired,
+- or until the entry is entered again, which makes it a holder like any other.
 
-Holders are asked, not entries: one that does not answer costs a query a pause, however much it may hold. The pause
-doubles, so that a holder which comes back is asked again within about the time that it was away.
+The copy is at the place that the store was sent to. So that place is asked, with any ID. An ID proves nothing: another
+node may have taken it, and an acknowledgement from there would bring the entry back. Another place is asked, and
+counts, only if the first one is silent and the routing table has accepted the holder's ID at the other.
+
+Holders have timers, entries have none: a silent holder costs one query a pause, whatever it may hold. The pause
+doubles, so a holder that comes back is asked again within about the time that it was away.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from dhtd.core.timers import Timers
 if TYPE_CHECKING:
     from random import Random
 
-SWEPT: Final = 256  # that are dropped in one `sweep`
+SWEPT: Final = 256  # withdrawals that one `sweep` drops, at most
 
 
 class Pending(NamedTuple):
@@ -40,8 +43,8 @@ class Pending(NamedTuple):
     record_key: RecordKey
     holder: Contact
     until: float  # when its copy must have expired
-    acknowledged: bool  # once; it will be asked once more
-    attempts: int  # in a row that the holder has failed
+    acknowledged: bool  # once; the holder is asked once more
+    attempts: int  # failed attempts at the holder in a row
     due_at: float | None  # when it is asked again; None while it is being asked, and until the network is reached
 
 
@@ -52,7 +55,7 @@ class _Owed:
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.confirm_at: float | None = None  # since it was acknowledged: when to ask for the second time
+        self.confirm_at: float | None = None  # after the first acknowledgement: when to ask for the second one
 
 
 class Holder:
@@ -71,7 +74,7 @@ class Holder:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where to ask it."""
+        """The place to ask."""
         return self.moved_to if self.moved_to is not None and self.has_left else self.contact.endpoint
 
 
@@ -104,7 +107,7 @@ class PendingWithdrawals:
             yield from self.pending(entry)
 
     def entries(self) -> list[RecordKey]:
-        """Return the deleted entries, for whoever looks at them bit by bit: see `pending`."""
+        """Return the deleted entries; `pending` tells of each."""
         return list(self._entries)
 
     def pending(self, record_key: RecordKey) -> list[Pending]:
@@ -118,34 +121,34 @@ class PendingWithdrawals:
         return Pending(record_key, contact, owed.until, acknowledged, holder.failures, due_at)
 
     def holders(self, record_key: RecordKey) -> dict[Contact, float]:
-        """Return who may hold this entry, and until when."""
+        """Return the nodes that may hold this entry, and until when."""
         return {contact: owed.until for contact, owed in self._entries.get(record_key, {}).items()}
 
     def silent(self, record_keys: Iterable[RecordKey]) -> int:
-        """Return how many nodes have acknowledged nothing of what they may hold of these entries."""
+        """Return how many of the holders of these entries have acknowledged nothing."""
         owed = [owed_by.items() for record_key in record_keys if (owed_by := self._entries.get(record_key))]
         return len({contact for each in owed for contact, owed in each if owed.confirm_at is None})
 
     # What changes
 
     def changed(self) -> set[RecordKey]:
-        """Return the entries whose holders have changed since `take_changed`."""
+        """Return the entries with changed holders, which `take_changed` would take."""
         return set(self._changed)
 
     def take_changed(self, among: AbstractSet[RecordKey] | None = None) -> set[RecordKey]:
-        """Take and return the entries whose holders have changed; of those `among` these alone, if given."""
+        """Take and return the entries with changed holders; of those `among` these alone, if given."""
         return self._changed.take(among)
 
     def add(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
-        """Note that a deleted entry may be held until then. Nobody is asked before `release`, or `joined`.
+        """Note that a node may hold a deleted entry until then. It is asked after `release` or `joined`.
 
-        Return whether another had to be forgotten for it: one of those that were deleted first.
+        Return whether another withdrawal had to be forgotten for it: one of the entry that was deleted first.
         """
         self._changed.note(record_key)
         return self.restore(record_key, contact, until)
 
     def restore(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
-        """Do the same for a holder that is on disk, and so no change."""
+        """Do the same for a holder that is on disk, which is no change."""
         owed_by = self._entries.setdefault(record_key, {})
         owed = owed_by.get(contact)
         if owed is not None:
@@ -162,14 +165,14 @@ class PendingWithdrawals:
         return True
 
     def take(self, record_key: RecordKey) -> dict[Contact, float]:
-        """Forget an entry, which is entered again; return who may hold it, and until when."""
+        """Forget an entry, which is entered again; return the nodes that may hold it, and until when."""
         holders = self.holders(record_key)
         for contact in holders:
             self._drop(record_key, contact)
         return holders
 
     def let_go(self, record_key: RecordKey, contact: Contact, now: float, *, had_it: bool = False) -> None:
-        """A holder has acknowledged a withdrawal; if it is known that it `had_it` until then, that is the first one."""
+        """A holder has acknowledged a withdrawal. If it `had_it` until then, this is the first of the two."""
         owed = self._entries.get(record_key, {}).get(contact)
         if owed is None:
             return
@@ -179,12 +182,12 @@ class PendingWithdrawals:
             self._drop(record_key, contact)
 
     def holds_nothing(self, record_key: RecordKey, contact: Contact) -> None:
-        """A holder has given no token, as who holds anything from us would."""
+        """A holder has given no token, so it holds nothing from our address."""
         if contact in self._entries.get(record_key, {}):
             self._drop(record_key, contact)
 
     def sweep(self, now: float) -> bool:
-        """Forget what must have expired, of `SWEPT` at most; return whether that may not have been all."""
+        """Forget withdrawals with expired copies, `SWEPT` at most; return whether more may be left."""
         expired = islice(
             (
                 (record_key, contact)
@@ -199,10 +202,10 @@ class PendingWithdrawals:
             self._drop(record_key, contact)
         return len(dropped) == SWEPT
 
-    # When to ask, and whom
+    # When to ask which holder
 
     def release(self, record_keys: Iterable[RecordKey], now: float) -> None:
-        """The withdrawal that was begun when these were deleted has ended: ask again who owes an acknowledgement."""
+        """The first withdrawal of these entries has ended: set when to ask the holders again."""
         for record_key in record_keys:
             for contact, owed in self._entries.get(record_key, {}).items():
                 holder = self._holder(contact)
@@ -213,7 +216,7 @@ class PendingWithdrawals:
                     self._ask_by(holder, now + self._pause(holder))
 
     def joined(self, family: int, now: float) -> None:
-        """The network of a family is reached, at start or after an outage: ask all soon. It was not their failure."""
+        """A network is reached, at start or after an outage: ask all its holders soon, as if none had failed."""
         for holders in self._holders.values():
             for holder in holders.values():
                 if len(holder.contact.endpoint) == family:
@@ -221,7 +224,7 @@ class PendingWithdrawals:
                     self._ask_by(holder, now + self._rng.random() * self._policy.startup_spread)
 
     def heard(self, contact: Contact, now: float, *, is_accepted: bool) -> None:
-        """Somebody has answered, whatever it was: ask a holder soon that failed.
+        """A node has answered some query: if it is a holder that failed, ask it soon.
 
         A holder may have moved if its ID answers elsewhere, and `is_accepted` there by the routing table.
         """
@@ -239,7 +242,7 @@ class PendingWithdrawals:
         return self._timers.next()
 
     def pop_due(self, now: float) -> Iterator[Holder]:
-        """Take and yield the holders that are to be asked now; the caller calls `over` for each.
+        """Take and yield the holders to ask now; the caller calls `over` for each.
 
         No more than `withdrawing` are in hand at once.
         """
@@ -253,7 +256,7 @@ class PendingWithdrawals:
             yield holder
 
     def due(self, holder: Holder, now: float) -> dict[bytes, list[RecordKey]]:
-        """Return what to ask of a holder: entries by their keys, as `packed` gives these."""
+        """Return what to ask of a holder: entries by packed key."""
         due: dict[bytes, list[RecordKey]] = {}
         for record_key, owed in holder.owed.items():
             if owed.until > now and (owed.confirm_at is None or owed.confirm_at <= now):
@@ -261,14 +264,16 @@ class PendingWithdrawals:
         return due
 
     def postpone(self, holder: Holder, record_keys: Iterable[RecordKey]) -> None:
-        """Ask for these after all others the next time: a holder has failed over them."""
+        """The holder has failed over these: ask for them last the next time."""
         for record_key in record_keys:
             owed = holder.owed.pop(record_key, None)
             if owed is not None:
                 holder.owed[record_key] = owed
 
     def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool, nobody_there: bool = False) -> None:
-        """A holder in hand was asked at `endpoint`, for all that was due or until it `failed`: set the next time.
+        """An attempt at a holder is over, which was asked at `endpoint`: set the next one.
+
+        It has `failed`, or was asked for all that was due.
 
         Where `nobody_there` has answered anything, its other place comes next, at once.
         """

@@ -1,4 +1,12 @@
-"""The publication of an own entry: a search for the nodes nearest to its key, which are then asked to hold it."""
+"""The publication of an own entry.
+
+1. A search finds the nodes nearest to the key, in each family. Each answer brings a token, or none where the node would
+   refuse the entry.
+2. The K nearest nodes with a token are chosen: more, where the region of the key is crowded.
+3. With a write-ahead, the chosen nodes wait until they are on disk; without one, they are asked at once.
+4. A node that does not take the entry is replaced by the next nearest one, until K nodes hold it or none is left.
+5. The publication ends once the search is over and nothing is in flight.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +28,16 @@ from dhtd.core.routing.overlays import Overlays
 class Placed(NamedTuple):
     """How a publication has ended."""
 
-    replicas: tuple[Contact, ...]  # that took the entry
-    asked: int  # how many were asked to
+    replicas: tuple[Contact, ...]  # the nodes that took the entry
+    asked: int  # how many nodes were asked to
     cancelled: bool  # the entry was deleted meanwhile
     refused: bool  # nodes have answered, and none took it
 
 
 class Publication:
-    """Stores an own entry on the K nearest nodes of each family that take it; on all of the region where these crowd.
+    """Stores an own entry on the nearest nodes of each family.
 
-    A node holds where the store came from, so that the entry is found at this machine's address of either family.
-    Nodes that gave no token would refuse it, and are passed over. With a `write_ahead`, the chosen nodes are asked once
-    they are `written` down; without one, at once.
+    A node holds the address that the store came from. So the entry is found at this machine's address of each family.
     """
 
     __slots__ = (
@@ -79,9 +85,9 @@ class Publication:
             needs_tokens=True,
         )
         self._write_ahead = write_ahead
-        self._targets: dict[int, list[Contact]] = {}  # by family: not asked yet, the farthest first
-        self._wanted: dict[int, int] = {}  # by family: how many are to hold it
-        self._chosen: set[Contact] = set()  # and not written down yet
+        self._targets: dict[int, list[Contact]] = {}  # by family: nodes not asked yet, the farthest first
+        self._wanted: dict[int, int] = {}  # by family: how many nodes are to hold the entry
+        self._chosen: set[Contact] = set()  # nodes that wait to be written down
         self._replicas: list[Contact] = []
         self._asked = 0
         self._in_flight: set[Asked] = set()
@@ -92,9 +98,10 @@ class Publication:
         self._traversal.start(now)
 
     def cancel(self) -> None:
-        """Stop, because the entry is deleted. Stores on their way cannot be called back; the entry knows of them.
+        """Stop, because the entry is deleted.
 
-        But they are not sent again: that could bring the entry back after it was withdrawn.
+        Stores on their way cannot be called back, and the entry knows of them. They are not sent again: that could
+        bring the entry back after its withdrawal.
         """
         self.abandon()
         self._end(cancelled=True)
@@ -107,17 +114,17 @@ class Publication:
         self._requester.send_no_more(self)
 
     def give_up(self, now: float) -> None:
-        """Wait: it is begun anew once it has lasted too long, for all that wait for it."""
+        """Wait: the publisher begins anew what lasts too long, and keeps the commands that wait for it."""
 
     def written(self, contacts: Iterable[Contact], now: float) -> None:
-        """Ask those who were chosen to take the entry, unless it was deleted meanwhile."""
+        """These chosen nodes are on disk, or cannot be: ask them, unless the entry was deleted meanwhile."""
         for contact in contacts:
             if contact in self._chosen:
                 self._chosen.remove(contact)
                 self._ask_to_store(contact, now)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Count a node that has taken the entry."""
+        """Count a node that has taken the entry, and note from which of our addresses."""
         self._in_flight.discard(query)
         self._replicas.append(contact)
         if query.observed is not None:
@@ -142,17 +149,20 @@ class Publication:
         self._report_if_over()
 
     def _store(self, family: int, now: float) -> None:
-        """Choose the nearest nodes of this family, as many as are missing to K replicas there."""
+        """Choose the nearest nodes of this family, as many as are still missing."""
+        # Count the nodes that hold the entry, and those that may yet take it.
         targets = self._targets[family]
         holders = [*self._replicas, *self._chosen]
         stored = sum(len(holder.endpoint) == family for holder in holders)
         stored += sum(len(query.endpoint) == family for query in self._in_flight)
         missing = 0 if self._over else self._wanted[family] - stored
+        # Note each chosen node before anything is sent: a store may arrive though no answer says so.
         chosen = [targets.pop() for _ in range(min(missing, len(targets)))]
         until = self._until(now)
         for contact in chosen:
             has_forgotten = self._records.may_hold(self.entry, contact, until)
             self._caps_hit[ENTRY_HOLDERS] += has_forgotten
+        # Ask them: after the disk, where there is a write-ahead.
         if chosen and self._write_ahead is not None:
             self._chosen.update(chosen)
             self._write_ahead.add(self, chosen, now)
@@ -168,7 +178,7 @@ class Publication:
         self._asked += 1
 
     def _until(self, now: float) -> float:
-        """Return until when a node that is chosen now may hold the entry."""
+        """Return when the copy of a node that is chosen now expires, at the latest."""
         policy = self._requester.policy
         until = now + policy.query_timeout + policy.store_expiry
         return until if self._write_ahead is None else until + policy.write_ahead

@@ -1,8 +1,12 @@
 """Own records as a whole: entered, published, looked after, deleted and withdrawn, and put back after a restart.
 
-- A publication begins when its entry is due (`OwnRecords`), and later where it has to wait for the network.
-- Commands may join a publication that is under way. They all end with it.
-- An entry that is entered again while it is being withdrawn is published after that. A withdrawal must not undo it.
+The life of a publication:
+
+1. It begins when a command asks for it, or when its entry is due (`OwnRecords`).
+2. If a withdrawal of the entry is under way, it is held back until that is over: a withdrawal must not undo it.
+3. It waits until the network is reached, as long as its commands have patience.
+4. Commands that ask for the same entry meanwhile join it. They all end with it.
+5. A publication that lasts too long was stopped by a defect. Another one takes its place and its commands.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ class _Ongoing:
 
     def __init__(self, ops: Iterable[Handle]) -> None:
         self.ops = list(ops)
-        self.patient: set[Handle] = set()  # of these, those that wait for the network however long that takes
+        self.patient: set[Handle] = set()  # the commands that wait for the network without an end
         self._is_asked_for = bool(self.ops)
 
     @property
@@ -60,7 +64,7 @@ class _Ongoing:
 
 
 class Publisher:
-    """The own records of a node, and all that is done for them."""
+    """The own records of a node, and the parts that act for them."""
 
     def __init__(
         self,
@@ -79,8 +83,8 @@ class Publisher:
     ) -> None:
         """Begin without records.
 
-        `tell` takes the ends of commands, `tell_news` what else the owner is to know, and `find_lost` looks for a
-        holder that does not answer any more.
+        `tell` takes the ends of commands, `tell_news` other news for the owner, and `find_lost` looks for a holder that
+        does not answer any more.
         """
         policy = requester.policy
         self._requester = requester
@@ -105,17 +109,17 @@ class Publisher:
         self._held_back: dict[RecordKey, _Ongoing] = {}  # until their withdrawals are over
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
-        """Return what tells when `publish_due`, `go_round` or `remind_due` has something to do."""
+        """Return the functions that tell when a part has something to do."""
         timeouts = [
             *(self.records.next_timeout, self.records.next_overdue),
             *(self.patrol.next_timeout, self.newcomers.next_timeout, self.withdrawals.next_timeout),
         ]
         return timeouts if self._write_ahead is None else [*timeouts, self._write_ahead.next_timeout]
 
-    # What the owner of the node wants
+    # Commands
 
     def check_room(self, record_key: RecordKey) -> None:
-        """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
+        """Raise `TooManyEntries` if no further own entry, or none of this key, is taken. A present one always is."""
         records = self.records
         if record_key in records:
             return
@@ -161,10 +165,10 @@ class Publisher:
                 ongoing.patient.remove(op)
                 self._waiting.set_patience(ongoing.publication, ongoing.patience)
 
-    # What is to be written down
+    # What the disk is to have
 
     def changed_records(self) -> set[RecordKey]:
-        """Return the entries, own and deleted ones, whose holders have changed since `take_changed`."""
+        """Return the entries, own and deleted ones, with changed holders, which `take_changed` would take."""
         return self.records.changed() | self.withdrawals.changed()
 
     def take_changed(self, among: AbstractSet[RecordKey] | None = None) -> set[RecordKey]:
@@ -172,15 +176,15 @@ class Publisher:
         return self.records.take_changed(among) | self.withdrawals.take_changed(among)
 
     def mark_changed(self, record_keys: Iterable[RecordKey]) -> None:
-        """Have these among the next changes: they could not be saved, or are not as they were saved."""
+        """Have these among the next changes: they could not be saved, or differ from what was saved."""
         self.records.mark_changed(record_keys)
 
     def poll_unwritten(self) -> list[Chosen]:
-        """Return who was chosen to hold own entries, and waits to be written down."""
+        """Take and return the chosen holders that wait to be written down."""
         return [] if self._write_ahead is None else self._write_ahead.poll()
 
     def written(self, chosen: Iterable[Chosen], now: float) -> None:
-        """What `poll_unwritten` has returned is written down, or cannot be: ask these to hold the entries."""
+        """These chosen holders, which `poll_unwritten` has returned, are on disk or cannot be: ask them."""
         assert self._write_ahead is not None
         for each in chosen:
             self._write_ahead.over(each)
@@ -237,7 +241,7 @@ class Publisher:
         return True
 
     def restored(self, now: float) -> None:
-        """All that is to be restored is there: ask holders to let go of what was deleted, where there is a network."""
+        """All is restored: ask holders to let go of deleted entries, where a network is reached."""
         for overlay in self._overlays:
             if overlay.is_joined:
                 self.withdrawals.joined(overlay.family, now)
@@ -255,17 +259,19 @@ class Publisher:
     # What is due
 
     def wait_no_longer(self, now: float, attempts: Attempts) -> None:
-        """Ask those to hold own entries who have waited for too long to be written down."""
+        """Ask chosen holders that have waited too long for the disk."""
         if self._write_ahead is not None:
             for publication, contacts in self._write_ahead.pop_due(now):
                 attempts.do(publication.written, contacts, now)
 
     def publish_due(self, now: float, attempts: Attempts) -> None:
-        """Publish what is to be published now."""
+        """Publish the entries that are due."""
+        # Begin anew what a defect has stopped.
         for entry in self.records.overdue(now):
             attempts.do(self._publish_anew, entry, now)
+        # Begin what is due. Each entry has its next turn set first, whatever becomes of this one.
         for entry in self.records.pop_due(now):
-            self.records.began(entry, now)  # whatever becomes of this, it has its next turn
+            self.records.began(entry, now)
             attempts.do(self._publish, entry.record_key, now)
             attempts.do(self._operations.settle, now)  # with nobody to ask it is over at once, and another may follow
 
@@ -275,15 +281,17 @@ class Publisher:
         self._caps_hit[ENTRY_HOLDERS] += self.records.may_hold(entry, contact, until)
 
     def _publish(self, record_key: RecordKey, now: float, *ops: Handle, patient: bool = False) -> None:
+        # Join the publication that is under way.
         ongoing = self._publications.get(record_key)
         if ongoing is not None:
             ongoing.ops += ops
             ongoing.patient.update(ops if patient else ())
             self._waiting.set_patience(ongoing.publication, ongoing.patience)
             return
+
+        # Or make one. The entry has no timer meanwhile.
         entry = self.records.add(record_key)
         self.records.began(entry, now)
-
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
         publication = Publication(
@@ -292,13 +300,15 @@ class Publisher:
         ongoing.publication = publication
         self._publications[record_key] = ongoing
         ongoing.patient.update(ops if patient else ())
+
+        # Begin it, once no withdrawal could undo it, and once the network is reached.
         if record_key in self.withdrawing.under_way:
             self._held_back[record_key] = ongoing
         else:
             self._waiting.begin(publication, ongoing.patience, now)
 
     def _publish_anew(self, entry: OwnEntry, now: float) -> None:
-        """Give up a publication that should have ended, unless it waits for its turn: a defect stopped it."""
+        """Begin a publication anew that should have ended. One that still waits for its turn goes on waiting."""
         self.records.began(entry, now)
         record_key = entry.record_key
         ongoing = self._publications.get(record_key)
@@ -325,14 +335,14 @@ class Publisher:
     def _note(self, entry: OwnEntry, outcome: Placed, now: float) -> None:
         records, refused = self.records, outcome.refused
         records.published(entry.record_key, outcome.replicas, now, refused=refused)
-        # While nobody answers at all, that is what the owner is told, and not this.
+        # While nobody answers at all, the owner is told of that instead.
         is_unheld = not outcome.replicas and (refused or self._overlays.is_connected)
         if is_unheld and records.untaken.is_notice_due(now, refused=refused):
             entries = records.untaken.refused if refused else records.untaken.unanswered
             self._tell_news(Unheld(entries, len(records), refused))
 
     def _release(self, record_keys: Iterable[RecordKey], now: float) -> None:
-        """No withdrawal of these is under way any more: begin the publications of what was entered again meanwhile."""
+        """No withdrawal of these is under way any more: begin their publications that were held back."""
         for record_key in record_keys:
             ongoing = self._held_back.pop(record_key, None)
             if ongoing is not None:

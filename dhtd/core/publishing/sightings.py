@@ -1,8 +1,8 @@
-"""By which of our addresses each holder knows an own entry: it can be withdrawn from that address alone.
+"""The addresses of ours by which holders know an own entry. It can be withdrawn from the same address alone.
 
-A holder keeps the address that a store came from. When we have moved, the withdrawal comes from another one, so that
-the holder lets go of an entry that it does not have, and the old one stays until it expires. We cannot change that,
-but we can say what is left and for how long.
+A holder keeps the address that a store came from. After a move of this machine, the withdrawal comes from another one.
+Then the holder drops an entry that it does not have, and keeps the old one until it expires. We cannot change that, but
+we can say what is left behind and until when.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import LeftBehind
 
-_MOST: Final = 4  # addresses that are remembered of one holder: it may tell us anything
+_MOST: Final = 4  # addresses that are remembered of one holder, which may tell us anything
 
-Seen = tuple[tuple[bytes, float], ...]  # IP addresses that a holder has seen, and until when; the latest last
+Seen = tuple[tuple[bytes, float], ...]  # IP addresses of ours that a holder saw, and until when; the latest last
 
 
 class Sightings:
-    """The addresses that a store of one own entry came from, as its holders have seen it."""
+    """The addresses that the stores of one own entry came from, as its holders saw them."""
 
     __slots__ = ("_until",)
 
@@ -27,17 +27,18 @@ class Sightings:
         self._until: dict[Endpoint, dict[bytes, float]] = {}  # by holder and IP address: when its copy expires
 
     def __len__(self) -> int:
-        """How many holders have told."""
+        """How many holders have told what they saw."""
         return len(self._until)
 
     def of(self, holder: Endpoint) -> Seen:
-        """Return what is known of a holder, for whoever keeps it on disk."""
+        """Return what a holder saw, in the form that is kept on disk."""
         return tuple(self._until.get(holder, {}).items())
 
     def restore(self, holder: Endpoint, seen: Seen, until: float, now: float) -> None:
         """Put back what `of` has returned. No copy is kept beyond `until`, and the latest is kept until then.
 
-        The latest address is on disk since it was the latest. Stores that came from it later have moved `until` alone.
+        The disk has each address since it became the latest one. Later stores from the same address have moved `until`
+        alone.
         """
         live = {ip: min(then, until) for ip, then in seen[-_MOST:-1] if then > now}
         if seen:
@@ -45,7 +46,7 @@ class Sightings:
             self._until[holder] = {**live, seen[-1][0]: until}
 
     def add(self, holder: Endpoint, observed: Endpoint, until: float) -> bool:
-        """A holder has taken the entry, from this address; return whether the one before came from another."""
+        """A holder has taken the entry from this address; return whether the store before came from another one."""
         seen = self._until.setdefault(holder, {})
         is_news = next(reversed(seen), None) != observed.ip
         seen.pop(observed.ip, None)
@@ -55,11 +56,11 @@ class Sightings:
         return is_news
 
     def forget(self, holder: Endpoint) -> None:
-        """A holder is forgotten."""
+        """Forget what a holder saw."""
         self._until.pop(holder, None)
 
     def forget_expired(self, now: float) -> None:
-        """Forget what the holders have forgotten by now."""
+        """Forget the copies that have expired."""
         for holder, seen in list(self._until.items()):
             live = {ip: until for ip, until in seen.items() if until > now}
             if live:
@@ -68,9 +69,9 @@ class Sightings:
                 del self._until[holder]
 
     def left_behind(self, port: int, withdrawn_as: Mapping[Endpoint, bytes], now: float) -> Iterator[LeftBehind]:
-        """Yield what a withdrawal leaves, which each of these holders has seen come from an IP address.
+        """Yield what a withdrawal leaves. `withdrawn_as` has the IP address that each holder saw it come from.
 
-        Of a holder that has not answered, the others tell from where we would reach it.
+        For a holder that has not answered, the addresses that the others saw count.
         """
         ours = set(withdrawn_as.values())
         for holder, seen in self._until.items():

@@ -74,5 +74,5 @@ class Timetable:
         return next(iter(self._publishing.values()), None)
 
     def overdue(self, now: float) -> list[RecordKey]:
-        """Return the entries whose publication should have ended by now."""
+        """Return the entries with a publication that should have ended by now."""
         return [record_key for record_key, until in self._publishing.items() if until <= now]

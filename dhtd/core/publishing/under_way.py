@@ -1,4 +1,4 @@
-"""The withdrawals that are under way: an entry that is entered again meanwhile is published after them."""
+"""The withdrawals that are under way. An entry that is entered again meanwhile is published after them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Walks:
             self.due_at = now
 
     def step(self, now: float) -> None:
-        """Go on with the walk whose turn it is. The others have their turns in later steps."""
+        """Go on with one walk. The others have their turns in later steps."""
         if self._walks:
             walk = self._walks.popleft()
             if self._goes_on(*walk):

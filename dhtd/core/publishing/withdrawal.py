@@ -1,4 +1,12 @@
-"""The withdrawal of own entries that were deleted."""
+"""The withdrawal of own entries that were deleted.
+
+1. Each known holder is asked at once for a token, by a find_value: the tokens of the publication have expired.
+2. A search finds the nodes nearest to the key. The 2 K nearest may hold the entry without our knowledge, since a disk
+   that failed, or a full list, forgets holders.
+3. A node that gives a token is asked to withdraw. A node that gives none holds nothing from our address.
+4. The withdrawal ends once the search is over and nothing is in flight. A holder that has not acknowledged stays in
+   `pending_withdrawals`, and is asked again from there.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +33,15 @@ class LetGo(NamedTuple):
 
     key: Id
     record_keys: tuple[RecordKey, ...]
-    nodes: int  # that acknowledged it
-    silent: int  # others, which may hold the entry and are asked again
+    nodes: int  # the nodes that acknowledged it
+    silent: int  # other nodes, which may hold an entry and are asked again
     left_behind: tuple[LeftBehind, ...]  # what was entered from an address that is not ours any more
 
 
 class Withdrawal:
     """Withdraws own entries of one key from every node that may hold them: known holders and the 2 K nearest.
 
-    A node whose disk has failed, or that had to forget some, does not know all who hold an entry, but they are near.
-    Those beyond the K nearest that it did not know are not counted: most of them have held nothing.
-
-    The tokens that came with the entry's publication have expired, so each node is asked for a new one. Holders are
-    asked at once, by a find_value of their own, and let go within two round trips; the search finds the others. Who
-    owes an acknowledgement in the end is in `pending_withdrawals`.
+    Unknown nodes beyond the K nearest do not count as acknowledging: most of them have held nothing.
     """
 
     __slots__ = (
@@ -99,26 +102,26 @@ class Withdrawal:
         self._for_token = _ForToken(self)
         self._to_let_go = {record_key: _ToLetGo(self, record_key) for record_key in self._record_keys}
         self._told: set[Contact] = set()
-        self._beyond: set[Endpoint] = set()  # where those are that do not count
+        self._beyond: set[Endpoint] = set()  # the places of nodes that do not count
         self._acknowledged: set[Contact] = set()
 
     def start(self, now: float) -> None:
-        """Begin with the holders, and from them: they are near the key."""
+        """Ask the holders for tokens, and search from them: they are near the key."""
         for holder in self._holders:
             self._ask(self._for_token, FindValue(self.key), holder, now, attempts=1)
         self._traversal.start(now)
 
     def gave_token(self, contact: Contact, found: Found, observed: Endpoint | None, now: float) -> None:
-        """A holder has named what it holds, and given a token: use it at once."""
+        """A holder has named what it holds, and may have given a token: use it at once."""
         has_it = any(may_name_us(found, record_key.port, observed) for record_key in self._record_keys)
-        if has_it and not found.token:  # it does not let us withdraw what it has
+        if has_it and not found.token:  # the holder keeps what it has from us, and stays in debt
             self._told.add(contact)
         elif not self._has_ended:
             self._withdraw(contact, found.token, now)
         self.query_over(now)
 
     def took(self, record_key: RecordKey, contact: Contact, observed: Endpoint | None, now: float) -> None:
-        """A node has taken a withdrawal, and has seen that it came from `observed`, if it tells."""
+        """A node has taken a withdrawal, and saw it come from `observed`, if it tells."""
         if observed is not None:
             self._came_from[record_key][contact.endpoint] = observed.ip
         if contact.endpoint not in self._beyond:
@@ -128,7 +131,7 @@ class Withdrawal:
         self.query_over(now)
 
     def did_not_take(self, record_key: RecordKey, contact: Contact, now: float) -> None:
-        """A node has not. It is asked again, if it may hold the entry: whoever has given a token may."""
+        """A node has not taken a withdrawal. It gave a token, so it may hold the entry, and is asked again."""
         if self._has_ended:
             return
         if not self._at(contact.endpoint):
@@ -138,7 +141,7 @@ class Withdrawal:
         self.query_over(now)
 
     def give_up(self, now: float) -> None:
-        """Report what there is. It withdraws nothing more: what is entered again is published from now on."""
+        """Report what there is, and withdraw nothing more: an entry that is entered again may be published now."""
         self._end(())
         self._traversal.stop()
         self._requester.send_no_more(self._for_token, *self._to_let_go.values())
@@ -149,6 +152,7 @@ class Withdrawal:
         self._report_if_over(now)
 
     def _converged(self, search: Search, now: float) -> None:
+        """Withdraw from the 2 K nearest nodes. The holders among them were told already."""
         k = self._requester.policy.k
         for place, contact in enumerate(search.closest()[: 2 * k]):
             if contact not in self._told:
@@ -158,11 +162,13 @@ class Withdrawal:
 
     def _withdraw(self, contact: Contact, token: bytes | None, now: float) -> None:
         self._told.add(contact)
-        if not token:  # it holds nothing from our address
+        # Without a token, the node holds nothing from our address.
+        if not token:
             for holder in self._at(contact.endpoint):
                 for record_key in self._record_keys:
                     self._withdrawals.holds_nothing(record_key, holder)
             return
+        # With a token, ask it to withdraw each entry.
         for record_key in self._record_keys:
             attempts = self._requester.policy.withdraw_attempts
             request = Withdraw(self.key, record_key.port, token)
@@ -173,7 +179,7 @@ class Withdrawal:
         self._in_flight += 1
 
     def _at(self, endpoint: Endpoint) -> list[Contact]:
-        """Return the known holders there, of whatever ID."""
+        """Return the known holders at this place, with any ID."""
         return [holder for holder in self._holders if holder.endpoint == endpoint]
 
     def _report_if_over(self, now: float) -> None:
@@ -195,7 +201,7 @@ class Withdrawal:
 
 
 def may_name_us(found: Found, port: int, observed: Endpoint | None) -> bool:
-    """Whether an answer names our entry on `port`: as far as we know, where it does not tell how we are seen."""
+    """Whether an answer names our entry on `port`. If it does not tell how it sees us, any address counts as ours."""
     if observed is None:
         return any(endpoint.port == port for endpoint in found.endpoints)
     return observed.with_port(port) in found.endpoints
@@ -210,7 +216,7 @@ class _ForToken:
         self._withdrawal = withdrawal
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Use it."""
+        """Use the token."""
         assert isinstance(result, Found)
         self._withdrawal.gave_token(contact, result, query.observed, now)
 
@@ -219,7 +225,7 @@ class _ForToken:
         self._withdrawal.query_over(now)
 
     def give_up(self, now: float) -> None:
-        """It is the withdrawal that a defect has stopped."""
+        """A defect has stopped the withdrawal."""
         self._withdrawal.give_up(now)
 
 
@@ -233,14 +239,14 @@ class _ToLetGo:
         self._record_key = record_key
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """It has."""
+        """The node has let go."""
         self._withdrawal.took(self._record_key, contact, query.observed, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """It may not have."""
+        """The node may not have let go."""
         assert query.id is not None
         self._withdrawal.did_not_take(self._record_key, Contact(query.id, query.endpoint), now)
 
     def give_up(self, now: float) -> None:
-        """It is the withdrawal that a defect has stopped."""
+        """A defect has stopped the withdrawal."""
         self._withdrawal.give_up(now)

@@ -1,6 +1,12 @@
-"""Asking one holder again to let go of what was deleted: a find_value for a token, then the withdrawals, key by key.
+"""Asking one holder again to let go of deleted entries, key by key.
 
-Whoever answers at the holder's endpoint is told, whatever its ID: a node may have another one since, and the same file.
+1. The first key is asked alone, by a find_value for a token: it shows whether anybody is there.
+2. Once that is answered, `alpha` keys are asked at once.
+3. With the token of a key, its entries are withdrawn. Without one, the holder has nothing of them; but if it names an
+   entry of ours and gives no token, it keeps that, and is asked again later.
+4. A failure ends the attempt once all open keys are over. The rest has to wait for the next one.
+
+A node that answers at the holder's endpoint is asked whatever its ID is: it may have changed its ID and kept its file.
 """
 
 from __future__ import annotations
@@ -19,23 +25,22 @@ from dhtd.core.records import RecordKey
 
 
 class KeyOver(NamedTuple):
-    """The holder was asked about a key."""
+    """The holder was asked about a key: these are its entries."""
 
     record_keys: tuple[RecordKey, ...]
 
 
 class HolderOver(NamedTuple):
-    """The attempt has ended. The holder `is_lost` where it has answered nothing for the second time."""
+    """The attempt has ended. The holder `is_lost` if it has answered nothing for the second time."""
 
     holder: Contact
     is_lost: bool
 
 
 class WithdrawalRetry:
-    """One attempt at one holder. It goes on until all is asked, or something has failed; the rest has to wait then.
+    """One attempt at one holder.
 
-    The first key is asked alone, to see whether anybody is there. What is asked is `under_way` meanwhile: an entry that
-    is entered again is not published before.
+    The entries that it asks for are `under_way` meanwhile, so that one which is entered again is published afterwards.
     """
 
     __slots__ = (
@@ -69,40 +74,41 @@ class WithdrawalRetry:
         self._under_way = under_way
         self._holder = holder
         self._endpoint = holder.endpoint
-        self._work: dict[bytes, list[RecordKey]] = {}  # not asked yet: entries by packed key
-        self._open: dict[bytes, list[RecordKey]] = {}  # being asked
-        self._had: set[RecordKey] = set()  # what the holder has named as still held
-        self._queries: Counter[bytes] = Counter()  # on their way
+        self._work: dict[bytes, list[RecordKey]] = {}  # entries not asked for yet, by packed key
+        self._open: dict[bytes, list[RecordKey]] = {}  # entries being asked for
+        self._had: set[RecordKey] = set()  # entries that the holder has named
+        self._queries: Counter[bytes] = Counter()  # queries on their way, by packed key
         self._width = 1  # keys that are asked at once
         self._has_failed = False
         self._is_over = False
         self._owners: list[Operation] = [self]  # of what was asked
 
     def start(self, now: float) -> None:
-        """Ask for what is due."""
+        """Ask for the entries that are due."""
         self._work = self._withdrawals.due(self._holder, now)
         self._go_on(now, silent=False)
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """Withdraw with the token that the holder has given."""
+        """The holder has named what it has of a key: withdraw, if it has given a token."""
         if self._is_over:
             return
         request = query.request
         assert isinstance(request, FindValue)
         assert isinstance(result, Found)
         key, observed = request.key, query.observed
+        # Somebody is there, so more keys can be asked at once.
         self._width = self._requester.policy.alpha
         asked = self._open[packed(key)]
         self._had.update(each for each in asked if may_name_us(result, each.port, observed))
         if self._requester.ask_rest(query, contact, result, now):
-            return  # what was cut may be our entry
+            return  # the rest of the answer may name our entry
         for record_key in asked:
             if result.token:
                 attempts = self._requester.policy.withdraw_attempts
                 self._owners.append(_ToLetGoOf(self, record_key))
                 request = Withdraw(key, record_key.port, result.token)
                 self._ask(self._owners[-1], request, record_key.packed_key, now, attempts)
-            elif record_key in self._had:  # it has it, and does not let us withdraw it
+            elif record_key in self._had:  # the holder keeps it from us
                 self._has_failed = True
                 self._withdrawals.postpone(self._holder, [record_key])
             else:
@@ -151,15 +157,17 @@ class WithdrawalRetry:
             self._go_on(now, silent=silent)
 
     def _go_on(self, now: float, *, silent: bool) -> None:
+        # Open further keys, unless something has failed.
         while self._work and not self._has_failed and len(self._open) < self._width:
             packed_key = next(iter(self._work))
             wanted = [each for each in self._work.pop(packed_key) if each in self._holder.owed]
-            if not wanted:  # it was entered again meanwhile, and perhaps published
+            if not wanted:  # entered again meanwhile, and perhaps published
                 continue
             self._open[packed_key] = wanted
             for record_key in wanted:
                 self._under_way.begin(record_key)
             self._ask(self, FindValue(unpacked(packed_key)), packed_key, now)
+        # Nothing is open any more: the attempt is over.
         if not self._open:
             nobody = silent and self._width == 1
             self._withdrawals.over(self._holder, self._endpoint, now, failed=self._has_failed, nobody_there=nobody)
@@ -178,13 +186,13 @@ class _ToLetGoOf:
         self._record_key = record_key
 
     def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
-        """It has."""
+        """The holder has let go."""
         self._retry.let_go(self._record_key, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """It may not have."""
+        """The holder may not have let go."""
         self._retry.has_failed(self._record_key.packed_key, error, now)
 
     def give_up(self, now: float) -> None:
-        """It is the whole attempt that a defect has stopped."""
+        """A defect has stopped the whole attempt."""
         self._retry.give_up(now)

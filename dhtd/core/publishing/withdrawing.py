@@ -73,7 +73,7 @@ class Withdrawing:
         self._caps_hit[WITHDRAWALS] += self.pending.restore(record_key, contact, until)
 
     def begin(self, op: Handle, entries: Sequence[OwnEntry], now: float) -> None:
-        """Withdraw deleted entries of one key, whose holders `owe` was told of; ends the command `op`."""
+        """Withdraw deleted entries of one key from the holders that `owe` has named; ends the command `op`."""
         if not self._can_withdraw:
             self._tell(self._cannot_withdraw(op, entries), now)
             return
@@ -84,7 +84,7 @@ class Withdrawing:
         self._waiting.begin(withdrawal, Patience.LITTLE, now)
 
     def retry_due(self, now: float, attempts: Attempts) -> None:
-        """Ask the debtors again whose time has come."""
+        """Ask the debtors again that are due."""
         for holder in self.pending.pop_due(now):
             attempts.do(self._retry, holder, now)
 

@@ -1,9 +1,13 @@
-"""Who has how much of what is scarce: the entries of one pool by their source, and which of them gives way to another.
+"""Fair shares of a pool: its entries by their source, and the entry that gives way to another one.
 
-When a pool is full, an entry of a source that has fewer takes the place of one of the source that has most: of that,
-the one that would expire first. It must leave that source no fewer than the newcomer's then has; else both would push
-each other out for ever. So a source keeps what is its fair share, however much others send: with n sources, the n-th
-part of the pool. Of several sources that have most, the one gives way that has come to it last.
+When a pool is full, the source with most entries gives way to a source with fewer:
+
+1. The loser is the entry of that source which would expire first.
+2. Its source must keep at least as many entries as the newcomer's source then has. Else both would push each other out
+   for ever.
+3. Among several sources with most entries, the one that came to this number last gives way.
+
+So a source keeps its fair share, however much others send: with n sources, the n-th part of the pool.
 """
 
 from __future__ import annotations
@@ -13,52 +17,53 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from dhtd.core.endpoint import Endpoint, source_group
 
-# A held entry: when it expires, its packed key, and its endpoint. A bare tuple: there may be a million.
+# A held entry: when it expires, its packed key, and its place under the key: a peer's endpoint. A bare tuple, since
+# there may be a million.
 Entry = tuple[float, bytes, Endpoint]
 
-_SLACK = 8  # forgotten records of a source that are not worth a rebuild
+_SLACK = 8  # forgotten records of a source, which are not worth a rebuild
 
 
 class _Several:
-    """The records of a source that has more than one."""
+    """The records of a source with more than one."""
 
     __slots__ = ("queue", "size")
 
     def __init__(self, records: list[Entry]) -> None:
         self.size = len(records)
-        self.queue = records  # a heap: these as they were, some renewed and some removed since
+        self.queue = records  # a heap; some of these were renewed or removed since
         heapify(records)
 
 
 class FairShares:
     """The records of one pool by source.
 
-    `current` gives the record that is held of the same entry as another, if any is: the pool changes first, and tells
-    then. Each call is O(log n) at worst, if the cost of rebuilding a queue is laid on the calls that made it long.
+    `current` returns the record that the pool holds now of the same entry, if it holds one. The pool changes first, and
+    tells us then. Each call is O(log n), amortized over the rebuilds of queues.
     """
 
     __slots__ = ("_by_size", "_current", "_sources", "most")
 
     def __init__(self, current: Callable[[Entry], Entry | None]) -> None:
-        self.most = 0  # records of a source that has most
+        self.most = 0  # records of the source with most
         self._current = current
-        self._sources: dict[bytes, Entry | _Several] = {}  # one record mostly, of which nothing more is kept
-        self._by_size: dict[int, dict[bytes, None]] = {}  # which sources have so many, if more than one
+        self._sources: dict[bytes, Entry | _Several] = {}  # mostly one record, and then nothing else
+        self._by_size: dict[int, dict[bytes, None]] = {}  # the sources with so many records, if more than one
 
     @property
     def has_more_than_fair(self) -> bool:
-        """Whether some source would give way to one that has nothing yet: `loser` tells of which record."""
+        """Whether some source would give way to a source without records."""
         return self.most > 1
 
     def size(self, ip: bytes) -> int:
-        """Return how many the source at this address has."""
-        found = self._sources.get(ip if len(ip) == 4 else source_group(ip))  # without a call; so it is below
+        """Return how many records the source at this address has."""
+        found = self._sources.get(ip if len(ip) == 4 else source_group(ip))  # a call less, here and below
         if found is None:
             return 0
         return found.size if isinstance(found, _Several) else 1
 
     def add(self, record: Entry) -> None:
-        """Take a record that is new to the pool."""
+        """The pool has taken a new record."""
         ip = record[2][:-2]
         group = ip if len(ip) == 4 else source_group(ip)
         found = self._sources.get(group)
@@ -76,18 +81,18 @@ class FairShares:
             self._resize(group, 1, 2)
 
     def renew(self, old: Entry, record: Entry) -> None:
-        """Take a record in place of an older one of the same entry."""
+        """The pool has taken a record in place of an older one of the same entry."""
         ip = record[2][:-2]
         group = ip if len(ip) == 4 else source_group(ip)
         found = self._sources[group]
         if not isinstance(found, _Several):
             self._sources[group] = record
-        elif record < old:  # else the old one, found in the queue, leads to this
+        elif record < old:  # else the old one leads to this when it surfaces in the queue
             heappush(found.queue, record)
             self._tidy(found)
 
     def drop(self, record: Entry) -> None:
-        """Let go of a record that has left the pool."""
+        """The pool has dropped a record."""
         ip = record[2][:-2]
         group = ip if len(ip) == 4 else source_group(ip)
         found = self._sources[group]
@@ -105,13 +110,16 @@ class FairShares:
 
     def loser(self, ip: bytes) -> Entry | None:
         """Return the record that gives way to a new one from this address, if one does. Changes nothing."""
+        # The source with most gives way only if it then keeps as many as the newcomer's has.
         if self.most - 1 < self.size(ip) + 1:
             return None
         sources = self._by_size[self.most]
-        group, _ = sources.popitem()  # not by iteration: that would pass over all that were taken out before
+        # The last of these sources; by popitem, since iteration would pass over all that were taken out before.
+        group, _ = sources.popitem()
         sources[group] = None
         found = self._sources[group]
         assert isinstance(found, _Several)
+        # Its record that expires first, once renewed and removed records are out of the way.
         queue = found.queue
         while (current := self._current(queue[0])) is not queue[0]:
             if current is None:
@@ -126,7 +134,7 @@ class FairShares:
             heapify(found.queue)
 
     def _held(self, found: _Several) -> list[Entry]:
-        """Return what is held of these, each once."""
+        """Return the records of these entries that are held, each once."""
         current = (self._current(record) for record in found.queue)
         return list(dict.fromkeys(record for record in current if record is not None))
 

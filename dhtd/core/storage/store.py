@@ -1,17 +1,18 @@
-"""Entries that this node holds for others: a key and the endpoints that entered it, each with its expiry.
+"""Records that this node holds for others, under their keys, each with its expiry.
 
-The endpoint's IP is the source of the datagram that stored it, so nobody can announce another machine. Expired entries
-are never answered with, and are dropped by `sweep`.
+A peer's address is the source of the datagram that stored it, so nobody can announce another machine. Expired records
+are never part of an answer. `sweep` drops them.
 
-Quotas bound a source, a key, and the whole, in this order. What has expired goes first. Then
+Quotas bound a source, a key, and the whole store. A new record that meets one is treated in this order:
 
-- a source that has its quota is refused whatever is new;
-- under a key that has its quota, the source with most entries under it loses one to a source with fewer;
-- of all that are held, the source with most loses one to a source with fewer.
+1. Expired records go first.
+2. A source at its quota is refused any new record.
+3. Under a key at its quota, the source with most records there loses one to a source with fewer.
+4. In a full store, the source with most records loses one to a source with fewer.
 
-That is the entry of its that would expire first, and only while it keeps as many as the newcomer then has; else the
-newcomer is refused. So one source, however much it sends, cannot keep out another: who holds nothing here is refused
-only where every single entry of the full key, or of the full store, is of a source of its own.
+The record that expires first is evicted. If its source would then hold fewer than the newcomer, the newcomer is refused
+instead. So one source cannot keep out another, however much it sends: a source without records is refused only if each
+record of the full key, or of the full store, has a source of its own.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from dhtd.core.storage.fair_shares import Entry, FairShares
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The entry is held; where a quota was used up, another was evicted for it."""
+    """The record is held. If a quota was used up, another one was evicted for it."""
 
-    evicted_by: str | None = None  # the cap
+    evicted_by: str | None = None  # the name of the quota
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaReached:
-    """The entry is not held: a quota is used up, and nobody has more of it."""
+    """The record is not held: a quota is used up, and no other source has more of it."""
 
     cap: str
     text: str
@@ -47,7 +48,7 @@ class QuotaReached:
 
 @dataclass(frozen=True, slots=True)
 class HeldRecord:
-    """A record that is held under a key; times are `now` times."""
+    """A record that is held under a key. Times are `now` times."""
 
     key: Id
     record: Record
@@ -66,15 +67,15 @@ _REFUSED_BY = {
     STORE_ENTRIES_PER_KEY: QuotaReached(STORE_ENTRIES_PER_KEY, "too many entries under this key"),
     STORE_ENTRIES: QuotaReached(STORE_ENTRIES, "store is full"),
 }
-SWEPT: Final = 256  # records that are looked at in one `sweep`: a full store of one age takes 0.6 s
-_SLACK = 64  # forgotten records in the queue that are not worth a rebuild
+SWEPT: Final = 256  # records that one `sweep` looks at, at most: a full store of one age takes 0.6 s
+_SLACK = 64  # forgotten records in the queue, which are not worth a rebuild
 
 
 class HeldRecords:
-    """Held entries by key, as `packed` gives it: strangers choose keys, and integers could be made to collide.
+    """The held records, by packed key: strangers choose keys, and could make integers collide.
 
-    A node may hold a million. So each is one tuple, which lies in the queue of expiries as well; and most keys have one
-    endpoint, to which no dictionary of endpoints is made.
+    A node may hold a million. So each record is one tuple, which lies in the queue of expiries as well. Most keys have
+    one record, and no dictionary of records by place.
     """
 
     __slots__ = (
@@ -93,21 +94,21 @@ class HeldRecords:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._held: dict[bytes, Entry | dict[bytes, Entry]] = {}
-        self._queue: list[Entry] = []  # a heap: the same records, and those that were renewed or removed since
-        self._local: Counter[bytes] = Counter()  # by key, the loopback and link-local endpoints
-        self._private = 0  # how many endpoints are private: on a LAN that is all
+        self._queue: list[Entry] = []  # a heap: the same records, and some that were renewed or removed since
+        self._local: Counter[bytes] = Counter()  # loopback and link-local endpoints, by key
+        self._private = 0  # private endpoints; on a LAN that is all
         self._size = 0
         self._shares = FairShares(self._current)
-        self._crowds: dict[bytes, FairShares] = {}  # of keys that have their quota, or had it and are half full
-        self._changed: set[bytes] | None = set()  # None: so many that it is easier to save all
-        self.is_crowded = not policy.store_entries  # whether there may be a use in asking `refuses_newcomer`
+        self._crowds: dict[bytes, FairShares] = {}  # of keys at their quota, and until they are half full
+        self._changed: set[bytes] | None = set()  # None: so many that saving all is easier
+        self.is_crowded = not policy.store_entries  # whether `refuses_newcomer` is worth a call
 
     def __len__(self) -> int:
-        """How many entries are held, expired ones that were not swept yet included."""
+        """How many records are held, with expired ones that are not swept yet."""
         return self._size
 
     def __iter__(self) -> Iterator[HeldRecord]:
-        """Yield each held entry."""
+        """Yield each held record."""
         for key in self._held:
             yield from self._entries(unpacked(key), key)
 
@@ -116,25 +117,25 @@ class HeldRecords:
         return self._record(record_key.packed_key, record_key.place) is not None
 
     def keys(self) -> list[bytes]:
-        """Return the keys under which anything is held, packed."""
+        """Return the packed keys with held records."""
         return list(self._held)
 
     def put(self, key: Id, endpoint: Endpoint, now: float) -> Stored | QuotaReached:
-        """Hold `endpoint` under `key` for `store_expiry` seconds from now."""
+        """Hold a peer at `endpoint` under `key` for `store_expiry` seconds from now."""
         return self._hold((now + self._policy.store_expiry, packed(key), endpoint), now)
 
     def restore(self, entry: HeldRecord, now: float) -> Stored | QuotaReached | None:
-        """Hold an entry of an earlier run until its own expiry; return None where it has expired."""
+        """Hold a record of an earlier run until its own expiry; return None where it has expired."""
         if entry.expires_at <= now:
             return None
         return self._hold((entry.expires_at, packed(entry.key), entry.record.endpoint), now)
 
     def remove(self, key: Id, endpoint: Endpoint) -> bool:
-        """Drop an entry; return whether it was there."""
+        """Drop the peer at `endpoint`; return whether it was there."""
         return self._remove(packed(key), endpoint)
 
     def get(self, key: Id, now: float) -> list[Endpoint]:
-        """Return the endpoints under `key` that have not expired."""
+        """Return the endpoints of the peers under `key` that have not expired."""
         held = self._held.get(packed(key))
         if held is None:
             return []
@@ -143,19 +144,19 @@ class HeldRecords:
         return [endpoint for expires_at, _, endpoint in held.values() if expires_at > now]
 
     def is_scoped(self, key: Id, asked_by: Endpoint) -> bool:
-        """Whether some of the endpoints under `key` may be other machines to who is there, or nobody."""
+        """Whether some endpoints under `key` may mean another machine, or none, to the node at `asked_by`."""
         if self._private and scope_of(asked_by) is Scope.PUBLIC:
             return True
         return bool(self._local) and packed(key) in self._local
 
     def held(self, key: Id) -> list[HeldRecord]:
-        """Return the entries under `key`."""
+        """Return the records under `key`."""
         return self._entries(key, packed(key))
 
     def refuses_newcomer(self, key: Id, ip: bytes, now: float) -> bool:
-        """Whether an entry under `key` from this address would be refused, and is the first from there.
+        """Whether a record under `key` from this address would be refused, and would be the first from there.
 
-        Only the first: whoever has something here may want to renew or withdraw it. O(1), but for what has expired.
+        A source with records here may want to renew or withdraw them. O(1), but for expired records.
         """
         if self._shares.size(ip):
             return False
@@ -168,13 +169,13 @@ class HeldRecords:
         return is_full and crowd is not None and crowd.loser(ip) is None
 
     def has_expired(self, now: float) -> bool:
-        """Whether there is anything for `sweep` to do."""
+        """Whether `sweep` has anything to do."""
         return bool(self._queue) and self._queue[0][0] <= now
 
     def sweep(self, now: float) -> int:
-        """Drop expired entries, some at a time, since strangers can have many expire at once; return how many.
+        """Drop some expired records; return how many. Strangers can make many expire at once.
 
-        Costs nothing for those that stay: refusals ask for it, too.
+        Records that stay cost nothing, since refusals call this, too.
         """
         expired = 0
         for _ in range(SWEPT):
@@ -189,13 +190,13 @@ class HeldRecords:
 
     @property
     def changes(self) -> int:
-        """How many keys `take_changes` would return; 0 where it would return None."""
+        """How many keys `take_changes` would return; 0 if it would return None."""
         return 0 if self._changed is None else len(self._changed)
 
     def take_changes(self, most: int | None = None) -> set[bytes] | None:
-        """Return the packed keys whose entries have changed since the last call, to be saved: `most` of them, if given.
+        """Take and return the packed keys with changed records, to be saved: `most` of them, if given.
 
-        None where they are more than twice as many as may be held at once: then all that is held is to be saved anew.
+        None means more than twice as many as may be held at once: then all held records are to be saved anew.
         """
         if most is not None and self._changed is not None and len(self._changed) > most:
             return {self._changed.pop() for _ in range(most)}
@@ -263,11 +264,13 @@ class HeldRecords:
         _, key, endpoint = record
         outcome = _STORED
         old = self._record(key, endpoint)
+        # A known record is renewed.
         if old is not None:
             record = self._keep((record[0], *old[1:]))  # the key and the endpoint are objects that are there already
             self._shares.renew(old, record)
             if key in self._crowds:
                 self._crowds[key].renew(old, record)
+        # A new one needs room: of expired records first, and then of a source with more.
         else:
             used_up = self._used_up(key, endpoint)
             if used_up is not None and self.has_expired(now):
@@ -288,17 +291,19 @@ class HeldRecords:
         return outcome
 
     def _keep(self, record: Entry) -> Entry:
-        """Put a record in, in place of an older one of the same endpoint; return it as it is kept."""
+        """Put a record in, or in place of an older one; return it as it is kept."""
+        # Put it beside the others under its key. One object is the key in all their records.
         expires_at, key, endpoint = record
         held = self._held.get(key)
         if isinstance(held, dict):
-            known = next(iter(held.values()))[1]  # one object for the key in all its records
+            known = next(iter(held.values()))[1]
             record = held[endpoint] = (expires_at, known, endpoint)
         elif held is None or held[2] == endpoint:
             self._held[key] = record
         else:
             record = (expires_at, held[1], endpoint)
             self._held[key] = {held[2]: held, endpoint: record}
+        # Queue its expiry. Forgotten records in the queue are dropped once they are half of it.
         heappush(self._queue, record)
         if len(self._queue) > 2 * self._size + _SLACK:
             self._queue = [record for key in self._held for record in self._records(key)]
@@ -306,7 +311,7 @@ class HeldRecords:
         return record
 
     def _note_crowd(self, record: Entry) -> None:
-        """Take a new record into account where its key is, or has become, full; and note whether anything is."""
+        """Count a new record under a key that is or becomes full, and note whether anything is full."""
         key, policy = record[1], self._policy
         if key in self._crowds:
             self._crowds[key].add(record)
@@ -317,14 +322,14 @@ class HeldRecords:
         self.is_crowded = bool(self._crowds) or self._size >= policy.store_entries
 
     def _note_change(self, key: bytes) -> None:
-        """Have the key among the next changes. Keys that are no longer held are among them, and have no other bound."""
+        """Have the key among the next changes. These include keys without records, and need a bound of their own."""
         if self._changed is not None:
             self._changed.add(key)
             if len(self._changed) > 2 * self._policy.store_entries + _SLACK:
                 self._changed = None
 
     def _used_up(self, key: bytes, endpoint: Endpoint) -> str | None:
-        """Return the quota that leaves no room for another entry, if one does."""
+        """Return the quota that leaves no room for another record, if one does."""
         policy = self._policy
         if self._shares.size(endpoint[:-2]) >= policy.store_entries_per_source:
             return STORE_ENTRIES_PER_SOURCE
@@ -335,7 +340,7 @@ class HeldRecords:
         return None
 
     def _loser(self, used_up: str, key: bytes, endpoint: Endpoint) -> Entry | None:
-        """Return the entry that gives way to another under this key and from this endpoint, if one does."""
+        """Return the record that gives way to another one under this key and from this endpoint, if one does."""
         if used_up == STORE_ENTRIES_PER_SOURCE:
             return None
         pool = self._crowds[key] if used_up == STORE_ENTRIES_PER_KEY else self._shares
