@@ -1,13 +1,13 @@
-"""Our own address as others see it, by vote: each provider's network has one, the latest ones count.
+"""Our own address as others see it, by vote: each provider's network has one vote, and the latest votes count.
 
-One liar must not be able to tell us, and through us others, that we are somewhere else. So a public address is believed
-once `external_quorum` networks agree on it; those are /16s (/32s for IPv6), of which an attacker has few. In a private
-range every address has a vote, and one is enough: nobody there has more to go by. Each says only how far it sees: who
-reaches us at a private address tells of that, and who reaches us by loopback of nothing that others could use.
-
-A vote lasts for `external_lasts`, from its latest repetition on: should we move, those who saw us where we were and
-have gone since must not outvote those who see us now. Votes are for an IP address. Its port is the one seen most, since
-a NAT may show each peer another.
+- One liar must not be able to tell us, and through us others, that we are somewhere else. So a public address is
+  believed once `external_quorum` networks agree on it. These are /16s (/32s for IPv6), and an attacker has few of them.
+- In a private range every address has a vote, and one is enough: there is no better evidence there.
+- A vote reaches as far as its voter sees. A node that reaches us at a private address can tell of that one only, and a
+  node that reaches us by loopback can tell nothing that others could use.
+- A vote lasts for `external_lasts` from its latest repetition on. If we move, the nodes that saw us at the old address
+  and have gone since must not outvote the nodes that see us now.
+- Votes are for an IP address. Its port is the one seen most, since a NAT may show each peer another.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class ExternalAddress:
         return [seen.endpoint for seen in self.seen() if seen.is_believed]
 
     def endpoints_for(self, other: Endpoint) -> list[Endpoint]:
-        """Return the addresses that are believed to be ours and can be told to whom we reach there.
+        """Return the addresses that are believed to be ours and mean the same to the node at `other`.
 
-        Of each family one, IPv4 first; of its own scope where there is one; never one that means nothing there.
+        There is one of each family, IPv4 first, and of the scope of `other` if possible.
         """
         scope = scope_of(other)
         believed = self._believed.get(scope)
@@ -96,7 +96,7 @@ class ExternalAddress:
     def seen(self) -> list[Seen]:
         """Return what most say, for each family that has votes, IPv4 first.
 
-        What is believed comes before what is not, and an address that others can use before one that they cannot.
+        Believed addresses come before others, and addresses that others can use before those that they cannot.
         """
         return [min(candidates, key=_disadvantages) for candidates in self._candidates()]
 
@@ -108,9 +108,9 @@ class ExternalAddress:
             yield [self._judge(ip, count, endpoints) for ip, count in ips.most_common()]
 
     def is_elsewhere(self, endpoint: Endpoint) -> bool:
-        """Whether all votes that there are, in its family and scope, say that we are not at this IP address.
+        """Whether there are votes in its family and scope, and all say that we are not at this IP address.
 
-        Who sees us at our public address knows nothing of the private one that we have on another interface.
+        Nodes that see us at our public address know nothing of the private one that we have on another interface.
         """
         kind = len(endpoint), scope_of(endpoint)
         ips = {observed.ip for observed in self._votes.values() if (len(observed), scope_of(observed)) == kind}

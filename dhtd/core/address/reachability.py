@@ -1,10 +1,11 @@
-"""Whether others can reach us unasked: what shows it is a query from an address that we have not written to of late.
+"""Whether strangers can reach us: a query shows it if it comes from an address that we have not written to lately.
 
-A NAT or a firewall lets in only whom the machine behind it has lately written to, and remembers that for minutes. So
-the addresses that queries go to are kept in mind for longer than that, and for as long again when one of them queries
-us, since our answer goes through the NAT as well; as marks in a field of fixed size, which take
-some others for one of them too. That errs on the safe side: a query from such an address shows nothing, and the next
-one from another will.
+A NAT or a firewall lets in datagrams from addresses that the machine behind it has lately written to, and remembers
+these for minutes. So the addresses of our queries are remembered for longer than that, and for as long again when one
+of them queries us, since our answer goes through the NAT as well.
+
+The memory is a field of marks of fixed size (a Bloom filter of one hash), so some other addresses seem to be in it.
+That errs on the safe side: a query from such an address proves nothing, and the next query from another address will.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ _SPREAD: Final = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiplied b
 
 
 class Reach(Enum):
-    """From where we have been reached unasked."""
+    """The farthest place from which a stranger has reached us."""
 
     PUBLIC = "public"
     PRIVATE = "private"  # from a private range, and nowhere else
-    UNKNOWN = "unknown"  # nobody has: we may be behind a NAT, or new
+    UNKNOWN = "unknown"  # we have not: we may be behind a NAT, or new
 
 
 class Reachability:
-    """Remembers to whom we wrote, and who came unasked."""
+    """Remembers the addresses that we wrote to, and when strangers reached us."""
 
     __slots__ = ("_at", "_before", "_contacted", "_policy", "_turn_at", "look_at")
 
@@ -65,7 +66,7 @@ class Reachability:
         return Reach.UNKNOWN
 
     def _turn(self, now: float) -> None:
-        """If it is time, forget who was written to before the last turn; where that is long ago, all."""
+        """If it is time, forget the addresses from before the last turn; all of them, if that was long ago."""
         memory = self._policy.outside_memory
         if now < self._turn_at:
             return
@@ -75,6 +76,6 @@ class Reachability:
 
 
 def _mark(endpoint: Endpoint) -> tuple[int, int]:
-    """Return which byte of a field, and which bit of it, an address has: whatever its port."""
+    """Return the byte of a field, and the bit of it, that marks an address, whatever its port."""
     spot = (int.from_bytes(endpoint[:-2], "big") * _SPREAD >> 40) % (8 * _FIELD)
     return spot >> 3, 1 << (spot & 7)

@@ -1,1 +1,1 @@
-"""The contacts of a node: the table, who enters it, who stays, and what it answers."""
+"""The contacts of a node: the table, the rules by which contacts enter and leave it, and the answers from it."""

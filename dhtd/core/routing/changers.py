@@ -1,11 +1,11 @@
 """Endpoints whose nodes change their IDs: each has one ID that is believed, and the next one only after a pause.
 
-Else one node would be new with each answer: in one bucket of the table after another, beside one own entry after
-another, and in the lookups of everybody who was told of one of its IDs. A node that has lost its state file changes its
-ID as well. So the first change is believed at once. The pause after it is five minutes, and twice as long each time,
-unless the endpoint has kept its ID for as long again as the last pause.
+Without pauses, one node could be new with each answer: in one bucket of the table after another, near one own entry
+after another, and in the lookups of every node that has heard one of its IDs. But a node that has lost its state file
+changes its ID as well. So the first change is believed at once. The pause after it is five minutes, and doubles with
+each further change, unless the endpoint has kept its ID for as long again as the last pause.
 
-Only what an endpoint itself has answered counts. Others may name it with any ID, and so make us ask for one that it
+Only the answers of the endpoint itself count. Others may name it with any ID, and so make us ask for an ID that it
 never had.
 """
 

@@ -1,8 +1,8 @@
 """How many places one party may hold: in the routing table, in one of its buckets, and in one lookup.
 
-Addresses are dear where IDs are free, so it is these that are counted: else whoever makes up enough IDs has a table, or
-the neighbourhood of a key, for one machine. The numbers are those that Kad and Ethereum's discovery have come to (one
-contact an address, 2 of a /24 in a bucket, 10 in the table); libtorrent allows one of a /24 in a bucket or a lookup.
+IDs are free, and addresses are not, so addresses are counted. Otherwise one machine with enough made-up IDs would fill
+a table, or the neighbourhood of a key. The numbers are those of Kad and of Ethereum's discovery (one contact an
+address, 2 of a /24 in a bucket, 10 in the table); libtorrent allows one of a /24 in a bucket or a lookup.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Diversity:
             self._counts[party] = self._counts.get(party, 0) + 1
 
     def remove(self, endpoint: Endpoint) -> None:
-        """Count a contact that has left the table no longer."""
+        """Stop counting a contact that left the table."""
         for party in self.networks.party(endpoint) or ():
             self._counts[party] -= 1
             if not self._counts[party]:
@@ -90,7 +90,7 @@ class Diversity:
 
 
 class Quota:
-    """Who holds the places of one lookup: each party has its share of those that are asked, or have answered."""
+    """The places of one lookup: each party has its share of the nodes that are asked, or have answered."""
 
     __slots__ = ("_held", "_policy", "_shares")
 

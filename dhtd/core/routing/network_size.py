@@ -1,9 +1,9 @@
-"""How many nodes a network has, as lookups of random places show it: a median that nobody moves by crowding one place.
+"""How many nodes a network has, as lookups of random places show it: a median, which no crowd at one place moves.
 
-The K nodes nearest to any place are the nearer to it, the more there are. Whoever makes up IDs can crowd a place, our
-own ID above all. So one place says little: what counts is the median over lookups whose targets we have chosen by lot.
-The keyspace is cut into slots. Each keeps its latest sample, however many lookups fall into it (those around our own
-ID are many), and the slots that were sampled last are asked.
+The more nodes there are, the nearer to any place are the K nearest. An attacker that makes up IDs can crowd a place,
+our own ID above all, so one place says little. What counts is the median over lookups of targets that we have drawn by
+lot. The keyspace is cut into slots. Each slot keeps its latest sample, however many lookups fall into it (around our
+own ID there are many), and the median is over the slots that were sampled last.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class NetworkSize:
         return self._estimate
 
     def measured(self, target: Id, nearest: Sequence[Contact]) -> None:
-        """A lookup of a place that no stranger has chosen is over; these, the nearest first, have answered it."""
+        """A lookup of a place that no stranger has chosen is over. `nearest` have answered it, the nearest first."""
         slot = (target * SLOTS // self._keyspace.size).to_bytes(1, "big")
         self._samples.pop(slot, None)
         self._samples[slot] = self._size(target, nearest)
         self._estimate = max(1, round(median(list(self._samples.values())[-RECENT:])))
 
     def _size(self, target: Id, nearest: Sequence[Contact]) -> float:
-        """Return the size of which the distance of the K-th nearest node is the median; all there are, if fewer."""
+        """Return the size for which this distance of the K-th nearest is the median; with fewer nodes, count them."""
         k = self._k
         if len(nearest) < k:
             return len(nearest) + 1

@@ -1,9 +1,8 @@
-"""One address family's network as a node takes part in it: whom it knows, what it keeps fresh, how it stays connected.
+"""One address family's network as a node takes part in it: its contacts, what it keeps fresh, how it stays connected.
 
-IPv4 and IPv6 are two networks, since who speaks only one of them reaches nobody in the other (BEP 32 "Operation"). A
-node has an ID in each that it is bound to, mostly the same one. What it looks up or publishes, it does in each, with
-contacts of that network alone. One thing leads from one to the other: a node of both names the nodes of both to
-everybody.
+IPv4 and IPv6 are two networks, since a node that speaks only one of them reaches no node in the other (BEP 32
+"Operation"). A node has an ID in each that it is bound to, mostly the same one. It looks up and publishes in each, with
+contacts of that network alone. One thing leads from one network to the other: a node of both names the nodes of both.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class Overlay:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is somebody to talk to."""
+        """Whether a node has answered, and the network has not been lost since."""
         return self.joining in (Joining.CONNECTED, Joining.JOINED)
 
     @property
@@ -101,12 +100,12 @@ class Overlay:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody has answered the last attempt to join, or those that had answered do not any more."""
+        """Whether the last attempt to join had no answer, or the network was lost."""
         return self.joining is Joining.SILENT
 
     @property
     def is_in_use(self) -> bool:
-        """Whether there is somebody to ask who may be expected to answer."""
+        """Whether there are contacts that may be expected to answer."""
         return len(self.state.table) > 0 and not self.is_silent
 
     def slept(self, seconds: float) -> None:
@@ -136,8 +135,8 @@ class Overlay:
     def estimated_size(self) -> int:
         """About how many nodes the network has, ourselves included.
 
-        That is by samples. While these are few, which is when we have just joined, it is at least what our own
-        neighbourhood looks like.
+        Samples tell. While these are few, because we have just joined, it is at least the size that our own
+        neighbourhood suggests.
         """
         sampled = self.size.estimate or 0
         return sampled if self.size.is_settled else max(sampled, self.size_by_neighbours())
@@ -161,19 +160,19 @@ class Overlay:
 
     @property
     def region(self) -> int:
-        """How far from a place its region reaches: that of a key is asked where the nearest to it crowd."""
+        """How far from a place its region reaches. Where the nodes nearest to a key crowd, its region is asked."""
         return min(self.keyspace.size, max(1, int(self._region * self.usual_room)))
 
     def draw_lot(self) -> int:
-        """Return a number of the keyspace that nobody can guess."""
+        """Return a number of the keyspace that no other node can guess."""
         return self._rng.getrandbits(self.keyspace.bits)
 
     def hear_of(self, contacts: Iterable[Contact], now: float) -> None:
         """Take what nodes of the other family say of this network, while we are short of contacts of our own.
 
-        The first rumour of all is followed at once. Those after it wait for the next attempt to join, which has its
-        pauses: where this family leads nowhere, the other one goes on naming its nodes for ever. Of a network one node
-        is kept, the latest: liars may name a victim under many IDs, on many ports.
+        The first rumour of all is followed at once. Later ones wait for the next attempt to join, which has its pauses:
+        if this family leads nowhere, the other one still goes on naming its nodes for ever. One node of each network
+        (/24 or /64) is kept, the latest: liars may name a victim under many IDs, on many ports.
         """
         if self.is_connected and not self.is_lonely:
             return

@@ -1,9 +1,9 @@
 """Which buckets are stale, and what to look up in them (Kademlia section 2.3, BEP 5 "Routing Table").
 
-Lookups of random places also show how large the network is (`network_size`). So some more of them follow where our own
-neighbourhood has become denser: either the network grows, or somebody crowds us, and only other places tell. Each time
-that it becomes denser by half, a few lookups follow. Where there were many in an hour they come more slowly, so that
-whoever crowds us again and again has us ask little.
+Lookups of random places also show how large the network is (`network_size`). When our own neighbourhood becomes denser,
+either the network grows, or attackers crowd us; only other places tell. So each time that it becomes denser by half, a
+few such lookups follow. After many in an hour they come more slowly, so that attackers that crowd us again and again
+cause few queries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SAMPLED: Final = 5 * _FEW  # with so many in an hour the pause is as long as it
 
 
 class Refresher:
-    """Watches the ages of buckets. It begins none while one is under way: they are never urgent."""
+    """Watches the ages of buckets. While a refresh is under way, none is due: they are never urgent."""
 
     __slots__ = (
         "_density",
@@ -48,13 +48,13 @@ class Refresher:
         self._rng = rng
         self._policy = policy
         self._due: float | None = None  # no bucket turns stale before; None is unknown
-        self.under_way = 0  # refreshes; counted by whoever runs them
+        self.under_way = 0  # refreshes; the membership counts them
 
     def next_timeout(self) -> float | None:
-        """Return when a bucket may turn stale; None where there is nobody to ask, or a refresh is under way.
+        """Return when a bucket may turn stale; None without contacts to ask, or while a refresh is under way.
 
-        Never too late, but too early where a bucket has been active since: asked after each datagram, this does not
-        look at the buckets again.
+        The answer is never too late, but too early if a bucket has been active since: this is asked after each
+        datagram, and does not look at the buckets again.
         """
         if self.under_way or not len(self._table):
             return None
@@ -63,15 +63,15 @@ class Refresher:
         return self._due if self._sample_at is None else min(self._due, self._sample_at)
 
     def joined(self, density: int) -> None:
-        """Our neighbourhood, as we have found it, looks like that of a network of so many nodes."""
+        """Our neighbourhood is as dense as in a network of so many nodes."""
         self._density = density
 
     def is_news(self, density: int) -> bool:
-        """Whether it has become so dense that samples are to be taken."""
+        """Whether our neighbourhood has become so dense that samples are due."""
         return self._density is not None and 2 * density >= 3 * self._density and self._policy.size_samples > 0
 
     def neighbourhood_has(self, density: int, now: float) -> None:
-        """It looks like that now: take samples where it has become denser."""
+        """Our neighbourhood is as dense as in a network of so many nodes now: take samples if that is news."""
         if not self.is_news(density):
             return
         self._density = density
@@ -106,7 +106,7 @@ class Refresher:
         self._due = None
 
     def _sample(self, now: float) -> Id:
-        """Return any ID, and set when the next sample is taken."""
+        """Return any ID, and set the time of the next sample."""
         self._sampled.append(now)
         self._due_samples -= 1
         self._sample_at = now + self._pause(now) if self._due_samples else None

@@ -1,6 +1,6 @@
 """The routing table: contacts in buckets, each a range of the keyspace (Kademlia section 2.4).
 
-It knows structure only: ranges, splitting, nearness. Which contact is good is `standing`, who may enter is `admission`.
+It knows structure only: ranges, splitting, nearness. `standing` says which contacts are good, `admission` which enter.
 Ranges are halves of halves, so of two buckets the one nearer to a target holds only contacts nearer to it.
 """
 
@@ -161,7 +161,7 @@ class RoutingTable:
         end = begin + 1
         low, high = buckets[begin].low, buckets[begin].high
         yield buckets[begin]
-        # Of a range as wide again, of which the last one is a half, the other half holds what is next nearest.
+        # The last range is one half of a range twice as wide. The other half holds the next nearest buckets.
         while end - begin < len(buckets):
             width = high - low + 1
             if low & width:
@@ -180,9 +180,9 @@ class RoutingTable:
     def _may_split(self, low: Id, high: Id, id: Id) -> bool:
         """Whether a bucket of this range splits for an ID.
 
-        Our own bucket does; so does one that keeps out a node that is among the K nearest to us. The second rule is
-        that of Kademlia section 2.4 for unbalanced trees: else a node whose own bucket is almost empty would not know
-        its real neighbours, and entries near it would have nobody who knows their holders.
+        Our own bucket does. So does a bucket that would keep out one of the K nodes nearest to us. The second rule is
+        that of Kademlia section 2.4 for unbalanced trees. Without it, a node with an almost empty bucket of its own
+        would not know its real neighbours, and so not the holders of entries near it.
         """
         own_id = self.own_id
         if id ^ own_id < self._radius or low <= own_id <= high:

@@ -1,7 +1,7 @@
 """Rates of any number of sources in fixed memory: each source has the cell that a keyed hash gives it.
 
-Two sources in one cell make the limit stricter for both, never laxer, and nobody can tell who shares with whom (a
-count-min sketch of one row). To close one cell takes a rate's worth of queries.
+Two sources in one cell make the limit stricter for both, never laxer, and no source can know which others share its
+cell (a count-min sketch of one row). To close one cell takes a rate's worth of queries.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Lanes: what each contact that answers us may send for itself, when the limit of its source is used up.
+"""Lanes: a rate of its own for each contact that answers us, for when the limit of its source is used up.
 
-Whoever else is at its address, or forges that, uses up the limit of the source, and must not make us silent towards the
-contact: it would take us for dead. So a contact has a lane of its own, by its exact endpoint, which who is at another
-port of the address has no part in. Who forges the endpoint itself uses up the lane. What then is left to the contact
-are queries whose token proves that they are its own: see `rate_limit`.
+Other machines at the contact's address, or attackers that forge it, can use up the limit of the source. If we were
+silent then, the contact would take us for dead. So each contact has a lane, keyed by address and port, and a neighbour
+on another port cannot use it up. An attacker that forges the endpoint itself can. Then the contact still has the
+queries whose token proves their sender: see `rate_limit`.
 
-There are never more lanes than contacts that answer us: nobody else has one, and with each that is made, those of
-contacts that are gone or silent are given up. It takes a new contact to make one, so that no flood has this done often.
+Only contacts that answer us have lanes. Each time a lane is made, those of contacts that are gone or silent are given
+up. Only a new contact makes a lane, so no flood causes this often.
 """
 
 from __future__ import annotations

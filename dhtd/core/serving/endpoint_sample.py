@@ -1,10 +1,9 @@
-"""Which endpoints of a key go into an answer that has no room for all: one of each source first, then any of them.
+"""The endpoints of a key that go into an answer without room for all: one of each source first, then any of them.
 
-Were they all alike, whoever enters itself on a thousand ports would hide from many lookups who serves the key on one.
+Without that order, a machine that enters itself on a thousand ports would hide the others from many lookups.
 
-To tell sources apart takes 0.1 us for each endpoint, and a key may have a thousand. So it is remembered of the keys
-that were asked for of late, as long as they have the same endpoints: whoever has filled a key cannot make others pay
-for it at each query.
+To tell sources apart takes 0.1 us for each endpoint, and a key may have a thousand. So the result is remembered for the
+keys that were asked for last, as long as their endpoints stay the same: a full key does not cost us that at each query.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Final
 
 from dhtd.core.endpoint import IPV4_SIZE, Endpoint, source_group
 
-_KEYS: Final = 128  # of which it is remembered: two for each that can be full at once, by the numbers of `Policy`
+_KEYS: Final = 128  # that are remembered: two for each that can be full at once, by the numbers of `Policy`
 
 
 class EndpointSample:
-    """Chooses, and remembers of keys with many endpoints which of these are one source's."""
+    """Chooses endpoints, and remembers for each key which of them are one source's."""
 
     __slots__ = ("_known",)
 
@@ -26,9 +25,9 @@ class EndpointSample:
         self._known: dict[bytes, tuple[Sequence[Endpoint], list[list[Endpoint]]]] = {}
 
     def of(self, key: bytes, endpoints: Sequence[Endpoint], count: int, lot: float) -> list[Endpoint]:
-        """Return `count` of the endpoints under a packed key, as many as there are at most; others for another `lot`.
+        """Return `count` of the endpoints under a packed key, or all if there are fewer; others for another `lot`.
 
-        The lot is a number from 0 to 1, which it does not reach. In front is one of each source.
+        The lot is a number below 1, from 0 on. One endpoint of each source comes first.
         """
         sources = self._sources(key, endpoints)
         first, begin = int(lot * len(endpoints)), int(lot * len(sources))
@@ -40,9 +39,9 @@ class EndpointSample:
         return [*in_front, *(endpoint for endpoint in others if endpoint not in chosen)][:count]
 
     def _sources(self, key: bytes, endpoints: Sequence[Endpoint]) -> list[list[Endpoint]]:
-        """Return the endpoints by source; nothing where each has one of its own.
+        """Return the endpoints by source; nothing if each has a source of its own.
 
-        To compare them with those of last time costs little: they are the same objects.
+        The comparison with the endpoints of last time costs little: they are the same objects.
         """
         known = self._known.get(key)
         if known is not None and known[0] == endpoints:

@@ -1,24 +1,24 @@
 """How many queries are answered: a limit for each source and one for all, by virtual scheduling (GCRA, ITU-T I.371).
 
-A limit keeps one number: when somebody who keeps to the rate would send the next query. Who is farther ahead of the
-clock than a burst allows is refused, and owes nothing once the clock has caught up.
+A limit keeps one number: the time at which a source that keeps to the rate would send its next query. A source that is
+farther ahead of the clock than a burst allows is refused. It owes nothing once the clock has caught up.
 
-Whoever forges sources may forge any number of them, so memory is fixed:
+Attackers may forge any number of sources, so memory is fixed:
 
-- Sources that owe something are remembered one by one while they are few. One query is owed for `1 / rate` seconds, so
+- Sources that owe something are remembered one by one while they are few. One query is owed for `1 / rate` seconds. So
   a flood of forged sources, each used once, leaves few at any moment, and they are forgotten first.
-- When there is no place left, newcomers share `cells`. To close one cell takes a rate's worth of queries, so a flood
-  closes no larger part of all cells than its rate is of `rate * cells`: with the numbers of `Policy`, 100,000 queries a
-  second shut out one stranger in 168. To forget everybody instead would let a flood lift its own limit.
+- When there is no place left, newcomers share `cells`. To close one cell takes a rate's worth of queries, so a flood of
+  `r` queries a second closes at most `r / (rate * cells)` of all cells: with the numbers of `Policy`, 100,000 queries a
+  second shut out one stranger in 168. If all sources were forgotten instead, a flood could lift its own limit.
 - Contacts that answer us do not share: they have places of their own, no more than the table has contacts.
-- Where the limit of its source is used up, such a contact has a rate of its own: see `contact_rate`.
-- Where that is used up as well, or for a stranger, a query counts whose token proves its sender: nobody else can use up
-  the rate that there is for these. It is kept in a few cells as well, since every sender that is proved is a real one.
+- When the limit of its source is used up, such a contact has a rate of its own: see `contact_rate`.
+- When that is used up as well, and for strangers, queries with a token that proves their sender have another rate. No
+  other source can use it up. It is kept in a few cells as well, since every proved sender is a real one.
 
-The limit for all is for strangers: they are refused while a part of its burst is left, which contacts that answer us
-may still use. So a flood of strangers, however large, takes nothing from contacts; each is held to the limit of its
-source and to its lanes only. What is beyond these is answered briefly at most, and counts as a stranger's: a flood that
-forges one contact takes nothing from the others either.
+The limit for all is for strangers. They are refused while a part of its burst is left, and contacts that answer us may
+use that part. So a flood of strangers, however large, takes nothing from contacts: the limit of its source and its lane
+are all that limits a contact. Queries beyond these are answered briefly at most, and count as a stranger's, so a flood
+that forges one contact takes nothing from the others.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class RateLimit:
         self._all_due = float("-inf")
 
     def refusal(self, source: Endpoint, now: float) -> str | None:
-        """Return the name of the limit that a query from this endpoint is above; None, and it counts, if of none."""
+        """Return the name of the limit that a query from this endpoint exceeds; if none, count it and return None."""
         all_due = self._all_due
         if all_due < now:
             all_due = now
@@ -143,7 +143,7 @@ class RateLimit:
         return None
 
     def allows_proved(self, sender: Endpoint, now: float) -> bool:
-        """Whether a query above the limit `RATE_LIMIT` is answered since its token proves who sends it; then it counts.
+        """Whether a query above `RATE_LIMIT` is answered because its token proves its sender; then it counts.
 
         A contact that answers us has this rate for its endpoint, a stranger shares it with all at its address.
         """
@@ -169,10 +169,10 @@ class RateLimit:
         return None if self._cells is None or self._answers_us(source) else self._cells
 
     def _make_room(self, now: float) -> None:
-        """Forget the sources that owe nothing. Have cells where that leaves no place, and none where nobody shares.
+        """Forget the sources that owe nothing. If that leaves no place, make cells; drop them when no source shares.
 
-        While there are cells, this is not done for each newcomer: a flood would have all sources looked through for
-        each of its queries.
+        While there are cells, this is not done for each newcomer, or each query of a flood would look through all
+        sources.
         """
         self._due = {group: due for group, due in self._due.items() if due > now}
         places = self._policy.rate_sources

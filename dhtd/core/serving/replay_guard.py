@@ -1,11 +1,12 @@
-"""Stores and withdrawals that have been taken: a datagram that is caught and sent again must not be taken again.
+"""Stores and withdrawals that were taken: a datagram that an attacker catches and sends again is not taken again.
 
-A find or a ping may come as often as it likes, since it changes nothing. But a store that is replayed would bring back
-what was withdrawn since, or let it live longer, and a withdrawal would drop what was entered again. A token is good for
-two rotations of its secret, so what was taken is remembered for as long: then its token is dead. That takes memory, of
-which every source has a share; what could not be remembered is not to be taken. Nothing can be forgotten sooner to make
-room for others. So the last part of the room is for sources that have used little of it: the sixteen addresses whose
-shares are all there is would else keep everybody from storing, and from withdrawing.
+A find or a ping may come any number of times, since it changes nothing. But a replayed store would bring back an entry
+that was withdrawn since, or let it live longer, and a replayed withdrawal would drop an entry that was entered again.
+
+- A token is good for two rotations of its secret. So each store and withdrawal is remembered for that long.
+- Memory is limited, and every source has a share. A change that cannot be remembered is not taken.
+- Nothing can be forgotten sooner to make room. So the last part of the room is for sources that have used little of it.
+  Otherwise sixteen addresses with full shares could keep all others from storing and withdrawing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class ReplayGuard:
     def __init__(self, policy: Policy, generation: int) -> None:
         self._max, self._max_per_source = policy.changes, policy.changes_per_source
         self._open = policy.changes - int(policy.changes * policy.changes_reserve)  # to everybody
-        self._few = policy.changes_few  # the rest is for who has used no more
+        self._few = policy.changes_few  # the rest is for sources that have used no more than this
         self._generation = generation
         self._current: set[bytes] = set()
         self._previous: set[bytes] = set()

@@ -1,7 +1,7 @@
-"""Store tokens (BEP 5): who asks for a key first proves that it receives at the address it sends from.
+"""Store tokens (BEP 5): a node that shows one has received our answer, so the address that it sends from is its own.
 
 A token is a keyed hash over the requester's IP address and the key, so nothing is remembered per requester. The secret
-rotates; the current and the previous one are accepted. Rotation happens when somebody asks, so no timer wakes for it.
+rotates; the current and the previous one are accepted. Rotation happens at the next query, so no timer wakes for it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Tokens:
         self._current = self._new_secret()
         self._previous = self._new_secret()
         self._rotates_at = now + self._rotation
-        self.generation = 0  # of the current secret; one that was skipped, since nobody asked for long, counts too
+        self.generation = 0  # of the current secret; one that was skipped, because no query came, counts too
 
     def issue(self, ip: bytes, key: bytes, now: float) -> bytes:
-        """Return the token for `key`, to whom receives at `ip`."""
+        """Return the token for `key` and the requester at `ip`."""
         if now >= self._rotates_at:
             self._rotate(now)
         keyed = self._current.copy()
