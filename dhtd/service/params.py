@@ -29,6 +29,7 @@ class Kind(NamedTuple):
     wanted: str  # for the message about a value of another type
     read: Callable[[Any], object]  # raises one of `errors`, or `Misfit`
     errors: tuple[type[DhtdError], ...] = ()
+    choices: tuple[str, ...] = ()  # if there are no other values
 
     def check(self, value: object) -> object:
         """Return the meaning of a value of JSON; raise one of `errors`, or `Misfit`."""
@@ -64,7 +65,7 @@ def one_of(choices: tuple[str, ...]) -> Kind:
             raise Misfit(f"is one of {', '.join(choices)}, not {shown(text)}")
         return text
 
-    return Kind("text", (str,), "text", read)
+    return Kind("text", (str,), "text", read, choices=choices)
 
 
 def _count(number: int) -> int:

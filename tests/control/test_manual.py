@@ -150,6 +150,12 @@ def test_the_result_is_that_of_the_table(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_chapter_names_every_choice(method: str) -> None:
+    named = set(re.findall(r"^\.(?:Li|It Va) (\S+)", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE))
+    assert {choice for each in METHODS[method].parameters for choice in each.kind.choices} <= named
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_chapter_names_only_errors_of_the_table(method: str) -> None:
     named = set(re.findall(r"^\.Li ([a-z-]+)", parts(CHAPTERS["METHODS"], "Ss")[method], re.MULTILINE))
     assert named & CODES <= {error.code for error in METHODS[method].errors}
