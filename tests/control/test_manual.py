@@ -189,19 +189,18 @@ def test_every_section_of_info_is_described() -> None:
     assert list(items(chapter("info", "Result"))) == list(SECTIONS)
 
 
-def codes_in(path: str) -> Iterator[str]:
+def codes_in(path: Path) -> Iterator[str]:
     """Yield the codes of the errors that a file makes."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             kind = getattr(errors, node.func.id, None)
             if isinstance(kind, type) and issubclass(kind, errors.DhtdError):
                 yield kind.code
 
 
-MAKERS = (
+MAKERS = (  # of errors that reach a client
+    *("core/**/*.py", "service/*.py", "daemon/handlers/*.py", "daemon/discovery/resolver.py"),
     *(f"control/{name}.py" for name in ("frames", "requests", "server", "connection", "lines", "threads")),
-    *(f"daemon/handlers/{name}.py" for name in ("entries", "info", "node", "owner", "queries")),
-    *("daemon/discovery/resolver.py", "service/params.py", "service/method.py", "service/methods.py"),
 )
 OF_THE_SOCKET: tuple[type[errors.DhtdError], ...] = (
     errors.FrameTooLarge,
@@ -212,12 +211,7 @@ OF_THE_SOCKET: tuple[type[errors.DhtdError], ...] = (
 
 
 def test_the_codes_are_those_that_can_come() -> None:
-    made = {code for path in MAKERS for code in codes_in(f"dhtd/{path}")}
-    made |= {
-        code
-        for path in ("endpoint", "ids", "querying/commands", "publishing/publisher")
-        for code in codes_in(f"dhtd/core/{path}.py")
-    }
+    made = {code for makers in MAKERS for path in (ROOT / "dhtd").glob(makers) for code in codes_in(path)}
     made |= {errors.StateError.code}  # an error of the state file reaches the client of an enter or a delete
     made -= {errors.SocketInUse.code, errors.SocketUnusable.code}  # at the start, before there is a client
     said = re.findall(r"^\.It Li (\S+)$", CHAPTERS["ERROR CODES"], re.MULTILINE)
