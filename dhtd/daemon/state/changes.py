@@ -1,4 +1,4 @@
-"""Changes to a node's own entries and their holders, and how they are made to the tables of a state file."""
+"""Changes to a node's own entries and their holders, and how the tables of a state file take them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from dhtd.daemon.state.rows import RowReader, SavedHolder, Writer
 _RECORD: Final = "key kind place"  # the columns by which an entry is found
 _OF_RECORD: Final = "WHERE key = ? AND kind = ? AND place = ?"
 
-Image = dict[RecordKey, tuple[bool, frozenset[SavedHolder]]]  # of some entries: whether they are ours, and who has them
+Image = dict[
+    RecordKey, tuple[bool, frozenset[SavedHolder]]
+]  # of some entries: whether they are ours, and their holders
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ Change = AddOwn | RemoveOwn | SetHolders
 
 
 def image(connection: sqlite3.Connection, entries: Iterable[RecordKey], reader: RowReader, writer: Writer) -> Image:
-    """Return how these entries are in the file."""
+    """Return what the file has of these entries."""
     found: Image = {}
     for record_key in entries:
         values = writer.record_key(record_key)
@@ -54,7 +56,7 @@ def image(connection: sqlite3.Connection, entries: Iterable[RecordKey], reader: 
 
 
 def put_back(ledger: Ledger, before: Image, writer: Writer) -> None:
-    """Have the file say this of these entries."""
+    """Have the file say again what an image has of its entries."""
     for record_key, (is_own, holders) in before.items():
         make(ledger, AddOwn(record_key) if is_own else RemoveOwn([record_key]), writer)
         make(ledger, SetHolders(record_key, list(holders)), writer)

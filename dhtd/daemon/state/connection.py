@@ -1,7 +1,7 @@
-"""The connection to a state file: opened and locked, transactions that are made or not, and nothing in between.
+"""The connection to a state file: opened and locked, with transactions that take place as a whole or not at all.
 
-Where a COMMIT fails, SQLite may have parts of the transaction in its memory and in the file. So the file is opened
-anew, which plays back the journal, and the serial number in it says whether the transaction took place.
+After a COMMIT that failed, SQLite may have parts of the transaction in its memory and in the file. So the file is
+opened anew, which plays back the journal. The serial number in it then tells whether the transaction took place.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ log = logging.getLogger("dhtd.state")
 
 
 class UnknownError(StateError):
-    """A transaction has failed, and the file cannot be read to see whether it took place."""
+    """A transaction has failed, and the file cannot be read to tell whether it took place."""
 
 
 class StateConnection:
-    """A locked database, and what is known of it."""
+    """A locked database, and the facts about it."""
 
     def __init__(self, path: Path, keyspace: Keyspace) -> None:
         """Open nothing yet."""
@@ -41,18 +41,18 @@ class StateConnection:
         self._connected: sqlite3.Connection | None = None
         self._is_closed = False
         self._sums: dict[str, Sum] = {}
-        self._serial = 0  # of the last transaction
-        self._undo: Image = {}  # what was refused and may be in the file all the same: how it was before
+        self._serial = 0  # the number of the last transaction
+        self._undo: Image = {}  # refused changes that may be in the file all the same: how it was before them
         self._lock = threading.RLock()
         self._identity = identity(path)
 
     def close(self) -> None:
-        """Let go of the file. To close it again does nothing."""
+        """Let go of the file. A second call does nothing."""
         self._is_closed = True
         self._disconnect()
 
     def _connect(self) -> sqlite3.Connection:
-        """Open and lock the file, which undoes what was cut short."""
+        """Open and lock the file, which undoes a transaction that was cut short."""
         connection = self._connected = connect(self.path, self._parameters)
         execute = connection.execute
         # EXTRA syncs the directory where a journal is deleted, and fails where that cannot be done.
@@ -60,11 +60,11 @@ class StateConnection:
         execute("PRAGMA fullfsync = ON")  # for macOS, whose fsync leaves data in the drive's cache
         execute("PRAGMA trusted_schema = OFF")
         execute("PRAGMA cell_size_check = ON")
-        # In this order: whoever asks for the lock in the exclusive mode keeps what it has got so far while it waits for
-        # the rest, so that two daemons that start at once would both fail.
+        # In this order: in the exclusive mode, a daemon would keep a part of the lock while it waits for the rest, and
+        # two daemons that start at once would both fail.
         execute("BEGIN EXCLUSIVE")
         execute("PRAGMA locking_mode = EXCLUSIVE")
-        execute("ROLLBACK")  # which keeps the lock, and nothing else: SQLite has begun to correct the header
+        execute("ROLLBACK")  # keeps the lock, and undoes what SQLite has begun to correct in the header
         return connection
 
     def _syncs_directories(self) -> bool:
@@ -98,7 +98,7 @@ class StateConnection:
 
     @contextmanager
     def _transaction(self) -> Iterator[Ledger]:
-        """Yield what writes; make all of it durable at the end, or nothing."""
+        """Yield a ledger to write with; make all of it durable at the end, or nothing."""
         with self._lock:
             try:
                 connection = self._connection
@@ -149,7 +149,7 @@ class StateConnection:
         return True
 
     def _connect_again(self) -> None:
-        """Open and lock the same file again; nobody else can have it meanwhile, since it is our turn."""
+        """Open and lock the same file again. It is our turn, so nobody else can have it meanwhile."""
         with turn(self.path):
             self._check_place()
             try:
@@ -160,7 +160,7 @@ class StateConnection:
                 raise
 
     def _know(self, once: Mapping[str, Value]) -> None:
-        """Take over what the file has of itself."""
+        """Take over what the file says of itself."""
         self._sums = said_sums(once)
         serial = once.get("serial")
         self._serial = serial if isinstance(serial, int) else 0

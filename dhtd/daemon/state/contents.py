@@ -1,4 +1,9 @@
-"""The contents of an open state file: made, brought up to date, checked, mended, and read some at a time."""
+"""The contents of an open state file: made, upgraded, checked, mended, and read some at a time.
+
+- Opening makes the tables of a new file, upgrades a file of an earlier version, or checks the sums of a present one.
+- Each row is checked when it is read. If one is not as it was written, the file is mended: a copy is set aside, and the
+  sound rows stay.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +46,15 @@ class _UnsoundError(Exception):
 
 
 class StateContents(StateConnection):
-    """The tables of a state file. Each row is checked when it is read."""
+    """The tables of a state file."""
 
     def __init__(self, path: Path, keyspace: Keyspace) -> None:
         """Open nothing yet."""
         super().__init__(path, keyspace)
-        self.damage: Damage | None = None  # what was found since it was opened
+        self.damage: Damage | None = None  # the damage that was found since the file was opened
 
     def _begin(self, connection: sqlite3.Connection, version: int | None) -> None:
-        """Make what is missing, mend what can be mended, and prove that the file can be written."""
+        """Make, upgrade or mend the tables, and prove that the file can be written."""
         if version is None:
             self._create(connection)
         elif version < VERSION:
@@ -154,7 +159,7 @@ class StateContents(StateConnection):
             yield today
 
     def _check(self, connection: sqlite3.Connection, version: int) -> None:
-        """Raise where the file is damaged, or not for us; write nothing."""
+        """Raise if the file is damaged, or of another network; write nothing."""
         [complaint] = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if complaint != "ok":
             raise DamagedError(" ".join(complaint.split()))
@@ -172,7 +177,7 @@ class StateContents(StateConnection):
             )
 
     def _complaint(self, connection: sqlite3.Connection) -> str | None:
-        """Return what is wrong with the contents of a file with a sound structure; the rows are checked when read."""
+        """Return what is wrong with the facts and the sums of a file with a sound structure."""
         once, copied = facts(connection, ["meta"]), facts(connection, ["spare"])
         written = [len(list(rows(connection, table))) for table in ("meta", "spare")]
         if written != [len(once), len(copied)] or copied != {name: once[name] for name in SPARED if name in once}:
@@ -185,11 +190,13 @@ class StateContents(StateConnection):
 
     def _mend(self, reason: str) -> None:
         """Set a copy of the file aside, and keep the rows that are as they were written."""
+        # Set it aside first: nothing of a damaged file is overwritten.
         connection = self._connection
         aside = self._set_aside(connection)
         kept: dict[str, int] = {}
         lost: dict[str, int | None] = {}
         with self._transaction() as ledger:
+            # Write the facts anew, each from `meta`, or from `spare` if it is not whole there.
             once = {**facts(connection, ["spare"]), **facts(connection, ["meta"])}
             for table in ("meta", "spare"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
@@ -197,6 +204,7 @@ class StateContents(StateConnection):
             for name, value in once.items():
                 if name != "bits" and not name.startswith("sum ") and (name != "node_id" or self._is_id(value)):
                     ledger.set(name, value)
+            # Write the sound rows anew, and count those that the sum has and the table lacks.
             said, make = said_sums(once), self._makers()
             for table in SUMMED:
                 sound = [
@@ -229,7 +237,7 @@ class StateContents(StateConnection):
         return _can_be(self._reader.id, (value, None))
 
     def _fill(self, ledger: Ledger, state: SavedState, once: Mapping[str, Value]) -> None:
-        """Write into fresh tables what another file had."""
+        """Write the contents of another file into fresh tables."""
         _set_facts(ledger, once)
         if state.node_id is not None:
             ledger.set("node_id", self._writer.id(state.node_id))
@@ -244,7 +252,7 @@ class StateContents(StateConnection):
                 ledger.put("holder", self._writer.holder(record_key, holder))
 
     def _slices(self, table: str, make: Callable[..., T]) -> Iterator[list[T]]:
-        """Yield what the rows of a table mean, some at a time, in the order of its primary key."""
+        """Yield the values of a table's rows, some at a time, in the order of its primary key."""
         key = KEYS[table]
         after: tuple[Value, ...] = ()
         places = f"({', '.join(key)}) > ({', '.join('?' * len(key))})"
@@ -264,7 +272,7 @@ class StateContents(StateConnection):
     def _sound(
         self, table: str, make: Callable[..., T], rest: str, values: Sequence[Value]
     ) -> list[tuple[tuple[Value, ...], T]]:
-        """Return rows and what they mean; where one is not as it was written, mend the file first."""
+        """Return rows and their values. If one is not as it was written, mend the file first."""
         with self._reading() as connection:
             found = list(rows(connection, table, rest, values))
             sound = []

@@ -1,8 +1,8 @@
-"""A copy of an open state file, for whoever wants a backup while the daemon serves.
+"""A copy of an open state file, for a backup while the daemon serves.
 
-SQLite's own backup makes it, page by page within one transaction, so it is never from the middle of a change. It lies
-beside the state file, since that is the one place where a confined daemon may write, and has no name from its first
-byte on: whatever becomes of this process, nothing of the copy stays.
+SQLite's own backup makes it, page by page within one transaction, so it is never from the middle of a change. The copy
+lies beside the state file, the one place where a confined daemon may write. It has no name from its first byte on, so
+nothing of it stays, whatever becomes of this process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the state file lies: making its place, telling whose it is, moving it aside, and what its errors mean."""
+"""The place of the state file: making it, telling our files from others, setting a file aside, explaining errors."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _has_bytes(name: str) -> bool:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise where the file is plainly not for us, before anything can write to it.
+    """Raise if the file is plainly another program's, before anything can write to it.
 
     An immutable database is read without locks and without its journal, so this may see a file in the middle of a
     change, or nothing sensible at all. Only what it does see counts here; `check_origin` is asked again under the lock.
@@ -136,7 +136,7 @@ def check_origin(path: Path, connection: sqlite3.Connection) -> int | None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells this file from another one that has its name later; None where there is none."""
+    """Return an identity that tells this file from a later one of its name; None where there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -148,7 +148,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 def replacement(path: Path, found: tuple[int, int] | None) -> Iterator[Path]:
     """Yield where to build what is to replace the damaged file that was `found` here; nothing of it stays there.
 
-    Call it within `turn`. Where a file system gives none, whoever comes second finds another file here.
+    Call it within `turn`. On a file system without locks, the second daemon finds another file here, and stops.
     """
     if identity(path) != found:
         raise StateLocked(f"another dhtd has just begun with the state file {path}; {_OWN_FILE}")
@@ -253,7 +253,7 @@ def discard_empty(path: Path) -> None:
 
 
 def has_locks(path: Path) -> bool:
-    """Whether the file system has locks. Nobody here may have the file open: whoever closes it gives up its locks."""
+    """Whether the file system has locks. This process must not have the file open: closing it gives up its locks."""
     try:
         with path.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,22 +1,22 @@
-"""The state file: what a node must remember across a restart, in one crash-safe SQLite database.
+"""The state file: the memory of a node across restarts, in one crash-safe SQLite database.
 
 Its laws:
 
-- What a method has written is on the disk when it returns. The journal is a rollback journal, and `synchronous` is
-  EXTRA: while the lock is held, SQLite keeps the journal and ends a transaction by zeroing the journal's header and
-  syncing that, so FULL would do; EXTRA also syncs the directory where a journal is deleted, and costs nothing here.
-- What a method has refused is not in the file, now and after a restart. Where a COMMIT fails, the file is read again,
-  and what is there decides. Where not even that works, the change is undone with the next one that does.
-- One file at rest. While it is open, and after a crash, its journal lies beside it; whatever was cut short is undone
-  from it when the file is next opened.
-- It is locked as long as it is open, by the kernel: a second daemon is refused, and `kill -9` frees it. Where the file
-  system has no locks, `warnings` says so.
-- A file of an earlier version gets what it lacks when it is opened, at once or not at all.
-- What is not ours (another program's database, a newer version's) is an error and stays as it is, to the byte.
-- What is ours but damaged is never overwritten: it is set aside, and what is sound of it goes on. Each row has a hash
-  and each table a sum of them, so that neither a changed row nor a lost one passes unnoticed. `damage` tells.
+- A change is on the disk when its method returns. The journal is a rollback journal. `synchronous` is EXTRA, though
+  FULL would do: while the lock is held, SQLite keeps the journal, zeroes its header at the end of a transaction, and
+  syncs that. EXTRA also syncs the directory where a journal is deleted, and costs nothing here.
+- A change that a method has refused is not in the file, now and after a restart. If a COMMIT fails, the file is read
+  again, and its content decides. If not even that works, the next change that works undoes the refused one.
+- The file is one file at rest. While it is open, and after a crash, its journal lies beside it. The next opening undoes
+  a transaction that was cut short.
+- The kernel locks the file as long as it is open: a second daemon is refused, and `kill -9` frees the lock. On a file
+  system without locks, `warnings` says so.
+- A file of an earlier version is upgraded when it is opened, at once or not at all.
+- A foreign file (another program's database, or a newer version's) is an error, and stays as it is to the byte.
+- A damaged file is never overwritten: it is set aside, and its sound part goes on. Each row has a hash, and each table
+  a sum of these, so no changed and no lost row passes unnoticed. `damage` tells.
 
-Every method blocks. They may be called from any thread; one waits for the other.
+Every method blocks. Any thread may call them; calls wait for each other.
 """
 
 from __future__ import annotations
@@ -159,22 +159,22 @@ class StateFile(StateContents):
         return self._slices("held", self._reader.held)
 
     def holders(self) -> Iterator[list[tuple[RecordKey, SavedHolder]]]:
-        """Yield who may hold which entry in the same way."""
+        """Yield entries and their holders in the same way."""
         return self._slices("holder", self._reader.holder)
 
     def of_key(self, key: Id) -> tuple[list[RecordKey], list[tuple[RecordKey, SavedHolder]]]:
-        """Return the own entries of one key, and who may hold those of it."""
+        """Return the own entries of one key, and the holders of its entries."""
         where, values = "WHERE key = ?", (self._writer.id(key),)
         own = self._made("own", self._reader.own, where, values)
         return own, self._made("holder", self._reader.holder, where, values)
 
     def fact(self, name: str) -> Value:
-        """Return something that the file has once; None where it has not."""
+        """Return a fact, which the file has once; None if it is missing."""
         with self._reading() as connection:
             return facts(connection).get(name)
 
     def set_fact(self, name: str, value: Value) -> None:
-        """Remember something that the file has once."""
+        """Remember a fact."""
         with self._transaction() as ledger:
             ledger.set(name, value)
 
@@ -203,11 +203,11 @@ class StateFile(StateContents):
         self.apply([AddOwn(record_key)])
 
     def remove_own(self, record_keys: Sequence[RecordKey], holders: Iterable[SetHolders] = ()) -> None:
-        """Forget own entries, and remember who may hold them. Once this has returned, no crash brings them back."""
+        """Forget own entries, and remember their holders. Once this has returned, no crash brings them back."""
         self.apply([RemoveOwn(record_keys), *holders])
 
     def save_holders(self, holders: Iterable[SetHolders]) -> None:
-        """Remember who may hold these entries, and that others do not."""
+        """Remember these holders of these entries, and no others."""
         self.apply(holders)
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -244,7 +244,7 @@ class StateFile(StateContents):
                     ledger.put("held", row)
 
     def merge_held(self, entries: Iterable[SavedRecord]) -> None:
-        """Remember these entries, beside all others: for an end before all that the file holds was read."""
+        """Remember these entries, beside all others: for an end before the whole file was read."""
         with self._transaction() as ledger:
             for entry in entries:
                 row = self._writer.held(entry)
@@ -253,11 +253,11 @@ class StateFile(StateContents):
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether something was refused that may be in the file all the same."""
+        """Whether a refused change may be in the file all the same."""
         return bool(self._undo)
 
     def settle(self) -> None:
-        """Undo what was refused and may be in the file all the same, if there is any."""
+        """Undo refused changes that may be in the file all the same."""
         if self._undo:
             with self._transaction():
                 pass
@@ -266,7 +266,7 @@ class StateFile(StateContents):
 
     @classmethod
     def _open(cls, path: Path, keyspace: Keyspace) -> Self:
-        prepare(path)  # again: whoever had the turn before may have moved the file aside, and gone
+        prepare(path)  # again: the daemon that had the turn before may have moved the file aside, and gone
         found = identity(path)
         try:
             refuse_foreign(path)

@@ -1,4 +1,4 @@
-"""Which process has a state file, and where its control socket is: for messages, as far as the system (Linux) tells."""
+"""The process that has a state file open, and its control socket, for messages. Linux tells; others do not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTENS: Final = 0x10000  # __SO_ACCEPTCON, among the flags of /proc/net/unix
 
 
 def control_sockets(pid: int) -> list[str]:
-    """Return the paths of the Unix sockets that a process listens on, be they still there or not."""
+    """Return the paths of the Unix sockets that a process listens on. They may be gone."""
     # "Num RefCount Protocol Flags Type St Inode Path"
     rows = [line.split(maxsplit=7) for line in _lines(_PROC / "net" / "unix")[1:]]
     paths = {row[6]: row[7] for row in rows if len(row) > 7 and int(row[3], 16) & _LISTENS}
@@ -27,7 +27,7 @@ def control_sockets(pid: int) -> list[str]:
 
 
 def who_has(path: Path) -> str | None:
-    """Return who has a state file open, in words, and how to reach them; None where that is not known."""
+    """Return in words the processes that have a state file open, and how to reach them; None if that is unknown."""
     try:
         holders = lock_holders(path.stat(), "POSIX")
     except OSError:

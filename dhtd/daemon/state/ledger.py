@@ -40,7 +40,7 @@ class Ledger:
         return found.fetchone() is not None
 
     def drop(self, table: str, columns: str = "", key: Sequence[Value] = ()) -> None:
-        """Delete the rows that have these values in these columns; all, without any."""
+        """Delete the rows with these values in these columns; without columns, all rows."""
         if not columns:
             self.connection.execute(f"DELETE FROM {table}")  # noqa: S608
             self.sums[table] = Sum()
@@ -52,14 +52,14 @@ class Ledger:
             self.sums[table] = self.sums[table].without(dropped)
 
     def set(self, name: str, value: Value) -> None:
-        """Give something that is there once its value."""
+        """Set a fact."""
         tables = ("meta", "spare") if name in SPARED else ("meta",)
         for table in tables:
             self.connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
             self.connection.execute(_INSERT[table], (name, value, hash_of(table, (name, value))))
 
     def close(self, before: Mapping[str, Sum]) -> None:
-        """Write the sums that are others than `before`."""
+        """Write the sums that differ from those `before`."""
         for table in SUMMED:
             if self.sums[table] != before.get(table):
                 self.set(f"sum {table}", str(self.sums[table]))
@@ -80,7 +80,7 @@ def true_sums(connection: sqlite3.Connection) -> dict[str, Sum]:
 
 
 def said_sums(facts: Mapping[str, Value]) -> dict[str, Sum]:
-    """Return the sums that `meta` has, as far as it has them."""
+    """Return the sums that `meta` has."""
     said = {}
     for table in SUMMED:
         with suppress(ValueError):
@@ -89,7 +89,7 @@ def said_sums(facts: Mapping[str, Value]) -> dict[str, Sum]:
 
 
 def facts(connection: sqlite3.Connection, tables: Iterable[str] = ("spare", "meta")) -> dict[str, Value]:
-    """Return what is there once, by name: the rows that are whole."""
+    """Return the facts by name: what the file has once, in rows that are whole."""
     found: dict[str, Value] = {}
     for table in tables:
         for row in connection.execute(f"SELECT name, value, hash FROM {table}"):  # noqa: S608

@@ -1,8 +1,9 @@
 """Gives a node what the state file holds, some at a time, while the node already serves.
 
-What a command or a save is about is brought first, by its key: from then on the node knows all that the file knows of
-it, and the rest of the file is read around it. Nothing may be written of an own entry before it was brought, since what
-the file has of it would be lost.
+1. The file is read in slices: own entries, held entries, holders.
+2. A command or a save brings its keys first. From then on the node knows all that the file has of these keys, and the
+   slices leave them out.
+3. Nothing of an own entry may be written before its key is brought: the write would lose what the file has.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dhtd.words import count
 
 log = logging.getLogger("dhtd.state")
 
-AT_ONCE: Final = 8  # slices that a start waits for: what most nodes have is there before anybody can ask
+AT_ONCE: Final = 8  # slices that a start waits for: most nodes have no more
 
 Holders = Sequence[tuple[RecordKey, SavedHolder]]
 Own = Sequence[RecordKey]
@@ -36,17 +37,17 @@ class Restorer:
         self._node = node
         self._timeline = timeline
         self._brought: set[bytes] = set()  # packed keys
-        # The parts of the file, in this order: only who knows what is its own can tell who owes it a withdrawal.
+        # The parts of the file, in this order: a holder of an unknown own entry would count as one of a deleted entry.
         self._starts: list[Callable[[], Iterator[Any]]] = [file.own, file.held, file.holders]
         self._takes: list[Callable[[Any, float], None]] = [self._take_own, self._take_held, self._take_holders]
         self._part = 0
         self._slices: Iterator[Any] = file.own()
         self._counts = [0, 0, 0]
-        self._changed: set[bytes] | None = set()  # keys of held entries, packed; None: too many to tell
+        self._changed: set[bytes] | None = set()  # packed keys of held entries; None: too many to tell
         self.is_over = False
 
     def read(self) -> Sequence[object] | None:
-        """Return what is next in the file, for `take`; None where a part of it has ended."""
+        """Return the next slice of the file, for `take`; None at the end of a part."""
         try:
             return next(self._slices, None)
         except StateError:
@@ -54,7 +55,7 @@ class Restorer:
             raise
 
     def take(self, some: Sequence[object] | None, now: float) -> None:
-        """Give the node what was read."""
+        """Give the node a slice."""
         part = self._part
         if some is None:
             self._part += 1
@@ -67,7 +68,7 @@ class Restorer:
         self._takes[part](some, now)
 
     def missing(self, keys: Iterable[Id]) -> list[Id]:
-        """Return those of these keys that must be brought before anything is written of them."""
+        """Return the keys among these that must be brought before anything of them is written."""
         return [] if self.is_over else [key for key in keys if packed(key) not in self._brought]
 
     def read_keys(self, keys: Iterable[Id]) -> list[tuple[Id, Own, Holders]]:
@@ -75,7 +76,7 @@ class Restorer:
         return [(key, *self._file.of_key(key)) for key in keys]
 
     def bring(self, read: Iterable[tuple[Id, Own, Holders]], now: float) -> None:
-        """Give the node what was read of some keys, unless it has it."""
+        """Give the node what was read of some keys, unless they were brought meanwhile."""
         for key, own, holders in read:
             if self.missing([key]):
                 self._take_own(own, now)
@@ -88,7 +89,7 @@ class Restorer:
                 self._node.publisher.restore_own(record_key, now)
 
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
-        """Hold nothing for longer than `store_expiry`, however wrong a clock was. What is otherwise is saved again."""
+        """Hold nothing longer than `store_expiry`, however wrong a clock was. Entries that differ are saved again."""
         node, offset = self._node, self._timeline.offset
         latest = now + node.policy.store_expiry
         self._keep(node.store.take_changes())
@@ -99,17 +100,17 @@ class Restorer:
             node.store.restore(HeldRecord(entry.key, entry.record, min(until, latest)), now)
             if until > latest or entry.record_key not in node.store:
                 self._keep({packed(entry.key)})
-        node.store.take_changes()  # which are none: it is in the file
+        node.store.take_changes()  # restored entries are in the file, and so no changes
 
     def _keep(self, changed: set[bytes] | None) -> None:
-        """Keep changes of the store for `give_back`, which costs as much as there are."""
+        """Keep changes of the store for `give_back`."""
         if changed is None or self._changed is None:
             self._changed = None
         else:
             self._changed |= changed
 
     def give_back(self) -> None:
-        """Have the store know again what has changed in it, for whoever saves that."""
+        """Give the store its changes back, so that they can be saved."""
         changed, self._changed = self._changed, set()
         self._node.store.mark_changed(changed)
 

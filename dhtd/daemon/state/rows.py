@@ -1,4 +1,4 @@
-"""What the state file holds: as values, and as rows of its tables.
+"""The contents of the state file, as values and as rows of its tables.
 
 Each row ends with a hash of its other columns, and `meta` has the sum of the hashes of each other table. So a row that
 a disk or a memory has changed is noticed, and so is one that is gone, or that has come back.
@@ -40,7 +40,7 @@ class SavedRecord:
 
 @dataclass(frozen=True, slots=True)
 class SavedHolder:
-    """A node that may hold an entry of ours, or one that was ours, `until` then; in the file's time, too.
+    """A node that may hold an own entry, or a deleted one, until then; in the file's time, too.
 
     `seen`: from where the stores came, as it has seen it, see `dhtd.core.publishing.sightings`.
     Files before version 3 do not tell.
@@ -53,7 +53,7 @@ class SavedHolder:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """All that the file holds, contacts in the order in which they were saved, entries whether expired or not."""
+    """All that the file holds: contacts in the order in which they were saved, and expired entries, too."""
 
     node_id: Id | None
     contacts: list[Contact]
@@ -239,7 +239,7 @@ def _port(place: Value) -> bytes:
 
 
 def _seen(holder: Endpoint, data: bytes) -> Seen:
-    """Return what the file has of where stores came from: an IP address of the holder's family and a time, each."""
+    """Return what a holder saw of our address: IP addresses of its family, each with a time."""
     width = len(holder.ip)
     size = width + _FLOAT.size
     if len(data) % size:

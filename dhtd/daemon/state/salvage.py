@@ -33,13 +33,13 @@ _WORDS: Final = {
     "own": ("own entry", "own entries"),
     "contact": ("contact", "contacts"),
     "held": ("entry held for others", "entries held for others"),
-    "holder": ("note of who may hold an entry", "notes of who may hold an entry"),
+    "holder": ("note of a holder", "notes of holders"),
 }
 
 
 @dataclass
 class Damage:
-    """What was wrong with a state file, and what was lost: for the log, and for whoever asks later."""
+    """What was wrong with a state file, and what was lost: for the log and for `dht info`."""
 
     reason: str
     set_aside: Path | None = None
@@ -89,7 +89,7 @@ def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
 
 @dataclass
 class _Attempt:
-    """What a damaged file gives, read as one of some version: rows as they read today."""
+    """The rows of a damaged file, read as one of some version, in today's columns."""
 
     found: dict[str, dict[Row, Row]]
     readable: set[str]  # the tables that were read to their end

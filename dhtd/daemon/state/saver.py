@@ -1,8 +1,10 @@
 """Keeps the state file up to date: own entries at every change, the rest now and then and at the end.
 
-SQLite blocks, so it works in a thread, one call at a time. Own entries are on disk before anybody hears that they are
-entered, and so is who may hold one, before it is sent there: when it is deleted, it is withdrawn from them all, even
-after a crash. What is saved now and then is what the network would give back anyway.
+- An own entry is on disk before anybody hears that it is entered.
+- A holder of it is on disk before the entry is sent there. So a deletion reaches all holders, even after a crash.
+- The rest is saved now and then: the network would give it back anyway.
+
+SQLite blocks, so it works in a thread, one call at a time.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
 
-SAVE_FIRST = 1.0  # seconds until what a node learns when it joins is saved; the pause doubles up to SAVE_INTERVAL
-SAVE_INTERVAL = 15.0  # seconds between looks at what has changed: what a kill may lose, and never an own entry
-HELD_AT_ONCE: Final = 1_024  # keys whose entries are saved in one step
+SAVE_FIRST = 1.0  # seconds until the first save, of what a node learns when it joins; then the pause doubles
+SAVE_INTERVAL = 15.0  # seconds between two saves, at most: a kill may lose as much, but never an own entry
+HELD_AT_ONCE: Final = 1_024  # keys that one step saves, with their entries
 
 COMPLAIN_INTERVAL = 60.0  # seconds between complaints that there is no thread
 
@@ -50,19 +52,19 @@ class Saver:
         self._timeline = Timeline(clock, wall, boot, Anchor.parse(file.fact("clock")))
         self._restorer: Restorer | None = None
         self._thread = trio.CapacityLimiter(1)
-        self._holders_lock = trio.Lock()  # who finds nothing to save of them knows that it is on disk
-        self.own_entries = trio.Lock()  # disk and node change together; whoever enters, deletes or restores has it
+        self._holders_lock = trio.Lock()  # so that holders with nothing left to save are on disk
+        self.own_entries = trio.Lock()  # entering, deleting and restoring hold it: disk and node change together
         self._saved_contacts: list[object] = []
         self._complain_at = float("-inf")
         self._networks: tuple[str, ...] | None = None  # of the keys, where they changed since the file was marked
 
     @property
     def is_restoring(self) -> bool:
-        """Whether the node has not got all that the file holds."""
+        """Whether the node still lacks a part of the file."""
         return self._restorer is not None and not self._restorer.is_over
 
     def restore(self, node: Node, at_once: float = float("inf")) -> None:
-        """Give the node what the file holds; of the entries, so many slices. Called once, before the node runs."""
+        """Give the node what the file holds: of the entries, so many slices. Called once, before the node runs."""
         self._file_clock()
         contacts = self._file.contacts()
         for contact in contacts:
@@ -88,14 +90,14 @@ class Saver:
             await trio.lowlevel.checkpoint()
 
     async def bring(self, keys: Iterable[Id]) -> None:
-        """Give the node what the file has of these keys, where it has not got it. Call it with `own_entries`."""
+        """Give the node what the file has of these keys, where the node lacks it. Call it with `own_entries`."""
         restorer = self._restorer
         missing = [] if restorer is None else restorer.missing(keys)
         if restorer is not None and missing:
             restorer.bring(await self._in_thread(lambda: restorer.read_keys(missing)), self._clock())
 
     def mark(self, networks: tuple[str, ...]) -> None:
-        """Have the file say, from the next time that it is saved, that the network has keys of these fingerprints."""
+        """Have the next save mark the file as one of the network with keys of these fingerprints."""
         self._networks = networks
 
     async def add_own(self, record_key: RecordKey) -> None:
@@ -103,12 +105,12 @@ class Saver:
         await self._in_thread(lambda: self._file.add_own(record_key))
 
     async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
-        """Make it durable that own entries are gone, and who may hold them; raise `StateError` where that fails."""
+        """Make durable that own entries are gone, with their holders; raise `StateError` where that fails."""
         holders = self._holders(node, record_keys)
         await self._in_thread(lambda: self._file.remove_own(record_keys, holders))
 
     async def run(self, node: Node) -> None:
-        """Save what has changed, again and again, until cancelled: soon after the start, when most is new."""
+        """Save changes again and again, until cancelled: often after the start, when most is new."""
         pause = SAVE_FIRST
         while True:
             await trio.sleep(pause)
@@ -119,13 +121,14 @@ class Saver:
                 log.error("%s", error)  # the next round tries again
 
     async def write_ahead(self, driver: Driver) -> None:
-        """Write down who is chosen to hold own entries before they are asked to, until cancelled.
+        """Write chosen holders of own entries down before they are asked, until cancelled.
 
-        Those that are chosen while the disk is busy are written together. Where it fails they are asked all the same:
-        an entry that nobody holds is worse than one that may have to expire. Nothing else is written with them: what a
-        disk that is full does not take adds up, and to try all of that for each few entries would hold them all up.
+        - Holders that are chosen while the disk is busy are written together.
+        - If the disk fails, they are asked all the same: an entry without holders is worse than one that has to expire.
+        - Nothing else is written with them. On a full disk, other changes add up, and each attempt at all of these
+          would hold up the few.
         """
-        is_failing = False  # and has been complained of: it may fail many times before the next round of `run`
+        is_failing = False  # one complaint is enough until the disk works again
         while True:
             await driver.has_unwritten.wait()
             driver.has_unwritten = trio.Event()
@@ -143,7 +146,7 @@ class Saver:
             driver.flush()
 
     async def save(self, node: Node) -> None:
-        """Save contacts, holders, held entries and the network's mark, as far as they have changed."""
+        """Save what has changed of contacts, holders, held entries and the network's mark."""
         for to_save in (self._facts_to_save, self._contacts_to_save):
             with to_save(node) as write:
                 await self._do(write)
@@ -158,7 +161,7 @@ class Saver:
         return await self._in_thread(self._file.copy)
 
     async def read(self, copy: BinaryIO, size: int) -> bytes:
-        """Return what comes next in a copy, at most so many bytes; nothing at its end."""
+        """Return the next bytes of a copy, at most so many; none at its end."""
         return await self._in_thread(lambda: copy.read(size))
 
     def save_now(self, node: Node) -> None:
@@ -171,7 +174,7 @@ class Saver:
             with to_save(node) as write:
                 write()
 
-    # What is to be written. Where that fails within the context, the changes are among the next ones.
+    # What to write. If writing fails within the context, the changes are among the next ones.
 
     @contextmanager
     def _facts_to_save(self, node: Node) -> Iterator[Write]:
@@ -188,7 +191,7 @@ class Saver:
             self._networks = None
 
     def _file_clock(self) -> None:
-        """Have the file know how its time stands to the clocks, where they were set or have begun anew."""
+        """Tell the file how its time relates to the clocks, if these were set or have begun anew."""
         anchor = self._timeline.anchor()
         if self._timeline.is_news(anchor):
             self._file.set_fact("clock", str(anchor))
@@ -215,9 +218,9 @@ class Saver:
 
     @contextmanager
     def _held_to_save(self, node: Node, most: int | None = None) -> Iterator[Write]:
-        """Yield what writes the held entries that have changed: beside those of the file, until it is all restored.
+        """Yield the function that writes changed held entries: beside those of the file, until all of it is restored.
 
-        `most`: of so many keys. To look at all entries of a full store takes 150 ms, in which nobody is answered.
+        `most`: of so many keys. A look at all entries of a full store takes 150 ms, in which nobody is answered.
         """
         if self._restorer is not None:
             self._restorer.give_back()
@@ -268,7 +271,7 @@ class Saver:
             await self._in_thread(write)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Do what blocks in a thread; where the system gives none, here: a pause in serving costs less than that."""
+        """Do blocking work in a thread. If the system gives none, do it here: a pause in serving costs less."""
         try:
             return await in_thread(work, self._thread)
         except NoThread as error:

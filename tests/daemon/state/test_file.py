@@ -751,7 +751,7 @@ def test_what_is_lost_of_a_damaged_file_is_counted(path: Path) -> None:
         assert in_order(file.load()) == replace(FULL, own=[])
         assert file.notice is not None
         assert file.notice.endswith(
-            "Kept: the node's ID, 3 contacts, 1 entry held for others, 3 notes of who may hold an entry. Lost: 3 own"
+            "Kept: the node's ID, 3 contacts, 1 entry held for others, 3 notes of holders. Lost: 3 own"
             " entries. What was lost of own entries must be entered again"
         )
 
