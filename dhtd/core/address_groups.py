@@ -1,14 +1,13 @@
-"""Parties behind addresses: what one of them could have many of is counted by network, not by address.
+"""Parties behind addresses: limits count networks, since one party may have many addresses.
 
-Who has one address of an IPv4 /24, or of an IPv6 /64, may well have them all, so these are one party. And who has one
-/64 may well have the 65,536 of a /48, a *site*, which is what a customer is given (RFC 6177): so that is limited as
-well, to twice as many. In a private
-range that says nothing: there a whole network of honest nodes is on one /24, and nobody from outside can be. Which
-ranges are exempt for that is the policy's to say.
-
-Our own networks are another case: those that this machine is in with a public address, such as the one /64 of a LAN.
-The nodes beside us may well be all the swarm that there is; but a stranger can rent a machine there. So each address in
-them is a network for itself: it has no more places than one, and takes none of its neighbours'.
+- The owner of one address of an IPv4 /24, or of an IPv6 /64, may well have all of them. So these are one party.
+- The owner of one /64 may well have the 65,536 of a /48, a *site*, as providers give them to customers (RFC 6177). So a
+  site is limited as well, to twice as many.
+- In a private range addresses tell nothing: a whole network of honest nodes may be on one /24, and no stranger can be
+  there. The policy says which ranges are exempt.
+- Our own networks are those in which this machine has a public address, such as the one /64 of a LAN. The nodes beside
+  us may well be the whole swarm, but a stranger can rent a machine there. So each address in them is a network for
+  itself: it has one place, and takes none of its neighbours'.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Party = tuple[bytes, ...]  # an address, the network that it is in, and of IPv6 
 
 
 class Networks:
-    """Tells of endpoints whose they are."""
+    """Tells the parties behind endpoints."""
 
     __slots__ = ("_exempt", "_own", "_own_sites", "_sites")
 
@@ -52,10 +51,10 @@ class Networks:
         return False
 
     def party(self, endpoint: Endpoint) -> Party | None:
-        """Return whom the endpoint counts for; None where it is exempt.
+        """Return the party that the endpoint counts for; None where it is exempt.
 
-        Addresses and networks of both families all differ in length, so that they can be keys of one table; and so do
-        the networks of one address that our own are made of.
+        Addresses and networks of both families, and the networks of one address in our own, all differ in length. So
+        they can be keys of one table.
         """
         if self.is_exempt(endpoint):
             return None

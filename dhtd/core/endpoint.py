@@ -98,7 +98,7 @@ class Endpoint(bytes):
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the address is one of IPv4 in IPv6 clothes, as which nobody is reached (RFC 4291 section 2.5.5.2)."""
+        """Whether this is an IPv4 address in the form of IPv6, which reaches no node (RFC 4291 section 2.5.5.2)."""
         return len(self) == IPV6_SIZE and self[:12] == _MAPPED
 
     @property
@@ -127,10 +127,11 @@ class Endpoint(bytes):
 def source_group(ip: bytes) -> bytes:
     """Return what counts as one source: an IPv4 address, or the /64 that an IPv6 host is usually given whole.
 
-    But in the private ranges of IPv6 an address: link-local ones (RFC 4291) share a single /64 among all who are on the
-    link, and unique local ones (RFC 4193) that of their site. As one source, a whole swarm there would have the rate
-    and the quotas of one host, and any of its hosts could use them up for all. Who is on the link can make up
-    addresses, there as in 10/8; so against them, as against spoofed sources, the limits of all sources together stand.
+    In the private ranges of IPv6 it is an address. All hosts on a link share one /64 of link-local addresses (RFC
+    4291), and all hosts of a site share one of unique local addresses (RFC 4193). As one source, a whole swarm there
+    would have the rate and the quotas of one host, and any of its hosts could use them up for all. A host on the link
+    can make up addresses, as in 10/8. Against that, as against forged sources, there are the limits of all sources
+    together.
     """
     return ip if len(ip) == _IPV4_LENGTH or _is_private6(ip) else ip[:8]
 
@@ -169,11 +170,12 @@ def is_local(endpoint: Endpoint) -> bool:
 
 
 def means_the_same(endpoint: Endpoint, there: Endpoint, *, beside_us: bool = False) -> bool:
-    """Whether `endpoint` is the same machine to us and to who is `there`, or may be.
+    """Whether `endpoint` is, or may be, the same machine to us and to the node that we reach at `there`.
 
-    A loopback or link-local address is not, unless we reach who is there by one too. A private one is not where we
-    reach who is there by a public address: another site has another machine at it. Unless that one is `beside_us`, on
-    a LAN that has public and private addresses.
+    - A public address is.
+    - A loopback or link-local address is only if `there` is one, too.
+    - A private address is not if `there` is public: another site has another machine at it. But it is if that node is
+      `beside_us`, on a LAN that has public and private addresses.
     """
     scope = scope_of(endpoint)
     if scope is Scope.PUBLIC:
@@ -183,13 +185,15 @@ def means_the_same(endpoint: Endpoint, there: Endpoint, *, beside_us: bool = Fal
 
 
 def is_contactable(endpoint: Endpoint, told_by: Endpoint, *, beside_us: bool = False) -> bool:
-    """Whether a node's word that somebody listens at `endpoint` deserves a datagram.
+    """Whether a node's word that another one listens at `endpoint` deserves a datagram.
 
-    Never port 0, "this network" (0/8), multicast or reserved addresses (224/3), or one that `is_disguised`. A loopback
-    address only when another loopback address says so: a stranger must not aim us at our own machine. A link-local one
-    only when another link-local address says so, which is one of the same link. And a private one only when an address
-    says so that is not public: a stranger must not aim us at our own site, and what its site has at that address is
-    nothing to us. Unless the stranger is `beside_us`, on a LAN that has public and private addresses.
+    - Port 0, "this network" (0/8), multicast and reserved addresses (224/3), and addresses that are `is_disguised`
+      never do.
+    - A loopback address does if another loopback address says so: a stranger must not aim us at our own machine.
+    - A link-local address does if another link-local address says so, which is on the same link.
+    - A private address does if an address says so that is not public: a stranger must not aim us at our own site, and
+      its site is nothing to us. A stranger `beside_us`, on a LAN with public and private addresses, may name it as
+      well.
     """
     if endpoint[-2:] == b"\0\0":
         return False

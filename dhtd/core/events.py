@@ -52,7 +52,7 @@ class LookupStats:
 
 @dataclass(frozen=True, slots=True)
 class LookupProgress:
-    """A node has answered a lookup; `endpoints` are those that nobody had named before."""
+    """A node has answered a lookup; `endpoints` are those that no node had named before."""
 
     op: Handle
     endpoints: tuple[Endpoint, ...]
@@ -68,7 +68,7 @@ class LookupDone:
     - an answer was cut and the rest did not come, or an answer may have been cut because the wire does not tell;
     - an answer had more endpoints than are taken from one;
     - the lookup had to end before it was through;
-    - nobody has answered, or nobody of a family in which we know contacts.
+    - no node has answered, or none of a family in which we know contacts.
     """
 
     op: Handle
@@ -97,7 +97,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Republished:
-    """A publication has ended that the node began on its own account. Else as `Published`."""
+    """A publication has ended that the node began on its own account. Its fields are those of `Published`."""
 
     key: Id
     port: int
@@ -111,7 +111,7 @@ class Republished:
 class Withdrawn:
     """A withdrawal has ended: `nodes` acknowledged it, and `silent` others may hold the entry and are asked again.
 
-    What was entered from an address that is not ours any more is `left_behind`: nobody lets go of it before it expires.
+    An entry from an address that is not ours any more is `left_behind`: its holders keep it until it expires.
     """
 
     op: Handle
@@ -126,7 +126,7 @@ class Withdrawn:
 class CannotWithdraw:
     """A delete has ended on a wire that has no withdrawals: up to `holders` nodes name the entry until it expires.
 
-    The last of them does so until then; None where no node may hold it. Nobody is asked to let go of it.
+    `until`: when the last copy expires; None if no node may hold one.
     """
 
     op: Handle
@@ -138,7 +138,7 @@ class CannotWithdraw:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """Each endpoint was tried, and a lookup of our own ID has followed if one answered. Nobody is at the `silent`."""
+    """Each endpoint was tried, and a lookup of our own ID has followed if one answered. No node is at the `silent`."""
 
     op: Handle
     contacted: int
@@ -163,13 +163,13 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """Nobody of this family answers any more."""
+    """No node of this family answers any more."""
 
     family: Family
 
 
 class Silence(Enum):
-    """How far it has come where nobody answers our attempts to join."""
+    """How long attempts to join have been without an answer."""
 
     AT_FIRST = 1  # the first attempt has failed; others follow at once
     STILL = 2  # all of them have; further ones come ever more rarely
@@ -178,7 +178,7 @@ class Silence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """Attempts to join the network of a family have failed: nobody answers at these endpoints."""
+    """Attempts to join the network of a family have failed: no node answers at these endpoints."""
 
     family: Family
     endpoints: tuple[Endpoint, ...]
@@ -187,9 +187,9 @@ class Unreached:
 
 @dataclass(frozen=True, slots=True)
 class Unheld:
-    """So many own entries, of `tracked` in all, are held by no node.
+    """No node holds so many own entries, of `tracked` in all.
 
-    Those that answered have all `refused` them; else nobody near these entries has answered.
+    Either all nodes that answered have `refused` them, or no node near these entries has answered.
     """
 
     entries: int

@@ -241,7 +241,7 @@ class Node:
         self._news.settle(now)
 
     def ask_around(self, since: float, now: float) -> None:
-        """Look into whether any node answers, in each network in which none has answered after `since`."""
+        """Find out whether each network still answers in which no node has after `since`."""
         self.memberships.ask_around(since, now)
         self._news.settle(now)
 

@@ -33,7 +33,7 @@ class Policy:
     replacements: int = 8  # contacts kept in waiting for each full bucket
     id_change: float = 5 * 60.0  # an endpoint is let in under another ID no sooner after it was the first time
     id_change_max: float = 60 * 60.0  # twice as long each time, but no longer than this
-    claims: int = 8  # who answers under the ID of a contact elsewhere, while that one is checked
+    claims: int = 8  # nodes that answer under the ID of a contact elsewhere, while that one is checked
     claim_after: float = 60.0  # it is checked only if it has been silent for so long
 
     # Places of one IP address, and of one network (IPv4 /24, IPv6 /64): see diversity.py
@@ -42,11 +42,11 @@ class Policy:
     contacts_per_network_in_bucket: int = 2  # and of those in waiting for it
     lookup_per_ip: int = 1  # asked by one lookup, and not known to be silent
     lookup_per_network: int = 2
-    lookup_silent_per_ip: int = 3  # that one lookup may ask in vain: then it asks nobody there any more
+    lookup_silent_per_ip: int = 3  # that one lookup may ask in vain: then it asks no more there
     lookup_silent_per_network: int = 8
     lookup_silent_exempt: int = 16  # at one address in an exempt range, and four times as many as have answered there
     site_share: int = 2  # a /48 of IPv6 may have so many times as many of any of them as a /64; 0 is no limit
-    exempt_networks: tuple[str, ...] = PRIVATE_NETWORKS  # CIDR; there, addresses tell nothing of whose they are
+    exempt_networks: tuple[str, ...] = PRIVATE_NETWORKS  # CIDR; there, addresses tell nothing of their owners
     own_networks: tuple[bytes, ...] = ()  # /24s and /64s that this machine is in: there, each address is for itself
 
     # Queries and lookups
@@ -58,13 +58,13 @@ class Policy:
     late_floor: float = 0.2
     late_initial: float = 1.0
     late_deviations: int = 11  # and late after so many: a lookup that is else at its end waits for it no longer
-    search_queries: int = 128  # a lookup asks no more nodes than this, whatever it is told
-    search_explorations: int = 2  # nor asks for live nodes behind dead ones more often
+    search_queries: int = 128  # a lookup asks no more nodes than this, whatever the answers are
+    search_explorations: int = 2  # and asks no more often for live nodes behind dead ones
     search_opinions: int = 4  # own contacts asked beside, where a lookup would end with nothing found
     search_candidates: int = 256  # and remembers no more than this
     region: float = 1.5  # where the K nearest nodes crowd, those in so many times their usual room count; 0 is off
     region_nodes: int = 32  # of them are asked, or hold an entry, at most
-    crowded: float = 0.5  # they crowd if they have less than this part of the room that is usual; see search.py
+    crowded: float = 0.5  # they crowd if they have less than this part of the room that is usual; see region.py
     crowded_in_vain: float = 0.8  # or than this, for a lookup that has found nothing
     lookup_endpoints: int = 160  # taken from one answer: more than a datagram of 1,200 bytes holds
     ping_attempts: int = 2  # for a ping that decides about a contact
@@ -77,12 +77,12 @@ class Policy:
     verifications: int = 8  # questionable contacts being checked at once
 
     # What the owner of the node may ask of it
-    operations: int = 256  # commands under way at once, those included that nobody waits for any more
+    operations: int = 256  # commands under way at once, those included that no owner waits for any more
     own_entries: int = 65_536
     own_ports: int = 64  # on which one key is served
-    write_ahead: float = 30.0  # an entry waits so long at most until it is written down who is to hold it
+    write_ahead: float = 30.0  # an entry waits so long at most until its chosen holders are written down
     entry_holders: int = 256  # nodes that are remembered to hold an own entry, to be told when it is deleted
-    withdrawals: int = 65_536  # deleted entries that are not let go of, counted at each node that may hold them
+    withdrawals: int = 65_536  # deleted entries that are not acknowledged, counted at each node that may hold them
 
     # Store tokens
     token_size: int = 8  # bytes, 32 at most
@@ -105,7 +105,7 @@ class Policy:
     newcomer_credit: int = 4  # so many entries may be hurried so at first
     newcomer_share: float = 0.25  # and this part of one more whenever an entry is published again unhurried
     patrol: float = 30.0  # how often a holder of an own entry is asked whether it is there; 0 is never
-    unheld_notice: float = 15 * 60.0  # how often the owner is told of entries that nobody holds, at most
+    unheld_notice: float = 15 * 60.0  # how often the owner is told of entries that no node holds, at most
     move_gap: float = 5 * 60.0  # after our address has changed, all are published again, and so long later at soonest
     startup_spread: float = 10.0  # own entries are published within this time once the table is warm
     publishing: int = 8  # publications on the node's own account at once
@@ -140,10 +140,10 @@ class Policy:
     rate_reserve: float = 0.25  # the part of the burst of all that is kept for contacts that answer us
     rate_sources: int = 4_096  # sources that are limited one by one; further ones share
     rate_cells: int = 65_536  # this many cells
-    proved_cells: int = 4_096  # and this many those above the limit of their source whose token proves who they are
+    proved_cells: int = 4_096  # and sources above their limit with a proved sender share this many
 
     # Our own address
-    external_votes: int = 16  # distinct networks whose word on our own address is kept
+    external_votes: int = 16  # distinct networks that have a vote on our own address
     external_quorum: int = 3  # so many must agree on a public one
     external_lasts: float = 60 * 60.0  # the word of one that has not been heard again is kept for so long
     outside_memory: float = 10 * 60.0  # an address that we wrote to so lately may be let in by a NAT or firewall

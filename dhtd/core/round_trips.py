@@ -1,4 +1,4 @@
-"""How long answers take: of one contact, or of everybody."""
+"""How long answers take: of one contact, or of all."""
 
 from __future__ import annotations
 

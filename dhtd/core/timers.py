@@ -58,7 +58,7 @@ class Timers(Generic[K]):
         return None
 
     def pop_due(self, now: float) -> Iterator[K]:
-        """Take and yield each key whose deadline is not after `now`, earliest first; also those set meanwhile."""
+        """Take and yield each key with a deadline up to `now`, earliest first; also those set meanwhile."""
         while (deadline := self.next()) is not None and deadline <= now:
             key = heappop(self._heap)[2]
             del self._deadlines[key]

@@ -52,7 +52,7 @@ class ExternalAddress:
         self._votes: dict[bytes, Endpoint] = {}  # by network, the latest last
         self._cast_at: dict[bytes, float] = {}  # when each was, in the same order
         self._last: dict[tuple[int, Scope], bytes] = {}  # by family and scope: the IP address that was believed last
-        self._believed: dict[Scope, list[Endpoint]] = {}  # by whom it is for, until a vote changes something
+        self._believed: dict[Scope, list[Endpoint]] = {}  # by the scope that it is for, until a vote changes something
 
     def vote(self, voter: Endpoint, observed: Endpoint, now: float) -> Verdict:
         """Take `voter`'s word for our address, and return what follows from it.

@@ -20,7 +20,7 @@ class Tried(NamedTuple):
     """All endpoints were tried."""
 
     contacted: int
-    silent: tuple[Endpoint, ...]  # where nobody has answered
+    silent: tuple[Endpoint, ...]  # where no node has answered
 
 
 class Bootstrap:
@@ -87,12 +87,12 @@ class Bootstrap:
             self._report_if_over()
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
-        """Count an endpoint where nobody answers."""
+        """Count an endpoint where no node answers."""
         self._silent.append(query.endpoint)
         self._report_if_over()
 
     def cancel(self) -> None:
-        """Ask nobody else, send nothing again, and report nothing."""
+        """Ask no more nodes, send nothing again, and report nothing."""
         self._has_ended = True
         for traversal in self._traversals:
             traversal.stop()

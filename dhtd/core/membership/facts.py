@@ -1,4 +1,4 @@
-"""What a node learns of its network. Membership returns these, and the node hands them to those that they concern."""
+"""What a node learns of its network. Membership returns these, and `dhtd.core.news` hands them to the other parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NewContact:
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
-    """A live contact has missed a query, though somebody else has answered since."""
+    """A live contact has missed a query, though another node has answered since."""
 
     contact: Contact
 
@@ -56,7 +56,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """Contacts of this family were asked whether the network is up, and nobody has answered."""
+    """Contacts of this family were asked whether the network is up, and none has answered."""
 
     family: Family
 

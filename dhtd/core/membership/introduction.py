@@ -1,8 +1,8 @@
 """How a node makes itself known: it asks its nearest nodes once more, with the token that each has just given it.
 
-A query that shows no token may be forged, and while many are, hardly any sender of one is pinged back; a node that
-joins would be in nobody's table. The token proves the sender's address, and half of the pings are kept for such
-queries: see `dhtd.core.serving.stranger_pings`.
+A query without a token may be forged. While many are, few of their senders are pinged back, and a node that joins
+would be in no table. A token proves the address of its sender, and half of the pings are kept for queries with one: see
+`dhtd.core.serving.stranger_pings`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dhtd.core.querying.requester import Asked, Requester
 
 
 class Introduction:
-    """One query to each node that has given a token. Nobody waits for the answers; the table hears of them."""
+    """One query to each node that has given a token. Nothing waits for the answers; the table hears of them."""
 
     __slots__ = ("_requester",)
 

@@ -1,13 +1,14 @@
 """Staying connected: when to try to join, and how partitions find each other again.
 
-While nobody answers, the bootstrap endpoints and some contacts are pinged again and again. After the start, attempts
-follow each other at once for `join_eager`, and each is worth three datagrams: machines that are switched on together
-find each other within a second, whoever is ready first. After that the pause doubles, jittered, up to `rejoin_max`.
-
-While all is well, now and then some bootstrap endpoints and one lost contact are probed, since the
-other half of a network that was cut in two is known by nothing else. And with fewer than K contacts, we look ourselves
-up again some times after joining, and probe: the first time, whom we asked may have known nobody yet, or a datagram was
-lost, and who has joined by us may be all that we know.
+- *While no node answers*, the bootstrap endpoints and some contacts are pinged again and again. After the start,
+  attempts follow each other at once for `join_eager`, and each is worth three datagrams: machines that are switched on
+  together find each other within a second, in whatever order they are ready. After that the pause doubles, jittered, up
+  to `rejoin_max`.
+- *While all is well*, some bootstrap endpoints and one lost contact are probed now and then: nothing else leads to the
+  other half of a network that was cut in two.
+- *With fewer than K contacts*, we look ourselves up again some times after joining, and probe. At the first lookup, the
+  nodes that we asked may have known no others yet, or a datagram was lost, and perhaps we know only nodes that have
+  joined by us.
 
 `TRANSITIONS` is the table of how one state of `Joining` follows another.
 """
@@ -32,10 +33,10 @@ _EAGER_PAUSE: Final = 0.25  # seconds at most between eager attempts: a fleet do
 class Turn(Enum):
     """What changes how far a node has come."""
 
-    ANSWERED = auto()  # somebody has answered a query
-    NEIGHBOURS_ANSWERED = auto()  # somebody has answered the lookup of our own ID
-    ATTEMPT_FAILED = auto()  # the next attempt is due, and nobody has answered the last one
-    LOST = auto()  # nobody answers any more
+    ANSWERED = auto()  # a node has answered a query
+    NEIGHBOURS_ANSWERED = auto()  # a node has answered the lookup of our own ID
+    ATTEMPT_FAILED = auto()  # the next attempt is due, and no node has answered the last one
+    LOST = auto()  # no node answers any more
 
 
 TRANSITIONS: Final = {
@@ -79,12 +80,12 @@ class JoiningClock:
         self.awaits_names = False  # more bootstrap endpoints come once their names are resolved
         self.eager_until = float("-inf")  # until then, an attempt follows the last one without a pause
         self._silence: Silence | None = None  # as it was told last
-        self._tried = False  # an attempt was made, and nobody has answered since
+        self._tried = False  # an attempt was made, and no node has answered since
         self._attempt_at: float | None = None
         self._probe_at: float | None = None
         self._lookup_at: float | None = None  # when to look ourselves up again
         self._lookups = 0  # of ourselves, since we have joined
-        self._failures = 0  # attempts in a row that nobody answered, or that led no further
+        self._failures = 0  # attempts in a row without an answer, or that led no further
         self._relapses = 0  # connections in a row that were lost before we had joined
 
     def begin(self, now: float) -> None:
@@ -99,7 +100,7 @@ class JoiningClock:
             self._attempt_at = now
 
     def answered(self, now: float) -> bool:
-        """Somebody has answered; return whether that connects us."""
+        """A node has answered; return whether that connects us."""
         if self._overlay.is_connected:
             return False
         self._take(Turn.ANSWERED)
@@ -127,9 +128,9 @@ class JoiningClock:
             self._lookups += 1
 
     def lost(self, now: float) -> None:
-        """Nobody is left to talk to: try to join again, after a pause."""
+        """No node answers any more: try to join again, after a pause."""
         self._take(Turn.LOST)
-        self._silence = Silence.STILL  # whoever is told of the loss need not be told of this
+        self._silence = Silence.STILL  # the owner is told of the loss, and need not be told of this
         self._probe_at = None
         self._lookup_at = None
         self._attempt_at = now + self._pause()
@@ -167,7 +168,7 @@ class JoiningClock:
         return True
 
     def silence(self, now: float) -> Silence | None:
-        """Return how far it has come where nobody answers, at an attempt, if that has changed since it was asked."""
+        """Return how long there has been no answer, at an attempt, if that has changed since the last call."""
         if not self._overlay.is_silent:
             return None
         if self.is_eager(now):

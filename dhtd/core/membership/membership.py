@@ -1,6 +1,6 @@
 """How a node takes part in the network of one family: it joins, stays, keeps its table fresh, and notices an outage.
 
-What it learns by that are facts. It returns them, or keeps them for `poll_facts` where nobody waits for them.
+What it learns by that are facts. It returns them, or keeps them for `poll_facts`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Verifying:
         return len(self._endpoints)
 
     def verify(self, questionable: Contact, newcomer: Contact, now: float) -> None:
-        """Ping a contact whose place a newcomer wants, which has just answered and is pinged again for a witness."""
+        """Ping a contact, since a newcomer wants its place. The newcomer, which has just answered, is a witness."""
         policy = self._requester.policy
         if questionable.endpoint in self._endpoints:
             return
@@ -97,12 +97,12 @@ class Membership:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether a live contact is silent, and it is being looked into whether anybody in this network answers."""
+        """Whether a live contact is silent, and others are asked whether this network still answers."""
         return self._outage.doubt is Doubt.DOUBTFUL
 
     @property
     def is_asking_around(self) -> bool:
-        """Whether it is being looked into whether anybody answers."""
+        """Whether contacts are asked whether this network still answers."""
         return self._outage.is_asking
 
     def next_timeouts(self) -> list[Callable[[], float | None]]:
@@ -141,12 +141,12 @@ class Membership:
         self.overlay.has_moved(now)
 
     def ask_around(self, since: float, now: float) -> None:
-        """Look into whether anybody answers, if nobody has after `since`."""
+        """Find out whether this network still answers, if no node has after `since`."""
         if not self.overlay.state.heard_since(since):
             self._outage.look(now)
 
     def must_wait(self, patience: Patience, now: float) -> bool:
-        """Whether an operation of this patience would find nobody in this network who may yet come."""
+        """Whether an operation of this patience should wait for nodes that may yet answer in this network."""
         join, knows_somebody = self.join, len(self.overlay.state.table) > 0
         if patience is Patience.ENDLESS:
             return True
@@ -184,7 +184,7 @@ class Membership:
         """A query that was sent at `sent_at` was not answered."""
         state = self.overlay.state
         if not state.is_live(contact):
-            return []  # the silence of those who were never heard, or are given up already, says nothing of the network
+            return []  # the silence of a contact that never answered, or is given up, says nothing
         state.timed_out(contact, sent_at)
         if not state.heard_since(sent_at):
             self._outage.arise(contact, now)
@@ -201,9 +201,9 @@ class Membership:
         if self.join.is_probe_due(now):
             self._probe(now)
         if self.join.is_lookup_due(now):
-            self._probe(now)  # who has joined by us may be all that we know, while our own way in was lost
+            self._probe(now)  # perhaps we know only nodes that have joined by us, while our own way in was lost
             self.refresh(own_id, now, measures=True)
-            self._operations.settle(now)  # with nobody to ask it is over at once, and another may follow
+            self._operations.settle(now)  # without contacts to ask it is over at once, and another may follow
         if self.overlay.is_introduction_due(now):
             self.refresh(own_id, now)
             self._operations.settle(now)
@@ -280,7 +280,7 @@ class Membership:
             self._looked_ourselves_up(outcome.responses, now)
 
     def _looked_ourselves_up(self, responses: int, now: float) -> None:
-        """Who answers has connected us, but only who answers this lookup has let us join."""
+        """Any answer connects us, but only an answer to this lookup lets us join."""
         overlay, contacts = self.overlay, len(self.overlay.state.table)
         if overlay.is_joined:
             self.join.looked_up(contacts, now)

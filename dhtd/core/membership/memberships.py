@@ -55,7 +55,7 @@ class Memberships:
 
     @property
     def is_asking_around(self) -> bool:
-        """Whether it is being looked into whether any node answers, in any network."""
+        """Whether contacts are asked whether their network still answers, in any family."""
         return any(membership.is_asking_around for membership in self)
 
     @property
@@ -97,7 +97,7 @@ class Memberships:
             membership.moved(now)
 
     def ask_around(self, since: float, now: float) -> None:
-        """Look into whether any node answers, in each network in which none has answered after `since`."""
+        """Find out whether each network still answers in which no node has after `since`."""
         for membership in self:
             membership.ask_around(since, now)
 

@@ -1,4 +1,4 @@
-"""Operations that wait for the network to be reached: begun too early, they would find nobody."""
+"""Operations that wait for the network to be reached: begun too early, they would find no nodes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dhtd.core.querying.operations import Startable, start
 class Patience(IntEnum):
     """How long an operation waits while we are not connected."""
 
-    LITTLE = 1  # while nobody is known, and an attempt to join is under way or about to be
-    SOME = 2  # the same, and while somebody who may not be ready yet is pinged again and again
+    LITTLE = 1  # while no contact is known, and an attempt to join is under way or about to be
+    SOME = 2  # the same, and while endpoints are pinged again and again that may not be ready yet
     ENDLESS = 3  # until we are connected
 
 
@@ -23,7 +23,7 @@ class Waiting:
 
     def __init__(self, must_wait: Callable[[Patience, float], bool]) -> None:
         self._must_wait = must_wait
-        self._operations: dict[Startable, Patience] = {}  # that came first are first
+        self._operations: dict[Startable, Patience] = {}  # in the order in which they came
 
     def __len__(self) -> int:
         """How many there are."""
@@ -46,7 +46,7 @@ class Waiting:
             self._operations[operation] = patience
 
     def forget(self, operation: Startable) -> None:
-        """Start an operation never, if it waits."""
+        """Start an operation never, if it still waits."""
         self._operations.pop(operation, None)
 
     def settle(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""A ping on the node's own account. What it decides, the routing table decides when it hears of the answer."""
+"""A ping on the node's own account. The routing table hears of its answer, and draws the conclusions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dhtd.core.querying.requester import Asked, Requester
 
 
 class Check:
-    """Pings endpoints, and says which one is `over`, for whoever bounds how many there are.
+    """Pings an endpoint, and says when that is `over`, to a caller that limits how many there are.
 
     `witness`, a contact that is known to answer, is pinged along with each attempt: only its answer shows that silence
     is the checked contact's fault and not the network's.

@@ -19,7 +19,7 @@ class Handles:
         self._caps_hit = caps_hit
         self._last = 0
         self._events: deque[Event] = deque()
-        self.open: set[Handle] = set()  # those whose owner waits for their outcome
+        self.open: set[Handle] = set()  # commands with an owner that waits for the outcome
         self.running: set[Handle] = set()  # these, and those that go on without an owner that waits
 
     def check_free(self) -> None:

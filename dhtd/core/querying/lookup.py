@@ -67,9 +67,9 @@ class Lookup:
         self._is_cut = False  # a node serves more endpoints than it could name, or than were taken
         self._known = tuple(known)
         self._overlays = overlays
-        self._expected: list[Family] = []  # whose network this node knows somebody in
+        self._expected: list[Family] = []  # the families in which this node knows contacts
         self._started_at = now
-        self._has_ended = False  # the outcome was told, or nobody waits for it
+        self._has_ended = False  # the outcome was told, or no owner waits for it
 
     def start(self, now: float) -> None:
         """Begin with what this node knows itself."""
@@ -78,7 +78,7 @@ class Lookup:
         self._traversal.start(now)
 
     def cancel(self) -> None:
-        """Ask nobody else, send nothing again, and report nothing."""
+        """Ask no more nodes, send nothing again, and report nothing."""
         self._has_ended = True
         self._traversal.stop()
 
@@ -117,7 +117,7 @@ class Lookup:
             if endpoint not in self._endpoints:
                 self._endpoints[endpoint] = None
                 self._news.append(endpoint)
-        self._traversal.goes_on(in_vain=not self._endpoints)  # waiting for the slow is for those who found nothing
+        self._traversal.goes_on(in_vain=not self._endpoints)  # only a lookup that found nothing waits for slow nodes
 
     def _stats(self, now: float) -> LookupStats:
         stats = self._traversal.stats()

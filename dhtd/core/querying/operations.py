@@ -1,7 +1,7 @@
-"""The listeners of operations: each is told what has become of the operation that was begun for it.
+"""The listeners of operations: each is told the outcome of the operation that was begun for it.
 
 An outcome comes about in the middle of something else, such as the answer to a query. So it waits here until that is
-done with, and its listener may then begin whatever it likes.
+done. Then its listener may begin other operations.
 """
 
 from __future__ import annotations

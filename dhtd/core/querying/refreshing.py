@@ -54,7 +54,7 @@ class Refreshing:
         self._traversal.start(now)
 
     def give_up(self, now: float) -> None:
-        """Report it as one that nobody has answered."""
+        """Report it as one without an answer."""
         self._traversal.stop()
         self._end(0)
 

@@ -36,7 +36,7 @@ class Operation(Protocol):
         """The query was refused with `error`, answered with nonsense, or (None) timed out for good."""
 
     def give_up(self, now: float) -> None:
-        """A defect of ours has stopped this: end it as far as it has come, unless it is over. Nobody else is asked."""
+        """A defect of ours has stopped this: end it as far as it has come, unless it is over. Ask no more nodes."""
 
 
 class Impatient(Protocol):
@@ -134,7 +134,7 @@ class Requester:
         return True
 
     def is_beside_us(self, endpoint: Endpoint) -> bool:
-        """Whether who is there may name private addresses, though it is at a public one."""
+        """Whether the node there may name private addresses, though it is at a public one."""
         return is_beside(endpoint, self.policy.own_networks)
 
     def send(self, query: Asked) -> None:
@@ -146,7 +146,7 @@ class Requester:
         return self.transmits.popleft() if self.transmits else None
 
     def send_no_more(self, *owners: Operation) -> None:
-        """What these have asked is not sent again; an answer that comes all the same is passed on to them."""
+        """Send no query of these again; an answer that comes all the same is passed on to them."""
         for query in self.transactions:
             if any(query.owner is owner for owner in owners):
                 query.attempts_left = 1

@@ -33,7 +33,7 @@ class InFlight(Generic[Owner]):
     tid: bytes
     request: Request
     endpoint: Endpoint
-    id: Id | None  # who should answer, where that is known
+    id: Id | None  # the node that should answer, where that is known
     owner: Owner
     datagram: bytes
     sent_at: float  # of the latest attempt
@@ -56,7 +56,7 @@ class Slow(Generic[Owner]):
 
 @dataclass(frozen=True, slots=True)
 class Late(Generic[Owner]):
-    """The query takes longer than hardly any answer does; it may still be answered."""
+    """The query takes longer than nearly all answers do; it may still be answered."""
 
     query: InFlight[Owner]
 
@@ -119,7 +119,7 @@ class Transactions(Generic[Owner]):
         return query if query is not None and query.endpoint == source else None
 
     def has(self, tid: bytes) -> bool:
-        """Whether a query with this transaction ID is in flight: nobody but whom it was sent to knows the ID."""
+        """Whether a query with this transaction ID is in flight: only the node that it was sent to knows the ID."""
         return tid in self._queries
 
     def conclude(self, query: InFlight[Owner], now: float) -> float | None:

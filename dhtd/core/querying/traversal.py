@@ -32,8 +32,8 @@ class Traversal:
     in use are to be left alone). How it goes:
 
     1. `start` gives each branch the nearest contacts that we know.
-    2. A branch asks whom its search names next. Each answer, delay or failure is told to the search, and the branch
-       goes on. Contacts of the other family in an answer are passed on to the other branch.
+    2. A branch asks the contacts that its search wants asked. Each answer, delay or failure is told to the search, and
+       the branch goes on. Contacts of the other family in an answer are passed on to the other branch.
     3. A branch has *converged* when its search is over and some nodes have answered. If none has, it is dormant, since
        the other branch may still name nodes to it. Once another branch has converged, a branch in which all were
        silent so far is not waited for to the last timeout.
@@ -119,7 +119,7 @@ class Traversal:
         self._advance(now, *self._branches)
 
     def stop(self) -> None:
-        """Ask nobody else, send nothing again, and report nothing."""
+        """Ask no more nodes, send nothing again, and report nothing."""
         self.is_searching = False
         for branch in self._branches.values():
             branch.end()
@@ -136,7 +136,7 @@ class Traversal:
             branch.search.patient = in_vain
 
     def is_heard(self, family: Family) -> bool:
-        """Whether anybody of a family's network has answered: what is known there only, nobody else can tell."""
+        """Whether a node of a family's network has answered: no other knows what is known there only."""
         branch = self._branches.get(family)
         return branch is not None and branch.search.stats().responses > 0
 
@@ -179,7 +179,7 @@ class Traversal:
         self._advance(now, len(query.endpoint))
 
     def explored(self, query: Asked, contact: Contact, about: Id, found: Found, now: float) -> None:
-        """Take whom the contact knows near `about`, once its answer is whole."""
+        """Take the contacts that one knows near `about`, once its answer is whole."""
         family = len(contact.endpoint)
         search = self._open(family)
         if search is not None and not self._requester.ask_rest(query, contact, found, now):
@@ -188,7 +188,7 @@ class Traversal:
             self._advance(now, family)
 
     def explored_enough(self, family: int, about: Id, now: float) -> None:
-        """Go on in this family without knowing who is near `about`."""
+        """Go on in this family without the nodes near `about`."""
         search = self._open(family)
         if search is not None:
             search.explored_enough(about)
@@ -209,7 +209,7 @@ class Traversal:
         return None if branch is None or branch.is_over else branch.search
 
     def _pass_on(self, named: Iterable[Contact], namer: Contact, search: Search, now: float) -> list[int]:
-        """Tell of contacts that were named to `search` and are of another family; return whose search has news."""
+        """Pass on contacts of the other family that were named to `search`; return the family that has news."""
         others = [contact for contact in named if len(contact.endpoint) != len(namer.endpoint)]
         if not others:
             return []

@@ -1,11 +1,11 @@
-"""Who sends what cannot be read, and how much of that is read.
+"""How much rubbish is read from each source.
 
-A datagram is decoded before its source is charged for a query, so what it costs to decode rubbish is charged as well:
-a source has a sixteenth of its rate for it. Above that, only its *plain* datagrams are decoded, those that the codec
-can tell at a glance to cost next to nothing. All that this program sends is plain.
+A datagram is decoded before its source is charged for a query, so the cost of decoding rubbish is charged as well: a
+source has a sixteenth of its rate for it. Above that, only its *plain* datagrams are decoded. The codec can tell at a
+glance that these cost next to nothing. All datagrams that this program sends are plain.
 
-So whoever forges rubbish in the name of somebody else silences nobody: neither a stranger's queries nor the answers
-that we wait for. A contact that answers us is read whatever is sent in its name, for it may be another program.
+So an attacker that forges rubbish in the name of another node does not silence it: we still read a stranger's queries
+and the answers that we wait for. All datagrams of a contact that answers us are read, for it may be another program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SOURCES: Final = 1_024  # that are not read at one time
 
 
 class Malformed:
-    """What each source may send of it; `rate` is that of its queries, and 0 is no limit."""
+    """The rubbish that each source may send; `rate` is that of its queries, and 0 is no limit."""
 
     __slots__ = ("_answers_us", "_limit", "unread")
 
@@ -47,9 +47,9 @@ class Malformed:
             unread[group] = now + PAUSE
 
     def refuses(self, source: Endpoint, now: float) -> bool:
-        """Whether nothing but plain datagrams are read of what comes from there."""
+        """Whether only plain datagrams from there are read."""
         unread = self.unread
         first = next(iter(unread), None)
         if first is not None and unread[first] <= now:
-            del unread[first]  # so that a flood that is over soon costs nobody this look
+            del unread[first]  # a flood that is over soon costs no other source this look
         return unread.get(source_group(source[:-2]), now) > now and not self._answers_us(source)

@@ -1,14 +1,15 @@
 """The answering side of a node: one query in, one datagram out, at once.
 
-A token that was sent to an address proves that a query comes from there. It is the only proof: anybody can write the
-address of a node that has just answered us. Without it no answer is longer than `amplification` times its query, so
-that forged queries cannot make this node a weapon. Our own find queries are padded, and their answers are whole.
+A query with a valid token comes from the address that the token was sent to. There is no other proof: an attacker can
+forge the address of a node that has just answered us. So without a token, no answer is longer than `amplification`
+times its query, and forged queries cannot make this node a weapon. Our own find queries are padded, so their answers
+are whole.
 
-Where a store would be refused, no token is given: the requester stores on the next nearest node instead. One without a
-token can prove itself in no second query, so that its answer stays as short as its query demands; it can pad that.
+If a store would be refused, the answer has no token, and the requester stores on the next nearest node instead. Without
+a token it cannot prove itself in a second query, so its answer stays as short as its query demands. It can pad that.
 
-A brief answer, to a contact that may not be the sender, says nothing but that we are there, and how to prove who asks.
-Its token is given in any case: whether a store would be refused, the answer to the proved query says.
+A brief answer goes to a contact that may not be the sender. It says that we are there, and has a token with which the
+contact can prove itself. It has the token in any case: the answer to the proved query tells if a store is refused.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ class Responder:
         return self._codec.encode_found(query, own_id, source, issued, packed, room, values, others)
 
     def _room_for(self, size: int) -> Room:
-        """Return the room for an answer to a stranger, whose query has this size."""
+        """Return the room for an answer to a stranger's query of this size."""
         limit = self._amplification * size
         # Short of a whole datagram, a part is kept for the ping that finds out whether the stranger is a node.
         room = Room(self._sent_max if limit >= self._sent_max else limit - self.ping_size)
@@ -212,7 +213,7 @@ class Responder:
         return self._choice.of(key.to_bytes(self._width, "big"), endpoints, most, self._rng.random())
 
     def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
-        """Do what a store or a withdrawal says, once: what comes again was caught on its way, or not acknowledged."""
+        """Do what a store or a withdrawal says, once: a repetition is an attack, or its answer was lost."""
         key, ip, tokens = request.key, source[:-2], self._tokens
         if not tokens.is_valid(request.token, ip, key.to_bytes(self._width, "big"), now):
             return self._refuse(query, source, ERROR_PROTOCOL, "bad token")

@@ -1,12 +1,11 @@
-"""Who is pinged of the strangers that query us: nobody enters the routing table on its word, so a ping finds out.
+"""Which of the strangers that query us are pinged: no node enters the routing table on its word, so a ping finds out.
 
-Whoever forges sources can have us ping as many as we are willing to, and no newcomer would have a turn. So half of the
-pings are kept for queries that show a valid token: their senders have received what was sent to their address. A node
-that joins makes use of that, see `dhtd.core.membership.introduction`. On a wire without tokens in finds, only a store
-or a withdrawal can show one: there the half is for nodes that have stored something here.
+An attacker that forges sources can use up all pings, and then no newcomer would have a turn. So half of the pings are
+kept for queries with a valid token: their senders have received a datagram at their address. A node that joins makes
+use of that, see `dhtd.core.membership.introduction`.
 
-Nobody can use up that half alone, however many addresses of a network are his: of an address, a network and a site
-(see `address_groups`), one such ping goes out in `query_timeout` seconds, whether or not it is answered sooner.
+No single party can use up that half, however many addresses it has. Each address, each network and each site (see
+`address_groups`) gets one such ping in `query_timeout` seconds, even if the answer comes sooner.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Share:
         self.ongoing: set[Endpoint] = set()  # being pinged
 
     def cap_reached(self, now: float) -> str | None:
-        """Return the name of the cap that lets nobody be pinged now, if one does."""
+        """Return the name of the cap that allows no ping now, if one does."""
         if len(self.ongoing) >= self._most:
             return STRANGER_PINGS
         return None if self._rate.allows(now) else STRANGER_RATE
@@ -40,7 +39,7 @@ class Share:
 
 
 class StrangerPings:
-    """The two halves: for those whose token proves their address, and for everybody."""
+    """The two halves: one for strangers with a proved address, one for all strangers."""
 
     __slots__ = ("_networks", "_policy", "_turns", "anybody", "proved")
 
@@ -49,7 +48,7 @@ class StrangerPings:
         self.proved = Share(policy)
         self._policy = policy
         self.live_in(policy.own_networks)
-        self._turns: dict[bytes, float] = {}  # until when who had a ping of the proved half waits; the first first
+        self._turns: dict[bytes, float] = {}  # end of the wait after a ping of the proved half; the earliest first
 
     def live_in(self, own: tuple[bytes, ...]) -> None:
         """Our own networks are these now."""
@@ -63,7 +62,7 @@ class StrangerPings:
     def share_for(self, endpoint: Endpoint, *, is_proved: bool, now: float) -> Share | str | None:
         """Return the share that has a ping for this endpoint, or the name of the cap that has none left.
 
-        None where it is being pinged already. Who is proved has a turn in either half.
+        None if it is being pinged already. A proved endpoint has a turn in either half.
         """
         cap = None
         if is_proved and not self._had_turn(endpoint, now):

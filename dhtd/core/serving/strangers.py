@@ -1,4 +1,4 @@
-"""Strangers that query us and may belong in the routing table: nobody enters it on its word, so a ping finds out."""
+"""Strangers that query us and may belong in the routing table: no node enters it on its word, so a ping finds out."""
 
 from __future__ import annotations
 
