@@ -45,6 +45,7 @@ def test_keys_whose_integers_collide_do_not() -> None:
 
 def test_a_held_peer_has_an_endpoint() -> None:
     assert (Peer(V6).endpoint, Peer(V4).endpoint) == (V6, V4)
+    assert RecordKey.of(KEY, Peer(V4)).kind is Kind.PEER
 
 
 def test_an_own_peer_has_a_port_alone() -> None:

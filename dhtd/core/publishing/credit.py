@@ -25,9 +25,9 @@ class Credit:
         """Whether a new contact may hurry an entry."""
         return self._left >= 1
 
-    def spend(self) -> None:
-        """A new contact has hurried an entry."""
-        self._left -= 1
+    def spend(self, entries: int) -> None:
+        """A new contact has hurried so many entries."""
+        self._left -= entries
 
     def earn(self, entries: int) -> None:
         """An entry was published again unhurried. With so many `entries` in all, the credit grows up to their share."""

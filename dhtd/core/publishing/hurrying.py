@@ -68,8 +68,7 @@ class Hurrying:
             if entry.replicas:
                 if not credit.is_left:
                     return False
-                if not entry.hurried:
-                    credit.spend()
+                credit.spend(0 if entry.hurried else 1)
             is_held_well = len(entry.replicas_of(family)) >= policy.k
             self._hurry(entry, now, policy.newcomer_gap if is_held_well else policy.republish_gap)
             return True

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, packed
 from dhtd.core.policy import DEFAULT, Policy
-from dhtd.core.records import Peer
+from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage import fair_shares as shares_module
 from dhtd.core.storage.fair_shares import Entry, FairShares
 from dhtd.core.storage.store import _SLACK, SWEPT, HeldRecord, HeldRecords, QuotaReached, Stored
@@ -237,6 +237,20 @@ def test_an_entry_is_held_for_an_hour_and_no_longer_answered_with_after_it() -> 
     assert store.sweep(100.0 + 3_600.0) == 1
     assert len(store) == 0
     assert store.held(A) == []
+
+
+def test_a_held_record_is_found_by_its_record_key() -> None:
+    store = HeldRecords(DEFAULT)
+    store.put(A, at(1), 0.0)
+    [held] = store
+    assert held.record_key in store
+    for other in (RecordKey.of(B, Peer(at(1))), RecordKey.of(A, Peer(at(2))), RecordKey.of(A, Peer.on(80))):
+        assert other not in store
+    store.put(A, at(2), 0.0)
+    assert held.record_key in store
+    assert RecordKey.of(A, Peer(at(2))) in store
+    store.remove(A, at(1))
+    assert held.record_key not in store
 
 
 def test_storing_again_prolongs_and_does_not_double() -> None:
