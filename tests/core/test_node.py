@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,16 +10,12 @@ import pytest
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import (
     Answered,
-    Bootstrapped,
-    Handle,
     Isolated,
     Joined,
     LookupDone,
-    LookupProgress,
     Published,
     Republished,
     Unanswered,
-    Withdrawn,
 )
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
@@ -33,11 +28,10 @@ from dhtd.core.messages import (
     Ping,
     Store,
 )
-from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer
 from dhtd.core.routing.standing import Standing
-from dhtd.core.storage.store import SWEPT, HeldRecord
+from dhtd.core.storage.store import HeldRecord
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.querying.test_operations import by_id, knowing
 from tests.core.small import CODEC, contact, endpoint
@@ -137,57 +131,6 @@ def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_ne
     assert all(bench.query(Ping(), contact(8)) for _ in range(1_000))
     bench.node.limit_rate(1.0)
     assert [bench.query(Ping(), contact(8)) is None for _ in range(4)] == [False, False, True, True]
-
-
-def test_a_reply_counts_only_with_the_tid_and_the_exact_source_of_a_query_in_flight() -> None:
-    bench = Bench()
-    bench.node.commands.ping(endpoint(5), bench.now)
-    sent = bench.sent_one()
-    for tid, source in [
-        (b"\0" * 8, endpoint(5)),
-        (sent.query.tid, endpoint(6)),
-        (sent.query.tid, endpoint(5).with_port(9)),
-    ]:
-        bench.deliver(CODEC.encode_acknowledged(tid, Id(5), US), source)
-        bench.deliver(CODEC.encode_error(tid, Id(5), 202, "busy"), source)
-    assert bench.node.counters.unmatched == 6
-    assert bench.events() == []
-    assert len(bench.node.state.table) == 0
-    assert bench.node.external.endpoints() == []
-    bench.pong(sent, 5)
-    assert isinstance(bench.events()[0], Answered)
-    bench.pong(sent, 5)  # a duplicate
-    assert bench.events() == []
-    assert bench.node.counters.unmatched == 7
-
-
-def test_a_matching_reply_with_a_malformed_result_changes_nothing() -> None:
-    bench = knowing(1)
-    bench.node.commands.lookup(KEY, bench.now)
-    sent = bench.sent_one()
-    bench.deliver(CODEC._encode(1, sent.query.tid, Id(1), bytes(US), [b"token"]), sent.to)
-    assert bench.node.counters.malformed == 1
-    assert bench.events() == []
-    bench.found(sent, 1)  # the right one is still waited for
-    assert isinstance(bench.events()[-1], LookupDone)
-
-
-def test_an_answer_tells_us_our_address() -> None:
-    bench = Bench()
-    bench.node.commands.ping(endpoint(5), bench.now)
-    bench.pong(bench.sent_one(), 5, observed=US)
-    assert bench.node.external.endpoints() == [US]
-
-
-def test_replies_and_errors_are_counted() -> None:
-    bench = Bench()
-    for _ in range(2):
-        bench.node.commands.ping(endpoint(5), bench.now)
-    first, second = bench.sent()
-    bench.pong(first, 5)
-    bench.refuse(second, 5)
-    counters = bench.node.counters
-    assert (counters.queries_sent, counters.replies_received, counters.errors_received) == (3, 1, 1)
 
 
 # Strangers
@@ -377,48 +320,6 @@ def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down()
     assert [bench.node.state.standing(known, bench.now) for known in (contact(1), contact(2))] == [Standing.GOOD] * 2
 
 
-def test_commands_given_while_we_join_wait_for_it() -> None:
-    bench = Bench()
-    bench.node.publisher.restore_own(own_key(Id(9), 1), bench.now)
-    bench.node.start([endpoint(1)], bench.now)
-    bench.advance(0.0)
-    ping = bench.sent_one()
-    lookup = bench.node.commands.lookup(KEY, bench.now)
-    enter = bench.node.commands.enter(KEY, 80, bench.now)
-    delete, ports = bench.node.commands.delete(Id(9), 1, bench.now)
-    assert (bench.sent(), bench.events(), ports) == ([], [], [1])
-    bench.pong(ping, 1)
-    answer_all(bench)
-    events = bench.events()
-    assert [event.op for event in events if isinstance(event, LookupDone)] == [lookup]
-    assert [event.op for event in events if isinstance(event, Withdrawn)] == [delete]
-    assert [(event.op, event.replicas) for event in events if isinstance(event, Published)] == [(enter, (contact(1),))]
-
-
-def test_commands_wait_for_one_of_the_contacts_of_an_earlier_run_to_answer() -> None:
-    bench = Bench()
-    bench.node.overlays.restore(contact(9))
-    bench.node.start([endpoint(1)], bench.now)
-    bench.advance(0.0)
-    pings = {sent.to: sent for sent in bench.sent()}
-    bench.node.commands.lookup(KEY, bench.now)
-    assert bench.sent() == []
-    bench.pong(pings[endpoint(9)], 9)
-    assert FindValue(KEY) in {sent.request for sent in bench.sent()}
-
-
-def test_commands_do_not_wait_for_a_network_that_does_not_answer() -> None:
-    bench = Bench()
-    bench.node.start([endpoint(1)], bench.now)
-    bench.advance(0.0)
-    bench.sent()
-    op = bench.node.commands.lookup(KEY, bench.now)
-    bench.advance(DEFAULT.join_eager + 2 * TIMEOUT)
-    done = bench.event(LookupDone)
-    assert (done.op, done.endpoints) == (op, ())
-    assert DEFAULT.join_eager <= done.stats.elapsed <= DEFAULT.join_eager + 2 * TIMEOUT
-
-
 def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_owner_hears_at_once() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
@@ -451,30 +352,6 @@ def test_held_entries_are_restored_unless_they_have_expired() -> None:
     for entry in (live, dead):
         bench.node.store.restore(entry, bench.now)
     assert list(bench.node.store) == [live]
-
-
-def test_expired_entries_are_swept_every_five_minutes() -> None:
-    bench = Bench()
-    bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
-    bench.advance(DEFAULT.store_sweep - 0.1)
-    assert len(bench.node.store) == 1
-    bench.advance(0.1)
-    assert len(bench.node.store) == 0
-    assert bench.node.poll_timeout() == 2 * DEFAULT.store_sweep
-
-
-def test_a_full_store_that_expires_at_once_is_swept_in_small_steps() -> None:
-    bench = Bench()
-    for number in range(1_000):
-        bench.node.store.restore(HeldRecord(Id(number), Peer(endpoint(7)), 1.0), bench.now)
-    sizes = [1_000]
-    while sizes[-1]:
-        due = bench.node.poll_timeout()
-        assert due is not None
-        bench.advance(due - bench.now)
-        sizes.append(len(bench.node.store))
-    assert sizes == [1_000, 1_000 - SWEPT, 1_000 - 2 * SWEPT, 1_000 - 3 * SWEPT, 0]
-    assert DEFAULT.store_sweep < bench.now < DEFAULT.store_sweep + 0.1
 
 
 def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> None:
@@ -666,63 +543,6 @@ def test_a_new_contact_near_an_entry_is_given_it_soon() -> None:
 # Events and their owners
 
 
-def test_an_operation_that_was_cancelled_reports_nothing_more() -> None:
-    bench = knowing(1)
-    op = bench.node.commands.lookup(KEY, bench.now)
-    bench.node.commands.cancel(op)
-    bench.found(bench.sent_one(), 1, [contact(9)], [US])
-    assert bench.sent() == []
-    assert bench.events() == []
-    other = bench.node.commands.lookup(KEY, bench.now)
-    answer_all(bench)
-    assert {event.op for event in bench.events() if isinstance(event, LookupDone | LookupProgress)} == {other}
-
-
-def test_cancelling_what_has_ended_leaves_nothing_behind() -> None:
-    bench = Bench()
-    op = bench.node.commands.lookup(KEY, bench.now)
-    assert isinstance(bench.events()[0], LookupDone)
-    bench.node.commands.cancel(op)
-    assert bench.node.handles.open == set()
-
-
-def test_no_operation_that_has_ended_is_remembered() -> None:
-    bench = knowing(1)
-    bench.node.commands.lookup(KEY, bench.now)
-    bench.node.commands.enter(KEY, 80, bench.now)
-    answer_all(bench)
-    bench.node.commands.delete(KEY, None, bench.now)
-    answer_all(bench)
-    bench.node.commands.delete(KEY, None, bench.now)
-    bench.node.commands.ping(endpoint(1), bench.now)
-    bench.node.commands.bootstrap([endpoint(1)], bench.now)
-    answer_all(bench)
-    assert bench.node.handles.open == set()
-
-
-def test_handles_differ() -> None:
-    bench = knowing(1)
-    now = bench.now
-    node = bench.node
-    ops = [
-        node.commands.ping(endpoint(1), now),
-        node.commands.lookup(KEY, now),
-        node.commands.enter(KEY, 80, now),
-        node.commands.delete(KEY, 80, now)[0],
-        node.commands.bootstrap([endpoint(1)], now),
-    ]
-    assert len(set(ops)) == len(ops)
-    answer_all(bench)
-    assert {type(event) for event in bench.events()} == {
-        Answered,
-        LookupProgress,
-        LookupDone,
-        Published,
-        Withdrawn,
-        Bootstrapped,
-    }
-
-
 def test_spurious_timeouts_do_nothing() -> None:
     bench = joined(2, 3)
     bench.node.commands.lookup(KEY, bench.now)
@@ -777,91 +597,6 @@ def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
 
 
 # Cancelled, and our own
-
-
-def test_lookups_cancelled_while_joining_send_nothing_and_leave_room_for_others() -> None:
-    bench = Bench(policy=replace(QUIET, operations=4))
-    bench.node.start([endpoint(9)], bench.now)
-    entered = bench.node.commands.enter(KEY, 80, bench.now)
-    for number in range(200):
-        bench.node.commands.cancel(bench.node.commands.lookup(Id(number % 128), bench.now))
-    bench.node.commands.cancel(entered)
-    assert bench.node.handles.running == {entered}
-    bench.advance(0.1)
-    bench.pong(bench.sent_one(), 9)
-    asked = answer_all(bench)
-    assert {sent.request.target for sent in asked if isinstance(sent.request, FindNode)} == {Id(0), KEY}
-    assert [sent.request for sent in asked if isinstance(sent.request, Store)]
-    assert not any(isinstance(sent.request, FindValue) for sent in asked)
-
-
-@pytest.mark.parametrize("after", range(12))
-def test_a_lookup_that_is_cancelled_sends_nothing_more_whenever_that_is(after: int) -> None:
-    bench = knowing(*range(1, 9))
-    known = [contact(number) for number in range(1, 20)]
-    op, answers = bench.node.commands.lookup(KEY, bench.now), 0
-    waiting = bench.sent()
-    while waiting and answers < after:
-        asked = waiting.pop(0)
-        (id,) = [each.id for each in known if each.endpoint == asked.to]
-        bench.found(asked, id, known[answers : answers + 8], more=answers == 3)
-        answers += 1
-        waiting += bench.sent()
-    bench.node.commands.cancel(op)
-    bench.events()
-    for asked in waiting[::2]:
-        bench.found(asked, 99, known, [US], more=True)
-    bench.refuse(waiting[1], 98)
-    bench.advance(2 * DEFAULT.query_timeout)
-    assert all(isinstance(sent.request, Ping) for sent in bench.sent())  # of contacts that are silent
-    assert not any(isinstance(event, LookupDone | LookupProgress) for event in bench.events())
-    assert not bench.node.handles.running
-    assert not bench.node.commands._asking
-
-
-COMMANDS: dict[str, Callable[[Node, float], Handle]] = {
-    "ping": lambda node, now: node.commands.ping(endpoint(99), now),
-    "find-node": lambda node, now: node.commands.find_node(endpoint(99), KEY, now),
-    "find-value": lambda node, now: node.commands.find_value(endpoint(99), KEY, now),
-    "store": lambda node, now: node.commands.store_at(endpoint(99), KEY, 80, b"token", now),
-    "bootstrap": lambda node, now: node.commands.bootstrap([endpoint(99), endpoint(98)], now),
-}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_what_was_asked_for_a_client_that_has_gone_is_not_sent_again(name: str) -> None:
-    bench = knowing(1)
-    op = COMMANDS[name](bench.node, bench.now)
-    asked = bench.sent()
-    bench.node.commands.cancel(op)
-    assert not bench.node.handles.running
-    bench.advance(10.0)
-    assert [sent for sent in bench.sent() if sent.to in {first.to for first in asked}] == []
-    assert bench.events() == []
-
-
-def test_an_answer_leads_to_nothing_more_once_its_client_has_gone() -> None:
-    bench = knowing(1)
-    gone = [
-        bench.node.commands.find_value(endpoint(99), KEY, bench.now),
-        bench.node.commands.bootstrap([endpoint(98)], bench.now),
-    ]
-    find, ping = bench.sent()
-    for op in gone:
-        bench.node.commands.cancel(op)
-    bench.found(find, 99, more=True)
-    bench.pong(ping, 98)
-    assert bench.sent() == []
-    assert bench.events() == []
-
-
-def test_a_lonely_lookup_that_is_cancelled_is_not_sent_again() -> None:
-    bench = knowing(1)
-    op = bench.node.commands.lookup(KEY, bench.now)
-    [asked] = bench.sent()
-    bench.node.commands.cancel(op)
-    bench.advance(DEFAULT.query_timeout - 0.1)
-    assert not [sent for sent in bench.sent() if sent.query.tid == asked.query.tid]
 
 
 @pytest.mark.parametrize("source", ["10.0.0.5", "192.0.2.5"])

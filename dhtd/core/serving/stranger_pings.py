@@ -2,7 +2,8 @@
 
 An attacker that forges sources can use up all pings, and then no newcomer would have a turn. So half of the pings are
 kept for queries with a valid token: their senders have received a datagram at their address. A node that joins makes
-use of that, see `dhtd.core.membership.introduction`.
+use of that, see `dhtd.core.membership.introduction`. On a wire without tokens in answers to finds, only stores and
+withdrawals show one: there, that half is for nodes that have stored something here.
 
 No single party can use up that half, however many addresses it has. Each address, each network and each site (see
 `address_groups`) gets one such ping in `query_timeout` seconds, even if the answer comes sooner.

@@ -1,0 +1,35 @@
+"""Expired records are dropped, some at a time."""
+
+from __future__ import annotations
+
+from dhtd.core.ids import Id
+from dhtd.core.policy import DEFAULT
+from dhtd.core.records import Peer
+from dhtd.core.storage.store import SWEPT, HeldRecord
+from tests.core.bench import Bench
+from tests.core.small import endpoint
+from tests.core.test_node import KEY
+
+
+def test_expired_entries_are_swept_every_five_minutes() -> None:
+    bench = Bench()
+    bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
+    bench.advance(DEFAULT.store_sweep - 0.1)
+    assert len(bench.node.store) == 1
+    bench.advance(0.1)
+    assert len(bench.node.store) == 0
+    assert bench.node.poll_timeout() == 2 * DEFAULT.store_sweep
+
+
+def test_a_full_store_is_swept_in_small_steps() -> None:
+    bench = Bench()
+    for number in range(1_000):
+        bench.node.store.restore(HeldRecord(Id(number), Peer(endpoint(7)), 1.0), bench.now)
+    sizes = [1_000]
+    while sizes[-1]:
+        due = bench.node.poll_timeout()
+        assert due is not None
+        bench.advance(due - bench.now)
+        sizes.append(len(bench.node.store))
+    assert sizes == [1_000, 1_000 - SWEPT, 1_000 - 2 * SWEPT, 1_000 - 3 * SWEPT, 0]
+    assert DEFAULT.store_sweep < bench.now < DEFAULT.store_sweep + 0.1
