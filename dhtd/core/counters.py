@@ -39,7 +39,7 @@ STORE_ENTRIES_PER_SOURCE: Final = "store_entries_per_source"
 
 CAPS: Final = (
     RATE_LIMIT,  # queries of one source above it are not answered, or briefly to a contact that answers us
-    RATE_LIMIT_TOTAL,  # nor those of strangers above it, nor those of all
+    RATE_LIMIT_TOTAL,  # queries of strangers near it, and of all sources above it, are not answered
     STORE_ENTRIES,  # an entry is refused, or evicted for another
     STORE_ENTRIES_PER_KEY,  # the same
     STORE_ENTRIES_PER_SOURCE,  # an entry is refused

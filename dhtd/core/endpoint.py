@@ -34,7 +34,7 @@ class Scope(Enum):
     HOST = "host"  # loopback: each machine to itself
     LINK = "link"  # link-local, of either family: to those on one link
     PRIVATE = "private"  # RFC 1918, RFC 4193, and RFC 6598, where VPNs live too: to those in one site
-    PUBLIC = "public"  # to everybody
+    PUBLIC = "public"  # to all
 
 
 class Endpoint(bytes):
@@ -255,7 +255,7 @@ def split_host_port(text: str) -> tuple[str, int]:
 
 
 def _with_brackets(text: str, host: str, port: str) -> str | None:
-    """Return what was perhaps meant by an IPv6 address without brackets; None where there is no such address."""
+    """Return what was perhaps meant by an IPv6 address without brackets; None if it was none."""
     for address, at in ((host, port), (text, "1729")):
         try:
             ipaddress.IPv6Address(address)

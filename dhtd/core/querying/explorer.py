@@ -19,7 +19,7 @@ from dhtd.core.querying.candidate import Candidate
 
 
 class Explorer:
-    """The places that a search asks about, and how far around its target it knows everybody by that."""
+    """The places that a search asks about, and how far around its target it knows all nodes by that."""
 
     __slots__ = ("_begun", "_known_to", "_most", "_names_in_answer", "_target", "_under_way")
 
@@ -29,7 +29,7 @@ class Explorer:
         self._names_in_answer = policy.k
         self._begun: set[bytes] = set()  # the ranges that were asked about
         self._under_way: set[bytes] = set()  # the places that are being asked about
-        self._known_to = 1  # the distance up to which the answers have named everybody
+        self._known_to = 1  # the distance up to which the answers have named all nodes
 
     @property
     def under_way(self) -> Collection[bytes]:
@@ -46,7 +46,7 @@ class Explorer:
 
         `answered`: the candidates that have answered, the nearest first.
         """
-        # 1. How far has everybody been named? The nearest node knows its surroundings best, and explorations add to it.
+        # 1. How far have all nodes been named? The nearest node knows its surroundings best, explorations add to it.
         if not answered or answered[0].reach is None:
             return None
         named_to = max(answered[0].reach, self._known_to)
@@ -68,7 +68,7 @@ class Explorer:
         self._under_way.add(packed(about))
 
     def heard(self, about: Id, named: Sequence[Contact]) -> None:
-        """Take the answer about a place: everybody up to its farthest node is known by it."""
+        """Take the answer about a place: all nodes up to the farthest of its nodes are known by it."""
         distances = [contact.id ^ self._target for contact in named]
         begin = about ^ self._target
         if len(distances) >= self._names_in_answer and min(distances) >= begin:

@@ -3,7 +3,7 @@
 Whatever others name is hearsay, and costs a liar nothing. So no endpoint is asked twice, and no address or network has
 more than its share of the places (`Quota`): the K nearest would else belong to the party that makes up the most IDs. A
 candidate holds a place from when it is asked until it is slow, and again once it has answered. It never holds one for
-being named, so hearsay keeps nobody out. `AddressQuota` limits what liars can aim at one address.
+being named, so hearsay keeps no candidate out. `AddressQuota` limits what liars can aim at one address.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class RoutingState:
     def queried(self, id: Id, endpoint: Endpoint, now: float) -> bool:
         """Return whether to ping a node that has queried us, to learn if it belongs in the table, or still does.
 
-        Nothing is noted: anybody can forge a query, or send one again.
+        Nothing is noted: an attacker can forge a query, or send one again.
         """
         # 1. A contact, or a node that claims the ID of one: is the contact's answer of use?
         incumbent = self.table.get(id)
@@ -203,7 +203,7 @@ class RoutingState:
                 self._drop(contact)
 
     def heard_since(self, when: float) -> bool:
-        """Whether anybody else has answered after `when`: then the network was up."""
+        """Whether another node has answered after `when`: then the network was up."""
         return self.heard_at is not None and self.heard_at > when
 
     def answers_us(self, endpoint: Endpoint) -> bool:

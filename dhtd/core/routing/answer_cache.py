@@ -1,7 +1,7 @@
 """The K nearest of some contacts, to any target, each answer packed once and found again in a step or two.
 
 Which contacts are nearest to a target depends on few of its bits: those at which the IDs in question part. So answers
-are the leaves of a binary tree of such bits, which grows as targets come. Targets in one range of the routing table
+are the leaves of a binary tree of these bits, which grows as targets come. Targets in one range of the routing table
 share the bits above it, and enter the tree behind those: however large the table, a few steps are left.
 """
 
@@ -17,7 +17,7 @@ from dhtd.core.messages import Contact
 
 @dataclass(slots=True)
 class _Fork:
-    """Contacts of which some are to be chosen, by the first bit at which their IDs part. All share the bits above it.
+    """Contacts to choose from, by the first bit at which their IDs part. All share the bits above it.
 
     `taken` are in the answer already. `wanted` more are to come of those from `low` to `high`, the latter excluded.
     """

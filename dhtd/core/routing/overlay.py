@@ -29,10 +29,10 @@ _MOVES = 60.0  # seconds between introductions, however often our address change
 class Joining(Enum):
     """How far a node has come with joining the network of one family. `dhtd.core.membership.joining` has the table."""
 
-    ALONE = auto()  # nobody has answered yet: the node pings its bootstrap endpoints and some contacts
+    ALONE = auto()  # no node has answered yet: this one pings its bootstrap endpoints and some contacts
     CONNECTED = auto()  # somebody has answered: the lookup of our own ID is under way
     JOINED = auto()  # that lookup was answered: own entries may be published
-    SILENT = auto()  # nobody answers, or nobody any more: as ALONE, but it is known that there is no answer
+    SILENT = auto()  # the last attempt had no answer, or the network was lost; else as ALONE
 
 
 class Overlay:

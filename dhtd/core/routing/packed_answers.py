@@ -1,7 +1,7 @@
 """The contacts that a node names in its answers, in wire form: packed once, and again when the table changes.
 
-Most contacts mean the same machine to everybody. An address that is private, or of one link only, does not: it is named
-only to nodes for which it is the same machine as for us. So there are answers for each scope of requesters.
+Most addresses mean the same machine to all nodes. A private one, or one of a link, does not. It is named only to nodes
+to which it means the same machine as to us. So there are answers for each scope of requesters.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class PackedAnswers:
         self._k = k
         self._pack = pack
         self._own_networks = own_networks
-        self.nearest: AnswerCache | None = None  # for everybody, where there are no scopes; None when the table changes
-        self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to everybody
+        self.nearest: AnswerCache | None = None  # for all, where there are no scopes; None when the table changes
+        self.has_scopes = False  # whether `packed_for` is to be asked: contacts do not mean the same to all
         # For requesters of a scope, and whether they are beside us.
         self._visible: dict[tuple[Scope, bool], AnswerCache] = {}
 
@@ -66,7 +66,7 @@ class PackedAnswers:
 
     def packed_for(self, other: Endpoint, target: Id) -> PackedContacts:
         """Return what `packed_closest` does, without contacts that mean another machine to `other` than to us."""
-        # 1. Mostly all contacts mean the same to everybody.
+        # 1. Mostly, each contact means the same to all requesters.
         if self.nearest is None or not self.has_scopes:
             nodes = self.packed_closest(target)
             if not self.has_scopes:

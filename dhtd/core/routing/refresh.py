@@ -2,8 +2,8 @@
 
 Lookups of random places also show how large the network is (`network_size`). When our own neighbourhood becomes denser,
 either the network grows, or attackers crowd us; only other places tell. So each time that it becomes denser by half, a
-few such lookups follow. After many in an hour they come more slowly, so that attackers that crowd us again and again
-cause few queries.
+few of these lookups follow. After many in an hour they come more slowly, so that attackers that crowd us again and
+again cause few queries.
 """
 
 from __future__ import annotations

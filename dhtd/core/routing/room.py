@@ -36,7 +36,7 @@ class Room:
     def cap_reached(self, endpoint: Endpoint, bucket: Bucket, *, others_make_way: bool) -> str | None:
         """Return, and count, the cap that keeps an endpoint out of a bucket, if one does.
 
-        Where `others_make_way`, bad contacts do not count, nor does one that was at the endpoint under another ID.
+        Where `others_make_way`, two kinds of contacts do not count: bad ones, and one at the endpoint with another ID.
         """
         cap = self._diversity.cap_reached(endpoint, bucket.contacts)
         if cap is not None and others_make_way:

@@ -1,7 +1,7 @@
 """What is known about the contacts in the routing table: when they were heard, how fast they are, what they missed.
 
 A contact is *good* while it has lately answered, *questionable* afterwards, and *bad* after more than `bad_after`
-consecutive timeouts. Only an answer counts. BEP 5 lets a contact's queries keep it good, too; but anybody can forge
+consecutive timeouts. Only an answer counts. BEP 5 lets a contact's queries keep it good, too; but attackers can forge
 those, or send again what was caught, and so keep a dead contact in its place.
 """
 

@@ -34,7 +34,7 @@ class ReplayGuard:
 
     def __init__(self, policy: Policy, generation: int) -> None:
         self._max, self._max_per_source = policy.changes, policy.changes_per_source
-        self._open = policy.changes - int(policy.changes * policy.changes_reserve)  # to everybody
+        self._open = policy.changes - int(policy.changes * policy.changes_reserve)  # to all sources
         self._few = policy.changes_few  # the rest is for sources that have used no more than this
         self._generation = generation
         self._current: set[bytes] = set()
@@ -65,7 +65,7 @@ class ReplayGuard:
         return Repeat.NEW
 
     def _turn(self, generation: int) -> None:
-        """Forget what was taken while neither this secret nor the one before it was the current one."""
+        """Forget what was taken before the previous secret was the current one."""
         self._previous = self._current if generation == self._generation + 1 else set()
         self._current = set()
         self._per_source = {}
