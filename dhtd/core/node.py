@@ -153,6 +153,7 @@ class Node:
 
     def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
+        # 1. Read it: not everything from a source of rubbish.
         if self._unread and self._gate.malformed.refuses(source, now) and not self.codec.is_plain(data):
             self.counters.malformed += 1
             return None
@@ -162,14 +163,17 @@ class Node:
             self.counters.malformed += 1
             self._gate.malformed.count(source, now)
             return None
+        # 2. An answer goes to the operation that asked.
         if type(message) is not Query and type(message) is not BadQuery:
             self._handle_answer(message, source, now)
             return None
+        # 3. A query. No node answers itself.
         sender = message.sender
         if sender in self._own_ids:
             if not self.requester.transactions.has(message.tid):  # else it is our own, to an address that is ours
                 self.counters.own_id_claimed += 1
             return None
+        # 4. Is its source within the limits?
         cap = self._limit.refusal(source, now)
         if cap is not None:
             return self._gate.answer_above(message, cap, source, len(data), now)
@@ -178,6 +182,7 @@ class Node:
             return self.codec.encode_error(
                 message.tid, self.overlays.own_id_towards(source), message.code, message.text
             )
+        # 5. Answer it, and learn from it that the node is there: a ping finds out whether it belongs in the table.
         if now >= self.outside.look_at:
             self.outside.queried(source, now)
         answer = self.responder.answer(message, source, len(data), now)

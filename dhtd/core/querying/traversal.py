@@ -146,16 +146,19 @@ class Traversal:
         search = self._open(family)
         if search is None:
             return
+        # 1. Take the part of the answer that has come: token, contacts of this family, and values.
         assert isinstance(result, Found)
         self.tokens[contact.endpoint] = result.token or b""
         named = self._contactable(result, contact)
         search.learn(contact.endpoint, [other for other in named if len(other.endpoint) == family])
         if self._reader is not None:
             self._reader.found(query, result, now)
+        # 2. If it was cut, ask for the rest. Else the contact has answered; without a token, it is full.
         if not self._requester.ask_rest(query, contact, result, now):
             search.answered(contact, is_full=result.token == b"")
             if self._reader is not None:
                 self._reader.progressed(now)
+        # 3. Go on, and let the other family go on that has news by this answer.
         self._advance(now, family, *self._pass_on(named, contact, search, now))
 
     def overdue(self, query: Asked, now: float, *, late: bool) -> None:
@@ -224,10 +227,12 @@ class Traversal:
 
     def _advance(self, now: float, *families: int) -> None:
         """Go on with the searches of these families, and end what is to end."""
+        # 1. Each does what its search says next, and may converge by that.
         for family in families:
             branch = self._branches.get(family)
             if branch is not None and not branch.is_over and branch.go_on(now, in_vain=self._in_vain):
                 self._converge(branch, now)
+        # 2. When none is worth waiting for, end those that are left, and then the traversal.
         if self.is_searching and not self._is_any_worth_waiting_for():
             for branch in self._branches.values():
                 if not branch.is_over:

@@ -179,24 +179,29 @@ class Responder:
         size: int,
         now: float,
     ) -> bytes:
+        # 1. Has the sender received a token at its address?
         key, ip = target.to_bytes(self._width, "big"), source[:-2]
         proved = token is not None and self._tokens.is_valid(token, ip, key, now)
+        # 2. The nearest contacts that mean the same machines to it as to us; of both families, if we are in both.
         answers, others, own_id = self._answers, None, self._own_id
         if answers is None:
             answers, of_others, own_id = self._answers_by_family[len(source)]
             others = of_others.packed_for(source, target)
         nearest = answers.nearest
         packed = answers.packed_for(source, target) if nearest is None or answers.has_scopes else nearest.to(target)
+        # 3. A whole datagram, if it is proved. Else the answer is as long as its query allows.
         room = self._whole
         if not proved:
             room = self._rooms.get(size) or self._room_for(size)
             if endpoints and room.limit < self._sent_max:
                 room = Room(self._amplification * size)  # what is kept for a ping is of more use to endpoints
+        # 4. A token, so that it may store here; none, if its store would be refused.
         refuses = self.store.is_crowded and self.store.refuses_newcomer(target, ip, now)
         if refuses or (self._without_token and type(query.request) is FindNode):
             issued = b""
         else:
             issued = self._tokens.issue(ip, key, now)
+        # 5. The endpoints under the key: the codec takes as many as there is room for.
         values = Values(endpoints, self._choose) if endpoints else NOTHING
         return self._codec.encode_found(query, own_id, source, issued, packed, room, values, others)
 
@@ -214,12 +219,15 @@ class Responder:
 
     def _changed(self, query: Query, request: Store | Withdraw, source: Endpoint, now: float) -> bytes:
         """Do what a store or a withdrawal says, once: a repetition is an attack, or its answer was lost."""
+        # 1. Only the owner of an address changes its entries.
         key, ip, tokens = request.key, source[:-2], self._tokens
         if not tokens.is_valid(request.token, ip, key.to_bytes(self._width, "big"), now):
             return self._refuse(query, source, ERROR_PROTOCOL, "bad token")
+        # 2. Was this very datagram taken before?
         endpoint = source.with_port(request.port)
         verdict = self._replays.take(query.tid, request, ip, tokens.generation)
         match verdict:
+            # 3. No: do it. The quotas of the store may refuse it.
             case Repeat.NEW:
                 if type(request) is Withdraw:
                     self.store.remove(key, endpoint)
@@ -230,10 +238,12 @@ class Responder:
                         return self._refuse(query, source, ERROR_SERVER, outcome.text)
                     if outcome.evicted_by is not None:
                         self._counters.caps_hit[outcome.evicted_by] += 1
+            # 4. Yes: say so if it was taken, and its answer perhaps lost.
             case Repeat.AGAIN:
                 self._counters.repeated += 1
                 if type(request) is Store and endpoint not in self.store.get(key, now):
                     return self._refuse(query, source, ERROR_SERVER, "not stored again")
+            # 5. It cannot be remembered, so it is not taken.
             case Repeat.BUSY | Repeat.GREEDY:
                 self._counters.changes_refused += 1
                 self._counters.caps_hit[CHANGES if verdict is Repeat.BUSY else CHANGES_PER_SOURCE] += 1
