@@ -111,9 +111,9 @@ class Codec(Protocol):
         2. Then come as many endpoints as fit, unless it is a find_node. If not all fit, the codec has some chosen.
         3. Then come as many `others` as fit: contacts of the family other than the requester's.
 
-        `token` is empty if a store would be refused. `more` is set if contacts or endpoints were left out, but for two
-        cases: without a token it is never set, and towards a requester that has proved its address, left out contacts
-        do not count.
+        `token` is empty if a store would be refused. `more` is set if contacts or endpoints were left out, with two
+        exceptions: it is never set without a token, and left out contacts do not count for a requester that has proved
+        its address.
         """
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:

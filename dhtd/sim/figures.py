@@ -59,7 +59,7 @@ class Figures:
             self.by_session.append(Success(plan.churn, report.lookups.success_rate, report.lookups.total))
 
     def base(self) -> float | None:
-        """Return the b for which hops are nearest to log2(nodes) / b in the mean; None where nothing tells."""
+        """Return the b for which hops are nearest to log2(nodes) / b in the mean; None if no lookup tells."""
         return fit({nodes: hops.mean for nodes, hops in self.by_size.items()})
 
 

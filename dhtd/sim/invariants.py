@@ -23,7 +23,7 @@ _PUBLICATION = 15 * 60.0  # seconds that a publication may take that has to wait
 
 
 def check_answer(codec: Codec, policy: Policy, query: bytes, answer: bytes) -> None:
-    """No answer is too long for a datagram, nor for a query that has shown no token."""
+    """No answer is too long for a datagram, or too long for a query without a token."""
     assert len(answer) <= policy.datagram_sent_max, f"an answer of {len(answer)} bytes"
     if len(answer) > policy.amplification * len(query):
         message = codec.decode(query)

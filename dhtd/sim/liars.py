@@ -167,7 +167,7 @@ class Conspirator(_Finds):
 
 
 class Misleader(_Finds):
-    """Answers honestly, but for the address at which it sees the requester."""
+    """Answers honestly, and lies only about the address at which it sees the requester."""
 
     def __init__(self, observed: Endpoint) -> None:
         self._observed = observed
@@ -221,7 +221,7 @@ def near(net: Network, target: Id) -> Id:
 
 
 def nowhere(rng: Random) -> Endpoint:
-    """Return an endpoint where there is no host."""
+    """Return an endpoint without a host."""
     return Endpoint(bytes((10, 255)) + rng.randbytes(4))
 
 

@@ -221,7 +221,7 @@ class Network:
             pass
 
     def run_until(self, condition: Callable[[], bool], limit: float = 60.0) -> None:
-        """Let time pass until `condition` holds; fail where it does not within `limit` seconds."""
+        """Let time pass until `condition` holds; fail if it does not hold within `limit` seconds."""
         until = self.now + limit
         while not condition():
             assert self.schedule.step(until), f"seed {self.seed}: not within {limit} s"

@@ -61,7 +61,7 @@ class Plan:
         return replace(DEFAULT, region=0.0, site_share=0) if self.undefended else DEFAULT
 
     def check(self) -> None:
-        """Raise `UsageError` where the numbers make no sense."""
+        """Raise `UsageError` if the numbers make no sense."""
         _within("--nodes", self.nodes, 1, NODES_MAX)
         _within("--entries", self.entries, 1, 10_000_000)
         _within("--lookups", self.lookups, 0, 10_000_000)

@@ -20,7 +20,7 @@ _LIES: tuple[Callable[[], Lie], ...] = (FakeContacts, FakeEndpoints, Mute, FakeI
 
 
 class Population:
-    """The machines that are up, but for attackers, and the side of each."""
+    """The machines that are up, without the attackers, and the side of each."""
 
     def __init__(self, net: Network, plan: Plan, tally: Tally, rng: Random) -> None:
         self._net = net

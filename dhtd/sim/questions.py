@@ -74,7 +74,7 @@ class Questions:
         return self._net.codec.traits.keyspace.digest(b"entry %d of %d" % (name, self._plan.seed))
 
     def new_key(self) -> tuple[Id, int]:
-        """Return a key and a port that no machine has entered; the one key, where all rush to it."""
+        """Return a key and a port that no machine has entered. In a rush, it is always the same key."""
         self._names += 1
         return self.key(self._names if self._plan.rush is None else 1), 1 + self._names % 65_535
 

@@ -64,14 +64,14 @@ class Table:
     """The routing tables of the live nodes, at the end."""
 
     size_p50: float
-    stale_share: float  # of contacts, those where no such node is
+    stale_share: float  # the part of contacts that are no live nodes
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
     """Datagrams received by the reachable nodes that lived through the whole duration, against the mean.
 
-    None where no such node has received any.
+    None if no such node has received any.
     """
 
     max_over_mean: float | None
@@ -106,5 +106,5 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean; 0 where there are no values."""
+    """Return the mean; 0 if there are no values."""
     return sum(values) / len(values) if values else 0.0

@@ -71,7 +71,7 @@ class Simulation:
         return self.net.now >= self.ends_at and not len(self._questions)
 
     def advance(self, events: int) -> bool:
-        """Do so many events; return whether there is more to do. Raise `SimulationFailed` where an invariant breaks."""
+        """Do so many events; return whether there is more to do. Raise `SimulationFailed` if an invariant breaks."""
         schedule, ends_at = self.net.schedule, self.ends_at
         with self._located():
             for _ in range(events):
@@ -238,7 +238,7 @@ class Simulation:
 
     @contextmanager
     def _located(self) -> Iterator[None]:
-        """Say of any failure with which seed, and where in the run, it came."""
+        """Add to any failure its seed, and its place in the run."""
         try:
             yield
         except Exception as error:

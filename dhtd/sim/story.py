@@ -81,12 +81,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What led up to where a network is."""
+    """The events that led to the present state of a network."""
 
     event: int  # the latest one, also where nothing arrived and no node woke
     virtual_s: float
     moments: list[Moment]  # the earliest first
-    node: Condition | None  # the one that had the latest of them; None where there is none, or its machine is gone
+    node: Condition | None  # that had the latest of them; None if there is none, or its machine is gone
 
     def __iter__(self) -> Iterator[str]:
         """Yield the lines that tell it."""

@@ -43,7 +43,7 @@ OVERHEAD: Final = len(MAGIC) + NONCE_SIZE + TAG_SIZE  # bytes that an answer gro
 KEYS_MAX: Final = 2
 WINDOW: Final = 300.0  # seconds by which the clocks of two nodes may differ
 NONCES_DRAWN: Final = 64
-NONCES_MAX: Final = 65_536  # remembered in a generation, of which there are two: 14 MB at most
+NONCES_MAX: Final = 65_536  # remembered in each of the two generations: 14 MB at most
 
 _BOX_AT: Final = len(MAGIC) + NONCE_SIZE
 _TAIL: Final = Struct(f">{RECIPIENT_SIZE}sQ")  # the recipient, and milliseconds since the epoch
