@@ -42,6 +42,7 @@ from dhtd.core.events import Event as NodeEvent
 from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
+    ERROR_SERVER,
     Acknowledged,
     BadQuery,
     Contact,
@@ -507,6 +508,10 @@ class NodeMachine(RuleBasedStateMachine):
                 if counters.cut_short > cut_short:
                     tally.cut_short += 1
                     assert machine.limited
+                    if self.is_busy(message, answer):
+                        event("a find is answered with an error, above the limit")
+                        self.send(machine, answer, parcel.source)
+                        return
                     self.check_brief(machine, message, parcel, answer)
                 self.take_reply(machine, message, parcel.source, answer, len(parcel.data))
         else:
@@ -515,6 +520,13 @@ class NodeMachine(RuleBasedStateMachine):
         if taken is not None and taken.sender is not None:
             contact = Contact(taken.sender, parcel.source)
             machine.ever_answered.add(contact)
+
+    def is_busy(self, query: Query | BadQuery, answer: bytes) -> bool:
+        """Whether a find above the limit gets an error, as it must where an answer cannot say that it is cut."""
+        reply, is_find = self.codec.decode(answer), isinstance(query, Query) and not isinstance(query.request, Ping)
+        must_be = is_find and not self.codec.traits.tells_more
+        assert must_be == (isinstance(reply, Error) and reply.code == ERROR_SERVER)
+        return must_be
 
     def check_brief(self, machine: Machine, query: Query | BadQuery, parcel: Parcel, answer: bytes) -> None:
         """Above the limit, a node that has answered still hears that we are here, and how to prove itself."""
@@ -528,7 +540,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert result == Acknowledged()
         else:
             assert isinstance(result, Found)
-            assert result == Found(result.token, (), (), more=self.codec.traits.tells_more)
+            assert result == Found(result.token, (), (), more=True)
             assert len(answer) <= len(parcel.data)
 
     def take_answer(self, machine: Machine, message: Reply | Error, source: Endpoint) -> Reply | Error | None:
@@ -627,7 +639,7 @@ class NodeMachine(RuleBasedStateMachine):
             if key == target
         }
         known = {one for one in held | own if means_the_same(one, source)}
-        if of_value and not found.more:
+        if of_value and not found.more and self.codec.traits.tells_more:
             assert set(found.endpoints) == known
         else:
             assert set(found.endpoints) <= known

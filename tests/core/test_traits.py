@@ -9,7 +9,19 @@ import pytest
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Bootstrapped, CannotWithdraw, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Message, Ping, Reply, Store, Withdraw
+from dhtd.core.messages import (
+    Contact,
+    Error,
+    FindNode,
+    FindValue,
+    Found,
+    Message,
+    Ping,
+    Reply,
+    Request,
+    Store,
+    Withdraw,
+)
 from dhtd.core.querying.check import Check
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SmallCodec, contact, endpoint
@@ -165,6 +177,18 @@ def test_only_some_finds_are_issued_tokens() -> None:
         tokens.append(found.token)
     assert tokens[0] == b""
     assert isinstance(bench.query(Store(KEY, 80, tokens[1] or b""), contact(2)), Reply)
+
+
+@pytest.mark.parametrize("request_", [FindNode(KEY), FindValue(KEY)])
+def test_a_find_above_the_limit_gets_an_error(request_: Request) -> None:
+    """An empty answer would seem whole."""
+    bench = bare()
+    bench.node.limit_rate(1.0)
+    answers = [bench.query(request_, contact(1)) for _ in range(8)]
+    busy = [answer for answer in answers if isinstance(answer, Error)]
+    assert {answer.text for answer in busy} == {"busy"}
+    assert len(busy) == bench.node.counters.cut_short > 0
+    assert isinstance(bench.query(Ping(), contact(1)), Reply)
 
 
 @pytest.mark.parametrize("named", [[], [OURS_PERHAPS]])

@@ -9,7 +9,8 @@ If a store would be refused, the answer has no token, and the requester stores o
 a token it cannot prove itself in a second query, so its answer stays as short as its query demands. It can pad that.
 
 A brief answer goes to a contact that may not be the sender. It says that we are there, and has a token with which the
-contact can prove itself. It has the token in any case: the answer to the proved query tells if a store is refused.
+contact can prove itself. It has the token in any case: the answer to the proved query tells if a store is refused. On a
+wire on which an answer cannot say that it is cut, an empty one would seem whole, so a find gets an error instead.
 """
 
 from __future__ import annotations
@@ -139,12 +140,14 @@ class Responder:
         return self._tokens.is_valid(request.token, source[:-2], self._key(request), now)
 
     def brief_answer(self, query: Query, source: Endpoint, now: float) -> bytes:
-        """Return the datagram that answers a ping as ever, and a find with a token alone."""
+        """Return the datagram that answers a ping as ever, and a find with a token alone, or with an error."""
         request = query.request
         assert isinstance(request, Ping | FindNode | FindValue)
         self._counters.queries_received[METHODS[type(request)]] += 1
         if isinstance(request, Ping):
             return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
+        if not self._codec.traits.tells_more:
+            return self._codec.encode_error(query.tid, self._own_id_towards(source), ERROR_SERVER, "busy")
         token = self._tokens.issue(source[:-2], self._key(request), now)
         return self._codec.encode_cut(query, self._own_id_towards(source), source, token)
 
