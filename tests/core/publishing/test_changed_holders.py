@@ -37,7 +37,7 @@ def test_changes_that_could_not_be_saved_come_again() -> None:
     assert changed.take() == {ONE, TWO}
 
 
-def test_a_publisher_gives_changes_of_own_and_deleted_entries() -> None:
+def test_changes_of_own_and_deleted_entries_are_given() -> None:
     bench = Bench()
     publisher, tracker = bench.node.publisher, bench.node.tracker
     tracker.may_hold(tracker.add(ONE), contact(1), 100.0)

@@ -46,7 +46,7 @@ def due(tracker: Tracker, now: float) -> list[float]:
     return sorted(tracker.due_in(entry, now) for entry in tracker)
 
 
-def test_after_a_move_all_entries_are_published_again_within_a_while() -> None:
+def test_a_move_has_all_entries_published_again() -> None:
     tracker = tracked(50)
     tracker.upheavals.moved(100.0)
     waits = due(tracker, 100.0)
@@ -54,7 +54,7 @@ def test_after_a_move_all_entries_are_published_again_within_a_while() -> None:
     assert SPREAD - 1 < waits[-1] <= SPREAD
 
 
-def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
+def test_moves_within_the_gap_are_one() -> None:
     tracker = tracked()
     tracker.upheavals.moved(100.0)
     [entry] = tracker.pop_due(100.0 + SPREAD)
@@ -66,7 +66,7 @@ def test_moves_that_follow_each_other_are_one_until_the_gap_is_over() -> None:
         assert 100.0 + GAP <= now + wait <= 100.0 + GAP + SPREAD
 
 
-def test_an_entry_that_is_being_published_is_published_once_more_after_a_move() -> None:
+def test_a_move_repeats_a_publication_under_way() -> None:
     tracker = tracked()
     [entry] = tracker
     tracker.began(entry, 0.0)
@@ -90,14 +90,14 @@ def voting(voters: int = 4, observed: Endpoint = US) -> ExternalAddress:
     return external
 
 
-def test_what_most_say_anew_is_a_move_and_what_one_says_is_a_reason_to_ask() -> None:
+def test_most_say_a_move_one_gives_cause_to_ask() -> None:
     external = voting(4)
     verdicts = [external.vote(endpoint(number + 1), THERE, 1.0) for number in range(4)]
     assert verdicts == [Verdict.CONTRADICTED, Verdict.CONTRADICTED, Verdict.MOVED, Verdict.NOTHING]
     assert external.vote(endpoint(9), THERE, 2.0) is Verdict.NOTHING
 
 
-def test_neither_a_first_belief_nor_another_port_is_a_move() -> None:
+def test_a_first_belief_or_another_port_is_no_move() -> None:
     external = ExternalAddress(DEFAULT)
     assert external.vote(endpoint(1), US, 0.0) is Verdict.NOTHING
     for number in range(1, 5):
@@ -116,7 +116,7 @@ def test_a_public_address_moves_only_by_a_quorum() -> None:
     assert liars == [Verdict.CONTRADICTED] * 3 + [Verdict.MOVED]  # four networks against three
 
 
-def test_a_contradiction_makes_the_node_ask_those_who_answered_last_and_once_in_a_while() -> None:
+def test_a_contradiction_makes_the_node_ask_seldom() -> None:
     bench = joined(1, 2, 3)
     for _ in range(3):
         bench.node.commands.ping(endpoint(1), bench.now)
@@ -131,7 +131,7 @@ def test_a_contradiction_makes_the_node_ask_those_who_answered_last_and_once_in_
             assert asked == []
 
 
-def test_a_move_that_others_see_has_the_entries_published_again() -> None:
+def test_a_seen_move_has_entries_published_again() -> None:
     bench = joined(1, 2, 3)
     bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
@@ -144,7 +144,7 @@ def test_a_move_that_others_see_has_the_entries_published_again() -> None:
     assert {sent.to for sent in stores} == {endpoint(number) for number in (1, 2, 3)}
 
 
-def test_a_machine_that_gets_a_network_tries_to_join_at_once() -> None:
+def test_a_machine_with_a_new_network_joins_at_once() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(1_000.0)
@@ -169,7 +169,7 @@ def at(number: int) -> Contact:
     return Contact(Id(number), Endpoint.of(LAN.format(number), 1729))
 
 
-def test_neighbours_that_were_one_network_come_in_once_it_is_our_own() -> None:
+def test_neighbours_of_our_own_network_come_in() -> None:
     state = state_of(20)
     assert len(state.table) < 8
     assert isinstance(state.answered(at(3), 0.1, 30.0), Crowded)
@@ -177,7 +177,7 @@ def test_neighbours_that_were_one_network_come_in_once_it_is_our_own() -> None:
     assert isinstance(state.answered(at(3), 0.1, 31.0), Inserted)
 
 
-def test_those_beyond_a_cap_leave_with_our_network_and_who_was_heard_last_stays() -> None:
+def test_contacts_beyond_a_cap_leave_with_our_network() -> None:
     state = state_of(20, OURS)
     before = set(state.table)
     newest = max(before, key=lambda each: state.meta.get(each.id).heard_at or 0)
@@ -193,7 +193,7 @@ def test_those_beyond_a_cap_leave_with_our_network_and_who_was_heard_last_stays(
     assert len(state.table) <= 10
 
 
-def test_a_node_in_other_networks_looks_its_neighbours_up_again() -> None:
+def test_new_networks_make_a_node_look_itself_up() -> None:
     bench = joined(1)
     bench.node.live_in(OURS, bench.now)
     assert bench.node.policy.own_networks == OURS
@@ -207,7 +207,7 @@ def test_a_node_in_other_networks_looks_its_neighbours_up_again() -> None:
 # Whole networks
 
 
-def test_machines_that_learn_of_their_public_lan_after_the_start_become_a_swarm() -> None:
+def test_machines_of_a_late_public_lan_become_a_swarm() -> None:
     net = Network(1)
     for number in range(12):
         via = net.rng.sample(net.hosts, min(2, len(net.hosts)))
@@ -233,7 +233,7 @@ def found_after_a_move(host: Host, net: Network, within: float) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_others_find_a_machine_that_moved_within_a_minute(seed: int) -> None:
+def test_a_moved_machine_is_found_within_a_minute(seed: int) -> None:
     net = Network(seed)
     host = net.grow(25)[7]
     net.run_for(600)
@@ -245,7 +245,7 @@ def test_others_find_a_machine_that_moved_within_a_minute(seed: int) -> None:
     assert found_after_a_move(host, net, 60.0)
 
 
-def test_behind_a_router_that_moved_the_first_answer_is_enough_to_notice() -> None:
+def test_one_answer_tells_of_a_router_that_moved() -> None:
     net = Network(5)
     host, other, *_ = net.grow(25)
     net.run_for(600)
@@ -257,7 +257,7 @@ def test_behind_a_router_that_moved_the_first_answer_is_enough_to_notice() -> No
     assert found_after_a_move(host, net, 60.0)
 
 
-def test_a_liar_that_names_one_address_after_another_costs_no_more_than_a_publication_in_a_while() -> None:
+def test_a_liar_about_our_address_costs_little() -> None:
     net = Network(6)
     host, liar = net.grow(2)
     net.run_for(600)

@@ -43,7 +43,7 @@ def test_those_within_reach_are_found_and_no_others(
     assert [list(index.some(id, most)) for most in (0, 3, 99)] == [[], found[:3], found]
 
 
-def test_a_node_costs_what_it_concerns_and_one_look_in_each_class() -> None:
+def test_a_node_costs_one_look_in_each_class() -> None:
     rng = Random(1)
     index: Nearby[Entry] = Nearby()
     looked = 0
@@ -63,7 +63,7 @@ def test_a_node_costs_what_it_concerns_and_one_look_in_each_class() -> None:
     assert len(found) <= looked < 3 * len(found)
 
 
-def test_what_is_taken_out_while_others_are_looked_at_is_left_out() -> None:
+def test_entries_taken_out_during_a_look_are_left_out() -> None:
     index: Nearby[Entry] = Nearby()
     entries = [Entry(Id(number)) for number in range(6)]
     for entry in entries:

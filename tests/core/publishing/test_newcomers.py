@@ -40,7 +40,7 @@ def comes(bench: Bench, who: Contact) -> None:
     bench.node.publisher.newcomers.joined(who, bench.now)
 
 
-def test_a_contact_that_still_answers_after_two_minutes_hurries_the_entry_that_it_should_hold() -> None:
+def test_a_contact_that_stayed_hurries_its_entry() -> None:
     bench, entry = owner()
     comes(bench, NEWCOMER)
     assert not entry.hurried
@@ -71,7 +71,7 @@ def test_a_contact_that_is_silent_is_no_news() -> None:
     assert bench.node.publisher.newcomers._under_way == {}
 
 
-def test_after_a_defect_an_answer_to_what_was_asked_before_is_no_news() -> None:
+def test_an_answer_from_before_a_defect_is_no_news() -> None:
     bench, entry = owner()
     comes(bench, NEWCOMER)
     bench.advance(STAYS)
@@ -88,7 +88,7 @@ def test_a_contact_that_no_entry_needs_is_not_asked(who: Contact) -> None:
     assert not bench.sent()
 
 
-def test_an_entry_that_was_published_since_needs_no_hurry() -> None:
+def test_an_entry_published_since_needs_no_hurry() -> None:
     bench, entry = owner()
     comes(bench, NEWCOMER)
     bench.advance(1)
@@ -99,7 +99,7 @@ def test_an_entry_that_was_published_since_needs_no_hurry() -> None:
     assert not entry.hurried
 
 
-def test_a_contact_that_has_left_the_table_is_not_asked() -> None:
+def test_a_contact_that_left_the_table_is_not_asked() -> None:
     bench, _ = owner()
     comes(bench, NEWCOMER)
     bench.node.state.moved(NEWCOMER.id, NEWCOMER.endpoint)
@@ -115,7 +115,7 @@ def test_an_entry_that_too_few_hold_does_not_wait() -> None:
     assert entry.hurried
 
 
-def test_neighbours_that_have_not_stayed_make_the_network_no_larger() -> None:
+def test_passing_neighbours_make_no_network_larger() -> None:
     bench = Bench(own_id=0, policy=replace(POLICY, size_samples=5))
     overlay = bench.node.overlays.first
     overlay.refresher.joined(2)
@@ -129,7 +129,7 @@ def test_neighbours_that_have_not_stayed_make_the_network_no_larger() -> None:
     assert overlay.refresher._due_samples == 5
 
 
-def test_few_are_asked_at_once_and_the_others_after_them() -> None:
+def test_newcomers_are_asked_a_few_at_a_time() -> None:
     bench, _ = owner(replace(POLICY, verifications=2))
     for number in range(1, 4):
         comes(bench, contact(KEY ^ number))

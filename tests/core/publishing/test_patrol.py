@@ -58,7 +58,7 @@ def lose(bench: Bench, *numbers: int) -> None:
     bench.advance(TIMEOUT)
 
 
-def test_a_holder_that_is_in_doubt_is_pinged_and_stays_if_it_answers() -> None:
+def test_a_doubtful_holder_stays_if_it_answers() -> None:
     bench = publishing()
     suspect(bench, 65)
     answer(bench, bench.sent_one())
@@ -66,7 +66,7 @@ def test_a_holder_that_is_in_doubt_is_pinged_and_stays_if_it_answers() -> None:
     assert bench.sent() == []
 
 
-def test_where_an_entry_has_lost_two_holders_the_others_are_asked_and_it_is_published_soon() -> None:
+def test_two_lost_holders_put_the_others_in_doubt() -> None:
     bench = publishing()
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
@@ -79,7 +79,7 @@ def test_where_an_entry_has_lost_two_holders_the_others_are_asked_and_it_is_publ
     assert bench.node.tracker.due_in(entry, bench.now) <= POLICY.startup_spread
 
 
-def test_who_is_silent_twice_while_others_answer_is_lost() -> None:
+def test_two_silences_while_others_answer_are_a_loss() -> None:
     bench = publishing()
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
@@ -127,7 +127,7 @@ def test_few_are_asked_at_once_and_none_twice() -> None:
     assert pinged(bench.sent()) == [66, 67]
 
 
-def test_while_many_are_lost_contacts_and_holders_of_further_entries_are_asked() -> None:
+def test_many_losses_have_further_nodes_asked() -> None:
     bench = publishing(1, 2, 16)
     for number in (100, 101):
         bench.node.publisher.patrol.lost(contact(number), bench.now)
@@ -161,7 +161,7 @@ def rounds(bench: Bench, turns: int) -> list[tuple[float, int]]:
     return asked
 
 
-def test_the_patrol_asks_one_holder_after_the_other_every_half_minute() -> None:
+def test_the_patrol_asks_a_holder_every_half_minute() -> None:
     bench = publishing(1, 2, policy=PATROL)
     asked = rounds(bench, 8)
     assert {number for _, number in asked[:4]} == set(HOLDERS)
@@ -177,7 +177,7 @@ def test_without_entries_the_patrol_rests() -> None:
     assert bench.node.publisher.patrol.next_timeout() is None
 
 
-def test_without_entries_nobody_is_asked_however_many_are_given_up() -> None:
+def test_without_entries_nobody_is_asked() -> None:
     bench = Bench(policy=PATROL)
     bench.know(*map(contact, HOLDERS))
     for number in range(10, 14):
@@ -185,7 +185,7 @@ def test_without_entries_nobody_is_asked_however_many_are_given_up() -> None:
     assert bench.sent() == []
 
 
-def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
+def test_an_unheld_entry_gives_the_patrol_nobody() -> None:
     bench = publishing(policy=PATROL)
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
@@ -194,7 +194,7 @@ def test_an_entry_that_nobody_holds_gives_the_patrol_nothing_to_ask() -> None:
     assert pinged(bench.sent()) == []
 
 
-def test_the_patrol_rests_while_the_network_is_not_reached() -> None:
+def test_the_patrol_rests_without_a_network() -> None:
     bench = publishing(policy=PATROL)
     bench.node.overlays.first.joining = Joining.CONNECTED
     assert bench.node.publisher.patrol.next_timeout() is None
@@ -202,7 +202,7 @@ def test_the_patrol_rests_while_the_network_is_not_reached() -> None:
     assert bench.sent() == []
 
 
-def test_holders_of_a_family_that_is_not_reached_are_not_asked() -> None:
+def test_holders_of_an_unreached_family_are_left() -> None:
     bench = Bench(policy=PATROL, families=(Family.IPV4, Family.IPV6))
     bench.know(contact(64))
     entry = bench.node.tracker.add(own_key(KEY, 80))
@@ -214,7 +214,7 @@ def test_holders_of_a_family_that_is_not_reached_are_not_asked() -> None:
     assert bench.sent() == []
 
 
-def test_after_a_loss_the_turns_come_sooner_and_then_ever_more_slowly() -> None:
+def test_a_loss_makes_turns_come_sooner_for_a_while() -> None:
     bench = publishing(1, 2, policy=PATROL)
     bench.node.publisher.patrol.lost(contact(99), bench.now)
     before = bench.now
@@ -231,7 +231,7 @@ def test_after_a_loss_the_turns_come_sooner_and_then_ever_more_slowly() -> None:
     assert bench.node.publisher.patrol.next_timeout() == bench.now + 1.0
 
 
-def test_a_node_that_is_given_up_counts_once_in_five_minutes() -> None:
+def test_a_lost_node_counts_once_in_five_minutes() -> None:
     bench = publishing(1, 2)
     for _ in range(9):
         bench.node.publisher.patrol.lost(contact(99), bench.now)
@@ -242,7 +242,7 @@ def test_a_node_that_is_given_up_counts_once_in_five_minutes() -> None:
     assert pinged(bench.sent()) == [99]
 
 
-def test_those_who_were_given_up_first_are_forgotten_when_there_are_many() -> None:
+def test_the_first_of_many_lost_nodes_are_forgotten() -> None:
     bench = publishing()
     for machine in range(1_025):
         bench.node.publisher.patrol.lost(contact(99, machine=machine), bench.now)
@@ -250,7 +250,7 @@ def test_those_who_were_given_up_first_are_forgotten_when_there_are_many() -> No
     assert contact(99, machine=0) not in bench.node.publisher.patrol._gone
 
 
-def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contact() -> None:
+def test_a_lone_silence_is_checked_beside_a_witness() -> None:
     bench = publishing(1, policy=POLICY)
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
@@ -267,7 +267,7 @@ def test_who_is_silent_while_nobody_else_is_asked_is_asked_again_beside_a_contac
     assert entry.lost == (holder,)
 
 
-def test_where_there_is_nobody_else_to_ask_nobody_is_lost() -> None:
+def test_without_a_witness_nobody_is_lost() -> None:
     bench = publishing(policy=POLICY)
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
@@ -281,7 +281,7 @@ def test_where_there_is_nobody_else_to_ask_nobody_is_lost() -> None:
     assert bench.node.publisher.patrol._waiting == {}
 
 
-def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() -> None:
+def test_the_owner_hears_of_refused_entries_seldom() -> None:
     bench = Bench(policy=POLICY)
     bench.know(contact(64), contact(65))
     told = []
@@ -299,7 +299,7 @@ def test_the_owner_is_told_of_entries_that_all_nodes_refuse_and_not_too_often() 
     assert bench.node.tracker.untaken.is_notice_due(bench.now + DEFAULT.unheld_notice, refused=True)
 
 
-def test_the_owner_is_told_of_entries_whose_publication_nobody_answers_and_not_too_often() -> None:
+def test_the_owner_hears_of_unanswered_ones_seldom() -> None:
     bench = Bench(policy=replace(POLICY, bad_after=99))
     bench.know(contact(64))
     told = []

@@ -47,7 +47,7 @@ def deleted(withdrawals: PendingWithdrawals, *contacts: Contact, now: float = 0.
     withdrawals.release([own_key(KEY, 80)], now)
 
 
-def test_a_silent_holder_is_asked_again_after_pauses_that_double_up_to_five_minutes() -> None:
+def test_pauses_of_a_silent_holder_double() -> None:
     withdrawals, now = make(), 0.0
     deleted(withdrawals, contact(1))
     pauses = []
@@ -69,7 +69,7 @@ def test_pauses_are_jittered_by_a_tenth() -> None:
     assert 16 < max(times) <= 16.5
 
 
-def test_withdrawals_that_expire_all_at_once_are_swept_bit_by_bit() -> None:
+def test_withdrawals_expire_bit_by_bit() -> None:
     withdrawals = make()
     for number in range(1_000):
         withdrawals.add(own_key(Id(number), 80), contact(number % 8), UNTIL)
@@ -77,7 +77,7 @@ def test_withdrawals_that_expire_all_at_once_are_swept_bit_by_bit() -> None:
     assert len(withdrawals) == 0
 
 
-def test_withdrawals_can_be_looked_at_entry_by_entry_and_those_that_are_gone_are_left_out() -> None:
+def test_withdrawals_are_listed_entry_by_entry() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1), contact(2))
     withdrawals.add(own_key(OTHER, 81), contact(3), UNTIL)
@@ -88,7 +88,7 @@ def test_withdrawals_can_be_looked_at_entry_by_entry_and_those_that_are_gone_are
     assert (first, second) == ([], list(withdrawals))
 
 
-def test_nobody_is_asked_while_the_first_withdrawal_is_under_way() -> None:
+def test_the_first_withdrawal_comes_before_retries() -> None:
     withdrawals = make()
     withdrawals.add(own_key(KEY, 80), contact(1), UNTIL)
     assert withdrawals.next_timeout() is None
@@ -96,7 +96,7 @@ def test_nobody_is_asked_while_the_first_withdrawal_is_under_way() -> None:
     assert list(withdrawals) == [Pending(own_key(KEY, 80), contact(1), UNTIL, False, 0, None)]
 
 
-def test_what_is_acknowledged_is_asked_for_once_more_half_a_minute_later_and_is_over_then() -> None:
+def test_an_acknowledgement_is_confirmed_once() -> None:
     withdrawals = make()
     withdrawals.add(own_key(KEY, 80), contact(1), UNTIL)
     withdrawals.let_go(own_key(KEY, 80), contact(1), 1.0)
@@ -111,7 +111,7 @@ def test_what_is_acknowledged_is_asked_for_once_more_half_a_minute_later_and_is_
     assert not withdrawals._holders
 
 
-def test_a_confirmation_that_fails_is_tried_again_like_any_other() -> None:
+def test_a_failed_confirmation_is_tried_again() -> None:
     withdrawals = make()
     withdrawals.add(own_key(KEY, 80), contact(1), UNTIL)
     withdrawals.let_go(own_key(KEY, 80), contact(1), 0.0)
@@ -124,7 +124,7 @@ def test_a_confirmation_that_fails_is_tried_again_like_any_other() -> None:
     assert len(withdrawals) == 0
 
 
-def test_confirmations_that_are_due_in_a_row_are_asked_for_together() -> None:
+def test_confirmations_in_a_row_are_asked_together() -> None:
     withdrawals = make()
     for number in range(20):
         key = Id(number)
@@ -138,7 +138,7 @@ def test_confirmations_that_are_due_in_a_row_are_asked_for_together() -> None:
     assert len(withdrawals) == 0
 
 
-def test_a_holder_that_has_failed_and_is_heard_is_asked_at_once_but_no_two_times_in_a_quarter_minute() -> None:
+def test_a_failed_holder_is_asked_once_it_is_heard() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     for due in (15.0, 45.0, 105.0):
@@ -152,7 +152,7 @@ def test_a_holder_that_has_failed_and_is_heard_is_asked_at_once_but_no_two_times
     assert withdrawals.next_timeout() == 200.0
 
 
-def test_a_holder_that_the_table_has_elsewhere_is_asked_there_where_nobody_is_left_at_its_old_place() -> None:
+def test_a_moved_holder_is_asked_at_its_new_place() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     old, new = contact(1), contact(1, machine=9)
@@ -178,7 +178,7 @@ def test_a_holder_that_the_table_has_elsewhere_is_asked_there_where_nobody_is_le
     assert holder.moved_to is None
 
 
-def test_a_holder_whose_old_place_answers_is_not_asked_elsewhere() -> None:
+def test_an_old_place_that_answers_is_asked_alone() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     withdrawals.heard(contact(1, machine=9), 1.0, is_accepted=True)
@@ -188,7 +188,7 @@ def test_a_holder_whose_old_place_answers_is_not_asked_elsewhere() -> None:
     assert holder.endpoint == contact(1).endpoint
 
 
-def test_an_id_that_the_table_does_not_accept_elsewhere_moves_no_holder() -> None:
+def test_an_unaccepted_id_moves_no_holder() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     withdrawals.heard(contact(1, machine=9), 1.0, is_accepted=False)
@@ -199,7 +199,7 @@ def test_an_id_that_the_table_does_not_accept_elsewhere_moves_no_holder() -> Non
     assert withdrawals.next_timeout() == 32.0
 
 
-def test_when_the_network_is_reached_all_of_its_family_are_asked_soon_and_nothing_is_held_against_them() -> None:
+def test_a_reached_network_forgives_its_holders() -> None:
     withdrawals = make(replace(STEADY, startup_spread=10.0))
     deleted(withdrawals, *map(contact, range(1, 50)))
     other = Contact(Id(1), Endpoint.of("2001:db8::1", 1729))
@@ -214,7 +214,7 @@ def test_when_the_network_is_reached_all_of_its_family_are_asked_soon_and_nothin
     assert {pending.due_at for pending in withdrawals if pending.holder == other} == {None}
 
 
-def test_no_more_holders_are_in_hand_at_once_than_the_policy_says() -> None:
+def test_the_policy_bounds_the_holders_in_hand() -> None:
     withdrawals = make(replace(STEADY, withdrawing=2))
     deleted(withdrawals, *map(contact, range(1, 6)))
     first, second = withdrawals.pop_due(20.0)
@@ -227,7 +227,7 @@ def test_no_more_holders_are_in_hand_at_once_than_the_policy_says() -> None:
     assert {pending.due_at for pending in withdrawals if pending.holder == second.contact} == {20.0 + 15.0}
 
 
-def test_the_holders_of_what_was_deleted_first_are_forgotten_where_there_are_too_many() -> None:
+def test_holders_of_the_first_deletion_are_forgotten() -> None:
     withdrawals = make(replace(STEADY, withdrawals=3))
     for key, number in ((KEY, 1), (KEY, 2), (OTHER, 1)):
         assert not withdrawals.add(own_key(key, 80), contact(number), UNTIL)
@@ -241,7 +241,7 @@ def test_the_holders_of_what_was_deleted_first_are_forgotten_where_there_are_too
     assert len(withdrawals) == 3
 
 
-def test_what_a_holder_has_failed_over_comes_last_the_next_time() -> None:
+def test_a_failed_entry_comes_last_the_next_time() -> None:
     withdrawals = make()
     for key in (KEY, OTHER, Id(66)):
         for port in (80, 443):
@@ -256,7 +256,7 @@ def test_what_a_holder_has_failed_over_comes_last_the_next_time() -> None:
     assert list(withdrawals.due(holder, 15.0).values()) == [second, third, [own_key(KEY, 80)]]
 
 
-def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_after() -> None:
+def test_a_holder_in_hand_is_forgotten_afterwards() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     (holder,) = withdrawals.pop_due(15.0)
@@ -266,7 +266,7 @@ def test_a_holder_that_owes_nothing_any_more_while_it_is_in_hand_is_forgotten_af
     assert not withdrawals._holders
 
 
-def test_a_node_that_owes_nothing_may_say_that_it_holds_nothing() -> None:
+def test_a_node_without_debts_may_hold_nothing() -> None:
     withdrawals = make()
     deleted(withdrawals, contact(1))
     withdrawals.holds_nothing(own_key(KEY, 80), contact(2))

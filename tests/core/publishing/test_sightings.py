@@ -25,13 +25,13 @@ def left(sightings: Sightings, withdrawn_as: dict[Endpoint, bytes], now: float =
     return list(sightings.left_behind(80, withdrawn_as, now))
 
 
-def test_nothing_is_left_where_the_withdrawal_comes_from_where_the_store_came_from() -> None:
+def test_one_address_leaves_nothing_behind() -> None:
     sightings = Sightings()
     sightings.add(endpoint(1), OLD, HOUR)
     assert left(sightings, {endpoint(1): OLD.ip}) == []
 
 
-def test_what_was_stored_from_another_address_is_left_until_it_expires() -> None:
+def test_stores_from_another_address_are_left_behind() -> None:
     sightings = Sightings()
     sightings.add(endpoint(1), OLD, HOUR)
     sightings.add(endpoint(1), NEW, HOUR + 60)
@@ -39,7 +39,7 @@ def test_what_was_stored_from_another_address_is_left_until_it_expires() -> None
     assert left(sightings, {endpoint(1): NEW.ip}, HOUR) == []
 
 
-def test_of_a_holder_that_is_silent_the_others_tell_and_without_them_nothing_is_known() -> None:
+def test_others_tell_for_a_silent_holder() -> None:
     sightings = Sightings()
     sightings.add(endpoint(1), OLD, HOUR)
     six = Endpoint.of("fd00::1", 1_729)
@@ -48,7 +48,7 @@ def test_of_a_holder_that_is_silent_the_others_tell_and_without_them_nothing_is_
     assert left(sightings, {endpoint(2): NEW.ip}) == [(OLD.with_port(80), HOUR)]
 
 
-def test_a_few_addresses_of_a_holder_are_remembered_until_its_copy_expires() -> None:
+def test_a_few_addresses_of_a_holder_are_remembered() -> None:
     sightings = Sightings()
     for number in range(20):
         sightings.add(endpoint(1), endpoint(number), HOUR + number)
@@ -74,7 +74,7 @@ def answer(bench: Bench, observed: Endpoint) -> None:
                 bench.pong(query, query.to[3], observed)
 
 
-def test_a_delete_says_which_endpoints_cannot_be_withdrawn_any_more_and_for_how_long() -> None:
+def test_a_delete_tells_what_it_leaves_behind() -> None:
     bench = Bench(policy=QUIET)
     bench.know(contact(1), contact(2))
     bench.node.commands.enter(KEY, 80, bench.now)
@@ -88,7 +88,7 @@ def test_a_delete_says_which_endpoints_cannot_be_withdrawn_any_more_and_for_how_
     assert withdrawn.left_behind == ((US.with_port(80), HOUR),)
 
 
-def test_a_delete_after_a_move_names_what_goes_on_being_found() -> None:
+def test_a_delete_after_a_move_names_the_old_endpoint() -> None:
     net = Network(3)
     net.grow(12)
     net.run_for(60.0)
@@ -123,7 +123,7 @@ def test_after_a_restart_a_delete_says_the_same() -> None:
     assert after.node.publisher.seen_by(own_key(KEY, 80), contact(1).endpoint) == ()
 
 
-def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> None:
+def test_a_new_seen_address_is_to_be_saved() -> None:
     tracker = OwnRecords(Random(1), DEFAULT)
     entry = tracker.add(own_key(KEY, 80))
     for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
@@ -131,7 +131,7 @@ def test_what_a_holder_has_seen_is_to_be_saved_when_it_is_another_address() -> N
         assert tracker.take_changed() == ({own_key(KEY, 80)} if is_news else set())
 
 
-def test_of_what_is_restored_the_latest_lasts_as_long_as_the_holder_and_the_others_no_longer() -> None:
+def test_the_latest_restored_address_lasts_longest() -> None:
     sightings = Sightings()
     seen = ((bytes(4), HOUR), *((endpoint(number).ip, 100.0 * number) for number in range(1, 4)), (OLD.ip, 5.0))
     sightings.restore(endpoint(1), seen, 250.0, 100.0)

@@ -47,7 +47,7 @@ def asked(bench: Bench, kind: type[FindValue | Withdraw]) -> list[Sent]:
     return sent
 
 
-def test_after_a_start_holders_are_asked_once_the_network_is_reached() -> None:
+def test_holders_are_asked_once_the_network_is_reached() -> None:
     spread = 10.0
     bench = Bench(policy=replace(POLICY, startup_spread=spread))
     bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
@@ -58,7 +58,7 @@ def test_after_a_start_holders_are_asked_once_the_network_is_reached() -> None:
     assert [each.request for each in asked(bench, FindValue)] == [FindValue(KEY)]
 
 
-def test_a_holder_gives_a_token_and_lets_go_of_every_port_twice() -> None:
+def test_a_holder_lets_go_of_every_port_twice() -> None:
     bench = owing(KEY, ports=(80, 81))
     bench.advance(0)
     for pause in (CONFIRM, 0.0):
@@ -74,7 +74,7 @@ def test_a_holder_gives_a_token_and_lets_go_of_every_port_twice() -> None:
     assert not bench.node.publisher.withdrawing.under_way
 
 
-def test_a_holder_that_has_it_again_when_it_is_to_confirm_has_to_confirm_again() -> None:
+def test_a_holder_that_has_it_again_confirms_again() -> None:
     bench = owing(KEY)
     bench.advance(0)
     for had_it in (True, True, False):
@@ -94,7 +94,7 @@ def test_who_gives_no_token_holds_nothing() -> None:
     assert len(bench.node.withdrawals) == 0
 
 
-def test_who_names_the_entry_and_gives_no_token_holds_it() -> None:
+def test_a_named_entry_without_a_token_is_held() -> None:
     bench = owing(KEY, ports=(80, 81))
     bench.advance(0)
     for pause in (RETRY, 2 * RETRY):
@@ -107,7 +107,7 @@ def test_who_names_the_entry_and_gives_no_token_holds_it() -> None:
     assert len(bench.node.withdrawals) == 0
 
 
-def test_a_holder_whose_answer_was_cut_is_asked_again_whether_it_still_had_the_entry() -> None:
+def test_a_cut_answer_is_asked_for_its_rest() -> None:
     bench = owing(KEY)
     bench.advance(0)
     for had_it in (True, True, False):
@@ -125,7 +125,7 @@ def test_a_holder_whose_answer_was_cut_is_asked_again_whether_it_still_had_the_e
     assert not bench.node.publisher.withdrawing.under_way
 
 
-def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pause() -> None:
+def test_a_part_of_an_answer_is_a_failure() -> None:
     bench = owing(KEY)
     bench.advance(0)
     bench.found(queries(bench)[0], 2, more=True)
@@ -138,7 +138,7 @@ def test_a_holder_that_gives_only_a_part_of_its_answer_is_asked_again_after_a_pa
     assert [each.request for each in asked(bench, FindValue)] == [FindValue(KEY)]
 
 
-def test_whoever_answers_there_is_told_under_whatever_id() -> None:
+def test_any_id_at_the_place_is_asked() -> None:
     bench = owing(KEY)
     bench.advance(0)
     bench.found(queries(bench)[0], 9)
@@ -147,7 +147,7 @@ def test_whoever_answers_there_is_told_under_whatever_id() -> None:
 
 
 @pytest.mark.parametrize("code", [ERROR_SERVER, 203])
-def test_a_holder_that_refuses_is_asked_again_after_a_pause(code: int) -> None:
+def test_a_holder_that_refuses_is_asked_again_later(code: int) -> None:
     bench = owing(KEY)
     bench.advance(0)
     for pause in (RETRY, 2 * RETRY, 4 * RETRY):
@@ -160,7 +160,7 @@ def test_a_holder_that_refuses_is_asked_again_after_a_pause(code: int) -> None:
     assert [pending.attempts for pending in bench.node.withdrawals] == [3]
 
 
-def test_keys_are_asked_for_a_few_at_once_and_the_first_alone() -> None:
+def test_the_first_key_is_asked_alone_then_a_few() -> None:
     keys = [Id(number) for number in range(64, 74)]
     bench = owing(*keys)
     bench.advance(0)
@@ -185,7 +185,7 @@ def test_keys_are_asked_for_a_few_at_once_and_the_first_alone() -> None:
     assert all(pending.acknowledged for pending in bench.node.withdrawals)
 
 
-def test_a_holder_that_falls_silent_is_asked_for_no_more_and_next_time_for_the_others_first() -> None:
+def test_a_silence_puts_the_asked_keys_last() -> None:
     keys = [Id(number) for number in range(64, 74)]
     bench = owing(*keys)
     bench.advance(0)
@@ -197,7 +197,7 @@ def test_a_holder_that_falls_silent_is_asked_for_no_more_and_next_time_for_the_o
     assert find.request == FindValue(keys[1])
 
 
-def test_a_holder_that_is_silent_for_the_second_time_is_looked_for_by_its_id() -> None:
+def test_a_twice_silent_holder_is_looked_for() -> None:
     bench = owing(KEY)
     bench.advance(0)
     bench.sent()
@@ -217,7 +217,7 @@ def test_a_holder_that_is_silent_for_the_second_time_is_looked_for_by_its_id() -
     assert FindValue(KEY) in [each.request for each in queries(bench, holder=9)]
 
 
-def test_another_node_under_the_id_of_a_holder_does_not_let_go_for_it() -> None:
+def test_another_node_does_not_let_go_for_a_holder() -> None:
     bench = owing(KEY)
     bench.know(contact(2))
     bench.advance(0)
@@ -232,7 +232,7 @@ def test_another_node_under_the_id_of_a_holder_does_not_let_go_for_it() -> None:
     assert [pending.holder for pending in bench.node.withdrawals] == [contact(2)]
 
 
-def test_while_the_network_is_down_nobody_is_looked_for() -> None:
+def test_without_a_network_nobody_is_looked_for() -> None:
     bench = owing(KEY)
     bench.node.memberships.first.join.lost(bench.now)
     bench.advance(300)
@@ -241,7 +241,7 @@ def test_while_the_network_is_down_nobody_is_looked_for() -> None:
     assert not [each for each in bench.sent() if isinstance(each.request, FindNode)]
 
 
-def test_what_is_entered_again_before_its_turn_is_not_withdrawn() -> None:
+def test_an_entry_entered_again_is_not_withdrawn() -> None:
     bench = owing(Id(64), KEY)
     bench.advance(0)
     (first,) = asked(bench, FindValue)
@@ -257,7 +257,7 @@ def test_what_is_entered_again_before_its_turn_is_not_withdrawn() -> None:
     assert entry.holders(bench.now) == {contact(2): HELD_UNTIL}  # for the next time that it is deleted
 
 
-def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> None:
+def test_an_entry_is_published_after_its_withdrawal() -> None:
     bench = owing(KEY)
     bench.advance(0)
     (find,) = asked(bench, FindValue)
@@ -275,7 +275,7 @@ def test_what_is_entered_again_while_it_is_withdrawn_is_published_after() -> Non
     assert bench.event(Published).op == op
 
 
-def test_a_nearest_node_that_may_hold_it_and_does_not_acknowledge_is_asked_again_too() -> None:
+def test_a_silent_nearest_node_is_asked_again_too() -> None:
     bench = Bench(policy=POLICY)
     bench.know(contact(1))
     bench.node.tracker.add(own_key(KEY, 80))
@@ -289,7 +289,7 @@ def test_a_nearest_node_that_may_hold_it_and_does_not_acknowledge_is_asked_again
     assert (pending.holder, pending.until) == (contact(1), bench.now + POLICY.store_expiry)
 
 
-def test_a_delete_leaves_a_debt_with_who_names_the_entry_and_gives_no_token() -> None:
+def test_a_holder_without_a_token_stays_in_debt() -> None:
     for named, debts in (([US.with_port(80)], [contact(2)]), ([US.with_port(81)], [])):
         bench = Bench(policy=POLICY)
         bench.know(contact(1))
@@ -327,7 +327,7 @@ def test_too_many_are_counted_wherever_they_come_from() -> None:
 # Possible content of a state file
 
 
-def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:
+def test_expired_and_unreachable_holders_stay_out() -> None:
     bench = Bench(own_id=7, now=100.0)
     restore = bench.node.publisher.restore_holder
     assert not restore(own_key(KEY, 80), contact(2), 100.0, bench.now)
@@ -343,7 +343,7 @@ def test_nothing_is_restored_that_has_expired_or_cannot_be_asked() -> None:
     )
 
 
-def test_wherever_the_wall_clock_was_nobody_holds_anything_for_longer_than_an_hour() -> None:
+def test_no_clock_makes_a_holder_hold_over_an_hour() -> None:
     bench = Bench(now=100.0)
     bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), 1e9, bench.now)
     (pending,) = bench.node.withdrawals

@@ -41,7 +41,7 @@ def stores(bench: Bench) -> list[Sent]:
     return sent
 
 
-def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before() -> None:
+def test_stores_go_out_once_holders_are_written() -> None:
     bench, chosen = publishing()
     assert [contacts for _, contacts in chosen] == [(contact(6), contact(5))]
     assert set(bench.node.publisher.holders(own_key(KEY, 80), bench.now)) == {contact(6), contact(5)}
@@ -62,7 +62,7 @@ def test_stores_go_out_when_who_is_to_hold_the_entry_is_written_and_not_before()
     assert bench.sent() == []
 
 
-def test_who_takes_the_place_of_one_that_refuses_is_written_first_too() -> None:
+def test_a_substitute_is_written_first_too() -> None:
     bench, chosen = publishing()
     bench.node.publisher.written(chosen, bench.now)
     first, second = stores(bench)
@@ -78,7 +78,7 @@ def test_who_takes_the_place_of_one_that_refuses_is_written_first_too() -> None:
     assert set(bench.event(Published).replicas) == {contact(5), contact(3)}
 
 
-def test_where_the_disk_hangs_the_network_has_the_entry_after_a_while_and_nobody_is_asked_twice() -> None:
+def test_a_disk_that_hangs_delays_stores_only() -> None:
     bench, chosen = publishing()
     bench.advance(POLICY.write_ahead)
     sent = stores(bench)
@@ -90,7 +90,7 @@ def test_where_the_disk_hangs_the_network_has_the_entry_after_a_while_and_nobody
     assert bench.sent() == []
 
 
-def test_it_is_remembered_until_when_they_will_hold_it_however_long_the_disk_takes() -> None:
+def test_a_slow_disk_is_counted_in_the_expiry() -> None:
     for wait in (0.0, POLICY.write_ahead):
         bench, chosen = publishing()
         bench.advance(wait)
@@ -114,7 +114,7 @@ def test_what_is_written_in_time_wakes_nobody_later() -> None:
     assert due > patience
 
 
-def test_one_that_had_to_be_forgotten_is_asked_all_the_same() -> None:
+def test_a_forgotten_holder_is_asked_all_the_same() -> None:
     bench, chosen = publishing(replace(POLICY, entry_holders=1))
     assert bench.node.counters.caps_hit[ENTRY_HOLDERS] == 1
     bench.node.publisher.written(chosen, bench.now)
@@ -124,7 +124,7 @@ def test_one_that_had_to_be_forgotten_is_asked_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_nobody_is_asked_to_hold_what_was_deleted_while_it_was_written(again: bool) -> None:
+def test_a_deletion_during_a_write_stops_the_stores(again: bool) -> None:
     bench, chosen = publishing()
     _, ports = bench.node.commands.delete(KEY, 80, bench.now)
     assert ports == [80]

@@ -226,7 +226,7 @@ class StoreMachine(RuleBasedStateMachine):
 TestTheStoreAgreesWithADictionary = StoreMachine.TestCase
 
 
-def test_an_entry_is_held_for_an_hour_and_no_longer_answered_with_after_it() -> None:
+def test_a_record_is_held_for_an_hour() -> None:
     store = HeldRecords(DEFAULT)
     assert store.put(A, at(1), 100.0) == Stored()
     assert store.keys() == [packed(A)]
@@ -260,7 +260,7 @@ def test_storing_again_prolongs_and_does_not_double() -> None:
     assert list(store) == [HeldRecord(A, Peer(at(1)), 4_600.0)]
 
 
-def test_an_entry_that_is_restored_with_less_time_is_the_first_to_give_way() -> None:
+def test_a_restored_record_with_less_time_goes_first() -> None:
     store = HeldRecords(Policy(store_entries=2))
     store.put(A, at(1, 80), 0.0)
     store.put(A, at(1, 81), 1.0)
@@ -269,7 +269,7 @@ def test_an_entry_that_is_restored_with_less_time_is_the_first_to_give_way() -> 
     assert store.get(A, 3.0) == [at(1, 80)]
 
 
-def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_serve_it() -> None:
+def test_a_key_has_several_ports_and_machines() -> None:
     store = HeldRecords(DEFAULT)
     endpoints = [at(1, 80), at(1, 81), at(2, 80)]
     for endpoint in endpoints:
@@ -288,7 +288,7 @@ def test_one_machine_may_serve_a_key_on_several_ports_and_several_machines_may_s
         (Policy(store_entries_per_key=2), [(A, at(1)), (A, at(1, 81))], (A, at(1, 99)), KEY_FULL),
     ],
 )
-def test_a_quota_refuses_what_is_new_and_never_what_is_held_already(
+def test_a_quota_refuses_new_records_alone(
     policy: Policy, held: list[tuple[Id, Endpoint]], newcomer: tuple[Id, Endpoint], refusal: QuotaReached
 ) -> None:
     store = HeldRecords(policy)
@@ -301,14 +301,14 @@ def test_a_quota_refuses_what_is_new_and_never_what_is_held_already(
     assert store.put(*newcomer, 1.0) == Stored()
 
 
-def test_an_ipv6_host_cannot_multiply_its_quota_within_its_64() -> None:
+def test_a_64_of_ipv6_has_one_quota() -> None:
     store = HeldRecords(Policy(store_entries_per_source=1))
     assert store.put(A, Endpoint.of("2001:db8::1", 80), 0.0) == Stored()
     assert store.put(A, Endpoint.of("2001:db8::2", 80), 0.0) == SOURCE_FULL
     assert store.put(A, Endpoint.of("2001:db8:0:1::1", 80), 0.0) == Stored()
 
 
-def test_on_a_link_no_host_uses_up_the_quota_of_the_others() -> None:
+def test_hosts_of_a_link_have_their_own_quotas() -> None:
     store = HeldRecords(Policy(store_entries_per_source=1))
     assert store.put(A, Endpoint.of("fe80::bad", 80), 0.0) == Stored()
     assert store.put(A, Endpoint.of("fe80::bad", 81), 0.0) == SOURCE_FULL
@@ -318,7 +318,7 @@ def test_on_a_link_no_host_uses_up_the_quota_of_the_others() -> None:
     assert store.put(A, Endpoint.of("fe80::bad", 81), 1.0) == Stored()
 
 
-def test_expired_entries_make_way_before_anything_is_refused() -> None:
+def test_expired_records_make_way_first() -> None:
     store = HeldRecords(Policy(store_entries_per_key=1))
     store.put(A, at(1), 0.0)
     assert store.put(A, at(2), 3_599.0) == KEY_FULL
@@ -326,7 +326,7 @@ def test_expired_entries_make_way_before_anything_is_refused() -> None:
     assert [entry.record.endpoint for entry in store] == [at(2)]
 
 
-def test_a_flood_of_refused_entries_never_goes_through_all_that_is_held() -> None:
+def test_refusals_never_walk_through_the_store() -> None:
     class Unwalkable(HeldRecords):
         def __iter__(self) -> Iterator[HeldRecord]:
             raise AssertionError("every refusal would cost as much as the whole store")
@@ -351,7 +351,7 @@ def test_a_key_without_entries_leaves_nothing_behind() -> None:
     assert (store._held, store._shares._sources, store._shares.most, len(store)) == ({}, {}, 0, 0)
 
 
-def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_the_last_time() -> None:
+def test_renewals_take_no_more_memory() -> None:
     store = HeldRecords(DEFAULT)
     for second in range(1_000):
         store.put(A, at(1), float(second))
@@ -362,7 +362,7 @@ def test_entries_renewed_again_and_again_take_no_more_memory_and_expire_after_th
     assert store.sweep(999.0 + DEFAULT.store_expiry) == 3
 
 
-def test_a_store_that_expires_all_at_once_is_swept_bit_by_bit() -> None:
+def test_a_store_expires_bit_by_bit() -> None:
     """Otherwise an attacker that fills a store could stop it an hour later, with one datagram."""
     store, late = HeldRecords(replace(DEFAULT, store_entries=1_000)), DEFAULT.store_expiry
     for number in range(1_000):
@@ -385,7 +385,7 @@ def test_to_sweep_what_was_renewed_takes_no_longer() -> None:
     assert len(store._queue) == queued - SWEPT
 
 
-def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
+def test_unsaved_changes_come_again() -> None:
     store = HeldRecords(DEFAULT)
     store.put(A, at(1), 0.0)
     unsaved = store.take_changes()
@@ -394,7 +394,7 @@ def test_what_could_not_be_saved_is_among_the_next_changes() -> None:
     assert store.take_changes() == {packed(A), packed(B)}
 
 
-def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -> None:
+def test_unsaved_changes_do_not_fill_memory() -> None:
     store = HeldRecords(Policy(store_entries=8))
     most = 2 * 8 + _SLACK
     for number in range(1, most + 1):
@@ -419,7 +419,7 @@ def test_changes_to_ever_new_keys_do_not_fill_memory_while_nobody_saves_them() -
 # Which entry gives way
 
 
-def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
+def test_no_source_keeps_others_out_of_a_full_store() -> None:
     """An attacker that has filled it loses its entries one by one, until all have the same number."""
     store = HeldRecords(Policy(store_entries=64))
     for number in range(64):
@@ -437,7 +437,7 @@ def test_one_source_cannot_keep_others_out_of_a_full_store() -> None:
     assert sorted(sizes.values()) == [21, 21, 22]
 
 
-def test_one_source_cannot_keep_others_out_of_a_full_key() -> None:
+def test_no_source_keeps_others_out_of_a_full_key() -> None:
     store = HeldRecords(Policy(store_entries_per_key=16))
     for port in range(1, 17):
         store.put(A, at(66, port), float(port))
@@ -449,7 +449,7 @@ def test_one_source_cannot_keep_others_out_of_a_full_key() -> None:
     assert store.put(B, at(16), 20.0) == Stored()
 
 
-def test_two_sources_do_not_push_each_other_out_for_ever() -> None:
+def test_two_sources_do_not_evict_in_turn_for_ever() -> None:
     store = HeldRecords(Policy(store_entries=3))
     for entry in (A, at(1)), (B, at(1)), (A, at(2)):
         assert store.put(*entry, 0.0) == Stored()
@@ -458,7 +458,7 @@ def test_two_sources_do_not_push_each_other_out_for_ever() -> None:
             assert store.put(key, at(machine), 1.0) == FULL
 
 
-def test_a_newcomer_is_refused_only_where_each_entry_is_of_a_source_of_its_own() -> None:
+def test_only_a_fair_store_refuses_a_newcomer() -> None:
     store = HeldRecords(Policy(store_entries=8, store_entries_per_key=4))
     for machine in range(1, 5):
         store.put(A, at(machine), 0.0)
@@ -482,7 +482,7 @@ def test_a_node_may_hold_nothing_at_all() -> None:
     assert len(store) == 0
 
 
-def test_a_key_that_was_full_is_no_crowd_when_half_of_it_is_left() -> None:
+def test_a_half_full_key_is_no_crowd() -> None:
     store = HeldRecords(Policy(store_entries_per_key=4))
     for machine in range(1, 5):
         store.put(A, at(machine), 0.0)
@@ -508,7 +508,7 @@ def test_what_a_source_has_removed_takes_no_memory() -> None:
     assert len(store._queue) <= 2 * len(store) + _SLACK
 
 
-def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
+def test_a_full_store_costs_the_same_at_any_size() -> None:
     """Counted in looks at records, not in seconds: the logarithm of the number of entries, and no more."""
 
     class Counted(HeldRecords):
@@ -532,7 +532,7 @@ def test_putting_into_a_full_store_costs_no_more_where_it_is_large() -> None:
     assert looks(16_384) < 2 * looks(256)
 
 
-def test_of_a_source_that_gives_way_what_was_renewed_stays_longer_than_what_was_not() -> None:
+def test_a_renewed_record_stays_longer() -> None:
     store = HeldRecords(Policy(store_entries=3, store_expiry=100.0))
     for key in (A, B, Id(3)):
         store.put(key, at(1), 0.0)
