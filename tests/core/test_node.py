@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from itertools import pairwise
 
@@ -29,6 +30,9 @@ from dhtd.core.messages import (
     Store,
 )
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.querying.lookup import Lookup
+from dhtd.core.querying.search import Search
+from dhtd.core.querying.traversal import Traversal
 from dhtd.core.records import Peer
 from dhtd.core.routing.standing import Standing
 from dhtd.core.storage.store import HeldRecord
@@ -541,6 +545,25 @@ def test_a_new_contact_near_an_entry_is_given_it_soon() -> None:
 
 
 # Events and their owners
+
+
+@pytest.mark.parametrize("ends", ["finished", "cancelled"])
+def test_an_ended_lookup_needs_no_garbage_collection(ends: str) -> None:
+    bench = joined(2, 3, 4)
+    gc.collect()
+    gc.disable()
+    try:
+        op = bench.node.commands.lookup(KEY, bench.now)
+        if ends == "finished":
+            answer_all(bench)
+        else:
+            bench.node.commands.cancel(op)
+            bench.sent()
+            bench.advance(STALE)
+        bench.events()
+        assert not [each for each in gc.get_objects() if isinstance(each, Lookup | Traversal | Search)]
+    finally:
+        gc.enable()
 
 
 def test_spurious_timeouts_do_nothing() -> None:

@@ -58,13 +58,12 @@ class Finder(Protocol):
 class Branch:
     """A search in one overlay, and its course."""
 
-    __slots__ = ("_finder", "_has_looked_behind", "_is_regional", "_overlay", "_policy", "course", "search")
+    __slots__ = ("_has_looked_behind", "_is_regional", "_overlay", "_policy", "course", "search")
 
-    def __init__(self, search: Search, overlay: Overlay, finder: Finder, policy: Policy, *, regional: bool) -> None:
+    def __init__(self, search: Search, overlay: Overlay, policy: Policy, *, regional: bool) -> None:
         self.search = search
         self.course = Course.SEARCHING
         self._overlay = overlay
-        self._finder = finder
         self._policy = policy
         self._is_regional = regional and bool(policy.region)
         self._has_looked_behind = False  # more contacts of our own were taken, since many are full
@@ -80,8 +79,8 @@ class Branch:
         self.search.candidates.doubts = lambda contact: changers.doubts(contact.id, contact.endpoint, now)
         self.search.seed(first + self._closest(2 * self._policy.k))
 
-    def go_on(self, now: float, *, in_vain: bool) -> bool:
-        """Do all that the search has to do now; return whether it has converged by that.
+    def go_on(self, finder: Finder, now: float, *, in_vain: bool) -> bool:
+        """Have the `finder` do all that the search has to do now; return whether it has converged by that.
 
         `in_vain`: the traversal is to find something, and has not.
         """
@@ -93,9 +92,9 @@ class Branch:
             step = self.search.next()
             match step:
                 case Ask(contact):
-                    self._finder.find(contact, now, insistent=self._overlay.is_lonely)
+                    finder.find(contact, now, insistent=self._overlay.is_lonely)
                 case Explore(contact, about):
-                    self._finder.explore(contact, about, now)
+                    finder.explore(contact, about, now)
                 case Widen():
                     own = self._closest(2 * self._policy.region_nodes)
                     self.search.widen(self._overlay.region, own, self._overlay.draw_lot())

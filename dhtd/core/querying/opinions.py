@@ -16,12 +16,11 @@ from dhtd.core.querying.candidates import Candidates
 class Opinions:
     """The contacts that are asked for their opinion: `search_opinions` at most, the nearest first."""
 
-    __slots__ = ("_asked", "_candidates", "_may_be_asked", "_most")
+    __slots__ = ("_asked", "_candidates", "_most")
 
-    def __init__(self, policy: Policy, candidates: Candidates, may_be_asked: Callable[[Candidate], bool]) -> None:
+    def __init__(self, policy: Policy, candidates: Candidates) -> None:
         self._most = policy.search_opinions
         self._candidates = candidates
-        self._may_be_asked = may_be_asked
         self._asked: list[Candidate] = []
 
     @property
@@ -29,12 +28,12 @@ class Opinions:
         """Whether one may still answer in time."""
         return any(asked.progress is WAITING for asked in self._asked)
 
-    def next(self) -> Candidate | None:
-        """Return the next contact to ask, if there is one."""
+    def next(self, may_be_asked: Callable[[Candidate], bool]) -> Candidate | None:
+        """Return the next contact to ask, if there is one that `may_be_asked`."""
         if len(self._asked) >= self._most:
             return None
         for candidate in self._candidates.order:
-            if candidate.progress is FRESH and None in candidate.namers and self._may_be_asked(candidate):
+            if candidate.progress is FRESH and None in candidate.namers and may_be_asked(candidate):
                 return candidate
         return None
 

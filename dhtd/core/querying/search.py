@@ -77,7 +77,7 @@ class Search:
         self._places = Places(policy)
         self._namers = Namers(policy.alpha)
         self._explorer = Explorer(target, policy)
-        self._opinions = Opinions(policy, self.candidates, self._may_be_asked)
+        self._opinions = Opinions(policy, self.candidates)
         self._region: Region | None = None  # once the nearest crowd: nodes all over it are asked
         self._timeouts = 0
 
@@ -321,7 +321,7 @@ class Search:
 
     def _hear_others(self) -> Step:
         """Ask contacts of our own that had no part in the result so far, if that was not done."""
-        other = None if self.is_exhausted else self._opinions.next()
+        other = None if self.is_exhausted else self._opinions.next(self._may_be_asked)
         if other is not None and self._places.waiting < self._policy.alpha:
             self._opinions.ask(other)
             return self._ask(other)

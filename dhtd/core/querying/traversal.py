@@ -84,8 +84,8 @@ class Traversal:
         - `needs_tokens`: something is to be stored, or withdrawn, with the `tokens` that contacts give.
         - `reader`: reads the values that are found as well.
         """
-        self._finished = finished
-        self._gave_up = gave_up
+        self._finished: Callable[[float], None] | None = finished
+        self._gave_up: Callable[[float], None] | None = gave_up
         self._converged = converged
         self._requester = requester
         self._overlays = overlays
@@ -113,7 +113,7 @@ class Traversal:
         overlays = self._overlays.in_use() if self._family is None else [self._overlays[self._family]]
         for overlay in overlays:
             search = Search(self._target, overlay.own_id, policy, patient=self._patient, thorough=self._thorough)
-            branch = Branch(search, overlay, self, policy, regional=self._regional)
+            branch = Branch(search, overlay, policy, regional=self._regional)
             branch.start([contact for contact in self._first if len(contact.endpoint) == overlay.family], now)
             self._branches[overlay.family] = branch
         self._advance(now, *self._branches)
@@ -124,10 +124,12 @@ class Traversal:
         for branch in self._branches.values():
             branch.end()
         self._requester.send_no_more(self)
+        self._forget_owner()
 
     def give_up(self, now: float) -> None:
         """A defect of ours has stopped this."""
-        self._gave_up(now)
+        if self._gave_up is not None:
+            self._gave_up(now)
 
     def goes_on(self, *, in_vain: bool) -> None:
         """Say whether nothing was found yet: then slow contacts are worth waiting for, and a crowd is suspicious."""
@@ -230,7 +232,7 @@ class Traversal:
         # 1. Each does what its search says next, and may converge by that.
         for family in families:
             branch = self._branches.get(family)
-            if branch is not None and not branch.is_over and branch.go_on(now, in_vain=self._in_vain):
+            if branch is not None and not branch.is_over and branch.go_on(self, now, in_vain=self._in_vain):
                 self._converge(branch, now)
         # 2. When none is worth waiting for, end those that are left, and then the traversal.
         if self.is_searching and not self._is_any_worth_waiting_for():
@@ -239,7 +241,13 @@ class Traversal:
                     branch.end()
                     self._converge(branch, now)
             self.is_searching = False
+            assert self._finished is not None
             self._finished(now)
+            self._forget_owner()
+
+    def _forget_owner(self) -> None:
+        """Hold on to the owner no longer: it holds on to this, and only garbage collection would free the two."""
+        self._finished = self._gave_up = self._converged = self._reader = None
 
     def _is_any_worth_waiting_for(self) -> bool:
         is_alone = not any(branch.is_over for branch in self._branches.values())

@@ -25,7 +25,7 @@ class Walk:
         self.in_flight: list[Contact] = []
         overlay = Overlay(Family.IPV4, Id(127), CODEC, Random(1), POLICY, 0.0)
         search = Search(Id(0), Id(127), POLICY)
-        self.branch = Branch(search, overlay, self, POLICY, regional=False)
+        self.branch = Branch(search, overlay, POLICY, regional=False)
         self.branch.start([contact(1), contact(2)], 0.0)
         self.named = 2
         self.turns: set[tuple[Course, Turn, Course]] = set()
@@ -47,7 +47,7 @@ class Walk:
                 else:
                     search.failed(asked.endpoint, timeout=True)
             case "go on" if not branch.is_over:
-                branch.go_on(0.0, in_vain=False)
+                branch.go_on(self, 0.0, in_vain=False)
                 if branch.course is not before:
                     turn = Turn.CONVERGED if search.closest() else Turn.UNANSWERED
             case "name":
