@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dhtd.core.endpoint import IPV4_SIZE, Endpoint, Family
+from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Answered, LookupDone
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact, FindNode, FindValue, Found, Reply
@@ -108,7 +108,7 @@ def test_own_entries_are_named_at_the_address_that_means_the_same(name: str) -> 
 
 def lookup(bench: Bench, namer: Contact) -> Sent:
     """Begin a lookup at the only contact."""
-    bench.node.overlays[0 if len(namer.endpoint) == IPV4_SIZE else 1].state.answered(namer, 0.1, bench.now)
+    bench.node.overlays[len(namer.endpoint)].state.answered(namer, 0.1, bench.now)
     bench.node.commands.lookup(KEY, bench.now)
     return bench.sent_one()
 

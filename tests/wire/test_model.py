@@ -525,7 +525,7 @@ def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
     node = Node(Id(1), CODEC, rng=Random(1), now=0.0, policy=policy, families=families)
     for contact in members:
         of_family = [overlay for overlay in node.overlays if overlay.family == len(contact.endpoint)]
-        (of_family or node.overlays)[0].state.answered(contact, 0.1, 0.0)
+        (of_family or [node.overlays.first])[0].state.answered(contact, 0.1, 0.0)
     for endpoint in held:
         node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0), 0.0)
     for port in own:
