@@ -53,7 +53,7 @@ def new_node() -> Node:
     return Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=CLOCK)
 
 
-def test_a_copy_is_a_state_file_with_all_that_the_file_held_then(file: StateFile, tmp_path: Path) -> None:
+def test_a_copy_is_a_whole_state_file(file: StateFile, tmp_path: Path) -> None:
     before = file.load()
     copy = restored(file, tmp_path / "copy.db")
     file.add_own(own_key(OTHER, 80))
@@ -69,7 +69,7 @@ def test_a_copy_has_no_name_and_leaves_none(file: StateFile, tmp_path: Path) -> 
     assert sorted(tmp_path.iterdir()) == names
 
 
-def test_the_file_stays_locked_and_can_be_written_after_a_copy(file: StateFile) -> None:
+def test_a_copied_file_stays_locked_and_writable(file: StateFile) -> None:
     with file.copy():
         file.add_own(own_key(OTHER, 80))
     with pytest.raises(StateError, match="in use"):
@@ -77,9 +77,7 @@ def test_the_file_stays_locked_and_can_be_written_after_a_copy(file: StateFile) 
     assert file.load().own == [own_key(KEY, 80), own_key(OTHER, 80)]
 
 
-def test_a_copy_for_which_there_is_no_room_leaves_nothing(
-    file: StateFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_without_room_leaves_nothing(file: StateFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def narrow(path: Path, parameters: str) -> sqlite3.Connection:
         connection = connect(path, parameters)
         connection.execute("PRAGMA max_page_count = 1")
@@ -118,9 +116,7 @@ async def test_a_copy_has_what_was_not_saved_yet(file: StateFile, tmp_path: Path
 
 
 @pytest.mark.parametrize("boot", ["this boot", "another boot"])
-async def test_entries_of_a_copy_that_is_restored_later_have_less_time_left(
-    boot: str, file: StateFile, tmp_path: Path
-) -> None:
+async def test_entries_of_an_old_copy_have_less_time(boot: str, file: StateFile, tmp_path: Path) -> None:
     node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL, "this boot")
     node.store.restore(HeldRecord(KEY, Peer(AT), CLOCK + 600), CLOCK)
     node.store.restore(HeldRecord(OTHER, Peer(AT), CLOCK + 60), CLOCK)

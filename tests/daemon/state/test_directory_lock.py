@@ -48,9 +48,7 @@ def locks(path: Path, *holders: int, kind: str = "FLOCK", arrow: str = "") -> st
     return f"1: FLOCK  ADVISORY  WRITE 11 {file}7 0 EOF\n\n{ours}3: POSIX  ADVISORY  READ 12 {file} 0 EOF\n4:\n"
 
 
-def test_who_does_not_let_go_is_waited_for_five_seconds_and_then_named(
-    path: Path, held: int, pauses: list[float]
-) -> None:
+def test_a_lock_that_stays_is_named_after_five_seconds(path: Path, held: int, pauses: list[float]) -> None:
     with pytest.raises(StateLocked) as caught:
         StateFile.open(path)
     assert sum(pauses) == pytest.approx(5.0)
@@ -64,9 +62,7 @@ def test_who_does_not_let_go_is_waited_for_five_seconds_and_then_named(
     assert path.read_bytes() == b""
 
 
-def test_who_lets_go_in_time_is_waited_for_and_no_longer(
-    path: Path, held: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_goes_in_time_is_waited_for(path: Path, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     paused: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -79,7 +75,7 @@ def test_who_lets_go_in_time_is_waited_for_and_no_longer(
     assert len(paused) == 3
 
 
-def test_the_turn_is_over_with_the_context_even_by_an_error(path: Path, pauses: list[float]) -> None:
+def test_the_turn_ends_with_its_context(path: Path, pauses: list[float]) -> None:
     with pytest.raises(ZeroDivisionError), turn(path):
         assert 1 / 0
     with turn(path), pytest.raises(StateLocked), turn(path):

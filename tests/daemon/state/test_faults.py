@@ -81,14 +81,14 @@ def test_what_a_failing_disk_has_is_what_is_said(scratch: Scratch, changes: tupl
     assert None in outcomes
 
 
-def test_a_disk_that_fails_at_random_steps_is_never_lied_about(scratch: Scratch) -> None:
+def test_a_disk_that_fails_at_random_is_never_hidden(scratch: Scratch) -> None:
     rng = Random(7)
     for _ in range(100):
         fails = {number for number in range(100) if rng.random() < rng.choice([0.1, 0.3, 0.6])}
         attempt(scratch, rng.choice(CHANGES), fails.__contains__)
 
 
-def test_a_refused_entry_is_undone_with_whatever_is_saved_next(scratch: Scratch) -> None:
+def test_the_next_save_undoes_a_refused_entry(scratch: Scratch) -> None:
     path = scratch.directory({})
     with disk.recorded(), closing(opened(path)) as file:
         with disk.failing(lambda number: number >= 6), pytest.raises(StateError):

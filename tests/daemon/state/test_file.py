@@ -119,24 +119,24 @@ def test_a_new_file_is_empty_and_private(path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_all_directories_that_are_missing_are_made_private(tmp_path: Path) -> None:
+def test_missing_directories_are_made_private(tmp_path: Path) -> None:
     StateFile.open(tmp_path / "a" / "b" / "state.db").close()
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o700, 0o700]
 
 
-def test_the_mode_of_an_existing_directory_is_left_alone(tmp_path: Path) -> None:
+def test_the_mode_of_a_directory_is_left_alone(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     StateFile.open(tmp_path / "state.db").close()
     assert tmp_path.stat().st_mode & 0o777 == 0o750
 
 
-def test_everything_is_there_after_reopening_and_contacts_keep_their_order(path: Path) -> None:
+def test_everything_is_there_after_reopening(path: Path) -> None:
     fill(path)
     state = loaded(path)
     assert in_order(state) == FULL
 
 
-def test_one_file_is_left_when_it_is_closed_and_says_whose_it_is(path: Path) -> None:
+def test_a_closed_file_is_one_file_that_says_its_kind(path: Path) -> None:
     data = fill(path)
     assert names(path) == ["default.db"]
     assert data[:16] == b"SQLite format 3\0"
@@ -144,14 +144,14 @@ def test_one_file_is_left_when_it_is_closed_and_says_whose_it_is(path: Path) -> 
     assert data[60:64] == bytes([0, 0, 0, VERSION])
 
 
-def test_an_own_entry_that_is_added_twice_is_there_once(path: Path) -> None:
+def test_an_own_entry_added_twice_is_there_once(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         file.add_own(own_key(KEY, 80))
         file.add_own(own_key(KEY, 80))
         assert file.load().own == [own_key(KEY, 80)]
 
 
-def test_removing_own_entries_leaves_other_ports_and_keys(path: Path) -> None:
+def test_a_removal_leaves_other_ports_and_keys(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.remove_own([own_key(KEY, 80), own_key(KEY, 81)])
@@ -167,7 +167,7 @@ def test_changes_are_made_in_order_and_all_or_none(path: Path) -> None:
         assert file.load().own == [own_key(KEY, 81)]
 
 
-def test_contacts_replace_all_contacts_and_the_node_id_the_node_id(path: Path) -> None:
+def test_contacts_and_node_id_replace_the_old_ones(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.save_contacts([Contact(OTHER, V6)])
@@ -184,7 +184,7 @@ def test_held_entries_replace_those_of_their_keys_only(path: Path) -> None:
     assert loaded(path).held == [SavedRecord(OTHER, Peer(V6), 3.0)]
 
 
-def test_held_entries_replace_all_where_they_are_the_whole(path: Path) -> None:
+def test_held_entries_may_replace_all_others(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 1.0)])], whole=True)
@@ -231,13 +231,13 @@ def test_a_relative_path_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", [":memory:", "a?mode=memory", "sp ace%20#.db", "file:x.db", "ü\udcff.db"])
-def test_a_name_that_means_something_to_sqlite_is_just_a_name(tmp_path: Path, name: str) -> None:
+def test_a_name_with_a_meaning_to_sqlite_is_a_name(tmp_path: Path, name: str) -> None:
     fill(tmp_path / name)
     assert loaded(tmp_path / name).node_id == ID
     assert names(tmp_path / name) == [name]
 
 
-def test_closing_twice_is_harmless_and_using_it_afterwards_is_our_own_mistake(path: Path) -> None:
+def test_a_second_close_is_harmless_a_use_is_a_mistake(path: Path) -> None:
     file = StateFile.open(path)
     file.close()
     file.close()
@@ -260,7 +260,7 @@ def test_what_could_not_be_read_back_is_not_written(path: Path, expires_at: floa
 # Possible holders
 
 
-def test_a_second_opening_is_refused_and_disturbs_nothing(path: Path) -> None:
+def test_a_second_opening_is_refused(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         for _ in range(2):
@@ -324,7 +324,7 @@ class Child:
         return last
 
 
-def test_another_process_is_refused_until_the_first_is_killed(path: Path) -> None:
+def test_a_process_is_refused_until_the_first_dies(path: Path) -> None:
     fill(path)
     child = Child(HOLD, path)
     child.say()
@@ -336,7 +336,7 @@ def test_another_process_is_refused_until_the_first_is_killed(path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [None, b"garbage" * 500], ids=["new", "damaged"])
-def test_of_many_that_start_at_once_exactly_one_gets_the_file(path: Path, content: bytes | None) -> None:
+def test_one_of_many_starts_gets_the_file(path: Path, content: bytes | None) -> None:
     if content is not None:
         path.parent.mkdir()
         path.write_bytes(content)
@@ -352,7 +352,7 @@ def test_of_many_that_start_at_once_exactly_one_gets_the_file(path: Path, conten
     assert loaded(path) == SavedState(None, [], [], [])
 
 
-def test_a_file_that_somebody_else_has_put_in_order_meanwhile_is_not_replaced(path: Path) -> None:
+def test_a_file_put_in_order_meanwhile_is_not_replaced(path: Path) -> None:
     before = fill(path)
     with (
         pytest.raises(StateLocked, match=r"another dhtd has just begun with the state file .*default\.db"),
@@ -375,7 +375,7 @@ def before(version: int, state: SavedState) -> SavedState:
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
-def test_a_real_file_of_each_earlier_version_is_upgraded(path: Path, version: int) -> None:
+def test_a_real_file_of_each_version_is_upgraded(path: Path, version: int) -> None:
     put_real(path, version)
     with closing(StateFile.open(path)) as file:
         assert (file.set_aside, file.notice, file.warnings) == (None, None, [])
@@ -468,7 +468,7 @@ def test_an_upgrade_that_cannot_copy_says_so(path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("damaged", ["own", "held", "holder"])
-def test_sound_tables_of_a_damaged_earlier_file_are_kept(path: Path, damaged: str, version: int) -> None:
+def test_sound_tables_of_an_earlier_file_are_kept(path: Path, damaged: str, version: int) -> None:
     write_old(path, version, FULL)
     zero_root(path, damaged)
     whole = before(version, FULL)
@@ -485,7 +485,7 @@ def test_sound_tables_of_a_damaged_earlier_file_are_kept(path: Path, damaged: st
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 2", "CREATE TABLE holder (key BLOB)"])
-def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, statement: str) -> None:
+def test_a_file_with_tables_of_no_version_is_damaged(path: Path, statement: str) -> None:
     write_old(path, 1, FULL)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
@@ -496,7 +496,7 @@ def test_a_file_that_has_not_the_tables_of_its_version_is_damaged(path: Path, st
 # Possible holders of entries
 
 
-def test_who_may_hold_an_entry_outlives_the_entry_and_is_replaced_as_a_whole(path: Path) -> None:
+def test_holders_outlive_their_entry(path: Path) -> None:
     first, second = FULL.holders[own_key(KEY, 80)]
     with closing(StateFile.open(path)) as file:
         file.add_own(own_key(KEY, 80))
@@ -536,7 +536,7 @@ def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     ],
     ids=["tables", "application_id", "user_version", "wal"],
 )
-def test_a_database_of_another_program_is_left_as_it_is(path: Path, statements: list[str]) -> None:
+def test_a_foreign_database_is_left_as_it_is(path: Path, statements: list[str]) -> None:
     path.parent.mkdir()
     tamper(path, *statements)
     before, status = path.read_bytes(), path.stat()
@@ -546,7 +546,7 @@ def test_a_database_of_another_program_is_left_as_it_is(path: Path, statements: 
     assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
 
 
-def test_another_programs_database_is_not_touched_while_that_program_writes(path: Path) -> None:
+def test_a_foreign_database_in_use_is_not_touched(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as theirs:
         theirs.execute("PRAGMA journal_mode = WAL")
@@ -609,7 +609,7 @@ def unprivileged() -> Iterator[Path]:
             os.seteuid(0)
 
 
-def test_a_directory_that_cannot_be_written_is_an_error(unprivileged: Path) -> None:
+def test_an_unwritable_directory_is_an_error(unprivileged: Path) -> None:
     unprivileged.chmod(0o500)
     with pytest.raises(StateError, match=r"cannot make the state file .*: Permission denied; .*--state"):
         StateFile.open(unprivileged / "state.db")
@@ -621,7 +621,7 @@ def test_a_directory_that_cannot_be_written_is_an_error(unprivileged: Path) -> N
     assert (StateError.code, StateError.exit_status) == ("state-unusable", 1)
 
 
-def test_a_file_in_a_directory_that_has_become_read_only_is_an_error_at_once(unprivileged: Path) -> None:
+def test_a_directory_made_read_only_is_an_error(unprivileged: Path) -> None:
     path = unprivileged / "state.db"
     before = fill(path)
     unprivileged.chmod(0o500)
@@ -643,7 +643,7 @@ def test_a_file_that_is_read_only_is_an_error_at_once(unprivileged: Path) -> Non
     assert path.read_bytes() == before
 
 
-def test_a_damaged_file_that_cannot_be_moved_aside_stays(unprivileged: Path) -> None:
+def test_a_damaged_file_that_cannot_move_stays(unprivileged: Path) -> None:
     path = unprivileged / "state.db"
     path.write_bytes(b"garbage" * 500)
     unprivileged.chmod(0o500)
@@ -720,7 +720,7 @@ def is_part(state: SavedState, whole: SavedState) -> bool:
     ],
     ids=lambda damage: getattr(damage, "__name__", ""),
 )
-def test_a_damaged_file_is_set_aside_and_what_is_sound_of_it_goes_on(
+def test_the_sound_part_of_a_damaged_file_goes_on(
     path: Path, damage: Callable[[bytes], bytes], keeps: list[str]
 ) -> None:
     damaged = damage(fill(path))
@@ -757,7 +757,7 @@ def test_what_is_lost_of_a_damaged_file_is_counted(path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["meta", "spare"])
-def test_the_node_s_id_and_network_are_kept_where_one_of_their_pages_is_gone(path: Path, table: str) -> None:
+def test_node_id_and_network_survive_a_lost_page(path: Path, table: str) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.set_networks(["0123abcd"])
@@ -792,7 +792,7 @@ def test_no_bit_can_be_flipped_in_silence(path: Path) -> None:
         "UPDATE spare SET value = 'wide' WHERE name = 'bits'",
     ],
 )
-def test_a_sound_database_without_our_tables_counts_as_damaged(path: Path, statement: str) -> None:
+def test_a_database_without_our_tables_is_damaged(path: Path, statement: str) -> None:
     fill(path)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
@@ -821,7 +821,7 @@ def test_no_damaged_file_overwrites_another(path: Path, monkeypatch: pytest.Monk
     assert [aside and aside.read_bytes() for aside in asides] == [b"%d" % number * 2000 for number in range(4)]
 
 
-def test_what_sqlite_left_beside_a_damaged_file_goes_with_it(path: Path) -> None:
+def test_journals_go_with_a_damaged_file(path: Path) -> None:
     path.parent.mkdir()
     for suffix in ("", "-journal", "-wal", "-shm", ".new"):
         Path(f"{path}{suffix}").write_text(f"garbage{suffix}")
@@ -831,7 +831,7 @@ def test_what_sqlite_left_beside_a_damaged_file_goes_with_it(path: Path) -> None
     assert Path(f"{aside}-journal").read_text() == "garbage-journal"
 
 
-def test_a_disk_that_damages_a_fresh_file_at_once_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_damages_a_fresh_file_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_damage(*args: object) -> bool:
         raise state_disk.DamagedError("bits fall over")
 
@@ -842,7 +842,7 @@ def test_a_disk_that_damages_a_fresh_file_at_once_is_an_error(path: Path, monkey
     assert names(path) == ["default.db"]
 
 
-def test_a_file_that_somebody_has_switched_to_a_write_ahead_log_is_switched_back(path: Path) -> None:
+def test_a_write_ahead_log_is_switched_back(path: Path) -> None:
     fill(path)
     tamper(path, "PRAGMA journal_mode = WAL")
     with closing(StateFile.open(path)) as file:
@@ -879,9 +879,7 @@ def test_an_empty_file_is_a_new_one_and_said_to_be(left: bytes, path: Path) -> N
         assert file.notices() == []
 
 
-def test_a_first_start_that_fails_leaves_nothing_that_looks_like_a_lost_node(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_first_start_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
 
@@ -897,7 +895,7 @@ def test_a_first_start_that_fails_leaves_nothing_that_looks_like_a_lost_node(
         assert file.notices() == []
 
 
-def test_a_start_that_fails_leaves_an_empty_file_of_others_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_leaves_an_empty_file_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.parent.mkdir()
     path.touch()
 
@@ -960,7 +958,7 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, x'01020304fff8000000000000')",
     ],
 )
-def test_rows_that_nobody_of_us_wrote_go_and_a_copy_is_set_aside_and_the_rest_stays(path: Path, statement: str) -> None:
+def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
     fill(path)
     tamper(path, statement.replace(")", ", 5)") if statement.count(")") == 1 else f"{statement[:-1]}, 5)")
     with closing(StateFile.open(path)) as file:
@@ -1002,7 +1000,7 @@ def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: st
 
 
 @pytest.mark.parametrize("seen", [None, 5, bytes(13), V4.ip + b"\x7f\xf8" + bytes(6)], ids=["none", "5", "cut", "nan"])
-def test_where_stores_came_from_is_whole_addresses_with_times(seen: bytes | int | None) -> None:
+def test_seen_addresses_are_whole_and_have_times(seen: bytes | int | None) -> None:
     reader = RowReader(NATIVE)
     key = (ID_BYTES, 1, b"\0\x50")
     assert reader.holder(*key, ID_BYTES, bytes(V4), 1.5, V4.ip + bytes(8))[1].seen == ((V4.ip, 0.0),)
@@ -1066,7 +1064,7 @@ def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
         assert sorted(file.load().own) == FULL.own
 
 
-def test_a_copy_that_cannot_be_made_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_copy_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(path)
     tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', 0)")
     before = path.read_bytes()
@@ -1095,9 +1093,7 @@ def test_only_the_latest_damaged_files_are_kept(path: Path) -> None:
     assert sorted(names(path)) == sorted(["default.db", *(aside.name for aside in asides[-8:] if aside)])
 
 
-def test_nothing_is_left_of_a_damaged_file_that_could_not_be_set_aside(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_setting_aside_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, destination: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -1111,9 +1107,7 @@ def test_nothing_is_left_of_a_damaged_file_that_could_not_be_set_aside(
 
 
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV])
-def test_a_damaged_file_whose_name_is_a_mount_is_written_over_in_its_place(
-    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_file_on_a_mount_is_written_over(path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = one_page_zeroed(fill(path))
     path.write_bytes(damaged)
     inode, replace_really = path.stat().st_ino, Path.replace
@@ -1136,9 +1130,7 @@ def test_a_damaged_file_whose_name_is_a_mount_is_written_over_in_its_place(
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
-def test_a_file_system_that_syncs_no_directories_will_do(
-    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_may_sync_no_directories(tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync_really = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -1166,9 +1158,7 @@ def test_a_directory_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL])
-def test_a_file_system_without_locks_is_used_without_them_and_that_is_said(
-    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_is_told(path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite gives the same error as for a file in use, so this one is in use."""
     fill(path)
 
@@ -1201,7 +1191,7 @@ def limited_file_size(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fails_is_an_error_and_nothing_changes_and_later_it_works_again(path: Path) -> None:
+def test_a_failing_disk_changes_nothing(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         before = file.load()
@@ -1231,7 +1221,7 @@ def test_every_change_waits_for_the_disk(path: Path) -> None:
         assert (synchronous, full) == (3, 1)  # EXTRA, ON
 
 
-def test_a_full_disk_is_an_error_and_nothing_changes_and_later_it_works_again(path: Path) -> None:
+def test_a_full_disk_changes_nothing(path: Path) -> None:
     fill(path)
     many = [AddOwn(own_key(Id(number), 80)) for number in range(1000)]
     with closing(StateFile.open(path)) as file:
@@ -1246,7 +1236,7 @@ def test_a_full_disk_is_an_error_and_nothing_changes_and_later_it_works_again(pa
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_that_was_taken_away_acknowledges_nothing_more(path: Path, replaced: bool) -> None:
+def test_a_file_taken_away_acknowledges_nothing(path: Path, replaced: bool) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         path.rename(path.with_suffix(".moved"))
@@ -1272,7 +1262,7 @@ def test_damage_that_appears_while_it_runs_is_an_error(path: Path) -> None:
 # Crashes
 
 
-def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_path: Path) -> None:
+def test_a_change_cut_short_is_undone_by_its_journal(path: Path, tmp_path: Path) -> None:
     crashed = tmp_path / "crashed" / "default.db"
     crashed.parent.mkdir()
     fill(path)
@@ -1292,7 +1282,7 @@ def test_a_change_that_was_cut_short_is_undone_from_its_journal(path: Path, tmp_
     assert names(crashed) == ["default.db"]
 
 
-def test_an_older_backup_beside_a_newer_journal_is_not_taken_for_whole(path: Path, tmp_path: Path) -> None:
+def test_an_old_backup_with_a_new_journal_is_damaged(path: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "mixed" / "default.db"
     mixed.parent.mkdir()
     mixed.write_bytes(fill(path))
@@ -1394,19 +1384,17 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
     writers.end()
 
 
-def test_what_was_acknowledged_survives_kill_9_at_any_moment(path: Path) -> None:
+def test_acknowledged_changes_survive_kill_9(path: Path) -> None:
     crash_again_and_again(path, kills=60, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 22))
-def test_what_was_acknowledged_survives_ten_thousand_kills(path: Path, seed: int) -> None:
+def test_acknowledged_changes_survive_many_kills(path: Path, seed: int) -> None:
     crash_again_and_again(path, kills=500, seed=seed)
 
 
-def test_a_lack_of_memory_is_damage_where_there_is_plenty_and_an_error_where_there_is_not(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lack_of_memory_is_damage_only_amid_plenty(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite gives the same error for a file with impossible sizes, and a good file must not be set aside for it."""
     assert isinstance(state_disk.explain(path, MemoryError()), state_disk.DamagedError)
     monkeypatch.setattr(state_disk, "_PLENTY", 1 << 60)

@@ -33,7 +33,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def test_the_sockets_of_a_process_are_those_that_it_listens_on(proc: Path) -> None:
+def test_sockets_of_a_process_are_those_it_listens_on(proc: Path) -> None:
     assert control_sockets(7) == ["/run/with blanks/a.sock"]
     assert control_sockets(8) == []
     (proc / "net" / "unix").unlink()

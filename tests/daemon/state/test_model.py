@@ -324,9 +324,7 @@ def all_that_a_crash_may_leave(before: disk.Directory, taken: list[disk.Step]) -
 
 @scaled(6)
 @given(st.lists(steps, max_size=4), steps, st.booleans())
-def test_a_crash_at_any_write_of_a_change_leaves_the_old_or_the_new_state(
-    earlier: list[Step], step: Step, with_little_memory: bool
-) -> None:
+def test_a_crash_in_a_change_leaves_old_or_new(earlier: list[Step], step: Step, with_little_memory: bool) -> None:
     kept = Kept()
     with disk.recorded() as taken, closing(Scratch()) as scratch:
         path = scratch.directory({})
@@ -351,7 +349,7 @@ def test_a_crash_at_any_write_of_a_change_leaves_the_old_or_the_new_state(
 
 
 @pytest.mark.parametrize("before", [{}, {NAME: b""}], ids=["no file", "an empty file"])
-def test_a_crash_at_any_write_of_the_first_opening_leaves_a_new_file(scratch: Scratch, before: disk.Directory) -> None:
+def test_a_crash_in_a_first_opening_leaves_a_new_file(scratch: Scratch, before: disk.Directory) -> None:
     with disk.recorded() as taken:
         with closing(opened(scratch.directory(before))):
             pass
@@ -361,7 +359,7 @@ def test_a_crash_at_any_write_of_the_first_opening_leaves_a_new_file(scratch: Sc
             assert scratch.recovered(left) == Kept()
 
 
-def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: Scratch) -> None:
+def test_a_crash_in_a_recovery_leaves_the_same(scratch: Scratch) -> None:
     old, new = Kept(), Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 80))))
     with disk.recorded() as taken:
         path = scratch.directory({})
@@ -383,7 +381,7 @@ def test_a_crash_at_any_write_of_a_recovery_leaves_the_same_to_recover(scratch: 
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
-def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch: Scratch, version: int) -> None:
+def test_a_crash_in_an_upgrade_leaves_a_whole_file(scratch: Scratch, version: int) -> None:
     own = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 443))))
     with disk.recorded() as taken:
         path = scratch.directory({})
@@ -397,7 +395,7 @@ def test_a_crash_at_any_write_of_an_upgrade_leaves_a_file_that_is_whole(scratch:
             assert scratch.recovered(left) == own.applied(Kept(Id(3)))
 
 
-def test_a_crash_at_any_write_of_mending_loses_neither_the_good_rows_nor_the_bad_one(scratch: Scratch) -> None:
+def test_a_crash_while_mending_loses_no_row(scratch: Scratch) -> None:
     own = Own((AddOwn(own_key(Id(1), 80)), AddOwn(own_key(Id(2), 443))))
     with disk.recorded() as taken:
         path = scratch.directory({})

@@ -50,7 +50,7 @@ ALL = (True, True, True, True)
 
 
 @pytest.mark.parametrize("keys", [(), (OLD,), (OLD, NEW)])
-def test_a_file_is_marked_by_its_first_start_and_the_next_one_is_let_through(
+def test_the_first_start_marks_a_file(
     file: StateFile, keys: tuple[NetworkKey, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert file.networks() is None
@@ -62,9 +62,7 @@ def test_a_file_is_marked_by_its_first_start_and_the_next_one_is_let_through(
 
 
 @pytest.mark.parametrize("steps", [[(OLD,), (OLD, NEW), (NEW, OLD), (NEW,)], [(OLD, NEW), (NEW, FOREIGN), (FOREIGN,)]])
-def test_a_network_changes_its_key_by_starts_that_have_one_in_common(
-    file: StateFile, steps: list[tuple[NetworkKey, ...]]
-) -> None:
+def test_a_common_key_lets_a_network_change_keys(file: StateFile, steps: list[tuple[NetworkKey, ...]]) -> None:
     for keys in steps:
         claim(file, keys, change=False)
         assert file.networks() == fingerprints(keys)
@@ -72,9 +70,7 @@ def test_a_network_changes_its_key_by_starts_that_have_one_in_common(
 
 
 @pytest.mark.parametrize(("keys", "now"), [((), "an open node"), ((FOREIGN,), f"the key {FOREIGN.fingerprint}")])
-def test_no_other_start_is_let_through_and_the_refusal_says_what_to_do(
-    file: StateFile, keys: tuple[NetworkKey, ...], now: str
-) -> None:
+def test_another_start_is_refused_with_advice(file: StateFile, keys: tuple[NetworkKey, ...], now: str) -> None:
     claim(file, (OLD, NEW), change=False)
     with pytest.raises(WrongNetwork) as caught:
         claim(file, keys, change=False)
@@ -89,9 +85,7 @@ def test_no_other_start_is_let_through_and_the_refusal_says_what_to_do(
 
 
 @pytest.mark.parametrize("keys", [(), (FOREIGN,)])
-def test_who_asks_for_it_goes_over_with_the_own_entries_and_nothing_of_others(
-    file: StateFile, keys: tuple[NetworkKey, ...]
-) -> None:
+def test_own_entries_alone_go_to_another_network(file: StateFile, keys: tuple[NetworkKey, ...]) -> None:
     claim(file, (OLD,), change=False)
     claim(file, keys, change=True)
     assert file.networks() == fingerprints(keys)
@@ -99,9 +93,7 @@ def test_who_asks_for_it_goes_over_with_the_own_entries_and_nothing_of_others(
     claim(file, keys, change=False)
 
 
-def test_an_open_node_becomes_a_private_one_and_drops_what_it_held_for_others(
-    file: StateFile, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_node_made_private_drops_held_entries(file: StateFile, caplog: pytest.LogCaptureFixture) -> None:
     claim(file, (), change=False)
     claim(file, (OLD,), change=False)
     assert kept(file) == (True, True, False, False)
@@ -110,7 +102,7 @@ def test_an_open_node_becomes_a_private_one_and_drops_what_it_held_for_others(
     assert "was an open node's" in record.message
 
 
-def test_the_mark_outlasts_the_file_s_closing_and_holds_no_part_of_the_key(tmp_path: Path) -> None:
+def test_the_mark_lasts_and_has_no_part_of_the_key(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with closing(StateFile.open(path)) as file:
         claim(file, (OLD,), change=False)
@@ -122,7 +114,7 @@ def test_the_mark_outlasts_the_file_s_closing_and_holds_no_part_of_the_key(tmp_p
     assert OLD.secret.hex()[:16].encode() not in data
 
 
-async def test_keys_that_change_at_run_time_are_marked_when_the_state_is_next_saved(file: StateFile) -> None:
+async def test_changed_keys_are_marked_by_the_next_save(file: StateFile) -> None:
     claim(file, (OLD,), change=False)
     saver = Saver(file, time.monotonic)
     node = new_node()
@@ -133,9 +125,7 @@ async def test_keys_that_change_at_run_time_are_marked_when_the_state_is_next_sa
     assert file.networks() == (NEW.fingerprint, OLD.fingerprint)
 
 
-def test_keys_that_change_while_the_file_is_saved_are_marked_the_next_time(
-    file: StateFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keys_that_change_in_a_save_are_marked_later(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
     claim(file, (OLD,), change=False)
     saver, node = Saver(file, time.monotonic), new_node()
     with monkeypatch.context() as patch:

@@ -79,7 +79,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     case.file.close()
 
 
-async def test_the_rest_comes_in_slices_and_changes_nothing_in_the_file(case: Case) -> None:
+async def test_the_rest_comes_in_slices(case: Case) -> None:
     before = case.file.load()
     case.begin(at_once=2)
     assert (len(case.node.tracker), case.saver.is_restoring) == (6, True)
@@ -93,7 +93,7 @@ async def test_the_rest_comes_in_slices_and_changes_nothing_in_the_file(case: Ca
     assert (case.file.load(), case.file.fact("serial")) == (before, serial)
 
 
-async def test_an_entry_can_be_deleted_before_it_was_restored_and_stays_deleted(case: Case) -> None:
+async def test_an_entry_may_be_deleted_before_it_is_restored(case: Case) -> None:
     case.begin()
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
@@ -107,7 +107,7 @@ async def test_an_entry_can_be_deleted_before_it_was_restored_and_stays_deleted(
     assert case.holders(KEYS[7]) == {ONE}
 
 
-async def test_an_entry_that_is_entered_again_before_it_was_restored_keeps_its_holders(case: Case) -> None:
+async def test_an_entry_entered_early_keeps_its_holders(case: Case) -> None:
     case.begin()
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
@@ -120,9 +120,7 @@ async def test_an_entry_that_is_entered_again_before_it_was_restored_keeps_its_h
 
 
 @pytest.mark.parametrize("is_at_the_end", [False, True])
-async def test_who_is_chosen_to_hold_an_entry_is_written_beside_those_that_are_not_restored(
-    case: Case, is_at_the_end: bool
-) -> None:
+async def test_chosen_holders_join_unrestored_ones(case: Case, is_at_the_end: bool) -> None:
     case.begin(at_once=8)  # all own entries, without their holders
     entry = case.node.tracker.get(own_key(KEYS[7], 80))
     assert entry is not None
@@ -137,9 +135,7 @@ async def test_who_is_chosen_to_hold_an_entry_is_written_beside_those_that_are_n
 
 
 @pytest.mark.parametrize("is_at_the_end", [False, True])
-async def test_entries_that_are_stored_meanwhile_are_saved_beside_those_that_are_not_restored(
-    case: Case, is_at_the_end: bool
-) -> None:
+async def test_stored_entries_join_unrestored_ones(case: Case, is_at_the_end: bool) -> None:
     case.begin()
     case.node.store.put(KEYS[7], machine(4), NOW)
     if is_at_the_end:
@@ -152,7 +148,7 @@ async def test_entries_that_are_stored_meanwhile_are_saved_beside_those_that_are
     assert len(case.node.store) == 21
 
 
-async def test_an_entry_that_was_renewed_meanwhile_keeps_its_new_time(case: Case) -> None:
+async def test_an_entry_renewed_meanwhile_keeps_its_time(case: Case) -> None:
     case.begin()
     case.node.store.put(KEYS[7], machine(3), NOW)
     await case.finish()
@@ -162,7 +158,7 @@ async def test_an_entry_that_was_renewed_meanwhile_keeps_its_new_time(case: Case
     assert saved == [WALL + DEFAULT.store_expiry]
 
 
-async def test_what_a_wrong_clock_dated_years_ahead_is_saved_with_an_hour(case: Case) -> None:
+async def test_a_time_years_ahead_is_saved_as_an_hour(case: Case) -> None:
     case.file.save_held([(KEYS[7], [SavedRecord(KEYS[7], Peer(machine(3)), WALL + 1e9)])])
     case.file.save_holders([SetHolders(own_key(KEYS[7], 80), [SavedHolder(ONE, WALL + 1e9)])])
     case.begin()
@@ -174,7 +170,7 @@ async def test_what_a_wrong_clock_dated_years_ahead_is_saved_with_an_hour(case: 
     assert [holder.until for holder in state.holders[own_key(KEYS[7], 80)]] == [latest]
 
 
-async def test_a_file_that_cannot_be_read_for_a_while_is_read_later(
+async def test_a_file_that_cannot_be_read_is_read_later(
     case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     read_really, reads = Restorer.read, 0

@@ -159,7 +159,7 @@ async def test_what_could_not_be_saved_is_tried_again() -> None:
     assert len(notes.noted_contacts) == 1
 
 
-async def test_it_saves_now_and_then_and_survives_a_full_disk(
+async def test_it_saves_now_and_then_despite_a_full_disk(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     # A thread would be one that virtual time does not wait for.
@@ -179,9 +179,7 @@ async def test_it_saves_now_and_then_and_survives_a_full_disk(
 
 @pytest.mark.parametrize("clock_then", [0.5, 1e6])
 @pytest.mark.parametrize("clock_now", [0.25, 5e6])
-async def test_entries_keep_their_wall_clock_expiry_over_a_restart(
-    tmp_path: Path, clock_then: float, clock_now: float
-) -> None:
+async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_then: float, clock_now: float) -> None:
     before = new_node(clock_then)
     before.store.put(KEY, endpoint(1), clock_then)
     before.store.restore(HeldRecord(OTHER, Peer(endpoint(2)), clock_then + 100), clock_then)
@@ -200,7 +198,7 @@ async def test_entries_keep_their_wall_clock_expiry_over_a_restart(
     }
 
 
-async def test_entries_that_have_expired_meanwhile_are_gone_from_the_file_too(tmp_path: Path) -> None:
+async def test_expired_entries_go_from_the_file_too(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
     gone, kept = SavedRecord(KEY, Peer(endpoint(1)), WALL - 1), SavedRecord(OTHER, Peer(endpoint(2)), WALL + 1)
@@ -215,13 +213,13 @@ async def test_entries_that_have_expired_meanwhile_are_gone_from_the_file_too(tm
 
 
 @pytest.mark.parametrize("ahead", [EXPIRY + 1, 1e9, 1e300])
-def test_a_wall_clock_that_was_once_wrong_makes_no_entry_immortal(ahead: float) -> None:
+def test_a_wrong_clock_makes_no_entry_immortal(ahead: float) -> None:
     node = new_node()
     saver_of(Notes([SavedRecord(KEY, Peer(endpoint(1)), WALL + ahead)])).restore(node)
     assert [held.expires_at for held in node.store] == [CLOCK + EXPIRY]
 
 
-def test_what_a_quota_refuses_is_forgotten_at_the_next_save() -> None:
+def test_the_next_save_forgets_refused_entries() -> None:
     rng = random.Random(1)
     policy = replace(DEFAULT, store_entries_per_key=1)
     node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=CLOCK, policy=policy)
@@ -250,7 +248,7 @@ async def test_own_entries_are_on_disk_when_the_call_returns(tmp_path: Path) -> 
     file.close()
 
 
-async def test_who_may_hold_what_is_deleted_is_on_disk_with_the_deletion(tmp_path: Path) -> None:
+async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     path, node = tmp_path / "state.db", new_node()
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
@@ -269,7 +267,7 @@ async def test_who_may_hold_what_is_deleted_is_on_disk_with_the_deletion(tmp_pat
     ]
 
 
-async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_too(tmp_path: Path) -> None:
+async def test_former_holders_go_from_the_file_too(tmp_path: Path) -> None:
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
     live, gone = SavedHolder(HOLDER, WALL + 1), SavedHolder(Contact(Id(6), endpoint(8)), WALL - 1)
     file.save_holders(
@@ -290,7 +288,7 @@ async def test_who_has_let_go_or_whose_copy_has_expired_is_gone_from_the_file_to
     file.close()
 
 
-async def test_from_where_holders_saw_us_comes_back_after_a_restart(tmp_path: Path) -> None:
+async def test_seen_addresses_come_back_after_a_restart(tmp_path: Path) -> None:
     path, node = tmp_path / "state.db", new_node()
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
@@ -325,9 +323,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dhtd.daemon.state.saver.in_thread", refuse)
 
 
-async def test_without_a_further_thread_all_is_saved_and_said_once_a_minute(
-    no_threads: None, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_without_a_thread_all_is_saved_and_said(no_threads: None, caplog: pytest.LogCaptureFixture) -> None:
     notes, node, now = Notes(), new_node(), CLOCK
     saver = Saver(cast("StateFile", notes), lambda: now, lambda: WALL)
     for number, seconds in enumerate((0.0, 59.0, 1.0)):
@@ -341,7 +337,7 @@ async def test_without_a_further_thread_all_is_saved_and_said_once_a_minute(
     )
 
 
-def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None:
+def test_the_last_save_needs_no_thread_and_no_loop(tmp_path: Path) -> None:
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     node.store.put(KEY, endpoint(1), CLOCK)
@@ -354,7 +350,7 @@ def test_the_last_save_needs_neither_a_thread_nor_a_loop(tmp_path: Path) -> None
     file.close()
 
 
-def test_what_the_last_save_could_not_write_is_not_taken_for_saved() -> None:
+def test_a_failed_last_save_counts_nothing_as_saved() -> None:
     notes, node = Notes(), new_node()
     saver = saver_of(notes)
     node.store.put(KEY, endpoint(1), CLOCK)
@@ -422,7 +418,7 @@ async def publishing(*, write_ahead: bool = True) -> AsyncIterator[Publishing]:
             nursery.cancel_scope.cancel()
 
 
-async def test_who_is_to_hold_an_entry_is_on_disk_before_it_is_sent_there(autojump_clock: MockClock) -> None:
+async def test_a_holder_is_on_disk_before_a_store_is_sent(autojump_clock: MockClock) -> None:
     async with publishing() as case:
         case.saver.slowness = 1.0
         case.enter(KEY)
@@ -436,7 +432,7 @@ async def test_who_is_to_hold_an_entry_is_on_disk_before_it_is_sent_there(autoju
         assert {key for key, _ in case.held} == {KEY, OTHER}
 
 
-async def test_those_that_are_chosen_while_the_disk_is_busy_are_written_together(autojump_clock: MockClock) -> None:
+async def test_holders_are_written_together_on_a_busy_disk(autojump_clock: MockClock) -> None:
     async with publishing() as case:
         case.saver.slowness = 1.0
         for number in range(100):
@@ -447,7 +443,7 @@ async def test_those_that_are_chosen_while_the_disk_is_busy_are_written_together
         assert [len(holders) for holders in case.notes.noted_holders] == [1, 99]
 
 
-async def test_a_save_under_way_is_waited_for_though_nothing_is_left_to_be_saved(autojump_clock: MockClock) -> None:
+async def test_a_save_under_way_is_waited_for(autojump_clock: MockClock) -> None:
     async with publishing(write_ahead=False) as case, trio.open_nursery() as nursery:
         await case.saver.save(case.driver.node)  # all that is not holders
         case.enter(KEY)
@@ -464,9 +460,7 @@ async def test_a_save_under_way_is_waited_for_though_nothing_is_left_to_be_saved
         nursery.cancel_scope.cancel()
 
 
-async def test_where_the_disk_fails_the_network_has_the_entry_all_the_same(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failing_disk_stops_no_publication(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     async with publishing() as case:
         case.notes.failing = True
         case.enter(KEY)
@@ -479,9 +473,7 @@ async def test_where_the_disk_fails_the_network_has_the_entry_all_the_same(
         assert case.written == case.held
 
 
-async def test_what_a_failing_disk_has_not_taken_is_not_tried_again_with_each_entry_that_is_published(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_publication_retries_no_other_save(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     async with publishing() as case:
         case.notes.failing = True
         for number in range(10):
@@ -524,7 +516,7 @@ async def test_calls_of_the_file_never_overlap() -> None:
     assert (slow.calls, slow.overlaps) == (49, 0)
 
 
-async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> None:
+async def test_a_cancelled_save_loses_no_change() -> None:
     holding, release = threading.Event(), threading.Event()
 
     class Busy(Notes):
@@ -547,7 +539,7 @@ async def test_a_save_that_is_cancelled_before_it_began_loses_no_change() -> Non
     assert [list(changes) for changes in notes.noted_held] == [[KEY]]
 
 
-async def test_more_changes_than_can_be_held_are_saved_as_all_there_is_also_after_a_failure() -> None:
+async def test_too_many_changes_are_saved_as_all_there_is() -> None:
     notes, node = (
         Notes(),
         Node(NATIVE.id(1), NativeCodec(), rng=random.Random(1), now=CLOCK, policy=Policy(store_entries=8)),
