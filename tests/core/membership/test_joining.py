@@ -38,7 +38,7 @@ def test_nothing_is_attempted_before_the_start() -> None:
     assert not join.is_probe_due(1e9)
 
 
-def test_the_first_attempt_is_made_at_once_and_once() -> None:
+def test_the_first_attempt_is_made_at_once() -> None:
     join = make()
     join.attempt_now(5.0)
     assert join.next_timeout() == 5.0
@@ -47,7 +47,7 @@ def test_the_first_attempt_is_made_at_once_and_once() -> None:
     assert not join.is_attempt_due(5.0)
 
 
-def test_attempts_follow_each_other_ever_more_slowly_up_to_five_minutes() -> None:
+def test_pauses_grow_up_to_five_minutes() -> None:
     join = make()
     join.attempt_now(0.0)
     now, pauses = 0.0, []
@@ -62,7 +62,7 @@ def test_attempts_follow_each_other_ever_more_slowly_up_to_five_minutes() -> Non
     assert len(set(pauses[8:])) > 40  # jittered
 
 
-def test_after_the_start_attempts_follow_each_other_without_a_pause_and_then_ever_more_slowly() -> None:
+def test_attempts_after_the_start_have_no_pause() -> None:
     join = make()
     join.begin(0.0)
     now, pauses = 0.0, []
@@ -77,7 +77,7 @@ def test_after_the_start_attempts_follow_each_other_without_a_pause_and_then_eve
         assert expected * 0.75 <= pause <= expected
 
 
-def test_who_is_connected_has_nothing_to_be_eager_for() -> None:
+def test_a_connected_node_is_not_eager() -> None:
     join = connected()
     join.begin(1.0)
     assert not join.is_eager(1.0)
@@ -119,7 +119,7 @@ def test_after_an_outage_pauses_start_small_again() -> None:
     assert 0.75 * DEFAULT.rejoin_first <= due - 1e5 <= DEFAULT.rejoin_first
 
 
-def test_while_connected_lost_parts_are_probed_for_now_and_then() -> None:
+def test_a_connected_node_probes_for_lost_parts() -> None:
     join = connected()
     now = 0.0
     for _ in range(5):
@@ -143,7 +143,7 @@ def test_two_nodes_do_not_attempt_in_step(seed: int) -> None:
     assert one.next_timeout() != other.next_timeout()
 
 
-def test_answers_that_lead_nowhere_make_for_ever_longer_pauses() -> None:
+def test_answers_that_lead_nowhere_lengthen_pauses() -> None:
     join = make()
     join.attempt_now(0.0)
     for when in range(20):
@@ -161,21 +161,21 @@ def test_answers_that_lead_nowhere_make_for_ever_longer_pauses() -> None:
     assert pauses[-1] >= 0.75 * DEFAULT.rejoin_max
 
 
-def test_each_state_is_reached_and_left_by_the_table() -> None:
+def test_the_table_reaches_and_leaves_each_state() -> None:
     assert {before for before, _ in TRANSITIONS} == set(Joining)
     assert {*TRANSITIONS.values(), Joining.ALONE} == set(Joining)
 
 
 @pytest.mark.parametrize("before", Joining)
 @pytest.mark.parametrize("turn", Turn)
-def test_a_node_turns_as_the_table_says_and_else_stays(before: Joining, turn: Turn) -> None:
+def test_a_node_turns_as_the_table_says(before: Joining, turn: Turn) -> None:
     join = make()
     join._overlay.joining = before
     join._take(turn)
     assert state(join) is TRANSITIONS.get((before, turn), before)
 
 
-def test_a_failed_attempt_is_known_when_the_next_one_is_due() -> None:
+def test_an_attempt_has_failed_when_the_next_is_due() -> None:
     join = make()
     join.attempt_now(0.0)
     assert join.is_attempt_due(0.0)

@@ -16,7 +16,7 @@ from tests.core.test_node import KEY, STALE, answer_all, joined, live
 from tests.records import own_key
 
 
-def test_a_remembered_contact_is_tried_again_at_once_as_well() -> None:
+def test_a_remembered_contact_is_tried_at_once() -> None:
     bench = Bench()
     bench.node.overlays.restore(contact(1))
     bench.node.start([], bench.now)
@@ -24,7 +24,7 @@ def test_a_remembered_contact_is_tried_again_at_once_as_well() -> None:
     assert [sent.to for sent in bench.sent()] == [endpoint(1)] * 3
 
 
-def test_silence_is_told_at_first_then_when_tries_get_rare_and_then_when_they_are_rarest() -> None:
+def test_silence_is_told_three_times() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     told = []
@@ -38,14 +38,14 @@ def test_silence_is_told_at_first_then_when_tries_get_rare_and_then_when_they_ar
     assert 200 <= lasting <= 900
 
 
-def test_where_there_is_nobody_to_join_by_no_silence_is_told() -> None:
+def test_without_anything_to_join_by_none_is_told() -> None:
     bench = Bench()
     bench.node.start([], bench.now)
     bench.advance(3_600.0)
     assert bench.events() == []
 
 
-def test_silence_is_told_again_after_somebody_has_answered_but_an_outage_only_when_it_lasts() -> None:
+def test_silence_is_told_again_after_an_answer() -> None:
     bench = joined(1)
     bench.node.memberships.first.join.lost(bench.now)
     told = []
@@ -58,7 +58,7 @@ def test_silence_is_told_again_after_somebody_has_answered_but_an_outage_only_wh
 # Commands before the network is reached
 
 
-def test_commands_wait_for_the_first_attempts_to_join_and_find_whoever_is_ready_late() -> None:
+def test_commands_wait_for_nodes_that_are_ready_late() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     lookup, enter = bench.node.commands.lookup(KEY, bench.now), bench.node.commands.enter(KEY, 80, bench.now)
@@ -76,7 +76,7 @@ def test_commands_wait_for_the_first_attempts_to_join_and_find_whoever_is_ready_
 
 
 @pytest.mark.parametrize("restored", [False, True])
-def test_where_nobody_answers_the_first_attempts_a_command_ends(restored: bool) -> None:
+def test_without_answers_to_attempts_a_command_ends(restored: bool) -> None:
     bench = Bench()
     if restored:
         bench.node.overlays.restore(contact(1))
@@ -88,7 +88,7 @@ def test_where_nobody_answers_the_first_attempts_a_command_ends(restored: bool) 
     assert bench.event(Published).replicas == ()
 
 
-def test_a_node_without_anybody_to_join_by_waits_for_nothing() -> None:
+def test_a_node_with_nothing_to_join_by_never_waits() -> None:
     bench = Bench()
     bench.node.start([], bench.now)
     bench.advance(0.0)
@@ -97,7 +97,7 @@ def test_a_node_without_anybody_to_join_by_waits_for_nothing() -> None:
     assert not bench.node.memberships.has_somebody_to_join_by
 
 
-def test_a_patient_command_waits_until_somebody_comes() -> None:
+def test_a_patient_command_waits_for_a_node() -> None:
     bench = Bench()
     bench.node.commands.enter(KEY, 80, bench.now, patient=True)
     bench.node.commands.enter(KEY, 80, bench.now)  # shares its fate
@@ -110,7 +110,7 @@ def test_a_patient_command_waits_until_somebody_comes() -> None:
     assert not bench.node.publisher._publications
 
 
-def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
+def test_an_entry_outlives_the_wait_for_it() -> None:
     bench = Bench()
     op = bench.node.commands.enter(KEY, 80, bench.now, patient=True)
     bench.node.commands.cancel(op)
@@ -122,7 +122,7 @@ def test_whoever_waits_no_longer_leaves_the_entry_to_be_published() -> None:
     assert bench.node.tracker.due_in(entry, bench.now) > 0  # it has been tried
 
 
-def test_names_that_are_not_resolved_yet_are_waited_for() -> None:
+def test_unresolved_names_are_waited_for() -> None:
     bench = Bench()
     bench.node.start([], bench.now, awaits_names=True)
     assert bench.node.memberships.has_somebody_to_join_by
@@ -138,7 +138,7 @@ def test_names_that_are_not_resolved_yet_are_waited_for() -> None:
     assert bench.event(LookupDone).op == op
 
 
-def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
+def test_names_that_lead_nowhere_end_the_wait() -> None:
     bench = Bench()
     bench.node.start([], bench.now, awaits_names=True)
     op = bench.node.commands.lookup(KEY, bench.now)
@@ -147,7 +147,7 @@ def test_names_that_lead_nowhere_are_waited_for_no_longer() -> None:
     assert bench.event(LookupDone).op == op
 
 
-def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
+def test_a_withdrawal_asks_known_holders_at_once() -> None:
     bench = Bench()
     bench.node.overlays.restore(contact(1))
     bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
@@ -160,7 +160,7 @@ def test_a_withdrawal_asks_the_holders_that_it_knows_without_waiting() -> None:
 # Endpoints that change while the network is up
 
 
-def test_an_endpoint_that_is_new_is_tried_at_once_also_while_we_are_connected() -> None:
+def test_a_new_endpoint_is_tried_while_connected() -> None:
     bench = joined(1)
     bench.node.start([endpoint(1)], bench.now, at_once=False)
     assert bench.sent() == []
@@ -172,7 +172,7 @@ def test_an_endpoint_that_is_new_is_tried_at_once_also_while_we_are_connected() 
     assert contact(5) in bench.node.overlays.contacts()
 
 
-def test_without_connection_an_endpoint_that_is_new_is_tried_at_once_and_others_have_their_pause() -> None:
+def test_a_new_endpoint_is_tried_without_a_pause() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(600.0)
@@ -185,7 +185,7 @@ def test_without_connection_an_endpoint_that_is_new_is_tried_at_once_and_others_
     assert bench.sent_one().to == endpoint(2)
 
 
-def test_a_probe_tries_all_endpoints_of_a_short_list() -> None:
+def test_a_probe_tries_a_short_list_whole() -> None:
     bench = joined(1)
     bench.node.start([endpoint(number) for number in (1, 5, 6)], bench.now)
     bench.advance(STALE)
@@ -196,7 +196,7 @@ def test_a_probe_tries_all_endpoints_of_a_short_list() -> None:
 
 @pytest.mark.slow
 @pytest.mark.no_cover
-def test_two_networks_merge_after_the_name_that_both_join_by_has_moved() -> None:
+def test_networks_merge_after_their_name_has_moved() -> None:
     net = Network(3)
     one, other = net.grow(6), [net.add()]
     other += [net.add(bootstrap=[other[0]]) for _ in range(5)]

@@ -58,7 +58,7 @@ def isolated(bench: Bench) -> list[Isolated]:
     return [event for event in bench.events() if isinstance(event, Isolated)]
 
 
-def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_all() -> None:
+def test_one_answer_ends_a_doubt_at_once() -> None:
     bench = knowing(10, 11, 12)
     (sent,) = in_doubt(bench, 10)
     assert (sent.to, sent.request) == (endpoint(12), Ping())
@@ -71,7 +71,7 @@ def test_one_contact_is_silent_another_is_asked_at_once_and_answers_and_that_is_
     assert isolated(bench) == []
 
 
-def test_the_owner_may_ask_whether_anybody_answers() -> None:
+def test_the_owner_may_ask_around() -> None:
     bench = knowing(10, 11, 12)
     heard_at = bench.now - 1.0
     bench.node.ask_around(heard_at - 0.5, bench.now)
@@ -86,7 +86,7 @@ def test_the_owner_may_ask_whether_anybody_answers() -> None:
     assert not bench.node.memberships.is_asking_around
 
 
-def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
+def test_asking_around_in_an_outage_reveals_it() -> None:
     bench = knowing(10, 11, 12)
     bench.node.ask_around(bench.now, bench.now)
     asked_at = bench.now
@@ -101,7 +101,7 @@ def test_an_owner_who_asks_in_an_outage_learns_of_it() -> None:
     assert not bench.node.memberships.is_asking_around
 
 
-def test_a_silence_while_the_owner_asks_is_a_doubt() -> None:
+def test_a_silence_while_asking_around_is_a_doubt() -> None:
     bench = knowing(10, 11, 12)
     doubt = bench.node.memberships.first._outage
     doubt.look(bench.now)
@@ -111,7 +111,7 @@ def test_a_silence_while_the_owner_asks_is_a_doubt() -> None:
     assert bench.sent() == []  # a witness is being asked already
 
 
-def test_who_has_answered_last_is_asked_first_and_each_has_the_time_of_a_query() -> None:
+def test_witnesses_are_asked_latest_first() -> None:
     bench = knowing(10, 11, 12, 13, 14)
     begun_at = bench.now
     order = asked(in_doubt(bench, 12))
@@ -157,7 +157,7 @@ def test_an_error_is_an_answer() -> None:
     assert isolated(bench) == []
 
 
-def test_anybody_else_who_answers_meanwhile_ends_the_doubt() -> None:
+def test_any_other_answer_ends_the_doubt() -> None:
     bench = knowing(10, 11, 12)
     in_doubt(bench, 10)
     bench.node.commands.ping(endpoint(11), bench.now)
@@ -207,7 +207,7 @@ def test_a_doubt_that_was_settled_may_arise_again() -> None:
 
 
 @pytest.mark.parametrize(("ids", "expected"), [([10], [10, 10, 10]), ([10, 11], [11, 10, 11])])
-def test_where_there_are_few_the_same_are_asked_again(ids: list[int], expected: list[int]) -> None:
+def test_few_witnesses_are_asked_again(ids: list[int], expected: list[int]) -> None:
     bench = knowing(*ids)
     order = []
     sent = in_doubt(bench, 10)
@@ -250,7 +250,7 @@ def test_whoever_is_not_connected_has_no_doubts() -> None:
     assert not requester.transmits
 
 
-def test_a_doubt_is_void_when_the_network_is_given_up_meanwhile() -> None:
+def test_a_doubt_is_void_once_the_network_is_lost() -> None:
     doubt, join, requester, verdicts = make()
     join.answered(0.0)
     doubt.arise(contact(10), 3.0)
@@ -269,7 +269,7 @@ def test_a_doubt_is_void_when_the_network_is_given_up_meanwhile() -> None:
 # The table of the states, and every walk through it
 
 
-def test_each_doubt_is_reached_and_left_by_the_table() -> None:
+def test_the_table_reaches_and_leaves_each_doubt() -> None:
     assert {before for before, _ in TRANSITIONS} == set(Doubt)
     assert set(TRANSITIONS.values()) == set(Doubt)
     assert {evidence for _, evidence in TRANSITIONS} == set(Evidence)
@@ -277,7 +277,7 @@ def test_each_doubt_is_reached_and_left_by_the_table() -> None:
 
 @pytest.mark.parametrize("before", Doubt)
 @pytest.mark.parametrize("evidence", Evidence)
-def test_evidence_outside_the_table_changes_nothing(before: Doubt, evidence: Evidence) -> None:
+def test_other_evidence_changes_nothing(before: Doubt, evidence: Evidence) -> None:
     outage = make().outage
     outage.doubt = before
     outage._take(evidence)

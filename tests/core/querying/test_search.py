@@ -22,7 +22,7 @@ from tests.strategies import ids
 US = Id(0)
 
 
-def test_a_search_that_knows_nobody_is_over_at_once() -> None:
+def test_a_search_without_contacts_is_over() -> None:
     search = make()
     assert search.next() == Finished()
     assert search.closest() == []
@@ -35,11 +35,11 @@ def test_alpha_of_the_nearest_are_asked_first() -> None:
     assert search.next() == Wait()
 
 
-def test_nearness_is_to_the_target_and_not_to_ourselves() -> None:
+def test_nearness_is_to_the_target_not_to_us() -> None:
     assert asks(make(1, 2, 100, 101, target=101, own_id=0)) == [101, 100]
 
 
-def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:
+def test_each_answer_frees_a_slot() -> None:
     search = make(40, 10, 30, 20, 50)
     asks(search)
     search.answered(contact(10))
@@ -49,7 +49,7 @@ def test_each_answer_frees_a_slot_for_the_next_nearest() -> None:
     assert asks(search) == [5]
 
 
-def test_a_node_that_is_full_answers_and_does_not_count_among_the_nearest() -> None:
+def test_a_full_node_is_none_of_the_nearest() -> None:
     search = make(10, 20, 30, 40, 50)
     asks(search)
     search.learn(endpoint(10), [contact(5)])
@@ -64,7 +64,7 @@ def test_a_node_that_is_full_answers_and_does_not_count_among_the_nearest() -> N
     assert search.stats() == SearchStats(hops=2, queries=4, responses=4, timeouts=0)
 
 
-def test_where_everybody_is_full_the_search_ends_when_all_have_said_so() -> None:
+def test_a_search_among_full_nodes_ends() -> None:
     search = make(10, 20)
     asks(search)
     search.answered(contact(10), is_full=True)
@@ -73,7 +73,7 @@ def test_where_everybody_is_full_the_search_ends_when_all_have_said_so() -> None
     assert search.next() == Finished()
 
 
-def test_however_near_the_next_ones_are_no_more_than_twice_alpha_are_in_flight() -> None:
+def test_at_most_twice_alpha_are_in_flight() -> None:
     search = make(60, 61)
     assert asks(search) == [60, 61]
     for who, names, asked in (
@@ -89,7 +89,7 @@ def test_however_near_the_next_ones_are_no_more_than_twice_alpha_are_in_flight()
     assert asks(search) == [2]
 
 
-def test_it_ends_when_the_k_nearest_have_answered_and_asks_nobody_farther() -> None:
+def test_it_ends_when_the_k_nearest_have_answered() -> None:
     search = make(10, 20, 30, 40, 50)
     for id in (10, 20):
         assert ask(search) == id
@@ -101,7 +101,7 @@ def test_it_ends_when_the_k_nearest_have_answered_and_asks_nobody_farther() -> N
     assert [member.id for member in search.closest()] == [10, 20, 30]
 
 
-def test_who_fails_is_replaced_by_the_next_nearest() -> None:
+def test_the_next_nearest_replaces_a_failed_node() -> None:
     search = make(10, 20, 30, 40, 50)
     assert asks(search) == [10, 20]
     search.failed(endpoint(10), timeout=True)
@@ -116,7 +116,7 @@ def test_who_fails_is_replaced_by_the_next_nearest() -> None:
     assert search.stats() == SearchStats(hops=1, queries=5, responses=3, timeouts=1)
 
 
-def test_who_is_slow_frees_its_slot_and_is_waited_for_until_it_is_late() -> None:
+def test_a_slow_node_is_waited_for_until_late() -> None:
     search = make(10, 20, 30, 40, 50)
     assert asks(search) == [10, 20]
     search.slow(endpoint(10))
@@ -130,7 +130,7 @@ def test_who_is_slow_frees_its_slot_and_is_waited_for_until_it_is_late() -> None
     assert search.next() == Finished()
 
 
-def test_who_is_slow_and_too_far_to_matter_is_not_waited_for() -> None:
+def test_a_slow_node_too_far_is_not_waited_for() -> None:
     search = make(10, 20, 30)
     assert asks(search) == [10, 20]
     search.slow(endpoint(20))
@@ -142,7 +142,7 @@ def test_who_is_slow_and_too_far_to_matter_is_not_waited_for() -> None:
     assert search.next() == Finished()
 
 
-def test_a_late_answer_counts_if_it_comes_before_the_end() -> None:
+def test_a_late_answer_before_the_end_counts() -> None:
     search = make(10, 20, 30, 40)
     asks(search)
     search.slow(endpoint(10))
@@ -163,7 +163,7 @@ def test_an_answered_contact_cannot_turn_slow() -> None:
     assert [member.id for member in search.closest()] == [10]
 
 
-def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
+def test_without_answers_slow_nodes_are_waited_for() -> None:
     search = make(10, 20)
     asks(search)
     search.slow(endpoint(10))
@@ -176,7 +176,7 @@ def test_while_nobody_has_answered_the_slow_are_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("patient", "then"), [(False, Finished()), (True, Wait())])
-def test_with_too_few_answers_only_the_patient_wait_for_the_late(patient: bool, then: Wait | Finished) -> None:
+def test_only_a_patient_search_waits_for_late_nodes(patient: bool, then: Wait | Finished) -> None:
     search = make(10, 20, patient=patient)
     asks(search)
     search.slow(endpoint(10))
@@ -188,7 +188,7 @@ def test_with_too_few_answers_only_the_patient_wait_for_the_late(patient: bool, 
     assert search.next() == Finished()
 
 
-def test_the_patient_wait_for_nobody_once_k_have_answered() -> None:
+def test_after_k_answers_no_patience_is_needed() -> None:
     search = make(10, 20, 30, 40, patient=True)
     asks(search)
     search.slow(endpoint(10))
@@ -210,7 +210,7 @@ def test_patience_may_end_in_the_middle() -> None:
     assert search.next() == Finished()
 
 
-def test_a_false_endpoint_under_a_true_id_does_not_hide_the_true_one() -> None:
+def test_a_false_endpoint_hides_no_true_one() -> None:
     search = make(10, 20)
     assert asks(search) == [10, 20]
     search.learn(endpoint(10), [contact(5, machine=99)])
@@ -221,7 +221,7 @@ def test_a_false_endpoint_under_a_true_id_does_not_hide_the_true_one() -> None:
     assert search.next() == Ask(contact(5))
 
 
-def test_a_true_endpoint_under_a_false_id_does_not_hide_the_true_one() -> None:
+def test_a_false_id_hides_no_true_one() -> None:
     search = make(10, 20, 30, 40)
     assert asks(search) == [10, 20]
     search.learn(endpoint(10), [contact(126, machine=5)])
@@ -231,7 +231,7 @@ def test_a_true_endpoint_under_a_false_id_does_not_hide_the_true_one() -> None:
     assert asks(search) == [5]  # and then enough are on their way
 
 
-def test_another_node_than_expected_counts_under_its_own_id_and_is_not_asked_again() -> None:
+def test_an_unexpected_node_counts_under_its_own_id() -> None:
     search = make(10, 20)
     assert asks(search) == [10, 20]
     search.learn(endpoint(10), [contact(11, machine=10), contact(3)])
@@ -253,7 +253,7 @@ def test_who_claims_to_be_us_has_not_answered() -> None:
     assert search.closest() == [contact(20)]
 
 
-def test_an_answer_has_no_more_contacts_than_an_honest_one_could_have() -> None:
+def test_surplus_contacts_of_an_answer_are_ignored() -> None:
     search = make(100, policy=Policy(k=2))
     asks(search)
     search.learn(endpoint(100), [contact(id) for id in range(9, 0, -1)])
@@ -261,7 +261,7 @@ def test_an_answer_has_no_more_contacts_than_an_honest_one_could_have() -> None:
     assert [member.contact.id for member in search.candidates.order] == [1, 2, 3, 4, 100]
 
 
-def test_hops_count_from_contacts_of_our_own_along_the_answers() -> None:
+def test_hops_count_from_our_own_contacts() -> None:
     search = make(64)
     for id in (64, 32, 16):
         assert ask(search) == id
@@ -324,7 +324,7 @@ def nearest_known(members: list[Contact], from_id: Id, rng: Random) -> list[Cont
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_it_finds_the_true_k_closest_of_a_whole_network(seed: int) -> None:
+def test_it_finds_the_k_closest_of_a_network(seed: int) -> None:
     rng = Random(seed)
     wide = Keyspace(32)
     everyone = [Contact(wide.random(rng), endpoint(number)) for number in range(300)]
@@ -345,7 +345,7 @@ def test_it_finds_the_true_k_closest_of_a_whole_network(seed: int) -> None:
 
 
 @given(st.data(), st.booleans(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
-def test_it_ends_asks_nobody_twice_and_finds_the_closest_of_all_that_it_could_reach(
+def test_it_finds_the_closest_that_it_can_reach(
     data: st.DataObject, patient: bool, k: int, alpha: int, seed: int
 ) -> None:
     policy = Policy(k=k, alpha=alpha)
@@ -389,7 +389,7 @@ def test_it_ends_asks_nobody_twice_and_finds_the_closest_of_all_that_it_could_re
         assert set(answered) == asked - dead
 
 
-def test_who_holds_a_slot_still_does_not_turn_late() -> None:
+def test_a_node_with_a_slot_does_not_turn_late() -> None:
     search = make(10, 20)
     assert asks(search) == [10, 20]
     search.late(endpoint(10))  # the rest of its answer is, which a query of its own asks for

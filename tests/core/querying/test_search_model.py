@@ -579,7 +579,7 @@ def networks(draw: st.DrawFn) -> tuple[list[Contact], int, Random]:
 
 
 @given(networks(), ids(SEVEN), st.booleans(), st.integers(1, 4), st.booleans())
-def test_where_nothing_fails_the_result_is_the_true_k_closest_to_the_target(
+def test_without_failures_it_finds_the_true_k_closest(
     network: tuple[list[Contact], int, Random], target: Id, patient: bool, alpha: int, one_of_them: bool
 ) -> None:
     members, k, rng = network
@@ -606,7 +606,7 @@ def test_where_nothing_fails_the_result_is_the_true_k_closest_to_the_target(
     st.integers(0, 3),
     st.sampled_from([0.05, 0.3, 1.0]),
 )
-def test_liars_whose_nodes_do_not_answer_cost_a_few_queries_each_and_change_nothing(
+def test_liars_cost_few_queries_and_change_nothing(
     network: tuple[list[Contact], int, Random],
     target: Id,
     patient: bool,
@@ -639,7 +639,7 @@ def test_liars_whose_nodes_do_not_answer_cost_a_few_queries_each_and_change_noth
 
 
 @given(networks(), ids(SEVEN), st.integers(1, 4), st.sampled_from([0.05, 0.3, 1.0]), st.floats(0, 1))
-def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_call_them_late(
+def test_slow_and_dead_nodes_cost_bounded_time(
     network: tuple[list[Contact], int, Random], target: Id, alpha: int, slow_after: float, share: float
 ) -> None:
     members, k, rng = network
@@ -666,9 +666,7 @@ def test_the_slow_and_the_dead_hold_a_search_up_by_the_time_that_it_takes_to_cal
 @pytest.mark.slow
 @given(ids(SEVEN), st.integers(1, 4), st.sampled_from([0.05, 0.3, 1.0]), st.booleans())
 @example(Id(0), 4, 0.5, True)
-def test_liars_without_end_are_asked_no_more_than_the_policy_says(
-    target: Id, alpha: int, slow_after: float, patient: bool
-) -> None:
+def test_endless_liars_are_asked_within_the_policy(target: Id, alpha: int, slow_after: float, patient: bool) -> None:
     policy = Policy(alpha=alpha, search_queries=60, search_candidates=100)
     liars = [contact(target ^ 1, number) for number in range(1, 1200)]
     answers = {liar: liars[16 * place + 1 : 16 * place + 17] for place, liar in enumerate(liars)}

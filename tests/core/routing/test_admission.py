@@ -38,7 +38,7 @@ def test_who_answers_enters() -> None:
     assert round_trips.mean == 0.25
 
 
-def test_who_answers_again_is_known_and_its_record_is_brought_up_to_date() -> None:
+def test_a_contact_that_answers_again_is_known() -> None:
     state = make()
     state.answered(contact(5), 0.25, 10.0)
     assert state.answered(contact(5), None, 2_000.0) == Known()
@@ -47,14 +47,14 @@ def test_who_answers_again_is_known_and_its_record_is_brought_up_to_date() -> No
     assert len(state.table) == 1
 
 
-def test_who_only_queries_never_enters_and_is_worth_a_ping_while_there_is_room() -> None:
+def test_a_node_that_only_queries_never_enters() -> None:
     state = make()
     assert state.queried(*contact(5), 10.0)
     assert len(state.table) == 0
     assert state.heard_at is None
 
 
-def test_who_claims_our_own_id_is_refused_and_not_pinged() -> None:
+def test_a_node_with_our_own_id_is_refused() -> None:
     state = make()
     assert state.answered(contact(0), 0.1, 10.0) == Refused()
     assert not state.queried(*contact(0), 10.0)
@@ -63,7 +63,7 @@ def test_who_claims_our_own_id_is_refused_and_not_pinged() -> None:
     assert state.heard_at is None
 
 
-def test_a_contact_in_the_table_that_queries_is_pinged_unless_it_is_good() -> None:
+def test_a_querying_contact_is_pinged_unless_good() -> None:
     state = make()
     assert state.restore(contact(5))
     assert state.queried(*contact(5), 10.0)
@@ -73,14 +73,14 @@ def test_a_contact_in_the_table_that_queries_is_pinged_unless_it_is_good() -> No
     assert state.queried(*contact(5), 11.0 + DEFAULT.good_for)
 
 
-def test_who_finds_a_bucket_full_of_good_contacts_is_pinged_once_one_of_them_is_not_good_any_more() -> None:
+def test_a_full_bucket_pings_only_when_one_is_not_good() -> None:
     state = full()
     for now in (1.0, 2.0):  # the second time, nobody looks at all of them
         assert not state.queried(*contact(100), now)
     assert state.queried(*contact(100), DEFAULT.good_for + 1.0)
 
 
-def test_the_latest_are_those_that_have_answered_last_without_bad_ones() -> None:
+def test_the_latest_have_answered_last() -> None:
     state = make()
     state.restore(contact(4))
     for id, when in ((5, 10.0), (80, 12.0), (81, 11.0), (82, 13.0)):
@@ -108,7 +108,7 @@ def test_a_bad_contact_that_queries_is_pinged() -> None:
     assert state.queried(*contact(64), 11.0)
 
 
-def test_the_same_id_from_another_address_leaves_the_incumbent_unless_it_is_bad() -> None:
+def test_only_a_bad_incumbent_loses_its_id() -> None:
     state = full()
     usurper = contact(64, machine=200)
     assert not state.queried(*usurper, 5.0)
@@ -122,7 +122,7 @@ def test_the_same_id_from_another_address_leaves_the_incumbent_unless_it_is_bad(
     assert state.table.at(contact(64).endpoint) is None
 
 
-def test_a_silent_incumbent_is_to_be_verified_and_the_claimant_takes_its_place_only_if_that_fails() -> None:
+def test_a_claimant_waits_for_a_silent_incumbent() -> None:
     state, usurper = full(), contact(64, machine=200)
     assert not state.queried(*usurper, 60.0)
     assert state.queried(*usurper, 60.01)  # is anybody there, to begin with?
@@ -138,7 +138,7 @@ def test_a_silent_incumbent_is_to_be_verified_and_the_claimant_takes_its_place_o
     assert state.meta.get(Id(64)).heard_at == 140.0
 
 
-def test_who_was_of_no_use_is_pinged_again_once_neighbours_have_left_and_there_is_a_place() -> None:
+def test_a_stranger_is_pinged_again_for_a_free_place() -> None:
     state = full()
     assert not state.queried(Id(120), endpoint(120), 1.0)
     assert state.table.bucket(Id(120)).closed_until > 1.0
@@ -148,7 +148,7 @@ def test_who_was_of_no_use_is_pinged_again_once_neighbours_have_left_and_there_i
     assert state.queried(Id(70), endpoint(70), 1.0)
 
 
-def test_only_a_contact_that_has_answered_since_we_started_and_not_stopped_to_counts_as_one_that_answers_us() -> None:
+def test_a_contact_answers_us_until_it_turns_bad() -> None:
     state = make()
     state.restore(contact(1))
     state.restore(contact(2))
@@ -161,7 +161,7 @@ def test_only_a_contact_that_has_answered_since_we_started_and_not_stopped_to_co
     assert not state.answers_us(contact(2).endpoint)
 
 
-def test_a_node_that_changed_its_id_is_in_the_table_once() -> None:
+def test_a_node_with_a_new_id_is_in_the_table_once() -> None:
     state = full()
     renamed = contact(5, machine=64)
     assert state.answered(renamed, 0.1, 5.0) == Inserted()
@@ -177,7 +177,7 @@ def test_a_full_bucket_of_good_contacts_refuses() -> None:
     assert len(state.table) == 6
 
 
-def test_a_full_bucket_has_its_oldest_questionable_contact_verified() -> None:
+def test_the_oldest_questionable_contact_is_verified() -> None:
     state = full()
     late = DEFAULT.good_for + 100
     state.answered(contact(80), 0.1, late)
@@ -189,7 +189,7 @@ def test_a_full_bucket_has_its_oldest_questionable_contact_verified() -> None:
     assert state.answered(contact(112), 0.1, late) == Full()
 
 
-def test_a_contact_that_was_never_heard_is_the_oldest_questionable_one() -> None:
+def test_a_contact_never_heard_counts_as_the_oldest() -> None:
     state = make()
     for id in (*NEAR, 64, 96):
         state.answered(contact(id), 0.1, 0.0)
@@ -206,7 +206,7 @@ def test_a_full_bucket_replaces_a_bad_contact() -> None:
     assert state.table.get(Id(112)) == contact(112)
 
 
-def test_who_waits_takes_the_place_of_a_contact_that_turns_bad() -> None:
+def test_a_newcomer_replaces_one_that_turns_bad() -> None:
     state = full()
     for id in (112, 113):
         assert state.answered(contact(id), 0.1, 5.0 + id) == Full()
@@ -218,7 +218,7 @@ def test_who_waits_takes_the_place_of_a_contact_that_turns_bad() -> None:
     assert [waiting.id for waiting in state._line.of(state.table.bucket(Id(112)))] == [112]
 
 
-def test_who_has_waited_long_does_not_make_its_bucket_seem_inactive() -> None:
+def test_a_long_wait_makes_no_bucket_seem_inactive() -> None:
     state = full()
     assert state.answered(contact(112), 0.1, 5.0) == Full()
     state.answered(contact(64), 0.1, 100.0)
@@ -227,7 +227,7 @@ def test_who_has_waited_long_does_not_make_its_bucket_seem_inactive() -> None:
     assert state.table.bucket(Id(112)).activity == 100.0
 
 
-def test_a_bad_contact_stays_while_nobody_waits_for_its_place() -> None:
+def test_a_bad_contact_stays_while_none_waits() -> None:
     state = full()
     assert make_bad(state, contact(80), 10.0) == [None, None]
     assert state.table.get(Id(80)) == contact(80)
@@ -236,7 +236,7 @@ def test_a_bad_contact_stays_while_nobody_waits_for_its_place() -> None:
     assert state.standing(contact(80), 20.0) is Standing.GOOD
 
 
-def test_a_timeout_counts_only_if_somebody_has_answered_since_the_query_was_sent() -> None:
+def test_a_timeout_counts_only_if_another_answered() -> None:
     state = make()
     state.restore(contact(80))
     for _ in range(5):
@@ -249,7 +249,7 @@ def test_a_timeout_counts_only_if_somebody_has_answered_since_the_query_was_sent
     assert state.meta.get(Id(80)).timeouts == 1
 
 
-def test_a_timeout_of_somebody_else_at_a_contact_s_id_or_address_is_not_its_own() -> None:
+def test_a_timeout_counts_for_its_exact_contact() -> None:
     state = full()
     for _ in range(3):
         assert state.timed_out(contact(80, machine=300), sent_at=-1.0) is None
@@ -257,7 +257,7 @@ def test_a_timeout_of_somebody_else_at_a_contact_s_id_or_address_is_not_its_own(
     assert state.meta.get(Id(80)).timeouts == 0
 
 
-def test_a_contact_from_whose_address_another_answers_is_taken_out() -> None:
+def test_a_contact_leaves_if_another_answers_there() -> None:
     state = full()
     state.moved(Id(80), contact(81).endpoint)
     assert state.table.get(Id(80)) == contact(80)
@@ -266,7 +266,7 @@ def test_a_contact_from_whose_address_another_answers_is_taken_out() -> None:
     state.moved(Id(80), contact(80).endpoint)  # twice is harmless
 
 
-def test_a_restored_contact_is_questionable_and_in_the_table_once() -> None:
+def test_a_restored_contact_is_questionable() -> None:
     state = make()
     assert state.restore(contact(5))
     assert state.standing(contact(5), 0.0) is Standing.QUESTIONABLE
@@ -279,13 +279,13 @@ def test_a_restored_contact_is_questionable_and_in_the_table_once() -> None:
     assert len(crowded.table) == 6
 
 
-def test_round_trips_are_those_of_the_contact_at_its_address() -> None:
+def test_round_trips_belong_to_id_and_address() -> None:
     state = full()
     assert state.round_trips(contact(80, machine=200)) is None
     assert state.round_trips(contact(81)) is None
 
 
-def test_questionable_contacts_are_not_put_behind_good_ones() -> None:
+def test_questionable_contacts_keep_their_order() -> None:
     state = full()
     late = DEFAULT.good_for + 100
     for id in NEAR:
@@ -665,7 +665,7 @@ class StateMachine(RuleBasedStateMachine):
 TestStateKeepsItsPromises = StateMachine.TestCase
 
 
-def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None:
+def test_an_endpoint_changes_its_id_after_minutes() -> None:
     state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     assert state.answered(contact(5, machine=1), None, 0.0) == Inserted()
     assert state.answered(contact(6, machine=1), None, 1.0) == Inserted()  # it may have started anew, without its file
@@ -678,7 +678,7 @@ def test_an_endpoint_is_let_in_under_another_id_every_few_minutes_only() -> None
     assert state.answered(contact(8, machine=2), None, 2.0) == Inserted()
 
 
-def test_who_answers_in_place_of_another_has_changed_its_id() -> None:
+def test_an_answer_in_place_of_another_is_a_new_id() -> None:
     state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     for number, outcome in ((5, Inserted()), (6, Inserted()), (7, Refused())):
         for known in list(state.table):
@@ -686,7 +686,7 @@ def test_who_answers_in_place_of_another_has_changed_its_id() -> None:
         assert state.answered(contact(number, machine=1), None, 1.0) == outcome
 
 
-def test_endpoints_that_changed_their_ids_are_forgotten_when_there_are_many() -> None:
+def test_changers_are_forgotten_when_there_are_many() -> None:
     state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     for machine in range(2_000):
         state.answered(contact(5, machine=machine), None, 1.0)

@@ -27,7 +27,7 @@ def changed_at(*times: float) -> Changers:
     return changers
 
 
-def test_each_change_is_followed_by_a_pause_twice_as_long() -> None:
+def test_each_change_doubles_the_pause() -> None:
     times = [0.0]
     for pauses in (1, 2, 4, 8, 12, 12):  # an hour is the longest
         changers = changed_at(*times)
@@ -40,13 +40,13 @@ def test_each_change_is_followed_by_a_pause_twice_as_long() -> None:
         times.append(due)
 
 
-def test_who_keeps_its_id_as_long_again_begins_anew() -> None:
+def test_an_id_that_was_kept_resets_the_pause() -> None:
     changers = changed_at(0.0, PAUSE, 5 * PAUSE)
     assert not changers.believes(contact(100, machine=1), 6 * PAUSE - 1)
     assert changers.believes(contact(100, machine=1), 6 * PAUSE)
 
 
-def test_the_id_that_was_let_in_stays_welcome_until_another_one_answers_there() -> None:
+def test_the_known_id_stays_welcome_until_another() -> None:
     changers = changed_at(0.0)
     assert changers.believes(contact(2, machine=1), 1.0)
     assert not changers.doubts(Id(2), endpoint(1), 1.0)
@@ -54,13 +54,13 @@ def test_the_id_that_was_let_in_stays_welcome_until_another_one_answers_there() 
     assert changers.doubts(Id(2), endpoint(1), 1.0)
 
 
-def test_an_old_id_that_is_gone_once_more_changes_nothing() -> None:
+def test_an_old_id_that_is_gone_changes_nothing() -> None:
     changers = changed_at(0.0)
     changers.gone(contact(1, machine=1))
     assert not changers.doubts(Id(2), endpoint(1), 1.0)
 
 
-def test_whatever_others_name_an_endpoint_it_is_doubted_for_its_own_answers_only() -> None:
+def test_only_own_answers_make_a_node_doubted() -> None:
     changers = Changers(DEFAULT)
     for _ in range(3):
         changers.answered_instead(contact(5, machine=1))
@@ -70,7 +70,7 @@ def test_whatever_others_name_an_endpoint_it_is_doubted_for_its_own_answers_only
     assert changers.doubts(Id(9), endpoint(1), 2.0)
 
 
-def test_who_comes_back_under_another_id_after_the_pause_has_changed_again() -> None:
+def test_another_id_after_the_pause_is_a_new_change() -> None:
     state = RoutingState(Id(0), CODEC, DEFAULT, 0.0)
     for id, now, outcome in (
         (5, 0.0, Inserted()),
@@ -84,7 +84,7 @@ def test_who_comes_back_under_another_id_after_the_pause_has_changed_again() -> 
         assert state.answered(contact(id, machine=1), None, now) == outcome
 
 
-def test_a_search_asks_those_who_change_their_ids_last() -> None:
+def test_a_search_asks_changers_last() -> None:
     search = Search(Id(0), Id(127), DEFAULT)
     search.candidates.doubts = lambda contact: contact.id < 4
     search.seed(map(contact, range(1, 12)))
@@ -95,7 +95,7 @@ def test_a_search_asks_those_who_change_their_ids_last() -> None:
     assert asked == [4, 5, 6, 7, 8, 9, 10, 11]
 
 
-def test_a_search_that_knows_few_others_asks_them_as_well() -> None:
+def test_a_search_with_few_others_asks_changers_too() -> None:
     search = Search(Id(0), Id(127), DEFAULT)
     search.candidates.doubts = lambda contact: contact.id < 4
     search.seed(map(contact, range(1, 7)))
@@ -115,7 +115,7 @@ def test_a_region_is_asked_without_them() -> None:
     assert sorted(each.contact.id for each in chosen) == [4, 5, 6, 7, 8, 9, 10, 11]
 
 
-def test_a_lookup_passes_over_the_many_ids_of_one_that_changes_them() -> None:
+def test_a_lookup_passes_over_the_ids_of_a_changer() -> None:
     bench = Bench(own_id=0)
     for id in (1, 2, 3):
         bench.node.state.answered(contact(id, machine=50), None, bench.now)
@@ -128,7 +128,7 @@ def test_a_lookup_passes_over_the_many_ids_of_one_that_changes_them() -> None:
     assert endpoint(67) in asked
 
 
-def test_who_answers_a_search_under_two_ids_that_others_named_is_remembered() -> None:
+def test_two_ids_in_a_search_are_remembered() -> None:
     bench = Bench(own_id=0)
     for actual in (90, 91):
         bench.node.state.moved(Id(actual - 1), endpoint(50))  # so that it is not in the table
@@ -140,7 +140,7 @@ def test_who_answers_a_search_under_two_ids_that_others_named_is_remembered() ->
     assert not bench.node.state.changers.doubts(*contact(91, machine=50), bench.now)
 
 
-def test_a_node_remembers_which_id_answers_where_another_was_named() -> None:
+def test_the_id_that_answers_is_remembered() -> None:
     bench = Bench(own_id=0)
     bench.know(contact(64))
     bench.node.commands.lookup(Id(65), bench.now)

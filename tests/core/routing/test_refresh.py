@@ -33,7 +33,7 @@ def test_with_nobody_to_ask_nothing_is_stale() -> None:
     assert refresher.next_target(1e9) is None
 
 
-def test_a_bucket_is_stale_after_fifteen_minutes_without_activity() -> None:
+def test_a_bucket_is_stale_after_fifteen_minutes() -> None:
     refresher, _ = make(5)
     assert refresher.next_timeout() == AFTER == 15 * 60
     assert refresher.next_target(AFTER - 0.1) is None
@@ -42,7 +42,7 @@ def test_a_bucket_is_stale_after_fifteen_minutes_without_activity() -> None:
     assert refresher.next_target(AFTER) is None
 
 
-def test_the_stalest_bucket_comes_first_and_its_target_is_in_its_range() -> None:
+def test_the_stalest_bucket_comes_first() -> None:
     refresher, table = make(1, 2, 64, 65, 32)
     assert len(table.buckets) == 3
     for bucket, activity in zip(table.buckets, (20.0, 10.0, 30.0), strict=True):
@@ -93,7 +93,7 @@ def take_samples(refresher: Refresher, count: int) -> list[float]:
     return times
 
 
-def test_a_neighbourhood_that_becomes_denser_by_half_is_compared_with_other_places() -> None:
+def test_a_denser_neighbourhood_is_compared() -> None:
     assert sampling(14).next_timeout() == AFTER
     refresher = sampling(15)
     times = take_samples(refresher, DEFAULT.size_samples)
@@ -113,13 +113,13 @@ def test_samples_are_places_anywhere() -> None:
     assert len(targets) > 100
 
 
-def test_before_we_have_joined_nothing_is_known_of_the_neighbourhood() -> None:
+def test_before_joining_no_density_is_known() -> None:
     refresher, _ = make(1, 2)
     refresher.neighbourhood_has(1_000, 0.0)
     assert refresher.next_timeout() == AFTER
 
 
-def test_one_who_crowds_us_again_and_again_has_us_ask_little() -> None:
+def test_repeated_crowds_cause_few_queries() -> None:
     refresher, table = make(1, 2, 64, 65, 32)
     refresher.joined(10)
     asked, now, density = 0, 0.0, 10
@@ -134,7 +134,7 @@ def test_one_who_crowds_us_again_and_again_has_us_ask_little() -> None:
     assert asked < 10 * 72
 
 
-def test_more_density_while_samples_are_due_brings_no_second_chain() -> None:
+def test_samples_that_are_due_are_not_doubled() -> None:
     refresher = sampling(15)
     due = refresher.next_timeout()
     refresher.neighbourhood_has(40, 0.0)
@@ -142,9 +142,7 @@ def test_more_density_while_samples_are_due_brings_no_second_chain() -> None:
 
 
 @given(ids(SEVEN), st.sets(ids(SEVEN), max_size=40))
-def test_who_joins_asks_about_every_bucket_that_is_farther_than_its_nearest_neighbour(
-    own: Id, members: set[Id]
-) -> None:
+def test_a_new_node_asks_about_all_far_buckets(own: Id, members: set[Id]) -> None:
     refresher, table = make(*members - {own}, own_id=own)
     for bucket in table.buckets:
         bucket.activity = 500.0
@@ -163,7 +161,7 @@ def test_a_bucket_that_is_staler_still_stays_so() -> None:
 
 
 @given(ids(SEVEN), st.sets(ids(SEVEN), min_size=1, max_size=60), st.integers(0, 60))
-def test_whoever_nobody_disturbs_refreshes_each_range_once_a_period(own: Id, members: set[Id], takes: int) -> None:
+def test_each_range_is_refreshed_once_a_period(own: Id, members: set[Id], takes: int) -> None:
     refresher, table = make(*(members - {own}), own_id=own)
     refreshed: dict[Id, list[float]] = {bucket.low: [0.0] for bucket in table.buckets}
     now = 0.0
