@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dhtd.sim.figures import Figures
     from dhtd.sim.plan import Plan
 
-# Of Okabe and Ito's colours, which are told apart by whoever sees few.
+# From Okabe and Ito's colours, which colour-blind people can tell apart.
 _BLUE, _ORANGE, _GREEN, _INK, _GREY = "#0072B2", "#D55E00", "#009E73", "#1a1a1a", "#767676"
 
 _STYLE: Any = {

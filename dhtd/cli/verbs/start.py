@@ -60,7 +60,7 @@ def start(
 
 
 def _announce(ready: Ready, *, json: bool) -> None:
-    """Say that the daemon is ready, to whoever still listens: a stdout that takes nothing must not matter."""
+    """Announce that the daemon is ready. A stdout that takes nothing does not matter."""
     try:
         if not is_writable(sys.stdout):
             return
@@ -80,7 +80,7 @@ def _say_why(error: DhtdError, log_format: object, *, json: bool) -> None:
     """Say why the daemon has ended, or did not start: as a line of the log, be there one already or not."""
     from dhtd.daemon import log
 
-    if json and is_writable(sys.stdout):  # else the end of a daemon would wait for whoever does not read it
+    if json and is_writable(sys.stdout):  # otherwise the end of a daemon would wait for its reader
         with suppress(OSError):
             put_json({"error": {"code": error.code, "message": str(error)}})
     if log.is_set_up():
