@@ -1,3 +1,3 @@
 """A DHT node that maps IDs to the endpoints that serve them."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
