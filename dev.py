@@ -14,10 +14,10 @@ usage: python3 dev.py COMMAND [ARGUMENT]...
   sync                only set up, or bring up to date
   uv ARGUMENT...      run the uv that uv.lock names, e.g. `uv lock --upgrade`
 
-The first command makes .venv, with the Python that runs it, and again whenever that Python, uv.lock or pyproject.toml
-has changed. Downloads go into .uv and .venv, and every byte is checked against the SHA-256 in uv.lock. While .venv is
-fresh, nothing touches the network. Set-up writes nothing outside the checkout, unless UV_CACHE_DIR says so. A daemon
-has its usual files (dhtd(8), FILES), and tests and benchmarks use the temporary directory.
+The first command makes .venv, with the Python that runs it, and again whenever that Python, uv.lock, pyproject.toml or
+the version has changed. Downloads go into .uv and .venv, and every byte is checked against the SHA-256 in uv.lock.
+While .venv is fresh, nothing touches the network. Set-up writes nothing outside the checkout, unless UV_CACHE_DIR says
+so. A daemon has its usual files (dhtd(8), FILES), and tests and benchmarks use the temporary directory.
 """
 
 import fcntl
@@ -222,9 +222,9 @@ def prepare_uv() -> tuple[Path, dict[str, str]]:
 
 
 def fingerprint() -> str:
-    """Return a hash of all inputs of .venv: the lock, the project's metadata, the Python, and the place."""
+    """Return a hash of all inputs of .venv: the lock, the project's metadata and version, the Python, and the place."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {sys.maxsize} {ROOT}".encode())
-    for name in ("uv.lock", "pyproject.toml"):
+    for name in ("uv.lock", "pyproject.toml", "dhtd/__init__.py"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
 

@@ -34,7 +34,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(dev, "ROOT", tmp_path)
     monkeypatch.setattr(dev, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(dev, "TOOLS", tmp_path / ".uv")
-    for name in ("uv.lock", "pyproject.toml"):
+    (tmp_path / "dhtd").mkdir()
+    for name in ("uv.lock", "pyproject.toml", "dhtd/__init__.py"):
         (tmp_path / name).write_text(f"{name} as committed")
     return tmp_path
 
@@ -261,7 +262,7 @@ def test_a_group_that_is_wanted_is_added_to_those_that_are_there(
     assert ran == []
 
 
-@pytest.mark.parametrize("changed", ["uv.lock", "pyproject.toml"])
+@pytest.mark.parametrize("changed", ["uv.lock", "pyproject.toml", "dhtd/__init__.py"])
 def test_a_venv_is_stale_when_its_inputs_change(checkout: Path, changed: str) -> None:
     make_venv(checkout)
     assert dev.groups_in(dev.VENV, dev.fingerprint()) == set()
