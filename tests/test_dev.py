@@ -113,7 +113,7 @@ def test_this_platform_has_a_wheel() -> None:
     assert dev.choose_wheel(UV["wheels"], dev.this_platform()) is not None
 
 
-def test_a_32_bit_python_on_a_64_bit_kernel_gets_the_32_bit_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_32_bit_python_gets_its_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "maxsize", 2**31 - 1)
         patch.setattr(platform, "machine", lambda: "aarch64")
@@ -133,9 +133,7 @@ def test_uv_is_unpacked_once_and_can_be_run(checkout: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_wheel_with_the_wrong_hash_is_refused_and_nothing_is_kept(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch, verify: bool
-) -> None:
+def test_a_wheel_with_a_wrong_hash_is_refused(checkout: Path, monkeypatch: pytest.MonkeyPatch, verify: bool) -> None:
     data, wheel = wheel_with(b"the program")
     serve(monkeypatch, data + b"!")
     dev.TOOLS.mkdir()
@@ -144,7 +142,7 @@ def test_a_wheel_with_the_wrong_hash_is_refused_and_nothing_is_kept(
     assert not list(dev.TOOLS.iterdir())
 
 
-def test_without_a_network_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_message_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, urllib.error.URLError("Temporary failure in name resolution"))
     with pytest.raises(SystemExit, match=r"cannot fetch .*name resolution.*\n.*run the same command again"):
         dev.fetch(wheel_with(b"")[1], verify=True)
@@ -158,7 +156,7 @@ def test_without_a_wheel_a_uv_on_the_path_serves(checkout: Path, monkeypatch: py
         dev.install_uv({"version": "1.2.3"}, None, verify=True)
 
 
-def test_a_certificate_of_no_known_authority_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_authority_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, urllib.error.URLError(ssl.SSLCertVerificationError("unable to get local issuer certificate")))
     with pytest.raises(SystemExit, match=r"of no authority that this machine knows: SSL_CERT_FILE can name"):
         dev.fetch(wheel_with(b"")[1], verify=True)
@@ -180,7 +178,7 @@ class Authorities(NamedTuple):
 @pytest.mark.parametrize(
     ("loaded", "listed", "verify"), [(140, None, True), (0, 3, True), (0, 0, False), (0, None, False)]
 )
-def test_only_a_machine_without_any_authority_does_without_verification_whatever_a_server_shows(
+def test_only_without_authorities_tls_is_unchecked(
     loaded: int, listed: int | None, verify: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = None if listed is None else checkout / "certs"
@@ -214,14 +212,14 @@ def test_what_ci_builds_and_installs_is_locked() -> None:
     assert "--constraints" in install.split()
 
 
-def test_the_unverified_host_is_the_one_whose_files_the_lock_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unverified_host_is_of_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV_INSECURE_HOST", raising=False)
     [host] = {urlsplit(file["url"]).hostname for file in locked_files()}
     assert dev.uv_environment(verify=False)["UV_INSECURE_HOST"] == host
     assert "UV_INSECURE_HOST" not in dev.uv_environment(verify=True)
 
 
-def test_the_lock_names_only_the_public_index_and_hashes_every_file() -> None:
+def test_the_lock_has_one_index_and_every_hash() -> None:
     sources = [package["source"] for package in LOCK["package"] if package["name"] != "dhtd"]
     assert all(source == {"registry": "https://pypi.org/simple"} for source in sources)
     assert all(file["hash"].startswith("sha256:") for file in locked_files())
@@ -233,15 +231,13 @@ def locked_files() -> list[dict[str, Any]]:
     return sdists + [wheel for package in packages for wheel in package.get("wheels", [])]
 
 
-def test_a_complete_venv_is_fresh_and_nothing_is_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_venv_is_fresh(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_venv(checkout)
     monkeypatch.setattr(dev, "prepare_uv", lambda: pytest.fail("set up again"))
     dev.sync()
 
 
-def test_a_group_that_is_wanted_is_added_to_those_that_are_there(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wanted_group_is_added(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_venv(checkout)
     ran: list[list[str]] = []
 
@@ -293,16 +289,14 @@ def test_a_failed_set_up_leaves_no_stamp(checkout: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("arguments", [(), ("frobnicate",), ("--port", "1")])
-def test_a_misunderstood_command_line_gets_the_usage(
-    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_command_line_gets_the_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert dev.main(*arguments) == 2
     output = capsys.readouterr()
     assert not output.out
     assert "usage: python3 dev.py" in output.err
 
 
-def test_an_unknown_benchmark_is_named_before_anything_is_fetched(
+def test_an_unknown_benchmark_is_named_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dev, "sync", lambda group: pytest.fail(f"fetched {group}"))
@@ -363,7 +357,7 @@ def test_a_command_becomes_a_program_of_the_venv(
         (("run",), ""),
     ],
 )
-def test_other_implementations_are_fetched_only_to_be_measured(
+def test_other_implementations_are_only_for_bench(
     arguments: tuple[str, ...], group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
@@ -380,7 +374,7 @@ def test_other_implementations_are_fetched_only_to_be_measured(
 
 
 @pytest.mark.parametrize(("statuses", "status"), [((0, 0), 0), ((1, 0), 1), ((0, 4), 4), ((1, 4), 1)])
-def test_every_test_is_run_once_and_those_of_core_and_wire_are_measured(
+def test_every_test_runs_once_and_core_is_covered(
     statuses: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[list[str]] = []
@@ -410,7 +404,7 @@ def test_the_tests_run_from_compiled_files(checkout: Path, monkeypatch: pytest.M
     assert seen == [False, False]
 
 
-def test_a_python_that_is_too_old_is_told_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_python_hears_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tomllib", None)  # which came with 3.11
     with pytest.raises(SystemExit, match=r"dhtd needs 3\.11 or newer"):
         runpy.run_path(str(Path(dev.__file__)))

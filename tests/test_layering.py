@@ -272,7 +272,7 @@ def test_the_conversation_does_no_io() -> None:
     assert [str(found) for module in modules for found in IMPORTS[module] if found.root in IMPURE] == []
 
 
-def test_the_core_asks_for_no_time_and_no_entropy_by_another_way() -> None:
+def test_the_core_reads_no_clock_and_no_entropy() -> None:
     suspicious = {"open", "print", "input", "__import__", "exec", "eval", "id", "hash"}
     for path in sorted((ROOT / "core").rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -311,7 +311,7 @@ def test_only_the_plotter_imports_matplotlib() -> None:
     assert users == {"dhtd.cli.simulate.plot"}
 
 
-def test_in_the_control_layer_only_the_daemon_s_side_imports_trio() -> None:
+def test_control_imports_trio_in_the_daemon_only() -> None:
     users = {
         module
         for module, imports in IMPORTS.items()
@@ -329,7 +329,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize("module", ["dhtd.control.client", "dhtd.cli.dht"])
-def test_the_client_s_side_loads_no_trio_no_rich_and_no_daemon(module: str) -> None:
+def test_the_client_loads_no_trio_rich_or_daemon(module: str) -> None:
     """They would cost every `dht` command 90 ms and more."""
     loaded = loaded_by(f"import {module}")
     assert module in loaded
@@ -354,7 +354,7 @@ def test_the_client_s_side_loads_no_trio_no_rich_and_no_daemon(module: str) -> N
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_a_command_that_runs_loads_no_trio_and_off_a_terminal_no_rich(arguments: list[str], tmp_path: Path) -> None:
+def test_a_command_loads_no_trio_and_rarely_rich(arguments: list[str], tmp_path: Path) -> None:
     code = f"""
 import sys
 from dhtd.cli.dht import main
@@ -399,7 +399,7 @@ except SystemExit as end:
     assert {name for name in loaded if name.startswith("dhtd.sim") or name.partition(".")[0] in PLOTTING} == set()
 
 
-def test_a_simulation_loads_nothing_to_draw_with_where_nothing_is_drawn() -> None:
+def test_a_plain_simulation_loads_no_plotter() -> None:
     loaded = loaded_by("""
 import sys
 from dhtd.cli.dhtd import main

@@ -1,10 +1,18 @@
-"""Numbers and durations as people read them."""
+"""Numbers and durations as people read them, and the words of this repository."""
 
 from __future__ import annotations
+
+import ast
+import re
+from itertools import chain
+from pathlib import Path
+from statistics import median
 
 import pytest
 
 from dhtd.words import count, duration
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -45,3 +53,30 @@ def test_a_number_agrees_with_its_noun(number: object, noun: str, words: str) ->
 )
 def test_a_duration_has_its_two_largest_units(seconds: float | None, words: str) -> None:
     assert duration(seconds) == words
+
+
+# The words of this repository
+
+
+def names_of_tests() -> list[str]:
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py"))
+    nodes = chain.from_iterable(map(ast.walk, trees))
+    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [function.name for function in functions if function.name.startswith("test_")]
+
+
+def test_names_of_tests_are_short() -> None:
+    names = names_of_tests()
+    assert median(map(len, names)) <= 45
+    assert [name for name in names if len(name) > 60] == []
+
+
+def test_no_sentence_has_whoever_or_whom() -> None:
+    files = [*(ROOT / "dhtd").rglob("*.py"), *(ROOT / "man").iterdir()]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"\b(?:whoever|whom)\b", line, re.IGNORECASE)
+    ]
+    assert found == []

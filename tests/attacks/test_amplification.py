@@ -87,7 +87,7 @@ def is_within(bench: Loud, data: bytes, source: Endpoint) -> bool:
 
 @pytest.mark.parametrize("policy", [ORDINARY, FULL, KEY_FULL], ids=["ordinary", "full", "full key"])
 @pytest.mark.parametrize("source", [VICTIM, OLD_FRIEND, OLD_FRIEND.with_port(9)], ids=str)
-def test_no_answer_to_an_unproved_address_is_longer_than_three_times_its_query(
+def test_unproved_addresses_get_bounded_answers(
     policy: Policy, source: Endpoint, figure: Callable[[str, object], None]
 ) -> None:
     bench = loud(policy)
@@ -104,7 +104,7 @@ def test_no_answer_to_an_unproved_address_is_longer_than_three_times_its_query(
     assert counters.bad_queries > 500
 
 
-def test_no_mutant_of_a_datagram_brings_more_either(figure: Callable[[str, object], None]) -> None:
+def test_mutated_queries_amplify_no_more(figure: Callable[[str, object], None]) -> None:
     bench = loud(ORDINARY)
     mutator = Mutator(3, [vector.data for vector in VECTORS.values()])
     mutants = (mutant for vector in VECTORS.values() for mutant in mutator.mutants(vector.data, 300))
@@ -113,7 +113,7 @@ def test_no_mutant_of_a_datagram_brings_more_either(figure: Callable[[str, objec
     assert answered > 500
 
 
-def test_a_token_proves_its_own_address_only_and_there_a_whole_datagram_is_due() -> None:
+def test_a_token_earns_one_address_a_full_answer() -> None:
     bench = loud(ORDINARY)
     token = bench.node.responder._tokens.issue(VICTIM.ip, NATIVE.to_bytes(KEY), bench.now)
     query = CODEC.encode_query(bytes(8), Id(5), FindValue(KEY, token))
@@ -123,7 +123,7 @@ def test_a_token_proves_its_own_address_only_and_there_a_whole_datagram_is_due()
     assert is_within(bench, query, Endpoint.of("192.0.2.67", 53))
 
 
-def test_a_contact_that_has_just_answered_gets_no_more_than_anybody(figure: Callable[[str, object], None]) -> None:
+def test_a_recent_answer_earns_no_larger_answers(figure: Callable[[str, object], None]) -> None:
     bench = loud(ORDINARY)
     bench.node.state.answered(Contact(Id(KEY ^ 1), OLD_FRIEND), 0.1, bench.now)
     query = packed(0, bytes(8), SENDER, "find_value", [NATIVE.to_bytes(KEY), None])
@@ -133,7 +133,7 @@ def test_a_contact_that_has_just_answered_gets_no_more_than_anybody(figure: Call
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_pings_of_a_node_that_knows_hardly_anybody_are_sent_again_only_within_the_bound(padded: bool) -> None:
+def test_a_lone_node_repeats_few_pings(padded: bool) -> None:
     request = FindNode(KEY) if padded else Ping()
     bench = Bench(policy=ORDINARY, codec=CODEC)
     assert bench.deliver(CODEC.encode_query(bytes(8), Id(5), request), VICTIM) is not None
@@ -143,7 +143,7 @@ def test_pings_of_a_node_that_knows_hardly_anybody_are_sent_again_only_within_th
     assert bench.bytes_sent <= 3 * bench.bytes_received
 
 
-def test_pings_to_find_out_who_asks_are_few_however_many_are_forged(figure: Callable[[str, object], None]) -> None:
+def test_forged_queries_cause_few_stranger_pings(figure: Callable[[str, object], None]) -> None:
     bench = Bench(policy=ORDINARY, codec=CODEC)
     bench.node.limit_rate(0, 0)
     sent = 0

@@ -192,7 +192,7 @@ def keep_asking(net: Network, asking: Asking, host: Host, seconds: float) -> Non
 
 @pytest.mark.parametrize("seconds", [20.0, pytest.param(600.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("whose", ["its exact endpoint", "another port of its address"])
-def test_a_flood_in_the_name_of_a_contact_costs_it_nothing_and_us_no_contact(
+def test_a_flood_in_a_contacts_name_costs_nothing(
     whose: str, seconds: float, figure: Callable[[str, object], None]
 ) -> None:
     net = grown()
@@ -243,7 +243,7 @@ def reply_of(target: Host, request: Request, sender: Contact, now: float) -> byt
 
 
 @pytest.mark.slow
-def test_a_flood_in_the_names_of_all_contacts_has_a_lane_for_each_and_no_contact_lost(
+def test_a_flood_in_all_names_loses_no_contact(
     figure: Callable[[str, object], None],
 ) -> None:
     net = grown()
@@ -263,7 +263,7 @@ def test_a_flood_in_the_names_of_all_contacts_has_a_lane_for_each_and_no_contact
 
 
 @pytest.mark.slow
-def test_a_contact_that_floods_with_its_tokens_is_held_to_the_limit_and_two_lanes(
+def test_a_flooding_contact_is_held_to_its_rates(
     figure: Callable[[str, object], None],
 ) -> None:
     net = grown()
@@ -285,7 +285,7 @@ def test_a_contact_that_floods_with_its_tokens_is_held_to_the_limit_and_two_lane
     assert asking.worked == asking.asked
 
 
-def test_a_flood_beyond_the_limit_of_all_in_the_name_of_one_contact_leaves_the_others_their_reserve(
+def test_a_flood_in_one_name_spares_the_reserve(
     figure: Callable[[str, object], None],
 ) -> None:
     net = grown()

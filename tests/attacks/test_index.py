@@ -54,9 +54,7 @@ def fill(net: Network, host: Host, sources: list[Endpoint], count: int) -> None:
 
 
 @pytest.mark.parametrize("addresses", [1, 40])
-def test_who_enters_itself_on_every_port_hides_nobody_else(
-    addresses: int, figure: Callable[[str, object], None]
-) -> None:
+def test_entering_on_every_port_hides_nobody_else(addresses: int, figure: Callable[[str, object], None]) -> None:
     """An answer has room for a hundred of the thousand entries that a node holds under a key."""
     net = grown(40)
     sources = [Endpoint.of(f"203.0.113.{1 + number}", 1_729) for number in range(addresses)]
@@ -76,7 +74,7 @@ def test_who_enters_itself_on_every_port_hides_nobody_else(
     assert found == len(named)
 
 
-def test_a_quarter_that_invents_servers_hides_none_of_those_that_there_are(
+def test_invented_servers_hide_no_real_ones(
     figure: Callable[[str, object], None],
 ) -> None:
     """Lookups find the invented servers, too: only their users can tell that they serve nothing."""

@@ -70,7 +70,7 @@ def test_every_test_that_is_named_is_there() -> None:
     assert missing == []
 
 
-def test_whatever_is_said_to_be_a_test_was_looked_at() -> None:
+def test_every_test_in_the_page_is_checked() -> None:
     assert len(re.findall(r"tests/\S+|\btest_\w+", SOURCE)) == len(NAMED)
 
 
@@ -81,7 +81,7 @@ def test_every_attack_that_is_a_test_is_named() -> None:
     assert there - set(NAMED) == set()
 
 
-def test_every_attack_has_a_defence_tests_and_what_is_not_defended() -> None:
+def test_each_attack_names_defence_tests_limits() -> None:
     attacks = re.split(r"^\.Ss ", SOURCE.partition(".Sh WHAT IS NOT DEFENDED")[0], flags=re.MULTILINE)[1:]
     assert len(attacks) > 15
     for attack in attacks:
@@ -110,11 +110,11 @@ def test_each_number_is_that_of_the_policy() -> None:
     assert len(said) == SOURCE.count(".Pq Va")
 
 
-def test_each_cap_on_strangers_is_given_with_its_number() -> None:
+def test_each_cap_on_strangers_is_listed() -> None:
     assert set(CAPS) - {name for name, _ in numbers()} == OWNERS
 
 
-def test_each_name_is_one_of_the_policy_or_of_a_counter() -> None:
+def test_each_name_is_a_policy_field_or_counter() -> None:
     names = set(re.findall(r"\bVa (\w+)", SOURCE))
     counters = fields(Counters) | fields(UdpCounters) | fields(ControlCounters)
     assert names - fields(Policy) - counters == set()

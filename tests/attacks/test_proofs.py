@@ -24,14 +24,14 @@ def token(bench: Bench, key: Id, source: Contact) -> bytes:
     return found.token
 
 
-def test_newcomers_are_known_though_forged_queries_use_up_the_pings(figure: Callable[[str, object], None]) -> None:
+def test_newcomers_are_met_despite_forged_queries(figure: Callable[[str, object], None]) -> None:
     quiet, flooded = (newcomers.measure(16, 8, rate, 8.0) for rate in (0.0, 300.0))
     figure("newcomers in no table", f"{flooded.unknown} of {flooded.newcomers}")
     figure("datagrams of each, in peace and in the flood", f"{quiet.datagrams:.0f}, {flooded.datagrams:.0f}")
     assert quiet.unknown == flooded.unknown == 0
 
 
-def test_a_flood_in_the_name_of_a_stranger_does_not_take_its_stores(figure: Callable[[str, object], None]) -> None:
+def test_a_forged_flood_blocks_no_store(figure: Callable[[str, object], None]) -> None:
     """Before each store, the limit of the source is used up."""
     bench = Bench(policy=QUIET, codec=NativeCodec())
     bench.now = 1.0
@@ -48,7 +48,7 @@ def test_a_flood_in_the_name_of_a_stranger_does_not_take_its_stores(figure: Call
     assert stored == len(keys) == len(bench.node.store)
 
 
-def test_a_proved_sender_has_its_rate_and_not_more_and_no_other_address_has_it() -> None:
+def test_a_proved_sender_has_its_own_rate() -> None:
     bench = Bench(policy=QUIET, codec=NativeCodec())
     key = NATIVE.digest(b"key")
     proof = token(bench, key, STRANGER)

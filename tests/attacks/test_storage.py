@@ -76,9 +76,7 @@ def anywhere(number: int) -> Id:
 
 
 @pytest.mark.parametrize("sources", [1, 6])
-def test_few_addresses_that_fill_every_store_keep_no_honest_entry_out(
-    sources: int, figure: Callable[[str, object], None]
-) -> None:
+def test_few_filling_addresses_keep_no_entry_out(sources: int, figure: Callable[[str, object], None]) -> None:
     net, times = grown(), 240 // sources
     fill(net, net.hosts, attackers(sources), anywhere, times)
     for host in net.hosts:
@@ -100,7 +98,7 @@ def test_few_addresses_that_fill_every_store_keep_no_honest_entry_out(
     figure("entries held, at most", max(len(host.node.store) for host in net.hosts))
 
 
-def test_one_address_that_fills_a_key_where_it_is_held_leaves_room_for_whoever_serves_it(
+def test_a_filled_key_leaves_room_for_servers(
     figure: Callable[[str, object], None],
 ) -> None:
     net = grown()
@@ -120,9 +118,7 @@ def test_one_address_that_fills_a_key_where_it_is_held_leaves_room_for_whoever_s
 
 
 @pytest.mark.parametrize("full", [4, POLICY.k, 12])
-def test_where_more_addresses_than_places_fill_the_nearest_nodes_entries_spill_to_the_next(
-    full: int, figure: Callable[[str, object], None]
-) -> None:
+def test_entries_spill_past_full_nearest_nodes(full: int, figure: Callable[[str, object], None]) -> None:
     """One node cannot defend itself against as many addresses as it has places, each with one entry.
 
     So others hold the entries, and lookups find them, even if all the nearest nodes are full.
@@ -148,7 +144,7 @@ def test_where_more_addresses_than_places_fill_the_nearest_nodes_entries_spill_t
     assert all(net.lookup(asker, KEY).endpoints == () for asker in net.hosts)
 
 
-def test_a_full_store_takes_no_more_memory_however_much_more_is_sent(figure: Callable[[str, object], None]) -> None:
+def test_a_full_store_grows_no_further(figure: Callable[[str, object], None]) -> None:
     """Few sources fill it and lose entries to many, and new ones send twenty times as much; one renews and renews."""
     policy = replace(DEFAULT, store_entries=8_192, store_entries_per_source=1_024)
     held, number = HeldRecords(policy), 0
@@ -178,7 +174,7 @@ def test_a_full_store_takes_no_more_memory_however_much_more_is_sent(figure: Cal
         assert grown_by < 4 * MIB
 
 
-def test_what_fills_a_store_is_gone_an_hour_after_the_attacker_is(figure: Callable[[str, object], None]) -> None:
+def test_a_filled_store_is_empty_an_hour_later(figure: Callable[[str, object], None]) -> None:
     net = grown()
     host = net.closest(KEY)[0]
     before = {(entry.key, entry.record.endpoint) for entry in host.node.store}

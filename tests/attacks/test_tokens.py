@@ -57,9 +57,7 @@ ACTS: list[Make] = [lambda key, token: Store(key, 80, token), lambda key, token:
 
 @pytest.mark.parametrize("make", ACTS, ids=["store", "withdraw"])
 @pytest.mark.parametrize("of_value", [False, True])
-def test_a_token_is_of_no_use_from_another_address_or_for_another_key(
-    make: Make, of_value: bool, figure: Callable[[str, object], None]
-) -> None:
+def test_a_token_is_for_one_address_and_key(make: Make, of_value: bool, figure: Callable[[str, object], None]) -> None:
     bench = holding()
     bench.now = 1.0
     token = token_of(bench, FindValue(KEY) if of_value else FindNode(KEY), OWNER)
@@ -78,9 +76,7 @@ def test_a_token_is_of_no_use_from_another_address_or_for_another_key(
 
 
 @pytest.mark.parametrize("make", ACTS, ids=["store", "withdraw"])
-def test_a_token_replayed_after_two_rotations_changes_nothing(
-    make: Make, figure: Callable[[str, object], None]
-) -> None:
+def test_a_replayed_token_expires(make: Make, figure: Callable[[str, object], None]) -> None:
     bench = holding()
     bench.now = 1.0
     token = token_of(bench, FindNode(KEY), OWNER)
@@ -98,7 +94,7 @@ def test_a_token_replayed_after_two_rotations_changes_nothing(
     assert taken == 0
 
 
-def test_a_token_from_another_node_or_of_another_life_of_this_one_is_none() -> None:
+def test_another_nodes_or_runs_token_is_invalid() -> None:
     token = token_of(Bench(policy=QUIET, codec=NativeCodec(), seed=2), FindNode(KEY), OWNER)
     bench = holding()
     before = held(bench)

@@ -25,7 +25,7 @@ def test_bencoding_is_that_of_bep_5() -> None:
 
 
 @pytest.mark.slow
-def test_each_operation_of_dhtd_is_answered_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_dhtd_operation_is_answered_right(capsys: pytest.CaptureFixture[str]) -> None:
     peers = ["--peer=echo", "--peer=dhtd", "--peer=dhtd-sealed"]
     assert main([*peers, "--rounds=1", "--queries=3200", "--neighbours=24", "--fill=4", "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
@@ -43,7 +43,7 @@ def test_an_answer_that_is_not_whole_is_no_figure(capsys: pytest.CaptureFixture[
     assert "not what was asked for" in capsys.readouterr().err
 
 
-def test_a_round_in_which_another_implementation_answers_wrongly_is_left_out_and_named(
+def test_a_round_with_wrong_answers_is_left_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = iter([True])

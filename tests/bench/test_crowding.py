@@ -6,7 +6,7 @@ from dhtd.core.policy import DEFAULT
 from tests.bench.crowding import ALWAYS, NEVER, hidden, honest
 
 
-def test_who_widens_asks_more_and_has_more_holders_for_the_same_keys() -> None:
+def test_widening_finds_more_holders() -> None:
     never, always = (honest(1, 40, 4, policy) for policy in (NEVER, ALWAYS))
     for (published, looked_up), (published_wide, looked_up_wide) in zip(never, always, strict=True):
         assert published.holders == DEFAULT.k < published_wide.holders

@@ -25,7 +25,7 @@ def test_nodes_grow_to_the_size_that_is_asked_for(capsys: pytest.CaptureFixture[
     assert len(rows) == len(growth.MET) + 3
 
 
-def test_each_part_of_serving_a_query_has_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_part_of_serving_has_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
     assert parts.main(["--rounds=1", "--queries=500"]) == 0
     rows = {line[8:]: float(line[:6]) for line in capsys.readouterr().out.splitlines()[3:]}
     assert len(rows) == 13

@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[list[str], str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_usage_is_said_on_stderr_with_status_2(case: str, dht: Run) -> None:
+def test_wrong_usage_goes_to_stderr_with_status_2(case: str, dht: Run) -> None:
     arguments, _, message = WRONG[case]
     done = dht(*arguments)
     assert (done.status, done.out) == (2, "")
@@ -102,7 +102,7 @@ def test_wrong_usage_is_said_on_stderr_with_status_2(case: str, dht: Run) -> Non
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_usage_is_one_json_object_where_that_is_asked_for(case: str, dht: Run) -> None:
+def test_wrong_usage_with_json_is_one_object(case: str, dht: Run) -> None:
     arguments, code, message = WRONG[case]
     done = dht("--json", *arguments)
     assert (done.status, done.err) == (2, "")
@@ -113,7 +113,7 @@ def test_wrong_usage_is_one_json_object_where_that_is_asked_for(case: str, dht: 
 
 
 @pytest.mark.parametrize("slip", [ID[1:], ID + "0", "x" + ID[1:], ID[:-1] + "O"])
-def test_an_id_with_a_slip_is_not_taken_for_a_name(slip: str, dht: Run) -> None:
+def test_a_mistyped_id_is_not_taken_for_a_name(slip: str, dht: Run) -> None:
     assert "--name" not in dht("lookup", slip).err
 
 
@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_configuration_ends_a_client_with_status_2(case: str, dht: Run, home: Path) -> None:
+def test_a_broken_configuration_ends_a_client(case: str, dht: Run, home: Path) -> None:
     text, message = BROKEN[case]
     path = home / "dhtd" / "dhtd.toml"
     path.parent.mkdir()
@@ -142,7 +142,7 @@ def test_a_broken_configuration_ends_a_client_with_status_2(case: str, dht: Run,
     assert dht("info", "--json").body["error"]["code"] == "bad-configuration"
 
 
-def test_a_client_that_is_told_its_socket_does_not_mind_a_broken_configuration(dht: Run, home: Path) -> None:
+def test_a_given_socket_skips_the_configuration(dht: Run, home: Path) -> None:
     (home / "dhtd").mkdir()
     (home / "dhtd" / "dhtd.toml").write_text("socket = ", encoding="utf-8")
     assert dht("--socket", home / "none", "info").status == 3
@@ -160,7 +160,7 @@ WRONG_START: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_START)
-def test_a_daemon_does_not_start_with_a_wrong_option(case: str, dhtd: Run) -> None:
+def test_a_wrong_option_stops_the_start(case: str, dhtd: Run) -> None:
     arguments, message = WRONG_START[case]
     done = dhtd("start", *arguments)
     assert (done.status, done.out) == (2, "")
@@ -170,12 +170,12 @@ def test_a_daemon_does_not_start_with_a_wrong_option(case: str, dhtd: Run) -> No
         assert message in json_done.body["error"]["message"]
 
 
-def test_an_unknown_option_of_the_daemon_is_a_usage_error(dhtd: Run) -> None:
+def test_an_unknown_daemon_option_is_wrong_usage(dhtd: Run) -> None:
     assert dhtd("start", "--prot", "1").err.startswith("dhtd: No such option: --prot ")
     assert dhtd("start", "--prot", "1", "--json").body["error"]["code"] == "usage"
 
 
-def test_a_wrong_command_line_is_a_line_of_the_journal_where_that_reads_it(home: Path) -> None:
+def test_wrong_usage_is_a_journal_line(home: Path) -> None:
     for start in ("start", "strat"):
         reading, writing = os.pipe()
         status = os.fstat(writing)
@@ -194,7 +194,7 @@ def test_a_wrong_command_line_is_a_line_of_the_journal_where_that_reads_it(home:
         assert line.endswith("--help'")
 
 
-def test_a_wrong_command_line_is_an_object_where_the_log_is_one(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_an_object_in_a_json_log(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHTD_LOG_FORMAT", "json")
     done = dhtd("start", "--bogus")
     assert done.status == 2

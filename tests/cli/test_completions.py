@@ -36,7 +36,7 @@ COMMANDS = [
 ]
 
 
-def test_the_committed_scripts_are_what_the_package_generates() -> None:
+def test_the_committed_scripts_are_up_to_date() -> None:
     found = {path.name: path.read_text(encoding="utf-8") for path in COMPLETIONS.iterdir()}
     assert found == scripts(), "run python -m dhtd.cli.completion.scripts completions"
 
@@ -116,7 +116,7 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield shell
 
 
-def test_bash_completes_when_the_scripts_are_sourced(tmp_path: Path) -> None:
+def test_bash_completes_with_sourced_scripts(tmp_path: Path) -> None:
     with _shell("bash-sourced", tmp_path) as shell:
         assert shell.press_tab("dht ping one:1 --js") == "dht ping one:1 --json"
         assert shell.press_tab("dhtd start --config=sett") == "dhtd start --config=settings.toml"
@@ -158,7 +158,7 @@ def _shell(name: str, home: Path) -> Iterator[Shell]:
         ("dhtd start --cap cla", "dhtd start --cap claims=8"),
     ],
 )
-def test_commands_options_and_fixed_values_complete(shell: Shell, line: str, completed: str) -> None:
+def test_commands_options_and_choices_complete(shell: Shell, line: str, completed: str) -> None:
     assert shell.press_tab(line) == completed
 
 
@@ -202,7 +202,7 @@ def test_all_commands_are_offered(shell: Shell) -> None:
     assert "install" not in drawn  # as typer's own options are called
 
 
-def test_ids_ports_and_endpoints_that_the_daemon_knows_complete(shell: Shell, network: Network, daemon: Daemon) -> None:
+def test_known_ids_ports_and_endpoints_complete(shell: Shell, network: Network, daemon: Daemon) -> None:
     dht = f"dht --timeout {DEADLINE} --socket {daemon.socket}"
     other = network.daemons[1].endpoint
     assert shell.press_tab(f"{dht} lookup {ID[:4]}") == f"{dht} lookup {ID}"
@@ -221,7 +221,7 @@ def test_an_entry_held_for_another_node_completes(shell: Shell, network: Network
 
 
 @pytest.mark.parametrize("line", ["dht lookup ", "dht --socket /none/x delete 5a"])
-def test_without_a_daemon_nothing_is_offered_and_nothing_is_said(shell: Shell, line: str) -> None:
+def test_without_a_daemon_completion_is_silent(shell: Shell, line: str) -> None:
     shell.type(f"{line}\t\x01echo LI''NE: \x05\r")
     drawn = shell.wait("LINE: ", PROMPT)
     assert f"LINE: {line.rstrip()}" in drawn

@@ -50,7 +50,7 @@ def test_an_option_is_that_of_its_row(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize(("program", "verb"), list(commands()))
-def test_the_examples_name_commands_and_options_that_there_are(program: str, verb: str) -> None:
+def test_the_examples_use_existing_commands(program: str, verb: str) -> None:
     top = group(PROGRAMS[program])
     command = top.commands[verb] if verb else top
     for line in str(command.epilog).splitlines():

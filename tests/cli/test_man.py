@@ -69,7 +69,7 @@ def words_of(macro: str, text: str) -> set[str]:
 ALL_PAGES = {path.name: path.suffix[1:] for path in sorted(MAN.iterdir())}  # with their sections
 
 
-def test_every_page_is_installed_and_named_in_the_readme() -> None:
+def test_every_page_is_installed_and_linked() -> None:
     project = tomllib.loads((MAN.parent / "pyproject.toml").read_text(encoding="utf-8"))
     shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
     installed = {source: target for source, target in shared.items() if source.startswith("man/")}
@@ -80,14 +80,14 @@ def test_every_page_is_installed_and_named_in_the_readme() -> None:
 
 
 @pytest.mark.skipif(not (MAN.parent / ".ci" / "run").exists(), reason="only a clone has the script of the CI")
-def test_every_page_is_looked_for_in_what_is_installed() -> None:
+def test_every_page_is_looked_up_as_installed() -> None:
     script = (MAN.parent / ".ci" / "run").read_text(encoding="utf-8")
     [listed] = re.findall(r"^for page in (.*); do$", script, re.MULTILINE)
     assert sorted(listed.split()) == sorted(f"man{part}/{name}" for name, part in ALL_PAGES.items())
 
 
 @pytest.mark.parametrize("name", ALL_PAGES)
-def test_a_page_refers_to_others_that_are_there_in_the_order_of_their_sections(name: str) -> None:
+def test_pages_refer_to_existing_pages_in_order(name: str) -> None:
     ours = [page.rpartition(".") for page in ALL_PAGES]
     named = set(re.findall(r"^\.Xr (dhtd?(?:[.-]\w+)?) (\d)", page(name), re.MULTILINE))
     assert named - {(title, part) for title, _, part in ours} == set()
@@ -131,7 +131,7 @@ def test_each_option_has_an_item_of_its_own(name: str) -> None:
     assert words_of("Fl", items) == options(name)
 
 
-def test_every_command_is_in_the_page_and_no_other() -> None:
+def test_pages_and_program_have_the_same_commands() -> None:
     commands = command("dht.1").commands.keys()
     listed = re.findall(r"^\.It Cm (\S+)", section("dht.1", "COMMANDS"), re.MULTILINE)
     assert sorted(listed) == sorted([*commands, *SECTIONS])
@@ -143,7 +143,7 @@ def test_every_method_has_its_verb() -> None:
     assert METHODS.keys() - command("dht.1").commands.keys() == {"complete"}  # TAB asks for that
 
 
-def test_the_options_of_each_command_are_said_with_it() -> None:
+def test_each_command_lists_its_options() -> None:
     items = re.findall(r"^\.It Cm (\S+)(.*)", section("dht.1", "COMMANDS"), re.MULTILINE)
     for verb, usage in items:
         found = command("dht.1").commands.get(verb)
@@ -195,25 +195,25 @@ def listed_keys(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("verb", RESULTS)
-def test_every_json_key_is_in_the_page_with_its_type_and_no_other(verb: str) -> None:
+def test_pages_and_json_have_the_same_keys(verb: str) -> None:
     [block] = re.findall(rf"^\.It Cm {verb}\n(.*?)(?=^\.It Cm |\Z)", section("dht.1", "JSON"), re.MULTILINE | re.DOTALL)
     assert listed_keys(block) == list(keys(RESULTS[verb]))
 
 
-def test_every_key_of_the_announcement_is_in_the_page() -> None:
+def test_every_announcement_key_is_in_the_page() -> None:
     hints = typing.get_type_hints(Ready)
     expected = {field.name: kind(hints[field.name]) for field in dataclasses.fields(Ready)}
     assert dict(listed_keys(section("dhtd.8", "JSON"))) == expected
 
 
-def test_every_key_of_a_simulation_is_in_the_page_with_its_type_and_no_other() -> None:
+def test_page_and_simulation_have_the_same_keys() -> None:
     figures = list(keys(Report))
     place = [name for name, _ in figures].index("virtual_s") + 1
     figures[place:place] = [("wall_s", "number"), ("rss_mb", "number")]
     assert listed_keys(section("dhtd.8", "SIMULATION")) == [*figures, ("replay", "object"), *keys(Story, "replay.")]
 
 
-def test_every_scenario_is_in_the_page_with_its_goal() -> None:
+def test_every_scenarios_goal_is_in_the_page() -> None:
     [block] = re.findall(r"^\.Ss Scenarios\n(.*?)^\.Ss ", section("dhtd.8", "SIMULATION"), re.MULTILINE | re.DOTALL)
     listed = dict(re.findall(r"^\.It Li (\S+)\n(.*?)(?=^\.It|^\.El)", block, re.MULTILINE | re.DOTALL))
     assert list(listed) == list(SCENARIOS)
@@ -236,7 +236,7 @@ def test_options_stand_in_the_order_of_the_table() -> None:
     assert said == [*((setting.key, setting.metavar) for setting in SETTINGS), ("config", "FILE")]
 
 
-def test_every_variable_of_a_setting_is_in_the_page() -> None:
+def test_every_settings_variable_is_in_the_page() -> None:
     assert {variable for variable in words_of("Ev", page("dhtd.8")) if variable.startswith("DHTD_")} == {
         "DHTD_CONFIG",
         *(setting.variable for setting in SETTINGS),
@@ -256,7 +256,7 @@ def classes(root: type[errors.DhtdError] = errors.DhtdError) -> Iterator[type[er
             yield from classes(child)
 
 
-def test_every_error_code_is_in_a_page_with_its_exit_status_and_no_other() -> None:
+def test_pages_list_exactly_the_error_codes() -> None:
     known = {error.code: error.exit_status for error in classes() if error is not errors.WireError}
     listed = {name: listed_codes(name) for name in PAGES}
     for codes in listed.values():
@@ -264,7 +264,7 @@ def test_every_error_code_is_in_a_page_with_its_exit_status_and_no_other() -> No
     assert listed["dht.1"].keys() | listed["dhtd.8"].keys() == known.keys()
 
 
-def test_every_exit_status_is_in_a_page_and_no_other() -> None:
+def test_pages_list_exactly_the_exit_statuses() -> None:
     statuses = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     listed = re.findall(r"^\.It (\d+)$", section("dht.1", "EXIT STATUS"), re.MULTILINE)
     assert [int(status) for status in listed] == sorted(statuses)
@@ -274,7 +274,7 @@ def examples(name: str) -> list[str]:
     return re.findall(r"^\$ (.*)", section(name, "EXAMPLES").replace(r"\e", "\\"), re.MULTILINE)
 
 
-def test_the_examples_of_the_client_work_when_pasted(tmp_path: Path) -> None:
+def test_the_client_examples_work_when_pasted(tmp_path: Path) -> None:
     with Network() as network:
         first, second = network.start(2)
         network.dht(first, "bootstrap", second.endpoint)

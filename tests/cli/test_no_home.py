@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(not can_be_another_user(), reason="only root can
 
 @pytest.mark.parametrize("home", [None, "", "relative", "/dev/null"])
 @pytest.mark.parametrize("verb", ["info", "node-id", "lookup", "delete", "ping"])
-def test_the_client_looks_for_a_daemon_and_says_that_there_is_none(verb: str, home: str | None) -> None:
+def test_the_client_reports_that_no_daemon_runs(verb: str, home: str | None) -> None:
     argument = {"lookup": ["ab" * 32], "delete": ["ab" * 32], "ping": ["127.0.0.1:1"]}.get(verb, [])
     done = run("dht", "--json", verb, *argument, **({} if home is None else {"HOME": home}))
     assert (done.returncode, done.stderr) == (3, "")
@@ -61,7 +61,7 @@ def test_the_client_looks_for_a_daemon_and_says_that_there_is_none(verb: str, ho
 
 
 @pytest.mark.parametrize("home", [None, "", "relative"])
-def test_the_daemon_says_which_place_it_lacks(home: str | None) -> None:
+def test_the_daemon_names_the_missing_place(home: str | None) -> None:
     environment = {} if home is None else {"HOME": home}
     done = run("dhtd", "start", "--json", **environment)
     error = json.loads(done.stdout)["error"]

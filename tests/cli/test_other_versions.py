@@ -55,7 +55,7 @@ def run(dht: Run, home: Path, case: str, answer: object, *options: str) -> Done:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_key_that_is_missing_is_a_dash_and_breaks_nothing(case: str, dht: Run, home: Path) -> None:
+def test_a_missing_key_shows_as_a_dash(case: str, dht: Run, home: Path) -> None:
     whole = CASES[case][2]
     for at in places(whole):
         done = run(dht, home, case, changed(whole, at, ...))
@@ -64,7 +64,7 @@ def test_a_key_that_is_missing_is_a_dash_and_breaks_nothing(case: str, dht: Run,
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.startswith("info")])
-def test_a_value_of_another_kind_is_shown_as_it_is_and_breaks_nothing(case: str, dht: Run, home: Path) -> None:
+def test_another_kind_of_value_is_shown_as_it_is(case: str, dht: Run, home: Path) -> None:
     whole = CASES[case][2]
     for at in places(whole):
         for value in ("never-seen", None, {"x": 1}, float("nan")):
@@ -73,7 +73,7 @@ def test_a_value_of_another_kind_is_shown_as_it_is_and_breaks_nothing(case: str,
             assert done.status in {0, 1, 4}, (at, value)
 
 
-def test_lines_about_the_inside_break_for_nothing_that_is_told() -> None:
+def test_inside_lines_survive_any_answer() -> None:
     printed = set()
     for at in places(INFO):
         for value in (..., *SOME):
@@ -101,7 +101,7 @@ def test_what_is_new_stands_behind_what_is_known(dht: Run, home: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "section"), [(30, None), (200, "all")])
-def test_the_view_of_a_terminal_breaks_for_nothing_that_is_told(
+def test_the_terminal_view_survives_any_answer(
     width: int, section: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -111,7 +111,7 @@ def test_the_view_of_a_terminal_breaks_for_nothing_that_is_told(
     assert "never-seen" in capsys.readouterr().out
 
 
-def test_the_view_says_that_entries_are_still_being_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_view_says_entries_are_still_loading(capsys: pytest.CaptureFixture[str]) -> None:
     render_info.info(Told(changed(INFO, ("node", "restoring"), True)), None)
     render_info.info(Told(INFO), None)
     assert capsys.readouterr().out.count("entries are still being read") == 1
@@ -125,25 +125,25 @@ def answers_of_an_older_daemon(dht: Run, home: Path, version: str) -> Done:
         return dht("--socket", fake.path, *CASES["ping"][0])
 
 
-def test_the_versions_are_named_where_something_is_missing(dht: Run, home: Path) -> None:
+def test_a_missing_key_names_both_versions(dht: Run, home: Path) -> None:
     done = answers_of_an_older_daemon(dht, home, "0.0.1")
     assert done.status == 0
     assert done.err == f"the daemon does not tell rtt_ms: it is dhtd 0.0.1, and this dht is {__version__}\n"
 
 
-def test_a_version_that_is_not_told_is_asked_about(dht: Run, home: Path) -> None:
+def test_an_untold_version_is_asked_for(dht: Run, home: Path) -> None:
     done = run(dht, home, "ping", changed(CASES["ping"][2], ("rtt_ms",), ...))
     assert done.err == f"the daemon does not tell rtt_ms: is it of another version than this dht, {__version__}?\n"
 
 
 @pytest.mark.parametrize("code", ["unknown-method", "bad-request", "moon-phase"])
-def test_the_versions_are_named_where_they_do_not_understand_each_other(code: str, dht: Run, home: Path) -> None:
+def test_a_misunderstanding_names_both_versions(code: str, dht: Run, home: Path) -> None:
     both = [*error(code, "no"), *result({"node": {"version": "0.0.1"}})]
     with FakeDaemon(home / "s", both) as fake:
         done = dht("--socket", fake.path, "status")
     assert done.err == (f"dht: no (the daemon is dhtd 0.0.1, and this client {__version__}: renew the older one)\n")
 
 
-def test_an_answer_that_tells_all_is_not_remarked_on(dht: Run, home: Path) -> None:
+def test_a_complete_answer_gets_no_remark(dht: Run, home: Path) -> None:
     for case in ("ping", "info", "status", "find-node", "find-value", "store", "bootstrap", "node-id"):
         assert run(dht, home, case, CASES[case][2]).err == "", case

@@ -258,7 +258,7 @@ def test_a_command_prints_plain_lines(case: str, dht: Run, home: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_command_prints_one_json_object_and_nothing_else(case: str, dht: Run, home: Path) -> None:
+def test_a_command_prints_one_json_object(case: str, dht: Run, home: Path) -> None:
     arguments, _, answer, _ = CASES[case]
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         before = dht("--socket", fake.path, "--json", *arguments)
@@ -267,7 +267,7 @@ def test_a_command_prints_one_json_object_and_nothing_else(case: str, dht: Run, 
     assert (before.status, before.body, before.err) == (0, answer, "")
 
 
-def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> None:
+def test_enter_and_delete_report_on_stderr(dht: Run, home: Path) -> None:
     deleted: dict[str, Any] = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 0, "left_behind": []}
     left = [{"endpoint": "192.0.2.1:80", "expires_in_s": 3_421.0}]
     partly = {**deleted, "pending": 2, "left_behind": left}
@@ -286,7 +286,7 @@ def test_enter_and_delete_say_how_it_went_on_stderr(dht: Run, home: Path) -> Non
         assert "expires in 1 min: " in dht("--socket", fake.path, "delete", ID).err
 
 
-def test_bootstrap_says_whom_it_has_not_reached(dht: Run, home: Path) -> None:
+def test_bootstrap_names_unreached_endpoints(dht: Run, home: Path) -> None:
     unreached = [
         {"endpoint": THERE, "code": "no-peers", "message": f"nobody answers at {THERE}"},
         {"endpoint": "a.example:9", "code": "unresolvable-host", "message": "cannot resolve it"},
@@ -297,7 +297,7 @@ def test_bootstrap_says_whom_it_has_not_reached(dht: Run, home: Path) -> None:
     assert done.err == f"nobody answers at {THERE}\na.example:9: cannot resolve it\n"
 
 
-def test_lookup_prints_each_endpoint_once_and_in_the_order_of_arrival(dht: Run, home: Path) -> None:
+def test_lookup_prints_each_endpoint_once(dht: Run, home: Path) -> None:
     frames = [
         {"event": {"peers": [THERE], "stats": STATS}},
         {"event": {"peers": [HERE], "stats": STATS}},
@@ -308,7 +308,7 @@ def test_lookup_prints_each_endpoint_once_and_in_the_order_of_arrival(dht: Run, 
         assert dht("--socket", fake.path, "lookup", ID, "--json").body == frames[-1]["result"]
 
 
-def test_nobody_is_said_to_serve_an_id_only_where_all_who_may_know_were_heard(dht: Run, home: Path) -> None:
+def test_only_a_complete_lookup_proves_absence(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [], "stats": STATS, "complete": False}
     with FakeDaemon(home / "s", result(answer)) as fake:
         done = dht("--socket", fake.path, "lookup", ID)
@@ -318,7 +318,7 @@ def test_nobody_is_said_to_serve_an_id_only_where_all_who_may_know_were_heard(dh
     )
 
 
-def test_a_lookup_that_finds_nobody_is_a_negative_answer_with_its_statistics(dht: Run, home: Path) -> None:
+def test_an_empty_lookup_is_a_negative_answer(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [], "stats": STATS}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         done = dht("--socket", fake.path, "lookup", ID)
@@ -332,7 +332,7 @@ def test_a_lookup_that_finds_nobody_is_a_negative_answer_with_its_statistics(dht
 SILENT = {"hops": 0, "queries": 14, "responses": 0, "timeouts": 14, "elapsed_ms": 2000.0}
 
 
-def test_a_lookup_that_nobody_answers_is_no_negative_answer(dht: Run, home: Path) -> None:
+def test_an_unanswered_lookup_is_not_a_negative(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [], "stats": SILENT, "complete": False}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         done = dht("--socket", fake.path, "lookup", ID)
@@ -343,7 +343,7 @@ def test_a_lookup_that_nobody_answers_is_no_negative_answer(dht: Run, home: Path
     assert json_done.body.items() >= answer.items()
 
 
-def test_what_this_node_knows_itself_is_printed_in_an_outage_and_said_to_be_that(dht: Run, home: Path) -> None:
+def test_local_entries_in_an_outage_are_labelled(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [HERE], "stats": SILENT, "complete": False}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         note = "nobody else answers: this is what this node knows itself. See dht status\n"
@@ -351,7 +351,7 @@ def test_what_this_node_knows_itself_is_printed_in_an_outage_and_said_to_be_that
         assert dht("--socket", fake.path, "lookup", ID, "--json").body == answer
 
 
-def test_a_part_of_the_endpoints_is_said_to_be_one(dht: Run, home: Path) -> None:
+def test_partial_endpoints_are_labelled(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [HERE], "stats": STATS, "complete": False}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:
         done = dht("--socket", fake.path, "lookup", ID)
@@ -370,9 +370,7 @@ def test_a_part_of_the_endpoints_is_said_to_be_one(dht: Run, home: Path) -> None
         ("hibernating", "hibernating for 1 min", "its state is hibernating"),
     ],
 )
-def test_status_is_4_unless_the_node_is_in_its_network(
-    state: str, network: str, why: str, dht: Run, home: Path
-) -> None:
+def test_status_is_4_outside_of_the_network(state: str, network: str, why: str, dht: Run, home: Path) -> None:
     answer = {**STATUS, "state": state, "since_s": 60.0, "families": {"ipv4": state}}
     with FakeDaemon(home / "s", *[result(answer)] * 3) as fake:
         done = dht("--socket", fake.path, "status")
@@ -394,7 +392,7 @@ def test_a_quiet_status_says_nothing_at_all(dht: Run, home: Path) -> None:
     assert dht("--socket", home / "none", "status").status == 3
 
 
-def test_a_node_without_entries_or_a_place_says_so(dht: Run, home: Path) -> None:
+def test_a_node_without_entries_or_place_says_so(dht: Run, home: Path) -> None:
     answer = {**STATUS, "own_entries": 0, "unheld_entries": 0, "replicas": 0, "held_entries": 0, "endpoints": []}
     with FakeDaemon(home / "s", result(answer)) as fake:
         lines = dht("--socket", fake.path, "status").out.splitlines()
@@ -402,23 +400,21 @@ def test_a_node_without_entries_or_a_place_says_so(dht: Run, home: Path) -> None
     assert lines[4] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
 
 
-def test_too_few_replicas_while_the_entry_is_being_published_are_told_in_one_sentence(dht: Run, home: Path) -> None:
+def test_few_replicas_while_publishing_are_told(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result({**ENTERED, "replicas": [], "refresh_in_s": 0.0})) as fake:
         told = dht("--socket", fake.path, "enter", "--min-replicas", "1", ID, 80).err
     kept = "It is kept all the same, and published as soon as a node is found: see dht bootstrap"
     assert told == f"dht: 0 nodes took the entry, of 1 wanted. {kept}\n"
 
 
-def test_a_node_that_has_not_read_all_its_entries_says_so(dht: Run, home: Path) -> None:
+def test_a_node_still_loading_entries_says_so(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result({**STATUS, "restoring": True})):
         lines = dht("--socket", home / "s", "status").out.splitlines()
     assert lines[3].endswith("; 120 held for others, and more are being restored")
 
 
 @pytest.mark.parametrize("wanted", ["2", "100"])
-def test_too_few_replicas_are_a_failure_of_the_network_that_shows_those_there_are(
-    wanted: str, dht: Run, home: Path
-) -> None:
+def test_too_few_replicas_fail_and_are_listed(wanted: str, dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result(ENTERED), result(ENTERED)) as fake:
         done = dht("--socket", fake.path, "enter", "--min-replicas", wanted, ID, 80)
         assert (done.status, done.out) == (4, "")
@@ -430,16 +426,14 @@ def test_too_few_replicas_are_a_failure_of_the_network_that_shows_those_there_ar
 
 
 @pytest.mark.parametrize("options", [[], ["--min-replicas", "0"]])
-def test_an_entry_that_is_kept_is_no_failure_where_nobody_holds_it_yet(
-    options: list[str], dht: Run, home: Path
-) -> None:
+def test_a_kept_entry_may_lack_holders(options: list[str], dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", result({**ENTERED, "replicas": []})) as fake:
         done = dht("--socket", fake.path, "enter", *options, ID, 80)
     assert (done.status, done.out) == (0, "")
     assert done.err.startswith("kept on disk, but no other node holds it yet; published as soon as")
 
 
-def test_an_entry_that_is_being_published_is_not_said_to_be_published_in_0_s(dht: Run, home: Path) -> None:
+def test_a_running_publication_shows_no_duration(dht: Run, home: Path) -> None:
     answer = result({**ENTERED, "refresh_in_s": 0.0})
     with FakeDaemon(home / "s", answer, answer) as fake:
         assert dht("--socket", fake.path, "enter", ID, 80).err == "on 1 node; being published\n"
@@ -453,7 +447,7 @@ def test_the_hash_of_nothing_is_said_to_be_one(dht: Run) -> None:
     assert done.err == "this is the ID of an empty text: is a variable empty that should hold it?\n"
 
 
-def test_hash_is_the_sha_256_of_a_text_or_a_file_and_needs_no_daemon(dht: Run, home: Path) -> None:
+def test_hash_is_sha_256_and_needs_no_daemon(dht: Run, home: Path) -> None:
     (home / "file").write_bytes(b"wiki")
     assert dht("hash", "wiki") == (0, f"{NAMED}\n", "")
     assert dht("hash", "--file", home / "file") == (0, f"{NAMED}\n", "")
@@ -470,7 +464,7 @@ def test_only_a_dash_alone_is_stdin(dht: Run, home: Path, monkeypatch: pytest.Mo
     assert dht("hash", "--file", "./-/").err == "dht: cannot read ./-/: Not a directory\n"
 
 
-def test_a_text_is_hashed_as_the_bytes_that_the_shell_gave(dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_hashed_as_its_raw_bytes(dht: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As under a locale of ISO 8859-1, where Python reads each byte as one character."""
     monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
     as_given = hashlib.sha256("é".encode()).hexdigest()
@@ -485,7 +479,7 @@ def test_the_version_is_printed(program: str, request: pytest.FixtureRequest) ->
     assert run("--version") == (0, f"{program} {__version__}\n", "")
 
 
-def test_help_names_every_command_without_cutting_its_line(dht: Run) -> None:
+def test_help_names_every_command_uncut(dht: Run) -> None:
     done = dht("--help")
     assert done.status == 0
     assert "..." not in done.out.partition("Commands:")[2]
@@ -493,20 +487,20 @@ def test_help_names_every_command_without_cutting_its_line(dht: Run) -> None:
     assert dht("-h") == done
 
 
-def test_the_usage_of_a_command_names_its_arguments_plainly(dht: Run) -> None:
+def test_usage_names_the_arguments_plainly(dht: Run) -> None:
     assert dht("enter", "--help").out.startswith("Usage: dht enter [OPTIONS] ID PORT\n")
     assert dht("delete", "-h").out.startswith("Usage: dht delete [OPTIONS] ID [PORT]\n")
 
 
 @pytest.mark.parametrize("program", ["dht", "dhtd"])
-def test_without_arguments_there_is_help_on_stderr_and_status_2(program: str, request: pytest.FixtureRequest) -> None:
+def test_without_arguments_help_goes_to_stderr(program: str, request: pytest.FixtureRequest) -> None:
     done = request.getfixturevalue(program)()
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith(f"Usage: {program} [OPTIONS] COMMAND")
     assert "Try" not in done.err
 
 
-def test_bytes_that_are_no_text_do_not_break_the_output(dht: Run, home: Path) -> None:
+def test_undecodable_bytes_break_no_output(dht: Run, home: Path) -> None:
     node = {**INFO["node"], "state": "/s\udcff"}
     with FakeDaemon(home / "s", result({"node": node}), result({"node": node})) as fake:
         assert "node state /s\\udcff\n" in dht("--socket", fake.path, "info").out

@@ -28,7 +28,7 @@ LONG: dict[str, Any] = {
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 @pytest.mark.parametrize("answer", [INFO, LONG], ids=["short", "long"])
-def test_a_reader_that_goes_away_ends_it_by_sigpipe(answer: dict[str, Any], options: list[str], tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_it_by_sigpipe(answer: dict[str, Any], options: list[str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with FakeDaemon(tmp_path / "s", result(answer)) as fake:
@@ -45,7 +45,7 @@ def test_a_reader_that_goes_away_ends_it_by_sigpipe(answer: dict[str, Any], opti
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("arguments", [["hash", "x"], ["hash", "x", "--json"], ["--help"]])
-def test_output_that_cannot_be_written_is_a_failure(arguments: list[str]) -> None:
+def test_unwritable_output_is_a_failure(arguments: list[str]) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [DHT, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=DEADLINE, check=False
@@ -63,7 +63,7 @@ def test_a_closed_stream_changes_nothing(closed: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_ctrl_c_ends_it_with_130_and_without_a_traceback(options: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_with_130_and_no_traceback(options: list[str], tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.listen()
@@ -103,7 +103,7 @@ def is_cursor_shown(drawn: str) -> bool:
     return drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
 
 
-def test_ctrl_c_on_a_terminal_leaves_what_was_found_and_the_cursor(tmp_path: Path) -> None:
+def test_ctrl_c_on_a_terminal_keeps_the_output(tmp_path: Path) -> None:
     command = ["sh", "-c", f"trap : INT; '{DHT}' --socket s lookup {ID}; echo ended with $?"]
     with looking_up(tmp_path, command) as seen:
         seen.type("\x03")
@@ -114,7 +114,7 @@ def test_ctrl_c_on_a_terminal_leaves_what_was_found_and_the_cursor(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_a_signal_that_ends_it_leaves_the_cursor_and_an_empty_line(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_fatal_signal_leaves_the_terminal_clean(number: signal.Signals, tmp_path: Path) -> None:
     with looking_up(tmp_path, [DHT, "--socket", "s", "lookup", ID]) as seen:
         seen.send(number)
         drawn = seen.read_to_end()
@@ -132,7 +132,7 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
         assert os.waitstatus_to_exitcode(seen.end()) == -signal.SIGTERM
 
 
-def test_a_lookup_that_is_stopped_leaves_the_cursor_and_goes_on_as_before(tmp_path: Path) -> None:
+def test_a_suspended_lookup_resumes_cleanly(tmp_path: Path) -> None:
     command = f"'{DHT}' --socket s lookup {ID}; echo stop''ped; fg; exit 0"
     with looking_up(tmp_path, ["bash", "--noprofile", "--norc", "-i", "-c", command]) as seen:
         before = len(seen.drawn)
@@ -165,9 +165,7 @@ SELDOM = {
     ],
     ids=["ping", "info", "lookup"],
 )
-def test_a_command_imports_nothing_that_it_does_not_need(
-    command: list[str], answer: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_command_imports_only_what_it_needs(command: list[str], answer: dict[str, Any], tmp_path: Path) -> None:
     script = (
         "import sys\nfrom dhtd.cli.dht import main\ntry:\n    main()\nexcept SystemExit as end:\n"
         "    print(*sys.modules, file=sys.stderr)\n    sys.exit(end.code)\n"
@@ -186,7 +184,7 @@ def test_a_command_imports_nothing_that_it_does_not_need(
     assert not loaded & (NEVER | SELDOM)
 
 
-def test_completion_imports_neither_rich_nor_trio() -> None:
+def test_completion_imports_no_rich_and_no_trio() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", DHT, "look"],
         env={**os.environ, "_DHT_COMPLETE": "complete_bash"},
@@ -219,7 +217,7 @@ def test_info_on_a_terminal_is_a_view_in_colour(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 @pytest.mark.parametrize("command", ["info", "lookup"])
-def test_colour_is_left_out_where_it_is_not_wanted(command: str, variables: dict[str, str], tmp_path: Path) -> None:
+def test_colour_can_be_switched_off(command: str, variables: dict[str, str], tmp_path: Path) -> None:
     answer = INFO if command == "info" else {"id": ID, "peers": ["192.0.2.1:1"], "stats": STATS}
     arguments = ["info"] if command == "info" else ["lookup", ID]
     seen = draw(answer, arguments, tmp_path, **variables)
@@ -229,7 +227,7 @@ def test_colour_is_left_out_where_it_is_not_wanted(command: str, variables: dict
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "80", "120"])
-def test_the_view_fits_the_terminal_and_cuts_nothing_but_ids(columns: str, tmp_path: Path) -> None:
+def test_the_view_fits_and_cuts_only_ids(columns: str, tmp_path: Path) -> None:
     seen = draw(INFO, ["info"], tmp_path, COLUMNS=columns, LINES="24", NO_COLOR="1", TERM="dumb")  # rich wants both
     lines = [line.rstrip() for line in seen.split("\r\n")]
     assert max(map(len, lines)) <= int(columns)
@@ -247,7 +245,7 @@ def test_the_view_fits_the_terminal_and_cuts_nothing_but_ids(columns: str, tmp_p
         assert each in words
 
 
-def test_a_terminal_without_unicode_gets_a_view_all_the_same(tmp_path: Path) -> None:
+def test_a_terminal_without_unicode_gets_a_view(tmp_path: Path) -> None:
     seen = draw(INFO, ["info"], tmp_path, PYTHONIOENCODING="latin-1")
     assert "connected" in seen
     assert "Traceback" not in seen
@@ -260,7 +258,7 @@ def test_json_on_a_terminal_is_plain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["dht", "dhtd"])
-def test_ctrl_c_while_the_program_is_still_loading_ends_it_without_a_word(program: str) -> None:
+def test_ctrl_c_while_loading_is_silent(program: str) -> None:
     """The signal comes from within the first import that takes long, the best moment for it."""
     script = f"""
 import builtins, os, signal, sys

@@ -69,7 +69,7 @@ def run(
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_the_exit_status_does_not_depend_on_stderr(case: str, tmp_path: Path) -> None:
+def test_the_exit_status_ignores_stderr(case: str, tmp_path: Path) -> None:
     _, _, status = COMMANDS[case]
     plain = run(case, "", tmp_path)
     full = run(case, "2>/dev/full", tmp_path)
@@ -80,7 +80,7 @@ def test_the_exit_status_does_not_depend_on_stderr(case: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("case", ["no daemon", "an entry", "a lookup in vain", "an unknown option"])
-def test_a_reader_of_stderr_that_goes_away_changes_nothing(case: str, tmp_path: Path) -> None:
+def test_a_closed_stderr_changes_nothing(case: str, tmp_path: Path) -> None:
     _, _, status = COMMANDS[case]
     plain = run(case, "", tmp_path)
     reading, writing = os.pipe()
@@ -91,7 +91,7 @@ def test_a_reader_of_stderr_that_goes_away_changes_nothing(case: str, tmp_path: 
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_a_failure_keeps_its_status_where_stdout_is_full(case: str, tmp_path: Path) -> None:
+def test_a_full_stdout_keeps_a_failures_status(case: str, tmp_path: Path) -> None:
     _, _, status = COMMANDS[case]
     done = run(case, ">/dev/full", tmp_path)
     assert done.returncode == (status or 1)
@@ -106,7 +106,7 @@ def test_all_streams_may_be_closed(case: str, tmp_path: Path) -> None:
     assert run(case, "<&- >&- 2>&-", tmp_path).returncode == status
 
 
-def test_a_stdin_that_is_closed_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+def test_a_closed_stdin_is_not_an_empty_one(tmp_path: Path) -> None:
     done = run("a hash of a stdin that is closed", "", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "dht: cannot read -: Bad file descriptor\n"

@@ -21,21 +21,21 @@ ID = "ab" * 32
 NOBODY = 65_534
 
 
-def test_without_a_daemon_the_message_names_the_socket_and_what_starts_one(dht: Run, home: Path) -> None:
+def test_without_a_daemon_the_message_helps(dht: Run, home: Path) -> None:
     path = home / "dhtd" / "default.sock"
     done = dht("info")
     assert done == (3, "", f"dht: no daemon is running: there is no socket {path}. Start one: dhtd start\n")
     assert dht("info", "--json").body["error"]["code"] == "daemon-unreachable"
 
 
-def test_the_command_that_starts_a_daemon_is_that_of_the_instance(dht: Run, home: Path) -> None:
+def test_the_start_command_names_the_instance(dht: Run, home: Path) -> None:
     done = dht("--instance", "lab", "node-id")
     assert done.status == 3
     assert f"{home}/dhtd/lab.sock" in done.err
     assert done.err.endswith("dhtd start --instance lab\n")
 
 
-def test_the_environment_names_socket_and_instance(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_the_socket(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DHTD_INSTANCE", "blue")
     assert f"{home}/dhtd/blue.sock" in dht("info").err
     monkeypatch.setenv("DHTD_SOCKET", str(home / "own"))
@@ -43,7 +43,7 @@ def test_the_environment_names_socket_and_instance(dht: Run, home: Path, monkeyp
     assert f"{home}/dhtd/red.sock" in dht("--instance", "red", "info").err
 
 
-def test_a_socket_that_is_left_over_is_called_that(dht: Run, home: Path) -> None:
+def test_a_left_over_socket_is_called_that(dht: Run, home: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(home / "s"))
     done = dht("--socket", home / "s", "info")
@@ -51,7 +51,7 @@ def test_a_socket_that_is_left_over_is_called_that(dht: Run, home: Path) -> None
     assert f"nobody listens on {home}/s, it is left over" in done.err
 
 
-def test_a_path_too_long_for_a_socket_is_said_to_be(dht: Run, home: Path) -> None:
+def test_a_socket_path_too_long_is_an_error(dht: Run, home: Path) -> None:
     done = dht("--socket", home / ("x" * 200), "info", "--json")
     assert (done.status, done.body["error"]["code"]) == (1, "socket-unusable")
     assert "--socket" in done.body["error"]["message"]
@@ -108,7 +108,7 @@ def silent(path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("command", [["info"], ["lookup", ID], ["enter", ID, "80"]])
-def test_a_daemon_that_hangs_is_waited_for_as_long_as_was_said(command: list[str], dht: Run, home: Path) -> None:
+def test_a_hanging_daemon_is_given_the_timeout(command: list[str], dht: Run, home: Path) -> None:
     with silent(home / "s"):
         done = dht("--timeout", "0.05", "--socket", home / "s", *command)
         assert (done.status, done.out) == (3, "")
@@ -127,7 +127,7 @@ def test_what_is_not_dhtd_is_said_not_to_be(answer: bytes, dht: Run, home: Path)
 
 
 @pytest.mark.parametrize("answer", [b"", b'{"v": 1, "resu'])
-def test_a_daemon_that_goes_away_is_said_to_be_stopping(answer: bytes, dht: Run, home: Path) -> None:
+def test_a_vanishing_daemon_is_called_stopping(answer: bytes, dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", answer) as fake:
         done = dht("--socket", fake.path, "info", "--json")
     assert (done.status, done.body["error"]["code"]) == (3, "daemon-unreachable")
@@ -146,9 +146,7 @@ def codes() -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("code", "status"), sorted(codes().items() - {("too-many-clients", 3)}))  # that is tried again
-def test_an_error_of_the_daemon_is_passed_on_with_its_code_and_status(
-    code: str, status: int, dht: Run, home: Path
-) -> None:
+def test_a_daemon_error_keeps_code_and_status(code: str, status: int, dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", error(code, "because"), error(code, "because")) as fake:
         assert dht("--socket", fake.path, "ping", "one.example:1") == (status, "", "dht: because\n")
         done = dht("--socket", fake.path, "ping", "one.example:1", "--json")
@@ -156,12 +154,12 @@ def test_an_error_of_the_daemon_is_passed_on_with_its_code_and_status(
     assert done.body == {"error": {"code": code, "message": "because"}}
 
 
-def test_a_code_that_only_newer_daemons_have_is_a_failure_all_the_same(dht: Run, home: Path) -> None:
+def test_an_unknown_error_code_is_still_a_failure(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", error("moon-phase", "not today")) as fake:
         assert dht("--socket", fake.path, "info") == (1, "", "dht: not today\n")
 
 
-def test_completion_gives_up_on_a_daemon_that_hangs(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_gives_up_on_a_hanging_daemon(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_DHT_COMPLETE", "complete_bash")
     monkeypatch.setattr("dhtd.cli.completion.candidates.PATIENCE", 0.05)
     with silent(home / "s"):

@@ -49,7 +49,7 @@ def umask(mask: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
-def test_a_new_key_is_for_its_owner_alone_and_is_read_back(path: Path, mask: int) -> None:
+def test_a_new_key_is_private_and_reads_back(path: Path, mask: int) -> None:
     with umask(mask):
         key = make(path, Random(1))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -71,7 +71,7 @@ def test_nothing_is_ever_overwritten(path: Path) -> None:
     assert not target.exists()
 
 
-def test_a_key_that_cannot_be_written_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_key_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = path.parent / "no" / "key"
     with pytest.raises(KeyUnusable, match=rf"cannot write {missing}: there is no directory {missing.parent}; make it"):
         make(missing, Random(1))
@@ -91,13 +91,13 @@ def test_a_key_that_cannot_be_written_leaves_nothing(path: Path, monkeypatch: py
 
 
 @not_as_root
-def test_a_directory_that_may_not_be_written_is_said(path: Path) -> None:
+def test_an_unwritable_directory_is_an_error(path: Path) -> None:
     path.parent.chmod(0o500)
     with pytest.raises(KeyUnusable, match=f"cannot write {path}: Permission denied"):
         make(path, Random(1))
 
 
-def test_keys_are_read_in_the_order_of_their_files(path: Path) -> None:
+def test_keys_are_read_in_order_of_their_files(path: Path) -> None:
     other = path.with_name("other")
     expected = (make(path, Random(1)), make(other, Random(2)))
     assert read_all([path, other], {}) == expected
@@ -144,7 +144,7 @@ def test_a_file_that_may_not_be_read_is_said(path: Path) -> None:
     assert refusal(write(path, mode=0o000)) == f"the network key {path} cannot be read: Permission denied"
 
 
-def test_a_file_that_fails_while_it_is_read_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_file_failing_midway_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path)
 
     def refuse(file: int, size: int) -> bytes:
@@ -178,14 +178,14 @@ def test_what_holds_no_key_is_refused(path: Path, text: str) -> None:
     )
 
 
-def test_what_is_longer_than_a_key_is_not_read_for_one(path: Path) -> None:
+def test_a_file_longer_than_a_key_is_refused(path: Path) -> None:
     write(path, KEY.to_text() + "\n" * 2_000)
     assert read(path, {}) == KEY  # only trailing newlines are cut off
     write(path, "\n" * 2_000 + KEY.to_text())
     assert "is not a network key" in refusal(path)
 
 
-def test_what_systemd_has_loaded_may_look_open_to_the_group(tmp_path: Path) -> None:
+def test_a_systemd_key_may_be_group_readable(tmp_path: Path) -> None:
     """The access list for the service's user looks like this there: -r--r-----+ root root."""
     inside, outside = tmp_path / "credentials", tmp_path / "else"
     for directory in (inside, outside):

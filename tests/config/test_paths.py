@@ -50,7 +50,7 @@ def test_the_variables_of_xdg_are_obeyed(home: Path, monkeypatch: pytest.MonkeyP
     assert paths.control_socket() == home / "runtime/dhtd/default.sock"
 
 
-def test_without_a_runtime_directory_there_is_still_one_place_for_the_socket(home: Path) -> None:
+def test_a_socket_has_a_place_without_xdg(home: Path) -> None:
     socket = paths.control_socket("lab")  # and no warning, which would be an error here
     assert socket.name == "lab.sock"
     assert socket.parent.name == "dhtd"
@@ -68,7 +68,7 @@ def test_an_unsafe_runtime_directory_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["default", "a", "0", "_", "A.b-c_9", "x" * 64])
-def test_an_instance_name_that_can_be_in_a_file_name_is_accepted(name: str) -> None:
+def test_a_valid_instance_name_is_accepted(name: str) -> None:
     assert paths.check_instance(name) == name
 
 
@@ -88,7 +88,7 @@ def test_any_other_instance_name_is_refused(name: str) -> None:
             function(name)
 
 
-def test_a_socket_path_may_be_as_long_as_the_kernel_takes_and_no_longer() -> None:
+def test_a_socket_path_has_the_kernels_limit() -> None:
     longest = Path("/" + "s" * (paths.SOCKET_PATH_MAX - 1))
     assert paths.check_socket(longest) == longest
     with pytest.raises(SocketUnusable, match=rf"/s+ has {paths.SOCKET_PATH_MAX + 1} bytes, and .*--socket"):
@@ -98,7 +98,7 @@ def test_a_socket_path_may_be_as_long_as_the_kernel_takes_and_no_longer() -> Non
 
 
 @linux_only
-def test_a_runtime_directory_that_is_too_deep_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deep_runtime_directory_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = home / ("d" * 100)
     deep.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
@@ -106,7 +106,7 @@ def test_a_runtime_directory_that_is_too_deep_is_an_error(home: Path, monkeypatc
         paths.control_socket()
 
 
-def test_the_client_does_not_pay_for_what_only_the_daemon_needs() -> None:
+def test_the_client_loads_no_daemon_paths() -> None:
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -136,9 +136,7 @@ def homeless(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mon
 
 @linux_only
 @pytest.mark.usefixtures("homeless")
-def test_who_has_no_home_has_no_configuration_and_is_told_to_name_a_state_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_home_means_a_state_file_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert paths.user_config() is None
     assert paths.control_socket().name == "default.sock"
     with pytest.raises(ConfigError, match=r"no home directory for the state file: set HOME or XDG_STATE_HOME.*--state"):
@@ -152,9 +150,7 @@ def test_who_has_no_home_has_no_configuration_and_is_told_to_name_a_state_file(
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), RuntimeError("no home")]
 )
-def test_a_machine_without_a_temporary_directory_has_no_place_for_the_socket(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_without_a_temporary_directory_it_fails(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(app: str) -> Path:
         raise error
 
@@ -168,7 +164,7 @@ def test_a_machine_without_a_temporary_directory_has_no_place_for_the_socket(
 
 
 @linux_only
-def test_no_state_file_is_put_into_another_user_s_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_state_file_goes_into_a_foreign_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     us = os.geteuid()
     for owner, is_refused in ((us, False), (0, False), (us + 1, True), (65534, us != 65534)):
         monkeypatch.setattr(paths, "owner", lambda path, owner=owner: owner)
@@ -179,15 +175,13 @@ def test_no_state_file_is_put_into_another_user_s_home(home: Path, monkeypatch: 
             assert paths.state_file() == home / ".local/state/dhtd/default.db"
 
 
-def test_what_is_not_there_belongs_to_the_owner_of_what_is_above_it(home: Path) -> None:
+def test_a_missing_path_has_its_parents_owner(home: Path) -> None:
     assert paths.owner(home) == paths.owner(home / "a/b/c") == home.stat().st_uid
     assert paths.owner(Path("/proc/none/of/these")) == Path("/proc").stat().st_uid
 
 
 @linux_only
-def test_a_client_looks_where_a_daemon_without_the_variable_has_put_its_socket(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_looks_where_daemons_put_sockets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "runtime").mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "runtime"))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(home))

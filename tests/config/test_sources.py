@@ -159,9 +159,7 @@ def test_every_setting_has_an_example_here() -> None:
 
 
 @pytest.mark.parametrize("key", EXAMPLES)
-def test_a_setting_can_come_from_every_place_and_the_nearest_wins(
-    key: str, user: Configure, system: Configure, home: Path
-) -> None:
+def test_each_setting_comes_from_every_source(key: str, user: Configure, system: Configure, home: Path) -> None:
     text, toml, expected = EXAMPLES[key]
     [setting] = [setting for setting in SETTINGS if setting.key == key]
 
@@ -195,7 +193,7 @@ def test_the_nearest_place_wins_where_they_differ(user: Configure, system: Confi
     assert load_settings({"config": home / "config" / "dhtd.toml"}, environ).port == 2
 
 
-def test_options_may_be_typed_and_those_not_given_do_not_count() -> None:
+def test_options_not_given_do_not_count() -> None:
     options = {
         "port": 4000,
         "bind": ["192.0.2.1"],
@@ -212,7 +210,7 @@ def test_options_may_be_typed_and_those_not_given_do_not_count() -> None:
     assert load_settings({"bootstrap": []}, {"DHTD_BOOTSTRAP": "a:1"}).bootstrap == ("a:1",)
 
 
-def test_lists_in_the_environment_are_parted_by_commas_and_blanks() -> None:
+def test_lists_in_the_environment_split_on_commas() -> None:
     assert load_settings({}, {"DHTD_BOOTSTRAP": " a:1,b:2\tc:3 , d:4\n"}).bootstrap == ("a:1", "b:2", "c:3", "d:4")
 
 
@@ -222,7 +220,7 @@ def test_a_tilde_is_the_home_directory_everywhere(home: Path, user: Configure) -
     assert (settings.state, settings.socket) == (home / "x.db", home / "s.sock")
 
 
-def test_an_instance_names_state_and_socket_unless_they_are_named_as_near(home: Path, user: Configure) -> None:
+def test_an_instance_names_state_and_socket(home: Path, user: Configure) -> None:
     def seen(options: dict[str, object], environ: dict[str, str]) -> tuple[Path, Path]:
         settings = load_settings(options, environ)
         client = client_socket(
@@ -275,7 +273,7 @@ def test_lists_are_split_wherever_they_are_given(key: str, user: Configure) -> N
 # Paths, as they were given
 
 
-def test_only_what_begins_with_a_tilde_lies_in_a_home_directory(home: Path, user: Configure) -> None:
+def test_only_a_leading_tilde_means_home(home: Path, user: Configure) -> None:
     assert load_settings({"state": "~/s.db"}, {}).state == home / "s.db"
     for text in ("./~/s.db", "././~/s.db"):
         assert load_settings({"state": text, "network-key": [text]}, {}).state == home / "~/s.db"
@@ -295,7 +293,7 @@ def test_the_path_of_a_directory_is_no_file(text: str) -> None:
     assert "is the path of a directory" in refusal({"network-key": [text]})
 
 
-def test_a_relative_path_needs_a_working_directory(home: Path) -> None:
+def test_a_relative_path_needs_a_directory(home: Path) -> None:
     gone = home / "gone"
     gone.mkdir()
     os.chdir(gone)
@@ -309,7 +307,7 @@ def test_a_relative_path_needs_a_working_directory(home: Path) -> None:
 # Homes that are none, or another's
 
 
-def test_a_user_without_a_home_has_no_configuration(monkeypatch: pytest.MonkeyPatch, system: Configure) -> None:
+def test_no_home_means_no_configuration(monkeypatch: pytest.MonkeyPatch, system: Configure) -> None:
     system("port = 5")
     monkeypatch.setattr(paths, "user_config", lambda: None)
     assert load_settings({}, {}).port == 5
@@ -332,9 +330,7 @@ def closed(home: Path, monkeypatch: pytest.MonkeyPatch, owner: int) -> Path:
     return config
 
 
-def test_another_user_s_closed_home_is_in_nobody_s_way_where_all_places_are_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_foreign_home_matters_by_default(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = closed(home, monkeypatch, os.geteuid() + 1)
     places = {"state": "/s.db", "socket": "/s.sock"}
     assert load_settings(places, {}).state == Path("/s.db")
@@ -373,7 +369,7 @@ def test_the_own_closed_home_is_an_error(home: Path, monkeypatch: pytest.MonkeyP
         ("DHTD_PORT ", "DHTD_PORT"),
     ],
 )
-def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_right_one(name: str, meant: str) -> None:
+def test_an_unknown_variable_suggests_the_nearest(name: str, meant: str) -> None:
     text = f"unknown environment variable {name!r}; did you mean {meant}? dhtd(8) lists all"
     assert refusal({}, {name: "x"}) == text
     assert refusal({"port": "5"}, {"DHTD_PORT": "7", name: "x"}) == text
@@ -383,22 +379,22 @@ def test_an_unknown_variable_of_ours_is_refused_with_the_nearest_right_one(name:
 
 
 @pytest.mark.parametrize("name", ["DHTD_", "DHTD_TIMEOUT", "DHTD_JSON"])
-def test_an_unknown_variable_that_is_like_none_of_ours_is_refused_without_a_guess(name: str) -> None:
+def test_an_unlike_variable_gets_no_guess(name: str) -> None:
     assert refusal({}, {name: "x"}) == f"unknown environment variable {name!r}; dhtd(8) lists all"
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", "\t"])
-def test_an_empty_name_of_a_key_file_makes_no_open_node(text: str) -> None:
+def test_an_empty_key_name_opens_no_open_node(text: str) -> None:
     empty = "DHTD_NETWORK_KEY_FILE: is empty, and must name the file of a network key; for an open network, unset it"
     assert refusal({}, {"DHTD_NETWORK_KEY_FILE": text}) == empty
     assert client_socket(None, None, {"DHTD_NETWORK_KEY_FILE": text, "DHTD_SOCKET": "/e.sock"}) == Path("/e.sock")
 
 
-def test_an_empty_configuration_file_option_is_said_to_be_empty() -> None:
+def test_an_empty_configuration_is_an_error() -> None:
     assert refusal({"config": ""}) == "--config is empty, and must be the path of a configuration file"
 
 
-def test_an_unknown_variable_that_is_empty_or_not_ours_or_not_asked_for_does_no_harm() -> None:
+def test_foreign_and_empty_variables_do_no_harm() -> None:
     others = {"_DHTD_COMPLETE": "complete_bash", "DHT_PORT": "1", "MY_DHTD_PORT": "2", "DHTDX": "3", "DHTD_X": " "}
     assert load_settings({}, others) == load_settings({}, {})
     assert client_socket(Path("/o.sock"), None, {"DHTD_X": "1"}) == Path("/o.sock")
@@ -407,7 +403,7 @@ def test_an_unknown_variable_that_is_empty_or_not_ours_or_not_asked_for_does_no_
 # The client's settings
 
 
-def test_the_client_finds_the_socket_where_the_daemon_makes_it(home: Path, user: Configure, system: Configure) -> None:
+def test_client_and_daemon_agree_on_the_socket(home: Path, user: Configure, system: Configure) -> None:
     assert client_socket(None, None, {}) == Path("/run/dhtd/default.sock")
     system('instance = "sys"\nunknown = 1')
     assert client_socket(None, None, {}) == Path("/run/dhtd/sys.sock")
@@ -421,14 +417,14 @@ def test_the_client_finds_the_socket_where_the_daemon_makes_it(home: Path, user:
     assert client_socket(Path("o.sock"), "opt", {}) == home / "o.sock"
 
 
-def test_the_client_opens_no_file_that_it_does_not_need(user: Configure) -> None:
+def test_the_client_opens_no_needless_file(user: Configure) -> None:
     path = user("broken")
     assert client_socket(None, None, {"DHTD_SOCKET": "/e.sock"}) == Path("/e.sock")
     with pytest.raises(ConfigError, match=rf"{path} is not TOML"):
         client_socket(None, None, {})
 
 
-def test_the_client_says_what_is_wrong_with_its_socket() -> None:
+def test_the_client_names_a_wrong_socket_setting() -> None:
     with pytest.raises(ConfigError, match=r"^--instance: '\.\./x' is not an instance name"):
         client_socket(None, "../x", {})
     with pytest.raises(ConfigError, match=r"^DHTD_INSTANCE: 'a b' is not an instance name"):
@@ -502,7 +498,7 @@ def test_the_client_says_what_is_wrong_with_its_socket() -> None:
         ("log-format", "xml", "'xml' is none of text, json"),
     ],
 )
-def test_bad_text_is_named_with_its_option_or_variable(key: str, text: str, message: str) -> None:
+def test_bad_text_names_its_option_or_variable(key: str, text: str, message: str) -> None:
     [variable] = [setting.variable for setting in SETTINGS if setting.key == key]
     message = message.replace("{cwd}", str(Path.cwd()))
     assert refusal({key: text}).startswith(f"--{key}: {message}")
@@ -568,15 +564,13 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["user", "system"])
-def test_bad_values_in_a_file_are_named_with_file_and_key(
-    where: str, toml: str, message: str, user: Configure, system: Configure
-) -> None:
+def test_bad_values_name_file_and_key(where: str, toml: str, message: str, user: Configure, system: Configure) -> None:
     path = (user if where == "user" else system)(toml)
     assert refusal().startswith(f"{path}: {message}")
     assert refusal({"port": 5, "bind": ["192.0.2.1"]}).startswith(f"{path}: {message}")  # even if it would not count
 
 
-def test_broken_toml_is_named_with_line_and_column(user: Configure) -> None:
+def test_broken_toml_names_line_and_column(user: Configure) -> None:
     path = user('port = 1729\nbind = ["a"')
     assert refusal().startswith(f"the configuration file {path} is not TOML: ")
     path = user("port = 1729\nlog level = 5\n")
@@ -598,9 +592,7 @@ def test_broken_toml_is_named_with_line_and_column(user: Configure) -> None:
     ],
     ids=["arrays", "tables", "key", "table", "empty names"],
 )
-def test_a_file_that_is_nested_too_deeply_is_refused_and_not_read(
-    toml: str, user: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deeply_nested_toml_is_refused_unread(toml: str, user: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key of 60,000 parts would take a minute."""
     path = user(toml)
     if "." in toml:
@@ -642,7 +634,7 @@ def test_a_file_that_was_named_must_be_there(home: Path) -> None:
     assert refusal({"config": "a\0b"}).startswith("the configuration file ")
 
 
-def test_a_directory_in_place_of_a_file_is_refused(home: Path) -> None:
+def test_a_directory_as_file_is_refused(home: Path) -> None:
     (home / "config" / "dhtd.toml").mkdir()
     assert refusal() == f"the configuration file {home / 'config' / 'dhtd.toml'} cannot be read: Is a directory"
 
@@ -657,12 +649,12 @@ def test_a_file_that_may_not_be_read_is_refused(user: Configure, monkeypatch: py
     assert refusal() == f"the configuration file {path} cannot be read: Permission denied"
 
 
-def test_a_socket_path_that_is_too_long_is_refused() -> None:
+def test_an_overlong_socket_path_is_refused() -> None:
     with pytest.raises(SocketUnusable, match="choose a shorter one with --socket"):
         load_settings({}, {"DHTD_SOCKET": "/" + "s" * 120})
 
 
-def test_network_keys_are_paths_wherever_they_are_named(home: Path, user: Configure) -> None:
+def test_network_keys_are_paths_from_every_source(home: Path, user: Configure) -> None:
     options = {"network-key": ["new.key", "~/old.key"]}
     assert load_settings(options, {}).network_key == (Path.cwd() / "new.key", home / "old.key")
     assert load_settings({"network_key": ("a",)}, {}).network_key == (Path.cwd() / "a",)
@@ -676,7 +668,7 @@ def test_network_keys_are_paths_wherever_they_are_named(home: Path, user: Config
     assert load_settings({}, {}).network_key == ()
 
 
-def test_as_many_keys_can_be_named_as_a_seal_takes() -> None:
+def test_a_seals_number_of_keys_may_be_named() -> None:
     assert KEYS_MAX == values._KEYS_MAX
 
 
@@ -720,7 +712,7 @@ def test_changes_tell_what_waits_for_a_restart() -> None:
     }
 
 
-def test_a_network_key_gives_way_to_another_but_sealing_does_not_begin_or_end_at_run_time() -> None:
+def test_a_key_may_change_but_not_come_or_go_live() -> None:
     none = load_settings({}, {})
     one, two = (replace(none, network_key=(Path(name),)) for name in ("/a.key", "/b.key"))
     both = replace(none, network_key=(Path("/b.key"), Path("/a.key")))
@@ -751,12 +743,12 @@ def documented() -> dict[str, tuple[str, str, str, str]]:
     return found
 
 
-def test_the_manual_page_lists_every_key_and_no_other_in_order() -> None:
+def test_the_page_lists_exactly_the_keys_in_order() -> None:
     assert list(documented()) == [setting.key for setting in SETTINGS]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.key))
-def test_the_manual_page_says_of_a_key_what_is_true(setting: Setting) -> None:
+def test_the_page_is_right_about_each_key(setting: Setting) -> None:
     kind, variable, default, effect = documented()[setting.key]
     assert variable == setting.variable
     assert (effect == "at run time") == setting.at_run_time
@@ -771,7 +763,7 @@ def test_the_manual_page_says_of_a_key_what_is_true(setting: Setting) -> None:
     assert isinstance(tuple(value) if isinstance(value, list) else value, KINDS[kind])
 
 
-def test_the_manual_page_names_the_files_and_the_choices() -> None:
+def test_the_page_names_the_files_and_choices() -> None:
     for text in ("~/.config/dhtd/dhtd.toml", "/etc/xdg/dhtd/dhtd.toml", "~/.local/state/dhtd/", CONFIG_VARIABLE):
         assert text in PAGE
     for choice in LOG_LEVELS + LOG_FORMATS:
@@ -779,7 +771,7 @@ def test_the_manual_page_names_the_files_and_the_choices() -> None:
     assert f"at most {paths.SOCKET_PATH_MAX} bytes" in PAGE or f"{paths.SOCKET_PATH_MAX} elsewhere" in PAGE
 
 
-def test_the_examples_of_the_manual_page_are_accepted(user: Configure) -> None:
+def test_the_pages_examples_are_accepted(user: Configure) -> None:
     examples = re.findall(r"\.Bd -literal -offset indent\n(.*?)\.Ed", PAGE, re.DOTALL)
     assert len(examples) == 2
     for example in examples:

@@ -76,7 +76,7 @@ def frame(**body: object) -> bytes:
     return json.dumps({"v": 1, "id": None, **body}).encode() + b"\n"
 
 
-def test_where_there_is_no_socket_the_message_says_how_to_start_a_daemon(tmp_path: Path) -> None:
+def test_without_a_socket_the_message_helps(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with (
         Client(path, LONG, "dhtd start --instance two") as client,
@@ -87,7 +87,7 @@ def test_where_there_is_no_socket_the_message_says_how_to_start_a_daemon(tmp_pat
     assert caught.value.exit_status == 3
 
 
-def test_what_is_no_socket_is_not_called_left_over(tmp_path: Path) -> None:
+def test_a_regular_file_is_not_a_left_over_socket(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "file", tmp_path / "fifo"):
@@ -98,7 +98,7 @@ def test_what_is_no_socket_is_not_called_left_over(tmp_path: Path) -> None:
             client.ask(NODE_ID)
 
 
-def test_a_socket_that_is_removed_meanwhile_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_removed_meanwhile_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "sock"))
     monkeypatch.setattr(Path, "stat", fail_to_look)
@@ -110,14 +110,14 @@ def fail_to_look(_: Path) -> NoReturn:
     raise FileNotFoundError(2, "No such file or directory")
 
 
-def test_a_socket_that_nobody_listens_on_is_said_to_be_left_over(tmp_path: Path) -> None:
+def test_a_socket_without_listener_is_left_over(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "sock"))
     with Client(tmp_path / "sock", LONG) as client, pytest.raises(errors.DaemonUnreachable, match="left over"):
         client.ask(NODE_ID)
 
 
-def test_a_socket_that_one_may_not_open_is_said_to_be_anothers() -> None:
+def test_a_forbidden_socket_is_somebody_elses() -> None:
     directory = Path(tempfile.mkdtemp())
     try:
         directory.chmod(0o755)
@@ -174,7 +174,7 @@ def full_server(path: Path) -> tuple[socket.socket, list[socket.socket]]:
             return server, others
 
 
-def test_a_daemon_that_takes_no_connections_is_given_up_in_time(tmp_path: Path) -> None:
+def test_a_daemon_that_never_accepts_is_given_up(tmp_path: Path) -> None:
     server, others = full_server(tmp_path / "sock")
     with Client(tmp_path / "sock", SHORT) as client, pytest.raises(errors.DaemonTimeout, match="--timeout"):
         client.ask(NODE_ID)
@@ -182,9 +182,7 @@ def test_a_daemon_that_takes_no_connections_is_given_up_in_time(tmp_path: Path) 
         each.close()
 
 
-def test_a_daemon_with_too_many_clients_for_a_moment_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crowded_daemon_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server, others = full_server(tmp_path / "sock")
     threads: list[threading.Thread] = []
 
@@ -222,7 +220,7 @@ def test_a_daemon_that_hangs_is_given_up_in_time(tmp_path: Path, said: bytes) ->
         assert caught.value.exit_status == 3
 
 
-def test_a_daemon_that_reads_nothing_is_given_up_in_time(tmp_path: Path) -> None:
+def test_a_daemon_that_reads_nothing_is_given_up(tmp_path: Path) -> None:
     finished = threading.Event()
 
     def conversation(connection: socket.socket) -> None:
@@ -235,7 +233,7 @@ def test_a_daemon_that_reads_nothing_is_given_up_in_time(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("said", [b"", b"{", b'{"v":1,"result":{', frame(event={"peers": [], "stats": STATS})])
-def test_a_daemon_that_hangs_up_is_said_to_be_stopping(tmp_path: Path, said: bytes) -> None:
+def test_a_daemon_hanging_up_is_called_stopping(tmp_path: Path, said: bytes) -> None:
     with (
         listening(tmp_path / "sock", answering(said)) as path,
         Client(path, LONG) as client,
@@ -244,7 +242,7 @@ def test_a_daemon_that_hangs_up_is_said_to_be_stopping(tmp_path: Path, said: byt
         [*client.stream(LOOKUP, id="0" * 64)]
 
 
-def test_a_daemon_that_resets_the_connection_is_said_to_be_stopping(tmp_path: Path) -> None:
+def test_a_reset_connection_is_called_stopping(tmp_path: Path) -> None:
     def conversation(connection: socket.socket) -> None:
         connection.recv(1)  # unread bytes make the end a reset
 
@@ -284,7 +282,7 @@ def test_what_answers_garbage_is_not_dhtd(tmp_path: Path, line: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", [errors.NoPong, errors.InvalidId, errors.NoPeers, errors.ShuttingDown])
-def test_an_error_of_the_daemon_is_raised_as_what_it_is(tmp_path: Path, kind: type[errors.DhtdError]) -> None:
+def test_a_daemon_error_is_raised_as_its_class(tmp_path: Path, kind: type[errors.DhtdError]) -> None:
     body = {"code": kind.code, "message": "the daemon's words"}
     with listening(tmp_path / "sock", answering(frame(error=body))) as path:
         with Client(path, LONG) as client, pytest.raises(kind, match="the daemon's words") as caught:
@@ -295,7 +293,7 @@ def test_an_error_of_the_daemon_is_raised_as_what_it_is(tmp_path: Path, kind: ty
 @pytest.mark.parametrize(
     "body", [{"code": "of-tomorrow", "message": "new"}, {}, {"code": 1}, {"code": []}, {"message": "alone"}]
 )
-def test_an_error_that_is_not_known_here_is_an_error_all_the_same(tmp_path: Path, body: dict[str, object]) -> None:
+def test_an_unknown_error_is_still_an_error(tmp_path: Path, body: dict[str, object]) -> None:
     with listening(tmp_path / "sock", answering(frame(error=body))) as path:
         with Client(path, LONG) as client, pytest.raises(errors.DhtdError) as caught:
             client.ask(NODE_ID)
@@ -303,7 +301,7 @@ def test_an_error_that_is_not_known_here_is_an_error_all_the_same(tmp_path: Path
         assert str(caught.value) == body.get("message", "the daemon does not say why")
 
 
-def test_the_reason_is_read_even_where_the_daemon_takes_no_request(tmp_path: Path) -> None:
+def test_a_refusal_is_read_before_the_request(tmp_path: Path) -> None:
     def conversation(connection: socket.socket) -> None:
         connection.sendall(frame(error={"code": "socket-forbidden", "message": "no"}))
 
@@ -324,7 +322,7 @@ def test_a_huge_answer_is_read_whole(tmp_path: Path) -> None:
         assert client.ask(NODE_ID)["endpoints"] == endpoints
 
 
-def test_events_come_before_the_result_in_whatever_pieces(tmp_path: Path) -> None:
+def test_events_precede_the_result_in_any_pieces(tmp_path: Path) -> None:
     lines = b"".join(frame(event={"peers": [str(number)], "stats": STATS}) for number in range(3))
     lines += frame(result={"id": "0", "peers": ["0", "1", "2"], "stats": STATS})
 
@@ -339,7 +337,7 @@ def test_events_come_before_the_result_in_whatever_pieces(tmp_path: Path) -> Non
     assert "id" in answers[-1]
 
 
-def test_events_of_a_newer_daemon_do_not_disturb_other_requests(tmp_path: Path) -> None:
+def test_newer_events_disturb_no_other_request(tmp_path: Path) -> None:
     lines = frame(event={"new": True}), frame(result={"node_id": "n", "endpoints": []})
     with listening(tmp_path / "sock", answering(*lines)) as path, Client(path, LONG) as client:
         assert client.ask(NODE_ID)["node_id"] == "n"
@@ -385,7 +383,7 @@ def test_a_method_sends_its_request(
     assert requests == [{"v": 1, "method": method, "params": params}]
 
 
-def test_a_timeout_may_be_longer_than_sockets_wait(tmp_path: Path) -> None:
+def test_a_timeout_may_exceed_the_sockets_limit(tmp_path: Path) -> None:
     with listening(tmp_path / "sock", answering(frame(result={}))) as path, Client(path, 1e300) as client:
         client.ask(NODE_ID)
 
@@ -397,9 +395,7 @@ def test_leaving_the_client_hangs_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refusals", [1, 5])
-def test_a_daemon_without_a_place_is_asked_again_until_it_has_one(
-    tmp_path: Path, refusals: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_daemon_is_retried_for_a_place(tmp_path: Path, refusals: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     path = tmp_path / "sock"
@@ -426,7 +422,7 @@ def test_a_daemon_without_a_place_is_asked_again_until_it_has_one(
 
 
 @pytest.mark.parametrize("min_replicas", [0, 2])
-def test_a_daemon_that_knows_no_limit_of_time_enters_without_one(tmp_path: Path, min_replicas: int) -> None:
+def test_enter_works_with_older_daemons(tmp_path: Path, min_replicas: int) -> None:
     path = tmp_path / "sock"
     requests: list[dict[str, Any]] = []
 
@@ -455,7 +451,7 @@ def test_a_daemon_that_knows_no_limit_of_time_enters_without_one(tmp_path: Path,
     assert requests[1] == {"id": "i", "port": 1, "wait": True}
 
 
-def test_what_is_wrong_with_an_entry_is_said_whatever_the_daemon_knows(tmp_path: Path) -> None:
+def test_a_bad_entry_is_refused_by_any_daemon(tmp_path: Path) -> None:
     refusal = frame(error={"code": "bad-request", "message": "no"})
     with (
         listening(tmp_path / "sock", answering(refusal)) as path,

@@ -62,13 +62,13 @@ def fill(places: Places[Connection], uid: int, *waiting: float | None) -> list[C
 # Which connection gives way
 
 
-def test_the_connection_that_has_waited_longest_gives_way_to_the_next_of_its_user(places: Places[Connection]) -> None:
+def test_the_longest_waiting_connection_yields(places: Places[Connection]) -> None:
     _, longest, _ = fill(places, OWN, 5.0, 2.0, 7.0)
     assert places.take(Connection(OWN, 9.0)) is longest
     assert len(places) == FEW.clients
 
 
-def test_a_connection_whose_request_is_being_served_does_not_give_way(places: Places[Connection]) -> None:
+def test_a_busy_connection_is_not_cut_off(places: Places[Connection]) -> None:
     _, waiting, _ = fill(places, OWN, None, 8.0, None)
     assert places.take(Connection(OWN, None)) is waiting
     with pytest.raises(TooManyClients, match=r"user 1000 has as many connections .* socket-clients allows \(3\)"):
@@ -78,20 +78,20 @@ def test_a_connection_whose_request_is_being_served_does_not_give_way(places: Pl
 
 @pytest.mark.parametrize("since", [None, 1.0])
 @pytest.mark.parametrize(("user", "other"), [(OWN, ALICE), (ALICE, OWN), (OWN, ROOT), (ROOT, ALICE), (ALICE, BOB)])
-def test_no_user_s_connections_take_the_place_of_another_s(
+def test_each_user_keeps_their_own_places(
     places: Places[Connection], user: int, other: int, since: float | None
 ) -> None:
     fill(places, user, since, since, since)
     assert places.take(Connection(other, 9.0)) is None
 
 
-def test_the_other_users_share_their_places_and_who_has_most_of_them_gives_one_up(places: Places[Connection]) -> None:
+def test_the_biggest_of_other_users_yields(places: Places[Connection]) -> None:
     _, longest, _ = fill(places, ALICE, 6.0, 5.0, None)
     fill(places, BOB, 1.0)
     assert places.take(Connection(CAROL, 9.0)) is longest
 
 
-def test_where_who_has_most_is_busy_the_next_gives_one_up(places: Places[Connection]) -> None:
+def test_a_busy_big_user_spares_itself(places: Places[Connection]) -> None:
     fill(places, ALICE, None, None, None)
     [waiting] = fill(places, BOB, 1.0)
     assert places.take(Connection(CAROL, None)) is waiting
@@ -101,14 +101,14 @@ def test_where_who_has_most_is_busy_the_next_gives_one_up(places: Places[Connect
     assert places.take(Connection(ROOT, 9.0)) is None
 
 
-def test_a_place_that_was_left_is_free_and_may_be_left_twice(places: Places[Connection]) -> None:
+def test_a_freed_place_may_be_freed_twice(places: Places[Connection]) -> None:
     first, *_ = fill(places, OWN, None, None, None)
     places.leave(first)
     places.leave(first)
     assert places.take(Connection(OWN, 9.0)) is None
 
 
-def test_a_place_that_is_taken_back_is_that_of_who_waited_longest_whoever_it_is(places: Places[Connection]) -> None:
+def test_taking_back_frees_the_longest_waiter(places: Places[Connection]) -> None:
     fill(places, OWN, 3.0, None)
     [longest] = fill(places, ALICE, 2.0)
     assert places.take_back() is longest
@@ -120,7 +120,7 @@ def test_a_place_that_is_taken_back_is_that_of_who_waited_longest_whoever_it_is(
 # On a socket
 
 
-async def test_idle_clients_beyond_the_limit_are_told_so_and_cut_off_the_oldest_first(
+async def test_idle_clients_are_cut_off_oldest_first(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(tmp_path) as daemon:
@@ -140,7 +140,7 @@ async def test_idle_clients_beyond_the_limit_are_told_so_and_cut_off_the_oldest_
     assert "socket-clients" in record.getMessage()
 
 
-async def test_the_log_says_again_after_a_while_that_the_limit_is_met(
+async def test_the_log_repeats_the_limit_after_a_while(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(tmp_path, limits=Limits(clients=1)) as daemon:
@@ -150,9 +150,7 @@ async def test_the_log_says_again_after_a_while_that_the_limit_is_met(
     assert len(caplog.records) == 2
 
 
-async def test_a_busy_client_keeps_its_place_and_who_finds_none_is_told_to_try_again(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_busy_clients_stay_and_newcomers_retry(autojump_clock: MockClock, tmp_path: Path) -> None:
     finish = trio.Event()
 
     async def handler(request: Request, emit: Emit[Any]) -> Result:
@@ -173,7 +171,7 @@ async def test_a_busy_client_keeps_its_place_and_who_finds_none_is_told_to_try_a
             assert "result" in await peer.line()
 
 
-async def test_a_thousand_clients_that_send_one_byte_and_wait_keep_nobody_from_being_served(
+async def test_a_thousand_stalled_clients_block_nobody(
     autojump_clock: MockClock, tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     served = 0
@@ -194,7 +192,7 @@ async def test_a_thousand_clients_that_send_one_byte_and_wait_keep_nobody_from_b
         assert served == 10
 
 
-async def test_a_client_that_does_not_read_its_answer_gives_way(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_client_that_reads_nothing_makes_room(autojump_clock: MockClock, tmp_path: Path) -> None:
     cancelled = trio.Event()
 
     async def handler(request: Request, emit: Emit[Any]) -> Result:
@@ -216,9 +214,7 @@ async def test_a_client_that_does_not_read_its_answer_gives_way(autojump_clock: 
         assert b"too-many" not in await deaf.rest()  # in the middle of a line, nothing can be said
 
 
-async def test_a_frame_that_was_begun_must_be_finished_in_time_however_the_bytes_drip(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_dripping_frame_has_a_deadline(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         began = trio.current_time()
@@ -237,7 +233,7 @@ async def test_a_frame_that_was_begun_must_be_finished_in_time_however_the_bytes
         assert daemon.counters == ControlCounters(control_frames_refused=1)
 
 
-async def test_between_frames_a_client_has_as_long_as_it_likes(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_no_deadline_runs_between_frames(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         for _ in range(3):
@@ -248,7 +244,7 @@ async def test_between_frames_a_client_has_as_long_as_it_likes(autojump_clock: M
             assert "result" in await peer.line()
 
 
-async def test_a_frame_s_time_begins_with_its_own_first_byte(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_frames_time_starts_at_its_first_byte(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         await peer.send(NODE_ID[:5])
@@ -258,9 +254,7 @@ async def test_a_frame_s_time_begins_with_its_own_first_byte(autojump_clock: Moc
             assert "result" in await peer.line()
 
 
-async def test_the_time_that_other_requests_take_does_not_count_for_a_frame_behind_them(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_waiting_behind_requests_is_no_delay(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit[Any]) -> Result:
         await trio.sleep(10 * LIMITS.frame_deadline)
         return DONE
@@ -282,9 +276,7 @@ async def test_frames_that_are_too_large_are_counted(autojump_clock: MockClock, 
         assert daemon.counters == ControlCounters(control_frames_refused=1)
 
 
-async def test_a_client_that_is_cut_off_is_not_told_that_the_daemon_stops(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_client_cut_off_hears_of_no_stop(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path, forever, Limits(clients=1)) as daemon:
         first = await daemon.peer()
         await wait_all_tasks_blocked()
@@ -293,7 +285,7 @@ async def test_a_client_that_is_cut_off_is_not_told_that_the_daemon_stops(
         assert (got.count(b"\n"), b"too-many-clients" in got) == (1, True)
 
 
-async def test_for_want_of_file_descriptors_who_waits_gives_way(autojump_clock: MockClock) -> None:
+async def test_idle_clients_yield_scarce_descriptors(autojump_clock: MockClock) -> None:
     gate = server._Server(Terms(done, LIMITS, ControlCounters(), None, server._note), None)
     ours, theirs = socket.socketpair()
     idle = await gate.admit(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
@@ -334,9 +326,7 @@ def memory_of(daemon: Daemon) -> int:
 
 
 @pytest.mark.parametrize("descriptors", [None, 96], ids=["", "few-descriptors"])
-def test_the_owner_s_info_works_while_a_thousand_connections_send_a_byte_and_wait(
-    descriptors: int | None, figure: Callable[[str, object], None]
-) -> None:
+def test_info_works_among_stalled_clients(descriptors: int | None, figure: Callable[[str, object], None]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4_096)), hard))
     try:
@@ -364,7 +354,7 @@ def test_the_owner_s_info_works_while_a_thousand_connections_send_a_byte_and_wai
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_client_that_has_no_time_left_says_that_there_was_no_place() -> None:
+def test_a_client_out_of_time_reports_no_place() -> None:
     with Network() as network:
         [daemon] = network.start(1, "--socket-clients=1", "--bootstrap=127.0.0.1:9")
         with connect(daemon.socket) as busy:
@@ -374,7 +364,7 @@ def test_a_client_that_has_no_time_left_says_that_there_was_no_place() -> None:
 
 
 @pytest.mark.slow
-def test_clients_that_ask_for_all_and_do_not_read_cost_hardly_any_memory(
+def test_unread_answers_cost_little_memory(
     figure: Callable[[str, object], None],
 ) -> None:
     with Network() as network, ExitStack() as stack:
@@ -395,9 +385,7 @@ def test_clients_that_ask_for_all_and_do_not_read_cost_hardly_any_memory(
         assert grown_by < 16 * 2**20  # whole answers would be 200 MiB
 
 
-async def test_lookups_of_clients_that_went_away_while_the_node_joins_are_given_up_at_once(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_lookups_of_gone_clients_end_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         now = one.driver.clock()
         one.driver.node.start([Endpoint.parse("10.9.9.9:1729")], now)
@@ -416,7 +404,7 @@ async def test_lookups_of_clients_that_went_away_while_the_node_joins_are_given_
 
 
 @only_root
-def test_a_member_of_the_group_asks_a_real_daemon_and_nobody_else_does() -> None:
+def test_only_group_members_may_ask_a_daemon() -> None:
     with Network() as network:
         network.directory.chmod(0o711)
         path = network.directory / "run" / "sock"
@@ -431,7 +419,7 @@ def test_a_member_of_the_group_asks_a_real_daemon_and_nobody_else_does() -> None
     ("option", "status", "code"),
     [("--socket-group=no-such", 2, "bad-configuration"), ("--socket=%s/link/s", 1, "socket-unusable")],
 )
-def test_a_daemon_that_may_not_have_its_socket_there_says_why(option: str, status: int, code: str) -> None:
+def test_a_daemon_barred_from_its_socket_says_why(option: str, status: int, code: str) -> None:
     with Network() as network:
         (network.directory / "link").symlink_to(network.directory)
         option = option.replace("%s", str(network.directory))

@@ -162,7 +162,7 @@ def test_a_chapter_names_only_errors_of_the_table(method: str) -> None:
     assert (errors.NotPermitted.code in named) == (METHODS[method].callers is Callers.OWNER)
 
 
-def test_the_objects_in_results_have_the_keys_and_types_that_are_sent() -> None:
+def test_result_objects_have_their_keys_and_types() -> None:
     chapters = parts(CHAPTERS["OBJECTS"], "Ss")
     assert list(chapters) == sorted([*OBJECTS, "counters"])
     for name, kind in OBJECTS.items():
@@ -177,7 +177,7 @@ def test_the_counters_are_those_that_are_sent() -> None:
     assert [name for name, words in said.items() if words != "integer"] == ["queries_received", "caps_hit"]
 
 
-def test_events_have_the_keys_and_types_that_are_sent() -> None:
+def test_events_have_the_keys_and_types_sent() -> None:
     said = {name: type_of(words) for name, words in items(CHAPTERS["EVENTS"]).items()}
     events = [
         method.event for method in METHODS.values() if isinstance(method, Stream) and method.event is not InfoResult
@@ -306,7 +306,7 @@ def test_the_socat_example_works_as_it_is_pasted(network: Network) -> None:
 
 
 @pytest.mark.skipif(shutil.which("socat") is None, reason="socat is not installed")
-def test_the_lookup_example_shows_events_and_the_result(network: Network) -> None:
+def test_the_lookup_example_shows_its_events(network: Network) -> None:
     network.dht(network.daemons[1], "enter", "--name", "the garden camera", "80")
     *events, result = [json.loads(line) for line in paste(network, "lookup").splitlines()]
     assert all("event" in line for line in events)

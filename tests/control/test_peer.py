@@ -70,7 +70,7 @@ async def test_another_user_is_refused(
 @pytest.mark.parametrize(
     ("gid", "groups"), [(GROUP, []), (NOBODY, [GROUP]), (NOBODY, [OTHER_GROUP, GROUP])], ids=["primary", "one", "last"]
 )
-async def test_a_member_of_the_group_is_served_be_it_their_primary_one_or_not(
+async def test_a_group_member_is_served_by_any_group(
     autojump_clock: MockClock, open_directory: Path, gid: int, groups: list[int]
 ) -> None:
     async with serving(open_directory, group=str(GROUP)) as daemon:
@@ -82,7 +82,7 @@ async def test_a_member_of_the_group_is_served_be_it_their_primary_one_or_not(
 
 @only_root
 @pytest.mark.parametrize(("gid", "groups"), [(NOBODY, []), (OTHER_GROUP, [OTHER_GROUP]), (0, [0])])
-async def test_who_is_not_in_the_group_cannot_even_connect_and_is_refused_where_the_modes_have_been_changed(
+async def test_non_members_cannot_connect(
     autojump_clock: MockClock, open_directory: Path, gid: int, groups: list[int]
 ) -> None:
     async with serving(open_directory, group=str(GROUP)) as daemon:
@@ -105,7 +105,7 @@ async def test_without_a_group_nobody_s_groups_count(autojump_clock: MockClock, 
 
 @only_root
 @pytest.mark.parametrize(("known", "code"), [({NOBODY, GROUP}, None), ({NOBODY}, "socket-forbidden")])
-async def test_where_the_kernel_does_not_tell_all_groups_the_database_is_asked(
+async def test_the_database_fills_the_kernels_gaps(
     open_directory: Path, monkeypatch: pytest.MonkeyPatch, known: set[int], code: str | None
 ) -> None:
     asked = []
@@ -126,7 +126,7 @@ async def test_where_the_kernel_does_not_tell_all_groups_the_database_is_asked(
     assert asked == [(NOBODY, NOBODY)]
 
 
-async def test_where_the_kernel_does_not_tell_who_connects_the_modes_are_the_guard(
+async def test_without_peer_credentials_the_modes_guard(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(socket, "SO_PEERCRED", raising=False)
@@ -144,14 +144,14 @@ def pair() -> Iterator[socket.socket]:
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="this kernel does not tell who connects")
-def test_the_kernel_tells_who_connected_and_their_groups(pair: socket.socket) -> None:
+def test_the_kernel_tells_user_and_groups(pair: socket.socket) -> None:
     assert peer_of(pair) == (os.geteuid(), os.getegid())
     if peer._SO_PEERGROUPS is not None:
         assert supplementary_groups(pair) == frozenset(os.getgroups())
 
 
 @only_root
-def test_more_groups_than_python_can_receive_are_not_taken_for_some_of_them() -> None:
+def test_too_many_groups_are_not_cut_silently() -> None:
     with other_user(NOBODY, NOBODY, range(1_000, 1_257)):
         ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -162,7 +162,7 @@ def test_more_groups_than_python_can_receive_are_not_taken_for_some_of_them() ->
         assert supplementary_groups(ours) == frozenset(range(1_000, 1_256))
 
 
-def test_a_kernel_without_the_option_tells_no_groups() -> None:
+def test_an_old_kernel_tells_no_groups() -> None:
     class Old:
         def getsockopt(self, level: int, optname: int, buflen: int) -> bytes:
             raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
@@ -170,7 +170,7 @@ def test_a_kernel_without_the_option_tells_no_groups() -> None:
     assert supplementary_groups(Old()) is None
 
 
-def test_the_database_tells_a_user_s_groups_and_of_a_stranger_the_primary_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_tells_a_users_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     user = pwd.getpwuid(os.geteuid())
     assert groups_by_database(Peer(user.pw_uid, 7)) == set(os.getgrouplist(user.pw_name, 7)) >= {7}
     members = {user.pw_name: [11, 12]}  # whatever groups the user of this test run is in
@@ -186,6 +186,6 @@ def test_a_group_is_given_by_name_or_number() -> None:
 
 
 @pytest.mark.parametrize("group", ["no-such-group", "4294967295", "99999999999", "-1", "²"])
-def test_an_unknown_group_is_an_error_that_says_what_to_do(group: str) -> None:
+def test_an_unknown_group_is_an_error_with_a_hint(group: str) -> None:
     with pytest.raises(ConfigError, match=r"there is no group .*groupadd.*--socket-group"):
         group_id(group)

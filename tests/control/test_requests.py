@@ -126,7 +126,7 @@ def test_a_parameter_of_another_type_is_refused(method: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "name"), PARAMETERS)
-def test_a_parameter_out_of_range_is_refused_with_a_code_of_its_own(method: str, name: str) -> None:
+def test_a_value_out_of_range_has_its_own_code(method: str, name: str) -> None:
     kind, values = OUT_OF_RANGE[name]
     for value in values:
         with pytest.raises(kind) as caught:
@@ -169,14 +169,14 @@ def test_the_edges_of_a_range_are_in_it() -> None:
         assert ask("info", section=section) == InfoRequest(section)
 
 
-def test_an_unknown_method_is_refused_and_the_known_ones_are_named() -> None:
+def test_an_unknown_method_lists_the_known_ones() -> None:
     for method in ("", "Ping", "node_id", "x" * 1000):
         with pytest.raises(errors.UnknownMethod, match="find-node") as caught:
             ask(method)
         assert len(str(caught.value)) < 300
 
 
-def test_no_request_has_more_endpoints_pinged_at_once_than_the_manual_says() -> None:
+def test_a_request_pings_no_more_than_documented() -> None:
     endpoints = ["192.0.2.7:1729"] * BOOTSTRAP_MAX
     assert ask("bootstrap", endpoints=endpoints) == BootstrapRequest((("192.0.2.7", 1729),) * 256)
     with pytest.raises(errors.BadRequest, match="256 elements at most"):
@@ -231,7 +231,7 @@ def test_an_object_that_is_no_request_is_refused(body: object) -> None:
         b"\0",
     ],
 )
-def test_a_line_that_is_no_json_object_in_utf8_is_refused(line: bytes) -> None:
+def test_a_line_that_is_no_json_object_is_refused(line: bytes) -> None:
     with pytest.raises(errors.BadRequest) as caught:
         decode_frame(line)
     assert type(caught.value) is errors.BadRequest
@@ -239,13 +239,13 @@ def test_a_line_that_is_no_json_object_in_utf8_is_refused(line: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [50, 500, 900, 950, 990, 1_000, 5_000])
 @pytest.mark.parametrize("place", ['{"v":%s}', '{"params":%s}', '{"method":"info","params":{"section":%s}}'])
-def test_nesting_of_any_depth_is_refused_and_nothing_worse(place: str, depth: int) -> None:
+def test_deep_nesting_is_only_refused(place: str, depth: int) -> None:
     with pytest.raises(errors.BadRequest):
         decode_frame((place % ("[" * depth + "]" * depth)).encode())[1]()
 
 
 @pytest.mark.parametrize("id", ["", "a b", "\u2028\ud800", 0, -1, 2**70, 1.5, None])
-def test_the_id_of_a_request_is_text_or_a_number_and_comes_back_as_it_was(id: object) -> None:
+def test_a_request_id_returns_as_it_was(id: object) -> None:
     found, parse_rest = decode_frame(json.dumps({"id": id, "method": "node-id"}).encode())
     parse_rest()
     assert json.loads(encode({"id": found, "result": {}})) == {"v": 1, "id": id, "result": {}}
@@ -257,7 +257,7 @@ def test_any_other_id_is_refused(text: str) -> None:
         decode_frame(f'{{"id": {text}, "method": "node-id"}}'.encode())
 
 
-def test_the_id_is_known_even_where_the_rest_is_wrong() -> None:
+def test_a_bad_request_still_has_its_id() -> None:
     id, parse_rest = decode_frame(b'{"id": 7, "method": "no-such"}')
     assert id == 7
     with pytest.raises(errors.UnknownMethod):
@@ -284,7 +284,7 @@ def test_no_message_repeats_a_long_request() -> None:
         assert len(str(caught.value)) < 300
 
 
-def test_the_codes_of_errors_are_unique_and_lead_back_to_their_class() -> None:
+def test_error_codes_are_unique() -> None:
     def classes(root: type[errors.DhtdError]) -> list[type[errors.DhtdError]]:
         return [root, *(found for child in root.__subclasses__() for found in classes(child))]
 

@@ -47,7 +47,7 @@ async def test_a_frame_may_be_split_at_any_byte(autojump_clock: MockClock, tmp_p
             assert "result" in await peer.line()
 
 
-async def test_frames_may_come_byte_by_byte_or_all_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_frames_come_byte_by_byte_or_all_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
     frames = b"".join(b'{"id":%d,"method":"node-id"}\n' % number for number in range(40))
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
@@ -58,7 +58,7 @@ async def test_frames_may_come_byte_by_byte_or_all_at_once(autojump_clock: MockC
         assert [(await peer.line())["id"] for _ in range(40)] == list(range(40))
 
 
-async def test_pipelined_requests_are_served_one_after_the_other(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_pipelined_requests_are_served_in_order(autojump_clock: MockClock, tmp_path: Path) -> None:
     running = 0
 
     async def handler(request: Request, emit: Emit[Any]) -> Result:
@@ -97,9 +97,7 @@ async def test_empty_lines_are_no_requests(autojump_clock: MockClock, tmp_path: 
         b'{"method":"node-id"} {"method":"node-id"}',
     ],
 )
-async def test_garbage_is_answered_and_the_connection_goes_on(
-    autojump_clock: MockClock, tmp_path: Path, garbage: bytes
-) -> None:
+async def test_garbage_keeps_the_connection(autojump_clock: MockClock, tmp_path: Path, garbage: bytes) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         await peer.send(garbage + b"\n")
@@ -116,9 +114,7 @@ async def test_an_error_about_a_request_carries_its_id(autojump_clock: MockClock
         assert (answer["id"], answer["error"]["code"]) == (9, "unknown-method")
 
 
-async def test_a_frame_of_the_largest_size_is_taken_and_one_more_byte_is_not(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_frame_of_the_largest_size_is_taken(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         for size in (FRAME_MAX - 1, FRAME_MAX):
@@ -131,9 +127,7 @@ async def test_a_frame_of_the_largest_size_is_taken_and_one_more_byte_is_not(
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", NODE_ID + b"\n"])
-async def test_a_client_can_read_why_ten_megabytes_are_refused_though_it_sends_them_all(
-    autojump_clock: MockClock, tmp_path: Path, end: bytes
-) -> None:
+async def test_ten_megabytes_are_refused_with_a_reason(autojump_clock: MockClock, tmp_path: Path, end: bytes) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         await peer.send(b"x" * 10_000_000 + end)
@@ -149,7 +143,7 @@ async def go_on(peer: Peer) -> None:
         await trio.sleep(LINGER / 10)
 
 
-async def test_a_client_that_never_stops_sending_is_cut_off(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_client_sending_endlessly_is_cut_off(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         await peer.send(b"x" * FRAME_MAX)
@@ -160,9 +154,7 @@ async def test_a_client_that_never_stops_sending_is_cut_off(autojump_clock: Mock
 # Clients that go away, or do not
 
 
-async def test_a_client_that_has_finished_sending_still_gets_its_answer(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_half_closed_client_gets_its_answer(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit[Any]) -> Result:
         await emit({"peers": [], "stats": STATS})
         await trio.sleep(300)
@@ -177,7 +169,7 @@ async def test_a_client_that_has_finished_sending_still_gets_its_answer(
         assert await peer.rest() == b""
 
 
-async def test_what_comes_after_the_last_newline_is_no_request(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_an_unfinished_line_is_no_request(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         peer = await daemon.peer()
         await peer.send(NODE_ID)
@@ -187,7 +179,7 @@ async def test_what_comes_after_the_last_newline_is_no_request(autojump_clock: M
 
 @pytest.mark.parametrize("behind", [b"", b'{"method":"node-id"}\n', b"half"])
 @pytest.mark.parametrize("half_closed", [False, True])
-async def test_a_client_that_goes_away_takes_its_request_with_it(
+async def test_a_leaving_client_cancels_its_request(
     autojump_clock: MockClock, tmp_path: Path, behind: bytes, half_closed: bool
 ) -> None:
     started, cancelled = trio.Event(), trio.Event()
@@ -213,7 +205,7 @@ async def test_a_client_that_goes_away_takes_its_request_with_it(
             await cancelled.wait()
 
 
-async def test_a_client_that_goes_away_while_it_is_sent_events_is_no_defect(
+async def test_leaving_during_events_is_no_defect(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = trio.Event()
@@ -235,7 +227,7 @@ async def test_a_client_that_goes_away_while_it_is_sent_events_is_no_defect(
     assert not caplog.records
 
 
-async def test_a_client_that_never_reads_holds_up_nobody_else(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_client_that_never_reads_blocks_nobody(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit[Any]) -> Result:
         return {"node_id": "0" * (10_000_000 if isinstance(request, InfoRequest) else 64), "endpoints": []}
 
@@ -249,7 +241,7 @@ async def test_a_client_that_never_reads_holds_up_nobody_else(autojump_clock: Mo
         assert len((await deaf.line())["result"]["node_id"]) == 10_000_000
 
 
-async def test_a_place_is_free_again_however_a_connection_ended(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_every_ended_connection_frees_its_place(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         for number in range(3 * LIMITS.clients):
             peer = await daemon.peer()
@@ -264,9 +256,7 @@ def gate() -> server._Server:
     return server._Server(Terms(done, LIMITS, ControlCounters(), None, server._note), None)
 
 
-async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_clients_wait_for_file_descriptors(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     stream = cast("trio.SocketStream", object())
 
     class Listener:
@@ -282,7 +272,7 @@ async def test_without_file_descriptors_clients_wait_and_the_log_says_so_once(
     assert [record.getMessage() for record in caplog.records] == ["clients have to wait: Too many open files"]
 
 
-async def test_a_lack_of_file_descriptors_is_logged_once_a_minute_however_many_clients_come(
+async def test_a_lack_of_descriptors_is_logged_rarely(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = cast("trio.SocketStream", object())
@@ -305,7 +295,7 @@ async def test_a_lack_of_file_descriptors_is_logged_once_a_minute_however_many_c
     assert len(caplog.records) == 2
 
 
-async def test_a_listening_socket_that_is_broken_is_not_waited_for(autojump_clock: MockClock) -> None:
+async def test_a_broken_listener_is_given_up(autojump_clock: MockClock) -> None:
     class Listener:
         async def accept(self) -> trio.SocketStream:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -317,7 +307,7 @@ async def test_a_listening_socket_that_is_broken_is_not_waited_for(autojump_cloc
 # Handlers
 
 
-async def test_events_come_before_the_result_and_with_the_id(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_events_precede_the_result_with_its_id(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit[Any]) -> Result:
         for number in range(3):
             await emit({"peers": [str(number)], "stats": STATS})
@@ -332,9 +322,7 @@ async def test_events_come_before_the_result_and_with_the_id(autojump_clock: Moc
     assert lines[3]["result"] == DONE
 
 
-async def test_an_error_of_a_handler_is_told_and_the_connection_goes_on(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_handler_error_keeps_the_connection(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit[Any]) -> Result:
         if isinstance(request, InfoRequest):
             raise NoPong("no answer")
@@ -368,7 +356,7 @@ async def _return_no_json(request: Request, emit: Emit[Any]) -> Any:
 
 
 @pytest.mark.parametrize("handler", [_raise, _raise_group, _raise_after_event, _return_no_json])
-async def test_a_defect_is_an_internal_error_with_a_traceback_in_the_log_and_the_daemon_goes_on(
+async def test_a_defect_is_an_internal_error_and_logged(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture, handler: Handler
 ) -> None:
     async def sometimes(request: Request, emit: Emit[Any]) -> Any:
@@ -405,7 +393,7 @@ async def test_clients_are_told_when_the_daemon_stops(autojump_clock: MockClock,
                 assert await peer.rest() == b""
 
 
-async def test_a_client_that_does_not_read_does_not_hold_up_the_end(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_client_that_never_reads_delays_no_stop(autojump_clock: MockClock, tmp_path: Path) -> None:
     async def handler(request: Request, emit: Emit[Any]) -> Result:
         await emit({"peers": ["x" * 200_000], "stats": STATS})
         await emit({"peers": ["y" * 10_000_000], "stats": STATS})
@@ -434,7 +422,7 @@ async def test_nothing_is_said_in_the_middle_of_a_line(autojump_clock: MockClock
     assert got.endswith(b"000")
 
 
-async def test_a_line_that_is_too_long_is_refused_though_its_end_comes_with_the_last_piece() -> None:
+async def test_an_overlong_line_is_refused_to_its_end() -> None:
     client, daemon = memory_stream_pair()
 
     async def receive(size: int) -> bytes:
@@ -477,7 +465,7 @@ async def test_a_conversation_that_fails_ends_alone(
 @pytest.mark.parametrize(
     ("method", "kind"), [("accept", "a client could not be accepted"), ("admit", "a client could not be let in")]
 )
-async def test_a_client_that_cannot_be_let_in_is_turned_away_and_the_next_one_is_served(
+async def test_a_failed_accept_spares_the_next_client(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, kind: str
 ) -> None:
     noted: list[str] = []
@@ -498,9 +486,7 @@ async def test_a_client_that_cannot_be_let_in_is_turned_away_and_the_next_one_is
     assert noted == [kind]
 
 
-async def test_a_socket_that_was_made_again_is_served_and_connections_stay(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_remade_socket_keeps_open_connections(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with serving(tmp_path) as daemon:
         before = await daemon.peer()
         await wait_all_tasks_blocked()
@@ -519,9 +505,7 @@ async def test_a_socket_that_was_made_again_is_served_and_connections_stay(
 STOP = b'{"id":5,"method":"stop"}\n'
 
 
-async def test_a_client_that_stops_the_daemon_hears_when_it_is_done_and_when_it_is_gone(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_stop_is_told_when_done_and_when_gone(autojump_clock: MockClock, tmp_path: Path) -> None:
     farewells: list[Farewell] = []
     async with serving(tmp_path, stop=farewells.append) as daemon:
         peer = await daemon.peer()
@@ -539,9 +523,7 @@ async def test_a_client_that_stops_the_daemon_hears_when_it_is_done_and_when_it_
         assert await peer.rest() == b""
 
 
-async def test_a_client_that_stops_the_daemon_hears_why_nothing_was_saved(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_stop_is_told_why_nothing_was_saved(autojump_clock: MockClock, tmp_path: Path) -> None:
     farewells: list[Farewell] = []
     async with serving(tmp_path, stop=farewells.append) as daemon:
         peer = await daemon.peer()
@@ -554,7 +536,7 @@ async def test_a_client_that_stops_the_daemon_hears_why_nothing_was_saved(
         os.close(farewells[0]._descriptor)
 
 
-async def test_who_may_not_stop_the_daemon_is_told_so(
+async def test_only_the_owner_may_stop_the_daemon(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     farewells: list[Farewell] = []

@@ -23,7 +23,7 @@ from dhtd.errors import ConfigError, SocketInUse, SocketUnusable
 from tests.control.users import NOBODY, only_root, other_user
 
 
-def test_the_socket_is_for_its_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+def test_the_socket_is_private_under_any_umask(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "sock"
     before = os.umask(0)
     try:
@@ -54,7 +54,7 @@ def test_a_socket_that_was_removed_is_not_missed(tmp_path: Path) -> None:
         (tmp_path / "sock").unlink()
 
 
-def test_what_has_taken_the_sockets_place_is_not_removed(tmp_path: Path) -> None:
+def test_a_foreign_file_at_the_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with ControlSocket(path):
         path.unlink()
@@ -62,7 +62,7 @@ def test_what_has_taken_the_sockets_place_is_not_removed(tmp_path: Path) -> None
     assert path.read_text() == "somebody else's"
 
 
-def test_a_later_socket_is_not_removed_even_if_it_got_the_same_inode(tmp_path: Path) -> None:
+def test_a_newer_socket_with_the_same_inode_stays(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with ControlSocket(path) as first:
         first.listening.close()
@@ -81,7 +81,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         client.connect(str(path))
 
 
-def test_the_socket_of_a_living_daemon_is_left_alone(tmp_path: Path) -> None:
+def test_the_socket_of_a_living_daemon_stays(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with ControlSocket(path):
         with pytest.raises(SocketInUse, match="--instance"):
@@ -90,7 +90,7 @@ def test_the_socket_of_a_living_daemon_is_left_alone(tmp_path: Path) -> None:
             client.connect(str(path))
 
 
-def test_the_socket_of_a_daemon_that_is_too_busy_to_accept_is_left_alone(tmp_path: Path) -> None:
+def test_the_socket_of_a_busy_daemon_stays(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
         busy.bind(str(path))
@@ -119,7 +119,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
     assert path.lstat() == before
 
 
-def test_a_datagram_socket_in_the_way_is_left_alone(tmp_path: Path) -> None:
+def test_a_datagram_socket_in_the_way_stays(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
@@ -133,13 +133,13 @@ def test_a_path_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
         ControlSocket(tmp_path / ("x" * 120))
 
 
-def test_a_parent_that_is_a_file_is_said_to_be_unusable(tmp_path: Path) -> None:
+def test_a_file_as_parent_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SocketUnusable, match="--socket"):
         ControlSocket(tmp_path / "file" / "sock")
 
 
-def test_a_directory_that_is_not_ours_to_write_is_said_to_be_unusable() -> None:
+def test_an_unwritable_directory_is_an_error() -> None:
     directory = Path(tempfile.mkdtemp())
     try:
         directory.chmod(0o555)
@@ -162,7 +162,7 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def test_a_directory_that_is_a_symbolic_link_is_refused_with_the_path_that_it_leads_to(place: Path) -> None:
+def test_a_linked_directory_is_refused(place: Path) -> None:
     (place / "real").mkdir(mode=0o700)
     (place / "link").symlink_to(place / "real")
     with pytest.raises(SocketUnusable, match=f"symbolic link.* --socket {place.resolve()}/real/sock$"):
@@ -178,7 +178,7 @@ def test_a_link_of_ours_farther_up_does_no_harm(place: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702])
-def test_a_directory_that_others_may_write_to_is_refused(place: Path, mode: int) -> None:
+def test_a_writable_directory_is_refused(place: Path, mode: int) -> None:
     place.chmod(mode)
     with pytest.raises(
         SocketUnusable, match=rf"others may write \(mode {mode:04o}\).*: chmod go-w {place}, or .*--soc"
@@ -187,7 +187,7 @@ def test_a_directory_that_others_may_write_to_is_refused(place: Path, mode: int)
     assert list(place.iterdir()) == []
 
 
-def test_a_directory_for_everybody_s_files_is_refused_and_one_below_it_is_proposed(place: Path) -> None:
+def test_a_shared_directory_gets_advice(place: Path) -> None:
     place.chmod(0o1777)
     with pytest.raises(SocketUnusable, match=f"a directory of its own, as --socket {place}/dhtd/sock$"):
         ControlSocket(place / "sock")
@@ -195,7 +195,7 @@ def test_a_directory_for_everybody_s_files_is_refused_and_one_below_it_is_propos
         assert stat.S_IMODE((place / "dhtd").stat().st_mode) == 0o700
 
 
-def test_a_directory_farther_up_that_others_may_write_to_is_refused_unless_it_is_sticky(place: Path) -> None:
+def test_only_sticky_shared_ancestors_pass(place: Path) -> None:
     (place / "inner").mkdir(mode=0o700)
     place.chmod(0o777)
     with pytest.raises(SocketUnusable, match=f"would lie in {place}, where others may write"):
@@ -205,7 +205,7 @@ def test_a_directory_farther_up_that_others_may_write_to_is_refused_unless_it_is
         pass
 
 
-def test_a_link_of_ours_to_below_a_directory_that_others_may_write_to_is_refused(place: Path) -> None:
+def test_a_link_below_a_writable_one_is_refused(place: Path) -> None:
     (place / "open" / "inner").mkdir(parents=True, mode=0o700)
     (place / "open").chmod(0o777)
     (place / "link").symlink_to(place / "open" / "inner")
@@ -233,7 +233,7 @@ def test_a_directory_of_another_user_is_refused(place: Path, where: str) -> None
 
 
 @only_root
-def test_a_directory_of_root_s_will_do_where_we_may_write_to_nothing_but_our_own_below_it(place: Path) -> None:
+def test_roots_directory_will_do_for_a_lone_user(place: Path) -> None:
     place.chmod(0o755)
     (place / "ours").mkdir(mode=0o700)
     os.chown(place / "ours", NOBODY, NOBODY)
@@ -244,7 +244,7 @@ def test_a_directory_of_root_s_will_do_where_we_may_write_to_nothing_but_our_own
             ControlSocket(place / "sock")
 
 
-def test_every_directory_that_is_made_is_private_whatever_the_umask(place: Path) -> None:
+def test_new_directories_are_private(place: Path) -> None:
     before = os.umask(0)
     try:
         with ControlSocket(place / "a" / "b" / "sock"):
@@ -253,9 +253,7 @@ def test_every_directory_that_is_made_is_private_whatever_the_umask(place: Path)
         os.umask(before)
 
 
-def test_a_directory_that_somebody_makes_at_the_same_moment_is_looked_at_like_any_other(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_made_meanwhile_is_checked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mkdir(self: Path, mode: int) -> None:
         os.mkdir(self, 0o700)  # noqa: PTH102 - which the other one does
         self.chmod(0o777)
@@ -266,7 +264,7 @@ def test_a_directory_that_somebody_makes_at_the_same_moment_is_looked_at_like_an
         ControlSocket(place / "late" / "sock")
 
 
-def test_the_socket_is_at_no_moment_open_to_more_than_its_user(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_is_never_open_to_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that connects between bind(2) and a chmod(2) would be in."""
     modes = []
     listen = socket.socket.listen
@@ -291,7 +289,7 @@ def test_the_socket_is_at_no_moment_open_to_more_than_its_user(place: Path, monk
 
 
 @only_root
-def test_for_a_group_the_socket_is_0660_and_the_directory_that_is_made_0710(place: Path) -> None:
+def test_a_group_gets_0660_and_0710(place: Path) -> None:
     place.chmod(0o755)
     with ControlSocket(place / "dhtd" / "sock", "54321") as control:
         for path, mode in ((place / "dhtd", 0o710), (place / "dhtd" / "sock", 0o660)):
@@ -300,13 +298,13 @@ def test_for_a_group_the_socket_is_0660_and_the_directory_that_is_made_0710(plac
         assert (control.group, control.notice) == (54_321, None)
 
 
-def test_a_group_of_the_daemon_s_user_needs_no_privilege(place: Path) -> None:
+def test_the_users_own_group_needs_no_privilege(place: Path) -> None:
     with ControlSocket(place / "sock", grp.getgrgid(os.getegid()).gr_name):
         assert stat.S_IMODE((place / "sock").stat().st_mode) == 0o660
 
 
 @only_root
-def test_the_socket_is_the_group_s_before_it_is_open_to_a_group(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_is_set_before_the_mode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     chown = os.chown
 
@@ -324,7 +322,7 @@ def test_the_socket_is_the_group_s_before_it_is_open_to_a_group(place: Path, mon
     assert seen == [0o700, 0o600]
 
 
-def test_a_directory_that_is_there_keeps_its_mode_and_it_is_said_that_the_group_cannot_pass(place: Path) -> None:
+def test_an_old_directory_keeps_its_mode(place: Path) -> None:
     group = str(os.getegid())
     with ControlSocket(place / "sock", group) as control:
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
@@ -335,16 +333,14 @@ def test_a_directory_that_is_there_keeps_its_mode_and_it_is_said_that_the_group_
         assert control.notice is None
 
 
-def test_an_unknown_group_is_an_error_and_nothing_is_made(place: Path) -> None:
+def test_an_unknown_group_leaves_nothing_behind(place: Path) -> None:
     with pytest.raises(ConfigError, match="there is no group 'no-such-group'"):
         ControlSocket(place / "dhtd" / "sock", "no-such-group")
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("directory", [".", "dhtd"])
-def test_a_group_that_the_daemon_s_user_is_not_in_is_an_error_and_nothing_is_left_behind(
-    place: Path, directory: str
-) -> None:
+def test_a_foreign_group_leaves_nothing_behind(place: Path, directory: str) -> None:
     if os.geteuid() == 0:
         os.chown(place, NOBODY, NOBODY)
     try:
@@ -362,7 +358,7 @@ def test_a_group_that_the_daemon_s_user_is_not_in_is_an_error_and_nothing_is_lef
 # Two daemons at once
 
 
-def test_of_daemons_that_start_at_the_same_moment_one_replaces_the_stale_socket_and_the_others_say_so(
+def test_one_of_many_starts_replaces_the_socket(
     place: Path,
 ) -> None:
     """Each has seen that the socket is stale before any of them makes its own: without turns, the last one wins."""
@@ -391,9 +387,7 @@ def test_of_daemons_that_start_at_the_same_moment_one_replaces_the_stale_socket_
         winner.__exit__(None, None, None)
 
 
-def test_who_only_holds_the_directory_s_lock_cannot_keep_a_daemon_from_starting(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_held_directory_lock_stops_no_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody can lock a directory that they can read."""
     paused: list[float] = []
     monkeypatch.setattr(time, "sleep", paused.append)
@@ -419,7 +413,7 @@ def test_a_file_system_without_locks_will_do(place: Path, monkeypatch: pytest.Mo
 # A socket that somebody has removed
 
 
-def test_a_socket_is_lost_when_its_file_or_its_directory_is_removed_or_replaced(tmp_path: Path) -> None:
+def test_a_removed_or_replaced_socket_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "dhtd" / "sock"
     with ControlSocket(path) as control:
         seen = [control.is_lost]
@@ -437,7 +431,7 @@ def test_a_socket_is_lost_when_its_file_or_its_directory_is_removed_or_replaced(
     assert seen == [False, False, True, True, False, True]
 
 
-def test_a_lost_socket_is_made_again_with_its_directory_and_goes_at_the_end(tmp_path: Path) -> None:
+def test_a_lost_socket_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "dhtd" / "sock"
     with ControlSocket(path) as control:
         first = control.listening
@@ -452,7 +446,7 @@ def test_a_lost_socket_is_made_again_with_its_directory_and_goes_at_the_end(tmp_
     assert not path.exists()
 
 
-def test_a_socket_that_cannot_be_made_again_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_failed_remake_keeps_the_old_socket(tmp_path: Path) -> None:
     path = tmp_path / "dhtd" / "sock"
     with ControlSocket(path) as control:
         first = control.listening
@@ -464,7 +458,7 @@ def test_a_socket_that_cannot_be_made_again_leaves_the_old_one(tmp_path: Path) -
     assert path.read_text() == "precious"
 
 
-def test_whoever_makes_a_socket_again_waits_for_nobody(tmp_path: Path) -> None:
+def test_remaking_a_socket_waits_for_nobody(tmp_path: Path) -> None:
     path = tmp_path / "dhtd" / "sock"
     with ControlSocket(path) as control:
         first = control.listening

@@ -24,11 +24,11 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return iter(())
 
 
-async def test_what_work_returns_is_returned_from_another_thread() -> None:
+async def test_work_returns_its_result_from_a_thread() -> None:
     assert await in_thread(threading.get_ident) != threading.get_ident()
 
 
-async def test_a_thread_that_cannot_be_started_is_an_error_of_its_own(no_threads: None) -> None:
+async def test_an_unstartable_thread_is_its_own_error(no_threads: None) -> None:
     limiter = trio.CapacityLimiter(1)
     done: list[int] = []
     for _ in range(2):
@@ -37,7 +37,7 @@ async def test_a_thread_that_cannot_be_started_is_an_error_of_its_own(no_threads
     assert (done, limiter.borrowed_tokens) == ([], 0)
 
 
-async def test_a_defect_in_the_work_is_not_taken_for_a_lack_of_threads() -> None:
+async def test_a_defect_is_no_lack_of_threads() -> None:
     def fail() -> None:
         raise RuntimeError("can't start new thread")
 

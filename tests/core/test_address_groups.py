@@ -41,12 +41,12 @@ def test_all_else_is_not(host: str) -> None:
 
 
 @given(endpoints())
-def test_what_is_exempt_is_what_the_standard_library_finds_in_the_ranges(endpoint: Endpoint) -> None:
+def test_exemptions_match_the_standard_library(endpoint: Endpoint) -> None:
     address = ip_address(endpoint.ip)
     assert DEFAULT.is_exempt(endpoint) == any(address in ip_network(text) for text in PRIVATE_NETWORKS)
 
 
-def test_a_party_is_an_address_and_its_24_or_its_64_and_48() -> None:
+def test_groups_are_addresses_networks_and_sites() -> None:
     four, six = Endpoint.of("203.0.113.9", 1729), Endpoint.of("2001:db8:1:2:3:4:5:6", 1729)
     assert DEFAULT.party(four) == (bytes((203, 0, 113, 9)), bytes((203, 0, 113)))
     assert DEFAULT.party(six) == (six[:16], bytes.fromhex("20010db800010002"), bytes.fromhex("20010db80001"))
@@ -60,7 +60,7 @@ def test_the_site_of_an_own_network_is_no_party() -> None:
     assert (len(beside), len(elsewhere)) == (2, 3)
 
 
-def test_in_our_own_networks_each_address_is_a_network_and_none_that_another_key_could_name() -> None:
+def test_in_own_networks_each_address_is_its_own() -> None:
     own = Networks(PRIVATE_NETWORKS, [bytes((203, 0, 113)), bytes.fromhex("20010db800010002"), bytes((10, 0, 0))])
 
     def network(host: str, port: int = 1729) -> bytes:
@@ -77,7 +77,7 @@ def test_in_our_own_networks_each_address_is_a_network_and_none_that_another_key
     assert own.party(Endpoint.of("10.0.0.9", 1)) is None
 
 
-def test_a_witness_is_a_provider_s_network_or_where_exempt_an_address() -> None:
+def test_a_witness_is_a_network_or_exempt_address() -> None:
     assert DEFAULT.witness(Endpoint.of("203.0.113.9", 1)) == bytes((203, 0))
     assert DEFAULT.witness(Endpoint.of("2001:db8:1::9", 1)) == bytes.fromhex("20010db8")
     assert DEFAULT.witness(Endpoint.of("10.0.0.9", 1)) == bytes((10, 0, 0, 9))

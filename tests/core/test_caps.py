@@ -26,7 +26,7 @@ def hit(bench: Bench) -> dict[str, int]:
     return {cap: hits for cap, hits in bench.node.counters.caps_hit.items() if hits}
 
 
-def test_each_cap_is_a_number_of_the_policy_and_the_manual_lists_them_all() -> None:
+def test_policy_and_manual_list_the_same_caps() -> None:
     page = (Path(__file__).parents[2] / "man" / "dhtd.8").read_text(encoding="utf-8")
     section = page.partition(".Sh CAPS\n")[2].partition("\n.Sh ")[0]
     listed = dict(re.findall(r"^\.It (\w+) Ta (\d+) Ta ", section, re.MULTILINE))
@@ -37,7 +37,7 @@ def test_each_cap_is_a_number_of_the_policy_and_the_manual_lists_them_all() -> N
 # Commands
 
 
-def test_commands_beyond_the_cap_are_refused_and_one_that_ends_makes_room() -> None:
+def test_excess_commands_are_refused() -> None:
     bench = Bench(policy=replace(QUIET, operations=3))
     bench.know(contact(5))
     for _ in range(2):
@@ -60,7 +60,7 @@ def test_commands_beyond_the_cap_are_refused_and_one_that_ends_makes_room() -> N
     assert bench.node.handles.running
 
 
-def test_every_kind_of_command_is_over_when_it_is_over() -> None:
+def test_every_command_ends() -> None:
     bench = Bench()
     bench.know(contact(5))
     bench.node.commands.ping(endpoint(5), bench.now)
@@ -86,7 +86,7 @@ def test_every_kind_of_command_is_over_when_it_is_over() -> None:
     assert bench.node.handles.running == set()
 
 
-def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_entered_again() -> None:
+def test_excess_own_entries_are_refused() -> None:
     bench = Bench(policy=replace(QUIET, own_entries=2))
     for key in (1, 2):
         bench.node.commands.enter(Id(key), 80, bench.now)
@@ -101,7 +101,7 @@ def test_own_entries_beyond_the_cap_are_refused_and_those_there_are_may_be_enter
     assert len(bench.node.tracker) == 3
 
 
-def test_ports_of_one_key_beyond_the_cap_are_refused() -> None:
+def test_excess_ports_of_a_key_are_refused() -> None:
     bench = Bench(policy=replace(QUIET, own_ports=2))
     for port in (80, 81):
         bench.node.commands.enter(KEY, port, bench.now)
@@ -112,7 +112,7 @@ def test_ports_of_one_key_beyond_the_cap_are_refused() -> None:
     assert hit(bench) == {"own_ports": 1}
 
 
-def test_of_the_nodes_that_may_hold_an_entry_the_latest_are_remembered() -> None:
+def test_the_latest_possible_holders_are_kept() -> None:
     bench = Bench(policy=replace(QUIET, k=4, entry_holders=3))
     bench.know(*map(contact, (1, 2, 3, 4)))
     bench.node.commands.enter(KEY, 80, bench.now)
@@ -130,7 +130,7 @@ def test_of_the_nodes_that_may_hold_an_entry_the_latest_are_remembered() -> None
 # The behaviour of others
 
 
-def test_an_answer_with_more_endpoints_than_any_datagram_of_ours_is_cut() -> None:
+def test_an_overlong_answer_is_cut() -> None:
     bench = Bench(policy=replace(QUIET, lookup_endpoints=2))
     bench.know(contact(5))
     for many in (2, 3):
@@ -153,7 +153,7 @@ def test_no_answer_of_this_program_is_cut() -> None:
     assert 0.8 * DEFAULT.lookup_endpoints < len(found.endpoints) <= DEFAULT.lookup_endpoints
 
 
-def test_a_lookup_that_has_asked_all_it_may_and_forgot_some_says_so() -> None:
+def test_a_lookup_at_its_limits_says_so() -> None:
     bench = Bench(policy=replace(QUIET, search_queries=2, search_candidates=4))
     bench.know(contact(5))
     bench.node.commands.lookup(KEY, bench.now)
@@ -163,7 +163,7 @@ def test_a_lookup_that_has_asked_all_it_may_and_forgot_some_says_so() -> None:
     assert hit(bench) == {"search_queries": 1, "search_candidates": 7}
 
 
-def test_strangers_and_verifications_beyond_their_caps_are_left_for_later_and_counted() -> None:
+def test_excess_strangers_are_put_off_and_counted() -> None:
     policy = replace(QUIET, stranger_pings=4, stranger_rate=2.0, verifications=0, good_for=1.0, replacements=1)
     bench = Bench(own_id=0, policy=policy)
     for number in range(65, 70):  # in a half that is not ours
@@ -178,7 +178,7 @@ def test_strangers_and_verifications_beyond_their_caps_are_left_for_later_and_co
     assert hit(full) == {"replacements": 1}
 
 
-def test_pings_to_strangers_come_no_faster_than_their_rate() -> None:
+def test_stranger_pings_have_a_rate() -> None:
     bench = Bench(policy=replace(QUIET, stranger_pings=8, stranger_rate=4.0))
 
     def asked(number: int) -> bool:
@@ -195,7 +195,7 @@ def test_pings_to_strangers_come_no_faster_than_their_rate() -> None:
     assert [number for number in range(50, 60) if asked(number)] == [50]
 
 
-def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
+def test_few_contacts_are_verified_at_a_time() -> None:
     bench = Bench(own_id=0, policy=Policy(k=2, lonely_lookups=0, good_for=1.0, verifications=1))
     bench.know(*[contact(number) for number in (1, 2, 32, 33, 64, 65)])
     bench.advance(2.0)
@@ -209,7 +209,7 @@ def test_questionable_contacts_are_checked_a_few_at_a_time() -> None:
     assert isinstance(bench.node.state._line.of(bench.node.state.table.bucket(Id(40))).__next__(), Contact)
 
 
-def test_a_lookup_that_has_passed_over_the_kin_of_those_who_answered_says_so() -> None:
+def test_a_lookup_that_skipped_kin_says_so() -> None:
     bench = Bench(policy=QUIET)
     bench.know(contact(5))
     bench.node.commands.lookup(KEY, bench.now)

@@ -86,7 +86,7 @@ def test_a_cancelled_operation_reports_nothing() -> None:
     assert {event.op for event in bench.events() if isinstance(event, LookupDone | LookupProgress)} == {other}
 
 
-def test_cancelling_what_has_ended_leaves_nothing_behind() -> None:
+def test_cancelling_what_ended_is_harmless() -> None:
     bench = Bench()
     op = bench.node.commands.lookup(KEY, bench.now)
     assert isinstance(bench.events()[0], LookupDone)
@@ -94,7 +94,7 @@ def test_cancelling_what_has_ended_leaves_nothing_behind() -> None:
     assert bench.node.handles.open == set()
 
 
-def test_no_operation_that_has_ended_is_remembered() -> None:
+def test_ended_operations_are_forgotten() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.node.commands.enter(KEY, 80, bench.now)

@@ -97,7 +97,7 @@ def hold(bench: Bench) -> int:
         (Withdrawing, "retry_due"),
     ],
 )
-def test_what_fails_each_time_takes_no_turn_of_another(
+def test_a_constant_failure_takes_no_other_turn(
     where: type[object], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench()
@@ -113,7 +113,7 @@ def test_what_fails_each_time_takes_no_turn_of_another(
     assert len(pings) == DEFAULT.ping_attempts
 
 
-def test_a_query_whose_end_fails_keeps_no_other_from_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_end_spares_the_other_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     first, second = (
@@ -133,13 +133,13 @@ def test_a_query_whose_end_fails_keeps_no_other_from_its_own(monkeypatch: pytest
     assert bench.event(Unanswered).op == second
 
 
-def test_a_store_that_cannot_be_swept_is_not_swept_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_sweep_waits_for_its_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     monkeypatch.setattr(HeldRecords, "sweep", fail)
     assert wake(bench, 4.5 * DEFAULT.store_sweep) == 4
 
 
-def test_an_own_entry_whose_publication_could_not_begin_has_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_publication_gets_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
     monkeypatch.setattr(Publisher, "_publish", fail)
@@ -154,7 +154,7 @@ def test_an_own_entry_whose_publication_could_not_begin_has_another_turn(monkeyp
 
 
 @pytest.mark.parametrize("name", ["start", "answered", "_converged", "_store"])
-def test_a_publication_that_a_defect_has_stopped_is_begun_anew(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_publication_begins_anew(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     monkeypatch.setattr(Publication, name, fail)
@@ -176,7 +176,7 @@ def test_a_publication_that_a_defect_has_stopped_is_begun_anew(name: str, monkey
     assert op is None or published.op == op
 
 
-def test_a_publication_that_waits_for_the_network_is_not_begun_anew() -> None:
+def test_a_waiting_publication_is_not_restarted() -> None:
     bench = Bench()
     bench.node.start([HOLDER.endpoint], bench.now)
     op = bench.node.commands.enter(KEY, 80, bench.now, patient=True)
@@ -188,7 +188,7 @@ def test_a_publication_that_waits_for_the_network_is_not_begun_anew() -> None:
     assert ongoing.ops == [op]
 
 
-def test_a_holder_that_could_not_be_reminded_is_reminded_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_reminder_is_retried_later(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
     bench.node.commands.delete(KEY, 80, bench.now)
@@ -213,9 +213,7 @@ def remind(bench: Bench) -> list[Sent]:
 
 
 @pytest.mark.parametrize("answers", [1, 2])
-def test_a_reminder_that_a_defect_stops_is_over_and_keeps_nothing_waiting(
-    answers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_reminder_is_over(answers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
     asked = remind(bench)
@@ -236,7 +234,7 @@ def test_a_reminder_that_a_defect_stops_is_over_and_keeps_nothing_waiting(
     assert bench.event(Published).op == op
 
 
-def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts_once(
+def test_a_late_answer_to_a_reminder_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench()
@@ -266,7 +264,7 @@ def test_what_comes_for_a_reminder_that_was_given_up_is_noted_and_its_end_counts
     assert not bench.node.publisher.withdrawing.under_way
 
 
-def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_reminder_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
     bench.node.commands.delete(KEY, 80, bench.now)
@@ -290,7 +288,7 @@ def test_a_reminder_that_was_given_up_asks_for_nothing_more(monkeypatch: pytest.
     assert bench.node.withdrawals._in_hand == 0
 
 
-def test_a_reminder_that_goes_unanswered_after_it_was_given_up_is_not_over_twice() -> None:
+def test_a_reminder_given_up_ends_once() -> None:
     bench = Bench()
     own(bench)
     remind(bench)
@@ -308,9 +306,7 @@ def test_a_reminder_that_goes_unanswered_after_it_was_given_up_is_not_over_twice
         *((Refreshing, "_converged"), (Refreshing, "_finished"), (Refreshing, "start")),
     ],
 )
-def test_a_refresh_that_a_defect_stops_keeps_no_other_from_beginning(
-    where: type[object], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_refresh_blocks_no_other(where: type[object], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     with monkeypatch.context() as broken:
@@ -328,7 +324,7 @@ def test_a_refresh_that_a_defect_stops_keeps_no_other_from_beginning(
 
 
 @pytest.mark.parametrize("where", [(RoutingState, "answered"), (ExternalAddress, "vote")])
-def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
+def test_a_broken_result_still_ends_its_operation(
     where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench()
@@ -346,7 +342,7 @@ def test_who_asked_hears_of_the_end_where_the_answer_cannot_be_taken(
     assert not any(isinstance(event, LookupDone | Answered | Unanswered | GaveUp) for event in bench.events())
 
 
-def test_a_ping_whose_silence_cannot_be_looked_into_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_check_of_silence_ends_its_ping(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     op = bench.node.commands.lookup(KEY, bench.now)
@@ -358,9 +354,7 @@ def test_a_ping_whose_silence_cannot_be_looked_into_has_an_end(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["start", "gave_token", "_withdraw", "_left_behind"])
-def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_again(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_withdrawal_ends_and_is_retried(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     own(bench)
     with monkeypatch.context() as broken:
@@ -378,7 +372,7 @@ def test_a_withdrawal_that_a_defect_stops_tells_its_end_and_the_holder_is_asked_
     assert [sent for sent in bench.sent() if isinstance(sent.request, FindValue)]
 
 
-def test_a_withdrawal_that_was_given_up_withdraws_nothing_of_what_is_entered_again(
+def test_a_dead_withdrawal_spares_a_new_entry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Bench()
@@ -409,7 +403,7 @@ def test_a_withdrawal_that_was_given_up_withdraws_nothing_of_what_is_entered_aga
 
 
 @pytest.mark.parametrize("name", ["answered", "failed"])
-def test_a_check_that_a_defect_stops_leaves_its_place_to_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_check_frees_its_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.node.start([HOLDER.endpoint], bench.now)
     bench.node.handle_timeout(bench.now)
@@ -427,7 +421,7 @@ def test_a_check_that_a_defect_stops_leaves_its_place_to_others(name: str, monke
     assert [sent for sent in bench.sent() if sent.to == HOLDER.endpoint]
 
 
-def test_a_doubt_that_a_defect_stops_can_arise_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_doubt_can_arise_again(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     bench.node.ask_around(bench.now + 1.0, bench.now)
@@ -460,9 +454,7 @@ def test_a_patrol_that_a_defect_stops_goes_on(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("where", [(OwnRecords, "published"), (Untaken, "is_notice_due")])
-def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
-    where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiters_hear_of_a_broken_publication(where: tuple[type[object], str], monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     monkeypatch.setattr(*where, fail)
@@ -475,7 +467,7 @@ def test_whoever_waits_for_a_publication_hears_of_it_whatever_fails_behind_it(
     assert not bench.node.handles.running
 
 
-def test_an_exploration_that_a_defect_stops_ends_its_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_exploration_ends_its_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.know(HOLDER)
     op = bench.node.commands.lookup(KEY, bench.now)
@@ -503,7 +495,7 @@ def test_an_introduction_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch
     assert bench.events() == []
 
 
-def test_a_bootstrap_that_a_defect_stops_tells_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_bootstrap_tells_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     op = bench.node.commands.bootstrap([GONE.endpoint], bench.now)
     monkeypatch.setattr(Bootstrap, "answered", fail)

@@ -33,7 +33,7 @@ LOOPBACK4 = Endpoint.of("127.0.0.1", 5)
 LOOPBACK6 = Endpoint.of("::1", 5)
 
 
-def test_an_endpoint_is_its_bytes_in_network_order() -> None:
+def test_an_endpoint_is_bytes_in_network_order() -> None:
     assert Endpoint.of("1.2.3.4", 0x0506) == b"\x01\x02\x03\x04\x05\x06"
     assert Endpoint.of("2001:db8::1", 80) == bytes.fromhex("20010db8000000000000000000000001") + b"\0P"
 
@@ -65,18 +65,18 @@ def test_the_family_of_an_endpoint_is_its_size() -> None:
 
 
 @pytest.mark.parametrize("text", ["[::ffff:1.2.3.4]:80", "[::FFFF:102:304]:80", "[0:0:0:0:0:ffff:0102:0304]:80"])
-def test_an_ipv4_address_in_ipv6_clothes_is_that_ipv4_address(text: str) -> None:
+def test_a_mapped_ipv4_address_becomes_ipv4(text: str) -> None:
     assert Endpoint.parse(text) == Endpoint.of("1.2.3.4", 80)
 
 
-def test_only_what_no_user_can_name_is_in_ipv6_clothes() -> None:
+def test_only_mapped_addresses_are_called_mapped() -> None:
     assert Endpoint(bytes(10) + b"\xff\xff\x01\x02\x03\x04\0P").is_mapped
     for host in ("1.2.3.4", "::1.2.3.4", "::fffe:1.2.3.4", "2001:db8::1"):
         assert not Endpoint.of(host, 80).is_mapped
 
 
 @pytest.mark.parametrize("host", ["fe80::1", "fe80::ffff:1.2.3.4", "febf:ffff::1"])
-def test_only_a_link_local_address_may_send_us_to_another(host: str) -> None:
+def test_only_link_local_peers_name_link_local(host: str) -> None:
     there = Endpoint.of(host, 80)
     assert there.is_link_local
     assert is_contactable(there, Endpoint.of("fe80::9", 5))
@@ -86,7 +86,7 @@ def test_only_a_link_local_address_may_send_us_to_another(host: str) -> None:
     assert not is_contactable(there.with_port(0), Endpoint.of("fe80::9", 5))
 
 
-def test_another_port_leaves_the_address_and_the_type() -> None:
+def test_another_port_keeps_address_and_type() -> None:
     moved = Endpoint.of("::1", 80).with_port(65_535)
     assert moved == Endpoint.of("::1", 65_535)
     assert type(moved) is Endpoint
@@ -129,7 +129,7 @@ def test_bytes_of_another_length_are_no_endpoint(size: int) -> None:
         ("[::1]:1,[::2]:2", "is more than one HOST:PORT"),
     ],
 )
-def test_text_that_is_no_endpoint_is_refused_with_the_reason(text: str, complaint: str) -> None:
+def test_bad_endpoint_text_is_refused_with_reason(text: str, complaint: str) -> None:
     with pytest.raises(InvalidEndpoint) as caught:
         Endpoint.parse(text)
     assert complaint in str(caught.value)
@@ -145,7 +145,7 @@ def test_text_that_is_no_port_is_refused(port: str) -> None:
 
 
 @pytest.mark.parametrize("port", ["3000/tcp", "3000/udp", "1.2.3.4:3000", "[::1]:3000", " 3000", "3000\n"])
-def test_a_port_that_is_written_with_more_is_told_apart(port: str) -> None:
+def test_extra_characters_make_no_port(port: str) -> None:
     with pytest.raises(InvalidPort, match=r"is not a port: a number from 1 to 65535, such as 3000$"):
         parse_port(port)
 
@@ -158,12 +158,12 @@ def test_the_first_and_the_last_port_are_ports() -> None:
             check_port(beyond)
 
 
-def test_a_host_may_be_a_name_until_it_is_needed_as_an_address() -> None:
+def test_a_host_may_be_a_name() -> None:
     assert split_host_port("node.example:1729") == ("node.example", 1729)
     assert split_host_port("[2001:db8::1]:1729") == ("2001:db8::1", 1729)
 
 
-def test_one_source_is_an_ipv4_address_or_the_64_of_an_ipv6_one() -> None:
+def test_one_source_is_an_ipv4_address_or_a_64() -> None:
     assert source_group(Endpoint.of("1.2.3.4", 1).ip) != source_group(Endpoint.of("1.2.3.5", 1).ip)
     same = [source_group(Endpoint.of(host, 1).ip) for host in ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9")]
     assert same[0] == same[1]
@@ -184,7 +184,7 @@ def test_one_source_is_an_ipv4_address_or_the_64_of_an_ipv6_one() -> None:
         (False, "::1"),
     ],
 )
-def test_in_the_private_ranges_of_ipv6_each_address_is_a_source(private: bool, host: str) -> None:
+def test_private_ipv6_addresses_are_sources(private: bool, host: str) -> None:
     one, other = Endpoint.of(host, 1).ip, Endpoint.of(f"{host}234", 1).ip
     assert one[:8] == other[:8]
     assert (source_group(one) != source_group(other)) is private
@@ -206,13 +206,13 @@ def test_in_the_private_ranges_of_ipv6_each_address_is_a_source(private: bool, h
         ("::", False),
     ],
 )
-def test_what_nobody_can_listen_on_deserves_no_datagram(host: str, worth_it: bool) -> None:
+def test_impossible_listeners_get_no_datagram(host: str, worth_it: bool) -> None:
     assert is_contactable(Endpoint.of(host, 80), STRANGER) is worth_it
     assert is_contactable(Endpoint.of(host, 80), LOOPBACK4) is worth_it
     assert is_contactable(Endpoint.of(host, 80).with_port(0), STRANGER) is False
 
 
-def test_an_address_in_ipv6_clothes_deserves_no_datagram() -> None:
+def test_mapped_addresses_get_no_datagram() -> None:
     mapped = Endpoint(bytes(10) + b"\xff\xff\x01\x02\x03\x04\0P")
     assert not is_contactable(mapped, STRANGER)
     assert not is_contactable(mapped, Endpoint.of("2001:db8::1", 5))
@@ -236,7 +236,7 @@ def test_an_address_in_ipv6_clothes_deserves_no_datagram() -> None:
         *((host, False) for host in ("127.0.0.1", "0.0.0.2", "0.1.2.3", "224.0.0.1", "255.255.255.255")),
     ],
 )
-def test_an_address_that_leads_to_one_of_ipv4_deserves_a_datagram_only_if_that_is_public(
+def test_embedded_ipv4_addresses_must_be_public(
     prefix: str, suffix: str, is_inverted: bool, host: str, is_public: bool
 ) -> None:
     inside = bytes(byte ^ 0xFF * is_inverted for byte in Endpoint.of(host, 80)[:4])
@@ -246,7 +246,7 @@ def test_an_address_that_leads_to_one_of_ipv4_deserves_a_datagram_only_if_that_i
         assert is_contactable(endpoint, teller, beside_us=True) is is_public
 
 
-def test_what_a_site_translates_deserves_no_datagram() -> None:
+def test_locally_translated_addresses_get_nothing() -> None:
     assert not is_contactable(Endpoint.of("64:ff9b:1::1", 80), STRANGER)
     assert is_contactable(Endpoint.of("64:ff9b:2::1", 80), STRANGER)
     assert not is_disguised(Endpoint.of("::1", 80))
@@ -254,7 +254,7 @@ def test_what_a_site_translates_deserves_no_datagram() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.255.0.3", "::1"])
-def test_only_a_loopback_address_may_send_us_to_our_own_machine(host: str) -> None:
+def test_only_loopback_may_name_loopback(host: str) -> None:
     here = Endpoint.of(host, 80)
     assert here.is_loopback
     assert not STRANGER.is_loopback
@@ -291,7 +291,7 @@ def test_each_address_has_the_scope_of_its_range(scope: Scope, host: str) -> Non
 
 
 @pytest.mark.parametrize(("scope", "host"), EACH)
-def test_who_names_an_address_must_be_where_it_means_something(scope: Scope, host: str) -> None:
+def test_a_namer_must_share_the_scope(scope: Scope, host: str) -> None:
     for of_teller, tellers in SCOPES.items():
         may_name = scope in (Scope.PUBLIC, of_teller) or (scope is Scope.PRIVATE and of_teller is not Scope.PUBLIC)
         for teller in tellers:
@@ -301,9 +301,7 @@ def test_who_names_an_address_must_be_where_it_means_something(scope: Scope, hos
 
 
 @pytest.mark.parametrize(("scope", "host"), EACH)
-def test_an_address_means_the_same_to_its_own_kind_and_a_private_one_to_all_but_public_ones(
-    scope: Scope, host: str
-) -> None:
+def test_an_address_means_the_same_in_its_scope(scope: Scope, host: str) -> None:
     for other, hosts in SCOPES.items():
         for there in hosts:
             is_private = scope is Scope.PRIVATE

@@ -22,12 +22,12 @@ keyspaces = st.sampled_from(KEYSPACES)
 
 
 @pytest.mark.parametrize(("bits", "size", "width"), [(7, 128, 1), (8, 256, 1), (160, 2**160, 20), (256, 2**256, 32)])
-def test_a_keyspace_knows_how_many_ids_it_has_and_how_wide_they_are(bits: int, size: int, width: int) -> None:
+def test_a_keyspace_knows_its_size_and_width(bits: int, size: int, width: int) -> None:
     assert (Keyspace(bits).size, Keyspace(bits).width) == (size, width)
 
 
 @pytest.mark.parametrize("keyspace", KEYSPACES)
-def test_the_first_and_the_last_id_are_ids_and_their_neighbours_outside_are_not(keyspace: Keyspace) -> None:
+def test_the_first_and_last_id_are_the_bounds(keyspace: Keyspace) -> None:
     assert keyspace.id(0) == 0
     assert keyspace.id(keyspace.size - 1) == keyspace.size - 1
     for outside in (-1, keyspace.size):
@@ -75,13 +75,13 @@ def test_bytes_beyond_the_keyspace_are_no_id() -> None:
         ("\uff10" * 64, "has a character that is none"),  # a digit to int(), not to us
     ],
 )
-def test_text_that_is_not_exactly_64_hex_digits_is_no_id(text: str, complaint: str) -> None:
+def test_only_64_hex_digits_are_an_id(text: str, complaint: str) -> None:
     with pytest.raises(InvalidId, match="an ID is 64 hex digits") as caught:
         NATIVE.parse(text)
     assert complaint in str(caught.value)
 
 
-def test_a_complaint_shows_no_more_than_80_characters_of_the_text() -> None:
+def test_a_complaint_shows_80_characters_at_most() -> None:
     with pytest.raises(InvalidId) as caught:
         NATIVE.parse("a" * 80)
     assert "a" * 80 in str(caught.value)
@@ -90,7 +90,7 @@ def test_a_complaint_shows_no_more_than_80_characters_of_the_text() -> None:
     assert f"'{'a' * 77}...' has 100000 characters" in str(caught.value)
 
 
-def test_the_digest_is_sha_256_or_its_leading_bits() -> None:
+def test_the_digest_is_a_prefix_of_sha_256() -> None:
     # FIPS 180-4's example "abc"
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert NATIVE.format(NATIVE.digest(b"abc")) == digest == hashlib.sha256(b"abc").hexdigest()
@@ -113,7 +113,7 @@ def common_prefix(a: Id, b: Id, keyspace: Keyspace) -> int:
 
 
 @given(st.data(), keyspaces)
-def test_the_distance_has_a_one_wherever_two_ids_differ(data: st.DataObject, keyspace: Keyspace) -> None:
+def test_the_distance_marks_differing_bits(data: st.DataObject, keyspace: Keyspace) -> None:
     a, b = data.draw(ids(keyspace)), data.draw(ids(keyspace))
     pairs = zip(bits(a, keyspace), bits(b, keyspace), strict=True)
     assert distance(a, b) == int("".join("0" if one == other else "1" for one, other in pairs), 2)
@@ -130,14 +130,14 @@ def test_distance_is_a_metric(data: st.DataObject, keyspace: Keyspace) -> None:
 
 
 @pytest.mark.parametrize("a", [0, 1, 42, 63, 64, 127])
-def test_from_any_id_there_is_exactly_one_id_at_each_distance(a: int) -> None:
+def test_each_distance_has_one_id(a: int) -> None:
     everyone = [Id(b) for b in range(SEVEN.size)]
     at_distance = [[b for b in everyone if distance(Id(a), b) == far] for far in range(SEVEN.size)]
     assert [len(there) for there in at_distance] == [1] * SEVEN.size
 
 
 @given(ids(SEVEN), ids(SEVEN))
-def test_ids_are_as_near_as_their_common_prefix_is_long(a: Id, b: Id) -> None:
+def test_a_longer_common_prefix_is_nearer(a: Id, b: Id) -> None:
     agreed = common_prefix(a, b, SEVEN)
     assert (agreed == SEVEN.bits) == (a == b)
     if a != b:
@@ -148,7 +148,7 @@ def test_ids_are_as_near_as_their_common_prefix_is_long(a: Id, b: Id) -> None:
 
 
 @given(st.lists(ids(SEVEN)), ids(SEVEN), st.integers(0, 130))
-def test_closest_is_the_head_of_all_candidates_sorted_by_distance(members: list[Id], target: Id, count: int) -> None:
+def test_closest_sorts_by_distance(members: list[Id], target: Id, count: int) -> None:
     candidates = [Contact(id, Endpoint(number.to_bytes(6, "big"))) for number, id in enumerate(members)]
     by_distance: list[list[Contact]] = [[] for _ in range(SEVEN.size)]
     for candidate in candidates:  # of the same ID, the first stays first
@@ -157,12 +157,12 @@ def test_closest_is_the_head_of_all_candidates_sorted_by_distance(members: list[
     assert closest(iter(candidates), target, count) == everyone[:count]
 
 
-def test_random_ids_reach_every_id_of_a_small_keyspace_and_nothing_else() -> None:
+def test_random_ids_cover_a_small_keyspace() -> None:
     rng = Random(1)
     assert {SEVEN.random(rng) for _ in range(4_000)} == set(range(128))
 
 
-def test_random_ids_of_a_range_reach_every_id_of_it_and_nothing_else() -> None:
+def test_random_ids_cover_their_range_only() -> None:
     rng = Random(1)
     assert {random_between(rng, Id(40), Id(47)) for _ in range(400)} == set(range(40, 48))
     assert random_between(rng, Id(9), Id(9)) == 9
@@ -175,6 +175,6 @@ def test_an_id_of_a_wider_keyspace_is_packed_too() -> None:
 
 
 @given(st.integers(0, 2**300), st.integers(0, 2**300))
-def test_packed_ids_are_told_apart_as_the_ids_are_and_can_be_unpacked(one: int, other: int) -> None:
+def test_packed_ids_are_distinct_and_reversible(one: int, other: int) -> None:
     assert unpacked(packed(Id(one))) == one
     assert (packed(Id(one)) == packed(Id(other))) == (one == other)

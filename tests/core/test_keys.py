@@ -125,7 +125,7 @@ def run(seed: int) -> Iterator[Node]:
 
 
 @pytest.mark.no_cover
-def test_no_container_of_a_node_is_keyed_by_integers_from_outside() -> None:
+def test_no_container_is_keyed_by_their_integers() -> None:
     found: set[str] = set()
     for node in run(1):
         found |= keyed_by_integers(node)
@@ -154,7 +154,7 @@ def test_no_id_is_ever_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_keys_that_collide_as_integers_do_not_collide_in_the_store() -> None:
+def test_colliding_keys_do_not_collide_in_a_store() -> None:
     store, count = HeldRecords(DEFAULT), 1_000
     colliding = [Id(KEYS[0] % 2**200 + number * PRIME) for number in range(count)]
     assert len(set(map(hash, colliding))) == 1
@@ -163,6 +163,6 @@ def test_keys_that_collide_as_integers_do_not_collide_in_the_store() -> None:
     assert len(set(map(hash, store._held))) == count
 
 
-def test_contacts_whose_ids_collide_as_integers_do_not_collide() -> None:
+def test_colliding_contact_ids_do_not_collide() -> None:
     count = 1_000
     assert len({hash(Contact(Id(1 + number * PRIME), endpoint(1))) for number in range(count)}) == count

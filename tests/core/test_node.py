@@ -93,7 +93,7 @@ def joined(*ids: int, policy: Policy = QUIET) -> Bench:
 
 
 @pytest.mark.parametrize("data", [b"", b"DHT\x01", b"DHT\x02\x90", b"DHS\x01" + bytes(60), b"d1:ad2:id20:"])
-def test_garbage_and_other_versions_get_silence_and_are_counted(data: bytes) -> None:
+def test_garbage_and_other_versions_get_silence(data: bytes) -> None:
     bench = Bench()
     assert bench.deliver(data, endpoint(5)) is None
     assert bench.sent() == []
@@ -109,9 +109,7 @@ def test_garbage_and_other_versions_get_silence_and_are_counted(data: bytes) -> 
         ("ping", None, ERROR_PROTOCOL, "bad arguments"),
     ],
 )
-def test_a_query_with_a_right_envelope_and_wrong_content_is_told_so(
-    method: str, args: object, code: int, text: str
-) -> None:
+def test_a_query_with_wrong_content_gets_an_error(method: str, args: object, code: int, text: str) -> None:
     bench = Bench(own_id=5)
     answer = bench.deliver(CODEC._encode(0, b"12345678", Id(9), method, args), endpoint(9))
     assert answer is not None
@@ -120,7 +118,7 @@ def test_a_query_with_a_right_envelope_and_wrong_content_is_told_so(
     assert bench.sent() == []
 
 
-def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_never() -> None:
+def test_queries_above_the_rate_get_silence() -> None:
     bench = Bench(policy=replace(QUIET, rate_limit=1.0, rate_burst=2.0))
     bad = CODEC._encode(0, b"12345678", Id(9), "frobnicate", [])
     assert bench.query(Ping(), contact(9)) is not None
@@ -140,7 +138,7 @@ def test_queries_beyond_the_rate_are_met_with_silence_good_or_bad_and_replies_ne
 # Strangers
 
 
-def test_a_stranger_that_queries_is_pinged_and_enters_once_it_has_answered() -> None:
+def test_a_stranger_enters_after_its_pong() -> None:
     bench = Bench()
     assert bench.query(Ping(), contact(9)) is not None
     assert len(bench.node.state.table) == 0
@@ -152,7 +150,7 @@ def test_a_stranger_that_queries_is_pinged_and_enters_once_it_has_answered() -> 
     assert list(bench.node.state.table) == [contact(9)]
 
 
-def test_a_stranger_that_does_not_answer_stays_out_and_may_be_pinged_again() -> None:
+def test_a_silent_stranger_may_be_pinged_again() -> None:
     bench = Bench()
     bench.query(FindNode(KEY), contact(9))
     bench.sent_one()
@@ -165,7 +163,7 @@ def test_a_stranger_that_does_not_answer_stays_out_and_may_be_pinged_again() -> 
     assert bench.sent_one().to == endpoint(9)
 
 
-def test_who_knows_enough_nodes_pings_a_stranger_only_once() -> None:
+def test_a_well_connected_node_pings_once() -> None:
     bench = knowing(*range(1, 9))
     bench.query(Ping(), contact(100))
     assert bench.sent_one().to == endpoint(100)
@@ -173,14 +171,14 @@ def test_who_knows_enough_nodes_pings_a_stranger_only_once() -> None:
     assert bench.sent() == []
 
 
-def test_a_stranger_enters_under_the_id_that_it_answers_with() -> None:
+def test_a_stranger_enters_under_its_answers_id() -> None:
     bench = Bench()
     bench.query(Ping(), contact(9))
     bench.pong(bench.sent_one(), 10)
     assert list(bench.node.state.table) == [contact(10, machine=9)]
 
 
-def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
+def test_stranger_pings_in_flight_are_limited() -> None:
     bench = Bench(policy=replace(QUIET, stranger_pings=6, stranger_rate=1_000.0))
     for id in range(1, 10):
         bench.query(Ping(), contact(id))
@@ -195,7 +193,7 @@ def test_no_more_strangers_are_pinged_at_once_than_the_policy_says() -> None:
     assert len(bench.sent()) == 3
 
 
-def test_new_strangers_are_pinged_at_a_limited_rate_whatever_their_number() -> None:
+def test_stranger_pings_have_a_rate() -> None:
     bench = Bench()
     pinged = 0
     for _ in range(100):
@@ -208,7 +206,7 @@ def test_new_strangers_are_pinged_at_a_limited_rate_whatever_their_number() -> N
     assert pinged <= DEFAULT.stranger_pings + 10 * DEFAULT.stranger_rate
 
 
-def test_silent_strangers_are_no_sign_of_an_outage() -> None:
+def test_silent_strangers_are_no_outage() -> None:
     bench = joined(2, 3)
     for id in range(40, 50):
         bench.query(Ping(), contact(id))
@@ -229,7 +227,7 @@ def test_a_node_with_nobody_to_ask_waits_quietly() -> None:
     assert bench.events() == []
 
 
-def test_starting_pings_the_bootstrap_endpoints_and_the_contacts_of_an_earlier_run() -> None:
+def test_starting_pings_bootstraps_and_contacts() -> None:
     bench = Bench()
     assert bench.node.overlays.restore(contact(5))
     assert not bench.node.overlays.restore(contact(5))
@@ -239,7 +237,7 @@ def test_starting_pings_the_bootstrap_endpoints_and_the_contacts_of_an_earlier_r
     assert {id: sent.request for id, sent in pings.items()} == {1: Ping(), 5: Ping()}  # 5 once
 
 
-def test_the_first_answer_starts_a_lookup_of_our_own_id_and_with_its_answer_we_have_joined() -> None:
+def test_the_first_answer_starts_our_own_lookup() -> None:
     bench = Bench(own_id=3)
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
@@ -252,7 +250,7 @@ def test_the_first_answer_starts_a_lookup_of_our_own_id_and_with_its_answer_we_h
     assert bench.events() == [Joined(2, Family.IPV4)]
 
 
-def test_while_nobody_answers_joining_is_tried_ever_more_slowly() -> None:
+def test_unanswered_joining_slows_down() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     attempts = []
@@ -266,7 +264,7 @@ def test_while_nobody_answers_joining_is_tried_ever_more_slowly() -> None:
     assert attempts[-1] - attempts[-2] > 200
 
 
-def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause() -> None:
+def test_a_late_join_leaves_pauses_short() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(1_000.0)
@@ -285,7 +283,7 @@ def test_after_a_long_way_into_the_network_an_outage_is_met_with_a_short_pause()
     assert bench.now - lost_at <= DEFAULT.rejoin_first + 1
 
 
-def test_a_lost_answer_to_the_lookup_of_our_own_id_does_not_keep_us_from_joining() -> None:
+def test_one_lost_answer_does_not_stop_joining() -> None:
     bench = Bench()
     bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
     bench.node.start([endpoint(1)], bench.now)
@@ -308,7 +306,7 @@ def test_an_answer_under_our_own_id_joins_nothing() -> None:
     assert not bench.node.overlays.first.is_connected
 
 
-def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down() -> None:
+def test_our_own_echo_blames_nobody_in_an_outage() -> None:
     bench = Bench(own_id=5)
     bench.know(contact(1), contact(2))
     bench.node.memberships.first.join.bootstrap = (US,)  # as where all machines have the same configuration
@@ -324,7 +322,7 @@ def test_hearing_ourselves_puts_no_blame_on_contacts_while_the_network_is_down()
     assert [bench.node.state.standing(known, bench.now) for known in (contact(1), contact(2))] == [Standing.GOOD] * 2
 
 
-def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_owner_hears_at_once() -> None:
+def test_a_waiting_entry_deleted_is_never_stored() -> None:
     bench = Bench()
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
@@ -336,7 +334,7 @@ def test_an_entry_deleted_while_its_publication_waits_is_never_stored_and_the_ow
     assert not [sent for sent in answer_all(bench) if isinstance(sent.request, Store)]
 
 
-def test_restored_entries_are_published_once_we_have_joined() -> None:
+def test_restored_entries_are_published_later() -> None:
     bench = Bench()
     bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
     bench.advance(60.0)
@@ -350,7 +348,7 @@ def test_restored_entries_are_published_once_we_have_joined() -> None:
     assert (published.key, published.port, published.replicas) == (KEY, 80, (contact(1),))
 
 
-def test_held_entries_are_restored_unless_they_have_expired() -> None:
+def test_unexpired_held_entries_are_restored() -> None:
     bench = Bench(now=100.0)
     live, dead = HeldRecord(KEY, Peer(endpoint(7)), 100.1), HeldRecord(KEY, Peer(endpoint(8)), 100.0)
     for entry in (live, dead):
@@ -358,7 +356,7 @@ def test_held_entries_are_restored_unless_they_have_expired() -> None:
     assert list(bench.node.store) == [live]
 
 
-def test_an_outage_is_told_evicts_nobody_and_ends_with_the_first_answer() -> None:
+def test_an_outage_evicts_nobody() -> None:
     bench = joined(2, 3, 4)
     members = set(bench.node.state.table)
     bench.node.commands.lookup(KEY, bench.now)
@@ -390,7 +388,7 @@ def test_an_outage_is_told_once() -> None:
     assert [event for event in bench.events() if isinstance(event, Isolated)] == [Isolated(Family.IPV4)]
 
 
-def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
+def test_pinging_dead_machines_is_no_outage() -> None:
     bench = joined(2)
     for id in range(40, 45):
         bench.node.commands.ping(endpoint(id), bench.now)
@@ -399,7 +397,7 @@ def test_pinging_machines_that_are_off_is_no_sign_of_an_outage() -> None:
     assert bench.node.overlays.first.is_connected
 
 
-def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> None:
+def test_lost_contacts_and_bootstraps_are_retried() -> None:
     bench = joined(2, policy=replace(QUIET, bucket_refresh=1e9))
     bench.advance(1.0)
     meta = bench.node.state.meta
@@ -413,7 +411,7 @@ def test_now_and_then_a_bootstrap_endpoint_and_a_lost_contact_are_tried() -> Non
     assert bench.events() == []  # on our own account: nobody is told
 
 
-def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
+def test_a_silent_lost_contact_is_pinged_once() -> None:
     bench = joined(2, policy=replace(QUIET, bucket_refresh=1e9))
     for _ in range(2):
         bench.node.state.meta.timed_out(Id(2))
@@ -421,7 +419,7 @@ def test_a_lost_contact_that_is_silent_still_is_pinged_once() -> None:
     assert [sent.to for sent in asked if isinstance(sent.request, Ping)].count(endpoint(2)) == 1
 
 
-def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try() -> None:
+def test_nothing_lost_means_nothing_to_retry() -> None:
     bench = knowing(1, policy=replace(QUIET, bucket_refresh=1e9))
     bench.advance(2 * DEFAULT.probe_interval)
     assert bench.sent() == []
@@ -430,7 +428,7 @@ def test_without_bootstrap_endpoints_and_lost_contacts_there_is_nothing_to_try()
 # Full buckets
 
 
-def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_and_others_are_not() -> None:
+def test_a_silent_contact_is_replaced() -> None:
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
@@ -451,7 +449,7 @@ def test_a_questionable_contact_is_verified_twice_and_replaced_if_it_is_silent_a
     assert bench.node.state.table.get(Id(112)) == contact(112)
 
 
-def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
+def test_a_contact_that_answers_stays() -> None:
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
@@ -463,7 +461,7 @@ def test_a_questionable_contact_that_answers_keeps_its_place() -> None:
     assert bench.node.state.table.get(Id(112)) is None
 
 
-def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
+def test_a_contact_is_verified_once_at_a_time() -> None:
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3, bucket_refresh=1e9, verifications=1))
     bench.advance(DEFAULT.good_for)
     assert bench.sent() == []
@@ -477,7 +475,7 @@ def test_a_contact_is_verified_once_at_a_time_and_few_are_at_once() -> None:
     assert bench.sent() == []
 
 
-def test_a_full_bucket_of_good_contacts_checks_nobody() -> None:
+def test_a_bucket_of_good_contacts_checks_none() -> None:
     bench = knowing(1, 2, 4, 64, 80, 96, policy=replace(QUIET, k=3))
     bench.node.commands.ping(endpoint(112), bench.now)
     bench.pong(bench.sent_one(), 112)
@@ -487,7 +485,7 @@ def test_a_full_bucket_of_good_contacts_checks_nobody() -> None:
 # Refreshing
 
 
-def test_a_stale_bucket_is_looked_up_and_one_at_a_time() -> None:
+def test_stale_buckets_are_looked_up_one_by_one() -> None:
     bench = joined(2)
     bench.advance(DEFAULT.bucket_refresh + 1)
     asked = answer_all(bench)
@@ -495,7 +493,7 @@ def test_a_stale_bucket_is_looked_up_and_one_at_a_time() -> None:
     assert bench.events() == []
 
 
-def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_stale_buckets() -> None:
+def test_one_wake_up_serves_all_buckets() -> None:
     bench = knowing(1, 2, 3, 4, 5, 64, 65, 66, 67, policy=DEFAULT)
     assert len(bench.node.state.table.buckets) >= 2
     for member in bench.node.state.table:
@@ -508,7 +506,7 @@ def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_stale_buckets
     assert wakes_at > bench.now
 
 
-def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_entries_that_are_due() -> None:
+def test_one_wake_up_serves_all_entries() -> None:
     bench = Bench(policy=Policy(publishing=1))
     tracker = bench.node.tracker
     for port in (80, 443, 8080):
@@ -521,7 +519,7 @@ def test_where_nobody_is_left_to_ask_one_wake_up_is_enough_for_all_entries_that_
     assert wakes_at > 10.0
 
 
-def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
+def test_joining_asks_about_farther_buckets() -> None:
     bench = joined(1, 2, 3, 4, 5, 64, 65, 66, policy=replace(QUIET, k=4))
     assert len(bench.node.state.table.buckets) >= 2
     bench.advance(1.0)
@@ -533,7 +531,7 @@ def test_who_joins_asks_about_the_buckets_beyond_its_neighbours() -> None:
 # Entries and their contacts
 
 
-def test_a_new_contact_near_an_entry_is_given_it_soon() -> None:
+def test_a_new_near_contact_is_given_an_entry() -> None:
     bench = joined(2)
     bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
@@ -578,7 +576,7 @@ def test_spurious_timeouts_do_nothing() -> None:
     assert bench.events() == []
 
 
-def test_a_late_wake_up_does_everything_that_was_due() -> None:
+def test_a_late_wake_up_does_all_that_was_due() -> None:
     bench = joined(2, 3)
     bench.node.commands.enter(KEY, 80, bench.now)
     answer_all(bench)
@@ -591,7 +589,7 @@ def test_a_late_wake_up_does_everything_that_was_due() -> None:
     assert {sent.request for sent in bench.sent()} > {FindNode(KEY)}  # the publication, and a refresh
 
 
-def test_who_queries_under_the_id_of_a_contact_that_has_been_silent_for_a_minute_is_pinged() -> None:
+def test_a_quiet_contacts_id_is_pinged_on_a_query() -> None:
     bench = Bench(policy=replace(QUIET, good_for=1_000.0))
     bench.know(contact(5))
     moved = Contact(Id(5), endpoint(9))
@@ -604,7 +602,7 @@ def test_who_queries_under_the_id_of_a_contact_that_has_been_silent_for_a_minute
     assert [query.to for query in bench.sent()] == [moved.endpoint]
 
 
-def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
+def test_a_query_under_our_own_id_is_ignored() -> None:
     """The query is our own, sent back, or comes from a node that claims our ID."""
     bench = Bench(own_id=5, policy=Policy(rate_limit=1.0, rate_burst=1.0))
     for source in (US, endpoint(9)):
@@ -623,7 +621,7 @@ def test_a_query_under_our_own_id_is_met_with_silence_and_counted() -> None:
 
 
 @pytest.mark.parametrize("source", ["10.0.0.5", "192.0.2.5"])
-def test_our_own_query_comes_back_from_any_address_of_ours_in_silence(source: str) -> None:
+def test_our_own_query_coming_back_is_ignored(source: str) -> None:
     bench = Bench(own_id=5)
     bench.node.start([endpoint(5), endpoint(9)], bench.now)
     bench.advance(0.1)

@@ -60,9 +60,7 @@ def ask(bench: Bench, request: FindNode | FindValue, source: Contact) -> Found:
 
 @pytest.mark.parametrize("name", HOSTS)
 @pytest.mark.parametrize("request_of", [FindNode, FindValue])
-def test_a_contact_is_named_to_whom_its_address_means_the_same(
-    name: str, request_of: type[FindNode | FindValue]
-) -> None:
+def test_a_contact_is_named_within_its_scope(name: str, request_of: type[FindNode | FindValue]) -> None:
     bench = dual()
     for overlay in bench.node.overlays:
         for other in HOSTS:
@@ -77,7 +75,7 @@ def test_a_contact_is_named_to_whom_its_address_means_the_same(
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_an_endpoint_is_named_to_whom_it_means_the_same(name: str) -> None:
+def test_an_endpoint_is_named_within_its_scope(name: str) -> None:
     bench = dual()
     for other in HOSTS:
         bench.node.store.put(KEY, node(other).endpoint, bench.now)
@@ -90,7 +88,7 @@ def test_an_endpoint_is_named_to_whom_it_means_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_own_entries_are_named_at_the_address_that_means_the_same(name: str) -> None:
+def test_own_entries_are_named_by_scope(name: str) -> None:
     bench = dual()
     bench.node.tracker.add(own_key(KEY, 3_000))
     for other, host in HOSTS.items():
@@ -114,7 +112,7 @@ def lookup(bench: Bench, namer: Contact) -> Sent:
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_a_lookup_takes_endpoints_that_mean_the_same_and_asks_nobody_else(name: str) -> None:
+def test_a_lookup_takes_only_endpoints_in_scope(name: str) -> None:
     bench = dual()
     query = lookup(bench, node(name))
     named = [node(other, 5) for other in HOSTS]
@@ -127,7 +125,7 @@ def test_a_lookup_takes_endpoints_that_mean_the_same_and_asks_nobody_else(name: 
     assert set(done.endpoints) == {node(other, 5).endpoint for other in visible(name)}
 
 
-def test_who_is_in_our_own_network_of_ipv6_may_name_private_addresses() -> None:
+def test_our_ipv6_network_may_name_private_ones() -> None:
     for own in ((), (node("internet6").endpoint[:8],)):
         bench = dual(replace(QUIET, own_networks=own))
         query = lookup(bench, node("internet6"))
@@ -136,7 +134,7 @@ def test_who_is_in_our_own_network_of_ipv6_may_name_private_addresses() -> None:
         assert asked == ({node("lan6", 5).endpoint} if own else set())
 
 
-def test_private_endpoints_pass_between_public_addresses_of_one_network_of_ipv6() -> None:
+def test_private_endpoints_pass_in_our_network() -> None:
     """A LAN of IPv6 has public addresses, and private ones of IPv4."""
     home, lan = node("internet6").endpoint[:8], node("lan", 5)
     for own in ((), (home,)):
@@ -157,7 +155,7 @@ def test_private_endpoints_pass_between_public_addresses_of_one_network_of_ipv6(
         assert result.endpoints == told
 
 
-def test_a_find_value_prints_no_endpoint_that_means_another_machine_here() -> None:
+def test_find_value_prints_no_foreign_scope() -> None:
     bench = dual()
     bench.node.commands.find_value(node("lan").endpoint, KEY, bench.now)
     named = [node(other).endpoint for other in HOSTS]
@@ -167,7 +165,7 @@ def test_a_find_value_prints_no_endpoint_that_means_another_machine_here() -> No
     assert set(result.endpoints) == {node(other).endpoint for other in visible("lan")}
 
 
-def test_who_has_another_address_shows_its_nearest_nodes_where_it_is_now() -> None:
+def test_a_moved_node_introduces_itself_again() -> None:
     bench = Bench(policy=replace(QUIET, good_for=1e9, bucket_refresh=1e9))
     peers = [Contact(Id(number), Endpoint.of(f"10.0.0.{number}", 1_729)) for number in (1, 2)]
     bench.know(*peers)

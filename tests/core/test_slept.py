@@ -13,7 +13,7 @@ from tests.core.test_node import joined
 from tests.records import own_key
 
 
-def test_contacts_turn_questionable_and_buckets_stale() -> None:
+def test_contacts_and_buckets_age_by_the_pause() -> None:
     bench = joined(1)
     assert bench.node.state.standing(contact(1), bench.now) is Standing.GOOD
     bench.node.overlays.restore(contact(3))  # which was never heard
@@ -31,7 +31,7 @@ def test_held_entries_keep_their_time() -> None:
     assert bench.node.store.get(Id(5), bench.now) == [Endpoint.of("192.0.2.1", 80)]
 
 
-def test_tokens_that_were_given_before_are_no_longer_good() -> None:
+def test_tokens_from_before_the_pause_are_invalid() -> None:
     bench = Bench()
     tokens = bench.node.responder._tokens
     token = tokens.issue(b"ip", b"key", bench.now)
@@ -40,7 +40,7 @@ def test_tokens_that_were_given_before_are_no_longer_good() -> None:
     assert not tokens.is_valid(token, b"ip", b"key", bench.now)
 
 
-def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None:
+def test_a_late_restored_entry_is_published_soon() -> None:
     bench = joined(1)
     bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)
     entry = bench.node.tracker.get(own_key(Id(5), 80))
@@ -53,7 +53,7 @@ def test_an_own_entry_that_is_restored_after_joining_is_published_soon() -> None
     assert late.joined == {len(contact(1).endpoint)}
 
 
-def test_holders_that_are_restored_after_joining_are_asked_to_let_go() -> None:
+def test_late_restored_holders_are_asked_soon() -> None:
     bench = joined(1)
     bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
     assert bench.node.withdrawals.next_timeout() is None

@@ -84,7 +84,7 @@ TestTimersAgreeWithADictionary = TimersMachine.TestCase
 TestTimersAgreeWithADictionary.settings = scaled(60)
 
 
-def test_a_deadline_is_due_at_its_very_time_and_not_before() -> None:
+def test_a_deadline_is_due_at_its_exact_time() -> None:
     timers: Timers[str] = Timers()
     timers.set("a", 5.0)
     assert list(timers.pop_due(4.999)) == []
@@ -92,7 +92,7 @@ def test_a_deadline_is_due_at_its_very_time_and_not_before() -> None:
     assert list(timers.pop_due(5.0)) == []
 
 
-def test_a_key_has_a_deadline_until_it_is_cancelled() -> None:
+def test_a_key_has_its_deadline_until_cancelled() -> None:
     timers: Timers[str] = Timers()
     timers.set("a", 5.0)
     assert "a" in timers
@@ -103,7 +103,7 @@ def test_a_key_has_a_deadline_until_it_is_cancelled() -> None:
     assert timers.get("a") is None
 
 
-def test_a_key_set_while_due_ones_are_taken_is_taken_too_if_it_is_due() -> None:
+def test_a_key_set_meanwhile_is_taken_if_due() -> None:
     timers: Timers[str] = Timers()
     timers.set("a", 1.0)
     taken = []
@@ -124,7 +124,7 @@ def test_keys_need_no_order() -> None:
     assert list(timers.pop_due(1.0)) == [first, second]
 
 
-def test_moving_a_deadline_ten_thousand_times_does_not_fill_memory() -> None:
+def test_many_moves_do_not_fill_memory() -> None:
     timers: Timers[str] = Timers()
     timers.set("other", 0.5)
     for moved in range(10_000):
@@ -133,7 +133,7 @@ def test_moving_a_deadline_ten_thousand_times_does_not_fill_memory() -> None:
     assert list(timers.pop_due(1e9)) == ["other", "a"]
 
 
-def test_moving_a_deadline_leaves_the_heap_as_it_is_until_that_is_worth_it() -> None:
+def test_moves_leave_the_heap_until_it_pays() -> None:
     timers: Timers[int] = Timers()
     for key in range(100):
         timers.set(key, float(key))

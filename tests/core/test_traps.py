@@ -72,7 +72,7 @@ def chain(net: Network, ids: list[int]) -> list[Host]:
     return hosts
 
 
-def test_trap_01_a_search_goes_on_from_the_nodes_that_answers_name() -> None:
+def test_trap_01_searches_learn_beyond_one_round() -> None:
     net = Network(1, links=LinkModels(sigma=0.0))
     hosts = chain(net, [2**250, 2**200, 2**150, 2**100, 2**50])
     hosts[-1].node.store.put(Id(0), STRANGER, net.now)
@@ -82,7 +82,7 @@ def test_trap_01_a_search_goes_on_from_the_nodes_that_answers_name() -> None:
     assert done.stats.responses == 4
 
 
-def test_trap_02_progress_is_measured_from_the_target_and_not_from_ourselves() -> None:
+def test_trap_02_progress_is_towards_the_target() -> None:
     net = Network(1)
     target = NATIVE.size - 1
     # Each is nearer to the target than the one before, and farther from the asking node, whose ID is 0.
@@ -96,7 +96,7 @@ def test_trap_02_progress_is_measured_from_the_target_and_not_from_ourselves() -
     assert done.stats.hops > 3  # hosts meet on the way, so it need not be all fifteen
 
 
-def test_trap_03_ids_are_as_wide_where_they_are_made_as_on_the_wire() -> None:
+def test_trap_03_ids_have_one_width() -> None:
     rng = Random(3)
     made = [NATIVE.random(rng) for _ in range(1000)]
     made += [NATIVE.digest(b"%d" % number) for number in range(1000)]
@@ -108,7 +108,7 @@ def test_trap_03_ids_are_as_wide_where_they_are_made_as_on_the_wire() -> None:
         assert len(NATIVE.to_bytes(id)) == 32
 
 
-def test_trap_04_who_queries_us_unasked_is_not_in_the_table_before_it_has_answered() -> None:
+def test_trap_04_unasked_senders_are_not_contacts() -> None:
     node = lone()
     assert node.handle_datagram(query(Ping()), STRANGER, 0.0) is not None
     assert node.handle_datagram(CODEC.encode_acknowledged(TID, Id(98), STRANGER), STRANGER, 0.0) is None
@@ -128,7 +128,7 @@ def test_trap_04_who_queries_us_unasked_is_not_in_the_table_before_it_has_answer
     assert list(node.state.table) == [Contact(Id(99), STRANGER)]
 
 
-def test_trap_05_timeouts_in_searches_make_a_contact_bad() -> None:
+def test_trap_05_timeouts_make_contacts_bad() -> None:
     net = Network(5, policy=Policy(bucket_refresh=1e9, good_for=1e9, probe_interval=1e9))
     hosts = net.grow(4)
     net.run_for(60)
@@ -142,7 +142,7 @@ def test_trap_05_timeouts_in_searches_make_a_contact_bad() -> None:
     assert dead.contact not in found(asker.node, KEY, STRANGER, net.now).contacts
 
 
-def test_trap_06_a_query_with_the_tid_of_ours_and_errors_of_any_kind_do_no_harm() -> None:
+def test_trap_06_a_reused_tid_does_no_harm() -> None:
     node = lone()
     op = node.commands.ping(STRANGER, 0.0)
     transmit = node.poll_transmit()
@@ -167,7 +167,7 @@ def test_trap_06_a_query_with_the_tid_of_ours_and_errors_of_any_kind_do_no_harm(
     assert event == Unanswered(op, STRANGER, Error(ours.tid, Id(99), 777, "?"))
 
 
-def test_trap_07_a_bad_token_is_refused_and_nothing_is_stored() -> None:
+def test_trap_07_a_bad_token_stores_nothing() -> None:
     node = lone()
     elsewhere = Endpoint.of("192.0.2.2", 4000)
     token = token_of(node, KEY, STRANGER)
@@ -194,7 +194,7 @@ def test_trap_07_a_bad_token_is_refused_and_nothing_is_stored() -> None:
 
 
 @pytest.mark.no_cover
-def test_trap_08_enter_tells_who_holds_the_entry_and_never_starts_a_second_chain() -> None:
+def test_trap_08_enter_names_holders_in_one_chain() -> None:
     net = Network(8)
     hosts = net.grow(12)
     net.run_for(60)
@@ -223,7 +223,7 @@ def test_trap_08_enter_tells_who_holds_the_entry_and_never_starts_a_second_chain
     assert 9 <= chains <= 12
 
 
-def test_trap_09_a_lookup_asks_the_network_whatever_we_hold_ourselves() -> None:
+def test_trap_09_a_lookup_asks_the_network() -> None:
     net = Network(9)
     hosts = net.grow(12)
     net.run_for(60)
@@ -236,7 +236,7 @@ def test_trap_09_a_lookup_asks_the_network_whatever_we_hold_ourselves() -> None:
     assert done.stats.responses >= 8
 
 
-def test_trap_10_everything_survives_a_restart_and_changes_are_told_without_asking() -> None:
+def test_trap_10_all_changes_survive_a_restart() -> None:
     net = Network(10)
     hosts = net.grow(3)
     net.run_for(60)
@@ -258,7 +258,7 @@ def test_trap_10_everything_survives_a_restart_and_changes_are_told_without_aski
 
 
 @pytest.mark.parametrize("count", [255, 256, 300, 1000])
-def test_trap_11_any_number_of_values_is_answered_with_as_many_as_fit(count: int) -> None:
+def test_trap_11_any_number_of_values_is_answered(count: int) -> None:
     node = lone()
     everyone = {Endpoint.of(f"11.1.{number // 256}.{number % 256}", 80) for number in range(count)}
     for endpoint in everyone:
@@ -279,7 +279,7 @@ def test_trap_11_the_store_is_bounded() -> None:
     assert len(node.store) == 20
 
 
-def test_trap_11_one_dead_contact_does_not_cost_a_round_its_timeout() -> None:
+def test_trap_11_a_dead_contact_costs_no_round() -> None:
     net = Network(11)
     hosts = net.grow(24)
     net.run_for(60)

@@ -103,7 +103,7 @@ class Process:
         return self.process.returncode, rest
 
 
-def test_a_node_lives_by_the_settings_and_the_networks_that_it_is_in() -> None:
+def test_settings_and_networks_shape_the_node() -> None:
     options = {"exempt-network": ["203.0.113.0/24"], "rate-limit": "7", "rate-limit-total": "70", "max-entries": "3"}
     settings = load_settings({**options, "max-operations": "2"}, {})
     policy = policy_of(settings, (bytes((198, 51, 100)),))
@@ -119,7 +119,7 @@ def test_a_node_lives_by_the_settings_and_the_networks_that_it_is_in() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_status_0_and_its_state_saved(network: Network, number: int) -> None:
+def test_it_ends_with_status_0_and_saves(network: Network, number: int) -> None:
     with Process(network, "--bootstrap=127.0.0.1:9") as first:
         ready = first.ready()
         assert ready["socket"] == str(first.socket)
@@ -135,7 +135,7 @@ def test_it_ends_with_status_0_and_its_state_saved(network: Network, number: int
         assert again.ready()["node_id"] == ready["node_id"]
 
 
-def test_contacts_are_saved_at_the_end_and_lead_back(network: Network) -> None:
+def test_saved_contacts_lead_back(network: Network) -> None:
     [one, other] = network.start(2)
     network.dht(other, "bootstrap", one.endpoint)
     assert other.stop() == 0
@@ -201,7 +201,7 @@ StateFile.open = open
 """
 
 
-def test_info_and_status_say_that_entries_are_still_being_restored(network: Network) -> None:
+def test_info_says_entries_are_being_restored(network: Network) -> None:
     with Process(network, script=SLOW_TO_RESTORE + RUN) as process:
         process.ready()
         with Client(process.socket, DEADLINE) as client:
@@ -214,7 +214,7 @@ def test_info_and_status_say_that_entries_are_still_being_restored(network: Netw
             assert not client.info("node")["node"]["restoring"]
 
 
-def test_a_second_signal_ends_it_at_once_even_when_saving_hangs(network: Network) -> None:
+def test_a_second_signal_ends_a_hanging_save(network: Network) -> None:
     with Process(network, script=HANG_IN_SAVE + RUN) as process:
         process.ready()
         process.signal(signal.SIGTERM)
@@ -227,7 +227,7 @@ def test_a_second_signal_ends_it_at_once_even_when_saving_hangs(network: Network
         assert not process.socket.exists()
 
 
-def test_state_that_cannot_be_saved_at_the_end_is_the_exit_status(network: Network) -> None:
+def test_an_unsaved_state_is_the_exit_status(network: Network) -> None:
     with Process(network, script=FAIL_TO_SAVE + RUN) as process:
         process.ready()
         process.signal(signal.SIGTERM)
@@ -237,7 +237,7 @@ def test_state_that_cannot_be_saved_at_the_end_is_the_exit_status(network: Netwo
         assert not process.socket.exists()
 
 
-def test_what_a_full_disk_refuses_is_not_entered_and_the_daemon_goes_on(network: Network) -> None:
+def test_a_full_disk_refuses_entries_only(network: Network) -> None:
     with Process(network, script=FULL_DISK + RUN) as process:
         process.ready()
         entered, refusal = set(), ""
@@ -271,7 +271,7 @@ def test_what_a_full_disk_refuses_is_not_entered_and_the_daemon_goes_on(network:
     [(SIGNAL_AT_START, signal.SIGTERM), (SIGNAL_AT_START, signal.SIGINT), (SIGNAL_AT_THE_END, signal.SIGINT)],
     ids=["term at the start", "interrupt at the start", "interrupt at the end"],
 )
-def test_a_signal_of_the_first_or_last_moments_ends_it_cleanly(network: Network, script: str, number: int) -> None:
+def test_an_early_or_late_signal_ends_it_cleanly(network: Network, script: str, number: int) -> None:
     with Process(network, script=script.format(int(number)) + RUN) as process:
         if script is SIGNAL_AT_THE_END:
             process.ready()
@@ -346,7 +346,7 @@ threading.Thread.start = start
 """
 
 
-def test_without_a_further_thread_it_runs_logs_and_saves(network: Network) -> None:
+def test_without_a_thread_it_runs_and_saves(network: Network) -> None:
     with Process(network, script=FAILING_THREADS + RUN) as process:
         node_id = process.ready()["node_id"]
         entered(process, 80)
@@ -367,7 +367,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {0}))
 
 
 @pytest.mark.parametrize("number", [5, 8, 12])  # the state file, the socket, and the loop itself
-def test_with_too_few_file_descriptors_it_names_the_limit(network: Network, number: int) -> None:
+def test_too_few_descriptors_name_the_limit(network: Network, number: int) -> None:
     with Process(network, script=FEW_FILES.format(number) + RUN) as process:
         status, log = process.end()
     assert status == 1
@@ -386,7 +386,7 @@ Driver._handle_batch = stuck
 """
 
 
-def test_a_second_signal_ends_it_though_its_loop_is_stuck(network: Network) -> None:
+def test_a_second_signal_ends_a_stuck_loop(network: Network) -> None:
     with Process(network, script=STUCK_LOOP + RUN) as process:
         host, port = process.ready()["endpoints"][0].split(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
@@ -401,7 +401,7 @@ def test_a_second_signal_ends_it_though_its_loop_is_stuck(network: Network) -> N
 
 
 @pytest.mark.slow
-def test_nobody_who_logs_waits_for_a_reader(network: Network) -> None:
+def test_logging_waits_for_no_reader(network: Network) -> None:
     """A full pipe could stop these: answers, control, a hangup, and the end."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -442,7 +442,7 @@ def test_nobody_who_logs_waits_for_a_reader(network: Network) -> None:
         os.close(writing)
 
 
-def test_a_client_ends_it_and_waits_until_it_has_saved_and_is_gone(network: Network) -> None:
+def test_a_stopping_client_waits_for_the_end(network: Network) -> None:
     with Process(network) as process:
         ready = process.ready()
         entered(process, 80)
@@ -459,7 +459,7 @@ def test_a_client_ends_it_and_waits_until_it_has_saved_and_is_gone(network: Netw
             client.stop()
 
 
-def test_a_client_that_ends_it_hears_that_its_state_was_not_saved(network: Network) -> None:
+def test_a_stopping_client_hears_of_a_failed_save(network: Network) -> None:
     with Process(network, script=FAIL_TO_SAVE + RUN) as process:
         process.ready()
         with Client(process.socket, DEADLINE) as client, pytest.raises(StateError, match="no space left"):
@@ -467,7 +467,7 @@ def test_a_client_that_ends_it_hears_that_its_state_was_not_saved(network: Netwo
         assert process.end()[0] == 1
 
 
-def test_a_client_that_comes_while_it_stops_waits_for_the_end_as_well(network: Network) -> None:
+def test_a_late_client_waits_for_the_end_too(network: Network) -> None:
     with Process(network, script=HANG_IN_SAVE + RUN) as process:
         process.ready()
         with Client(process.socket, 0.5) as client, pytest.raises(DaemonTimeout, match="--timeout"):
@@ -478,7 +478,7 @@ def test_a_client_that_comes_while_it_stops_waits_for_the_end_as_well(network: N
         assert process.end()[0] in {128 + signal.SIGTERM, 128 + signal.SIGINT}
 
 
-def test_a_socket_that_somebody_has_removed_is_made_again_on_a_hangup(network: Network) -> None:
+def test_a_hangup_remakes_a_removed_socket(network: Network) -> None:
     with Process(network, f"--socket={network.directory / 'run' / 'sock'}") as process:
         process.socket = network.directory / "run" / "sock"
         node_id = process.ready()["node_id"]
@@ -501,7 +501,7 @@ os.execv({0!r}, {1!r})
 
 
 @pytest.mark.parametrize("prelude", ["", "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"])
-def test_a_terminal_that_is_closed_ends_it_and_under_nohup_does_not(network: Network, prelude: str) -> None:
+def test_a_closed_terminal_ends_it_unless_nohup(network: Network, prelude: str) -> None:
     ours, theirs = os.openpty()
     arguments = [str(BIN / "dhtd"), "start", f"--bind={address()}", f"--state={network.directory / 'state.db'}"]
     arguments += [f"--socket={network.directory / 'sock'}", "--json"]
@@ -536,7 +536,7 @@ def test_a_terminal_that_is_closed_ends_it_and_under_nohup_does_not(network: Net
 @pytest.mark.parametrize(
     ("option", "status", "said"), [("--port=0", 2, "port"), ("--state=/dev/null", 1, "not a regular file")]
 )
-def test_why_it_does_not_start_is_said_as_in_the_log(
+def test_a_failed_start_is_told_as_in_the_log(
     network: Network, style: str, option: str, status: int, said: str
 ) -> None:
     with Process(network, option, DHTD_LOG_FORMAT=style) as process:
@@ -593,7 +593,7 @@ def rate_limited(process: Process, endpoint: str, queries: int) -> int:
                 return int(counters["rate_limited"])
 
 
-def test_hangup_takes_what_can_change_and_says_what_needs_a_restart(network: Network) -> None:
+def test_a_hangup_applies_what_it_can(network: Network) -> None:
     config = network.directory / "dhtd.toml"
     config.write_text('log-level = "info"\n')
     with Process(network, f"--config={config}", "--log-format=json") as process:
@@ -635,7 +635,7 @@ dhtd.daemon.reloading.READ_WITHIN = 0.1
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_configuration_that_does_not_come_keeps_nobody_waiting(network: Network, end: signal.Signals) -> None:
+def test_a_hanging_configuration_blocks_nobody(network: Network, end: signal.Signals) -> None:
     config = network.directory / "dhtd.toml"
     config.touch()
     with Process(network, f"--config={config}", script=IMPATIENT + RUN) as process:
@@ -666,7 +666,7 @@ def full_pipe() -> Iterator[int]:
     os.close(writing)
 
 
-def test_a_start_that_fails_ends_though_nobody_reads_why(network: Network) -> None:
+def test_a_failed_start_ends_without_a_reader(network: Network) -> None:
     options = ["--json", f"--bind={address()}", f"--state={network.directory}", f"--socket={network.directory}/sock"]
     with full_pipe() as full:
         done = subprocess.run(
@@ -689,7 +689,7 @@ def manager(path: Path) -> Iterator[socket.socket]:
         yield made
 
 
-def test_the_service_manager_is_told_of_start_and_end(network: Network) -> None:
+def test_the_service_manager_is_told(network: Network) -> None:
     path = network.directory / "notify"
     with manager(path) as listening, Process(network, NOTIFY_SOCKET=str(path)) as process:
         assert listening.recv(64) == b"READY=1"
@@ -699,7 +699,7 @@ def test_the_service_manager_is_told_of_start_and_end(network: Network) -> None:
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true"])
-def test_a_stdout_that_takes_nothing_ends_no_daemon(network: Network, redirection: str) -> None:
+def test_a_blocked_stdout_ends_no_daemon(network: Network, redirection: str) -> None:
     path = network.directory / "notify"
     command = f"exec {BIN / 'dhtd'} start --bind={address()} {redirection}"
     environment = {**network.environment(), "NOTIFY_SOCKET": str(path), "XDG_STATE_HOME": str(network.directory)}
@@ -718,7 +718,7 @@ def test_a_stdout_that_takes_nothing_ends_no_daemon(network: Network, redirectio
             shell.kill()
 
 
-def test_a_port_that_is_taken_ends_it_and_leaves_no_socket_behind(network: Network) -> None:
+def test_a_taken_port_ends_it_without_a_socket(network: Network) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind((address(), 0))
         host, port = other.getsockname()
@@ -730,7 +730,7 @@ def test_a_port_that_is_taken_ends_it_and_leaves_no_socket_behind(network: Netwo
             assert not process.socket.exists()
 
 
-def test_a_second_daemon_on_one_state_file_or_socket_says_so_and_harms_nothing(network: Network) -> None:
+def test_a_second_daemon_harms_nothing(network: Network) -> None:
     with Process(network) as first:
         ready = first.ready()
         for options, code, said in (
@@ -748,7 +748,7 @@ def test_a_second_daemon_on_one_state_file_or_socket_says_so_and_harms_nothing(n
             assert client.ask(NODE_ID)["node_id"] == ready["node_id"]
 
 
-def test_a_private_node_s_state_file_needs_its_key_until_the_user_says_otherwise(network: Network) -> None:
+def test_a_private_state_file_needs_its_key(network: Network) -> None:
     own, foreign = (network.directory / f"{name}.key" for name in ("own", "foreign"))
     for path in (own, foreign):
         assert network.run("dhtd", "keygen", str(path)).returncode == 0
@@ -774,7 +774,7 @@ def test_a_private_node_s_state_file_needs_its_key_until_the_user_says_otherwise
             assert process.end()[0] == 0
 
 
-def test_a_damaged_state_file_is_set_aside_and_the_log_says_where(network: Network) -> None:
+def test_a_damaged_state_file_is_logged(network: Network) -> None:
     (network.directory / "state.db").write_bytes(b"not a database, but surely precious" * 100)
     with Process(network) as process:
         process.ready()
@@ -784,7 +784,7 @@ def test_a_damaged_state_file_is_set_aside_and_the_log_says_where(network: Netwo
         assert aside.read_bytes().startswith(b"not a database")
 
 
-def test_a_damaged_state_file_is_told_of_though_the_start_fails_after_it(network: Network) -> None:
+def test_a_damaged_file_is_told_on_a_failed_start(network: Network) -> None:
     (network.directory / "state.db").write_bytes(b"not a database, but surely precious" * 100)
     with Process(network, "--socket=/dev/null") as process:
         status, log = process.end()
@@ -794,7 +794,7 @@ def test_a_damaged_state_file_is_told_of_though_the_start_fails_after_it(network
     assert str(aside) in log
 
 
-def test_a_socket_left_over_by_a_kill_is_recovered(network: Network) -> None:
+def test_a_killed_daemons_socket_is_recovered(network: Network) -> None:
     with Process(network) as process:
         process.ready()
         process.signal(signal.SIGKILL)
@@ -805,9 +805,7 @@ def test_a_socket_left_over_by_a_kill_is_recovered(network: Network) -> None:
         again.ready()
 
 
-def test_a_start_that_fails_gives_back_the_descriptor_that_signals_are_told_by(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_start_returns_the_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> NoReturn:
         raise KeyUnusable("no key")
 

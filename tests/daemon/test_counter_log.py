@@ -16,7 +16,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return lines
 
 
-def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: pytest.LogCaptureFixture) -> None:
+def test_caps_are_named_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "dhtd")
     counters = Counters()
     hits = counters.caps_hit
@@ -34,7 +34,7 @@ def test_caps_that_were_hit_are_named_once_an_interval_with_how_often(caplog: py
     assert lines[1] == (logging.WARNING, f"caps hit: rate_limit {60 * 1_000}, store_entries 60")
 
 
-def test_what_is_ordinary_is_for_those_who_look_closely(caplog: pytest.LogCaptureFixture) -> None:
+def test_ordinary_events_are_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "dhtd")
     counters = Counters()
     hits = counters.caps_hit
@@ -47,7 +47,7 @@ def test_what_is_ordinary_is_for_those_who_look_closely(caplog: pytest.LogCaptur
     assert set(CAPS) >= ORDINARY
 
 
-def test_who_uses_our_id_is_spoken_of_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
+def test_use_of_our_id_is_logged_once_an_interval(caplog: pytest.LogCaptureFixture) -> None:
     counters = Counters()
     counters.own_id_claimed = 3  # before
     log = CounterLog(counters)

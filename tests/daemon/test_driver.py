@@ -93,9 +93,7 @@ async def test_it_wakes_exactly_when_the_node_says(autojump_clock: MockClock) ->
     assert node.woken == [1.0, 1.5, 7.25, 100.0]
 
 
-async def test_a_wall_clock_that_jumps_ahead_is_a_pause_to_the_node_and_one_that_is_set_back_is_none(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_only_a_clock_set_ahead_is_a_pause(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     node, _, end = fake()
     ahead = 0.0
     driver = Driver(
@@ -118,7 +116,7 @@ async def test_a_wall_clock_that_jumps_ahead_is_a_pause_to_the_node_and_one_that
     ]
 
 
-async def test_the_log_says_how_many_entries_nobody_holds_and_why(
+async def test_the_log_counts_entries_without_holders(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     node, driver, _ = fake(0.5)
@@ -131,7 +129,7 @@ async def test_the_log_says_how_many_entries_nobody_holds_and_why(
     assert unanswered.startswith("no node holds 1 of the 5 entries of this node: nobody near them has answered")
 
 
-async def test_an_earlier_deadline_wakes_it_earlier_and_a_later_one_never_for_nothing(
+async def test_an_earlier_deadline_wakes_it_earlier(
     autojump_clock: MockClock,
 ) -> None:
     node, driver, _ = fake(50.0)
@@ -177,7 +175,7 @@ async def test_an_idle_node_is_hardly_woken(autojump_clock: MockClock) -> None:
     assert len(woken) <= 20
 
 
-async def test_deadlines_that_passed_while_the_machine_was_suspended_are_seen_to_soon(
+async def test_missed_deadlines_are_met_on_waking(
     autojump_clock: MockClock,
 ) -> None:
     node, driver, _ = fake(2_000.0, 3_000.0)
@@ -192,7 +190,7 @@ async def test_deadlines_that_passed_while_the_machine_was_suspended_are_seen_to
     assert node.woken == [8 * 3_600.0 + 2 * DOZE]
 
 
-def test_the_clock_goes_on_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_runs_through_a_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "clock_gettime", {getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC): 5.0}.get)
     assert clock() == 5.0
 
@@ -208,9 +206,7 @@ async def test_what_the_node_sends_goes_out_at_once(autojump_clock: MockClock) -
     assert [data for data, _ in end.sent] == [b"first", b"timed", b"too"]
 
 
-async def test_a_defect_of_ours_that_a_stranger_has_found_ends_nothing_and_fills_no_log(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_strangers_defect_fills_no_log(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     _, driver, end = fake()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
@@ -227,9 +223,7 @@ async def test_a_defect_of_ours_that_a_stranger_has_found_ends_nothing_and_fills
     assert "10.9.9.9:1729" in caplog.text
 
 
-async def test_a_timeout_that_fails_is_tried_again_after_pauses_and_the_rest_goes_on(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failing_timeout_is_retried(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     node, driver, end = fake(5.0)
     node.fails_until = 5.0 + COMPLAIN_INTERVAL / 2
     async with trio.open_nursery() as nursery:
@@ -250,7 +244,7 @@ async def test_a_timeout_that_fails_is_tried_again_after_pauses_and_the_rest_goe
     assert record.exc_info
 
 
-async def test_a_timeout_that_fails_over_what_is_not_due_any_more_delays_nothing(autojump_clock: MockClock) -> None:
+async def test_failing_after_the_work_delays_no_timeout(autojump_clock: MockClock) -> None:
     node, driver, end = fake(*(1 + step / 100 for step in range(1_000)))
     handle_timeout = node.handle_timeout
 
@@ -274,7 +268,7 @@ async def test_what_a_failing_timeout_has_sent_goes_out(autojump_clock: MockCloc
     assert end.sent == [(b"before it failed", NOBODY)]
 
 
-async def test_a_datagram_that_cannot_be_sent_is_lost_and_the_others_go_out(autojump_clock: MockClock) -> None:
+async def test_an_unsendable_datagram_is_lost_alone(autojump_clock: MockClock) -> None:
     node, driver, end = fake()
     send = end.send
 
@@ -290,9 +284,7 @@ async def test_a_datagram_that_cannot_be_sent_is_lost_and_the_others_go_out(auto
     assert end.counters.defects == 1
 
 
-async def test_an_event_that_cannot_be_passed_on_ends_the_wait_for_it_and_nothing_else(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failing_event_ends_only_its_wait(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     node, driver, end = fake()
     monkeypatch.setattr(driver, "_dispatch", lambda event: {}[event])
     with driver.begin(lambda now: Handle(7)) as operation:
@@ -303,7 +295,7 @@ async def test_an_event_that_cannot_be_passed_on_ends_the_wait_for_it_and_nothin
     assert end.counters.defects == 2
 
 
-async def test_a_node_that_cannot_be_asked_what_to_do_ends_nothing(
+async def test_a_node_that_cannot_be_asked_ends_nothing(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, driver, end = fake()
@@ -321,7 +313,7 @@ async def test_a_node_that_cannot_be_asked_what_to_do_ends_nothing(
     assert 3 < end.counters.defects < 30
 
 
-async def test_a_socket_that_fails_to_receive_is_received_from_again(autojump_clock: MockClock) -> None:
+async def test_a_socket_that_fails_is_read_again(autojump_clock: MockClock) -> None:
     _, driver, end = fake()
     receive, fails = end.receive, [True, True, False]
 
@@ -366,7 +358,7 @@ async def test_a_seal_that_fails_loses_one_datagram(autojump_clock: MockClock) -
     assert (end.counters.defects, end.counters.unopened) == (3, 1)
 
 
-async def test_work_that_fails_is_begun_anew_and_pauses_are_short_again_after_a_while(
+async def test_failed_work_restarts_after_pauses(
     autojump_clock: MockClock,
 ) -> None:
     counters, begun = UdpCounters(), []
@@ -387,9 +379,7 @@ async def test_work_that_fails_is_begun_anew_and_pauses_are_short_again_after_a_
     assert counters.defects == 11
 
 
-async def test_a_cap_that_is_hit_is_named_in_the_log_within_a_minute_and_no_more_often(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_cap_is_logged_once_a_minute(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     node, driver, _ = fake()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
@@ -402,7 +392,7 @@ async def test_a_cap_that_is_hit_is_named_in_the_log_within_a_minute_and_no_more
     assert all("rate_limit" in line for line in lines)
 
 
-async def test_an_operation_yields_its_events_and_the_last_one_ends_it(autojump_clock: MockClock) -> None:
+async def test_an_operation_yields_its_events(autojump_clock: MockClock) -> None:
     wire = Wire()
     async with wire.driver() as one, wire.driver() as two:
         with one.begin(lambda now: one.node.commands.ping(two.udp.listening()[0], now)) as ping:
@@ -429,9 +419,7 @@ async def test_a_query_that_nobody_answers_ends_too(autojump_clock: MockClock) -
         assert trio.current_time() == pytest.approx(policy.query_timeout * policy.ping_attempts)
 
 
-async def test_an_operation_that_is_left_early_is_cancelled(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_leaving_an_operation_cancels_it(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire()
     async with wire.driver() as one:
         cancelled: list[Handle] = []
@@ -447,7 +435,7 @@ async def test_an_operation_that_is_left_early_is_cancelled(
         assert len(cancelled) == 1  # ended operations are not cancelled
 
 
-async def test_what_begins_and_ends_at_once_is_not_missed(autojump_clock: MockClock) -> None:
+async def test_an_instant_operation_is_not_missed(autojump_clock: MockClock) -> None:
     # Without any contact, a lookup is over before `begin` returns.
     wire = Wire()
     driver = wire.make()
@@ -457,7 +445,7 @@ async def test_what_begins_and_ends_at_once_is_not_missed(autojump_clock: MockCl
     assert event.endpoints == ()
 
 
-async def test_losing_the_network_and_finding_it_again_is_told(
+async def test_losing_and_finding_the_network_is_told(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "dhtd")
@@ -476,7 +464,7 @@ async def test_losing_the_network_and_finding_it_again_is_told(
         assert "joined the IPv4 network: 1 contact" in caplog.text
 
 
-async def test_where_nobody_answers_the_log_says_so_with_the_likely_causes_and_when_somebody_does(
+async def test_silence_is_logged_with_likely_causes(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dhtd")
@@ -500,7 +488,7 @@ async def test_where_nobody_answers_the_log_says_so_with_the_likely_causes_and_w
         assert set(caplog.messages[3:]) == {"joined the IPv4 network: 1 contact"}  # by both
 
 
-async def test_a_publication_of_the_nodes_own_is_only_logged(
+async def test_the_nodes_own_publication_is_only_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "dhtd")

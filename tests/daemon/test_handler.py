@@ -228,7 +228,7 @@ async def test_every_method_but_stop_is_served(autojump_clock: MockClock, tmp_pa
         assert one.handler._serving.keys() == {method.request for method in METHODS.values() if method is not STOP}
 
 
-async def test_ping_tells_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_ping_tells_the_answering_node(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         result = await one.ask(PingRequest(other.at))
         assert matches(result, PingResult)
@@ -247,7 +247,7 @@ async def test_nobody_answers_where_nobody_is(autojump_clock: MockClock, tmp_pat
                 await one.ask(request)
 
 
-async def test_a_node_that_is_told_to_ping_itself_says_so(
+async def test_pinging_ourselves_says_so(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two(tmp_path) as (one, _):
@@ -258,7 +258,7 @@ async def test_a_node_that_is_told_to_ping_itself_says_so(
             await one.ask(PingRequest((NOWHERE.host, NOWHERE.port)))
 
 
-async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_an_unanswered_node_names_its_key(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         one.driver.seal = Seal([NetworkKey(bytes(32))], one.driver.node.own_id, Random(1), 0.0)
         with pytest.raises(
@@ -267,7 +267,7 @@ async def test_a_node_with_a_key_names_it_where_nobody_answers(autojump_clock: M
             await one.ask(PingRequest(other.at))
 
 
-async def test_ipv6_is_refused_wherever_an_endpoint_may_stand(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_ipv6_is_refused_wherever_unspoken(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         at = ("2001:db8::1", 1729)
         for request in (
@@ -290,9 +290,7 @@ async def test_find_node_gives_a_token_and_nodes(autojump_clock: MockClock, tmp_
         assert len(bytes.fromhex(result["token"])) == POLICY.token_size
 
 
-async def test_a_store_with_the_token_of_find_value_is_found_by_find_value(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_store_with_find_values_token_is_found(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         before = await one.ask(FindValueRequest(other.at, KEY))
         assert matches(before, FindValueResult)
@@ -309,7 +307,7 @@ async def test_a_wrong_token_is_refused_with_a_hint(autojump_clock: MockClock, t
             await one.ask(StoreRequest(other.at, KEY, 80, b"12345678"))
 
 
-async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_bootstrap_counts_the_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         result = await one.ask(BootstrapRequest((other.at, NOBODY)))
@@ -326,9 +324,7 @@ async def test_bootstrap_counts_who_answered(autojump_clock: MockClock, tmp_path
             await one.ask(BootstrapRequest((NOBODY,)))
 
 
-async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_an_outsider_is_told_its_endpoints(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         with pytest.raises(NoPeers, match="this node knows no other node: name one"):
             await one.ask(LookupRequest(KEY))
@@ -337,7 +333,7 @@ async def test_a_node_that_nobody_lets_in_names_the_endpoints_that_it_was_given(
             await one.ask(LookupRequest(KEY))
 
 
-async def test_who_joins_by_itself_is_told_so(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_joining_node_is_told_so(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         with pytest.raises(NoPeers, match=f"^{one.endpoint} is this node itself: name another one$"):
@@ -369,7 +365,7 @@ def resolving(**known: list[str]) -> None:
     trio.socket.set_custom_hostname_resolver(cast("trio.abc.HostnameResolver", Names(**known)))
 
 
-async def test_bootstrap_reaches_the_good_and_reports_the_bad(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_bootstrap_reports_good_and_bad(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, daemon(wire, tmp_path) as other:
         resolving(moved=[NOBODY[0], other.at[0]])
@@ -382,7 +378,7 @@ async def test_bootstrap_reaches_the_good_and_reports_the_bad(autojump_clock: Mo
             await one.ask(BootstrapRequest((("bad", 1729),)))
 
 
-async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_names_addresses_are_asked_in_turn(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         resolving(seed=["10.9.9.8", NOBODY[0], other.at[0]], dead=["10.9.9.8", NOBODY[0]])
         at = ("seed", 1729)
@@ -400,14 +396,14 @@ async def test_of_a_name_each_address_is_asked_until_one_answers(autojump_clock:
             await one.ask(PingRequest(("dead", 1729)))
 
 
-async def test_a_busy_node_says_so_whichever_address_it_would_ask(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_busy_node_says_so_for_any_address(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1)) as one:
         resolving(dead=["10.9.9.8", NOBODY[0]])
         with pytest.raises(Busy):
             await one.ask(PingRequest(("dead", 1729)))
 
 
-async def test_a_lookup_tells_of_progress_and_ends_with_all(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_lookup_tells_progress_and_then_all(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         await other.ask(EnterRequest(KEY, 80, wait=True))
         result = await one.ask(LookupRequest(KEY))
@@ -428,7 +424,7 @@ async def test_a_lookup_without_any_contact_says_so(autojump_clock: MockClock, t
             await one.ask(LookupRequest(KEY))
 
 
-async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_enter_names_the_holders(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         result = await one.ask(EnterRequest(KEY, 80, wait=True))
         assert matches(result, EnterResult)
@@ -439,15 +435,13 @@ async def test_enter_names_the_nodes_that_hold_the_entry(autojump_clock: MockClo
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 
 
-async def test_enter_is_durable_before_the_node_knows_of_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_enter_is_durable_before_the_node_knows(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         await one.ask(EnterRequest(KEY, 80, wait=True))
         assert one.disk.node_had == [set()]
 
 
-async def test_enter_without_waiting_is_answered_before_it_is_published(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_enter_without_waiting_returns_early(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         result = await one.ask(EnterRequest(KEY, 80, wait=False))
         assert matches(result, EnterResult)
@@ -456,16 +450,14 @@ async def test_enter_without_waiting_is_answered_before_it_is_published(
         assert [held.key for held in other.driver.node.store] == [KEY]
 
 
-async def test_enter_alone_is_kept_and_says_that_nobody_holds_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_enter_alone_reports_no_holder(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         result = await one.ask(EnterRequest(KEY, 80, wait=True))
         assert result["replicas"] == []
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 
 
-async def test_enter_waits_for_somebody_to_come_where_replicas_are_wanted(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_enter_with_replicas_waits_for_a_node(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one, trio.open_nursery() as nursery:
         results: list[Any] = []
@@ -483,9 +475,7 @@ async def test_enter_waits_for_somebody_to_come_where_replicas_are_wanted(
 
 
 @pytest.mark.parametrize("wanted", [0, 1])
-async def test_enter_is_answered_in_time_with_what_there_is(
-    autojump_clock: MockClock, tmp_path: Path, wanted: int
-) -> None:
+async def test_enter_returns_in_time_with_what_it_has(autojump_clock: MockClock, tmp_path: Path, wanted: int) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.driver.node.start([Endpoint.of(*NOBODY)], one.driver.clock())
         one.driver.flush()
@@ -512,7 +502,7 @@ async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, t
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80)}
 
 
-async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_cap_refuses_without_a_trace(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path, replace(POLICY, operations=1, own_ports=1)) as one:
         await one.ask(EnterRequest(KEY, 80, wait=True))
         with pytest.raises(TooManyEntries, match=r"this ID on as many ports as it takes \(1\)"):
@@ -533,7 +523,7 @@ async def test_what_a_cap_refuses_changes_neither_disk_nor_node(autojump_clock: 
         assert not tracked(one.driver) | one.disk.entries
 
 
-async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_delete_withdraws_one_port_or_all(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         for port in (80, 81, 82):
             await one.ask(EnterRequest(KEY, port, wait=True))
@@ -547,7 +537,7 @@ async def test_delete_removes_one_port_or_all_and_withdraws_them(autojump_clock:
         assert not len(other.driver.node.store)
 
 
-async def test_what_is_left_behind_expires_by_the_clock_of_the_node(
+async def test_left_copies_expire_by_the_nodes_clock(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not trio's clock, which begins anywhere."""
@@ -578,7 +568,7 @@ async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, 
         assert one.disk.entries == {(KEY, 80)}
 
 
-async def test_whoever_enters_what_is_deleted_meanwhile_hears_of_it(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_entering_during_a_delete_is_reported(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         end_of(other.driver)._wire.cut = True  # so that publishing takes its time
         outcomes: list[str] = []
@@ -606,9 +596,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
-    autojump_clock: MockClock, tmp_path: Path, request_: Request
-) -> None:
+async def test_a_leaving_client_splits_no_change(autojump_clock: MockClock, tmp_path: Path, request_: Request) -> None:
     for moment in range(40):  # the longest of them takes fewer steps
         async with two(tmp_path) as (one, _):
             one.disk.steps = 2
@@ -629,7 +617,7 @@ async def test_a_client_that_leaves_at_any_moment_leaves_disk_and_node_agreeing(
             await one.ask(EnterRequest(Id(9), 1, wait=True))  # nothing is locked for good
 
 
-async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_many_clients_split_no_change(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         one.disk.steps = 3
 
@@ -656,9 +644,7 @@ async def test_many_clients_at_once_leave_disk_and_node_agreeing(autojump_clock:
 
 
 @pytest.mark.parametrize("first", [DeleteRequest(KEY, None), EnterRequest(KEY, 80, wait=False)])
-async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
-    autojump_clock: MockClock, tmp_path: Path, first: Request
-) -> None:
+async def test_enter_and_delete_do_not_interleave(autojump_clock: MockClock, tmp_path: Path, first: Request) -> None:
     second = EnterRequest(KEY, 80, wait=False) if isinstance(first, DeleteRequest) else DeleteRequest(KEY, None)
     async with two(tmp_path) as (one, _), trio.open_nursery() as nursery:
         await one.ask(EnterRequest(KEY, 80, wait=True))
@@ -683,7 +669,7 @@ async def test_enter_and_delete_do_not_come_between_each_others_disk_and_node(
         DeleteRequest(KEY, None),
     ],
 )
-async def test_a_request_that_is_cancelled_ends_its_operation(
+async def test_a_cancelled_request_ends_its_operation(
     autojump_clock: MockClock, tmp_path: Path, request_: Request
 ) -> None:
     async with two(tmp_path) as (one, other):
@@ -695,7 +681,7 @@ async def test_a_request_that_is_cancelled_ends_its_operation(
         assert not one.driver._operations
 
 
-async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_failing_emit_ends_only_the_lookup(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
 
         async def gone(event: Event) -> None:
@@ -710,7 +696,7 @@ async def test_an_emit_that_fails_ends_the_lookup_and_nothing_else(autojump_cloc
 # Reports
 
 
-async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_node_id_tells_id_and_endpoints(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as alone:
         result = await alone.ask(NodeIdRequest())
         assert matches(result, NodeIdResult)
@@ -720,7 +706,7 @@ async def test_node_id_tells_who_and_where(autojump_clock: MockClock, tmp_path: 
         assert await alone.ask(NodeIdRequest()) == {"node_id": alone.id, "endpoints": [str(seen)]}
 
 
-async def test_info_has_exactly_the_keys_that_are_promised(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_info_has_exactly_the_promised_keys(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         await one.ask(EnterRequest(KEY, 80, wait=True))
         await other.ask(EnterRequest(KEY, 81, wait=True))
@@ -767,7 +753,7 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
         assert info["network"]["oversized"] == info["network"]["defects"] == 0
 
 
-async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_info_shows_holders_left_after_a_delete(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         await one.ask(EnterRequest(KEY, 80, wait=True))
         await one.ask(EnterRequest(KEY, 81, wait=True))
@@ -791,7 +777,7 @@ async def test_info_shows_who_may_still_hold_what_was_deleted(autojump_clock: Mo
         assert (await one.ask(InfoRequest(None)))["withdrawals"] == []
 
 
-async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_silent_contact_has_no_last_activity(autojump_clock: MockClock, tmp_path: Path) -> None:
     wire = Wire()
     async with daemon(wire, tmp_path) as one:
         other = wire.make()
@@ -803,9 +789,7 @@ async def test_a_contact_that_never_answered_has_no_last_activity(autojump_clock
         assert (member["last_activity_s"], member["reachable"], member["state"]) == (None, False, "questionable")
 
 
-async def test_an_entry_that_has_expired_and_was_not_swept_yet_is_not_shown(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_an_expired_entry_is_not_shown(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         node = one.driver.node
         node.store.put(KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
@@ -829,9 +813,7 @@ def rows_of(parts: Iterable[Any], section: str) -> list[Any]:
     return [row for part in parts for row in part[section]]
 
 
-async def test_a_long_list_comes_in_parts_and_others_run_between_them(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_long_list_comes_in_parts(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         keys = hold(one.driver, 1_000)
         turns = 0
@@ -858,7 +840,7 @@ async def test_a_long_list_comes_in_parts_and_others_run_between_them(
 
 
 @pytest.mark.parametrize("section", ["store", "tracking"])
-async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_meanwhile_too(
+async def test_a_list_leaves_out_what_changed_meanwhile(
     autojump_clock: MockClock, tmp_path: Path, section: str
 ) -> None:
     async with daemon(Wire(), tmp_path) as one:
@@ -886,7 +868,7 @@ async def test_what_is_gone_before_its_part_is_made_is_left_out_and_what_came_me
         assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys[:-1]]
 
 
-async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_steps_run_one_at_a_time(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         hold(one.driver, 4 * SLICE)
         steps: list[int] = []
@@ -920,9 +902,7 @@ async def test_however_many_ask_one_step_is_made_at_a_time(autojump_clock: MockC
         assert max(steps) <= 2  # in one turn of the loop, which begins anywhere
 
 
-async def test_clients_that_look_at_the_same_keys_share_the_list_of_them(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_clients_share_the_list_of_keys(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         hold(one.driver, 2 * SLICE)
         report = one.report
@@ -941,9 +921,7 @@ async def test_clients_that_look_at_the_same_keys_share_the_list_of_them(
         assert report._latest_keys() is None
 
 
-async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_first_and_the_last_are_there(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_completion_offers_matching_words(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         keys = hold(one.driver, 3_000)
         for key, port in ((keys[0], 80), (keys[0], 8080), (Id(7), 443)):
@@ -972,7 +950,7 @@ async def test_words_to_complete_are_those_with_the_prefix_and_of_too_many_the_f
 # Backup
 
 
-async def test_a_backup_comes_in_pieces_and_its_length_behind_them(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_backup_comes_in_pieces_with_its_length(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.disk.saved = bytes(range(251)) * 400
         result = await one.ask(BackupRequest())
@@ -999,7 +977,7 @@ async def test_one_backup_is_taken_at_a_time(autojump_clock: MockClock, tmp_path
         assert await one.ask(BackupRequest()) == {"bytes": 10}
 
 
-async def test_after_a_backup_that_failed_another_can_be_taken(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_failed_backup_permits_another(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.disk.failing = True
         with pytest.raises(StateError):

@@ -49,7 +49,7 @@ def stderr(capfd: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
     ours.setLevel(level)
 
 
-def test_a_text_line_has_the_time_in_utc_the_level_and_the_message(stderr: Stderr) -> None:
+def test_a_text_line_has_time_level_and_message(stderr: Stderr) -> None:
     set_up("info", "text")
     record = logging.LogRecord("dhtd.x", logging.WARNING, __file__, 1, "%d of %s", (3, "INFO"), None)
     record.created = 1_769_860_800.25
@@ -57,7 +57,7 @@ def test_a_text_line_has_the_time_in_utc_the_level_and_the_message(stderr: Stder
     assert stderr.getvalue() == "2026-01-31T12:00:00Z warning: 3 of INFO\n"
 
 
-def test_a_json_line_has_time_level_logger_and_message(stderr: Stderr) -> None:
+def test_a_json_line_has_all_fields(stderr: Stderr) -> None:
     set_up("info", "json")
     record = logging.LogRecord("dhtd.x", logging.ERROR, __file__, 1, "full\n%s", ("é",), None)
     record.created = 12.3456
@@ -76,7 +76,7 @@ EVIL = "a\nb\r\n2026-01-31T12:00:00Z error: forged\x1b[31m\x00\x7f\x85\u2028\u20
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_no_stranger_can_make_a_line_or_move_the_cursor(stderr: Stderr, style: str) -> None:
+def test_no_stranger_forges_a_line(stderr: Stderr, style: str) -> None:
     set_up("debug", style)
     log.info("from %s", EVIL)
     line = stderr.getvalue()
@@ -87,7 +87,7 @@ def test_no_stranger_can_make_a_line_or_move_the_cursor(stderr: Stderr, style: s
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_a_traceback_is_there_and_forges_no_record(stderr: Stderr, style: str) -> None:
+def test_a_traceback_forges_no_record(stderr: Stderr, style: str) -> None:
     set_up("info", style)
     try:
         raise ValueError(EVIL)
@@ -111,7 +111,7 @@ def test_what_is_below_the_level_is_not_logged(stderr: Stderr) -> None:
     assert stderr.getvalue().endswith("Z warning: trouble\n")
 
 
-def test_setting_up_again_changes_level_and_style_and_doubles_nothing(stderr: Stderr) -> None:
+def test_a_second_set_up_doubles_nothing(stderr: Stderr) -> None:
     set_up("error", "text")
     set_up("debug", "json")
     log.debug("once")
@@ -124,7 +124,7 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
 
 
-def test_journald_is_told_the_level_of_each_line_and_no_time(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journald_is_told_levels_and_no_time(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
     journal(monkeypatch)
     set_up("debug", "text")
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
@@ -139,7 +139,7 @@ def test_journald_is_told_the_level_of_each_line_and_no_time(stderr: Stderr, mon
     assert all(line.startswith("<3>  ") for line in rest)
 
 
-def test_journald_is_told_the_level_of_an_object_too(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journald_is_told_an_objects_level(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
     journal(monkeypatch)
     set_up("info", "json")
     log.warning("trouble")
@@ -162,7 +162,7 @@ def test_a_closed_descriptor_is_no_journal() -> None:
     assert not is_journal({"JOURNAL_STREAM": "1:2"}, descriptor)
 
 
-def test_a_record_that_cannot_be_made_is_dropped_and_counted(stderr: Stderr) -> None:
+def test_an_impossible_record_is_counted(stderr: Stderr) -> None:
     set_up("info", "text")
     before = counters().log_dropped
     log.info("%d", "no number")
@@ -198,13 +198,13 @@ def test_what_python_itself_would_print_is_logged(stderr: Stderr, monkeypatch: p
     assert (in_thread["level"], "KeyError" in in_thread["error"]) == ("error", True)
 
 
-def test_last_words_are_written_ahead_of_what_waits(stderr: Stderr) -> None:
+def test_last_words_overtake_the_queue(stderr: Stderr) -> None:
     set_up("info", "text")
     say_at_once("stopping at %s", "once")
     assert stderr.getvalue().endswith("Z warning: stopping at once\n")
 
 
-def test_an_error_looks_as_in_the_log_where_there_is_none_yet(stderr: Stderr) -> None:
+def test_an_early_error_looks_as_in_the_log(stderr: Stderr) -> None:
     assert not is_set_up()
     assert error_line("no\nport", "text").endswith("Z error: no\\nport")
     assert json.loads(error_line("no port", "json"))["level"] == "error"
@@ -212,7 +212,7 @@ def test_an_error_looks_as_in_the_log_where_there_is_none_yet(stderr: Stderr) ->
     assert is_set_up()
 
 
-def test_nothing_is_printed_where_there_is_no_stderr(monkeypatch: pytest.MonkeyPatch, stderr: Stderr) -> None:
+def test_without_stderr_nothing_is_printed(monkeypatch: pytest.MonkeyPatch, stderr: Stderr) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     set_up("info", "text")
     log.info("into the void")

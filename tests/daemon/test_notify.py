@@ -34,7 +34,7 @@ def test_a_manager_at_an_abstract_address_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234", "/nowhere/at/all", "@", "/" + "x" * 300])
-def test_where_there_is_no_manager_nothing_happens(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_manager_nothing_happens(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     notify("READY=1")
     monkeypatch.delenv("NOTIFY_SOCKET")

@@ -68,7 +68,7 @@ def test_lines_come_out_in_their_order(pipe: Pipe) -> None:
     assert pipe.outlet.dropped == 0
 
 
-def test_nobody_waits_for_a_full_pipe_and_what_is_dropped_is_said_when_it_flows_again(pipe: Pipe) -> None:
+def test_a_full_pipe_drops_lines_and_says_so(pipe: Pipe) -> None:
     pipe.fill()
     pipe.outlet.start()
     pipe.outlet.put(b"first\n")
@@ -84,9 +84,7 @@ def test_nobody_waits_for_a_full_pipe_and_what_is_dropped_is_said_when_it_flows_
     assert pipe.read(b"last")[-1] == b"last"
 
 
-def test_where_no_thread_can_be_started_lines_are_written_while_there_is_room(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_thread_lines_are_written(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", cannot_start)
     pipe.outlet.start()
     pipe.outlet.put(b"before\n")
@@ -101,15 +99,13 @@ def test_where_no_thread_can_be_started_lines_are_written_while_there_is_room(
     assert pipe.read(b"dropped") == [b"behind", b"dropped 3"]
 
 
-def test_a_line_longer_than_a_pipe_takes_whole_is_cut_where_it_would_wait(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_line_is_cut_at_a_full_pipe(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     size = fcntl.fcntl(pipe.writing, fcntl.F_GETPIPE_SZ)
     pipe.outlet.put(b"x" * 2 * size + b"\n")
     assert pipe.outlet.dropped == 1
 
 
-def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
+def test_a_gone_reader_costs_lines_only() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     outlet = Outlet(writing, dropped_line)
@@ -121,9 +117,7 @@ def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
     os.close(writing)
 
 
-def test_a_line_that_cannot_be_written_for_lack_of_memory_costs_itself_alone(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_memory_shortage_costs_one_line(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     def lack(*_: object) -> NoReturn:
         raise MemoryError
 
@@ -136,7 +130,7 @@ def test_a_line_that_cannot_be_written_for_lack_of_memory_costs_itself_alone(
     assert pipe.read(b"dropped") == [b"next", b"dropped 1"]
 
 
-def test_a_descriptor_that_somebody_has_made_non_blocking_is_waited_for_by_the_thread(pipe: Pipe) -> None:
+def test_a_non_blocking_descriptor_is_waited_for(pipe: Pipe) -> None:
     pipe.fill()
     os.set_blocking(pipe.writing, False)
     pipe.outlet.start()
@@ -145,7 +139,7 @@ def test_a_descriptor_that_somebody_has_made_non_blocking_is_waited_for_by_the_t
     assert pipe.outlet.dropped == 0
 
 
-def test_what_is_urgent_does_not_wait_behind_what_waits(pipe: Pipe) -> None:
+def test_urgent_lines_overtake_waiting_ones(pipe: Pipe) -> None:
     pipe.fill()
     pipe.outlet.start()
     pipe.outlet.put(b"waits\n")

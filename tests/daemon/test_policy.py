@@ -27,7 +27,7 @@ def test_without_settings_it_is_the_usual_one() -> None:
 
 @pytest.mark.parametrize("cap", [cap for cap in CAPS if cap not in CAPS_APART])
 @pytest.mark.parametrize("number", [1, CAP_MAX])
-def test_each_cap_can_be_set_and_a_node_runs_with_it(cap: str, number: int) -> None:
+def test_each_cap_can_be_set(cap: str, number: int) -> None:
     policy = policy_of(load_settings({"cap": [f"{cap}={number}"]}, {}))
     assert {each for each in CAPS if getattr(policy, each) != getattr(DEFAULT, each)} <= {cap}
     assert getattr(policy, cap) == number
@@ -37,13 +37,13 @@ def test_each_cap_can_be_set_and_a_node_runs_with_it(cap: str, number: int) -> N
     assert len(bench.sent()) == 1
 
 
-def test_caps_with_settings_of_their_own_are_set_by_those() -> None:
+def test_dedicated_settings_set_their_caps() -> None:
     options = {"rate-limit": "3", "rate-limit-total": "4", "max-entries": "5", "max-operations": "6"}
     assert list(CAPS_APART.values()) == list(options)
     policy = policy_of(load_settings(options, {}))
     assert policy == replace(DEFAULT, rate_limit=3, rate_limit_total=4, store_entries=5, operations=6)
 
 
-def test_networks_are_exempt_beside_the_private_ones() -> None:
+def test_settings_exempt_more_networks() -> None:
     policy = policy_of(load_settings({"exempt-network": ["203.0.113.0/24"]}, {}))
     assert policy == replace(DEFAULT, exempt_networks=(*DEFAULT.exempt_networks, "203.0.113.0/24"))

@@ -64,9 +64,7 @@ async def test_a_node_that_knows_nobody_is_alone(autojump_clock: MockClock, tmp_
         assert (await alone.ask(StatusRequest()))["since_s"] == 5.0
 
 
-async def test_a_node_that_has_somebody_to_join_by_is_on_its_way_until_nobody_answers_there(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
+async def test_a_joining_node_becomes_silent(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         one.driver.node.start([Endpoint.of(*NOBODY)], trio.current_time())
         one.driver.flush()
@@ -104,7 +102,7 @@ async def test_in_an_outage_nobody_is_said_to_be_good(autojump_clock: MockClock,
         assert await standings(one) == ["good"]
 
 
-async def test_status_asks_where_nobody_has_answered_for_a_while(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_status_asks_after_a_silence(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         await quiet(one)
         sent = one.driver.udp.counters.datagrams_sent
@@ -142,7 +140,7 @@ async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) 
         assert (node["own_entries"], node["unheld_entries"]) == (1, 1)
 
 
-async def test_lists_that_are_not_whole_yet_are_said_to_be_that(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_unfinished_lists_are_labelled(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         assert not (await one.ask(StatusRequest()))["restoring"]
         one.report._is_restoring = lambda: True
@@ -150,7 +148,7 @@ async def test_lists_that_are_not_whole_yet_are_said_to_be_that(autojump_clock: 
         assert (await one.ask(InfoRequest("node")))["node"]["restoring"]
 
 
-async def test_a_wildcard_is_no_place_where_anybody_is_reached(
+async def test_a_wildcard_is_not_reachable(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with daemon(Wire(), tmp_path) as alone:
@@ -162,7 +160,7 @@ async def test_a_wildcard_is_no_place_where_anybody_is_reached(
         assert (await alone.ask(NodeIdRequest()))["endpoints"] == ["10.0.0.1:1730"]
 
 
-async def test_a_round_trip_is_told_once_it_was_measured(
+async def test_a_round_trip_is_told_once_measured(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two(tmp_path) as (one, _):
@@ -175,7 +173,7 @@ async def test_a_round_trip_is_told_once_it_was_measured(
             assert member["rtt_ms"] == told
 
 
-async def test_an_own_link_local_address_is_told_with_its_link(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_link_local_address_has_its_link(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         ours = Endpoint.parse("[fe80::7]:1729")
         one.driver.udp.zones.named(ours, socket.if_nametoindex("lo"))
@@ -185,7 +183,7 @@ async def test_an_own_link_local_address_is_told_with_its_link(autojump_clock: M
         assert told["endpoints"] == ["[fe80::7%lo]:1729"]
 
 
-async def test_a_ping_by_a_family_that_is_cut_off_says_so_though_the_other_is_not(
+async def test_a_ping_by_a_lost_family_says_so(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two(tmp_path) as (one, other):

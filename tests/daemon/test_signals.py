@@ -32,7 +32,7 @@ def say_nothing() -> None:
     pass
 
 
-async def test_signals_from_before_anybody_receives_are_received_in_their_order() -> None:
+async def test_early_signals_are_received_in_order() -> None:
     signals = Signals(say_nothing)
     signal.raise_signal(signal.SIGHUP)
     signal.raise_signal(signal.SIGHUP)
@@ -41,7 +41,7 @@ async def test_signals_from_before_anybody_receives_are_received_in_their_order(
     assert signals.stopping == signal.SIGTERM
 
 
-async def test_a_signal_wakes_whoever_waits_for_it() -> None:
+async def test_a_signal_wakes_the_waiter() -> None:
     signals = Signals(say_nothing)
     received = []
     with trio.fail_after(DEADLINE):
@@ -56,7 +56,7 @@ async def test_a_signal_wakes_whoever_waits_for_it() -> None:
     assert received == [signal.SIGINT]
 
 
-def test_who_waited_and_was_cancelled_is_not_woken_any_more() -> None:
+def test_a_cancelled_waiter_is_not_woken() -> None:
     signals = Signals(say_nothing)
 
     async def receive() -> None:
@@ -100,7 +100,7 @@ os.read(reading, 1)  # for ever
     ("last_words", "final_status", "status"),
     [("", None, 128 + signal.SIGINT), ("raise ValueError", None, 128 + signal.SIGINT), ("", 0, 0), ("", 1, 1)],
 )
-def test_a_second_signal_ends_a_process_that_is_stuck(last_words: str, final_status: int | None, status: int) -> None:
+def test_a_second_signal_ends_a_stuck_process(last_words: str, final_status: int | None, status: int) -> None:
     script = STUCK.format(last_words, final_status)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout) == (status, b"last words")
@@ -118,7 +118,7 @@ signals.die()
 
 
 @pytest.mark.parametrize("number", FATAL)
-def test_a_fatal_signal_is_obeyed_and_seen_by_whoever_started_us(number: int) -> None:
+def test_a_fatal_signal_is_visible_to_the_parent(number: int) -> None:
     script = FATAL_ONE.format(int(number))
     done = subprocess.run([sys.executable, "-c", script], timeout=DEADLINE, check=False)
     assert done.returncode == -number
@@ -150,7 +150,7 @@ threading.Event().wait()
 """
 
 
-def test_a_signal_that_meets_the_end_of_the_loop_keeps_no_second_one_from_being_obeyed() -> None:
+def test_a_second_signal_works_after_the_loop() -> None:
     done = subprocess.run([sys.executable, "-c", LATE], timeout=DEADLINE, check=False, capture_output=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, b"")
 
@@ -165,13 +165,13 @@ print("goes on")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
-def test_what_whoever_started_us_has_blocked_is_obeyed(number: int) -> None:
+def test_signals_blocked_by_the_parent_are_obeyed(number: int) -> None:
     script = BLOCKED.format(int(number))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout) == (-number, b"")
 
 
-async def test_whoever_watches_receives_each_signal_once_and_trio_still_runs() -> None:
+async def test_each_signal_comes_once_and_trio_runs() -> None:
     signals = Signals(say_nothing)
     with signals.watched(), trio.fail_after(DEADLINE):
         for _ in range(3):
@@ -183,7 +183,7 @@ async def test_whoever_watches_receives_each_signal_once_and_trio_still_runs() -
     assert not signals._unread
 
 
-def test_without_a_thread_to_watch_the_handlers_obey(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_the_handlers_obey(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot_start(self: threading.Thread) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
@@ -209,12 +209,12 @@ threading.Event().wait()
 """
 
 
-def test_a_second_signal_ends_a_process_whose_main_thread_gets_none() -> None:
+def test_a_second_signal_ends_a_busy_main_thread() -> None:
     done = subprocess.run([sys.executable, "-c", DEAF_MAIN_THREAD], timeout=DEADLINE, check=False)
     assert done.returncode == 128 + signal.SIGINT
 
 
-def test_work_in_another_thread_is_waited_for_and_fails_as_it_would_here() -> None:
+def test_thread_work_is_awaited_and_fails_alike() -> None:
     threads = []
 
     def work() -> None:
@@ -226,7 +226,7 @@ def test_work_in_another_thread_is_waited_for_and_fails_as_it_would_here() -> No
     assert threads != [threading.current_thread()]
 
 
-def test_without_a_further_thread_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_the_work_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot_start(self: threading.Thread) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
@@ -255,7 +255,7 @@ print("goes on")
 
 @pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="unshare is not installed")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
-def test_process_1_obeys_signals_from_its_first_moment(number: int) -> None:
+def test_process_1_obeys_signals_at_once(number: int) -> None:
     if not can_be_process_1():
         pytest.skip("only root can be process 1")
     script = PROCESS_1.format(["dhtd", "simulate"], int(number))

@@ -49,11 +49,11 @@ class Machine:
         return self.clock + self.timeline.offset
 
 
-def test_a_new_file_has_the_time_of_the_wall_clock() -> None:
+def test_a_new_file_has_the_wall_clocks_time() -> None:
     assert Machine().file == TODAY
 
 
-def test_the_file_s_time_goes_on_while_the_daemon_and_the_machine_are_down() -> None:
+def test_the_files_time_runs_while_all_is_off() -> None:
     machine = Machine()
     machine.run(100)
     assert not machine.save()
@@ -79,7 +79,7 @@ def test_a_wall_clock_that_is_set_moves_nothing(by: float, is_saved: bool) -> No
     assert machine.file == pytest.approx(TODAY + 350)
 
 
-def test_a_wall_clock_that_was_set_between_two_runs_moves_nothing() -> None:
+def test_a_clock_set_between_runs_moves_nothing() -> None:
     machine = Machine(TODAY - 5 * HOUR)
     machine.run(100)
     machine.wall += 5 * HOUR
@@ -87,7 +87,7 @@ def test_a_wall_clock_that_was_set_between_two_runs_moves_nothing() -> None:
     assert machine.file == pytest.approx(TODAY - 5 * HOUR + 100)
 
 
-def test_a_machine_without_a_clock_loses_nothing_when_it_gets_one() -> None:
+def test_a_machine_without_a_clock_loses_nothing() -> None:
     machine = Machine(wall=5.0)
     machine.run(100)
     machine.boot(TODAY)
@@ -96,7 +96,7 @@ def test_a_machine_without_a_clock_loses_nothing_when_it_gets_one() -> None:
     assert machine.file == pytest.approx(105.0)
 
 
-def test_a_machine_that_boots_in_1970_goes_back_and_then_on() -> None:
+def test_a_boot_in_1970_goes_back_and_then_on() -> None:
     machine = Machine()
     machine.boot(5.0)
     assert machine.file == 5.0
@@ -107,7 +107,7 @@ def test_a_machine_that_boots_in_1970_goes_back_and_then_on() -> None:
     assert machine.file == pytest.approx(115.0)
 
 
-def test_a_clock_that_goes_back_within_a_boot_is_that_of_another_one() -> None:
+def test_a_clock_set_back_means_another_boot() -> None:
     machine = Machine()
     machine.run(100)
     machine.wall += 50
@@ -117,7 +117,7 @@ def test_a_clock_that_goes_back_within_a_boot_is_that_of_another_one() -> None:
     assert machine.file == pytest.approx(TODAY + 100)
 
 
-def test_where_the_system_does_not_tell_boots_apart_the_wall_clock_counts() -> None:
+def test_without_boot_ids_the_wall_clock_counts() -> None:
     first = Timeline(lambda: 10.0, lambda: TODAY)
     anchor = Anchor.parse(str(first.anchor()))
     assert anchor == first.anchor()
@@ -138,7 +138,7 @@ def test_the_boot_has_an_id_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert boot_id() == "0b1c"
 
 
-def test_the_watch_tells_of_each_jump_once_and_of_no_drift() -> None:
+def test_each_jump_is_told_once_and_no_drift() -> None:
     clock, wall = 0.0, TODAY
     watch = ClockWatch(lambda: clock, lambda: wall)
     seen = []

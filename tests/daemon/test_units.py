@@ -51,7 +51,7 @@ def test_every_variable_in_it_is_one_of_a_setting(path: Path) -> None:
 
 
 @both
-def test_it_starts_again_for_as_long_as_it_takes_unless_it_is_told_wrong(path: Path) -> None:
+def test_it_restarts_unless_told_wrong(path: Path) -> None:
     unit = Unit(path)
     assert "StartLimitIntervalSec=0\n" in parts(path)["Unit"]  # elsewhere, systemd would ignore it
     assert unit.one("Restart") == "on-failure"
@@ -80,7 +80,7 @@ def test_systemd_knows_every_line_of_it(path: Path, tmp_path: Path) -> None:
 
 @both
 @needs_analyze
-def test_it_exposes_as_little_as_its_manager_can_see_to(path: Path) -> None:
+def test_systemd_rates_its_exposure_within_bounds(path: Path) -> None:
     done = subprocess.run(
         [
             "systemd-analyze",

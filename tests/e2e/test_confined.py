@@ -81,14 +81,14 @@ def check(network: Network, process: subprocess.Popen[str], at: str) -> None:
 
 
 @pytest.mark.parametrize("number", [EPERM, ENOSYS])
-def test_where_batches_are_forbidden_datagrams_are_received_one_by_one(number: int) -> None:
+def test_without_batches_datagrams_come_singly(number: int) -> None:
     _, *batches = CALLS[platform.machine()]
     with Network() as network:
         process = confined(network, ",".join(map(str, (*batches, number))), 0, "--bind=127.0.0.1")
         check(network, process, "127.0.0.1:1797")
 
 
-def test_where_ipv4_is_forbidden_a_node_speaks_ipv6() -> None:
+def test_without_ipv4_a_node_speaks_ipv6() -> None:
     call, *_ = CALLS[platform.machine()]
     with Network() as network:
         process = confined(network, f"{call},{EAFNOSUPPORT}", AF_INET, "--bind=::1")

@@ -53,7 +53,7 @@ def at(daemon: Daemon, family: str) -> str:
 
 
 @pytest.mark.parametrize(("first", "second"), [("::1", "::1"), ("127.77.0.1", "127.77.0.2")], ids=["IPv6", "IPv4"])
-def test_a_pair_of_one_family_finds_each_others_entries(first: str, second: str) -> None:
+def test_a_pair_of_one_family_finds_its_entries(first: str, second: str) -> None:
     family = "ipv6" if ":" in first else "ipv4"
     with Stacks() as network:
         one = network.run_on(first)
@@ -68,7 +68,7 @@ def test_a_pair_of_one_family_finds_each_others_entries(first: str, second: str)
         assert set(one.look_up(ID)) == set()
 
 
-def test_a_daemon_of_both_families_is_found_in_both_and_leads_from_one_to_the_other() -> None:
+def test_a_dual_daemon_leads_between_families() -> None:
     with Stacks() as network:
         both = network.run_on("127.77.0.3", "::1")
         four = network.run_on("127.77.0.4", join=at(both, "ipv4"))

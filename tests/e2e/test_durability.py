@@ -30,7 +30,7 @@ SPINS_MAX = 800_000  # turns of an empty loop, some tens of milliseconds: longer
         pytest.param(1_000, 1_000, marks=pytest.mark.long),
     ],
 )
-def test_acknowledged_entries_survive_kills_at_random_moments(entries: int, kills: int) -> None:
+def test_acknowledged_entries_survive_kills(entries: int, kills: int) -> None:
     """The kill strikes while several enters are under way: the dice and the machine decide how far they are."""
     rng = random.Random(17)
     with Network() as network:
@@ -49,7 +49,7 @@ def test_acknowledged_entries_survive_kills_at_random_moments(entries: int, kill
             assert acknowledged <= tracked, f"kill {kill}: {len(acknowledged - tracked)} lost"
 
 
-def test_whoever_has_taken_an_entry_is_known_even_if_the_owner_is_killed_at_once() -> None:
+def test_holders_are_known_after_an_instant_kill() -> None:
     """A holder that is down during the deletion is then told when it comes back."""
     with Network() as network:
         owner, other, *_ = network.start(4)

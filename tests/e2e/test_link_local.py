@@ -90,7 +90,7 @@ class OnLink(Network):
 
 
 @pytest.mark.slow
-def test_daemons_on_one_link_find_each_other_by_addresses_that_have_no_meaning_elsewhere() -> None:
+def test_link_local_daemons_find_each_other() -> None:
     with link(3) as ends, OnLink() as network:
         first = network.run_in(ends[0], "--bind=fe80::1%lan0")
         assert first.ready["endpoints"] == [f"[fe80::1%lan0]:{PORT}"]
@@ -120,7 +120,7 @@ def test_daemons_on_one_link_find_each_other_by_addresses_that_have_no_meaning_e
         assert network.dht(third, "lookup", ID, status=1)["peers"] == []
 
 
-def test_a_link_local_address_that_a_machine_does_not_have_is_not_bound() -> None:
+def test_a_link_local_address_must_be_ours() -> None:
     with link(1) as (end,), OnLink() as network:
         for address, reason in (
             ("fe80::7%lan0", "Cannot assign"),

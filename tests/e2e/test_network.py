@@ -28,7 +28,7 @@ def knows(many: int) -> Callable[[dict[str, object]], bool]:
 
 
 @pytest.mark.parametrize("many", [2, *(pytest.param(many, marks=pytest.mark.slow) for many in (3, 10, 24))])
-def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_deleted(many: int) -> None:
+def test_an_entry_survives_many_deaths(many: int) -> None:
     with Network() as network:
         daemons = network.start(1) + network.start(many - 1)
         for daemon in daemons:
@@ -52,7 +52,7 @@ def test_an_entry_is_found_from_every_daemon_survives_a_massacre_and_goes_when_d
 
 
 @pytest.mark.parametrize("many", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
-def test_any_one_of_a_small_network_restarts_without_bootstrap_and_loses_nothing(many: int) -> None:
+def test_a_small_network_survives_any_restart(many: int) -> None:
     with Network() as network:
         daemons = network.start(1) + network.start(many - 1)
         for daemon in daemons:

@@ -11,7 +11,7 @@ MINE, THEIRS, NOBODYS = "ab" * 32, "cd" * 32, "ef" * 32
 
 
 @pytest.mark.slow
-def test_an_outage_is_told_apart_from_a_negative_answer() -> None:
+def test_an_outage_differs_from_a_negative_answer() -> None:
     with Network() as network:
         first, *others = network.start(3)
         first.wait_until(knows(2))

@@ -62,7 +62,7 @@ def lookup(network: Network, daemon: Daemon) -> list[str]:
     return peers
 
 
-def test_two_with_the_key_find_each_other_and_one_without_it_is_deaf_and_mute() -> None:
+def test_keys_unite_two_and_exclude_a_third() -> None:
     with Network() as network:
         key = keygen(network, "network.key")
         [one, two] = network.start(2, f"--network-key={key}", "--rate-limit=0", "--log-level=debug")
@@ -124,7 +124,7 @@ def flood(daemon: Daemon) -> None:
 
 
 @pytest.mark.slow
-def test_a_running_network_changes_its_key_and_never_loses_an_entry() -> None:
+def test_a_key_change_at_run_time_loses_no_entry() -> None:
     with Network() as network:
         old, new = keygen(network, "old.key"), keygen(network, "new.key")
         names = [NetworkKey.parse(path.read_text()).fingerprint for path in (old, new)]

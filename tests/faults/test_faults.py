@@ -51,25 +51,25 @@ def fault(root: Path, before: str, after: str) -> Fault:
 
 
 @pytest.mark.parametrize("name", ancestor.FAULTS)
-def test_each_fault_of_the_ancestor_fits_the_present_code(name: str) -> None:
+def test_each_ancestral_fault_fits_the_code(name: str) -> None:
     seeded = seed(ROOT, name, ancestor.FAULTS[name])
     for path, text in seeded.texts.items():
         compile(text, path, "exec")
         assert text != (ROOT / path).read_text()
 
 
-def test_all_eleven_faults_of_the_ancestor_are_seeded() -> None:
+def test_all_eleven_ancestral_faults_are_seeded() -> None:
     assert {int(name[:2]) for name in ancestor.FAULTS} == set(range(1, 12))
 
 
-def test_a_fault_that_does_not_fit_is_an_error_that_says_which(small: Path) -> None:
+def test_an_unfitting_fault_is_named(small: Path) -> None:
     with pytest.raises(DoesNotApplyError, match=r"fault: dhtd/core/counter\.py has 0 times, not once:\nreturn nothing"):
         fault(small, "return nothing", "return")
     with pytest.raises(DoesNotApplyError, match="has 5 times"):
         fault(small, "total", "sum")
 
 
-def test_mutants_know_their_place_and_leave_assertions_and_types_alone(small: Path) -> None:
+def test_mutants_spare_assertions_and_types(small: Path) -> None:
     made = mutants(small, small / "dhtd/core/counter.py")
     assert made == mutants(small, small / "dhtd/core/counter.py")
     assert {mutant.place.function for mutant in made} == {"count"}
@@ -87,7 +87,7 @@ def test_a_mutant_is_found_again_when_lines_move(small: Path) -> None:
     assert [mutant.place for mutant in mutants(small, file)] == before
 
 
-def test_mutants_of_lines_that_read_alike_are_told_apart(small: Path) -> None:
+def test_mutants_of_like_lines_are_told_apart(small: Path) -> None:
     file = small / "dhtd/core/counter.py"
     file.write_text("def no(yes):\n    if yes:\n        return True\n    return True\n")
     places = [mutant.place for mutant in mutants(small, file)]
@@ -95,7 +95,7 @@ def test_mutants_of_lines_that_read_alike_are_told_apart(small: Path) -> None:
     assert [place.nth for place in places if place.after == "return False"] == [1, 2]
 
 
-def test_a_sample_holds_only_python_and_the_smaller_one_of_its_seed(small: Path) -> None:
+def test_a_sample_is_python_and_repeatable(small: Path) -> None:
     made = mutants(small, small / "dhtd/core/counter.py")
     made.append(Mutant(Place("dhtd/core/counter.py", "count", "", ""), (1, 0), (1, 3), "no Python"))
     drawn = [each.place for each in draw(made, 3, 1, small)]
@@ -106,7 +106,7 @@ def test_a_sample_holds_only_python_and_the_smaller_one_of_its_seed(small: Path)
     assert [each.place for each in everything] == [mutant.place for mutant in made[:-1]]
 
 
-def test_what_becomes_of_a_fault_is_told_and_its_traces_are_removed(small: Path, tmp_path: Path) -> None:
+def test_a_faults_fate_is_told_and_traces_removed(small: Path, tmp_path: Path) -> None:
     times = tmp_path / "times"
     times.write_text(json.dumps({"any": 0.0}))
     checkout = Checkout(small, tmp_path / "copy", times, patience=0.2)
@@ -120,7 +120,7 @@ def test_what_becomes_of_a_fault_is_told_and_its_traces_are_removed(small: Path,
     assert (checkout.place / "dhtd/core/counter.py").read_text() == COUNT
 
 
-def test_tests_that_fail_without_a_fault_are_an_error(small: Path, tmp_path: Path) -> None:
+def test_tests_failing_by_themselves_are_an_error(small: Path, tmp_path: Path) -> None:
     (small / "dhtd/core/counter.py").write_text("no Python")
     checkout = Checkout(small, tmp_path / "copy", tmp_path / "times")
     with pytest.raises(RunError, match=r"test_counter\.py fails without any fault"):
@@ -139,7 +139,7 @@ PLACE = Place("dhtd/core/counter.py", "count", "return total", "return None")
         (8, 1, {PLACE: "nobody counts"}, 1),  # and here too many survive
     ],
 )
-def test_the_status_says_whether_enough_is_caught_and_the_rest_explained(
+def test_the_status_demands_enough_caught(
     caught: int, survived: int, reasons: dict[Place, str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = [PLACE] * survived + [Place("dhtd/core/other.py", "", "", "", nth) for nth in range(caught)]
@@ -154,13 +154,13 @@ def test_the_status_says_whether_enough_is_caught_and_the_rest_explained(
         assert f"survived: {place}\n    {reasons.get(place, 'UNEXPLAINED')}" in printed
 
 
-def test_a_fault_of_the_ancestor_that_survives_fails_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_surviving_old_fault_fails_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert report({Fault("01 an old one", {}): Verdict(Outcome.CAUGHT, "", 1.0)}, {}) == 0
     assert report({Fault("01 an old one", {}): Verdict(Outcome.SURVIVED, "", 1.0)}, {}) == 1
     assert "survived, a fault of the ancestor: 01 an old one" in capsys.readouterr().out
 
 
-def test_each_line_whose_change_is_called_harmless_is_there_and_has_a_reason() -> None:
+def test_each_harmless_change_has_a_reason() -> None:
     for entry in harmless.load():
         assert text_of(ROOT / entry.path, entry.function).count(entry.before) >= entry.nth, entry
         assert entry.after

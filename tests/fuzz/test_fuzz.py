@@ -51,7 +51,7 @@ def test_what_is_known_passes_with_some_changes(target: Target) -> None:
         target.check(bytes(data) if target.mutate is None else target.mutate(bytes(data), rng.randrange(10**6)))
 
 
-def test_what_is_committed_is_small_and_of_a_target() -> None:
+def test_the_corpus_is_small_and_has_targets() -> None:
     files = [*(HERE / "corpus").iterdir(), *(HERE / "findings").iterdir()]
     assert {path.stem for path in files} <= set(TARGETS)
     assert all(committed(f"{path.parent.name}/{path.name}") for path in files)
@@ -114,7 +114,7 @@ def test_a_defect_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("defect", [_let_in, _open_by_the_first, _open_again, _open_at_any_time])
-def test_a_daemon_that_opens_more_or_less_than_its_keys_do_is_seen(
+def test_a_daemon_opening_other_keys_is_seen(
     monkeypatch: pytest.MonkeyPatch, defect: Callable[[Seal, bytes, float], object]
 ) -> None:
     monkeypatch.setattr(Seal, "open", defect)
@@ -156,7 +156,7 @@ def test_a_finding_is_named_and_the_status_is_1(
     assert "2 bytes: cafe\ndatagram: nothing is wrong" in capsys.readouterr().out
 
 
-def test_a_run_without_findings_ends_with_status_0(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_findings_ends_with_0(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def guided(target: Target, options: Sequence[str], deadline: float) -> int:
@@ -170,7 +170,7 @@ def test_a_run_without_findings_ends_with_status_0(place: Path, monkeypatch: pyt
     assert seen == [(name, True) for name in TARGETS]
 
 
-def test_the_dearest_input_of_the_control_socket_is_told(
+def test_the_dearest_control_input_is_told(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dear = b'{"method":"ping","params":{' + b",".join(b'"%d":0' % number for number in range(9)) + b"}}"
@@ -200,7 +200,7 @@ def test_the_dearest_input_is_told_with_its_checks(
     assert "state: the dearest input costs 7 us, checks included: 64656172" in capsys.readouterr().out
 
 
-def test_a_defect_that_is_replayed_shows_its_traceback(
+def test_a_replayed_defect_shows_its_traceback(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(NativeCodec, "_decode", _misread)
@@ -209,9 +209,7 @@ def test_a_defect_that_is_replayed_shows_its_traceback(
     assert fuzz.main(["datagram", "--replay", "no-such"]) == 2
 
 
-def test_what_is_kept_is_what_merging_leaves_but_for_what_the_target_makes_itself(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_merging_keeps_what_is_not_generated(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz, "HERE", place)
     (place / "corpus").mkdir()
     target = TARGETS["datagram"]
@@ -228,7 +226,7 @@ def test_what_is_kept_is_what_merging_leaves_but_for_what_the_target_makes_itsel
     assert (place / "corpus" / "datagram.hex").read_text() == f"{b'1'.hex()}\n{b'two'.hex()}\n"
 
 
-def test_a_reader_reads_zeros_where_there_is_nothing_more() -> None:
+def test_an_exhausted_reader_reads_zeros() -> None:
     reader = Reader(b"\x02ab\x00\x01c")
     assert (reader.some(9), reader.some(2_000), reader.is_over) == (b"ab", b"c", True)
     assert (reader.number(4), reader.take(2), reader.some(5), reader.rest()) == (0, b"\0\0", b"", b"")

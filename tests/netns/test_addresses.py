@@ -25,9 +25,7 @@ def pinged(node: Node, endpoint: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("first", "second", "other"), [("10.79.1.1", "10.79.1.5", "10.79.1.9"), ("fd79::1", "fd79::5", "fd79::9")]
 )
-def test_an_answer_leaves_from_the_address_that_the_query_came_to(
-    lab: Lab, first: str, second: str, other: str
-) -> None:
+def test_an_answer_leaves_from_the_asked_address(lab: Lab, first: str, second: str, other: str) -> None:
     """The asker would not believe an answer from the first address, since it knows no such node."""
     length, quiet = ("/64", " nodad") if ":" in first else ("/24", "")
     many, one = lab.machine(), lab.machine()
@@ -42,7 +40,7 @@ def test_an_answer_leaves_from_the_address_that_the_query_came_to(
     assert pinged(many_node, one_node.endpoint)
 
 
-def test_a_query_leaves_by_the_socket_of_the_network_that_it_goes_to(lab: Lab) -> None:
+def test_a_query_leaves_by_its_networks_socket(lab: Lab) -> None:
     between, one, other = lab.machine(), lab.machine(), lab.machine()
     lab.wire(between, "10.78.1.1/24", one, "10.78.1.2/24")
     lab.wire(between, "10.78.2.1/24", other, "10.78.2.2/24")
@@ -59,7 +57,7 @@ def test_a_query_leaves_by_the_socket_of_the_network_that_it_goes_to(lab: Lab) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wildcard", [False, True])
-def test_a_link_that_is_made_again_brings_its_peers_back(lab: Lab, wildcard: bool) -> None:
+def test_a_remade_link_brings_its_peers_back(lab: Lab, wildcard: bool) -> None:
     one, other = lab.machine(), lab.machine()
     addresses = "fe80::1/64 nodad", "fe80::2/64 nodad"
     for machine in (one, other):
@@ -93,7 +91,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-def test_a_machine_that_gets_its_public_address_after_the_start_is_one_of_its_lan(lab: Lab) -> None:
+def test_a_late_public_address_joins_its_lan(lab: Lab) -> None:
     lan, late = lab.machine(), lab.machine()
     end, late_end = lab.wire(lan, "203.0.113.1/24", late, "192.168.9.9/24")
     late.run(f"ip address delete 192.168.9.9/24 dev {late_end}")
@@ -108,7 +106,7 @@ def test_a_machine_that_gets_its_public_address_after_the_start_is_one_of_its_la
 
 
 @pytest.mark.slow
-def test_a_machine_whose_address_changes_is_found_at_the_new_one(lab: Lab) -> None:
+def test_a_machine_with_a_new_address_is_found(lab: Lab) -> None:
     others, laptop = lab.machine(), lab.machine()
     end, laptop_end = lab.wire(others, "10.76.1.1/16", laptop, "10.76.2.1/16")
     others.run(f"ip address add 10.76.1.2/16 dev {end}")

@@ -71,7 +71,7 @@ def masquerade(router: Machine, inside: str, outside_end: str) -> None:
             pytest.skip(f"no NAT here: {error}; {other}")
 
 
-def test_a_node_behind_nat_finds_and_is_found_at_its_router_s_address(lab: Lab) -> None:
+def test_nat_nodes_find_and_are_found(lab: Lab) -> None:
     outside, router, home = lab.machine(), lab.machine(), lab.machine()
     _, outer = lab.wire(outside, "10.77.1.1/24", router, "10.77.1.254/24")
     for number in (2, 3):
@@ -102,7 +102,7 @@ def _end(machine: Machine) -> str:
     return str(name)
 
 
-def test_two_sites_with_a_router_between_are_one_network(lab: Lab) -> None:
+def test_two_routed_sites_are_one_network(lab: Lab) -> None:
     router, sites = lab.machine(), [lab.machine(), lab.machine()]
     router.run("sysctl -q -w net.ipv4.ip_forward=1")
     for number, site in enumerate(sites, 1):
@@ -128,7 +128,7 @@ Link = Callable[[Lab, Machine, str, Machine, str], AbstractContextManager[tuple[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("link", [by_kernel, by_hand], ids=["netem", "tun"])
-def test_entries_are_found_over_a_link_of_200_ms_that_loses_5_percent_each_way(lab: Lab, link: Link) -> None:
+def test_a_slow_lossy_link_still_finds_entries(lab: Lab, link: Link) -> None:
     here, there = lab.machine(), lab.machine()
     joined = link(lab, here, "10.77.1.1/24", there, "10.77.2.1/24")
     try:
@@ -171,7 +171,7 @@ with Lab() as lab:
 """
 
 
-def test_machines_are_removed_after_a_failure_and_what_a_killed_run_left_over_by_the_next(lab: Lab) -> None:
+def test_machines_are_removed_after_any_failure(lab: Lab) -> None:
     del lab  # it skips without namespaces
     failing = Lab()
     with pytest.raises(ZeroDivisionError):

@@ -27,9 +27,7 @@ def hosts(own_ids: list[Id]) -> list[Host]:
 
 
 @given(st.lists(ids(SEVEN), max_size=40), ids(SEVEN), st.integers(1, 12), st.sets(st.integers(0, 39)))
-def test_the_census_finds_the_nearest_as_looking_through_all_does(
-    own_ids: list[Id], target: Id, count: int, gone: set[int]
-) -> None:
+def test_the_census_finds_the_nearest(own_ids: list[Id], target: Id, count: int, gone: set[int]) -> None:
     census = Census(SEVEN)
     everybody = hosts(own_ids)
     for host in everybody:
@@ -54,7 +52,7 @@ def test_the_hosts_of_a_range_lie_side_by_side(own_ids: list[Id], one: Id, other
     assert within == sorted(id for id in own_ids if low <= id <= high)
 
 
-def test_links_are_log_normal_with_the_median_that_was_asked_for_and_alike_in_both_directions() -> None:
+def test_links_are_log_normal_and_symmetric() -> None:
     weather = Weather(LinkModels(latency=0.04, sigma=0.5), Random(1))
     drawn = [weather.latency(*link) for link in LINKS]
     assert drawn == [weather.latency(other, one) for one, other in LINKS]
@@ -64,7 +62,7 @@ def test_links_are_log_normal_with_the_median_that_was_asked_for_and_alike_in_bo
     assert {Weather(LinkModels(sigma=0.0), Random(1)).latency(*link) for link in LINKS} == {0.04}
 
 
-def test_datagrams_are_lost_doubled_and_overtaken_as_often_as_was_asked_for() -> None:
+def test_loss_copies_and_overtaking_match_the_plan() -> None:
     links = LinkModels(sigma=0.0, jitter=0.0, loss=0.2, duplicate=0.25, reorder=0.5)
     weather = Weather(links, Random(1))
     copies = [weather.delays(*LINKS[0]) for _ in range(4_000)]
@@ -75,7 +73,7 @@ def test_datagrams_are_lost_doubled_and_overtaken_as_often_as_was_asked_for() ->
     assert max(delays[0] for delays in arrived) <= 0.04 * 11 + 1e-9
 
 
-def test_a_nat_lets_in_whom_its_host_wrote_to_and_forgets_the_rest() -> None:
+def test_a_nat_admits_only_addressees() -> None:
     nat = Nat(lifetime=60.0)
     for number in range(1_000):
         nat.sent(endpoint(number), now=float(number))

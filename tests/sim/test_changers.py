@@ -13,7 +13,7 @@ from tests.bench.republish import sent
 
 
 @pytest.mark.slow
-def test_who_changes_its_id_again_and_again_has_few_entries_published_sooner(
+def test_id_changes_hasten_few_publications(
     figure: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurried = 0

@@ -36,7 +36,7 @@ def finders(net: Network, owner: Host) -> int:
     return sum(owner.endpoint.with_port(3000) in net.lookup(host, KEY).endpoints for host in net.live)
 
 
-def test_a_machine_that_was_suspended_for_hours_serves_nothing_that_has_expired_meanwhile() -> None:
+def test_a_long_suspension_serves_nothing_expired() -> None:
     net = grown(1)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -51,7 +51,7 @@ def test_a_machine_that_was_suspended_for_hours_serves_nothing_that_has_expired_
         invariants.check_host(host, net.now)
 
 
-def test_an_owner_that_was_suspended_publishes_at_once_what_is_overdue() -> None:
+def test_a_suspended_owner_publishes_at_once() -> None:
     net = grown(2)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -65,7 +65,7 @@ def test_an_owner_that_was_suspended_publishes_at_once_what_is_overdue() -> None
 
 
 @pytest.mark.parametrize("wall", [-30 * 86_400.0, -60.0, 60.0])
-def test_wherever_the_wall_clock_is_set_a_restart_keeps_no_entry_longer_than_its_hour(wall: float) -> None:
+def test_no_clock_keeps_an_entry_over_an_hour(wall: float) -> None:
     net = grown(3)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -79,7 +79,7 @@ def test_wherever_the_wall_clock_is_set_a_restart_keeps_no_entry_longer_than_its
     invariants.check_host(holder, net.now)
 
 
-def test_after_a_day_off_by_the_wall_clock_a_restart_restores_no_entry_of_others() -> None:
+def test_a_day_off_restores_no_foreign_entry() -> None:
     net = grown(4)
     net.enter(net.hosts[0], KEY, 3000)
     holder = holders(net)[0]
@@ -90,7 +90,7 @@ def test_after_a_day_off_by_the_wall_clock_a_restart_restores_no_entry_of_others
 
 
 @pytest.mark.parametrize("wall", [-30 * 86_400.0, 0.0, 60.0])
-def test_wherever_the_wall_clock_of_the_owner_is_set_a_restart_forgets_no_withdrawal(wall: float) -> None:
+def test_no_clock_forgets_a_withdrawal(wall: float) -> None:
     net = grown(6)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -107,7 +107,7 @@ def test_wherever_the_wall_clock_of_the_owner_is_set_a_restart_forgets_no_withdr
     assert holders(net) == []
 
 
-def test_an_owner_that_was_suspended_for_hours_asks_nobody_for_what_has_expired_meanwhile() -> None:
+def test_no_holder_is_asked_for_an_expired_entry() -> None:
     net = grown(7)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -120,7 +120,7 @@ def test_an_owner_that_was_suspended_for_hours_asks_nobody_for_what_has_expired_
     assert len(owner.node.withdrawals) == 0  # swept, since that was long due
 
 
-def test_a_machine_that_starts_again_at_another_address_says_what_it_leaves_behind_at_the_old_one() -> None:
+def test_a_moved_machine_names_what_it_leaves() -> None:
     net = grown(8)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -159,7 +159,7 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
     return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held, holders_again)
 
 
-def test_a_whole_network_comes_back_from_its_state_files(tmp_path: Path) -> None:
+def test_a_whole_network_returns_from_its_files(tmp_path: Path) -> None:
     net = grown(5)
     keys = [NATIVE.digest(b"%d" % number) for number in range(16)]
     for host, key in zip(net.hosts, keys, strict=True):

@@ -73,7 +73,7 @@ def test_a_pair_finds_each_others_entries(families: tuple[Family, ...]) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_in_a_mixed_swarm_everybody_finds_the_entries_of_whom_they_can_reach(seed: int) -> None:
+def test_mixed_swarms_find_all_reachable_entries(seed: int) -> None:
     net = Network(seed, policy=replace(DEFAULT, region=0.0))  # otherwise some keys have more holders, by chance
     hosts = swarm(net)
     for families in (BOTH, ONLY4, ONLY6):
@@ -94,7 +94,7 @@ def test_in_a_mixed_swarm_everybody_finds_the_entries_of_whom_they_can_reach(see
             assert net.lookup(asker, wanted).endpoints == ()
 
 
-def test_who_knows_a_node_of_one_family_only_comes_to_know_the_network_of_the_other() -> None:
+def test_one_familys_node_leads_to_the_other() -> None:
     net = Network(4)
     hosts = swarm(net)
     newcomer = net.add(families=BOTH, bootstrap=of(hosts, ONLY4)[:1])
@@ -116,7 +116,7 @@ def cut_off(net: Network, hosts: Sequence[Host], family: Family) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", [Family.IPV4, pytest.param(Family.IPV6, marks=pytest.mark.slow)], ids=str)
-def test_a_family_that_does_not_answer_costs_the_other_little_and_at_last_nothing(family: Family) -> None:
+def test_a_silent_family_costs_little(family: Family) -> None:
     net = Network(5)
     hosts = grow(net, [BOTH] * 24)
     asker, owner = hosts[3], hosts[17]
@@ -149,7 +149,7 @@ def test_a_family_that_does_not_answer_costs_the_other_little_and_at_last_nothin
 
 
 @pytest.mark.parametrize("family", [pytest.param(Family.IPV4, marks=pytest.mark.slow), Family.IPV6], ids=str)
-def test_a_machine_whose_one_family_leads_nowhere_works_with_the_other(family: Family) -> None:
+def test_a_useless_family_spares_the_other(family: Family) -> None:
     net = Network(6)
     hosts = swarm(net)
     cut_off(net, [broken := net.add(families=BOTH, bootstrap=[hosts[0]])], family)
@@ -169,7 +169,7 @@ def test_a_machine_whose_one_family_leads_nowhere_works_with_the_other(family: F
     assert broken.sent - sent < 3_000, "nor does it knock on closed doors all the time"
 
 
-def test_a_dual_stack_host_restarts_with_the_contacts_of_both_families() -> None:
+def test_a_dual_host_restarts_with_both_families() -> None:
     net = Network(7)
     hosts = grow(net, [BOTH] * 12)
     host = hosts[5]

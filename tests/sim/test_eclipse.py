@@ -52,7 +52,7 @@ def test_without_the_region_it_would_be_hidden(given: dict[str, Any], figure: Ca
     assert outcome.success_rate <= 0.5
 
 
-def test_in_peace_hardly_any_entry_has_more_holders_than_k(figure: Callable[[str, object], None]) -> None:
+def test_in_peace_few_entries_exceed_k_holders(figure: Callable[[str, object], None]) -> None:
     """The nearest nodes of some keys crowd by chance, 6 % of them in the long run: see `bench crowding`."""
     replicas = []
     for seed in range(3):
@@ -66,7 +66,7 @@ def test_in_peace_hardly_any_entry_has_more_holders_than_k(figure: Callable[[str
     assert more < 0.1 * len(replicas)
 
 
-def test_the_attackers_of_each_key_have_networks_of_their_own() -> None:
+def test_each_keys_attackers_have_own_networks() -> None:
     for site in (False, True):
         simulation = Simulation(SCENARIOS["eclipse"].vary(**SMALL, site=site))
         net = simulation.net

@@ -34,7 +34,7 @@ def finders(net: Network, owner: Host, port: int = 3000, key: Id = KEY) -> list[
     return [host for host in net.live if served in net.lookup(host, key).endpoints]
 
 
-def test_what_one_enters_all_find_and_after_its_deletion_nobody() -> None:
+def test_all_find_an_entry_until_its_deletion() -> None:
     net = grown(1, 24)
     owner = net.hosts[5]
     net.enter(owner, KEY, 3000)
@@ -49,7 +49,7 @@ def test_what_one_enters_all_find_and_after_its_deletion_nobody() -> None:
     assert finders(net, owner, 3000) == []
 
 
-def test_lookups_merge_the_endpoints_of_all_who_entered_the_id() -> None:
+def test_lookups_merge_all_endpoints_of_an_id() -> None:
     net = grown(2, 24)
     for host in net.hosts[:12]:
         net.enter(host, KEY, 3000)
@@ -58,7 +58,7 @@ def test_lookups_merge_the_endpoints_of_all_who_entered_the_id() -> None:
 
 
 @pytest.mark.slow
-def test_an_entry_lives_for_as_long_as_its_owner_and_an_hour_at_most() -> None:
+def test_an_entry_outlives_its_owner_by_an_hour() -> None:
     net = grown(3, 24)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -75,7 +75,7 @@ def test_an_entry_lives_for_as_long_as_its_owner_and_an_hour_at_most() -> None:
     assert sum(len(host.node.store) for host in net.live) == 0
 
 
-def test_entering_twice_makes_one_chain_of_publications() -> None:
+def test_entering_twice_makes_one_chain() -> None:
     net = grown(4, 12)
     owner = net.hosts[0]
     for _ in range(5):
@@ -87,7 +87,7 @@ def test_entering_twice_makes_one_chain_of_publications() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 12))])
-def test_an_entry_is_still_found_while_its_network_grows_from_2_to_50(seed: int) -> None:
+def test_a_growing_network_still_finds_an_entry(seed: int) -> None:
     net = grown(seed, 2)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -100,7 +100,7 @@ def test_an_entry_is_still_found_while_its_network_grows_from_2_to_50(seed: int)
 
 
 @pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 6), marks=pytest.mark.slow)])
-def test_an_entry_is_found_from_every_survivor_after_a_third_died_at_once(seeds: range) -> None:
+def test_an_entry_survives_the_death_of_a_third(seeds: range) -> None:
     for seed in seeds:
         net = grown(seed, 24)
         owner, *others = net.hosts
@@ -112,7 +112,7 @@ def test_an_entry_is_found_from_every_survivor_after_a_third_died_at_once(seeds:
 
 @pytest.mark.parametrize("wait", [0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 4), marks=pytest.mark.slow)])
-def test_an_entry_deleted_while_it_is_published_is_found_by_nobody(wait: float, seeds: range) -> None:
+def test_an_entry_deleted_in_publication_is_gone(wait: float, seeds: range) -> None:
     for seed in seeds:
         net = grown(seed, 24, LinkModels(loss=0.05))
         owner = net.hosts[0]
@@ -128,7 +128,7 @@ def test_an_entry_deleted_while_it_is_published_is_found_by_nobody(wait: float, 
 
 @pytest.mark.parametrize("wait", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 4), marks=pytest.mark.slow)])
-def test_an_entry_that_is_entered_again_while_it_is_withdrawn_is_found(wait: float, seeds: range) -> None:
+def test_an_entry_entered_in_withdrawal_is_found(wait: float, seeds: range) -> None:
     for seed in seeds:
         net = grown(seed, 24, LinkModels(loss=0.05))
         owner = net.hosts[0]
@@ -143,7 +143,7 @@ def test_an_entry_that_is_entered_again_while_it_is_withdrawn_is_found(wait: flo
 
 
 @pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 10), marks=pytest.mark.slow)])
-def test_a_deletion_reaches_all_holders_though_datagrams_are_lost(seeds: range) -> None:
+def test_a_deletion_survives_lost_datagrams(seeds: range) -> None:
     for seed in seeds:
         net = grown(seed, 24, LinkModels(loss=0.05))
         owner = net.hosts[0]
@@ -154,7 +154,7 @@ def test_a_deletion_reaches_all_holders_though_datagrams_are_lost(seeds: range) 
 
 
 @pytest.mark.slow
-def test_hundreds_of_own_entries_are_published_a_few_at_a_time_after_a_restart() -> None:
+def test_many_entries_are_published_in_turn() -> None:
     net = Network(5, policy=replace(DEFAULT, region=0.0))  # otherwise some keys have more holders, by chance
     hosts = net.populate(50)
     net.run_for(30)

@@ -37,7 +37,7 @@ def count(host: Host, kind: type[Joined | Isolated]) -> int:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_restart_of_any_one_of_two_or_three_loses_nothing(size: int) -> None:
+def test_small_networks_survive_any_restart(size: int) -> None:
     for restarted in range(size):
         for owner_place in range(size):
             net = grown(10 * restarted + owner_place, size)
@@ -54,7 +54,7 @@ def test_a_restart_of_any_one_of_two_or_three_loses_nothing(size: int) -> None:
             assert owner.node.tracker.ports(KEY) == [3000]
 
 
-def test_all_restart_at_once_and_find_each_other_by_what_they_saved() -> None:
+def test_a_full_restart_reunites_all() -> None:
     net = grown(1, 12)
     owner = net.hosts[3]
     net.enter(owner, KEY, 3000)
@@ -68,7 +68,7 @@ def test_all_restart_at_once_and_find_each_other_by_what_they_saved() -> None:
     assert all(len(host.node.state.table) >= 8 for host in net.hosts)
 
 
-def test_a_node_that_comes_back_under_another_id_is_known_by_the_new_one() -> None:
+def test_a_node_under_a_new_id_is_known_by_it() -> None:
     net = grown(2, 3)
     host, owner, asker = net.hosts
     old = host.contact
@@ -83,7 +83,7 @@ def test_a_node_that_comes_back_under_another_id_is_known_by_the_new_one() -> No
 
 
 @pytest.mark.slow
-def test_in_a_network_of_which_half_is_always_new_entries_are_found() -> None:
+def test_half_new_networks_find_their_entries() -> None:
     net = grown(3, 40)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -100,7 +100,7 @@ def test_in_a_network_of_which_half_is_always_new_entries_are_found() -> None:
 # Outages
 
 
-def test_an_outage_evicts_nobody_is_told_once_and_ends_soon_after_the_network_is_back() -> None:
+def test_an_outage_evicts_nobody_and_ends_soon() -> None:
     net = grown(4, 24)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -139,7 +139,7 @@ def test_a_short_outage_changes_nothing() -> None:
     assert all(set(host.node.state.table) >= before[host] for host in net.hosts)
 
 
-def test_one_node_that_is_unplugged_blames_nobody_and_is_found_again() -> None:
+def test_an_unplugged_node_blames_nobody() -> None:
     net = grown(6, 24)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -157,7 +157,7 @@ def test_one_node_that_is_unplugged_blames_nobody_and_is_found_again() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_a_partition_works_on_in_both_halves_and_merges_again(seed: int) -> None:
+def test_a_partition_works_and_merges_again(seed: int) -> None:
     net = grown(seed, 24)
     west, east = net.hosts[:12], net.hosts[12:]
     net.partition([west, east])
@@ -170,7 +170,7 @@ def test_a_partition_works_on_in_both_halves_and_merges_again(seed: int) -> None
     assert not_finding(net, net.hosts, west[0]) == not_finding(net, net.hosts, east[0]) == [], f"seed {seed}"
 
 
-def test_halves_that_never_met_become_one_when_one_node_knows_both() -> None:
+def test_separate_halves_merge_by_one_node() -> None:
     net = Network(7)
     net.add()
     net.run_for(5)
@@ -200,7 +200,7 @@ def test_hosts_behind_translators_enter_and_find() -> None:
     assert not_finding(net, net.hosts, net.hosts[1]) == []
 
 
-def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
+def test_a_tenth_lost_and_everything_is_found() -> None:
     net = grown(9, 24, LinkModels(loss=0.1))
     for number in range(20):
         owner, asker = net.rng.sample(net.hosts, 2)
@@ -214,14 +214,14 @@ def test_one_datagram_in_ten_is_lost_and_everything_is_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", [0.1, 0.2])
-def test_lost_datagrams_are_no_outage_however_quiet_the_network_is(loss: float) -> None:
+def test_lost_datagrams_are_no_outage(loss: float) -> None:
     net = grown(10, 24, LinkModels(loss=loss))
     net.run_for(3 * 3600)
     assert sum(count(host, Isolated) for host in net.hosts) == 0
 
 
 @pytest.mark.slow
-def test_contacts_that_die_one_after_another_are_no_outage() -> None:
+def test_contacts_dying_in_turn_are_no_outage() -> None:
     net = grown(14, 24)
     for _ in range(2 * 80):
         net.kill(net.rng.choice(net.live))
@@ -230,7 +230,7 @@ def test_contacts_that_die_one_after_another_are_no_outage() -> None:
     assert sum(count(host, Isolated) for host in net.hosts) == 0
 
 
-def test_an_outage_is_noticed_four_timeouts_after_the_first_query_that_is_sent_into_it() -> None:
+def test_an_outage_is_noticed_in_four_timeouts() -> None:
     net = grown(12, 24, LinkModels(loss=0.1))
     net.outage()
     begun_at = net.now

@@ -57,7 +57,7 @@ def recorded(net: Network, seconds: float = 3600.0) -> list[bytes]:
     return seen
 
 
-def test_no_answer_to_an_unproved_query_is_longer_than_three_times_the_query_and_none_than_1200_bytes() -> None:
+def test_unproved_answers_stay_within_both_bounds() -> None:
     net = grown(1)
     host = net.closest(KEY)[0]
     for number in range(500):  # more than a datagram holds
@@ -81,7 +81,7 @@ def test_no_answer_to_an_unproved_query_is_longer_than_three_times_the_query_and
     assert 1000 < max(sent) <= 1200  # a query with a token gets a whole datagram
 
 
-def test_garbage_never_changes_state_and_gets_no_answer(figure: Callable[[str, object], None]) -> None:
+def test_garbage_changes_nothing_and_is_ignored(figure: Callable[[str, object], None]) -> None:
     net = grown(2)
     ordinary = recorded(net)
     victim = net.hosts[0]
@@ -105,7 +105,7 @@ def test_garbage_never_changes_state_and_gets_no_answer(figure: Callable[[str, o
     figure("honest lookups that found the entry afterwards", all_find(net))
 
 
-def test_replayed_answers_change_nothing_and_replayed_queries_announce_nobody(
+def test_replays_change_and_announce_nothing(
     figure: Callable[[str, object], None],
 ) -> None:
     net = grown(3)
@@ -127,7 +127,7 @@ def test_replayed_answers_change_nothing_and_replayed_queries_announce_nobody(
     figure("honest lookups that found the entry afterwards", all_find(net))
 
 
-def test_nobody_can_store_or_withdraw_for_another_machine(figure: Callable[[str, object], None]) -> None:
+def test_nobody_stores_or_withdraws_for_another(figure: Callable[[str, object], None]) -> None:
     net = grown(4)
     holder = net.closest(KEY)[0]
     victim = next(entry.record.endpoint for entry in holder.node.store)

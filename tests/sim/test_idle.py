@@ -25,7 +25,7 @@ def test_a_quiet_node_sends_and_wakes_little(size: int, datagrams: int, wakeups:
         assert host.wakeups - woken <= HOURS * wakeups
 
 
-def test_a_node_that_finds_nobody_wakes_ever_less_often() -> None:
+def test_a_lonely_node_wakes_ever_less() -> None:
     net = Network(2)
     gone = net.add()
     net.kill(gone)
@@ -57,7 +57,7 @@ def footprint(node: Node) -> dict[str, int]:
     }
 
 
-def test_nothing_is_left_behind_by_commands_that_are_over() -> None:
+def test_ended_commands_leave_nothing_behind() -> None:
     net = Network(3)
     hosts = net.grow(24)
     net.run_for(600)

@@ -19,7 +19,7 @@ def isolations(hosts: list[Host]) -> int:
     return sum(isinstance(event, Isolated) for host in hosts for _, event in host.events)
 
 
-def test_the_silence_of_nodes_that_do_not_exist_is_no_outage() -> None:
+def test_invented_nodes_are_no_outage() -> None:
     net = Network(1)
     hosts = net.populate(60)
     net.run_for(30)
@@ -34,7 +34,7 @@ def test_the_silence_of_nodes_that_do_not_exist_is_no_outage() -> None:
     assert max(host.sent for host in honest) < 2_000
 
 
-def test_queries_with_forged_sources_do_not_make_a_node_believe_in_an_outage() -> None:
+def test_forged_queries_make_no_outage() -> None:
     net = Network(2)
     hosts = net.grow(10)
     net.run_for(30)
@@ -48,7 +48,7 @@ def test_queries_with_forged_sources_do_not_make_a_node_believe_in_an_outage() -
 
 
 @pytest.mark.slow
-def test_of_machines_that_are_switched_on_together_each_finds_somebody_to_hold_its_entry() -> None:
+def test_machines_starting_together_find_holders() -> None:
     """The bootstrap is ready a second after the others, and each is told to enter within three seconds."""
     entered = 0
     for seed in range(14):
@@ -72,7 +72,7 @@ def test_of_machines_that_are_switched_on_together_each_finds_somebody_to_hold_i
     assert entered == 210
 
 
-def test_a_node_whose_bootstrap_starts_later_joins_and_publishes_what_was_entered_meanwhile() -> None:
+def test_a_late_bootstrap_joins_and_publishes() -> None:
     net = Network(3)
     late = net.add()
     net.kill(late)
@@ -87,7 +87,7 @@ def test_a_node_whose_bootstrap_starts_later_joins_and_publishes_what_was_entere
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.1])
-def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: float) -> None:
+def test_a_first_stranger_ends_loneliness(loss: float) -> None:
     for seed in range(10):
         net = Network(seed, links=LinkModels(loss=loss))
         lone = net.add()
@@ -102,7 +102,7 @@ def test_a_lone_node_joins_and_publishes_when_the_first_stranger_comes(loss: flo
         assert any(isinstance(event, Joined) for _, event in lone.events), f"seed {seed}"
 
 
-def test_commands_given_while_a_node_joins_wait_for_it() -> None:
+def test_commands_wait_for_joining() -> None:
     net = Network(4)
     hosts = net.grow(24)
     net.run_for(60)

@@ -39,30 +39,30 @@ def check_convergence(net: Network, times: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 9])
-def test_an_entry_is_on_the_k_nearest_nodes_of_a_small_network(size: int) -> None:
+def test_a_small_network_holds_at_the_nearest(size: int) -> None:
     for seed in range(20):
         check_convergence(grown(seed, size), times=3)
 
 
-def test_an_entry_is_on_the_k_nearest_nodes_of_24() -> None:
+def test_24_nodes_hold_at_the_k_nearest() -> None:
     for seed in range(10):
         check_convergence(grown(seed, 24), times=10)
 
 
 @pytest.mark.slow
-def test_an_entry_is_on_the_k_nearest_nodes_of_200() -> None:
+def test_200_nodes_hold_at_the_k_nearest() -> None:
     check_convergence(grown(1, 200), times=50)
 
 
 @pytest.mark.slow
-def test_an_entry_is_on_the_k_nearest_nodes_of_1000() -> None:
+def test_1000_nodes_hold_at_the_k_nearest() -> None:
     net = Network(1, links=LinkModels(sigma=0.0), policy=NEAREST)
     net.populate(1000, known=40, join=False)
     check_convergence(net, times=50)
 
 
 @pytest.mark.slow
-def test_on_uneven_links_hardly_one_in_fifty_of_the_nearest_is_passed_over_as_slow() -> None:
+def test_uneven_links_rarely_hide_a_near_node() -> None:
     net = Network(4)
     net.populate(100)
     net.run_for(30)
@@ -77,9 +77,7 @@ def test_on_uneven_links_hardly_one_in_fifty_of_the_nearest_is_passed_over_as_sl
 
 @pytest.mark.long
 @pytest.mark.parametrize(("size", "seeds"), [(2, 2000), (3, 2000), (8, 1000), (24, 400), (60, 150)])
-def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_the_k_nearest(
-    size: int, seeds: int
-) -> None:
+def test_many_seeds_find_entries_and_rarely_miss(size: int, seeds: int) -> None:
     """The few that miss one: a node nearer to the key than all others, which have no room for it."""
     missed = 0
     for seed in range(1000, 1000 + seeds):
@@ -96,7 +94,7 @@ def test_on_many_seeds_each_entry_is_found_and_hardly_one_in_500_misses_one_of_t
 
 
 @pytest.mark.long
-def test_an_entry_is_on_the_k_nearest_nodes_of_1000_that_came_one_by_one() -> None:
+def test_1000_grown_nodes_hold_at_the_nearest() -> None:
     net = Network(2, links=LinkModels(sigma=0.0), policy=NEAREST)
     net.grow(1000, every=0.05)
     net.run_for(60)
@@ -105,7 +103,7 @@ def test_an_entry_is_on_the_k_nearest_nodes_of_1000_that_came_one_by_one() -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("bits", "k", "size"), [(7, 3, 40), (7, 8, 128), (160, 8, 30), (521, 5, 50)])
-def test_the_same_code_works_in_any_keyspace_with_any_k_and_on_any_wire(bits: int, k: int, size: int) -> None:
+def test_any_keyspace_k_and_wire_works(bits: int, k: int, size: int) -> None:
     keyspace = Keyspace(bits)
     net = Network(1, codec=JsonCodec(keyspace), policy=Policy(k=k, region=0.0))
     ids = net.rng.sample(range(2**bits), size) if bits < 32 else [net.rng.getrandbits(bits) for _ in range(size)]
@@ -170,7 +168,7 @@ def test_lookups_do_not_wait_for_the_slow() -> None:
     assert max(times) < 2.0
 
 
-def test_a_value_that_only_a_slow_node_has_is_waited_for() -> None:
+def test_a_slow_nodes_value_is_waited_for() -> None:
     net = Network(3)
     hosts = net.grow(3)
     net.run_for(60)

@@ -27,7 +27,7 @@ def found_after(net: Network, owners: list[Host], seconds: float) -> int:
 
 
 @pytest.mark.slow
-def test_when_four_in_five_nodes_die_all_entries_of_the_others_are_found_after_three_minutes(
+def test_entries_survive_four_deaths_in_five(
     figure: Callable[[str, object], None],
 ) -> None:
     net = Network(1)
@@ -45,7 +45,7 @@ def test_when_four_in_five_nodes_die_all_entries_of_the_others_are_found_after_t
     assert found == 100
 
 
-def test_who_has_entries_asks_for_their_holders_a_few_times_a_minute_at_most() -> None:
+def test_owners_ask_a_few_times_a_minute() -> None:
     sent = []
     for policy in (replace(DEFAULT, patrol=0.0), DEFAULT):
         net = Network(1, policy=policy)
@@ -61,7 +61,7 @@ def test_who_has_entries_asks_for_their_holders_a_few_times_a_minute_at_most() -
     assert 100 < with_patrol - without < 180
 
 
-def test_an_outage_of_our_own_network_has_nothing_published_again() -> None:
+def test_an_own_outage_publishes_nothing_again() -> None:
     net = Network(1)
     hosts = [net.add(start=False) for _ in range(24)]
     warm.acquaint(net, hosts)

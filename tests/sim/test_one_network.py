@@ -42,15 +42,15 @@ def found_without_the_first_two(lan: str, size: int, policy: Policy) -> float:
 
 @pytest.mark.parametrize("lan", [LAN4, LAN6])
 @pytest.mark.parametrize("size", [5, 24])
-def test_a_swarm_in_one_public_network_works_as_one_in_a_private_network_does(lan: str, size: int) -> None:
+def test_a_swarm_works_in_one_public_network(lan: str, size: int) -> None:
     assert found_without_the_first_two(lan, size, AWARE) == 1.0
 
 
-def test_if_its_nodes_did_not_know_that_they_are_in_it_they_would_know_two_of_each_other() -> None:
+def test_unaware_nodes_know_two_of_a_swarm() -> None:
     assert found_without_the_first_two(LAN6, 24, DEFAULT) < 0.7
 
 
-def test_a_machine_beside_us_gets_one_place_for_its_address_however_many_ids_it_has() -> None:
+def test_an_outsider_has_one_place_an_address() -> None:
     net = Network(2, policy=AWARE)
     victim = net.add(endpoint=Endpoint.of(LAN4.format(1), 1729))
     for number in range(30):

@@ -71,9 +71,7 @@ def found(net: Network, owner: Host, lookups: int = 25) -> float:
 
 
 @pytest.mark.parametrize("networks", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_a_key_is_not_eclipsed_from_a_few_networks_however_many_ids_they_have(
-    networks: int, figure: Callable[[str, object], None]
-) -> None:
+def test_few_networks_cannot_eclipse_a_key(networks: int, figure: Callable[[str, object], None]) -> None:
     net, owner = eclipsed(1, DEFAULT, networks)
     entry = owner.node.tracker.get(own_key(KEY, 3000))
     assert entry is not None
@@ -85,9 +83,7 @@ def test_a_key_is_not_eclipsed_from_a_few_networks_however_many_ids_they_have(
 
 
 @pytest.mark.parametrize("networks", [4, pytest.param(8, marks=pytest.mark.slow)])
-def test_a_key_is_not_eclipsed_from_networks_that_have_all_the_places_nearest_to_it(
-    networks: int, figure: Callable[[str, object], None]
-) -> None:
+def test_near_networks_cannot_eclipse_a_key(networks: int, figure: Callable[[str, object], None]) -> None:
     assert networks * DEFAULT.lookup_per_network >= DEFAULT.k
     part = found(*eclipsed(1, DEFAULT, networks))
     figure("honest lookups that found the entry", f"{part:.0%}")
@@ -101,7 +97,7 @@ def test_without_the_limits_it_would_be(figure: Callable[[str, object], None]) -
     assert part < 0.1
 
 
-def test_of_the_nodes_nearest_to_an_eclipsed_key_none_has_more_of_a_network_than_it_may(
+def test_an_eclipsed_key_keeps_the_network_limits(
     figure: Callable[[str, object], None],
 ) -> None:
     net, _ = eclipsed(5, DEFAULT, networks=1)
@@ -140,14 +136,14 @@ def found_among_accomplices(seed: int, policy: Policy, part: float, size: int, k
 
 
 @pytest.mark.slow
-def test_a_fifth_of_the_network_in_league_cannot_hide_an_entry(figure: Callable[[str, object], None]) -> None:
+def test_a_fifth_in_league_hides_no_entry(figure: Callable[[str, object], None]) -> None:
     good, total = found_among_accomplices(1, DEFAULT, 0.2, 300, 40)
     figure("honest lookups that found their entry", f"{good} of {total}")
     assert good == total == 200
 
 
 @pytest.mark.slow
-def test_it_takes_the_opinion_of_others_to_get_out_of_the_circle_of_accomplices(
+def test_others_opinions_beat_the_accomplices(
     figure: Callable[[str, object], None],
 ) -> None:
     deaf = replace(DEFAULT, search_opinions=0)
@@ -172,7 +168,7 @@ def at_work(seed: int) -> tuple[Network, Host]:
     return net, victim
 
 
-def test_answers_to_nothing_or_from_elsewhere_change_nothing_at_all(figure: Callable[[str, object], None]) -> None:
+def test_unrelated_answers_change_nothing(figure: Callable[[str, object], None]) -> None:
     """Right transaction IDs from wrong endpoints, wrong ones from right endpoints, and neither; replies and errors."""
     net, victim = at_work(1)
     rng = Random(1)
@@ -240,7 +236,7 @@ def _answer(codec: Any, tid: bytes, sender: Id, request: Request, rng: Random) -
             return bytes(codec.encode_found(query, sender, observed, b"a token!", packed, Room(1_200, proved=True)))
 
 
-def test_the_same_answers_are_believed_if_they_come_from_who_was_asked() -> None:
+def test_the_same_answers_count_when_asked_for() -> None:
     """So the answers of the test before this one are not harmless by themselves."""
     net, victim = at_work(1)
     rng = Random(1)
@@ -252,7 +248,7 @@ def test_the_same_answers_are_believed_if_they_come_from_who_was_asked() -> None
     assert snapshot(node) != before
 
 
-def test_queries_with_forged_sources_change_no_table_no_entry_and_nobodys_standing(
+def test_forged_queries_change_no_state(
     figure: Callable[[str, object], None],
 ) -> None:
     net, victim = at_work(2)
@@ -300,7 +296,7 @@ def test_queries_with_forged_sources_change_no_table_no_entry_and_nobodys_standi
 # IDs collide
 
 
-def test_nobody_takes_the_place_of_a_contact_that_is_there(figure: Callable[[str, object], None]) -> None:
+def test_nobody_replaces_a_living_contact(figure: Callable[[str, object], None]) -> None:
     net = settled(3, 100)
     victim, asker = net.hosts[:2]
     knowing = [host for host in net.hosts if host.node.state.table.get(victim.id) == victim.contact]
@@ -336,7 +332,7 @@ def _pings_of(net: Network, host: Host) -> list[float]:
     return seen
 
 
-def test_a_node_that_has_really_moved_is_known_at_its_new_address_within_seconds_of_being_heard_there(
+def test_a_moved_node_is_known_within_seconds(
     figure: Callable[[str, object], None],
 ) -> None:
     net = settled(4, 60)
@@ -354,7 +350,7 @@ def test_a_node_that_has_really_moved_is_known_at_its_new_address_within_seconds
     assert adopted >= 0.8 * len(knowing)  # the others have heard it at its old address within the minute
 
 
-def test_who_answers_as_us_is_not_believed_a_word_and_counted() -> None:
+def test_an_answer_under_our_id_is_counted_only() -> None:
     net = settled(5, 30)
     victim, liar = net.hosts[:2]
     node = victim.node
@@ -373,7 +369,7 @@ def test_who_answers_as_us_is_not_believed_a_word_and_counted() -> None:
     assert snapshot(node) != before  # the true answer still counts
 
 
-def test_who_is_named_with_our_id_elsewhere_is_not_asked_and_counted() -> None:
+def test_our_id_named_elsewhere_is_counted_only() -> None:
     net = settled(6, 30)
     victim, liar = net.hosts[:2]
     net.lookup(victim, KEY)
@@ -402,7 +398,7 @@ def test_who_is_named_with_our_id_elsewhere_is_not_asked_and_counted() -> None:
 # We are told a wrong address
 
 
-def test_a_fifth_who_agree_cannot_make_anybody_believe_that_it_is_elsewhere(
+def test_a_fifth_cannot_move_anybodys_address(
     figure: Callable[[str, object], None],
 ) -> None:
     net = settled(7, 80)
@@ -420,7 +416,7 @@ def test_a_fifth_who_agree_cannot_make_anybody_believe_that_it_is_elsewhere(
 
 
 @pytest.mark.slow
-def test_one_provider_s_network_of_liars_is_one_voice(figure: Callable[[str, object], None]) -> None:
+def test_one_network_of_liars_is_one_voice(figure: Callable[[str, object], None]) -> None:
     """They are in two hundred /24s of one /16."""
     net = settled(8, 30)
     victim = net.hosts[0]
@@ -442,9 +438,7 @@ def test_one_provider_s_network_of_liars_is_one_voice(figure: Callable[[str, obj
 
 
 @pytest.mark.parametrize(("machines", "at_most"), [(254, 10), (1, 1)])
-def test_ten_thousand_ids_of_one_network_that_all_answer_get_their_share_of_the_table(
-    machines: int, at_most: int, figure: Callable[[str, object], None]
-) -> None:
+def test_ten_thousand_ids_get_one_share(machines: int, at_most: int, figure: Callable[[str, object], None]) -> None:
     """Of the 60 to 70 contacts of a node among 300 they get 10 with a whole /24, and 1 with one address."""
     net = settled(9, 300)
     victim = net.hosts[0]
@@ -488,6 +482,6 @@ def test_a_key_is_not_eclipsed_on_many_seeds(networks: int) -> None:
 
 
 @pytest.mark.long
-def test_a_fifth_in_league_hide_nothing_on_many_seeds() -> None:
+def test_leagues_hide_nothing_on_many_seeds() -> None:
     outcomes = [found_among_accomplices(seed, DEFAULT, 0.2, 500, 60) for seed in range(10, 15)]
     assert sum(good for good, _ in outcomes) >= 0.999 * sum(total for _, total in outcomes)

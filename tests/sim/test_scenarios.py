@@ -82,7 +82,7 @@ def test_a_scenario_reaches_its_goal_in_small(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_warm_network_has_as_little_to_do_at_its_beginning_as_later() -> None:
+def test_a_warm_network_starts_at_rest() -> None:
     simulation = Simulation(Plan(nodes=300, entries=1, lookups=0, duration=1_000.0, warm=True))
     net = simulation.net
     sent = [0]
@@ -96,14 +96,14 @@ def test_a_warm_network_has_as_little_to_do_at_its_beginning_as_later() -> None:
 
 
 @pytest.mark.slow
-def test_a_warm_network_is_as_good_as_one_that_has_grown() -> None:
+def test_a_warm_network_is_as_good_as_a_grown_one() -> None:
     scenario = SCENARIOS["calm"]
     report = Simulation(scenario.vary(nodes=300, lookups=200, duration=60.0, warm=True)).run()
     assert scenario.shortfalls(report) == []
 
 
 @pytest.mark.slow
-def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
+def test_a_plan_and_seed_fix_the_run() -> None:
     first, again = everything(), Simulation(EVERYTHING).run()
     assert asdict(first) == asdict(again)
     assert first.lookups.total >= 50
@@ -112,12 +112,12 @@ def test_the_same_plan_gives_the_same_run_and_another_seed_another() -> None:
 
 
 @pytest.mark.slow
-def test_under_everything_at_once_nothing_breaks_and_most_is_found() -> None:
+def test_under_everything_at_once_most_is_found() -> None:
     report = everything()
     assert report.lookups.success_rate >= 0.9
 
 
-def test_a_run_is_the_same_however_it_is_cut_into_pieces() -> None:
+def test_a_run_in_pieces_is_the_same() -> None:
     plan = Plan(nodes=10, entries=5, lookups=10, duration=30.0)
     whole = Simulation(plan).run()
     pieces = Simulation(plan)
@@ -126,7 +126,7 @@ def test_a_run_is_the_same_however_it_is_cut_into_pieces() -> None:
     assert pieces.report() == whole
 
 
-def test_a_broken_invariant_tells_the_seed_and_the_event_that_shows_it_each_time() -> None:
+def test_a_broken_invariant_tells_seed_and_event() -> None:
     plan = Plan(nodes=10, entries=5, lookups=10, duration=30.0, seed=3)
     told = set()
     for _ in range(2):

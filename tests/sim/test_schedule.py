@@ -87,7 +87,7 @@ class ScheduleModel(RuleBasedStateMachine):
 TestScheduleModel = ScheduleModel.TestCase
 
 
-def test_actions_of_one_moment_happen_in_the_order_in_which_they_were_planned() -> None:
+def test_actions_of_one_moment_keep_their_order() -> None:
     schedule = Schedule()
     order: list[str] = []
     schedule.at(5.0, order.append, "planned far ahead")

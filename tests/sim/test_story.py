@@ -80,7 +80,7 @@ def test_a_reply_is_told_with_what_it_brings(
     assert re.sub(r"\d+ endpoints", "63 endpoints", said) == f"bb000000 answers {words} [01020304]"
 
 
-def test_the_rest_of_what_may_arrive_is_told_as_what_it_is() -> None:
+def test_the_rest_of_the_arrivals_is_told() -> None:
     net = Network(1)
     codec = net.codec
     assert told(net, codec.encode_acknowledged(TID, OTHER, HERE)) == "bb000000 answers yes [01020304]"
@@ -92,7 +92,7 @@ def test_the_rest_of_what_may_arrive_is_told_as_what_it_is() -> None:
     assert told(net, b"xy").startswith("2 bytes that are no message: ")
 
 
-def test_a_story_goes_from_the_earliest_event_to_the_latest_of_a_real_network() -> None:
+def test_a_story_runs_from_earliest_to_latest() -> None:
     net = Network(1)
     first = net.add()
     net.add(bootstrap=[first])
@@ -107,7 +107,7 @@ def test_a_story_goes_from_the_earliest_event_to_the_latest_of_a_real_network() 
     assert any("answers" in message for message in messages)
 
 
-def test_a_story_is_told_line_by_line_and_the_node_s_condition_comes_last() -> None:
+def test_a_storys_condition_comes_last() -> None:
     net = Network(1)
     first = net.add()
     net.add(bootstrap=[first])
@@ -130,7 +130,7 @@ def test_an_event_that_no_node_had_is_there_too() -> None:
     )
 
 
-def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
+def test_the_condition_is_that_of_the_latest_node() -> None:
     net = Network(1)
     first = net.add(id=OTHER)
     second = net.add(id=ASKER, bootstrap=[first], nat=Nat(), lie=Mute())
@@ -150,7 +150,7 @@ def test_the_condition_is_that_of_the_node_that_had_the_latest_event() -> None:
     assert str(story.tell(net).node).partition(": ")[2].startswith("1 contact in 1 bucket, 0 entered")
 
 
-def test_there_is_no_condition_of_a_machine_that_is_gone_or_before_the_first_event() -> None:
+def test_a_gone_machine_has_no_condition() -> None:
     net = Network(1)
     assert story.tell(net).node is None
     host = net.add()
@@ -159,7 +159,7 @@ def test_there_is_no_condition_of_a_machine_that_is_gone_or_before_the_first_eve
     assert story.tell(net).node is None
 
 
-def test_what_the_plan_does_to_a_node_or_to_the_network_is_told_too() -> None:
+def test_actions_of_the_plan_are_told() -> None:
     plan = Plan(nodes=3, entries=1, lookups=1, duration=30.0, partition=(10.0, 20.0), jumps=1.0)
     simulation = Simulation(plan)
     simulation.net.latest = deque()  # all of it
@@ -177,7 +177,7 @@ def test_what_the_plan_does_to_a_node_or_to_the_network_is_told_too() -> None:
     assert deeds.count("the network is whole again") == 1
 
 
-def test_ends_of_sessions_and_restarts_are_told_too() -> None:
+def test_ends_of_sessions_and_restarts_are_told() -> None:
     for returning, expected in ((0.0, {"stops for good"}), (1.0, {"stops for a while", "comes back"})):
         plan = Plan(nodes=8, entries=1, lookups=1, duration=300.0, churn=60.0, returning=returning, restart=250.0)
         simulation = Simulation(plan)

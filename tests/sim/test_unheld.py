@@ -19,7 +19,7 @@ ROOM = 100  # entries from one source, at each of the others
 
 
 @pytest.mark.slow
-def test_entries_that_nobody_has_room_for_cost_no_more_than_one_publication_a_second(
+def test_unheld_entries_cost_little(
     figure: Callable[[str, object], None],
 ) -> None:
     net = Network(1, policy=replace(DEFAULT, store_entries_per_source=ROOM))

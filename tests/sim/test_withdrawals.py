@@ -55,9 +55,7 @@ def grace(away: float) -> float:
 
 @pytest.mark.parametrize("away", [5.0, 40.0, 300.0, 2_000.0])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)])
-def test_a_holder_that_is_down_while_an_entry_is_deleted_lets_go_of_it_when_it_is_back(
-    away: float, seeds: range
-) -> None:
+def test_a_returning_holder_lets_go(away: float, seeds: range) -> None:
     for seed in seeds:
         net, owner, holder = entered(seed)
         saved = net.kill(holder)
@@ -75,7 +73,7 @@ def test_a_holder_that_is_down_while_an_entry_is_deleted_lets_go_of_it_when_it_i
 
 @pytest.mark.parametrize("kills", [1, 2, 3])
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)])
-def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_again(kills: int, seeds: range) -> None:
+def test_a_holder_killed_too_early_lets_go_again(kills: int, seeds: range) -> None:
     """However often: it is not confirmed as long as it has the entry again."""
     for seed in seeds:
         net, owner, holder = entered(seed)
@@ -97,7 +95,7 @@ def test_a_holder_that_is_killed_before_it_has_saved_that_it_let_go_lets_go_agai
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.1, 1.0, 30.0])
-def test_an_owner_that_is_killed_after_it_has_deleted_goes_on_when_it_is_back(wait: float) -> None:
+def test_a_killed_owner_goes_on_withdrawing(wait: float) -> None:
     net, owner, holder = entered(4)
     saved_holder = net.kill(holder)
     owner.node.commands.delete(KEY, PORT, net.now)
@@ -114,7 +112,7 @@ def test_an_owner_that_is_killed_after_it_has_deleted_goes_on_when_it_is_back(wa
     assert not is_found(net, owner)
 
 
-def test_an_owner_that_was_restarted_since_knows_who_took_the_entry_before() -> None:
+def test_a_restarted_owner_knows_its_old_holders() -> None:
     net, owner, holder = entered(5)
     saved_holder = net.kill(holder)
     net.restart(owner, net.kill(owner))
@@ -129,7 +127,7 @@ def test_an_owner_that_was_restarted_since_knows_who_took_the_entry_before() -> 
     assert holders(net) == []
 
 
-def test_a_holder_that_comes_back_under_another_id_with_its_file_lets_go() -> None:
+def test_a_holder_under_a_new_id_lets_go() -> None:
     net, owner, holder = entered(6)
     saved = net.kill(holder)
     net.delete(owner, KEY)
@@ -141,7 +139,7 @@ def test_a_holder_that_comes_back_under_another_id_with_its_file_lets_go() -> No
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_holder_that_comes_back_at_another_address_is_looked_for_and_lets_go(seed: int) -> None:
+def test_a_holder_at_a_new_address_lets_go(seed: int) -> None:
     net, owner, holder = entered(seed)
     saved = net.kill(holder)
     net.delete(owner, KEY)
@@ -155,7 +153,7 @@ def test_a_holder_that_comes_back_at_another_address_is_looked_for_and_lets_go(s
     assert holders(net) == []
 
 
-def test_an_entry_that_is_entered_again_is_not_withdrawn_any_more() -> None:
+def test_an_entry_entered_again_is_not_withdrawn() -> None:
     net, owner, holder = entered(7)
     saved = net.kill(holder)
     net.delete(owner, KEY)
@@ -172,7 +170,7 @@ def test_an_entry_that_is_entered_again_is_not_withdrawn_any_more() -> None:
     assert holders(net) == []
 
 
-def test_a_holder_that_never_comes_back_is_given_up_when_its_copy_has_expired() -> None:
+def test_an_absent_holder_is_given_up_at_expiry() -> None:
     net, owner, holder = entered(8)
     net.kill(holder)
     net.delete(owner, KEY)
@@ -189,7 +187,7 @@ def test_a_holder_that_never_comes_back_is_given_up_when_its_copy_has_expired() 
     assert len(asked) <= 10  # probes of a lost contact
 
 
-def test_deletions_made_while_the_owner_is_cut_off_are_made_up_for() -> None:
+def test_deletions_while_cut_off_are_made_up_for() -> None:
     net, owner, _ = entered(9)
     net.unplug(owner)
     net.run_for(30)
@@ -202,7 +200,7 @@ def test_deletions_made_while_the_owner_is_cut_off_are_made_up_for() -> None:
     assert holders(net) == []
 
 
-def test_many_entries_cost_one_query_a_pause_while_their_holder_is_silent_and_all_go_when_it_is_back() -> None:
+def test_many_withdrawals_cost_one_query_a_pause() -> None:
     net = grown(10)
     owner = net.hosts[5]
     keys = [NATIVE.digest(b"%d" % number) for number in range(40)]

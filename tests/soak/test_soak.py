@@ -30,7 +30,7 @@ DURATION = 600.0
 
 @pytest.mark.slow
 @on_linux
-def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
+def test_a_short_soak_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(soak, "AWAY", 0.5)
@@ -47,7 +47,7 @@ def test_in_seconds_daemons_are_loaded_killed_and_restarted_and_nothing_is_lost(
 
 
 @on_linux
-def test_of_an_entry_that_is_kept_it_is_said_what_had_happened() -> None:
+def test_a_kept_entry_is_told_with_its_past() -> None:
     with Swarm() as swarm:
         owner, holder = swarm.start(2)
         swarm.dht(owner, "bootstrap", holder.endpoint)
@@ -81,13 +81,13 @@ def series(rss: Callable[[float], float], descriptors: int = 12) -> list[tuple[f
     return [(at, Sample(round(rss(at)), descriptors, 1)) for at in range(0, round(DURATION), 2)]
 
 
-def test_a_daemon_that_grows_at_first_and_then_no_more_is_flat() -> None:
+def test_growth_that_stops_is_flat() -> None:
     judged = flatness("rss_kb", [series(lambda at: 20_000 + 100 * min(at, 150))], DURATION)
     assert judged.is_flat
     assert (judged.second, judged.last, judged.worst) == (35_000, 35_000, 1.0)
 
 
-def test_one_daemon_that_leaks_is_not_hidden_by_the_others() -> None:
+def test_one_leaking_daemon_is_not_hidden() -> None:
     calm, leak = series(lambda at: 30_000), series(lambda at: 30_000 + 20 * at)
     judged = flatness("rss_kb", [calm, calm, calm, leak], DURATION)
     assert judged.is_flat is False
@@ -95,7 +95,7 @@ def test_one_daemon_that_leaks_is_not_hidden_by_the_others() -> None:
     assert judged.worst > GROWTH["rss_kb"][0]
 
 
-def test_two_file_descriptors_more_are_a_leak_and_one_is_not() -> None:
+def test_two_more_descriptors_are_a_leak() -> None:
     for more, is_flat in ((1, True), (2, False)):
         grown = [
             (at, sample._replace(descriptors=12 + more * (at >= 2 * DURATION / 3)))
@@ -104,7 +104,7 @@ def test_two_file_descriptors_more_are_a_leak_and_one_is_not() -> None:
         assert flatness("descriptors", [grown], DURATION).is_flat is is_flat
 
 
-def test_what_is_too_short_or_seldom_looked_at_is_not_judged() -> None:
+def test_short_or_rare_samples_are_not_judged() -> None:
     leak = series(lambda at: 30_000 + 20 * at)
     assert flatness("rss_kb", [leak], JUDGED_FROM - 1).is_flat is None
     assert flatness("rss_kb", [leak[::100]], DURATION).is_flat is None
@@ -113,7 +113,7 @@ def test_what_is_too_short_or_seldom_looked_at_is_not_judged() -> None:
 
 
 @on_linux
-def test_a_process_is_looked_at_and_one_that_has_ended_is_not() -> None:
+def test_only_a_living_process_is_measured() -> None:
     mine = probe(os.getpid())
     assert mine is not None
     assert mine.rss_kb > 1_000
@@ -155,7 +155,7 @@ def good() -> soak.Result:
     )
 
 
-def test_a_result_of_which_all_holds_is_good(good: soak.Result) -> None:
+def test_a_result_that_holds_is_good(good: soak.Result) -> None:
     assert good.is_good
     assert soak.table(good).endswith("soak: passed")
     assert "deleted 1, let go of within 60 s 0, kept 0" in soak.table(good)
@@ -174,9 +174,7 @@ def test_a_result_of_which_all_holds_is_good(good: soak.Result) -> None:
         ({"flatness": [flatness("rss_kb", [series(lambda at: 30_000 + 20 * at)], DURATION)]}, "NO"),
     ],
 )
-def test_each_thing_that_must_not_be_fails_the_soak_and_is_said(
-    good: soak.Result, bad: dict[str, object], said: str
-) -> None:
+def test_each_failure_fails_the_soak_and_is_told(good: soak.Result, bad: dict[str, object], said: str) -> None:
     result = dataclasses.replace(good, **bad)  # type: ignore[arg-type]
     assert not result.is_good
     assert said in soak.table(result)
@@ -186,7 +184,7 @@ def test_each_thing_that_must_not_be_fails_the_soak_and_is_said(
 @pytest.mark.parametrize(
     "bad", [["--kill-every", "0"], ["--kill-every", "inf"], ["--kill-every", "x"], ["--daemons", "3"]]
 )
-def test_arguments_of_which_nothing_can_be_made_are_refused(bad: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_senseless_arguments_are_refused(bad: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         soak.main(bad)
     assert refused.value.code == 2

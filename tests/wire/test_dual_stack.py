@@ -79,7 +79,7 @@ class Direct(NativeCodec):
 
 
 @given(tids(), ids(), ids())
-def test_a_node_of_both_families_pads_its_find_node_for_both(tid: bytes, sender: Id, target: Id) -> None:
+def test_a_dual_node_pads_for_both_families(tid: bytes, sender: Id, target: Id) -> None:
     data = DUAL.encode_query(tid, sender, FindNode(target))
     assert len(data) == FIND_NODE_SIZE_DUAL == 288
     assert len(DUAL.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE
@@ -88,7 +88,7 @@ def test_a_node_of_both_families_pads_its_find_node_for_both(tid: bytes, sender:
 
 
 @given(tids(), ids(), ids())
-def test_what_we_send_ourselves_is_read_by_its_layout(tid: bytes, sender: Id, target: Id) -> None:
+def test_our_own_datagrams_are_read_by_layout(tid: bytes, sender: Id, target: Id) -> None:
     direct = Direct()
     for codec in (CODEC, DUAL):
         for request in (FindNode(target), FindValue(target)):
@@ -96,7 +96,7 @@ def test_what_we_send_ourselves_is_read_by_its_layout(tid: bytes, sender: Id, ta
 
 
 @pytest.mark.parametrize("at", [AT4, AT6], ids=str)
-def test_eight_nodes_of_each_family_fit_the_answer_to_a_padded_query_whole(at: Endpoint) -> None:
+def test_a_padded_query_gets_eight_of_each_family(at: Endpoint) -> None:
     limit = 3 * FIND_NODE_SIZE_DUAL - 56  # a ping
     size, result = answer(FindNode(ID), at, limit)
     assert size <= limit
@@ -105,7 +105,7 @@ def test_eight_nodes_of_each_family_fit_the_answer_to_a_padded_query_whole(at: E
 
 
 @pytest.mark.parametrize(("at", "others"), [(AT4, 2), (AT6, 0)], ids=str)
-def test_the_nodes_of_the_requesters_family_go_first_and_whole(at: Endpoint, others: int) -> None:
+def test_the_askers_family_goes_first_and_whole(at: Endpoint, others: int) -> None:
     limit = 3 * FIND_NODE_SIZE - 56  # a ping
     size, result = answer(FindNode(ID), at, limit)
     assert size <= limit
@@ -116,7 +116,7 @@ def test_the_nodes_of_the_requesters_family_go_first_and_whole(at: Endpoint, oth
 
 
 @pytest.mark.parametrize("at", [AT4, AT6], ids=str)
-def test_endpoints_go_before_the_nodes_of_the_other_family(at: Endpoint) -> None:
+def test_endpoints_go_before_the_other_family(at: Endpoint) -> None:
     size, result = answer(FindValue(ID), at, DEFAULT.datagram_sent_max, endpoints=500)
     assert size <= DEFAULT.datagram_sent_max
     own, other = split(result, at)
@@ -139,7 +139,7 @@ def test_endpoints_go_before_the_nodes_of_the_other_family(at: Endpoint) -> None
     st.integers(0, 40),
     st.booleans(),
 )
-def test_an_answer_of_both_families_is_as_long_as_it_may_be_and_no_longer(
+def test_a_dual_answer_fills_its_limit(
     request: FindNode | FindValue, at: Endpoint, limit: int, own: int, other: int, endpoints: int, proved: bool
 ) -> None:
     size, result = answer(request, at, limit, own=own, other=other, endpoints=endpoints, proved=proved)
@@ -161,9 +161,7 @@ def test_an_answer_of_both_families_is_as_long_as_it_may_be_and_no_longer(
 
 
 @given(st.lists(endpoints4(), max_size=8), st.lists(endpoints6(), max_size=8), st.booleans())
-def test_the_nodes_of_both_families_are_those_that_each_was_packed_with(
-    of_ipv4: list[Endpoint], of_ipv6: list[Endpoint], is_ipv4: bool
-) -> None:
+def test_dual_nodes_are_packed_per_family(of_ipv4: list[Endpoint], of_ipv6: list[Endpoint], is_ipv4: bool) -> None:
     packed = [
         CODEC.pack_contacts([Contact(Id(number), at) for number, at in enumerate(ends)]) for ends in (of_ipv4, of_ipv6)
     ]

@@ -110,7 +110,7 @@ def test_the_error_codes_are_those_of_the_code() -> None:
         assert word in table[str(code)]
 
 
-def test_the_methods_are_those_of_the_code_and_their_elements_as_many() -> None:
+def test_the_page_has_the_methods_and_elements() -> None:
     requests: tuple[Request, ...] = (
         Ping(),
         FindNode(Id(1), b"t"),
@@ -213,7 +213,7 @@ def test_an_example_is_a_golden_datagram(name: str, dump: str) -> None:
     assert data == (VECTORS[name].data if name in VECTORS else SEALED_VECTORS[name])
 
 
-def test_the_example_of_a_sealed_datagram_has_its_key() -> None:
+def test_the_sealed_example_has_its_key() -> None:
     key = NetworkKey.parse(re.sub(r" \\e\n", " ", re.search(r"^dhtd-network-key-1 \\e\n\w+$", SOURCE, re.MULTILINE)[0]))  # type: ignore[index]
     seal = Seal([key], NATIVE.parse(GOLDEN["own"]), Random(1), 0.0)
     assert seal.open(SEALED_VECTORS["sealed-ping"], GOLDEN["now"]) == VECTORS["ping"].data

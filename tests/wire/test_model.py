@@ -382,7 +382,7 @@ def test_what_is_said_is_what_is_read(kind: str, data: st.DataObject) -> None:
 
 @scaled(60)
 @given(ANYTHING_SAID, st.sampled_from([b"\x00", b"\xc0", b"\x90", *HOSTILE]))
-def test_a_part_of_a_datagram_or_one_with_something_behind_it_is_none(said: Said, behind: bytes) -> None:
+def test_a_partial_or_extended_datagram_is_none(said: Said, behind: bytes) -> None:
     datagram, _ = said
     for data in (*(datagram[:size] for size in range(len(datagram))), datagram + behind):
         try:
@@ -394,21 +394,19 @@ def test_a_part_of_a_datagram_or_one_with_something_behind_it_is_none(said: Said
 
 @scaled(150)
 @given(ANYTHING_SAID, ANYTHING_SAID, st.integers(0, 2**32))
-def test_any_mutation_is_read_as_the_specification_does_or_not_at_all(one: Said, other: Said, seed: int) -> None:
+def test_any_mutation_is_read_as_specified(one: Said, other: Said, seed: int) -> None:
     for mutant in Mutator(seed, [one[0], other[0]]).mutants(one[0], 15):
         check(mutant)
 
 
 @scaled(100)
 @given(ANYTHING_SAID, ANYTHING_SAID, st.floats(0, 1), st.floats(0, 1))
-def test_any_two_spliced_datagrams_are_read_as_the_specification_does(
-    one: Said, other: Said, until: float, since: float
-) -> None:
+def test_spliced_datagrams_are_read_as_specified(one: Said, other: Said, until: float, since: float) -> None:
     check(one[0][: int(until * len(one[0]))] + other[0][int(since * len(other[0])) :])
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_any_bit_of_a_golden_datagram_may_flip_and_any_byte_get_lost(name: str) -> None:
+def test_any_flipped_bit_or_lost_byte_is_survived(name: str) -> None:
     data = VECTORS[name].data
     for place in range(len(data)):
         before, byte, behind = data[:place], data[place], data[place + 1 :]
@@ -427,7 +425,7 @@ OTHERS: tuple[object, ...] = (
 
 
 @pytest.mark.parametrize("name", [vector.name for vector in VECTORS.values() if vector.kind != "silence"])
-def test_any_object_may_stand_in_for_any_other_and_behind_any_array(name: str) -> None:
+def test_any_object_may_replace_any_other(name: str) -> None:
     fields = msgpack.unpackb(VECTORS[name].data[4:])
     for other in OTHERS:
         for variant in variants(fields, other):
@@ -451,7 +449,7 @@ PING_SIZE = len(CODEC.encode_query(bytes(8), Id(0), Ping()))
 
 @pytest.mark.parametrize("of_ipv6", [[], [3], [1, 3, 5, 6], list(range(9))], ids=len)
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 40, 300])
-def test_an_answer_is_as_long_as_it_may_be_and_no_longer(of_ipv6: list[int], count: int) -> None:
+def test_an_answer_fills_its_limit_exactly(of_ipv6: list[int], count: int) -> None:
     """For each size of a query, with the address proved and not."""
     key = Id(2**255)
     at = [Endpoint.of(f"2001:db8::{n}" if n % 9 in of_ipv6 else f"192.0.2.{n % 250}", 1 + n) for n in range(count + 8)]
@@ -507,7 +505,7 @@ def answer_of(node: Node, request: Request, query: bytes, source: Endpoint, limi
     is_full=st.booleans(),
     is_dual=st.booleans(),
 )
-def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
+def test_no_answer_exceeds_its_limit(
     members: list[Contact],
     held: list[Endpoint],
     own: list[int],
@@ -561,9 +559,7 @@ def test_no_answer_is_longer_than_it_may_be_whatever_is_known_and_asked(
 
 
 @given(tids(), ids(), st.one_of(KEYS.map(FindNode), KEYS.map(FindValue)), tokens(), ports())
-def test_no_query_is_longer_than_a_datagram_may_be(
-    tid: bytes, sender: Id, request: Request, token: bytes, port: int
-) -> None:
+def test_no_query_exceeds_a_datagram(tid: bytes, sender: Id, request: Request, token: bytes, port: int) -> None:
     assert isinstance(request, FindNode | FindValue)
     target = request.target if isinstance(request, FindNode) else request.key
     for asked in (request, type(request)(target, token), Store(target, port, token), Withdraw(target, port, token)):

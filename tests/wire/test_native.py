@@ -58,7 +58,7 @@ def ask(method: str, *args: object) -> Message:
 
 
 @pytest.mark.parametrize("request_", [FindNode(ID), FindValue(ID)])
-def test_a_padded_find_is_read_by_its_layout_as_it_is_by_msgpack_whatever_byte_is_another(
+def test_a_padded_find_is_read_as_by_msgpack(
     request_: FindNode | FindValue,
 ) -> None:
     def read(decode: Callable[[bytes], Message], data: bytes) -> object:
@@ -105,7 +105,7 @@ def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, obse
 
 
 @given(st.lists(contacts(), max_size=20))
-def test_packed_contacts_hold_the_contacts_and_two_elements(several: list[Contact]) -> None:
+def test_packed_contacts_count_the_elements(several: list[Contact]) -> None:
     packed = CODEC.pack_contacts(several)
     assert packed.contacts == tuple(several)
     unpacker = msgpack.Unpacker()
@@ -141,7 +141,7 @@ def test_any_number_of_endpoints_survives(count: int) -> None:
         b" " + raw(0, TID, SENDER, "ping", []),
     ],
 )
-def test_another_magic_or_version_is_no_datagram_of_ours(data: bytes) -> None:
+def test_another_magic_or_version_is_not_ours(data: bytes) -> None:
     with pytest.raises(WireError):
         CODEC.decode(data)
 
@@ -171,7 +171,7 @@ def test_the_object_is_an_array_of_at_least_five(whole: object) -> None:
 
 
 @pytest.mark.parametrize("kind", [3, -1, 256, 2**63, None, True, False, 0.0, "0", b"\x00", [0], {}])
-def test_the_type_is_0_1_or_2_and_a_boolean_is_no_integer(kind: object) -> None:
+def test_the_type_is_0_1_or_2(kind: object) -> None:
     for tail in (["ping", []], [bytes(AT4), []], [201, "text"]):
         with pytest.raises(WireError):
             CODEC.decode(raw(kind, TID, SENDER, *tail))
@@ -202,13 +202,13 @@ def test_an_unknown_method_is_a_bad_query(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["ping", "find_node", "find_value", "store", "withdraw", "pong"])
 @pytest.mark.parametrize("args", [None, {}, b"", "", 0, True])
-def test_arguments_that_are_no_array_are_a_bad_query(method: str, args: object) -> None:
+def test_arguments_must_be_an_array(method: str, args: object) -> None:
     message = CODEC.decode(raw(0, TID, SENDER, method, args))
     assert message == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
 
 
 @pytest.mark.parametrize("method", ["find_node", "find_value"])
-def test_the_arguments_of_a_find_query_are_an_id_and_a_token_or_nil(method: str) -> None:
+def test_find_arguments_are_id_and_token(method: str) -> None:
     for token in (None, b"x", bytes(TOKEN_MAX)):
         assert isinstance(ask(method, KEY, token), Query)
     bads: list[list[object]] = [
@@ -230,7 +230,7 @@ def test_the_arguments_of_a_find_query_are_an_id_and_a_token_or_nil(method: str)
 
 
 @pytest.mark.parametrize("method", ["store", "withdraw"])
-def test_the_arguments_of_an_entry_are_a_key_a_port_and_a_token(method: str) -> None:
+def test_entry_arguments_are_key_port_and_token(method: str) -> None:
     kind = Store if method == "store" else Withdraw
     for port in (1, 80, 255, 256, 65_535):
         assert ask(method, KEY, port, b"token") == Query(TID, ID, kind(Id(9), port, b"token"))
@@ -281,7 +281,7 @@ def test_an_error_has_an_integer_and_a_text(code: object, text: object) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 201, 299, -5, 2**32])
-def test_an_error_of_an_unknown_code_is_an_error_still(code: int) -> None:
+def test_an_unknown_error_code_is_an_error(code: int) -> None:
     assert CODEC.decode(raw(2, TID, SENDER, code, "text")) == Error(TID, ID, code, "text")
 
 
@@ -297,7 +297,7 @@ BAD_ELEMENTS = [BAD_TOKENS, BAD_NODES4, BAD_NODES6, BAD_MARKS]
 
 @pytest.mark.parametrize("of_value", [False, True])
 @pytest.mark.parametrize(("place", "bad"), [(place, bad) for place, bads in enumerate(BAD_ELEMENTS) for bad in bads])
-def test_a_found_result_is_strict_about_each_element(of_value: bool, place: int, bad: object) -> None:
+def test_a_found_result_is_strict(of_value: bool, place: int, bad: object) -> None:
     request: Request = FindValue(Id(1)) if of_value else FindNode(Id(1))
     body: list[object] = list(GOOD_FOUND)
     if of_value:
@@ -312,7 +312,7 @@ def test_a_found_result_is_strict_about_each_element(of_value: bool, place: int,
     "bad",
     [None, b"", bytes(6), "e", {}, [b""], [bytes(5)], [bytes(6), bytes(7)], [bytes(6), "123456"], [bytes(6), None]],
 )
-def test_the_endpoints_are_an_array_of_6_or_18_bytes_each(bad: object) -> None:
+def test_endpoints_have_6_or_18_bytes(bad: object) -> None:
     request = FindValue(Id(1))
     good = CODEC.decode_result(request, [b"token", b"", b"", [bytes(AT4), bytes(AT6)], True])
     assert good == Found(b"token", (), (AT4, AT6), True)
@@ -333,7 +333,7 @@ def test_a_found_result_that_is_too_short_is_none(length: int) -> None:
 UNKNOWN: list[object] = [None, 7, b"x", "y", [1, [2]], {"a": True}, 1.5]
 
 
-def test_unknown_elements_at_the_end_are_ignored_at_each_level() -> None:
+def test_unknown_trailing_elements_are_ignored() -> None:
     queries: dict[Request, list[object]] = {
         Ping(): ["ping", []],
         FindNode(Id(9)): ["find_node", [KEY, None]],
@@ -353,7 +353,7 @@ def test_unknown_elements_at_the_end_are_ignored_at_each_level() -> None:
     assert CODEC.decode(raw(2, TID, SENDER, 201, "text", *UNKNOWN)) == Error(TID, ID, 201, "text")
 
 
-def test_an_integer_or_a_length_may_be_written_longer_than_it_must() -> None:
+def test_overlong_integers_are_accepted() -> None:
     """msgpack leaves the choice, and another implementation may use it."""
     long = (
         MAGIC
@@ -378,7 +378,7 @@ def test_invalid_utf_8_is_no_text() -> None:
 
 
 @given(tids(), ids(), ids())
-def test_a_find_query_without_a_token_is_padded_to_its_exact_size(tid: bytes, sender: Id, target: Id) -> None:
+def test_a_find_without_token_is_padded_exactly(tid: bytes, sender: Id, target: Id) -> None:
     assert len(CODEC.encode_query(tid, sender, FindNode(target))) == FIND_NODE_SIZE == 184
     assert len(CODEC.encode_query(tid, sender, FindValue(target))) == FIND_VALUE_SIZE == 400
 
@@ -424,7 +424,7 @@ def found(
 
 
 @given(st.lists(st.lists(st.integers(1, 9), max_size=4), max_size=12), st.integers(1, 4))
-def test_what_is_remembered_of_earlier_answers_changes_no_later_one(answers: list[list[int]], remembered: int) -> None:
+def test_the_pack_cache_never_alters_answers(answers: list[list[int]], remembered: int) -> None:
     codec = NativeCodec(remembered)
     for numbers in answers:
         named = [four(number) if number % 2 else six(number) for number in numbers]
@@ -440,7 +440,7 @@ def test_what_is_remembered_of_earlier_answers_changes_no_later_one(answers: lis
         assert len(codec._ids) <= remembered
 
 
-def test_no_more_contacts_are_remembered_than_was_said() -> None:
+def test_the_contact_cache_is_limited() -> None:
     codec = NativeCodec(remembered=2)
     for numbers in ([1, 2], [3, 4], [5, 6]):
         named = [four(number) for number in numbers]
@@ -453,12 +453,12 @@ def test_no_more_contacts_are_remembered_than_was_said() -> None:
         assert len(codec._contacts) <= 2
 
 
-def test_a_contact_that_is_named_again_is_the_same_object() -> None:
+def test_a_contact_named_again_is_the_same_object() -> None:
     first, again = (found(FindNode(ID), [four(3), six(4)], [], 1200)[1].contacts for _ in range(2))
     assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
 
 
-def test_eight_ipv6_nodes_fit_an_unproved_answer_whole() -> None:
+def test_eight_ipv6_nodes_fit_an_unproved_answer() -> None:
     eight = [six(number) for number in range(1, 9)]
     size, result = found(FindNode(Id(0)), eight, [], 3 * FIND_NODE_SIZE)
     assert size <= 3 * FIND_NODE_SIZE
@@ -466,7 +466,7 @@ def test_eight_ipv6_nodes_fit_an_unproved_answer_whole() -> None:
     assert not result.more
 
 
-def test_an_unproved_find_value_is_answered_with_a_full_datagram() -> None:
+def test_a_find_value_gets_a_full_datagram() -> None:
     assert DEFAULT.datagram_sent_max == 3 * FIND_VALUE_SIZE
     eight = [six(number) for number in range(1, 9)]
     size, result = found(FindValue(Id(0)), eight, [AT6] * 200, 3 * FIND_VALUE_SIZE)
@@ -484,7 +484,7 @@ def test_an_unproved_find_value_is_answered_with_a_full_datagram() -> None:
     st.booleans(),
     st.booleans(),
 )
-def test_an_answer_keeps_its_limit_by_leaving_out_endpoints_first_and_then_the_farthest_contacts(
+def test_endpoints_and_then_far_contacts_are_cut(
     several: list[Contact], named: list[Endpoint], limit: int, target: Id, of_value: bool, proved: bool
 ) -> None:
     request = FindValue(target) if of_value else FindNode(target)
@@ -515,7 +515,7 @@ def test_contacts_go_before_endpoints() -> None:
     assert 0 < len(result.contacts) < 8
 
 
-def test_an_answer_that_fits_exactly_is_whole_and_one_byte_less_cuts_it() -> None:
+def test_one_byte_decides_if_an_answer_is_whole() -> None:
     several = [four(number) for number in range(1, 9)]
     whole, _ = found(FindNode(Id(0)), several, [], 10_000)
     size, result = found(FindNode(Id(0)), several, [], whole)
@@ -524,7 +524,7 @@ def test_an_answer_that_fits_exactly_is_whole_and_one_byte_less_cuts_it() -> Non
     assert (len(result.contacts), result.more) == (7, True)
 
 
-def test_endpoints_fill_an_answer_to_its_very_limit_and_never_past_it() -> None:
+def test_endpoints_fill_an_answer_to_its_limit() -> None:
     whole, _ = found(FindValue(Id(0)), [], [AT4] * 30, 10_000)
     for missing in range(8 * 14):  # so that at least 16 go, and their number takes its three bytes
         size, result = found(FindValue(Id(0)), [], [AT4] * 30, whole - missing)
@@ -532,16 +532,14 @@ def test_endpoints_fill_an_answer_to_its_very_limit_and_never_past_it() -> None:
         assert size == whole - 8 * (30 - len(result.endpoints))
 
 
-def test_under_an_impossible_limit_an_answer_is_as_short_as_can_be() -> None:
+def test_an_impossible_limit_gives_the_shortest() -> None:
     size, result = found(FindNode(Id(0)), [four(1), six(2)], [], 0)
     assert (size, result.contacts, result.more) == (86, (), True)
 
 
 @pytest.mark.parametrize("request_", [FindNode(Id(5)), FindValue(Id(5)), FindNode(Id(5), b"x"), FindValue(Id(5), b"x")])
 @pytest.mark.parametrize("observed", [AT4, AT6])
-def test_an_answer_may_be_cut_to_its_token_and_is_then_shorter_than_any_query(
-    request_: FindNode | FindValue, observed: Endpoint
-) -> None:
+def test_an_answer_may_be_cut_to_its_token(request_: FindNode | FindValue, observed: Endpoint) -> None:
     data = CODEC.encode_cut(Query(TID, ID, request_), ID, observed, b"a token!")
     reply = CODEC.decode(data)
     assert isinstance(reply, Reply)
@@ -553,7 +551,7 @@ def test_an_answer_may_be_cut_to_its_token_and_is_then_shorter_than_any_query(
 
 
 @given(tids(), ids(), ids())
-def test_the_shortest_find_query_leaves_room_for_an_answer(tid: bytes, sender: Id, target: Id) -> None:
+def test_the_shortest_find_has_room_to_answer(tid: bytes, sender: Id, target: Id) -> None:
     for method in ("find_node", "find_value"):
         bare = MAGIC + msgpack.packb([0, tid, NATIVE.to_bytes(sender), method, [NATIVE.to_bytes(target), None]])
         message = CODEC.decode(bare)
@@ -564,7 +562,7 @@ def test_the_shortest_find_query_leaves_room_for_an_answer(tid: bytes, sender: I
 
 
 @given(tids(), ids(), endpoints())
-def test_no_other_answer_is_longer_than_three_times_the_shortest_query(tid: bytes, id: Id, observed: Endpoint) -> None:
+def test_other_answers_stay_below_threefold(tid: bytes, id: Id, observed: Endpoint) -> None:
     shortest = len(raw(0, TID, SENDER, "", None))
     assert len(CODEC.encode_acknowledged(tid, id, observed)) <= 3 * shortest
     for text in ("unknown method", "bad arguments", "bad token", "too many entries from this address"):

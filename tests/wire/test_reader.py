@@ -51,7 +51,7 @@ OTHERS = (
 @pytest.mark.parametrize(
     ("form", "kind", "value"), FORMS, ids=lambda form: form.hex()[:10] if type(form) is bytes else ""
 )
-def test_an_object_is_read_as_what_it_is_and_as_nothing_else(form: bytes, kind: str, value: object) -> None:
+def test_an_object_is_read_as_its_own_type_only(form: bytes, kind: str, value: object) -> None:
     for other in KINDS:
         reader = Reader(b"x" + form + b"\xc3", 1)
         read = getattr(reader, other)()
@@ -63,7 +63,7 @@ def test_an_object_is_read_as_what_it_is_and_as_nothing_else(form: bytes, kind: 
 
 
 @pytest.mark.parametrize("form", OTHERS, ids=bytes.hex)
-def test_an_object_of_a_kind_that_no_message_has_is_none_of_those(form: bytes) -> None:
+def test_a_foreign_object_type_is_rejected(form: bytes) -> None:
     reader = Reader(form, 0)
     assert [getattr(reader, kind)() for kind in KINDS] == [None] * len(KINDS)
     assert reader.at == 0
@@ -82,7 +82,7 @@ anything: st.SearchStrategy[object] = st.recursive(
 
 
 @given(st.lists(anything, max_size=5), st.binary(max_size=3))
-def test_the_end_is_where_as_many_objects_are_over(objects: list[object], behind: bytes) -> None:
+def test_the_end_follows_the_given_objects(objects: list[object], behind: bytes) -> None:
     data = b"".join(map(msgpack.packb, objects))
     Reader(b"xy" + data, 2).end(len(objects))
     for count, more in ((len(objects), behind), (len(objects) + 1, b"")):
@@ -92,7 +92,7 @@ def test_the_end_is_where_as_many_objects_are_over(objects: list[object], behind
     Reader(data, 0).end(len(objects))  # in spite of earlier remains
 
 
-def test_a_long_end_is_not_looked_at_but_never_claims_more_than_there_is() -> None:
+def test_a_long_end_never_exceeds_the_buffer() -> None:
     Reader(b"\xc1" * (CHECKED + 1), 0).end(1)
     with pytest.raises(_READ_ERRORS):
         Reader(b"\xc1" * CHECKED, 0).end(1)
@@ -102,7 +102,7 @@ def test_a_long_end_is_not_looked_at_but_never_claims_more_than_there_is() -> No
         Reader(b"\xc0" * 5_000, 0).end(0)
 
 
-def test_a_long_reply_is_refused_wherever_it_is_cut_and_whatever_else_its_result_is() -> None:
+def test_a_cut_or_malformed_long_reply_is_refused() -> None:
     head = MAGIC + b"\x95\x01\xc4\x0812345678\xc4\x20" + bytes(32) + b"\xc4\x06123456"
     body = b"\x94\xc4\x01t\xc5\x00\x98" + bytes(152) + b"\xc4\x00"
     codec = NativeCodec()

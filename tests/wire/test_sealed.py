@@ -41,7 +41,7 @@ def sealed_with(*keys: NetworkKey, own: Id = BOB, seed: int = 1, now: float = NO
 
 
 @given(st.binary(max_size=2_100), st.integers(), st.sampled_from([BOB, None]))
-def test_what_is_sealed_is_so_much_longer_and_is_in_the_box(datagram: bytes, seed: int, to: Id | None) -> None:
+def test_a_seal_adds_a_fixed_length(datagram: bytes, seed: int, to: Id | None) -> None:
     seal, opening = sealed_with(OLD, seed=seed), sealed_with(OLD, seed=2)
     answer = seal.seal_answer(datagram)
     assert len(answer) == len(datagram) + OVERHEAD == len(datagram) + len(MAGIC) + NONCE_SIZE + TAG_SIZE
@@ -53,7 +53,7 @@ def test_what_is_sealed_is_so_much_longer_and_is_in_the_box(datagram: bytes, see
         assert opening.open(query, NOW) == datagram
 
 
-def test_answers_open_at_any_time_at_any_node_and_again() -> None:
+def test_answers_open_at_any_time_and_again() -> None:
     answer = sealed_with(OLD).seal_answer(ANSWER)
     for own in (ALICE, BOB):
         seal = sealed_with(OLD, own=own)
@@ -95,7 +95,7 @@ def test_no_flipped_bit_goes_unnoticed(keys: tuple[NetworkKey, ...]) -> None:
     assert seal.open(sealed, NOW) == QUERY
 
 
-def test_no_part_of_a_sealed_datagram_opens_nor_one_with_something_behind() -> None:
+def test_no_part_of_a_seal_opens() -> None:
     seal = sealed_with(NEW, OLD)
     sealed = seal.seal_query(QUERY, BOB, NOW)
     for size in range(len(sealed)):
@@ -116,7 +116,7 @@ def test_no_datagram_of_an_open_network_opens(name: str) -> None:
     assert sealed_with(OLD).open(VECTORS[name].data, NOW) is Refusal.UNOPENED
 
 
-def test_no_nonce_comes_twice_and_what_is_the_same_looks_different() -> None:
+def test_no_nonce_comes_twice() -> None:
     seal = sealed_with(OLD)
     sealed = [seal.seal_answer(ANSWER) for _ in range(10_000)]
     nonces = {data[len(MAGIC) : len(MAGIC) + NONCE_SIZE] for data in sealed}
@@ -135,7 +135,7 @@ def test_a_query_opens_once() -> None:
         assert [seal.open(sealed, now) for sealed in caught] == [Refusal.REPLAYED] * 2
 
 
-def test_a_query_for_one_node_does_not_open_at_another_and_one_for_anybody_opens_once_at_each() -> None:
+def test_a_query_opens_once_at_each_addressee() -> None:
     bob, alice = sealed_with(OLD), sealed_with(OLD, own=ALICE)
     for_bob = alice.seal_query(QUERY, BOB, NOW)
     assert alice.open(for_bob, NOW) is Refusal.MISDIRECTED
@@ -147,7 +147,7 @@ def test_a_query_for_one_node_does_not_open_at_another_and_one_for_anybody_opens
 
 
 @pytest.mark.parametrize("ahead", [-WINDOW - 0.01, WINDOW + 0.01, -NOW, 1e15])
-def test_a_query_from_another_time_does_not_open_and_it_is_told_by_how_much(ahead: float) -> None:
+def test_an_untimely_query_tells_by_how_much(ahead: float) -> None:
     refusal = sealed_with(OLD, now=0.0).open(sealed_with(OLD).seal_query(QUERY, BOB, NOW + ahead), NOW)
     assert isinstance(refusal, OutOfTime)
     assert refusal.ahead == pytest.approx(ahead, abs=0.002)
@@ -159,7 +159,7 @@ def test_clocks_may_differ_by_the_window(ahead: float) -> None:
     assert seal.open(seal.seal_query(QUERY, BOB, NOW + ahead), NOW) == QUERY
 
 
-def test_the_last_moment_at_which_a_query_could_open_again_is_remembered() -> None:
+def test_a_query_is_remembered_to_its_last_moment() -> None:
     """A clock that is fast by the window sealed it: it comes at once, and again at its greatest age."""
     seal = sealed_with(OLD, now=0.0)
     sealed = seal.seal_query(QUERY, BOB, NOW + WINDOW)
@@ -170,7 +170,7 @@ def test_the_last_moment_at_which_a_query_could_open_again_is_remembered() -> No
     assert isinstance(seal.open(sealed, NOW + 2 * WINDOW + 0.01), OutOfTime)
 
 
-def test_what_was_sealed_before_a_restart_does_not_open_after_it() -> None:
+def test_seals_from_before_a_restart_stay_closed() -> None:
     caught = sealed_with(OLD, own=ALICE).seal_query(QUERY, BOB, NOW)
     assert sealed_with(OLD, now=NOW - 1).open(caught, NOW) == QUERY
     restarted = sealed_with(OLD, now=NOW + 1)
@@ -178,14 +178,14 @@ def test_what_was_sealed_before_a_restart_does_not_open_after_it() -> None:
     assert restarted.open(restarted.seal_query(QUERY, BOB, NOW + 2), NOW + 2) == QUERY
 
 
-def test_a_restart_forgets_what_a_fast_clock_has_sealed() -> None:
+def test_a_restart_forgets_a_fast_clocks_seals() -> None:
     """A limit in dht-security(7)."""
     caught = sealed_with(OLD, own=ALICE).seal_query(QUERY, BOB, NOW + 100)
     assert sealed_with(OLD, now=NOW - 1).open(caught, NOW) == QUERY
     assert sealed_with(OLD, now=NOW + 1).open(caught, NOW + 2) == QUERY
 
 
-def test_a_clock_that_was_fast_at_the_start_and_is_set_back_is_deaf_for_one_query() -> None:
+def test_a_clock_set_back_is_deaf_for_one_query() -> None:
     seal = sealed_with(OLD, now=NOW + 86_400)
     assert seal.open(seal.seal_query(QUERY, BOB, NOW), NOW) is Refusal.REPLAYED
     assert seal.open(seal.seal_query(QUERY, BOB, NOW + 1), NOW + 1) == QUERY
@@ -203,7 +203,7 @@ def test_a_change_of_keys_forgets_nothing() -> None:
     assert seal.open(caught, NOW) is Refusal.UNOPENED
 
 
-def test_nonces_are_remembered_for_the_time_in_which_they_could_come_again_and_then_let_go() -> None:
+def test_nonces_are_forgotten_after_their_window() -> None:
     nonces = Nonces()
     assert nonces.add(b"first", NOW)
     for second in range(int(4 * WINDOW)):
@@ -215,7 +215,7 @@ def test_nonces_are_remembered_for_the_time_in_which_they_could_come_again_and_t
     assert nonces.add(b"first", NOW + 4 * WINDOW)
 
 
-def test_no_more_nonces_are_remembered_than_have_room_and_the_oldest_go_first() -> None:
+def test_the_oldest_nonces_are_forgotten_first() -> None:
     nonces = Nonces()
     for number in range(3 * NONCES_MAX):
         assert nonces.add(b"%d" % number, NOW)
@@ -262,7 +262,7 @@ def test_a_key_is_a_line_of_text() -> None:
         f"dhtd-network-key-x {'0a' * 32}",
     ],
 )
-def test_another_line_is_no_key_and_what_is_said_does_not_repeat_it(text: str) -> None:
+def test_a_bad_key_line_is_not_repeated(text: str) -> None:
     with pytest.raises(UsageError, match="as `dhtd keygen` writes it") as caught:
         NetworkKey.parse(text)
     assert "0a0a" not in str(caught.value)
@@ -274,7 +274,7 @@ def test_a_later_form_is_called_that(text: str) -> None:
         NetworkKey.parse(text)
 
 
-def test_a_key_does_not_show_itself_and_is_told_from_others() -> None:
+def test_a_key_hides_itself_but_is_distinct() -> None:
     assert OLD.secret.hex() not in repr(OLD) + str(OLD) + repr([OLD])
     assert repr(OLD.secret) not in repr(OLD)
     assert len({key.fingerprint for key in (OLD, NEW, FOREIGN)}) == 3
@@ -309,7 +309,7 @@ def golden_seal(rng: Random) -> Seal:
 
 
 @pytest.mark.parametrize("golden", GOLDEN["datagram"], ids=lambda golden: str(golden["name"]))
-def test_a_golden_datagram_opens_or_is_met_with_silence(golden: dict[str, Any]) -> None:
+def test_a_golden_datagram_opens_or_is_ignored(golden: dict[str, Any]) -> None:
     data = unhex(golden["hex"])
     assert len(data) == golden["size"]
     opened = golden_seal(Random(1)).open(data, GOLDEN["now"])

@@ -126,19 +126,19 @@ def test_any_mutant_is_a_message_or_a_wire_error() -> None:
     assert errors > 5_000  # ... and is a match for it
 
 
-def test_the_mutator_makes_the_same_mutants_from_the_same_seed() -> None:
+def test_one_seed_makes_the_same_mutants() -> None:
     assert list(mutants(7, each=3)) == list(mutants(7, each=3))
     assert list(mutants(7, each=3)) != list(mutants(8, each=3))
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_behind_the_magic_are_a_message_or_a_wire_error(data: bytes) -> None:
+def test_any_bytes_behind_the_magic_are_survived(data: bytes) -> None:
     check_is_total(MAGIC + data)
     check_is_total(data)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile[:8].hex())
-def test_a_hostile_object_is_taken_anywhere_without_harm(hostile: bytes) -> None:
+def test_a_hostile_object_does_no_harm_anywhere(hostile: bytes) -> None:
     tid, sender, observed = b"\xc4\x0812345678", b"\xc4\x20" + bytes(32), b"\xc4\x06123456"
     find_node, code = b"\xa9find_node", b"\xcc\xc9"
     found = [b"\xc4\x01t", b"\xc4\x00", b"\xc4\x00", b"\x90", b"\xc2"]
@@ -209,7 +209,7 @@ def snapshot(node: Node) -> dict[str, object]:
 
 
 @pytest.mark.no_cover
-def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not() -> None:
+def test_no_mutant_exceeds_its_rights() -> None:
     """No sender here was given a token, so nothing may be stored; none answers a query, so nothing may be learned."""
     node = make_node()
     stranger = endpoint(200)
@@ -250,7 +250,7 @@ def test_no_mutant_changes_more_than_it_may_or_gets_an_answer_that_it_should_not
 
 
 @pytest.mark.no_cover
-def test_no_mutant_from_the_very_peer_that_we_asked_counts_without_the_transaction_id() -> None:
+def test_a_mutant_from_the_peer_needs_the_tid() -> None:
     node = make_node()
     for data in mutants(seed=3, each=60):
         before = snapshot(node)
@@ -277,7 +277,7 @@ def is_asked_again(node: Node) -> bool:
 
 
 @pytest.mark.no_cover
-def test_a_mutant_of_the_very_answer_that_is_waited_for_is_that_answer_or_nothing() -> None:
+def test_a_mutated_answer_is_itself_or_nothing() -> None:
     """Here the transaction ID and the source are right, and everything else may be wrong."""
     mutator = Mutator(4, CORPUS)
     accepted = ignored = 0

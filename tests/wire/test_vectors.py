@@ -63,7 +63,7 @@ def test_the_ids_are_those_of_the_names() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=named)
-def test_each_has_the_size_that_its_file_says_and_fits_a_datagram(vector: Vector) -> None:
+def test_each_vector_has_its_stated_size(vector: Vector) -> None:
     assert len(vector.data) == vector.fields["size"] <= 1_200
 
 

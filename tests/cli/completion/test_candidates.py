@@ -32,20 +32,20 @@ def words(*found: str) -> list[dict[str, object]]:
     return result({"words": list(found), "complete": True})
 
 
-def test_every_candidate_that_is_a_command_or_an_option_has_a_description(dht: Run) -> None:
+def test_every_candidate_has_a_description(dht: Run) -> None:
     for word in ("", "-"):
         lines = dht(word).out.splitlines()
         assert lines
         assert all("\t" in line and line.partition("\t")[2] for line in lines)
 
 
-def test_a_file_is_left_to_the_shell_behind_what_is_there_already(dht: Run, dhtd: Run) -> None:
+def test_files_after_other_words_go_to_the_shell(dht: Run, dhtd: Run) -> None:
     assert dht("--socket", "/tm").out == "\tfiles\t\n"
     assert dht("--socket=/tm").out == "\tfiles\t--socket=\n"
     assert dhtd("start", "--state=").out == "\tfiles\t--state=\n"
 
 
-def test_values_behind_an_equals_sign_are_whole_words(dhtd: Run) -> None:
+def test_values_after_an_equals_sign_are_whole(dhtd: Run) -> None:
     assert offered(dhtd, "start", "--log-format=j") == ["--log-format=json"]
 
 
@@ -61,7 +61,7 @@ def test_words_come_from_bash_as_they_were_typed(dhtd: Run) -> None:
     assert offered(dhtd, "start", "--state", '"/a b/c"', "--log-format", "'j") == ["json"]
 
 
-def test_instances_are_those_with_a_socket_or_a_state_file(dht: Run, dhtd: Run, home: Path) -> None:
+def test_instances_have_a_socket_or_a_state_file(dht: Run, dhtd: Run, home: Path) -> None:
     (home / "dhtd").mkdir()
     for name in ("blue.sock", "black.db", "red.sock", "notes.txt"):
         (home / "dhtd" / name).touch()
@@ -69,11 +69,11 @@ def test_instances_are_those_with_a_socket_or_a_state_file(dht: Run, dhtd: Run, 
     assert offered(dhtd, "start", "--instance", "") == ["black", "blue", "red"]
 
 
-def test_no_instance_is_offered_where_there_is_none(dht: Run) -> None:
+def test_no_instance_is_offered_where_none_exists(dht: Run) -> None:
     assert offered(dht, "--instance", "") == []
 
 
-def test_ports_are_those_of_the_id_or_the_name_before(dht: Run, home: Path) -> None:
+def test_ports_belong_to_the_id_or_name_before(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", words("80", "81"), words("90")) as fake:
         assert offered(dht, "--socket", fake.path, "delete", ID.upper(), "") == ["80", "81"]
         assert offered(dht, "--socket", fake.path, "delete", "--name", "wiki", "9") == ["90"]
@@ -84,7 +84,7 @@ def test_ports_are_those_of_the_id_or_the_name_before(dht: Run, home: Path) -> N
     assert offered(dht, "delete", "abc", "") == []
 
 
-def test_the_daemon_is_asked_for_what_begins_like_the_word_and_its_case_is_kept(dht: Run, home: Path) -> None:
+def test_prefixes_complete_in_their_own_case(dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", words(ID), words("10.0.0.1:1729")) as fake:
         assert offered(dht, "--socket", fake.path, "lookup", "AB") == ["AB" + ID[2:]]
         assert offered(dht, "--socket", fake.path, "ping", "10.") == ["10.0.0.1:1729"]
@@ -94,9 +94,7 @@ def test_the_daemon_is_asked_for_what_begins_like_the_word_and_its_case_is_kept(
     ]
 
 
-def test_the_socket_is_found_behind_variables_and_a_tilde(
-    dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_socket_path_expands_as_in_a_shell(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", str(home))
     with FakeDaemon(home / "s", words(ID), words(ID)):
         assert offered(dht, "--socket", "$PLACE/s", "delete", "") == [ID]
@@ -104,9 +102,7 @@ def test_the_socket_is_found_behind_variables_and_a_tilde(
 
 
 @pytest.mark.parametrize("answer", [error("shutting-down", "no"), b"", b"nonsense\n", b'{"result": {}}\n'])
-def test_a_daemon_that_does_not_answer_properly_offers_nothing(
-    answer: list[dict[str, object]] | bytes, dht: Run, home: Path
-) -> None:
+def test_a_broken_daemon_offers_nothing(answer: list[dict[str, object]] | bytes, dht: Run, home: Path) -> None:
     with FakeDaemon(home / "s", answer) as fake:
         assert offered(dht, "--socket", fake.path, "delete", "") == []
 

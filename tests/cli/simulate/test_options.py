@@ -43,7 +43,7 @@ def same(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_same_seed_prints_the_same_to_the_byte_whatever_the_order_of_hashes() -> None:
+def test_the_same_seed_prints_the_same_bytes() -> None:
     runs = [
         subprocess.Popen(
             [BIN / "dhtd", *FAULTS, "--json"],
@@ -69,7 +69,7 @@ def test_another_seed_is_another_run(dhtd: Run) -> None:
     assert one["events"] != two["events"]
 
 
-def test_off_a_terminal_each_figure_is_a_line_with_the_name_that_it_has_in_json(dhtd: Run) -> None:
+def test_plain_lines_use_the_json_names(dhtd: Run) -> None:
     body = dhtd(*TINY, "--json").body
     done = dhtd(*TINY)
     assert (done.status, done.err) == (0, "")
@@ -94,7 +94,7 @@ def test_json_may_stand_before_the_command(dhtd: Run) -> None:
     assert same(dhtd("--json", *TINY).body) == same(dhtd(*TINY, "--json").body)
 
 
-def test_garbage_is_collected_as_before_once_a_run_is_over(dhtd: Run) -> None:
+def test_garbage_collection_resumes_after_a_run(dhtd: Run) -> None:
     before = gc.get_threshold()
     try:
         gc.set_threshold(701, 11, 12)
@@ -112,29 +112,29 @@ def test_a_scenario_by_its_name_alone_is_its_plan(name: str) -> None:
     assert simulate.make_plan(name, {}) == SCENARIOS[name].plan
 
 
-def test_without_options_the_plan_is_the_plain_one() -> None:
+def test_without_options_the_plan_is_the_default() -> None:
     assert simulate.make_plan(None, {}) == Plan()
 
 
-def test_an_option_replaces_a_single_number_of_a_scenario() -> None:
+def test_an_option_replaces_one_scenario_number() -> None:
     plan = simulate.make_plan("lossy", {"nat": 0.5, "seed": 4})
     assert plan == replace(SCENARIOS["lossy"].plan, nat=0.5, seed=4)
 
 
 @pytest.mark.parametrize(("nodes", "entries"), [(1, 1), (19, 1), (20, 2), (10_000, 1_000), (100_000, 1_000)])
-def test_entries_grow_with_the_nodes_between_bounds(nodes: int, entries: int) -> None:
+def test_entries_grow_with_nodes_within_bounds(nodes: int, entries: int) -> None:
     assert simulate.make_plan(None, {"nodes": nodes}).entries == entries
     assert simulate.make_plan("churn", {"nodes": nodes}).entries == entries
     assert simulate.make_plan("churn", {"nodes": nodes, "entries": 7}).entries == 7
 
 
-def test_everybody_in_a_flash_crowd_are_as_many_as_there_are() -> None:
+def test_a_flash_crowd_may_include_all_nodes() -> None:
     plan = simulate.make_plan("flash-crowd", {"nodes": 50})
     assert (plan.lookups, plan.entries) == (50, 50)
     assert simulate.make_plan("flash-crowd", {"nodes": 50, "lookups": 9}).lookups == 9
 
 
-def test_the_number_of_nodes_that_a_fixed_scenario_has_may_be_said() -> None:
+def test_a_fixed_node_count_may_be_repeated() -> None:
     assert simulate.make_plan("pair", {"nodes": 2}) == SCENARIOS["pair"].plan
 
 
@@ -152,7 +152,7 @@ def test_the_number_of_nodes_that_a_fixed_scenario_has_may_be_said() -> None:
         (None, {"partition": (10.0, 60.5), "warm": True, "loss": 1e-05, "nat": 0.1, "entries": 3}),
     ],
 )
-def test_the_command_that_repeats_a_plan_makes_that_plan(
+def test_the_printed_command_repeats_its_plan(
     name: str | None, given: dict[str, Any], dhtd: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = simulate.make_plan(name, given)
@@ -196,7 +196,7 @@ WRONG: dict[str, tuple[list[object], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_usage_ends_with_status_2_before_anything_runs(
+def test_wrong_usage_is_status_2_before_any_run(
     case: str, dhtd: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(home)
@@ -216,7 +216,7 @@ def test_a_picture_cannot_be_a_directory(dhtd: Run, tmp_path: Path) -> None:
     assert "x.png: cannot write there: Is a directory" in dhtd("simulate", "--plot", tmp_path / "x.png").err
 
 
-def test_a_picture_that_is_there_already_is_left_alone_until_there_is_a_new_one(dhtd: Run, tmp_path: Path) -> None:
+def test_an_old_picture_stays_until_the_new_one(dhtd: Run, tmp_path: Path) -> None:
     (tmp_path / "x.svg").write_text("old")
     assert dhtd("simulate", "--plot", tmp_path / "x.svg", "--nodes", 0).status == 2
     simulate.check_picture(tmp_path / "x.svg")
@@ -224,7 +224,7 @@ def test_a_picture_that_is_there_already_is_left_alone_until_there_is_a_new_one(
     assert [path.read_text() for path in tmp_path.glob("*.*")] == ["old"]
 
 
-def test_who_lacks_matplotlib_is_told_how_to_get_it(dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_matplotlib_is_explained(dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulate, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
     done = dhtd("simulate", "--plot", tmp_path / "x.png")
     assert done.status == 2
@@ -244,7 +244,7 @@ def test_a_goal_that_is_met_is_status_0(dhtd: Run) -> None:
     assert dhtd("simulate", "--scenario", "pair").status == 0
 
 
-def test_a_missed_goal_is_status_1_behind_the_figures(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missed_goal_is_status_1_after_figures(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     goal("pair", monkeypatch, Goal(1.0, recovery=60.0, peak=0.0))
     done = dhtd("simulate", "--scenario", "pair")
     assert done.status == 1
@@ -263,7 +263,7 @@ def test_a_run_without_a_scenario_has_no_goal(dhtd: Run) -> None:
 # Replays
 
 
-def test_a_replay_stops_at_its_event_and_tells_what_led_to_it(dhtd: Run) -> None:
+def test_a_replay_stops_at_its_event_and_says_why(dhtd: Run) -> None:
     done = dhtd("simulate", "--scenario", "trio", "--stop-at", 150)
     assert done.status == 0
     assert "events 150" in done.out.splitlines()
@@ -290,7 +290,7 @@ def test_a_replay_is_the_beginning_of_the_run(dhtd: Run) -> None:
     ]
 
 
-def test_a_replay_beyond_the_end_says_where_that_is(dhtd: Run) -> None:
+def test_a_replay_past_the_end_names_the_end(dhtd: Run) -> None:
     events = dhtd(*TINY, "--json").body["events"]
     done = dhtd(*TINY, "--stop-at", 10**9)
     assert done.status == 0
@@ -317,9 +317,7 @@ def broken(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invariants, "check_host", check)
 
 
-def test_a_broken_invariant_says_the_seed_the_event_and_the_way_there(
-    dhtd: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_invariant_tells_seed_and_path(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(100, monkeypatch)
     arguments = (*SMALL, "--seed", "3")
     done = dhtd(*arguments)
@@ -343,7 +341,7 @@ def test_a_broken_invariant_says_the_seed_the_event_and_the_way_there(
     assert before.status == 0
 
 
-def test_a_broken_invariant_is_an_error_with_its_replay_in_json(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_of_a_broken_invariant_has_a_replay(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(100, monkeypatch)
     done = dhtd(*SMALL, "--seed", "3", "--json")
     assert (done.status, done.err) == (1, "")
@@ -354,7 +352,7 @@ def test_a_broken_invariant_is_an_error_with_its_replay_in_json(dhtd: Run, monke
     assert done.body["replay"]["moments"][-1]["event"] == event
 
 
-def test_a_replay_looks_at_every_node_where_it_stops(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_checks_every_node_at_its_end(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(65, monkeypatch)  # not a multiple of the events between checks
     done = dhtd(*SMALL, "--stop-at", 65)
     assert done.status == 1
@@ -377,7 +375,7 @@ def plain(shown: str) -> str:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_a_terminal_shows_how_far_a_run_is_and_then_a_summary_that_fits(columns: int, tmp_path: Path) -> None:
+def test_a_terminal_shows_progress_and_a_summary(columns: int, tmp_path: Path) -> None:
     with on_a_terminal(tmp_path, "simulate", "--scenario", "trio", columns=columns) as terminal:
         shown = plain(terminal.read_to_end())
     progress, _, summary = shown.rpartition("trio: three nodes, restarted")
@@ -390,14 +388,14 @@ def test_a_terminal_shows_how_far_a_run_is_and_then_a_summary_that_fits(columns:
 
 
 @pytest.mark.slow
-def test_where_no_node_stays_to_the_end_there_is_no_balance(dhtd: Run, tmp_path: Path) -> None:
+def test_no_constant_node_means_no_balance(dhtd: Run, tmp_path: Path) -> None:
     fleeting = ("simulate", "--nodes", "4", "--churn", "20", "--duration", "600", "--lookups", "4", "--entries", "1")
     assert dhtd(*fleeting, "--json").body["balance"] == {"max_over_mean": None, "p99_over_mean": None}
     with on_a_terminal(tmp_path, *fleeting) as terminal:
         assert "no node was there from the beginning to the end" in plain(terminal.read_to_end())
 
 
-def test_progress_is_shown_beside_json_too_and_not_mixed_with_it(tmp_path: Path) -> None:
+def test_progress_does_not_mix_with_json(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path, "simulate", "--scenario", "pair", "--json", out="figures") as terminal:
         *progress, status = plain(terminal.read_to_end()).splitlines()
     assert any("running" in line for line in progress)
@@ -405,7 +403,7 @@ def test_progress_is_shown_beside_json_too_and_not_mixed_with_it(tmp_path: Path)
     assert json.loads((tmp_path / "figures").read_text())["nodes"] == 2
 
 
-def test_ctrl_c_ends_a_run_with_status_130_and_no_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_with_status_130(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path, "simulate") as terminal:
         terminal.wait("joining")
         terminal.type("\x03")
@@ -415,7 +413,7 @@ def test_ctrl_c_ends_a_run_with_status_130_and_no_traceback(tmp_path: Path) -> N
     assert shown.rpartition("\x1b[?25h")[1], "the cursor is left hidden"
 
 
-def test_a_run_that_is_interrupted_between_two_looks_ends_as_well(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_between_two_checks_ends_a_run_too(dhtd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(run: Simulation, events: int) -> bool:
         if run.net.schedule.events > 50:
             raise KeyboardInterrupt

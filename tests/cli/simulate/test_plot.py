@@ -52,11 +52,11 @@ TRIO = SCENARIOS["trio"].plan
         (1_000_000, [10, 32, 100, 316, 1_000, 3_162]),
     ],
 )
-def test_sizes_are_half_a_decade_apart_up_to_that_of_the_run(nodes: int, expected: list[int]) -> None:
+def test_sizes_are_half_a_decade_apart(nodes: int, expected: list[int]) -> None:
     assert figures.sizes(nodes) == expected
 
 
-def test_the_further_runs_are_calm_ones_of_each_size_and_one_of_each_length_of_sessions() -> None:
+def test_sweeps_are_calm_runs_of_all_sizes() -> None:
     plans = list(figures.plans(Plan(nodes=1_000, loss=0.5, liars=0.5, seed=7)))
     for plan in plans:
         plan.check()
@@ -81,7 +81,7 @@ def test_each_further_run_adds_its_point() -> None:
     assert found.by_session == [Success(300.0, 1.0, 5)]
 
 
-def test_the_line_is_the_one_whose_squared_distances_are_least() -> None:
+def test_the_line_is_the_least_squares_fit() -> None:
     assert figures.fit({size: log2(size) / 3.25 for size in (10, 100, 1_000)}) == pytest.approx(3.25)
     assert figures.fit({}) is None
     assert figures.fit({10: 0.0}) is None
@@ -125,7 +125,7 @@ def test_a_picture_says_what_was_run_and_found(tmp_path: Path) -> None:
         assert f"{spread.p90:,.0f} ms" in said
 
 
-def test_the_same_run_gives_the_same_svg_to_the_byte(dhtd: Run, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_svg(dhtd: Run, tmp_path: Path) -> None:
     """Also with another order of hashes, and with the user's settings for matplotlib."""
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: red\naxes.grid: True\nsvg.hashsalt: another\n")
     arguments = ("simulate", "--nodes", "1", "--lookups", "5", "--duration", "10", "--plot")
@@ -137,7 +137,7 @@ def test_the_same_run_gives_the_same_svg_to_the_byte(dhtd: Run, tmp_path: Path) 
     assert b"<dc:date>" not in one
 
 
-def test_the_same_figures_are_the_same_svg_to_the_byte(tmp_path: Path) -> None:
+def test_the_same_figures_give_the_same_svg(tmp_path: Path) -> None:
     found = shown(TRIO)
     for name in ("one", "two"):
         plot.draw(found, "dhtd simulate", tmp_path / f"{name}.svg")
@@ -145,7 +145,7 @@ def test_the_same_figures_are_the_same_svg_to_the_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["lone-node", "pair"])
-def test_there_is_a_picture_of_the_smallest_networks_too(name: str, tmp_path: Path) -> None:
+def test_the_smallest_networks_have_a_picture_too(name: str, tmp_path: Path) -> None:
     plan = replace(SCENARIOS[name].plan, lookups=10)
     plot.draw(shown(plan), "dhtd simulate", tmp_path / "x.png")
     plot.draw(shown(replace(plan, lookups=0)), "dhtd simulate", tmp_path / "y.svg")
@@ -173,9 +173,7 @@ def test_the_command_runs_the_sweeps_and_draws(dhtd: Run, tmp_path: Path, monkey
     assert (tmp_path / "x.svg").read_bytes() == first
 
 
-def test_a_picture_that_cannot_be_written_after_all_leaves_the_figures(
-    dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_picture_leaves_the_figures(dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(found: Figures, command: str, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -188,9 +186,7 @@ def test_a_picture_that_cannot_be_written_after_all_leaves_the_figures(
     }
 
 
-def test_a_further_run_that_is_broken_says_its_own_way_there(
-    dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_sweep_run_tells_its_own_path(dhtd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Simulation):
         def advance(self, events: int) -> bool:
             if self.plan.warm:

@@ -56,7 +56,7 @@ def test_json_says_how_long_it_is(dht: Run, home: Path) -> None:
     assert (done.status, done.body) == (0, {"file": str(home / "copy.db"), "bytes": 1_280})
 
 
-def test_a_file_that_is_there_is_replaced_only_by_force(dht: Run, home: Path) -> None:
+def test_a_file_is_replaced_only_by_force(dht: Run, home: Path) -> None:
     file = home / "copy.db"
     file.write_text("mine")
     refused = dht("--socket", home / "s", "backup", file)
@@ -71,9 +71,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(dht: Run, home: Path) ->
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-def test_a_file_that_appears_meanwhile_is_not_replaced(
-    has_links: bool, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_appearing_meanwhile_stays(has_links: bool, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def appearing() -> Iterator[bytes]:
         yield COPY
         (home / "copy.db").write_text("mine")
@@ -163,7 +161,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(home: Path, dht: Run, monkeypatc
     assert names(home) == {"s"}
 
 
-def test_the_state_file_of_a_running_daemon_is_not_replaced(dht: Run, home: Path) -> None:
+def test_a_running_daemons_state_file_stays(dht: Run, home: Path) -> None:
     with closing(StateFile.open(home / "state.db")):
         done = dht("--socket", home / "s", "backup", "--force", home / "state.db")
         assert (done.status, "state.db-journal" in done.err) == (1, True)
@@ -185,7 +183,7 @@ def test_a_terminal_is_no_place_for_a_backup(dht: Run, monkeypatch: pytest.Monke
     assert (done.status, done.err) == (2, "dht: a backup is no text for a terminal: name a file\n")
 
 
-def test_a_node_goes_on_from_a_backup_that_was_taken_while_it_served() -> None:
+def test_a_node_restarts_from_a_live_backup() -> None:
     with Network() as network:
         (daemon,) = network.start(1)
         for port in ("80", "81"):

@@ -16,7 +16,7 @@ from tests.cli.conftest import Run
 PAGE = Path(__file__).parents[3] / "man" / "dhtd.8"
 
 
-def test_a_key_is_made_for_its_owner_alone_and_its_fingerprint_shown(dhtd: Run, home: Path) -> None:
+def test_a_new_key_is_private_and_is_shown(dhtd: Run, home: Path) -> None:
     file = home / "network.key"
     done = dhtd("keygen", file)
     key = read(file, {})
@@ -25,14 +25,14 @@ def test_a_key_is_made_for_its_owner_alone_and_its_fingerprint_shown(dhtd: Run, 
     assert key.secret.hex() not in done.out
 
 
-def test_each_key_is_another_and_is_told_as_json_too(dhtd: Run, home: Path) -> None:
+def test_each_key_is_new_and_also_told_as_json(dhtd: Run, home: Path) -> None:
     bodies = [dhtd("keygen", home / "a", "--json").body, dhtd("--json", "keygen", home / "b").body]
     for name, body in zip("ab", bodies, strict=True):
         assert body == {"file": str(home / name), "fingerprint": read(home / name, {}).fingerprint}
     assert bodies[0]["fingerprint"] != bodies[1]["fingerprint"]
 
 
-def test_what_cannot_be_made_is_said_and_nothing_is_changed(dhtd: Run, home: Path) -> None:
+def test_a_failed_keygen_says_why(dhtd: Run, home: Path) -> None:
     file = home / "network.key"
     dhtd("keygen", file)
     before = file.read_bytes()
@@ -54,9 +54,7 @@ def test_what_cannot_be_made_is_said_and_nothing_is_changed(dhtd: Run, home: Pat
 
 
 @pytest.mark.parametrize("place", ["option", "variable"])
-def test_a_daemon_does_not_start_with_a_key_that_it_does_not_trust(
-    place: str, dhtd: Run, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_untrusted_key_stops_the_daemon(place: str, dhtd: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = home / "network.key"
     state = home / "state.db"
 
@@ -80,6 +78,6 @@ def test_a_daemon_does_not_start_with_a_key_that_it_does_not_trust(
     assert not state.exists()
 
 
-def test_the_page_has_every_key_of_what_is_printed() -> None:
+def test_the_page_has_every_printed_key() -> None:
     section = PAGE.read_text().split(".Sh PRIVATE NETWORKS\n")[1].split("\n.Sh ")[0]
     assert re.findall(r"^\.It Va (\S+) Pq text$", section, re.MULTILINE) == [field.name for field in fields(Made)]

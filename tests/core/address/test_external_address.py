@@ -38,7 +38,7 @@ def test_nobody_has_told_us_anything_yet() -> None:
     assert external.seen() == []
 
 
-def test_a_public_address_is_believed_once_three_providers_networks_agree_on_it() -> None:
+def test_three_networks_make_an_address_believed() -> None:
     external = told((peer(1), US), (peer(2), US))
     assert external.endpoints() == []
     assert external.seen() == [Seen(US, 2, is_believed=False)]
@@ -47,7 +47,7 @@ def test_a_public_address_is_believed_once_three_providers_networks_agree_on_it(
     assert external.seen() == [Seen(US, 3, is_believed=True)]
 
 
-def test_a_liar_has_one_vote_however_many_addresses_of_one_network_it_speaks_from() -> None:
+def test_a_liar_has_one_vote_per_network() -> None:
     external = told(*((peer(provider), US) for provider in (1, 2, 3)))
     for machine in range(2, 10_000):
         external.vote(peer(9, machine), LIE, 0.0)
@@ -56,7 +56,7 @@ def test_a_liar_has_one_vote_however_many_addresses_of_one_network_it_speaks_fro
     assert external.seen() == [Seen(US, 3, is_believed=True), Seen(US6, 1, is_believed=False)]
 
 
-def test_two_liars_are_not_believed_and_do_not_outvote_three_honest() -> None:
+def test_two_liars_do_not_outvote_three_honest() -> None:
     external = told(*((peer(provider), LIE) for provider in (1, 2)))
     assert external.endpoints() == []
     for provider in (3, 4, 5):
@@ -64,7 +64,7 @@ def test_two_liars_are_not_believed_and_do_not_outvote_three_honest() -> None:
     assert external.endpoints() == [US]
 
 
-def test_votes_are_for_an_address_and_a_nat_may_show_each_peer_another_port() -> None:
+def test_votes_count_addresses_and_not_ports() -> None:
     external = told((peer(1), US.with_port(5)), (peer(2), US.with_port(7)), (peer(3), US.with_port(7)))
     assert external.endpoints() == [US.with_port(7)]
 
@@ -73,11 +73,11 @@ def test_votes_are_for_an_address_and_a_nat_may_show_each_peer_another_port() ->
     ("voter", "observed"),
     [(endpoint(1), US), (peer(1), AT_HOME), (endpoint(1), US6), (peer(1), US6), (six(1), US)],
 )
-def test_who_reaches_us_by_another_family_or_kind_of_address_cannot_tell(voter: Endpoint, observed: Endpoint) -> None:
+def test_a_vote_must_match_its_family_and_scope(voter: Endpoint, observed: Endpoint) -> None:
     assert told((voter, observed)).seen() == []
 
 
-def test_in_a_private_range_each_machine_has_a_vote_and_the_first_is_enough() -> None:
+def test_one_private_vote_is_enough() -> None:
     external = told((endpoint(1), AT_HOME))
     assert external.endpoints() == [AT_HOME]
     for number in (2, 3):
@@ -90,11 +90,11 @@ def test_in_a_private_range_each_machine_has_a_vote_and_the_first_is_enough() ->
     assert external.endpoints() == [AT_HOME]
 
 
-def test_where_nothing_is_exempt_a_private_range_is_still_one() -> None:
+def test_an_unexempt_private_range_stays_private() -> None:
     assert told((endpoint(1), AT_HOME), policy=Policy(exempt_networks=())).endpoints() == [AT_HOME]
 
 
-def test_in_an_exempt_public_network_each_machine_has_a_vote_and_three_have_to_agree() -> None:
+def test_an_exempt_public_range_needs_three_votes() -> None:
     policy = Policy(exempt_networks=(*PRIVATE_NETWORKS, "203.0.113.0/24"))
     voters = [Endpoint.of(f"203.0.113.{number}", 1) for number in (1, 2, 3)]
     assert told(*((voter, US) for voter in voters[:2]), policy=policy).endpoints() == []
@@ -113,12 +113,12 @@ BY_SCOPE = ((HERE, HERE), (ON_LINK, ON_LINK.with_port(7)), (endpoint(1), AT_HOME
     [(HERE, HERE), (ON_LINK, ON_LINK.with_port(7)), (endpoint(9), AT_HOME), (peer(9), US), (six(9), US)],
     ids=str,
 )
-def test_each_is_told_the_address_that_means_something_there(other: Endpoint, ours: Endpoint) -> None:
+def test_each_asker_hears_a_meaningful_address(other: Endpoint, ours: Endpoint) -> None:
     assert told(*BY_SCOPE).endpoints_for(other) == [ours]
     assert told(*reversed(BY_SCOPE)).endpoints_for(other) == [ours]
 
 
-def test_addresses_are_told_to_nobody_to_whom_they_mean_nothing() -> None:
+def test_meaningless_addresses_are_told_to_nobody() -> None:
     external = told(*BY_SCOPE[:2])
     for other in (endpoint(9), peer(9), six(9)):
         assert external.endpoints_for(other) == []
@@ -129,7 +129,7 @@ def test_addresses_are_told_to_nobody_to_whom_they_mean_nothing() -> None:
     assert external.endpoints() == [AT_HOME]  # though it has no more votes than the others
 
 
-def test_addresses_of_several_scopes_do_not_take_turns_in_being_believed() -> None:
+def test_scopes_do_not_alternate_in_belief() -> None:
     external = told(*BY_SCOPE)
     for number in range(2, 6):
         assert external.vote(endpoint(number), AT_HOME, 0.0) is Verdict.NOTHING
@@ -137,7 +137,7 @@ def test_addresses_of_several_scopes_do_not_take_turns_in_being_believed() -> No
     assert external.vote(endpoint(1), LIE_AT_HOME, 0.0) is Verdict.CONTRADICTED
 
 
-def test_what_is_believed_comes_before_what_more_say_and_is_not() -> None:
+def test_a_belief_outranks_more_plain_votes() -> None:
     external = told((peer(1), US), (peer(2), US), (endpoint(1), AT_HOME))
     assert external.endpoints() == [AT_HOME]
     external.vote(peer(3), US, 0.0)
@@ -151,7 +151,7 @@ def test_a_peer_may_change_its_mind() -> None:
     assert external.endpoints() == [AT_HOME]
 
 
-def test_only_the_latest_voters_count_and_who_votes_again_is_late() -> None:
+def test_only_the_latest_voters_count() -> None:
     external = told(*((endpoint(number), LIE_AT_HOME) for number in (1, 2, 3)), policy=Policy(external_votes=3))
     assert external.endpoints() == [LIE_AT_HOME]
     external.vote(endpoint(1), AT_HOME, 0.0)
@@ -169,7 +169,7 @@ def test_a_vote_that_is_forgotten_is_missed() -> None:
     assert external.endpoints() == []
 
 
-def test_should_we_move_those_who_have_gone_do_not_outvote_those_who_see_us_now_for_ever() -> None:
+def test_departed_voters_do_not_outvote_for_ever() -> None:
     lasts = DEFAULT.external_lasts
     external = told(*((peer(number), LIE) for number in range(1, 7)))
     for number in (4, 5, 6):  # these are still there
@@ -188,7 +188,7 @@ def test_should_we_move_those_who_have_gone_do_not_outvote_those_who_see_us_now_
     assert list(external._cast_at) == list(external._votes) == [bytes((100, 6))]
 
 
-def test_each_family_is_told_by_those_who_reach_us_by_it() -> None:
+def test_each_familys_voters_decide_its_address() -> None:
     external = told(*((six(provider), US6) for provider in (1, 2, 3)))
     assert external.endpoints() == [US6]
     for provider in (1, 2, 3):
@@ -196,20 +196,20 @@ def test_each_family_is_told_by_those_who_reach_us_by_it() -> None:
     assert external.endpoints() == [US, US6]
 
 
-def test_who_asks_for_our_endpoints_may_change_what_it_gets() -> None:
+def test_changing_the_returned_list_is_harmless() -> None:
     external = told((endpoint(1), AT_HOME))
     external.endpoints().clear()
     assert external.endpoints() == [AT_HOME]
 
 
-def test_an_address_is_not_ours_if_there_are_votes_in_its_family_and_none_is_for_it_whatever_the_port() -> None:
+def test_one_vote_makes_other_addresses_elsewhere() -> None:
     external = told((peer(1), US))
     assert not external.is_elsewhere(US.with_port(9))
     assert external.is_elsewhere(LIE)
     assert not external.is_elsewhere(US6)
 
 
-def test_who_sees_us_at_an_address_of_one_scope_says_nothing_of_those_of_others() -> None:
+def test_a_vote_counts_in_one_scope_only() -> None:
     external = told(*((peer(number), US) for number in (1, 2, 3)))
     assert external.is_elsewhere(LIE)
     assert not external.is_elsewhere(AT_HOME)

@@ -23,7 +23,7 @@ def test_at_first_nothing_is_known() -> None:
 @pytest.mark.parametrize(
     ("source", "reach"), [(PUBLIC, Reach.PUBLIC), (SIX, Reach.PUBLIC), (endpoint(1), Reach.PRIVATE)]
 )
-def test_who_comes_unasked_shows_that_we_can_be_reached_from_there(source: Endpoint, reach: Reach) -> None:
+def test_unasked_visitors_prove_reachability(source: Endpoint, reach: Reach) -> None:
     outside = Reachability(DEFAULT, 0.0)
     outside.queried(source, 5.0)
     assert outside.reach(5.0) is reach
@@ -32,7 +32,7 @@ def test_who_comes_unasked_shows_that_we_can_be_reached_from_there(source: Endpo
 
 
 @pytest.mark.parametrize("exempt", [(), ("198.51.100.0/24", "10.0.0.0/8"), ("0.0.0.0/0",)])
-def test_what_is_private_follows_from_the_address_whatever_limits_leave_alone(exempt: tuple[str, ...]) -> None:
+def test_private_follows_from_the_address_alone(exempt: tuple[str, ...]) -> None:
     outside = Reachability(Policy(exempt_networks=exempt), 0.0)
     outside.queried(endpoint(1), 0.0)
     assert outside.reach(0.0) is Reach.PRIVATE
@@ -40,7 +40,7 @@ def test_what_is_private_follows_from_the_address_whatever_limits_leave_alone(ex
     assert outside.reach(0.0) is Reach.PUBLIC
 
 
-def test_public_evidence_outweighs_private_evidence() -> None:
+def test_public_evidence_outweighs_private() -> None:
     outside = Reachability(DEFAULT, 0.0)
     outside.queried(PUBLIC, 0.0)
     outside.queried(endpoint(1), 1.0)
@@ -48,7 +48,7 @@ def test_public_evidence_outweighs_private_evidence() -> None:
     assert outside.reach(DEFAULT.outside_lasts) is Reach.PRIVATE
 
 
-def test_who_was_written_to_from_whatever_port_it_comes_shows_nothing() -> None:
+def test_an_address_we_wrote_to_proves_nothing() -> None:
     outside = Reachability(DEFAULT, 0.0)
     outside.contacted(PUBLIC, 1.0)
     outside.queried(PUBLIC.with_port(9), 2.0)
@@ -57,7 +57,7 @@ def test_who_was_written_to_from_whatever_port_it_comes_shows_nothing() -> None:
     assert outside.reach(2.0) is Reach.PUBLIC
 
 
-def test_who_was_written_to_is_kept_in_mind_for_ten_minutes_at_least_and_not_for_more_than_twenty() -> None:
+def test_our_addressees_are_kept_ten_minutes() -> None:
     for written_at in (0.0, MEMORY - 1, 5.5 * MEMORY):
         outside = Reachability(DEFAULT, 0.0)
         outside.contacted(PUBLIC, written_at)
@@ -69,7 +69,7 @@ def test_who_was_written_to_is_kept_in_mind_for_ten_minutes_at_least_and_not_for
         assert outside.reach(written_at + 2 * MEMORY) is Reach.PUBLIC
 
 
-def test_who_goes_on_asking_us_is_kept_in_mind_since_our_answers_keep_its_way_in_open() -> None:
+def test_an_asker_that_we_answer_is_kept_longer() -> None:
     outside = Reachability(DEFAULT, 0.0)
     outside.contacted(PUBLIC, 0.0)
     last = 0.0
@@ -81,21 +81,21 @@ def test_who_goes_on_asking_us_is_kept_in_mind_since_our_answers_keep_its_way_in
     assert outside.reach(last + 2 * MEMORY) is Reach.PUBLIC
 
 
-def test_after_a_long_silence_nobody_is_kept_in_mind() -> None:
+def test_a_long_silence_clears_the_memory() -> None:
     outside = Reachability(DEFAULT, 0.0)
     outside.contacted(PUBLIC, 0.0)
     outside.queried(PUBLIC, 10 * MEMORY)
     assert outside.reach(10 * MEMORY) is Reach.PUBLIC
 
 
-def test_evidence_is_looked_for_once_a_second_once_there_is_some() -> None:
+def test_evidence_is_checked_once_a_second() -> None:
     outside = Reachability(DEFAULT, 0.0)
     assert outside.look_at == float("-inf")
     outside.queried(PUBLIC, 5.0)
     assert outside.look_at == 6.0
 
 
-def test_however_many_are_written_to_the_memory_is_of_one_size_and_of_a_hundred_few_others_are_taken_for_them() -> None:
+def test_the_memory_of_addressees_is_fixed() -> None:
     rng = Random(1)
     outside = Reachability(DEFAULT, 0.0)
     for _ in range(100):

@@ -28,7 +28,7 @@ def join(bench: Bench, *, token: bytes = b"token") -> list[Sent]:
     return bench.sent()
 
 
-def test_who_joins_shows_its_nearest_nodes_their_tokens() -> None:
+def test_joining_shows_the_nearest_their_tokens() -> None:
     bench = Bench(policy=STEADY)
     (shown,) = join(bench)
     assert (shown.to, shown.request) == (endpoint(9), SHOWN)
@@ -42,7 +42,7 @@ def test_who_joins_shows_its_nearest_nodes_their_tokens() -> None:
     assert bench.sent_one().request == SHOWN
 
 
-def test_a_node_that_gives_no_token_is_not_asked_again() -> None:
+def test_a_node_without_token_is_not_asked_again() -> None:
     assert join(Bench(policy=STEADY), token=b"") == []
 
 
@@ -67,7 +67,7 @@ def test_a_lookup_of_another_id_shows_nothing() -> None:
     assert bench.sent() == []
 
 
-def test_a_bootstrap_of_the_user_shows_the_tokens_and_a_probe_leaves_that_to_the_lookup() -> None:
+def test_only_a_users_bootstrap_shows_tokens() -> None:
     bench = Bench(policy=STEADY)
     bench.know(contact(9))
     bench.node.commands.bootstrap([endpoint(9)], bench.now)
@@ -81,7 +81,7 @@ def test_a_bootstrap_of_the_user_shows_the_tokens_and_a_probe_leaves_that_to_the
     assert bench.sent() == []
 
 
-def test_an_address_that_keeps_changing_brings_one_introduction_a_minute() -> None:
+def test_an_unstable_address_is_introduced_rarely() -> None:
     bench = Bench(policy=STEADY)
     (shown,) = join(bench)
     bench.found(shown, 9)

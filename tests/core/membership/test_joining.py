@@ -96,7 +96,7 @@ def test_an_answer_connects_once() -> None:
     assert not join.is_attempt_due(1e9)
 
 
-def test_who_is_lost_tries_again_after_a_pause() -> None:
+def test_a_lost_node_retries_after_a_pause() -> None:
     join = connected()
     join.lost(3.0)
     assert state(join) is Joining.SILENT

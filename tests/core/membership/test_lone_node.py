@@ -27,14 +27,14 @@ def found_by(node: Node, key: Id) -> tuple[Endpoint, ...]:
     raise AssertionError("the lookup did not end")
 
 
-def test_a_lone_node_finds_its_own_entry_at_the_address_where_it_reaches_itself() -> None:
+def test_a_lone_node_finds_its_own_entry() -> None:
     node = lone_node()
     node.commands.enter(Id(7), 3000, 0.0)
     assert found_by(node, Id(7)) == (LOCAL.with_port(3000),)
     assert found_by(node, Id(8)) == ()
 
 
-def test_the_local_address_gives_way_to_what_others_see() -> None:
+def test_the_local_address_yields_to_others_view() -> None:
     node = lone_node()
     node.commands.enter(Id(7), 3000, 0.0)
     node.external.vote(ASKER, Endpoint.of("10.0.0.1", 1729), 0.0)

@@ -244,7 +244,7 @@ def make() -> Doubting:
     return Doubting(Outage(requester, overlay, join, verdicts.append), join, requester, verdicts)
 
 
-def test_whoever_is_not_connected_has_no_doubts() -> None:
+def test_an_unconnected_node_has_no_doubts() -> None:
     doubt, _, requester, _ = make()
     doubt.arise(contact(10), 3.0)
     assert not requester.transmits

@@ -20,7 +20,7 @@ class Entry:
 
 
 @given(st.lists(st.tuples(ids(SEVEN), st.none() | st.integers(0, 127))), st.sets(st.integers(0, 20)), ids(SEVEN))
-def test_those_within_reach_are_found_and_no_others(
+def test_a_search_finds_exactly_the_entries_near(
     several: list[tuple[Id, int | None]], removed: set[int], id: Id
 ) -> None:
     index: Nearby[Entry] = Nearby()

@@ -53,7 +53,7 @@ def test_a_contact_that_stayed_hurries_its_entry() -> None:
     assert entry.hurried
 
 
-def test_a_contact_that_has_changed_its_id_is_no_news() -> None:
+def test_a_contact_with_a_new_id_is_no_news() -> None:
     bench, entry = owner()
     comes(bench, NEWCOMER)
     bench.advance(STAYS)
@@ -81,7 +81,7 @@ def test_an_answer_from_before_a_defect_is_no_news() -> None:
 
 
 @pytest.mark.parametrize("who", [contact(KEY ^ 32), HOLDERS[0]], ids=["far", "a holder"])
-def test_a_contact_that_no_entry_needs_is_not_asked(who: Contact) -> None:
+def test_a_contact_without_entries_is_not_asked(who: Contact) -> None:
     bench, _ = owner()
     comes(bench, who)
     bench.advance(2 * STAYS)

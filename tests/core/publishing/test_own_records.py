@@ -49,7 +49,7 @@ def test_the_ports_of_a_key_are_found_without_a_walk() -> None:
     assert tracker.ports(KEY) == [443]
 
 
-def test_a_key_without_entries_leaves_nothing_behind() -> None:
+def test_an_emptied_key_leaves_nothing_behind() -> None:
     tracker = make()
     tracker.add(own_key(KEY, 80))
     tracker.add(own_key(KEY, 443))

@@ -98,7 +98,7 @@ def test_while_nobody_answers_nobody_is_lost() -> None:
     assert entry.lost == ()
 
 
-def test_where_another_node_answers_the_holder_is_lost() -> None:
+def test_another_nodes_answer_proves_the_loss() -> None:
     bench = publishing()
     entry = bench.node.tracker.get(own_key(KEY, 80))
     assert entry is not None
@@ -138,7 +138,7 @@ def test_many_losses_have_further_nodes_asked() -> None:
     assert len(asked) <= DEFAULT.verifications
 
 
-def test_a_holder_that_misses_a_query_is_asked_at_once() -> None:
+def test_a_missed_query_prompts_a_check_at_once() -> None:
     bench = publishing()
     bench.node.commands.lookup(Id(65), bench.now)
     bench.sent()

@@ -31,7 +31,7 @@ def test_a_contact_hurries_each_entry_in_reach_once() -> None:
     assert 10 < concerned / 100 < 60  # 8 in 300 of 2,000 are 53, and fewer when some are hurried
 
 
-def test_a_contact_has_no_copy_made_of_all_entries() -> None:
+def test_a_contact_copies_no_list_of_entries() -> None:
     """In a network of few nodes, every contact concerns every entry."""
     tracker = make(replace(DEFAULT, newcomer_credit=0))
     for number in range(20 * STEP):

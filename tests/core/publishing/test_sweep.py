@@ -11,7 +11,7 @@ from tests.core.small import endpoint
 from tests.core.test_node import KEY
 
 
-def test_expired_entries_are_swept_every_five_minutes() -> None:
+def test_the_expired_are_swept_each_five_minutes() -> None:
     bench = Bench()
     bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
     bench.advance(DEFAULT.store_sweep - 0.1)

@@ -87,7 +87,7 @@ def test_a_holder_that_has_it_again_confirms_again() -> None:
     assert queries(bench) == []
 
 
-def test_who_gives_no_token_holds_nothing() -> None:
+def test_no_token_and_no_entry_means_not_held() -> None:
     bench = owing(KEY)
     bench.advance(0)
     bench.found(queries(bench)[0], 2, token=b"")
@@ -305,7 +305,7 @@ def test_a_holder_without_a_token_stays_in_debt() -> None:
         assert [pending.holder for pending in bench.node.withdrawals] == debts
 
 
-def test_too_many_are_counted_wherever_they_come_from() -> None:
+def test_excess_withdrawals_are_counted() -> None:
     policy = replace(POLICY, withdrawals=1, entry_holders=1)
     bench = owing(KEY, Id(64), policy=policy)
     caps = bench.node.counters.caps_hit

@@ -102,7 +102,7 @@ def test_a_slow_disk_is_counted_in_the_expiry() -> None:
         }
 
 
-def test_what_is_written_in_time_wakes_nobody_later() -> None:
+def test_a_timely_write_wakes_nobody_later() -> None:
     bench, chosen = publishing()
     patience = bench.now + POLICY.write_ahead
     assert (due := bench.node.poll_timeout()) is not None
@@ -146,7 +146,7 @@ def test_a_deletion_during_a_write_stops_the_stores(again: bool) -> None:
     assert [list(map(len, each)) for _, *each in bench.node.publisher.poll_unwritten()] == [[2]] * again
 
 
-def test_without_an_owner_who_writes_nobody_waits() -> None:
+def test_without_a_write_ahead_nobody_waits() -> None:
     bench = Bench(policy=POLICY)
     bench.know(contact(5))
     bench.node.commands.enter(KEY, 80, bench.now)

@@ -45,21 +45,21 @@ def liars(count: int, hosts: Iterable[str]) -> list[tuple[Contact, list[Contact]
     return found
 
 
-def test_one_liar_has_one_query_sent_to_an_address() -> None:
+def test_a_liar_sends_one_query_to_an_address() -> None:
     assert len(asked_in_vain(liars(1, ["203.0.113.9"] * 16))) == 1
 
 
-def test_all_liars_together_have_few_sent_to_an_address() -> None:
+def test_all_liars_send_few_queries_to_an_address() -> None:
     assert len(asked_in_vain(liars(8, ["203.0.113.9"] * 16))) == DEFAULT.lookup_silent_per_ip
 
 
 @pytest.mark.parametrize("hosts", ["203.0.113.{}", "2001:db8:1:2::{}", "2001:db8:1:{}::1"])
-def test_all_liars_together_have_few_sent_to_a_network(hosts: str) -> None:
+def test_all_liars_send_few_queries_to_a_network(hosts: str) -> None:
     named = [hosts.format(number) for number in range(1, 17)]
     assert len(asked_in_vain(liars(8, named))) <= DEFAULT.lookup_silent_per_network
 
 
-def test_a_swarm_at_one_private_address_may_be_mostly_dead() -> None:
+def test_a_private_swarm_may_be_mostly_dead() -> None:
     swarm = [Contact(Id(number), Endpoint.of("127.0.0.1", number)) for number in range(1, 100)]
     assert len(asked_in_vain([], own=swarm)) == DEFAULT.lookup_silent_exempt
     search = Search(Id(0), Id(2**255), DEFAULT, patient=True)
@@ -75,7 +75,7 @@ def test_a_swarm_at_one_private_address_may_be_mostly_dead() -> None:
     assert asked >= 32
 
 
-def test_who_answers_late_was_not_silent() -> None:
+def test_a_late_answer_is_no_silence() -> None:
     search = Search(Id(0), Id(2**255), DEFAULT)
     search.seed([Contact(Id(number), Endpoint.of("203.0.113.9", number)) for number in range(1, 9)])
     asked = []

@@ -58,7 +58,7 @@ def by_id(queries: list[Sent]) -> dict[int, Sent]:
 # Single queries
 
 
-def test_a_ping_reports_who_answered_and_how_fast() -> None:
+def test_a_ping_reports_id_and_round_trip() -> None:
     bench = Bench()
     op = bench.node.commands.ping(endpoint(5), bench.now)
     bench.now = 0.25
@@ -66,7 +66,7 @@ def test_a_ping_reports_who_answered_and_how_fast() -> None:
     assert bench.event(Answered) == Answered(op, contact(5), Acknowledged(), 0.25)
 
 
-def test_single_queries_carry_what_they_were_given() -> None:
+def test_single_queries_carry_their_arguments() -> None:
     bench = Bench()
     bench.node.commands.find_node(endpoint(5), KEY, bench.now)
     bench.node.commands.find_value(endpoint(5), KEY, bench.now)
@@ -82,7 +82,7 @@ def test_a_single_query_reports_the_result() -> None:
     assert answered == Answered(op, contact(5), Found(b"token", (contact(9),), (SERVER,)), 0.0)
 
 
-def test_the_rest_of_a_cut_answer_is_asked_for_once_before_a_single_query_is_reported() -> None:
+def test_a_single_query_fetches_a_cut_rest_once() -> None:
     bench = knowing(5)
     op = bench.node.commands.find_node(endpoint(5), KEY, bench.now)
     bench.found(bench.sent_one(), 5, token=b"proof", more=True)
@@ -96,7 +96,7 @@ def test_the_rest_of_a_cut_answer_is_asked_for_once_before_a_single_query_is_rep
 
 
 @pytest.mark.parametrize("refused", [True, False])
-def test_without_the_rest_a_single_query_reports_the_part_that_it_has(refused: bool) -> None:
+def test_a_missing_rest_leaves_the_first_part(refused: bool) -> None:
     bench = knowing(5)
     op = bench.node.commands.find_value(endpoint(5), KEY, bench.now)
     bench.found(bench.sent_one(), 5, [], [SERVER], more=True)
@@ -109,7 +109,7 @@ def test_without_the_rest_a_single_query_reports_the_part_that_it_has(refused: b
     assert bench.event(Answered) == Answered(op, contact(5), Found(b"token", (), (SERVER,), True), 0.0)
 
 
-def test_a_single_query_is_sent_twice_before_it_is_given_up() -> None:
+def test_a_single_query_is_sent_twice() -> None:
     bench = Bench()
     op = bench.node.commands.ping(endpoint(5), bench.now)
     first = bench.sent_one()
@@ -138,7 +138,7 @@ def test_a_single_query_reports_a_refusal() -> None:
 # Lookups
 
 
-def test_a_lookup_that_knows_nobody_ends_at_once_with_what_we_have_ourselves() -> None:
+def test_a_lone_lookup_ends_with_its_own_entries() -> None:
     bench = Bench()
     bench.node.store.put(KEY, SERVER, bench.now)
     op = bench.node.commands.lookup(KEY, bench.now)
@@ -147,7 +147,7 @@ def test_a_lookup_that_knows_nobody_ends_at_once_with_what_we_have_ourselves() -
     assert (done.stats.queries, done.stats.responses) == (0, 0)
 
 
-def test_a_lookup_follows_answers_and_merges_all_endpoints_to_the_end() -> None:
+def test_a_lookup_merges_all_answers() -> None:
     bench = knowing(1)
     op = bench.node.commands.lookup(KEY, bench.now)
     first = bench.sent_one()
@@ -171,7 +171,7 @@ def test_a_lookup_follows_answers_and_merges_all_endpoints_to_the_end() -> None:
     assert (done.stats.hops, done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 3, 3, 0)
 
 
-def test_what_we_have_ourselves_counts_and_never_replaces_asking() -> None:
+def test_own_entries_never_replace_asking() -> None:
     bench = knowing(1)
     bench.node.store.put(KEY, SERVER, bench.now)
     bench.node.commands.lookup(KEY, bench.now)
@@ -182,7 +182,7 @@ def test_what_we_have_ourselves_counts_and_never_replaces_asking() -> None:
     assert progress.endpoints == done.endpoints == (SERVER, OTHER_SERVER)
 
 
-def test_endpoints_that_nobody_can_listen_on_are_left_out() -> None:
+def test_impossible_endpoints_are_left_out() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     inside = Endpoint.of("64:ff9b::c0a8:101", 80)
@@ -190,7 +190,7 @@ def test_endpoints_that_nobody_can_listen_on_are_left_out() -> None:
     assert [event.endpoints for event in bench.events() if isinstance(event, LookupDone)] == [(SERVER,)]
 
 
-def test_contacts_that_nobody_can_be_reached_at_are_not_asked() -> None:
+def test_unreachable_contacts_are_not_asked() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     nowhere = [
@@ -203,7 +203,7 @@ def test_contacts_that_nobody_can_be_reached_at_are_not_asked() -> None:
     assert [sent.to for sent in bench.sent()] == [endpoint(74)]
 
 
-def test_a_cut_answer_is_asked_for_again_with_its_token_and_once_only() -> None:
+def test_a_cut_answer_is_fetched_once() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [contact(64)], [SERVER], token=b"proof", more=True)
@@ -221,7 +221,7 @@ def test_a_cut_answer_is_asked_for_again_with_its_token_and_once_only() -> None:
     assert (done.stats.queries, done.stats.responses) == (2, 2)
 
 
-def test_a_lookup_of_which_no_answer_stays_cut_is_complete() -> None:
+def test_a_lookup_with_all_rests_is_complete() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
@@ -229,35 +229,35 @@ def test_a_lookup_of_which_no_answer_stays_cut_is_complete() -> None:
     assert bench.event(LookupDone).complete
 
 
-def test_a_node_that_takes_no_entry_may_have_turned_others_away() -> None:
+def test_a_full_node_may_have_refused_others() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], token=b"")
     assert not bench.event(LookupDone).complete
 
 
-def test_a_lookup_that_takes_a_part_of_an_answer_is_not_complete() -> None:
+def test_a_lookup_with_a_cut_answer_is_incomplete() -> None:
     bench = knowing(1, policy=replace(QUIET, lookup_endpoints=1))
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
     assert not bench.event(LookupDone).complete
 
 
-def test_a_lookup_that_nobody_answers_is_not_complete() -> None:
+def test_an_unanswered_lookup_is_incomplete() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.advance(TIMEOUT)
     assert not bench.event(LookupDone).complete
 
 
-def test_a_lookup_that_had_to_stop_asking_is_not_complete() -> None:
+def test_a_lookup_out_of_queries_is_incomplete() -> None:
     bench = knowing(1, policy=replace(QUIET, search_queries=1))
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [contact(64)], [SERVER])
     assert not bench.event(LookupDone).complete
 
 
-def test_a_lookup_of_a_node_that_knows_nobody_is_not_complete() -> None:
+def test_a_lone_lookup_is_incomplete() -> None:
     bench = Bench()
     bench.node.commands.enter(KEY, 80, bench.now)
     bench.node.commands.lookup(KEY, bench.now)
@@ -265,7 +265,7 @@ def test_a_lookup_of_a_node_that_knows_nobody_is_not_complete() -> None:
 
 
 @pytest.mark.parametrize("refused", [True, False])
-def test_without_the_rest_of_an_answer_its_part_counts(refused: bool) -> None:
+def test_a_part_counts_without_its_rest(refused: bool) -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
@@ -296,13 +296,13 @@ def looked_up(bench: Bench, endpoints: list[Endpoint], distance: int) -> bool:
 
 
 @pytest.mark.parametrize(("endpoints", "crowding"), [([], 3), ([SERVER], 6)])
-def test_a_lookup_takes_less_for_a_crowd_where_nothing_was_found(endpoints: list[Endpoint], crowding: int) -> None:
+def test_finding_nothing_tightens_the_crowd_limit(endpoints: list[Endpoint], crowding: int) -> None:
     for distance in (crowding - 1, crowding):
         bench = knowing(65, 66, 67, policy=replace(QUIET, k=3, region=1.5))
         assert looked_up(bench, endpoints, distance) == (distance < crowding)
 
 
-def test_who_refuses_or_is_silent_is_done_without() -> None:
+def test_refusals_and_silence_are_skipped() -> None:
     bench = knowing(1, 2)
     bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
@@ -313,7 +313,7 @@ def test_who_refuses_or_is_silent_is_done_without() -> None:
     assert (done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 0, 1)
 
 
-def test_a_slow_contact_s_slot_is_used_by_another_and_its_late_answer_counts() -> None:
+def test_a_slow_contact_frees_its_slot() -> None:
     bench = knowing(65, 66, 67, 68, 69, policy=Policy(k=5, region=0.0))
     bench.node.commands.lookup(Id(64), bench.now)
     queries = by_id(bench.sent())
@@ -331,7 +331,7 @@ def test_a_slow_contact_s_slot_is_used_by_another_and_its_late_answer_counts() -
     assert done.stats.responses == 5
 
 
-def test_a_lookup_that_found_something_does_not_wait_for_the_late_and_ignores_them_afterwards() -> None:
+def test_a_lookup_with_a_find_ignores_the_late() -> None:
     bench = knowing(1, 2)
     bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
@@ -345,7 +345,7 @@ def test_a_lookup_that_found_something_does_not_wait_for_the_late_and_ignores_th
     assert bench.sent() == []
 
 
-def test_a_lookup_that_found_nothing_waits_for_the_slow() -> None:
+def test_an_empty_lookup_waits_for_the_slow() -> None:
     bench = knowing(1, 2)
     bench.node.commands.lookup(KEY, bench.now)
     queries = by_id(bench.sent())
@@ -357,7 +357,7 @@ def test_a_lookup_that_found_nothing_waits_for_the_slow() -> None:
     assert done.endpoints == (SERVER,)
 
 
-def test_a_search_that_is_over_hears_no_more_of_its_queries() -> None:
+def test_a_finished_search_hears_no_more_answers() -> None:
     bench = knowing(65, 66, 67)
     bench.node.commands.lookup(Id(64), bench.now)
     queries = by_id(bench.sent())
@@ -369,7 +369,7 @@ def test_a_search_that_is_over_hears_no_more_of_its_queries() -> None:
     assert bench.events() == []
 
 
-def test_a_query_that_turns_slow_after_the_end_of_its_search_asks_nobody_else() -> None:
+def test_a_query_slow_after_the_end_asks_nobody() -> None:
     bench = knowing(1, 2)
     fast = bench.node.state.meta.get(Id(1)).round_trips
     for _ in range(40):
@@ -386,7 +386,7 @@ def test_a_query_that_turns_slow_after_the_end_of_its_search_asks_nobody_else() 
     assert {sent.to for sent in again} <= {endpoint(1), endpoint(2)}
 
 
-def test_the_answer_of_another_node_than_expected_counts_under_its_own_id() -> None:
+def test_another_node_counts_under_its_own_id() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 2, [contact(9)], [SERVER])
@@ -428,7 +428,7 @@ def exploring() -> tuple[Bench, Sent]:
 HIDDEN = KEY ^ 12  # a live node that has gone unnamed, since dead ones took its place in an answer
 
 
-def test_a_lookup_asks_who_lies_behind_the_dead_and_asks_those_too() -> None:
+def test_a_lookup_explores_behind_the_dead() -> None:
     bench, sent = exploring()
     assert (sent.to, sent.request) == (endpoint(KEY ^ 8), FindNode(Id(KEY ^ 8)))
     nobody_there = Contact(Id(KEY ^ 13), Endpoint.of("127.0.0.1", 1))
@@ -439,20 +439,20 @@ def test_a_lookup_asks_who_lies_behind_the_dead_and_asks_those_too() -> None:
     assert bench.event(LookupProgress).endpoints == (OTHER_SERVER,)
 
 
-def test_who_answers_for_another_has_explored_nothing() -> None:
+def test_a_substitute_has_explored_nothing() -> None:
     bench, sent = exploring()
     bench.found(sent, 99, [contact(HIDDEN)])
     assert bench.sent_one().request == FindNode(Id(KEY ^ 16))
 
 
-def test_an_exploration_that_is_refused_is_done_without() -> None:
+def test_a_refused_exploration_is_skipped() -> None:
     bench, sent = exploring()
     bench.refuse(sent, KEY ^ 8)
     assert bench.sent_one().request == FindNode(Id(KEY ^ 16))
 
 
 @pytest.mark.parametrize("named", [[], [contact(HIDDEN)]])
-def test_a_slow_exploration_is_not_waited_for_but_counts_while_the_lookup_lasts(named: list[Contact]) -> None:
+def test_a_slow_exploration_delays_nothing(named: list[Contact]) -> None:
     bench, sent = exploring()
     bench.advance(SLOW)
     assert FindNode(Id(KEY ^ 16)) in [other.request for other in bench.sent()]
@@ -460,7 +460,7 @@ def test_a_slow_exploration_is_not_waited_for_but_counts_while_the_lookup_lasts(
     assert [other.to for other in bench.sent()] == [one.endpoint for one in named]
 
 
-def test_the_rest_of_an_answer_is_asked_for_as_insistently_as_its_part_was() -> None:
+def test_a_rest_is_retried_like_its_part() -> None:
     bench = knowing(1)  # so few that one lost datagram must not matter
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
@@ -469,7 +469,7 @@ def test_the_rest_of_an_answer_is_asked_for_as_insistently_as_its_part_was() -> 
     assert bench.sent() == [again, again]
 
 
-def test_who_has_given_a_part_of_an_answer_is_it_that_has_answered_whoever_was_expected_there() -> None:
+def test_a_part_settles_the_answering_id() -> None:
     bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 2, [], [SERVER], more=True)
@@ -479,7 +479,7 @@ def test_who_has_given_a_part_of_an_answer_is_it_that_has_answered_whoever_was_e
     assert done.endpoints == (SERVER,)
 
 
-def test_an_exploration_that_is_cut_is_asked_for_again_with_the_token_and_waited_for_meanwhile() -> None:
+def test_a_cut_exploration_is_fetched_and_awaited() -> None:
     bench, sent = exploring()
     bench.found(sent, KEY ^ 8, token=b"proof", more=True)
     again = bench.sent_one()
@@ -488,14 +488,14 @@ def test_an_exploration_that_is_cut_is_asked_for_again_with_the_token_and_waited
     assert [other.to for other in bench.sent()] == [endpoint(HIDDEN)]
 
 
-def test_without_the_rest_an_exploration_is_done_without() -> None:
+def test_an_exploration_without_rest_is_skipped() -> None:
     bench, sent = exploring()
     bench.found(sent, KEY ^ 8, more=True)
     bench.refuse(bench.sent_one(), KEY ^ 8)
     assert bench.sent_one().request == FindNode(Id(KEY ^ 16))
 
 
-def test_after_its_lookup_an_exploration_changes_nothing() -> None:
+def test_an_exploration_after_its_lookup_is_void() -> None:
     bench, sent = exploring()
     bench.advance(TIMEOUT - 3 * SLOW)
     bench.event(LookupDone)
@@ -520,7 +520,7 @@ def publish(bench: Bench, ids: tuple[int, ...]) -> tuple[int, dict[int, Sent]]:
     return op, stores
 
 
-def test_entering_stores_on_the_nodes_found_and_reports_who_took_it() -> None:
+def test_entering_stores_and_names_the_holders() -> None:
     bench = knowing(1, 2, 3)
     op, stores = publish(bench, (1, 2, 3))
     bench.pong(stores[1], 1)
@@ -533,13 +533,13 @@ def test_entering_stores_on_the_nodes_found_and_reports_who_took_it() -> None:
     assert entry.replicas == (contact(1), contact(3))
 
 
-def test_with_nobody_to_store_on_entering_reports_that_at_once() -> None:
+def test_entering_without_nodes_reports_at_once() -> None:
     bench = Bench()
     op = bench.node.commands.enter(KEY, 80, bench.now)
     assert bench.event(Published) == Published(op, KEY, 80, (), asked=0)
 
 
-def test_no_more_than_k_are_asked_to_hold_an_entry_while_nobody_refuses() -> None:
+def test_at_most_k_hold_an_entry_without_refusals() -> None:
     bench = knowing(80, policy=replace(QUIET, k=2))
     bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
@@ -556,7 +556,7 @@ def test_no_more_than_k_are_asked_to_hold_an_entry_while_nobody_refuses() -> Non
     assert bench.event(Published).replicas == (contact(65), contact(80))
 
 
-def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
+def test_refusals_move_stores_to_farther_nodes() -> None:
     bench = knowing(80)
     bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(id) for id in range(65, 73)])  # eight that are nearer
@@ -578,7 +578,7 @@ def test_the_farther_who_answered_are_asked_when_nearer_ones_refuse() -> None:
     assert published.asked == 9
 
 
-def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> None:
+def test_a_node_without_token_yields_to_the_next() -> None:
     bench = knowing(80, policy=replace(QUIET, k=2))
     op = bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66)])
@@ -592,7 +592,7 @@ def test_a_node_that_gives_no_token_is_passed_over_for_the_next_nearest() -> Non
 
 
 @pytest.mark.parametrize("cut", [False, True])
-def test_where_a_node_gives_no_token_the_next_nearest_is_asked_and_not_who_happens_to_have_answered(cut: bool) -> None:
+def test_the_next_nearest_replaces_a_node(cut: bool) -> None:
     bench = knowing(80, policy=replace(QUIET, k=2))
     bench.node.commands.enter(Id(64), 80, bench.now)
     bench.found(bench.sent_one(), 80, [contact(65), contact(66), contact(70)])
@@ -606,7 +606,7 @@ def test_where_a_node_gives_no_token_the_next_nearest_is_asked_and_not_who_happe
     assert 70 in by_id(bench.sent())
 
 
-def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room() -> None:
+def test_the_token_of_a_cut_answer_proves_no_room() -> None:
     bench = knowing(1)
     op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"proof", more=True)
@@ -617,7 +617,7 @@ def test_the_token_of_an_answer_that_was_cut_is_no_word_that_the_node_has_room()
     assert bench.event(Published) == Published(op, KEY, 80, (), asked=0, refused=True)
 
 
-def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> None:
+def test_without_tokens_nothing_is_stored() -> None:
     bench = knowing(1)
     op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"")
@@ -625,7 +625,7 @@ def test_where_nobody_gives_a_token_nothing_is_stored_and_that_is_reported() -> 
     assert bench.event(Published) == Published(op, KEY, 80, (), asked=0, refused=True)
 
 
-def test_a_store_is_sent_three_times_and_waited_for_however_late() -> None:
+def test_a_store_is_sent_three_times_and_awaited() -> None:
     bench = knowing(1)
     _, stores = publish(bench, (1,))
     bench.advance(SLOW)
@@ -638,7 +638,7 @@ def test_a_store_is_sent_three_times_and_waited_for_however_late() -> None:
     assert bench.event(Published).replicas == (contact(1),)
 
 
-def test_a_publication_waits_for_the_slow_because_a_replica_is_worth_it() -> None:
+def test_a_publication_waits_for_the_slow() -> None:
     bench = knowing(1, 2)
     bench.node.commands.enter(KEY, 80, bench.now)
     queries = by_id(bench.sent())
@@ -649,7 +649,7 @@ def test_a_publication_waits_for_the_slow_because_a_replica_is_worth_it() -> Non
     assert set(by_id(bench.sent())) == {1, 2}
 
 
-def test_a_slow_contact_holds_no_slot_of_a_publication_s_search() -> None:
+def test_a_slow_contact_frees_a_publications_slot() -> None:
     bench = knowing(65, 66, 67, 68, 69)
     bench.node.commands.enter(Id(64), 80, bench.now)
     assert set(by_id(bench.sent())) == {65, 66, 67, 68}
@@ -657,7 +657,7 @@ def test_a_slow_contact_holds_no_slot_of_a_publication_s_search() -> None:
     assert endpoint(69) in {sent.to for sent in bench.sent()}
 
 
-def test_a_search_that_fails_somewhere_publishes_on_the_others() -> None:
+def test_a_partly_failed_search_still_publishes() -> None:
     bench = knowing(1, 2)
     bench.node.commands.enter(KEY, 80, bench.now)
     queries = by_id(bench.sent())
@@ -666,7 +666,7 @@ def test_a_search_that_fails_somewhere_publishes_on_the_others() -> None:
     assert set(by_id(bench.sent())) == {1}
 
 
-def test_entering_while_it_is_published_waits_for_the_same_publication() -> None:
+def test_entering_joins_a_running_publication() -> None:
     bench = knowing(1)
     first, stores = publish(bench, (1,))
     second = bench.node.commands.enter(KEY, 80, bench.now)
@@ -678,7 +678,7 @@ def test_entering_while_it_is_published_waits_for_the_same_publication() -> None
     assert len(bench.node.tracker) == 1
 
 
-def test_an_entry_is_published_again_after_its_interval_and_the_owner_is_told() -> None:
+def test_an_entry_is_published_again_and_told() -> None:
     bench = knowing(1)
     _, stores = publish(bench, (1,))
     bench.pong(stores[1], 1)
@@ -713,7 +713,7 @@ def of_kind(queries: list[Sent], kind: type[Request]) -> dict[int, Sent]:
     return by_id([sent for sent in queries if isinstance(sent.request, kind)])
 
 
-def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> None:
+def test_deleting_withdraws_with_new_tokens() -> None:
     bench = knowing(1, 2)
     entered(bench, 1, 2)
     op, ports = bench.node.commands.delete(KEY, None, bench.now)
@@ -736,7 +736,7 @@ def test_deleting_withdraws_from_every_holder_at_once_with_a_fresh_token() -> No
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=1, silent=1)
 
 
-def test_a_node_that_gives_no_token_holds_nothing_to_withdraw() -> None:
+def test_no_token_means_nothing_to_withdraw() -> None:
     bench = knowing(1, 2)
     entered(bench, 1, 2)
     op, _ = bench.node.commands.delete(KEY, None, bench.now)
@@ -758,7 +758,7 @@ def test_deleting_one_port_leaves_the_other() -> None:
     assert bench.node.tracker.ports(KEY) == [80]
 
 
-def test_deleting_all_ports_withdraws_each_and_counts_a_node_once() -> None:
+def test_deleting_all_ports_counts_a_node_once() -> None:
     bench = knowing(1)
     for port in (80, 81):
         bench.node.tracker.add(own_key(KEY, port))
@@ -773,7 +773,7 @@ def test_deleting_all_ports_withdraws_each_and_counts_a_node_once() -> None:
 
 
 @pytest.mark.parametrize("port", [None, 81])
-def test_deleting_what_is_not_tracked_does_nothing(port: int | None) -> None:
+def test_deleting_an_unknown_entry_does_nothing(port: int | None) -> None:
     bench = knowing(1)
     if port is not None:
         bench.node.tracker.add(own_key(KEY, 80))
@@ -804,7 +804,7 @@ def test_a_holder_that_answers_late_is_still_told() -> None:
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=2)
 
 
-def test_a_holder_that_does_not_answer_is_one_that_still_may_hold_it() -> None:
+def test_a_silent_holder_may_still_hold_it() -> None:
     bench = knowing(1)
     entered(bench, 1)
     op, _ = bench.node.commands.delete(KEY, 80, bench.now)
@@ -812,7 +812,7 @@ def test_a_holder_that_does_not_answer_is_one_that_still_may_hold_it() -> None:
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=0, silent=1)
 
 
-def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
+def test_a_slow_contact_frees_a_withdrawals_slot() -> None:
     bench = knowing(65, 66, 67, 68, 69)
     bench.node.tracker.add(own_key(Id(64), 80))
     bench.node.commands.delete(Id(64), 80, bench.now)
@@ -821,7 +821,7 @@ def test_a_slow_contact_holds_no_slot_of_a_withdrawal_s_search() -> None:
     assert 69 in {sent.to[3] for sent in bench.sent()}
 
 
-def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_k_nobody_counts() -> None:
+def test_deleting_tells_twice_k_and_counts_k() -> None:
     bench = knowing(80, 81, 32, 33, policy=replace(QUIET, k=2))
     bench.node.tracker.add(own_key(Id(64), 80))
     bench.node.commands.delete(Id(64), 80, bench.now)
@@ -838,7 +838,7 @@ def test_beyond_twice_the_k_nearest_nobody_is_told_who_was_no_holder_and_beyond_
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_deleting_during_a_publication_ends_it_and_withdraws_what_was_sent(stored: bool) -> None:
+def test_deleting_ends_a_publication(stored: bool) -> None:
     bench = knowing(1)
     op = bench.node.commands.enter(KEY, 80, bench.now)
     search = bench.sent_one()
@@ -867,7 +867,7 @@ def test_deleting_during_a_publication_ends_it_and_withdraws_what_was_sent(store
     assert not of_kind(bench.sent(), Store)
 
 
-def test_entering_again_after_a_delete_in_the_middle_is_a_publication_of_its_own() -> None:
+def test_entering_after_a_delete_publishes_anew() -> None:
     bench = knowing(1)
     bench.node.commands.enter(KEY, 80, bench.now)
     old = bench.sent_one()
@@ -887,7 +887,7 @@ def test_entering_again_after_a_delete_in_the_middle_is_a_publication_of_its_own
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1),), asked=1)
 
 
-def test_a_publication_waits_for_every_withdrawal_of_its_entry() -> None:
+def test_a_publication_waits_for_all_withdrawals() -> None:
     bench = knowing(1)
     searches = []
     for _ in range(2):
@@ -905,7 +905,7 @@ def test_a_publication_waits_for_every_withdrawal_of_its_entry() -> None:
     assert isinstance(bench.sent_one().request, FindNode)
 
 
-def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> None:
+def test_an_entry_deleted_again_is_not_published() -> None:
     bench = knowing(1)
     entered(bench, 1)
     bench.node.commands.delete(KEY, 80, bench.now)
@@ -921,7 +921,7 @@ def test_an_entry_that_is_entered_again_and_deleted_again_is_not_published() -> 
     assert not bench.node.publisher._held_back
 
 
-def test_a_store_on_its_way_is_not_sent_again_after_a_deletion() -> None:
+def test_a_store_in_flight_ends_with_a_deletion() -> None:
     bench = knowing(1)
     bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1)
@@ -934,7 +934,7 @@ def test_a_store_on_its_way_is_not_sent_again_after_a_deletion() -> None:
 # Bootstrapping
 
 
-def test_bootstrapping_pings_each_endpoint_once_and_looks_our_neighbours_up() -> None:
+def test_bootstrapping_pings_once_and_looks_us_up() -> None:
     bench = Bench()
     op = bench.node.commands.bootstrap([endpoint(1), endpoint(2), endpoint(1)], bench.now)
     pings = by_id(bench.sent())
@@ -949,7 +949,7 @@ def test_bootstrapping_pings_each_endpoint_once_and_looks_our_neighbours_up() ->
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=1, silent=(endpoint(2),))
 
 
-def test_bootstrapping_ends_once_the_lookup_has_ended() -> None:
+def test_bootstrapping_ends_with_its_lookup() -> None:
     bench = Bench()
     op = bench.node.commands.bootstrap([endpoint(1), endpoint(2)], bench.now)
     pings = by_id(bench.sent())
@@ -963,7 +963,7 @@ def test_bootstrapping_ends_once_the_lookup_has_ended() -> None:
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=2, failed=0)
 
 
-def test_bootstrapping_where_nobody_answers_says_so_once() -> None:
+def test_an_unanswered_bootstrap_says_so_once() -> None:
     bench = Bench()
     op = bench.node.commands.bootstrap([endpoint(1), endpoint(2)], bench.now)
     for sent in bench.sent():
@@ -1002,7 +1002,7 @@ def test_bootstrapping_from_nowhere_ends_at_once() -> None:
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=0, failed=0)
 
 
-def test_a_silent_or_slow_neighbour_of_ours_does_not_keep_bootstrapping_from_its_end() -> None:
+def test_slow_neighbours_delay_no_bootstrap() -> None:
     bench = Bench()
     op = bench.node.commands.bootstrap([endpoint(1)], bench.now)
     bench.pong(bench.sent_one(), 1)
@@ -1012,7 +1012,7 @@ def test_a_silent_or_slow_neighbour_of_ours_does_not_keep_bootstrapping_from_its
     assert bench.event(Bootstrapped) == Bootstrapped(op, contacted=1, failed=0)
 
 
-def test_where_the_nearest_are_full_the_contacts_behind_them_are_asked_once() -> None:
+def test_nodes_behind_the_full_are_asked_once() -> None:
     bench = knowing(64, 65, 32, 33, 16, 17, 8, 9, 4, 5, policy=replace(QUIET, k=2))
     bench.node.commands.enter(Id(64), 80, bench.now)
     asked: list[int] = []

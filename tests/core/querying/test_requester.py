@@ -28,7 +28,7 @@ def make(*known: Contact) -> Requester:
     return Requester(Overlays([overlay]), CODEC, rng, DEFAULT, Counters(), Reachability(DEFAULT, 0.0))
 
 
-def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
+def test_a_query_goes_out_under_our_id() -> None:
     requester = make()
     owner = Check(requester)
     requester.ask(owner, FindNode(Id(9)), endpoint(5), Id(5), 10.0, attempts=2)
@@ -43,7 +43,7 @@ def test_a_query_goes_out_under_our_id_and_is_in_flight() -> None:
     assert requester._counters.queries_sent == 1
 
 
-def test_a_contact_that_was_measured_is_given_the_time_that_it_needs() -> None:
+def test_a_measured_contact_has_its_own_patience() -> None:
     requester = make(contact(5))
     requester.ask(Check(requester), Ping(), endpoint(5), Id(5), 10.0)
     assert requester.transactions.next_timeout() == pytest.approx(10.0 + 0.2 + DEFAULT.slow_deviations * 0.1)
@@ -52,7 +52,7 @@ def test_a_contact_that_was_measured_is_given_the_time_that_it_needs() -> None:
     assert requester.transactions.next_timeout() == 10.0 + DEFAULT.slow_initial
 
 
-def test_listeners_are_told_in_order_and_also_of_what_comes_about_by_that() -> None:
+def test_listeners_are_told_in_order() -> None:
     operations = Operations()
     told: list[tuple[int, float]] = []
 

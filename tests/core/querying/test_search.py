@@ -244,7 +244,7 @@ def test_an_unexpected_node_counts_under_its_own_id() -> None:
     assert search.stats() == SearchStats(hops=2, queries=3, responses=3, timeouts=0)
 
 
-def test_who_claims_to_be_us_has_not_answered() -> None:
+def test_an_answer_under_our_id_is_none() -> None:
     search = make(10, 20)
     asks(search)
     search.answered(contact(127, machine=10))

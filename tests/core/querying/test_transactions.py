@@ -52,7 +52,7 @@ def measured(*rtts: float) -> RoundTrips:
     return round_trips
 
 
-def test_an_answer_matches_by_transaction_id_and_exact_source() -> None:
+def test_an_answer_needs_the_tid_and_exact_source() -> None:
     transactions = make()
     query = begin(transactions)
     other = begin(transactions)
@@ -74,7 +74,7 @@ def test_an_answered_query_is_over() -> None:
     assert list(transactions.expire(100.0)) == []
 
 
-def test_transaction_ids_have_the_size_of_the_wire_and_differ_from_those_in_flight() -> None:
+def test_transaction_ids_are_unique_in_flight() -> None:
     class Repeating(Random):
         """Draws each value twice."""
 
@@ -91,7 +91,7 @@ def test_transaction_ids_have_the_size_of_the_wire_and_differ_from_those_in_flig
     assert tids == [number.to_bytes(2, "big") for number in range(5)]
 
 
-def test_an_unmeasured_query_turns_slow_after_the_initial_guess_and_times_out_at_two_seconds() -> None:
+def test_an_unmeasured_query_is_slow_then_fails() -> None:
     transactions = make()
     query = begin(transactions, now=1.0)
     assert transactions.next_timeout() == 1.0 + DEFAULT.slow_initial
@@ -110,14 +110,14 @@ def test_an_unmeasured_query_turns_slow_after_the_initial_guess_and_times_out_at
     assert len(transactions) == 0
 
 
-def test_a_query_that_nobody_looked_at_in_time_times_out_without_being_slow() -> None:
+def test_an_unseen_query_fails_without_being_slow() -> None:
     transactions = make()
     query = begin(transactions)
     assert list(transactions.expire(60.0)) == [TimedOut(query)]
     assert not query.slow
 
 
-def test_a_retry_starts_the_clock_again_and_keeps_the_transaction_id() -> None:
+def test_a_retry_keeps_the_transaction_id() -> None:
     transactions = make()
     query = begin(transactions, attempts=2)
     assert list(transactions.expire(0.5)) == [Slow(query)]
@@ -128,7 +128,7 @@ def test_a_retry_starts_the_clock_again_and_keeps_the_transaction_id() -> None:
     assert list(transactions.expire(4.5)) == [TimedOut(query)]
 
 
-def test_the_round_trip_of_a_retried_query_is_not_measured() -> None:
+def test_a_retried_query_measures_nothing() -> None:
     transactions = make()
     query = begin(transactions, attempts=2)
     list(transactions.expire(2.0))
@@ -136,7 +136,7 @@ def test_the_round_trip_of_a_retried_query_is_not_measured() -> None:
     assert transactions.round_trips.mean is None
 
 
-def test_a_contact_s_own_round_trips_decide_before_those_of_all() -> None:
+def test_own_round_trips_outweigh_those_of_all() -> None:
     transactions = make()
     for _ in range(DEFAULT.k):
         transactions.conclude(begin(transactions), 0.2)
@@ -151,7 +151,7 @@ def test_a_contact_s_own_round_trips_decide_before_those_of_all() -> None:
     assert transactions.next_timeout() == pytest.approx(1.0 + of_all)
 
 
-def test_a_few_round_trips_of_others_say_nothing_of_a_contact() -> None:
+def test_a_few_foreign_round_trips_say_nothing() -> None:
     transactions = make()
     for _ in range(DEFAULT.k - 1):
         transactions.conclude(begin(transactions), 0.01)
@@ -159,7 +159,7 @@ def test_a_few_round_trips_of_others_say_nothing_of_a_contact() -> None:
     assert transactions.next_timeout() == 10.0 + DEFAULT.slow_initial
 
 
-def test_an_insistent_query_s_round_trip_is_ambiguous_once_it_is_slow() -> None:
+def test_a_slow_insistent_query_measures_nothing() -> None:
     transactions = make()
     query = begin(transactions)
     query.is_insistent = True
@@ -167,7 +167,7 @@ def test_an_insistent_query_s_round_trip_is_ambiguous_once_it_is_slow() -> None:
     assert transactions.conclude(query, 0.7) is None
 
 
-def test_no_query_is_slow_before_the_floor_or_after_its_timeout() -> None:
+def test_no_query_is_slow_before_the_floor() -> None:
     transactions = make()
     begin(transactions, measured=measured(*[0.001] * 50))
     assert transactions.next_timeout() == DEFAULT.slow_floor
@@ -178,7 +178,7 @@ def test_no_query_is_slow_before_the_floor_or_after_its_timeout() -> None:
 
 
 @given(st.lists(st.floats(0, 2), min_size=1, max_size=50))
-def test_round_trips_stay_within_what_was_measured(rtts: list[float]) -> None:
+def test_round_trips_stay_within_the_measured(rtts: list[float]) -> None:
     round_trips = measured(*rtts)
     patience = round_trips.patience(4)
     assert round_trips.mean is not None
@@ -188,7 +188,7 @@ def test_round_trips_stay_within_what_was_measured(rtts: list[float]) -> None:
     assert RoundTrips().patience(4) is None
 
 
-def test_a_steady_contact_earns_a_short_patience_and_a_shaky_one_a_long() -> None:
+def test_steady_contacts_get_short_patience() -> None:
     steady, shaky = measured(*[0.1] * 40), measured(*[0.02, 0.18] * 20)
     assert steady.mean == pytest.approx(0.1)
     assert steady.patience(4) == pytest.approx(0.1, abs=0.001)
@@ -205,7 +205,7 @@ def test_round_trips_follow_rfc_6298() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 3)), min_size=1, max_size=30))
-def test_every_query_ends_and_waking_at_next_timeout_always_finds_something_to_do(
+def test_every_query_ends_when_the_clock_says(
     starts: list[tuple[float, int]],
 ) -> None:
     transactions = make()

@@ -26,7 +26,7 @@ from tests.core.small import CODEC, SEVEN, History, SlowTable, contact, endpoint
 from tests.strategies import ids
 
 
-def test_who_answers_enters() -> None:
+def test_an_answering_stranger_enters() -> None:
     state = make()
     assert state.answered(contact(5), 0.25, 10.0) == Inserted()
     assert state.table.get(Id(5)) == contact(5)

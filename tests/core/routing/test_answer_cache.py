@@ -44,7 +44,7 @@ def parted(draw: st.DrawFn, low: int = 0, size: int = SEVEN.size) -> list[int]:
 
 
 @given(st.sets(st.integers(0, SEVEN.size - 1)), st.integers(1, 9), parted())
-def test_an_answer_is_the_k_nearest_whatever_the_target(ids: set[int], k: int, begins: list[int]) -> None:
+def test_an_answer_is_the_k_nearest_to_any_target(ids: set[int], k: int, begins: list[int]) -> None:
     contacts = [contact(id) for id in ids]
     pack = Packer()
     nearest = AnswerCache(contacts, k, pack, [*begins, SEVEN.size])
@@ -69,7 +69,7 @@ def test_no_more_than_k_are_one_answer(number: int) -> None:
     assert pack.packed == 1
 
 
-def test_a_far_half_is_one_answer_and_ids_of_256_bits_are_told_apart() -> None:
+def test_256_bit_ids_are_told_apart() -> None:
     rng = Random(1)
     own = NATIVE.random(rng)
     contacts = [

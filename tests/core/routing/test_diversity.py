@@ -80,7 +80,7 @@ def test_of_one_address_one_enters_the_table() -> None:
     assert state.caps_hit[CONTACTS_PER_IP] == 1
 
 
-def test_ten_of_one_network_enter_the_table_though_there_are_buckets_for_more() -> None:
+def test_ten_of_one_network_enter_the_table() -> None:
     rng = Random(1)
     state = make256()
     outcomes = []
@@ -93,7 +93,7 @@ def test_ten_of_one_network_enter_the_table_though_there_are_buckets_for_more() 
 
 @pytest.mark.slow
 @pytest.mark.no_cover
-def test_ten_thousand_ids_from_one_network_or_one_address_get_their_share_of_the_table_and_no_more() -> None:
+def test_one_network_has_one_share_of_the_table() -> None:
     """The attacker gets 10 of about 100 contacts with a whole /24, and one with one address."""
     rng = Random(2)
     for at_most, machines in ((10, 254), (1, 1)):
@@ -111,7 +111,7 @@ def test_ten_thousand_ids_from_one_network_or_one_address_get_their_share_of_the
             assert sum(member in attackers for member in bucket.contacts) <= 2
 
 
-def test_an_empty_table_is_not_filled_by_one_network_before_anybody_else_comes() -> None:
+def test_one_network_does_not_fill_an_empty_table() -> None:
     rng = Random(3)
     state = make256()
     for number in range(10_000):
@@ -121,7 +121,7 @@ def test_an_empty_table_is_not_filled_by_one_network_before_anybody_else_comes()
     assert len(state.table) > 80
 
 
-def test_the_same_from_a_private_range_is_welcome_unless_the_policy_exempts_nothing() -> None:
+def test_private_ranges_are_free_if_exempt() -> None:
     for policy, members in ((DEFAULT, 8), (Policy(exempt_networks=()), 2)):
         state = make(policy)
         for number in range(8):
@@ -129,7 +129,7 @@ def test_the_same_from_a_private_range_is_welcome_unless_the_policy_exempts_noth
         assert len(state.table) == members
 
 
-def test_a_stranger_that_would_be_refused_is_not_even_pinged() -> None:
+def test_a_stranger_without_room_is_not_pinged() -> None:
     state = make()
     for number in range(2):
         state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
@@ -155,7 +155,7 @@ def calls(act: Callable[[], object]) -> int:
     return count
 
 
-def test_to_refuse_a_stranger_takes_no_long_look_at_the_others_of_its_bucket() -> None:
+def test_a_refusal_looks_at_few_of_the_bucket() -> None:
     """Otherwise a /24 could make each query cost eight times as much as an answer."""
     state = make(Policy(contacts_per_network_in_bucket=2))
     for number in range(2):
@@ -167,7 +167,7 @@ def test_to_refuse_a_stranger_takes_no_long_look_at_the_others_of_its_bucket() -
     assert calls(lambda: state.queried(Id(90), stranger, 1.0)) <= 30
 
 
-def test_to_count_all_contacts_anew_takes_as_long_as_there_are_many() -> None:
+def test_recounting_contacts_takes_linear_time() -> None:
     state = make256()
     for number in range(800):
         endpoint = Endpoint(bytes((60, number >> 8, number & 255, 1)) + b"\6\xc1")
@@ -182,7 +182,7 @@ def make_bad(state: RoutingState, victim: Contact, now: float) -> None:
         state.timed_out(victim, sent_at=now)
 
 
-def test_to_refuse_a_stranger_takes_no_look_at_all_bad_contacts() -> None:
+def test_a_refusal_looks_at_no_bad_contacts() -> None:
     """A table may have hundreds of these, after an outage of many, and anybody can be beyond a cap."""
     counts = []
     for bad in (1, 30):
@@ -200,7 +200,7 @@ def test_to_refuse_a_stranger_takes_no_look_at_all_bad_contacts() -> None:
     assert counts[0] == counts[1]
 
 
-def test_bad_contacts_do_not_count_and_leave_when_another_comes_in_their_place() -> None:
+def test_bad_contacts_do_not_count_and_give_way() -> None:
     state = make()
     first, second, third = (Contact(Id(64 + number), at(1, number + 1)) for number in range(3))
     state.answered(first, 0.1, 0.0)
@@ -213,7 +213,7 @@ def test_bad_contacts_do_not_count_and_leave_when_another_comes_in_their_place()
     assert state.answered(second, 0.1, 3.0) == Crowded(CONTACTS_PER_NETWORK_IN_BUCKET)
 
 
-def test_a_bad_one_in_another_bucket_makes_room_in_the_table_too() -> None:
+def test_a_bad_one_elsewhere_makes_room() -> None:
     state = make(Policy(k=2, contacts_per_network=2))
     for id, network in ((1, 50), (2, 51), (40, 1), (100, 1)):
         assert state.answered(Contact(Id(id), at(network, id)), 0.1, 0.0) == Inserted()
@@ -224,7 +224,7 @@ def test_a_bad_one_in_another_bucket_makes_room_in_the_table_too() -> None:
     assert {member.id for member in state.table if member.endpoint[2] == 1} == {100, 110}
 
 
-def test_who_may_not_come_in_takes_no_place_from_the_bad_contact_whose_id_it_claims() -> None:
+def test_a_refused_claimant_evicts_no_bad_contact() -> None:
     """Bad contacts are kept for another try: they may be the other half of the network."""
     state = make()
     for number in range(2):
@@ -241,7 +241,7 @@ def test_who_may_not_come_in_takes_no_place_from_the_bad_contact_whose_id_it_cla
     assert state.table.get(Id(64)) is None
 
 
-def test_the_bad_one_that_leaves_is_one_that_counts() -> None:
+def test_the_evicted_bad_contact_is_a_counted_one() -> None:
     state = make(Policy(contacts_per_network=3))
     members = [Contact(Id(id), at(1, id)) for id in (40, 100)]
     for member in members:
@@ -255,7 +255,7 @@ def test_the_bad_one_that_leaves_is_one_that_counts() -> None:
     assert {member.id for member in state.table} == {1, 40, 101, 110}
 
 
-def test_a_bad_contact_in_a_private_range_makes_no_room_for_anybody_else() -> None:
+def test_a_bad_private_contact_makes_no_room() -> None:
     state = make()
     for number in range(2):
         state.answered(Contact(Id(64 + number), at(1, number + 1)), 0.1, 0.0)
@@ -282,7 +282,7 @@ def with_a_full_bucket() -> RoutingState:
     return state
 
 
-def test_no_more_of_one_network_wait_for_a_bucket_than_may_be_in_it() -> None:
+def test_waiters_obey_the_limits_of_the_bucket() -> None:
     state = with_a_full_bucket()
     for id, network in ((70, 9), (71, 8), (72, 8), (73, 8)):
         assert state.answered(Contact(Id(id), at(network, id)), 0.1, 1.0) == Full()
@@ -290,7 +290,7 @@ def test_no_more_of_one_network_wait_for_a_bucket_than_may_be_in_it() -> None:
     assert waiting == [73, 72, 70]  # and a node alone in its network was not crowded out
 
 
-def test_who_waits_comes_in_only_within_the_limits_of_that_moment() -> None:
+def test_waiters_enter_within_the_current_limits() -> None:
     state = with_a_full_bucket()
     state.answered(Contact(Id(70), at(80, 70)), 0.1, 1.0)
     for id in (71, 72):
@@ -303,7 +303,7 @@ def test_who_waits_comes_in_only_within_the_limits_of_that_moment() -> None:
     assert state.table.get(Id(70)) is not None  # ... but one who takes the place of its own
 
 
-def test_a_claimant_comes_in_only_within_the_limits() -> None:
+def test_a_claimant_enters_only_within_the_limits() -> None:
     state = make()
     for id, network in ((64, 1), (65, 1), (66, 2)):
         state.answered(Contact(Id(id), at(network, id)), 0.1, 0.0)
@@ -316,7 +316,7 @@ def test_a_claimant_comes_in_only_within_the_limits() -> None:
     assert state.table.get(Id(65)) == Contact(Id(65), at(1, 100))  # a place of its own network is free
 
 
-def test_the_counts_keep_step_with_the_table_whatever_happens_to_it() -> None:
+def test_counts_keep_step_with_the_table() -> None:
     rng = Random(4)
     policy = Policy(k=4, contacts_per_network=3, bad_after=0, id_change=0.0)
     state = RoutingState(Id(0), CODEC, policy, 0.0)
@@ -357,7 +357,7 @@ def party(endpoint: Endpoint) -> Party | None:
     return outside(DEFAULT.exempt_networks).party(endpoint)
 
 
-def test_of_a_lookup_s_places_each_address_has_one_and_each_network_two() -> None:
+def test_an_address_has_one_place_in_a_lookup() -> None:
     quota = Quota(DEFAULT)
     quota.hold(party(at(1, 1)))
     assert quota.cap_reached(party(at(1, 1, 9))) == LOOKUP_PER_IP
@@ -380,7 +380,7 @@ def test_a_site_has_twice_the_places_of_a_network() -> None:
     assert not quota.has_place(party(six(2, 4)) or ())
 
 
-def test_of_a_site_a_bucket_has_four_and_the_table_twenty() -> None:
+def test_a_site_has_four_a_bucket_and_twenty() -> None:
     state = RoutingState(Id(0), NativeCodec(), DEFAULT, 0.0)
     for number in range(6):
         state.answered(Contact(Id(2**255 + number), six(1, number)), None, 0.0)
@@ -395,7 +395,7 @@ def test_of_a_site_a_bucket_has_four_and_the_table_twenty() -> None:
     assert counts.cap_reached(six(2, 20), []) is None
 
 
-def test_a_contact_of_a_site_that_turns_bad_makes_room_there() -> None:
+def test_a_sites_bad_contact_makes_room_there() -> None:
     state = RoutingState(Id(0), NativeCodec(), replace(DEFAULT, bad_after=0), 0.0)
     members = [Contact(Id(2**255 + number), six(1, number)) for number in range(5)]
     for member in members[:4]:
@@ -410,7 +410,7 @@ def six(site: int, network: int) -> Endpoint:
     return Endpoint.of(f"2001:db8:{site:x}:{network:x}::1", 1729)
 
 
-def test_private_addresses_have_as_many_as_they_like() -> None:
+def test_private_addresses_are_unlimited() -> None:
     quota = Quota(DEFAULT)
     for number in range(9):
         quota.hold(party(contact(number).endpoint))
@@ -430,7 +430,7 @@ def asks(searching: Search) -> list[int]:
     return asked
 
 
-def test_a_lookup_asks_two_of_one_network_and_then_others_though_they_are_farther() -> None:
+def test_a_lookup_takes_two_of_one_network() -> None:
     near = [Contact(Id(id), at(1, id)) for id in range(1, 9)]
     far = [Contact(Id(100 + id), at(2 + id, 1)) for id in range(8)]
     searching = search(*near, *far)
@@ -450,7 +450,7 @@ def test_of_one_address_a_lookup_asks_one() -> None:
     assert searching.crowded_out() == {LOOKUP_PER_IP: 1}
 
 
-def test_who_is_only_named_or_does_not_answer_keeps_nobody_of_its_network_out() -> None:
+def test_unanswered_nodes_take_no_place() -> None:
     liar, honest = Contact(Id(50), at(9, 1)), Contact(Id(40), at(1, 40))
     searching = search(liar, policy=Policy(k=8, alpha=2))
     assert asks(searching) == [50]
@@ -470,7 +470,7 @@ def test_who_is_only_named_or_does_not_answer_keeps_nobody_of_its_network_out() 
     assert searching.closest() == [honest, liar]
 
 
-def test_who_answers_late_when_its_network_s_places_are_taken_does_not_count() -> None:
+def test_a_late_answer_finds_its_places_taken() -> None:
     near = [Contact(Id(id), at(1, id)) for id in range(1, 5)]
     searching = search(*near)
     assert asks(searching) == [1, 2]
@@ -483,7 +483,7 @@ def test_who_answers_late_when_its_network_s_places_are_taken_does_not_count() -
     assert searching.next() == Finished()
 
 
-def test_an_accomplice_at_the_address_of_another_under_its_own_id_takes_a_place_of_its_network_too() -> None:
+def test_an_accomplice_takes_its_networks_place() -> None:
     searching = search(*(Contact(Id(id), at(1, id)) for id in (1, 2, 3)))
     assert asks(searching) == [1, 2]
     searching.answered(Contact(Id(9), at(1, 1)))
@@ -494,7 +494,7 @@ def test_an_accomplice_at_the_address_of_another_under_its_own_id_takes_a_place_
 # Contacts asked beside, at the end
 
 
-def test_a_search_that_stays_patient_asks_some_more_of_our_own_contacts_before_it_ends() -> None:
+def test_a_patient_search_asks_more_own_contacts() -> None:
     liars, own = [contact(id) for id in (1, 2, 3)], [contact(id) for id in (60, 61, 62, 63)]
     policy = Policy(k=3, alpha=2, search_opinions=3)
     searching = search(*liars, *own, policy=policy, patient=True)
@@ -517,7 +517,7 @@ def test_a_search_that_stays_patient_asks_some_more_of_our_own_contacts_before_i
     assert [one.id for one in searching.closest()][:3] == [0, 1, 2]
 
 
-def test_whoever_has_found_something_asks_nobody_beside_and_only_our_own_contacts_are_asked() -> None:
+def test_a_patient_find_asks_only_own_contacts() -> None:
     policy = Policy(k=1, alpha=2)
     searching = search(contact(1), contact(60), policy=policy)
     assert asks(searching) == [1]
@@ -538,7 +538,7 @@ def test_opinions_keep_to_the_bound_of_queries() -> None:
     assert searching.crowded_out() == {}  # the contact left was not kept out by a limit
 
 
-def test_an_exempt_contact_that_leaves_makes_no_room_for_others() -> None:
+def test_a_leaving_exempt_contact_makes_no_room() -> None:
     state = make(Policy(k=4, contacts_per_network=1, exempt_networks=("10.0.0.0/8",)))
     state.answered(Contact(Id(64), at(1, 1)), 0.1, 0.0)
     full = state._diversity.cap_reached(at(1, 2), [], [contact(96)])

@@ -34,7 +34,7 @@ def test_before_the_first_sample_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
-def test_of_a_network_that_answers_with_fewer_than_k_nodes_these_are_all(size: int) -> None:
+def test_under_k_answers_are_the_whole_network(size: int) -> None:
     assert sampled(size, Random(1)).estimate == size
 
 
@@ -53,7 +53,7 @@ def test_after_one_lookup_there_is_an_estimate() -> None:
     assert 400 < quantiles(estimates, n=2)[0] < 600
 
 
-def test_crowding_one_place_moves_one_sample_however_often_it_is_looked_up() -> None:
+def test_a_crowded_place_moves_one_sample() -> None:
     rng = Random(4)
     estimate = sampled(300, rng)
     before = estimate.estimate
@@ -65,7 +65,7 @@ def test_crowding_one_place_moves_one_sample_however_often_it_is_looked_up() -> 
     assert 0.6 * before < estimate.estimate < 1.6 * before
 
 
-def test_a_network_that_grows_is_seen_to_within_a_few_samples() -> None:
+def test_growth_shows_within_a_few_samples() -> None:
     rng = Random(5)
     estimate = sampled(50, rng)
     ids = [NATIVE.random(rng) for _ in range(1_000)]
@@ -76,7 +76,7 @@ def test_a_network_that_grows_is_seen_to_within_a_few_samples() -> None:
     assert 500 < estimate.estimate < 2_000
 
 
-def test_a_node_at_the_very_target_is_no_division_by_nothing() -> None:
+def test_a_node_at_the_target_divides_by_no_zero() -> None:
     estimate = NetworkSize(NATIVE, 1)
     estimate.measured(Id(7), [contact(7)])
     assert estimate.estimate is not None

@@ -69,7 +69,7 @@ def answer_all(bench: Bench, family: Family | None = None) -> list[Sent]:
 # Tables
 
 
-def test_each_family_has_a_table_of_its_own_in_which_the_same_node_is_another_contact() -> None:
+def test_each_family_has_a_table_of_its_own() -> None:
     bench = both()
     bench.know(contact(9), six(9), six(10))
     assert tables(bench) == [{contact(9)}, {six(9), six(10)}]
@@ -89,7 +89,7 @@ def test_an_answer_has_the_nearest_of_both_tables(asker: Contact) -> None:
     assert set(found.contacts) == {*map(contact, range(1, 5)), *map(six, range(10, 14))}
 
 
-def test_who_asks_is_pinged_and_enters_the_table_of_the_family_it_came_by() -> None:
+def test_an_asker_enters_the_table_of_its_family() -> None:
     bench = both()
     for stranger in (contact(9), six(9)):
         bench.query(Ping(), stranger)
@@ -100,7 +100,7 @@ def test_who_asks_is_pinged_and_enters_the_table_of_the_family_it_came_by() -> N
     assert tables(bench) == [{contact(9)}, {six(9)}]
 
 
-def test_a_node_of_one_family_answers_another_and_takes_no_notice_of_it() -> None:
+def test_a_single_family_node_ignores_the_other() -> None:
     bench = Bench()
     bench.know(contact(1))
     reply = bench.query(FindNode(KEY), six(9))
@@ -114,7 +114,7 @@ def test_a_node_of_one_family_answers_another_and_takes_no_notice_of_it() -> Non
     assert isinstance(bench.events()[-1], Unanswered)
 
 
-def test_strangers_of_neither_family_use_up_what_is_kept_for_the_contacts_of_both() -> None:
+def test_strangers_leave_both_families_a_reserve() -> None:
     bench = both(rate_limit_total=10.0)
     bench.know(contact(1), six(2))
     for machine in range(100):
@@ -126,7 +126,7 @@ def test_strangers_of_neither_family_use_up_what_is_kept_for_the_contacts_of_bot
     assert isinstance(bench.query(Ping(), six(2)), Reply)
 
 
-def test_only_contacts_that_can_be_reached_are_put_back() -> None:
+def test_only_reachable_contacts_are_restored() -> None:
     assert both().node.overlays.restore(six(9))
     assert not Bench().node.overlays.restore(six(9))
     assert not both().node.overlays.restore(Contact(Id(9), MAPPED))
@@ -135,7 +135,7 @@ def test_only_contacts_that_can_be_reached_are_put_back() -> None:
 # Joining
 
 
-def test_we_are_connected_where_either_family_is_and_each_is_told() -> None:
+def test_either_family_connects_us() -> None:
     bench = both()
     bench.node.start([contact(1).endpoint, six(2).endpoint], bench.now)
     bench.advance(0.0)
@@ -151,7 +151,7 @@ def test_we_are_connected_where_either_family_is_and_each_is_told() -> None:
     assert bench.events() == [Joined(1, Family.IPV4)]
 
 
-def test_an_outage_of_one_family_is_told_of_it_alone() -> None:
+def test_an_outage_is_told_of_one_family() -> None:
     bench = both()
     bench.know(contact(1), *map(six, range(10, 14)))
     for _ in range(3):
@@ -170,7 +170,7 @@ def make(k: int = K) -> tuple[Overlay, JoiningClock]:
     return overlay, JoiningClock(overlay, Random(1), policy)
 
 
-def test_the_first_rumour_is_followed_at_once_and_those_after_it_with_the_pauses_of_joining() -> None:
+def test_the_first_rumour_is_followed_at_once() -> None:
     overlay, join = make()
     join.attempt_now(0.0)
     assert join.is_attempt_due(0.0)
@@ -184,7 +184,7 @@ def test_the_first_rumour_is_followed_at_once_and_those_after_it_with_the_pauses
         assert not join.is_attempt_due(0.6)
 
 
-def test_the_latest_rumours_are_kept_and_no_more_than_k() -> None:
+def test_the_latest_k_rumours_are_kept() -> None:
     overlay, _ = make(k=3)
     overlay.hear_of(map(six, (1, 2, 3)), 0.0)
     overlay.hear_of(map(six, (1, 4)), 0.0)
@@ -193,7 +193,7 @@ def test_the_latest_rumours_are_kept_and_no_more_than_k() -> None:
     assert overlay.rumours() == [six(3), six(4)]
 
 
-def test_of_rumours_about_one_network_the_latest_is_kept() -> None:
+def test_one_rumour_a_network_is_kept() -> None:
     """Each attempt to join sends a datagram to each rumour, and liars would name one victim on many ports."""
     (overlay, _), victim = make(), six(9)
     overlay.hear_of([six(1)], 0.0)
@@ -204,7 +204,7 @@ def test_of_rumours_about_one_network_the_latest_is_kept() -> None:
     assert overlay.rumours()[2:] == loopback
 
 
-def test_a_victim_that_is_named_on_many_ports_gets_one_datagram_an_attempt_to_join() -> None:
+def test_a_victim_on_many_ports_gets_one_datagram() -> None:
     bench = both()
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(0.0)
@@ -217,7 +217,7 @@ def test_a_victim_that_is_named_on_many_ports_gets_one_datagram_an_attempt_to_jo
     assert sum(sent.to.ip == six(9).endpoint.ip for sent in bench.sent()) == 1
 
 
-def test_rumours_are_for_who_is_short_of_contacts() -> None:
+def test_rumours_are_for_the_short_of_contacts() -> None:
     overlay, join = make(k=2)
     join.answered(0.0)
     overlay.state.answered(six(1), 0.1, 0.0)
@@ -231,7 +231,7 @@ def test_rumours_are_for_who_is_short_of_contacts() -> None:
     assert overlay.rumours() == [six(5), six(6)]
 
 
-def test_who_knows_ipv4_alone_joins_ipv6_by_what_it_is_told() -> None:
+def test_an_ipv4_node_joins_ipv6_by_rumours() -> None:
     bench = both()
     bench.node.start([contact(1).endpoint], bench.now)
     bench.advance(0.0)
@@ -258,7 +258,7 @@ def test_a_rumour_is_probed_along_with_the_rest() -> None:
 # Lookups, publications, withdrawals
 
 
-def test_a_lookup_asks_both_families_and_ends_when_both_have_ended() -> None:
+def test_a_lookup_ends_when_both_families_ended() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.commands.lookup(KEY, bench.now)
@@ -273,7 +273,7 @@ def test_a_lookup_asks_both_families_and_ends_when_both_have_ended() -> None:
     assert set(done.closest) == {contact(1), six(2)}
 
 
-def test_a_lookup_that_one_of_two_families_does_not_answer_is_not_complete() -> None:
+def test_one_unanswered_family_leaves_it_partial() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.commands.lookup(KEY, bench.now)
@@ -283,7 +283,7 @@ def test_a_lookup_that_one_of_two_families_does_not_answer_is_not_complete() -> 
     assert not bench.event(LookupDone).complete
 
 
-def test_a_family_that_is_silent_is_not_asked_and_may_know_others() -> None:
+def test_a_silent_family_is_not_asked() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.memberships[Family.IPV6].join.lost(bench.now)
@@ -292,7 +292,7 @@ def test_a_family_that_is_silent_is_not_asked_and_may_know_others() -> None:
     assert not bench.event(LookupDone).complete
 
 
-def test_a_family_in_which_nobody_was_ever_known_takes_nothing_from_a_lookup() -> None:
+def test_an_unknown_family_costs_a_lookup_nothing() -> None:
     bench = both()
     bench.know(contact(1))
     bench.node.commands.lookup(KEY, bench.now)
@@ -300,7 +300,7 @@ def test_a_family_in_which_nobody_was_ever_known_takes_nothing_from_a_lookup() -
     assert bench.event(LookupDone).complete
 
 
-def test_nodes_of_one_family_lead_the_search_of_the_other() -> None:
+def test_one_family_leads_the_search_of_the_other() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.commands.lookup(KEY, bench.now)
@@ -315,7 +315,7 @@ def test_nodes_of_one_family_lead_the_search_of_the_other() -> None:
     assert done.closest == (contact(1), six(5), six(2))
 
 
-def test_a_search_in_which_nobody_has_answered_goes_on_where_another_family_names_somebody() -> None:
+def test_the_other_family_revives_a_search() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.commands.lookup(KEY, bench.now)
@@ -327,7 +327,7 @@ def test_a_search_in_which_nobody_has_answered_goes_on_where_another_family_name
     assert bench.event(LookupDone).endpoints == (Endpoint.of("2001:db8::7", 80),)
 
 
-def test_a_search_that_leads_nowhere_in_either_family_ends() -> None:
+def test_a_search_without_answers_in_either_ends() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.commands.lookup(KEY, bench.now)
@@ -336,7 +336,7 @@ def test_a_search_that_leads_nowhere_in_either_family_ends() -> None:
     assert bench.event(LookupDone).stats.responses == 0
 
 
-def test_who_is_silent_in_one_family_is_not_waited_for_when_the_other_has_ended() -> None:
+def test_silence_in_one_family_delays_no_end() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     bench.node.commands.lookup(KEY, bench.now)
@@ -348,7 +348,7 @@ def test_who_is_silent_in_one_family_is_not_waited_for_when_the_other_has_ended(
         assert bench.now < begin + DEFAULT.query_timeout
 
 
-def test_an_entry_is_stored_on_the_nearest_of_each_family_and_withdrawn_from_all() -> None:
+def test_an_entry_is_stored_in_both_families() -> None:
     bench = both(k=2)
     bench.know(*map(contact, (4, 7, 64)), *map(six, (1, 4, 64)))
     bench.node.commands.enter(KEY, 80, bench.now)
@@ -364,7 +364,7 @@ def test_an_entry_is_stored_on_the_nearest_of_each_family_and_withdrawn_from_all
     assert bench.event(Withdrawn).nodes == len(nearest)  # others are told to be sure, and not counted
 
 
-def test_one_family_has_its_replicas_before_the_other_is_found() -> None:
+def test_one_family_publishes_before_the_other() -> None:
     bench = both(k=1)
     bench.know(contact(4), six(1))
     bench.node.commands.enter(KEY, 80, bench.now)
@@ -379,7 +379,7 @@ def test_one_family_has_its_replicas_before_the_other_is_found() -> None:
     assert set(bench.event(Published).replicas) == {contact(4), six(1)}
 
 
-def test_a_publication_that_is_cancelled_asks_nobody_more_in_either_family() -> None:
+def test_a_cancelled_publication_asks_no_family() -> None:
     bench = both()
     bench.know(contact(4), six(1))
     bench.node.commands.enter(KEY, 80, bench.now)
@@ -395,7 +395,7 @@ def test_a_publication_that_is_cancelled_asks_nobody_more_in_either_family() -> 
 # The parts
 
 
-def test_a_search_is_silent_when_as_many_as_there_are_slots_or_all_have_missed_their_time() -> None:
+def test_a_search_is_silent_when_slots_are_late() -> None:
     search = Search(Id(0), Id(127), replace(DEFAULT, alpha=2))
     search.seed(map(six, range(1, 5)))
     assert search.is_silent(), "nobody was asked, and so nobody is waited for"
@@ -410,14 +410,14 @@ def test_a_search_is_silent_when_as_many_as_there_are_slots_or_all_have_missed_t
     assert not search.is_silent()
 
 
-def test_of_what_another_family_names_no_more_is_taken_than_an_honest_answer_has() -> None:
+def test_the_other_familys_names_are_limited_too() -> None:
     search = Search(Id(0), Id(127), replace(DEFAULT, k=2))
     search.hear(contact(9).endpoint, map(six, range(20, 1, -1)), 3)
     assert [candidate.contact for candidate in search.candidates.order] == [six(2), six(3), six(4), six(5)]
     assert {candidate.hops for candidate in search.candidates.order} == {3}
 
 
-def test_an_ipv4_address_in_ipv6_clothes_is_nobodys_own() -> None:
+def test_a_mapped_ipv4_address_is_nobodys_own() -> None:
     external = ExternalAddress(DEFAULT)
     external.vote(six(1).endpoint, MAPPED, 0.0)
     assert external.seen() == []
@@ -429,7 +429,7 @@ def entered(tracker: Tracker, now: float) -> None:
     tracker.published(own_key(KEY, 80), [contact(1)], now)
 
 
-def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
+def test_a_reached_family_gets_missing_entries() -> None:
     tracker = Tracker(Random(1), DEFAULT)
     entered(tracker, 0.0)
     tracker.upheavals.joined(Family.IPV4, 5.0)
@@ -438,7 +438,7 @@ def test_a_family_that_is_reached_is_given_what_only_the_other_holds() -> None:
     assert (tracker.next_timeout() or 0) <= 5.0 + DEFAULT.startup_spread
 
 
-def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_after() -> None:
+def test_a_family_reached_meanwhile_is_served_next() -> None:
     for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
         tracker = Tracker(Random(1), DEFAULT)
         entry = tracker.add(own_key(KEY, 80))
@@ -450,7 +450,7 @@ def test_a_family_that_is_reached_while_an_entry_is_published_is_given_it_soon_a
         assert (due > 60.0) is (family is Family.IPV4)
 
 
-def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> None:
+def test_a_contact_competes_within_its_family() -> None:
     policy = replace(DEFAULT, k=1)
     tracker = Tracker(Random(1), policy)
     entry = tracker.add(own_key(KEY, 80))
@@ -462,7 +462,7 @@ def test_a_contact_of_a_family_is_compared_with_the_holders_of_its_family() -> N
     assert tracker.due_in(entry, 1.0) < policy.newcomer_gap * 2
 
 
-def test_the_growth_of_one_family_is_not_the_others() -> None:
+def test_one_familys_growth_is_its_own() -> None:
     tracker = Tracker(Random(1), DEFAULT)
     tracker.hurrying.network_has(100, Family.IPV4, 0.0)
     tracker.hurrying.network_has(10, Family.IPV6, 0.0)

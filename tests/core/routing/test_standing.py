@@ -21,12 +21,12 @@ def make() -> Standings:
     return meta
 
 
-def test_a_contact_that_never_answered_is_questionable() -> None:
+def test_an_unheard_contact_is_questionable() -> None:
     assert make().standing(A, 0.0) is Standing.QUESTIONABLE
     assert not make().get(A).reachable
 
 
-def test_an_answer_makes_a_contact_good_for_fifteen_minutes() -> None:
+def test_an_answer_is_good_for_fifteen_minutes() -> None:
     meta = make()
     meta.answered(A, 0.1, 100.0)
     assert meta.get(A).reachable
@@ -35,7 +35,7 @@ def test_an_answer_makes_a_contact_good_for_fifteen_minutes() -> None:
     assert LATER == 15 * 60
 
 
-def test_more_than_one_consecutive_timeout_makes_a_contact_bad_however_lately_it_was_heard() -> None:
+def test_two_timeouts_in_a_row_make_a_contact_bad() -> None:
     meta = make()
     meta.answered(A, 0.1, 100.0)
     assert meta.timed_out(A) is False
@@ -75,7 +75,7 @@ def test_only_an_unambiguous_round_trip_is_taken() -> None:
     assert meta.get(A).round_trips.mean == 0.25
 
 
-def test_a_contact_that_left_and_comes_back_starts_anew() -> None:
+def test_a_returning_contact_starts_anew() -> None:
     meta = make()
     meta.answered(A, 0.1, 1.0)
     meta.timed_out(A)

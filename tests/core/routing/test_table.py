@@ -139,7 +139,7 @@ class TableMachine(RuleBasedStateMachine):
 TestTheTableAgreesWithBruteForce = TableMachine.TestCase
 
 
-def test_an_empty_table_is_one_bucket_over_everything() -> None:
+def test_an_empty_table_is_one_bucket() -> None:
     table = make()
     assert [(bucket.low, bucket.high) for bucket in table.buckets] == [(0, 127)]
     assert table.closest(Id(5), 8, ()) == []
@@ -148,7 +148,7 @@ def test_an_empty_table_is_one_bucket_over_everything() -> None:
     assert table.at(contact(5).endpoint) is None
 
 
-def test_only_the_bucket_with_our_own_id_splits_once_we_know_our_neighbours() -> None:
+def test_only_our_own_bucket_splits() -> None:
     table = make(own_id=0)
     for near in (1, 2, 3, 4):
         assert table.insert(contact(near))
@@ -162,7 +162,7 @@ def test_only_the_bucket_with_our_own_id_splits_once_we_know_our_neighbours() ->
     assert all(member in table for member in map(contact, (1, 2, 3, 4, 64, 80, 96, 112, 40)))
 
 
-def test_a_bucket_far_from_us_splits_while_it_holds_our_nearest_neighbours() -> None:
+def test_a_far_bucket_splits_for_near_neighbours() -> None:
     table = make(own_id=0)
     for far in (64, 65, 66, 67):  # the half next to ours is empty: these are all the neighbours that we have
         assert table.insert(contact(far))
@@ -177,7 +177,7 @@ def test_a_bucket_far_from_us_splits_while_it_holds_our_nearest_neighbours() -> 
     assert not table.insert(contact(123))
 
 
-def test_a_split_shares_the_contacts_and_keeps_the_time_of_the_last_activity() -> None:
+def test_a_split_keeps_contacts_and_activity() -> None:
     table = make(own_id=0)
     table.buckets[0].activity = 7.0
     for id in (1, 2, 64, 65, 66):
@@ -198,7 +198,7 @@ def test_a_bucket_of_one_id_is_never_split() -> None:
 
 
 @given(ids(SEVEN))
-def test_a_contact_that_is_in_already_or_is_us_is_a_misuse(own_id: Id) -> None:
+def test_adding_a_contact_twice_or_us_is_misuse(own_id: Id) -> None:
     table = make(own_id=own_id)
     other, third = Id(own_id ^ 1), Id(own_id ^ 2)
     assert table.insert(contact(other))
@@ -208,7 +208,7 @@ def test_a_contact_that_is_in_already_or_is_us_is_a_misuse(own_id: Id) -> None:
     assert list(table) == [contact(other)]
 
 
-def test_where_neighbours_leave_no_bucket_stays_closed_since_those_far_away_may_split_now() -> None:
+def test_departures_may_open_far_buckets() -> None:
     table = make(own_id=0)
     for near in (1, 2, 3, 4):
         table.insert(contact(near))
@@ -228,7 +228,7 @@ def test_where_neighbours_leave_no_bucket_stays_closed_since_those_far_away_may_
     assert others.closed_until == 10.0
 
 
-def test_a_change_of_contacts_drops_what_was_remembered_of_them() -> None:
+def test_a_change_drops_the_cached_contacts() -> None:
     table = make()
     table.insert(contact(1))
     bucket = table.buckets[0]

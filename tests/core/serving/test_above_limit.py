@@ -64,7 +64,7 @@ def token(bench: Bench, find: type[FindNode | FindValue] = FindNode) -> bytes:
     return found.token
 
 
-def test_a_contact_s_ping_is_answered_whatever_is_used_up_in_its_name() -> None:
+def test_a_contacts_ping_is_always_answered() -> None:
     bench = flooded()
     assert all(result(bench, Ping()) == Acknowledged() for _ in range(1_000))
     counters = bench.node.counters
@@ -73,7 +73,7 @@ def test_a_contact_s_ping_is_answered_whatever_is_used_up_in_its_name() -> None:
 
 
 @pytest.mark.parametrize("find", [FindNode, FindValue])
-def test_a_contact_s_find_is_cut_to_a_token_and_with_that_answered_whole(find: type[FindNode | FindValue]) -> None:
+def test_a_contacts_find_is_cut_to_a_token(find: type[FindNode | FindValue]) -> None:
     bench = flooded()
     bench.node.store.put(KEY, endpoint(5), bench.now)
     for proof in (None, FORGED):
@@ -88,7 +88,7 @@ def test_a_contact_s_find_is_cut_to_a_token_and_with_that_answered_whole(find: t
     assert (counters.cut_short, counters.rate_limited, counters.caps_hit[RATE_LIMIT]) == (3, 0, 3)
 
 
-def test_a_contact_s_stores_and_withdrawals_are_taken_with_their_token_and_without_it_met_with_silence() -> None:
+def test_a_contacts_store_needs_its_token() -> None:
     bench = flooded()
     proof = token(bench)
     for request in (Store(KEY, 80, FORGED), Withdraw(KEY, 80, FORGED), Store(Id(78), 80, proof)):
@@ -100,7 +100,7 @@ def test_a_contact_s_stores_and_withdrawals_are_taken_with_their_token_and_witho
     assert bench.node.store.get(KEY, bench.now) == []
 
 
-def test_a_contact_that_really_floods_is_held_to_its_lanes_and_then_gets_brief_answers_to_what_shows_no_token() -> None:
+def test_a_flooding_contact_gets_brief_answers() -> None:
     bench = flooded()
     proof = token(bench)
     whole = [result(bench, FindNode(KEY, proof)) for _ in range(100)]
@@ -113,7 +113,7 @@ def test_a_contact_that_really_floods_is_held_to_its_lanes_and_then_gets_brief_a
     assert sum(found is not None for found in whole) == 3  # by the source's limit, and by each of two lanes
 
 
-def test_strangers_without_a_token_and_queries_that_are_none_get_no_answer_above_the_limit() -> None:
+def test_strangers_above_the_limit_get_no_answer() -> None:
     bench = flooded()
     bad = bench.codec._encode(0, b"12345678", FRIEND.id, "frobnicate", [])
     assert bench.deliver(bad, FRIEND.endpoint) is None
@@ -129,7 +129,7 @@ def test_strangers_without_a_token_and_queries_that_are_none_get_no_answer_above
     assert result(bench, Store(KEY, 80, of_stranger), STRANGER) == Acknowledged()
 
 
-def test_who_has_not_answered_since_we_started_or_has_stopped_to_is_a_stranger() -> None:
+def test_a_contact_gone_silent_is_a_stranger() -> None:
     bench = flooded()
     bench.node.overlays.restore(STRANGER)
     for _ in range(RATE):
@@ -139,7 +139,7 @@ def test_who_has_not_answered_since_we_started_or_has_stopped_to_is_a_stranger()
     assert bench.query(Ping(), FRIEND) is None
 
 
-def test_a_query_above_the_limit_is_no_reason_to_look_at_who_asks() -> None:
+def test_a_query_above_the_limit_prompts_no_ping() -> None:
     bench = flooded()
     other_id = Contact(STRANGER.id, FRIEND.endpoint)
     proof = token(bench)
@@ -149,7 +149,7 @@ def test_a_query_above_the_limit_is_no_reason_to_look_at_who_asks() -> None:
     assert bench.node.state.table.at(FRIEND.endpoint) == FRIEND
 
 
-def test_a_full_node_gives_a_token_to_prove_oneself_with_and_says_then_that_it_is_full() -> None:
+def test_a_full_node_gives_a_token_and_says_full() -> None:
     bench = flooded(replace(POLICY, store_entries=1))
     bench.node.store.put(Id(1), endpoint(5), bench.now)
     proof = token(bench)
@@ -163,7 +163,7 @@ def test_a_full_node_gives_a_token_to_prove_oneself_with_and_says_then_that_it_i
     assert bench.node.counters.caps_hit[STORE_ENTRIES] == 1
 
 
-def test_brief_answers_take_nothing_from_other_contacts_and_end_where_the_part_of_strangers_does() -> None:
+def test_brief_answers_spare_the_reserve() -> None:
     bench = flooded(replace(POLICY, rate_limit_total=20.0))  # 80 at once, 20 of them for contacts alone
     answers = [result(bench, Ping()) for _ in range(200)]
     brief = 60 - 2 * RATE
@@ -178,7 +178,7 @@ def test_brief_answers_take_nothing_from_other_contacts_and_end_where_the_part_o
         assert result(bench, request) is None
 
 
-def test_where_the_limit_of_all_is_used_up_with_its_reserve_no_token_helps() -> None:
+def test_an_exhausted_limit_stops_tokens_too() -> None:
     bench = flooded(replace(POLICY, rate_limit_total=RATE / 2))  # by which that is used up as well
     proof = bench.node.responder._tokens.issue(FRIEND.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
     for request in (FindNode(KEY, proof), Store(KEY, 80, proof), Ping()):
@@ -189,7 +189,7 @@ def test_where_the_limit_of_all_is_used_up_with_its_reserve_no_token_helps() -> 
     assert bench.query(FindNode(KEY, proof), FRIEND) is not None
 
 
-def test_a_bad_token_is_still_called_one_where_the_lane_is_not_used_up() -> None:
+def test_a_bad_token_is_called_bad_below_the_rate() -> None:
     bench = Bench(policy=POLICY)
     bench.know(FRIEND)
     for _ in range(RATE):
@@ -200,9 +200,7 @@ def test_a_bad_token_is_still_called_one_where_the_lane_is_not_used_up() -> None
 
 
 @pytest.mark.parametrize("family", list(Family))
-def test_no_brief_answer_to_a_find_is_as_long_as_its_query_and_no_pong_much_longer_than_its_ping(
-    family: Family, figure: Callable[[str, object], None]
-) -> None:
+def test_brief_finds_are_shorter_than_queries(family: Family, figure: Callable[[str, object], None]) -> None:
     codec = NativeCodec()
     key = NATIVE.digest(b"key")
     at = Endpoint.of("192.0.2.7" if family is Family.IPV4 else "2001:db8::7", 1_729)

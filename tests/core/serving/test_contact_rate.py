@@ -40,7 +40,7 @@ def friends(count: int) -> list[Endpoint]:
 
 
 @pytest.mark.parametrize("neighbour", ["192.0.2.7", "2001:db8::bad"])
-def test_who_is_at_the_address_of_a_contact_does_not_use_up_what_that_may_ask(neighbour: str) -> None:
+def test_neighbours_do_not_use_up_a_contacts_rate(neighbour: str) -> None:
     friend = FRIEND if "." in neighbour else Endpoint.of("2001:db8::7", 1_729)
     flood = Endpoint.of(neighbour, 80)
     limited = limit({friend}.__contains__)
@@ -51,7 +51,7 @@ def test_who_is_at_the_address_of_a_contact_does_not_use_up_what_that_may_ask(ne
     assert passed(limited, friend, 100, 1_000.0) == 16  # its source's rate, and its own
 
 
-def test_a_contact_is_held_to_its_lane_at_its_exact_endpoint_and_strangers_have_none() -> None:
+def test_a_rate_belongs_to_one_exact_endpoint() -> None:
     limited = limit({FRIEND, NEIGHBOUR}.__contains__)
     assert passed(limited, FRIEND.with_port(80), 100) == 8
     assert passed(limited, FRIEND, 100) == passed(limited, NEIGHBOUR, 100) == 8
@@ -59,7 +59,7 @@ def test_a_contact_is_held_to_its_lane_at_its_exact_endpoint_and_strangers_have_
     assert passed(limited, OTHER, 100) == 8
 
 
-def test_a_contact_that_stops_to_answer_us_has_no_lane_any_more() -> None:
+def test_a_silent_contact_loses_its_rate() -> None:
     contacts = {FRIEND}
     limited = limit(contacts.__contains__)
     assert passed(limited, FRIEND, 9) == 9
@@ -74,7 +74,7 @@ def test_what_goes_by_a_lane_counts_for_all() -> None:
     assert limited.refusal(Endpoint.of("192.0.2.9", 1), 0.0) == RATE_LIMIT_TOTAL
 
 
-def test_what_is_above_the_limit_of_all_does_not_count_for_a_lane() -> None:
+def test_the_limit_of_all_charges_no_contact() -> None:
     limited = limit(total=4.0, rate=1.0)
     assert passed(limited, FRIEND, 4) == 4  # the source's two, and two of its lane
     assert passed(limited, FRIEND, 100) == 0
@@ -87,7 +87,7 @@ def test_what_is_above_the_limit_of_all_does_not_count_for_a_lane() -> None:
 # With a token
 
 
-def test_who_shows_a_token_has_a_lane_that_who_forges_the_endpoint_cannot_use_up() -> None:
+def test_a_token_has_a_rate_forgers_cannot_use() -> None:
     limited = limit()
     passed(limited, FRIEND, 1_000)
     assert limited.refusal(FRIEND, 0.0) == RATE_LIMIT
@@ -95,7 +95,7 @@ def test_who_shows_a_token_has_a_lane_that_who_forges_the_endpoint_cannot_use_up
     assert [limited.allows_proved(FRIEND, 0.25) for _ in range(2)] == [True, False]
 
 
-def test_a_stranger_shares_the_rate_of_proved_queries_with_its_address_and_a_contact_has_its_own() -> None:
+def test_only_contacts_have_a_proved_rate_alone() -> None:
     limited = limit()
     assert [limited.allows_proved(NEIGHBOUR, 0.0) for _ in range(9)] == [True] * 8 + [False]
     assert not limited.allows_proved(NEIGHBOUR.with_port(80), 0.0)
@@ -104,7 +104,7 @@ def test_a_stranger_shares_the_rate_of_proved_queries_with_its_address_and_a_con
     assert [limited.allows_proved(NEIGHBOUR.with_port(80), 0.25) for _ in range(2)] == [True, False]
 
 
-def test_rates_of_proved_queries_take_the_same_memory_for_any_number_of_sources() -> None:
+def test_proved_rates_take_fixed_memory() -> None:
     limited = limit()
     for number in range(10_000):
         limited.allows_proved(Endpoint(number.to_bytes(4, "big") + b"\0\1"), 0.0)
@@ -122,7 +122,7 @@ def test_what_a_token_lets_through_counts_for_all() -> None:
 # In brief
 
 
-def test_brief_answers_count_as_those_of_strangers_and_leave_the_reserve() -> None:
+def test_brief_answers_count_as_strangers() -> None:
     limited = limit({FRIEND, OTHER}.__contains__, rate=64.0, total=128.0)
     assert sum(limited.allows_brief(0.0) for _ in range(1_000)) == 192  # three quarters, as of strangers
     assert limited.refusal(Endpoint.of("192.0.2.9", 1), 0.0) == RATE_LIMIT_TOTAL
@@ -131,14 +131,14 @@ def test_brief_answers_count_as_those_of_strangers_and_leave_the_reserve() -> No
     assert sum(limited.allows_brief(1.0) for _ in range(1_000)) == 64  # and the reserve is filled up first
 
 
-def test_without_a_limit_of_all_brief_answers_have_none() -> None:
+def test_without_a_limit_brief_answers_have_none() -> None:
     assert all(limit(total=0.0).allows_brief(0.0) for _ in range(10_000))
 
 
 # Bounds
 
 
-def test_there_are_never_more_lanes_than_contacts_that_answer_us_however_they_come_and_go() -> None:
+def test_rates_never_outnumber_answering_contacts() -> None:
     rng = Random(3)
     contacts: set[Endpoint] = set()
     limited = limit(contacts.__contains__)
@@ -155,7 +155,7 @@ def test_there_are_never_more_lanes_than_contacts_that_answer_us_however_they_co
     assert len(contacts) == most == 16
 
 
-def test_a_flood_in_the_names_of_all_contacts_makes_each_lane_once() -> None:
+def test_a_forged_flood_makes_each_rate_once() -> None:
     contacts = set(friends(300))
     asked = 0
 
@@ -175,9 +175,7 @@ def test_a_flood_in_the_names_of_all_contacts_makes_each_lane_once() -> None:
     st.floats(0.5, 50),
     st.lists(st.tuples(st.floats(0, 2), st.integers(0, 3)), min_size=1, max_size=300),
 )
-def test_no_contact_gets_more_by_its_lane_than_burst_and_rate_grant_whatever_others_send(
-    rate: float, queries: list[tuple[float, int]]
-) -> None:
+def test_no_contact_exceeds_its_burst_and_rate(rate: float, queries: list[tuple[float, int]]) -> None:
     contacts = {FRIEND, NEIGHBOUR}
     limited = limit(contacts.__contains__, rate=rate)
     now, through = 0.0, dict.fromkeys(range(4), 0)

@@ -27,9 +27,7 @@ def sources_of(endpoints: list[Endpoint]) -> set[bytes]:
     st.integers(1, 100),
     st.floats(0, 1, exclude_max=True),
 )
-def test_as_many_are_chosen_as_were_asked_for_each_once_and_one_of_each_source_in_front(
-    pairs: list[tuple[int, int]], count: int, lot: float
-) -> None:
+def test_a_sample_has_one_of_each_source_in_front(pairs: list[tuple[int, int]], count: int, lot: float) -> None:
     endpoints = [of(*pair) for pair in pairs]
     count = min(count, len(endpoints))
     chosen = EndpointSample().of(KEY, endpoints, count, lot)
@@ -40,7 +38,7 @@ def test_as_many_are_chosen_as_were_asked_for_each_once_and_one_of_each_source_i
     assert len(sources_of(in_front)) == len(in_front)
 
 
-def test_in_time_everything_is_chosen_be_it_one_of_many_of_its_source_or_of_many_sources() -> None:
+def test_in_time_everything_is_sampled() -> None:
     shapes = [(1, 300), (300, 1), (30, 10), (2, 150), (150, 2)]
     for sources, ports in shapes:
         choice = EndpointSample()
@@ -50,7 +48,7 @@ def test_in_time_everything_is_chosen_be_it_one_of_many_of_its_source_or_of_many
         assert seen == set(endpoints), (sources, ports)
 
 
-def test_what_is_remembered_of_a_key_is_told_from_what_it_has_now() -> None:
+def test_what_is_known_of_a_key_follows_it() -> None:
     choice = EndpointSample()
     before, now = [of(1, 1), of(1, 2), of(2, 1)], [of(1, 1), of(1, 2), of(4, 1)]
     assert of(2, 1) in choice.of(KEY, before, 2, 0.0)
@@ -59,7 +57,7 @@ def test_what_is_remembered_of_a_key_is_told_from_what_it_has_now() -> None:
     assert len(choice._known) == 1
 
 
-def test_the_keys_that_are_remembered_are_few_and_the_same_ones_are_told_apart_once() -> None:
+def test_few_keys_are_remembered() -> None:
     choice = EndpointSample()
     endpoints = [of(source, port) for source in range(10) for port in range(10)]
     for key in range(3 * _KEYS):

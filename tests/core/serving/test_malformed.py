@@ -59,7 +59,7 @@ def test_a_source_of_rubbish_is_soon_not_decoded() -> None:
     assert len(bench.node._gate.malformed.unread) <= 1
 
 
-def test_rubbish_of_one_source_is_not_charged_to_another() -> None:
+def test_one_sources_rubbish_is_charged_to_it() -> None:
     bench, codec = under_fire(STRANGER.endpoint)
     before = codec.decoded
     bench.deliver(RUBBISH, endpoint(77))
@@ -68,13 +68,13 @@ def test_rubbish_of_one_source_is_not_charged_to_another() -> None:
 
 @pytest.mark.parametrize("source", [STRANGER, FRIEND], ids=["stranger", "contact"])
 @pytest.mark.parametrize("request_", [Ping(), FindNode(Id(5)), FindValue(Id(5)), Store(Id(5), 80, b"12345678")])
-def test_rubbish_in_somebody_s_name_does_not_silence_its_queries(source: Contact, request_: Request) -> None:
+def test_forged_rubbish_does_not_silence_queries(source: Contact, request_: Request) -> None:
     bench, _ = under_fire(source.endpoint)
     assert bench.query(request_, source) is not None
 
 
 @pytest.mark.parametrize("source", [STRANGER, FRIEND], ids=["stranger", "contact"])
-def test_rubbish_in_somebody_s_name_does_not_silence_its_answers(source: Contact) -> None:
+def test_forged_rubbish_does_not_silence_answers(source: Contact) -> None:
     bench, _ = under_fire(source.endpoint)
     bench.node.commands.ping(source.endpoint, bench.now)
     query = bench.sent_one().query
@@ -83,7 +83,7 @@ def test_rubbish_in_somebody_s_name_does_not_silence_its_answers(source: Contact
     assert bench.events()
 
 
-def test_a_contact_is_read_however_its_datagrams_are_laid_out() -> None:
+def test_a_contacts_unusual_datagrams_are_read() -> None:
     odd = b"DHT\x01\x96\x00\xc4\x0812345678\xc4\x20" + bytes(31) + b"\x09\xa4ping\x90\xc0"
     assert not NativeCodec().is_plain(odd)
     assert under_fire(FRIEND.endpoint)[0].deliver(odd, FRIEND.endpoint) is not None
@@ -98,7 +98,7 @@ def test_without_a_limit_rubbish_is_read_for_ever() -> None:
     assert codec.decoded == 5 * BURST
 
 
-def test_few_sources_are_remembered_however_many_send_rubbish() -> None:
+def test_few_sources_of_rubbish_are_remembered() -> None:
     malformed = Malformed(DEFAULT, Random(1), lambda _: False, 16.0)
     for number in range(2 * SOURCES):
         for _ in range(6):
@@ -114,7 +114,7 @@ def test_few_sources_are_remembered_however_many_send_rubbish() -> None:
     assert not malformed.unread
 
 
-def test_to_remember_one_more_source_takes_few_steps_however_many_there_are() -> None:
+def test_remembering_a_source_takes_few_steps() -> None:
     malformed = Malformed(DEFAULT, Random(1), lambda _: False, 16.0)
     for number in range(SOURCES):
         for _ in range(6):
@@ -145,7 +145,7 @@ def test_to_remember_one_more_source_takes_few_steps_however_many_there_are() ->
     assert len(malformed.unread) == 2
 
 
-def test_once_rubbish_has_stopped_datagrams_are_soon_looked_at_no_more_than_before() -> None:
+def test_checks_ease_once_rubbish_stops() -> None:
     malformed = Malformed(DEFAULT, Random(1), lambda _: False, 16.0)
     for number in range(100):
         for _ in range(6):

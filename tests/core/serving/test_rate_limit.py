@@ -59,7 +59,7 @@ def crowded(limited: RateLimit) -> bool:
     return limited._cells is not None
 
 
-def test_a_rate_lets_a_burst_through_and_then_its_rate() -> None:
+def test_a_rate_allows_a_burst_and_then_its_pace() -> None:
     rate = Rate(4.0, 2.0)
     assert [allowed(rate, 0.0) for _ in range(9)] == [True] * 8 + [False]
     assert not allowed(rate, 0.24)
@@ -76,27 +76,27 @@ def test_a_burst_is_allowed_and_then_the_rate() -> None:
     assert limited.refusal(A, 0.26) == RATE_LIMIT
 
 
-def test_a_source_that_was_quiet_may_burst_again_and_no_more_than_before() -> None:
+def test_a_quiet_source_may_burst_again() -> None:
     limited = limit(4.0)
     assert passed(limited, A, 8) == 8
     assert [limited.refusal(A, 1_000.0) for _ in range(9)] == [None] * 8 + [RATE_LIMIT]
 
 
-def test_sources_are_counted_apart_and_the_ports_of_one_together() -> None:
+def test_a_source_is_an_address_with_all_ports() -> None:
     limited = limit(1.0, 1.0)
     assert passed(limited, at(1, 80), 2) == 1
     assert limited.refusal(at(1, 81), 0.0) == RATE_LIMIT
     assert limited.refusal(at(2, 80), 0.0) is None
 
 
-def test_an_ipv6_host_cannot_multiply_itself_within_its_64() -> None:
+def test_an_ipv6_64_is_one_source() -> None:
     limited = limit(1.0, 1.0)
     assert limited.refusal(Endpoint.of("2001:db8::1", 80), 0.0) is None
     assert limited.refusal(Endpoint.of("2001:db8::ffff:1", 81), 0.0) == RATE_LIMIT
     assert limited.refusal(Endpoint.of("2001:db8:0:1::1", 80), 0.0) is None
 
 
-def test_on_a_link_no_host_uses_up_the_rate_of_the_others() -> None:
+def test_hosts_on_a_link_have_their_own_rates() -> None:
     limited = limit(1.0, 1.0)
     flood, neighbour = Endpoint.of("fe80::bad", 80), Endpoint.of("fe80::1", 80)
     assert passed(limited, flood, 100) == 1
@@ -104,7 +104,7 @@ def test_on_a_link_no_host_uses_up_the_rate_of_the_others() -> None:
     assert limited.refusal(neighbour, 0.0) is None
 
 
-def test_addresses_made_up_on_a_link_have_no_more_than_all_sources_together_and_cost_no_more_memory() -> None:
+def test_made_up_link_addresses_share_one_budget() -> None:
     good = Endpoint.of("fe80::1", 80)
     policy = replace(DEFAULT, rate_sources=16, rate_cells=8, rate_limit=1.0, rate_limit_total=1_000.0, rate_burst=1.0)
     limited = RateLimit(policy, Random(1), lambda endpoint: endpoint == good)
@@ -120,7 +120,7 @@ def test_rate_zero_is_no_limit(rate: float) -> None:
     assert passed(limit(rate, total=rate), A, 10_000) == 10_000
 
 
-def test_a_rate_below_one_a_burst_still_lets_single_queries_through() -> None:
+def test_a_rate_below_one_allows_single_queries() -> None:
     for limited, name in (limit(0.25), RATE_LIMIT), (limit(total=0.25), RATE_LIMIT_TOTAL):
         assert limited.refusal(A, 0.0) is None
         assert limited.refusal(A, 3.9) == name
@@ -128,9 +128,7 @@ def test_a_rate_below_one_a_burst_still_lets_single_queries_through() -> None:
 
 
 @given(st.floats(0.5, 50), st.floats(2, 10), st.lists(st.floats(0, 2), min_size=1, max_size=200))
-def test_no_source_and_not_all_together_get_more_than_burst_and_rate_grant(
-    rate: float, burst: float, gaps: list[float]
-) -> None:
+def test_burst_and_rate_bound_one_and_all(rate: float, burst: float, gaps: list[float]) -> None:
     limited, together = limit(rate, burst), limit(total=rate, burst=burst, contacts={A})
     now, alone, sum_ = 0.0, 0, 0
     for number, gap in enumerate(gaps):
@@ -144,14 +142,14 @@ def test_no_source_and_not_all_together_get_more_than_burst_and_rate_grant(
 # Memory
 
 
-def test_sources_that_owe_nothing_are_soon_forgotten() -> None:
+def test_sources_without_debt_are_forgotten() -> None:
     limited = limit(1.0)
     for second in range(1_000):
         assert limited.refusal(at(second), 2.0 * second) is None
         assert len(limited._due) <= _FEW
 
 
-def test_what_is_forgotten_is_no_debt_and_making_room_is_seldom() -> None:
+def test_forgetting_forgives_no_debt_and_is_rare() -> None:
     limited = limit(1.0, 1.0)
     debtors = [at(source) for source in range(100)]
     assert all(passed(limited, debtor, 1) for debtor in debtors)
@@ -162,7 +160,7 @@ def test_what_is_forgotten_is_no_debt_and_making_room_is_seldom() -> None:
     assert not any(limited.refusal(debtor, 0.5) is None for debtor in debtors)
 
 
-def test_a_flood_from_many_addresses_does_not_reset_the_limit_of_any() -> None:
+def test_a_flood_from_many_resets_no_limit() -> None:
     limited = limit(1.0, 1.0, sources=64, cells=1_024)
     assert passed(limited, A, 2) == 1
     first = [at(1 << 20 | source) for source in range(63)]
@@ -174,7 +172,7 @@ def test_a_flood_from_many_addresses_does_not_reset_the_limit_of_any() -> None:
         assert limited.refusal(debtor, 0.5) == RATE_LIMIT
 
 
-def test_sources_beyond_the_places_share_cells_each_as_strict_as_a_source() -> None:
+def test_excess_sources_share_strict_cells() -> None:
     limited = limit(4.0, 1.0, sources=1, cells=16)
     limited.refusal(A, 0.0)
     through = sum(limited.refusal(at(1 << 24 | source), 0.0) is None for source in range(5_000))
@@ -182,7 +180,7 @@ def test_sources_beyond_the_places_share_cells_each_as_strict_as_a_source() -> N
     assert sum(limited.refusal(at(1 << 25 | source), 0.25) is None for source in range(5_000)) == 16
 
 
-def test_a_stranger_is_seldom_shut_out_by_those_that_share() -> None:
+def test_a_stranger_is_seldom_shut_out_by_sharing() -> None:
     """Their share of the cells is as large as the flood's part of `rate * cells`, and no larger."""
     limited = limit(64.0, 2.0, sources=16, cells=4_096)
     sources = [at(1 << 24 | source) for source in range(200)]
@@ -197,7 +195,7 @@ def test_a_stranger_is_seldom_shut_out_by_those_that_share() -> None:
     assert out / asked < 1.5 * 4_000 / (64 * 4_096)
 
 
-def test_which_sources_share_follows_from_a_secret() -> None:
+def test_a_secret_decides_which_sources_share() -> None:
     def shut_out(seed: int) -> set[int]:
         policy = Policy(rate_limit=1.0, rate_burst=1.0, rate_limit_total=0, rate_sources=1, rate_cells=64)
         limited = RateLimit(policy, Random(seed), lambda endpoint: False)
@@ -207,7 +205,7 @@ def test_which_sources_share_follows_from_a_secret() -> None:
     assert len({frozenset(shut_out(seed)) for seed in range(8)}) == 8
 
 
-def test_after_a_flood_the_cells_are_given_back_and_sources_are_limited_one_by_one_again() -> None:
+def test_after_a_flood_sources_are_single_again() -> None:
     limited = limit(1.0, 2.0, sources=8, cells=1)
     for source in range(10):
         assert limited.refusal(at(1 << 24 | source), 0.0) is None
@@ -222,7 +220,7 @@ def test_after_a_flood_the_cells_are_given_back_and_sources_are_limited_one_by_o
     assert set(limited._due) == {bytes(A[:4]), bytes(B[:4])}
 
 
-def test_those_who_owe_are_not_looked_through_for_each_query_of_a_flood() -> None:
+def test_a_flood_does_not_scan_the_debtors() -> None:
     class Counted(RateLimit):
         looks = 0
 
@@ -258,9 +256,7 @@ def size_of(limited: RateLimit) -> int:
 @pytest.mark.no_cover
 @pytest.mark.parametrize("rate", [DEFAULT.rate_limit, 1.0])
 @pytest.mark.parametrize("sources", [20_000, 300_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
-def test_forged_sources_do_not_fill_memory_however_many(
-    sources: int, rate: float, figure: Callable[[str, object], None]
-) -> None:
+def test_forged_sources_do_not_fill_memory(sources: int, rate: float, figure: Callable[[str, object], None]) -> None:
     grown, limited = grown_by(sources, rate, per_second=100_000)
     assert len(limited._due) <= DEFAULT.rate_sources
     assert size_of(limited) < 1.5 * MIB
@@ -272,7 +268,7 @@ def test_forged_sources_do_not_fill_memory_however_many(
 # Contacts
 
 
-def test_a_flood_from_strangers_takes_nothing_from_contacts(figure: Callable[[str, object], None]) -> None:
+def test_a_flood_of_strangers_spares_contacts(figure: Callable[[str, object], None]) -> None:
     """Strangers use up no reserve and no cells of contacts, which are held to their source and their own rate."""
     contacts = [at(source) for source in range(1, 101)]
     limited = limit(16.0, 2.0, total=1_024.0, sources=64, cells=256, contacts=set(contacts))
@@ -292,7 +288,7 @@ def test_a_flood_from_strangers_takes_nothing_from_contacts(figure: Callable[[st
     assert passed(limited, contacts[0], 100, 30.0) == 2 * 32
 
 
-def test_contacts_together_are_held_to_the_limit_of_all() -> None:
+def test_contacts_together_obey_the_limit_of_all() -> None:
     limited = limit(total=128.0, burst=2.0, contacts={A})
     strangers = passed(limited, B, 300)
     assert strangers == 192  # three quarters
@@ -300,7 +296,7 @@ def test_contacts_together_are_held_to_the_limit_of_all() -> None:
     assert limited.refusal(A, 0.0) == RATE_LIMIT_TOTAL
 
 
-def test_what_one_limit_refuses_does_not_count_for_the_other() -> None:
+def test_one_limits_refusal_spares_the_other() -> None:
     limited = limit(8.0, 1.0, total=16.0)
     assert passed(limited, A, 1_000) == 8
     assert passed(limited, B, 1_000) == 4  # three quarters of the limit of all, less the queries of A

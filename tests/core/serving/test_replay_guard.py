@@ -80,7 +80,7 @@ def inside(bench: Bench) -> dict[str, Any]:
     }
 
 
-def test_a_store_that_comes_again_after_the_withdrawal_does_not_bring_the_entry_back() -> None:
+def test_a_replayed_store_revives_nothing() -> None:
     bench = Bench()
     store = datagram(bench, Store(KEY, 80, token(bench)), 1)
     assert isinstance(deliver(bench, store), Reply)
@@ -92,7 +92,7 @@ def test_a_store_that_comes_again_after_the_withdrawal_does_not_bring_the_entry_
     assert bench.node.counters.repeated == 1
 
 
-def test_a_store_that_comes_again_does_not_prolong_the_entry_and_is_acknowledged() -> None:
+def test_a_replayed_store_does_not_prolong() -> None:
     """Its sender may have missed the acknowledgement; or it is not the sender."""
     bench = Bench()
     store = datagram(bench, Store(KEY, 80, token(bench)), 1)
@@ -106,7 +106,7 @@ def test_a_store_that_comes_again_does_not_prolong_the_entry_and_is_acknowledged
     assert bench.node.counters.repeated == 2
 
 
-def test_a_withdrawal_that_comes_again_after_a_new_store_does_not_drop_the_entry_and_is_acknowledged() -> None:
+def test_a_replayed_withdrawal_drops_nothing() -> None:
     bench = Bench()
     deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 1))
     withdraw = datagram(bench, Withdraw(KEY, 80, token(bench)), 2)
@@ -118,7 +118,7 @@ def test_a_withdrawal_that_comes_again_after_a_new_store_does_not_drop_the_entry
     assert bench.node.counters.repeated == 2
 
 
-def test_each_new_store_and_withdrawal_is_done_with_the_same_token_too() -> None:
+def test_a_token_serves_several_changes() -> None:
     bench = Bench()
     shown = token(bench)
     for tid in range(5):
@@ -135,7 +135,7 @@ def test_each_new_store_and_withdrawal_is_done_with_the_same_token_too() -> None
     assert bench.node.counters.repeated == 0
 
 
-def test_a_store_that_was_refused_is_not_taken_when_it_comes_again() -> None:
+def test_a_refused_store_cannot_be_replayed() -> None:
     bench = Bench(policy=replace(QUIET, store_entries=1))
     deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 1))
     refused = datagram(bench, Store(KEY, 81, token(bench)), 2)
@@ -148,9 +148,7 @@ def test_a_store_that_was_refused_is_not_taken_when_it_comes_again() -> None:
 
 @pytest.mark.parametrize("pauses", [[0.0], [ROTATION - 1], [ROTATION], [2 * ROTATION - 1], [1.0] * 130, [500.0]])
 @pytest.mark.parametrize("issued_before", [0.0, 0.5, ROTATION - 0.5, ROTATION + 0.5])
-def test_what_was_taken_is_remembered_for_as_long_as_its_token_is_good(
-    pauses: list[float], issued_before: float
-) -> None:
+def test_a_change_is_known_while_its_token_lives(pauses: list[float], issued_before: float) -> None:
     bench = Bench()
     shown = token(bench)
     bench.now += issued_before
@@ -168,7 +166,7 @@ def test_what_was_taken_is_remembered_for_as_long_as_its_token_is_good(
         assert held(bench) == []
 
 
-def test_what_was_taken_is_forgotten_with_its_token() -> None:
+def test_a_change_is_forgotten_with_its_token() -> None:
     bench = Bench()
     remembered = bench.node.responder._replays
     for tid in range(50):
@@ -181,7 +179,7 @@ def test_what_was_taken_is_forgotten_with_its_token() -> None:
     assert len(remembered) == 1
 
 
-def test_beyond_what_can_be_remembered_changes_are_refused_and_others_have_their_share() -> None:
+def test_a_full_memory_refuses_changes() -> None:
     bench = Bench(policy=replace(QUIET, changes=5, changes_per_source=3))
 
     def answers(number: int, tids: range) -> list[type[Reply | Error]]:
@@ -207,7 +205,7 @@ def test_beyond_what_can_be_remembered_changes_are_refused_and_others_have_their
     assert answers(3, range(6)) == [Reply] * 3 + [Error] * 3
 
 
-def test_what_is_remembered_does_not_grow_beyond_two_generations() -> None:
+def test_the_memory_has_at_most_two_generations() -> None:
     policy = Policy(changes=100, changes_per_source=10)
     replays = ReplayGuard(policy, 0)
     for generation in range(5):
@@ -224,7 +222,7 @@ def test_what_is_remembered_does_not_grow_beyond_two_generations() -> None:
     assert len(replays) == 1
 
 
-def test_sources_that_have_used_their_shares_leave_room_for_those_that_change_little() -> None:
+def test_used_up_shares_leave_room_for_others() -> None:
     """Otherwise few addresses could keep all others from storing and withdrawing."""
     replays = ReplayGuard(Policy(changes=400, changes_per_source=100, changes_few=10), 0)
 
@@ -239,13 +237,13 @@ def test_sources_that_have_used_their_shares_leave_room_for_those_that_change_li
     assert len(replays) == 350
 
 
-def test_the_share_of_a_source_is_more_than_its_rate_lets_it_use() -> None:
+def test_the_share_exceeds_what_the_rate_allows() -> None:
     """A node asks for a token before each store."""
     assert DEFAULT.rate_limit * ROTATION / 2 <= DEFAULT.changes_per_source
     assert DEFAULT.changes >= DEFAULT.store_entries
 
 
-def test_an_answer_that_comes_again_is_to_nothing_that_was_asked() -> None:
+def test_a_replayed_answer_matches_no_query() -> None:
     bench = Bench()
     bench.know(contact(1))
     bench.node.commands.find_value(endpoint(1), KEY, bench.now)
@@ -264,7 +262,7 @@ def test_an_answer_that_comes_again_is_to_nothing_that_was_asked() -> None:
     assert bench.node.counters.unmatched == unmatched + 9
 
 
-def test_an_answer_of_ours_that_is_sent_back_is_none_to_us() -> None:
+def test_our_own_answer_sent_back_is_nothing() -> None:
     bench = Bench(own_id=5)
     bench.know(contact(1))
     answer = bench.deliver(bench.codec.encode_query(b"12345678", Id(1), FindValue(KEY)), endpoint(1))
@@ -276,7 +274,7 @@ def test_an_answer_of_ours_that_is_sent_back_is_none_to_us() -> None:
     assert bench.node.counters.unmatched == 3
 
 
-def test_a_query_of_ours_that_is_sent_back_gets_no_answer_with_which_to_answer_it() -> None:
+def test_our_own_query_sent_back_gets_no_answer() -> None:
     """Otherwise an attacker could send our own answer back, too, and we would take the peer for ourselves."""
     bench = Bench(own_id=5)
     bench.know(contact(1))
@@ -290,7 +288,7 @@ def test_a_query_of_ours_that_is_sent_back_gets_no_answer_with_which_to_answer_i
     assert contact(1) in bench.node.state.table
 
 
-def test_queries_that_come_again_do_not_keep_a_dead_contact_good() -> None:
+def test_replays_keep_no_dead_contact_good() -> None:
     bench = Bench()
     bench.know(contact(1))
     query = bench.codec.encode_query(b"12345678", Id(1), Ping())

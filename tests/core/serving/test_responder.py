@@ -65,14 +65,14 @@ def is_acknowledged(bench: Bench, request: Request, source: Contact = PEER) -> b
     return isinstance(reply, Reply) and bench.codec.decode_result(request, reply.body) == Acknowledged()
 
 
-def test_a_ping_is_answered_with_our_id_and_the_requester_s_address() -> None:
+def test_a_pong_has_our_id_and_the_askers_address() -> None:
     bench = Bench(own_id=5)
     reply = bench.query(Ping(), PEER, tid=b"12345678")
     assert reply == Reply(b"12345678", Id(5), PEER.endpoint, [])
     assert bench.received() == {"ping": 1}
 
 
-def test_find_node_names_the_nearest_contacts_and_hands_out_a_token() -> None:
+def test_find_node_gives_contacts_and_a_token() -> None:
     bench = Bench()
     members = [contact(id) for id in (1, 2, 3, 64, 80, 96, 70, 71, 72, 73)]
     bench.know(*members)
@@ -83,7 +83,7 @@ def test_find_node_names_the_nearest_contacts_and_hands_out_a_token() -> None:
     assert not result.more
 
 
-def test_find_value_names_contacts_and_what_is_held_and_not_expired() -> None:
+def test_find_value_gives_contacts_and_entries() -> None:
     bench = Bench()
     bench.know(contact(1))
     assert ask(bench, FindValue(KEY)).endpoints == ()
@@ -96,7 +96,7 @@ def test_find_value_names_contacts_and_what_is_held_and_not_expired() -> None:
     assert ask(bench, FindValue(KEY)).endpoints == ()
 
 
-def test_find_value_names_our_own_entries_at_the_address_that_others_see() -> None:
+def test_find_value_names_own_entries_as_seen() -> None:
     bench = Bench()
     bench.node.tracker.add(own_key(KEY, 443))
     bench.node.tracker.add(own_key(KEY, 80))
@@ -107,14 +107,14 @@ def test_find_value_names_our_own_entries_at_the_address_that_others_see() -> No
     assert sorted(ask(bench, FindValue(KEY)).endpoints) == [US.with_port(80), US.with_port(443)]
 
 
-def test_store_holds_the_source_address_with_the_given_port() -> None:
+def test_store_holds_the_source_address_and_port() -> None:
     bench = Bench()
     bench.now = 10.0
     assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
     assert list(bench.node.store) == [HeldRecord(KEY, Peer(PEER.endpoint.with_port(80)), 10.0 + DEFAULT.store_expiry)]
 
 
-def test_withdraw_drops_the_source_s_own_entry_and_no_other() -> None:
+def test_withdraw_drops_only_the_sources_entry() -> None:
     bench = Bench()
     for source in (PEER, ELSEWHERE):
         assert is_acknowledged(bench, Store(KEY, 80, token(bench, source)), source)
@@ -126,7 +126,7 @@ def test_withdraw_drops_the_source_s_own_entry_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("kind", [Store, Withdraw])
-def test_a_bad_token_is_refused_and_nothing_is_stored_or_dropped(kind: type[Store | Withdraw]) -> None:
+def test_a_bad_token_changes_nothing(kind: type[Store | Withdraw]) -> None:
     bench = Bench()
     bench.node.store.put(KEY, PEER.endpoint.with_port(80), 0.0)
     port = 81 if kind is Store else 80
@@ -142,7 +142,7 @@ def test_a_bad_token_is_refused_and_nothing_is_stored_or_dropped(kind: type[Stor
     assert bench.node.counters.bad_queries == 6
 
 
-def test_a_token_holds_from_any_port_of_the_address_that_it_was_given_to() -> None:
+def test_a_token_works_from_any_port() -> None:
     bench = Bench()
     moved = Contact(PEER.id, PEER.endpoint.with_port(9))
     assert is_acknowledged(bench, Store(KEY, 80, token(bench)), moved)
@@ -192,7 +192,7 @@ def raw(bench: Bench, request: Request, source: Contact = PEER) -> tuple[int, by
 
 
 @pytest.mark.parametrize("held", [0, 1, 30, 200, 1_000])
-def test_no_answer_is_longer_than_a_datagram_or_three_times_an_unproved_query(held: int) -> None:
+def test_answers_obey_both_size_limits(held: int) -> None:
     bench = Bench()
     bench.know(*map(contact, range(1, 20)))
     everything = hold(bench, held)
@@ -224,7 +224,7 @@ def test_an_invalid_token_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("held", [105, 150, 300, 1_000])
-def test_where_not_all_fit_each_asker_gets_another_choice_and_in_time_everything_is_named(held: int) -> None:
+def test_excess_endpoints_alternate_over_time(held: int) -> None:
     bench = Bench()
     bench.know(*map(contact, range(1, 9)))
     everything = hold(bench, held)
@@ -237,7 +237,7 @@ def test_where_not_all_fit_each_asker_gets_another_choice_and_in_time_everything
 
 
 @pytest.mark.parametrize("crowd", ["10.7.7.7", "2001:db8::7"])
-def test_where_not_all_fit_each_source_has_one_of_its_own_named_however_many_another_has(crowd: str) -> None:
+def test_each_source_has_an_endpoint_in_an_answer(crowd: str) -> None:
     bench = Bench()
     bench.know(*map(contact, range(1, 9)))
     for number in range(1_000):
@@ -254,7 +254,7 @@ def test_where_not_all_fit_each_source_has_one_of_its_own_named_however_many_ano
 
 @pytest.mark.parametrize("codec", [NativeCodec(), JsonCodec(NATIVE)], ids=["native", "json"])
 @pytest.mark.parametrize("host", ["10.7.7.{}", "2001:db8:{}::7"])
-def test_one_source_beside_one_with_many_ports_is_always_named_on_any_wire(codec: Codec, host: str) -> None:
+def test_one_source_beside_a_crowd_is_named(codec: Codec, host: str) -> None:
     crowd, alone = Endpoint.of(host.format(7), 1), Endpoint.of(host.format(8), 1)
     for ports in range(1, 200, 19):
         node = Node(Id(1), codec, rng=Random(1), now=0.0, families=[Family(len(crowd))])
@@ -280,7 +280,7 @@ def test_one_source_beside_one_with_many_ports_is_always_named_on_any_wire(codec
             proof = result.token
 
 
-def test_the_choice_among_many_endpoints_costs_one_random_number() -> None:
+def test_the_sample_costs_one_random_number() -> None:
     class Counting(Random):
         drawn = 0
 
@@ -300,7 +300,7 @@ def test_the_choice_among_many_endpoints_costs_one_random_number() -> None:
     assert rng.drawn == 1
 
 
-def test_a_short_query_without_padding_gets_the_contacts_nearest_to_its_target() -> None:
+def test_a_short_query_gets_the_nearest_contacts() -> None:
     bench = Bench()
     members = [contact(id) for id in (65, 70, 75, 80, 85, 90, 95, 100)]
     bench.know(*members)
@@ -330,7 +330,7 @@ def bare_find(bench: Bench, source: Contact) -> tuple[Found, bool]:
     return result, len(answer) > 3 * len(bare)
 
 
-def test_a_contact_that_has_just_answered_has_proved_nothing_to_the_next_query() -> None:
+def test_a_recent_answer_proves_nothing() -> None:
     bench = Bench()
     bench.know(*[contact(id) for id in (65, 70, 75, 80, 85, 90, 95, 100)])
     result, is_long = bare_find(bench, PEER)
@@ -349,7 +349,7 @@ def full_for(*machines: int, policy: Policy) -> Bench:
     ("policy", "elsewhere"),
     [(Policy(lonely_lookups=0, store_entries=3), True), (Policy(lonely_lookups=0, store_entries_per_key=3), False)],
 )
-def test_where_a_store_would_be_refused_no_token_is_given(policy: Policy, elsewhere: bool) -> None:
+def test_no_token_is_given_without_room(policy: Policy, elsewhere: bool) -> None:
     bench = full_for(1, 2, 3, policy=policy)
     for request in FindNode(KEY), FindValue(KEY):
         assert ask(bench, request).token == b""
@@ -364,7 +364,7 @@ def test_where_a_store_would_be_refused_no_token_is_given(policy: Policy, elsewh
     assert ask(bench, FindNode(KEY)).token
 
 
-def test_an_answer_without_a_token_is_as_short_as_its_query_demands_and_asks_for_no_second() -> None:
+def test_an_answer_without_token_is_short() -> None:
     bench = full_for(*range(1, 65), policy=Policy(lonely_lookups=0, store_entries_per_key=64))
     bare = bench.codec._encode(0, b"12345678", PEER.id, "find_value", [bytes(31) + bytes([KEY]), None])
     answer = bench.deliver(bare, PEER.endpoint)
@@ -378,7 +378,7 @@ def test_an_answer_without_a_token_is_as_short_as_its_query_demands_and_asks_for
     assert 0 < len(found.endpoints) < 64
 
 
-def test_a_quota_that_is_hit_is_counted_by_its_name_whether_it_refuses_or_evicts() -> None:
+def test_each_quota_hit_is_counted_by_name() -> None:
     bench = Bench(policy=Policy(lonely_lookups=0, store_entries=4, store_entries_per_key=3, store_entries_per_source=3))
 
     def store(key: int, machine: int, port: int) -> Reply | Error | None:

@@ -27,14 +27,14 @@ def take(strangers: StrangerPings, at: Endpoint, *, is_proved: bool, now: float 
     return share
 
 
-def test_whoever_shows_no_token_has_half_of_the_pings() -> None:
+def test_half_of_the_pings_need_no_token() -> None:
     strangers = StrangerPings(DEFAULT)
     taken = [take(strangers, endpoint(number), is_proved=False) for number in range(1, 20)]
     assert taken == [strangers.anybody] * HALF + [STRANGER_PINGS] * (19 - HALF)
     assert len(strangers) == HALF
 
 
-def test_a_token_finds_a_turn_while_all_others_are_taken() -> None:
+def test_a_token_still_finds_a_turn() -> None:
     strangers = StrangerPings(DEFAULT)
     for number in range(1, 20):
         take(strangers, endpoint(number), is_proved=False)
@@ -49,7 +49,7 @@ def test_a_token_has_a_turn_in_either_half() -> None:
     assert taken == [strangers.proved] * HALF + [strangers.anybody] * HALF + [STRANGER_PINGS] * (19 - 2 * HALF)
 
 
-def test_one_address_has_one_ping_of_the_proved_half_at_a_time() -> None:
+def test_an_address_has_one_proved_ping_at_a_time() -> None:
     strangers = StrangerPings(DEFAULT)
     at = endpoint(1)
     assert take(strangers, at, is_proved=True) is strangers.proved
@@ -64,7 +64,7 @@ def turns(hosts: Iterable[str], policy: Policy = DEFAULT) -> int:
     return sum(share is strangers.proved for share in shares)
 
 
-def test_whoever_has_many_addresses_of_a_network_has_one_turn_of_the_proved_half() -> None:
+def test_a_network_has_one_proved_turn() -> None:
     assert turns(f"2001:db8::{machine:x}" for machine in range(1, 9)) == 1  # a /64
     assert turns(f"2001:db8:0:{network:x}::1" for network in range(8)) == 1  # a /48
     assert turns(f"203.0.113.{machine}" for machine in range(1, 9)) == 1  # a /24
@@ -73,7 +73,7 @@ def test_whoever_has_many_addresses_of_a_network_has_one_turn_of_the_proved_half
     assert turns(f"10.0.0.{machine}" for machine in range(1, 9)) == HALF  # a LAN: each address is a machine
 
 
-def test_each_neighbour_of_ours_has_a_turn_of_its_own() -> None:
+def test_each_neighbour_has_its_own_turn() -> None:
     policy = replace(DEFAULT, own_networks=(bytes.fromhex("20010db800000000"),))
     assert turns((f"2001:db8::{machine:x}" for machine in range(1, 9)), policy) == HALF
     strangers = StrangerPings(DEFAULT)
@@ -82,7 +82,7 @@ def test_each_neighbour_of_ours_has_a_turn_of_its_own() -> None:
     assert take(strangers, Endpoint.of("2001:db8::2", 1), is_proved=True) is strangers.proved
 
 
-def test_who_answers_at_once_has_no_other_turn_of_the_proved_half_for_a_while() -> None:
+def test_a_quick_answer_pauses_its_proved_turns() -> None:
     strangers, at = StrangerPings(DEFAULT), endpoint(1)
     assert take(strangers, at, is_proved=True) is strangers.proved
     strangers.proved.ongoing.clear()
@@ -91,7 +91,7 @@ def test_who_answers_at_once_has_no_other_turn_of_the_proved_half_for_a_while() 
     assert take(strangers, at.with_port(3), is_proved=True, now=again) is strangers.proved
 
 
-def test_who_is_being_pinged_has_no_other_turn_unless_a_token_proves_it_now() -> None:
+def test_a_pinged_node_gets_a_turn_only_by_token() -> None:
     strangers = StrangerPings(DEFAULT)
     at = endpoint(1)
     assert take(strangers, at, is_proved=False) is strangers.anybody
@@ -117,7 +117,7 @@ def test_each_half_has_half_of_the_rate() -> None:
     assert turns(2.0, is_proved=True) == 2
 
 
-def test_a_stranger_with_a_token_is_pinged_while_forged_ones_have_all_other_turns() -> None:
+def test_a_proved_stranger_is_pinged_in_a_flood() -> None:
     bench = Bench(policy=QUIET)
     bench.node.limit_rate(0, 0)
     for number in range(20, 40):
@@ -131,7 +131,7 @@ def test_a_stranger_with_a_token_is_pinged_while_forged_ones_have_all_other_turn
     assert bench.node.counters.caps_hit[STRANGER_PINGS] == 20 - HALF + 1
 
 
-def test_a_ping_is_sent_to_a_stranger_only_where_it_fits_beside_the_answer() -> None:
+def test_a_ping_goes_out_only_within_the_bound() -> None:
     bench = Bench(policy=QUIET)
     bench.know(*map(contact, range(64, 72)))
     bare = bench.codec._encode(0, b"12345678", Id(9), "find_node", [bytes(31) + b"\x50", None])

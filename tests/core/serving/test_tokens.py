@@ -23,11 +23,11 @@ def make(policy: Policy = DEFAULT) -> Tokens:
 
 
 @pytest.mark.parametrize("size", [1, 8, 32])
-def test_a_token_has_the_size_that_the_policy_says(size: int) -> None:
+def test_a_token_has_the_policys_size(size: int) -> None:
     assert len(make(Policy(token_size=size)).issue(IP, KEY, 0.0)) == size
 
 
-def test_a_token_holds_for_its_address_and_key_only() -> None:
+def test_a_token_is_for_its_address_and_key() -> None:
     tokens = make()
     token = tokens.issue(IP, KEY, 0.0)
     assert tokens.is_valid(token, IP, KEY, 0.0)
@@ -40,20 +40,20 @@ def test_a_made_up_token_is_not_valid(forged: bytes) -> None:
     assert not make().is_valid(forged, IP, KEY, 0.0)
 
 
-def test_a_prefix_or_an_extension_of_a_token_is_not_valid() -> None:
+def test_a_cut_or_extended_token_is_invalid() -> None:
     tokens = make()
     token = tokens.issue(IP, KEY, 0.0)
     assert not tokens.is_valid(token[:-1], IP, KEY, 0.0)
     assert not tokens.is_valid(token + b"\0", IP, KEY, 0.0)
 
 
-def test_two_nodes_do_not_take_each_other_s_tokens() -> None:
+def test_nodes_refuse_each_others_tokens() -> None:
     mine, yours = Tokens(Random(1), Policy(), 0.0), Tokens(Random(2), Policy(), 0.0)
     assert not yours.is_valid(mine.issue(IP, KEY, 0.0), IP, KEY, 0.0)
 
 
 @given(st.floats(0, 1e6), st.floats(0, 300))
-def test_a_token_lasts_one_rotation_at_least_and_two_at_most(issued_at: float, age: float) -> None:
+def test_a_token_lasts_one_to_two_rotations(issued_at: float, age: float) -> None:
     tokens = make()
     token = tokens.issue(IP, KEY, issued_at)
     valid = tokens.is_valid(token, IP, KEY, issued_at + age)
@@ -64,7 +64,7 @@ def test_a_token_lasts_one_rotation_at_least_and_two_at_most(issued_at: float, a
 
 
 @given(st.lists(st.floats(0, 200), max_size=20))
-def test_the_life_of_a_token_does_not_depend_on_how_often_others_ask(gaps: list[float]) -> None:
+def test_others_queries_do_not_age_a_token(gaps: list[float]) -> None:
     tokens = make()
     now = 0.0
     issued: list[tuple[float, bytes]] = []
@@ -89,7 +89,7 @@ def test_secrets_rotate_on_a_steady_beat() -> None:
     assert not tokens.is_valid(second, IP, KEY, 180.0)
 
 
-def test_after_a_long_silence_no_old_secret_is_left() -> None:
+def test_a_long_silence_clears_old_secrets() -> None:
     tokens = make()
     stale = tokens.issue(IP, KEY, 0.0)
     fresh = tokens.issue(IP, KEY, 1_000.0)

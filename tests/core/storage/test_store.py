@@ -253,7 +253,7 @@ def test_a_held_record_is_found_by_its_record_key() -> None:
     assert held.record_key not in store
 
 
-def test_storing_again_prolongs_and_does_not_double() -> None:
+def test_storing_again_prolongs_without_doubling() -> None:
     store = HeldRecords(DEFAULT)
     store.put(A, at(1), 0.0)
     store.put(A, at(1), 1_000.0)
@@ -341,7 +341,7 @@ def test_refusals_never_walk_through_the_store() -> None:
     assert store.get(A, 3_611.0) == [at(1, 100 + second) for second in range(1, 11)]
 
 
-def test_a_key_without_entries_leaves_nothing_behind() -> None:
+def test_an_emptied_key_leaves_nothing_behind() -> None:
     store = HeldRecords(DEFAULT)
     assert not store.remove(A, at(1))
     store.put(A, at(1), 0.0)
@@ -375,7 +375,7 @@ def test_a_store_expires_bit_by_bit() -> None:
     assert len(store) == 1
 
 
-def test_to_sweep_what_was_renewed_takes_no_longer() -> None:
+def test_sweeping_renewed_entries_takes_no_longer() -> None:
     store = HeldRecords(DEFAULT)
     for time in (0.0, 1.0):
         for number in range(1_000):
@@ -494,7 +494,7 @@ def test_a_half_full_key_is_no_crowd() -> None:
     assert (store.is_crowded, store._crowds) == (False, {})
 
 
-def test_what_a_source_has_removed_takes_no_memory() -> None:
+def test_removed_entries_take_no_memory() -> None:
     """Otherwise it could put and remove without end, and quotas would not count this."""
     store = HeldRecords(Policy(store_entries=2_000))
     for key in map(Id, range(1_000)):

@@ -50,7 +50,7 @@ class FakeLinks:
         await trio.sleep(10)
 
 
-async def test_the_node_is_told_of_other_addresses_and_the_sockets_of_all_that_may_be_new(
+async def test_node_and_sockets_hear_of_new_addresses(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dhtd")

@@ -94,7 +94,7 @@ async def test_a_name_is_resolved(autojump_clock: MockClock, names: Names) -> No
     assert await resolve(("one", 1729), IPV4) == [ONE]
 
 
-async def test_a_name_that_does_not_resolve_is_said_to_be_so(autojump_clock: MockClock, names: Names) -> None:
+async def test_an_unresolved_name_is_reported(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     with pytest.raises(UnresolvableHost, match="cannot resolve 'nobody': Name or service not known"):
         await resolve(("nobody", 1729), IPV4)
@@ -143,9 +143,7 @@ IPV4 = speaking(Family.IPV4)
         ("ff02::1", Family, r"\[ff02::1\]:1729 is not the address of a machine"),
     ],
 )
-async def test_an_address_that_we_cannot_send_to_is_said_to_be_one(
-    host: str, families: list[Family], complaint: str
-) -> None:
+async def test_an_unsendable_address_is_reported(host: str, families: list[Family], complaint: str) -> None:
     with pytest.raises(InvalidEndpoint, match=complaint):
         await resolve((host, 1729), speaking(*families))
 
@@ -157,7 +155,7 @@ async def test_a_wildcard_means_this_machine(wildcard: str, loopback: str) -> No
     assert await resolve((wildcard, 1), speaking(*Family)) == [Endpoint.parse(loopback)]
 
 
-async def test_of_a_name_only_addresses_of_machines_count(autojump_clock: MockClock, names: Names) -> None:
+async def test_only_unicast_addresses_of_a_name_count(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     names.known["one"] = "0.0.0.0 :: 224.0.0.1 ff02::1 192.0.2.1"
     assert await resolve(("one", 1729), speaking(*Family)) == [ONE]
@@ -166,11 +164,11 @@ async def test_of_a_name_only_addresses_of_machines_count(autojump_clock: MockCl
         await resolve(("one", 1729), speaking(*Family))
 
 
-async def test_an_ipv4_address_in_ipv6_clothes_is_that_address() -> None:
+async def test_a_mapped_ipv4_address_becomes_ipv4() -> None:
     assert await resolve(("::ffff:192.0.2.1", 1729), IPV4) == [ONE]
 
 
-async def test_the_link_of_a_link_local_address_is_remembered() -> None:
+async def test_the_link_of_a_link_local_name_is_kept() -> None:
     udp = speaking(*Family)
     lo = socket.if_nametoindex("lo")
     [endpoint] = await resolve(("fe80::1%lo", 1729), udp)
@@ -192,7 +190,7 @@ async def test_the_link_of_a_link_local_address_is_remembered() -> None:
         (" ".join(f"192.0.2.{number}" for number in range(1, 30)), Family, [f"192.0.2.{n}" for n in range(1, 9)]),
     ],
 )
-async def test_a_name_has_the_addresses_of_the_families_that_are_spoken_in_the_order_of_the_system(
+async def test_a_name_resolves_to_the_spoken_families(
     autojump_clock: MockClock, names: Names, known: str, families: list[Family], hosts: list[str]
 ) -> None:
     use(names)
@@ -203,9 +201,7 @@ async def test_a_name_has_the_addresses_of_the_families_that_are_spoken_in_the_o
     assert [udp.zones.of(endpoint) for endpoint in endpoints if endpoint.is_link_local] == ([7] if "%" in known else [])
 
 
-async def test_a_name_without_an_address_that_we_can_send_to_does_not_resolve(
-    autojump_clock: MockClock, names: Names
-) -> None:
+async def test_a_name_without_usable_address_fails(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     names.known["one"] = "192.0.2.1"
     with pytest.raises(UnresolvableHost, match="No address associated"):
@@ -223,14 +219,14 @@ async def test_silent_name_servers_have_a_deadline(autojump_clock: MockClock, na
     assert trio.current_time() == WITHIN
 
 
-async def test_a_system_that_starts_no_thread_is_said_to(autojump_clock: MockClock, names: Names) -> None:
+async def test_a_thread_shortage_is_reported(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     names.error = RuntimeError("can't start new thread")
     with pytest.raises(UnresolvableHost, match=r"cannot resolve 'far': can't start new thread\. Give an IP"):
         await resolve(("far", 1729), IPV4)
 
 
-async def test_threads_that_hang_in_the_resolver_are_few_and_take_no_place_from_others(
+async def test_hung_resolver_threads_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hanging = threading.Semaphore(0)
@@ -323,7 +319,7 @@ async def test_without_hosts_the_node_is_told_so_once(autojump_clock: MockClock,
         assert driver.flushed == 1
 
 
-async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_pauses(
+async def test_failed_names_are_retried(
     autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(names, "192.0.2.1:1729", "late:1729") as (node, _, _):
@@ -349,7 +345,7 @@ async def test_the_node_is_told_what_resolves_at_once_and_the_rest_with_growing_
         assert node.at_once == [0.0]
 
 
-async def test_what_is_known_is_used_while_names_resolve_side_by_side(autojump_clock: MockClock, names: Names) -> None:
+async def test_known_hosts_serve_while_names_resolve(autojump_clock: MockClock, names: Names) -> None:
     names.known |= {"slow": "192.0.2.2", "dead": "192.0.2.3"}
     names.slow |= {"slow": 3.0, "dead": 1e6}
     async with running(names, "dead:1729", "slow:1729", "192.0.2.1:1729") as (node, _, _):
@@ -362,9 +358,7 @@ async def test_what_is_known_is_used_while_names_resolve_side_by_side(autojump_c
         assert (len(node.told), node.memberships.awaits_names) == (2, False), "once is enough to have commands wait"
 
 
-async def test_one_list_does_for_all_machines_and_nobody_waits_for_itself(
-    autojump_clock: MockClock, names: Names
-) -> None:
+async def test_one_list_serves_all_machines(autojump_clock: MockClock, names: Names) -> None:
     names.known |= {"one": "192.0.2.1", "two": "192.0.2.2"}
     use(names)
     driver = FakeDriver()
@@ -376,7 +370,7 @@ async def test_one_list_does_for_all_machines_and_nobody_waits_for_itself(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_name_that_moves_while_all_is_well_is_noticed(autojump_clock: MockClock, names: Names) -> None:
+async def test_a_moved_name_is_noticed_in_peace(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, _, _):
         node.overlays.is_connected = True
@@ -386,7 +380,7 @@ async def test_a_name_that_moves_while_all_is_well_is_noticed(autojump_clock: Mo
         assert node.at_once == [0.0]
 
 
-async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock: MockClock, names: Names) -> None:
+async def test_losing_the_network_resolves_names_again(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, driver, _):
         node.overlays.is_connected = True
@@ -398,7 +392,7 @@ async def test_names_are_resolved_again_when_the_network_is_lost(autojump_clock:
         assert [endpoints for _, endpoints in node.told] == [[], [ONE], [ONE], [TWO]]
 
 
-async def test_names_are_resolved_again_while_nobody_answers(autojump_clock: MockClock, names: Names) -> None:
+async def test_silence_resolves_names_again(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, _, _):
         await trio.sleep(1_000)
@@ -408,9 +402,7 @@ async def test_names_are_resolved_again_while_nobody_answers(autojump_clock: Moc
         assert node.told[-1][1] == [TWO]
 
 
-async def test_an_outage_that_takes_the_resolver_with_it_loses_no_endpoint(
-    autojump_clock: MockClock, names: Names
-) -> None:
+async def test_an_outage_of_dns_loses_no_endpoint(autojump_clock: MockClock, names: Names) -> None:
     names.known["one"] = "192.0.2.1"
     async with running(names, "one:1729") as (node, driver, _):
         names.known.clear()
@@ -419,7 +411,7 @@ async def test_an_outage_that_takes_the_resolver_with_it_loses_no_endpoint(
         assert [endpoints for _, endpoints in node.told] == [[], [ONE], [ONE]]
 
 
-async def test_an_outage_while_names_are_being_resolved_is_noticed(autojump_clock: MockClock, names: Names) -> None:
+async def test_an_outage_during_resolution_is_noticed(autojump_clock: MockClock, names: Names) -> None:
     use(names)
     names.known["one"] = "192.0.2.1"
     driver = FakeDriver()
@@ -432,7 +424,7 @@ async def test_an_outage_while_names_are_being_resolved_is_noticed(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
-async def test_an_address_that_can_never_be_used_is_told_of_once(
+async def test_an_unusable_address_is_reported_once(
     autojump_clock: MockClock, names: Names, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(names, "224.0.0.1:1729", "192.0.2.1:1729") as (node, _, hosts):
@@ -444,9 +436,7 @@ async def test_an_address_that_can_never_be_used_is_told_of_once(
         assert len(caplog.messages) == 2
 
 
-async def test_other_hosts_are_used_at_once_and_their_pauses_begin_anew(
-    autojump_clock: MockClock, names: Names
-) -> None:
+async def test_new_hosts_are_used_at_once(autojump_clock: MockClock, names: Names) -> None:
     async with running(names, "nobody:1729") as (node, _, hosts):
         await trio.sleep(1_000)
         hosts.change(("192.0.2.2:1729", "nothing:1729"))

@@ -80,7 +80,7 @@ def end(request: pytest.FixtureRequest, host: str) -> Iterator[End]:
     made.close()
 
 
-def test_what_has_come_is_received_in_order_with_the_address_of_its_sender(end: End) -> None:
+def test_datagrams_come_in_order(end: End) -> None:
     end.comes(b"one", b"", b"three" * 20)
     received = end.receive()
     assert [data for data, _ in received] == [b"one", b"", b"three" * 20]
@@ -92,7 +92,7 @@ def test_what_has_come_is_received_in_order_with_the_address_of_its_sender(end: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_link_of_an_address_is_what_the_kernel_says(kind: str) -> None:
+def test_the_kernel_tells_the_link_of_an_address(kind: str) -> None:
     end = End(kind, "::1")
     address = end.peer()
     assert end.channel.zone(address) == 0, "loopback addresses are of no link"
@@ -114,14 +114,14 @@ def test_datagrams_of_two_senders_are_told_apart(end: End) -> None:
         assert end.channel.endpoint(received[1][1]) == Endpoint.of(*third.getsockname()[:2])
 
 
-def test_a_batch_is_received_at_once_and_the_rest_the_next_time(end: End) -> None:
+def test_one_batch_is_received_at_a_time(end: End) -> None:
     numbers = [number.to_bytes(2, "big") for number in range(BATCH + 3)]
     end.comes(*numbers)
     assert [data for data, _ in end.receive()] == numbers[:BATCH]
     assert [data for data, _ in end.receive()] == numbers[BATCH:]
 
 
-def test_a_datagram_that_is_too_large_is_counted_and_dropped(end: End) -> None:
+def test_an_oversized_datagram_is_dropped(end: End) -> None:
     end.comes(b"x" * SIZE, b"y" * (SIZE + 1), b"z" * 5_000, b"after")
     received = end.receive()
     assert [data for data, _ in received] == [b"x" * SIZE, b"after"]
@@ -145,7 +145,7 @@ def test_answers_are_sent_each_to_its_address(end: End) -> None:
     assert end.counters == UdpCounters(2, len(b"hello") * 2, datagrams_sent=4, bytes_sent=82)
 
 
-def test_a_whole_batch_of_the_largest_answers_is_sent(end: End) -> None:
+def test_a_batch_of_the_largest_answers_is_sent(end: End) -> None:
     address = end.peer()
     end.other.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     answers = [bytes([number]) * SIZE for number in range(BATCH)]
@@ -158,14 +158,14 @@ def test_nothing_to_send_is_nothing_to_do(end: End) -> None:
     assert end.counters == UdpCounters()
 
 
-def test_answers_larger_than_a_batch_should_be_are_sent_all_the_same(end: End) -> None:
+def test_answers_beyond_the_batch_size_are_sent(end: End) -> None:
     address = end.peer()
     answers = [bytes([number]) * 1_200 for number in range(20)]
     end.channel.send([(answer, address) for answer in answers])
     assert [end.other.recv(2_000) for _ in answers] == answers
 
 
-def test_an_answer_that_fits_no_datagram_is_counted_and_the_others_are_sent(end: End) -> None:
+def test_an_unsendable_answer_spares_the_others(end: End) -> None:
     address = end.peer()
     end.channel.send([(b"first", address), (b"x" * 70_000, address), (b"last", address)])
     assert [end.other.recv(SIZE) for _ in range(2)] == [b"first", b"last"]
@@ -173,7 +173,7 @@ def test_an_answer_that_fits_no_datagram_is_counted_and_the_others_are_sent(end:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_addresses_that_nobody_has_concern_one_answer_each(kind: str) -> None:
+def test_unreachable_addresses_cost_one_answer(kind: str) -> None:
     end = End(kind, "127.0.0.1")
     good = end.peer()
     bad = ("127.0.0.1", 0) if kind == "one by one" else good[:2] + b"\0\0" + good[4:]
@@ -189,7 +189,7 @@ def test_a_full_buffer_is_no_error(end: End) -> None:
     assert end.counters == UdpCounters(send_buffer_full=2)
 
 
-def test_an_error_of_recvmsg_is_counted_and_ends_nothing() -> None:
+def test_a_recvmsg_error_is_counted() -> None:
     class Failing:
         failures = 3
 
@@ -211,7 +211,7 @@ def test_an_error_of_recvmsg_is_counted_and_ends_nothing() -> None:
 
 
 @ON_LINUX
-def test_an_error_of_recvmmsg_is_counted_and_ends_nothing() -> None:
+def test_a_recvmmsg_error_is_counted() -> None:
     end = End("mmsg", "127.0.0.1")
     end.bound.close()
     assert end.channel.receive() is None
@@ -221,7 +221,7 @@ def test_an_error_of_recvmmsg_is_counted_and_ends_nothing() -> None:
 
 @ON_LINUX
 @pytest.mark.parametrize("full_at", [0, 2, 4])
-def test_a_full_buffer_costs_one_answer_wherever_in_a_batch(full_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_buffer_costs_one_answer(full_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         """Sends the datagrams before one place, and fails there, once."""
 
@@ -254,7 +254,7 @@ def opened() -> str:
 
 
 @ON_LINUX
-def test_linux_has_the_faster_channel_unless_it_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linux_uses_the_batch_channel_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forbidden:
         recvmmsg = sendmmsg = staticmethod(lambda *arguments: -1)
 
@@ -265,9 +265,7 @@ def test_linux_has_the_faster_channel_unless_it_is_not_allowed(monkeypatch: pyte
 
 @ON_LINUX
 @pytest.mark.parametrize("error", [ImportError("no ctypes"), OSError("no libc"), AttributeError("no recvmmsg")])
-def test_a_python_or_a_libc_that_lacks_what_it_takes_has_the_other(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_poor_python_or_libc_uses_the_plain_one(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lacking:
         def find_spec(self, name: str, *rest: object) -> None:
             if name == "dhtd.daemon.sockets.mmsg":
@@ -278,7 +276,7 @@ def test_a_python_or_a_libc_that_lacks_what_it_takes_has_the_other(
     assert opened() == "OneByOne"
 
 
-def test_other_systems_have_one_that_works_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_use_the_portable_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert opened() == "OneByOne"
 
@@ -288,7 +286,7 @@ def test_other_systems_have_one_that_works_everywhere(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 5])
-def test_an_answer_leaves_from_the_address_that_its_query_came_to(kind: str, count: int) -> None:
+def test_an_answer_leaves_from_where_it_was_asked(kind: str, count: int) -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
@@ -312,7 +310,7 @@ def test_an_answer_leaves_from_the_address_that_its_query_came_to(kind: str, cou
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_answer_over_ipv6_leaves_from_the_address_that_its_query_came_to_too(kind: str) -> None:
+def test_an_ipv6_answer_leaves_from_its_address(kind: str) -> None:
     with (
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound,
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other,
@@ -337,9 +335,7 @@ def test_an_answer_over_ipv6_leaves_from_the_address_that_its_query_came_to_too(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kernel_that_does_not_tell_is_answered_from_where_it_prefers(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_packet_info_the_kernel_chooses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Old(socket.socket):
         def setsockopt(self, *arguments: Any) -> None:
             raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))

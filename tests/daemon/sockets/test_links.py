@@ -76,7 +76,7 @@ def told(*datagrams: bytes) -> frozenset[bytes] | None:
         (bytes(16), set()),
     ],
 )
-def test_addresses_that_others_have_a_use_for_are_listed(datagram: bytes, addresses: set[bytes]) -> None:
+def test_useful_addresses_are_listed(datagram: bytes, addresses: set[bytes]) -> None:
     assert told(datagram + DONE if datagram[:4] != bytes(4) else datagram, DONE) == frozenset(addresses)
 
 
@@ -85,7 +85,7 @@ def test_a_list_may_take_several_datagrams() -> None:
     assert told(four, six + DONE) == frozenset({FOUR, SIX})
 
 
-def test_a_kernel_that_refuses_or_is_not_to_be_asked_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusing_kernel_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(message(2, struct.pack("=i", -1) + bytes(16))) is None
 
     def forbid(*arguments: object) -> socket.socket:
@@ -102,9 +102,7 @@ def test_this_kernel_lists_no_loopback_address() -> None:
     assert listed is None or not listed & {bytes((127, 0, 0, 1)), bytes(15) + b"\x01"}
 
 
-async def test_addresses_are_looked_at_now_and_then_where_nobody_tells(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_news_addresses_are_polled(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbid(*arguments: object) -> socket.socket:
         raise OSError(97, "Address family not supported by protocol")
 
@@ -116,9 +114,7 @@ async def test_addresses_are_looked_at_now_and_then_where_nobody_tells(
     untold.close()
 
 
-async def test_news_are_waited_for_until_they_settle_and_no_longer_than_a_minute(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_news_settle_within_a_minute(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.setblocking(False)
     with kernel:

@@ -39,13 +39,13 @@ def at(*hosts: str) -> frozenset[Endpoint]:
     return frozenset(Endpoint.of(host, 1729) for host in hosts)
 
 
-def test_an_address_that_is_bound_tells_its_network() -> None:
+def test_a_bound_address_tells_its_network() -> None:
     bound = at("203.0.113.7", "203.0.113.8", "198.51.100.1", "2001:db8:1:2::9")
     assert own_addresses(bound) == bound
     assert networks_of(bound) == (bytes.fromhex("20010db800010002"), bytes((198, 51, 100)), bytes((203, 0, 113)))
 
 
-def test_behind_a_wildcard_are_all_addresses_of_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wildcard_stands_for_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
     listed: Any = frozenset(Endpoint.of(host, 9).ip for host in ("203.0.113.7", "198.51.100.1", "2001:db8::9"))
     monkeypatch.setattr(module, "local_addresses", lambda: listed)
     assert own_addresses([ALL4]) == at("203.0.113.7", "198.51.100.1")
@@ -53,7 +53,7 @@ def test_behind_a_wildcard_are_all_addresses_of_its_family(monkeypatch: pytest.M
     assert own_addresses([ALL4, Endpoint.of("::1", 1729)]) == at("203.0.113.7", "198.51.100.1", "::1")
 
 
-def test_where_they_are_not_listed_the_kernel_tells_it_and_a_family_without_a_way_out_has_none(
+def test_unlisted_addresses_come_from_routes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "local_addresses", lambda: None)
@@ -62,7 +62,7 @@ def test_where_they_are_not_listed_the_kernel_tells_it_and_a_family_without_a_wa
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "203.0.113.7", "::1"])
-def test_behind_a_wildcard_each_own_address_is_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_wildcard_each_address_is_ours(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "local_addresses", lambda: None)
     monkeypatch.setattr("dhtd.daemon.sockets.own_networks.socket.socket", FakeSocket)
     assert is_ours(Endpoint.of(host, 1729), [ALL4, ALL6])
@@ -70,7 +70,7 @@ def test_behind_a_wildcard_each_own_address_is_ours(host: str, monkeypatch: pyte
     assert not is_ours(Endpoint.of(host, 1729), [ALL4 if ":" in host else ALL6])
 
 
-def test_a_second_address_of_a_network_is_ours_though_nothing_is_sent_from_it(
+def test_a_second_address_of_a_network_is_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listed: Any = frozenset({Endpoint.of("203.0.113.8", 9).ip})
@@ -86,19 +86,19 @@ def test_another_s_address_is_not_ours(host: str, monkeypatch: pytest.MonkeyPatc
     assert not is_ours(Endpoint.of(host, 1729), [ALL4, ALL6], zone=7)
 
 
-def test_of_one_address_that_is_bound_it_alone_is_ours() -> None:
+def test_of_a_bound_address_it_alone_is_ours() -> None:
     bound = at("127.0.0.1")
     assert is_ours(Endpoint.of("::ffff:127.0.0.1", 1729), bound)
     assert not is_ours(Endpoint.of("127.0.0.2", 1729), bound)
     assert not is_ours(Endpoint.of("::1", 1729), bound)
 
 
-def test_the_kernel_can_be_asked_whatever_it_answers() -> None:
+def test_any_kernel_answer_is_survived() -> None:
     for network in networks_of(own_addresses([ALL4, ALL6])):
         assert len(network) in (3, 8)
 
 
-def test_the_kernel_tells_where_the_route_to_an_address_begins() -> None:
+def test_the_kernel_tells_a_routes_source() -> None:
     assert source_towards(Endpoint.of("127.0.0.9", 9)) == "127.0.0.1"
     assert source_towards(Endpoint(bytes(4) + b"\0\0")) in (None, "127.0.0.1")
     assert source_towards(Endpoint.of("ff02::1", 9)) is None

@@ -88,7 +88,7 @@ def inside(node: Node) -> dict[str, Any]:
     }
 
 
-async def test_nodes_with_the_key_find_each_other_and_nothing_goes_out_unsealed(autojump_clock: MockClock) -> None:
+async def test_members_find_each_other_under_seal(autojump_clock: MockClock) -> None:
     wire = Wire()
     async with swarm(wire, 3, OLD) as (one, two, three):
         with one.begin(lambda now: one.node.commands.enter(KEY, 80, now)) as enter:
@@ -105,7 +105,7 @@ async def test_nodes_with_the_key_find_each_other_and_nothing_goes_out_unsealed(
 
 
 @pytest.mark.parametrize("keys", [(), (FOREIGN,)], ids=["no key", "another key"])
-async def test_who_lacks_the_key_is_deaf_and_mute(autojump_clock: MockClock, keys: tuple[NetworkKey, ...]) -> None:
+async def test_without_the_key_a_node_is_deaf_and_mute(autojump_clock: MockClock, keys: tuple[NetworkKey, ...]) -> None:
     wire = Wire()
     async with (
         swarm(wire, 2, OLD) as (one, two),
@@ -125,9 +125,7 @@ async def test_who_lacks_the_key_is_deaf_and_mute(autojump_clock: MockClock, key
         assert await hears(one, two)
 
 
-async def test_garbage_changes_one_counter_and_nothing_else(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_garbage_changes_one_counter_only(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     wire = Wire()
     rng = Random(1)
     async with swarm(wire, 2, OLD) as (one, two):
@@ -178,9 +176,7 @@ def refused(driver: Driver) -> int:
     return counters.replayed + counters.misdirected + counters.out_of_time + driver.node.counters.unmatched
 
 
-async def test_whatever_was_caught_and_is_sent_again_from_anywhere_to_anybody_is_met_with_silence(
-    autojump_clock: MockClock, figure: Callable[[str, object], None]
-) -> None:
+async def test_any_replay_meets_silence(autojump_clock: MockClock, figure: Callable[[str, object], None]) -> None:
     """Without the key, an attacker can only repeat the datagrams of others."""
     wire = Wire()
     async with swarm(wire, 3, OLD) as drivers:
@@ -205,7 +201,7 @@ async def test_whatever_was_caught_and_is_sent_again_from_anywhere_to_anybody_is
         figure("datagrams that were sent again and changed nothing", 9 * len(caught))
 
 
-async def test_a_restarted_node_answers_nothing_that_was_caught_before(autojump_clock: MockClock) -> None:
+async def test_a_restarted_node_ignores_old_datagrams(autojump_clock: MockClock) -> None:
     wire = Wire()
     async with swarm(wire, 3, OLD) as drivers:
         caught = await caught_in(wire, drivers)
@@ -221,7 +217,7 @@ async def test_a_restarted_node_answers_nothing_that_was_caught_before(autojump_
         assert sum(one.node.counters.queries_received.values()) == accepted
 
 
-async def test_a_ping_to_an_unknown_node_that_was_caught_is_answered_once_by_each_other_member_in_time(
+async def test_a_caught_ping_is_answered_once_a_member(
     autojump_clock: MockClock,
 ) -> None:
     """A limit in dht-security(7): nobody's ID is in it."""
@@ -242,7 +238,7 @@ async def test_a_ping_to_an_unknown_node_that_was_caught_is_answered_once_by_eac
         assert (two.udp.counters.replayed, three.udp.counters.replayed) == (3, 2)
 
 
-async def test_a_query_that_was_kept_from_arriving_is_answered_where_it_is_sent_from_and_stores_nothing(
+async def test_a_delayed_query_stores_nothing(
     autojump_clock: MockClock,
 ) -> None:
     """A limit in dht-security(7): the source is not in the seal, but it is in the token."""
@@ -267,7 +263,7 @@ async def test_a_query_that_was_kept_from_arriving_is_answered_where_it_is_sent_
 
 
 @pytest.mark.parametrize("ahead", [-5 * 3600.0, 5 * 3600.0])
-async def test_a_member_with_a_wrong_clock_is_counted_and_complained_of_once_in_a_while(
+async def test_a_wrong_clock_is_counted_and_reported(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, ahead: float
 ) -> None:
     wire = Wire()
@@ -292,7 +288,7 @@ async def test_a_member_with_a_wrong_clock_is_counted_and_complained_of_once_in_
         assert await hears(two, one)
 
 
-async def test_a_node_with_a_key_that_nobody_answers_asks_after_key_and_clock(
+async def test_an_unanswered_node_asks_about_its_key(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "dhtd")
@@ -316,7 +312,7 @@ def test_a_difference_of_clocks_is_said_in_words(ahead: float, words: str) -> No
     assert difference(ahead) == words
 
 
-async def test_a_swarm_changes_its_key_without_ever_losing_contact(autojump_clock: MockClock) -> None:
+async def test_a_key_change_loses_no_contact(autojump_clock: MockClock) -> None:
     """Each step at one node after another: the new key opens, then it seals, then it is alone."""
     wire = Wire()
     async with swarm(wire, 4, OLD) as drivers:
@@ -376,7 +372,7 @@ def largest_answers(policy: Policy) -> list[int]:
     return sizes
 
 
-def test_what_goes_onto_the_wire_sealed_is_no_longer_than_a_datagram_may_be() -> None:
+def test_a_sealed_datagram_fits_the_limit() -> None:
     sizes = largest_answers(SEALED_POLICY)
     assert DEFAULT.datagram_sent_max - 19 < max(sizes) <= DEFAULT.datagram_sent_max == 1_200
     assert max(largest_answers(POLICY)) > 1_200

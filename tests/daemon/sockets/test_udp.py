@@ -54,7 +54,7 @@ def bind(*addresses: str, port: int) -> None:
         pass
 
 
-def test_sockets_are_bound_for_as_long_as_the_context_lasts() -> None:
+def test_sockets_live_as_long_as_the_context() -> None:
     with open_sockets(["127.0.0.1", "127.0.0.2"], 0) as sockets:
         udp = UdpSockets(sockets, DEFAULT)
         assert [listening.host for listening in udp.listening()] == ["127.0.0.1", "127.0.0.2"]
@@ -70,7 +70,7 @@ def test_a_port_that_is_taken_is_said_to_be() -> None:
     assert caught.value.exit_status == 1
 
 
-def test_an_address_of_another_machine_is_said_to_be() -> None:
+def test_a_foreign_address_is_reported() -> None:
     with pytest.raises(AddressUnavailable, match=r"192\.0\.2\.1:0: Cannot assign.*--bind"):
         bind("192.0.2.1", port=0)
 
@@ -89,7 +89,7 @@ def test_other_reasons_are_named(number: int, text: str, monkeypatch: pytest.Mon
         pass
 
 
-def test_without_file_descriptors_the_reason_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_descriptor_shortage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(family: int, kind: int) -> socket.socket:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -106,16 +106,14 @@ def test_an_ipv6_socket_is_for_ipv6_alone() -> None:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_without_addresses_all_of_both_families_are_bound() -> None:
+def test_by_default_both_families_are_bound() -> None:
     with open_sockets([], 0) as sockets:
         assert [bound.getsockname()[0] for bound in sockets] == ["0.0.0.0", "::"]
 
 
 @pytest.mark.parametrize("missing", [socket.AF_INET6, socket.AF_INET])
 @pytest.mark.parametrize("fails", ["socket", "bind"])
-def test_without_addresses_a_family_that_is_not_there_is_not_missed(
-    missing: int, fails: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_by_default_a_missing_family_is_skipped(missing: int, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with lacking(monkeypatch, fails, missing), open_sockets([], 0) as sockets:
         assert [bound.getsockname()[0] for bound in sockets] == ["0.0.0.0" if missing == socket.AF_INET6 else "::"]
     with (
@@ -136,7 +134,7 @@ def test_without_any_family_the_reason_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_without_addresses_a_port_that_is_taken_in_one_family_is_said_to_be() -> None:
+def test_by_default_a_taken_port_is_reported() -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         other.bind(("::", 0))
@@ -175,7 +173,7 @@ def lacking(monkeypatch: pytest.MonkeyPatch, fails: str, *families: int) -> Iter
         ("::1%lo", "is no link-local address"),
     ],
 )
-def test_an_address_on_no_link_of_ours_is_said_to_be(address: str, complaint: str) -> None:
+def test_an_address_on_no_link_is_reported(address: str, complaint: str) -> None:
     with pytest.raises(AddressUnavailable, match=complaint):
         bind(address, port=0)
 
@@ -242,7 +240,7 @@ def left_by(hosts: list[str], to: str, source: str | None = None) -> list[str]:
         ([], "192.0.2.9", []),
     ],
 )
-def test_a_datagram_leaves_by_one_socket_that_reaches_its_address(hosts: list[str], to: str, by: list[str]) -> None:
+def test_a_datagram_leaves_by_a_suitable_socket(hosts: list[str], to: str, by: list[str]) -> None:
     assert left_by(hosts, to) == by
 
 
@@ -255,11 +253,11 @@ def test_a_datagram_leaves_by_one_socket_that_reaches_its_address(hosts: list[st
         (None, "192.0.2.1"),
     ],
 )
-def test_of_several_sockets_that_one_is_taken_which_the_route_begins_at(source: str | None, by: str) -> None:
+def test_the_route_decides_between_sockets(source: str | None, by: str) -> None:
     assert left_by(["192.0.2.1", "198.51.100.1"], "203.0.113.9", source) == [by]
 
 
-def test_routes_are_remembered_for_a_while_and_until_addresses_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_are_cached_until_addresses_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_module, "ROUTES_REMEMBERED", 3)
     asked: list[str] = []
     now = 0.0
@@ -312,11 +310,11 @@ LINK_LOCAL = Endpoint.of("fe80::9", 1729)
         (["2001:db8::1", "::1", "0.0.0.0"], None),
     ],
 )
-def test_a_link_local_address_is_reached_by_its_link(hosts: list[str], by: str | None) -> None:
+def test_a_link_local_address_goes_by_its_link(hosts: list[str], by: str | None) -> None:
     assert to_link(hosts) == ([] if by is None else [(by, ("fe80::9", 1729, 0, 7))])
 
 
-def test_nothing_is_sent_to_a_link_local_address_of_which_the_link_is_not_known() -> None:
+def test_an_unknown_link_gets_no_datagram() -> None:
     sockets = [Socket("::")]
     udp = UdpSockets(cast("list[socket.socket]", sockets), DEFAULT)
     udp.send(b"x", LINK_LOCAL)
@@ -324,14 +322,14 @@ def test_nothing_is_sent_to_a_link_local_address_of_which_the_link_is_not_known(
     assert udp.counters.send_errors == 1
 
 
-def test_a_socket_that_is_bound_to_a_link_is_shown_with_it() -> None:
+def test_a_socket_bound_to_a_link_shows_it() -> None:
     udp = UdpSockets(cast("list[socket.socket]", [Socket("fe80::1%1"), Socket("0.0.0.0")]), DEFAULT)
     assert [udp.zones.text(endpoint) for endpoint in udp.listening()] == ["[fe80::1%lo]:1729", "0.0.0.0:1729"]
     assert udp.families == [Family.IPV4, Family.IPV6]
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENETUNREACH, errno.EINVAL, errno.EPERM, errno.EMSGSIZE])
-def test_an_error_of_sendto_concerns_one_datagram_and_is_counted(number: int) -> None:
+def test_a_sendto_error_costs_one_datagram(number: int) -> None:
     udp = UdpSockets(cast("list[socket.socket]", [Socket("0.0.0.0", number)]), DEFAULT)
     udp.send(b"x", Endpoint.of("192.0.2.9", 9))
     assert udp.counters.send_errors == 1
@@ -378,7 +376,7 @@ async def receive(
     return got, batches
 
 
-async def test_a_datagram_is_handled_with_its_source_and_answered() -> None:
+async def test_a_datagram_is_handled_and_answered() -> None:
     with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
         udp = UdpSockets(sockets, POLICY)
         got, _ = await receive(udp, 1, lambda: other.sendto(b"query", sockets[0].getsockname()), b"reply")
@@ -386,7 +384,7 @@ async def test_a_datagram_is_handled_with_its_source_and_answered() -> None:
         assert other.recvfrom(100) == (b"reply", sockets[0].getsockname())
 
 
-def test_no_more_sources_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_sources_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_module, "SOURCES_REMEMBERED", 2)
 
     class Parsing:
@@ -424,7 +422,7 @@ class Tied:
         self.real.close()
 
 
-async def test_a_socket_on_a_link_that_is_made_again_is_bound_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_on_a_remade_link_is_rebound(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after, links = Tied(7), Tied(8), {"lan0": 7}
     made: list[str] = []
 
@@ -491,7 +489,7 @@ async def test_a_socket_on_a_link_that_is_made_again_is_bound_again(monkeypatch:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-async def test_a_datagram_over_ipv6_is_handled_and_answered() -> None:
+async def test_an_ipv6_datagram_is_handled_and_answered() -> None:
     with open_sockets(["::1"], 0) as sockets, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
         other.bind(("::1", 0))
         other.settimeout(HANG)
@@ -501,7 +499,7 @@ async def test_a_datagram_over_ipv6_is_handled_and_answered() -> None:
         assert other.recv(100) == b"reply"
 
 
-async def test_an_oversized_datagram_is_dropped_and_counted() -> None:
+async def test_an_oversized_datagram_is_counted() -> None:
     with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
         udp = UdpSockets(sockets, POLICY)
 
@@ -514,7 +512,7 @@ async def test_an_oversized_datagram_is_dropped_and_counted() -> None:
         assert udp.counters.oversized == 2
 
 
-async def test_a_burst_is_read_in_batches_so_that_others_have_their_turn() -> None:
+async def test_a_burst_is_read_in_batches() -> None:
     with open_sockets(["127.0.0.1"], 0) as sockets, client() as other:
         udp = UdpSockets(sockets, POLICY)
 
@@ -558,7 +556,7 @@ async def test_an_answer_that_cannot_be_sent_is_counted() -> None:
         assert udp.counters.send_errors == 1
 
 
-def test_a_kernel_that_grants_no_larger_buffer_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_kernel_buffer_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp_module, "RECEIVE_BUFFER", -1)
     with open_sockets(["127.0.0.1"], 0) as [bound]:
         assert bound.getsockname()[0] == "127.0.0.1"

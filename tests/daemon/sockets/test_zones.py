@@ -20,13 +20,13 @@ def test_most_hosts_have_no_zone(host: str) -> None:
     assert split_zone(host) == (host, None)
 
 
-def test_a_zone_is_an_interface_by_its_name_or_its_number() -> None:
+def test_a_zone_is_a_name_or_number() -> None:
     assert split_zone("fe80::1%lo") == ("fe80::1", LO)
     assert split_zone(f"fe80::1%{LO}") == ("fe80::1", LO)
 
 
 @pytest.mark.parametrize("zone", ["nowhere", "", "999999999", "9" * 5_000, "-1", "x" * 5_000, "lo ", "\u0661", "l\0o"])
-def test_an_interface_that_is_not_here_is_said_to_be_so(zone: str) -> None:
+def test_an_unknown_interface_is_reported(zone: str) -> None:
     with pytest.raises(InvalidEndpoint, match="is on a link that is not here"):
         split_zone(f"fe80::1%{zone}")
 
@@ -44,7 +44,7 @@ def gone(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return links
 
 
-def test_whoever_was_on_a_link_that_is_gone_is_heard_on_another(gone: set[int]) -> None:
+def test_a_peer_on_a_lost_link_moves_to_another(gone: set[int]) -> None:
     zones = Zones([3])
     zones.heard(ONE, 3)
     gone.add(3)
@@ -54,7 +54,7 @@ def test_whoever_was_on_a_link_that_is_gone_is_heard_on_another(gone: set[int]) 
     assert zones.of(ONE) == 4
 
 
-def test_links_that_are_gone_are_forgotten_and_the_only_one_left_is_the_link_of_all(gone: set[int]) -> None:
+def test_lost_links_are_forgotten(gone: set[int]) -> None:
     zones = Zones([3, 4])
     zones.named(ONE, 3)
     assert zones.of(TWO) is None
@@ -66,7 +66,7 @@ def test_links_that_are_gone_are_forgotten_and_the_only_one_left_is_the_link_of_
     assert zones.of(ONE) is None
 
 
-def test_an_address_is_on_the_link_that_it_was_first_heard_on(gone: set[int]) -> None:
+def test_an_address_stays_on_its_first_link(gone: set[int]) -> None:
     zones = Zones()
     assert zones.of(ONE) is None
     zones.heard(ONE, 3)
@@ -82,7 +82,7 @@ def test_the_user_knows_better() -> None:
     assert zones.of(ONE) == 4
 
 
-def test_an_address_that_was_never_heard_is_on_the_only_link_or_on_none() -> None:
+def test_an_unheard_address_is_on_the_only_link() -> None:
     zones = Zones([5])
     assert zones.of(ONE) == 5
     zones.heard(TWO, 5)
@@ -92,7 +92,7 @@ def test_an_address_that_was_never_heard_is_on_the_only_link_or_on_none() -> Non
     assert (zones.of(TWO), zones.of(THREE)) == (5, 6)
 
 
-def test_no_more_addresses_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_addresses_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zones_module, "REMEMBERED", 2)
     zones = Zones()
     for number, endpoint in enumerate((ONE, TWO, THREE)):

@@ -94,7 +94,7 @@ def test_the_turn_ends_with_its_context(path: Path, pauses: list[float]) -> None
         ({"holders": [4711], "kind": "POSIX"}, "another process, which"),
     ],
 )
-def test_the_system_tells_who_it_is(
+def test_the_system_names_the_lock_holder(
     listed: dict[str, list[int]],
     expected: str,
     path: Path,
@@ -110,7 +110,7 @@ def test_the_system_tells_who_it_is(
         pass
 
 
-def test_a_system_that_tells_nothing_leaves_it_open(
+def test_an_untold_lock_holder_stays_open(
     path: Path, held: int, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOCKS", path)

@@ -98,7 +98,7 @@ def test_the_next_save_undoes_a_refused_entry(scratch: Scratch) -> None:
     assert (kept.own, len(kept.held)) == (frozenset(), 1)
 
 
-def test_a_file_whose_disk_failed_is_still_locked(scratch: Scratch) -> None:
+def test_a_failed_disk_leaves_the_file_locked(scratch: Scratch) -> None:
     path = scratch.directory({})
     with disk.recorded(), closing(opened(path)) as file:
         with disk.failing(lambda number: number == 3), pytest.raises(StateError):

@@ -159,7 +159,7 @@ def test_a_removal_leaves_other_ports_and_keys(path: Path) -> None:
     assert sorted(loaded(path).own) == sorted([own_key(KEY, 443), own_key(OTHER, 22)])
 
 
-def test_changes_are_made_in_order_and_all_or_none(path: Path) -> None:
+def test_changes_are_ordered_and_atomic(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         file.apply([AddOwn(own_key(KEY, 80)), RemoveOwn([own_key(KEY, 80)]), AddOwn(own_key(KEY, 81))])
         with pytest.raises(InvalidPort):
@@ -176,7 +176,7 @@ def test_contacts_and_node_id_replace_the_old_ones(path: Path) -> None:
     assert (state.node_id, state.contacts) == (OTHER, [Contact(OTHER, V6)])
 
 
-def test_held_entries_replace_those_of_their_keys_only(path: Path) -> None:
+def test_held_entries_replace_their_keys_only(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 1.0), SavedRecord(OTHER, Peer(V6), 2.0)])])
@@ -248,7 +248,7 @@ def test_a_second_close_is_harmless_a_use_is_a_mistake(path: Path) -> None:
 
 
 @pytest.mark.parametrize("expires_at", [math.nan, math.inf])
-def test_what_could_not_be_read_back_is_not_written(path: Path, expires_at: float) -> None:
+def test_unreadable_values_are_not_written(path: Path, expires_at: float) -> None:
     with closing(StateFile.open(path)) as file:
         with pytest.raises(AssertionError):
             file.save_held([(KEY, [SavedRecord(KEY, Peer(V4), expires_at)])])
@@ -515,7 +515,7 @@ def test_holders_outlive_their_entry(path: Path) -> None:
 # What it refuses
 
 
-def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
+def test_a_newer_file_is_left_alone(path: Path) -> None:
     fill(path)
     tamper(path, "PRAGMA user_version = 5")
     before, status = path.read_bytes(), path.stat()
@@ -565,7 +565,7 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
         StateFile.open(tmp_path)
 
 
-def test_a_symbolic_link_is_refused_and_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "target.db")
     for _ in range(2):
         with pytest.raises(StateError, match=r"link\.db is a symbolic link: give the path of the file itself"):
@@ -580,7 +580,7 @@ def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
         StateFile.open(tmp_path / "fifo")
 
 
-def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+def test_a_file_as_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for below in ("file/state.db", "file/deeper/state.db"):
         with pytest.raises(StateError, match=r"cannot make the state file .*: Not a directory; choose another"):
@@ -630,7 +630,7 @@ def test_a_directory_made_read_only_is_an_error(unprivileged: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_read_only_is_an_error_at_once(unprivileged: Path) -> None:
+def test_a_read_only_file_is_an_error_at_once(unprivileged: Path) -> None:
     path = unprivileged / "state.db"
     before = fill(path)
     path.chmod(0o400)
@@ -744,7 +744,7 @@ def test_the_sound_part_of_a_damaged_file_goes_on(
     assert sorted(loaded(path).own) == sorted([*state.own, own_key(KEY, 9)])
 
 
-def test_what_is_lost_of_a_damaged_file_is_counted(path: Path) -> None:
+def test_losses_of_a_damaged_file_are_counted(path: Path) -> None:
     fill(path)
     zero_root(path, "own")
     with closing(StateFile.open(path)) as file:
@@ -804,7 +804,7 @@ def test_a_database_without_our_tables_is_damaged(path: Path, statement: str) ->
 
 
 @pytest.mark.parametrize("statement", ["ANALYZE", "VACUUM", "REINDEX"])
-def test_what_keeps_a_database_in_order_does_no_harm(path: Path, statement: str) -> None:
+def test_database_maintenance_does_no_harm(path: Path, statement: str) -> None:
     fill(path)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
@@ -854,7 +854,7 @@ def test_a_write_ahead_log_is_switched_back(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["SQLITE_NOMEM", "SQLITE_TOOBIG", "SQLITE_PROTOCOL", "SQLITE_IOERR"])
-def test_no_other_error_of_sqlite_counts_as_damage(path: Path, name: str) -> None:
+def test_other_sqlite_errors_are_no_damage(path: Path, name: str) -> None:
     error = sqlite3.OperationalError("no")
     error.sqlite_errorcode, error.sqlite_errorname = getattr(sqlite3, name), name
     explained = state_disk.explain(path, error)
@@ -863,7 +863,7 @@ def test_no_other_error_of_sqlite_counts_as_damage(path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("left", [b"", b"S"], ids=["nothing", "a byte"])
-def test_an_empty_file_is_a_new_one_and_said_to_be(left: bytes, path: Path) -> None:
+def test_an_empty_file_is_a_new_one(left: bytes, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(left)
     with closing(StateFile.open(path)) as file:
@@ -990,7 +990,7 @@ def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
         ("DELETE FROM own WHERE place = x'0050'", "own"),
     ],
 )
-def test_a_row_that_has_changed_is_lost_and_said_to_be(path: Path, statement: str, lost: str) -> None:
+def test_a_changed_row_is_lost_and_reported(path: Path, statement: str, lost: str) -> None:
     fill(path)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
@@ -1038,7 +1038,7 @@ def test_a_held_row_is_a_peer_from_an_address(kind: Value, place: Value, source:
         reader.held(ID_BYTES, kind, place, source, body, 1.5)
 
 
-def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:
+def test_a_row_that_came_back_is_damage(path: Path) -> None:
     """It may be a deleted entry, and looks as it was written."""
     fill(path)
     with closing(StateFile.open(path)) as file:
@@ -1052,7 +1052,7 @@ def test_a_row_that_has_come_back_is_said_to_be_there(path: Path) -> None:
         assert "what it has of own is not what was last written there" in file.damage.reason
 
 
-def test_an_impossible_node_id_goes_and_entries_stay(path: Path) -> None:
+def test_an_impossible_node_id_goes_alone(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.set_fact("node_id", b"me")
@@ -1147,7 +1147,7 @@ def test_a_file_system_may_sync_no_directories(tmp_path: Path, code: int, monkey
         assert file.set_aside is not None
 
 
-def test_a_directory_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_directory_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -1249,7 +1249,7 @@ def test_a_file_taken_away_acknowledges_nothing(path: Path, replaced: bool) -> N
     assert sorted(own.port for own in loaded(path).own if own.key == KEY) == [10, 80, 443]
 
 
-def test_damage_that_appears_while_it_runs_is_an_error(path: Path) -> None:
+def test_damage_at_run_time_is_an_error(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file._connection.execute("DROP TABLE own")

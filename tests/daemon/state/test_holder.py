@@ -48,7 +48,7 @@ def test_sockets_of_a_process_are_those_it_listens_on(proc: Path) -> None:
         ([7, 8], "process 7, whose control socket is /run/with blanks/a.sock and process 8"),
     ],
 )
-def test_whoever_has_a_file_is_named(
+def test_a_files_user_is_named(
     proc: Path, holders: list[int], words: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holder, "lock_holders", lambda status, kind: holders)

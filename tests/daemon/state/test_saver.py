@@ -237,7 +237,7 @@ def test_contacts_and_own_entries_come_back() -> None:
     assert node.tracker.ports(KEY) == [80, 81]
 
 
-async def test_own_entries_are_on_disk_when_the_call_returns(tmp_path: Path) -> None:
+async def test_own_entries_are_on_disk_at_return(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK)
@@ -762,7 +762,7 @@ TestSaverGivesBackWhatItSaved = SaverMachine.TestCase
 TestSaverGivesBackWhatItSaved.settings = scaled(20)
 
 
-async def test_many_changes_are_saved_in_steps_by_one_save() -> None:
+async def test_many_changes_are_saved_in_steps() -> None:
     notes, node = Notes(), new_node()
     saver = saver_of(notes)
     saver.restore(node)
