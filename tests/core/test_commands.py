@@ -26,7 +26,7 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from tests.core.bench import QUIET, US, Bench
-from tests.core.querying.test_operations import knowing
+from tests.core.played import knowing
 from tests.core.small import contact, endpoint
 from tests.core.test_node import KEY, TIMEOUT, answer_all
 from tests.records import own_key

@@ -37,7 +37,7 @@ from dhtd.core.records import Peer
 from dhtd.core.routing.standing import Standing
 from dhtd.core.storage.store import HeldRecord
 from tests.core.bench import QUIET, US, Bench, Sent
-from tests.core.querying.test_operations import by_id, knowing
+from tests.core.played import by_id, knowing
 from tests.core.small import CODEC, contact, endpoint
 from tests.records import own_key
 

@@ -8,7 +8,7 @@ from dhtd.core.events import (
 )
 from dhtd.core.ids import Id
 from tests.core.bench import US, Bench
-from tests.core.querying.test_operations import knowing
+from tests.core.played import knowing
 from tests.core.small import CODEC, endpoint
 from tests.core.test_node import KEY
 
