@@ -152,7 +152,7 @@ class Commands:
 
         A command that only asks ends with it: nothing is sent for it any more.
         """
-        self._handles.open.discard(op)
+        self._handles.leave(op)
         self._publisher.waits_no_longer(op)
         asking = self._asking.pop(op, None)
         if asking is not None:

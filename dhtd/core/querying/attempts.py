@@ -1,4 +1,4 @@
-"""What is due at one time: a step that fails takes the turn of no other one."""
+"""The steps that are due at one time: if one fails, the others still have their turn."""
 
 from __future__ import annotations
 

@@ -47,6 +47,10 @@ class Handles:
         """Tell the owner what it did not ask for."""
         self._events.append(event)
 
+    def leave(self, op: Handle) -> None:
+        """Tell nothing more of a command: its owner is gone."""
+        self.open.discard(op)
+
     def end(self, op: Handle) -> None:
         """Take note that a command has ended: nothing more follows."""
         self.open.discard(op)
