@@ -381,7 +381,7 @@ def test_only_sealed_datagrams_import_libsodium() -> None:
         for found in imports
         if found.module == "dhtd.wire.sealed" and found.at_run_time and found.at_top
     }
-    assert users == set(), "who has no network key is not to wait for it"
+    assert users == set(), "a node without a network key must not wait for it"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["start", "--port", "0"]], ids=["help", "start"])

@@ -899,7 +899,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.stop(away, gently=False)
             self.run_for(5.0)
         self.revive(away)
-        event(f"a holder is killed {killed}" if took else "somebody is killed who is no holder")
+        event(f"a holder is killed {killed}" if took else "a node is killed that is no holder")
         assert not took or self.holders(machine, key, port) & took
         self.run_for(90.0)
         assert not self.holders(machine, key, port) & took

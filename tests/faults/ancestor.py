@@ -54,7 +54,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
     "03 digests have 160 bits": (
         Change(METRIC, 'hashlib.sha256(data).digest(), "big") >>', 'hashlib.sha256(data).digest()[-20:], "big") >>'),
     ),
-    "04 who queries us is a good contact": (
+    "04 a node that queries us is a good contact": (
         Change(NODE, "import BadQuery, Error, Query, Reply\n", "import BadQuery, Contact, Error, Query, Reply\n"),
         Change(
             NODE,
@@ -62,7 +62,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
             "self.state.answered(Contact(message.sender, source), None, now)",
         ),
     ),
-    "04 who answers unasked is a good contact": (
+    "04 a node that answers unasked is a good contact": (
         Change(NODE, "import BadQuery, Error, Query, Reply\n", "import BadQuery, Contact, Error, Query, Reply\n"),
         Change(
             NODE,

@@ -77,7 +77,7 @@ class Watch:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--verdict", type=Path, required=True, help="where to write who fails first")
+    parser.addoption("--verdict", type=Path, required=True, help="file for the name of the first test that fails")
     parser.addoption("--patience", type=float, required=True, help="seconds for each test, beside ten times its own")
     parser.addoption(
         "--times", type=Path, required=True, help="how long each test takes: written once, read afterwards"

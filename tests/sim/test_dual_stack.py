@@ -127,7 +127,7 @@ def test_a_silent_family_costs_little(family: Family) -> None:
     cut_off(net, hosts, family)
     hit = net.lookup(asker, wanted)
     assert {endpoint.family for endpoint in hit.endpoints} == set(Family), (
-        "who answers in one family holds what both have stored"
+        "a node that answers in one family holds the entries of both"
     )
     assert hit.stats.elapsed < before.stats.elapsed + 1.0 + 0.1
     net.run_for(10.0)

@@ -311,14 +311,14 @@ class SearchMachine(RuleBasedStateMachine):
         self.part_of_answer(flight, named)
         self.flights.remove(flight)
         if flight.named.progress in (SLOW, LATE):
-            event(f"the answer of one who is {flight.named.progress}")
+            event(f"an answer of a node that is {flight.named.progress}")
         asked = flight.named.contact
         who = asked if who is None else who
         self.search.answered(who)
         was, flight.named.progress = flight.named.progress, FAILED  # until its place is found
         if who == asked:
             flight.named.progress = FAILED if self.is_crowded(flight.named) else ANSWERED
-            event(f"who was {was} has answered, and its place is taken: {flight.named.progress == FAILED}")
+            event(f"a node that was {was} has answered, and its place is taken: {flight.named.progress == FAILED}")
             flight.named.story.append(ANSWERED)
         else:  # nobody is to blame for it
             actual = self.hear_of(who, None, flight.named.hops)
@@ -414,7 +414,7 @@ class SearchMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 20), id=ids(SEVEN))
     def answer_as_another(self, which: int, id: Id) -> None:
         flight = self.pick(which)
-        event("who answers claims to be us" if id == self.own_id else "another answers")
+        event("the answering node claims to be us" if id == self.own_id else "another answers")
         self.whole_answer(flight, self.truth(flight.named.contact), Contact(id, flight.named.contact.endpoint))
 
     @rule(which=st.integers(0, 20))

@@ -300,7 +300,7 @@ def test_waiters_enter_within_the_current_limits() -> None:
     assert state.table.get(Id(72)) is not None  # 64 and 72 are two of one network now ...
     make_bad(state, Contact(Id(80), at(80, 1)), 4.0)
     assert state.table.get(Id(71)) is None  # ... so it is not 71, which answered later, ...
-    assert state.table.get(Id(70)) is not None  # ... but one who takes the place of its own
+    assert state.table.get(Id(70)) is not None  # ... but a contact that takes the place of one of its own network
 
 
 def test_a_claimant_enters_only_within_the_limits() -> None:
