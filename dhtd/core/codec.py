@@ -58,7 +58,8 @@ class Values(NamedTuple):
 NOTHING: Final = Values()
 
 
-class Room(NamedTuple):
+@message
+class Room:
     """How long an answer may be."""
 
     limit: int  # bytes
