@@ -859,7 +859,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     @precondition(withdraws)
     @rule(which=who, pick=picks, seed=picks)
-    def what_is_deleted_in_peace_is_held_by_none_who_took_it(self, which: int, pick: int, seed: int) -> None:
+    def an_entry_deleted_in_peace_is_held_by_no_holder(self, which: int, pick: int, seed: int) -> None:
         """All ports of the key at once."""
         machine, key, _ = self.entered(which, pick)
         for port in PORTS:
@@ -1056,7 +1056,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert withdrawn <= {(key, at.port) for key, at in self.ever_entered}
 
     @invariant()
-    def nobody_is_a_contact_who_never_answered(self) -> None:
+    def no_contact_has_never_answered(self) -> None:
         for machine in self.living():
             for overlay in machine.node.overlays:
                 table = list(overlay.state.table)
@@ -1087,7 +1087,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     def check_all(self) -> None:
         self.own_entries_are_tracked_through_all()
-        self.nobody_is_a_contact_who_never_answered()
+        self.no_contact_has_never_answered()
         self.only_what_was_asked_for_with_a_good_token_is_held()
         self.everything_is_counted_once()
 

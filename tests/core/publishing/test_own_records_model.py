@@ -288,7 +288,7 @@ class TrackerMachine(RuleBasedStateMachine):
             assert set(entry.holders(float("-inf"))) == set(expected.holders)  # all that is remembered
 
     @invariant()
-    def the_next_timeout_is_that_of_whoever_may_begin_next(self) -> None:
+    def the_next_timeout_is_the_earliest_due_time(self) -> None:
         due = [expected.due for expected in self.model.values() if expected.due is not None]
         may_begin = len(self._publishing()) < 2
         assert self.tracker.next_timeout() == (min(due, default=None) if may_begin else None)

@@ -418,7 +418,7 @@ class WithdrawalsMachine(RuleBasedStateMachine):
         assert {holder.contact for holder in holders} == {by for _, by in self.model} | busy
 
     @invariant()
-    def whoever_owes_has_a_timer_and_none_is_far_off(self) -> None:
+    def each_debtor_has_a_timer_and_none_is_far_off(self) -> None:
         if not hasattr(self, "model"):
             return
         busy = {holder.contact for holder, _ in self.in_hand}

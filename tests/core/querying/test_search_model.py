@@ -486,7 +486,7 @@ class SearchMachine(RuleBasedStateMachine):
     # Invariants
 
     @invariant()
-    def its_results_are_those_who_answered_by_nearness(self) -> None:
+    def its_results_are_the_answering_nodes_by_nearness(self) -> None:
         answered = [named for named in self.by_nearness() if named.progress == ANSWERED]
         assert self.search.closest() == [named.contact for named in answered]
         hops = max((named.hops for named in answered), default=0)
@@ -500,7 +500,7 @@ class SearchMachine(RuleBasedStateMachine):
                 break
             self.pass_until(self.next_deadline())
         assert self.over, "it does not end"
-        self.its_results_are_those_who_answered_by_nearness()
+        self.its_results_are_the_answering_nodes_by_nearness()
 
 
 def split(story: list[Endpoint | str | None], namer: Endpoint) -> tuple[list[object], list[object]]:

@@ -477,5 +477,5 @@ class AskingMachine(RuleBasedStateMachine):
             assert listener.told[-1] in {"answered", "refused", "timed out"}
 
 
-TestWhoeverAsksIsToldOfOneEnd = AskingMachine.TestCase
-TestWhoeverAsksIsToldOfOneEnd.settings = scaled(50)
+TestEachQueryHasOneEnd = AskingMachine.TestCase
+TestEachQueryHasOneEnd.settings = scaled(50)

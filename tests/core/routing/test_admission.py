@@ -549,7 +549,7 @@ class StateMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.waiting)
     @rule(data=st.data(), id=ids(SEVEN))
-    def who_waits_answers_under_another_id_and_then_there_is_a_place(self, data: Any, id: Id) -> None:
+    def a_waiting_node_answers_by_another_id_and_gets_a_place(self, data: Any, id: Id) -> None:
         waiter, _ = data.draw(st.sampled_from(self.model.waiting))
         self.answers(id, waiter.endpoint[3] - id, None)
         for member in self.model.table.inside(self.model.table.range_of(waiter.id))[:1]:
