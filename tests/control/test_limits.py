@@ -359,7 +359,7 @@ def test_a_client_out_of_time_reports_no_place() -> None:
         [daemon] = network.start(1, "--socket-clients=1", "--bootstrap=127.0.0.1:9")
         with connect(daemon.socket) as busy:
             busy.sendall(b'{"method":"ping","params":{"endpoint":"127.0.0.1:9"}}\n')
-            with Client(daemon.socket, 0.2) as client, pytest.raises(TooManyClients, match="socket-clients"):
+            with Client(daemon.socket, 1.0) as client, pytest.raises(TooManyClients, match="socket-clients"):
                 client.ask(node.NODE_ID)
 
 
