@@ -8,6 +8,7 @@ from typing import NoReturn
 import pytest
 
 from dhtd.core.address.external_address import ExternalAddress
+from dhtd.core.endpoint import Family
 from dhtd.core.events import Answered, GaveUp, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.membership.bootstrap import Bootstrap
@@ -30,7 +31,7 @@ from dhtd.core.publishing.withdrawal_retry import WithdrawalRetry
 from dhtd.core.publishing.withdrawing import Withdrawing
 from dhtd.core.querying.check import Check
 from dhtd.core.querying.lookup import Lookup
-from dhtd.core.querying.refreshing import Refreshing
+from dhtd.core.querying.refreshing import Refreshed, Refreshing
 from dhtd.core.querying.requester import Requester
 from dhtd.core.querying.single_query import SingleQuery
 from dhtd.core.querying.traversal import Traversal, _Exploration
@@ -525,3 +526,21 @@ def test_what_is_given_up_twice_has_one_end(name: str) -> None:
     assert len(bench.events()) == (name != "refresh")
     assert bench.node.overlays.first.refresher.under_way == 0
     assert not bench.node.handles.running
+
+
+def test_a_lookup_that_is_given_up_twice_ends_once() -> None:
+    bench = Bench()
+    bench.know(HOLDER)
+    lookup = bench.node.commands._asking[bench.node.commands.lookup(KEY, bench.now)]
+    lookup.give_up(bench.now)
+    lookup.give_up(bench.now)
+    bench.node._news.settle(bench.now)
+    assert len(bench.events()) == 1
+
+
+def test_a_refresh_that_is_given_up_twice_ends_once() -> None:
+    bench, told = Bench(), list[Refreshed]()
+    refreshing = Refreshing(bench.node.requester, bench.node.overlays, told.append, KEY, Family.IPV4)
+    refreshing.give_up(bench.now)
+    refreshing.give_up(bench.now)
+    assert len(told) == 1
