@@ -19,7 +19,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Request, Result
 from dhtd.core.policy import Policy
-from dhtd.core.querying.transactions import InFlight, Transactions
+from dhtd.core.querying.transactions import Impatient, InFlight, Transactions
 from dhtd.core.routing.overlays import Overlays
 
 if TYPE_CHECKING:
@@ -37,13 +37,6 @@ class Operation(Protocol):
 
     def give_up(self, now: float) -> None:
         """A defect of ours has stopped this: end it as far as it has come, unless it is over. Ask no more nodes."""
-
-
-class Impatient(Protocol):
-    """An operation that does something about a slow query, before it has failed."""
-
-    def overdue(self, query: Asked, now: float, *, late: bool) -> None:
-        """The query takes longer than most; if it is `late`, longer than nearly all. It may still be answered."""
 
 
 Asked = InFlight[Operation]
@@ -90,7 +83,7 @@ class Requester:
         attempts: int = 1,
         *,
         insistent: bool = False,
-        impatient: Impatient | None = None,
+        impatient: Impatient[Operation] | None = None,
         on_retry: Callable[[float], None] | None = None,
     ) -> Asked:
         """Send `request` for `owner`; `id` is the node that is expected there, where that is known.

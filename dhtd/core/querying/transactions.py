@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
@@ -21,9 +21,14 @@ from dhtd.core.timers import Timers
 if TYPE_CHECKING:
     from random import Random
 
-    from dhtd.core.querying.requester import Impatient
-
 Owner = TypeVar("Owner")
+
+
+class Impatient(Protocol[Owner]):
+    """An operation that does something about a slow query, before it has failed."""
+
+    def overdue(self, query: InFlight[Owner], now: float, *, late: bool) -> None:
+        """The query takes longer than most; if it is `late`, longer than nearly all. It may still be answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +48,7 @@ class InFlight(Generic[Owner]):
     slow: bool = False
     late_at: float = 0.0
     observed: Endpoint | None = None  # once it is answered: where we are, if the answer tells
-    impatient: Impatient | None = None  # is told that the query is overdue
+    impatient: Impatient[Owner] | None = None  # is told that the query is overdue
     on_retry: Callable[[float], None] | None = None  # is called when it is sent again
 
 
