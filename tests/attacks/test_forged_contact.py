@@ -191,7 +191,9 @@ def keep_asking(net: Network, asking: Asking, host: Host, seconds: float) -> Non
 
 
 @pytest.mark.parametrize("seconds", [20.0, pytest.param(600.0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("whose", ["its exact endpoint", "another port of its address"])
+@pytest.mark.parametrize(
+    "whose", [pytest.param("its exact endpoint", marks=pytest.mark.slow), "another port of its address"]
+)
 def test_a_flood_in_a_contacts_name_costs_nothing(
     whose: str, seconds: float, figure: Callable[[str, object], None]
 ) -> None:

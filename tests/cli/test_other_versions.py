@@ -100,7 +100,7 @@ def test_what_is_new_stands_behind_what_is_known(dht: Run, home: Path) -> None:
     assert "reachable: galactic" in run(dht, home, "status", changed(STATUS, ("reachable",), "galactic")).out
 
 
-@pytest.mark.parametrize(("width", "section"), [(30, None), (200, "all")])
+@pytest.mark.parametrize(("width", "section"), [pytest.param(30, None, marks=pytest.mark.slow), (200, "all")])
 def test_the_terminal_view_survives_any_answer(
     width: int, section: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,7 @@ def lookup(network: Network, daemon: Daemon) -> list[str]:
     return peers
 
 
+@pytest.mark.slow
 def test_keys_unite_two_and_exclude_a_third() -> None:
     with Network() as network:
         key = keygen(network, "network.key")

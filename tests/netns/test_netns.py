@@ -71,6 +71,7 @@ def masquerade(router: Machine, inside: str, outside_end: str) -> None:
             pytest.skip(f"no NAT here: {error}; {other}")
 
 
+@pytest.mark.slow
 def test_nat_nodes_find_and_are_found(lab: Lab) -> None:
     outside, router, home = lab.machine(), lab.machine(), lab.machine()
     _, outer = lab.wire(outside, "10.77.1.1/24", router, "10.77.1.254/24")

@@ -100,6 +100,7 @@ def test_half_new_networks_find_their_entries() -> None:
 # Outages
 
 
+@pytest.mark.slow
 def test_an_outage_evicts_nobody_and_ends_soon() -> None:
     net = grown(4, 24)
     owner = net.hosts[0]

@@ -105,6 +105,7 @@ def test_garbage_changes_nothing_and_is_ignored(figure: Callable[[str, object], 
     figure("honest lookups that found the entry afterwards", all_find(net))
 
 
+@pytest.mark.slow
 def test_replays_change_and_announce_nothing(
     figure: Callable[[str, object], None],
 ) -> None:

@@ -13,7 +13,10 @@ HOURS = 6
 
 
 # Each is the most of a node in an hour. Of 24 nodes, 25 datagrams in the mean are introductions.
-@pytest.mark.parametrize(("size", "datagrams", "wakeups"), [(1, 0, 60), (2, 30, 60), (3, 50, 60), (24, 340, 60)])
+@pytest.mark.parametrize(
+    ("size", "datagrams", "wakeups"),
+    [(1, 0, 60), (2, 30, 60), (3, 50, 60), pytest.param(24, 340, 60, marks=pytest.mark.slow)],
+)
 def test_a_quiet_node_sends_and_wakes_little(size: int, datagrams: int, wakeups: int) -> None:
     net = Network(1)
     net.grow(size)

@@ -38,12 +38,13 @@ def check_convergence(net: Network, times: int) -> None:
             assert net.lookup(asker, key).endpoints == (owner.endpoint.with_port(3000),), f"seed {net.seed}"
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 9])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_small_network_holds_at_the_nearest(size: int) -> None:
     for seed in range(20):
         check_convergence(grown(seed, size), times=3)
 
 
+@pytest.mark.slow
 def test_24_nodes_hold_at_the_k_nearest() -> None:
     for seed in range(10):
         check_convergence(grown(seed, 24), times=10)
@@ -142,6 +143,7 @@ def elapsed_with_dead_contacts(seed: int, size: int, latency: float) -> list[flo
     return times
 
 
+@pytest.mark.slow
 def test_lookups_do_not_wait_for_the_dead() -> None:
     # With a median round trip of 80 ms, textbook Kademlia (3 at once, 2 s timeouts) took 2.4 s at p50, 8.3 s at p99.
     times = elapsed_with_dead_contacts(1, 200, latency=0.04)

@@ -82,7 +82,7 @@ def test_few_networks_cannot_eclipse_a_key(networks: int, figure: Callable[[str,
     assert part == 1.0
 
 
-@pytest.mark.parametrize("networks", [4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("networks", [pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
 def test_near_networks_cannot_eclipse_a_key(networks: int, figure: Callable[[str, object], None]) -> None:
     assert networks * DEFAULT.lookup_per_network >= DEFAULT.k
     part = found(*eclipsed(1, DEFAULT, networks))

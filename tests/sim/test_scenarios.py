@@ -41,7 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 # These have siblings in tests/sim/test_faults.py that are quicker.
-LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd", "mass-restart"}
+LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd", "mass-restart", "eclipse"}
 
 EVERYTHING = Plan(
     nodes=40,
