@@ -287,6 +287,7 @@ def test_a_flooding_contact_is_held_to_its_rates(
     assert asking.worked == asking.asked
 
 
+@pytest.mark.slow
 def test_a_flood_in_one_name_spares_the_reserve(
     figure: Callable[[str, object], None],
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
 from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
@@ -81,6 +83,7 @@ def test_unproved_answers_stay_within_both_bounds() -> None:
     assert 1000 < max(sent) <= 1200  # a query with a token gets a whole datagram
 
 
+@pytest.mark.slow
 def test_garbage_changes_nothing_and_is_ignored(figure: Callable[[str, object], None]) -> None:
     net = grown(2)
     ordinary = recorded(net)

@@ -19,6 +19,7 @@ def isolations(hosts: list[Host]) -> int:
     return sum(isinstance(event, Isolated) for host in hosts for _, event in host.events)
 
 
+@pytest.mark.slow
 def test_invented_nodes_are_no_outage() -> None:
     net = Network(1)
     hosts = net.populate(60)

@@ -248,6 +248,7 @@ def test_the_same_answers_count_when_asked_for() -> None:
     assert snapshot(node) != before
 
 
+@pytest.mark.slow
 def test_forged_queries_change_no_state(
     figure: Callable[[str, object], None],
 ) -> None:
@@ -296,6 +297,7 @@ def test_forged_queries_change_no_state(
 # IDs collide
 
 
+@pytest.mark.slow
 def test_nobody_replaces_a_living_contact(figure: Callable[[str, object], None]) -> None:
     net = settled(3, 100)
     victim, asker = net.hosts[:2]

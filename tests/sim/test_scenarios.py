@@ -142,6 +142,7 @@ def test_a_broken_invariant_tells_seed_and_event() -> None:
     assert len(told) == 1
 
 
+@pytest.mark.slow
 def test_a_goal_that_is_missed_is_said_in_words() -> None:
     strict = Scenario("", EVERYTHING, Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0))
     shortfalls = strict.shortfalls(everything())

@@ -177,6 +177,7 @@ def test_actions_of_the_plan_are_told() -> None:
     assert deeds.count("the network is whole again") == 1
 
 
+@pytest.mark.slow
 def test_ends_of_sessions_and_restarts_are_told() -> None:
     for returning, expected in ((0.0, {"stops for good"}), (1.0, {"stops for a while", "comes back"})):
         plan = Plan(nodes=8, entries=1, lookups=1, duration=300.0, churn=60.0, returning=returning, restart=250.0)
