@@ -90,17 +90,24 @@ class Checkout:
                 compiled.unlink()
 
     def _stages(self, paths: Iterable[str]) -> list[list[str]]:
-        """Return the tests named after these files, and then all others of the layers above them."""
-        parts = [Path(path).parts for path in paths]
+        """Return the tests named after these files, then all others of their rooms, and then all of the layers above.
+
+        Tests mirror the package: those of `dhtd/core/routing/table.py` are in `tests/core/routing/test_table*.py`.
+        """
         own: list[Path] = []
-        for _, layer, name in parts:
-            stem = f"test_{Path(name).stem}"
-            own += sorted(
-                [*self.place.glob(f"tests/{layer}/{stem}.py"), *self.place.glob(f"tests/{layer}/{stem}_*.py")]
-            )
-        layers = dict.fromkeys(above for _, layer, _ in parts for above in LAYERS.get(layer, ()))
-        every = [file for layer in layers for file in sorted(self.place.glob(f"tests/{layer}/test_*.py"))]
-        stages = [own, [file for file in every if file not in own]]
+        rooms: list[Path] = []
+        layers: list[Path] = []
+        for path in paths:
+            inside = Path(path).relative_to("dhtd")
+            room, stem = self.place / "tests" / inside.parent, f"test_{inside.stem}"
+            own += sorted([*room.glob(f"{stem}.py"), *room.glob(f"{stem}_*.py")])
+            rooms += sorted(room.glob("test_*.py"))
+            for layer in LAYERS.get(inside.parts[0], ()):
+                layers += sorted((self.place / "tests" / layer).rglob("test_*.py"))
+        stages: list[list[Path]] = []
+        for files in (own, rooms, layers):
+            before = {file for stage in stages for file in stage}
+            stages.append([file for file in dict.fromkeys(files) if file not in before])
         return [[str(file.relative_to(self.place)) for file in stage] for stage in stages if stage]
 
     def _run(self, tests: Sequence[str]) -> Verdict:

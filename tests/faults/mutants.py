@@ -48,7 +48,7 @@ class Mutant:
 
 def all_mutants(root: Path) -> list[Mutant]:
     """Return every mutant of the packages, in the order of the code."""
-    paths = [path for package in PACKAGES for path in sorted((root / package).glob("*.py"))]
+    paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
     return [mutant for path in paths for mutant in mutants(root, path)]
 
 

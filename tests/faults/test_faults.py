@@ -11,7 +11,7 @@ from tests.faults import ancestor, harmless
 from tests.faults.__main__ import draw, report
 from tests.faults.checkout import ROOT, Checkout, Outcome, RunError, Verdict
 from tests.faults.fault import Change, DoesNotApplyError, Fault, Place, seed
-from tests.faults.mutants import Mutant, mutants, text_of
+from tests.faults.mutants import Mutant, all_mutants, mutants, text_of
 
 COUNT = """\
 def count(up_to: int) -> int:
@@ -118,6 +118,22 @@ def test_a_faults_fate_is_told_and_traces_removed(small: Path, tmp_path: Path) -
     verdict = checkout.judge(fault(small, "total += 1", "total = 1"))
     assert (verdict.outcome, verdict.by) == (Outcome.TIMED_OUT, test)
     assert (checkout.place / "dhtd/core/counter.py").read_text() == COUNT
+
+
+def test_the_tests_of_a_room_follow_its_own(small: Path, tmp_path: Path) -> None:
+    for path in ("routing/test_table.py", "routing/test_table_model.py", "routing/test_other.py"):
+        (small / "tests/core" / path).parent.mkdir(exist_ok=True)
+        (small / "tests/core" / path).touch()
+    checkout = Checkout(small, tmp_path / "copy", tmp_path / "times")
+    own, room, others = checkout._stages(["dhtd/core/routing/table.py"])
+    assert own == ["tests/core/routing/test_table.py", "tests/core/routing/test_table_model.py"]
+    assert room == ["tests/core/routing/test_other.py"]
+    assert "tests/core/test_counter.py" in others
+
+
+def test_mutants_come_from_every_room() -> None:
+    rooms = {Path(mutant.place.path).parent.name for mutant in all_mutants(ROOT)}
+    assert {"core", "routing", "querying", "wire"} <= rooms
 
 
 def test_tests_failing_by_themselves_are_an_error(small: Path, tmp_path: Path) -> None:
