@@ -33,7 +33,7 @@ from tests.bench import silence
 from tests.bench.load import resident
 from tests.control.serving import DONE, NODE_ID, STATS, done, forever, serving
 from tests.control.users import NOBODY, only_root, other_user
-from tests.daemon.test_handler import daemon
+from tests.daemon.handlers.small_daemon import daemon
 from tests.daemon.wire import Wire
 from tests.e2e.daemons import DEADLINE, Daemon, Network
 

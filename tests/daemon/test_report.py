@@ -18,12 +18,13 @@ from dhtd.core.routing.overlay import Joining, Overlay
 from dhtd.core.routing.overlays import Overlays
 from dhtd.daemon.handlers.node import STATUS_AGE, STATUS_PATIENCE
 from dhtd.daemon.handlers.queries import Queries
+from dhtd.daemon.report import SLICE
 from dhtd.errors import NoPeers, NoPong
 from dhtd.service.entries import EnterRequest, LookupRequest
 from dhtd.service.info import InfoRequest
 from dhtd.service.node import NodeIdRequest, StatusRequest, StatusResult
 from dhtd.service.queries import PingRequest
-from tests.daemon.test_handler import KEY, NOBODY, Daemon, daemon, matches, two
+from tests.daemon.handlers.small_daemon import KEY, NOBODY, Daemon, daemon, hold, matches, two
 from tests.daemon.wire import Wire, end_of
 from tests.records import own_key
 
@@ -194,3 +195,22 @@ async def test_a_ping_by_a_lost_family_says_so(
         why = Queries(one.driver)._why_silent([Endpoint.of(*other.at)])
         assert why == "nobody answers this node by IPv4 at the moment, see dht status"
         monkeypatch.undo()
+
+
+async def test_clients_share_the_list_of_keys(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        hold(one.driver, 2 * SLICE)
+        report = one.report
+        first, second, third = (report.info("store") for _ in range(3))
+        next(first)
+        shared = report._latest_keys()
+        next(second)
+        assert report._latest_keys() is shared
+        del shared
+        hold(one.driver, 2 * SLICE + 1)
+        next(third)
+        latest = report._latest_keys()
+        assert latest is not None
+        assert len(latest) == 2 * SLICE + 1
+        del latest, third
+        assert report._latest_keys() is None

@@ -1,0 +1,197 @@
+"""One daemon in memory, or two that know each other: what the tests of the handlers ask."""
+
+from __future__ import annotations
+
+import socket
+import typing
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import trio
+
+from dhtd.config.sources import load_settings
+from dhtd.control.limits import ControlCounters
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.ids import NATIVE, Id
+from dhtd.core.node import Node
+from dhtd.core.policy import Policy
+from dhtd.core.records import RecordKey
+from dhtd.daemon.driver import Driver
+from dhtd.daemon.handler import Handler
+from dhtd.daemon.report import NodeReport
+from dhtd.daemon.state.saver import Saver
+from dhtd.errors import DhtdError, StateError
+from dhtd.service.info import InfoRequest
+from dhtd.service.method import Event, Request
+from dhtd.service.methods import COMMON, method_of
+from tests.daemon.wire import POLICY, Wire, joined
+
+Entry = tuple[Id, int]
+KEY = Id(7)
+KEY_TEXT = NATIVE.format(KEY)
+NOWHERE = Endpoint.of("10.9.9.8", 1729)
+NOBODY = ("10.9.9.9", 1729)
+
+
+class Disk:
+    """Stands in for the saver: own entries, the time of the disk, and whether it has room."""
+
+    def __init__(self) -> None:
+        self.entries: set[Entry] = set()
+        self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
+        self.failing = False
+        self.saved = b""  # the content of a copy
+        self.node_had: list[set[Entry]] = []  # the node's entries at the moment when a change was on disk
+        self.driver: Driver | None = None
+        self.own_entries = trio.Lock()
+
+    async def bring(self, keys: Iterable[Id]) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def add_own(self, record_key: RecordKey) -> None:
+        await self._wait()
+        self.entries.add((record_key.key, record_key.port))
+        self._note()
+        await self._wait()
+
+    async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
+        await self._wait()
+        self.entries -= {(each.key, each.port) for each in record_keys}
+        self._note()
+        await self._wait()
+
+    async def copy(self, node: Node) -> BinaryIO:
+        await self._wait()
+        return BytesIO(self.saved)
+
+    async def read(self, copy: BinaryIO, size: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return copy.read(size)
+
+    async def _wait(self) -> None:
+        for _ in range(self.steps):
+            await trio.lowlevel.checkpoint()
+        if self.failing:
+            raise StateError("no space left")
+
+    def _note(self) -> None:
+        assert self.driver is not None
+        self.node_had.append(tracked(self.driver))
+
+
+def tracked(driver: Driver) -> set[Entry]:
+    return {(entry.key, entry.port) for entry in driver.node.tracker}
+
+
+@dataclass
+class Daemon:
+    """One node with its handler."""
+
+    driver: Driver
+    handler: Handler
+    disk: Disk
+    report: NodeReport
+    events: list[Event]
+
+    @property
+    def at(self) -> tuple[str, int]:
+        """Its endpoint for others."""
+        [endpoint] = self.driver.udp.listening()
+        return endpoint.host, endpoint.port
+
+    @property
+    def endpoint(self) -> str:
+        return str(self.driver.udp.listening()[0])
+
+    @property
+    def id(self) -> str:
+        return NATIVE.format(self.driver.node.own_id)
+
+    async def ask(self, request: Request) -> Any:
+        """Ask, and check the result against the table of methods."""
+        method = method_of(request)
+        try:
+            result = await self.handler(request, self._emit)
+        except DhtdError as error:
+            if type(error) not in {*method.errors, *COMMON}:
+                raise AssertionError(f"the table does not say that {method.name} may fail so") from error
+            raise
+        assert isinstance(request, InfoRequest) or matches(result, method.result)
+        return result
+
+    async def _emit(self, event: Event) -> None:
+        await trio.lowlevel.checkpoint()
+        self.events.append(event)
+
+
+@asynccontextmanager
+async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncIterator[Daemon]:
+    options = {"state": str(directory / "state.db"), "socket": "/tmp/sock", "config": str(directory / "dhtd.toml")}
+    (directory / "dhtd.toml").write_text("")
+    async with wire.driver(policy) as driver:
+        disk = Disk()
+        disk.driver = driver
+        report = NodeReport(driver, load_settings(options, {}), ControlCounters())
+        yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, report, [])
+
+
+@asynccontextmanager
+async def two(directory: Path) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    wire = Wire()
+    async with daemon(wire, directory) as one, daemon(wire, directory) as other:
+        await joined(one.driver, other.driver)
+        yield one, other
+
+
+def matches(value: object, kind: Any) -> bool:
+    """Whether a value agrees with a `TypedDict` of the protocol, to its last key."""
+    if typing.is_typeddict(kind):
+        hints = typing.get_type_hints(kind)
+        return (
+            isinstance(value, dict)
+            and value.keys() == hints.keys()
+            and all(matches(value[key], hint) for key, hint in hints.items())
+        )
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list:
+        return isinstance(value, list) and all(matches(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            matches(key, arguments[0]) and matches(item, arguments[1]) for key, item in value.items()
+        )
+    if arguments:  # a union
+        return any(matches(value, argument) for argument in arguments)
+    return kind is Any or type(value) is kind
+
+
+class Names:
+    """A resolver with these names."""
+
+    def __init__(self, **known: list[str]) -> None:
+        self.known = known
+
+    async def getaddrinfo(self, host: bytes, port: int, *rest: object) -> list[Any]:
+        await trio.lowlevel.checkpoint()
+        if host.decode() not in self.known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, 0, 0, "", (address, port)) for address in self.known[host.decode()]]
+
+    async def getnameinfo(self, *rest: object) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+def resolving(**known: list[str]) -> None:
+    trio.socket.set_custom_hostname_resolver(cast("trio.abc.HostnameResolver", Names(**known)))
+
+
+def hold(driver: Driver, many: int) -> list[Id]:
+    """Have a node hold as many entries; return their keys."""
+    now = driver.clock()
+    keys = [Id(number << 240) for number in range(1, many + 1)]
+    for number, key in enumerate(keys):
+        driver.node.store.put(key, Endpoint.of(f"10.7.{number // 250}.{1 + number % 250}", 80), now)
+    return keys
