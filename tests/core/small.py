@@ -24,6 +24,7 @@ class SmallCodec(NativeCodec):
 
 
 CODEC = SmallCodec()
+MAPPED = Endpoint(bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 9)) + b"\0P")  # IPv4 in IPv6
 
 
 def endpoint(number: int) -> Endpoint:
@@ -33,6 +34,11 @@ def endpoint(number: int) -> Endpoint:
 def contact(id: int, machine: int | None = None) -> Contact:
     """Return the contact with this ID, on a machine of the same number unless another is given."""
     return Contact(Id(id), endpoint(id if machine is None else machine))
+
+
+def six(id: int, machine: int | None = None) -> Contact:
+    """Return the contact with this ID, on an IPv6 machine of the same number unless another is given."""
+    return Contact(Id(id), Endpoint.of(f"2001:db8:{id if machine is None else machine:x}::1", 1729))
 
 
 class Beats:

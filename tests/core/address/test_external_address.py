@@ -7,7 +7,7 @@ import pytest
 from dhtd.core.address.external_address import ExternalAddress, Seen, Verdict
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.policy import DEFAULT, PRIVATE_NETWORKS, Policy
-from tests.core.small import endpoint
+from tests.core.small import MAPPED, endpoint
 
 US = Endpoint.of("203.0.113.1", 1729)
 LIE = Endpoint.of("198.51.100.1", 1)
@@ -216,3 +216,7 @@ def test_a_vote_counts_in_one_scope_only() -> None:
     external.vote(endpoint(1), AT_HOME, 0.0)
     assert external.is_elsewhere(LIE_AT_HOME)
     assert not external.is_elsewhere(AT_HOME.with_port(9))
+
+
+def test_a_mapped_ipv4_address_is_nobodys_own() -> None:
+    assert told((US6, MAPPED)).seen() == []

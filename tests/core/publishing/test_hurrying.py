@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dhtd.core.endpoint import Family
 from dhtd.core.policy import DEFAULT
 from tests.core.publishing.tracker import KEY, REPLICAS, make, publish
-from tests.core.small import contact
+from tests.core.small import contact, six
 from tests.records import own_key
 
 
@@ -114,3 +116,28 @@ def test_half_of_the_holders_lost_hurries_an_entry() -> None:
     assert tracker.hurrying.holder_lost(REPLICAS[4], 600.0) == []
     publish(tracker, entry, 610.0)
     assert entry.lost == ()
+
+
+def test_a_contact_competes_within_its_family() -> None:
+    policy = replace(DEFAULT, k=1)
+    tracker = make(policy)
+    entry = tracker.add(own_key(KEY, 80))
+    publish(tracker, entry, 0.0, [contact(KEY ^ 1), six(KEY ^ 64)])
+    tracker.hurrying.contact_stayed(contact(KEY ^ 8), 1.0, 1.0)
+    assert tracker.due_in(entry, 1.0) > policy.newcomer_gap * 2
+    tracker.hurrying.contact_stayed(six(KEY ^ 8), 1.0, 1.0)
+    assert tracker.due_in(entry, 1.0) < policy.newcomer_gap * 2
+
+
+def test_one_familys_growth_is_its_own() -> None:
+    tracker = make()
+    tracker.hurrying.network_has(100, Family.IPV4, 0.0)
+    tracker.hurrying.network_has(10, Family.IPV6, 0.0)
+    entry = tracker.add(own_key(KEY, 80))
+    publish(tracker, entry, 0.0, [contact(1)])
+    for _ in range(3):  # neither has changed
+        tracker.hurrying.network_has(100, Family.IPV4, 1.0)
+        tracker.hurrying.network_has(10, Family.IPV6, 1.0)
+    assert tracker.due_in(entry, 1.0) > 2 * DEFAULT.republish_gap
+    tracker.hurrying.network_has(20, Family.IPV6, 1.0)
+    assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap

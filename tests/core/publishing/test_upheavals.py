@@ -9,6 +9,7 @@ from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.walks import STEP
 from tests.core.publishing.tracker import KEY, REPLICAS, make, publish
+from tests.core.small import contact
 from tests.records import own_key
 
 
@@ -94,3 +95,24 @@ def test_failures_of_an_outage_do_not_count_later() -> None:
     tracker.began(entry, 0.0)
     tracker.published(own_key(KEY, 80), [], now=0.0)
     assert tracker.due_in(entry, 0.0) < 2 * DEFAULT.republish_retry
+
+
+def test_a_reached_family_gets_missing_entries() -> None:
+    tracker = make()
+    publish(tracker, tracker.add(own_key(KEY, 80)), 0.0, [contact(1)])
+    tracker.upheavals.joined(Family.IPV4, 5.0)
+    assert (tracker.next_timeout() or 0) > 60.0
+    tracker.upheavals.joined(Family.IPV6, 5.0)
+    assert (tracker.next_timeout() or 0) <= 5.0 + DEFAULT.startup_spread
+
+
+def test_a_family_reached_meanwhile_is_served_next() -> None:
+    for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
+        tracker = make()
+        entry = tracker.add(own_key(KEY, 80))
+        tracker.began(entry, 0.0)
+        tracker.upheavals.joined(family, 1.0)
+        tracker.published(own_key(KEY, 80), [contact(1)], 2.0)
+        due = tracker.due_in(entry, 2.0)
+        assert 0 < due <= wait
+        assert (due > 60.0) is (family is Family.IPV4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -16,7 +16,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.querying.search import Search
 from dhtd.core.querying.steps import Ask, Finished, SearchStats, Wait
 from tests.core.querying.small_search import ask, asks, make
-from tests.core.small import SEVEN, contact, endpoint
+from tests.core.small import SEVEN, contact, endpoint, six
 from tests.strategies import ids
 
 US = Id(0)
@@ -397,3 +397,25 @@ def test_a_node_with_a_slot_does_not_turn_late() -> None:
     assert search.next() == Wait()
     search.answered(contact(10))
     assert search.next() == Finished()
+
+
+def test_a_search_is_silent_when_slots_are_late() -> None:
+    search = Search(Id(0), Id(127), replace(DEFAULT, alpha=2))
+    search.seed(map(six, range(1, 5)))
+    assert search.is_silent(), "nobody was asked, and so nobody is waited for"
+    for step in (search.next(), search.next()):
+        assert isinstance(step, Ask)
+    search.slow(six(1).endpoint)
+    search.late(six(1).endpoint)
+    assert not search.is_silent()
+    search.failed(six(2).endpoint, timeout=True)
+    assert search.is_silent()
+    search.answered(six(1))
+    assert not search.is_silent()
+
+
+def test_the_other_familys_names_are_limited_too() -> None:
+    search = Search(Id(0), Id(127), replace(DEFAULT, k=2))
+    search.hear(contact(9).endpoint, map(six, range(20, 1, -1)), 3)
+    assert [candidate.contact for candidate in search.candidates.order] == [six(2), six(3), six(4), six(5)]
+    assert {candidate.hops for candidate in search.candidates.order} == {3}

@@ -1,4 +1,4 @@
-"""A node of both address families: two networks, two tables, and the ways from one to the other."""
+"""The overlays of a node with both address families: two networks, two tables, and ways from one to the other."""
 
 from __future__ import annotations
 
@@ -7,66 +7,19 @@ from random import Random
 
 import pytest
 
-from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import Isolated, Joined, LookupDone, Published, Unanswered, Withdrawn
+from dhtd.core.events import Isolated, Joined, Unanswered
 from dhtd.core.ids import Id
 from dhtd.core.membership.joining import JoiningClock
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store, Withdraw
+from dhtd.core.messages import Contact, FindNode, Found, Ping, Reply
 from dhtd.core.policy import DEFAULT
-from dhtd.core.querying.search import Search
-from dhtd.core.querying.steps import Ask
 from dhtd.core.routing.overlay import Overlay
 from dhtd.wire.native import NativeCodec
-from tests.core.bench import QUIET, Bench, Sent
-from tests.core.publishing.tracker import Tracker
-from tests.core.small import CODEC, contact, endpoint
-from tests.records import own_key
+from tests.core.bench import Bench
+from tests.core.both import KEY, answer_all, both, tables, to
+from tests.core.small import CODEC, MAPPED, contact, endpoint, six
 
 K = DEFAULT.k
-KEY = Id(5)
-MAPPED = Endpoint(bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 9)) + b"\0P")
-
-
-def six(id: int, machine: int | None = None) -> Contact:
-    """Return the contact with this ID, on an IPv6 machine of the same number unless another is given."""
-    return Contact(Id(id), Endpoint.of(f"2001:db8:{id if machine is None else machine:x}::1", 1729))
-
-
-def both(**policy: object) -> Bench:
-    return Bench(families=(Family.IPV4, Family.IPV6), policy=replace(QUIET, **policy))  # type: ignore[arg-type]
-
-
-def tables(bench: Bench) -> list[set[Contact]]:
-    return [set(overlay.state.table) for overlay in bench.node.overlays]
-
-
-def to(sent: list[Sent], family: Family) -> list[Sent]:
-    return [query for query in sent if query.to.family is family]
-
-
-def id_at(bench: Bench, endpoint: Endpoint) -> int:
-    (known,) = [known for known in bench.node.overlays.contacts() if known.endpoint == endpoint]
-    return known.id
-
-
-def answer_all(bench: Bench, family: Family | None = None) -> list[Sent]:
-    """Answer every query to known nodes, or to those of one family, until there are no more; return them all."""
-    seen = []
-    while sent := bench.sent():
-        seen += sent
-        for query in sent:
-            if family not in (None, query.to.family):
-                continue
-            match query.request:
-                case FindNode() | FindValue():
-                    bench.found(query, id_at(bench, query.to))
-                case _:
-                    bench.pong(query, id_at(bench, query.to))
-    return seen
-
-
-# Tables
 
 
 def test_each_family_has_a_table_of_its_own() -> None:
@@ -130,9 +83,6 @@ def test_only_reachable_contacts_are_restored() -> None:
     assert both().node.overlays.restore(six(9))
     assert not Bench().node.overlays.restore(six(9))
     assert not both().node.overlays.restore(Contact(Id(9), MAPPED))
-
-
-# Joining
 
 
 def test_either_family_connects_us() -> None:
@@ -253,227 +203,6 @@ def test_a_rumour_is_probed_along_with_the_rest() -> None:
     bench.node.overlays[Family.IPV6].hear_of([six(3)], bench.now)
     bench.advance(101.0)
     assert six(3).endpoint in {query.to for query in bench.sent()}
-
-
-# Lookups, publications, withdrawals
-
-
-def test_a_lookup_ends_when_both_families_ended() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    first, second = bench.sent()
-    assert {first.to, second.to} == {contact(1).endpoint, six(2).endpoint}
-    bench.found(first, id_at(bench, first.to), endpoints=[Endpoint.of("192.0.2.7", 80)])
-    assert not any(isinstance(event, LookupDone) for event in bench.events())
-    bench.found(second, id_at(bench, second.to), endpoints=[Endpoint.of("2001:db8::7", 80), MAPPED])
-    done = bench.event(LookupDone)
-    assert set(done.endpoints) == {Endpoint.of("192.0.2.7", 80), Endpoint.of("2001:db8::7", 80)}
-    assert (done.stats.queries, done.stats.responses, done.stats.hops) == (2, 2, 1)
-    assert set(done.closest) == {contact(1), six(2)}
-
-
-def test_one_unanswered_family_leaves_it_partial() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.found(of_ipv4, 1)
-    bench.refuse(of_ipv6, 2)
-    assert not bench.event(LookupDone).complete
-
-
-def test_a_silent_family_is_not_asked() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.memberships[Family.IPV6].join.lost(bench.now)
-    bench.node.commands.lookup(KEY, bench.now)
-    bench.found(bench.sent_one(), 1)
-    assert not bench.event(LookupDone).complete
-
-
-def test_an_unknown_family_costs_a_lookup_nothing() -> None:
-    bench = both()
-    bench.know(contact(1))
-    bench.node.commands.lookup(KEY, bench.now)
-    bench.found(bench.sent_one(), 1)
-    assert bench.event(LookupDone).complete
-
-
-def test_one_family_leads_the_search_of_the_other() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.found(of_ipv4, 1, [six(5)])
-    asked = bench.sent_one()
-    assert asked.to == six(5).endpoint
-    bench.found(of_ipv6, 2)
-    bench.found(asked, 5)
-    done = bench.event(LookupDone)
-    assert done.stats.hops == 2
-    assert done.closest == (contact(1), six(5), six(2))
-
-
-def test_the_other_family_revives_a_search() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.refuse(of_ipv6, 2)
-    assert bench.events() == []
-    bench.found(of_ipv4, 1, [six(5)])
-    bench.found(bench.sent_one(), 5, endpoints=[Endpoint.of("2001:db8::7", 80)])
-    assert bench.event(LookupDone).endpoints == (Endpoint.of("2001:db8::7", 80),)
-
-
-def test_a_search_without_answers_in_either_ends() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    for query in bench.sent():
-        bench.refuse(query, id_at(bench, query.to))
-    assert bench.event(LookupDone).stats.responses == 0
-
-
-def test_silence_in_one_family_delays_no_end() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, _ = bench.sent()
-    bench.found(of_ipv4, 1)
-    begin = bench.now
-    while not any(isinstance(event, LookupDone) for event in bench.events()):
-        bench.advance(0.05)
-        assert bench.now < begin + DEFAULT.query_timeout
-
-
-def test_an_entry_is_stored_in_both_families() -> None:
-    bench = both(k=2)
-    bench.know(*map(contact, (4, 7, 64)), *map(six, (1, 4, 64)))
-    bench.node.commands.enter(KEY, 80, bench.now)
-    stores = [query.to for query in answer_all(bench) if isinstance(query.request, Store)]
-    nearest = {contact(4), contact(7), six(4), six(1)}
-    assert sorted(stores) == sorted(member.endpoint for member in nearest)
-    published = bench.event(Published)
-    assert set(published.replicas) == nearest
-    assert published.asked == 4
-    bench.node.commands.delete(KEY, None, bench.now)
-    withdrawn = [query.to for query in answer_all(bench) if isinstance(query.request, Withdraw)]
-    assert set(withdrawn) >= {member.endpoint for member in nearest}
-    assert bench.event(Withdrawn).nodes == len(nearest)  # others are told to be sure, and not counted
-
-
-def test_one_family_publishes_before_the_other() -> None:
-    bench = both(k=1)
-    bench.know(contact(4), six(1))
-    bench.node.commands.enter(KEY, 80, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.found(of_ipv4, 4)
-    store = bench.sent_one()
-    assert (type(store.request), store.to) == (Store, contact(4).endpoint)
-    bench.pong(store, 4)
-    assert bench.events() == []
-    bench.found(of_ipv6, 1)
-    bench.pong(bench.sent_one(), 1)
-    assert set(bench.event(Published).replicas) == {contact(4), six(1)}
-
-
-def test_a_cancelled_publication_asks_no_family() -> None:
-    bench = both()
-    bench.know(contact(4), six(1))
-    bench.node.commands.enter(KEY, 80, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.node.commands.delete(KEY, 80, bench.now)
-    bench.sent()
-    bench.found(of_ipv4, 4, [contact(7), six(7)])
-    bench.found(of_ipv6, 1, [contact(6), six(6)])
-    assert bench.sent() == []
-    assert bench.event(Published).cancelled
-
-
-# The parts
-
-
-def test_a_search_is_silent_when_slots_are_late() -> None:
-    search = Search(Id(0), Id(127), replace(DEFAULT, alpha=2))
-    search.seed(map(six, range(1, 5)))
-    assert search.is_silent(), "nobody was asked, and so nobody is waited for"
-    for step in (search.next(), search.next()):
-        assert isinstance(step, Ask)
-    search.slow(six(1).endpoint)
-    search.late(six(1).endpoint)
-    assert not search.is_silent()
-    search.failed(six(2).endpoint, timeout=True)
-    assert search.is_silent()
-    search.answered(six(1))
-    assert not search.is_silent()
-
-
-def test_the_other_familys_names_are_limited_too() -> None:
-    search = Search(Id(0), Id(127), replace(DEFAULT, k=2))
-    search.hear(contact(9).endpoint, map(six, range(20, 1, -1)), 3)
-    assert [candidate.contact for candidate in search.candidates.order] == [six(2), six(3), six(4), six(5)]
-    assert {candidate.hops for candidate in search.candidates.order} == {3}
-
-
-def test_a_mapped_ipv4_address_is_nobodys_own() -> None:
-    external = ExternalAddress(DEFAULT)
-    external.vote(six(1).endpoint, MAPPED, 0.0)
-    assert external.seen() == []
-
-
-def entered(tracker: Tracker, now: float) -> None:
-    entry = tracker.add(own_key(KEY, 80))
-    tracker.began(entry, 0.0)
-    tracker.published(own_key(KEY, 80), [contact(1)], now)
-
-
-def test_a_reached_family_gets_missing_entries() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
-    entered(tracker, 0.0)
-    tracker.upheavals.joined(Family.IPV4, 5.0)
-    assert (tracker.next_timeout() or 0) > 60.0
-    tracker.upheavals.joined(Family.IPV6, 5.0)
-    assert (tracker.next_timeout() or 0) <= 5.0 + DEFAULT.startup_spread
-
-
-def test_a_family_reached_meanwhile_is_served_next() -> None:
-    for family, wait in ((Family.IPV6, DEFAULT.startup_spread), (Family.IPV4, 2 * DEFAULT.republish)):
-        tracker = Tracker(Random(1), DEFAULT)
-        entry = tracker.add(own_key(KEY, 80))
-        tracker.began(entry, 0.0)
-        tracker.upheavals.joined(family, 1.0)
-        tracker.published(own_key(KEY, 80), [contact(1)], 2.0)
-        due = tracker.due_in(entry, 2.0)
-        assert 0 < due <= wait
-        assert (due > 60.0) is (family is Family.IPV4)
-
-
-def test_a_contact_competes_within_its_family() -> None:
-    policy = replace(DEFAULT, k=1)
-    tracker = Tracker(Random(1), policy)
-    entry = tracker.add(own_key(KEY, 80))
-    tracker.began(entry, 0.0)
-    tracker.published(own_key(KEY, 80), [contact(KEY ^ 1), six(KEY ^ 64)], 0.0)
-    tracker.hurrying.contact_stayed(contact(KEY ^ 8), 1.0, 1.0)
-    assert tracker.due_in(entry, 1.0) > policy.newcomer_gap * 2
-    tracker.hurrying.contact_stayed(six(KEY ^ 8), 1.0, 1.0)
-    assert tracker.due_in(entry, 1.0) < policy.newcomer_gap * 2
-
-
-def test_one_familys_growth_is_its_own() -> None:
-    tracker = Tracker(Random(1), DEFAULT)
-    tracker.hurrying.network_has(100, Family.IPV4, 0.0)
-    tracker.hurrying.network_has(10, Family.IPV6, 0.0)
-    entered(tracker, 0.0)
-    entry = tracker.add(own_key(KEY, 80))
-    for _ in range(3):  # neither has changed
-        tracker.hurrying.network_has(100, Family.IPV4, 1.0)
-        tracker.hurrying.network_has(10, Family.IPV6, 1.0)
-    assert tracker.due_in(entry, 1.0) > 2 * DEFAULT.republish_gap
-    tracker.hurrying.network_has(20, Family.IPV6, 1.0)
-    assert tracker.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
 
 
 def test_our_neighbours_show_the_size_of_a_network() -> None:
