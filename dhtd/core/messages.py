@@ -20,6 +20,10 @@ ERROR_SERVER = 202  # busy, full
 ERROR_PROTOCOL = 203  # bad arguments, bad token
 ERROR_METHOD = 204  # unknown method
 
+SESSION_SIZE = 16  # bytes that a node has drawn at random, and says to the holders of its records alone
+LEASE_MAX = 4 * 60 * 60  # seconds; longer ones are malformed
+VERSION_MAX = 2**63 - 1
+
 
 T = TypeVar("T")
 
@@ -71,24 +75,65 @@ class FindValue:
 @final
 @message
 class Store:
-    """The machine that sends this serves `key` on `port`."""
+    """The machine that sends this serves `key` on `port`, and renews its session within `lease` seconds.
+
+    A wire without leases has none of the last two: `lease` is 0, and `session` is empty.
+    """
 
     key: Id
     port: int
     token: bytes
+    lease: int
+    session: bytes
 
 
 @final
 @message
 class Withdraw:
-    """The machine that sends this no longer serves `key` on `port`."""
+    """The machine that sends this no longer serves `key` on `port`. It has stored that under this `session`."""
 
     key: Id
     port: int
     token: bytes
+    session: bytes
 
 
-Request = Ping | FindNode | FindValue | Store | Withdraw
+@final
+@message
+class Renew:
+    """Everything that this machine has stored or watched under `session` is good for `lease` seconds from now.
+
+    A `lease` of 0 drops it at once. The `token` is from an earlier answer to a renewal. An empty one asks for a token.
+    """
+
+    session: bytes
+    lease: int
+    token: bytes
+
+
+@final
+@message
+class Watch:
+    """Tell the machine that sends this of changes under `key`, as long as it renews its `session`."""
+
+    key: Id
+    token: bytes
+    lease: int
+    session: bytes
+
+
+@final
+@message
+class Changed:
+    """What a node holds under a watched `key` has changed. `version` is one more than at the last change."""
+
+    key: Id
+    version: int
+    added: tuple[Endpoint, ...]
+    removed: tuple[Endpoint, ...]
+
+
+Request = Ping | FindNode | FindValue | Store | Withdraw | Renew | Watch | Changed
 
 METHODS: Final[dict[type[Request], str]] = {
     Ping: "ping",
@@ -96,6 +141,9 @@ METHODS: Final[dict[type[Request], str]] = {
     FindValue: "find_value",
     Store: "store",
     Withdraw: "withdraw",
+    Renew: "renew",
+    Watch: "watch",
+    Changed: "changed",
 }
 
 
@@ -104,7 +152,7 @@ METHODS: Final[dict[type[Request], str]] = {
 
 @message
 class Acknowledged:
-    """The result of ping, store and withdraw."""
+    """The result of ping, store, withdraw and changed."""
 
 
 @message
@@ -124,7 +172,35 @@ class Found:
     more: bool = False
 
 
-Result = Acknowledged | Found
+@message
+class Renewed:
+    """The result of renew.
+
+    - `token` is for the next renewal of the session.
+    - `held` is how many entries and watches are held under it. It is None if the token was not good: nothing was
+      renewed, and the same renewal with this token does it.
+    """
+
+    token: bytes
+    held: int | None
+
+
+@message
+class Watched:
+    """The result of watch.
+
+    - `token` is for the next watch of the key.
+    - `version` is that of the `endpoints`. It starts anywhere, so that nobody else can guess it.
+    - `more` says that the node holds more endpoints than fit into a datagram.
+    """
+
+    token: bytes
+    version: int
+    endpoints: tuple[Endpoint, ...]
+    more: bool = False
+
+
+Result = Acknowledged | Found | Renewed | Watched
 
 
 # Messages
