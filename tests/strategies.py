@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import (
+    CHANGED_MAX,
     ERROR_GENERIC,
     ERROR_METHOD,
+    LEASE_MAX,
+    SESSION_SIZE,
+    VERSION_MAX,
     Acknowledged,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -19,9 +24,13 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Request,
     Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 
@@ -74,14 +83,35 @@ def tokens() -> st.SearchStrategy[bytes]:
     return st.binary(min_size=1, max_size=64)
 
 
+def leases(least: int = 1) -> st.SearchStrategy[int]:
+    return st.integers(least, LEASE_MAX)
+
+
+def sessions() -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=SESSION_SIZE, max_size=SESSION_SIZE)
+
+
+def versions() -> st.SearchStrategy[int]:
+    return st.integers(0, VERSION_MAX)
+
+
 def requests(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Request]:
     return st.one_of(
         st.just(Ping()),
         st.builds(FindNode, ids(keyspace), st.none() | tokens()),
         st.builds(FindValue, ids(keyspace), st.none() | tokens()),
-        st.builds(Store, ids(keyspace), ports(), tokens()),
-        st.builds(Withdraw, ids(keyspace), ports(), tokens()),
+        st.builds(Store, ids(keyspace), ports(), tokens(), leases(), sessions()),
+        st.builds(Withdraw, ids(keyspace), ports(), tokens(), sessions()),
+        st.builds(Renew, sessions(), leases(0), st.just(b"") | tokens()),
+        st.builds(Watch, ids(keyspace), tokens(), leases(), sessions()),
+        changes(keyspace),
     )
+
+
+def changes(keyspace: Keyspace = NATIVE) -> st.SearchStrategy[Changed]:
+    """Any change of a watched key."""
+    few = st.lists(endpoints(), max_size=CHANGED_MAX // 2).map(tuple)
+    return st.builds(Changed, ids(keyspace), versions(), few, few)
 
 
 def queries() -> st.SearchStrategy[Query]:
@@ -108,4 +138,6 @@ def results() -> st.SearchStrategy[Result]:
         st.lists(endpoints(), max_size=20),
         st.booleans(),
     )
-    return st.just(Acknowledged()) | found
+    renewed = st.builds(Renewed, tokens(), st.none() | st.integers(0, 2**32))
+    watched = st.builds(Watched, tokens(), versions(), st.lists(endpoints(), max_size=20).map(tuple), st.booleans())
+    return st.just(Acknowledged()) | found | renewed | watched

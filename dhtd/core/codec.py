@@ -90,7 +90,7 @@ class Codec(Protocol):
         """Return the datagram. A find without a token is padded, because a whole answer may be 3 times as long."""
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
-        """Return the datagram that answers ping, store and withdraw."""
+        """Return the datagram that answers ping, store, withdraw and changed."""
 
     def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
         """Return `contacts` in the form that `encode_found` takes."""
@@ -119,6 +119,24 @@ class Codec(Protocol):
 
     def encode_cut(self, query: Query, sender: Id, observed: Endpoint, token: bytes) -> bytes:
         """Return the datagram that answers find_node or find_value with nothing but a token, and `more`."""
+
+    def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
+        """Return the datagram that answers renew."""
+
+    def encode_watched(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        version: int,
+        room: Room,
+        values: Values = NOTHING,
+    ) -> bytes:
+        """Return the datagram that answers watch, within the `room`.
+
+        It has as many endpoints as fit. If not all fit, the codec has some chosen, and `more` is set.
+        """
 
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""

@@ -22,6 +22,7 @@ ERROR_METHOD = 204  # unknown method
 
 SESSION_SIZE = 16  # bytes that a node has drawn at random, and says to the holders of its records alone
 LEASE_MAX = 4 * 60 * 60  # seconds; longer ones are malformed
+CHANGED_MAX = 8  # endpoints that one `Changed` names, at most; more are malformed
 VERSION_MAX = 2**63 - 1
 
 
@@ -125,7 +126,10 @@ class Watch:
 @final
 @message
 class Changed:
-    """What a node holds under a watched `key` has changed. `version` is one more than at the last change."""
+    """What a node holds under a watched `key` has changed. `version` is one more than at the last change.
+
+    It names `CHANGED_MAX` endpoints at most, so that any wire has room for it.
+    """
 
     key: Id
     version: int

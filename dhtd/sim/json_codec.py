@@ -6,16 +6,21 @@ A datagram is one array. Bytes are hexadecimal text, and IDs are numbers. It is 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from dhtd.core.codec import NOTHING, PackedContacts, Room, Traits, Values
-from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
 from dhtd.core.ids import Id, Keyspace, closest
 from dhtd.core.messages import (
+    CHANGED_MAX,
     ERROR_METHOD,
+    LEASE_MAX,
+    SESSION_SIZE,
+    VERSION_MAX,
     Acknowledged,
     BadQuery,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -24,10 +29,14 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Reply,
     Request,
     Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 from dhtd.errors import DhtdError, WireError
@@ -46,7 +55,7 @@ class JsonCodec:
 
     A `bare` one has no more than BEP 5 has:
 
-    - It has no withdraw.
+    - It has neither withdraw nor leases: a store has no lease and no session.
     - Answers to find_node give no token, and no answer says that it was cut.
     - Replies do not tell the observed address, and errors do not tell the ID of their sender.
     """
@@ -54,7 +63,8 @@ class JsonCodec:
     def __init__(self, keyspace: Keyspace, *, bare: bool = False) -> None:
         self.traits = Traits(keyspace, 4, TRAITS.requests, TRAITS.token_from, tells_more=True)
         if bare:
-            self.traits = Traits(keyspace, 2, TRAITS.requests - {Withdraw}, frozenset({FindValue}), tells_more=False)
+            requests = frozenset({Ping, FindNode, FindValue, Store})
+            self.traits = Traits(keyspace, 2, requests, frozenset({FindValue}), tells_more=False)
         self._is_bare = bare
         widest = Id(keyspace.size - 1)
         error = _dump("error", b"", widest, ERROR_METHOD, " " * _TEXT_MAX)
@@ -87,14 +97,18 @@ class JsonCodec:
 
     def decode_result(self, request: Request, body: object) -> Result:
         """Return the result that a reply's `body` is, to `request`; raise `WireError`."""
-        if isinstance(request, Ping | Store | Withdraw):
+        if isinstance(request, Ping | Store | Withdraw | Changed):
             return Acknowledged()
         try:
+            if isinstance(request, Renew):
+                return _renewed(body)
+            if isinstance(request, Watch):
+                return _watched(body)
             token, contacts, endpoints, more = body  # type: ignore[misc] # whatever it is, it unpacks or raises
             return Found(
                 _token(token),  # type: ignore[has-type]
                 tuple(Contact(self._id(id), _endpoint(at)) for id, at in contacts),  # type: ignore[has-type]
-                tuple(_endpoint(at) for at in endpoints),  # type: ignore[has-type]
+                _endpoints(endpoints),  # type: ignore[has-type]
                 bool(more and token),  # type: ignore[has-type]
             )
         except _BAD as error:
@@ -109,15 +123,23 @@ class JsonCodec:
                 return self._padded(_find(tid, sender, "find_node", target, token))
             case FindValue(key, token):
                 return self._padded(_find(tid, sender, "find_value", key, token))
-            case Store(key, port, token):
-                return self._padded(_dump("query", tid, sender, "store", [key, port, token.hex()]))
-            case Withdraw(key, port, token):
-                return self._padded(_dump("query", tid, sender, "withdraw", [key, port, token.hex()]))
+            case Store(key, port, token, lease, session):
+                leased = [] if self._is_bare else [lease, session.hex()]
+                return self._padded(_dump("query", tid, sender, "store", [key, port, token.hex(), *leased]))
+            case Withdraw(key, port, token, session):
+                return self._padded(_dump("query", tid, sender, "withdraw", [key, port, token.hex(), session.hex()]))
+            case Renew(session, lease, token):
+                return self._padded(_dump("query", tid, sender, "renew", [session.hex(), lease, token.hex()]))
+            case Watch(key, token, lease, session):
+                return self._padded(_dump("query", tid, sender, "watch", [key, token.hex(), lease, session.hex()]))
+            case Changed(key, version, added, removed):
+                args = [key, version, [each.hex() for each in added], [each.hex() for each in removed]]
+                return self._padded(_dump("query", tid, sender, "changed", args))
             case _:
                 assert_never(request)
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
-        """Return the datagram that answers ping, store and withdraw."""
+        """Return the datagram that answers ping, store, withdraw and changed."""
         return self._reply(tid, sender, observed, [])
 
     def pack_contacts(self, contacts: Sequence[Contact]) -> PackedContacts:
@@ -162,6 +184,33 @@ class JsonCodec:
         given, nothing = self._given(query.request, token), ()
         return self._reply(query.tid, sender, observed, [given, nothing, nothing, self.traits.tells_more])
 
+    def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
+        """Return the datagram that answers renew."""
+        return self._reply(tid, sender, observed, [token.hex(), held])
+
+    def encode_watched(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        version: int,
+        room: Room,
+        values: Values = NOTHING,
+    ) -> bytes:
+        """Return the datagram that answers watch, within the `room`."""
+        request = query.request
+        assert isinstance(request, Watch)
+        endpoints = [endpoint.hex() for endpoint in values.endpoints]
+        known, body = len(endpoints), [token.hex(), version, endpoints, False]
+        while len(data := self._reply(query.tid, sender, observed, body)) > room.limit and endpoints:
+            if values.choose is not None and len(endpoints) == known:
+                some = values.choose(request.key, values.endpoints, room.limit // _ENDPOINT_SIZE)
+                endpoints[:] = [endpoint.hex() for endpoint in some]
+            endpoints.pop()
+            body[3] = True
+        return data
+
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
         return _dump("error", tid, None if self._is_bare else sender, code, text[:_TEXT_MAX])
@@ -188,10 +237,22 @@ class JsonCodec:
                 return FindNode(self._id(target), _token(token))
             case "find_value", [key, token, *_]:
                 return FindValue(self._id(key), _token(token))
-            case "store", [key, int(port), str(token)] if 0 < port < 65_536:
-                return Store(self._id(key), port, bytes.fromhex(token))
-            case "withdraw", [key, int(port), str(token)] if 0 < port < 65_536:
-                return Withdraw(self._id(key), port, bytes.fromhex(token))
+            case "store", [key, port, str(token)] if self._is_bare:
+                return Store(self._id(key), _integer(port, 1, PORT_MAX), bytes.fromhex(token), 0, b"")
+            case "store", [key, port, str(token), lease, str(session)]:
+                lease = _integer(lease, 1, LEASE_MAX)
+                return Store(self._id(key), _integer(port, 1, PORT_MAX), bytes.fromhex(token), lease, _session(session))
+            case "withdraw", [key, port, str(token), str(session)]:
+                port = _integer(port, 1, PORT_MAX)
+                return Withdraw(self._id(key), port, bytes.fromhex(token), _session(session))
+            case "renew", [str(session), lease, str(token)]:
+                return Renew(_session(session), _integer(lease, 0, LEASE_MAX), bytes.fromhex(token))
+            case "watch", [key, str(token), lease, str(session)]:
+                lease = _integer(lease, 1, LEASE_MAX)
+                return Watch(self._id(key), bytes.fromhex(token), lease, _session(session))
+            case "changed", [key, version, [*added], [*removed]] if len(added) + len(removed) <= CHANGED_MAX:
+                version = _integer(version, 0, VERSION_MAX)
+                return Changed(self._id(key), version, _endpoints(added), _endpoints(removed))
         return None
 
 
@@ -210,8 +271,41 @@ def _token(token: object) -> bytes | None:
     return bytes.fromhex(token)
 
 
-def _endpoint(text: str) -> Endpoint:
-    return Endpoint(bytes.fromhex(text))
+def _integer(value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise WireError(f"a number from {least} to {most} is expected")
+    return value
+
+
+def _session(text: str) -> bytes:
+    session = bytes.fromhex(text)
+    if len(session) != SESSION_SIZE:
+        raise WireError(f"a session has {SESSION_SIZE} bytes")
+    return session
+
+
+def _endpoint(text: object) -> Endpoint:
+    endpoint = bytes.fromhex(text) if type(text) is str else b""
+    if len(endpoint) not in (IPV4_SIZE, IPV6_SIZE):
+        raise WireError("an endpoint is text, of 6 or 18 bytes")
+    return Endpoint(endpoint)
+
+
+def _endpoints(texts: Iterable[object]) -> tuple[Endpoint, ...]:
+    return tuple(map(_endpoint, texts))
+
+
+def _renewed(body: object) -> Renewed:
+    token, held = body  # type: ignore[misc] # whatever it is, it unpacks or raises
+    if held is not None and (type(held) is not int or held < 0):  # type: ignore[has-type]
+        raise WireError("what is held is counted from 0")
+    return Renewed(bytes.fromhex(token), held)  # type: ignore[has-type]
+
+
+def _watched(body: object) -> Watched:
+    token, version, endpoints, more = body  # type: ignore[misc] # whatever it is, it unpacks or raises
+    version = _integer(version, 0, VERSION_MAX)  # type: ignore[has-type]
+    return Watched(bytes.fromhex(token), version, _endpoints(endpoints), bool(more))  # type: ignore[has-type]
 
 
 def _dump(kind: str, tid: bytes, sender: Id | None, fourth: object, fifth: object) -> bytes:

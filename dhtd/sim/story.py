@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    Acknowledged,
     BadQuery,
+    Changed,
     Error,
     FindNode,
     FindValue,
@@ -18,9 +20,14 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Reply,
     Request,
+    Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 from dhtd.errors import WireError
@@ -167,19 +174,37 @@ def _asked(codec: Codec, request: Request) -> str:
             return f"store {_id(codec, key)} port {port}"
         case Withdraw(key=key, port=port):
             return f"withdraw {_id(codec, key)} port {port}"
+        case Renew(lease=lease):
+            return f"renew for {lease} s"
+        case Watch(key=key):
+            return f"watch {_id(codec, key)}"
+        case Changed(key=key, added=added, removed=removed):
+            return f"changed {_id(codec, key)}: {len(added)} more, {len(removed)} gone"
 
 
 def _answered(codec: Codec, body: object) -> str:
     """Return what a reply says. Only its requester knows the request, so here it is read as the richest answer."""
-    for request in (FindValue(Id(0)), FindNode(Id(0))):
+    for request in (FindValue(Id(0)), FindNode(Id(0)), Watch(Id(0), b"", 0, b""), Renew(b"", 0, b"")):
         with suppress(WireError):
-            found = codec.decode_result(request, body)
-            assert isinstance(found, Found)
-            brought = _count(len(found.contacts), "contact")
-            if isinstance(request, FindValue):
-                brought += f" and {_count(len(found.endpoints), 'endpoint')}"
-            return f"{brought}, and there are more" if found.more else brought
+            return _brought(request, codec.decode_result(request, body))
     return "yes"
+
+
+def _brought(request: Request, result: Result) -> str:
+    match result:
+        case Found(contacts=contacts, endpoints=endpoints, more=more):
+            brought = _count(len(contacts), "contact")
+            if isinstance(request, FindValue):
+                brought += f" and {_count(len(endpoints), 'endpoint')}"
+        case Watched(version=version, endpoints=endpoints, more=more):
+            brought = f"version {version} with {_count(len(endpoints), 'endpoint')}"
+        case Renewed(held=held):
+            return "no, but here is a token" if held is None else f"{held} held"
+        case Acknowledged():
+            return "yes"
+        case _:
+            assert_never(result)
+    return f"{brought}, and there are more" if more else brought
 
 
 def _shown(token: bytes | None) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from dhtd.core.codec import Traits
 from dhtd.core.ids import NATIVE
-from dhtd.core.messages import FindNode, FindValue, Ping, Store, Withdraw
+from dhtd.core.messages import Changed, FindNode, FindValue, Ping, Renew, Store, Watch, Withdraw
 from dhtd.wire.native_decoder import NativeDecoder
 from dhtd.wire.native_encoder import NativeEncoder
 from dhtd.wire.native_layout import TID_SIZE
@@ -18,7 +18,7 @@ from dhtd.wire.native_layout import TID_SIZE
 TRAITS: Final = Traits(
     keyspace=NATIVE,
     tid_size=TID_SIZE,
-    requests=frozenset((Ping, FindNode, FindValue, Store, Withdraw)),
+    requests=frozenset((Ping, FindNode, FindValue, Store, Withdraw, Renew, Watch, Changed)),
     token_from=frozenset((FindNode, FindValue)),
     tells_more=True,
 )

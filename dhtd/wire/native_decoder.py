@@ -12,34 +12,20 @@ The decoder is strict: `True` is not an integer, text is not binary, and lengths
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 import msgpack
 from msgpack import unpackb
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id
-from dhtd.core.messages import (
-    Acknowledged,
-    Contact,
-    Error,
-    FindNode,
-    FindValue,
-    Found,
-    Message,
-    Ping,
-    Query,
-    Reply,
-    Request,
-    Result,
-    Store,
-    Withdraw,
-)
+from dhtd.core.messages import Error, FindNode, FindValue, Message, Query, Reply
 from dhtd.errors import WireError
-from dhtd.wire.native_fields import is_bytes, is_endpoint, is_issued, read_args, read_endpoints, to_query
+from dhtd.wire.native_fields import is_bytes, is_endpoint, read_args, to_query
 from dhtd.wire.native_layout import (
+    CHANGED_HEAD,
+    CHANGED_SIZE_MAX,
     ENDPOINT_HEADS,
     ERROR,
     FIND_NODE_HEAD,
@@ -54,8 +40,6 @@ from dhtd.wire.native_layout import (
     ID_SIZE,
     MAGIC,
     NIL,
-    NODE4_SIZE,
-    NODE6_SIZE,
     QUERY,
     QUERY_HEAD,
     REPLY,
@@ -63,12 +47,12 @@ from dhtd.wire.native_layout import (
     TID_SIZE,
     to_id,
 )
+from dhtd.wire.native_results import READ_ERRORS, ResultDecoder, Unread
 from dhtd.wire.reader import Reader
 
-_SHORT = 112  # bytes of a datagram that `unpackb` may build; all but finds and their answers are shorter
+_SHORT = 128  # bytes of a datagram that `unpackb` may build; only finds, changes and answers are longer
 _FEW = 16  # elements of an array in so short a datagram: more are only claimed, and not built
 
-_READ_ERRORS = (ValueError, IndexError, msgpack.UnpackException)
 _UNPACK_ERRORS = (ValueError, TypeError, OverflowError, msgpack.UnpackException)
 
 _PLAIN = MAGIC + b"\x95"
@@ -101,25 +85,8 @@ _PADDED = {
 }
 
 
-class Unread(NamedTuple):
-    """The result of a reply, not read yet: it begins `at` a place in `data`, and `behind` objects follow it."""
-
-    data: bytes
-    at: int
-    behind: int
-
-
-class NativeDecoder:
-    """Reads datagrams.
-
-    It remembers the latest contacts and IDs that it has decoded, `remembered` at most. The same few are named again and
-    again, and one object is faster to make and to compare than many equal ones.
-    """
-
-    def __init__(self, remembered: int) -> None:
-        self._remembered = remembered
-        self._contacts: dict[bytes, Contact] = {}  # by their wire form
-        self._ids: dict[bytes, Id] = {}
+class NativeDecoder(ResultDecoder):
+    """Reads datagrams."""
 
     def decode(self, data: bytes) -> Message:
         """Return the message in a datagram; raise `WireError` for anything else."""
@@ -136,7 +103,9 @@ class NativeDecoder:
         """Whether a datagram is cheap to decode, by its first bytes and its size. All of our own datagrams are."""
         if data[:5] != _PLAIN or data[5:8] not in _KIND_HEADS or data[16:18] != ID_HEAD:
             return False
-        return len(data) <= _SHORT or data[5] != QUERY or len(data) in _PADDED
+        if len(data) <= _SHORT or data[5] != QUERY or len(data) in _PADDED:
+            return True
+        return data.startswith(CHANGED_HEAD, 50) and len(data) <= CHANGED_SIZE_MAX
 
     def _decode(self, data: bytes) -> Message:
         """Decode a datagram that is no find as our own nodes send it."""
@@ -210,7 +179,7 @@ class NativeDecoder:
         # 3b. Anything else, step by step. Only fields that this version knows are built: see `reader`.
         try:
             return self._read_message(data)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             raise WireError(f"not one msgpack object: {error}") from None
 
     def _read_message(self, data: bytes) -> Message:
@@ -238,7 +207,7 @@ class NativeDecoder:
             method = reader.text()
             if method is None:
                 raise WireError("the method is not text")
-            return to_query(tid, sender_id, method, read_args(reader, size - 4))
+            return to_query(tid, sender_id, method, read_args(reader, size - 4, method))
         if kind == REPLY:
             observed, begin = reader.binary(), reader.at
             if not is_endpoint(observed):
@@ -255,74 +224,6 @@ class NativeDecoder:
             reader.end(size - 5)
             return Error(tid, sender_id, code, text)
         raise WireError("unknown message type")
-
-    def decode_result(self, request: Request, body: object) -> Result:
-        """Return the result in a reply's `body`; its form depends on the `request`. Raise `WireError`."""
-        if type(body) is Unread:
-            return self._read_result(request, body)
-        if type(body) is not list:
-            raise WireError("the result is not an array")
-        match request:
-            case Ping() | Store() | Withdraw():
-                return Acknowledged()
-            case FindNode():
-                if len(body) < 4:
-                    raise WireError("the result of find_node is too short")
-                token, nodes4, nodes6, more = body[:4]
-                return self._decode_found(token, nodes4, nodes6, [], more)
-            case FindValue():
-                if len(body) < 5:
-                    raise WireError("the result of find_value is too short")
-                return self._decode_found(*body[:5])
-            case _:
-                assert_never(request)
-
-    def _read_result(self, request: Request, body: Unread) -> Result:
-        """Decode a result that is still unread. Only a node that we have asked can make us do this work."""
-        reader = Reader(body.data, body.at)
-        try:
-            count = reader.array() or 0
-            if isinstance(request, Ping | Store | Withdraw):
-                reader.end(count + body.behind)
-                return Acknowledged()
-            known = 5 if isinstance(request, FindValue) else 4
-            if count < known:
-                raise WireError("the result is too short")
-            token, nodes4, nodes6 = reader.binary(), reader.binary(), reader.binary()
-            endpoints = read_endpoints(reader) if known == 5 else []
-            found = self._decode_found(token, nodes4, nodes6, endpoints, reader.boolean())
-            reader.end(count - known + body.behind)
-        except _READ_ERRORS as error:
-            raise WireError(f"the result is malformed: {error}") from None
-        return found
-
-    def _decode_found(self, token: object, nodes4: object, nodes6: object, endpoints: object, more: object) -> Found:
-        if not is_issued(token) or type(more) is not bool:
-            raise WireError("the token, or the mark that there is more, is malformed")
-        if type(endpoints) is not list or not all(is_endpoint(endpoint) for endpoint in endpoints):
-            raise WireError("the endpoints are malformed")
-        contacts = (*self._decode_nodes(nodes4, NODE4_SIZE), *self._decode_nodes(nodes6, NODE6_SIZE))
-        return Found(token, contacts, tuple(Endpoint(endpoint) for endpoint in endpoints), more and bool(token))
-
-    def _decode_nodes(self, nodes: object, size: int) -> Iterable[Contact]:
-        if type(nodes) is not bytes or len(nodes) % size:
-            raise WireError("the nodes are malformed")
-        known = self._contacts.get
-        packed = [nodes[start : start + size] for start in range(0, len(nodes), size)]
-        return [known(node) or self._new_contact(node) for node in packed]
-
-    def _new_contact(self, node: bytes) -> Contact:
-        if len(self._contacts) >= self._remembered:
-            self._contacts.clear()
-        id = node[:ID_SIZE]
-        contact = self._contacts[node] = Contact(self._ids.get(id) or self._new_id(id), Endpoint(node[ID_SIZE:]))
-        return contact
-
-    def _new_id(self, packed: bytes) -> Id:
-        if len(self._ids) >= self._remembered:
-            self._ids.clear()
-        id = self._ids[packed] = to_id(packed, "big")
-        return id
 
 
 def _span(data: bytes, at: int) -> tuple[int, int]:

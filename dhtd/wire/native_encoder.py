@@ -13,7 +13,19 @@ import msgpack
 from dhtd.core.codec import NOTHING, PackedContacts, Room, Values
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, Endpoint
 from dhtd.core.ids import NATIVE, Id, closest
-from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Query, Request, Store, Withdraw
+from dhtd.core.messages import (
+    Changed,
+    Contact,
+    FindNode,
+    FindValue,
+    Ping,
+    Query,
+    Renew,
+    Request,
+    Store,
+    Watch,
+    Withdraw,
+)
 from dhtd.wire.native_layout import (
     ENDPOINT_HEADS,
     ERROR,
@@ -71,15 +83,21 @@ class NativeEncoder:
                 return self._encode(QUERY, tid, sender, "find_node", [NATIVE.to_bytes(target), token])
             case FindValue(key, token):
                 return self._encode(QUERY, tid, sender, "find_value", [NATIVE.to_bytes(key), token])
-            case Store(key, port, token):
-                return self._encode(QUERY, tid, sender, "store", [NATIVE.to_bytes(key), port, token])
-            case Withdraw(key, port, token):
-                return self._encode(QUERY, tid, sender, "withdraw", [NATIVE.to_bytes(key), port, token])
+            case Store(key, port, token, lease, session):
+                return self._encode(QUERY, tid, sender, "store", [NATIVE.to_bytes(key), port, token, lease, session])
+            case Withdraw(key, port, token, session):
+                return self._encode(QUERY, tid, sender, "withdraw", [NATIVE.to_bytes(key), port, token, session])
+            case Renew(session, lease, token):
+                return self._encode(QUERY, tid, sender, "renew", [session, lease, token])
+            case Watch(key, token, lease, session):
+                return self._encode(QUERY, tid, sender, "watch", [NATIVE.to_bytes(key), token, lease, session])
+            case Changed(key, version, added, removed):
+                return self._encode(QUERY, tid, sender, "changed", [NATIVE.to_bytes(key), version, added, removed])
             case _:
                 assert_never(request)
 
     def encode_acknowledged(self, tid: bytes, sender: Id, observed: Endpoint) -> bytes:
-        """Return the datagram that answers ping, store and withdraw."""
+        """Return the datagram that answers ping, store, withdraw and changed."""
         own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]
         return b"".join((REPLY_HEAD, tid, ID_HEAD, own, at, observed, NO_ELEMENTS))
 
@@ -140,9 +158,35 @@ class NativeEncoder:
         )
         return b"".join((REPLY_HEAD, query.tid, ID_HEAD, own, at, observed, head, token, nothing, TRUE))
 
+    def encode_renewed(self, tid: bytes, sender: Id, observed: Endpoint, token: bytes, held: int | None) -> bytes:
+        """Return the datagram that answers renew."""
+        return self._encode_reply(tid, sender, observed, _pack([token, held]))
+
+    def encode_watched(
+        self,
+        query: Query,
+        sender: Id,
+        observed: Endpoint,
+        token: bytes,
+        version: int,
+        room: Room,
+        values: Values = NOTHING,
+    ) -> bytes:
+        """Return the datagram that answers watch."""
+        request = query.request
+        assert isinstance(request, Watch)
+        before = array_head(4) + binary(token) + _pack(version)
+        left = room.limit - _REPLY_SIZE - len(observed) - len(before) - _ARRAY_HEAD_MAX - len(TRUE)
+        endpoints, array, is_left_out = _endpoints(request.key, values, max(0, left))
+        return self._encode_reply(query.tid, sender, observed, before + array + endpoints + _BOOL[is_left_out])
+
     def encode_error(self, tid: bytes, sender: Id, code: int, text: str) -> bytes:
         """Return the datagram."""
         return self._encode(ERROR, tid, sender, code, text)
+
+    def _encode_reply(self, tid: bytes, sender: Id, observed: Endpoint, result: bytes) -> bytes:
+        own, at = sender.to_bytes(ID_SIZE, "big"), ENDPOINT_HEADS[len(observed)]
+        return b"".join((REPLY_HEAD, tid, ID_HEAD, own, at, observed, result))
 
     def _encode(self, kind: int, tid: bytes, sender: Id, fourth: object, fifth: object) -> bytes:
         return MAGIC + _pack([kind, tid, NATIVE.to_bytes(sender), fourth, fifth])

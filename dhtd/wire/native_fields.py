@@ -5,59 +5,93 @@ Arguments that this version does not know are ignored.
 
 from __future__ import annotations
 
-from typing import TypeGuard, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeGuard, TypeVar
 
-from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    CHANGED_MAX,
     ERROR_METHOD,
     ERROR_PROTOCOL,
+    LEASE_MAX,
+    SESSION_SIZE,
+    VERSION_MAX,
     BadQuery,
+    Changed,
     FindNode,
     FindValue,
     Ping,
     Query,
+    Renew,
     Request,
     Store,
+    Watch,
     Withdraw,
 )
 from dhtd.errors import WireError
 from dhtd.wire.native_layout import ID_SIZE, TOKEN_MAX, to_id
 from dhtd.wire.reader import Reader
 
-_ARGS_MAX = 3  # arguments that a query has in this version
+_BYTES, _ENDPOINT_SIZES = frozenset((bytes,)), frozenset((IPV4_SIZE, IPV6_SIZE))
+
+_new_bytes = bytes.__new__
 
 F = TypeVar("F", FindNode, FindValue)
 
 _PING = Ping()
 
 
-def read_args(reader: Reader, rest: int) -> list[object] | None:
+def _read_binary_or_nil(reader: Reader) -> bytes | None:
+    return None if reader.nil() else reader.binary()
+
+
+def _read_few_binaries(reader: Reader) -> list[bytes] | None:
+    return reader.binaries(CHANGED_MAX)
+
+
+_FIND = (Reader.binary, _read_binary_or_nil)
+_ENTRY = (Reader.binary, Reader.integer, Reader.binary)
+# How to read the arguments of each method.
+_ARGUMENTS: Final[dict[str, tuple[Callable[[Reader], object], ...]]] = {
+    "ping": (),
+    "find_node": _FIND,
+    "find_value": _FIND,
+    "store": (*_ENTRY, Reader.integer, Reader.binary),
+    "withdraw": (*_ENTRY, Reader.binary),
+    "renew": (Reader.binary, Reader.integer, Reader.binary),
+    "watch": (Reader.binary, Reader.binary, Reader.integer, Reader.binary),
+    "changed": (Reader.binary, Reader.integer, _read_few_binaries, _read_few_binaries),
+}
+
+
+def read_args(reader: Reader, rest: int, method: str) -> list[object] | None:
     """Return the arguments of a query, which are the first of `rest` objects; None if they are no array.
 
-    Arguments that this version does not know are left out. So are an argument of a kind that none has, and all behind
-    it.
+    Arguments that this version does not know are left out. So are the first one of a wrong kind, and all behind it.
     """
     count = reader.array()
     if count is None:
         reader.end(rest)
         return None
     args: list[object] = []
-    while len(args) < min(count, _ARGS_MAX):
+    for read in _ARGUMENTS.get(method, ())[:count]:
         begin = reader.at
-        arg = reader.binary()
-        args.append(reader.integer() if arg is None and not reader.nil() else arg)
+        arg = read(reader)
         if reader.at == begin:
-            args.pop()
             break
+        args.append(arg)
     reader.end(rest - 1 + count - len(args))
     return args
 
 
 def read_endpoints(reader: Reader) -> list[bytes]:
     """Return the endpoints that come next; raise `WireError` if one is malformed."""
+    count = reader.array()
+    if count is None:
+        raise WireError("the endpoints are malformed")
     endpoints = []
-    for _ in range(reader.array() or 0):
+    for _ in range(count):
         endpoint = reader.binary()
         if not is_endpoint(endpoint):
             raise WireError("the endpoints are malformed")
@@ -78,9 +112,15 @@ def to_query(tid: bytes, sender: Id, method: str, args: object) -> Query | BadQu
         case "ping":
             request = _PING
         case "store":
-            request = Store(*entry) if (entry := _entry_args(args)) else None
+            request = _store(args)
         case "withdraw":
-            request = Withdraw(*entry) if (entry := _entry_args(args)) else None
+            request = _withdraw(args)
+        case "renew":
+            request = _renew(args)
+        case "watch":
+            request = _watch(args)
+        case "changed":
+            request = _changed(args)
         case _:
             return BadQuery(tid, sender, ERROR_METHOD, "unknown method")
     if request is None:
@@ -97,19 +137,61 @@ def _find(kind: type[F], args: list[object]) -> F | None:
     return kind(to_id(target, "big"), token)
 
 
-def _entry_args(args: list[object]) -> tuple[Id, int, bytes] | None:
+def _store(args: list[object]) -> Store | None:
+    if len(args) < 5:
+        return None
+    key, port, token, lease, session = args[:5]
+    if not is_bytes(key, ID_SIZE) or not is_token(token) or not is_bytes(session, SESSION_SIZE):
+        return None
+    if not is_integer(port, 1, PORT_MAX) or not is_integer(lease, 1, LEASE_MAX):
+        return None
+    return Store(to_id(key, "big"), port, token, lease, session)
+
+
+def _withdraw(args: list[object]) -> Withdraw | None:
+    if len(args) < 4:
+        return None
+    key, port, token, session = args[:4]
+    if not is_bytes(key, ID_SIZE) or not is_token(token) or not is_bytes(session, SESSION_SIZE):
+        return None
+    return Withdraw(to_id(key, "big"), port, token, session) if is_integer(port, 1, PORT_MAX) else None
+
+
+def _renew(args: list[object]) -> Renew | None:
     if len(args) < 3:
         return None
-    key, port, token = args[:3]
-    if not is_bytes(key, ID_SIZE) or not is_token(token):
+    session, lease, token = args[:3]
+    if not is_bytes(session, SESSION_SIZE) or not is_integer(lease, 0, LEASE_MAX) or not is_issued(token):
         return None
-    if type(port) is not int or not 1 <= port <= PORT_MAX:
+    return Renew(session, lease, token)
+
+
+def _watch(args: list[object]) -> Watch | None:
+    if len(args) < 4:
         return None
-    return to_id(key, "big"), port, token
+    key, token, lease, session = args[:4]
+    if not is_bytes(key, ID_SIZE) or not is_token(token) or not is_bytes(session, SESSION_SIZE):
+        return None
+    return Watch(to_id(key, "big"), token, lease, session) if is_integer(lease, 1, LEASE_MAX) else None
+
+
+def _changed(args: list[object]) -> Changed | None:
+    if len(args) < 4:
+        return None
+    key, version, added, removed = args[:4]
+    if not is_bytes(key, ID_SIZE) or not is_integer(version, 0, VERSION_MAX):
+        return None
+    if not are_endpoints(added) or not are_endpoints(removed) or len(added) + len(removed) > CHANGED_MAX:
+        return None
+    return Changed(to_id(key, "big"), version, to_endpoints(added), to_endpoints(removed))
 
 
 def is_bytes(value: object, size: int) -> TypeGuard[bytes]:
     return type(value) is bytes and len(value) == size
+
+
+def is_integer(value: object, least: int, most: int) -> TypeGuard[int]:
+    return type(value) is int and least <= value <= most
 
 
 def is_token(value: object) -> TypeGuard[bytes]:
@@ -117,9 +199,21 @@ def is_token(value: object) -> TypeGuard[bytes]:
 
 
 def is_issued(value: object) -> TypeGuard[bytes]:
-    """Whether this may be the token of an answer. It is empty if the node would refuse to store."""
+    """Whether this may be the token of an answer to a find, which is empty if the node would refuse to store.
+
+    Neither has the first renewal of a session a token to show.
+    """
     return type(value) is bytes and len(value) <= TOKEN_MAX
 
 
 def is_endpoint(value: object) -> TypeGuard[bytes]:
     return type(value) is bytes and len(value) in (IPV4_SIZE, IPV6_SIZE)
+
+
+def are_endpoints(value: object) -> TypeGuard[list[bytes]]:
+    return type(value) is list and _BYTES.issuperset(map(type, value)) and _ENDPOINT_SIZES.issuperset(map(len, value))
+
+
+def to_endpoints(endpoints: list[bytes]) -> tuple[Endpoint, ...]:
+    """Return what is known to be endpoints, as such."""
+    return tuple([_new_bytes(Endpoint, endpoint) for endpoint in endpoints])

@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE
 from dhtd.core.ids import NATIVE, Id
+from dhtd.core.messages import CHANGED_MAX
 
 MAGIC: Final = b"DHT\x01"  # with the version
 
@@ -57,3 +58,6 @@ ID_HEAD: Final = b"\xc4%c" % ID_SIZE
 ENDPOINT_HEADS: Final = {size: b"\xc4%c" % size for size in (IPV4_SIZE, IPV6_SIZE)}
 FIND_NODE_HEAD: Final = b"\xa9find_node\x93" + ID_HEAD  # of the target, with the method
 FIND_VALUE_HEAD: Final = b"\xaafind_value\x93" + ID_HEAD
+CHANGED_HEAD: Final = b"\xa7changed\x94" + ID_HEAD
+# A changed with as many endpoints as it may name, all of IPv6: its fields, its version, two arrays, and these.
+CHANGED_SIZE_MAX: Final = 50 + len(CHANGED_HEAD) + ID_SIZE + 9 + 2 + CHANGED_MAX * (2 + IPV6_SIZE)

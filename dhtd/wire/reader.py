@@ -61,6 +61,16 @@ class Reader:
         width = _BINARY.get(head)
         return None if width is None else self._bytes(self._number(width))
 
+    def binaries(self, most: int) -> list[bytes] | None:
+        """Return an array of `most` binaries at most. An array of more, or of other objects, is another object."""
+        begin, count = self.at, self.array()
+        if count is not None and count <= most:
+            binaries = [binary for _ in range(count) if (binary := self.binary()) is not None]
+            if len(binaries) == count:
+                return binaries
+        self.at = begin
+        return None
+
     def text(self) -> str | None:
         """Return a text. Raise `ValueError` if it is not UTF-8."""
         head = self._data[self.at]

@@ -9,12 +9,12 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Request, Store, Withdraw
+from dhtd.core.messages import METHODS, Changed, Contact, FindNode, FindValue, Ping, Renew, Request, Watch
 from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import Bench
-from tests.records import own_key
+from tests.records import SESSION, own_key, to_store, to_withdraw
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -61,14 +61,25 @@ def hostile(tokens: list[bytes | None]) -> Iterator[bytes]:
     shapes: list[tuple[str, list[object]]] = [("ping", []), ("", []), ("x" * 31, []), ("find_node", []), ("store", [])]
     for token in tokens:
         shapes += [("find_node", [key, token]), ("find_value", [key, token])]
-        shapes += [("store", [key, 80, token or b"x"]), ("withdraw", [key, 80, token or b"x"])]
+        shapes += [("store", [key, 80, token or b"x", 60, SESSION]), ("withdraw", [key, 80, token or b"x", SESSION])]
+        shapes += [("renew", [SESSION, 60, token or b""]), ("watch", [key, token or b"x", 60, SESSION])]
+    shapes += [("renew", []), ("watch", []), ("changed", []), ("changed", [key, 0, [], []])]
     for method, arguments in shapes:
         yield packed(0, tid, sender, method, arguments)
         yield packed(0, tid, sender, method, None)
         for padding in range(0, 1_850, 37):
             yield packed(0, tid, sender, method, [*arguments, bytes(padding)])
             yield packed(0, tid, sender, method, arguments, "x" * padding)
-    requests: list[Request] = [Ping(), FindNode(KEY), FindValue(KEY), Store(KEY, 80, b"x"), Withdraw(KEY, 80, b"x")]
+    requests: list[Request] = [
+        Ping(),
+        FindNode(KEY),
+        FindValue(KEY),
+        to_store(KEY, 80, b"x"),
+        to_withdraw(KEY, 80, b"x"),
+        Renew(SESSION, 60, b""),
+        Watch(KEY, b"x", 60, SESSION),
+        Changed(KEY, 0, (VICTIM,), ()),
+    ]
     yield from (CODEC.encode_query(tid, Id(5), request) for request in requests)
 
 
@@ -100,7 +111,7 @@ def test_unproved_addresses_get_bounded_answers(
     figure("bytes sent for one received", f"{bench.bytes_sent / bench.bytes_received:.2f}")
     figure("longest answer, as a multiple of its query", f"{bench.worst:.2f}")
     assert bench.bytes_sent < 3 * bench.bytes_received
-    assert set(counters.queries_received) == {"ping", "find_node", "find_value", "store", "withdraw"}
+    assert set(counters.queries_received) == set(METHODS.values())
     assert counters.bad_queries > 500
 
 

@@ -14,13 +14,14 @@ import pytest
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, Event, Handle
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Request, Store, Withdraw
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Request
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing.standing import Standing
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import resident
+from tests.records import to_store, to_withdraw
 
 CODEC = NativeCodec()
 MIB = 2**20
@@ -97,7 +98,7 @@ def anything(token: bytes = b"guessed!") -> list[Request]:
     requests: list[Request] = [Ping()]
     for key in KEYS:
         requests += [FindNode(key), FindValue(key), FindNode(key, token), FindValue(key, token)]
-        requests += [Store(key, 80, token), Withdraw(key, 80, token)]
+        requests += [to_store(key, 80, token), to_withdraw(key, 80, token)]
     return requests
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import FindNode, Found, Reply, Store
+from dhtd.core.messages import FindNode, Found, Reply
 from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.liars import Inventor
 from dhtd.sim.network import Network
+from tests.records import to_store
 
 KEY = NATIVE.digest(b"the key")
 PATIENT = replace(DEFAULT, rate_limit=0.0, rate_limit_total=0.0)  # a patient attacker stays below the rate
@@ -49,7 +50,7 @@ def fill(net: Network, host: Host, sources: list[Endpoint], count: int) -> None:
     for number in range(count):
         source = sources[number % len(sources)]
         if tokens[source]:
-            request = Store(KEY, 1 + number, tokens[source])
+            request = to_store(KEY, 1 + number, tokens[source])
             node.handle_datagram(encode(net.rng.randbytes(8), Id(1), request), source, net.now)
 
 

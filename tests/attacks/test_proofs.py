@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply, Store
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Reply
 from dhtd.wire.native import NativeCodec
 from tests.bench import newcomers
 from tests.core.bench import QUIET, Bench
+from tests.records import to_store
 
 STRANGER = Contact(NATIVE.digest(b"stranger"), Endpoint.of("198.51.100.1", 1_729))
 ANOTHER = Contact(NATIVE.digest(b"another"), Endpoint.of("198.51.100.2", 1_729))
@@ -42,7 +43,7 @@ def test_a_forged_flood_blocks_no_store(figure: Callable[[str, object], None]) -
     for key, proof in zip(keys, tokens, strict=True):
         for _ in range(1_000):
             bench.deliver(ping, STRANGER.endpoint)
-        stored += isinstance(bench.query(Store(key, 80, proof), STRANGER), Reply)
+        stored += isinstance(bench.query(to_store(key, 80, proof), STRANGER), Reply)
         bench.now += 1.0
     figure("stores answered", f"{stored} of {len(keys)}")
     assert stored == len(keys) == len(bench.node.store)

@@ -12,12 +12,13 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import FindValue, Found, Reply, Store
+from dhtd.core.messages import FindValue, Found, Reply
 from dhtd.core.policy import DEFAULT
 from dhtd.core.storage.store import HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.bench.load import resident
+from tests.records import to_store
 
 KEY = NATIVE.digest(b"the key")
 POLICY = replace(
@@ -54,7 +55,9 @@ def store(net: Network, host: Host, key: Id, source: Endpoint, port: int) -> boo
     assert isinstance(found, Found)
     if not found.token:
         return False
-    answer = node.handle_datagram(encode(net.rng.randbytes(8), Id(1), Store(key, port, found.token)), source, net.now)
+    answer = node.handle_datagram(
+        encode(net.rng.randbytes(8), Id(1), to_store(key, port, found.token)), source, net.now
+    )
     assert answer is not None
     return isinstance(net.codec.decode(answer), Reply)
 

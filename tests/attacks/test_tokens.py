@@ -17,12 +17,11 @@ from dhtd.core.messages import (
     Found,
     Reply,
     Request,
-    Store,
-    Withdraw,
 )
 from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench
+from tests.records import to_store, to_withdraw
 
 KEY, OTHER_KEY = NATIVE.digest(b"the key"), NATIVE.digest(b"another")
 OWNER = Contact(Id(5), Endpoint.of("192.0.2.5", 1_729))
@@ -52,7 +51,7 @@ def held(bench: Bench) -> set[tuple[Id, Endpoint, float]]:
 
 
 Make = Callable[[Id, bytes], Request]
-ACTS: list[Make] = [lambda key, token: Store(key, 80, token), lambda key, token: Withdraw(key, 80, token)]
+ACTS: list[Make] = [lambda key, token: to_store(key, 80, token), lambda key, token: to_withdraw(key, 80, token)]
 
 
 @pytest.mark.parametrize("make", ACTS, ids=["store", "withdraw"])
@@ -98,7 +97,7 @@ def test_another_nodes_or_runs_token_is_invalid() -> None:
     token = token_of(Bench(policy=QUIET, codec=NativeCodec(), seed=2), FindNode(KEY), OWNER)
     bench = holding()
     before = held(bench)
-    assert isinstance(bench.query(Store(KEY, 81, token), OWNER), Error)
+    assert isinstance(bench.query(to_store(KEY, 81, token), OWNER), Error)
     assert held(bench) == before
 
 
@@ -112,7 +111,7 @@ def test_guessing_tokens_finds_none(figure: Callable[[str, object], None]) -> No
     answers = [
         bench.query(request, OWNER)
         for guess in guesses
-        for request in (Store(KEY, 81, guess), Withdraw(KEY, 80, guess))
+        for request in (to_store(KEY, 81, guess), to_withdraw(KEY, 80, guess))
     ]
     taken = sum(not isinstance(answer, Error) for answer in answers)
     figure("guesses taken", f"{taken} of {len(answers)}")

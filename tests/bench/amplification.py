@@ -21,7 +21,7 @@ import msgpack
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
-from dhtd.core.messages import METHODS, FindNode, FindValue, Found, Ping, Query, Reply, Store
+from dhtd.core.messages import METHODS, FindNode, FindValue, Found, Ping, Query, Reply
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.bench.__main__ import PEERS, SOURCES, _address, _machine, _running, _versions
@@ -31,6 +31,7 @@ from tests.bench.peers.dhtd import Dhtd
 from tests.bench.peers.dhtd_sealed import DhtdSealed
 from tests.bench.peers.echo import Echo
 from tests.bench.peers.peer import OPERATIONS, PORT, STORE, Peer, UnexpectedAnswerError
+from tests.records import to_store
 
 LIMIT = 3  # dhtd's promise for all answers to a query
 LEFT_OUT = (Echo.name, DhtdSealed.name)  # one sends back what it receives; nobody forges a query for the other
@@ -126,7 +127,7 @@ def _ask_as_contact(peer: Peer, number: int, rng: Random, wait: float) -> Iterat
             told = codec.decode_result(FindNode(key), found.body)
             assert isinstance(told, Found)
             assert told.token
-            owner.send(codec.encode_query(rng.randbytes(8), NATIVE.random(rng), Store(key, 80, told.token)))
+            owner.send(codec.encode_query(rng.randbytes(8), NATIVE.random(rng), to_store(key, 80, told.token)))
         contact = _bound(stack, peer, _address(20, number))
         own_id = NATIVE.random(rng)
         contact.send(codec.encode_query(rng.randbytes(8), own_id, Ping()))

@@ -6,11 +6,11 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import (
     FindNode,
     Request,
-    Store,
 )
 from dhtd.core.policy import DEFAULT, Policy
 from tests.core.bench import QUIET, Bench, Sent
 from tests.core.small import contact
+from tests.records import to_store
 
 KEY = Id(77)
 TIMEOUT = DEFAULT.query_timeout
@@ -39,7 +39,7 @@ def publish(bench: Bench, ids: tuple[int, ...]) -> tuple[int, dict[int, Sent]]:
         bench.found(sent, id, [], token=b"token%d" % id)
     stores = by_id(bench.sent())
     for id, sent in stores.items():
-        assert sent.request == Store(KEY, 80, b"token%d" % id)
+        assert sent.request == to_store(KEY, 80, b"token%d" % id)
     assert set(stores) == set(ids)
     return op, stores
 

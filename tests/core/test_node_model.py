@@ -45,6 +45,7 @@ from dhtd.core.messages import (
     ERROR_SERVER,
     Acknowledged,
     BadQuery,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -53,10 +54,12 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
     Reply,
     Request,
     Result,
     Store,
+    Watch,
     Withdraw,
 )
 from dhtd.core.node import Node
@@ -112,8 +115,10 @@ class StrictCodec(SmallCodec):
         if message.sender is not None:
             self._check(message.sender)
         match message:
-            case Query(_, _, FindNode(target) | FindValue(target) | Store(target) | Withdraw(target)):
+            case Query(_, _, FindNode(target) | FindValue(target)):
                 self._check(target)
+            case Query(_, _, Store(key) | Withdraw(key) | Watch(key) | Changed(key)):
+                self._check(key)
             case _:
                 pass
         return message
@@ -601,6 +606,8 @@ class NodeMachine(RuleBasedStateMachine):
                     machine.tokens[found.token, source.ip, target] = self.now
             case Store() | Withdraw():
                 self.take_change(machine, query.tid, query.request, source, reply)
+            case Renew() | Watch() | Changed():
+                assert isinstance(reply, Error)
 
     def take_change(
         self, machine: Machine, tid: bytes, request: Store | Withdraw, source: Endpoint, reply: Reply | Error

@@ -17,6 +17,7 @@ from dhtd.core.messages import (
     Found,
     Message,
     Ping,
+    Query,
     Reply,
     Request,
     Store,
@@ -25,7 +26,7 @@ from dhtd.core.messages import (
 from dhtd.core.querying.check import Check
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SmallCodec, contact, endpoint
-from tests.records import own_key
+from tests.records import LEASE, SESSION, own_key, to_store, to_withdraw
 
 KEY = Id(77)
 POLICY = replace(QUIET, republish_jitter=0.0, startup_spread=0.0)
@@ -48,14 +49,31 @@ class TerseCodec(SmallCodec):
 
 
 class BareCodec(SmallCodec):
-    """The native wire, declared without withdraw, without tokens from find_node, and without a mark of cut answers."""
+    """The native wire, declared without withdraw and leases, without tokens from find_node, and without a mark of cuts.
+
+    A store has a lease and a session only on the wire.
+    """
 
     traits = replace(
         SmallCodec.traits,
-        requests=SmallCodec.traits.requests - {Withdraw},
+        requests=frozenset((Ping, FindNode, FindValue, Store)),
         token_from=frozenset((FindValue,)),
         tells_more=False,
     )
+
+    def decode(self, data: bytes) -> Message:
+        """Return the message, a store without what a wire without leases has not."""
+        message = super().decode(data)
+        if isinstance(message, Query) and isinstance(message.request, Store):
+            return replace(message, request=replace(message.request, lease=0, session=b""))
+        return message
+
+    def encode_query(self, tid: bytes, sender: Id, request: Request) -> bytes:
+        """Return the datagram. A store must have neither lease nor session, and gets both."""
+        if isinstance(request, Store):
+            assert (request.lease, request.session) == (0, b"")
+            request = replace(request, lease=LEASE, session=SESSION)
+        return super().encode_query(tid, sender, request)
 
 
 def terse() -> Bench:
@@ -142,7 +160,7 @@ def test_a_store_shows_the_token_of_its_holder() -> None:
     bench.know(contact(1))
     bench.node.commands.enter(KEY, 80, bench.now)
     bench.found(bench.sent_one(), 1, token=b"theirs")
-    assert bench.sent_one().request == Store(KEY, 80, b"theirs")
+    assert bench.sent_one().request == to_store(KEY, 80, b"theirs")
 
 
 def bare() -> Bench:
@@ -157,7 +175,7 @@ def test_find_value_gives_the_tokens_of_stores() -> None:
     search = bench.sent_one()
     assert search.request == FindValue(KEY)
     bench.found(search, 1, endpoints=[OURS_PERHAPS], token=b"theirs")
-    assert bench.sent_one().request == Store(KEY, 80, b"theirs")
+    assert bench.sent_one().request == Store(KEY, 80, b"theirs", 0, b"")
 
 
 def test_other_lookups_ask_for_nodes_alone() -> None:
@@ -176,7 +194,7 @@ def test_only_some_finds_are_issued_tokens() -> None:
         assert isinstance(found, Found)
         tokens.append(found.token)
     assert tokens[0] == b""
-    assert isinstance(bench.query(Store(KEY, 80, tokens[1] or b""), contact(2)), Reply)
+    assert isinstance(bench.query(Store(KEY, 80, tokens[1] or b"", 0, b""), contact(2)), Reply)
 
 
 @pytest.mark.parametrize("request_", [FindNode(KEY), FindValue(KEY)])
@@ -237,7 +255,7 @@ def test_no_request_is_sent_without_its_trait() -> None:
     bench = bare()
     owner = Check(bench.node.requester)
     with pytest.raises(AssertionError):
-        bench.node.requester.ask(owner, Withdraw(KEY, 80, b"token"), endpoint(1), Id(1), bench.now)
+        bench.node.requester.ask(owner, to_withdraw(KEY, 80, b"token"), endpoint(1), Id(1), bench.now)
 
 
 OURS4, OURS6 = Id(5), Id(90)
@@ -275,7 +293,7 @@ def test_a_foreign_family_sees_our_first_id() -> None:
 def test_each_network_is_answered_by_its_id(peer: Contact, own_id: Id) -> None:
     bench = node_of_two_ids()
     token = b"none of ours"
-    for request in (Ping(), FindNode(KEY), FindValue(KEY), Store(KEY, 80, token)):
+    for request in (Ping(), FindNode(KEY), FindValue(KEY), to_store(KEY, 80, token)):
         answer = bench.node.handle_datagram(bench.codec.encode_query(b"12345678", peer.id, request), peer.endpoint, 0.0)
         assert answer is not None
         assert bench.codec.decode(answer).sender == own_id

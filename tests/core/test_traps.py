@@ -20,7 +20,6 @@ from dhtd.core.messages import (
     Query,
     Reply,
     Request,
-    Store,
 )
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
@@ -29,7 +28,7 @@ from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
-from tests.records import own_key
+from tests.records import own_key, to_store
 
 CODEC = NativeCodec()
 KEY = NATIVE.digest(b"the key")
@@ -179,15 +178,15 @@ def test_trap_07_a_bad_token_stores_nothing() -> None:
         (token, KEY, STRANGER, 2 * DEFAULT.token_rotation),
     ]
     for token_shown, key, source, now in wrong[:4]:
-        answer = node.handle_datagram(query(Store(key, 80, token_shown)), source, now)
+        answer = node.handle_datagram(query(to_store(key, 80, token_shown)), source, now)
         assert answer is not None
         assert CODEC.decode(answer) == Error(TID, Id(1), ERROR_PROTOCOL, "bad token")
         assert len(node.store) == 0
-    answer = node.handle_datagram(query(Store(KEY, 80, token)), STRANGER, 1.0)
+    answer = node.handle_datagram(query(to_store(KEY, 80, token)), STRANGER, 1.0)
     assert answer is not None
     assert isinstance(CODEC.decode(answer), Reply)
     assert node.store.get(KEY, 1.0) == [STRANGER.with_port(80)]
-    answer = node.handle_datagram(query(Store(KEY, 81, token)), STRANGER, wrong[4][3])
+    answer = node.handle_datagram(query(to_store(KEY, 81, token)), STRANGER, wrong[4][3])
     assert answer is not None
     assert isinstance(CODEC.decode(answer), Error)
     assert len(node.store) == 1
@@ -275,7 +274,7 @@ def test_trap_11_the_store_is_bounded() -> None:
         source = Endpoint.of(f"10.2.{number % 64}.1", 4000)
         key = Id(number % 7)
         token = token_of(node, key, source, number / 100)
-        node.handle_datagram(query(Store(key, 1 + number % 60_000, token)), source, number / 100)
+        node.handle_datagram(query(to_store(key, 1 + number % 60_000, token)), source, number / 100)
     assert len(node.store) == 20
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
-from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE
+from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX, Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    CHANGED_MAX,
+    LEASE_MAX,
+    SESSION_SIZE,
+    VERSION_MAX,
     Acknowledged,
     BadQuery,
+    Changed,
     Error,
     FindNode,
     FindValue,
@@ -17,16 +22,21 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Reply,
     Request,
     Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import TID_SIZE, TOKEN_MAX
 from tests.fuzz.target import Target
+from tests.records import SESSION, to_store, to_withdraw
 from tests.wire.bombs import bombs
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
@@ -35,8 +45,11 @@ _REQUESTS: Final[tuple[Request, ...]] = (
     Ping(),
     FindNode(Id(0)),
     FindValue(Id(0)),
-    Store(Id(0), 1, b"t"),
-    Withdraw(Id(0), 1, b"t"),
+    to_store(Id(0), 1, b"t"),
+    to_withdraw(Id(0), 1, b"t"),
+    Renew(SESSION, 1, b"t"),
+    Watch(Id(0), b"t", 1, SESSION),
+    Changed(Id(0), 1, (), ()),
 )
 
 
@@ -83,13 +96,43 @@ def _check_request(request: Request) -> None:
         case FindNode(target, token) | FindValue(target, token):
             _check_id(target)
             assert token is None or 1 <= len(token) <= TOKEN_MAX
-        case Store(key, port, token) | Withdraw(key, port, token):
+        case Store(key, port, token, lease, session):
+            _check_entry(key, port, token, session)
+            _check_integer(lease, 1, LEASE_MAX)
+        case Withdraw(key, port, token, session):
+            _check_entry(key, port, token, session)
+        case Renew(session, lease, token):
+            assert len(session) == SESSION_SIZE
+            _check_integer(lease, 0, LEASE_MAX)
+            assert len(token) <= TOKEN_MAX
+        case Watch(key, token, lease, session):
+            _check_entry(key, 1, token, session)
+            _check_integer(lease, 1, LEASE_MAX)
+        case Changed(key, version, added, removed):
             _check_id(key)
-            assert type(port) is int
-            assert 1 <= port <= 65_535
-            assert 1 <= len(token) <= TOKEN_MAX
+            _check_integer(version, 0, VERSION_MAX)
+            assert len(added) + len(removed) <= CHANGED_MAX
+            _check_endpoints((*added, *removed))
         case _:
             assert_never(request)
+
+
+def _check_entry(key: Id, port: int, token: bytes, session: bytes) -> None:
+    _check_id(key)
+    _check_integer(port, 1, PORT_MAX)
+    assert 1 <= len(token) <= TOKEN_MAX
+    assert len(session) == SESSION_SIZE
+
+
+def _check_integer(value: int, least: int, most: int) -> None:
+    assert type(value) is int
+    assert least <= value <= most
+
+
+def _check_endpoints(endpoints: Iterable[Endpoint]) -> None:
+    for endpoint in endpoints:
+        assert len(endpoint) in (IPV4_SIZE, IPV6_SIZE)
+        str(endpoint)
 
 
 def _check_result(codec: NativeCodec, request: Request, body: object) -> None:
@@ -98,17 +141,29 @@ def _check_result(codec: NativeCodec, request: Request, body: object) -> None:
     except WireError:
         return
     assert codec.decode_result(request, body) == result
-    assert isinstance(result, Found) == isinstance(request, FindNode | FindValue)
-    if isinstance(result, Acknowledged):
-        return
-    assert result.token is not None
-    assert len(result.token) <= TOKEN_MAX  # none, of a node that is full
-    assert type(result.more) is bool
-    for contact in result.contacts:
-        _check_id(contact.id)
-        str(contact.endpoint)
-    for endpoint in result.endpoints:
-        str(endpoint)
+    match result:
+        case Acknowledged():
+            assert isinstance(request, Ping | Store | Withdraw | Changed)
+        case Found(token, contacts, endpoints, more):
+            assert isinstance(request, FindNode | FindValue)
+            assert token is not None
+            assert len(token) <= TOKEN_MAX  # none, of a node that is full
+            assert type(more) is bool
+            for contact in contacts:
+                _check_id(contact.id)
+            _check_endpoints((*endpoints, *(contact.endpoint for contact in contacts)))
+        case Renewed(token, held):
+            assert isinstance(request, Renew)
+            assert 1 <= len(token) <= TOKEN_MAX
+            assert held is None or (type(held) is int and held >= 0)
+        case Watched(token, version, endpoints, more):
+            assert isinstance(request, Watch)
+            assert 1 <= len(token) <= TOKEN_MAX
+            _check_integer(version, 0, VERSION_MAX)
+            assert type(more) is bool
+            _check_endpoints(endpoints)
+        case _:
+            assert_never(result)
 
 
 def _check_id(id: Id) -> None:

@@ -33,6 +33,7 @@ from dhtd.core.events import (
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     Acknowledged,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -40,9 +41,11 @@ from dhtd.core.messages import (
     Found,
     Ping,
     Query,
+    Renew,
     Reply,
     Request,
     Store,
+    Watch,
     Withdraw,
 )
 from dhtd.core.node import Node
@@ -56,7 +59,7 @@ from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC, REPLY
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
-from tests.records import own_key
+from tests.records import LEASE, SESSION, own_key, to_store, to_withdraw
 
 OWN: Final = Id(1 << 255)
 HERE: Final = Endpoint.of("10.0.0.1", 1729)
@@ -215,8 +218,11 @@ class World:
             FindValue(key),
             FindNode(key, token),
             FindValue(key, token),
-            Store(key, self.read.one_of(_PORTS), token),
-            Withdraw(key, self.read.one_of(_PORTS), token),
+            to_store(key, self.read.one_of(_PORTS), token),
+            to_withdraw(key, self.read.one_of(_PORTS), token),
+            Renew(SESSION, self.read.number() % 2 * LEASE, self.read.one_of((b"", token))),
+            Watch(key, token, LEASE, SESSION),
+            Changed(key, self.read.number(), tuple(self.source() for _ in range(self.read.number() % 9)), ()),
         )
         request = self.read.one_of(requests)
         sender, source = self.machine()
@@ -235,6 +241,11 @@ class World:
             if isinstance(query.request, FindValue):
                 body.append([bytes(self.source()) for _ in range(self.read.number() % 9)])
             body.append(bool(self.read.number() % 2))
+        if isinstance(query.request, Renew):
+            body = [self.read.take(8), self.read.one_of((None, 0, 1, 2**32))]
+        if isinstance(query.request, Watch):
+            named = [bytes(self.source()) for _ in range(self.read.number() % 9)]
+            body = [self.read.take(8), self.read.number(), named, bool(self.read.number() % 2)]
         self.reply(query, to, body)
 
     def answer_wrongly(self) -> None:

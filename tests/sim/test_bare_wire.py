@@ -14,7 +14,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.sim.host import Host
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.sim.network import Network
-from tests.records import own_key
+from tests.records import own_key, to_withdraw
 
 NODES = 30
 KEYS = [NATIVE.digest(b"%d" % number) for number in range(8)]
@@ -125,7 +125,7 @@ def test_a_lone_node_leaves_nothing() -> None:
 def test_a_withdrawal_is_an_unknown_method() -> None:
     net = grown()
     host = net.hosts[0]
-    query = JsonCodec(NATIVE).encode_query(b"12", Id(1), Withdraw(KEYS[0], 80, b"token"))
+    query = JsonCodec(NATIVE).encode_query(b"12", Id(1), to_withdraw(KEYS[0], 80, b"token"))
     answer = host.node.handle_datagram(query, net.hosts[1].endpoint, net.now)
     assert answer is not None
     assert b"unknown method" in answer

@@ -9,11 +9,12 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
-from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
+from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request
 from dhtd.errors import WireError
 from dhtd.sim.host import Host
 from dhtd.sim.liars import damaged, nowhere
 from dhtd.sim.network import Network
+from tests.records import to_store, to_withdraw
 
 KEY = NATIVE.digest(b"the key")
 
@@ -68,8 +69,8 @@ def test_unproved_answers_stay_within_both_bounds() -> None:
         Ping(),
         FindNode(KEY),
         FindValue(KEY),
-        Store(KEY, 80, b"none"),
-        Withdraw(KEY, 80, b"none"),
+        to_store(KEY, 80, b"none"),
+        to_withdraw(KEY, 80, b"none"),
     ]
     for request in requests:
         padded = net.codec.encode_query(b"12345678", host.id, request)
@@ -144,7 +145,7 @@ def test_nobody_stores_or_withdraws_for_another(figure: Callable[[str, object], 
     assert isinstance(found, Found)
     assert found.token
     before = set(holder.node.store)
-    for request in (Store(KEY, 9, found.token), Withdraw(KEY, victim.port, found.token)):
+    for request in (to_store(KEY, 9, found.token), to_withdraw(KEY, victim.port, found.token)):
         data = net.codec.encode_query(b"12345678", KEY, request)
         held = set(holder.node.store)
         holder.node.handle_datagram(data, victim, net.now)  # the attacker's token, from a forged source

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
-from dhtd.core.messages import Contact, FindNode, FindValue, Ping, Query, Request, Store, Withdraw
+from dhtd.core.messages import METHODS, Changed, Contact, FindNode, FindValue, Ping, Query, Renew, Request, Store, Watch
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
 from dhtd.sim.json_codec import JsonCodec
+from tests.records import SESSION, to_store, to_withdraw
 
 CODECS = [JsonCodec(Keyspace(7)), JsonCodec(Keyspace(160)), JsonCodec(NATIVE), JsonCodec(Keyspace(160), bare=True)]
 STRANGER = Endpoint.of("2001:db8::7", 9)
@@ -27,7 +28,7 @@ garbage = st.recursive(
     lambda each: st.lists(each, max_size=4) | st.dictionaries(st.text(max_size=2), each, max_size=2),
     max_leaves=8,
 )
-methods = st.sampled_from(["ping", "find_node", "find_value", "store", "withdraw", "pong"])
+methods = st.sampled_from([*METHODS.values(), "pong"])
 
 
 def make_node(codec: JsonCodec) -> Node:
@@ -78,9 +79,13 @@ def test_any_json_is_a_message_or_a_wire_error(value: object) -> None:
 @pytest.mark.parametrize("codec", CODECS, ids=["7", "160", "256", "bare"])
 def test_the_shortest_of_our_own_queries_are_read(codec: JsonCodec) -> None:
     key, token = Id(0), b"\0"
-    requests: list[Request] = [Ping(), FindNode(key, token), FindValue(key, token), Store(key, 1, token)]
-    for request in [*requests, Withdraw(key, 1, token)]:
-        if type(request) not in codec.traits.requests:
-            continue
+    requests: list[Request] = [Ping(), FindNode(key, token), FindValue(key, token)]
+    if Renew in codec.traits.requests:
+        requests += [to_store(key, 1, token), to_withdraw(key, 1, token)]
+        requests += [Renew(SESSION, 0, b""), Watch(key, token, 1, SESSION), Changed(key, 0, (), (STRANGER,))]
+    else:
+        requests += [Store(key, 1, token, 0, b"")]
+    assert {type(request) for request in requests} == codec.traits.requests
+    for request in requests:
         query = Query(bytes(codec.traits.tid_size), Id(0), request)
         assert codec.decode(codec.encode_query(query.tid, query.sender, request)) == query

@@ -18,8 +18,6 @@ from dhtd.core.messages import (
     Ping,
     Query,
     Request,
-    Store,
-    Withdraw,
 )
 from dhtd.sim import story
 from dhtd.sim.liars import Mute
@@ -27,6 +25,7 @@ from dhtd.sim.links import Nat
 from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
 from dhtd.sim.simulation import Simulation
+from tests.records import to_store, to_withdraw
 
 ASKER, OTHER, KEY = Id(0xAA << 248), Id(0xBB << 248), Id(0xCC << 248)
 TID = bytes.fromhex("0102030405060708")
@@ -46,8 +45,8 @@ REQUESTS: dict[str, tuple[Request, str]] = {
     "find_node with a token": (FindNode(KEY, TOKEN), "asks find_node cc000000, showing a token"),
     "find_value": (FindValue(KEY), "asks find_value cc000000"),
     "find_value with a token": (FindValue(KEY, TOKEN), "asks find_value cc000000, showing a token"),
-    "store": (Store(KEY, 80, TOKEN), "asks store cc000000 port 80"),
-    "withdraw": (Withdraw(KEY, 80, TOKEN), "asks withdraw cc000000 port 80"),
+    "store": (to_store(KEY, 80, TOKEN), "asks store cc000000 port 80"),
+    "withdraw": (to_withdraw(KEY, 80, TOKEN), "asks withdraw cc000000 port 80"),
 }
 
 

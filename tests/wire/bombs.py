@@ -34,6 +34,7 @@ UNITS = {
 _HEADS = b"\xc4\x0812345678" + b"\xc4\x20" + b"\xdc" * 32
 _ODD = b"\xc5\x00\x0812345678" + b"\xc5\x00\x20" + b"\xdc" * 32  # the same, as few would write it
 _KEY, _TOKEN = b"\xc4\x20" + b"\xdd" * 32, b"\xc4\x01t"
+_SESSION = b"\xc4\x10" + bytes(16)
 _OBSERVED = b"\xc4\x06123456"
 
 # The bytes before an array of such units, in a message that is complete except for its end.
@@ -46,8 +47,15 @@ PLACES = {
     "method": b"\x95\x00" + _HEADS,
     "target": b"\x95\x00" + _HEADS + b"\xa9find_node\x92",
     "token": b"\x95\x00" + _HEADS + b"\xaafind_value\x92" + _KEY,
-    "port": b"\x95\x00" + _HEADS + b"\xa5store\x93" + _KEY,
-    "after a store": b"\x95\x00" + _HEADS + b"\xa5store\x94" + _KEY + b"\x50" + _TOKEN,
+    "port": b"\x95\x00" + _HEADS + b"\xa5store\x95" + _KEY,
+    "session": b"\x95\x00" + _HEADS + b"\xa5store\x95" + _KEY + b"\x50" + _TOKEN + b"\x3c",
+    "after a store": b"\x95\x00" + _HEADS + b"\xa5store\x96" + _KEY + b"\x50" + _TOKEN + b"\x3c" + _SESSION,
+    "args of a store": b"\x95\x00" + _HEADS + b"\xa5store",
+    "args of a changed": b"\x95\x00" + _HEADS + b"\xa7changed",
+    "added": b"\x95\x00" + _HEADS + b"\xa7changed\x94" + _KEY + b"\x01",
+    "odd added": b"\xdc\x00\x05\xcc\x00" + _ODD + b"\xd9\x07changed\xdc\x00\x04" + _KEY + b"\x01",
+    "removed": b"\x95\x00" + _HEADS + b"\xa7changed\x94" + _KEY + b"\x01\x98" + 8 * _OBSERVED,
+    "behind a changed": b"\x95\x00" + _HEADS + b"\xa7changed\x95" + _KEY + b"\x01\x98" + 8 * _OBSERVED + b"\x90",
     "observed": b"\x95\x01" + _HEADS,
     "result": b"\x95\x01" + _HEADS + _OBSERVED,
     "behind a result": b"\x96\x01" + _HEADS + _OBSERVED + b"\x90",
@@ -61,7 +69,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     """Yield them by name; each also in its shortest form that must be built whole."""
     for place, before in PLACES.items():
         for unit, each in UNITS.items():
-            for size, suffix in ((LARGEST, ""), (112, " short")):
+            for size, suffix in ((LARGEST, ""), (128, " short")):
                 room = size - len(MAGIC) - len(before) - 4
                 if room < 0:
                     continue

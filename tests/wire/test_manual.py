@@ -15,13 +15,14 @@ import dhtd.core.messages
 from dhtd.core.codec import Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import FindNode, FindValue, Found, Ping, Query, Reply, Request, Store, Withdraw
+from dhtd.core.messages import Changed, FindNode, FindValue, Found, Ping, Query, Renew, Reply, Request, Store, Watch
 from dhtd.core.policy import DEFAULT
 from dhtd.wire import sealed
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_NODE_SIZE_DUAL, FIND_VALUE_SIZE, MAGIC, TID_SIZE, TOKEN_MAX
 from dhtd.wire.network_key import FORM, KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import Seal
+from tests.records import SESSION, to_store, to_withdraw
 from tests.wire.vectors import SEALED_FILE, VECTORS, unhex
 
 PAGE = Path(__file__).parent.parent.parent / "man" / "dht-protocol.7"
@@ -115,9 +116,13 @@ def test_the_page_has_the_methods_and_elements() -> None:
         Ping(),
         FindNode(Id(1), b"t"),
         FindValue(Id(1), b"t"),
-        Store(Id(1), 1, b"t"),
-        Withdraw(Id(1), 1, b"t"),
+        to_store(Id(1), 1, b"t"),
+        to_withdraw(Id(1), 1, b"t"),
+        Renew(SESSION, 1, b"t"),
+        Watch(Id(1), b"t", 1, SESSION),
+        Changed(Id(1), 1, (), ()),
     )
+    at, room = VECTORS["ping-reply"].observed, Room(1_200, proved=True)
     table = re.findall(r"^(\w+) +arguments +\[(.*)\]\n +result +\[(.*)\]$", section("METHODS"), re.MULTILINE)
     assert len(table) == len(requests)
     for request, (method, arguments, result) in zip(requests, table, strict=True):
@@ -127,12 +132,14 @@ def test_the_page_has_the_methods_and_elements() -> None:
         if isinstance(request, FindNode | FindValue):
             query = Query(bytes(8), Id(1), request)
             packed = CODEC.pack_contacts([])
-            answer = CODEC.encode_found(
-                query, Id(1), VECTORS["ping-reply"].observed, b"t", packed, Room(1_200, proved=True)
-            )
-            assert len(msgpack_fields(answer)[4]) == len(result.split(", "))
+            answer = CODEC.encode_found(query, Id(1), at, b"t", packed, room)
+        elif isinstance(request, Renew):
+            answer = CODEC.encode_renewed(bytes(8), Id(1), at, b"t", None)
+        elif isinstance(request, Watch):
+            answer = CODEC.encode_watched(Query(bytes(8), Id(1), request), Id(1), at, b"t", 0, room)
         else:
-            assert result == ""
+            answer = CODEC.encode_acknowledged(bytes(8), Id(1), at)
+        assert len(msgpack_fields(answer)[4]) == len(re.findall(r"\w+(?: or nil)?", result))
 
 
 def msgpack_fields(datagram: bytes) -> list[list[object]]:

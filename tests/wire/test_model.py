@@ -23,6 +23,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import (
     Acknowledged,
     BadQuery,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -31,10 +32,14 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Reply,
     Request,
     Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 from dhtd.core.node import Node
@@ -43,10 +48,24 @@ from dhtd.core.records import Peer
 from dhtd.core.storage.store import HeldRecord
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.native_decoder import Unread
+from dhtd.wire.native_results import Unread
 from dhtd.wire.reader import CHECKED
-from tests.records import own_key
-from tests.strategies import contacts, endpoints, errors, ids, ports, results, scaled, tids, tokens
+from tests.records import SESSION, own_key, to_store, to_withdraw
+from tests.strategies import (
+    changes,
+    contacts,
+    endpoints,
+    errors,
+    ids,
+    leases,
+    ports,
+    requests,
+    results,
+    scaled,
+    sessions,
+    tids,
+    tokens,
+)
 from tests.wire.mutator import HOSTILE, Mutator
 from tests.wire.vectors import VECTORS
 
@@ -81,10 +100,6 @@ def a_boolean(value: object) -> bool:
     return value is True or value is False
 
 
-def a_port(value: object) -> bool:
-    return an_integer(value) and value in range(1, 65_536)
-
-
 def nodes_of(size: int) -> Check:
     return lambda value: type(value) is bytes and len(value) % size == 0
 
@@ -93,8 +108,18 @@ def an_array_of_endpoints(value: object) -> bool:
     return isinstance(value, list) and all(an_endpoint(element) for element in value)
 
 
+def an_integer_of(least: int, most: int) -> Check:
+    return lambda value: an_integer(value) and least <= value <= most  # type: ignore[operator]
+
+
+def a_count_or_nil(value: object) -> bool:
+    return value is None or an_integer_of(0, 2**64)(value)
+
+
 an_id, an_endpoint, a_token = a_bin(32), a_bin(6, 18), a_bin(*range(1, 65))
 a_token_or_none = a_bin(*range(65))  # of an answer
+a_port, a_lease, a_version = an_integer_of(1, 65_535), an_integer_of(1, 14_400), an_integer_of(0, 2**63 - 1)
+a_session = a_bin(16)
 
 
 def a_token_or_nil(value: object) -> bool:
@@ -106,22 +131,32 @@ ARGUMENTS: dict[str, tuple[Check, ...]] = {
     "ping": (),
     "find_node": (an_id, a_token_or_nil),
     "find_value": (an_id, a_token_or_nil),
-    "store": (an_id, a_port, a_token),
-    "withdraw": (an_id, a_port, a_token),
+    "store": (an_id, a_port, a_token, a_lease, a_session),
+    "withdraw": (an_id, a_port, a_token, a_session),
+    "renew": (a_session, an_integer_of(0, 14_400), a_token_or_none),
+    "watch": (an_id, a_token, a_lease, a_session),
+    "changed": (an_id, a_version, an_array_of_endpoints, an_array_of_endpoints),
 }
+AT_MOST = 8  # endpoints of both arrays of a changed
 RESULTS: dict[type[Request], tuple[Check, ...]] = {
     Ping: (),
     FindNode: (a_token_or_none, nodes_of(38), nodes_of(50), a_boolean),
     FindValue: (a_token_or_none, nodes_of(38), nodes_of(50), an_array_of_endpoints, a_boolean),
     Store: (),
     Withdraw: (),
+    Renew: (a_token, a_count_or_nil),
+    Watch: (a_token, a_version, an_array_of_endpoints, a_boolean),
+    Changed: (),
 }
 ONE_OF_EACH: tuple[Request, ...] = (
     Ping(),
     FindNode(Id(1)),
     FindValue(Id(1)),
-    Store(Id(1), 1, b"x"),
-    Withdraw(Id(1), 1, b"x"),
+    to_store(Id(1), 1, b"x"),
+    to_withdraw(Id(1), 1, b"x"),
+    Renew(SESSION, 1, b"x"),
+    Watch(Id(1), b"x", 1, SESSION),
+    Changed(Id(1), 1, (), ()),
 )
 
 
@@ -159,31 +194,42 @@ def read_query(tid: bytes, sender: Id, method: str, args: object) -> Query | Bad
         return BadQuery(tid, sender, 203, "bad arguments")
     if method not in ARGUMENTS:
         return BadQuery(tid, sender, 204, "unknown method")
-    if not begins_with(args, ARGUMENTS[method]):
+    if not begins_with(args, ARGUMENTS[method]) or (method == "changed" and len(args[2] + args[3]) > AT_MOST):
         return BadQuery(tid, sender, 203, "bad arguments")
-    requests: dict[str, Callable[[], Request]] = {
+    kinds: dict[str, Callable[[], Request]] = {
         "ping": Ping,
         "find_node": lambda: FindNode(number(args[0]), args[1]),
         "find_value": lambda: FindValue(number(args[0]), args[1]),
-        "store": lambda: Store(number(args[0]), args[1], args[2]),
-        "withdraw": lambda: Withdraw(number(args[0]), args[1], args[2]),
+        "store": lambda: Store(number(args[0]), *args[1:5]),
+        "withdraw": lambda: Withdraw(number(args[0]), *args[1:4]),
+        "renew": lambda: Renew(*args[:3]),
+        "watch": lambda: Watch(number(args[0]), *args[1:4]),
+        "changed": lambda: Changed(number(args[0]), args[1], endpoints_of(args[2]), endpoints_of(args[3])),
     }
-    return Query(tid, sender, requests[method]())
+    return Query(tid, sender, kinds[method]())
 
 
 def read_result(request: Request, body: list[object]) -> Result | None:
     """Return the meaning of a reply's body as an answer to `request`, or None."""
     if not begins_with(body, RESULTS[type(request)]):
         return None
+    if isinstance(request, Renew):
+        return Renewed(*body[:2])  # type: ignore[arg-type]
+    if isinstance(request, Watch):
+        return Watched(body[0], body[1], endpoints_of(body[2]), body[3])  # type: ignore[arg-type]
     if not isinstance(request, FindNode | FindValue):
         return Acknowledged()
     token, nodes4, nodes6, *rest = body
     assert isinstance(token, bytes)
     named = rest[0] if isinstance(request, FindValue) else []
-    assert isinstance(named, list)
     several = (*read_nodes(nodes4, 38), *read_nodes(nodes6, 50))
     more = rest[1 if isinstance(request, FindValue) else 0] is True and token != b""
-    return Found(token, several, tuple(map(Endpoint, named)), more)
+    return Found(token, several, endpoints_of(named), more)
+
+
+def endpoints_of(named: object) -> tuple[Endpoint, ...]:
+    assert isinstance(named, list)
+    return tuple(map(Endpoint, named))
 
 
 def read_nodes(nodes: object, size: int) -> Iterator[Contact]:
@@ -246,6 +292,18 @@ def said_found_by_others(
     return packed(1, tid, in_bytes(sender), bytes(observed), body, *unknown), Reply(tid, sender, observed, body)
 
 
+def said_renewed(tid: bytes, sender: Id, observed: Endpoint, renewed: Renewed) -> Said:
+    data = CODEC.encode_renewed(tid, sender, observed, renewed.token, renewed.held)
+    return data, Reply(tid, sender, observed, [renewed.token, renewed.held])
+
+
+def said_watched(tid: bytes, sender: Id, observed: Endpoint, watched: Watched) -> Said:
+    query = Query(tid, Id(0), Watch(Id(1), b"x", 1, SESSION))
+    token, version, room = watched.token, watched.version, Room(100_000)
+    data = CODEC.encode_watched(query, sender, observed, token, version, room, Values(watched.endpoints))
+    return data, Reply(tid, sender, observed, [token, version, list(map(bytes, watched.endpoints)), False])
+
+
 def said_error(error: Error) -> Said:
     assert error.sender is not None
     return CODEC.encode_error(error.tid, error.sender, error.code, error.text), error
@@ -269,19 +327,24 @@ def in_bytes(id: Id) -> bytes:
 
 
 FOUND = results().filter(lambda result: isinstance(result, Found))
+RENEWED = results().filter(lambda result: isinstance(result, Renewed))
+WATCHED = results().filter(lambda result: isinstance(result, Watched))
 KEYS = ids()
 SAID: dict[str, st.SearchStrategy[Said]] = {
     "ping": st.builds(said_query, tids(), ids(), st.just(Ping())),
     "find_node": st.builds(said_query, tids(), ids(), st.builds(FindNode, KEYS, st.none() | tokens())),
     "find_value": st.builds(said_query, tids(), ids(), st.builds(FindValue, KEYS, st.none() | tokens())),
-    "store": st.builds(said_query, tids(), ids(), st.builds(Store, KEYS, ports(), tokens())),
-    "withdraw": st.builds(said_query, tids(), ids(), st.builds(Withdraw, KEYS, ports(), tokens())),
+    "store": st.builds(said_query, tids(), ids(), st.builds(Store, KEYS, ports(), tokens(), leases(), sessions())),
+    "withdraw": st.builds(said_query, tids(), ids(), st.builds(Withdraw, KEYS, ports(), tokens(), sessions())),
+    "renew": st.builds(said_query, tids(), ids(), st.builds(Renew, sessions(), leases(0), st.just(b"") | tokens())),
+    "watch": st.builds(said_query, tids(), ids(), st.builds(Watch, KEYS, tokens(), leases(), sessions())),
+    "changed": st.builds(said_query, tids(), ids(), changes()),
     "bad arguments": st.builds(
         said_badly,
         tids(),
         ids(),
-        st.sampled_from(["find_node", "find_value", "store", "withdraw"]),
-        st.sampled_from([None, [], [None, None, None], [bytes(32)], [bytes(32), 0, 0]]),
+        st.sampled_from([method for method in ARGUMENTS if method != "ping"]),
+        st.sampled_from([None, [], [None, None, None], [bytes(32)], [bytes(32), 0, 0], [bytes(32), 0, [], [[]]]]),
     ),
     "unknown method": st.builds(
         said_of_later_versions,
@@ -302,6 +365,8 @@ SAID: dict[str, st.SearchStrategy[Said]] = {
         st.booleans(),
         st.sampled_from([[], [None], ["x", [1]]]),
     ),
+    "renewed": st.builds(said_renewed, tids(), ids(), endpoints(), RENEWED),
+    "watched": st.builds(said_watched, tids(), ids(), endpoints(), WATCHED),
     "error": st.builds(said_error, errors()),
 }
 ANYTHING_SAID = st.sampled_from(sorted(SAID)).flatmap(SAID.__getitem__)
@@ -362,13 +427,20 @@ def check_result(reply: Reply, request: Request, received: Message) -> None:
         return
     assert CODEC.decode_result(request, received.body) == meaning
     assert reply.observed is not None
+    whole: Result = meaning
     if isinstance(meaning, Found):
         again, _ = said_found(reply.tid, reply.sender, reply.observed, meaning, isinstance(request, FindValue))
-        repeated = CODEC.decode(again)
-        assert isinstance(repeated, Reply)
-        assert CODEC.decode_result(request, repeated.body) == replace(meaning, more=False)  # for it is whole
+        whole = replace(meaning, more=False)
+    elif isinstance(meaning, Renewed):
+        again, _ = said_renewed(reply.tid, reply.sender, reply.observed, meaning)
+    elif isinstance(meaning, Watched):
+        again, _ = said_watched(reply.tid, reply.sender, reply.observed, meaning)
+        whole = replace(meaning, more=False)
     else:
-        assert CODEC.encode_acknowledged(reply.tid, reply.sender, reply.observed)
+        again = CODEC.encode_acknowledged(reply.tid, reply.sender, reply.observed)
+    repeated = CODEC.decode(again)
+    assert isinstance(repeated, Reply)
+    assert CODEC.decode_result(request, repeated.body) == whole
 
 
 @pytest.mark.parametrize("kind", SAID)
@@ -417,10 +489,12 @@ def test_any_flipped_bit_or_lost_byte_is_survived(name: str) -> None:
 
 
 OTHERS: tuple[object, ...] = (
-    *(None, True, False, 0, 1, 2, 3, -1, 0.0, 1.0, 201, 65_535, 65_536, 2**63, float("nan")),
+    *(None, True, False, 0, 1, 2, 3, -1, 0.0, 1.0, 201, 14_400, 14_401, 65_535, 65_536, float("nan")),
+    *(2**63 - 1, 2**63, 2**64 - 1, -(2**63)),
     *("", "ping", "store", "pong", "x" * 8, "x" * 32),
-    *(bytes(size) for size in (0, 1, 6, 7, 8, 9, 18, 19, 31, 32, 33, 38, 39, 50, 51, 64, 65, 76, 88, 100)),
-    *([], [[]], [None], [bytes(6)], [bytes(6), bytes(18)], [bytes(18), bytes(7)], {}, {"a": 1}, {1: "a"}, {b"a": 1}),
+    *(bytes(size) for size in (0, 1, 5, 6, 7, 8, 9, 15, 16, 17, 18, 19, 31, 32, 33, 38, 39, 50, 51, 64, 65, 76, 88)),
+    *([], [[]], [None], [bytes(6)], [bytes(6), bytes(18)], [bytes(18), bytes(7)], 9 * [bytes(6)]),
+    *({}, {"a": 1}, {1: "a"}, {b"a": 1}),
 )
 
 
@@ -499,7 +573,7 @@ def answer_of(node: Node, request: Request, query: bytes, source: Endpoint, limi
     own=st.lists(ports(), max_size=60),
     seen=st.lists(endpoints(), max_size=3),
     source=endpoints(),
-    kind=st.sampled_from(["ping", "find_node", "find_value", "store", "withdraw", "", "an unknown method"]),
+    kind=st.sampled_from([*ARGUMENTS, "", "an unknown method"]),
     proof=st.sampled_from(["none", "wrong", "right"]),
     padding=st.none() | st.integers(0, 1_900),
     is_full=st.booleans(),
@@ -543,8 +617,11 @@ def test_no_answer_exceeds_its_limit(
     args: dict[str, list[object]] = {
         "find_node": [in_bytes(key), token],
         "find_value": [in_bytes(key), token],
-        "store": [in_bytes(key), 80, token or b"x"],
-        "withdraw": [in_bytes(key), 80, token or b"x"],
+        "store": [in_bytes(key), 80, token or b"x", 60, SESSION],
+        "withdraw": [in_bytes(key), 80, token or b"x", SESSION],
+        "renew": [SESSION, 60, token or b""],
+        "watch": [in_bytes(key), token or b"x", 60, SESSION],
+        "changed": [in_bytes(key), 1, [bytes(6)], []],
     }
     pad: list[object] = [] if padding is None else [bytes(padding)]
     query = packed(0, bytes(8), bytes(32), kind, [*args.get(kind, []), *pad])
@@ -558,9 +635,6 @@ def test_no_answer_exceeds_its_limit(
         assert len(transmit.data) <= SENT_MAX
 
 
-@given(tids(), ids(), st.one_of(KEYS.map(FindNode), KEYS.map(FindValue)), tokens(), ports())
-def test_no_query_exceeds_a_datagram(tid: bytes, sender: Id, request: Request, token: bytes, port: int) -> None:
-    assert isinstance(request, FindNode | FindValue)
-    target = request.target if isinstance(request, FindNode) else request.key
-    for asked in (request, type(request)(target, token), Store(target, port, token), Withdraw(target, port, token)):
-        assert len(CODEC.encode_query(tid, sender, asked)) <= SENT_MAX
+@given(tids(), ids(), requests())
+def test_no_query_exceeds_a_datagram(tid: bytes, sender: Id, request: Request) -> None:
+    assert len(CODEC.encode_query(tid, sender, request)) <= SENT_MAX

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -13,10 +14,15 @@ from dhtd.core.codec import PackedContacts, Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
+    CHANGED_MAX,
     ERROR_METHOD,
     ERROR_PROTOCOL,
+    LEASE_MAX,
+    METHODS,
+    VERSION_MAX,
     Acknowledged,
     BadQuery,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -25,16 +31,19 @@ from dhtd.core.messages import (
     Message,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Reply,
     Request,
     Result,
-    Store,
-    Withdraw,
+    Watch,
+    Watched,
 )
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.native_layout import FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX
+from dhtd.wire.native_layout import CHANGED_SIZE_MAX, FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX
+from tests.records import SESSION, to_store, to_withdraw
 from tests.strategies import contacts, endpoints, endpoints4, ids, messages, queries, results, tids, tokens
 
 CODEC = NativeCodec()
@@ -44,6 +53,12 @@ ID = Id(int.from_bytes(SENDER, "big"))
 SENDER_ID = Id(ID ^ 1)
 AT4, AT6 = Endpoint.of("1.2.3.4", 5), Endpoint.of("2001:db8::1", 5)
 KEY = bytes(31) + b"\x09"
+RENEW, WATCH = Renew(SESSION, 60, b"x"), Watch(Id(9), b"x", 60, SESSION)
+CHANGED = Changed(Id(9), 7, (AT4,), (AT6,))
+ONE_OF_EACH: tuple[Request, ...] = (
+    *(Ping(), FindNode(Id(1)), FindValue(Id(1)), to_store(Id(1), 1, b"x"), to_withdraw(Id(1), 1, b"x")),
+    *(RENEW, WATCH, CHANGED),
+)
 
 
 def raw(*fields: object) -> bytes:
@@ -87,10 +102,17 @@ def test_a_query_or_an_error_survives_the_wire(message: Query | Error) -> None:
 
 @given(results(), tids(), ids(), endpoints(), st.booleans())
 def test_a_result_survives_the_wire(result: Result, tid: bytes, sender: Id, observed: Endpoint, of_value: bool) -> None:
-    if not isinstance(result, Found):
+    request: Request = Ping()
+    expected: Result = result
+    if isinstance(result, Acknowledged):
         data = CODEC.encode_acknowledged(tid, sender, observed)
-        request: Request = Ping()
-        expected: Result = result
+    elif isinstance(result, Renewed):
+        request = RENEW
+        data = CODEC.encode_renewed(tid, sender, observed, result.token, result.held)
+    elif isinstance(result, Watched):
+        request, expected = WATCH, replace(result, more=False)
+        query, values = Query(tid, Id(0), request), Values(result.endpoints)
+        data = CODEC.encode_watched(query, sender, observed, result.token, result.version, Room(10_000), values)
     else:
         request = FindValue(Id(1)) if of_value else FindNode(Id(1))
         packed = CODEC.pack_contacts(result.contacts)
@@ -200,7 +222,7 @@ def test_an_unknown_method_is_a_bad_query(method: str) -> None:
     assert ask(method) == BadQuery(TID, ID, ERROR_METHOD, "unknown method")
 
 
-@pytest.mark.parametrize("method", ["ping", "find_node", "find_value", "store", "withdraw", "pong"])
+@pytest.mark.parametrize("method", [*METHODS.values(), "pong"])
 @pytest.mark.parametrize("args", [None, {}, b"", "", 0, True])
 def test_arguments_must_be_an_array(method: str, args: object) -> None:
     message = CODEC.decode(raw(0, TID, SENDER, method, args))
@@ -229,32 +251,90 @@ def test_find_arguments_are_id_and_token(method: str) -> None:
         assert ask(method, *bad) == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
 
 
-@pytest.mark.parametrize("method", ["store", "withdraw"])
-def test_entry_arguments_are_key_port_and_token(method: str) -> None:
-    kind = Store if method == "store" else Withdraw
-    for port in (1, 80, 255, 256, 65_535):
-        assert ask(method, KEY, port, b"token") == Query(TID, ID, kind(Id(9), port, b"token"))
-    bads: list[list[object]] = [
-        [],
-        [KEY],
-        [KEY, 80],
-        [KEY, 0, b"x"],
-        [KEY, 65_536, b"x"],
-        [KEY, -1, b"x"],
-        [KEY, True, b"x"],
-        [KEY, 80.0, b"x"],
-        [KEY, "80", b"x"],
-        [KEY, b"\0P", b"x"],
-        [KEY, None, b"x"],
-        [KEY, 80, None],
-        [KEY, 80, b""],
-        [KEY, 80, "x"],
-        [KEY, 80, bytes(TOKEN_MAX + 1)],
-        [KEY[1:], 80, b"x"],
-        ["k" * 32, 80, b"x"],
-    ]
-    for bad in bads:
-        assert ask(method, *bad) == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
+BAD_KEYS: list[object] = [None, b"", KEY[1:], KEY + b"\0", "k" * 32, 9, [KEY]]
+BAD_PORTS: list[object] = [None, 0, -1, 65_536, 2**63, True, 80.0, "80", b"\0P", [80]]
+BAD_SHOWN: list[object] = [None, b"", bytes(TOKEN_MAX + 1), "x", 0, False, [b"x"]]
+BAD_LEASES: list[object] = [None, 0, -1, -(2**63), LEASE_MAX + 1, 2**63, 2**64 - 1, True, False, 60.0, "60", b"<", [60]]
+BAD_SESSIONS: list[object] = [None, b"", SESSION[1:], SESSION + b"\0", "s" * 16, 16, [SESSION]]
+BAD_VERSIONS: list[object] = [None, -1, -(2**63), 2**63, 2**64 - 1, True, 7.0, "7", b"\7", []]
+BAD_ENDPOINTS: list[object] = [
+    *(None, b"", bytes(6), "e", 0, {}, {"a": 1}, [b""], [bytes(5)], [bytes(7)], [bytes(17)], [bytes(19)]),
+    *([bytes(6), "123456"], [bytes(6), None], [[bytes(6)]], [[]], 9 * [bytes(6)], 300 * [b""], 300 * [[]]),
+]
+ARGUMENTS: dict[str, tuple[Request, list[object], list[list[object]]]] = {
+    "store": (
+        to_store(Id(9), 80, b"x"),
+        [KEY, 80, b"x", 60, SESSION],
+        [BAD_KEYS, BAD_PORTS, BAD_SHOWN, BAD_LEASES, BAD_SESSIONS],
+    ),
+    "withdraw": (
+        to_withdraw(Id(9), 80, b"x"),
+        [KEY, 80, b"x", SESSION],
+        [BAD_KEYS, BAD_PORTS, BAD_SHOWN, BAD_SESSIONS],
+    ),
+    "renew": (
+        RENEW,
+        [SESSION, 60, b"x"],
+        [BAD_SESSIONS, [bad for bad in BAD_LEASES if bad != 0], [bad for bad in BAD_SHOWN if bad != b""]],
+    ),
+    "watch": (WATCH, [KEY, b"x", 60, SESSION], [BAD_KEYS, BAD_SHOWN, BAD_LEASES, BAD_SESSIONS]),
+    "changed": (
+        CHANGED,
+        [KEY, 7, [bytes(AT4)], [bytes(AT6)]],
+        [BAD_KEYS, BAD_VERSIONS, BAD_ENDPOINTS, BAD_ENDPOINTS],
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ARGUMENTS)
+@pytest.mark.parametrize("behind", [[], [bytes(200)]], ids=["short", "long"])
+def test_each_argument_is_strict(method: str, behind: list[object]) -> None:
+    request, good, bads = ARGUMENTS[method]
+    assert ask(method, *good, *behind) == Query(TID, ID, request)
+    bad_query = BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
+    for place, several in enumerate(bads):
+        assert ask(method, *good[:place]) == bad_query
+        for bad in several:
+            assert ask(method, *good[:place], bad, *good[place + 1 :], *behind) == bad_query, bad
+
+
+def test_each_argument_may_be_at_its_limit() -> None:
+    for port in (1, 255, 256, 65_535):
+        for lease in (1, 127, 128, LEASE_MAX):
+            store = to_store(Id(9), port, bytes(TOKEN_MAX), lease)
+            assert ask("store", KEY, port, bytes(TOKEN_MAX), lease, SESSION) == Query(TID, ID, store)
+    for lease in (0, LEASE_MAX):
+        assert ask("renew", SESSION, lease, b"") == Query(TID, ID, Renew(SESSION, lease, b""))
+    for version in (0, VERSION_MAX):
+        assert ask("changed", KEY, version, [], []) == Query(TID, ID, Changed(Id(9), version, (), ()))
+
+
+@pytest.mark.parametrize("at", [AT4, AT6])
+@pytest.mark.parametrize("added", [0, 1, 7, 8, 9])
+def test_a_changed_names_a_few_endpoints(at: Endpoint, added: int) -> None:
+    assert CHANGED_MAX == 8
+    for removed in (8 - added, 9 - added):
+        named = added * (at,), max(0, removed) * (at,)
+        data = CODEC.encode_query(TID, ID, Changed(Id(9), VERSION_MAX, *named))
+        if len(named[0]) + len(named[1]) > CHANGED_MAX:
+            assert CODEC.decode(data) == BadQuery(TID, ID, ERROR_PROTOCOL, "bad arguments")
+        else:
+            assert CODEC.decode(data) == Query(TID, ID, Changed(Id(9), VERSION_MAX, *named))
+            assert CODEC.is_plain(data)
+
+
+def test_the_longest_changed_is_plain() -> None:
+    longest = CODEC.encode_query(TID, ID, Changed(Id(9), VERSION_MAX, CHANGED_MAX * (AT6,), ()))
+    assert len(longest) == CHANGED_SIZE_MAX
+    assert CODEC.is_plain(longest)
+    assert not CODEC.is_plain(longest + bytes(CHANGED_SIZE_MAX))
+
+
+def test_an_endpoint_may_be_written_overlong() -> None:
+    endpoint = b"\xc5\x00\x06" + AT4
+    args = b"\x94\xc4\x20" + KEY + b"\x07\xdd\x00\x00\x00\x08" + 8 * endpoint + b"\xdc\x00\x00"
+    head = MAGIC + b"\x95\x00\xc4\x08" + TID + b"\xc4\x20" + SENDER + b"\xd9\x07changed"
+    assert CODEC.decode(head + args) == Query(TID, ID, Changed(Id(9), 7, 8 * (AT4,), ()))
 
 
 @pytest.mark.parametrize("observed", [b"", bytes(4), bytes(7), bytes(16), bytes(19), "123456", None, [1, 2]])
@@ -267,7 +347,7 @@ def test_an_observed_address_is_6_or_18_bytes(observed: object) -> None:
 def test_a_result_is_an_array(body: object) -> None:
     with pytest.raises(WireError):
         CODEC.decode(raw(1, TID, SENDER, bytes(AT4), body))
-    for request in (Ping(), FindNode(Id(1)), FindValue(Id(1)), Store(Id(1), 1, b"x"), Withdraw(Id(1), 1, b"x")):
+    for request in ONE_OF_EACH:
         with pytest.raises(WireError):
             CODEC.decode_result(request, body)
 
@@ -320,6 +400,47 @@ def test_endpoints_have_6_or_18_bytes(bad: object) -> None:
         CODEC.decode_result(request, [b"token", b"", b"", bad, True])
 
 
+BAD_ISSUED: list[object] = [None, b"", bytes(TOKEN_MAX + 1), "token", 5]
+BAD_HELD: list[object] = [-1, -(2**63), True, False, 1.0, "1", b"", []]
+RESULTS: list[tuple[Request, Result, list[object], list[list[object]]]] = [
+    (RENEW, Renewed(b"t", 3), [b"t", 3], [BAD_ISSUED, BAD_HELD]),
+    (RENEW, Renewed(b"t", None), [b"t", None], [BAD_ISSUED, BAD_HELD]),
+    (
+        WATCH,
+        Watched(b"t", 7, (AT4, AT6), True),
+        [b"t", 7, [bytes(AT4), bytes(AT6)], True],
+        [BAD_ISSUED, BAD_VERSIONS, [None, b"", {}, [b""], [bytes(5)], [bytes(6), None], [[]]], BAD_MARKS],
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "result", "good", "bads"), RESULTS)
+@pytest.mark.parametrize("behind", [[], [bytes(200)], [bytes(1_500)]], ids=["short", "long", "unchecked"])
+def test_a_lease_result_is_strict(
+    request_: Request, result: Result, good: list[object], bads: list[list[object]], behind: list[object]
+) -> None:
+    def read(*body: object) -> Result:
+        reply = CODEC.decode(raw(1, TID, SENDER, bytes(AT4), [*body, *behind]))
+        assert isinstance(reply, Reply)
+        return CODEC.decode_result(request_, reply.body)
+
+    assert read(*good) == result
+    for place, several in enumerate(bads):
+        for bad in several:
+            with pytest.raises(WireError):
+                read(*good[:place], bad, *good[place + 1 :])
+        with pytest.raises(WireError):
+            CODEC.decode_result(request_, good[:place])
+
+
+def test_endpoints_are_an_array_in_any_length() -> None:
+    for size in (0, 1_500):
+        reply = CODEC.decode(raw(1, TID, SENDER, bytes(AT4), [b"t", b"", b"", True, bytes(size), bytes(100)]))
+        assert isinstance(reply, Reply)
+        with pytest.raises(WireError):
+            CODEC.decode_result(FindValue(Id(9)), reply.body)
+
+
 @pytest.mark.parametrize("length", range(5))
 def test_a_found_result_that_is_too_short_is_none(length: int) -> None:
     body = [b"token", b"", b"", [], False]
@@ -338,16 +459,17 @@ def test_unknown_trailing_elements_are_ignored() -> None:
         Ping(): ["ping", []],
         FindNode(Id(9)): ["find_node", [KEY, None]],
         FindValue(Id(9), b"x"): ["find_value", [KEY, b"x"]],
-        Store(Id(9), 80, b"x"): ["store", [KEY, 80, b"x"]],
-        Withdraw(Id(9), 80, b"x"): ["withdraw", [KEY, 80, b"x"]],
+        **{request: [method, args] for method, (request, args, _) in ARGUMENTS.items()},
     }
     for request, (method, args) in queries.items():
         assert isinstance(args, list)
         assert CODEC.decode(raw(0, TID, SENDER, method, args + UNKNOWN, *UNKNOWN)) == Query(TID, ID, request)
     reply = CODEC.decode(raw(1, TID, SENDER, bytes(AT4), [*UNKNOWN], *UNKNOWN))
     assert isinstance(reply, Reply)
-    for request in (Ping(), Store(Id(9), 80, b"x"), Withdraw(Id(9), 80, b"x")):
+    for request in (Ping(), to_store(Id(9), 80, b"x"), to_withdraw(Id(9), 80, b"x"), CHANGED):
         assert CODEC.decode_result(request, reply.body) == Acknowledged()
+    for request, result, body, _ in RESULTS:
+        assert CODEC.decode_result(request, [*body, *UNKNOWN]) == result
     assert CODEC.decode_result(FindNode(Id(1)), [b"t", b"", b"", True, *UNKNOWN]) == Found(b"t", (), (), True)
     assert CODEC.decode_result(FindValue(Id(1)), [b"t", b"", b"", [], True, *UNKNOWN]) == Found(b"t", (), (), True)
     assert CODEC.decode(raw(2, TID, SENDER, 201, "text", *UNKNOWN)) == Error(TID, ID, 201, "text")
@@ -392,7 +514,8 @@ def test_a_find_query_with_a_token_is_not_padded(tid: bytes, sender: Id, target:
 @given(queries())
 def test_no_query_is_longer_than_a_datagram(query: Query) -> None:
     data = CODEC.encode_query(query.tid, query.sender, query.request)
-    assert len(data) <= FIND_VALUE_SIZE < DEFAULT.datagram_sent_max
+    assert len(data) <= CHANGED_SIZE_MAX < DEFAULT.datagram_sent_max
+    assert len(data) <= FIND_VALUE_SIZE or isinstance(query.request, Changed)
 
 
 def six(number: int) -> Contact:
@@ -535,6 +658,8 @@ def test_endpoints_fill_an_answer_to_its_limit() -> None:
 def test_an_impossible_limit_gives_the_shortest() -> None:
     size, result = found(FindNode(Id(0)), [four(1), six(2)], [], 0)
     assert (size, result.contacts, result.more) == (86, (), True)
+    data = CODEC.encode_watched(Query(TID, ID, WATCH), ID, AT4, bytes(8), 0, Room(0), Values([AT4]))
+    assert data == raw(1, TID, NATIVE.to_bytes(ID), bytes(AT4), [bytes(8), 0, [], True])
 
 
 @pytest.mark.parametrize("request_", [FindNode(Id(5)), FindValue(Id(5)), FindNode(Id(5), b"x"), FindValue(Id(5), b"x")])
@@ -561,10 +686,35 @@ def test_the_shortest_find_has_room_to_answer(tid: bytes, sender: Id, target: Id
         assert size <= 3 * len(bare)
 
 
+@given(st.lists(endpoints(), max_size=60), st.integers(100, 600), st.integers(0, VERSION_MAX), st.booleans())
+def test_a_watch_is_told_as_much_as_fits(named: list[Endpoint], limit: int, version: int, choosy: bool) -> None:
+    def choose(key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:
+        assert key == Id(9)
+        return endpoints[::-1][:most]
+
+    values = Values(named, choose if choosy else None)
+    data = CODEC.encode_watched(Query(TID, ID, WATCH), ID, AT6, b"token", version, Room(limit), values)
+    reply = CODEC.decode(data)
+    assert isinstance(reply, Reply)
+    result = CODEC.decode_result(WATCH, reply.body)
+    assert isinstance(result, Watched)
+    assert (reply.tid, reply.sender, reply.observed) == (TID, ID, AT6)
+    assert (result.token, result.version) == (b"token", version)
+    told = len(result.endpoints)
+    assert result.more == (told < len(named))
+    assert len(data) <= limit
+    if result.more:
+        assert limit - len(data) < 2 + 18 + 3
+        assert result.endpoints == tuple(named[::-1] if choosy else named)[:told]
+    else:
+        assert sorted(result.endpoints) == sorted(named)
+
+
 @given(tids(), ids(), endpoints())
 def test_other_answers_stay_below_threefold(tid: bytes, id: Id, observed: Endpoint) -> None:
     shortest = len(raw(0, TID, SENDER, "", None))
     assert len(CODEC.encode_acknowledged(tid, id, observed)) <= 3 * shortest
+    assert len(CODEC.encode_renewed(tid, id, observed, bytes(8), None)) <= 3 * shortest
     for text in ("unknown method", "bad arguments", "bad token", "too many entries from this address"):
         assert len(CODEC.encode_error(tid, id, 204, text)) <= 3 * shortest
 

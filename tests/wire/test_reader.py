@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dhtd.core.messages import Reply
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
-from dhtd.wire.native_decoder import _READ_ERRORS
 from dhtd.wire.native_layout import MAGIC
+from dhtd.wire.native_results import READ_ERRORS
 from dhtd.wire.reader import CHECKED, Reader
 
 KINDS = ("array", "binary", "text", "integer", "boolean", "nil")
@@ -58,7 +58,7 @@ def test_an_object_is_read_as_its_own_type_only(form: bytes, kind: str, value: o
         assert (read, reader.at) == ((value, 1 + len(form)) if other == kind else (None, 1))
         assert type(read) is type(value) or read is None
     for size in range(len(form)):
-        with pytest.raises(_READ_ERRORS):
+        with pytest.raises(READ_ERRORS):
             getattr(Reader(form[:size], 0), kind)()
 
 
@@ -87,14 +87,14 @@ def test_the_end_follows_the_given_objects(objects: list[object], behind: bytes)
     Reader(b"xy" + data, 2).end(len(objects))
     for count, more in ((len(objects), behind), (len(objects) + 1, b"")):
         if (count, more) != (len(objects), b""):
-            with pytest.raises(_READ_ERRORS):
+            with pytest.raises(READ_ERRORS):
                 Reader(data + more, 0).end(count)
     Reader(data, 0).end(len(objects))  # in spite of earlier remains
 
 
 def test_a_long_end_never_exceeds_the_buffer() -> None:
     Reader(b"\xc1" * (CHECKED + 1), 0).end(1)
-    with pytest.raises(_READ_ERRORS):
+    with pytest.raises(READ_ERRORS):
         Reader(b"\xc1" * CHECKED, 0).end(1)
     with pytest.raises(ValueError, match="cut off"):
         Reader(b"\xc0" * 5_000, 0).end(5_001)

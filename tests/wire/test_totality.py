@@ -14,6 +14,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     Acknowledged,
     BadQuery,
+    Changed,
     Contact,
     Error,
     FindNode,
@@ -21,10 +22,14 @@ from dhtd.core.messages import (
     Found,
     Ping,
     Query,
+    Renew,
+    Renewed,
     Reply,
     Request,
     Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 from dhtd.core.node import Node
@@ -33,7 +38,7 @@ from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.small import endpoint
-from tests.records import own_key
+from tests.records import SESSION, own_key, to_store, to_withdraw
 from tests.wire.mutator import HOSTILE, Mutator
 from tests.wire.vectors import VECTORS
 
@@ -42,8 +47,11 @@ REQUESTS: tuple[Request, ...] = (
     Ping(),
     FindNode(Id(1)),
     FindValue(Id(1)),
-    Store(Id(1), 1, b"x"),
-    Withdraw(Id(1), 1, b"x"),
+    to_store(Id(1), 1, b"x"),
+    to_withdraw(Id(1), 1, b"x"),
+    Renew(SESSION, 1, b"x"),
+    Watch(Id(1), b"x", 1, SESSION),
+    Changed(Id(1), 1, (), ()),
 )
 CORPUS = [vector.data for vector in VECTORS.values()]
 EACH = 400  # mutants of each golden datagram
@@ -91,26 +99,68 @@ def check_request(request: Request) -> None:
         case FindNode(target, token) | FindValue(target, token):
             assert 0 <= target < NATIVE.size
             assert token is None or (type(token) is bytes and 1 <= len(token) <= 64)
-        case Store(key, port, token) | Withdraw(key, port, token):
+        case Store(key, port, token, lease, session):
+            check_entry(key, port, token, session)
+            check_integer(lease, 1, 14_400)
+        case Withdraw(key, port, token, session):
+            check_entry(key, port, token, session)
+        case Renew(session, lease, token):
+            check_bytes(session, 16, 16)
+            check_integer(lease, 0, 14_400)
+            check_bytes(token, 0, 64)
+        case Watch(key, token, lease, session):
+            check_entry(key, 1, token, session)
+            check_integer(lease, 1, 14_400)
+        case Changed(key, version, added, removed):
             assert 0 <= key < NATIVE.size
-            assert type(port) is int
-            assert 1 <= port <= 65_535
-            assert type(token) is bytes
-            assert 1 <= len(token) <= 64
+            check_integer(version, 0, 2**63 - 1)
+            check_endpoints((*added, *removed))
+            assert len(added) + len(removed) <= 8
         case _:
             assert request == Ping()
 
 
+def check_entry(key: Id, port: int, token: bytes, session: bytes) -> None:
+    assert 0 <= key < NATIVE.size
+    check_integer(port, 1, 65_535)
+    check_bytes(token, 1, 64)
+    check_bytes(session, 16, 16)
+
+
+def check_integer(value: object, least: int, most: int) -> None:
+    assert type(value) is int
+    assert least <= value <= most
+
+
+def check_bytes(value: object, least: int, most: int) -> None:
+    assert type(value) is bytes
+    assert least <= len(value) <= most
+
+
+def check_endpoints(endpoints: tuple[Endpoint, ...]) -> None:
+    assert all(type(each) is Endpoint and len(each) in (6, 18) for each in endpoints)
+
+
 def check_result(result: Result) -> None:
-    if not isinstance(result, Found):
-        assert result == Acknowledged()
-        return
-    assert type(result.token) is bytes
-    assert type(result.more) is bool
-    for contact in result.contacts:
-        assert 0 <= contact.id < NATIVE.size
-        assert type(contact.endpoint) is Endpoint
-    assert all(type(named) is Endpoint for named in result.endpoints)
+    match result:
+        case Found(token, contacts, endpoints, more):
+            assert type(token) is bytes
+            assert type(more) is bool
+            for contact in contacts:
+                assert 0 <= contact.id < NATIVE.size
+                check_endpoints((contact.endpoint,))
+            check_endpoints(endpoints)
+        case Renewed(token, held):
+            check_bytes(token, 1, 64)
+            if held is not None:
+                check_integer(held, 0, 2**64)
+        case Watched(token, version, endpoints, more):
+            check_bytes(token, 1, 64)
+            check_integer(version, 0, 2**63 - 1)
+            check_endpoints(endpoints)
+            assert type(more) is bool
+        case _:
+            assert result == Acknowledged()
 
 
 @pytest.mark.no_cover
@@ -142,8 +192,10 @@ def test_a_hostile_object_does_no_harm_anywhere(hostile: bytes) -> None:
     tid, sender, observed = b"\xc4\x0812345678", b"\xc4\x20" + bytes(32), b"\xc4\x06123456"
     find_node, code = b"\xa9find_node", b"\xcc\xc9"
     found = [b"\xc4\x01t", b"\xc4\x00", b"\xc4\x00", b"\x90", b"\xc2"]
+    changed = [b"\xc4\x20" + bytes(32), b"\x01", b"\x91" + observed, b"\x90"]
     shapes: list[list[bytes]] = [
         [b"\x00", tid, sender, find_node, b"\x92" + b"\xc4\x20" + bytes(32) + b"\xc0"],
+        [b"\x00", tid, sender, b"\xa7changed", b"\x94" + b"".join(changed)],
         [b"\x01", tid, sender, observed, b"\x95" + b"".join(found)],
         [b"\x02", tid, sender, code, b"\xa4text"],
     ]
@@ -153,6 +205,9 @@ def test_a_hostile_object_does_no_harm_anywhere(hostile: bytes) -> None:
             mutant = [*fields[:place], hostile, *fields[place + 1 :]]
             check_is_total(MAGIC + b"\x95" + b"".join(mutant))
         check_is_total(MAGIC + b"\x96" + b"".join(fields) + hostile)
+    for place in range(4):
+        args = b"".join([*changed[:place], hostile, *changed[place + 1 :]])
+        check_is_total(MAGIC + b"\x95\x00" + tid + sender + b"\xa7changed" + b"\x94" + args)
     for place in range(5):
         body = b"".join([*found[:place], hostile, *found[place + 1 :]])
         check_is_total(MAGIC + b"\x95\x01" + tid + sender + observed + b"\x95" + body)
@@ -231,7 +286,7 @@ def test_no_mutant_exceeds_its_rights() -> None:
             assert (reply.tid, reply.sender) == (message.tid, node.own_id)
             if isinstance(message, BadQuery):
                 assert isinstance(reply, Error)
-            if isinstance(message, Query) and isinstance(message.request, Store | Withdraw):
+            if isinstance(message, Query) and not isinstance(message.request, Ping | FindNode | FindValue):
                 assert isinstance(reply, Error)
         else:
             assert answer is None

@@ -15,12 +15,16 @@ from dhtd.core.messages import (
     ERROR_METHOD,
     ERROR_PROTOCOL,
     ERROR_SERVER,
+    METHODS,
+    Acknowledged,
     BadQuery,
     Error,
     FindValue,
     Found,
     Query,
+    Renewed,
     Reply,
+    Watched,
 )
 from dhtd.core.node import Node
 from dhtd.errors import WireError
@@ -30,7 +34,17 @@ from tests.wire.vectors import VECTORS, Vector
 
 CODEC = NativeCodec()
 DUAL = NativeCodec(dual_stack=True)  # for queries that need it, by their file
-METHODS = {"ping", "find_node", "find_value", "store", "withdraw"}
+# The fields of a vector that are the arguments of its method, in their order.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "ping": (),
+    "find_node": ("target", "token"),
+    "find_value": ("target", "token"),
+    "store": ("target", "port", "token", "lease", "session"),
+    "withdraw": ("target", "port", "token", "session"),
+    "renew": ("session", "lease", "token"),
+    "watch": ("target", "token", "lease", "session"),
+    "changed": ("target", "version", "added", "removed"),
+}
 
 
 def of(*kinds: str) -> list[Vector]:
@@ -42,8 +56,9 @@ def named(vector: Vector) -> str:
 
 
 def test_there_is_a_datagram_of_each_kind() -> None:
-    assert {vector.fields["method"] for vector in of("query")} == METHODS
-    assert {vector.fields["answers"] for vector in of("reply")} == {"ping", "find_node", "find_value"}
+    assert {vector.fields["method"] for vector in of("query")} == ARGUMENTS.keys() == set(METHODS.values())
+    answers = {vector.fields["answers"] for vector in of("reply")}
+    assert answers == {"ping", "find_node", "find_value", "renew", "watch"}
     assert {vector.fields["code"] for vector in of("error")} == {
         ERROR_GENERIC,
         ERROR_SERVER,
@@ -86,18 +101,22 @@ def test_a_reply_says_what_its_file_says(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", [vector for vector in of("reply") if vector.is_canonical], ids=named)
 def test_a_reply_is_written_byte_for_byte(vector: Vector) -> None:
-    request, result = vector.answered_request, vector.result
-    if not isinstance(result, Found):
-        assert CODEC.encode_acknowledged(vector.tid, vector.sender, vector.observed) == vector.data
-        return
-    assert result.token is not None
-    packed = CODEC.pack_contacts(result.contacts)
-    query = Query(vector.tid, Id(0), request)
-    encoded = CODEC.encode_found(
-        query, vector.sender, vector.observed, result.token, packed, Room(1_200), Values(result.endpoints)
-    )
-    assert encoded[:-1] == vector.data[:-1]
-    assert (encoded == vector.data) is not result.more  # nothing was cut here, so nothing is said to be
+    tid, sender, observed = vector.tid, vector.sender, vector.observed
+    query, result, room = Query(tid, Id(0), vector.answered_request), vector.result, Room(1_200)
+    match result:
+        case Acknowledged():
+            assert CODEC.encode_acknowledged(tid, sender, observed) == vector.data
+        case Renewed(token, held):
+            assert CODEC.encode_renewed(tid, sender, observed, token, held) == vector.data
+        case Watched(token, version, endpoints):
+            values = Values(endpoints)
+            assert CODEC.encode_watched(query, sender, observed, token, version, room, values) == vector.data
+        case Found(token, contacts, endpoints, more):
+            assert token is not None
+            packed = CODEC.pack_contacts(contacts)
+            encoded = CODEC.encode_found(query, sender, observed, token, packed, room, Values(endpoints))
+            assert encoded[:-1] == vector.data[:-1]
+            assert (encoded == vector.data) is not more  # nothing was cut here, so nothing is said to be
 
 
 @pytest.mark.parametrize("vector", [vector for vector in of("query", "reply") if vector.is_canonical], ids=named)
@@ -105,14 +124,8 @@ def test_msgpack_itself_writes_the_same_bytes(vector: Vector) -> None:
     """An independent witness: a generic encoder, given the fields in the order of the specification."""
     fields: list[object]
     if vector.kind == "query":
-        args: list[object] = []
-        if "target" in vector.fields:
-            args.append(bytes.fromhex(vector.fields["target"]))
-        if "port" in vector.fields:
-            args.append(vector.fields["port"])
-        if "target" in vector.fields:
-            args.append(vector.token)
-        if "target" in vector.fields and vector.token is None:
+        args = [witnessed(vector, name) for name in ARGUMENTS[vector.fields["method"]]]
+        if "token" in ARGUMENTS[vector.fields["method"]] and vector.token is None:
             is_dual = vector.name.endswith("-dual")
             wanted = {"find_node": 288 if is_dual else 184, "find_value": 400}[vector.fields["method"]]
             args.append(b"")
@@ -132,8 +145,20 @@ def test_msgpack_itself_writes_the_same_bytes(vector: Vector) -> None:
             if isinstance(vector.answered_request, FindValue):
                 body.append(list(map(bytes, result.endpoints)))
             body.append(result.more)
+        if isinstance(result, Renewed):
+            body = [result.token, result.held]
+        if isinstance(result, Watched):
+            body = [result.token, result.version, list(map(bytes, result.endpoints)), result.more]
         fields = [1, vector.tid, NATIVE.to_bytes(vector.sender), bytes(vector.observed), body]
     assert b"DHT\x01" + msgpack.packb(fields) == vector.data
+
+
+def witnessed(vector: Vector, name: str) -> object:
+    """Return an argument as plain bytes, integers and lists."""
+    if name in ("added", "removed"):
+        return list(map(bytes, vector.endpoints(name)))
+    value = vector.fields.get(name)
+    return bytes.fromhex(value) if isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("vector", of("error"), ids=named)

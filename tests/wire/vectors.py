@@ -11,14 +11,19 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     Acknowledged,
+    Changed,
     Contact,
     FindNode,
     FindValue,
     Found,
     Ping,
+    Renew,
+    Renewed,
     Request,
     Result,
     Store,
+    Watch,
+    Watched,
     Withdraw,
 )
 
@@ -52,6 +57,10 @@ class Vector:
         return bytes.fromhex(self.fields["token"]) if "token" in self.fields else None
 
     @property
+    def session(self) -> bytes:
+        return bytes.fromhex(self.fields["session"])
+
+    @property
     def is_canonical(self) -> bool:
         return bool(self.fields.get("canonical", True))
 
@@ -60,19 +69,33 @@ class Vector:
         method = self.fields["method"]
         if method == "ping":
             return Ping()
+        if method == "renew":
+            assert self.token is not None
+            return Renew(self.session, self.fields["lease"], self.token)
         target = NATIVE.parse(self.fields["target"])
         if method == "find_node":
             return FindNode(target, self.token)
         if method == "find_value":
             return FindValue(target, self.token)
+        if method == "changed":
+            return Changed(target, self.fields["version"], self.endpoints("added"), self.endpoints("removed"))
         assert self.token is not None
-        kind = Store if method == "store" else Withdraw
-        return kind(target, self.fields["port"], self.token)
+        if method == "watch":
+            return Watch(target, self.token, self.fields["lease"], self.session)
+        if method == "store":
+            return Store(target, self.fields["port"], self.token, self.fields["lease"], self.session)
+        return Withdraw(target, self.fields["port"], self.token, self.session)
 
     @property
     def answered_request(self) -> Request:
         """A request of the kind that a reply answers."""
-        kinds: dict[str, Request] = {"ping": Ping(), "find_node": FindNode(Id(0)), "find_value": FindValue(Id(0))}
+        kinds: dict[str, Request] = {
+            "ping": Ping(),
+            "find_node": FindNode(Id(0)),
+            "find_value": FindValue(Id(0)),
+            "renew": Renew(b"", 0, b""),
+            "watch": Watch(Id(0), b"", 0, b""),
+        }
         return kinds[self.fields["answers"]]
 
     @property
@@ -80,11 +103,17 @@ class Vector:
         if self.fields["answers"] == "ping":
             return Acknowledged()
         assert self.token is not None
+        if self.fields["answers"] == "renew":
+            return Renewed(self.token, self.fields.get("held"))
+        if self.fields["answers"] == "watch":
+            return Watched(self.token, self.fields["version"], self.endpoints("endpoints"), self.fields["more"])
         contacts = tuple(
             Contact(NATIVE.parse(node["id"]), Endpoint.parse(node["endpoint"])) for node in self.fields["nodes"]
         )
-        endpoints = tuple(map(Endpoint.parse, self.fields.get("endpoints", [])))
-        return Found(self.token, contacts, endpoints, self.fields["more"])
+        return Found(self.token, contacts, self.endpoints("endpoints"), self.fields["more"])
+
+    def endpoints(self, field: str) -> tuple[Endpoint, ...]:
+        return tuple(map(Endpoint.parse, self.fields.get(field, [])))
 
 
 def unhex(text: str) -> bytes:

@@ -172,7 +172,9 @@ class Publication:
         self._report_if_over()
 
     def _ask_to_store(self, contact: Contact, now: float) -> None:
-        request = Store(self.entry.key, self.entry.port, self._traversal.tokens[contact.endpoint])
+        token = self._traversal.tokens[contact.endpoint]
+        lease, session = self._requester.lease, self._requester.session
+        request = Store(self.entry.key, self.entry.port, token, lease, session)
         store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
         self._in_flight.add(store)
         self._asked += 1

@@ -171,7 +171,7 @@ class Withdrawal:
         # With a token, ask it to withdraw each entry.
         for record_key in self._record_keys:
             attempts = self._requester.policy.withdraw_attempts
-            request = Withdraw(self.key, record_key.port, token)
+            request = Withdraw(self.key, record_key.port, token, self._requester.session)
             self._ask(self._to_let_go[record_key], request, contact, now, attempts)
 
     def _ask(self, owner: Operation, request: Request, contact: Contact, now: float, attempts: int) -> None:

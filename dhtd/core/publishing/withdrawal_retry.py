@@ -106,7 +106,7 @@ class WithdrawalRetry:
             if result.token:
                 attempts = self._requester.policy.withdraw_attempts
                 self._owners.append(_ToLetGoOf(self, record_key))
-                request = Withdraw(key, record_key.port, result.token)
+                request = Withdraw(key, record_key.port, result.token, self._requester.session)
                 self._ask(self._owners[-1], request, record_key.packed_key, now, attempts)
             elif record_key in self._had:  # the holder keeps it from us
                 self._has_failed = True

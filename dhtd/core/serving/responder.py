@@ -25,15 +25,19 @@ from dhtd.core.counters import CHANGES, CHANGES_PER_SOURCE, Counters
 from dhtd.core.endpoint import Endpoint, means_the_same
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
+    ERROR_METHOD,
     ERROR_PROTOCOL,
     ERROR_SERVER,
     METHODS,
+    Changed,
     FindNode,
     FindValue,
     Ping,
     Query,
+    Renew,
     Request,
     Store,
+    Watch,
     Withdraw,
 )
 from dhtd.core.policy import Policy
@@ -126,6 +130,8 @@ class Responder:
                 return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
             case Store() | Withdraw():
                 return self._changed(query, request, source, now)
+            case Renew() | Watch() | Changed():
+                return self._refuse(query, source, ERROR_METHOD, "unknown method")
             case _:
                 assert_never(request)
 
@@ -135,7 +141,7 @@ class Responder:
 
     def is_proved(self, request: Request, source: Endpoint, now: float) -> bool:
         """Whether `request` shows a token for its key that was sent to this address."""
-        if isinstance(request, Ping) or request.token is None:
+        if isinstance(request, Ping | Renew | Changed) or request.token is None:
             return False
         return self._tokens.is_valid(request.token, source[:-2], self._key(request), now)
 
@@ -151,7 +157,7 @@ class Responder:
         token = self._tokens.issue(source[:-2], self._key(request), now)
         return self._codec.encode_cut(query, self._own_id_towards(source), source, token)
 
-    def _key(self, request: FindNode | FindValue | Store | Withdraw) -> bytes:
+    def _key(self, request: FindNode | FindValue | Store | Withdraw | Watch) -> bytes:
         """Return what a token for this request is bound to, beside the address."""
         key = request.target if isinstance(request, FindNode) else request.key
         return key.to_bytes(self._width, "big")

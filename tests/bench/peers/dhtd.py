@@ -11,7 +11,7 @@ from random import Random
 from dhtd.core.codec import Room
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Query, Reply, Request, Store
+from dhtd.core.messages import Contact, FindNode, FindValue, Found, Ping, Query, Reply, Request
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import TID_SIZE
 from tests.bench.load import Make, Sources
@@ -31,6 +31,7 @@ from tests.bench.peers.peer import (
     UnexpectedAnswerError,
     expect,
 )
+from tests.records import to_store
 
 _FINDS = (FIND_NONE, FIND_ONE, FIND_FIFTY)
 _ENTRY_PORT = 3_000
@@ -69,7 +70,7 @@ class Dhtd(Peer):
 
     def store_once(self, sources: Sources, number: int, key: bytes) -> None:
         found = self._find(sources, number, FindValue(_id(key)))
-        stored = sources.ask(number, self._maker(Store(_id(key), _ENTRY_PORT, found.token or b"")))
+        stored = sources.ask(number, self._maker(to_store(_id(key), _ENTRY_PORT, found.token or b"")))
         expect(stored is not None and isinstance(self._codec.decode(stored), Reply), stored)
 
     def sender(self, pong: bytes) -> bytes:
@@ -89,7 +90,7 @@ class Dhtd(Peer):
 
             def store(number: int, tid: bytes) -> bytes:
                 which = rng.randrange(len(keys))
-                return encode(tid, senders[number], Store(keys[which], _ENTRY_PORT, tokens[number][which]))
+                return encode(tid, senders[number], to_store(keys[which], _ENTRY_PORT, tokens[number][which]))
 
             return store
         if operation in HELD:

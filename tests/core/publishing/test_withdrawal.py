@@ -22,7 +22,7 @@ from dhtd.core.policy import DEFAULT
 from tests.core.bench import QUIET, Bench
 from tests.core.played import KEY, SLOW, by_id, entered, knowing, of_kind
 from tests.core.small import contact
-from tests.records import own_key
+from tests.records import own_key, to_withdraw
 
 
 def test_deleting_withdraws_with_new_tokens() -> None:
@@ -38,7 +38,7 @@ def test_deleting_withdraws_with_new_tokens() -> None:
         bench.found(asked[id], id, token=b"fresh%d" % id)
     withdrawals = by_id(bench.sent())  # before the search has ended
     for id, query in withdrawals.items():
-        assert query.request == Withdraw(KEY, 80, b"fresh%d" % id)
+        assert query.request == to_withdraw(KEY, 80, b"fresh%d" % id)
     bench.pong(withdrawals[1], 1)
     bench.refuse(withdrawals[2], 2)
     assert bench.events() == []
@@ -78,7 +78,7 @@ def test_deleting_all_ports_counts_a_node_once() -> None:
     assert ports == [80, 81]
     bench.found(bench.sent_one(), 1)
     first, second = bench.sent()
-    assert [first.request, second.request] == [Withdraw(KEY, 80, b"token"), Withdraw(KEY, 81, b"token")]
+    assert [first.request, second.request] == [to_withdraw(KEY, 80, b"token"), to_withdraw(KEY, 81, b"token")]
     for sent in (first, second):
         bench.pong(sent, 1)
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80, 81), nodes=1)
@@ -111,7 +111,7 @@ def test_a_holder_that_answers_late_is_still_told() -> None:
     assert bench.events() == []
     bench.found(asked[2], 2, token=b"two")
     last = bench.sent_one()
-    assert last.request == Withdraw(KEY, 80, b"two")
+    assert last.request == to_withdraw(KEY, 80, b"two")
     bench.pong(last, 2)
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (80,), nodes=2)
 
@@ -172,7 +172,7 @@ def test_deleting_ends_a_publication(stored: bool) -> None:
     for query in sent:
         bench.found(query, 1, token=b"fresh")
     query = bench.sent_one()
-    assert query.request == Withdraw(KEY, 80, b"fresh")
+    assert query.request == to_withdraw(KEY, 80, b"fresh")
     bench.pong(query, 1)
     assert bench.events() == [Withdrawn(withdrawal, KEY, (80,), nodes=1)]
     bench.advance(60.0)

@@ -13,7 +13,7 @@ from dhtd.core.messages import ERROR_SERVER, Contact, FindNode, FindValue, Ping,
 from dhtd.core.policy import Policy
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.small import contact, endpoint
-from tests.records import own_key
+from tests.records import own_key, to_withdraw
 
 KEY = Id(77)
 POLICY = replace(QUIET, republish_jitter=0.0, startup_spread=0.0)
@@ -65,7 +65,10 @@ def test_a_holder_lets_go_of_every_port_twice() -> None:
         (find,) = asked(bench, FindValue)
         bench.found(find, 2, token=b"fresh")
         withdrawals = asked(bench, Withdraw)
-        assert [each.request for each in withdrawals] == [Withdraw(KEY, 80, b"fresh"), Withdraw(KEY, 81, b"fresh")]
+        assert [each.request for each in withdrawals] == [
+            to_withdraw(KEY, 80, b"fresh"),
+            to_withdraw(KEY, 81, b"fresh"),
+        ]
         for each in withdrawals:
             bench.pong(each, 2)
         bench.advance(pause)
@@ -117,7 +120,7 @@ def test_a_cut_answer_is_asked_for_its_rest() -> None:
         assert again.request == FindValue(KEY, b"proof")
         bench.found(again, 2, endpoints=[US.with_port(80)] if had_it else [], token=b"fresh")
         (withdrawal,) = asked(bench, Withdraw)
-        assert withdrawal.request == Withdraw(KEY, 80, b"fresh")
+        assert withdrawal.request == to_withdraw(KEY, 80, b"fresh")
         bench.pong(withdrawal, 2)
         assert len(bench.node.withdrawals) == had_it
         bench.advance(CONFIRM)

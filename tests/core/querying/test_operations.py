@@ -24,12 +24,12 @@ from dhtd.core.messages import (
     FindValue,
     Found,
     Ping,
-    Store,
 )
 from dhtd.core.policy import Policy
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.played import KEY, LATE, SLOW, STALE, TIMEOUT, by_id, knowing
 from tests.core.small import contact, endpoint
+from tests.records import to_store
 
 SERVER, OTHER_SERVER = Endpoint.of("10.7.7.7", 80), Endpoint.of("10.7.7.8", 81)
 
@@ -50,7 +50,7 @@ def test_single_queries_carry_their_arguments() -> None:
     bench.node.commands.find_node(endpoint(5), KEY, bench.now)
     bench.node.commands.find_value(endpoint(5), KEY, bench.now)
     bench.node.commands.store_at(endpoint(5), KEY, 80, b"token", bench.now)
-    assert [sent.request for sent in bench.sent()] == [FindNode(KEY), FindValue(KEY), Store(KEY, 80, b"token")]
+    assert [sent.request for sent in bench.sent()] == [FindNode(KEY), FindValue(KEY), to_store(KEY, 80, b"token")]
 
 
 def test_a_single_query_reports_the_result() -> None:

@@ -23,14 +23,13 @@ from dhtd.core.messages import (
     Reply,
     Request,
     Result,
-    Store,
-    Withdraw,
 )
 from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
+from tests.records import to_store, to_withdraw
 
 KEY = Id(77)
 FRIEND, STRANGER = contact(9), contact(10)
@@ -91,12 +90,12 @@ def test_a_contacts_find_is_cut_to_a_token(find: type[FindNode | FindValue]) -> 
 def test_a_contacts_store_needs_its_token() -> None:
     bench = flooded()
     proof = token(bench)
-    for request in (Store(KEY, 80, FORGED), Withdraw(KEY, 80, FORGED), Store(Id(78), 80, proof)):
+    for request in (to_store(KEY, 80, FORGED), to_withdraw(KEY, 80, FORGED), to_store(Id(78), 80, proof)):
         assert result(bench, request) is None
     assert bench.node.counters.rate_limited == 3
-    assert result(bench, Store(KEY, 80, proof)) == Acknowledged()
+    assert result(bench, to_store(KEY, 80, proof)) == Acknowledged()
     assert bench.node.store.get(KEY, bench.now) == [FRIEND.endpoint.with_port(80)]
-    assert result(bench, Withdraw(KEY, 80, proof)) == Acknowledged()
+    assert result(bench, to_withdraw(KEY, 80, proof)) == Acknowledged()
     assert bench.node.store.get(KEY, bench.now) == []
 
 
@@ -105,7 +104,7 @@ def test_a_flooding_contact_gets_brief_answers() -> None:
     proof = token(bench)
     whole = [result(bench, FindNode(KEY, proof)) for _ in range(100)]
     assert [found is None for found in whole] == [False] * RATE + [True] * (100 - RATE)
-    assert result(bench, Store(KEY, 80, proof)) is None
+    assert result(bench, to_store(KEY, 80, proof)) is None
     assert token(bench) == proof
     assert result(bench, Ping()) == Acknowledged()
     bench.now += 1.0
@@ -120,13 +119,13 @@ def test_strangers_above_the_limit_get_no_answer() -> None:
     for _ in range(RATE):
         assert bench.query(Ping(), STRANGER) is not None
     of_stranger = bench.node.responder._tokens.issue(STRANGER.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
-    requests = (Ping(), FindNode(KEY), FindNode(KEY, FORGED), FindValue(KEY), Store(KEY, 80, FORGED))
+    requests = (Ping(), FindNode(KEY), FindNode(KEY, FORGED), FindValue(KEY), to_store(KEY, 80, FORGED))
     for request in requests:
         assert bench.query(request, STRANGER) is None
         assert bench.query(request, Contact(FRIEND.id, FRIEND.endpoint.with_port(1))) is None
     counters = bench.node.counters
     assert (counters.rate_limited, counters.cut_short) == (1 + 2 * len(requests), 0)
-    assert result(bench, Store(KEY, 80, of_stranger), STRANGER) == Acknowledged()
+    assert result(bench, to_store(KEY, 80, of_stranger), STRANGER) == Acknowledged()
 
 
 def test_a_contact_gone_silent_is_a_stranger() -> None:
@@ -157,7 +156,7 @@ def test_a_full_node_gives_a_token_and_says_full() -> None:
     found = result(bench, FindNode(KEY, proof))
     assert isinstance(found, Found)
     assert (found.token, len(found.contacts), found.more) == (b"", 3, False)
-    refused = result(bench, Store(KEY, 80, proof))
+    refused = result(bench, to_store(KEY, 80, proof))
     assert isinstance(refused, Error)
     assert refused.code == ERROR_SERVER
     assert bench.node.counters.caps_hit[STORE_ENTRIES] == 1
@@ -174,14 +173,14 @@ def test_brief_answers_spare_the_reserve() -> None:
     assert bench.query(Ping(), STRANGER) is None
     for other in (contact(20), contact(30)):
         assert all(result(bench, Ping(), other) == Acknowledged() for _ in range(2 * RATE))
-    for request in (FindNode(KEY), Store(KEY, 80, FORGED)):
+    for request in (FindNode(KEY), to_store(KEY, 80, FORGED)):
         assert result(bench, request) is None
 
 
 def test_an_exhausted_limit_stops_tokens_too() -> None:
     bench = flooded(replace(POLICY, rate_limit_total=RATE / 2))  # by which that is used up as well
     proof = bench.node.responder._tokens.issue(FRIEND.endpoint[:-2], SEVEN.to_bytes(KEY), bench.now)
-    for request in (FindNode(KEY, proof), Store(KEY, 80, proof), Ping()):
+    for request in (FindNode(KEY, proof), to_store(KEY, 80, proof), Ping()):
         assert bench.query(request, FRIEND) is None
     counters = bench.node.counters
     assert (counters.rate_limited, counters.cut_short, counters.caps_hit[RATE_LIMIT_TOTAL]) == (3, 0, 3)
@@ -194,7 +193,7 @@ def test_a_bad_token_is_called_bad_below_the_rate() -> None:
     bench.know(FRIEND)
     for _ in range(RATE):
         assert bench.query(Ping(), Contact(STRANGER.id, FRIEND.endpoint.with_port(1))) is not None
-    refused = result(bench, Store(KEY, 80, FORGED))
+    refused = result(bench, to_store(KEY, 80, FORGED))
     assert isinstance(refused, Error)
     assert refused.code == ERROR_PROTOCOL
 

@@ -11,13 +11,14 @@ import pytest
 from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Contact, FindNode, FindValue, Message, Ping, Request, Store
+from dhtd.core.messages import Contact, FindNode, FindValue, Message, Ping, Request
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.serving.malformed import PART, PAUSE, SOURCES, Malformed
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import Bench
 from tests.core.small import contact, endpoint
+from tests.records import to_store
 
 STRANGER, FRIEND = contact(100), contact(101)
 RUBBISH = b"DHT\x01" + b"\xdc\x07\xf8" * 600
@@ -67,7 +68,7 @@ def test_one_sources_rubbish_is_charged_to_it() -> None:
 
 
 @pytest.mark.parametrize("source", [STRANGER, FRIEND], ids=["stranger", "contact"])
-@pytest.mark.parametrize("request_", [Ping(), FindNode(Id(5)), FindValue(Id(5)), Store(Id(5), 80, b"12345678")])
+@pytest.mark.parametrize("request_", [Ping(), FindNode(Id(5)), FindValue(Id(5)), to_store(Id(5), 80, b"12345678")])
 def test_forged_rubbish_does_not_silence_queries(source: Contact, request_: Request) -> None:
     bench, _ = under_fire(source.endpoint)
     assert bench.query(request_, source) is not None
@@ -161,7 +162,7 @@ def test_all_that_this_program_sends_is_plain(make: Callable[[], Codec]) -> None
     codec, key, token = make(), Id(2**255), b"12345678"
     for request in (Ping(), FindNode(key), FindValue(key), FindNode(key, token), FindValue(key, token)):
         assert codec.is_plain(codec.encode_query(bytes(codec.traits.tid_size), key, request))
-    assert codec.is_plain(codec.encode_query(bytes(codec.traits.tid_size), key, Store(key, 65_535, token)))
+    assert codec.is_plain(codec.encode_query(bytes(codec.traits.tid_size), key, to_store(key, 65_535, token)))
     assert codec.is_plain(codec.encode_acknowledged(bytes(codec.traits.tid_size), key, endpoint(1)))
     assert codec.is_plain(codec.encode_error(bytes(codec.traits.tid_size), key, 203, "no"))
     assert not codec.is_plain(RUBBISH)

@@ -28,6 +28,7 @@ from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
 from dhtd.core.storage.store import HeldRecord
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
+from tests.records import to_store, to_withdraw
 
 KEY = Id(77)
 PEER = contact(100)
@@ -82,9 +83,9 @@ def inside(bench: Bench) -> dict[str, Any]:
 
 def test_a_replayed_store_revives_nothing() -> None:
     bench = Bench()
-    store = datagram(bench, Store(KEY, 80, token(bench)), 1)
+    store = datagram(bench, to_store(KEY, 80, token(bench)), 1)
     assert isinstance(deliver(bench, store), Reply)
-    assert isinstance(deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench)), 2)), Reply)
+    assert isinstance(deliver(bench, datagram(bench, to_withdraw(KEY, 80, token(bench)), 2)), Reply)
     answer = deliver(bench, store)
     assert isinstance(answer, Error)
     assert (answer.code, answer.text) == (ERROR_SERVER, "not stored again")
@@ -95,7 +96,7 @@ def test_a_replayed_store_revives_nothing() -> None:
 def test_a_replayed_store_does_not_prolong() -> None:
     """Its sender may have missed the acknowledgement; or it is not the sender."""
     bench = Bench()
-    store = datagram(bench, Store(KEY, 80, token(bench)), 1)
+    store = datagram(bench, to_store(KEY, 80, token(bench)), 1)
     first = deliver(bench, store)
     assert isinstance(first, Reply)
     before = held(bench)
@@ -108,11 +109,11 @@ def test_a_replayed_store_does_not_prolong() -> None:
 
 def test_a_replayed_withdrawal_drops_nothing() -> None:
     bench = Bench()
-    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 1))
-    withdraw = datagram(bench, Withdraw(KEY, 80, token(bench)), 2)
+    deliver(bench, datagram(bench, to_store(KEY, 80, token(bench)), 1))
+    withdraw = datagram(bench, to_withdraw(KEY, 80, token(bench)), 2)
     first = deliver(bench, withdraw)
     assert deliver(bench, withdraw) == first
-    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 3))
+    deliver(bench, datagram(bench, to_store(KEY, 80, token(bench)), 3))
     assert deliver(bench, withdraw) == first
     assert [entry.record.endpoint for entry in held(bench)] == [PEER.endpoint.with_port(80)]
     assert bench.node.counters.repeated == 2
@@ -122,28 +123,28 @@ def test_a_token_serves_several_changes() -> None:
     bench = Bench()
     shown = token(bench)
     for tid in range(5):
-        deliver(bench, datagram(bench, Store(KEY, 80, shown), tid))
+        deliver(bench, datagram(bench, to_store(KEY, 80, shown), tid))
         assert len(held(bench)) == 1
         bench.now += 1.0
-        deliver(bench, datagram(bench, Store(KEY, 80, shown), 100 + tid))
+        deliver(bench, datagram(bench, to_store(KEY, 80, shown), 100 + tid))
         assert held(bench)[0].expires_at == bench.now + DEFAULT.store_expiry
-        deliver(bench, datagram(bench, Withdraw(KEY, 80, shown), tid))  # another method: another query
+        deliver(bench, datagram(bench, to_withdraw(KEY, 80, shown), tid))  # another method: another query
         assert held(bench) == []
-    deliver(bench, datagram(bench, Store(KEY, 80, shown), 200))
-    deliver(bench, datagram(bench, Store(KEY, 81, shown), 200))  # another port
+    deliver(bench, datagram(bench, to_store(KEY, 80, shown), 200))
+    deliver(bench, datagram(bench, to_store(KEY, 81, shown), 200))  # another port
     assert len(held(bench)) == 2
     assert bench.node.counters.repeated == 0
 
 
 def test_a_refused_store_cannot_be_replayed() -> None:
     bench = Bench(policy=replace(QUIET, store_entries=1))
-    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 1))
-    refused = datagram(bench, Store(KEY, 81, token(bench)), 2)
+    deliver(bench, datagram(bench, to_store(KEY, 80, token(bench)), 1))
+    refused = datagram(bench, to_store(KEY, 81, token(bench)), 2)
     assert isinstance(deliver(bench, refused), Error)
-    deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench)), 3))
+    deliver(bench, datagram(bench, to_withdraw(KEY, 80, token(bench)), 3))
     assert isinstance(deliver(bench, refused), Error)
     assert held(bench) == []
-    assert isinstance(deliver(bench, datagram(bench, Store(KEY, 81, token(bench)), 4)), Reply)
+    assert isinstance(deliver(bench, datagram(bench, to_store(KEY, 81, token(bench)), 4)), Reply)
 
 
 @pytest.mark.parametrize("pauses", [[0.0], [ROTATION - 1], [ROTATION], [2 * ROTATION - 1], [1.0] * 130, [500.0]])
@@ -152,9 +153,9 @@ def test_a_change_is_known_while_its_token_lives(pauses: list[float], issued_bef
     bench = Bench()
     shown = token(bench)
     bench.now += issued_before
-    store = datagram(bench, Store(KEY, 80, shown), 1)
+    store = datagram(bench, to_store(KEY, 80, shown), 1)
     assert isinstance(deliver(bench, store), Reply)
-    deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench)), 2))
+    deliver(bench, datagram(bench, to_withdraw(KEY, 80, token(bench)), 2))
     for pause in pauses:
         bench.now += pause
         answer = deliver(bench, store)
@@ -170,12 +171,12 @@ def test_a_change_is_forgotten_with_its_token() -> None:
     bench = Bench()
     remembered = bench.node.responder._replays
     for tid in range(50):
-        deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), tid))
+        deliver(bench, datagram(bench, to_store(KEY, 80, token(bench)), tid))
         bench.now += ROTATION / 10
         assert len(remembered) <= 20
     assert tid + 1 > len(remembered) > 10
     bench.now += 2 * ROTATION
-    deliver(bench, datagram(bench, Store(KEY, 80, token(bench)), 50))
+    deliver(bench, datagram(bench, to_store(KEY, 80, token(bench)), 50))
     assert len(remembered) == 1
 
 
@@ -186,7 +187,7 @@ def test_a_full_memory_refuses_changes() -> None:
         source = contact(number)
         shown = token(bench, source)
         return [
-            type(deliver(bench, datagram(bench, Store(KEY, 80 + tid, shown), tid, source), source.endpoint))
+            type(deliver(bench, datagram(bench, to_store(KEY, 80 + tid, shown), tid, source), source.endpoint))
             for tid in tids
         ]
 
@@ -197,7 +198,7 @@ def test_a_full_memory_refuses_changes() -> None:
     assert (caps_hit["changes"], caps_hit["changes_per_source"]) == (1, 3)
     assert answers(1, range(3)) == [Reply] * 3  # taken changes are still acknowledged
     assert bench.node.counters.repeated == 3
-    refused = deliver(bench, datagram(bench, Withdraw(KEY, 80, token(bench, contact(1))), 9), contact(1).endpoint)
+    refused = deliver(bench, datagram(bench, to_withdraw(KEY, 80, token(bench, contact(1))), 9), contact(1).endpoint)
     assert isinstance(refused, Error)
     assert (refused.code, refused.text) == (ERROR_SERVER, "busy: too many stores in a minute")
     assert len(held(bench)) == 5
@@ -212,13 +213,13 @@ def test_the_memory_has_at_most_two_generations() -> None:
         verdicts = []
         for number in range(1_000):
             place = number % 50
-            request = Store(KEY, 80, b"%04d%04d" % (generation, place))
+            request = to_store(KEY, 80, b"%04d%04d" % (generation, place))
             verdicts.append(replays.take(number.to_bytes(8, "big"), request, endpoint(place).ip, generation))
         assert (verdicts.count(Repeat.NEW), verdicts.count(Repeat.BUSY)) == (100, 900)
         assert verdicts.count(Repeat.GREEDY) == 0
         assert len(replays) == min(generation + 1, 2) * 100
         assert len(replays._per_source) <= 50
-    assert replays.take(bytes(8), Store(KEY, 80, b"%08d" % 99), endpoint(1).ip, 99) is Repeat.NEW
+    assert replays.take(bytes(8), to_store(KEY, 80, b"%08d" % 99), endpoint(1).ip, 99) is Repeat.NEW
     assert len(replays) == 1
 
 
@@ -227,7 +228,7 @@ def test_used_up_shares_leave_room_for_others() -> None:
     replays = ReplayGuard(Policy(changes=400, changes_per_source=100, changes_few=10), 0)
 
     def takes(machine: int, changes: int) -> int:
-        store = Store(KEY, 80, b"%08d" % machine)
+        store = to_store(KEY, 80, b"%08d" % machine)
         ip = endpoint(machine).ip
         return sum(replays.take(tid.to_bytes(8, "big"), store, ip, 0) is Repeat.NEW for tid in range(changes))
 
@@ -304,7 +305,7 @@ def test_replays_keep_no_dead_contact_good() -> None:
 
 def test_a_store_for_one_node_is_none_for_another() -> None:
     one, other = Bench(own_id=1), Bench(own_id=2, seed=2)
-    store = datagram(one, Store(KEY, 80, token(one)), 1)
+    store = datagram(one, to_store(KEY, 80, token(one)), 1)
     answer = deliver(other, store)
     assert isinstance(answer, Error)
     assert (answer.code, answer.text) == (ERROR_PROTOCOL, "bad token")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -17,15 +18,18 @@ from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
     Acknowledged,
+    Changed,
     Contact,
     Error,
     FindNode,
     FindValue,
     Found,
     Ping,
+    Renew,
     Reply,
     Request,
     Store,
+    Watch,
     Withdraw,
 )
 from dhtd.core.node import Node
@@ -36,7 +40,7 @@ from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import US, Bench
 from tests.core.small import Beats, contact
-from tests.records import own_key
+from tests.records import SESSION, own_key, to_store, to_withdraw
 from tests.strategies import scaled
 
 KEY = Id(77)
@@ -87,7 +91,7 @@ def test_find_value_gives_contacts_and_entries() -> None:
     bench = Bench()
     bench.know(contact(1))
     assert ask(bench, FindValue(KEY)).endpoints == ()
-    assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
+    assert is_acknowledged(bench, to_store(KEY, 80, token(bench)))
     result = ask(bench, FindValue(KEY), ELSEWHERE)
     assert result.endpoints == (PEER.endpoint.with_port(80),)
     assert result.contacts == (contact(1),)
@@ -110,34 +114,34 @@ def test_find_value_names_own_entries_as_seen() -> None:
 def test_store_holds_the_source_address_and_port() -> None:
     bench = Bench()
     bench.now = 10.0
-    assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
+    assert is_acknowledged(bench, to_store(KEY, 80, token(bench)))
     assert list(bench.node.store) == [HeldRecord(KEY, Peer(PEER.endpoint.with_port(80)), 10.0 + DEFAULT.store_expiry)]
 
 
 def test_withdraw_drops_only_the_sources_entry() -> None:
     bench = Bench()
     for source in (PEER, ELSEWHERE):
-        assert is_acknowledged(bench, Store(KEY, 80, token(bench, source)), source)
-    assert is_acknowledged(bench, Withdraw(KEY, 80, token(bench)))
+        assert is_acknowledged(bench, to_store(KEY, 80, token(bench, source)), source)
+    assert is_acknowledged(bench, to_withdraw(KEY, 80, token(bench)))
     assert [held.record.endpoint for held in bench.node.store] == [ELSEWHERE.endpoint.with_port(80)]
-    assert is_acknowledged(bench, Withdraw(KEY, 80, token(bench)))  # nothing to drop is no error
-    assert is_acknowledged(bench, Withdraw(KEY, 81, token(bench, ELSEWHERE)), ELSEWHERE)
+    assert is_acknowledged(bench, to_withdraw(KEY, 80, token(bench)))  # nothing to drop is no error
+    assert is_acknowledged(bench, to_withdraw(KEY, 81, token(bench, ELSEWHERE)), ELSEWHERE)
     assert len(bench.node.store) == 1
 
 
-@pytest.mark.parametrize("kind", [Store, Withdraw])
-def test_a_bad_token_changes_nothing(kind: type[Store | Withdraw]) -> None:
+@pytest.mark.parametrize("make", [to_store, to_withdraw])
+def test_a_bad_token_changes_nothing(make: Callable[[Id, int, bytes], Request]) -> None:
     bench = Bench()
     bench.node.store.put(KEY, PEER.endpoint.with_port(80), 0.0)
-    port = 81 if kind is Store else 80
+    port = 81 if make is to_store else 80
     before = list(bench.node.store)
     stale = token(bench)
     for bad in (b"\0" * 8, b"x", token(bench, ELSEWHERE), token(bench, PEER, Id(78)), stale + b"\0"):
-        answer = bench.query(kind(KEY, port, bad), PEER)
+        answer = bench.query(make(KEY, port, bad), PEER)
         assert isinstance(answer, Error)
         assert (answer.code, answer.text) == (ERROR_PROTOCOL, "bad token")
     bench.now = 2 * DEFAULT.token_rotation
-    assert isinstance(bench.query(kind(KEY, port, stale), PEER), Error)
+    assert isinstance(bench.query(make(KEY, port, stale), PEER), Error)
     assert list(bench.node.store) == before
     assert bench.node.counters.bad_queries == 6
 
@@ -145,13 +149,13 @@ def test_a_bad_token_changes_nothing(kind: type[Store | Withdraw]) -> None:
 def test_a_token_works_from_any_port() -> None:
     bench = Bench()
     moved = Contact(PEER.id, PEER.endpoint.with_port(9))
-    assert is_acknowledged(bench, Store(KEY, 80, token(bench)), moved)
+    assert is_acknowledged(bench, to_store(KEY, 80, token(bench)), moved)
 
 
 def test_a_full_store_says_that_it_is_full() -> None:
     bench = Bench(policy=Policy(store_entries=1))
-    assert is_acknowledged(bench, Store(KEY, 80, token(bench)))
-    answer = bench.query(Store(KEY, 81, token(bench)), PEER)
+    assert is_acknowledged(bench, to_store(KEY, 80, token(bench)))
+    answer = bench.query(to_store(KEY, 81, token(bench)), PEER)
     assert isinstance(answer, Error)
     assert (answer.code, answer.text) == (ERROR_SERVER, "store is full")
     assert len(bench.node.store) == 1
@@ -165,13 +169,16 @@ def test_queries_are_counted_by_method() -> None:
         Ping(),
         FindNode(KEY),
         FindValue(KEY),
-        Store(KEY, 1, b"x"),
-        Withdraw(KEY, 1, b"x"),
+        to_store(KEY, 1, b"x"),
+        to_withdraw(KEY, 1, b"x"),
+        Renew(SESSION, 60, b""),
+        Watch(KEY, b"x", 60, SESSION),
+        Changed(KEY, 0, (), ()),
     ]
     for request in requests:
         bench.query(request, PEER)
     assert bench.node.counters.queries_received == {
-        "ping": 2, "find_node": 1, "find_value": 1, "store": 1, "withdraw": 1,
+        "ping": 2, "find_node": 1, "find_value": 1, "store": 1, "withdraw": 1, "renew": 1, "watch": 1, "changed": 1,
     }  # fmt: skip
 
 
@@ -358,9 +365,9 @@ def test_no_token_is_given_without_room(policy: Policy, elsewhere: bool) -> None
     found = ask(bench, FindValue(KEY))
     assert (len(found.endpoints), found.more) == (3, False)
     given = token(bench, contact(2))
-    assert isinstance(bench.query(Withdraw(KEY, 1_000, given), contact(2)), Reply)
-    assert isinstance(bench.query(Store(KEY, contact(2).endpoint.port, given), contact(2)), Reply)
-    assert isinstance(bench.query(Withdraw(KEY, contact(2).endpoint.port, given), contact(2)), Reply)
+    assert isinstance(bench.query(to_withdraw(KEY, 1_000, given), contact(2)), Reply)
+    assert isinstance(bench.query(to_store(KEY, contact(2).endpoint.port, given), contact(2)), Reply)
+    assert isinstance(bench.query(to_withdraw(KEY, contact(2).endpoint.port, given), contact(2)), Reply)
     assert ask(bench, FindNode(KEY)).token
 
 
@@ -385,7 +392,7 @@ def test_each_quota_hit_is_counted_by_name() -> None:
         answer = bench.query(FindNode(Id(key)), contact(machine))
         assert isinstance(answer, Reply)
         assert isinstance(answer.body, list)
-        return bench.query(Store(Id(key), port, answer.body[0] or b"none given"), contact(machine))
+        return bench.query(to_store(Id(key), port, answer.body[0] or b"none given"), contact(machine))
 
     def hit() -> dict[str, int]:
         return {cap: hit for cap, hit in bench.node.counters.caps_hit.items() if hit}
@@ -458,7 +465,7 @@ class HoldingMachine(RuleBasedStateMachine):
         others = st.sampled_from(list(self.tokens))
         token = self.token_from(key, source, value=False) if right else data.draw(others)
         tid = len(self.sent).to_bytes(8, "little")
-        self.sent.append((tid, Withdraw(key, port, token) if withdraw else Store(key, port, token), source))
+        self.sent.append((tid, to_withdraw(key, port, token) if withdraw else to_store(key, port, token), source))
         self.change(*self.sent[-1])
 
     @precondition(lambda self: self.sent)

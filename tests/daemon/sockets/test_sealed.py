@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Answered, LookupDone, Published, Unanswered, Withdrawn
 from dhtd.core.ids import Id
-from dhtd.core.messages import FindNode, FindValue, Ping, Request, Store
+from dhtd.core.messages import FindNode, FindValue, Ping, Request
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon.driver import Driver
@@ -29,6 +29,7 @@ from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC as SEALED
 from dhtd.wire.sealed import OVERHEAD, Seal
 from tests.daemon.wire import POLICY, Sealing, Wire, end_of, joined
+from tests.records import to_store
 from tests.wire.vectors import VECTORS
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
@@ -368,7 +369,7 @@ def largest_answers(policy: Policy) -> list[int]:
             reply = codec.decode(answer)
             token = codec.decode_result(request, reply.body).token  # type: ignore[union-attr]
             assert token
-            requests += [FindValue(KEY, token), Store(KEY, 80, token)]
+            requests += [FindValue(KEY, token), to_store(KEY, 80, token)]
     return sizes
 
 
