@@ -1,0 +1,31 @@
+"""What became of a store, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dhtd.core.counters import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The record is held. If a quota was used up, another one was evicted for it."""
+
+    evicted_by: str | None = None  # the name of the quota
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaReached:
+    """The record is not held: a quota is used up, and no other source has more of it."""
+
+    cap: str
+    text: str
+
+
+STORED = Stored()
+EVICTED_BY = {cap: Stored(cap) for cap in (STORE_ENTRIES_PER_KEY, STORE_ENTRIES)}
+REFUSED_BY = {
+    STORE_ENTRIES_PER_SOURCE: QuotaReached(STORE_ENTRIES_PER_SOURCE, "too many entries from this address"),
+    STORE_ENTRIES_PER_KEY: QuotaReached(STORE_ENTRIES_PER_KEY, "too many entries under this key"),
+    STORE_ENTRIES: QuotaReached(STORE_ENTRIES, "store is full"),
+}
