@@ -92,6 +92,13 @@ class Policy:
     changes_reserve: float = 0.25  # the part of them all that is kept for sources
     changes_few: int = 16  # that have made fewer than this many
 
+    # Leases, on a wire that has them
+    heartbeat: float = 20.0  # how often each holder of own entries is asked to renew their lease, at least
+    heartbeat_rate: float = 10.0  # renewals a second, in all: more holders are asked less often
+    heartbeats_in_lease: float = 3.0  # a holder keeps entries for so many times the pause between two
+    heartbeats_missed: int = 2  # in a row: then the holder is lost
+    farewell: int = 30  # seconds for which holders keep entries after this node has stopped: a restart leaves no gap
+
     # Entries
     republish: float = 45 * 60.0  # own entries are published again after so long at most; jittered
     republish_first: float = 15 * 60.0  # and after so long at first: longer once their holders turn out to stay
@@ -114,8 +121,8 @@ class Policy:
     withdraw_retry_max: float = 5 * 60.0
     withdraw_confirm: float = 30.0  # and again so long after it did: by then it has been written down there
     withdrawing: int = 8  # holders that are asked again at once
-    store_expiry: float = 60 * 60.0  # an entry that is not published again is forgotten
-    store_sweep: float = 5 * 60.0  # how often expired entries are dropped
+    store_expiry: float = 60 * 60.0  # on a wire without leases, an entry that is not published again is forgotten
+    store_sweep: float = 10.0  # how often expired entries are dropped
     store_entries: int = 65_536  # held for others in all
     store_entries_per_key: int = 1_024
     store_entries_per_source: int = 8_192  # from one source (see `source_group`)

@@ -16,6 +16,7 @@ from typing import Final
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.walks import Visit
 
@@ -26,9 +27,10 @@ _LONGER_MAX: Final = 8  # times that it is; by then it is the usual interval
 class Hurrying:
     """Takes the news, and hurries the entries that it concerns."""
 
-    __slots__ = ("_grown_at", "_network_sizes", "_policy", "_records")
+    __slots__ = ("_grown_at", "_is_renewed", "_network_sizes", "_policy", "_records")
 
-    def __init__(self, records: OwnRecords, policy: Policy) -> None:
+    def __init__(self, records: OwnRecords, policy: Policy, lease: OwnLease) -> None:
+        self._is_renewed = lease.is_renewed
         self._records = records
         self._policy = policy
         self._network_sizes: dict[int, int] = {}  # by family: its size when it had last doubled, or halved
@@ -84,7 +86,7 @@ class Hurrying:
     def holder_lost(self, contact: Contact, now: float) -> list[Contact]:
         """A node is given up: publish soon the entries that have lost half of their holders by it.
 
-        Return further holders, which may have gone with it: those of entries that have lost more than one.
+        Where a lease is renewed, a loss is certain, and one is enough. Return further holders, which may have gone with it: those of entries that have lost more than one.
         """
         doubtful: dict[Contact, None] = {}
 
@@ -93,12 +95,29 @@ class Hurrying:
                 entry.lost += (contact,)
                 if len(entry.lost) > 1:
                     doubtful.update(dict.fromkeys(other for other in entry.replicas if other not in entry.lost))
-                if 2 * len(entry.lost) >= len(entry.replicas):
+                if self._is_renewed:
+                    self._replace(entry, now)
+                elif 2 * len(entry.lost) >= len(entry.replicas):
                     self._hurry(entry, self._records.soon(now), self._policy.republish_gap)
             return True
 
         self._records.visit(self._records.reach.of(contact), visit, now)
         return list(doubtful)
+
+    def copy_lost(self, entry: OwnEntry, contact: Contact, now: float) -> None:
+        """A holder has lost an entry, and does not take it again: publish it soon."""
+        if contact in entry.replicas and contact not in entry.lost:
+            entry.lost += (contact,)
+            self._replace(entry, now)
+
+    def _replace(self, entry: OwnEntry, now: float) -> None:
+        """Publish an entry that has lost a holder. Losses go on, so their pauses do not grow as those of other news."""
+        if entry.hurried or entry.published_at is None or self._records.is_publishing(entry):
+            return
+        entry.hurried = True
+        self._records.reach.take_out(entry)
+        earliest = entry.published_at + self._records.jittered(self._policy.republish_gap)
+        self._records.sooner(entry, max(self._records.soon(now), earliest))
 
     # The network grows
 

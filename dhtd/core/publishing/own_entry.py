@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.sightings import Seen, Sightings
 from dhtd.core.records import RecordKey
 
@@ -19,6 +20,7 @@ class OwnEntry:
 
     __slots__ = (
         "_holders",
+        "_lease",
         "_limit",
         "again_at",
         "failures",
@@ -35,7 +37,7 @@ class OwnEntry:
         "sightings",
     )
 
-    def __init__(self, record_key: RecordKey, policy: Policy) -> None:
+    def __init__(self, record_key: RecordKey, policy: Policy, lease: OwnLease) -> None:
         self.record_key = record_key
         self.key = record_key.key
         self.port = record_key.port
@@ -50,6 +52,7 @@ class OwnEntry:
         self.again_at: float | None = None  # when to publish once more after the publication under way
         self._holders: dict[Contact, float] = {}  # each node that may hold the entry, and until when; the latest last
         self._limit = policy.entry_holders
+        self._lease = lease  # holders that have renewed it keep the entry longer
         self.sightings = Sightings()  # what these nodes saw of our address
 
     def replicas_of(self, family: int) -> list[Contact]:
@@ -58,7 +61,12 @@ class OwnEntry:
 
     def holders(self, now: float) -> dict[Contact, float]:
         """Return the nodes that may hold the entry now, and until when."""
-        return {contact: until for contact, until in self._holders.items() if until > now}
+        lasting = ((contact, max(until, self._lease.until(contact))) for contact, until in self._holders.items())
+        return {contact: until for contact, until in lasting if until > now}
+
+    def every_holder(self) -> list[Contact]:
+        """Return the nodes that may hold the entry, or may have held it."""
+        return list(self._holders)
 
     def may_hold(self, contact: Contact, until: float) -> bool:
         """Note a holder; return whether another one had to be forgotten: the one that lets go first."""
@@ -81,7 +89,11 @@ class OwnEntry:
 
     def forget_expired(self, now: float) -> None:
         """Drop the holders with expired copies."""
-        self._holders = self.holders(now)
+        self._holders = {
+            contact: until
+            for contact, until in self._holders.items()
+            if max(until, self._lease.until(contact)) > now
+        }
         self.sightings.forget_expired(now)
 
     def adapt_interval(self, holders: Iterable[Contact], now: float, policy: Policy) -> None:

@@ -22,6 +22,7 @@ from dhtd.core.policy import Policy
 from dhtd.core.publishing.changed_holders import ChangedHolders
 from dhtd.core.publishing.credit import Credit
 from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.reach import Reach
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.publishing.timetable import Timetable
@@ -41,6 +42,7 @@ class OwnRecords:
     __slots__ = (
         "_changed",
         "_entries",
+        "_lease",
         "_policy",
         "_ports",
         "_published",
@@ -52,9 +54,10 @@ class OwnRecords:
         "untaken",
     )
 
-    def __init__(self, rng: Random, policy: Policy, families: Iterable[Family] = Family) -> None:
+    def __init__(self, rng: Random, policy: Policy, lease: OwnLease, families: Iterable[Family] = Family) -> None:
         self._rng = rng
         self._policy = policy
+        self._lease = lease
         self._entries: dict[RecordKey, OwnEntry] = {}
         self._ports: dict[bytes, set[int]] = {}  # of the same, by packed key: each find_value asks for them
         self._published = 0  # how many were ever published
@@ -97,7 +100,7 @@ class OwnRecords:
         """Return the entry, made where it was missing. It has no timer until `due_at` or `published` sets one."""
         entry = self._entries.get(record_key)
         if entry is None:
-            entry = self._entries[record_key] = OwnEntry(record_key, self._policy)
+            entry = self._entries[record_key] = OwnEntry(record_key, self._policy, self._lease)
             self._ports.setdefault(record_key.packed_key, set()).add(entry.port)
         return entry
 

@@ -3,7 +3,8 @@
 A holder of an entry need not be a contact of ours, and a quiet node asks each of its contacts a few times an hour. So a
 quiet owner would miss its holders at the next publication only. Until then, nobody would find its entries. So:
 
-1. The patrol goes round: it pings one holder every half a minute, entry by entry. While nothing is wrong, that is all.
+1. On a wire without leases, the patrol goes round: it pings one holder every half a minute, entry by entry. While
+   nothing is wrong, that is all. On a wire with leases, `Heartbeats` find lost holders.
 2. A holder that misses a query of another kind is pinged at once.
 3. A node that is given up makes the next turns come sooner. If an entry has lost more than one holder, its other
    holders are pinged, too.
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Contact, Error, Ping, Result
+from dhtd.core.messages import Contact, Error, Ping, Renew, Result
 from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_records import OwnRecords
@@ -87,8 +88,8 @@ class Patrol:
 
     def next_timeout(self) -> float | None:
         """Return when `go_round` pings somebody; None while there is nobody to ping."""
-        if not len(self._records) or not self._requester.policy.patrol:
-            return None
+        if not len(self._records) or not self._requester.policy.patrol or Renew in self._requester.traits.requests:
+            return None  # heartbeats do it
         return self._next_at if any(overlay.is_joined for overlay in self._overlays) else None
 
     def go_round(self, now: float) -> None:

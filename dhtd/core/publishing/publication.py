@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from dhtd.core.counters import ENTRY_HOLDERS
 from dhtd.core.messages import Contact, Error, Result, Store
+from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.write_ahead import WriteAhead
@@ -44,6 +45,7 @@ class Publication:
         "_asked",
         "_caps_hit",
         "_chosen",
+        "_heartbeats",
         "_in_flight",
         "_over",
         "_records",
@@ -63,6 +65,7 @@ class Publication:
         overlays: Overlays,
         report: Report[Placed],
         records: OwnRecords,
+        heartbeats: Heartbeats,
         entry: OwnEntry,
         caps_hit: dict[str, int],
         write_ahead: WriteAhead | None = None,
@@ -71,6 +74,7 @@ class Publication:
         self._caps_hit = caps_hit
         self._report = report
         self._records = records
+        self._heartbeats = heartbeats
         self.entry = entry
         self._traversal = Traversal(
             requester,
@@ -127,8 +131,9 @@ class Publication:
         """Count a node that has taken the entry, and note from which of our addresses."""
         self._in_flight.discard(query)
         self._replicas.append(contact)
+        self._heartbeats.took(self.entry, contact, now)
         if query.observed is not None:
-            until = now + self._requester.policy.store_expiry
+            until = now + self._heartbeats.lease.lasts
             self._records.seen_at(self.entry, query.observed, query.endpoint, until)
         self._store(len(query.endpoint), now)
 
@@ -182,7 +187,7 @@ class Publication:
     def _until(self, now: float) -> float:
         """Return when the copy of a node that is chosen now expires, at the latest."""
         policy = self._requester.policy
-        until = now + policy.query_timeout + policy.store_expiry
+        until = now + policy.query_timeout + self._heartbeats.lease.lasts
         return until if self._write_ahead is None else until + policy.write_ahead
 
     def _report_if_over(self) -> None:

@@ -22,9 +22,11 @@ from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unh
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact
+from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.newcomers import Newcomers
 from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.publication import Placed, Publication
@@ -79,6 +81,7 @@ class Publisher:
         rng: Random,
         now: float,
         *,
+        session: bytes,
         write_ahead: bool,
     ) -> None:
         """Begin without records.
@@ -95,14 +98,18 @@ class Publisher:
         self._tell_news = tell_news
         self._policy = policy
         self._caps_hit = caps_hit
-        self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
-        self.hurrying = Hurrying(self.records, policy)
+        self.lease = OwnLease(session, requester.traits, policy)
+        self.records = OwnRecords(rng, policy, self.lease, [overlay.family for overlay in overlays])
+        self.hurrying = Hurrying(self.records, policy, self.lease)
         self.upheavals = Upheavals(self.records, policy)
         self.withdrawing = Withdrawing(
-            requester, overlays, operations, waiting, tell, find_lost, self._release, caps_hit, rng
+            requester, overlays, operations, waiting, self.lease, tell, find_lost, self._release, caps_hit, rng
         )
         self.withdrawals = self.withdrawing.pending
         self.patrol = Patrol(requester, overlays, self.records, self.hurrying, rng, now)
+        self.heartbeats = Heartbeats(
+            requester, overlays, self.lease, self.patrol.lost, self.hurrying.copy_lost, rng
+        )
         self.newcomers = Newcomers(requester, overlays, self.hurrying)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._publications: dict[RecordKey, _Ongoing] = {}
@@ -112,7 +119,8 @@ class Publisher:
         """Return the functions that tell when a part has something to do."""
         timeouts = [
             *(self.records.next_timeout, self.records.next_overdue),
-            *(self.patrol.next_timeout, self.newcomers.next_timeout, self.withdrawals.next_timeout),
+            *(self.heartbeats.next_timeout, self.patrol.next_timeout),
+            *(self.newcomers.next_timeout, self.withdrawals.next_timeout),
         ]
         return timeouts if self._write_ahead is None else [*timeouts, self._write_ahead.next_timeout]
 
@@ -151,6 +159,7 @@ class Publisher:
             self._held_back.pop(record_key, None)
             entry = self.records.remove(record_key)
             assert entry is not None
+            self.heartbeats.forget(entry)
             entries.append(entry)
             for contact, until in entry.holders(now).items():
                 self.withdrawing.owe(record_key, contact, until)
@@ -197,8 +206,9 @@ class Publisher:
         self.upheavals.moved(now)
 
     def slept(self, seconds: float, now: float) -> None:
-        """This machine stood still: see `Upheavals.slept`."""
+        """This machine stood still: see `Upheavals.slept`. Leases may have run out meanwhile."""
         self.upheavals.slept(seconds, now)
+        self.heartbeats.slept(now)
 
     def reached(self, family: int, now: float) -> None:
         """The network of a family is reached."""
@@ -228,6 +238,8 @@ class Publisher:
 
         `seen`: see `seen_by`. Return whether there is anything in it: a node of another family may hold nothing.
         """
+        if self.lease.is_renewed:  # since it was saved; by now it has at most one lease left
+            until = now + self.lease.lasts
         until = min(until, now + self._policy.store_expiry + self._policy.query_timeout)
         overlay = self._overlays.of(contact.endpoint)
         is_ours = overlay is not None and not contact.endpoint.is_mapped and contact.id != overlay.own_id
@@ -238,6 +250,7 @@ class Publisher:
             self.withdrawing.restore(record_key, contact, until)
         else:
             self._caps_hit[ENTRY_HOLDERS] += self.records.restore_holder(entry, contact, until, seen, now)
+            self.heartbeats.restored(entry, contact, now)
         return True
 
     def restored(self, now: float) -> None:
@@ -295,7 +308,14 @@ class Publisher:
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
         publication = Publication(
-            self._requester, self._overlays, report, self.records, entry, self._caps_hit, self._write_ahead
+            self._requester,
+            self._overlays,
+            report,
+            self.records,
+            self.heartbeats,
+            entry,
+            self._caps_hit,
+            self._write_ahead,
         )
         ongoing.publication = publication
         self._publications[record_key] = ongoing
@@ -335,6 +355,7 @@ class Publisher:
     def _note(self, entry: OwnEntry, outcome: Placed, now: float) -> None:
         records, refused = self.records, outcome.refused
         records.published(entry.record_key, outcome.replicas, now, refused=refused)
+        self.heartbeats.published(entry)
         # While nobody answers at all, the owner is told of that instead.
         is_unheld = not outcome.replicas and (refused or self._overlays.is_connected)
         if is_unheld and records.untaken.is_notice_due(now, refused=refused):

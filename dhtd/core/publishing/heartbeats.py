@@ -1,0 +1,279 @@
+"""Heartbeats: the lease of own records is renewed at each node that holds some of them, by one query for all.
+
+1. A node that has taken a record is asked in every period to renew our session. Its answer has a token for the next
+   renewal, and the number of records that it holds for us.
+2. The token may be too old, or there may be none yet. Then nothing is renewed, and the same query goes out once more,
+   with the token of the answer.
+3. A node that holds fewer records than it took has lost some: `Restock` stores them there again.
+4. A node that misses two heartbeats is lost: its records are published anew. While nobody else answers, the network may
+   be down instead, and nothing is concluded.
+
+So holders are kept, rather than looked up again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import ceil
+from typing import TYPE_CHECKING
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.messages import Contact, Error, Renew, Renewed, Result
+from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
+from dhtd.core.publishing.restock import Restock
+from dhtd.core.querying.attempts import Attempts
+from dhtd.core.querying.requester import Asked, Requester
+from dhtd.core.records import RecordKey
+from dhtd.core.routing.overlays import Overlays
+from dhtd.core.timers import Timers
+
+if TYPE_CHECKING:
+    from random import Random
+
+_JITTER = 0.1  # of the period: a heartbeat comes sooner by so much, so that they do not keep step
+_PATIENCE_MAX = 8  # times that the pause between two restocks of a holder doubles
+
+
+class Holder:
+    """A node that holds some of our records."""
+
+    __slots__ = ("entries", "misses", "repeats", "restock", "restock_at", "restocks", "token")
+
+    def __init__(self) -> None:
+        self.entries: dict[RecordKey, OwnEntry] = {}  # that it has taken
+        self.token = b""  # for the next renewal
+        self.misses = 0  # heartbeats in a row without an answer
+        self.repeats = False  # the renewal is sent for the second time, with a new token
+        self.restock: Restock | None = None  # under way
+        self.restock_at = float("-inf")  # not sooner
+        self.restocks = 0  # since it has held all of its entries
+
+
+class Heartbeats:
+    """The holders of own records, and when each is asked to renew our lease.
+
+    `lost` is told of a holder that does not answer any more, and `dropped` of a record that a holder has lost and does
+    not take again.
+    """
+
+    __slots__ = (
+        "_dropped",
+        "_farewell",
+        "_holders",
+        "_in_flight",
+        "_lost",
+        "_overlays",
+        "_requester",
+        "_rng",
+        "_timers",
+        "lease",
+    )
+
+    def __init__(
+        self,
+        requester: Requester,
+        overlays: Overlays,
+        lease: OwnLease,
+        lost: Callable[[Contact, float], None],
+        dropped: Callable[[OwnEntry, Contact, float], None],
+        rng: Random,
+    ) -> None:
+        self._requester = requester
+        self._overlays = overlays
+        self.lease = lease
+        self._lost = lost
+        self._dropped = dropped
+        self._rng = rng
+        self._holders: dict[Contact, Holder] = {}
+        self._timers: Timers[Contact] = Timers()
+        self._in_flight = 0
+        self._farewell: int | None = None  # seconds: this node stops
+
+    def __len__(self) -> int:
+        """How many holders are asked."""
+        return len(self._holders)
+
+    # Who holds what
+
+    def took(self, entry: OwnEntry, contact: Contact, now: float) -> None:
+        """A node has taken a record."""
+        if self.lease.is_renewed:
+            self._note(entry, contact, now, now + self.lease.period)
+
+    def restored(self, entry: OwnEntry, contact: Contact, now: float) -> None:
+        """A node may hold a record since before a restart: ask it soon, or its lease runs out."""
+        if self.lease.is_renewed:
+            self._note(entry, contact, now, now + self._rng.random() * self.lease.period / 2)
+
+    def published(self, entry: OwnEntry) -> None:
+        """A publication has ended: other nodes than its replicas are asked for this record no more."""
+        replicas = set(entry.replicas)
+        self._release(entry, [contact for contact in entry.every_holder() if contact not in replicas])
+
+    def forget(self, entry: OwnEntry) -> None:
+        """The record is deleted."""
+        self._release(entry, entry.every_holder())
+
+    # When they are asked
+
+    def next_timeout(self) -> float | None:
+        """Return when the next holder is to be asked."""
+        return self._timers.next()
+
+    def beat_due(self, now: float, attempts: Attempts) -> None:
+        """Ask the holders that are due."""
+        for contact in self._timers.pop_due(now):
+            attempts.do(self._beat, contact, now)
+
+    def slept(self, now: float) -> None:
+        """This machine stood still, and leases may have run out: ask all holders soon."""
+        for contact in self._holders:
+            self._timers.set(contact, now + self._rng.random() * self.lease.period / 2)
+
+    def say_goodbye(self, seconds: int, now: float) -> None:
+        """This node stops: have all holders drop our records after so many seconds. Nothing is renewed after that.
+
+        Where holders are asked rarely, they keep the records for a whole period, so that a restart leaves no gap.
+        """
+        self._farewell = max(seconds, ceil(self.lease.period)) if seconds else 0
+        for contact, holder in self._holders.items():
+            self._timers.cancel(contact)
+            holder.repeats = False
+            self._ask(contact, holder, now)
+
+    @property
+    def is_saying_goodbye(self) -> bool:
+        """Whether some holders have not answered yet."""
+        return self._farewell is not None and self._in_flight > 0
+
+    # What becomes of it
+
+    def answered(self, query: Asked, contact: Contact, result: Result, now: float) -> None:
+        """A holder has renewed our lease, or has given a token with which it will."""
+        self._in_flight -= 1
+        asked, holder = self._asked(query)
+        if holder is None:
+            return
+        assert isinstance(result, Renewed)
+        assert isinstance(query.request, Renew)
+        # Another node is at its place.
+        if contact != asked:
+            self._lose(asked, now)
+            return
+        holder.token = result.token
+        # The token was not good: ask once more with the new one. A node that never takes its own token is no holder.
+        if result.held is None:
+            if holder.repeats:
+                self._missed(asked, holder, now)
+            else:
+                holder.repeats = True
+                self._ask(asked, holder, now)
+            return
+        # It has renewed our lease. Some of what it took may be lost.
+        holder.misses = 0
+        self.lease.renewed(asked, now + query.request.lease, now)
+        if result.held >= len(holder.entries):
+            holder.restocks = 0
+        elif holder.restock is None and now >= holder.restock_at and self._farewell is None:
+            self._restock(asked, holder, now)
+
+    def failed(self, query: Asked, error: Error | None, now: float) -> None:
+        """A holder has not answered: it counts if somebody else has answered since, or if it has refused."""
+        self._in_flight -= 1
+        asked, holder = self._asked(query)
+        if holder is None:
+            return
+        overlay = self._overlays.of(asked.endpoint)
+        if error is not None or (overlay is not None and overlay.state.heard_since(query.sent_at)):
+            self._missed(asked, holder, now)
+        elif self._farewell is None:
+            self._set_next(asked, now, self.lease.period / 2)
+
+    def give_up(self, now: float) -> None:
+        """A defect has stopped a heartbeat. The next one comes in its time."""
+        self._in_flight = 0
+
+    # Inside
+
+    def _note(self, entry: OwnEntry, contact: Contact, now: float, due_at: float) -> None:
+        holder = self._holders.get(contact)
+        if holder is None:
+            holder = self._holders[contact] = Holder()
+            self.lease.has_holders(len(self._holders))
+            self._timers.set(contact, due_at)
+        holder.entries[entry.record_key] = entry
+        self.lease.renewed(contact, max(now + self.lease.lasts, self.lease.until(contact)), now)
+
+    def _release(self, entry: OwnEntry, contacts: Iterable[Contact]) -> None:
+        for contact in contacts:
+            holder = self._holders.get(contact)
+            if holder is None or holder.entries.pop(entry.record_key, None) is None:
+                continue
+            if holder.restock is not None:
+                holder.restock.leave(entry.record_key)
+            if not holder.entries:
+                self._forget(contact)
+
+    def _forget(self, contact: Contact) -> None:
+        holder = self._holders.pop(contact)
+        self._timers.cancel(contact)
+        self.lease.has_holders(len(self._holders))
+        if holder.restock is not None:
+            for record_key in holder.entries:
+                holder.restock.leave(record_key)
+
+    def _beat(self, contact: Contact, now: float) -> None:
+        holder = self._holders[contact]
+        holder.repeats = False
+        self._set_next(contact, now, self.lease.period)
+        self._ask(contact, holder, now)
+
+    def _set_next(self, contact: Contact, now: float, pause: float) -> None:
+        self._timers.set(contact, now + pause * (1 - _JITTER * self._rng.random()))
+
+    def _ask(self, contact: Contact, holder: Holder, now: float) -> None:
+        seconds = self.lease.seconds if self._farewell is None else self._farewell
+        request = Renew(self.lease.session, seconds, holder.token)
+        self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
+        self._in_flight += 1
+
+    def _asked(self, query: Asked) -> tuple[Contact, Holder | None]:
+        assert query.id is not None
+        contact = Contact(query.id, Endpoint(query.endpoint))
+        return contact, self._holders.get(contact)
+
+    def _missed(self, contact: Contact, holder: Holder, now: float) -> None:
+        if self._farewell is not None:
+            return
+        holder.misses += 1
+        if holder.misses >= self._requester.policy.heartbeats_missed:
+            self._lose(contact, now)
+        else:
+            self._set_next(contact, now, self.lease.period / 2)
+
+    def _lose(self, contact: Contact, now: float) -> None:
+        self._forget(contact)
+        self._lost(contact, now)
+
+    def _restock(self, contact: Contact, holder: Holder, now: float) -> None:
+        """Store at a holder what it should have; ever more rarely at one that loses its entries again and again."""
+        holder.restock_at = now + self.lease.period * 2**holder.restocks
+        holder.restocks = min(holder.restocks + 1, _PATIENCE_MAX)
+        holder.restock = Restock(self._requester, self.lease, contact, list(holder.entries.values()), self)
+        holder.restock.start(now)
+
+    def restocked(self, entry: OwnEntry, contact: Contact, now: float) -> None:
+        """A holder has taken again a record that it had lost."""
+        self.took(entry, contact, now)
+
+    def not_restocked(self, entry: OwnEntry, contact: Contact, now: float) -> None:
+        """A holder has not taken a record again that it had lost."""
+        self._release(entry, [contact])
+        self._dropped(entry, contact, now)
+
+    def restock_over(self, contact: Contact) -> None:
+        """A holder was asked for all."""
+        holder = self._holders.get(contact)
+        if holder is not None:
+            holder.restock = None
