@@ -92,8 +92,8 @@ class Commands:
 
     def store_at(self, endpoint: Endpoint, key: Id, port: int, token: bytes, now: float) -> Handle:
         """Ask one node to hold an entry, once; ends with `Answered` or `Unanswered`."""
-        lease, session = self._requester.lease, self._requester.session
-        return self._ask(Store(key, port, token, lease, session), endpoint, now)
+        lease = self._publisher.lease
+        return self._ask(Store(key, port, token, lease.seconds, lease.session), endpoint, now)
 
     def lookup(self, key: Id, now: float) -> Handle:
         """Find the endpoints under `key`; `LookupProgress` as answers come in, ends with `LookupDone`."""

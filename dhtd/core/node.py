@@ -29,7 +29,7 @@ from dhtd.core.ids import Id
 from dhtd.core.membership.memberships import Memberships
 from dhtd.core.membership.waiting import Waiting
 from dhtd.core.membership.whereabouts import Whereabouts
-from dhtd.core.messages import BadQuery, Error, Query, Reply
+from dhtd.core.messages import SESSION_SIZE, BadQuery, Error, Query, Reply
 from dhtd.core.news import News
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.publishing.publisher import Publisher
@@ -58,6 +58,8 @@ class Node:
     `local`: where this machine reaches itself. Its own lookups answer with that for its own entries, until others have
     told how they see it. Answers to others never have it.
 
+    `session`: the secret under which holders keep own records, of an earlier run. Without it, a new one is drawn.
+
     `write_ahead`: the nodes that a publication asks to hold an own entry are in `publisher.poll_unwritten` first. They
     are asked once the owner has called `publisher.written`, or after a while without that.
     """
@@ -73,6 +75,7 @@ class Node:
         families: Iterable[Family] = (Family.IPV4,),
         own_ids: Mapping[Family, Id] = MappingProxyType({}),
         local: Iterable[Endpoint] = (),
+        session: bytes | None = None,
         write_ahead: bool = False,
     ) -> None:
         self.codec, self.policy, self._rng = codec, policy, rng
@@ -101,6 +104,7 @@ class Node:
             caps_hit,
             rng,
             now,
+            session=rng.randbytes(SESSION_SIZE) if session is None else session,
             write_ahead=write_ahead,
         )
         self.tracker, self.withdrawals = self.publisher.records, self.publisher.withdrawals
@@ -206,6 +210,7 @@ class Node:
         # 4. Own records.
         attempts.do(publisher.wait_no_longer, now, attempts)
         attempts.do(publisher.publish_due, now, attempts)
+        attempts.do(publisher.heartbeats.beat_due, now, attempts)
         attempts.do(publisher.patrol.go_round, now)
         attempts.do(publisher.newcomers.go_on, now)
         attempts.do(publisher.withdrawing.retry_due, now, attempts)

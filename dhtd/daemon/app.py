@@ -22,6 +22,7 @@ from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.server import Listening, serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.core.ids import NATIVE, Id
+from dhtd.core.messages import SESSION_SIZE
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import log as log_module
@@ -323,6 +324,7 @@ def _make_driver(
         policy=policy,
         families=udp.families,
         local=udp.local(),
+        session=_session(state_file, rng),
         write_ahead=True,
     )
     return Driver(node, udp, seal=seal)
@@ -340,3 +342,12 @@ def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> I
     if node_id != saved:
         state_file.set_node_id(node_id)
     return node_id
+
+
+def _session(state_file: StateFile, rng: random.Random) -> bytes:
+    """Return the session under which holders keep own entries: that of the last run, else a new one."""
+    session = state_file.session()
+    if session is None:
+        session = rng.randbytes(SESSION_SIZE)
+        state_file.set_fact("session", session)
+    return session

@@ -26,7 +26,7 @@ from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.standing import Standing
 from dhtd.core.routing.table import Bucket
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
 from dhtd.service.entries import EnterResult
@@ -246,7 +246,7 @@ class NodeReport:
         return {
             "id": self._format(entry.key),
             "endpoint": self._text(entry.record.endpoint),
-            "age_s": _seconds(now + self._node.policy.store_expiry - entry.expires_at),
+            "age_s": _seconds(now + entry.lease - entry.expires_at),
             "expires_in_s": _seconds(entry.expires_at - now),
         }
 

@@ -12,7 +12,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import RecordKey
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.sim.links import Nat
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Saved:
     own: tuple[RecordKey, ...]
     held: tuple[HeldRecord, ...]
     holders: tuple[Holding, ...] = ()
+    session: bytes | None = None  # None: a new one is drawn
 
 
 class Host:
@@ -155,14 +156,14 @@ class Host:
         node = self.node
         own = tuple(entry.record_key for entry in node.tracker)
         late = self.wall_ahead - self.ahead
-        held = tuple(HeldRecord(entry.key, entry.record, entry.expires_at + late) for entry in node.store)
+        held = tuple(node.store)
         entries = dict.fromkeys((*own, *node.withdrawals.entries()))
         holders = tuple(
             Holding(entry, contact, until + late, _later(node.publisher.seen_by(entry, contact.endpoint), late))
             for entry in entries
             for contact, until in node.publisher.holders(entry, self.clock(now)).items()
         )
-        return Saved(self.id, tuple(node.overlays.contacts()), own, held, holders)
+        return Saved(self.id, tuple(node.overlays.contacts()), own, held, holders, node.publisher.lease.session)
 
     def load(self, saved: Saved, now: float) -> None:
         """Put back into a fresh node what was saved, as the wall clock dates it now."""
@@ -174,9 +175,8 @@ class Host:
         for each in saved.holders:
             seen = _later(each.seen, -late)
             node.publisher.restore_holder(each.record_key, each.contact, each.until - late, clock, seen)
-        latest = clock + node.policy.store_expiry  # however far back the wall clock has been set
         for entry in saved.held:
-            node.store.restore(HeldRecord(entry.key, entry.record, min(entry.expires_at - late, latest)), clock)
+            node.store.restore(entry, clock)
 
     def __repr__(self) -> str:
         """Return a short form for failing tests."""

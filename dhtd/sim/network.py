@@ -147,7 +147,8 @@ class Network:
         assert not host.alive
         if id is None:
             id = self.codec.traits.keyspace.random(self.rng) if saved is None else saved.id
-        host.node = self._node(id, host.endpoints, host.clock(self.now))
+        session = None if saved is None else saved.session
+        host.node = self._node(id, host.endpoints, host.clock(self.now), session)
         host.alive = True
         host.wake_at = None
         host.done.clear()
@@ -328,9 +329,11 @@ class Network:
         if not self.schedule.events % _CHECKED:
             invariants.check_host(host, now)
 
-    def _node(self, id: Id, endpoints: tuple[Endpoint, ...], now: float) -> Node:
+    def _node(self, id: Id, endpoints: tuple[Endpoint, ...], now: float, session: bytes | None = None) -> Node:
         self._starts += 1
         rng = Random(f"node {self.seed} {self._starts}")
         codec = self.codec if len(endpoints) == 1 else self._dual_codec
         families = [endpoint.family for endpoint in endpoints]
-        return Node(id, codec, rng=rng, now=now, policy=self.policy, families=families, local=endpoints)
+        return Node(
+            id, codec, rng=rng, now=now, policy=self.policy, families=families, local=endpoints, session=session
+        )

@@ -204,7 +204,9 @@ class Simulation:
         for host, state in zip(hosts, saved, strict=True):
             more = [questions.new_key() for _ in range(self.plan.restored)]
             own = [RecordKey.of(key, Peer.on(port)) for key, port in more]
-            self.net.restart(host, Saved(state.id, state.contacts, (*state.own, *own), state.held))
+            self.net.restart(
+                host, Saved(state.id, state.contacts, (*state.own, *own), state.held, session=state.session)
+            )
             for key, port in more:
                 questions.own(Entry(key, port, host))
 

@@ -86,7 +86,8 @@ class Hurrying:
     def holder_lost(self, contact: Contact, now: float) -> list[Contact]:
         """A node is given up: publish soon the entries that have lost half of their holders by it.
 
-        Where a lease is renewed, a loss is certain, and one is enough. Return further holders, which may have gone with it: those of entries that have lost more than one.
+        Where a lease is renewed, the loss of one is enough. Return further holders, which may have gone with it: those
+        of entries that have lost more than one.
         """
         doubtful: dict[Contact, None] = {}
 

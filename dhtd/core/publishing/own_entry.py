@@ -90,9 +90,7 @@ class OwnEntry:
     def forget_expired(self, now: float) -> None:
         """Drop the holders with expired copies."""
         self._holders = {
-            contact: until
-            for contact, until in self._holders.items()
-            if max(until, self._lease.until(contact)) > now
+            contact: until for contact, until in self._holders.items() if max(until, self._lease.until(contact)) > now
         }
         self.sightings.forget_expired(now)
 

@@ -131,7 +131,8 @@ class Publication:
         """Count a node that has taken the entry, and note from which of our addresses."""
         self._in_flight.discard(query)
         self._replicas.append(contact)
-        self._heartbeats.took(self.entry, contact, now)
+        if self._records.get(self.entry.record_key) is self.entry:  # it is not deleted
+            self._heartbeats.took(self.entry, contact, now)
         if query.observed is not None:
             until = now + self._heartbeats.lease.lasts
             self._records.seen_at(self.entry, query.observed, query.endpoint, until)
@@ -178,8 +179,8 @@ class Publication:
 
     def _ask_to_store(self, contact: Contact, now: float) -> None:
         token = self._traversal.tokens[contact.endpoint]
-        lease, session = self._requester.lease, self._requester.session
-        request = Store(self.entry.key, self.entry.port, token, lease, session)
+        lease = self._heartbeats.lease
+        request = Store(self.entry.key, self.entry.port, token, lease.seconds, lease.session)
         store = self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
         self._in_flight.add(store)
         self._asked += 1

@@ -30,6 +30,6 @@ class Sweep:
         """Drop what has expired: some of it now, the rest bit by bit."""
         if now >= self._at:
             self._at = now + self._interval
-            self._store.sweep(now)
-            if self._withdrawals.sweep(now) or self._store.has_expired(now):
+            is_left = self._store.sweep(now)
+            if self._withdrawals.sweep(now) or is_left:
                 self._at = now + _PAUSE

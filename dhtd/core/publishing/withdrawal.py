@@ -19,6 +19,7 @@ from dhtd.core.events import LeftBehind
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact, Error, FindValue, Found, Request, Result, Withdraw
 from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.querying.operations import Report
 from dhtd.core.querying.requester import Asked, Operation, Requester
@@ -53,6 +54,7 @@ class Withdrawal:
         "_has_ended",
         "_holders",
         "_in_flight",
+        "_lease",
         "_record_keys",
         "_report",
         "_requester",
@@ -70,6 +72,7 @@ class Withdrawal:
         overlays: Overlays,
         report: Report[LetGo],
         entries: Sequence[OwnEntry],
+        lease: OwnLease,
         withdrawals: PendingWithdrawals,
         caps_hit: dict[str, int],
     ) -> None:
@@ -78,6 +81,7 @@ class Withdrawal:
         self._requester = requester
         self._caps_hit = caps_hit
         self._report = report
+        self._lease = lease
         self._record_keys = tuple(entry.record_key for entry in entries)
         self._sightings = {entry.record_key: entry.sightings for entry in entries}
         self._came_from: dict[RecordKey, dict[Endpoint, bytes]] = {each: {} for each in self._record_keys}
@@ -135,7 +139,7 @@ class Withdrawal:
         if self._has_ended:
             return
         if not self._at(contact.endpoint):
-            until = now + self._requester.policy.store_expiry
+            until = now + self._lease.lasts
             if self._withdrawals.add(record_key, contact, until):
                 self._caps_hit[WITHDRAWALS] += 1
         self.query_over(now)
@@ -171,7 +175,7 @@ class Withdrawal:
         # With a token, ask it to withdraw each entry.
         for record_key in self._record_keys:
             attempts = self._requester.policy.withdraw_attempts
-            request = Withdraw(self.key, record_key.port, token, self._requester.session)
+            request = Withdraw(self.key, record_key.port, token, self._lease.session)
             self._ask(self._to_let_go[record_key], request, contact, now, attempts)
 
     def _ask(self, owner: Operation, request: Request, contact: Contact, now: float, attempts: int) -> None:

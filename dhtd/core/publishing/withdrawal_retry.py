@@ -54,6 +54,7 @@ class WithdrawalRetry:
         "_queries",
         "_report",
         "_requester",
+        "_session",
         "_under_way",
         "_width",
         "_withdrawals",
@@ -64,12 +65,14 @@ class WithdrawalRetry:
         self,
         requester: Requester,
         report: Report[KeyOver | HolderOver],
+        session: bytes,
         withdrawals: PendingWithdrawals,
         under_way: UnderWay,
         holder: Holder,
     ) -> None:
         self._requester = requester
         self._report = report
+        self._session = session
         self._withdrawals = withdrawals
         self._under_way = under_way
         self._holder = holder
@@ -106,7 +109,7 @@ class WithdrawalRetry:
             if result.token:
                 attempts = self._requester.policy.withdraw_attempts
                 self._owners.append(_ToLetGoOf(self, record_key))
-                request = Withdraw(key, record_key.port, result.token, self._requester.session)
+                request = Withdraw(key, record_key.port, result.token, self._session)
                 self._ask(self._owners[-1], request, record_key.packed_key, now, attempts)
             elif record_key in self._had:  # the holder keeps it from us
                 self._has_failed = True

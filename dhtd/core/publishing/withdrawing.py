@@ -19,6 +19,7 @@ from dhtd.core.events import CannotWithdraw, Handle, Withdrawn
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact, Withdraw
 from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.pending_withdrawals import Holder, PendingWithdrawals
 from dhtd.core.publishing.under_way import UnderWay
 from dhtd.core.publishing.withdrawal import LetGo, Withdrawal
@@ -46,6 +47,7 @@ class Withdrawing:
         overlays: Overlays,
         operations: Operations,
         waiting: Waiting,
+        lease: OwnLease,
         tell: Callable[[Withdrawn | CannotWithdraw, float], None],
         find_lost: Callable[[Contact, float], None],
         release: Callable[[Iterable[RecordKey], float], None],
@@ -56,6 +58,7 @@ class Withdrawing:
         self._overlays = overlays
         self._operations = operations
         self._waiting = waiting
+        self._lease = lease
         self._tell = tell
         self._find_lost = find_lost
         self._release = release
@@ -78,7 +81,9 @@ class Withdrawing:
             self._tell(self._cannot_withdraw(op, entries), now)
             return
         report = self._operations.report_to(partial(self._withdrawn, op))
-        withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self.pending, self._caps_hit)
+        withdrawal = Withdrawal(
+            self._requester, self._overlays, report, entries, self._lease, self.pending, self._caps_hit
+        )
         for entry in entries:
             self.under_way.begin(entry.record_key)
         self._waiting.begin(withdrawal, Patience.LITTLE, now)
@@ -90,7 +95,7 @@ class Withdrawing:
 
     def _retry(self, holder: Holder, now: float) -> None:
         report = self._operations.report_to(self._retried)
-        start(WithdrawalRetry(self._requester, report, self.pending, self.under_way, holder), now)
+        start(WithdrawalRetry(self._requester, report, self._lease.session, self.pending, self.under_way, holder), now)
 
     def _cannot_withdraw(self, op: Handle, entries: Sequence[OwnEntry]) -> CannotWithdraw:
         holders = [self.pending.holders(entry.record_key) for entry in entries]

@@ -17,16 +17,13 @@ from dhtd.core.codec import Codec
 from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
-from dhtd.core.messages import SESSION_SIZE, Contact, Error, FindNode, FindValue, Found, Renew, Request, Result
+from dhtd.core.messages import Contact, Error, FindNode, FindValue, Found, Request, Result
 from dhtd.core.policy import Policy
 from dhtd.core.querying.transactions import Impatient, InFlight, Transactions
 from dhtd.core.routing.overlays import Overlays
 
 if TYPE_CHECKING:
     from random import Random
-
-
-_LEASE = 60  # seconds
 
 
 class Operation(Protocol):
@@ -56,18 +53,7 @@ class Transmit(NamedTuple):
 class Requester:
     """Sends queries for operations, and keeps what is to go out."""
 
-    __slots__ = (
-        "_codec",
-        "_counters",
-        "_overlays",
-        "_reachability",
-        "lease",
-        "policy",
-        "session",
-        "traits",
-        "transactions",
-        "transmits",
-    )
+    __slots__ = ("_codec", "_counters", "_overlays", "_reachability", "policy", "traits", "transactions", "transmits")
 
     def __init__(
         self,
@@ -80,8 +66,6 @@ class Requester:
     ) -> None:
         self.policy = policy
         self.traits = codec.traits  # what can be asked
-        # What stores and withdrawals say, where the wire has leases.
-        self.lease, self.session = (_LEASE, bytes(SESSION_SIZE)) if Renew in codec.traits.requests else (0, b"")
         self._counters = counters
         self.transactions: Transactions[Operation] = Transactions(codec.traits.tid_size, rng, policy)
         self.transmits: deque[Transmit] = deque()

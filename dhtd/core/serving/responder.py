@@ -16,7 +16,7 @@ wire on which an answer cannot say that it is cut, an empty one would seem whole
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from dhtd.core.address.external_address import ExternalAddress
 from dhtd.core.address_groups import is_beside
@@ -46,10 +46,14 @@ from dhtd.core.routing.overlays import Overlays
 from dhtd.core.serving.endpoint_sample import EndpointSample
 from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
 from dhtd.core.serving.tokens import Tokens
-from dhtd.core.storage.store import HeldRecords, QuotaReached
+from dhtd.core.storage.outcomes import QuotaReached
+from dhtd.core.storage.store import HeldRecords
 
 if TYPE_CHECKING:
     from random import Random
+
+
+_TOKEN_LASTS: Final = 60  # seconds that a token for renewals is good, at least
 
 
 class Responder:
@@ -130,7 +134,9 @@ class Responder:
                 return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
             case Store() | Withdraw():
                 return self._changed(query, request, source, now)
-            case Renew() | Watch() | Changed():
+            case Renew():
+                return self._renewed(query, request, source, now)
+            case Watch() | Changed():
                 return self._refuse(query, source, ERROR_METHOD, "unknown method")
             case _:
                 assert_never(request)
@@ -141,7 +147,9 @@ class Responder:
 
     def is_proved(self, request: Request, source: Endpoint, now: float) -> bool:
         """Whether `request` shows a token for its key that was sent to this address."""
-        if isinstance(request, Ping | Renew | Changed) or request.token is None:
+        if isinstance(request, Renew):
+            return self._tokens.is_valid_for(request.token, request.session, source[:-2], now)
+        if isinstance(request, Ping | Changed) or request.token is None:
             return False
         return self._tokens.is_valid(request.token, source[:-2], self._key(request), now)
 
@@ -239,9 +247,9 @@ class Responder:
             # 3. No: do it. The quotas of the store may refuse it.
             case Repeat.NEW:
                 if type(request) is Withdraw:
-                    self.store.remove(key, endpoint)
+                    self.store.remove(key, endpoint, request.session)
                 else:
-                    outcome = self.store.put(key, endpoint, now)
+                    outcome = self.store.put(key, endpoint, request.session, request.lease, now)
                     if isinstance(outcome, QuotaReached):
                         self._counters.caps_hit[outcome.cap] += 1
                         return self._refuse(query, source, ERROR_SERVER, outcome.text)
@@ -260,6 +268,15 @@ class Responder:
             case _:
                 assert_never(verdict)
         return self._codec.encode_acknowledged(query.tid, self._own_id_towards(source), source)
+
+    def _renewed(self, query: Query, request: Renew, source: Endpoint, now: float) -> bytes:
+        """Renew the lease of a session at this address, if it shows a token for that; issue the next one."""
+        session, ip, seconds = request.session, source[:-2], request.lease
+        held = None
+        if self._tokens.is_valid_for(request.token, session, ip, now):
+            held = self.store.renew(ip, session, seconds, now)
+        token = self._tokens.issue_for(session, ip, max(seconds, _TOKEN_LASTS), now)
+        return self._codec.encode_renewed(query.tid, self._own_id_towards(source), source, token, held)
 
     def _refuse(self, query: Query, source: Endpoint, code: int, text: str) -> bytes:
         self._counters.bad_queries += 1

@@ -104,7 +104,7 @@ class HeldRecords:
 
     def restore(self, held: HeldRecord, now: float) -> Stored | QuotaReached:
         """Hold a record of an earlier run for one lease of grace: its owner may have renewed it since it was saved."""
-        return self.put(held.key, held.record.endpoint, held.session, held.lease, now)
+        return self._hold(packed(held.key), held.record.endpoint, kept(held.session), held.lease, now)
 
     def renew(self, ip: bytes, session: bytes, seconds: int, now: float) -> int:
         """Hold the records of a session at this address for so long from now; return how many these are."""

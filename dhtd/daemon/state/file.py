@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from dhtd.core.ids import NATIVE, Id, Keyspace
-from dhtd.core.messages import Contact
+from dhtd.core.messages import SESSION_SIZE, Contact
 from dhtd.core.records import RecordKey
 from dhtd.daemon.state.changes import (
     AddOwn,
@@ -146,6 +146,11 @@ class StateFile(StateContents):
         value = self.fact("node_id")
         return None if value is None else self._reader.id(value)
 
+    def session(self) -> bytes | None:
+        """Return the secret under which holders keep own entries; None where there is none, or none that can be one."""
+        value = self.fact("session")
+        return value if isinstance(value, bytes) and len(value) == SESSION_SIZE else None
+
     def contacts(self) -> list[Contact]:
         """Return the contacts, in the order in which they were saved."""
         return list(chain(*self._slices("contact", self._reader.contact_at)))
@@ -239,7 +244,7 @@ class StateFile(StateContents):
             for key, entries in changes:
                 if not whole:
                     ledger.drop("held", "key", (self._writer.id(key),))
-                for row in {entry.record_key: self._writer.held(entry) for entry in entries}.values():
+                for row in {(entry.record_key, entry.session): self._writer.held(entry) for entry in entries}.values():
                     assert row[0] == self._writer.id(key)
                     ledger.put("held", row)
 
@@ -248,7 +253,7 @@ class StateFile(StateContents):
         with self._transaction() as ledger:
             for entry in entries:
                 row = self._writer.held(entry)
-                ledger.drop("held", "key kind place source", row[:4])
+                ledger.drop("held", "key kind place source session", row[:5])
                 ledger.put("held", row)
 
     @property

@@ -15,7 +15,7 @@ from typing import Any, Final
 from dhtd.core.ids import Id, packed
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state.file import SavedHolder, SavedRecord, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError
@@ -89,18 +89,16 @@ class Restorer:
                 self._node.publisher.restore_own(record_key, now)
 
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
-        """Hold nothing longer than `store_expiry`, however wrong a clock was. Entries that differ are saved again."""
-        node, offset = self._node, self._timeline.offset
-        latest = now + node.policy.store_expiry
-        self._keep(node.store.take_changes())
+        """Hold entries for one lease of grace. Entries without room are saved as gone."""
+        node = self._node
+        self._keep(node.store.changed.take())
         for entry in some:
             if entry.record_key in node.store:
                 continue  # it was stored again meanwhile
-            until = entry.expires_at - offset
-            node.store.restore(HeldRecord(entry.key, entry.record, min(until, latest)), now)
-            if until > latest or entry.record_key not in node.store:
+            node.store.restore(HeldRecord(entry.key, entry.record, now, entry.lease, entry.session), now)
+            if entry.record_key not in node.store:
                 self._keep({packed(entry.key)})
-        node.store.take_changes()  # restored entries are in the file, and so no changes
+        node.store.changed.take()  # restored entries are in the file, and so no changes
 
     def _keep(self, changed: set[bytes] | None) -> None:
         """Keep changes of the store for `give_back`."""
@@ -112,7 +110,7 @@ class Restorer:
     def give_back(self) -> None:
         """Give the store its changes back, so that they can be saved."""
         changed, self._changed = self._changed, set()
-        self._node.store.mark_changed(changed)
+        self._node.store.changed.put_back(changed)
 
     def _take_holders(self, some: Holders, now: float) -> None:
         node, offset = self._node, self._timeline.offset

@@ -15,9 +15,10 @@ from typing import Final
 
 from dhtd.core.endpoint import Endpoint, check_port
 from dhtd.core.ids import Id, Keyspace
-from dhtd.core.messages import Contact
+from dhtd.core.messages import LEASE_MAX, Contact
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import Kind, Peer, Record, RecordKey
+from dhtd.core.storage.leases import SESSION_KEPT
 from dhtd.daemon.state.schemas import Value
 
 _FLOAT: Final = Struct(">d")
@@ -26,11 +27,12 @@ _PEER: Final = Kind.PEER.value
 
 @dataclass(frozen=True, slots=True)
 class SavedRecord:
-    """An entry held for another node. `expires_at` is in seconds of the file's time: see `dhtd.daemon.timeline`."""
+    """An entry held for another node: see `HeldRecord`."""
 
     key: Id
     record: Record
-    expires_at: float
+    lease: int
+    session: bytes
 
     @property
     def record_key(self) -> RecordKey:
@@ -40,7 +42,7 @@ class SavedRecord:
 
 @dataclass(frozen=True, slots=True)
 class SavedHolder:
-    """A node that may hold an own entry, or a deleted one, until then; in the file's time, too.
+    """A node that may hold an own entry, or a deleted one, until then, in seconds of the file's time: see `Timeline`.
 
     `seen`: from where the stores came, as it has seen it, see `dhtd.core.publishing.sightings`.
     Files before version 3 do not tell.
@@ -160,12 +162,14 @@ class RowReader:
         _check_empty(body)
         return self._record_key(key, kind, place)
 
-    def held(self, key: Value, kind: Value, place: Value, source: Value, body: Value, expires_at: Value) -> SavedRecord:
+    def held(
+        self, key: Value, kind: Value, place: Value, source: Value, session: Value, body: Value, lease: Value
+    ) -> SavedRecord:
         """Return a held entry."""
         _check_peer(kind)
         _check_empty(body)
         peer = Peer(Endpoint(_blob(source) + _port(place)))
-        return SavedRecord(self.id(key), peer, _time(expires_at))
+        return SavedRecord(self.id(key), peer, _lease(lease), _session(session))
 
     def holder(
         self, key: Value, kind: Value, place: Value, id: Value, endpoint: Value, until: Value, seen: Value
@@ -211,7 +215,7 @@ class Writer:
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
         peer = entry.record
-        return self.id(entry.key), _PEER, bytes(peer[-2:]), bytes(peer[:-2]), b"", _real(entry.expires_at)
+        return self.id(entry.key), _PEER, bytes(peer[-2:]), bytes(peer[:-2]), entry.session, b"", entry.lease
 
     def holder(self, record_key: RecordKey, holder: SavedHolder) -> tuple[Value, ...]:
         """Return a row of `holder`; raise `InvalidPort`."""
@@ -229,6 +233,19 @@ def _check_peer(kind: Value) -> None:
 def _check_empty(body: Value) -> None:
     if body != b"":
         raise ValueError(body)
+
+
+def _session(value: Value) -> bytes:
+    session = _blob(value)
+    if len(session) not in (0, SESSION_KEPT):
+        raise ValueError(session)
+    return session
+
+
+def _lease(value: Value) -> int:
+    if not isinstance(value, int) or not 0 <= value <= LEASE_MAX:
+        raise ValueError(value)
+    return value
 
 
 def _port(place: Value) -> bytes:

@@ -151,7 +151,7 @@ class Saver:
             with to_save(node) as write:
                 await self._do(write)
         await self._save_holders(node)
-        for _ in range(1 + node.store.changes // HELD_AT_ONCE):
+        for _ in range(1 + len(node.store.changed) // HELD_AT_ONCE):
             with self._held_to_save(node, HELD_AT_ONCE) as write:
                 await self._do(write)
 
@@ -224,11 +224,10 @@ class Saver:
         """
         if self._restorer is not None:
             self._restorer.give_back()
-        changed = node.store.take_changes(most)
-        offset = self._timeline.offset
+        changed = node.store.changed.take(most)
         keys = [unpacked(key) for key in (node.store.keys() if changed is None else changed)]
         entries = [
-            (key, [SavedRecord(key, held.record, held.expires_at + offset) for held in node.store.held(key)])
+            (key, [SavedRecord(key, held.record, held.lease, held.session) for held in node.store.held(key)])
             for key in keys
         ]
 
@@ -241,7 +240,7 @@ class Saver:
         try:
             yield _nothing if changed == set() else write
         except BaseException:
-            node.store.mark_changed(changed)
+            node.store.changed.put_back(changed)
             raise
 
     async def _save_holders(self, node: Node, among: AbstractSet[RecordKey] | None = None) -> None:

@@ -4,6 +4,7 @@
 2. The holders of entries, and of entries that were deleted, too.
 3. A hash in each row, a `spare` copy of the facts that a node cannot do without, and what holders saw of our address.
 4. Records of any kind: `kind`, `place` and `body` where there was a port, `source` where there was an endpoint.
+5. The session and the lease of a held entry, where there was a time. A restart gives it one more lease.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from dhtd.core.records import Kind
 Value = bytes | int | float | str | None  # what SQLite gives
 Row = tuple[Value, ...]
 
-VERSION: Final = 4  # of the format, in `user_version`
+VERSION: Final = 5  # of the format, in `user_version`
 HASHED: Final = 3  # the first version with hashes
 _RECORDS: Final = 4  # the first version with records of any kind
+_LEASES: Final = 5  # the first version with leases
 
 # The columns of the primary key come first, and the hash last, in these and in what SQLite gives.
 COLUMNS: Final = {
@@ -28,7 +30,7 @@ COLUMNS: Final = {
     "spare": ("name", "value"),
     "contact": ("position", "id", "endpoint"),
     "own": ("key", "kind", "place", "body"),
-    "held": ("key", "kind", "place", "source", "body", "expires_at"),
+    "held": ("key", "kind", "place", "source", "session", "body", "lease"),
     "holder": ("key", "kind", "place", "id", "endpoint", "until", "seen"),
 }
 KEYS: Final = {
@@ -36,19 +38,23 @@ KEYS: Final = {
     "spare": ("name",),
     "contact": ("position",),
     "own": ("key", "kind", "place"),
-    "held": ("key", "kind", "place", "source"),
+    "held": ("key", "kind", "place", "source", "session"),
     "holder": ("key", "kind", "place", "id", "endpoint"),
 }
 SUMMED: Final = ("own", "contact", "held", "holder")  # the tables whose sums `meta` has
-SPARED: Final = ("bits", "node_id", "networks")  # of `meta`: what `spare` has as well, on another page
+SPARED: Final = ("bits", "node_id", "networks", "session")  # of `meta`: what `spare` has as well, on another page
 
-_COLUMNS_BEFORE: Final = {
-    "own": ("key", "port"),
-    "held": ("key", "endpoint", "expires_at"),
-    "holder": ("key", "port", "id", "endpoint", "until", "seen"),
+_COLUMNS_BEFORE: Final[dict[int, dict[str, tuple[str, ...]]]] = {
+    3: {
+        "own": ("key", "port"),
+        "held": ("key", "endpoint", "expires_at"),
+        "holder": ("key", "port", "id", "endpoint", "until", "seen"),
+    },
+    4: {"held": ("key", "kind", "place", "source", "body", "expires_at")},
 }
 
-_PEER: Final = Kind.PEER.value  # the kind of all records before
+_PEER: Final = Kind.PEER.value  # the kind of all records before version 4
+_LEASE: Final = 60  # seconds: of entries from before version 5
 
 _UNHASHED: Final = {
     1: (
@@ -96,6 +102,23 @@ _HASHED: Final = {
             " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
         ),
     ),
+    5: (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        (
+            "CREATE TABLE own (key BLOB, kind INTEGER, place BLOB, body BLOB, hash INTEGER,"
+            " PRIMARY KEY (key, kind, place)) WITHOUT ROWID"
+        ),
+        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB, hash INTEGER)",
+        (
+            "CREATE TABLE held (key BLOB, kind INTEGER, place BLOB, source BLOB, session BLOB, body BLOB,"
+            " lease INTEGER, hash INTEGER, PRIMARY KEY (key, kind, place, source, session)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE holder (key BLOB, kind INTEGER, place BLOB, id BLOB, endpoint BLOB, until REAL, seen BLOB,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
+        ),
+    ),
 }
 
 
@@ -114,16 +137,22 @@ def tables(version: int) -> list[str]:
 
 def columns(table: str, version: int) -> tuple[str, ...]:
     """Return the columns of a table in files of this version, without the hash."""
-    if version >= _RECORDS:
-        return COLUMNS[table]
-    before = _COLUMNS_BEFORE.get(table, COLUMNS[table])
+    before = _COLUMNS_BEFORE.get(max(version, HASHED), {}).get(table, COLUMNS[table])
     return tuple(column for column in before if version >= HASHED or column != "seen")
 
 
 def upgraded(table: str, version: int, row: Sequence[Value]) -> Row:
     """Return how a row of this version, without its hash, reads in the newest one; raise `ValueError`."""
-    if version >= _RECORDS or table not in _COLUMNS_BEFORE:
-        return tuple(row)
+    if version < _RECORDS and table in _COLUMNS_BEFORE[HASHED]:
+        row = _as_record(table, version, row)
+    if version < _LEASES and table == "held":
+        key, kind, place, source, body, _ = row
+        return key, kind, place, source, b"", body, _LEASE
+    return tuple(row)
+
+
+def _as_record(table: str, version: int, row: Sequence[Value]) -> Row:
+    """Return how a row from before version 4 reads there."""
     if table == "held":
         key, endpoint, expires_at = row
         if not isinstance(endpoint, bytes):
