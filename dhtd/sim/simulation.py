@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 from random import Random
 
@@ -204,9 +204,7 @@ class Simulation:
         for host, state in zip(hosts, saved, strict=True):
             more = [questions.new_key() for _ in range(self.plan.restored)]
             own = [RecordKey.of(key, Peer.on(port)) for key, port in more]
-            self.net.restart(
-                host, Saved(state.id, state.contacts, (*state.own, *own), state.held, session=state.session)
-            )
+            self.net.restart(host, replace(state, own=(*state.own, *own), holders=()))
             for key, port in more:
                 questions.own(Entry(key, port, host))
 

@@ -14,7 +14,7 @@ from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import Bench
-from tests.records import SESSION, own_key, to_store, to_withdraw
+from tests.records import SESSION, hold_peer, own_key, to_store, to_withdraw
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -40,7 +40,7 @@ def loud(policy: Policy) -> Loud:
         contact = Contact(Id(KEY ^ number), Endpoint.of(f"2001:db8::{number:x}", 1_729))
         bench.node.state.answered(contact, 0.1, bench.now)
     for number in range(500):
-        bench.node.store.put(KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
+        hold_peer(bench.node.store, KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
     for port in range(1, 65):
         bench.node.tracker.add(own_key(KEY, port))
     return bench

@@ -18,7 +18,7 @@ from dhtd.core.storage.store import HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.bench.load import resident
-from tests.records import to_store
+from tests.records import hold_peer, to_store
 
 KEY = NATIVE.digest(b"the key")
 POLICY = replace(
@@ -161,8 +161,8 @@ def test_a_full_store_grows_no_further(figure: Callable[[str, object], None]) ->
             source = (sources << 8 | number % sources).to_bytes(4, "big")
             endpoint = Endpoint(source + (1 + number // sources % 65_535).to_bytes(2, "big"))
             key = Id(number % 1_000 // 10 if number % 10 == 0 else number << 100)
-            outcomes[type(held.put(key, endpoint, number / 1_000)).__name__] += 1
-            held.put(KEY, ATTACKER, number / 1_000)
+            outcomes[type(hold_peer(held, key, endpoint, number / 1_000)).__name__] += 1
+            hold_peer(held, KEY, ATTACKER, number / 1_000)
         return outcomes
 
     send(16_384, 9)

@@ -21,7 +21,7 @@ from dhtd.core.messages import (
 from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench
-from tests.records import to_store, to_withdraw
+from tests.records import hold_peer, to_store, to_withdraw
 
 KEY, OTHER_KEY = NATIVE.digest(b"the key"), NATIVE.digest(b"another")
 OWNER = Contact(Id(5), Endpoint.of("192.0.2.5", 1_729))
@@ -33,7 +33,7 @@ def holding() -> Bench:
     """Return a node that holds an entry of the owner's under each key."""
     bench = Bench(policy=QUIET, codec=NativeCodec())
     for key in (KEY, OTHER_KEY):
-        bench.node.store.put(key, OWNER.endpoint.with_port(80), bench.now)
+        hold_peer(bench.node.store, key, OWNER.endpoint.with_port(80), bench.now)
     return bench
 
 

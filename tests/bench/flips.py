@@ -18,6 +18,7 @@ from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.errors import StateError
+from tests.records import KEPT
 
 OWN, HOLDERS, HELD, CONTACTS = 20, 8, 50, 40
 
@@ -85,7 +86,7 @@ def _fill(path: Path, rng: Random) -> None:
         return Contact(NATIVE.random(rng), Endpoint.of(f"192.0.2.{rng.randrange(256)}", rng.randrange(1, 65_536)))
 
     own = [RecordKey.of(NATIVE.random(rng), Peer.on(rng.randrange(1, 65_536))) for _ in range(OWN)]
-    held = [SavedRecord(NATIVE.random(rng), Peer(contact().endpoint), 2e9 + rng.random()) for _ in range(HELD)]
+    held = [SavedRecord(NATIVE.random(rng), Peer(contact().endpoint), 3_600, KEPT) for _ in range(HELD)]
     with closing(StateFile.open(path)) as file:
         file.set_node_id(NATIVE.random(rng))
         file.apply([AddOwn(entry) for entry in own])

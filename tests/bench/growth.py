@@ -22,6 +22,7 @@ from dhtd.core.messages import Contact, FindNode, FindValue, Request
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec
+from tests.records import hold_peer
 
 SOURCES = 250
 MET = (8, 20, 1_000, 100_000)  # nodes that a node has met, for tables of the usual sizes
@@ -99,7 +100,7 @@ def holding(number: int, most: int, rng: Random) -> Node:
     """Return a node with a usual table and so many entries of at `most`, each with its own key and source."""
     node = with_contacts(100, rng, replace(DEFAULT, store_entries=most))
     for place in range(number):
-        node.store.put(NATIVE.random(rng), endpoint(place), 0.0)
+        hold_peer(node.store, NATIVE.random(rng), endpoint(place), 0.0)
     assert len(node.store) == number
     return node
 

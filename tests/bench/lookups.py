@@ -23,6 +23,7 @@ from dhtd.sim import warm
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.sim.report import percentile
+from tests.records import hold_peer
 
 ALPHA = 3
 TIMEOUT = 2.0  # seconds
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keys = [NATIVE.random(net.rng) for _ in askers]
         for key in keys:
             for host in net.closest(key):
-                host.node.store.put(key, askers[0].endpoint, net.now)
+                hold_peer(host.node.store, key, askers[0].endpoint, net.now)
         # The textbook first: it changes no table.
         textbook += [look_up_by_the_book(net, asker, key) for asker, key in zip(askers, keys, strict=True)]
         ours += look_up(net, list(zip(askers, keys, strict=True)))

@@ -23,7 +23,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import resident
 from tests.e2e.daemons import Network
-from tests.records import own_key
+from tests.records import hold_peer, own_key
 
 REPLICAS = DEFAULT.k  # nodes that hold an own entry
 SAVED = 10_000  # entries that are held before they are saved
@@ -94,10 +94,10 @@ def held(number: int, rng: Random) -> object:
         if now >= sweep_at:
             node.store.sweep(now)
             sweep_at += DEFAULT.store_sweep
-        node.store.put(NATIVE.random(keys), _endpoint(place), now)
+        hold_peer(node.store, NATIVE.random(keys), _endpoint(place), now)
         now += 0.75 * hour / number
         if place % SAVED == 0:
-            node.store.take_changes()  # as the daemon does, which saves them
+            node.store.changed.take()  # as the daemon does, which saves them
     assert len(node.store) == number
     return node
 

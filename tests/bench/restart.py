@@ -23,6 +23,7 @@ from dhtd.core.records import Peer
 from dhtd.daemon.state.file import SavedRecord, StateFile
 from dhtd.daemon.state.saver import Saver
 from dhtd.wire.native import NativeCodec
+from tests.records import KEPT
 
 ENTRIES = 49_437
 SOURCES = 8
@@ -56,7 +57,14 @@ def _saved(path: Path, keys: Sequence[Id]) -> Path:
     with closing(StateFile.open(path)) as file:
         file.save_held(
             [
-                (key, [SavedRecord(key, Peer(Endpoint.of(f"10.0.0.{place % SOURCES}", 1 + place // SOURCES)), until)])
+                (
+                    key,
+                    [
+                        SavedRecord(
+                            key, Peer(Endpoint.of(f"10.0.0.{place % SOURCES}", 1 + place // SOURCES)), 3_600, KEPT
+                        )
+                    ],
+                )
                 for place, key in enumerate(keys)
             ]
         )

@@ -28,7 +28,7 @@ from dhtd.wire.native import NativeCodec
 from tests.bench.idle import resident
 from tests.bench.load import cpu_seconds
 from tests.e2e.daemons import Daemon, Network
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 INTERVAL = 0.001  # seconds between pings
 IDLE = 5.0  # seconds
@@ -69,7 +69,11 @@ def fill(daemon: Daemon, entries: int) -> None:
     until = time.time() + 80_000
     keys = [Id(int.from_bytes(number.to_bytes(4, "big") * 8, "big")) for number in range(entries)]
     held = {
-        key: [SavedRecord(key, Peer(Endpoint.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 80)), until)]
+        key: [
+            SavedRecord(
+                key, Peer(Endpoint.of(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 80)), 3_600, KEPT
+            )
+        ]
         for number, key in enumerate(keys)
     }
     with closing(StateFile.open(daemon.state)) as file:

@@ -17,7 +17,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.errors import Busy, TooManyEntries
 from tests.core.bench import QUIET, Bench
 from tests.core.small import contact, endpoint
-from tests.records import own_key
+from tests.records import hold_peer, own_key
 
 KEY = Id(64)
 
@@ -143,7 +143,7 @@ def test_an_overlong_answer_is_cut() -> None:
 def test_no_answer_of_this_program_is_cut() -> None:
     bench = Bench(policy=QUIET)
     for number in range(1_000):
-        bench.node.store.put(KEY, Endpoint.of(f"10.1.{number >> 8}.{number & 255}", 80), bench.now)
+        hold_peer(bench.node.store, KEY, Endpoint.of(f"10.1.{number >> 8}.{number & 255}", 80), bench.now)
     answer = bench.deliver(bench.codec.encode_query(bytes(8), Id(5), FindValue(KEY)), endpoint(5))
     assert answer is not None
     reply = bench.codec.decode(answer)

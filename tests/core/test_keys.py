@@ -22,11 +22,13 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Peer
-from dhtd.core.storage.store import HeldRecord, HeldRecords
+from dhtd.core.storage.held_record import HeldRecord
+from dhtd.core.storage.store import HeldRecords
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.wire import native_decoder, native_fields
 from tests.core.small import endpoint
+from tests.records import KEPT
 
 PRIME = 2**61 - 1  # the modulus of the hash of an integer
 SMALL = 2**32  # counters, ports and families are less
@@ -159,7 +161,7 @@ def test_colliding_keys_do_not_collide_in_a_store() -> None:
     colliding = [Id(KEYS[0] % 2**200 + number * PRIME) for number in range(count)]
     assert len(set(map(hash, colliding))) == 1
     for number, key in enumerate(colliding):
-        store.restore(HeldRecord(key, Peer(endpoint(number)), 9.0), 0.0)
+        store.restore(HeldRecord(key, Peer(endpoint(number)), 9.0, 3_600, KEPT), 0.0)
     assert len(set(map(hash, store._held))) == count
 
 

@@ -35,11 +35,11 @@ from dhtd.core.querying.search import Search
 from dhtd.core.querying.traversal import Traversal
 from dhtd.core.records import Peer
 from dhtd.core.routing.standing import Standing
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.played import by_id, knowing
 from tests.core.small import CODEC, contact, endpoint
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 KEY = Id(77)
 TIMEOUT = DEFAULT.query_timeout
@@ -350,7 +350,10 @@ def test_restored_entries_are_published_later() -> None:
 
 def test_unexpired_held_entries_are_restored() -> None:
     bench = Bench(now=100.0)
-    live, dead = HeldRecord(KEY, Peer(endpoint(7)), 100.1), HeldRecord(KEY, Peer(endpoint(8)), 100.0)
+    live, dead = (
+        HeldRecord(KEY, Peer(endpoint(7)), 100.1, 3_600, KEPT),
+        HeldRecord(KEY, Peer(endpoint(8)), 100.0, 3_600, KEPT),
+    )
     for entry in (live, dead):
         bench.node.store.restore(entry, bench.now)
     assert list(bench.node.store) == [live]

@@ -65,7 +65,7 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.querying.requester import Transmit
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.errors import WireError
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec

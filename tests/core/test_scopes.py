@@ -13,7 +13,7 @@ from dhtd.core.messages import Contact, FindNode, FindValue, Found, Reply
 from dhtd.core.policy import Policy
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import QUIET, Bench, Sent
-from tests.records import own_key
+from tests.records import hold_peer, let_go, own_key
 
 KEY = NATIVE.digest(b"key")
 HOSTS = {
@@ -78,11 +78,11 @@ def test_a_contact_is_named_within_its_scope(name: str, request_of: type[FindNod
 def test_an_endpoint_is_named_within_its_scope(name: str) -> None:
     bench = dual()
     for other in HOSTS:
-        bench.node.store.put(KEY, node(other).endpoint, bench.now)
+        hold_peer(bench.node.store, KEY, node(other).endpoint, bench.now)
     assert set(ask(bench, FindValue(KEY), node(name, 1)).endpoints) == {node(each).endpoint for each in visible(name)}
     for other in HOSTS:
         if other[:4] in ("loop", "link"):
-            bench.node.store.remove(KEY, node(other).endpoint)
+            let_go(bench.node.store, KEY, node(other).endpoint)
     assert not bench.node.store._local
     assert len(ask(bench, FindValue(KEY), node(name, 1)).endpoints) == (2 if name.startswith("internet") else 4)
 
@@ -140,7 +140,7 @@ def test_private_endpoints_pass_in_our_network() -> None:
     for own in ((), (home,)):
         bench = dual()
         bench.node.live_in(own, bench.now)
-        bench.node.store.put(KEY, lan.endpoint, bench.now)
+        hold_peer(bench.node.store, KEY, lan.endpoint, bench.now)
         told = ask(bench, FindValue(KEY), node("internet6", 1)).endpoints
         assert told == ((lan.endpoint,) if own else ())
         for overlay, known in zip(bench.node.overlays, (lan, node("lan6")), strict=True):

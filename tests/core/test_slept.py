@@ -10,7 +10,7 @@ from dhtd.core.routing.standing import Standing
 from tests.core.bench import Bench
 from tests.core.small import contact
 from tests.core.test_node import joined
-from tests.records import own_key
+from tests.records import hold_peer, own_key
 
 
 def test_contacts_and_buckets_age_by_the_pause() -> None:
@@ -26,7 +26,7 @@ def test_contacts_and_buckets_age_by_the_pause() -> None:
 
 def test_held_entries_keep_their_time() -> None:
     bench = Bench()
-    bench.node.store.put(Id(5), Endpoint.of("192.0.2.1", 80), bench.now)
+    hold_peer(bench.node.store, Id(5), Endpoint.of("192.0.2.1", 80), bench.now)
     bench.node.slept(10 * DEFAULT.store_expiry, bench.now)
     assert bench.node.store.get(Id(5), bench.now) == [Endpoint.of("192.0.2.1", 80)]
 

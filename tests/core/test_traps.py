@@ -28,7 +28,7 @@ from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
-from tests.records import own_key, to_store
+from tests.records import hold_peer, let_go, own_key, to_store
 
 CODEC = NativeCodec()
 KEY = NATIVE.digest(b"the key")
@@ -74,7 +74,7 @@ def chain(net: Network, ids: list[int]) -> list[Host]:
 def test_trap_01_searches_learn_beyond_one_round() -> None:
     net = Network(1, links=LinkModels(sigma=0.0))
     hosts = chain(net, [2**250, 2**200, 2**150, 2**100, 2**50])
-    hosts[-1].node.store.put(Id(0), STRANGER, net.now)
+    hold_peer(hosts[-1].node.store, Id(0), STRANGER, net.now)
     done = net.lookup(hosts[0], Id(0))
     assert done.endpoints == (STRANGER,)
     assert done.stats.hops == 4
@@ -89,7 +89,7 @@ def test_trap_02_progress_is_towards_the_target() -> None:
     near_us = [net.add(id=Id(number)) for number in range(1, 9)]
     for neighbour in near_us:
         hosts[0].node.overlays.restore(neighbour.contact)
-    hosts[-1].node.store.put(Id(target), STRANGER, net.now)
+    hold_peer(hosts[-1].node.store, Id(target), STRANGER, net.now)
     done = net.lookup(hosts[0], Id(target))
     assert done.endpoints == (STRANGER,)
     assert done.stats.hops > 3  # hosts meet on the way, so it need not be all fifteen
@@ -210,7 +210,7 @@ def test_trap_08_enter_names_holders_in_one_chain() -> None:
     for host in others:
         host.node.store._policy = Policy(store_entries=0)
         for held in list(host.node.store):
-            host.node.store.remove(held.key, held.record.endpoint)
+            let_go(host.node.store, held.key, held.record.endpoint)
     assert net.enter(owner, KEY, 80).replicas == ()
     for host in others:
         host.node.store._policy = DEFAULT
@@ -228,7 +228,7 @@ def test_trap_09_a_lookup_asks_the_network() -> None:
     net.run_for(60)
     asker, owner = hosts[0], hosts[1]
     net.enter(owner, KEY, 80)
-    asker.node.store.put(KEY, STRANGER, net.now)
+    hold_peer(asker.node.store, KEY, STRANGER, net.now)
     asker.node.tracker.add(own_key(KEY, 443))
     done = net.lookup(asker, KEY)
     assert set(done.endpoints) == {STRANGER, owner.endpoint.with_port(80), asker.endpoint.with_port(443)}
@@ -240,9 +240,9 @@ def test_trap_10_all_changes_survive_a_restart() -> None:
     hosts = net.grow(3)
     net.run_for(60)
     holder, owner = hosts[1], hosts[2]
-    holder.node.store.take_changes()
+    holder.node.store.changed.take()
     net.enter(owner, KEY, 80)
-    assert holder.node.store.take_changes() == {packed(KEY)}
+    assert holder.node.store.changed.take() == {packed(KEY)}
     for host in (holder, owner):
         saved = net.kill(host)
         host.bootstrap = ()
@@ -261,7 +261,7 @@ def test_trap_11_any_number_of_values_is_answered(count: int) -> None:
     node = lone()
     everyone = {Endpoint.of(f"11.1.{number // 256}.{number % 256}", 80) for number in range(count)}
     for endpoint in everyone:
-        node.store.put(KEY, endpoint, 0.0)
+        hold_peer(node.store, KEY, endpoint, 0.0)
     told = found(node, KEY, STRANGER).endpoints
     assert 100 < len(told) == len(set(told))
     assert set(told) <= everyone

@@ -52,14 +52,14 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.core.records import Peer
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.errors import WireError
 from dhtd.sim import invariants
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC, REPLY
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
-from tests.records import LEASE, SESSION, own_key, to_store, to_withdraw
+from tests.records import KEPT, LEASE, SESSION, own_key, to_store, to_withdraw
 
 OWN: Final = Id(1 << 255)
 HERE: Final = Endpoint.of("10.0.0.1", 1729)
@@ -307,7 +307,11 @@ class World:
             self.node.publisher.restore_own(own_key(self.key(), self.read.one_of(_PORTS)), self.now)
         for _ in range(self.read.number() % 4):
             entry = HeldRecord(
-                self.key(), Peer(self.source()), self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry)
+                self.key(),
+                Peer(self.source()),
+                self.now + min(self.read.one_of(_SPANS), DEFAULT.store_expiry),
+                3_600,
+                KEPT,
             )
             self.stored.add((entry.key, entry.record.endpoint))
             self.node.store.restore(entry, self.now)

@@ -37,6 +37,7 @@ from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC, OVERHEAD, Seal
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
+from tests.records import hold_peer
 from tests.wire.mutator import Mutator
 from tests.wire.vectors import VECTORS
 
@@ -148,7 +149,7 @@ def _node() -> Node:
     for number in range(3):
         contact = Contact(NATIVE.digest(b"%d" % number), Endpoint.of(f"10.0.0.{3 + number}", 1729))
         node.state.answered(contact, 0.1, NOW)
-    node.store.put(NATIVE.digest(b"printer"), Endpoint.of("10.0.0.1", 631), NOW)
+    hold_peer(node.store, NATIVE.digest(b"printer"), Endpoint.of("10.0.0.1", 631), NOW)
     return node
 
 

@@ -30,14 +30,14 @@ from dhtd.daemon.state.schemas import COLUMNS, Value
 from dhtd.errors import StateError
 from tests.fuzz.reader import Reader
 from tests.fuzz.target import Target
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 SMALL_PAGE: Final = 512  # bytes; with SQLite's usual ones, a change seldom meets anything
 ROWS_MAX: Final = 16
 
 _MEMORY: Final = Path("/dev/shm")
 _KEY: Final = Id(5)
-_ENTRY: Final = SavedRecord(_KEY, Peer(Endpoint.of("192.0.2.1", 80)), 2e9)
+_ENTRY: Final = SavedRecord(_KEY, Peer(Endpoint.of("192.0.2.1", 80)), 3_600, KEPT)
 _HOLDER: Final = SavedHolder(Contact(_KEY, _ENTRY.record.endpoint), 2e9, ((_ENTRY.record.endpoint.ip, 2e9),))
 _COLUMNS: Final = {table: len(columns) + 1 for table, columns in COLUMNS.items()}
 
@@ -233,7 +233,9 @@ def _good(number: int) -> bytes:
             for _ in range((0, 2, 20)[number]):
                 key = NATIVE.random(rng)
                 file.add_own(own_key(key, rng.randint(1, 65_535)))
-                file.save_held([(key, [SavedRecord(key, Peer(Endpoint.of("192.0.2.9", 1 + rng.randrange(99))), 2e9)])])
+                file.save_held(
+                    [(key, [SavedRecord(key, Peer(Endpoint.of("192.0.2.9", 1 + rng.randrange(99))), 3_600, KEPT)])]
+                )
                 file.save_holders(
                     [SetHolders(own_key(key, 80), [SavedHolder(Contact(key, _ENTRY.record.endpoint), 2e9)])]
                 )

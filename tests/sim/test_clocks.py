@@ -10,12 +10,12 @@ import pytest
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Peer, RecordKey
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 KEY = NATIVE.digest(b"the key")
 HOUR = 3_600.0
@@ -141,7 +141,7 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
             file.add_own(record_key)
         entries: dict[Id, list[SavedRecord]] = {}
         for entry in saved.held:
-            entries.setdefault(entry.key, []).append(SavedRecord(entry.key, Peer(entry.record), entry.expires_at))
+            entries.setdefault(entry.key, []).append(SavedRecord(entry.key, Peer(entry.record), 3_600, KEPT))
         file.save_held(entries.items())
         holders: dict[RecordKey, list[SavedHolder]] = {}
         for each in saved.holders:
@@ -150,7 +150,7 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
     with closing(StateFile.open(path)) as file:
         state = file.load()
     assert state.node_id is not None
-    held = tuple(HeldRecord(entry.key, Peer(entry.record), entry.expires_at) for entry in state.held)
+    held = tuple(HeldRecord(entry.key, Peer(entry.record), entry.expires_at, 3_600, KEPT) for entry in state.held)
     holders_again = tuple(
         Holding(own, holder.contact, holder.until, holder.seen)
         for own, those in state.holders.items()

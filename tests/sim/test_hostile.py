@@ -14,7 +14,7 @@ from dhtd.errors import WireError
 from dhtd.sim.host import Host
 from dhtd.sim.liars import damaged, nowhere
 from dhtd.sim.network import Network
-from tests.records import to_store, to_withdraw
+from tests.records import hold_peer, to_store, to_withdraw
 
 KEY = NATIVE.digest(b"the key")
 
@@ -64,7 +64,7 @@ def test_unproved_answers_stay_within_both_bounds() -> None:
     net = grown(1)
     host = net.closest(KEY)[0]
     for number in range(500):  # more than a datagram holds
-        host.node.store.put(KEY, Endpoint.of(f"10.3.{number >> 8}.{number & 255}", 80), net.now)
+        hold_peer(host.node.store, KEY, Endpoint.of(f"10.3.{number >> 8}.{number & 255}", 80), net.now)
     requests: list[Request] = [
         Ping(),
         FindNode(KEY),

@@ -16,7 +16,7 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
 from dhtd.sim.json_codec import JsonCodec
-from tests.records import SESSION, to_store, to_withdraw
+from tests.records import SESSION, hold_peer, to_store, to_withdraw
 
 CODECS = [JsonCodec(Keyspace(7)), JsonCodec(Keyspace(160)), JsonCodec(NATIVE), JsonCodec(Keyspace(160), bare=True)]
 STRANGER = Endpoint.of("2001:db8::7", 9)
@@ -36,7 +36,7 @@ def make_node(codec: JsonCodec) -> Node:
     node = Node(Id(codec.traits.keyspace.size - 1), codec, rng=Random(1), now=0.0)
     for number in range(8):
         node.state.answered(Contact(Id(number), Endpoint.of(f"11.0.{number}.1", 1)), 0.1, 0.0)
-    node.store.put(Id(3), STRANGER, 0.0)
+    hold_peer(node.store, Id(3), STRANGER, 0.0)
     return node
 
 

@@ -45,12 +45,12 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_results import Unread
 from dhtd.wire.reader import CHECKED
-from tests.records import SESSION, own_key, to_store, to_withdraw
+from tests.records import KEPT, SESSION, own_key, to_store, to_withdraw
 from tests.strategies import (
     changes,
     contacts,
@@ -531,7 +531,7 @@ def test_an_answer_fills_its_limit_exactly(of_ipv6: list[int], count: int) -> No
     for number in range(8):
         node.state.answered(Contact(Id(2**250 + number), at[number]), 0.1, 0.0)
     for endpoint in at[8:]:
-        node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0), 0.0)
+        node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0, 3_600, KEPT), 0.0)
     asker = Endpoint.of("192.0.2.9", 9)
     token: bytes | None = None
     for request in (FindNode(key), FindValue(key)):
@@ -599,7 +599,7 @@ def test_no_answer_exceeds_its_limit(
         of_family = [overlay for overlay in node.overlays if overlay.family == len(contact.endpoint)]
         (of_family or [node.overlays.first])[0].state.answered(contact, 0.1, 0.0)
     for endpoint in held:
-        node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0), 0.0)
+        node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0, 3_600, KEPT), 0.0)
     for port in own:
         node.tracker.add(own_key(key, port))
     for number, endpoint in enumerate(seen):

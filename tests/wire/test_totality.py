@@ -38,7 +38,7 @@ from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.small import endpoint
-from tests.records import SESSION, own_key, to_store, to_withdraw
+from tests.records import SESSION, hold_peer, own_key, to_store, to_withdraw
 from tests.wire.mutator import HOSTILE, Mutator
 from tests.wire.vectors import VECTORS
 
@@ -234,7 +234,7 @@ def make_node() -> Node:
         node.state.answered(Contact(NATIVE.digest(b"%d" % number), endpoint(number)), 0.1, 0.0)
     key = NATIVE.digest(b"printer")
     for number in range(60, 70):
-        node.store.put(key, endpoint(number), 0.0)
+        hold_peer(node.store, key, endpoint(number), 0.0)
     node.tracker.add(own_key(NATIVE.digest(b"mine"), 80))
     node.commands.ping(PEER, 0.0)
     assert node.poll_transmit() is not None

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Peer
-from dhtd.core.storage.store import SWEPT, HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
+from dhtd.core.storage.store import SWEPT
 from tests.core.bench import Bench
 from tests.core.small import endpoint
 from tests.core.test_node import KEY
+from tests.records import KEPT
 
 
 def test_the_expired_are_swept_each_five_minutes() -> None:
     bench = Bench()
-    bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0), bench.now)
+    bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0, 3_600, KEPT), bench.now)
     bench.advance(DEFAULT.store_sweep - 0.1)
     assert len(bench.node.store) == 1
     bench.advance(0.1)
@@ -24,7 +26,7 @@ def test_the_expired_are_swept_each_five_minutes() -> None:
 def test_a_full_store_is_swept_in_small_steps() -> None:
     bench = Bench()
     for number in range(1_000):
-        bench.node.store.restore(HeldRecord(Id(number), Peer(endpoint(7)), 1.0), bench.now)
+        bench.node.store.restore(HeldRecord(Id(number), Peer(endpoint(7)), 1.0, 3_600, KEPT), bench.now)
     sizes = [1_000]
     while sizes[-1]:
         due = bench.node.poll_timeout()

@@ -29,7 +29,7 @@ from dhtd.core.policy import Policy
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.played import KEY, LATE, SLOW, STALE, TIMEOUT, by_id, knowing
 from tests.core.small import contact, endpoint
-from tests.records import to_store
+from tests.records import hold_peer, to_store
 
 SERVER, OTHER_SERVER = Endpoint.of("10.7.7.7", 80), Endpoint.of("10.7.7.8", 81)
 
@@ -119,7 +119,7 @@ def test_a_single_query_reports_a_refusal() -> None:
 
 def test_a_lone_lookup_ends_with_its_own_entries() -> None:
     bench = Bench()
-    bench.node.store.put(KEY, SERVER, bench.now)
+    hold_peer(bench.node.store, KEY, SERVER, bench.now)
     op = bench.node.commands.lookup(KEY, bench.now)
     done = bench.event(LookupDone)
     assert (done.op, done.key, done.endpoints) == (op, KEY, (SERVER,))
@@ -152,7 +152,7 @@ def test_a_lookup_merges_all_answers() -> None:
 
 def test_own_entries_never_replace_asking() -> None:
     bench = knowing(1)
-    bench.node.store.put(KEY, SERVER, bench.now)
+    hold_peer(bench.node.store, KEY, SERVER, bench.now)
     bench.node.commands.lookup(KEY, bench.now)
     bench.found(bench.sent_one(), 1, [], [OTHER_SERVER, SERVER])
     progress, done = bench.events()

@@ -29,7 +29,7 @@ from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import MAGIC
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
-from tests.records import to_store, to_withdraw
+from tests.records import hold_peer, to_store, to_withdraw
 
 KEY = Id(77)
 FRIEND, STRANGER = contact(9), contact(10)
@@ -74,7 +74,7 @@ def test_a_contacts_ping_is_always_answered() -> None:
 @pytest.mark.parametrize("find", [FindNode, FindValue])
 def test_a_contacts_find_is_cut_to_a_token(find: type[FindNode | FindValue]) -> None:
     bench = flooded()
-    bench.node.store.put(KEY, endpoint(5), bench.now)
+    hold_peer(bench.node.store, KEY, endpoint(5), bench.now)
     for proof in (None, FORGED):
         assert isinstance(result(bench, find(KEY, proof)), Found)
     assert bench.node.counters.cut_short == 2
@@ -150,7 +150,7 @@ def test_a_query_above_the_limit_prompts_no_ping() -> None:
 
 def test_a_full_node_gives_a_token_and_says_full() -> None:
     bench = flooded(replace(POLICY, store_entries=1))
-    bench.node.store.put(Id(1), endpoint(5), bench.now)
+    hold_peer(bench.node.store, Id(1), endpoint(5), bench.now)
     proof = token(bench)
     assert proof != b""
     found = result(bench, FindNode(KEY, proof))

@@ -25,7 +25,7 @@ from dhtd.core.messages import (
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.routing.standing import Standing
 from dhtd.core.serving.replay_guard import Repeat, ReplayGuard
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
 from tests.records import to_store, to_withdraw

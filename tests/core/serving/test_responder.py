@@ -35,12 +35,12 @@ from dhtd.core.messages import (
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
 from tests.core.bench import US, Bench
 from tests.core.small import Beats, contact
-from tests.records import SESSION, own_key, to_store, to_withdraw
+from tests.records import KEPT, SESSION, hold_peer, own_key, to_store, to_withdraw
 from tests.strategies import scaled
 
 KEY = Id(77)
@@ -107,7 +107,7 @@ def test_find_value_names_own_entries_as_seen() -> None:
     assert ask(bench, FindValue(KEY)).endpoints == ()  # nobody has told us our address
     bench.node.external.vote(PEER.endpoint, US, 0.0)
     assert ask(bench, FindValue(KEY)).endpoints == (US.with_port(80), US.with_port(443))
-    bench.node.store.put(KEY, US.with_port(80), bench.now)
+    hold_peer(bench.node.store, KEY, US.with_port(80), bench.now)
     assert sorted(ask(bench, FindValue(KEY)).endpoints) == [US.with_port(80), US.with_port(443)]
 
 
@@ -115,7 +115,9 @@ def test_store_holds_the_source_address_and_port() -> None:
     bench = Bench()
     bench.now = 10.0
     assert is_acknowledged(bench, to_store(KEY, 80, token(bench)))
-    assert list(bench.node.store) == [HeldRecord(KEY, Peer(PEER.endpoint.with_port(80)), 10.0 + DEFAULT.store_expiry)]
+    assert list(bench.node.store) == [
+        HeldRecord(KEY, Peer(PEER.endpoint.with_port(80)), 10.0 + DEFAULT.store_expiry, 3_600, KEPT)
+    ]
 
 
 def test_withdraw_drops_only_the_sources_entry() -> None:
@@ -132,7 +134,7 @@ def test_withdraw_drops_only_the_sources_entry() -> None:
 @pytest.mark.parametrize("make", [to_store, to_withdraw])
 def test_a_bad_token_changes_nothing(make: Callable[[Id, int, bytes], Request]) -> None:
     bench = Bench()
-    bench.node.store.put(KEY, PEER.endpoint.with_port(80), 0.0)
+    hold_peer(bench.node.store, KEY, PEER.endpoint.with_port(80), 0.0)
     port = 81 if make is to_store else 80
     before = list(bench.node.store)
     stale = token(bench)
@@ -186,7 +188,7 @@ def hold(bench: Bench, count: int, first: int = 0) -> set[Endpoint]:
     """Have the node hold this many endpoints under KEY."""
     endpoints = {Endpoint.of(f"10.9.{number // 250}.{number % 250}", 80) for number in range(first, first + count)}
     for endpoint in sorted(endpoints):
-        bench.node.store.put(KEY, endpoint, 0.0)
+        hold_peer(bench.node.store, KEY, endpoint, 0.0)
     return endpoints
 
 
@@ -249,10 +251,10 @@ def test_each_source_has_an_endpoint_in_an_answer(crowd: str) -> None:
     bench.know(*map(contact, range(1, 9)))
     for number in range(1_000):
         host = crowd if "." in crowd else f"{crowd}:{number:x}"  # of one /64
-        bench.node.store.put(KEY, Endpoint.of(host, 1 + number), bench.now)
+        hold_peer(bench.node.store, KEY, Endpoint.of(host, 1 + number), bench.now)
     alone = [Endpoint.of("10.8.8.8", 80), Endpoint.of("2001:db8:8::8", 80), Endpoint.of("10.9.9.9", 80)]
     for endpoint in alone:
-        bench.node.store.put(KEY, endpoint, bench.now)
+        hold_peer(bench.node.store, KEY, endpoint, bench.now)
     for _ in range(100):
         named = ask(bench, FindValue(KEY, token(bench))).endpoints
         assert set(alone) < set(named)
@@ -269,8 +271,8 @@ def test_one_source_beside_a_crowd_is_named(codec: Codec, host: str) -> None:
             at = Endpoint.of(host.format(number), 9)
             node.state.answered(Contact(Id(number << 200), at), None, 0.0)
         for port in range(1, ports + 1):
-            node.store.put(KEY, crowd.with_port(port), 0.0)
-        node.store.put(KEY, alone, 0.0)
+            hold_peer(node.store, KEY, crowd.with_port(port), 0.0)
+        hold_peer(node.store, KEY, alone, 0.0)
         proof = None
         for _ in range(20):
             request = FindValue(KEY, proof)
@@ -348,7 +350,7 @@ def full_for(*machines: int, policy: Policy) -> Bench:
     """Return a node that holds an entry under `KEY` from each of these."""
     bench = Bench(policy=policy)
     for machine in machines:
-        bench.node.store.put(KEY, contact(machine).endpoint, bench.now)
+        hold_peer(bench.node.store, KEY, contact(machine).endpoint, bench.now)
     return bench
 
 

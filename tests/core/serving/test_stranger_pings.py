@@ -13,6 +13,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.serving.stranger_pings import Share, StrangerPings
 from tests.core.bench import QUIET, Bench
 from tests.core.small import SEVEN, contact, endpoint
+from tests.records import hold_peer
 
 HALF = DEFAULT.stranger_pings // 2
 KEY = Id(77)
@@ -141,7 +142,7 @@ def test_a_ping_goes_out_only_within_the_bound() -> None:
     assert ping.request == Ping()
     assert len(answer) + ping.size <= 3 * len(bare)
     for number in range(200):  # endpoints, which have the room first
-        bench.node.store.put(KEY, Endpoint.of(f"10.1.1.{number}", 80), bench.now)
+        hold_peer(bench.node.store, KEY, Endpoint.of(f"10.1.1.{number}", 80), bench.now)
     full = bench.codec._encode(0, b"12345678", Id(10), "find_value", [bytes(31) + b"\x4d", None])
     answer = bench.deliver(full, endpoint(10))
     assert answer is not None

@@ -29,6 +29,7 @@ from dhtd.service.info import InfoRequest
 from dhtd.service.method import Event, Request
 from dhtd.service.methods import COMMON, method_of
 from tests.daemon.wire import POLICY, Wire, joined
+from tests.records import hold_peer
 
 Entry = tuple[Id, int]
 KEY = Id(7)
@@ -193,5 +194,5 @@ def hold(driver: Driver, many: int) -> list[Id]:
     now = driver.clock()
     keys = [Id(number << 240) for number in range(1, many + 1)]
     for number, key in enumerate(keys):
-        driver.node.store.put(key, Endpoint.of(f"10.7.{number // 250}.{1 + number % 250}", 80), now)
+        hold_peer(driver.node.store, key, Endpoint.of(f"10.7.{number // 250}.{1 + number % 250}", 80), now)
     return keys

@@ -30,7 +30,7 @@ from dhtd.service.info import (
 from dhtd.service.method import Event
 from tests.daemon.handlers.small_daemon import KEY, KEY_TEXT, daemon, hold, matches, two
 from tests.daemon.wire import POLICY, Wire, end_of
-from tests.records import own_key
+from tests.records import hold_peer, let_go, own_key
 
 
 async def test_info_has_exactly_the_promised_keys(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_a_silent_contact_has_no_last_activity(autojump_clock: MockClock, 
 async def test_an_expired_entry_is_not_shown(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         node = one.driver.node
-        node.store.put(KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
+        hold_peer(node.store, KEY, one.driver.udp.listening()[0], trio.current_time() - POLICY.store_expiry)
         assert len(node.store) == 1
         assert await one.ask(InfoRequest("store")) == {"store": []}
 
@@ -172,8 +172,8 @@ async def test_a_list_leaves_out_what_changed_meanwhile(
             if not changed:
                 changed = True
                 for entry in node.store.held(held[-1]):
-                    node.store.remove(entry.key, entry.record.endpoint)
-                node.store.put(Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
+                    let_go(node.store, entry.key, entry.record.endpoint)
+                hold_peer(node.store, Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
                 node.tracker.remove(own_key(own[-1], 80))
                 node.publisher.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 

@@ -29,7 +29,7 @@ from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from dhtd.wire.sealed import MAGIC as SEALED
 from dhtd.wire.sealed import OVERHEAD, Seal
 from tests.daemon.wire import POLICY, Sealing, Wire, end_of, joined
-from tests.records import to_store
+from tests.records import hold_peer, to_store
 from tests.wire.vectors import VECTORS
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
@@ -355,7 +355,7 @@ def largest_answers(policy: Policy) -> list[int]:
     """Return the sizes of answers to find queries, sealed, by a node with more to say than fits."""
     node = Node(Id(1), NativeCodec(), rng=Random(1), now=0.0, policy=policy)
     for number in range(500):
-        node.store.put(KEY, Endpoint.of(f"10.1.{number // 250}.{1 + number % 250}", 80), 0.0)
+        hold_peer(node.store, KEY, Endpoint.of(f"10.1.{number // 250}.{1 + number % 250}", 80), 0.0)
     sizes = []
     requests: list[Request] = [FindValue(KEY), FindNode(KEY), Ping()]
     codec, tid = NativeCodec(), 0

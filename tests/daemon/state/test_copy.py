@@ -15,14 +15,14 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Peer
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state import copy as state_copy
 from dhtd.daemon.state.disk import connect
 from dhtd.daemon.state.file import SavedHolder, SetHolders, StateFile
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
-from tests.records import own_key
+from tests.records import KEPT, hold_peer, own_key
 
 KEY, OTHER = Id(7), Id(8)
 AT = Endpoint.of("10.0.0.9", 1729)
@@ -103,7 +103,7 @@ def test_a_directory_that_takes_no_copy_is_said(file: StateFile, monkeypatch: py
 
 async def test_a_copy_has_what_was_not_saved_yet(file: StateFile, tmp_path: Path) -> None:
     node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL)
-    node.store.put(OTHER, AT, CLOCK)
+    hold_peer(node.store, OTHER, AT, CLOCK)
     with await saver.copy(node) as copy:
         data = b""
         while piece := await saver.read(copy, 5_000):
@@ -118,8 +118,8 @@ async def test_a_copy_has_what_was_not_saved_yet(file: StateFile, tmp_path: Path
 @pytest.mark.parametrize("boot", ["this boot", "another boot"])
 async def test_entries_of_an_old_copy_have_less_time(boot: str, file: StateFile, tmp_path: Path) -> None:
     node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL, "this boot")
-    node.store.restore(HeldRecord(KEY, Peer(AT), CLOCK + 600), CLOCK)
-    node.store.restore(HeldRecord(OTHER, Peer(AT), CLOCK + 60), CLOCK)
+    node.store.restore(HeldRecord(KEY, Peer(AT), CLOCK + 600, 3_600, KEPT), CLOCK)
+    node.store.restore(HeldRecord(OTHER, Peer(AT), CLOCK + 60, 3_600, KEPT), CLOCK)
     await saver.save(node)
     copy = restored(file, tmp_path / "copy.db")
     clock = CLOCK + 300 if boot == "this boot" else 5.0

@@ -20,7 +20,7 @@ from dhtd.errors import StateError
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
 from tests.daemon.state.test_model import NAME, Kept, Own, Scratch, content, opened
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
 
@@ -93,7 +93,7 @@ def test_the_next_save_undoes_a_refused_entry(scratch: Scratch) -> None:
     with disk.recorded(), closing(opened(path)) as file:
         with disk.failing(lambda number: number >= 6), pytest.raises(StateError):
             file.apply([AddOwn(own_key(Id(3), 80))])
-        file.save_held([(Id(4), [SavedRecord(Id(4), Peer(endpoint(1)), 5.0)])])
+        file.save_held([(Id(4), [SavedRecord(Id(4), Peer(endpoint(1)), 3_600, KEPT)])])
         kept = content(file)
     assert (kept.own, len(kept.held)) == (frozenset(), 1)
 

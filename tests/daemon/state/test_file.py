@@ -34,7 +34,7 @@ from dhtd.daemon.state.rows import RowReader
 from dhtd.daemon.state.schemas import VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534
@@ -50,7 +50,7 @@ FULL = SavedState(
     node_id=ID,
     contacts=[Contact(NATIVE.digest(bytes([number])), V4.with_port(number + 1)) for number in (3, 1, 2)],
     own=sorted([own_key(KEY, 80), own_key(KEY, 443), own_key(OTHER, 22)]),
-    held=[SavedRecord(KEY, Peer(V4), 1_700_000_000.25)],
+    held=[SavedRecord(KEY, Peer(V4), 3_600, KEPT)],
     holders={
         own_key(KEY, 80): [
             SavedHolder(Contact(ID, V4), 1_700_000_001.5, ((V4.ip, 1_700_000_000.5), (bytes(4), 1_700_000_001.5))),
@@ -179,16 +179,18 @@ def test_contacts_and_node_id_replace_the_old_ones(path: Path) -> None:
 def test_held_entries_replace_their_keys_only(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 1.0), SavedRecord(OTHER, Peer(V6), 2.0)])])
-        file.save_held([(KEY, []), (OTHER, [SavedRecord(OTHER, Peer(V6), 3)])])
-    assert loaded(path).held == [SavedRecord(OTHER, Peer(V6), 3.0)]
+        file.save_held(
+            [(OTHER, [SavedRecord(OTHER, Peer(V4), 3_600, KEPT), SavedRecord(OTHER, Peer(V6), 3_600, KEPT)])]
+        )
+        file.save_held([(KEY, []), (OTHER, [SavedRecord(OTHER, Peer(V6), 3_600, KEPT)])])
+    assert loaded(path).held == [SavedRecord(OTHER, Peer(V6), 3_600, KEPT)]
 
 
 def test_held_entries_may_replace_all_others(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
-        file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 1.0)])], whole=True)
-    assert loaded(path).held == [SavedRecord(OTHER, Peer(V4), 1.0)]
+        file.save_held([(OTHER, [SavedRecord(OTHER, Peer(V4), 3_600, KEPT)])], whole=True)
+    assert loaded(path).held == [SavedRecord(OTHER, Peer(V4), 3_600, KEPT)]
     with closing(StateFile.open(path)) as file:
         file.save_held([], whole=True)
     assert loaded(path).held == []
@@ -199,7 +201,7 @@ def test_the_extremes_of_every_range_survive(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         file.apply([AddOwn(own_key(lowest, 1)), AddOwn(own_key(highest, 65_535))])
         file.save_contacts([Contact(lowest, V4.with_port(0)), Contact(highest, Endpoint(b"\xff" * 18))])
-        file.save_held([(highest, [SavedRecord(highest, Peer(V4), -1e300)])])
+        file.save_held([(highest, [SavedRecord(highest, Peer(V4), 3_600, KEPT)])])
         written = file.load()
     assert loaded(path) == written
     assert len(written.contacts) == 2
@@ -251,9 +253,9 @@ def test_a_second_close_is_harmless_a_use_is_a_mistake(path: Path) -> None:
 def test_unreadable_values_are_not_written(path: Path, expires_at: float) -> None:
     with closing(StateFile.open(path)) as file:
         with pytest.raises(AssertionError):
-            file.save_held([(KEY, [SavedRecord(KEY, Peer(V4), expires_at)])])
+            file.save_held([(KEY, [SavedRecord(KEY, Peer(V4), 3_600, KEPT)])])
         with pytest.raises(AssertionError):
-            file.save_held([(OTHER, [SavedRecord(KEY, Peer(V4), 1.0)])])
+            file.save_held([(OTHER, [SavedRecord(KEY, Peer(V4), 3_600, KEPT)])])
         assert file.load().held == []
 
 
@@ -365,7 +367,7 @@ def test_a_file_put_in_order_meanwhile_is_not_replaced(path: Path) -> None:
 # A file of an earlier version
 
 
-REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 1_700_000_000.5), *FULL.held])
+REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 3_600, KEPT), *FULL.held])
 
 
 def before(version: int, state: SavedState) -> SavedState:
@@ -1032,7 +1034,7 @@ def test_an_own_row_is_a_peer_on_a_port(kind: Value, place: Value, body: Value) 
 )
 def test_a_held_row_is_a_peer_from_an_address(kind: Value, place: Value, source: Value, body: Value) -> None:
     reader = RowReader(NATIVE)
-    expected = SavedRecord(ID, Peer(V4.with_port(80)), 1.5)
+    expected = SavedRecord(ID, Peer(V4.with_port(80)), 3_600, KEPT)
     assert reader.held(ID_BYTES, 1, b"\0\x50", V4.ip, b"", 1.5) == expected
     with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
         reader.held(ID_BYTES, kind, place, source, body, 1.5)

@@ -39,7 +39,7 @@ from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
 from tests.daemon.old_state import OLD_VERSIONS, write_old
-from tests.records import own_key
+from tests.records import KEPT, own_key
 from tests.strategies import ids, scaled
 
 pytestmark = pytest.mark.skipif(disk.RECORDER is None, reason="this Python hides its SQLite")
@@ -145,7 +145,7 @@ def held_entries(draw: st.DrawFn) -> HeldEntries:
     by_key = draw(st.dictionaries(few_keys, st.dictionaries(machines, times, max_size=5), max_size=3))
     return HeldEntries(
         tuple(
-            (key, tuple(SavedRecord(key, Peer(at), expires_at) for at, expires_at in entries.items()))
+            (key, tuple(SavedRecord(key, Peer(at), 3_600, KEPT) for at, expires_at in entries.items()))
             for key, entries in by_key.items()
         )
     )
@@ -155,7 +155,9 @@ def held_entries(draw: st.DrawFn) -> HeldEntries:
 def many_entries(draw: st.DrawFn) -> HeldEntries:
     """Draw a change of many pages."""
     count, when = draw(st.integers(100, 200)), draw(times)
-    return HeldEntries(((Id(9), tuple(SavedRecord(Id(9), Peer(endpoint(number)), when) for number in range(count))),))
+    return HeldEntries(
+        ((Id(9), tuple(SavedRecord(Id(9), Peer(endpoint(number)), 3_600, KEPT) for number in range(count))),)
+    )
 
 
 steps = st.one_of(new_ids, contact_lists, own_lists, own_lists, held_entries(), many_entries())

@@ -20,11 +20,11 @@ from dhtd.daemon.state.saver import Saver
 from dhtd.errors import WrongNetwork
 from dhtd.wire.network_key import KEY_SIZE, NetworkKey
 from tests.daemon.state.test_saver import new_node
-from tests.records import own_key
+from tests.records import KEPT, own_key
 
 OLD, NEW, FOREIGN = (NetworkKey(bytes([number]) * KEY_SIZE) for number in (1, 2, 3))
 CONTACT = Contact(Id(5), Endpoint.parse("10.0.0.5:1729"))
-OWN, HELD = own_key(Id(7), 80), SavedRecord(Id(8), Peer(Endpoint.parse("10.0.0.6:80")), 1e9)
+OWN, HELD = own_key(Id(7), 80), SavedRecord(Id(8), Peer(Endpoint.parse("10.0.0.6:80")), 3_600, KEPT)
 HOLDERS = SetHolders(OWN, [SavedHolder(CONTACT, 1e9)])
 
 

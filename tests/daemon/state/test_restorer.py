@@ -22,7 +22,7 @@ from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
-from tests.records import own_key
+from tests.records import KEPT, hold_peer, own_key
 
 KEYS = [Id(number) for number in range(20)]
 NOW, WALL = 1_000.0, 1_700_000_000.0
@@ -54,7 +54,7 @@ class Case:
         self.file = StateFile.open(path)
         self.file.apply([AddOwn(own_key(key, 80)) for key in KEYS])
         self.file.save_holders([SetHolders(own_key(key, 80), [SavedHolder(ONE, UNTIL)]) for key in KEYS])
-        self.file.save_held([(key, [SavedRecord(key, Peer(machine(3)), UNTIL)]) for key in KEYS])
+        self.file.save_held([(key, [SavedRecord(key, Peer(machine(3)), 3_600, KEPT)]) for key in KEYS])
         rng = random.Random(1)
         self.node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=NOW)
         self.driver = Bare(self.node)
@@ -137,7 +137,7 @@ async def test_chosen_holders_join_unrestored_ones(case: Case, is_at_the_end: bo
 @pytest.mark.parametrize("is_at_the_end", [False, True])
 async def test_stored_entries_join_unrestored_ones(case: Case, is_at_the_end: bool) -> None:
     case.begin()
-    case.node.store.put(KEYS[7], machine(4), NOW)
+    hold_peer(case.node.store, KEYS[7], machine(4), NOW)
     if is_at_the_end:
         case.saver.save_now(case.node)
     else:
@@ -150,7 +150,7 @@ async def test_stored_entries_join_unrestored_ones(case: Case, is_at_the_end: bo
 
 async def test_an_entry_renewed_meanwhile_keeps_its_time(case: Case) -> None:
     case.begin()
-    case.node.store.put(KEYS[7], machine(3), NOW)
+    hold_peer(case.node.store, KEYS[7], machine(3), NOW)
     await case.finish()
     assert [held.expires_at for held in case.node.store.held(KEYS[7])] == [NOW + DEFAULT.store_expiry]
     await case.saver.save(case.node)
@@ -159,7 +159,7 @@ async def test_an_entry_renewed_meanwhile_keeps_its_time(case: Case) -> None:
 
 
 async def test_a_time_years_ahead_is_saved_as_an_hour(case: Case) -> None:
-    case.file.save_held([(KEYS[7], [SavedRecord(KEYS[7], Peer(machine(3)), WALL + 1e9)])])
+    case.file.save_held([(KEYS[7], [SavedRecord(KEYS[7], Peer(machine(3)), 3_600, KEPT)])])
     case.file.save_holders([SetHolders(own_key(KEYS[7], 80), [SavedHolder(ONE, WALL + 1e9)])])
     case.begin()
     await case.finish()

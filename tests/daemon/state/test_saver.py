@@ -22,14 +22,14 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer, RecordKey
-from dhtd.core.storage.store import HeldRecord
+from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
-from tests.records import own_key
+from tests.records import KEPT, hold_peer, let_go, own_key
 from tests.strategies import scaled
 
 T = TypeVar("T")
@@ -122,21 +122,21 @@ async def test_only_what_has_changed_is_written() -> None:
     await saver.save(node)
     assert (notes.noted_contacts, notes.noted_held) == ([], [])
 
-    node.store.put(KEY, endpoint(1), CLOCK)
-    node.store.put(OTHER, endpoint(1), CLOCK)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK)
+    hold_peer(node.store, OTHER, endpoint(1), CLOCK)
     node.overlays.restore(Contact(Id(5), endpoint(9)))
     await saver.save(node)
     await saver.save(node)
     assert notes.noted_contacts == [[Contact(Id(5), endpoint(9))]]
     assert [sorted(changes) for changes in notes.noted_held] == [[KEY, OTHER]]
 
-    node.store.put(KEY, endpoint(2), CLOCK)
-    node.store.remove(OTHER, endpoint(1))
+    hold_peer(node.store, KEY, endpoint(2), CLOCK)
+    let_go(node.store, OTHER, endpoint(1))
     await saver.save(node)
     expires_at = WALL + EXPIRY
     assert notes.noted_held[1:] == [
         {
-            KEY: [SavedRecord(KEY, Peer(endpoint(1)), expires_at), SavedRecord(KEY, Peer(endpoint(2)), expires_at)],
+            KEY: [SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT), SavedRecord(KEY, Peer(endpoint(2)), 3_600, KEPT)],
             OTHER: [],
         }
     ]
@@ -146,7 +146,7 @@ async def test_only_what_has_changed_is_written() -> None:
 async def test_what_could_not_be_saved_is_tried_again() -> None:
     notes, node = Notes(), new_node()
     saver = saver_of(notes)
-    node.store.put(KEY, endpoint(1), CLOCK)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK)
     notes.failing = True
     with pytest.raises(StateError):
         await saver.save(node)
@@ -181,8 +181,8 @@ async def test_it_saves_now_and_then_despite_a_full_disk(
 @pytest.mark.parametrize("clock_now", [0.25, 5e6])
 async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_then: float, clock_now: float) -> None:
     before = new_node(clock_then)
-    before.store.put(KEY, endpoint(1), clock_then)
-    before.store.restore(HeldRecord(OTHER, Peer(endpoint(2)), clock_then + 100), clock_then)
+    hold_peer(before.store, KEY, endpoint(1), clock_then)
+    before.store.restore(HeldRecord(OTHER, Peer(endpoint(2)), clock_then + 100, 3_600, KEPT), clock_then)
     file = StateFile.open(tmp_path / "state.db")
     saver = Saver(file, lambda: clock_then, lambda: WALL)
     await saver.save(before)
@@ -201,7 +201,7 @@ async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_th
 async def test_expired_entries_go_from_the_file_too(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
-    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), WALL - 1), SavedRecord(OTHER, Peer(endpoint(2)), WALL + 1)
+    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT), SavedRecord(OTHER, Peer(endpoint(2)), 3_600, KEPT)
     file.save_held([(KEY, [gone]), (OTHER, [kept])])
     node = new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
@@ -215,7 +215,7 @@ async def test_expired_entries_go_from_the_file_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ahead", [EXPIRY + 1, 1e9, 1e300])
 def test_a_wrong_clock_makes_no_entry_immortal(ahead: float) -> None:
     node = new_node()
-    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(1)), WALL + ahead)])).restore(node)
+    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT)])).restore(node)
     assert [held.expires_at for held in node.store] == [CLOCK + EXPIRY]
 
 
@@ -223,9 +223,9 @@ def test_the_next_save_forgets_refused_entries() -> None:
     rng = random.Random(1)
     policy = replace(DEFAULT, store_entries_per_key=1)
     node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=CLOCK, policy=policy)
-    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(number)), WALL + 9) for number in (1, 2)])).restore(node)
+    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(number)), 3_600, KEPT) for number in (1, 2)])).restore(node)
     assert len(node.store) == 1
-    assert node.store.take_changes() == {packed(KEY)}
+    assert node.store.changed.take() == {packed(KEY)}
 
 
 def test_contacts_and_own_entries_come_back() -> None:
@@ -328,7 +328,7 @@ async def test_without_a_thread_all_is_saved_and_said(no_threads: None, caplog: 
     saver = Saver(cast("StateFile", notes), lambda: now, lambda: WALL)
     for number, seconds in enumerate((0.0, 59.0, 1.0)):
         now += seconds
-        node.store.put(Id(number), endpoint(1), now)
+        hold_peer(node.store, Id(number), endpoint(1), now)
         await saver.save(node)
     assert [list(changes) for changes in notes.noted_held] == [[Id(0)], [Id(1)], [Id(2)]]
     assert (
@@ -340,12 +340,12 @@ async def test_without_a_thread_all_is_saved_and_said(no_threads: None, caplog: 
 def test_the_last_save_needs_no_thread_and_no_loop(tmp_path: Path) -> None:
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
-    node.store.put(KEY, endpoint(1), CLOCK)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK)
     node.overlays.restore(HOLDER)
     node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     saver.save_now(node)
     state = file.load()
-    assert (state.contacts, state.held) == ([HOLDER], [SavedRecord(KEY, Peer(endpoint(1)), WALL + EXPIRY)])
+    assert (state.contacts, state.held) == ([HOLDER], [SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT)])
     assert state.holders == {own_key(OTHER, 80): [SavedHolder(HOLDER, WALL + 100)]}
     file.close()
 
@@ -353,7 +353,7 @@ def test_the_last_save_needs_no_thread_and_no_loop(tmp_path: Path) -> None:
 def test_a_failed_last_save_counts_nothing_as_saved() -> None:
     notes, node = Notes(), new_node()
     saver = saver_of(notes)
-    node.store.put(KEY, endpoint(1), CLOCK)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK)
     node.overlays.restore(HOLDER)
     node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     notes.failing = True
@@ -526,7 +526,7 @@ async def test_a_cancelled_save_loses_no_change() -> None:
 
     notes, node = Busy(), new_node()
     saver = saver_of(notes)
-    node.store.put(KEY, endpoint(1), CLOCK)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(saver.add_own, own_key(KEY, 80))
         await trio.to_thread.run_sync(holding.wait, 60)
@@ -547,9 +547,9 @@ async def test_too_many_changes_are_saved_as_all_there_is() -> None:
     saver = saver_of(notes)
     saver.restore(node)
     for number in range(100):  # without a quota on this, a source that stores and withdraws fills memory
-        node.store.put(NATIVE.id(number), endpoint(1), CLOCK)
+        hold_peer(node.store, NATIVE.id(number), endpoint(1), CLOCK)
         if number < 96:
-            node.store.remove(NATIVE.id(number), endpoint(1))
+            let_go(node.store, NATIVE.id(number), endpoint(1))
     notes.failing = True
     with pytest.raises(StateError):
         await saver.save(node)
@@ -557,7 +557,7 @@ async def test_too_many_changes_are_saved_as_all_there_is() -> None:
     await saver.save(node)
     assert notes.wholes == [True]
     assert set(notes.noted_held[0]) == {NATIVE.id(number) for number in range(96, 100)}
-    node.store.put(KEY, endpoint(2), CLOCK)
+    hold_peer(node.store, KEY, endpoint(2), CLOCK)
     await saver.save(node)
     assert (notes.wholes, set(notes.noted_held[1])) == ([True, False], {KEY})
 
@@ -619,12 +619,12 @@ class SaverMachine(RuleBasedStateMachine):
     @rule(entries=st.lists(st.tuples(keys, endpoints), min_size=1, max_size=3))
     def entries_are_stored(self, entries: list[tuple[Id, Endpoint]]) -> None:
         for key, source in entries:
-            self.node.store.put(key, source, self.now)
+            hold_peer(self.node.store, key, source, self.now)
             self.held[key, source] = self.wall + EXPIRY
 
     @rule(key=keys, source=endpoints)
     def an_entry_is_withdrawn(self, key: Id, source: Endpoint) -> None:
-        self.node.store.remove(key, source)
+        let_go(self.node.store, key, source)
         self.held.pop((key, source), None)
 
     @rule(numbers=st.sets(st.integers(1, 4), min_size=1, max_size=2))
@@ -767,8 +767,8 @@ async def test_many_changes_are_saved_in_steps() -> None:
     saver = saver_of(notes)
     saver.restore(node)
     for number in range(2 * HELD_AT_ONCE + 1):
-        node.store.put(Id(number), endpoint(number % 256), CLOCK)
+        hold_peer(node.store, Id(number), endpoint(number % 256), CLOCK)
     await saver.save(node)
     assert [len(noted) for noted in notes.noted_held] == [HELD_AT_ONCE, HELD_AT_ONCE, 1]
     assert set().union(*notes.noted_held) == set(map(Id, range(2 * HELD_AT_ONCE + 1)))
-    assert node.store.changes == 0
+    assert len(node.store.changed) == 0
