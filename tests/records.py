@@ -10,7 +10,7 @@ from dhtd.core.storage.leases import SESSION_KEPT
 from dhtd.core.storage.outcomes import QuotaReached, Stored
 from dhtd.core.storage.store import HeldRecords
 
-LEASE = 60  # seconds
+LEASE = 3_600  # seconds
 SESSION = bytes(SESSION_SIZE)
 KEPT = SESSION[:SESSION_KEPT]  # of it, by a holder
 
@@ -31,7 +31,7 @@ def to_withdraw(key: Id, port: int, token: bytes, session: bytes = SESSION) -> W
 
 
 def hold_peer(
-    store: HeldRecords, key: Id, endpoint: Endpoint, now: float, lease: int = 3_600, session: bytes = SESSION
+    store: HeldRecords, key: Id, endpoint: Endpoint, now: float, lease: int = LEASE, session: bytes = SESSION
 ) -> Stored | QuotaReached:
     """Hold a peer for an hour, as if its owner had stored it."""
     return store.put(key, endpoint, session, lease, now)

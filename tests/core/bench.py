@@ -17,6 +17,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_encoder import _node
 from tests.core.small import CODEC
+from tests.records import SESSION
 
 US = Endpoint.of("10.9.9.9", 1729)  # private like all peers here: a private peer can vouch only for a private address
 
@@ -34,9 +35,10 @@ class Sent:
         return self.query.request
 
 
+# A few contacts are enough for it, and may be side by side. A lease lasts an hour.
 QUIET = replace(
-    DEFAULT, lonely_lookups=0, region=0.0, size_samples=0, patrol=0.0, newcomer_stays=0.0
-)  # a few contacts are enough for it, and may be side by side
+    DEFAULT, lonely_lookups=0, region=0.0, size_samples=0, patrol=0.0, newcomer_stays=0.0, heartbeat=1_200.0
+)
 
 
 class Bench:
@@ -62,6 +64,7 @@ class Bench:
             policy=policy,
             families=families,
             own_ids=own_ids,
+            session=SESSION,
             write_ahead=write_ahead,
         )
         self.bytes_received = 0  # by the node

@@ -143,8 +143,8 @@ def test_the_walk_finds_keys_wherever_they_are() -> None:
     counter = Counter({wide: 1})
     assert keyed_by_integers([lambda: counter]) == {"function.cell"}
     assert keyed_by_integers([partial(print, counter)]) == {"partial.()"}
-    store._changed = {wide}  # type: ignore[arg-type]
-    assert keyed_by_integers([store.put]) == {"HeldRecords._changed"}
+    store.changed._keys = {wide}  # type: ignore[arg-type]
+    assert keyed_by_integers([store.put]) == {"HeldRecords.ChangedKeys._keys"}
 
 
 @pytest.mark.no_cover

@@ -83,7 +83,7 @@ def test_an_endpoint_is_named_within_its_scope(name: str) -> None:
     for other in HOSTS:
         if other[:4] in ("loop", "link"):
             let_go(bench.node.store, KEY, node(other).endpoint)
-    assert not bench.node.store._local
+    assert not bench.node.store._scopes._local
     assert len(ask(bench, FindValue(KEY), node(name, 1)).endpoints) == (2 if name.startswith("internet") else 4)
 
 

@@ -27,10 +27,10 @@ _LONGER_MAX: Final = 8  # times that it is; by then it is the usual interval
 class Hurrying:
     """Takes the news, and hurries the entries that it concerns."""
 
-    __slots__ = ("_grown_at", "_is_renewed", "_network_sizes", "_policy", "_records")
+    __slots__ = ("_grown_at", "_lease", "_network_sizes", "_policy", "_records")
 
     def __init__(self, records: OwnRecords, policy: Policy, lease: OwnLease) -> None:
-        self._is_renewed = lease.is_renewed
+        self._lease = lease
         self._records = records
         self._policy = policy
         self._network_sizes: dict[int, int] = {}  # by family: its size when it had last doubled, or halved
@@ -96,7 +96,7 @@ class Hurrying:
                 entry.lost += (contact,)
                 if len(entry.lost) > 1:
                     doubtful.update(dict.fromkeys(other for other in entry.replicas if other not in entry.lost))
-                if self._is_renewed:
+                if self._lease.is_renewed:
                     self._replace(entry, now)
                 elif 2 * len(entry.lost) >= len(entry.replicas):
                     self._hurry(entry, self._records.soon(now), self._policy.republish_gap)

@@ -23,9 +23,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.messages import Contact, Error, Ping, Renew, Result
+from dhtd.core.messages import Contact, Error, Ping, Result
 from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.own_entry import OwnEntry
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.querying.requester import Asked, Requester
 from dhtd.core.routing.overlays import Overlays
@@ -50,6 +51,7 @@ class Patrol:
     __slots__ = (
         "_gone",
         "_hurrying",
+        "_lease",
         "_lost_at",
         "_next_at",
         "_overlays",
@@ -69,6 +71,7 @@ class Patrol:
         overlays: Overlays,
         records: OwnRecords,
         hurrying: Hurrying,
+        lease: OwnLease,
         rng: Random,
         now: float,
     ) -> None:
@@ -77,6 +80,7 @@ class Patrol:
         self._rng = rng
         self._records = records
         self._hurrying = hurrying
+        self._lease = lease
         self._rota: Iterator[OwnEntry] = iter(())  # the entries that still have a turn in this round
         self._lost_at: deque[float] = deque(maxlen=_MANY)
         self._gone: dict[Contact, float] = {}  # nodes given up, and until when we remember them; the latest last
@@ -88,7 +92,7 @@ class Patrol:
 
     def next_timeout(self) -> float | None:
         """Return when `go_round` pings somebody; None while there is nobody to ping."""
-        if not len(self._records) or not self._requester.policy.patrol or Renew in self._requester.traits.requests:
+        if not len(self._records) or not self._requester.policy.patrol or self._lease.is_renewed:
             return None  # heartbeats do it
         return self._next_at if any(overlay.is_joined for overlay in self._overlays) else None
 

@@ -106,7 +106,7 @@ class Publisher:
             requester, overlays, operations, waiting, self.lease, tell, find_lost, self._release, caps_hit, rng
         )
         self.withdrawals = self.withdrawing.pending
-        self.patrol = Patrol(requester, overlays, self.records, self.hurrying, rng, now)
+        self.patrol = Patrol(requester, overlays, self.records, self.hurrying, self.lease, rng, now)
         self.heartbeats = Heartbeats(requester, overlays, self.lease, self.patrol.lost, self.hurrying.copy_lost, rng)
         self.newcomers = Newcomers(requester, overlays, self.hurrying)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None

@@ -23,8 +23,9 @@ TIMEOUT = DEFAULT.query_timeout
 
 
 def publishing(*others: int, policy: Policy = POLICY) -> Bench:
-    """Return a node with one entry at HOLDERS, and other contacts."""
+    """Return a node with one entry at HOLDERS, and other contacts, as on a wire without leases."""
     bench = Bench(policy=policy)
+    bench.node.publisher.lease.is_renewed = False
     bench.know(*map(contact, (*HOLDERS, *others)))
     bench.node.commands.enter(KEY, 80, bench.now)
     while sent := bench.sent():

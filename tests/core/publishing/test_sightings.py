@@ -9,12 +9,14 @@ from dhtd.core.events import LeftBehind, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, FindValue, Store, Withdraw
 from dhtd.core.policy import DEFAULT
+from dhtd.core.publishing.own_lease import OwnLease
 from dhtd.core.publishing.own_records import OwnRecords
 from dhtd.core.publishing.sightings import Sightings
 from dhtd.sim.network import Network
+from dhtd.wire.native import TRAITS
 from tests.core.bench import QUIET, US, Bench
 from tests.core.small import contact, endpoint
-from tests.records import own_key
+from tests.records import SESSION, own_key
 
 KEY = Id(77)
 OLD, NEW = Endpoint.of("10.9.9.9", 1_729), Endpoint.of("10.8.8.8", 1_729)
@@ -124,7 +126,7 @@ def test_after_a_restart_a_delete_says_the_same() -> None:
 
 
 def test_a_new_seen_address_is_to_be_saved() -> None:
-    tracker = OwnRecords(Random(1), DEFAULT)
+    tracker = OwnRecords(Random(1), DEFAULT, OwnLease(SESSION, TRAITS, DEFAULT))
     entry = tracker.add(own_key(KEY, 80))
     for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
         tracker.seen_at(entry, observed, endpoint(1), HOUR)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dhtd.core.ids import Id
 from dhtd.core.policy import DEFAULT
-from dhtd.core.records import Peer
-from dhtd.core.storage.held_record import HeldRecord
 from dhtd.core.storage.store import SWEPT
 from tests.core.bench import Bench
 from tests.core.small import endpoint
 from tests.core.test_node import KEY
-from tests.records import KEPT
+from tests.records import hold_peer
 
 
-def test_the_expired_are_swept_each_five_minutes() -> None:
+def test_the_expired_are_swept_each_ten_seconds() -> None:
     bench = Bench()
-    bench.node.store.restore(HeldRecord(KEY, Peer(endpoint(7)), 1.0, 3_600, KEPT), bench.now)
+    hold_peer(bench.node.store, KEY, endpoint(7), bench.now, lease=5)
     bench.advance(DEFAULT.store_sweep - 0.1)
     assert len(bench.node.store) == 1
     bench.advance(0.1)
@@ -26,9 +24,9 @@ def test_the_expired_are_swept_each_five_minutes() -> None:
 def test_a_full_store_is_swept_in_small_steps() -> None:
     bench = Bench()
     for number in range(1_000):
-        bench.node.store.restore(HeldRecord(Id(number), Peer(endpoint(7)), 1.0, 3_600, KEPT), bench.now)
+        hold_peer(bench.node.store, Id(number), endpoint(7), bench.now, lease=5)
     sizes = [1_000]
-    while sizes[-1]:
+    for _ in range(4):
         due = bench.node.poll_timeout()
         assert due is not None
         bench.advance(due - bench.now)

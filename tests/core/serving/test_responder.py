@@ -426,7 +426,7 @@ class HoldingMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench(policy=Policy(rate_limit=0.0, store_expiry=200.0, store_entries_per_source=3))
+        self.bench = Bench(policy=Policy(rate_limit=0.0, store_entries_per_source=3))
         self.beats = Beats(DEFAULT.token_rotation, self.bench.now)
         self.tokens: dict[bytes, tuple[bytes, Id, int]] = {bytes(8): (b"", KEY, 0)}  # for which IP, key and beat
         self.model: dict[tuple[Id, bytes, int], float] = {}  # key, IP and port, and when it expires
@@ -467,7 +467,7 @@ class HoldingMachine(RuleBasedStateMachine):
         others = st.sampled_from(list(self.tokens))
         token = self.token_from(key, source, value=False) if right else data.draw(others)
         tid = len(self.sent).to_bytes(8, "little")
-        self.sent.append((tid, to_withdraw(key, port, token) if withdraw else to_store(key, port, token), source))
+        self.sent.append((tid, to_withdraw(key, port, token) if withdraw else to_store(key, port, token, lease=200), source))
         self.change(*self.sent[-1])
 
     @precondition(lambda self: self.sent)
@@ -503,7 +503,10 @@ class HoldingMachine(RuleBasedStateMachine):
         assert isinstance(answer, Reply)
         assert answer.observed == source
         if storing:
-            self.model[entry] = self.bench.now + 200.0
+            self.model[entry] = 0.0
+            for other in self.model:
+                if other[1] == ip:  # of one session: all are renewed
+                    self.model[other] = self.bench.now + 200.0
         else:
             self.model.pop(entry, None)
 
