@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TIMEOUT = 15.0  # seconds
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-NameOption = Annotated[bool, typer.Option("--name", help="ID is a name; use the SHA-256 of it.")]
+NameOption = Annotated[bool, typer.Option("--name", help="ID is a name, even if it looks like an ID.")]
 
 
 class Program(typer.core.TyperGroup):

@@ -314,7 +314,9 @@ def _tracked(entry: Told) -> _Row:
     replicas, again = entry.number("replicas"), entry.number("refresh_in_s")
     held = Text(count(replicas, "replica"), style="green" if replicas else "red")
     when = Text("being published" if again == 0 else f"again in {duration(again)}")
-    return _Row([Text(f"port {entry.text('port')}"), held, when], entry.text("id"), _remaining(again, 2700, "blue"))
+    name, file = (Text("" if entry.value(key) is None else entry.text(key)) for key in ("name", "file"))
+    cells = [name, Text(f"port {entry.text('port')}"), held, when, file]
+    return _Row(cells, entry.text("id"), _remaining(again, 2700, "blue"))
 
 
 def _withdrawal(each: Told) -> _Row:

@@ -7,13 +7,14 @@ import socket
 import stat
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from dhtd import __version__
 from dhtd.control.conversation import Answer, Conversation, End, Event, Failure, NotAnAnswer, Result
+from dhtd.control.frames import batches
 from dhtd.errors import (
     BadRequest,
     DaemonTimeout,
@@ -77,12 +78,13 @@ class Client:
         for answer in self._answers(method, params):
             yield cast("E | R", answer.body)
 
-    def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
+    def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0, name: str | None = None) -> EnterResult:
         """Enter this machine under an ID. The result comes before the timeout, with the holders so far."""
         from dhtd.service.entries import ENTER  # noqa: PLC0415 - rows that are not needed cost `dht` some ms
 
         known = {"id": id, "port": port, "wait": wait}
-        new = {"min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout if wait else None}
+        within = ANSWER_WITHIN * self._timeout if wait else None
+        new = {"min_replicas": min_replicas or None, "within_s": within, "name": name}
         deadline = self._deadline
         try:
             return self.ask(ENTER, **known, **new)
@@ -93,6 +95,23 @@ class Client:
         self._deadline = deadline
         self._renew_socket()
         return self.ask(ENTER, **known)
+
+    def enter_many(
+        self, entries: Iterable[Mapping[str, object]], *, wait: bool, min_replicas: int = 0
+    ) -> Iterator[EnterResult]:
+        """Enter this machine under many IDs; yield each entry, with its holders so far before the timeout.
+
+        The daemon takes as many as fit into a request, all or none, and then the next ones.
+        """
+        from dhtd.service.entries import ENTER_MANY  # noqa: PLC0415
+
+        more = {"wait": wait, "min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout}
+        for some in batches(entries):
+            for answer in self._answers(ENTER_MANY, {"entries": some, **more}):
+                if isinstance(answer, Event):
+                    yield cast("EnterResult", answer.body)
+            self._renew_socket()
+            self._deadline = time.monotonic() + self._timeout
 
     def info(self, section: str | None) -> InfoResult:
         """Return all sections, or one."""

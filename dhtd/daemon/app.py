@@ -153,7 +153,7 @@ class Daemon:
         udp.open_channels()
         addresses = own_addresses(udp.listening())
         self._driver = _make_driver(settings, keys, state_file, udp, networks_of(addresses))
-        self._saver = Saver(state_file, clock, boot=boot_id())
+        self._saver = Saver(state_file, clock, boot=boot_id(), labels=self._driver.labels)
         self._saver.restore(self._driver.node, AT_ONCE)
         self._control_counters = ControlCounters()
         saver = self._saver

@@ -10,6 +10,7 @@ from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
 from dhtd.daemon.handlers.queries import Queries
+from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.state.saver import Saver
 from dhtd.service.method import Emit, Request, Result
@@ -20,7 +21,7 @@ class Handler:
 
     def __init__(self, driver: Driver, saver: Saver, report: NodeReport) -> None:
         subjects = (
-            Entries(driver, saver, report),
+            Entries(driver, OwnEntries(driver, saver), report),
             Queries(driver),
             AboutNode(driver, report),
             Inside(driver, report),

@@ -135,6 +135,7 @@ class NodeReport:
         now = self._driver.clock()
         return {
             "id": self._format(key),
+            "name": self._driver.labels.name(key, [port]),
             "port": port,
             "replicas": [
                 {"node_id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in replicas
@@ -257,11 +258,14 @@ class NodeReport:
             yield self._tracked_row(entry, self._driver.clock()) if is_there else None
 
     def _tracked_row(self, entry: OwnEntry, now: float) -> TrackedInfo:
+        label = self._driver.labels.of(entry.record_key)
         return {
             "id": self._format(entry.key),
             "port": entry.port,
             "replicas": len({replica.id for replica in entry.replicas}),
             "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
+            "name": label.name,
+            "file": self._driver.labels.file(entry.record_key),
         }
 
     def _withdrawals(self) -> Iterator[WithdrawalInfo | None]:

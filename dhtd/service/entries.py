@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypedDict
 from dhtd.core.ids import Id
 from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
 from dhtd.service.method import Method, Request, Stream
-from dhtd.service.params import COUNT, FLAG, ID, PORT, SECONDS
+from dhtd.service.params import COUNT, FLAG, ID, NAME, PORT, SECONDS, WANTED_ENTRIES, WantedEntry
 
 ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wait have been seen to wait for 15
 
@@ -19,7 +19,7 @@ class EnterRequest(Request):
 
     The answer comes once the entry is published, or with `wait` false once it is on disk. After `within_s` seconds it
     comes in any case. A node without contacts waits for one if `min_replicas` are wanted, or if it has an endpoint to
-    join through.
+    join through. The daemon keeps the name beside the ID, in place of the name that it had, and tells no other node.
     """
 
     id: Annotated[Id, ID]
@@ -27,6 +27,7 @@ class EnterRequest(Request):
     wait: Annotated[bool, FLAG] = True
     min_replicas: Annotated[int, COUNT] = 0
     within_s: Annotated[float, SECONDS] = ENTER_WITHIN
+    name: Annotated[str | None, NAME] = None
 
 
 class Replica(TypedDict):
@@ -37,9 +38,10 @@ class Replica(TypedDict):
 
 
 class EnterResult(TypedDict):
-    """An entry, and the nodes that hold it now."""
+    """An entry, and the nodes that hold it now. `name` is the name of the ID on this machine."""
 
     id: str
+    name: str | None
     port: int
     replicas: list[Replica]
     refresh_in_s: float
@@ -56,10 +58,42 @@ ENTER: Final = Method(
 
 
 @dataclass(frozen=True, slots=True)
+class EnterManyRequest(Request):
+    """This machine serves all of `entries`. They are on disk, all or none, before the first event.
+
+    An event tells of each, in their order: with `wait` once it is published, or if it was published before. After
+    `within_s` seconds the rest comes in any case. A node without contacts waits for one as in `enter`.
+    """
+
+    entries: Annotated[tuple[WantedEntry, ...], WANTED_ENTRIES]
+    wait: Annotated[bool, FLAG] = True
+    min_replicas: Annotated[int, COUNT] = 0
+    within_s: Annotated[float, SECONDS] = ENTER_WITHIN
+
+
+class EnterManyResult(TypedDict):
+    """The number of entries."""
+
+    entered: int
+
+
+ENTER_MANY: Final = Stream(
+    "enter-many",
+    "Enters many entries at the price of one, all or none.",
+    EnterManyRequest,
+    EnterResult,
+    EnterManyResult,
+    errors=(Busy, StateError, TooManyEntries),
+    runs_long=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
 class LookupRequest(Request):
-    """Who serves `id`? Events tell of progress."""
+    """Who serves `id`? Events tell of progress. The result repeats the name."""
 
     id: Annotated[Id, ID]
+    name: Annotated[str | None, NAME] = None
 
 
 class Stats(TypedDict):
@@ -83,6 +117,7 @@ class LookupResult(TypedDict):
     """The endpoints of an ID. They are not `complete` if an answer was cut, or a network is silent."""
 
     id: str
+    name: str | None
     peers: list[str]
     stats: Stats
     complete: bool
@@ -100,10 +135,11 @@ LOOKUP: Final = Stream(
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest(Request):
-    """This machine no longer serves `id`: on `port`, or without one on all its ports."""
+    """This machine no longer serves `id`: on `port`, or without one on all its ports. The result repeats the name."""
 
     id: Annotated[Id, ID]
     port: Annotated[int | None, PORT] = None
+    name: Annotated[str | None, NAME] = None
 
 
 class LeftBehindInfo(TypedDict):
@@ -114,13 +150,18 @@ class LeftBehindInfo(TypedDict):
 
 
 class DeleteResult(TypedDict):
-    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again."""
+    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again.
+
+    `declared` has the paths of files that declare one of the entries, and will enter it again.
+    """
 
     id: str
+    name: str | None
     removed: list[int]
     withdrawn: int
     pending: int
     left_behind: list[LeftBehindInfo]
+    declared: list[str]
 
 
 DELETE: Final = Method(
@@ -131,4 +172,4 @@ DELETE: Final = Method(
     errors=(Busy, NotTracked, StateError),
 )
 
-METHODS: Final = (ENTER, LOOKUP, DELETE)
+METHODS: Final = (ENTER, ENTER_MANY, LOOKUP, DELETE)

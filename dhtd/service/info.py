@@ -11,7 +11,7 @@ from dhtd.service.method import Method, Request, Stream
 from dhtd.service.params import ID, TEXT, one_of
 
 SECTIONS: Final = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
-COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-port")
+COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-name", "own-port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,14 @@ class HeldInfo(TypedDict):
 
 
 class TrackedInfo(TypedDict):
-    """An own entry."""
+    """An own entry. `name` is what this machine calls its ID, and `file` the file that declared it."""
 
     id: str
     port: int
     replicas: int
     refresh_in_s: float
+    name: str | None
+    file: str | None
 
 
 class WithdrawalInfo(TypedDict):

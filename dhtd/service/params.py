@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from dhtd.core.endpoint import check_port, split_host_port
-from dhtd.core.ids import NATIVE
+from dhtd.core.ids import NATIVE, Id
+from dhtd.core.names import clean_name
 from dhtd.errors import DhtdError, InvalidEndpoint, InvalidId, InvalidPort, InvalidToken
 
 HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
@@ -89,6 +90,41 @@ def _host_ports(texts: list[object]) -> tuple[HostPort, ...]:
     return tuple(map(split_host_port, wanted))
 
 
+class WantedEntry(NamedTuple):
+    """An entry among many that are to be entered."""
+
+    id: Id
+    port: int
+    name: str | None
+
+
+def _wanted_entries(given: list[object]) -> tuple[WantedEntry, ...]:
+    if not given:
+        raise Misfit("is an array of objects, one at least")
+    return tuple(_wanted_entry(number, each) for number, each in enumerate(given))
+
+
+def _wanted_entry(number: int, given: object) -> WantedEntry:
+    if not isinstance(given, dict):
+        raise Misfit(f"is an array of objects, and element {number} is {shown(given)}")
+    unknown = sorted(given.keys() - {"id", "port", "name"})
+    if unknown:
+        raise Misfit(f"has the keys id, port and name, and element {number} has {shown(unknown[0])}")
+    for key in ("id", "port"):
+        if key not in given:
+            raise Misfit(f"has the keys id and port, and element {number} lacks {key!r}")
+    kinds = {"id": ID, "port": PORT, "name": NAME}
+    values: dict[str, Any] = {"name": None}
+    for key, value in given.items():
+        if value is None and key == "name":
+            continue
+        try:
+            values[key] = kinds[key].check(value)
+        except Misfit as misfit:
+            raise Misfit(f"is an array of entries, and {key!r} of element {number} {misfit}") from None
+    return WantedEntry(**values)
+
+
 _NO_ENDPOINT = (InvalidEndpoint, InvalidPort)
 
 TEXT: Final = Kind("text", (str,), "text", str)
@@ -96,7 +132,9 @@ FLAG: Final = Kind("boolean", (bool,), "true or false", bool)
 COUNT: Final = Kind("integer", (int,), "a whole number", _count)
 SECONDS: Final = Kind("number", (int, float), "a number of seconds", _seconds)
 ID: Final = Kind("ID", (str,), "text", NATIVE.parse, (InvalidId,))
+NAME: Final = Kind("text", (str,), "text", clean_name, (InvalidId,))
 PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))
+WANTED_ENTRIES: Final = Kind("array of object", (list,), "an array", _wanted_entries, (InvalidId, InvalidPort))
 TOKEN: Final = Kind("text", (str,), "text", parse_token, (InvalidToken,))
 HOST_PORT: Final = Kind("endpoint", (str,), "text", split_host_port, _NO_ENDPOINT)
 HOST_PORTS: Final = Kind("array of endpoint", (list,), "an array", _host_ports, _NO_ENDPOINT)

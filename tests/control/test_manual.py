@@ -82,6 +82,7 @@ TYPES: dict[str, Any] = {
     "boolean": bool,
     "number or null": float | None,
     "integer or null": int | None,
+    "text or null": str | None,
     "object of integer": dict[str, int],
     "object of text": dict[str, str],
     "counters": dict[str, Any],

@@ -14,7 +14,7 @@ from dhtd.daemon.state.disk import APPLICATION_ID
 from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
 from dhtd.daemon.state.schemas import HASHED, SPARED, SUMMED, Value, schema
 
-OLD_VERSIONS: Final = (1, 2, 3)
+OLD_VERSIONS: Final = (1, 2, 3, 4)
 _FILES: Final = Path(__file__).parent / "state" / "files"
 
 
@@ -25,7 +25,10 @@ def put_real(path: Path, version: int) -> None:
 
 
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
-    """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw."""
+    """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw.
+
+    None of them has labels of own entries.
+    """
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
     once: dict[str, Value] = {"bits": keyspace.bits}
@@ -59,6 +62,11 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
 def _rows(state: SavedState, version: int, writer: Writer) -> Iterator[tuple[str, tuple[Value, ...]]]:
     for position, contact in enumerate(state.contacts):
         yield "contact", writer.contact(position, contact)
+    if version > 3:
+        yield from (("own", (*writer.record_key(own), b"")) for own in state.own)
+        yield from (("held", writer.held(entry)) for entry in state.held)
+        yield from (("holder", writer.holder(own, at)) for own, those in state.holders.items() for at in those)
+        return
     for own in state.own:
         yield "own", (writer.id(own.key), own.port)
     for entry in state.held:

@@ -46,7 +46,7 @@ def test_the_owner_s_methods_may_be_refused() -> None:
 
 def test_parameters_are_those_of_the_fields() -> None:
     names = [parameter.name for parameter in ENTER.parameters]
-    assert names == ["id", "port", "wait", "min_replicas", "within_s"]
+    assert names == ["id", "port", "wait", "min_replicas", "within_s", "name"]
     optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.is_optional}
     assert (optional["wait"], optional["within_s"]) == (FLAG, SECONDS)
 

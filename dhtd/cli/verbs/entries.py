@@ -7,20 +7,35 @@ from typing import Annotated
 
 import typer
 
-from dhtd.cli.arguments import parse_id, parse_port
-from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
+from dhtd.cli.arguments import parse_key, parse_port
+from dhtd.cli.completion.candidates import complete_file, complete_id, complete_own_id, complete_own_port
 from dhtd.cli.output import Failure, JsonOption, NameOption, Verb, ask, session
-from dhtd.cli.told import Told
-from dhtd.cli.verbs.queries import IdArgument
+from dhtd.cli.told import Told, holders_of, named
+from dhtd.cli.verbs.enter_list import enter_list
 from dhtd.errors import TooFewReplicas, UsageError
 from dhtd.words import count, duration
 
 
 def enter(
     context: typer.Context,
-    id: IdArgument,
-    port: Annotated[str, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)],
+    id: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_id, show_default=False),
+    ] = None,
+    port: Annotated[
+        str | None, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)
+    ] = None,
     *,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="LIST",
+            help="Enter many: a line is a name or an ID, and a port; - is stdin.",
+            autocompletion=complete_file,
+            show_default=False,
+        ),
+    ] = None,
     min_replicas: Annotated[
         int | None,
         typer.Option(
@@ -38,14 +53,23 @@ def enter(
     wanted = 0 if min_replicas is None else min_replicas
     if wanted < 0:
         raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
+    if file is not None:
+        if id is not None or name:
+            raise UsageError("give an ID and a PORT, or --file LIST")
+        enter_list(options, file, wait=wait, wanted=wanted)
+        return
+    if id is None or port is None:
+        context.fail(f"Missing argument '{'ID' if id is None else 'PORT'}'.")
     with options.client() as client:
-        told = Told(client.enter(parse_id(id, name=name), parse_port(port), wait=wait, min_replicas=wanted))
-        holders = _holders(told)
+        key = parse_key(id, name=name)
+        told = Told(client.enter(key.id, parse_port(port), wait=wait, min_replicas=wanted, name=key.name))
+        holders = holders_of(told)
         if wait and holders is not None and holders < wanted:
             raise Failure(TooFewReplicas(_too_few(told, holders, wanted)), told.body)
         lines = [f"{replica.text('node_id')} {replica.text('endpoint')}" for replica in told.parts("replicas")]
         options.show(told, lines, client)
-    options.note(_entered(told, holders) if wait else "entered, and kept on disk; dht info tracking tells who holds it")
+    note = _entered(told, holders) if wait else "entered, and kept on disk; dht info tracking tells who holds it"
+    options.note(f"{named(told)}{note}")
 
 
 def delete(
@@ -53,7 +77,7 @@ def delete(
     id: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="64 hex digits; with --name, a name.", autocompletion=complete_own_id, show_default=False
+            metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_own_id, show_default=False
         ),
     ],
     port: Annotated[
@@ -70,9 +94,14 @@ def delete(
     options = session(context, json=json)
     with options.client() as client:
         only = None if port is None else parse_port(port)
-        told = ask(client, DELETE, id=parse_id(id, name=name), port=only)
+        key = parse_key(id, name=name)
+        told = ask(client, DELETE, id=key.id, port=only, name=key.name)
         options.show(told, told.texts("removed"), client)
-    options.note(_withdrawn(told))
+    options.note(f"{named(told)}{_withdrawn(told)}")
+    for file in told.texts("declared"):
+        options.note(
+            f"{file} declares it, and enters it again when dhtd starts or reads its files again: remove it there"
+        )
 
 
 def _entered(told: Told, holders: int | None) -> str:
@@ -107,17 +136,13 @@ def _again(told: Told) -> str:
     return "being published" if seconds == 0 else f"published again in {duration(seconds)}"
 
 
-def _holders(told: Told) -> int | None:
-    """Return how many nodes hold the entry, if that is told: one that was reached by both address families is one."""
-    return len({replica.text("node_id") for replica in told.parts("replicas")}) if "replicas" in told.body else None
-
-
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     examples = (
-        "dht enter --name wiki.example.org 8080\n"
+        "dht enter wiki.example.org 8080\n"
         'dht enter "$(dht hash --file backup.tar)" 8000\n'
-        "dht enter --name wiki.example.org 8080 --min-replicas 3 --json"
+        "dht enter wiki.example.org 8080 --min-replicas 3 --json\n"
+        "dht enter --file services.txt"
     )
     app.command(cls=Verb, epilog=examples)(enter)
     examples = "dht delete --name wiki.example.org\ndht delete --name wiki.example.org 8080"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import ExitStack
 from typing import Final
 
 import trio
@@ -9,17 +11,20 @@ import trio
 from dhtd.core.events import LookupDone, LookupProgress, LookupStats, Published, Withdrawn
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
-from dhtd.daemon.driver import SHOWN, Driver
+from dhtd.daemon.driver import SHOWN, Driver, Ongoing
 from dhtd.daemon.handlers.calls import Call, Handlers, answer, stream
+from dhtd.daemon.own_entries import OwnEntries, Wanted
 from dhtd.daemon.report import NodeReport, milliseconds
-from dhtd.daemon.state.saver import Saver
 from dhtd.errors import NoPeers, NotTracked
 from dhtd.service.entries import (
     DELETE,
     ENTER,
+    ENTER_MANY,
     LOOKUP,
     DeleteRequest,
     DeleteResult,
+    EnterManyRequest,
+    EnterManyResult,
     EnterRequest,
     EnterResult,
     LeftBehindInfo,
@@ -30,20 +35,22 @@ from dhtd.service.entries import (
 )
 from dhtd.service.method import Emit
 
+AT_ONCE: Final = 32  # publications of one client
 NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HOST:PORT, or dhtd start --bootstrap"
 
 
 class Entries(Handlers):
-    """Changes own entries on disk and in the node, one change at a time."""
+    """Enters, looks up and deletes, and waits for the network to do it."""
 
-    def __init__(self, driver: Driver, saver: Saver, report: NodeReport) -> None:
+    def __init__(self, driver: Driver, own: OwnEntries, report: NodeReport) -> None:
         super().__init__(driver)
-        self._saver = saver
+        self._own = own
         self._report = report
 
     def calls(self) -> tuple[Call, ...]:
         return (
             answer(ENTER, self._enter),
+            stream(ENTER_MANY, self._enter_many),
             stream(LOOKUP, self._lookup),
             answer(DELETE, self._delete),
         )
@@ -51,26 +58,46 @@ class Entries(Handlers):
     async def _enter(self, request: EnterRequest) -> EnterResult:
         """Write the entry to disk before acknowledging it: from then on it survives anything but `delete`."""
         deadline = trio.current_time() + request.within_s
-        patient = request.wait and (request.min_replicas > 0 or self._node.memberships.has_somebody_to_join_by)
-        async with self._saver.own_entries:
-            await self._saver.bring([request.id])
-            self._node.commands.check_free()
-            self._node.commands.check_room(request.id, request.port)
-            with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
-                await self._saver.add_own(RecordKey.of(request.id, Peer.on(request.port)))
-                publication = self._driver.begin(
-                    lambda now: self._node.commands.enter(request.id, request.port, now, patient=patient)
-                )
-        with publication:
+        wanted = Wanted(request.id, request.port, request.name)
+        with await self._own.enter(wanted, patient=self._is_patient(request)) as publication:
             replicas: tuple[Contact, ...] = ()
             if request.wait:
                 with trio.move_on_at(deadline):
-                    event = await publication.event()
-                    assert isinstance(event, Published)
-                    if event.cancelled:
-                        raise NotTracked("the entry was deleted while it was being published")
-                    replicas = event.replicas
+                    replicas = await _published(publication)
         return self._report.entered(request.id, request.port, replicas)
+
+    async def _enter_many(self, request: EnterManyRequest, emit: Emit[EnterResult]) -> EnterManyResult:
+        """Write all to disk; then publish them in their order, some at once, and tell of each."""
+        deadline = trio.current_time() + request.within_s
+        wanted = [Wanted(*entry) for entry in request.entries]
+        await self._own.track(wanted)
+        patient = self._is_patient(request)
+        ahead: deque[Ongoing | None] = deque()
+        with ExitStack() as publications:
+            for number, each in enumerate(wanted):
+                # 1. Keep some publications under way. Once the deadline is over, the node is left to its own pace.
+                if request.wait and trio.current_time() < deadline:
+                    for coming in wanted[number + len(ahead) : number + AT_ONCE]:
+                        publication = self._own.publish(coming, patient=patient) if self._is_new(coming) else None
+                        ahead.append(None if publication is None else publications.enter_context(publication))
+                # 2. Wait for the first of them.
+                publication = ahead.popleft() if ahead else None
+                if publication is not None:
+                    with trio.move_on_at(deadline):
+                        await publication.event()
+                # 3. Tell of its entry, which may have been deleted meanwhile.
+                entry = self._node.tracker.get(each.record_key)
+                replicas = entry.replicas if request.wait and entry is not None else ()
+                await emit(self._report.entered(each.key, each.port, replicas))
+        return {"entered": len(wanted)}
+
+    def _is_new(self, wanted: Wanted) -> bool:
+        """Whether an entry was never published. One that was deleted meanwhile is not."""
+        entry = self._node.tracker.get(wanted.record_key)
+        return entry is not None and entry.published_at is None
+
+    def _is_patient(self, request: EnterRequest | EnterManyRequest) -> bool:
+        return request.wait and (request.min_replicas > 0 or self._node.memberships.has_somebody_to_join_by)
 
     async def _lookup(self, request: LookupRequest, emit: Emit[LookupEvent]) -> LookupResult:
         with self._driver.begin(lambda now: self._node.commands.lookup(request.id, now)) as lookup:
@@ -80,20 +107,18 @@ class Entries(Handlers):
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self._why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
-        return {"id": self.format(request.id), "peers": peers, "stats": _stats(event.stats), "complete": event.complete}
+        name = request.name or self._driver.labels.name(request.id, self._node.tracker.ports(request.id))
+        return {
+            "id": self.format(request.id),
+            "name": name,
+            "peers": peers,
+            "stats": _stats(event.stats),
+            "complete": event.complete,
+        }
 
     async def _delete(self, request: DeleteRequest) -> DeleteResult:
-        id, port = request.id, request.port
-        async with self._saver.own_entries:
-            await self._saver.bring([id])
-            ports = [tracked for tracked in self._node.tracker.ports(id) if port in (None, tracked)]
-            if not ports:
-                which = "this ID" if port is None else f"this ID on port {port}"
-                raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
-            self._node.commands.check_free()
-            with trio.CancelScope(shield=True):
-                await self._saver.remove_own(self._node, [RecordKey.of(id, Peer.on(tracked)) for tracked in ports])
-                withdrawal = self._driver.begin(lambda now: self._node.commands.delete(id, port, now)[0])
+        id, labels = request.id, self._driver.labels
+        withdrawal, name = await self._own.delete(id, request.port)
         with withdrawal:
             event = await withdrawal.event()
         assert isinstance(event, Withdrawn)
@@ -102,12 +127,15 @@ class Entries(Handlers):
             {"endpoint": self.text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
             for endpoint, until in event.left_behind
         ]
+        files = [labels.declared.get(RecordKey.of(id, Peer.on(port))) for port in removed]
         result: DeleteResult = {
             "id": self.format(id),
+            "name": request.name or name,
             "removed": removed,
             "withdrawn": withdrawn,
             "pending": pending,
             "left_behind": left,
+            "declared": sorted({file for file in files if file is not None}),
         }
         return result
 
@@ -120,6 +148,15 @@ class Entries(Handlers):
         if not known:
             return NO_PEERS
         return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
+
+
+async def _published(publication: Ongoing) -> tuple[Contact, ...]:
+    """Wait for the end of a publication; return the holders."""
+    event = await publication.event()
+    assert isinstance(event, Published)
+    if event.cancelled:
+        raise NotTracked("the entry was deleted while it was being published")
+    return event.replicas
 
 
 def _stats(stats: LookupStats) -> Stats:

@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from dhtd.core.records import RecordKey
+from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.ledger import Ledger, rows
-from dhtd.daemon.state.rows import RowReader, SavedHolder, Writer
+from dhtd.daemon.state.rows import RowReader, SavedHolder, SavedOwn, Writer
 
 _RECORD: Final = "key kind place"  # the columns by which an entry is found
 _OF_RECORD: Final = "WHERE key = ? AND kind = ? AND place = ?"
 
 Image = dict[
-    RecordKey, tuple[bool, frozenset[SavedHolder]]
-]  # of some entries: whether they are ours, and their holders
+    RecordKey, tuple[SavedOwn | None, frozenset[SavedHolder]]
+]  # of some entries: what they are if they are ours, and their holders
 
 
 @dataclass(frozen=True, slots=True)
 class AddOwn:
-    """This is an own entry."""
+    """This is an own entry with this label, in place of the label that it had."""
 
     record_key: RecordKey
+    label: Label = BLANK
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +51,25 @@ def image(connection: sqlite3.Connection, entries: Iterable[RecordKey], reader: 
     found: Image = {}
     for record_key in entries:
         values = writer.record_key(record_key)
-        is_own = bool(list(rows(connection, "own", _OF_RECORD, values)))
+        own = [reader.own(*row[:-1]) for row in rows(connection, "own", _OF_RECORD, values)]
         holders = rows(connection, "holder", _OF_RECORD, values)
-        found[record_key] = is_own, frozenset(reader.holder(*row[:-1])[1] for row in holders)
+        found[record_key] = next(iter(own), None), frozenset(reader.holder(*row[:-1])[1] for row in holders)
     return found
 
 
 def put_back(ledger: Ledger, before: Image, writer: Writer) -> None:
     """Have the file say again what an image has of its entries."""
-    for record_key, (is_own, holders) in before.items():
-        make(ledger, AddOwn(record_key) if is_own else RemoveOwn([record_key]), writer)
+    for record_key, (own, holders) in before.items():
+        make(ledger, RemoveOwn([record_key]) if own is None else AddOwn(record_key, own.label), writer)
         make(ledger, SetHolders(record_key, list(holders)), writer)
 
 
 def make(ledger: Ledger, change: Change, writer: Writer) -> None:
     """Make a change to the tables."""
     match change:
-        case AddOwn(record_key):
-            row = writer.own(record_key)
-            if not ledger.has("own", row[:-1], _RECORD):
-                ledger.put("own", row)
+        case AddOwn(record_key, label):
+            ledger.drop("own", _RECORD, writer.record_key(record_key))
+            ledger.put("own", writer.own(SavedOwn(record_key, label)))
         case RemoveOwn(record_keys):
             for record_key in record_keys:
                 ledger.drop("own", _RECORD, writer.record_key(record_key))

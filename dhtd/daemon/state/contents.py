@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dhtd.core.ids import Keyspace
+from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.connection import StateConnection
 from dhtd.daemon.state.disk import APPLICATION_ID, DamagedError, copy_aside
 from dhtd.daemon.state.ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
-from dhtd.daemon.state.rows import SavedState, Sum, is_whole
+from dhtd.daemon.state.rows import SavedOwn, SavedState, Sum, is_whole
 from dhtd.daemon.state.salvage import Damage
 from dhtd.daemon.state.schemas import (
     COLUMNS,
@@ -244,7 +245,7 @@ class StateContents(StateConnection):
         for position, contact in enumerate(state.contacts):
             ledger.put("contact", self._writer.contact(position, contact))
         for record_key in state.own:
-            ledger.put("own", self._writer.own(record_key))
+            ledger.put("own", self._writer.own(SavedOwn(record_key, state.labels.get(record_key, BLANK))))
         for entry in state.held:
             ledger.put("held", self._writer.held(entry))
         for record_key, holders in state.holders.items():

@@ -34,11 +34,6 @@ class Ledger:
         self.connection.execute(_INSERT[table], (*values, hashed))
         self.sums[table] = self.sums[table].with_row(hashed)
 
-    def has(self, table: str, key: Sequence[Value], columns: str) -> bool:
-        """Whether there is a row with these values in these columns."""
-        found = self.connection.execute(f"SELECT 1 FROM {table} WHERE {_equal(columns)}", key)  # noqa: S608
-        return found.fetchone() is not None
-
     def drop(self, table: str, columns: str = "", key: Sequence[Value] = ()) -> None:
         """Delete the rows with these values in these columns; without columns, all rows."""
         if not columns:

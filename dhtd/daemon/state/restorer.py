@@ -16,7 +16,8 @@ from dhtd.core.ids import Id, packed
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
 from dhtd.core.storage.store import HeldRecord
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, StateFile
+from dhtd.daemon.labels import Labels
+from dhtd.daemon.state.file import SavedHolder, SavedOwn, SavedRecord, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError
 from dhtd.words import count
@@ -26,15 +27,16 @@ log = logging.getLogger("dhtd.state")
 AT_ONCE: Final = 8  # slices that a start waits for: most nodes have no more
 
 Holders = Sequence[tuple[RecordKey, SavedHolder]]
-Own = Sequence[RecordKey]
+Own = Sequence[SavedOwn]
 
 
 class Restorer:
     """Takes one file into one node. `read` blocks; all else belongs to the node's loop."""
 
-    def __init__(self, file: StateFile, node: Node, timeline: Timeline) -> None:
+    def __init__(self, file: StateFile, node: Node, labels: Labels, timeline: Timeline) -> None:
         self._file = file
         self._node = node
+        self._labels = labels
         self._timeline = timeline
         self._brought: set[bytes] = set()  # packed keys
         # The parts of the file, in this order: a holder of an unknown own entry would count as one of a deleted entry.
@@ -84,9 +86,10 @@ class Restorer:
                 self._brought.add(packed(key))
 
     def _take_own(self, some: Own, now: float) -> None:
-        for record_key in some:
-            if record_key.packed_key not in self._brought:
-                self._node.publisher.restore_own(record_key, now)
+        for own in some:
+            if own.record_key.packed_key not in self._brought:
+                self._labels.set(own.record_key, own.label)
+                self._node.publisher.restore_own(own.record_key, now)
 
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
         """Hold nothing longer than `store_expiry`, however wrong a clock was. Entries that differ are saved again."""

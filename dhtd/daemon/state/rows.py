@@ -7,6 +7,7 @@ a disk or a memory has changed is noticed, and so is one that is gone, or that h
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -18,10 +19,19 @@ from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import Kind, Peer, Record, RecordKey
+from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.schemas import Value
 
 _FLOAT: Final = Struct(">d")
 _PEER: Final = Kind.PEER.value
+
+
+@dataclass(frozen=True, slots=True)
+class SavedOwn:
+    """An own entry. Files before version 5 have no labels."""
+
+    record_key: RecordKey
+    label: Label = BLANK
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class SavedState:
     own: list[RecordKey]
     held: list[SavedRecord]
     holders: dict[RecordKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
+    labels: dict[RecordKey, Label] = field(default_factory=dict)  # of own entries, without blank ones
 
 
 def hash_of(table: str, values: Sequence[Value]) -> int:
@@ -155,10 +166,11 @@ class RowReader:
         """Return a contact of the routing table."""
         return self.contact(id, endpoint)
 
-    def own(self, key: Value, kind: Value, place: Value, body: Value) -> RecordKey:
+    def own(self, key: Value, kind: Value, place: Value, body: Value, name: Value, file: Value) -> SavedOwn:
         """Return an own entry."""
         _check_empty(body)
-        return self._record_key(key, kind, place)
+        label = Label(None if name is None else _text(name), None if file is None else os.fsdecode(_blob(file)))
+        return SavedOwn(self._record_key(key, kind, place), label)
 
     def held(self, key: Value, kind: Value, place: Value, source: Value, body: Value, expires_at: Value) -> SavedRecord:
         """Return a held entry."""
@@ -204,9 +216,10 @@ class Writer:
         check_port(record_key.port)
         return self.id(record_key.key), record_key.kind.value, record_key.place
 
-    def own(self, record_key: RecordKey) -> tuple[Value, ...]:
+    def own(self, own: SavedOwn) -> tuple[Value, ...]:
         """Return a row of `own`; raise `InvalidPort`."""
-        return *self.record_key(record_key), b""
+        name, file = own.label
+        return *self.record_key(own.record_key), b"", name, None if file is None else os.fsencode(file)
 
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
@@ -258,6 +271,12 @@ def _time(value: Value) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(value)
     return float(value)
+
+
+def _text(value: Value) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
 
 
 def _blob(value: Value) -> bytes:

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 from dhtd.core.ids import Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.records import RecordKey
+from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
 from dhtd.daemon.state.rows import RowReader, SavedHolder, SavedState, is_whole
@@ -185,7 +186,8 @@ def _state(found: Mapping[str, Mapping[Row, Row]], reader: RowReader, node_id: V
     in_order = dict(sorted(found["contact"].items(), key=lambda item: _position(item[1])))
     contacts: list[Contact] = list(dict.fromkeys(_made(reader.contact_at, in_order)))
     own, held = _made(reader.own, found["own"]), _made(reader.held, found["held"])
-    return SavedState(ids[0] if ids else None, contacts, own, held, holders)
+    labels = {each.record_key: each.label for each in own if each.label != BLANK}
+    return SavedState(ids[0] if ids else None, contacts, [each.record_key for each in own], held, holders, labels)
 
 
 def _position(row: Row) -> int:

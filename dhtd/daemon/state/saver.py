@@ -24,7 +24,8 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.daemon.labels import Labels
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
@@ -45,11 +46,17 @@ class Saver:
     """Writes one node's state to one file."""
 
     def __init__(
-        self, file: StateFile, clock: Callable[[], float], wall: Callable[[], float] = time.time, boot: str = ""
+        self,
+        file: StateFile,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+        boot: str = "",
+        labels: Labels | None = None,
     ) -> None:
         self._file = file
         self._clock = clock
         self._timeline = Timeline(clock, wall, boot, Anchor.parse(file.fact("clock")))
+        self._labels = Labels() if labels is None else labels
         self._restorer: Restorer | None = None
         self._thread = trio.CapacityLimiter(1)
         self._holders_lock = trio.Lock()  # so that holders with nothing left to save are on disk
@@ -70,7 +77,7 @@ class Saver:
         for contact in contacts:
             node.overlays.restore(contact)
         self._saved_contacts = list(contacts)
-        restorer = self._restorer = Restorer(self._file, node, self._timeline)
+        restorer = self._restorer = Restorer(self._file, node, self._labels, self._timeline)
         while not restorer.is_over and at_once > 0:
             restorer.take(restorer.read(), self._clock())
             at_once -= 1
@@ -100,9 +107,9 @@ class Saver:
         """Have the next save mark the file as one of the network with keys of these fingerprints."""
         self._networks = networks
 
-    async def add_own(self, record_key: RecordKey) -> None:
-        """Make an own entry durable; raise `StateError` where the disk refuses."""
-        await self._in_thread(lambda: self._file.add_own(record_key))
+    async def add_own(self, entries: Sequence[AddOwn]) -> None:
+        """Make own entries durable, all or none, at the price of one; raise `StateError` where the disk refuses."""
+        await self._in_thread(lambda: self._file.add_own(*entries))
 
     async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
         """Make durable that own entries are gone, with their holders; raise `StateError` where that fails."""

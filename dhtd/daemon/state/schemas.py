@@ -4,6 +4,7 @@
 2. The holders of entries, and of entries that were deleted, too.
 3. A hash in each row, a `spare` copy of the facts that a node cannot do without, and what holders saw of our address.
 4. Records of any kind: `kind`, `place` and `body` where there was a port, `source` where there was an endpoint.
+5. The `name` of an own entry, and the `file` that declared it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from dhtd.core.records import Kind
 Value = bytes | int | float | str | None  # what SQLite gives
 Row = tuple[Value, ...]
 
-VERSION: Final = 4  # of the format, in `user_version`
+VERSION: Final = 5  # of the format, in `user_version`
 HASHED: Final = 3  # the first version with hashes
 _RECORDS: Final = 4  # the first version with records of any kind
+_LABELS: Final = 5  # the first version with names and files of own entries
 
 # The columns of the primary key come first, and the hash last, in these and in what SQLite gives.
 COLUMNS: Final = {
     "meta": ("name", "value"),
     "spare": ("name", "value"),
     "contact": ("position", "id", "endpoint"),
-    "own": ("key", "kind", "place", "body"),
+    "own": ("key", "kind", "place", "body", "name", "file"),
     "held": ("key", "kind", "place", "source", "body", "expires_at"),
     "holder": ("key", "kind", "place", "id", "endpoint", "until", "seen"),
 }
@@ -42,10 +44,14 @@ KEYS: Final = {
 SUMMED: Final = ("own", "contact", "held", "holder")  # the tables whose sums `meta` has
 SPARED: Final = ("bits", "node_id", "networks")  # of `meta`: what `spare` has as well, on another page
 
-_COLUMNS_BEFORE: Final = {
-    "own": ("key", "port"),
-    "held": ("key", "endpoint", "expires_at"),
-    "holder": ("key", "port", "id", "endpoint", "until", "seen"),
+# The columns of tables before a version changed them.
+_COLUMNS_BEFORE: Final[dict[int, dict[str, tuple[str, ...]]]] = {
+    _RECORDS: {
+        "own": ("key", "port"),
+        "held": ("key", "endpoint", "expires_at"),
+        "holder": ("key", "port", "id", "endpoint", "until", "seen"),
+    },
+    _LABELS: {"own": ("key", "kind", "place", "body")},
 }
 
 _PEER: Final = Kind.PEER.value  # the kind of all records before
@@ -96,6 +102,23 @@ _HASHED: Final = {
             " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
         ),
     ),
+    5: (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
+        (
+            "CREATE TABLE own (key BLOB, kind INTEGER, place BLOB, body BLOB, name TEXT, file BLOB, hash INTEGER,"
+            " PRIMARY KEY (key, kind, place)) WITHOUT ROWID"
+        ),
+        "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB, hash INTEGER)",
+        (
+            "CREATE TABLE held (key BLOB, kind INTEGER, place BLOB, source BLOB, body BLOB, expires_at REAL,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place, source)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE holder (key BLOB, kind INTEGER, place BLOB, id BLOB, endpoint BLOB, until REAL, seen BLOB,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
+        ),
+    ),
 }
 
 
@@ -114,26 +137,34 @@ def tables(version: int) -> list[str]:
 
 def columns(table: str, version: int) -> tuple[str, ...]:
     """Return the columns of a table in files of this version, without the hash."""
-    if version >= _RECORDS:
-        return COLUMNS[table]
-    before = _COLUMNS_BEFORE.get(table, COLUMNS[table])
-    return tuple(column for column in before if version >= HASHED or column != "seen")
+    before = [tables[table] for changed, tables in _COLUMNS_BEFORE.items() if version < changed and table in tables]
+    there = before[0] if before else COLUMNS[table]
+    return tuple(column for column in there if version >= HASHED or column != "seen")
 
 
 def upgraded(table: str, version: int, row: Sequence[Value]) -> Row:
     """Return how a row of this version, without its hash, reads in the newest one; raise `ValueError`."""
-    if version >= _RECORDS or table not in _COLUMNS_BEFORE:
-        return tuple(row)
+    if version < _RECORDS:
+        row = _with_record(table, row, has_seen=version >= HASHED)
+    if version < _LABELS and table == "own":
+        row = (*row, None, None)
+    return tuple(row)
+
+
+def _with_record(table: str, row: Sequence[Value], *, has_seen: bool) -> Sequence[Value]:
+    """Return how a row with a port or an endpoint reads with a record."""
     if table == "held":
         key, endpoint, expires_at = row
         if not isinstance(endpoint, bytes):
             raise ValueError(endpoint)
         at = Endpoint(endpoint)
         return key, _PEER, bytes(at[-2:]), at.ip, b"", expires_at
+    if table not in {"own", "holder"}:
+        return row
     key, port, *rest = row
     if not isinstance(port, int):
         raise ValueError(port)
     place = check_port(port).to_bytes(2, "big")
     if table == "own":
         return key, _PEER, place, b""
-    return key, _PEER, place, *rest, *(() if version >= HASHED else (b"",))
+    return key, _PEER, place, *rest, *(() if has_seen else (b"",))

@@ -22,7 +22,9 @@ from dhtd.core.policy import Policy
 from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handler import Handler
+from dhtd.daemon.labels import Label
 from dhtd.daemon.report import NodeReport
+from dhtd.daemon.state.file import AddOwn
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import DhtdError, StateError
 from dhtd.service.info import InfoRequest
@@ -42,6 +44,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.entries: set[Entry] = set()
+        self.labels: dict[RecordKey, Label] = {}
+        self.writes = 0
         self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
         self.failing = False
         self.saved = b""  # the content of a copy
@@ -52,9 +56,11 @@ class Disk:
     async def bring(self, keys: Iterable[Id]) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def add_own(self, record_key: RecordKey) -> None:
+    async def add_own(self, entries: Sequence[AddOwn]) -> None:
         await self._wait()
-        self.entries.add((record_key.key, record_key.port))
+        self.entries |= {(each.record_key.key, each.record_key.port) for each in entries}
+        self.labels |= {each.record_key: each.label for each in entries}
+        self.writes += 1
         self._note()
         await self._wait()
 

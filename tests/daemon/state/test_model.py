@@ -404,7 +404,7 @@ def test_a_crash_while_mending_loses_no_row(scratch: Scratch) -> None:
         with closing(opened(path)) as file:
             own.make(file)
         with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
-            connection.execute("INSERT INTO own VALUES (x'03', 1, x'0000', x'', 7)")
+            connection.execute("INSERT INTO own VALUES (x'03', 1, x'0000', x'', NULL, NULL, 7)")
         before = disk.read_directory(path)
         taken.clear()
         StateFile.open(path / NAME, SEVEN).close()

@@ -1,0 +1,114 @@
+"""Own entries change here: on disk and in the node together, one change at a time.
+
+A change is on disk before the node knows of it, and before anybody hears of it. A caller that goes away in the middle
+leaves no half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import trio
+
+from dhtd.core.ids import Id, packed, unpacked
+from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.driver import Driver, Ongoing
+from dhtd.daemon.labels import Label
+from dhtd.daemon.state.file import AddOwn
+from dhtd.daemon.state.saver import Saver
+from dhtd.errors import NotTracked
+
+
+class Wanted(NamedTuple):
+    """An entry that is to be there. Without a name, its ID keeps the name that it has."""
+
+    key: Id
+    port: int
+    name: str | None = None
+    file: str | None = None  # that declares it; None for an entry that is made by hand
+
+    @property
+    def record_key(self) -> RecordKey:
+        """What the entry is found by."""
+        return RecordKey.of(self.key, Peer.on(self.port))
+
+
+class OwnEntries:
+    """The own entries of one node, with their labels."""
+
+    def __init__(self, driver: Driver, saver: Saver) -> None:
+        self._driver = driver
+        self._node = driver.node
+        self._labels = driver.labels
+        self._saver = saver
+
+    async def enter(self, wanted: Wanted, *, patient: bool) -> Ongoing:
+        """Enter an entry, and begin to publish it; return the publication. See `Commands.enter` for `patient`.
+
+        Raises `Busy`, `TooManyEntries`, or `StateError` if the disk refuses.
+        """
+        async with self._saver.own_entries:
+            await self._check([wanted])
+            with trio.CancelScope(shield=True):
+                await self._write([wanted])
+                publication = self.publish(wanted, patient=patient)
+        return publication
+
+    async def track(self, wanted: Sequence[Wanted]) -> None:
+        """Enter entries, all or none, and have the node publish them soon; raise as `enter` does."""
+        async with self._saver.own_entries:
+            await self._check(wanted)
+            with trio.CancelScope(shield=True):
+                await self._write(wanted)
+                self._node.commands.track([each.record_key for each in wanted], self._driver.clock())
+        self._driver.flush()
+
+    def publish(self, wanted: Wanted, *, patient: bool) -> Ongoing:
+        """Begin to publish an entry now, or join the publication that is under way; return it."""
+        return self._driver.begin(lambda now: self._node.commands.enter(wanted.key, wanted.port, now, patient=patient))
+
+    async def delete(self, key: Id, port: int | None) -> tuple[Ongoing, str | None]:
+        """Delete the entries of an ID: that of `port`, or without one all; return the withdrawal, and the ID's name.
+
+        Raises `NotTracked`, `Busy`, or `StateError` if the disk refuses.
+        """
+        async with self._saver.own_entries:
+            await self._saver.bring([key])
+            ports = [tracked for tracked in self._node.tracker.ports(key) if port in (None, tracked)]
+            if not ports:
+                which = "this ID" if port is None else f"this ID on port {port}"
+                raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
+            self._node.commands.check_free()
+            record_keys = [RecordKey.of(key, Peer.on(tracked)) for tracked in ports]
+            name = self._labels.name(key, ports)
+            with trio.CancelScope(shield=True):
+                await self._saver.remove_own(self._node, record_keys)
+                self._labels.forget(record_keys)
+                withdrawal = self._driver.begin(lambda now: self._node.commands.delete(key, port, now)[0])
+        return withdrawal, name
+
+    async def _check(self, wanted: Sequence[Wanted]) -> None:
+        """Raise if these cannot be entered."""
+        await self._saver.bring({each.key for each in wanted})
+        self._node.commands.check_free()
+        self._node.commands.check_room(*(each.record_key for each in wanted))
+
+    async def _write(self, wanted: Sequence[Wanted]) -> None:
+        """Make entries and their labels durable. A new name goes to all entries of its ID."""
+        # 1. Find the name of each ID: the latest one that is wanted, else the one that it has.
+        ports = {packed(each.key): self._node.tracker.ports(each.key) for each in wanted}
+        names = {key: self._labels.name(unpacked(key), there) for key, there in ports.items()}
+        names |= {packed(each.key): each.name for each in wanted if each.name is not None}
+        # 2. Label the wanted entries, and those beside them with another name.
+        labels: dict[RecordKey, Label] = {}
+        for key, there in ports.items():
+            for record_key in (RecordKey.of(unpacked(key), Peer.on(port)) for port in there):
+                label = self._labels.of(record_key)
+                if label.name != names[key]:
+                    labels[record_key] = label._replace(name=names[key])
+        labels |= {each.record_key: Label(names[packed(each.key)], each.file) for each in wanted}
+        # 3. Write all of it at once.
+        await self._saver.add_own([AddOwn(record_key, label) for record_key, label in labels.items()])
+        for record_key, label in labels.items():
+            self._labels.set(record_key, label)
