@@ -25,12 +25,14 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import log as log_module
+from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.discovery.moves import Moves
 from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.driver import Driver, clock
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
+from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.reloading import Reloading
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.sealing import make_seal
@@ -162,7 +164,8 @@ class Daemon:
         )
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
         self._moves = Moves(self._driver, links, addresses)
-        self._reloading = Reloading(settings, self._driver, saver, self._hosts)
+        self._declaring = Declaring(OwnEntries(self._driver, saver), self._driver.labels)
+        self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
         self._farewells: list[Farewell] = []
         self._running = trio.CancelScope()
         self._terminal = Terminal()
@@ -216,6 +219,8 @@ class Daemon:
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
                 nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
                 nursery.start_soon(persist, "the state could not be restored", partial(self._restore_rest, driver))
+                declare = partial(self._declaring.begin, self._saver.restored, self._settings.entries)
+                nursery.start_soon(persist, "declared entries could not be entered", declare)
                 nursery.start_soon(persist, "the state could not be kept", partial(self._saver.run, driver.node))
                 nursery.start_soon(
                     persist, "holders could not be written down", partial(self._saver.write_ahead, driver)

@@ -7,7 +7,8 @@ leaves no half of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import ExitStack
+from typing import Final, NamedTuple
 
 import trio
 
@@ -18,6 +19,8 @@ from dhtd.daemon.labels import Label
 from dhtd.daemon.state.file import AddOwn
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import NotTracked
+
+REMOVED_AT_ONCE: Final = 32  # entries
 
 
 class Wanted(NamedTuple):
@@ -50,13 +53,17 @@ class OwnEntries:
         """
         async with self._saver.own_entries:
             await self._check([wanted])
+            self._node.commands.check_free()
             with trio.CancelScope(shield=True):
                 await self._write([wanted])
                 publication = self.publish(wanted, patient=patient)
         return publication
 
     async def track(self, wanted: Sequence[Wanted]) -> None:
-        """Enter entries, all or none, and have the node publish them soon; raise as `enter` does."""
+        """Enter entries, all or none, and have the node publish them soon.
+
+        Raises `TooManyEntries`, or `StateError` if the disk refuses.
+        """
         async with self._saver.own_entries:
             await self._check(wanted)
             with trio.CancelScope(shield=True):
@@ -88,10 +95,35 @@ class OwnEntries:
                 withdrawal = self._driver.begin(lambda now: self._node.commands.delete(key, port, now)[0])
         return withdrawal, name
 
+    async def remove(self, record_keys: Sequence[RecordKey]) -> None:
+        """Delete entries, a few at a time, and wait until the network was asked to forget them.
+
+        An entry that is gone already is left out. Raises `StateError` if the disk refuses; the rest is still there.
+        """
+        for start in range(0, len(record_keys), REMOVED_AT_ONCE):
+            some = record_keys[start : start + REMOVED_AT_ONCE]
+            with ExitStack() as withdrawals:
+                async with self._saver.own_entries:
+                    await self._saver.bring({each.key for each in some})
+                    there = [each for each in some if each in self._node.tracker]
+                    with trio.CancelScope(shield=True):
+                        await self._saver.remove_own(self._node, there)
+                        self._labels.forget(there)
+                        begun = [withdrawals.enter_context(self._withdraw(each)) for each in there]
+                for withdrawal in begun:
+                    await withdrawal.event()
+
+    def has(self, record_key: RecordKey) -> bool:
+        """Whether there is this entry."""
+        return record_key in self._node.tracker
+
+    def _withdraw(self, record_key: RecordKey) -> Ongoing:
+        key, port = record_key.key, record_key.port
+        return self._driver.begin(lambda now: self._node.commands.delete(key, port, now)[0])
+
     async def _check(self, wanted: Sequence[Wanted]) -> None:
         """Raise if these cannot be entered."""
         await self._saver.bring({each.key for each in wanted})
-        self._node.commands.check_free()
         self._node.commands.check_room(*(each.record_key for each in wanted))
 
     async def _write(self, wanted: Sequence[Wanted]) -> None:

@@ -139,10 +139,7 @@ def _again(told: Told) -> str:
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     examples = (
-        "dht enter wiki.example.org 8080\n"
-        'dht enter "$(dht hash --file backup.tar)" 8000\n'
-        "dht enter wiki.example.org 8080 --min-replicas 3 --json\n"
-        "dht enter --file services.txt"
+        'dht enter wiki.example.org 8080\ndht enter "$(dht hash --file backup.tar)" 8000\ndht enter --file services.txt'
     )
     app.command(cls=Verb, epilog=examples)(enter)
     examples = "dht delete --name wiki.example.org\ndht delete --name wiki.example.org 8080"

@@ -70,6 +70,7 @@ class Entries(Handlers):
         """Write all to disk; then publish them in their order, some at once, and tell of each."""
         deadline = trio.current_time() + request.within_s
         wanted = [Wanted(*entry) for entry in request.entries]
+        self._node.commands.check_free()
         await self._own.track(wanted)
         patient = self._is_patient(request)
         ahead: deque[Ongoing | None] = deque()

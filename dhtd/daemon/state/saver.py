@@ -56,6 +56,7 @@ class Saver:
         self._file = file
         self._clock = clock
         self._timeline = Timeline(clock, wall, boot, Anchor.parse(file.fact("clock")))
+        self.restored = trio.Event()  # set once the node has all of the file
         self._labels = Labels() if labels is None else labels
         self._restorer: Restorer | None = None
         self._thread = trio.CapacityLimiter(1)
@@ -95,6 +96,7 @@ class Saver:
                 await trio.sleep(SAVE_INTERVAL)
             driver.flush()
             await trio.lowlevel.checkpoint()
+        self.restored.set()
 
     async def bring(self, keys: Iterable[Id]) -> None:
         """Give the node what the file has of these keys, where the node lacks it. Call it with `own_entries`."""
