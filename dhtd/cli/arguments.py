@@ -11,6 +11,7 @@ from dhtd.errors import InvalidId
 
 _HEX = frozenset("0123456789abcdefABCDEF")
 _BEGINNING = 8  # digits that are hardly a name
+ADVICE = ": for a name, write --name"
 _MOSTLY = 0.9  # of the characters are hex digits: then it may be an ID
 _OTHER_HASHES = {32: "an MD5", 40: "a SHA-1", 56: "a SHA-224", 96: "a SHA-384", 128: "a SHA-512"}  # by their digits
 
@@ -102,7 +103,7 @@ def _advice(text: str, digits: int) -> str | None:
     if hex_digits < _MOSTLY * len(bare) and len(text.split()) == 1:
         return None
     # A name in more words, or one that could be a part of an ID.
-    advice = f": for a name, write --name {shlex.quote(text)}" if len(text) <= 80 else ": for a name, write --name"
+    advice = f": for a name, write --name {shlex.quote(text)}" if len(text) <= 80 and text.isprintable() else ADVICE
     if len(text) >= _BEGINNING and hex_digits == len(text):
         advice += "; if it is the beginning of an ID, dht info | cat prints whole ones"
     return advice

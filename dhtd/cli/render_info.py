@@ -141,7 +141,7 @@ class _View:
                 return
         for row in rows:
             first = [self._id(row.id, _ID_MIN + 1)] if row.id else []
-            yield from _folded([*first, *row.cells], self._width)
+            yield from _folded([*first, *(cell for cell in row.cells if cell.plain)], self._width)
 
     def _id(self, id: str, room: int) -> Text:
         """Return an ID, or as much of it as there is room for."""

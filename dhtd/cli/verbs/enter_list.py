@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dhtd.cli.arguments import parse_key, parse_port
+from dhtd.cli.arguments import ADVICE, parse_key, parse_port
 from dhtd.cli.output import Failure, Session
 from dhtd.cli.streams import put, put_json
 from dhtd.cli.told import Told, holders_of, word
@@ -49,7 +49,8 @@ def _read(options: Session, path: str) -> list[dict[str, object]]:
         try:
             entries.append(_entry(words))
         except UsageError as error:
-            bad.append((number, str(error)))
+            why, advice, _ = str(error).partition(ADVICE)
+            bad.append((number, f"{why}: enter such a name by itself, with --name" if advice else why))
     shown = "the standard input" if path == "-" else path
     if bad:
         for number, why in bad:

@@ -73,7 +73,7 @@ def test_all_bad_lines_are_told(dht: Run, home: Path) -> None:
         lines,
         (
             "has 1 word",
-            "an ID is 64 hex digits",
+            "'abc' has 3 characters: enter such a name by itself, with --name",
             "has 3 words",
             "'http' is not a port",
             "is not UTF-8",
