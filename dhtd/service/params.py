@@ -9,12 +9,14 @@ from typing import Any, Final, NamedTuple
 from dhtd.core.endpoint import check_port, split_host_port
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.names import clean_name
-from dhtd.errors import DhtdError, InvalidEndpoint, InvalidId, InvalidPort, InvalidToken
+from dhtd.errors import DhtdError, InvalidCheck, InvalidEndpoint, InvalidId, InvalidPid, InvalidPort, InvalidToken
+from dhtd.service.checks import EVERY_MAX, EVERY_MIN, parse_check
 
 HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 
 TOKEN_MAX: Final = 64  # bytes of a store token, twice as many hex digits
 WITHIN_MAX: Final = 1_000_000.0  # seconds that a client can wait
+PID_MAX: Final = (1 << 31) - 1
 BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
 
 
@@ -81,6 +83,20 @@ def _seconds(number: float) -> float:
     return float(min(number, WITHIN_MAX))
 
 
+def check_every(seconds: float) -> float:
+    """Return the seconds between two checks; raise `Misfit`."""
+    if not EVERY_MIN <= seconds <= EVERY_MAX:
+        raise Misfit(f"is a number of seconds from {EVERY_MIN:g} to {EVERY_MAX:g}, not {shown(seconds)}")
+    return float(seconds)
+
+
+def check_pid(number: int) -> int:
+    """Return the number of a process; raise `InvalidPid`."""
+    if not 1 <= number <= PID_MAX:
+        raise InvalidPid(f"{shown(number)} is not the number of a process")
+    return number
+
+
 def _host_ports(texts: list[object]) -> tuple[HostPort, ...]:
     wanted = [text for text in texts if isinstance(text, str)]
     if not texts or len(wanted) < len(texts):
@@ -131,6 +147,9 @@ TEXT: Final = Kind("text", (str,), "text", str)
 FLAG: Final = Kind("boolean", (bool,), "true or false", bool)
 COUNT: Final = Kind("integer", (int,), "a whole number", _count)
 SECONDS: Final = Kind("number", (int, float), "a number of seconds", _seconds)
+EVERY: Final = Kind("number", (int, float), "a number of seconds", check_every)
+PID: Final = Kind("integer", (int,), "a whole number", check_pid, (InvalidPid,))
+CHECK: Final = Kind("text", (str,), "text", parse_check, (InvalidCheck,))
 ID: Final = Kind("ID", (str,), "text", NATIVE.parse, (InvalidId,))
 NAME: Final = Kind("text", (str,), "text", clean_name, (InvalidId,))
 PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))

@@ -12,7 +12,7 @@ from typing import Final
 from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.daemon.state.disk import APPLICATION_ID
 from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
-from dhtd.daemon.state.schemas import HASHED, SPARED, SUMMED, Value, schema
+from dhtd.daemon.state.schemas import HASHED, SPARED, Value, schema, summed
 
 OLD_VERSIONS: Final = (1, 2, 3, 4)
 _FILES: Final = Path(__file__).parent / "state" / "files"
@@ -27,7 +27,7 @@ def put_real(path: Path, version: int) -> None:
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
     """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw.
 
-    None of them has labels of own entries.
+    None of them has labels or guards of own entries.
     """
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
         for statement in schema(version):
             execute(statement)
         execute("BEGIN")
-        sums = dict.fromkeys(SUMMED, Sum())
+        sums = dict.fromkeys(summed(version), Sum())
         for table, values in _rows(state, version, writer):
             insert(table, *values)
             sums[table] = sums[table].with_row(hash_of(table, values))

@@ -37,6 +37,7 @@ from dhtd.daemon.state.changes import (
     Change,
     Image,
     RemoveOwn,
+    SetGuard,
     SetHolders,
     entries_of,
     image,
@@ -60,7 +61,7 @@ from dhtd.daemon.state.disk import (
     replacement,
 )
 from dhtd.daemon.state.ledger import facts
-from dhtd.daemon.state.rows import SavedHolder, SavedOwn, SavedRecord, SavedState
+from dhtd.daemon.state.rows import HELD, SavedGuard, SavedHolder, SavedOwn, SavedRecord, SavedState
 from dhtd.daemon.state.salvage import Damage, salvage
 from dhtd.daemon.state.schemas import Value
 from dhtd.errors import StateError, StateLocked
@@ -69,10 +70,12 @@ __all__ = [
     "AddOwn",
     "Change",
     "RemoveOwn",
+    "SavedGuard",
     "SavedHolder",
     "SavedOwn",
     "SavedRecord",
     "SavedState",
+    "SetGuard",
     "SetHolders",
     "StateFile",
 ]  # fmt: skip
@@ -138,7 +141,7 @@ class StateFile(StateContents):
         entries, held = list(chain(*self.own())), list(chain(*self.held()))
         own = [each.record_key for each in entries]
         labels = {each.record_key: each.label for each in entries if each.label != BLANK}
-        return SavedState(self.node_id(), self.contacts(), own, held, holders, labels)
+        return SavedState(self.node_id(), self.contacts(), own, held, holders, labels, self.guards())
 
     def copy(self) -> BinaryIO:
         """Return a copy of the file as it is now: another state file, without a name, and gone when it is closed."""
@@ -157,6 +160,10 @@ class StateFile(StateContents):
     def own(self) -> Iterator[list[SavedOwn]]:
         """Yield the own entries, some at a time, in the order of their keys. Others may change them in between."""
         return self._slices("own", self._reader.own)
+
+    def guards(self) -> dict[RecordKey, SavedGuard]:
+        """Return the guards of own entries."""
+        return dict(chain(*self._slices("guard", self._reader.guard)))
 
     def held(self) -> Iterator[list[SavedRecord]]:
         """Yield the entries held for others in the same way."""
@@ -209,6 +216,12 @@ class StateFile(StateContents):
     def remove_own(self, record_keys: Sequence[RecordKey], holders: Iterable[SetHolders] = ()) -> None:
         """Forget own entries, and remember their holders. Once this has returned, no crash brings them back."""
         self.apply([RemoveOwn(record_keys), *holders])
+
+    def forget_held(self) -> None:
+        """Forget own entries that processes or connections held: these are gone. The holders are remembered."""
+        gone = [record_key for record_key, guard in self.guards().items() if guard == HELD]
+        if gone:
+            self.remove_own(gone)
 
     def save_holders(self, holders: Iterable[SetHolders]) -> None:
         """Remember these holders of these entries, and no others."""

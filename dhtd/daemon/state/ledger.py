@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from dhtd.daemon.state.rows import SUM_COLUMNS, Sum, hash_of, is_whole, sum_of
-from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Value, schema
+from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Value, schema, summed
 
 _INSERT: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608 - names of ours
@@ -66,11 +66,11 @@ def make_tables(connection: sqlite3.Connection, version: int) -> None:
         connection.execute(statement)
 
 
-def true_sums(connection: sqlite3.Connection) -> dict[str, Sum]:
-    """Return the sums of the rows that are there."""
+def true_sums(connection: sqlite3.Connection, version: int) -> dict[str, Sum]:
+    """Return the sums of the rows that are there, in tables of this version."""
     return {
         table: sum_of(connection.execute(f"SELECT {SUM_COLUMNS} FROM {table}").fetchone())  # noqa: S608
-        for table in SUMMED
+        for table in summed(version)
     }
 
 

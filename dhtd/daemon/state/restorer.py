@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from dhtd.core.ids import Id, packed
@@ -31,13 +32,24 @@ Own = Sequence[SavedOwn]
 
 
 class Restorer:
-    """Takes one file into one node. `read` blocks; all else belongs to the node's loop."""
+    """Takes one file into one node. `read` blocks; all else belongs to the node's loop.
 
-    def __init__(self, file: StateFile, node: Node, labels: Labels, timeline: Timeline) -> None:
+    Own entries that are `withheld` are left out, since their guards have failed. Nodes may still hold them.
+    """
+
+    def __init__(
+        self,
+        file: StateFile,
+        node: Node,
+        labels: Labels,
+        timeline: Timeline,
+        withheld: AbstractSet[RecordKey] = frozenset(),
+    ) -> None:
         self._file = file
         self._node = node
         self._labels = labels
         self._timeline = timeline
+        self._withheld = withheld
         self._brought: set[bytes] = set()  # packed keys
         # The parts of the file, in this order: a holder of an unknown own entry would count as one of a deleted entry.
         self._starts: list[Callable[[], Iterator[Any]]] = [file.own, file.held, file.holders]
@@ -89,7 +101,8 @@ class Restorer:
         for own in some:
             if own.record_key.packed_key not in self._brought:
                 self._labels.set(own.record_key, own.label)
-                self._node.publisher.restore_own(own.record_key, now)
+                if own.record_key not in self._withheld:
+                    self._node.publisher.restore_own(own.record_key, now)
 
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
         """Hold nothing longer than `store_expiry`, however wrong a clock was. Entries that differ are saved again."""

@@ -21,6 +21,8 @@ from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import Kind, Peer, Record, RecordKey
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.schemas import Value
+from dhtd.service.checks import parse_check
+from dhtd.service.params import check_every
 
 _FLOAT: Final = Struct(">d")
 _PEER: Final = Kind.PEER.value
@@ -62,6 +64,18 @@ class SavedHolder:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedGuard:
+    """The guard of an own entry: a check, which survives a restart, or `HELD`."""
+
+    what: str
+    every: float = 0.0  # seconds
+    passed: bool = True  # else the entry is not published
+
+
+HELD: Final = SavedGuard("")  # by processes and connections: at the next start, the entry is gone
+
+
+@dataclass(frozen=True, slots=True)
 class SavedState:
     """All that the file holds: contacts in the order in which they were saved, and expired entries, too."""
 
@@ -71,6 +85,7 @@ class SavedState:
     held: list[SavedRecord]
     holders: dict[RecordKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
     labels: dict[RecordKey, Label] = field(default_factory=dict)  # of own entries, without blank ones
+    guards: dict[RecordKey, SavedGuard] = field(default_factory=dict)
 
 
 def hash_of(table: str, values: Sequence[Value]) -> int:
@@ -172,6 +187,18 @@ class RowReader:
         label = Label(None if name is None else _text(name), None if file is None else os.fsdecode(_blob(file)))
         return SavedOwn(self._record_key(key, kind, place), label)
 
+    def guard(
+        self, key: Value, kind: Value, place: Value, what: Value, every: Value, passed: Value
+    ) -> tuple[RecordKey, SavedGuard]:
+        """Return an own entry, and its guard."""
+        if not isinstance(what, str) or passed not in {0, 1}:
+            raise ValueError(what)
+        guard = SavedGuard(what, _time(every), bool(passed))
+        if guard != HELD:
+            parse_check(what)
+            check_every(guard.every)
+        return self._record_key(key, kind, place), guard
+
     def held(self, key: Value, kind: Value, place: Value, source: Value, body: Value, expires_at: Value) -> SavedRecord:
         """Return a held entry."""
         _check_peer(kind)
@@ -220,6 +247,10 @@ class Writer:
         """Return a row of `own`; raise `InvalidPort`."""
         name, file = own.label
         return *self.record_key(own.record_key), b"", name, None if file is None else os.fsencode(file)
+
+    def guard(self, record_key: RecordKey, guard: SavedGuard) -> tuple[Value, ...]:
+        """Return a row of `guard`; raise `InvalidPort`."""
+        return *self.record_key(record_key), guard.what, _real(guard.every), int(guard.passed)
 
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""

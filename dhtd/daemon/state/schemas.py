@@ -4,7 +4,7 @@
 2. The holders of entries, and of entries that were deleted, too.
 3. A hash in each row, a `spare` copy of the facts that a node cannot do without, and what holders saw of our address.
 4. Records of any kind: `kind`, `place` and `body` where there was a port, `source` where there was an endpoint.
-5. The `name` of an own entry, and the `file` that declared it.
+5. The `name` of an own entry, and the `file` that declared it; and the guards of own entries.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ COLUMNS: Final = {
     "spare": ("name", "value"),
     "contact": ("position", "id", "endpoint"),
     "own": ("key", "kind", "place", "body", "name", "file"),
+    "guard": ("key", "kind", "place", "what", "every", "passed"),
     "held": ("key", "kind", "place", "source", "body", "expires_at"),
     "holder": ("key", "kind", "place", "id", "endpoint", "until", "seen"),
 }
@@ -38,10 +39,12 @@ KEYS: Final = {
     "spare": ("name",),
     "contact": ("position",),
     "own": ("key", "kind", "place"),
+    "guard": ("key", "kind", "place"),
     "held": ("key", "kind", "place", "source"),
     "holder": ("key", "kind", "place", "id", "endpoint"),
 }
-SUMMED: Final = ("own", "contact", "held", "holder")  # the tables whose sums `meta` has
+SUMMED: Final = ("own", "guard", "contact", "held", "holder")  # the tables whose sums `meta` has
+SINCE: Final = {"holder": 2, "spare": HASHED, "guard": 5}  # the version that began with a table, after the first
 SPARED: Final = ("bits", "node_id", "networks")  # of `meta`: what `spare` has as well, on another page
 
 # The columns of tables before a version changed them.
@@ -70,7 +73,7 @@ _UNHASHED: Final = {
         ),
     ),
 }
-_HASHED: Final = {
+_HASHED: Final[dict[int, tuple[str, ...]]] = {
     3: (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
         "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
@@ -118,6 +121,10 @@ _HASHED: Final = {
             "CREATE TABLE holder (key BLOB, kind INTEGER, place BLOB, id BLOB, endpoint BLOB, until REAL, seen BLOB,"
             " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
         ),
+        (
+            "CREATE TABLE guard (key BLOB, kind INTEGER, place BLOB, what TEXT, every REAL, passed INTEGER,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place)) WITHOUT ROWID"
+        ),
     ),
 }
 
@@ -131,8 +138,12 @@ def schema(version: int) -> tuple[str, ...]:
 
 def tables(version: int) -> list[str]:
     """Return the tables of this version."""
-    since = {"holder": 2, "spare": HASHED}
-    return [table for table in COLUMNS if version >= since.get(table, 1)]
+    return [table for table in COLUMNS if version >= SINCE.get(table, 1)]
+
+
+def summed(version: int) -> list[str]:
+    """Return the tables of this version whose sums `meta` has."""
+    return [table for table in tables(version) if table in SUMMED]
 
 
 def columns(table: str, version: int) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
 from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
-from dhtd.daemon.state.rows import RowReader, SavedOwn
+from dhtd.daemon.state.rows import HELD, RowReader, SavedGuard, SavedOwn
 from dhtd.daemon.state.schemas import VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
@@ -63,6 +63,10 @@ FULL = SavedState(
         own_key(KEY, 80): Label("the printer é", "/etc/dhtd/entries.d/pr\udcffnter.toml"),
         own_key(OTHER, 22): Label("scanner"),
     },
+    guards={
+        own_key(KEY, 80): SavedGuard("http://127.0.0.1:80/", 5.0),
+        own_key(OTHER, 22): SavedGuard("tcp", 0.5, False),
+    },
 )
 
 
@@ -76,7 +80,7 @@ def fill(path: Path) -> bytes:
     with closing(StateFile.open(path)) as file:
         file.set_node_id(ID)
         file.save_contacts(FULL.contacts)
-        file.add_own(*(AddOwn(own, FULL.labels.get(own, BLANK)) for own in FULL.own))
+        file.add_own(*(AddOwn(own, FULL.labels.get(own, BLANK), FULL.guards.get(own)) for own in FULL.own))
         file.save_held([(KEY, FULL.held)])
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
     return path.read_bytes()
@@ -374,9 +378,10 @@ REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 1_700_000_000.5), *FULL.he
 
 
 def before(version: int, state: SavedState) -> SavedState:
-    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2, and no labels."""
+    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2; no labels, guards."""
     unseen = {own: [replace(at, seen=()) for at in holders] for own, holders in state.holders.items()}
-    return replace(state, holders=({}, unseen, state.holders, state.holders)[version - 1], labels={})
+    holders = ({}, unseen, state.holders, state.holders)[version - 1]
+    return replace(state, holders=holders, labels={}, guards={})
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
@@ -398,7 +403,7 @@ def test_an_earlier_file_gets_what_it_lacks(path: Path, version: int) -> None:
         assert (file.set_aside, file.notice) == (None, None)
         assert in_order(file.load()) == before(version, FULL)
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
-    assert in_order(loaded(path)) == replace(FULL, labels={})
+    assert in_order(loaded(path)) == replace(FULL, labels={}, guards={})
     assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
@@ -495,7 +500,58 @@ def test_a_file_with_tables_of_no_version_is_damaged(path: Path, statement: str)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
-        assert in_order(file.load()) == replace(FULL, holders={}, labels={})
+        assert in_order(file.load()) == replace(FULL, holders={}, labels={}, guards={})
+
+
+# Guards of own entries
+
+
+TCP = SavedGuard("tcp", 5.0)
+
+
+def test_an_entry_has_the_guard_of_its_last_enter(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        file.add_own(AddOwn(own_key(KEY, 80), guard=TCP))
+        file.add_own(AddOwn(own_key(KEY, 80), guard=SavedGuard("exec a", 0.5, False)))
+        file.add_own(AddOwn(own_key(KEY, 81), guard=HELD))
+        file.add_own(AddOwn(own_key(KEY, 81)))
+        assert file.guards() == {own_key(KEY, 80): SavedGuard("exec a", 0.5, False)}
+
+
+def test_a_removed_entry_has_no_guard(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        file.add_own(AddOwn(own_key(KEY, 80), guard=TCP), AddOwn(own_key(KEY, 81), guard=TCP))
+        file.remove_own([own_key(KEY, 80)])
+    assert loaded(path).guards == {own_key(KEY, 81): TCP}
+
+
+def test_what_processes_held_is_forgotten_with_its_guard(path: Path) -> None:
+    holder = SavedHolder(Contact(KEY, V4), 1_700_000_003.0)
+    with closing(StateFile.open(path)) as file:
+        for port, guard in ((80, HELD), (81, TCP), (82, None)):
+            file.add_own(AddOwn(own_key(KEY, port), guard=guard))
+            file.save_holders([SetHolders(own_key(KEY, port), [holder])])
+        file.forget_held()
+        file.forget_held()
+    state = loaded(path)
+    assert sorted(state.own) == [own_key(KEY, 81), own_key(KEY, 82)]
+    assert state.guards == {own_key(KEY, 81): TCP}
+    assert state.holders.keys() == {own_key(KEY, port) for port in (80, 81, 82)}
+
+
+@pytest.mark.parametrize(
+    ("what", "every", "passed"),
+    [
+        *(("tcp", 0.0, 1), ("tcp", 5.0, 2), ("tcp", 5.0, None), ("tcp", 5.0, "1"), ("garbage", 5.0, 1)),
+        *((None, 5.0, 1), (b"tcp", 5.0, 1), ("tcp", "soon", 1), ("tcp", float("inf"), 1), ("", 5.0, 1), ("", 0.0, 0)),
+    ],
+)
+def test_a_guard_is_a_check_or_held(what: Value, every: Value, passed: Value) -> None:
+    reader, key = RowReader(NATIVE), (ID_BYTES, 1, b"\0\x50")
+    assert reader.guard(*key, "tcp", 5.0, 0) == (own_key(ID, 80), SavedGuard("tcp", 5.0, False))
+    assert reader.guard(*key, "", 0.0, 1) == (own_key(ID, 80), HELD)
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.guard(*key, what, every, passed)
 
 
 # Possible holders of entries
@@ -756,8 +812,8 @@ def test_losses_of_a_damaged_file_are_counted(path: Path) -> None:
         assert in_order(file.load()) == replace(FULL, own=[], labels={})
         assert file.notice is not None
         assert file.notice.endswith(
-            "Kept: the node's ID, 3 contacts, 1 entry held for others, 3 notes of holders. Lost: 3 own"
-            " entries. What was lost of own entries must be entered again"
+            "Kept: the node's ID, 2 guards of entries, 3 contacts, 1 entry held for others, 3 notes of holders. Lost: 3"
+            " own entries. What was lost of own entries must be entered again"
         )
 
 
@@ -945,6 +1001,7 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'', 5, NULL)",
         f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'', x'77', NULL)",
         f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'', 'wiki', 'wiki.toml')",
+        f"INSERT INTO guard VALUES ({BLOB}, 1, x'0050', 'tcp', 5.0, 1)",
         f"INSERT INTO contact VALUES (99, {BLOB}, NULL)",
         f"INSERT INTO contact VALUES (99, {BLOB}, zeroblob(5))",
         f"INSERT INTO contact VALUES (99, NULL, x'{V4.hex()}')",
@@ -982,13 +1039,14 @@ def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
     assert in_order(loaded(path)) == FULL
     with closing(sqlite3.connect(aside)) as copy:  # the row is still to be seen there
         [count] = copy.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert count == {"own": 3, "contact": 3, "held": 1, "holder": 3}[table] + 1
+    assert count == {"own": 3, "guard": 2, "contact": 3, "held": 1, "holder": 3}[table] + 1
 
 
 @pytest.mark.parametrize(
     ("statement", "lost"),
     [
         ("UPDATE own SET place = x'0051' WHERE place = x'0050'", "own"),
+        ("UPDATE guard SET what = 'exec /bin/sh' WHERE every = 0.5", "guard"),
         ("UPDATE held SET expires_at = 5", "held"),
         ("UPDATE contact SET endpoint = x'c00002010001' WHERE position = 1", "contact"),
         ("UPDATE holder SET until = until + 1 WHERE until < 1700000002", "holder"),

@@ -24,7 +24,16 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage.store import HeldRecord
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedOwn, SavedRecord, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import (
+    AddOwn,
+    SavedGuard,
+    SavedHolder,
+    SavedOwn,
+    SavedRecord,
+    SavedState,
+    SetHolders,
+    StateFile,
+)
 from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
@@ -91,6 +100,12 @@ class Notes:
     def of_key(self, key: Id) -> tuple[list[SavedOwn], list[tuple[RecordKey, SavedHolder]]]:
         holders = [(own, each) for own, those in self.state.holders.items() for each in those if own.key == key]
         return [SavedOwn(each) for each in self.state.own if each.key == key], holders
+
+    def forget_held(self) -> None:
+        pass
+
+    def guards(self) -> dict[RecordKey, SavedGuard]:
+        return self.state.guards
 
     def save_contacts(self, contacts: Sequence[Contact]) -> None:
         self._fail()
