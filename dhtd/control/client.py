@@ -78,11 +78,23 @@ class Client:
         for answer in self._answers(method, params):
             yield cast("E | R", answer.body)
 
-    def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0, name: str | None = None) -> EnterResult:
-        """Enter this machine under an ID. The result comes before the timeout, with the holders so far."""
+    def enter(
+        self,
+        id: str,
+        port: int,
+        *,
+        wait: bool,
+        min_replicas: int = 0,
+        name: str | None = None,
+        guard: Mapping[str, object] | None = None,
+    ) -> EnterResult:
+        """Enter this machine under an ID. The result comes before the timeout, with the holders so far.
+
+        `guard` has the parameters `check` and `every`, or `pid`, or `attached`.
+        """
         from dhtd.service.entries import ENTER  # noqa: PLC0415 - rows that are not needed cost `dht` some ms
 
-        known = {"id": id, "port": port, "wait": wait}
+        known = {"id": id, "port": port, "wait": wait, **(guard or {})}
         within = ANSWER_WITHIN * self._timeout if wait else None
         new = {"min_replicas": min_replicas or None, "within_s": within, "name": name}
         deadline = self._deadline
@@ -112,6 +124,18 @@ class Client:
                     yield cast("EnterResult", answer.body)
             self._renew_socket()
             self._deadline = time.monotonic() + self._timeout
+
+    def stay(self) -> None:
+        """Keep the connection, to which an entry is attached, until the daemon closes it."""
+        with suppress(OSError):
+            self._socket.settimeout(None)
+            while self._socket.recv(4096):
+                pass
+
+    def leave(self) -> None:
+        """End the connection in our direction. The daemon closes it once attached entries are withdrawn."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def info(self, section: str | None) -> InfoResult:
         """Return all sections, or one."""

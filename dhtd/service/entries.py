@@ -6,9 +6,22 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypedDict
 
 from dhtd.core.ids import Id
-from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
+from dhtd.errors import Busy, InvalidCheck, InvalidPid, NoPeers, NotPermitted, NotTracked, StateError, TooManyEntries
+from dhtd.service.checks import Check
 from dhtd.service.method import Method, Request, Stream
-from dhtd.service.params import COUNT, FLAG, ID, NAME, PORT, SECONDS, WANTED_ENTRIES, WantedEntry
+from dhtd.service.params import (
+    CHECK,
+    COUNT,
+    EVERY,
+    FLAG,
+    ID,
+    NAME,
+    PID,
+    PORT,
+    SECONDS,
+    WANTED_ENTRIES,
+    WantedEntry,
+)
 
 ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wait have been seen to wait for 15
 
@@ -20,6 +33,11 @@ class EnterRequest(Request):
     The answer comes once the entry is published, or with `wait` false once it is on disk. After `within_s` seconds it
     comes in any case. A node without contacts waits for one if `min_replicas` are wanted, or if it has an endpoint to
     join through. The daemon keeps the name beside the ID, in place of the name that it had, and tells no other node.
+
+    One of three guards ties the entry to the service: a `check` that is made `every` so many seconds, the process
+    `pid`, or the client's connection (`attached`). The entry of a check is published while the check passes. The entry
+    of processes and connections is withdrawn when the last of these has ended. Each `enter` replaces the guard of the
+    one before, but processes and connections add up.
     """
 
     id: Annotated[Id, ID]
@@ -28,6 +46,10 @@ class EnterRequest(Request):
     min_replicas: Annotated[int, COUNT] = 0
     within_s: Annotated[float, SECONDS] = ENTER_WITHIN
     name: Annotated[str | None, NAME] = None
+    check: Annotated[Check | None, CHECK] = None
+    every: Annotated[float | None, EVERY] = None
+    pid: Annotated[int | None, PID] = None
+    attached: Annotated[bool, FLAG] = False
 
 
 class Replica(TypedDict):
@@ -37,8 +59,20 @@ class Replica(TypedDict):
     endpoint: str
 
 
+class GuardInfo(TypedDict):
+    """The guard of an entry; all null without one."""
+
+    guard: str | None  # connection, pid, tcp, http or exec
+    state: str | None  # passing, failing or waiting
+    since_s: float | None  # in this state
+    message: str | None  # the reason
+
+
 class EnterResult(TypedDict):
-    """An entry, and the nodes that hold it now. `name` is the name of the ID on this machine."""
+    """An entry, the nodes that hold it now, and its guard as in `GuardInfo`. `name` is the name of the ID here.
+
+    `listening` tells whether a program listens on the port. It is null if that is not known, or if there is a guard.
+    """
 
     id: str
     name: str | None
@@ -46,6 +80,11 @@ class EnterResult(TypedDict):
     replicas: list[Replica]
     refresh_in_s: float
     expires_in_s: float
+    listening: bool | None
+    guard: str | None
+    state: str | None
+    since_s: float | None
+    message: str | None
 
 
 ENTER: Final = Method(
@@ -53,7 +92,7 @@ ENTER: Final = Method(
     "Enters that this machine serves an ID on a port.",
     EnterRequest,
     EnterResult,
-    errors=(Busy, NotTracked, StateError, TooManyEntries),
+    errors=(Busy, InvalidCheck, InvalidPid, NotPermitted, NotTracked, StateError, TooManyEntries),
 )
 
 

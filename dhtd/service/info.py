@@ -59,14 +59,21 @@ class HeldInfo(TypedDict):
 
 
 class TrackedInfo(TypedDict):
-    """An own entry. `name` is what this machine calls its ID, and `file` the file that declared it."""
+    """An own entry. `name` is what this machine calls its ID, and `file` the file that declared it.
+
+    Its guard is as in `GuardInfo`. `refresh_in_s` is null while the guard keeps it unpublished.
+    """
 
     id: str
     port: int
     replicas: int
-    refresh_in_s: float
+    refresh_in_s: float | None
     name: str | None
     file: str | None
+    guard: str | None
+    state: str | None
+    since_s: float | None
+    message: str | None
 
 
 class WithdrawalInfo(TypedDict):

@@ -56,7 +56,7 @@ def put(directory: Path, name: str, *entries: tuple[str, int]) -> str:
 
 
 def declaring_of(one: Daemon) -> Declaring:
-    return Declaring(OwnEntries(one.driver, one.disk), one.driver.labels)  # type: ignore[arg-type]
+    return Declaring(OwnEntries(one.driver, one.disk, one.guards), one.driver.labels)  # type: ignore[arg-type]
 
 
 def put_text(path: str, text: str) -> None:
@@ -187,7 +187,7 @@ async def test_a_file_broken_at_the_start_keeps_its_entries(
     a, b = str(directory / "a.toml"), str(directory / "b.toml")
     put_text(a, "[[entry]\n")
     async with daemon(Wire(), tmp_path) as one:
-        own = OwnEntries(one.driver, one.disk)  # type: ignore[arg-type]
+        own = OwnEntries(one.driver, one.disk, one.guards)  # type: ignore[arg-type]
         await own.track([Wanted(WIKI, 80, "wiki", a), Wanted(BLOG, 80, "blog", b), Wanted(BLOG, 81)])
         restored = trio.Event()
         async with trio.open_nursery() as nursery:

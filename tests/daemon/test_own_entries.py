@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.core.ids import Id
+from dhtd.daemon.driver import Ongoing
 from dhtd.daemon.labels import BLANK, Label, Labels
 from dhtd.daemon.own_entries import OwnEntries, Wanted
 from dhtd.errors import NotTracked, StateError, TooManyEntries
@@ -21,12 +22,14 @@ OTHER = Id(8)
 
 
 def own_of(one: Daemon) -> OwnEntries:
-    return OwnEntries(one.driver, one.disk)  # type: ignore[arg-type]  # it stands in for the saver
+    return OwnEntries(one.driver, one.disk, one.guards)  # type: ignore[arg-type]  # it stands in for the saver
 
 
 async def enter(one: Daemon, *wanted: Wanted) -> None:
     for each in wanted:
-        with await own_of(one).enter(each, patient=False):
+        publication = await own_of(one).enter(each, patient=False)
+        assert isinstance(publication, Ongoing)
+        with publication:
             pass
 
 
@@ -51,10 +54,11 @@ async def test_the_latest_name_goes_to_the_whole_id(autojump_clock: MockClock, t
 async def test_a_deleted_entry_has_no_label(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         await enter(one, Wanted(KEY, 80, "printer"), Wanted(KEY, 81))
-        withdrawal, name = await own_of(one).delete(KEY, 80)
+        withdrawal, ports, name = await own_of(one).delete(KEY, 80)
+        assert withdrawal is not None
         with withdrawal:
             await withdrawal.event()
-        assert (name, names(one)) == ("printer", {(KEY, 81): "printer"})
+        assert (ports, name, names(one)) == ([80], "printer", {(KEY, 81): "printer"})
         await own_of(one).delete(KEY, None)
         assert one.driver.labels.of(own_key(KEY, 81)) == BLANK
         await enter(one, Wanted(KEY, 80))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 import trio
 
+from dhtd.control.threads import in_thread
 from dhtd.core.events import LookupDone, LookupProgress, LookupStats, Published, Withdrawn
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.driver import SHOWN, Driver, Ongoing
-from dhtd.daemon.handlers.calls import Call, Handlers, answer, stream
+from dhtd.daemon.guards.guard import Checked
+from dhtd.daemon.guards.listening import is_listening
+from dhtd.daemon.guards.processes import Process
+from dhtd.daemon.guards.wanted import guard_of
+from dhtd.daemon.handlers.calls import Call, Handlers, answer, answer_caller, stream
 from dhtd.daemon.own_entries import OwnEntries, Wanted
 from dhtd.daemon.report import NodeReport, milliseconds
-from dhtd.errors import NoPeers, NotTracked
+from dhtd.errors import NoPeers, NoThread, NotTracked
 from dhtd.service.entries import (
     DELETE,
     ENTER,
@@ -33,7 +40,9 @@ from dhtd.service.entries import (
     LookupResult,
     Stats,
 )
-from dhtd.service.method import Emit
+from dhtd.service.method import Caller, Emit
+
+LookAtPort = Callable[[int], Awaitable[bool | None]]  # see `look_at_port`
 
 AT_ONCE: Final = 32  # publications of one client
 NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HOST:PORT, or dhtd start --bootstrap"
@@ -42,29 +51,50 @@ NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HO
 class Entries(Handlers):
     """Enters, looks up and deletes, and waits for the network to do it."""
 
-    def __init__(self, driver: Driver, own: OwnEntries, report: NodeReport) -> None:
+    def __init__(self, driver: Driver, own: OwnEntries, report: NodeReport, look_at_port: LookAtPort) -> None:
         super().__init__(driver)
+        self._look_at_port = look_at_port
         self._own = own
         self._report = report
 
     def calls(self) -> tuple[Call, ...]:
         return (
-            answer(ENTER, self._enter),
+            answer_caller(ENTER, self._enter),
             stream(ENTER_MANY, self._enter_many),
             stream(LOOKUP, self._lookup),
             answer(DELETE, self._delete),
         )
 
-    async def _enter(self, request: EnterRequest) -> EnterResult:
+    async def _enter(self, request: EnterRequest, caller: Caller) -> EnterResult:
         """Write the entry to disk before acknowledging it: from then on it survives anything but `delete`."""
         deadline = trio.current_time() + request.within_s
-        wanted = Wanted(request.id, request.port, request.name)
-        with await self._own.enter(wanted, patient=self._is_patient(request)) as publication:
-            replicas: tuple[Contact, ...] = ()
-            if request.wait:
-                with trio.move_on_at(deadline):
-                    replicas = await _published(publication)
-        return self._report.entered(request.id, request.port, replicas)
+        guard = await guard_of(request, caller)
+        wanted, patient = Wanted(request.id, request.port, request.name, guard=guard), self._is_patient(request)
+        try:
+            entered = await self._own.enter(wanted, patient=patient)
+        except BaseException:
+            if isinstance(guard, Process):
+                guard.close()
+            raise
+        if isinstance(entered, Checked):
+            # The entry is published once its check passes.
+            replicas = await self._checked(request, wanted, entered, deadline)
+        else:
+            replicas = await _replicas(request, entered, deadline)
+        listening = None if guard is not None else await self._look_at_port(request.port)
+        return self._report.entered(wanted.record_key, replicas, listening=listening)
+
+    async def _checked(
+        self, request: EnterRequest, wanted: Wanted, check: Checked, deadline: float
+    ) -> tuple[Contact, ...]:
+        """Wait for the first outcome of a check, and for the publication if it passes; return the holders."""
+        if not request.wait:
+            return ()
+        with trio.move_on_at(deadline):
+            await check.decided.wait()
+        if wanted.record_key not in self._node.tracker:
+            return ()
+        return await _replicas(request, self._own.publish(wanted, patient=self._is_patient(request)), deadline)
 
     async def _enter_many(self, request: EnterManyRequest, emit: Emit[EnterResult]) -> EnterManyResult:
         """Write all to disk; then publish them in their order, some at once, and tell of each."""
@@ -89,7 +119,7 @@ class Entries(Handlers):
                 # 3. Tell of its entry, which may have been deleted meanwhile.
                 entry = self._node.tracker.get(each.record_key)
                 replicas = entry.replicas if request.wait and entry is not None else ()
-                await emit(self._report.entered(each.key, each.port, replicas))
+                await emit(self._report.entered(each.record_key, replicas, listening=None))
         return {"entered": len(wanted)}
 
     def _is_new(self, wanted: Wanted) -> bool:
@@ -119,22 +149,19 @@ class Entries(Handlers):
 
     async def _delete(self, request: DeleteRequest) -> DeleteResult:
         id, labels = request.id, self._driver.labels
-        withdrawal, name = await self._own.delete(id, request.port)
-        with withdrawal:
-            event = await withdrawal.event()
-        assert isinstance(event, Withdrawn)
-        removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
+        withdrawal, removed, name = await self._own.delete(id, request.port)
+        event = None if withdrawal is None else await _withdrawn(withdrawal)
         left: list[LeftBehindInfo] = [
             {"endpoint": self.text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
-            for endpoint, until in event.left_behind
+            for endpoint, until in (() if event is None else event.left_behind)
         ]
         files = [labels.declared.get(RecordKey.of(id, Peer.on(port))) for port in removed]
         result: DeleteResult = {
             "id": self.format(id),
             "name": request.name or name,
             "removed": removed,
-            "withdrawn": withdrawn,
-            "pending": pending,
+            "withdrawn": 0 if event is None else event.nodes,
+            "pending": 0 if event is None else event.silent,
             "left_behind": left,
             "declared": sorted({file for file in files if file is not None}),
         }
@@ -151,13 +178,32 @@ class Entries(Handlers):
         return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
 
 
-async def _published(publication: Ongoing) -> tuple[Contact, ...]:
-    """Wait for the end of a publication; return the holders."""
-    event = await publication.event()
-    assert isinstance(event, Published)
-    if event.cancelled:
-        raise NotTracked("the entry was deleted while it was being published")
-    return event.replicas
+async def _replicas(request: EnterRequest, publication: Ongoing, deadline: float) -> tuple[Contact, ...]:
+    """Return the nodes that have taken an entry by the deadline, if the client waits for them."""
+    with publication:
+        if request.wait:
+            with trio.move_on_at(deadline):
+                event = await publication.event()
+                assert isinstance(event, Published)
+                if event.cancelled:
+                    raise NotTracked("the entry was deleted while it was being published")
+                return event.replicas
+    return ()
+
+
+async def _withdrawn(withdrawal: Ongoing) -> Withdrawn:
+    with withdrawal:
+        event = await withdrawal.event()
+    assert isinstance(event, Withdrawn)
+    return event
+
+
+async def look_at_port(port: int) -> bool | None:
+    """Whether a program listens on a port of this machine; None if nobody can tell."""
+    try:
+        return await in_thread(partial(is_listening, port))
+    except NoThread:
+        return None  # nobody is helped by an error: the entry is there
 
 
 def _stats(stats: LookupStats) -> Stats:

@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, LeftBehind, Withdrawn
 from dhtd.core.ids import Id
+from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
 from dhtd.service.entries import (
     DeleteRequest,
@@ -406,6 +407,6 @@ async def test_a_failing_emit_ends_only_the_lookup(autojump_clock: MockClock, tm
             raise trio.BrokenResourceError
 
         with pytest.raises(trio.BrokenResourceError):
-            await one.handler(LookupRequest(KEY), gone)
+            await one.handler(LookupRequest(KEY), gone, ITSELF)
         assert not one.driver._operations
         assert await one.ask(NodeIdRequest())

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
+from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.daemon.handlers.info import WORDS_MAX
 from dhtd.daemon.report import SLICE
 from dhtd.service.entries import DeleteRequest, EnterRequest
@@ -185,7 +186,7 @@ async def test_a_list_leaves_out_what_changed_meanwhile(
                 node.tracker.remove(own_key(own[-1], 80))
                 node.publisher.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
-        result = cast("Any", await one.handler(InfoRequest(section), change))
+        result = cast("Any", await one.handler(InfoRequest(section), change, ITSELF))
         rows = rows_of([*one.events, result], section)
         keys = held if section == "store" else own
         assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys[:-1]]
