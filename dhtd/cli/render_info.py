@@ -311,11 +311,12 @@ def _contact(member: Told) -> _Row:
 
 
 def _tracked(entry: Told) -> _Row:
-    replicas, again = entry.number("replicas"), entry.number("refresh_in_s")
+    replicas, again, state = entry.number("replicas"), entry.number("refresh_in_s"), entry.text("state")
     held = Text(count(replicas, "replica"), style="green" if replicas else "red")
     when = Text("being published" if again == 0 else f"again in {duration(again)}")
+    away = Text(f"{state}: {entry.text('message')}", style="red")
     name, file = (Text("" if entry.value(key) is None else entry.text(key)) for key in ("name", "file"))
-    cells = [name, Text(f"port {entry.text('port')}"), held, when, file]
+    cells = [name, Text(f"port {entry.text('port')}"), held, away if state in {"failing", "waiting"} else when, file]
     return _Row(cells, entry.text("id"), _remaining(again, 2700, "blue"))
 
 

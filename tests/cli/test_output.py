@@ -19,6 +19,7 @@ HERE, THERE = "192.0.2.1:1729", "192.0.2.2:1729"
 STATS = {"hops": 1, "queries": 5, "responses": 4, "timeouts": 1, "elapsed_ms": 12.5}
 NAMED = hashlib.sha256(b"wiki").hexdigest()
 
+UNGUARDED = {"guard": None, "state": None, "since_s": None, "message": None}
 INFO: dict[str, Any] = {
     "node": {
         "node_id": NODE,
@@ -78,8 +79,19 @@ INFO: dict[str, Any] = {
     },
     "store": [{"id": ID, "endpoint": "192.0.2.9:80", "age_s": 1.0, "expires_in_s": 3599.0}],
     "tracking": [
-        {"id": ID, "port": 80, "replicas": 2, "refresh_in_s": 60.0, "name": None, "file": None},
-        {"id": OTHER, "port": 81, "replicas": 1, "refresh_in_s": 0.0, "name": "the camera", "file": "/e/cam.toml"},
+        {"id": ID, "port": 80, "replicas": 2, "refresh_in_s": 60.0, "name": None, "file": None, **UNGUARDED},
+        {
+            "id": OTHER,
+            "port": 81,
+            "replicas": 1,
+            "refresh_in_s": 0.0,
+            "name": "the camera",
+            "file": "/e/cam.toml",
+            "guard": "http",
+            "state": "failing",
+            "since_s": 5.0,
+            "message": "answered 503",
+        },
     ],
     "withdrawals": [
         {
@@ -120,6 +132,8 @@ ENTERED = {
     "replicas": [{"node_id": OTHER, "endpoint": THERE}],
     "refresh_in_s": 2700.0,
     "expires_in_s": 3600.0,
+    "listening": True,
+    **UNGUARDED,
 }
 
 CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], list[str]]] = {
@@ -234,8 +248,8 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"bucket {'00' * 32} {'ff' * 32} 1.5 1 ipv4",
             f"contact {OTHER} {THERE} questionable no - 1 12.5",
             f"store {ID} 192.0.2.9:80 1.0 3599.0",
-            f"tracking {ID} 80 2 60.0 - -",
-            f"tracking {OTHER} 81 1 0.0 'the camera' /e/cam.toml",
+            f"tracking {ID} 80 2 60.0 - - - - - -",
+            f"tracking {OTHER} 81 1 0.0 'the camera' /e/cam.toml http failing 5.0 'answered 503'",
             f"withdrawal {ID} 81 {OTHER} {THERE} yes 0 20.0 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} no 2 30.0 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} no 3 - 60.0",
@@ -518,7 +532,7 @@ def test_help_names_every_command_uncut(dht: Run) -> None:
 
 
 def test_usage_names_the_arguments_plainly(dht: Run) -> None:
-    assert dht("enter", "--help").out.startswith("Usage: dht enter [OPTIONS] [ID] [PORT]\n")
+    assert dht("enter", "--help").out.startswith("Usage: dht enter [OPTIONS] [ID] [PORT] [-- COMMAND...]\n")
     assert dht("delete", "-h").out.startswith("Usage: dht delete [OPTIONS] ID [PORT]\n")
 
 
