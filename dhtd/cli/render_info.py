@@ -42,8 +42,7 @@ _REACH = {
 def info(told: Told, section: str | None) -> None:
     """Print the view of what is inside the daemon, or of one section of it."""
     console = Console(highlight=False)
-    view = _View(console.width, section)
-    for part in view.parts(told):
+    for part in _View(console.width, section).parts(told):
         console.print(part)
 
 
