@@ -68,6 +68,7 @@ RUNS = {
     "bench growth": Tool("tests.bench.growth", "what queries cost with many contacts and entries"),
     "bench parts": Tool("tests.bench.parts", "each step of serving a find_node, inside the node"),
     "bench startup": Tool("tests.bench.startup", "how long programs take to start"),
+    "bench enter": Tool("tests.bench.entering", "entering a thousand IDs, one by one and by a list"),
     "bench joining": Tool("tests.bench.joining", "entering right after the start of many daemons"),
     "bench crowding": Tool("tests.bench.crowding", "how often chance passes for a crowd, and a crowd for chance"),
     "bench idle": Tool("tests.bench.idle", "what a quiet daemon does"),

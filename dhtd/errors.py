@@ -68,6 +68,18 @@ class InvalidToken(UsageError, ValueError):
     code = "invalid-token"
 
 
+class InvalidCheck(UsageError, ValueError):
+    """Not a check of a service, or one that the daemon does not make."""
+
+    code = "invalid-check"
+
+
+class InvalidPid(UsageError):
+    """Not the process of an entry: nobody has this number, or another user has."""
+
+    code = "invalid-pid"
+
+
 class UnresolvableHost(UsageError):
     """A host name that does not resolve, or has no address of a family in use."""
 

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
 
 # The rooms of the core, from the ground up: each imports from those before it alone.
 ROOMS = [
-    *("ids", "endpoint", "timers", "policy", "round_trips", "address_groups"),
+    *("ids", "names", "endpoint", "timers", "policy", "round_trips", "address_groups"),
     "records",
     *("messages", "codec", "counters", "events"),
     *("address", "storage", "routing", "querying", "membership", "publishing", "serving"),
@@ -66,7 +66,7 @@ PURE = {
         "ipaddress",
         "itertools",
     ),
-    *("statistics", "types", "typing"),
+    *("statistics", "types", "typing", "unicodedata"),
 }
 
 

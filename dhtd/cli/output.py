@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
+from typer._click.shell_completion import CompletionItem
 
 from dhtd import __version__
 from dhtd.cli import streams
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 TIMEOUT = 15.0  # seconds
 
+_COMMAND = "dhtd.command"  # in the `meta` of a context
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-NameOption = Annotated[bool, typer.Option("--name", help="ID is a name; use the SHA-256 of it.")]
+NameOption = Annotated[bool, typer.Option("--name", help="ID is a name, even if it looks like an ID.")]
 
 
 class Program(typer.core.TyperGroup):
@@ -46,6 +49,41 @@ class Verb(typer.core.TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _format_examples(self.epilog, formatter)
+
+
+class CommandVerb(Verb):
+    """A command that runs another one: the words behind the `--` that follows its arguments. See `command_of`.
+
+    A `--` before the arguments ends the options, as everywhere.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for at in (at for at, word in enumerate(args) if word == "--"):
+            given, _, _ = self.make_parser(ctx).parse_args(args[:at])
+            arguments = [given.get(str(each.name)) for each in self.params if each.param_type_name == "argument"]
+            if not any(each in (None, ()) for each in arguments):
+                ctx.meta[_COMMAND] = args[at + 1 :]
+                args = args[:at]
+                break
+        return list(super().parse_args(ctx, args))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        if _COMMAND in ctx.meta:
+            from dhtd.cli.completion.candidates import complete_file
+
+            return [CompletionItem(value, help=kind) for value, kind in complete_file(incomplete)]
+        return super().shell_complete(ctx, incomplete)
+
+
+def command_of(context: typer.Context) -> list[str] | None:
+    """Return the words behind `--`, None without it; raise `UsageError` if nothing stands there."""
+    command: list[str] | None = context.meta.get(_COMMAND)
+    if command is not None and not any(command[:1]):
+        raise UsageError("behind -- stands the command to run, such as -- ./server --port 8080")
+    return command
 
 
 def _format_examples(lines: str | None, formatter: Any) -> None:

@@ -42,8 +42,7 @@ _REACH = {
 def info(told: Told, section: str | None) -> None:
     """Print the view of what is inside the daemon, or of one section of it."""
     console = Console(highlight=False)
-    view = _View(console.width, section)
-    for part in view.parts(told):
+    for part in _View(console.width, section).parts(told):
         console.print(part)
 
 
@@ -141,7 +140,7 @@ class _View:
                 return
         for row in rows:
             first = [self._id(row.id, _ID_MIN + 1)] if row.id else []
-            yield from _folded([*first, *row.cells], self._width)
+            yield from _folded([*first, *(cell for cell in row.cells if cell.plain)], self._width)
 
     def _id(self, id: str, room: int) -> Text:
         """Return an ID, or as much of it as there is room for."""
@@ -311,10 +310,13 @@ def _contact(member: Told) -> _Row:
 
 
 def _tracked(entry: Told) -> _Row:
-    replicas, again = entry.number("replicas"), entry.number("refresh_in_s")
+    replicas, again, state = entry.number("replicas"), entry.number("refresh_in_s"), entry.text("state")
     held = Text(count(replicas, "replica"), style="green" if replicas else "red")
     when = Text("being published" if again == 0 else f"again in {duration(again)}")
-    return _Row([Text(f"port {entry.text('port')}"), held, when], entry.text("id"), _remaining(again, 2700, "blue"))
+    away = Text(f"{state}: {entry.text('message')}", style="red")
+    name, file = (Text("" if entry.value(key) is None else entry.text(key)) for key in ("name", "file"))
+    cells = [name, Text(f"port {entry.text('port')}"), held, away if state in {"failing", "waiting"} else when, file]
+    return _Row(cells, entry.text("id"), _remaining(again, 2700, "blue"))
 
 
 def _withdrawal(each: Told) -> _Row:

@@ -6,6 +6,7 @@ A missing value is shown as `-`, and an unknown one as it is.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -60,10 +61,31 @@ class Told:
     def row(self, keys: Iterable[str]) -> list[str]:
         """Return the values at these keys as they are printed, and then those at unknown keys."""
         known = tuple(keys)
-        return [*map(self.text, known), *(shown(self.body[key]) for key in self.body if key not in known)]
+        return [
+            *(word(self.value(key)) for key in known),
+            *(word(self.body[key]) for key in self.body if key not in known),
+        ]
 
     def _miss(self, key: str) -> None:
         self.gaps[self._where + key] = None
+
+
+def holders_of(told: Told) -> int | None:
+    """Return how many nodes hold an entry, if that is told: one that was reached by both address families is one."""
+    return len({replica.text("node_id") for replica in told.parts("replicas")}) if "replicas" in told.body else None
+
+
+def named(told: Told) -> str:
+    """Return the name of the ID that an answer is about, with a colon; nothing if it has none."""
+    name = told.body.get("name")
+    return f"{name}: " if isinstance(name, str) else ""
+
+
+def word(value: object) -> str:
+    """Return a value as one word of a line: a text with white space or quotes is quoted as for a shell."""
+    text = shown(value)
+    is_word = not isinstance(value, str) or not (value == "-" or any(c.isspace() or c in "\"'\\" for c in value))
+    return text if is_word else shlex.quote(text)
 
 
 def shown(value: object) -> str:

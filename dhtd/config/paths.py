@@ -20,6 +20,7 @@ from dhtd.errors import ConfigError, SocketUnusable
 APP: Final = "dhtd"
 DEFAULT_INSTANCE: Final = "default"
 CONFIG_NAME: Final = "dhtd.toml"
+SYSTEM_ENTRIES: Final = Path("/etc/dhtd/entries.d")
 
 # What fits into sockaddr_un.sun_path with its final zero: unix(7) on Linux, unix(4) on macOS and the BSDs.
 SOCKET_PATH_MAX: Final = 107 if sys.platform == "linux" else 103  # bytes
@@ -124,6 +125,12 @@ def user_config() -> Path | None:
         return user_config_path(APP) / CONFIG_NAME
     except RuntimeError:
         return None
+
+
+def entries() -> Path:
+    """Return the directory of declared entries: the user's, or the system's for a user without a home directory."""
+    config = user_config()
+    return SYSTEM_ENTRIES if config is None else config.parent / SYSTEM_ENTRIES.name
 
 
 def system_config() -> Path:

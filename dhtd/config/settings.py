@@ -57,6 +57,7 @@ class Settings:
     state: Path
     socket: Path
     instance: str
+    entries: Path | None  # the directory of the files that declare entries
     socket_group: str | None  # its members may connect as well; not looked up yet
     socket_clients: int  # connections of one user
     node_id: Id | None  # None: that of the state file, or a new one
@@ -84,6 +85,7 @@ SETTINGS: Final = (
     Setting("state", "FILE", "The state file.", values.FILE, None),
     SOCKET,
     INSTANCE,
+    Setting("entries", "DIR", "Directory of files that declare entries.", values.DIRECTORY, None, at_run_time=True),
     Setting("socket-group", "NAME", "Group with access to the control socket.", values.GROUP, None),
     Setting(
         "socket-clients",
@@ -137,5 +139,6 @@ SETTINGS: Final = (
     Setting("log-level", "LEVEL", "debug, info, warning or error.", one_of(LOG_LEVELS), "info", at_run_time=True),
     Setting("log-format", "FORMAT", "text or json.", one_of(LOG_FORMATS), "text", at_run_time=True),
 )
-OF_INSTANCE: Final = ("state", "socket")
+NEEDED: Final = ("state", "socket")  # places that a daemon must have
+OF_INSTANCE: Final = (*NEEDED, "entries")
 NOT_EMPTY: Final = ("network-key",)  # an empty variable is an error: it would make an open node

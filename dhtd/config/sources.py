@@ -17,18 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dhtd.config import paths
-from dhtd.config.settings import INSTANCE, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, Setting, Settings
+from dhtd.config import paths, toml_file
+from dhtd.config.settings import INSTANCE, NEEDED, NOT_EMPTY, OF_INSTANCE, SETTINGS, SOCKET, Setting, Settings
 from dhtd.config.values import shown
 from dhtd.core.ids import NATIVE, Id
 from dhtd.errors import ConfigError, UsageError
 
 CONFIG_VARIABLE: Final = "DHTD_CONFIG"
 VARIABLES_PREFIX: Final = "DHTD_"  # of our variables, and of no others
-CONFIG_SIZE_MAX: Final = 1 << 20  # bytes of a configuration file
-# A key of more parts. The time that tomllib takes for one grows with their square: a minute for 60,000.
-_PART: Final = r"""(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
-_DEEP: Final = rf"{_PART}(?:\.[ \t]*+{_PART}){{64}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +66,8 @@ def load_settings(options: Mapping[str, object], environ: Mapping[str, str]) -> 
         values["state"] = paths.state_file(instance)
     if "socket" not in values:
         values["socket"] = paths.control_socket(instance)
+    if "entries" not in values and instance == paths.DEFAULT_INSTANCE:
+        values["entries"] = paths.entries()
     paths.check_socket(values["socket"])
     return Settings(
         **{setting.field: values.get(setting.key, setting.default) for setting in SETTINGS},
@@ -215,7 +213,7 @@ def _is_closed(path: Path, named: Mapping[str, object]) -> bool:
     try:
         path.lstat()
     except PermissionError:
-        return paths.owner(path) != os.geteuid() and all(place in named for place in OF_INSTANCE)
+        return paths.owner(path) != os.geteuid() and all(place in named for place in NEEDED)
     except OSError:
         pass
     return False
@@ -227,7 +225,7 @@ def _read_file(text: str, named_by: str | None = None) -> _Source:
     try:
         path = paths.locate(text)
         with path.open("rb") as file:
-            data = file.read(CONFIG_SIZE_MAX + 1)
+            data = file.read(toml_file.SIZE_MAX + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if named_by is None:
             return _Source({}, "file", path)
@@ -237,23 +235,4 @@ def _read_file(text: str, named_by: str | None = None) -> _Source:
         if path == paths.user_config() and paths.owner(path) != os.geteuid():
             reason += "; it is another user's: set HOME (sudo does with -H), or name --state and --socket"
         raise ConfigError(f"the configuration file {path} cannot be read: {reason}") from error
-    if len(data) > CONFIG_SIZE_MAX:
-        raise ConfigError(f"the configuration file {path} is longer than {CONFIG_SIZE_MAX} bytes")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"the configuration file {path} is not UTF-8 (line {line}, byte {error.start + 1})"
-        ) from error
-    import re  # noqa: PLC0415 - most machines have no file, and `dht` starts sooner without
-    import tomllib  # noqa: PLC0415
-
-    try:
-        if re.search(_DEEP, text):
-            raise RecursionError
-        return _Source(tomllib.loads(text), "file", path)
-    except ValueError as error:  # mostly a TOMLDecodeError, but not for a number of 5000 digits
-        raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"the configuration file {path} is nested too deeply") from error
+    return _Source(toml_file.parse(data, f"the configuration file {path}"), "file", path)

@@ -179,6 +179,16 @@ def _path(text: str) -> Path:
         raise ConfigError("has a zero byte, which no path may have")
     if text.rpartition("/")[2] in ("", ".", ".."):
         raise ConfigError(f"{shown(text)} is the path of a directory, and must be that of a file")
+    return _located(text)
+
+
+def _directory(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigError("is empty, and must be a path" if not text else "has a zero byte, which no path may have")
+    return _located(text)
+
+
+def _located(text: str) -> Path:
     try:
         return paths.locate(text)
     except RuntimeError as error:
@@ -187,11 +197,18 @@ def _path(text: str) -> Path:
         raise ConfigError(f"{shown(text)} is relative, and the working directory is gone: begin it with /") from None
 
 
-def _absolute_path(text: str) -> Path:
-    # A file that all daemons read cannot mean the working directory of one of them.
-    if text and not text.startswith(("/", "~")):
-        raise ConfigError(f"{shown(text)} is relative: a path in this file begins with / or ~")
-    return _path(text)
+def _absolute(read: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Return a reader of paths in a file: all daemons read it, so it cannot mean the working directory of one."""
+
+    def check(text: str) -> Path:
+        if text and not text.startswith(("/", "~")):
+            raise ConfigError(f"{shown(text)} is relative: a path in this file begins with / or ~")
+        return read(text)
+
+    return check
+
+
+_absolute_path: Final = _absolute(_path)
 
 
 def _key_files_text(text: str) -> tuple[Path, ...]:
@@ -281,6 +298,7 @@ PORT: Final = Kind(parse_port, _typed("an integer from 1 to 65535", (int,), chec
 ADDRESSES: Final = _list_of("192.168.1.123", _addresses)
 HOSTS: Final = _list_of("192.168.1.123:1729", _hosts)
 FILE: Final = Kind(_path, _string(_absolute_path), offers=Offers.FILES)
+DIRECTORY: Final = Kind(_directory, _string(_absolute(_directory)), offers=Offers.FILES)
 INSTANCE: Final = Kind(paths.check_instance, _string(paths.check_instance), offers=Offers.INSTANCES)
 GROUP: Final = Kind(_group, _string(_group))
 NODE_ID: Final = Kind(NATIVE.parse, _string(NATIVE.parse))

@@ -7,13 +7,14 @@ import socket
 import stat
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from dhtd import __version__
 from dhtd.control.conversation import Answer, Conversation, End, Event, Failure, NotAnAnswer, Result
+from dhtd.control.frames import batches
 from dhtd.errors import (
     BadRequest,
     DaemonTimeout,
@@ -77,12 +78,25 @@ class Client:
         for answer in self._answers(method, params):
             yield cast("E | R", answer.body)
 
-    def enter(self, id: str, port: int, *, wait: bool, min_replicas: int = 0) -> EnterResult:
-        """Enter this machine under an ID. The result comes before the timeout, with the holders so far."""
+    def enter(
+        self,
+        id: str,
+        port: int,
+        *,
+        wait: bool,
+        min_replicas: int = 0,
+        name: str | None = None,
+        guard: Mapping[str, object] | None = None,
+    ) -> EnterResult:
+        """Enter this machine under an ID. The result comes before the timeout, with the holders so far.
+
+        `guard` has the parameters `check` and `every`, or `pid`, or `attached`.
+        """
         from dhtd.service.entries import ENTER  # noqa: PLC0415 - rows that are not needed cost `dht` some ms
 
-        known = {"id": id, "port": port, "wait": wait}
-        new = {"min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout if wait else None}
+        known = {"id": id, "port": port, "wait": wait, **(guard or {})}
+        within = ANSWER_WITHIN * self._timeout if wait else None
+        new = {"min_replicas": min_replicas or None, "within_s": within, "name": name}
         deadline = self._deadline
         try:
             return self.ask(ENTER, **known, **new)
@@ -93,6 +107,35 @@ class Client:
         self._deadline = deadline
         self._renew_socket()
         return self.ask(ENTER, **known)
+
+    def enter_many(
+        self, entries: Iterable[Mapping[str, object]], *, wait: bool, min_replicas: int = 0
+    ) -> Iterator[EnterResult]:
+        """Enter this machine under many IDs; yield each entry, with its holders so far before the timeout.
+
+        The daemon takes as many as fit into a request, all or none, and then the next ones.
+        """
+        from dhtd.service.entries import ENTER_MANY  # noqa: PLC0415
+
+        more = {"wait": wait, "min_replicas": min_replicas or None, "within_s": ANSWER_WITHIN * self._timeout}
+        for some in batches(entries):
+            for answer in self._answers(ENTER_MANY, {"entries": some, **more}):
+                if isinstance(answer, Event):
+                    yield cast("EnterResult", answer.body)
+            self._renew_socket()
+            self._deadline = time.monotonic() + self._timeout
+
+    def stay(self) -> None:
+        """Keep the connection, to which an entry is attached, until the daemon closes it."""
+        with suppress(OSError):
+            self._socket.settimeout(None)
+            while self._socket.recv(4096):
+                pass
+
+    def leave(self) -> None:
+        """End the connection in our direction. The daemon closes it once attached entries are withdrawn."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def info(self, section: str | None) -> InfoResult:
         """Return all sections, or one."""

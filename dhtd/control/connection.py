@@ -1,6 +1,10 @@
 """One client's connection. Its requests are served one after the other, until it hangs up or gives way to another.
 
 A client that goes away takes its request with it. A defect in a request ends that request, and nothing else.
+
+An entry may be attached to a connection. The connection then keeps its place while it is idle. When the client hangs
+up, the entry is withdrawn first, and then our end is closed. So a client that wants to know only shuts down its sending
+side, and reads on to the end.
 """
 
 from __future__ import annotations
@@ -28,14 +32,15 @@ from dhtd.errors import (
     ShuttingDown,
     TooManyClients,
 )
-from dhtd.service.method import Callers, Emit, Event, Method, Request, Result
+from dhtd.service.method import Caller, Callers, Emit, Event, Leave, Method, Request, Result
 from dhtd.service.methods import method_of
 from dhtd.service.owner import STOP, StopResult
 
-Handler = Callable[[Request, Emit[Any]], Awaitable[Result]]
+Handler = Callable[[Request, Emit[Any], Caller], Awaitable[Result]]
 
 HANG_UP_INTERVAL = 0.25  # seconds between looks at a client that sends no more but may still read
 SHUTDOWN_GRACE = 1.0  # seconds to tell clients that we stop
+LEAVE_WITHIN = 10.0  # seconds until our end is closed, whether attached entries are withdrawn or not
 LINGER = 5.0  # seconds for a client to notice that its frame was refused
 
 
@@ -78,14 +83,18 @@ class Terms:
 
 
 class Connection:
-    """One client."""
+    """One client. `check_attached` raises `Busy` if no further connection of the user may have entries attached."""
 
-    def __init__(self, uid: int, stream: trio.SocketStream, terms: Terms) -> None:
+    def __init__(
+        self, uid: int, stream: trio.SocketStream, terms: Terms, check_attached: Callable[[int], None]
+    ) -> None:
         self.uid = uid
+        self.is_owner = uid in {0, os.geteuid()}
         self.stream = stream
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self._terms = terms
+        self._check_attached = check_attached
         self._unread = select.poll()
         self._unread.register(stream.socket.fileno(), select.POLLIN)
         self._turn_began = trio.current_time()  # of the client's latest turn, which a whole request ends
@@ -94,16 +103,47 @@ class Connection:
         self._between_lines = True  # else the next bytes would end up in the middle of a line
         self._is_displaced = False
         self._has_farewell = False
+        self._leaves: list[Leave] = []
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether entries live as long as the connection."""
+        return bool(self._leaves)
+
+    def attach(self, leave: Leave) -> None:
+        if not self.is_attached:
+            self._check_attached(self.uid)
+        self._leaves.append(leave)
 
     @property
     def waiting_since(self) -> float | None:
-        """The time since when it is the client's turn; None while it is ours, or bytes wait to be read."""
-        if self._between_lines and self._unread.poll(0):
+        """The time since when it is the client's turn; None while it is ours, bytes wait, or entries are attached."""
+        if self.is_attached or (self._between_lines and self._unread.poll(0)):
             return None
         return self._theirs_since
 
     async def serve(self) -> None:
         """Answer one request after the other until the client hangs up."""
+        try:
+            await self._converse()
+        finally:
+            if not self._is_stopping():
+                await self._leave()
+
+    def _is_stopping(self) -> bool:
+        # Not `except Cancelled`: a nursery raises it in a group. Only the end of `serve` cancels us, or a client that
+        # gets our place.
+        return trio.current_effective_deadline() == -math.inf and not self._is_displaced
+
+    async def _leave(self) -> None:
+        """Let go of what is attached: the client is gone, or wants to know when that is done."""
+        if self._leaves:
+            with trio.move_on_after(LEAVE_WITHIN):
+                async with trio.open_nursery() as nursery:
+                    for leave in self._leaves:
+                        nursery.start_soon(leave)
+
+    async def _converse(self) -> None:
         try:
             async with aclosing(lines_of(self._receive, self._terms.limits)) as lines:
                 async for line in lines:
@@ -115,10 +155,7 @@ class Connection:
             await self._send_error(error)
             await _linger(self.stream)
         finally:
-            # Not `except Cancelled`: a nursery raises it in a group. Only the end of `serve` cancels us, or a client
-            # that gets our place.
-            is_stopping = trio.current_effective_deadline() == -math.inf and not self._is_displaced
-            if is_stopping and self._between_lines and not self._has_farewell:
+            if self._is_stopping() and self._between_lines and not self._has_farewell:
                 with trio.move_on_after(SHUTDOWN_GRACE, shield=True):
                     await self._send_error(ShuttingDown("the daemon is stopping"))
 
@@ -164,7 +201,7 @@ class Connection:
 
     def _check_caller(self, method: Method[Any, Any]) -> None:
         """Refuse a method of the owner to a member of the socket's group."""
-        if method.callers is Callers.OWNER and self.uid not in {0, os.geteuid()}:
+        if method.callers is Callers.OWNER and not self.is_owner:
             raise NotPermitted(f"only {method.callers.value} may ask for {method.name}")
 
     async def _handle(self, method: Method[Any, Any], request: Request) -> bytes | None:
@@ -174,7 +211,7 @@ class Connection:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_gone, self.stream, nursery.cancel_scope)
             try:
-                answer = self._encode({"result": await self._terms.handler(request, self._emit)})
+                answer = self._encode({"result": await self._terms.handler(request, self._emit, self)})
             except DhtdError as error:
                 failure = error
             except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -8,13 +8,14 @@ any number of `{"v": 1, "id": ANY, "event": {…}}` and then one `{"v": 1, "id":
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from dhtd.errors import BadRequest, DhtdError
 
 VERSION = 1
 FRAME_MAX = 65_536  # bytes of a request, with its newline
+_BATCH_MAX = FRAME_MAX - 1_024  # bytes of an array in a request, beside the rest of it
 
 
 class ErrorBody(TypedDict):
@@ -26,7 +27,22 @@ class ErrorBody(TypedDict):
 
 def encode(body: Mapping[str, Any]) -> bytes:
     """Return one line: the JSON object and a newline. Only ASCII, so that no line can hold half a character."""
-    return json.dumps({"v": VERSION, **body}, separators=(",", ":")).encode() + b"\n"
+    return _dumped({"v": VERSION, **body}).encode() + b"\n"
+
+
+def batches(elements: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the elements of a long array in as many requests as it takes."""
+    batch: list[Mapping[str, Any]] = []
+    room = _BATCH_MAX
+    for element in elements:
+        size = len(_dumped(element)) + 1
+        if size > room and batch:
+            yield batch
+            batch, room = [], _BATCH_MAX
+        batch.append(element)
+        room -= size
+    if batch:
+        yield batch
 
 
 def error_body(error: DhtdError) -> ErrorBody:
@@ -43,6 +59,10 @@ def decode_object(line: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest("a frame is one JSON object on one line")
     return body
+
+
+def _dumped(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, separators=(",", ":"))
 
 
 def _no_constant(name: str) -> None:

@@ -5,6 +5,9 @@ costs the client nothing, and the daemon a place. So the connection that has wai
 whose request is being served never does. A user with a thousand open connections takes no place from their own next
 request, and none from another user.
 
+A connection with attached entries keeps its place, too. So these may take three quarters of a user's places, and leave
+the rest to requests.
+
 The daemon's user and root have places of their own. All members of the socket's group share theirs, so that together
 they cannot use up the daemon's file descriptors.
 """
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from dhtd.control.frames import FRAME_MAX
-from dhtd.errors import TooManyClients
+from dhtd.errors import Busy, TooManyClients
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,10 @@ class Limits:
     others: int = 128  # connections of all users together, without the daemon's user and root
     frame: int = FRAME_MAX
     frame_deadline: float = 10.0  # from a frame's first byte to its newline
+
+    def attached(self, places: int) -> int:
+        """Return how many of these places connections with attached entries may keep."""
+        return max(1, 3 * places // 4)
 
 
 @dataclass(slots=True)
@@ -49,7 +56,11 @@ class Occupant(Protocol):
 
     @property
     def waiting_since(self) -> float | None:
-        """The time since when it is the client's turn; None while it is the daemon's."""
+        """The time since when it is the client's turn; None while it is the daemon's, or entries are attached."""
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether entries live as long as the connection."""
 
 
 C = TypeVar("C", bound=Occupant)
@@ -78,6 +89,23 @@ class Places(Generic[C]):
     def leave(self, connection: C) -> None:
         """Give the place of a connection back. A connection without one changes nothing."""
         self._taken.pop(connection, None)
+
+    def check_attached(self, uid: int) -> None:
+        """Raise `Busy` if no further connection of a user may keep its place for its entries."""
+        limits = self._limits
+        attached = [each for each in self._taken if each.is_attached]
+        same = sum(each.uid == uid for each in attached)
+        others = sum(each.uid not in self._own for each in attached)
+        if same >= limits.attached(limits.clients):
+            raise Busy(
+                f"user {uid} has {same} connections with entries that live as long as these, three quarters of what"
+                f" socket-clients allows ({limits.clients}): raise it, or use --check or --pid"
+            )
+        if uid not in self._own and others >= limits.attached(limits.others):
+            raise Busy(
+                f"the members of the socket's group have {others} connections with entries that live as long as these,"
+                f" three quarters of what they may have ({limits.others}): use --check or --pid"
+            )
 
     def take_back(self) -> C | None:
         """Take a place back, for its file descriptor; return the connection that had it."""

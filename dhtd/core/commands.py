@@ -114,13 +114,22 @@ class Commands:
         the network is reached, however long that takes; another one ends with no replicas where the first attempts to
         join have failed. Raises `TooManyEntries`.
         """
-        self.check_room(key, port)
+        record_key = RecordKey.of(key, Peer.on(port))
+        self.check_room(record_key)
         op = self._handles.begin()
         try:
-            self._publisher.enter(op, RecordKey.of(key, Peer.on(port)), now, patient=patient)
+            self._publisher.enter(op, record_key, now, patient=patient)
         finally:
             self._settle(now)
         return op
+
+    def track(self, record_keys: Iterable[RecordKey], now: float) -> None:
+        """Track own entries, and publish them soon, without a command that tells how it went.
+
+        The caller has asked `check_room`.
+        """
+        for record_key in record_keys:
+            self._publisher.track(record_key, now)
 
     def delete(self, key: Id, port: int | None, now: float) -> tuple[Handle, list[int]]:
         """Stop tracking a key's entries (all, or that of `port`) and withdraw them; ends with `Withdrawn`.
@@ -166,9 +175,9 @@ class Commands:
         """Raise `Busy` where no further command is taken until one has ended."""
         self._handles.check_free()
 
-    def check_room(self, key: Id, port: int) -> None:
-        """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
-        self._publisher.check_room(RecordKey.of(key, Peer.on(port)))
+    def check_room(self, *record_keys: RecordKey) -> None:
+        """Raise `TooManyEntries` where these own entries are not all taken; one that is there already is."""
+        self._publisher.check_room(record_keys)
 
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
         self.check_free()

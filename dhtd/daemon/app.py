@@ -26,12 +26,15 @@ from dhtd.core.messages import SESSION_SIZE
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.daemon import log as log_module
+from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.discovery.moves import Moves
 from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.driver import Driver, clock
+from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handler import Handler
 from dhtd.daemon.notify import notify
+from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.reloading import Reloading
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.sealing import make_seal
@@ -154,16 +157,18 @@ class Daemon:
         udp.open_channels()
         addresses = own_addresses(udp.listening())
         self._driver = _make_driver(settings, keys, state_file, udp, networks_of(addresses))
-        self._saver = Saver(state_file, clock, boot=boot_id())
+        self._saver = Saver(state_file, clock, boot=boot_id(), labels=self._driver.labels)
         self._saver.restore(self._driver.node, AT_ONCE)
         self._control_counters = ControlCounters()
         saver = self._saver
+        self._guards = Guards(self._driver, saver)
         self._report = NodeReport(
-            self._driver, settings, self._control_counters, state_file.notices, lambda: saver.is_restoring
+            self._driver, settings, self._control_counters, self._guards, state_file.notices, lambda: saver.is_restoring
         )
         self._hosts = BootstrapHosts(self._driver, settings.bootstrap)
         self._moves = Moves(self._driver, links, addresses)
-        self._reloading = Reloading(settings, self._driver, saver, self._hosts)
+        self._declaring = Declaring(OwnEntries(self._driver, saver, self._guards), self._driver.labels)
+        self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
         self._farewells: list[Farewell] = []
         self._running = trio.CancelScope()
         self._terminal = Terminal()
@@ -210,17 +215,20 @@ class Daemon:
         driver, persist = self._driver, self._driver.defects.persist
         with self._running, signals.watched():
             async with trio.open_nursery() as nursery:
-                handler = Handler(driver, self._saver, self._report)
+                handler = Handler(driver, self._saver, self._guards, self._report)
                 obey = partial(self._obey, signals, reload, nursery)
                 nursery.start_soon(persist, "signals could not be obeyed", obey)
                 nursery.start_soon(driver.run)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
                 nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
                 nursery.start_soon(persist, "the state could not be restored", partial(self._restore_rest, driver))
+                declare = partial(self._declaring.begin, self._saver.restored, self._settings.entries)
+                nursery.start_soon(persist, "declared entries could not be entered", declare)
                 nursery.start_soon(persist, "the state could not be kept", partial(self._saver.run, driver.node))
                 nursery.start_soon(
                     persist, "holders could not be written down", partial(self._saver.write_ahead, driver)
                 )
+                nursery.start_soon(persist, "entries could not be guarded", self._guards.run)
                 nursery.start_soon(persist, "clients could not be served", partial(self._serve, handler))
                 nursery.start_soon(persist, "the control socket could not be kept", self._keep_socket)
                 announce(self._ready())

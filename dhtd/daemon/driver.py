@@ -28,6 +28,7 @@ from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.daemon.counter_log import CounterLog
 from dhtd.daemon.defects import Defects, Pause
+from dhtd.daemon.labels import Labels
 from dhtd.daemon.sockets.channel import Datagram
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.daemon.sockets.unsealing import Unsealing
@@ -103,6 +104,7 @@ class Driver:
         self._operations: dict[Handle, trio.MemorySendChannel[Event]] = {}
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
+        self.labels = Labels()  # of own entries
         self.defects = Defects(udp.counters, clock)
         self._watch = CounterLog(node.counters)
         self._unsealing = Unsealing(udp.counters, clock, self.defects)
@@ -258,7 +260,9 @@ class Driver:
                 log.warning("no node holds %s of this node: %s; tried again, ever more seldom", which, why)
             case Republished():
                 replicas = count(len(event.replicas), "node")
-                log.debug("published %064x port %d on %s", event.key, event.port, replicas)
+                name = self.labels.name(event.key, [event.port])
+                named = "" if name is None else f" ({name})"
+                log.debug("published %064x%s port %d on %s", event.key, named, event.port, replicas)
             case _:
                 self._deliver(event)
 

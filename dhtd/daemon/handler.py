@@ -5,22 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.handlers.entries import Entries
+from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.handlers.entries import Entries, LookAtPort, look_at_port
 from dhtd.daemon.handlers.info import Inside
 from dhtd.daemon.handlers.node import AboutNode
 from dhtd.daemon.handlers.owner import ForOwner
 from dhtd.daemon.handlers.queries import Queries
+from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.report import NodeReport
 from dhtd.daemon.state.saver import Saver
-from dhtd.service.method import Emit, Request, Result
+from dhtd.service.method import Caller, Emit, Request, Result
 
 
 class Handler:
     """Serves requests for one node."""
 
-    def __init__(self, driver: Driver, saver: Saver, report: NodeReport) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        saver: Saver,
+        guards: Guards,
+        report: NodeReport,
+        look_at_port: LookAtPort = look_at_port,
+    ) -> None:
         subjects = (
-            Entries(driver, saver, report),
+            Entries(driver, OwnEntries(driver, saver, guards), report, look_at_port),
             Queries(driver),
             AboutNode(driver, report),
             Inside(driver, report),
@@ -28,6 +37,6 @@ class Handler:
         )
         self._serving = {call.method.request: call.serve for subject in subjects for call in subject.calls()}
 
-    async def __call__(self, request: Request, emit: Emit[Any]) -> Result:
+    async def __call__(self, request: Request, emit: Emit[Any], caller: Caller) -> Result:
         """Return the result of a request; raise a `DhtdError` that says why there is none."""
-        return await self._serving[type(request)](request, emit)
+        return await self._serving[type(request)](request, emit, caller)

@@ -15,6 +15,7 @@ from dhtd.config.settings import SETTINGS, Settings
 from dhtd.config.sources import changes
 from dhtd.control.threads import in_thread
 from dhtd.daemon import log as log_module
+from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.discovery.resolver import BootstrapHosts
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.sealing import say_keys
@@ -31,15 +32,18 @@ log = logging.getLogger("dhtd")
 class Reloading:
     """The settings in use, and the parts of the daemon that follow them."""
 
-    def __init__(self, settings: Settings, driver: Driver, saver: Saver, hosts: BootstrapHosts) -> None:
+    def __init__(
+        self, settings: Settings, driver: Driver, saver: Saver, hosts: BootstrapHosts, declaring: Declaring
+    ) -> None:
         self._settings = settings
         self._driver = driver
         self._saver = saver
         self._hosts = hosts
+        self._declaring = declaring
         self._reader = trio.CapacityLimiter(1)
 
     async def reload(self, load: Callable[[], Settings]) -> None:
-        """Read the configuration, and apply the changes that need no restart."""
+        """Read the configuration, apply the changes that need no restart, and read the files of declared entries."""
         try:
             with trio.fail_after(READ_WITHIN):
                 self._change(*await self._read(load))
@@ -49,6 +53,10 @@ class Reloading:
             log.error("the configuration is left as it was: %s", error)
         except Exception:  # noqa: BLE001 - noted
             self._driver.defects.note("the configuration could not be read again")
+        try:
+            await self._declaring.read(self._settings.entries)
+        except Exception:  # noqa: BLE001 - noted
+            self._driver.defects.note("declared entries could not be read again")
 
     async def _read(self, load: Callable[[], Settings]) -> tuple[Settings, tuple[NetworkKey, ...]]:
         """Read settings and keys in a thread: their files may be pipes, or on a disk that hangs."""

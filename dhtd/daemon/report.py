@@ -22,13 +22,14 @@ from dhtd.core.ids import Id, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.pending_withdrawals import Pending
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.records import RecordKey
 from dhtd.core.routing.overlay import Overlay
 from dhtd.core.routing.standing import Standing
 from dhtd.core.routing.table import Bucket
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon import log
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.guards.guards import Guards
 from dhtd.service.entries import EnterResult
 from dhtd.service.info import (
     SECTIONS,
@@ -63,6 +64,7 @@ class NodeReport:
         driver: Driver,
         settings: Settings,
         control: ControlCounters,
+        guards: Guards,
         state_notices: Callable[[], list[str]] = list,
         is_restoring: Callable[[], bool] = bool,
     ) -> None:
@@ -70,6 +72,7 @@ class NodeReport:
         self._node = driver.node
         self._settings = settings
         self._control = control
+        self._guards = guards
         self._state_notices = state_notices
         self._is_restoring = is_restoring
         self._started_at = driver.clock()
@@ -130,17 +133,20 @@ class NodeReport:
             "uptime_s": _seconds(now - self._started_at),
         }
 
-    def entered(self, key: Id, port: int, replicas: Iterable[Contact]) -> EnterResult:
-        entry = self._node.tracker.get(RecordKey.of(key, Peer.on(port)))
+    def entered(self, record_key: RecordKey, replicas: Iterable[Contact], *, listening: bool | None) -> EnterResult:
+        entry = self._node.tracker.get(record_key)
         now = self._driver.clock()
         return {
-            "id": self._format(key),
-            "port": port,
+            "id": self._format(record_key.key),
+            "name": self._driver.labels.name(record_key.key, [record_key.port]),
+            "port": record_key.port,
             "replicas": [
                 {"node_id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in replicas
             ],
             "refresh_in_s": 0.0 if entry is None else _seconds(self._node.tracker.due_in(entry, now)),
             "expires_in_s": self._node.policy.store_expiry,
+            "listening": listening,
+            **self._guards.info(record_key),
         }
 
     def _about_node(self) -> NodeInfo:
@@ -255,13 +261,22 @@ class NodeReport:
         for entry in list(tracker):
             is_there = tracker.get(entry.record_key) is entry
             yield self._tracked_row(entry, self._driver.clock()) if is_there else None
+        for record_key in self._guards.withheld():
+            yield self._tracked_info(record_key, 0, None)
 
     def _tracked_row(self, entry: OwnEntry, now: float) -> TrackedInfo:
+        replicas = len({replica.id for replica in entry.replicas})
+        return self._tracked_info(entry.record_key, replicas, _seconds(self._node.tracker.due_in(entry, now)))
+
+    def _tracked_info(self, record_key: RecordKey, replicas: int, refresh_in: float | None) -> TrackedInfo:
         return {
-            "id": self._format(entry.key),
-            "port": entry.port,
-            "replicas": len({replica.id for replica in entry.replicas}),
-            "refresh_in_s": _seconds(self._node.tracker.due_in(entry, now)),
+            "id": self._format(record_key.key),
+            "port": record_key.port,
+            "replicas": replicas,
+            "refresh_in_s": refresh_in,
+            "name": self._driver.labels.of(record_key).name,
+            "file": self._driver.labels.file(record_key),
+            **self._guards.info(record_key),
         }
 
     def _withdrawals(self) -> Iterator[WithdrawalInfo | None]:

@@ -6,9 +6,22 @@ from dataclasses import dataclass
 from typing import Annotated, Final, TypedDict
 
 from dhtd.core.ids import Id
-from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
+from dhtd.errors import Busy, InvalidCheck, InvalidPid, NoPeers, NotPermitted, NotTracked, StateError, TooManyEntries
+from dhtd.service.checks import Check
 from dhtd.service.method import Method, Request, Stream
-from dhtd.service.params import COUNT, FLAG, ID, PORT, SECONDS
+from dhtd.service.params import (
+    CHECK,
+    COUNT,
+    EVERY,
+    FLAG,
+    ID,
+    NAME,
+    PID,
+    PORT,
+    SECONDS,
+    WANTED_ENTRIES,
+    WantedEntry,
+)
 
 ENTER_WITHIN: Final = 10.0  # seconds; clients that do not say how long they wait have been seen to wait for 15
 
@@ -19,7 +32,12 @@ class EnterRequest(Request):
 
     The answer comes once the entry is published, or with `wait` false once it is on disk. After `within_s` seconds it
     comes in any case. A node without contacts waits for one if `min_replicas` are wanted, or if it has an endpoint to
-    join through.
+    join through. The daemon keeps the name beside the ID, in place of the name that it had, and tells no other node.
+
+    One of three guards ties the entry to the service: a `check` that is made `every` so many seconds, the process
+    `pid`, or the client's connection (`attached`). The entry of a check is published while the check passes. The entry
+    of processes and connections is withdrawn when the last of these has ended. Each `enter` replaces the guard of the
+    one before, but processes and connections add up.
     """
 
     id: Annotated[Id, ID]
@@ -27,6 +45,11 @@ class EnterRequest(Request):
     wait: Annotated[bool, FLAG] = True
     min_replicas: Annotated[int, COUNT] = 0
     within_s: Annotated[float, SECONDS] = ENTER_WITHIN
+    name: Annotated[str | None, NAME] = None
+    check: Annotated[Check | None, CHECK] = None
+    every: Annotated[float | None, EVERY] = None
+    pid: Annotated[int | None, PID] = None
+    attached: Annotated[bool, FLAG] = False
 
 
 class Replica(TypedDict):
@@ -36,14 +59,32 @@ class Replica(TypedDict):
     endpoint: str
 
 
+class GuardInfo(TypedDict):
+    """The guard of an entry; all null without one."""
+
+    guard: str | None  # connection, pid, tcp, http or exec
+    state: str | None  # passing, failing or waiting
+    since_s: float | None  # in this state
+    message: str | None  # the reason
+
+
 class EnterResult(TypedDict):
-    """An entry, and the nodes that hold it now."""
+    """An entry, the nodes that hold it now, and its guard as in `GuardInfo`. `name` is the name of the ID here.
+
+    `listening` tells whether a program listens on the port. It is null if that is not known, or if there is a guard.
+    """
 
     id: str
+    name: str | None
     port: int
     replicas: list[Replica]
     refresh_in_s: float
     expires_in_s: float
+    listening: bool | None
+    guard: str | None
+    state: str | None
+    since_s: float | None
+    message: str | None
 
 
 ENTER: Final = Method(
@@ -51,15 +92,47 @@ ENTER: Final = Method(
     "Enters that this machine serves an ID on a port.",
     EnterRequest,
     EnterResult,
-    errors=(Busy, NotTracked, StateError, TooManyEntries),
+    errors=(Busy, InvalidCheck, InvalidPid, NotPermitted, NotTracked, StateError, TooManyEntries),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EnterManyRequest(Request):
+    """This machine serves all of `entries`. They are on disk, all or none, before the first event.
+
+    An event tells of each, in their order: with `wait` once it is published, or if it was published before. After
+    `within_s` seconds the rest comes in any case. A node without contacts waits for one as in `enter`.
+    """
+
+    entries: Annotated[tuple[WantedEntry, ...], WANTED_ENTRIES]
+    wait: Annotated[bool, FLAG] = True
+    min_replicas: Annotated[int, COUNT] = 0
+    within_s: Annotated[float, SECONDS] = ENTER_WITHIN
+
+
+class EnterManyResult(TypedDict):
+    """The number of entries."""
+
+    entered: int
+
+
+ENTER_MANY: Final = Stream(
+    "enter-many",
+    "Enters many entries at the price of one, all or none.",
+    EnterManyRequest,
+    EnterResult,
+    EnterManyResult,
+    errors=(Busy, StateError, TooManyEntries),
+    runs_long=True,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LookupRequest(Request):
-    """Who serves `id`? Events tell of progress."""
+    """Who serves `id`? Events tell of progress. The result repeats the name."""
 
     id: Annotated[Id, ID]
+    name: Annotated[str | None, NAME] = None
 
 
 class Stats(TypedDict):
@@ -83,6 +156,7 @@ class LookupResult(TypedDict):
     """The endpoints of an ID. They are not `complete` if an answer was cut, or a network is silent."""
 
     id: str
+    name: str | None
     peers: list[str]
     stats: Stats
     complete: bool
@@ -100,10 +174,11 @@ LOOKUP: Final = Stream(
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest(Request):
-    """This machine no longer serves `id`: on `port`, or without one on all its ports."""
+    """This machine no longer serves `id`: on `port`, or without one on all its ports. The result repeats the name."""
 
     id: Annotated[Id, ID]
     port: Annotated[int | None, PORT] = None
+    name: Annotated[str | None, NAME] = None
 
 
 class LeftBehindInfo(TypedDict):
@@ -114,13 +189,18 @@ class LeftBehindInfo(TypedDict):
 
 
 class DeleteResult(TypedDict):
-    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again."""
+    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again.
+
+    `declared` has the paths of files that declare one of the entries, and will enter it again.
+    """
 
     id: str
+    name: str | None
     removed: list[int]
     withdrawn: int
     pending: int
     left_behind: list[LeftBehindInfo]
+    declared: list[str]
 
 
 DELETE: Final = Method(
@@ -131,4 +211,4 @@ DELETE: Final = Method(
     errors=(Busy, NotTracked, StateError),
 )
 
-METHODS: Final = (ENTER, LOOKUP, DELETE)
+METHODS: Final = (ENTER, ENTER_MANY, LOOKUP, DELETE)

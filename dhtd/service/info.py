@@ -11,7 +11,7 @@ from dhtd.service.method import Method, Request, Stream
 from dhtd.service.params import ID, TEXT, one_of
 
 SECTIONS: Final = ("node", "routing_table", "store", "tracking", "withdrawals", "network")
-COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-port")
+COMPLETIONS: Final = ("endpoint", "id", "own-id", "own-name", "own-port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,21 @@ class HeldInfo(TypedDict):
 
 
 class TrackedInfo(TypedDict):
-    """An own entry."""
+    """An own entry. `name` is what this machine calls its ID, and `file` the file that declared it.
+
+    Its guard is as in `GuardInfo`. `refresh_in_s` is null while the guard keeps it unpublished.
+    """
 
     id: str
     port: int
     replicas: int
-    refresh_in_s: float
+    refresh_in_s: float | None
+    name: str | None
+    file: str | None
+    guard: str | None
+    state: str | None
+    since_s: float | None
+    message: str | None
 
 
 class WithdrawalInfo(TypedDict):

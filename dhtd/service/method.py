@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import MISSING, fields
 from enum import Enum
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints
 
 from dhtd.errors import BadRequest, DhtdError, NotPermitted
 from dhtd.service.params import Kind, Misfit, shown
@@ -29,6 +29,7 @@ Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Result)
 E = TypeVar("E", bound=Event)
 Emit = Callable[[E], Awaitable[None]]
+Leave = Callable[[], Awaitable[None]]
 
 
 class Callers(Enum):
@@ -36,6 +37,24 @@ class Callers(Enum):
 
     SERVED = "all users of the socket"
     OWNER = "the daemon's own user and root"
+
+
+class Caller(Protocol):
+    """The client that has sent a request, at its end of a connection."""
+
+    @property
+    def uid(self) -> int:
+        """The user of the client."""
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether the client is of the daemon's own user, or root."""
+
+    def attach(self, leave: Leave) -> None:
+        """Have `leave` called when the connection ends. The connection then stays open until it returns.
+
+        Raises `Busy` if too many connections of the user are kept open so.
+        """
 
 
 class Parameter(NamedTuple):

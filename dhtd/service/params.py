@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from dhtd.core.endpoint import check_port, split_host_port
-from dhtd.core.ids import NATIVE
-from dhtd.errors import DhtdError, InvalidEndpoint, InvalidId, InvalidPort, InvalidToken
+from dhtd.core.ids import NATIVE, Id
+from dhtd.core.names import clean_name
+from dhtd.errors import DhtdError, InvalidCheck, InvalidEndpoint, InvalidId, InvalidPid, InvalidPort, InvalidToken
+from dhtd.service.checks import EVERY_MAX, EVERY_MIN, parse_check
 
 HostPort = tuple[str, int]  # the host may be a name; the daemon resolves it
 
 TOKEN_MAX: Final = 64  # bytes of a store token, twice as many hex digits
 WITHIN_MAX: Final = 1_000_000.0  # seconds that a client can wait
+PID_MAX: Final = (1 << 31) - 1
 BOOTSTRAP_MAX: Final = 256  # endpoints in one request: all are pinged at once
 
 
@@ -80,6 +83,20 @@ def _seconds(number: float) -> float:
     return float(min(number, WITHIN_MAX))
 
 
+def check_every(seconds: float) -> float:
+    """Return the seconds between two checks; raise `Misfit`."""
+    if not EVERY_MIN <= seconds <= EVERY_MAX:
+        raise Misfit(f"is a number of seconds from {EVERY_MIN:g} to {EVERY_MAX:g}, not {shown(seconds)}")
+    return float(seconds)
+
+
+def check_pid(number: int) -> int:
+    """Return the number of a process; raise `InvalidPid`."""
+    if not 1 <= number <= PID_MAX:
+        raise InvalidPid(f"{shown(number)} is not the number of a process")
+    return number
+
+
 def _host_ports(texts: list[object]) -> tuple[HostPort, ...]:
     wanted = [text for text in texts if isinstance(text, str)]
     if not texts or len(wanted) < len(texts):
@@ -89,14 +106,54 @@ def _host_ports(texts: list[object]) -> tuple[HostPort, ...]:
     return tuple(map(split_host_port, wanted))
 
 
+class WantedEntry(NamedTuple):
+    """An entry among many that are to be entered."""
+
+    id: Id
+    port: int
+    name: str | None
+
+
+def _wanted_entries(given: list[object]) -> tuple[WantedEntry, ...]:
+    if not given:
+        raise Misfit("is an array of objects, one at least")
+    return tuple(_wanted_entry(number, each) for number, each in enumerate(given))
+
+
+def _wanted_entry(number: int, given: object) -> WantedEntry:
+    if not isinstance(given, dict):
+        raise Misfit(f"is an array of objects, and element {number} is {shown(given)}")
+    unknown = sorted(given.keys() - {"id", "port", "name"})
+    if unknown:
+        raise Misfit(f"has the keys id, port and name, and element {number} has {shown(unknown[0])}")
+    for key in ("id", "port"):
+        if key not in given:
+            raise Misfit(f"has the keys id and port, and element {number} lacks {key!r}")
+    kinds = {"id": ID, "port": PORT, "name": NAME}
+    values: dict[str, Any] = {"name": None}
+    for key, value in given.items():
+        if value is None and key == "name":
+            continue
+        try:
+            values[key] = kinds[key].check(value)
+        except Misfit as misfit:
+            raise Misfit(f"is an array of entries, and {key!r} of element {number} {misfit}") from None
+    return WantedEntry(**values)
+
+
 _NO_ENDPOINT = (InvalidEndpoint, InvalidPort)
 
 TEXT: Final = Kind("text", (str,), "text", str)
 FLAG: Final = Kind("boolean", (bool,), "true or false", bool)
 COUNT: Final = Kind("integer", (int,), "a whole number", _count)
 SECONDS: Final = Kind("number", (int, float), "a number of seconds", _seconds)
+EVERY: Final = Kind("number", (int, float), "a number of seconds", check_every)
+PID: Final = Kind("integer", (int,), "a whole number", check_pid, (InvalidPid,))
+CHECK: Final = Kind("text", (str,), "text", parse_check, (InvalidCheck,))
 ID: Final = Kind("ID", (str,), "text", NATIVE.parse, (InvalidId,))
+NAME: Final = Kind("text", (str,), "text", clean_name, (InvalidId,))
 PORT: Final = Kind("port", (int,), "a whole number", check_port, (InvalidPort,))
+WANTED_ENTRIES: Final = Kind("array of object", (list,), "an array", _wanted_entries, (InvalidId, InvalidPort))
 TOKEN: Final = Kind("text", (str,), "text", parse_token, (InvalidToken,))
 HOST_PORT: Final = Kind("endpoint", (str,), "text", split_host_port, _NO_ENDPOINT)
 HOST_PORTS: Final = Kind("array of endpoint", (list,), "an array", _host_ports, _NO_ENDPOINT)

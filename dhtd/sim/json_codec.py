@@ -207,7 +207,7 @@ class JsonCodec:
             if values.choose is not None and len(endpoints) == known:
                 some = values.choose(request.key, values.endpoints, room.limit // _ENDPOINT_SIZE)
                 endpoints[:] = [endpoint.hex() for endpoint in some]
-            endpoints.pop()
+            del endpoints[-1:]
             body[3] = True
         return data
 
@@ -239,7 +239,7 @@ class JsonCodec:
                 return FindValue(self._id(key), _token(token))
             case "store", [key, port, str(token)] if self._is_bare:
                 return Store(self._id(key), _integer(port, 1, PORT_MAX), bytes.fromhex(token), 0, b"")
-            case "store", [key, port, str(token), lease, str(session)]:
+            case "store", [key, port, str(token), lease, str(session)] if not self._is_bare:
                 lease = _integer(lease, 1, LEASE_MAX)
                 return Store(self._id(key), _integer(port, 1, PORT_MAX), bytes.fromhex(token), lease, _session(session))
             case "withdraw", [key, port, str(token), str(session)]:

@@ -3,8 +3,8 @@
 There are three ways to read a datagram, the most common first:
 
 1. A find as our own nodes send it has a known size, and fields at known places. Most queries are one.
-2. A short datagram is unpacked by msgpack. It costs little, whatever is in it.
-3. A longer one is read step by step, and nothing is built that this version does not know: see `reader`. Most of these
+2. A short datagram in the usual form is unpacked by msgpack. It costs little, whatever is in it.
+3. Another one is read step by step, and nothing is built that this version does not know: see `reader`. Most of these
    are answers to our own finds, which have a shorter way again.
 
 The decoder is strict: `True` is not an integer, text is not binary, and lengths are exact.
@@ -109,18 +109,14 @@ class NativeDecoder(ResultDecoder):
 
     def _decode(self, data: bytes) -> Message:
         """Decode a datagram that is no find as our own nodes send it."""
-        if data[:4] != MAGIC:
-            raise WireError("not a datagram of version 1")
-        # 2. What msgpack unpacks, if it is short enough. It builds no more than a few elements, and no objects of ours.
-        if len(data) > _SHORT:
+        if data[:5] != _PLAIN or len(data) > _SHORT:
             return self._read(data)
+        # 2. What msgpack unpacks, if it is short enough. It builds no more than a few elements, and no objects of ours.
         try:
             fields = unpackb(data[4:], max_array_len=_FEW, max_map_len=_FEW, timestamp=1, ext_hook=_refuse_extension)
         except _UNPACK_ERRORS:
             return self._read(data)  # msgpack may have refused an element that we ignore
-        if type(fields) is not list or len(fields) < 5:
-            raise WireError("not an array of five elements")
-        kind, tid, sender, fourth, fifth = fields if len(fields) == 5 else fields[:5]
+        kind, tid, sender, fourth, fifth = fields
         if not (
             type(kind) is int
             and (type(tid) is bytes and len(tid) == TID_SIZE)
@@ -170,7 +166,9 @@ class NativeDecoder(ResultDecoder):
         return Reply(data[8:16], sender_id, Endpoint(data[52:at]), result)
 
     def _read(self, data: bytes) -> Message:
-        """Decode a long datagram."""
+        """Decode a long datagram, or one in an unusual form."""
+        if data[:4] != MAGIC:
+            raise WireError("not a datagram of version 1")
         # 3a. A reply to one of our own finds, most likely.
         if data[:8] == REPLY_HEAD and data[16:18] == ID_HEAD and data[50:52] in _OBSERVED_HEADS:
             reply = self._plain_reply(data, 52 + data[51])

@@ -55,7 +55,8 @@ def test_the_examples_use_existing_commands(program: str, verb: str) -> None:
     command = top.commands[verb] if verb else top
     for line in str(command.epilog).splitlines():
         for part in re.split(r"\||&&|;|\$\(|\)", line):
-            words = shlex.split(part.replace('"', " ").removeprefix("until "))
+            ours, _, _ = part.replace('"', " ").removeprefix("until ").partition(" -- ")
+            words = shlex.split(ours)
             if words[:1] != [program]:
                 continue
             named = top.commands[words[1]]

@@ -19,6 +19,7 @@ HERE, THERE = "192.0.2.1:1729", "192.0.2.2:1729"
 STATS = {"hops": 1, "queries": 5, "responses": 4, "timeouts": 1, "elapsed_ms": 12.5}
 NAMED = hashlib.sha256(b"wiki").hexdigest()
 
+UNGUARDED = {"guard": None, "state": None, "since_s": None, "message": None}
 INFO: dict[str, Any] = {
     "node": {
         "node_id": NODE,
@@ -77,7 +78,21 @@ INFO: dict[str, Any] = {
         ]
     },
     "store": [{"id": ID, "endpoint": "192.0.2.9:80", "age_s": 1.0, "expires_in_s": 3599.0}],
-    "tracking": [{"id": ID, "port": 80, "replicas": 2, "refresh_in_s": 60.0}],
+    "tracking": [
+        {"id": ID, "port": 80, "replicas": 2, "refresh_in_s": 60.0, "name": None, "file": None, **UNGUARDED},
+        {
+            "id": OTHER,
+            "port": 81,
+            "replicas": 1,
+            "refresh_in_s": 0.0,
+            "name": "the camera",
+            "file": "/e/cam.toml",
+            "guard": "http",
+            "state": "failing",
+            "since_s": 5.0,
+            "message": "answered 503",
+        },
+    ],
     "withdrawals": [
         {
             "id": ID,
@@ -117,6 +132,8 @@ ENTERED = {
     "replicas": [{"node_id": OTHER, "endpoint": THERE}],
     "refresh_in_s": 2700.0,
     "expires_in_s": 3600.0,
+    "listening": True,
+    **UNGUARDED,
 }
 
 CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], list[str]]] = {
@@ -134,7 +151,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
     ),
     "enter a name": (
         ["enter", "--name", "wiki", "80", "--no-wait"],
-        ("enter", {"id": NAMED, "port": 80, "wait": False}),
+        ("enter", {"id": NAMED, "port": 80, "wait": False, "name": "wiki"}),
         {**ENTERED, "replicas": []},
         [],
     ),
@@ -231,7 +248,8 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             f"bucket {'00' * 32} {'ff' * 32} 1.5 1 ipv4",
             f"contact {OTHER} {THERE} questionable no - 1 12.5",
             f"store {ID} 192.0.2.9:80 1.0 3599.0",
-            f"tracking {ID} 80 2 60.0",
+            f"tracking {ID} 80 2 60.0 - - - - - -",
+            f"tracking {OTHER} 81 1 0.0 'the camera' /e/cam.toml http failing 5.0 'answered 503'",
             f"withdrawal {ID} 81 {OTHER} {THERE} yes 0 20.0 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} no 2 30.0 60.0",
             f"withdrawal {ID} 81 {OTHER} {THERE} no 3 - 60.0",
@@ -284,6 +302,32 @@ def test_enter_and_delete_report_on_stderr(dht: Run, home: Path) -> None:
             "expires in 58 min: this machine has another address now\n"
         )
         assert "expires in 1 min: " in dht("--socket", fake.path, "delete", ID).err
+
+
+def test_a_name_is_told_where_it_is_known(dht: Run, home: Path) -> None:
+    entered = {**ENTERED, "name": "wiki"}
+    deleted = {"id": ID, "name": "wiki", "removed": [80], "withdrawn": 3, "pending": 0, "left_behind": []}
+    declared = {**deleted, "declared": ["/etc/dhtd/entries.d/wiki.toml"]}
+    nobody = {"id": ID, "name": "wiki", "peers": [], "stats": STATS, "complete": True}
+    with FakeDaemon(home / "s", *map(result, (entered, declared, nobody))) as fake:
+        assert dht("--socket", fake.path, "enter", "wiki", 80).err.startswith("wiki: on 1 node; ")
+        assert dht("--socket", fake.path, "delete", "--name", "wiki").err == (
+            "wiki: withdrawn from 3 nodes\n"
+            "/etc/dhtd/entries.d/wiki.toml declares it, and enters it again when dhtd starts or reads its files again:"
+            " remove it there\n"
+        )
+        assert "dht: nobody serves wiki: " in dht("--socket", fake.path, "lookup", "wiki").err
+    assert {params["name"] for _, params in fake.requests} == {"wiki"}
+    assert {params["id"] for _, params in fake.requests} == {NAMED}
+
+
+def test_a_name_is_the_same_however_it_is_typed(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", *map(result, (ENTERED, ENTERED))) as fake:
+        dht("--socket", fake.path, "enter", "caf\xe9", 80)
+        dht("--socket", fake.path, "enter", "--name", "cafe\u0301", 80)
+    assert fake.requests[0] == fake.requests[1]
+    assert fake.requests[0][1]["name"] == "caf\xe9"
+    assert dht("hash", "cafe\u0301").out.strip() == dht("hash", "caf\xe9").out.strip() == fake.requests[0][1]["id"]
 
 
 def test_bootstrap_names_unreached_endpoints(dht: Run, home: Path) -> None:
@@ -488,7 +532,7 @@ def test_help_names_every_command_uncut(dht: Run) -> None:
 
 
 def test_usage_names_the_arguments_plainly(dht: Run) -> None:
-    assert dht("enter", "--help").out.startswith("Usage: dht enter [OPTIONS] ID PORT\n")
+    assert dht("enter", "--help").out.startswith("Usage: dht enter [OPTIONS] [ID] [PORT] [-- COMMAND...]\n")
     assert dht("delete", "-h").out.startswith("Usage: dht delete [OPTIONS] ID [PORT]\n")
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from dhtd.config import paths, values
 from dhtd.config.settings import LOG_FORMATS, LOG_LEVELS, OF_INSTANCE, SETTINGS, Setting, Settings
-from dhtd.config.sources import CONFIG_SIZE_MAX, CONFIG_VARIABLE, changes, client_socket, load_settings
+from dhtd.config.sources import CONFIG_VARIABLE, changes, client_socket, load_settings
+from dhtd.config.toml_file import SIZE_MAX
 from dhtd.config.values import CAPS_APART
 from dhtd.control.limits import Limits
 from dhtd.core import counters
@@ -84,6 +85,7 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
         state=home / "state" / "default.db",
         socket=Path("/run/dhtd/default.sock"),
         instance="default",
+        entries=home / "config" / "entries.d",
         socket_group=None,
         socket_clients=Limits().clients,
         node_id=None,
@@ -127,6 +129,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a va
     "state": ("/var/x.db", '"/var/x.db"', Path("/var/x.db")),
     "socket": ("/run/x.sock", '"/run/x.sock"', Path("/run/x.sock")),
     "instance": ("lab", '"lab"', "lab"),
+    "entries": ("/srv/entries/", '"/srv/entries"', Path("/srv/entries")),
     "socket-group": ("adm", '"adm"', "adm"),
     "socket-clients": ("7", "7", 7),
     "node-id": (HEX.upper(), f'"{HEX}"', NATIVE.parse(HEX)),
@@ -558,7 +561,7 @@ def test_an_empty_option_is_not_the_same_as_none(key: str) -> None:
         ("PORT = 5", "unknown key 'PORT'; did you mean 'port'?"),
         (
             "colour = 5",
-            "unknown key 'colour'; the keys are port, bind, bootstrap, state, socket, instance, socket-group,",
+            "unknown key 'colour'; the keys are port, bind, bootstrap, state, socket, instance, entries,",
         ),
         ("[daemon]\nport = 5", "unknown key 'daemon'; the keys are port, "),
     ],
@@ -614,8 +617,8 @@ def test_a_file_that_is_no_text_is_refused(user: Configure) -> None:
     assert refusal().startswith(f"the configuration file {path} is not TOML: ")
     path.write_text("x = " + "[" * 100_000)
     assert refusal().startswith(f"the configuration file {path} ")
-    path.write_bytes(b"#" * (CONFIG_SIZE_MAX + 1))
-    assert refusal() == f"the configuration file {path} is longer than {CONFIG_SIZE_MAX} bytes"
+    path.write_bytes(b"#" * (SIZE_MAX + 1))
+    assert refusal() == f"the configuration file {path} is longer than {SIZE_MAX} bytes"
 
 
 def test_windows_line_ends_are_line_ends(user: Configure) -> None:

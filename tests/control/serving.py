@@ -19,9 +19,9 @@ from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.server import LIMITS, Listening, serve
 from dhtd.control.socket_file import ControlSocket
 from dhtd.service.entries import Stats
-from dhtd.service.method import Emit, Request, Result
+from dhtd.service.method import Caller, Emit, Request, Result
 
-Handler = Callable[[Request, Emit[Any]], Awaitable[Any]]
+Handler = Callable[[Request, Emit[Any], Caller], Awaitable[Any]]
 
 NODE_ID = b'{"method":"node-id"}'
 DONE: Result = {"node_id": "0" * 64, "endpoints": []}
@@ -93,11 +93,11 @@ class Daemon:
             await peer.close()
 
 
-async def done(request: Request, emit: Emit[Any]) -> Result:
+async def done(request: Request, emit: Emit[Any], caller: Caller) -> Result:
     return DONE
 
 
-async def forever(request: Request, emit: Emit[Any]) -> Result:
+async def forever(request: Request, emit: Emit[Any], caller: Caller) -> Result:
     await trio.sleep_forever()
     raise AssertionError
 

@@ -28,7 +28,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.errors import SocketForbidden, TooManyClients
 from dhtd.service import node
 from dhtd.service.entries import LookupRequest
-from dhtd.service.method import Emit, Request, Result
+from dhtd.service.method import Caller, Emit, Request, Result
 from tests.bench import silence
 from tests.bench.load import resident
 from tests.control.serving import DONE, NODE_ID, STATS, done, forever, serving
@@ -45,6 +45,7 @@ FEW = Limits(clients=3, others=4)
 class Connection:
     uid: int
     waiting_since: float | None
+    is_attached: bool = False
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ async def test_the_log_repeats_the_limit_after_a_while(
 async def test_busy_clients_stay_and_newcomers_retry(autojump_clock: MockClock, tmp_path: Path) -> None:
     finish = trio.Event()
 
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         await finish.wait()
         return DONE
 
@@ -195,7 +196,7 @@ async def test_a_thousand_stalled_clients_block_nobody(
 async def test_a_client_that_reads_nothing_makes_room(autojump_clock: MockClock, tmp_path: Path) -> None:
     cancelled = trio.Event()
 
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         try:
             if isinstance(request, LookupRequest):
                 await emit({"peers": ["x" * 10_000_000], "stats": STATS})
@@ -255,7 +256,7 @@ async def test_a_frames_time_starts_at_its_first_byte(autojump_clock: MockClock,
 
 
 async def test_waiting_behind_requests_is_no_delay(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         await trio.sleep(10 * LIMITS.frame_deadline)
         return DONE
 

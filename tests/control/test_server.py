@@ -21,7 +21,7 @@ from dhtd.control.lines import lines_of
 from dhtd.control.server import LIMITS
 from dhtd.errors import FrameTooLarge, NoPong, StateError
 from dhtd.service.info import InfoRequest
-from dhtd.service.method import Emit, Request, Result
+from dhtd.service.method import Caller, Emit, Request, Result
 from tests.control.serving import DONE, NODE_ID, STATS, Handler, Peer, done, forever, serving
 
 # Frames
@@ -61,7 +61,7 @@ async def test_frames_come_byte_by_byte_or_all_at_once(autojump_clock: MockClock
 async def test_pipelined_requests_are_served_in_order(autojump_clock: MockClock, tmp_path: Path) -> None:
     running = 0
 
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         nonlocal running
         running += 1
         assert running == 1
@@ -155,7 +155,7 @@ async def test_a_client_sending_endlessly_is_cut_off(autojump_clock: MockClock, 
 
 
 async def test_a_half_closed_client_gets_its_answer(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         await emit({"peers": [], "stats": STATS})
         await trio.sleep(300)
         return DONE
@@ -184,7 +184,7 @@ async def test_a_leaving_client_cancels_its_request(
 ) -> None:
     started, cancelled = trio.Event(), trio.Event()
 
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         started.set()
         try:
             await trio.sleep_forever()
@@ -210,7 +210,7 @@ async def test_leaving_during_events_is_no_defect(
 ) -> None:
     ended = trio.Event()
 
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         try:
             while True:
                 await emit({"peers": ["192.0.2.1:80"] * 1_000, "stats": STATS})
@@ -228,7 +228,7 @@ async def test_leaving_during_events_is_no_defect(
 
 
 async def test_a_client_that_never_reads_blocks_nobody(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         return {"node_id": "0" * (10_000_000 if isinstance(request, InfoRequest) else 64), "endpoints": []}
 
     async with serving(tmp_path, handler) as daemon:
@@ -308,7 +308,7 @@ async def test_a_broken_listener_is_given_up(autojump_clock: MockClock) -> None:
 
 
 async def test_events_precede_the_result_with_its_id(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         for number in range(3):
             await emit({"peers": [str(number)], "stats": STATS})
         return DONE
@@ -323,7 +323,7 @@ async def test_events_precede_the_result_with_its_id(autojump_clock: MockClock, 
 
 
 async def test_a_handler_error_keeps_the_connection(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         if isinstance(request, InfoRequest):
             raise NoPong("no answer")
         return DONE
@@ -335,23 +335,23 @@ async def test_a_handler_error_keeps_the_connection(autojump_clock: MockClock, t
         assert await peer.line() == {"id": 2, "result": DONE}
 
 
-async def _raise(request: Request, emit: Emit[Any]) -> Result:
+async def _raise(request: Request, emit: Emit[Any], caller: Caller) -> Result:
     raise KeyError("a defect")
 
 
-async def _raise_group(request: Request, emit: Emit[Any]) -> Result:
+async def _raise_group(request: Request, emit: Emit[Any], caller: Caller) -> Result:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_raise, request, emit)
+        nursery.start_soon(_raise, request, emit, caller)
         await trio.sleep_forever()
     raise AssertionError
 
 
-async def _raise_after_event(request: Request, emit: Emit[Any]) -> Result:
+async def _raise_after_event(request: Request, emit: Emit[Any], caller: Caller) -> Result:
     await emit({"peers": [], "stats": STATS})
     raise KeyError("a defect")
 
 
-async def _return_no_json(request: Request, emit: Emit[Any]) -> Any:
+async def _return_no_json(request: Request, emit: Emit[Any], caller: Caller) -> Any:
     return {"node_id": b"bytes"}
 
 
@@ -359,8 +359,8 @@ async def _return_no_json(request: Request, emit: Emit[Any]) -> Any:
 async def test_a_defect_is_an_internal_error_and_logged(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture, handler: Handler
 ) -> None:
-    async def sometimes(request: Request, emit: Emit[Any]) -> Any:
-        return await handler(request, emit) if isinstance(request, InfoRequest) else DONE
+    async def sometimes(request: Request, emit: Emit[Any], caller: Caller) -> Any:
+        return await handler(request, emit, caller) if isinstance(request, InfoRequest) else DONE
 
     async with serving(tmp_path, sometimes) as daemon:
         peer = await daemon.peer()
@@ -394,7 +394,7 @@ async def test_clients_are_told_when_the_daemon_stops(autojump_clock: MockClock,
 
 
 async def test_a_client_that_never_reads_delays_no_stop(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         await emit({"peers": ["x" * 200_000], "stats": STATS})
         await emit({"peers": ["y" * 10_000_000], "stats": STATS})
         return DONE
@@ -408,7 +408,7 @@ async def test_a_client_that_never_reads_delays_no_stop(autojump_clock: MockCloc
 
 
 async def test_nothing_is_said_in_the_middle_of_a_line(autojump_clock: MockClock, tmp_path: Path) -> None:
-    async def handler(request: Request, emit: Emit[Any]) -> Result:
+    async def handler(request: Request, emit: Emit[Any], caller: Caller) -> Result:
         return {"node_id": "0" * 10_000_000, "endpoints": []}
 
     async with serving(tmp_path, handler) as daemon:

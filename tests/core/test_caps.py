@@ -101,6 +101,18 @@ def test_excess_own_entries_are_refused() -> None:
     assert len(bench.node.tracker) == 3
 
 
+def test_many_entries_find_room_together() -> None:
+    bench = Bench(policy=replace(QUIET, own_entries=3, own_ports=2))
+    bench.node.commands.track([own_key(KEY, 80)], bench.now)
+    check_room = bench.node.commands.check_room
+    check_room(own_key(KEY, 80), own_key(KEY, 81), own_key(KEY, 81), own_key(Id(5), 80))
+    with pytest.raises(TooManyEntries, match=r"on as many ports as it takes \(2\)"):
+        check_room(own_key(KEY, 81), own_key(KEY, 82))
+    with pytest.raises(TooManyEntries, match=r"as many entries as it takes \(3\)"):
+        check_room(own_key(KEY, 81), own_key(Id(5), 80), own_key(Id(6), 80))
+    assert hit(bench) == {"own_ports": 1, "own_entries": 1}
+
+
 def test_excess_ports_of_a_key_are_refused() -> None:
     bench = Bench(policy=replace(QUIET, own_ports=2))
     for port in (80, 81):

@@ -12,9 +12,9 @@ from typing import Final
 from dhtd.core.ids import NATIVE, Keyspace
 from dhtd.daemon.state.disk import APPLICATION_ID
 from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
-from dhtd.daemon.state.schemas import HASHED, SPARED, SUMMED, Value, schema
+from dhtd.daemon.state.schemas import HASHED, SPARED, Value, schema, summed
 
-OLD_VERSIONS: Final = (1, 2, 3)
+OLD_VERSIONS: Final = (1, 2, 3, 4)
 _FILES: Final = Path(__file__).parent / "state" / "files"
 
 
@@ -25,7 +25,10 @@ def put_real(path: Path, version: int) -> None:
 
 
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
-    """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw."""
+    """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw.
+
+    None of them has labels or guards of own entries.
+    """
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
     once: dict[str, Value] = {"bits": keyspace.bits}
@@ -43,7 +46,7 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
         for statement in schema(version):
             execute(statement)
         execute("BEGIN")
-        sums = dict.fromkeys(SUMMED, Sum())
+        sums = dict.fromkeys(summed(version), Sum())
         for table, values in _rows(state, version, writer):
             insert(table, *values)
             sums[table] = sums[table].with_row(hash_of(table, values))
@@ -59,6 +62,11 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
 def _rows(state: SavedState, version: int, writer: Writer) -> Iterator[tuple[str, tuple[Value, ...]]]:
     for position, contact in enumerate(state.contacts):
         yield "contact", writer.contact(position, contact)
+    if version > 3:
+        yield from (("own", (*writer.record_key(own), b"")) for own in state.own)
+        yield from (("held", writer.held(entry)) for entry in state.held)
+        yield from (("holder", writer.holder(own, at)) for own, those in state.holders.items() for at in those)
+        return
     for own in state.own:
         yield "own", (writer.id(own.key), own.port)
     for entry in state.held:

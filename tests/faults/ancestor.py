@@ -155,7 +155,7 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         ),
     ),
     "10 own entries are never saved": (
-        Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(record_key))\n", "        pass\n"),
+        Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(*entries))\n", "        pass\n"),
     ),
     "10 nobody is told that entries have changed": (
         Change(STORE, "        self._note_change(key)\n        return outcome\n", "        return outcome\n"),

@@ -24,7 +24,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer
 from dhtd.daemon.state import disk as state_disk
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.rows import hash_of
 from dhtd.daemon.state.schemas import COLUMNS, Value
 from dhtd.errors import StateError
@@ -77,7 +77,7 @@ def _check_file(path: Path) -> None:
         _check_state(state)
         file.apply([])
         file.set_node_id(_KEY)
-        file.add_own(own_key(_KEY, 80))
+        file.add_own(AddOwn(own_key(_KEY, 80)))
         file.save_contacts([Contact(_KEY, _ENTRY.record.endpoint)])
         file.save_held([(_KEY, [_ENTRY])])
         file.save_holders([SetHolders(own_key(_KEY, 80), [_HOLDER])])
@@ -232,7 +232,7 @@ def _good(number: int) -> bytes:
             file.set_node_id(NATIVE.random(rng))
             for _ in range((0, 2, 20)[number]):
                 key = NATIVE.random(rng)
-                file.add_own(own_key(key, rng.randint(1, 65_535)))
+                file.add_own(AddOwn(own_key(key, rng.randint(1, 65_535))))
                 file.save_held(
                     [(key, [SavedRecord(key, Peer(Endpoint.of("192.0.2.9", 1 + rng.randrange(99))), 3_600, KEPT)])]
                 )

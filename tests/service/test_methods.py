@@ -41,12 +41,14 @@ def test_a_request_leads_to_its_method() -> None:
 def test_the_owner_s_methods_may_be_refused() -> None:
     owners = [method for method in ROWS if method.callers is Callers.OWNER]
     assert owners == [BACKUP, STOP]
-    assert [method for method in ROWS if NotPermitted in method.errors] == owners
+    assert [method for method in ROWS if NotPermitted in method.errors] == [BACKUP, ENTER, STOP]
 
 
 def test_parameters_are_those_of_the_fields() -> None:
     names = [parameter.name for parameter in ENTER.parameters]
-    assert names == ["id", "port", "wait", "min_replicas", "within_s"]
+    assert names == [
+        *("id", "port", "wait", "min_replicas", "within_s", "name", "check", "every", "pid", "attached"),
+    ]
     optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.is_optional}
     assert (optional["wait"], optional["within_s"]) == (FLAG, SECONDS)
 

@@ -11,7 +11,7 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage.held_record import HeldRecord
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network
@@ -138,7 +138,7 @@ def through_a_file(path: Path, saved: Saved) -> Saved:
         file.set_node_id(saved.id)
         file.save_contacts(saved.contacts)
         for record_key in saved.own:
-            file.add_own(record_key)
+            file.add_own(AddOwn(record_key))
         entries: dict[Id, list[SavedRecord]] = {}
         for entry in saved.held:
             entries.setdefault(entry.key, []).append(SavedRecord(entry.key, Peer(entry.record), 3_600, KEPT))

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtd.core.codec import Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
-from dhtd.core.messages import METHODS, Changed, Contact, FindNode, FindValue, Ping, Query, Renew, Request, Store, Watch
+from dhtd.core.messages import (
+    ERROR_METHOD,
+    METHODS,
+    BadQuery,
+    Changed,
+    Contact,
+    FindNode,
+    FindValue,
+    Message,
+    Ping,
+    Query,
+    Renew,
+    Renewed,
+    Reply,
+    Request,
+    Store,
+    Watch,
+    Watched,
+)
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
@@ -89,3 +110,85 @@ def test_the_shortest_of_our_own_queries_are_read(codec: JsonCodec) -> None:
     for request in requests:
         query = Query(bytes(codec.traits.tid_size), Id(0), request)
         assert codec.decode(codec.encode_query(query.tid, query.sender, request)) == query
+
+
+BAD_LEASES: list[object] = [None, -1, 14_401, 2**63, True, 60.0, "60", []]
+BAD_SESSIONS: list[object] = [None, "", "00" * 15, "00" * 17, "zz" * 16, 0]
+BAD_ENDPOINTS: list[object] = [
+    None,
+    0,
+    "",
+    [0],
+    [None],
+    ["00" * 5],
+    ["00" * 7],
+    ["zz" * 6],
+    9 * ["00" * 6],
+    [["00" * 6]],
+]
+GOOD: dict[str, tuple[list[object], list[list[object]]]] = {
+    "store": ([3, 80, "00", 60, "00" * 16], [[], [0, True], [None], [0, *BAD_LEASES], BAD_SESSIONS]),
+    "withdraw": ([3, 80, "00", "00" * 16], [[], [0, True], [None], BAD_SESSIONS]),
+    "renew": (["00" * 16, 0, ""], [BAD_SESSIONS, BAD_LEASES, [None]]),
+    "watch": ([3, "00", 60, "00" * 16], [[], [None], [0, *BAD_LEASES], BAD_SESSIONS]),
+    "changed": ([3, 7, ["00" * 6], ["00" * 18]], [[], [-1, 2**63, True, None], BAD_ENDPOINTS, BAD_ENDPOINTS]),
+}
+
+
+@pytest.mark.parametrize("method", GOOD)
+def test_leases_and_watches_are_strict(method: str) -> None:
+    codec = JsonCodec(NATIVE)
+
+    def read(args: list[object]) -> Message | None:
+        with suppress(WireError):
+            return codec.decode(json.dumps(["query", "00", 0, method, args]).encode().ljust(200))
+        return None
+
+    good, bads = GOOD[method]
+    assert isinstance(read(good), Query)
+    for place, several in enumerate(bads):
+        for bad in several:
+            assert not isinstance(read([*good[:place], bad, *good[place + 1 :]]), Query), bad
+
+
+def test_a_bare_wire_has_no_leases() -> None:
+    codec = JsonCodec(NATIVE, bare=True)
+    for method, (args, _) in GOOD.items():
+        data = json.dumps(["query", "0000", 0, method, args]).encode().ljust(400)
+        assert codec.decode(data) == BadQuery(bytes(2), Id(0), ERROR_METHOD, "unknown method")
+    query = codec.encode_query(bytes(2), Id(0), Store(Id(3), 80, b"x", 0, b""))
+    assert json.loads(query)[4] == [3, 80, b"x".hex()]
+
+
+@pytest.mark.parametrize("held", [None, 0, 3])
+def test_a_renewal_is_answered(held: int | None) -> None:
+    codec, request = JsonCodec(NATIVE), Renew(SESSION, 60, b"")
+    reply = codec.decode(codec.encode_renewed(bytes(4), Id(1), STRANGER, b"token", held))
+    assert isinstance(reply, Reply)
+    assert codec.decode_result(request, reply.body) == Renewed(b"token", held)
+    for bad in ([], ["00"], ["00", -1], ["00", True], ["00", "1"], [None, 1], ["zz", 1], ["00", 1, 1]):
+        with pytest.raises(WireError):
+            codec.decode_result(request, bad)
+
+
+@pytest.mark.parametrize("choosy", [False, True])
+@pytest.mark.parametrize("limit", [0, 300, 600, 1_200])
+def test_a_watch_is_answered_with_what_fits(limit: int, choosy: bool) -> None:
+    def choose(key: Id, endpoints: Sequence[Endpoint], most: int) -> Sequence[Endpoint]:
+        return endpoints[::-1][:most]
+
+    codec, request = JsonCodec(NATIVE), Watch(Id(3), b"token", 60, SESSION)
+    named = [STRANGER.with_port(1 + number) for number in range(20)]
+    values = Values(named, choose if choosy else None)
+    data = codec.encode_watched(Query(bytes(4), Id(1), request), Id(1), STRANGER, b"token", 7, Room(limit), values)
+    assert len(data) <= max(limit, 200)
+    reply = codec.decode(data)
+    assert isinstance(reply, Reply)
+    result = codec.decode_result(request, reply.body)
+    assert isinstance(result, Watched)
+    told = len(result.endpoints)
+    assert (result.token, result.version, result.more) == (b"token", 7, told < 20)
+    assert result.endpoints == tuple((named[::-1] if choosy and told < 20 else named)[:told])
+    for place, bad in enumerate([None, -1, BAD_ENDPOINTS]):
+        with pytest.raises(WireError):
+            codec.decode_result(request, [*["00", 7, [], False][:place], bad, *["00", 7, [], False][place + 1 :]])

@@ -12,12 +12,15 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
+    Changed,
     Contact,
     FindNode,
     FindValue,
     Ping,
     Query,
+    Renew,
     Request,
+    Watch,
 )
 from dhtd.sim import story
 from dhtd.sim.liars import Mute
@@ -25,7 +28,7 @@ from dhtd.sim.links import Nat
 from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
 from dhtd.sim.simulation import Simulation
-from tests.records import to_store, to_withdraw
+from tests.records import SESSION, to_store, to_withdraw
 
 ASKER, OTHER, KEY = Id(0xAA << 248), Id(0xBB << 248), Id(0xCC << 248)
 TID = bytes.fromhex("0102030405060708")
@@ -47,6 +50,9 @@ REQUESTS: dict[str, tuple[Request, str]] = {
     "find_value with a token": (FindValue(KEY, TOKEN), "asks find_value cc000000, showing a token"),
     "store": (to_store(KEY, 80, TOKEN), "asks store cc000000 port 80"),
     "withdraw": (to_withdraw(KEY, 80, TOKEN), "asks withdraw cc000000 port 80"),
+    "renew": (Renew(SESSION, 60, TOKEN), "asks renew for 60 s"),
+    "watch": (Watch(KEY, TOKEN, 60, SESSION), "asks watch cc000000"),
+    "changed": (Changed(KEY, 7, (THERE,), ()), "asks changed cc000000: 1 more, 0 gone"),
 }
 
 
@@ -83,6 +89,16 @@ def test_the_rest_of_the_arrivals_is_told() -> None:
     net = Network(1)
     codec = net.codec
     assert told(net, codec.encode_acknowledged(TID, OTHER, HERE)) == "bb000000 answers yes [01020304]"
+    assert told(net, codec.encode_renewed(TID, OTHER, HERE, TOKEN, 3)) == "bb000000 answers 3 held [01020304]"
+    said = told(net, codec.encode_renewed(TID, OTHER, HERE, TOKEN, None))
+    assert said == "bb000000 answers no, but here is a token [01020304]"
+    watch = Query(TID, ASKER, Watch(KEY, TOKEN, 60, SESSION))
+    for limit, words in (
+        (1_000, "version 7 with 2 endpoints"),
+        (60, "version 7 with 0 endpoints, and there are more"),
+    ):
+        data = codec.encode_watched(watch, OTHER, HERE, TOKEN, 7, Room(limit), Values([HERE, THERE]))
+        assert told(net, data) == f"bb000000 answers {words} [01020304]"
     refusal = codec.encode_error(TID, OTHER, ERROR_PROTOCOL, "bad\ntoken")
     assert told(net, refusal) == "bb000000 refuses with 203: 'bad\\ntoken' [01020304]"
     unknown = codec.encode_query(TID, ASKER, Ping()).replace(b"ping", b"pong")

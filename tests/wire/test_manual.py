@@ -15,7 +15,25 @@ import dhtd.core.messages
 from dhtd.core.codec import Room
 from dhtd.core.endpoint import IPV4_SIZE, IPV6_SIZE, PORT_MAX
 from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import Changed, FindNode, FindValue, Found, Ping, Query, Renew, Reply, Request, Store, Watch
+from dhtd.core.messages import (
+    CHANGED_MAX,
+    LEASE_MAX,
+    SESSION_SIZE,
+    VERSION_MAX,
+    Changed,
+    FindNode,
+    FindValue,
+    Found,
+    Ping,
+    Query,
+    Renew,
+    Renewed,
+    Reply,
+    Request,
+    Store,
+    Watch,
+    Watched,
+)
 from dhtd.core.policy import DEFAULT
 from dhtd.wire import sealed
 from dhtd.wire.native import NativeCodec
@@ -85,7 +103,6 @@ def test_the_table_of_constants_is_the_policy() -> None:
         "own entries are published again after, at first": seconds(DEFAULT.republish_first),
         "own entries are published again after, at most": seconds(DEFAULT.republish),
         "a holder of own entries is pinged every": seconds(DEFAULT.patrol),
-        "stored entries expire after": seconds(DEFAULT.store_expiry),
         "a withdrawal that failed is repeated after, at first": seconds(DEFAULT.withdraw_retry),
         "a withdrawal that failed is repeated after, at most": seconds(DEFAULT.withdraw_retry_max),
         "a withdrawal is confirmed after": seconds(DEFAULT.withdraw_confirm),
@@ -162,6 +179,12 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"a bin of {IPV4_SIZE} or {IPV6_SIZE} bytes",
         f"An integer from 1 to {PORT_MAX}",
         f"A bin of 1 to {TOKEN_MAX} bytes",
+        f"An integer from 1 to {LEASE_MAX}, in seconds; for a renew from 0",
+        f"of exactly {SESSION_SIZE} bytes",
+        f"A session is secret: {SESSION_SIZE} random bytes",
+        f"An integer from 0 to {VERSION_MAX}.",
+        f"with at most {CHANGED_MAX} elements in both together",
+        f"More than {CHANGED_MAX} endpoints need several",
         f"A node should name {DEFAULT.k} in all of each family",
         f"pad its find_node to exactly {FIND_NODE_SIZE_DUAL} bytes instead",
         f"padded to exactly {FIND_NODE_SIZE} bytes and a find_value without a token to exactly {FIND_VALUE_SIZE} bytes",
@@ -178,7 +201,6 @@ def msgpack_fields(datagram: bytes) -> list[list[object]]:
         f"stores the entry on {DEFAULT.k} of them",
         f"repeats this {DEFAULT.republish_first / 60:g} minutes later, give or take a tenth",
         f"doubles the interval, up to {DEFAULT.republish / 60:g} minutes",
-        f"drops it {DEFAULT.store_expiry / 60:g} minutes after",
         f"doubles from {DEFAULT.rejoin_first:g} seconds up to {DEFAULT.rejoin_max / 60:g} minutes",
         f"at most {DEFAULT.amplification} times the size of its query",
         f"the four bytes {sealed.MAGIC.hex(' ')} DHS and the version, {sealed.MAGIC[3]}",
@@ -211,6 +233,11 @@ def test_there_is_a_worked_example() -> None:
         "store",
         "ping-reply",
         "error-protocol",
+        "renew",
+        "renew-reply",
+        "watch",
+        "watch-reply",
+        "changed",
     ]
 
 
@@ -246,6 +273,35 @@ def test_the_example_tells_one_story() -> None:
     assert f"on port {stored.request.port}" in WORDS
     assert f"holds {told.observed.with_port(stored.request.port)} from now on" in WORDS
     assert NATIVE.digest(b"printer") == stored.request.key
+
+
+def test_the_example_goes_on() -> None:
+    """Each renewal has a token of its own, and the changed follows the answer to the watch."""
+    renewed, told, watch, watched, changed = (
+        CODEC.decode(VECTORS[name].data) for name in ("renew", "renew-reply", "watch", "watch-reply", "changed")
+    )
+    stored = VECTORS["store"].request
+    assert isinstance(stored, Store)
+    assert isinstance(renewed, Query)
+    assert isinstance(told, Reply)
+    assert isinstance(renewed.request, Renew)
+    result = CODEC.decode_result(renewed.request, told.body)
+    assert isinstance(result, Renewed)
+    assert (renewed.request.session, renewed.request.lease) == (stored.session, stored.lease)
+    assert result.token != renewed.request.token
+    assert result.held == 3
+    assert isinstance(watch, Query)
+    assert isinstance(watched, Reply)
+    assert isinstance(watch.request, Watch)
+    named = CODEC.decode_result(watch.request, watched.body)
+    assert isinstance(named, Watched)
+    assert (watch.request.key, watch.request.session) == (stored.key, stored.session)
+    assert isinstance(changed, Query)
+    assert isinstance(changed.request, Changed)
+    assert changed.sender == watched.sender
+    assert changed.request.version == named.version + 1
+    assert set(changed.request.removed) <= set(named.endpoints)
+    assert not set(changed.request.added) & set(named.endpoints)
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from string import hexdigits
 
 import typer
 
@@ -55,12 +56,12 @@ def complete_scenario(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_id(context: typer.Context, incomplete: str) -> list[str]:
-    """Offer the IDs that this node has entered or holds for others."""
+    """Offer the names and IDs that this node has entered, and the IDs that it holds for others."""
     return _ids(context, "id", incomplete)
 
 
 def complete_own_id(context: typer.Context, incomplete: str) -> list[str]:
-    """Offer the IDs that this node has entered."""
+    """Offer the names and IDs that this node has entered."""
     return _ids(context, "own-id", incomplete)
 
 
@@ -81,11 +82,30 @@ def complete_endpoint(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _ids(context: typer.Context, what: str, incomplete: str) -> list[str]:
-    """Return the matching IDs; digits already typed are left in the case that they have."""
-    if context.params.get("name"):  # the word is a name, then
-        return []
+    """Return the matching names and IDs; digits already typed are left in the case that they have."""
+    names = [name for name in _matching(_ask(context, "own-name", incomplete), incomplete) if _is_plain(name)]
+    if context.params.get("name"):
+        return names
+    plain = [name for name in names if _is_name(name)]
     prefix = incomplete.lower()
-    return [incomplete + id[len(incomplete) :] for id in _matching(_ask(context, what, prefix), prefix)]
+    if set(prefix) - set(hexdigits):
+        return plain
+    return [*plain, *(incomplete + id[len(incomplete) :] for id in _matching(_ask(context, what, prefix), prefix))]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name stands on a line of any shell as it is."""
+    return all(character.isalnum() or character in "_.,:@%+/-" for character in name) and not name.startswith("-")
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text is taken for a name without `--name`."""
+    from dhtd.cli.arguments import parse_key
+
+    try:
+        return parse_key(text, name=False).name is not None
+    except DhtdError:
+        return False
 
 
 def _matching(words: Iterable[str], incomplete: str) -> list[str]:

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
-from dhtd.cli.arguments import parse_id, parse_port
-from dhtd.cli.completion.candidates import complete_own_id, complete_own_port
-from dhtd.cli.output import Failure, JsonOption, NameOption, Verb, ask, session
-from dhtd.cli.told import Told
-from dhtd.cli.verbs.queries import IdArgument
+from dhtd.cli.arguments import parse_key, parse_port
+from dhtd.cli.completion.candidates import complete_file, complete_id, complete_own_id, complete_own_port
+from dhtd.cli.output import CommandVerb, Failure, JsonOption, NameOption, Verb, ask, command_of, session
+from dhtd.cli.told import Told, holders_of, named
+from dhtd.cli.verbs.enter_guarded import guard_of, run
+from dhtd.cli.verbs.enter_list import enter_list
 from dhtd.errors import TooFewReplicas, UsageError
 from dhtd.words import count, duration
 
 
 def enter(
     context: typer.Context,
-    id: IdArgument,
-    port: Annotated[str, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)],
+    id: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_id, show_default=False),
+    ] = None,
+    port: Annotated[
+        str | None, typer.Argument(metavar="PORT", help="The port of the service.", show_default=False)
+    ] = None,
     *,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="LIST",
+            help="Enter many: a line is a name or an ID, and a port; - is stdin.",
+            autocompletion=complete_file,
+            show_default=False,
+        ),
+    ] = None,
     min_replicas: Annotated[
         int | None,
         typer.Option(
@@ -30,22 +47,63 @@ def enter(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the entry is published, or only until it is on disk.")
     ] = True,
+    pid: Annotated[
+        int | None, typer.Option("--pid", metavar="N", help="Withdraw when process N ends.", show_default=False)
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            "--check",
+            metavar="CHECK",
+            help="Published while it passes: tcp, http://127.0.0.1:PORT/PATH, or 'exec COMMAND'.",
+            show_default=False,
+        ),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option("--every", metavar="S", help="Seconds between two checks: 5.", show_default=False),
+    ] = None,
     name: NameOption = False,
     json: JsonOption = False,
 ) -> None:
-    """This machine serves ID on PORT. Prints the nodes that hold the entry now."""
+    """This machine serves ID on PORT. Prints the nodes that hold the entry now.
+
+    With a COMMAND, runs it, and serves ID until it ends.
+    """
     options = session(context, json=json)
     wanted = 0 if min_replicas is None else min_replicas
     if wanted < 0:
         raise UsageError(f"--min-replicas {min_replicas}: give a number from 0 up")
+    command = command_of(context)
+    guard = guard_of(command, pid, check, every)
+    if file is not None:
+        if id is not None or name:
+            raise UsageError("give an ID and a PORT, or --file LIST")
+        if guard:
+            raise UsageError("--pid, --check and -- COMMAND are for one entry, and --file LIST is for many")
+        enter_list(options, file, wait=wait, wanted=wanted)
+        return
+    if id is None or port is None:
+        context.fail(f"Missing argument '{'ID' if id is None else 'PORT'}'.")
+    key, number = parse_key(id, name=name), parse_port(port)
+    entry: dict[str, Any] = {"wait": wait, "min_replicas": wanted, "name": key.name, "guard": guard}
+    if command is not None:
+        run(
+            options, command, number, lambda client: client.enter(key.id, number, **entry), partial(_entered, wait=wait)
+        )
     with options.client() as client:
-        told = Told(client.enter(parse_id(id, name=name), parse_port(port), wait=wait, min_replicas=wanted))
-        holders = _holders(told)
+        told = Told(client.enter(key.id, number, **entry))
+        holders = holders_of(told)
         if wait and holders is not None and holders < wanted:
             raise Failure(TooFewReplicas(_too_few(told, holders, wanted)), told.body)
         lines = [f"{replica.text('node_id')} {replica.text('endpoint')}" for replica in told.parts("replicas")]
         options.show(told, lines, client)
-    options.note(_entered(told, holders) if wait else "entered, and kept on disk; dht info tracking tells who holds it")
+    options.note(_entered(told, wait=wait))
+    if told.body.get("listening") is False:
+        options.note(
+            f"nothing listens on port {told.text('port')}: is the service running? The entry is there all the same;"
+            " --check, --pid or -- COMMAND ties it to the service"
+        )
 
 
 def delete(
@@ -53,7 +111,7 @@ def delete(
     id: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="64 hex digits; with --name, a name.", autocompletion=complete_own_id, show_default=False
+            metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_own_id, show_default=False
         ),
     ],
     port: Annotated[
@@ -70,12 +128,26 @@ def delete(
     options = session(context, json=json)
     with options.client() as client:
         only = None if port is None else parse_port(port)
-        told = ask(client, DELETE, id=parse_id(id, name=name), port=only)
+        key = parse_key(id, name=name)
+        told = ask(client, DELETE, id=key.id, port=only, name=key.name)
         options.show(told, told.texts("removed"), client)
-    options.note(_withdrawn(told))
+    options.note(f"{named(told)}{_withdrawn(told)}")
+    for file in told.texts("declared"):
+        options.note(
+            f"{file} declares it, and enters it again when dhtd starts or reads its files again: remove it there"
+        )
 
 
-def _entered(told: Told, holders: int | None) -> str:
+def _entered(told: Told, *, wait: bool) -> str:
+    return f"{named(told)}{_how(told, holders_of(told), wait=wait)}"
+
+
+def _how(told: Told, holders: int | None, *, wait: bool) -> str:
+    state = told.text("state")
+    if state in {"waiting", "failing"}:
+        return f"kept on disk, and published as soon as its check passes; {state} now: {told.text('message')}"
+    if not wait:
+        return "entered, and kept on disk; dht info tracking tells who holds it"
     if holders == 0:
         return "kept on disk, but no other node holds it yet; published as soon as one is found: see dht bootstrap"
     return f"on {count(holders, 'node')}; {_again(told)}"
@@ -107,18 +179,13 @@ def _again(told: Told) -> str:
     return "being published" if seconds == 0 else f"published again in {duration(seconds)}"
 
 
-def _holders(told: Told) -> int | None:
-    """Return how many nodes hold the entry, if that is told: one that was reached by both address families is one."""
-    return len({replica.text("node_id") for replica in told.parts("replicas")}) if "replicas" in told.body else None
-
-
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     examples = (
-        "dht enter --name wiki.example.org 8080\n"
-        'dht enter "$(dht hash --file backup.tar)" 8000\n'
-        "dht enter --name wiki.example.org 8080 --min-replicas 3 --json"
+        "dht enter wiki.example.org 8080 --check http://127.0.0.1:8080/\n"
+        "dht enter wiki.example.org 8080 -- ./server --port 8080\n"
+        "dht enter --file services.txt"
     )
-    app.command(cls=Verb, epilog=examples)(enter)
+    app.command(cls=CommandVerb, epilog=examples)(enter)
     examples = "dht delete --name wiki.example.org\ndht delete --name wiki.example.org 8080"
     app.command(cls=Verb, epilog=examples)(delete)

@@ -16,7 +16,7 @@ from dhtd.errors import UsageError
 # The columns of lines. What a newer daemon tells besides comes behind them.
 MEMBER = ("id", "endpoint", "state", "reachable", "last_activity_s", "timeouts", "rtt_ms")
 HELD = ("id", "endpoint", "age_s", "expires_in_s")
-TRACKED = ("id", "port", "replicas", "refresh_in_s")
+TRACKED = ("id", "port", "replicas", "refresh_in_s", "name", "file", "guard", "state", "since_s", "message")
 WITHDRAWAL = ("id", "port", "node_id", "endpoint", "acknowledged", "attempts", "retry_in_s", "expires_in_s")
 
 

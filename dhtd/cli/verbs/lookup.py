@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import typer
 
-from dhtd.cli.arguments import parse_id
+from dhtd.cli.arguments import parse_key
 from dhtd.cli.output import Failure, JsonOption, NameOption, Session, Verb, session
 from dhtd.cli.streams import put
 from dhtd.cli.told import Told
@@ -22,7 +22,8 @@ def lookup(context: typer.Context, id: IdArgument, *, name: NameOption = False, 
 
     options = session(context, json=json)
     with options.client() as client:
-        answers = (Told(answer) for answer in client.stream(LOOKUP, id=parse_id(id, name=name)))
+        key = parse_key(id, name=name)
+        answers = (Told(answer) for answer in client.stream(LOOKUP, id=key.id, name=key.name))
         if options.json:
             *_, told = answers
         elif sys.stdout.isatty():
@@ -54,20 +55,22 @@ def _failure(told: Told) -> DhtdError | None:
     """Return why nobody was found: an outage is no "no"."""
     stats = told.part("stats")
     answered, silent = stats.number("responses"), stats.number("timeouts")
+    name = told.body.get("name")
+    this = name if isinstance(name, str) else "this ID"
     if told.texts("peers"):
         return None
     if "peers" not in told.body:
         return DhtdError("the daemon does not tell who serves this ID: is it of another version than this dht?")
     if answered == 0:
         asked = f"{count(silent, 'node')} near it {'was' if silent == 1 else 'were'} asked"
-        return NoAnswer(f"nobody answers, so whether somebody serves this ID is not known: {asked}. See dht status")
+        return NoAnswer(f"nobody answers, so whether somebody serves {this} is not known: {asked}. See dht status")
     besides = f", and {silent} did not" if silent else ""
     heard = f"{count(answered, 'node')} near it answered{besides}"
     if told.body.get("complete") is False:
         return NotFound(
-            f"nobody was found who serves this ID, but not all nodes that may know somebody were heard: {heard}"
+            f"nobody was found who serves {this}, but not all nodes that may know somebody were heard: {heard}"
         )
-    return NotFound(f"nobody serves this ID: {heard}")
+    return NotFound(f"nobody serves {this}: {heard}")
 
 
 def _finish(options: Session, told: Told) -> None:

@@ -24,9 +24,7 @@ HostPortArgument = Annotated[
 ]
 IdArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="ID", help="64 hex digits; with --name, a name.", autocompletion=complete_id, show_default=False
-    ),
+    typer.Argument(metavar="ID", help="64 hex digits, or a name.", autocompletion=complete_id, show_default=False),
 ]
 
 

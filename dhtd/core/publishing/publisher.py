@@ -16,12 +16,13 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS
+from dhtd.core.counters import ENTRY_HOLDERS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unheld, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact
+from dhtd.core.publishing.entry_limits import check_room
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.newcomers import Newcomers
@@ -39,7 +40,6 @@ from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlays import Overlays
-from dhtd.errors import TooManyEntries
 
 if TYPE_CHECKING:
     from random import Random
@@ -124,25 +124,21 @@ class Publisher:
 
     # Commands
 
-    def check_room(self, record_key: RecordKey) -> None:
-        """Raise `TooManyEntries` if no further own entry, or none of this key, is taken. A present one always is."""
-        records = self.records
-        if record_key in records:
-            return
-        if len(records) >= self._policy.own_entries:
-            self._caps_hit[OWN_ENTRIES] += 1
-            raise TooManyEntries(f"this node has entered as many entries as it takes ({len(records)}): delete some")
-        ports = len(records.ports(record_key.key))
-        if ports >= self._policy.own_ports:
-            self._caps_hit[OWN_PORTS] += 1
-            raise TooManyEntries(f"this node has entered this ID on as many ports as it takes ({ports}): delete some")
+    def check_room(self, record_keys: Iterable[RecordKey]) -> None:
+        """Raise `TooManyEntries` if these own entries are not all taken. One that is there always is."""
+        check_room(record_keys, self.records, self._policy, self._caps_hit)
 
     def enter(self, op: Handle, record_key: RecordKey, now: float, *, patient: bool) -> None:
         """Track an own entry and publish it: see `Commands.enter`."""
-        entry = self.records.add(record_key)
-        for contact, until in self.withdrawals.take(record_key).items():
-            self._may_hold(entry, contact, until)
+        self._add(record_key)
         self._publish(record_key, now, op, patient=patient)
+
+    def track(self, record_key: RecordKey, now: float) -> None:
+        """Track an own entry. It is published soon, or once the network is reached."""
+        entry = self._add(record_key)
+        for overlay in self._overlays:
+            if overlay.is_joined:
+                self.upheavals.may_reach(entry, overlay.family, now)
 
     def delete(self, op: Handle, key: Id, port: int | None, now: float) -> list[int]:
         """Stop tracking entries and withdraw them: see `Commands.delete`. Return their ports."""
@@ -221,13 +217,9 @@ class Publisher:
     # What survives a restart
 
     def restore_own(self, record_key: RecordKey, now: float) -> None:
-        """Put back an own entry, unless it is there; it is published once the network is reached."""
-        if record_key in self.records:
-            return
-        entry = self.records.add(record_key)
-        for overlay in self._overlays:
-            if overlay.is_joined:
-                self.upheavals.may_reach(entry, overlay.family, now)
+        """Put back an own entry, unless it is there: see `track`."""
+        if record_key not in self.records:
+            self.track(record_key, now)
 
     def restore_holder(
         self, record_key: RecordKey, contact: Contact, until: float, now: float, seen: Seen = ()
@@ -287,6 +279,13 @@ class Publisher:
             attempts.do(self._operations.settle, now)  # with nobody to ask it is over at once, and another may follow
 
     # Inside
+
+    def _add(self, record_key: RecordKey) -> OwnEntry:
+        """Return an own entry, made if it is missing; its withdrawals end, and their nodes are its holders again."""
+        entry = self.records.add(record_key)
+        for contact, until in self.withdrawals.take(record_key).items():
+            self._may_hold(entry, contact, until)
+        return entry
 
     def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
         self._caps_hit[ENTRY_HOLDERS] += self.records.may_hold(entry, contact, until)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event
 from dhtd.core.ids import Id
 from dhtd.daemon.driver import Driver, Start
 from dhtd.service import method as service
-from dhtd.service.method import Emit, Method, Request, Result, Stream
+from dhtd.service.method import Caller, Emit, Leave, Method, Request, Result, Stream
 
 Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Result)
@@ -22,17 +23,35 @@ class Call(NamedTuple):
     """A method, and the function that serves it."""
 
     method: Method[Any, Any]
-    serve: Callable[[Any, Emit[Any]], Awaitable[Result]]
+    serve: Callable[[Any, Emit[Any], Caller], Awaitable[Result]]
+
+
+class Itself:
+    """The daemon as the caller of its own methods, for entries that its files declare."""
+
+    uid = os.geteuid()
+    is_owner = True
+
+    def attach(self, leave: Leave) -> None:
+        raise AssertionError("the daemon has no connection to itself")
+
+
+ITSELF: Final = Itself()
 
 
 def answer(method: Method[Q, R], serve: Callable[[Q], Awaitable[R]]) -> Call:
     """Pair a method with a function that returns its result, or raises a `DhtdError` with the reason."""
-    return Call(method, lambda request, _: serve(request))
+    return Call(method, lambda request, emit, caller: serve(request))
+
+
+def answer_caller(method: Method[Q, R], serve: Callable[[Q, Caller], Awaitable[R]]) -> Call:
+    """Pair a method with a function that has to know who calls."""
+    return Call(method, lambda request, emit, caller: serve(request, caller))
 
 
 def stream(method: Stream[Q, E, R], serve: Callable[[Q, Emit[E]], Awaitable[R]]) -> Call:
     """Pair a method with a function that emits its events, and then returns its result."""
-    return Call(method, serve)
+    return Call(method, lambda request, emit, caller: serve(request, emit))
 
 
 class Handlers(ABC):

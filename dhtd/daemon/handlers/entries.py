@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 import trio
 
+from dhtd.control.threads import in_thread
 from dhtd.core.events import LookupDone, LookupProgress, LookupStats, Published, Withdrawn
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
-from dhtd.daemon.driver import SHOWN, Driver
-from dhtd.daemon.handlers.calls import Call, Handlers, answer, stream
+from dhtd.daemon.driver import SHOWN, Driver, Ongoing
+from dhtd.daemon.guards.guard import Checked
+from dhtd.daemon.guards.listening import is_listening
+from dhtd.daemon.guards.processes import Process
+from dhtd.daemon.guards.wanted import guard_of
+from dhtd.daemon.handlers.calls import Call, Handlers, answer, answer_caller, stream
+from dhtd.daemon.own_entries import OwnEntries, Wanted
 from dhtd.daemon.report import NodeReport, milliseconds
-from dhtd.daemon.state.saver import Saver
-from dhtd.errors import NoPeers, NotTracked
+from dhtd.errors import NoPeers, NoThread, NotTracked
 from dhtd.service.entries import (
     DELETE,
     ENTER,
+    ENTER_MANY,
     LOOKUP,
     DeleteRequest,
     DeleteResult,
+    EnterManyRequest,
+    EnterManyResult,
     EnterRequest,
     EnterResult,
     LeftBehindInfo,
@@ -28,49 +40,95 @@ from dhtd.service.entries import (
     LookupResult,
     Stats,
 )
-from dhtd.service.method import Emit
+from dhtd.service.method import Caller, Emit
 
+LookAtPort = Callable[[int], Awaitable[bool | None]]  # see `look_at_port`
+
+AT_ONCE: Final = 32  # publications of one client
 NO_PEERS: Final = "this node knows no other node: name one with dht bootstrap HOST:PORT, or dhtd start --bootstrap"
 
 
 class Entries(Handlers):
-    """Changes own entries on disk and in the node, one change at a time."""
+    """Enters, looks up and deletes, and waits for the network to do it."""
 
-    def __init__(self, driver: Driver, saver: Saver, report: NodeReport) -> None:
+    def __init__(self, driver: Driver, own: OwnEntries, report: NodeReport, look_at_port: LookAtPort) -> None:
         super().__init__(driver)
-        self._saver = saver
+        self._look_at_port = look_at_port
+        self._own = own
         self._report = report
 
     def calls(self) -> tuple[Call, ...]:
         return (
-            answer(ENTER, self._enter),
+            answer_caller(ENTER, self._enter),
+            stream(ENTER_MANY, self._enter_many),
             stream(LOOKUP, self._lookup),
             answer(DELETE, self._delete),
         )
 
-    async def _enter(self, request: EnterRequest) -> EnterResult:
+    async def _enter(self, request: EnterRequest, caller: Caller) -> EnterResult:
         """Write the entry to disk before acknowledging it: from then on it survives anything but `delete`."""
         deadline = trio.current_time() + request.within_s
-        patient = request.wait and (request.min_replicas > 0 or self._node.memberships.has_somebody_to_join_by)
-        async with self._saver.own_entries:
-            await self._saver.bring([request.id])
-            self._node.commands.check_free()
-            self._node.commands.check_room(request.id, request.port)
-            with trio.CancelScope(shield=True):  # a client that goes away must not leave disk and node apart
-                await self._saver.add_own(RecordKey.of(request.id, Peer.on(request.port)))
-                publication = self._driver.begin(
-                    lambda now: self._node.commands.enter(request.id, request.port, now, patient=patient)
-                )
-        with publication:
-            replicas: tuple[Contact, ...] = ()
-            if request.wait:
-                with trio.move_on_at(deadline):
-                    event = await publication.event()
-                    assert isinstance(event, Published)
-                    if event.cancelled:
-                        raise NotTracked("the entry was deleted while it was being published")
-                    replicas = event.replicas
-        return self._report.entered(request.id, request.port, replicas)
+        guard = await guard_of(request, caller)
+        wanted, patient = Wanted(request.id, request.port, request.name, guard=guard), self._is_patient(request)
+        try:
+            entered = await self._own.enter(wanted, patient=patient)
+        except BaseException:
+            if isinstance(guard, Process):
+                guard.close()
+            raise
+        if isinstance(entered, Checked):
+            # The entry is published once its check passes.
+            replicas = await self._checked(request, wanted, entered, deadline)
+        else:
+            replicas = await _replicas(request, entered, deadline)
+        listening = None if guard is not None else await self._look_at_port(request.port)
+        return self._report.entered(wanted.record_key, replicas, listening=listening)
+
+    async def _checked(
+        self, request: EnterRequest, wanted: Wanted, check: Checked, deadline: float
+    ) -> tuple[Contact, ...]:
+        """Wait for the first outcome of a check, and for the publication if it passes; return the holders."""
+        if not request.wait:
+            return ()
+        with trio.move_on_at(deadline):
+            await check.decided.wait()
+        if wanted.record_key not in self._node.tracker:
+            return ()
+        return await _replicas(request, self._own.publish(wanted, patient=self._is_patient(request)), deadline)
+
+    async def _enter_many(self, request: EnterManyRequest, emit: Emit[EnterResult]) -> EnterManyResult:
+        """Write all to disk; then publish them in their order, some at once, and tell of each."""
+        deadline = trio.current_time() + request.within_s
+        wanted = [Wanted(*entry) for entry in request.entries]
+        self._node.commands.check_free()
+        await self._own.track(wanted)
+        patient = self._is_patient(request)
+        ahead: deque[Ongoing | None] = deque()
+        with ExitStack() as publications:
+            for number, each in enumerate(wanted):
+                # 1. Keep some publications under way. Once the deadline is over, the node is left to its own pace.
+                if request.wait and trio.current_time() < deadline:
+                    for coming in wanted[number + len(ahead) : number + AT_ONCE]:
+                        publication = self._own.publish(coming, patient=patient) if self._is_new(coming) else None
+                        ahead.append(None if publication is None else publications.enter_context(publication))
+                # 2. Wait for the first of them.
+                publication = ahead.popleft() if ahead else None
+                if publication is not None:
+                    with trio.move_on_at(deadline):
+                        await publication.event()
+                # 3. Tell of its entry, which may have been deleted meanwhile.
+                entry = self._node.tracker.get(each.record_key)
+                replicas = entry.replicas if request.wait and entry is not None else ()
+                await emit(self._report.entered(each.record_key, replicas, listening=None))
+        return {"entered": len(wanted)}
+
+    def _is_new(self, wanted: Wanted) -> bool:
+        """Whether an entry was never published. One that was deleted meanwhile is not."""
+        entry = self._node.tracker.get(wanted.record_key)
+        return entry is not None and entry.published_at is None
+
+    def _is_patient(self, request: EnterRequest | EnterManyRequest) -> bool:
+        return request.wait and (request.min_replicas > 0 or self._node.memberships.has_somebody_to_join_by)
 
     async def _lookup(self, request: LookupRequest, emit: Emit[LookupEvent]) -> LookupResult:
         with self._driver.begin(lambda now: self._node.commands.lookup(request.id, now)) as lookup:
@@ -80,34 +138,32 @@ class Entries(Handlers):
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self._why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
-        return {"id": self.format(request.id), "peers": peers, "stats": _stats(event.stats), "complete": event.complete}
+        name = request.name or self._driver.labels.name(request.id, self._node.tracker.ports(request.id))
+        return {
+            "id": self.format(request.id),
+            "name": name,
+            "peers": peers,
+            "stats": _stats(event.stats),
+            "complete": event.complete,
+        }
 
     async def _delete(self, request: DeleteRequest) -> DeleteResult:
-        id, port = request.id, request.port
-        async with self._saver.own_entries:
-            await self._saver.bring([id])
-            ports = [tracked for tracked in self._node.tracker.ports(id) if port in (None, tracked)]
-            if not ports:
-                which = "this ID" if port is None else f"this ID on port {port}"
-                raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
-            self._node.commands.check_free()
-            with trio.CancelScope(shield=True):
-                await self._saver.remove_own(self._node, [RecordKey.of(id, Peer.on(tracked)) for tracked in ports])
-                withdrawal = self._driver.begin(lambda now: self._node.commands.delete(id, port, now)[0])
-        with withdrawal:
-            event = await withdrawal.event()
-        assert isinstance(event, Withdrawn)
-        removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
+        id, labels = request.id, self._driver.labels
+        withdrawal, removed, name = await self._own.delete(id, request.port)
+        event = None if withdrawal is None else await _withdrawn(withdrawal)
         left: list[LeftBehindInfo] = [
             {"endpoint": self.text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
-            for endpoint, until in event.left_behind
+            for endpoint, until in (() if event is None else event.left_behind)
         ]
+        files = [labels.declared.get(RecordKey.of(id, Peer.on(port))) for port in removed]
         result: DeleteResult = {
             "id": self.format(id),
+            "name": request.name or name,
             "removed": removed,
-            "withdrawn": withdrawn,
-            "pending": pending,
+            "withdrawn": 0 if event is None else event.nodes,
+            "pending": 0 if event is None else event.silent,
             "left_behind": left,
+            "declared": sorted({file for file in files if file is not None}),
         }
         return result
 
@@ -120,6 +176,34 @@ class Entries(Handlers):
         if not known:
             return NO_PEERS
         return f"none of the nodes that this node knows ({known}) answers any more: is its network up? See dht status"
+
+
+async def _replicas(request: EnterRequest, publication: Ongoing, deadline: float) -> tuple[Contact, ...]:
+    """Return the nodes that have taken an entry by the deadline, if the client waits for them."""
+    with publication:
+        if request.wait:
+            with trio.move_on_at(deadline):
+                event = await publication.event()
+                assert isinstance(event, Published)
+                if event.cancelled:
+                    raise NotTracked("the entry was deleted while it was being published")
+                return event.replicas
+    return ()
+
+
+async def _withdrawn(withdrawal: Ongoing) -> Withdrawn:
+    with withdrawal:
+        event = await withdrawal.event()
+    assert isinstance(event, Withdrawn)
+    return event
+
+
+async def look_at_port(port: int) -> bool | None:
+    """Whether a program listens on a port of this machine; None if nobody can tell."""
+    try:
+        return await in_thread(partial(is_listening, port))
+    except NoThread:
+        return None  # nobody is helped by an error: the entry is there
 
 
 def _stats(stats: LookupStats) -> Stats:

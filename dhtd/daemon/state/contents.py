@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dhtd.core.ids import Keyspace
+from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.connection import StateConnection
 from dhtd.daemon.state.disk import APPLICATION_ID, DamagedError, copy_aside
 from dhtd.daemon.state.ledger import Ledger, facts, make_tables, rows, said_sums, true_sums
-from dhtd.daemon.state.rows import SavedState, Sum, is_whole
+from dhtd.daemon.state.rows import SavedOwn, SavedState, Sum, is_whole
 from dhtd.daemon.state.salvage import Damage
 from dhtd.daemon.state.schemas import (
     COLUMNS,
@@ -61,7 +62,7 @@ class StateContents(StateConnection):
             self._upgrade(version)
         else:
             self._know(facts(connection))
-            reason = self._complaint(connection)
+            reason = self._complaint(connection, version)
             if reason is not None:
                 self._mend(reason)
         with self._transaction() as ledger:  # a read-only directory or a full disk shows now, not at the first enter
@@ -89,7 +90,7 @@ class StateContents(StateConnection):
         else:
             once = facts(connection)
             self._know(once)
-            reason = self._complaint(connection)
+            reason = self._complaint(connection, version)
         # Where something is wrong, set the file aside as it was. The rows tell while they are copied.
         if once.get("node_id") is not None and not self._is_id(once["node_id"]):
             reason = reason or "its ID cannot be one"
@@ -176,16 +177,15 @@ class StateContents(StateConnection):
                 " give this daemon a file of its own with --instance or --state"
             )
 
-    def _complaint(self, connection: sqlite3.Connection) -> str | None:
-        """Return what is wrong with the facts and the sums of a file with a sound structure."""
+    def _complaint(self, connection: sqlite3.Connection, version: int) -> str | None:
+        """Return what is wrong with the facts and the sums of a file of this version with a sound structure."""
         once, copied = facts(connection, ["meta"]), facts(connection, ["spare"])
         written = [len(list(rows(connection, table))) for table in ("meta", "spare")]
         if written != [len(once), len(copied)] or copied != {name: once[name] for name in SPARED if name in once}:
             return "what it has once is not as it was written"
         if not self._is_id(once.get("node_id")) and "node_id" in once:
             return "its ID cannot be one"
-        true = true_sums(connection)
-        wrong = [table for table in SUMMED if true[table] != self._sums.get(table)]
+        wrong = [table for table, true in true_sums(connection, version).items() if true != self._sums.get(table)]
         return None if not wrong else f"what it has of {' and '.join(wrong)} is not what was last written there"
 
     def _mend(self, reason: str) -> None:
@@ -231,7 +231,13 @@ class StateContents(StateConnection):
 
     def _makers(self) -> dict[str, Callable[..., object]]:
         reader = self._reader
-        return {"own": reader.own, "contact": reader.contact_at, "held": reader.held, "holder": reader.holder}
+        return {
+            "own": reader.own,
+            "guard": reader.guard,
+            "contact": reader.contact_at,
+            "held": reader.held,
+            "holder": reader.holder,
+        }
 
     def _is_id(self, value: Value) -> bool:
         return _can_be(self._reader.id, (value, None))
@@ -244,7 +250,9 @@ class StateContents(StateConnection):
         for position, contact in enumerate(state.contacts):
             ledger.put("contact", self._writer.contact(position, contact))
         for record_key in state.own:
-            ledger.put("own", self._writer.own(record_key))
+            ledger.put("own", self._writer.own(SavedOwn(record_key, state.labels.get(record_key, BLANK))))
+        for record_key, guard in state.guards.items():
+            ledger.put("guard", self._writer.guard(record_key, guard))
         for entry in state.held:
             ledger.put("held", self._writer.held(entry))
         for record_key, holders in state.holders.items():

@@ -31,11 +31,13 @@ from typing import BinaryIO, Self
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import SESSION_SIZE, Contact
 from dhtd.core.records import RecordKey
+from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.changes import (
     AddOwn,
     Change,
     Image,
     RemoveOwn,
+    SetGuard,
     SetHolders,
     entries_of,
     image,
@@ -59,7 +61,7 @@ from dhtd.daemon.state.disk import (
     replacement,
 )
 from dhtd.daemon.state.ledger import facts
-from dhtd.daemon.state.rows import SavedHolder, SavedRecord, SavedState
+from dhtd.daemon.state.rows import HELD, SavedGuard, SavedHolder, SavedOwn, SavedRecord, SavedState
 from dhtd.daemon.state.salvage import Damage, salvage
 from dhtd.daemon.state.schemas import Value
 from dhtd.errors import StateError, StateLocked
@@ -68,9 +70,12 @@ __all__ = [
     "AddOwn",
     "Change",
     "RemoveOwn",
+    "SavedGuard",
     "SavedHolder",
+    "SavedOwn",
     "SavedRecord",
     "SavedState",
+    "SetGuard",
     "SetHolders",
     "StateFile",
 ]  # fmt: skip
@@ -131,10 +136,12 @@ class StateFile(StateContents):
         """Return all that the file holds."""
         holders: dict[RecordKey, list[SavedHolder]] = {}
         for some in self.holders():
-            for own, holder in some:
-                holders.setdefault(own, []).append(holder)
-        contacts, node_id = self.contacts(), self.node_id()
-        return SavedState(node_id, contacts, list(chain(*self.own())), list(chain(*self.held())), holders)
+            for record_key, holder in some:
+                holders.setdefault(record_key, []).append(holder)
+        entries, held = list(chain(*self.own())), list(chain(*self.held()))
+        own = [each.record_key for each in entries]
+        labels = {each.record_key: each.label for each in entries if each.label != BLANK}
+        return SavedState(self.node_id(), self.contacts(), own, held, holders, labels, self.guards())
 
     def copy(self) -> BinaryIO:
         """Return a copy of the file as it is now: another state file, without a name, and gone when it is closed."""
@@ -155,9 +162,13 @@ class StateFile(StateContents):
         """Return the contacts, in the order in which they were saved."""
         return list(chain(*self._slices("contact", self._reader.contact_at)))
 
-    def own(self) -> Iterator[list[RecordKey]]:
+    def own(self) -> Iterator[list[SavedOwn]]:
         """Yield the own entries, some at a time, in the order of their keys. Others may change them in between."""
         return self._slices("own", self._reader.own)
+
+    def guards(self) -> dict[RecordKey, SavedGuard]:
+        """Return the guards of own entries."""
+        return dict(chain(*self._slices("guard", self._reader.guard)))
 
     def held(self) -> Iterator[list[SavedRecord]]:
         """Yield the entries held for others in the same way."""
@@ -167,7 +178,7 @@ class StateFile(StateContents):
         """Yield entries and their holders in the same way."""
         return self._slices("holder", self._reader.holder)
 
-    def of_key(self, key: Id) -> tuple[list[RecordKey], list[tuple[RecordKey, SavedHolder]]]:
+    def of_key(self, key: Id) -> tuple[list[SavedOwn], list[tuple[RecordKey, SavedHolder]]]:
         """Return the own entries of one key, and the holders of its entries."""
         where, values = "WHERE key = ?", (self._writer.id(key),)
         own = self._made("own", self._reader.own, where, values)
@@ -203,13 +214,19 @@ class StateFile(StateContents):
                 assert table in ("contact", "held", "holder")
                 ledger.drop(table)
 
-    def add_own(self, record_key: RecordKey) -> None:
-        """Remember an own entry. Once this has returned, no crash undoes it."""
-        self.apply([AddOwn(record_key)])
+    def add_own(self, *entries: AddOwn) -> None:
+        """Remember own entries, all or none. Once this has returned, no crash undoes it."""
+        self.apply(entries)
 
     def remove_own(self, record_keys: Sequence[RecordKey], holders: Iterable[SetHolders] = ()) -> None:
         """Forget own entries, and remember their holders. Once this has returned, no crash brings them back."""
         self.apply([RemoveOwn(record_keys), *holders])
+
+    def forget_held(self) -> None:
+        """Forget own entries that processes or connections held: these are gone. The holders are remembered."""
+        gone = [record_key for record_key, guard in self.guards().items() if guard == HELD]
+        if gone:
+            self.remove_own(gone)
 
     def save_holders(self, holders: Iterable[SetHolders]) -> None:
         """Remember these holders of these entries, and no others."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from dhtd.daemon.state.rows import SUM_COLUMNS, Sum, hash_of, is_whole, sum_of
-from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Value, schema
+from dhtd.daemon.state.schemas import COLUMNS, SPARED, SUMMED, Value, schema, summed
 
 _INSERT: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"  # noqa: S608 - names of ours
@@ -33,11 +33,6 @@ class Ledger:
         hashed = hash_of(table, values)
         self.connection.execute(_INSERT[table], (*values, hashed))
         self.sums[table] = self.sums[table].with_row(hashed)
-
-    def has(self, table: str, key: Sequence[Value], columns: str) -> bool:
-        """Whether there is a row with these values in these columns."""
-        found = self.connection.execute(f"SELECT 1 FROM {table} WHERE {_equal(columns)}", key)  # noqa: S608
-        return found.fetchone() is not None
 
     def drop(self, table: str, columns: str = "", key: Sequence[Value] = ()) -> None:
         """Delete the rows with these values in these columns; without columns, all rows."""
@@ -71,11 +66,11 @@ def make_tables(connection: sqlite3.Connection, version: int) -> None:
         connection.execute(statement)
 
 
-def true_sums(connection: sqlite3.Connection) -> dict[str, Sum]:
-    """Return the sums of the rows that are there."""
+def true_sums(connection: sqlite3.Connection, version: int) -> dict[str, Sum]:
+    """Return the sums of the rows that are there, in tables of this version."""
     return {
         table: sum_of(connection.execute(f"SELECT {SUM_COLUMNS} FROM {table}").fetchone())  # noqa: S608
-        for table in SUMMED
+        for table in summed(version)
     }
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from dhtd.core.ids import Id, packed
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
 from dhtd.core.storage.held_record import HeldRecord
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, StateFile
+from dhtd.daemon.labels import Labels
+from dhtd.daemon.state.file import SavedHolder, SavedOwn, SavedRecord, StateFile
 from dhtd.daemon.timeline import Timeline
 from dhtd.errors import StateError
 from dhtd.words import count
@@ -26,16 +28,28 @@ log = logging.getLogger("dhtd.state")
 AT_ONCE: Final = 8  # slices that a start waits for: most nodes have no more
 
 Holders = Sequence[tuple[RecordKey, SavedHolder]]
-Own = Sequence[RecordKey]
+Own = Sequence[SavedOwn]
 
 
 class Restorer:
-    """Takes one file into one node. `read` blocks; all else belongs to the node's loop."""
+    """Takes one file into one node. `read` blocks; all else belongs to the node's loop.
 
-    def __init__(self, file: StateFile, node: Node, timeline: Timeline) -> None:
+    Own entries that are `withheld` are left out, since their guards have failed. Nodes may still hold them.
+    """
+
+    def __init__(
+        self,
+        file: StateFile,
+        node: Node,
+        labels: Labels,
+        timeline: Timeline,
+        withheld: AbstractSet[RecordKey] = frozenset(),
+    ) -> None:
         self._file = file
         self._node = node
+        self._labels = labels
         self._timeline = timeline
+        self._withheld = withheld
         self._brought: set[bytes] = set()  # packed keys
         # The parts of the file, in this order: a holder of an unknown own entry would count as one of a deleted entry.
         self._starts: list[Callable[[], Iterator[Any]]] = [file.own, file.held, file.holders]
@@ -84,9 +98,11 @@ class Restorer:
                 self._brought.add(packed(key))
 
     def _take_own(self, some: Own, now: float) -> None:
-        for record_key in some:
-            if record_key.packed_key not in self._brought:
-                self._node.publisher.restore_own(record_key, now)
+        for own in some:
+            if own.record_key.packed_key not in self._brought:
+                self._labels.set(own.record_key, own.label)
+                if own.record_key not in self._withheld:
+                    self._node.publisher.restore_own(own.record_key, now)
 
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
         """Hold entries for one lease of grace. Entries without room are saved as gone."""

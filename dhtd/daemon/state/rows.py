@@ -7,6 +7,7 @@ a disk or a memory has changed is noticed, and so is one that is gone, or that h
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -19,10 +20,21 @@ from dhtd.core.messages import LEASE_MAX, Contact
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import Kind, Peer, Record, RecordKey
 from dhtd.core.storage.leases import SESSION_KEPT
+from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.schemas import Value
+from dhtd.service.checks import parse_check
+from dhtd.service.params import check_every
 
 _FLOAT: Final = Struct(">d")
 _PEER: Final = Kind.PEER.value
+
+
+@dataclass(frozen=True, slots=True)
+class SavedOwn:
+    """An own entry. Files before version 5 have no labels."""
+
+    record_key: RecordKey
+    label: Label = BLANK
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,18 @@ class SavedHolder:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedGuard:
+    """The guard of an own entry: a check, which survives a restart, or `HELD`."""
+
+    what: str
+    every: float = 0.0  # seconds
+    passed: bool = True  # else the entry is not published
+
+
+HELD: Final = SavedGuard("")  # by processes and connections: at the next start, the entry is gone
+
+
+@dataclass(frozen=True, slots=True)
 class SavedState:
     """All that the file holds: contacts in the order in which they were saved, and expired entries, too."""
 
@@ -62,6 +86,8 @@ class SavedState:
     own: list[RecordKey]
     held: list[SavedRecord]
     holders: dict[RecordKey, list[SavedHolder]] = field(default_factory=dict)  # of own entries, and of former ones
+    labels: dict[RecordKey, Label] = field(default_factory=dict)  # of own entries, without blank ones
+    guards: dict[RecordKey, SavedGuard] = field(default_factory=dict)
 
 
 def hash_of(table: str, values: Sequence[Value]) -> int:
@@ -157,10 +183,23 @@ class RowReader:
         """Return a contact of the routing table."""
         return self.contact(id, endpoint)
 
-    def own(self, key: Value, kind: Value, place: Value, body: Value) -> RecordKey:
+    def own(self, key: Value, kind: Value, place: Value, body: Value, name: Value, file: Value) -> SavedOwn:
         """Return an own entry."""
         _check_empty(body)
-        return self._record_key(key, kind, place)
+        label = Label(None if name is None else _text(name), None if file is None else os.fsdecode(_blob(file)))
+        return SavedOwn(self._record_key(key, kind, place), label)
+
+    def guard(
+        self, key: Value, kind: Value, place: Value, what: Value, every: Value, passed: Value
+    ) -> tuple[RecordKey, SavedGuard]:
+        """Return an own entry, and its guard."""
+        if not isinstance(what, str) or passed not in {0, 1}:
+            raise ValueError(what)
+        guard = SavedGuard(what, _time(every), bool(passed))
+        if guard != HELD:
+            parse_check(what)
+            check_every(guard.every)
+        return self._record_key(key, kind, place), guard
 
     def held(
         self, key: Value, kind: Value, place: Value, source: Value, session: Value, body: Value, lease: Value
@@ -208,9 +247,14 @@ class Writer:
         check_port(record_key.port)
         return self.id(record_key.key), record_key.kind.value, record_key.place
 
-    def own(self, record_key: RecordKey) -> tuple[Value, ...]:
+    def own(self, own: SavedOwn) -> tuple[Value, ...]:
         """Return a row of `own`; raise `InvalidPort`."""
-        return *self.record_key(record_key), b""
+        name, file = own.label
+        return *self.record_key(own.record_key), b"", name, None if file is None else os.fsencode(file)
+
+    def guard(self, record_key: RecordKey, guard: SavedGuard) -> tuple[Value, ...]:
+        """Return a row of `guard`; raise `InvalidPort`."""
+        return *self.record_key(record_key), guard.what, _real(guard.every), int(guard.passed)
 
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
@@ -275,6 +319,12 @@ def _time(value: Value) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(value)
     return float(value)
+
+
+def _text(value: Value) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
 
 
 def _blob(value: Value) -> bytes:

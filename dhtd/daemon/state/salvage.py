@@ -19,10 +19,11 @@ from typing import Final, TypeVar
 from dhtd.core.ids import Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.records import RecordKey
+from dhtd.daemon.labels import BLANK
 from dhtd.daemon.state.disk import APPLICATION_ID, SQLITE_ERRORS, connect
 from dhtd.daemon.state.ledger import make_tables, said_sums
 from dhtd.daemon.state.rows import RowReader, SavedHolder, SavedState, is_whole
-from dhtd.daemon.state.schemas import COLUMNS, HASHED, KEYS, VERSION, Row, Value, columns, upgraded
+from dhtd.daemon.state.schemas import COLUMNS, HASHED, KEYS, SINCE, VERSION, Row, Value, columns, upgraded
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ _PAGES_MIN: Final = 1 + len(COLUMNS)
 _HASHED: Final = range(VERSION, HASHED - 1, -1)  # the versions with hashes, the newest first
 _WORDS: Final = {
     "own": ("own entry", "own entries"),
+    "guard": ("guard of an entry", "guards of entries"),
     "contact": ("contact", "contacts"),
     "held": ("entry held for others", "entries held for others"),
     "holder": ("note of a holder", "notes of holders"),
@@ -80,17 +82,19 @@ def salvage(data: bytes, place: Path, keyspace: Keyspace) -> Salvage:
     state = _state(found, RowReader(keyspace), facts.get("node_id"))
     kept = {
         "own": len(state.own),
+        "guard": len(state.guards),
         "contact": len(state.contacts),
         "held": len(state.held),
         "holder": sum(map(len, state.holders.values())),
     }
-    return Salvage(state, facts, kept, _lost(kept, facts, best.readable))
+    return Salvage(state, facts, kept, _lost(kept, facts, best))
 
 
 @dataclass
 class _Attempt:
     """The rows of a damaged file, read as one of some version, in today's columns."""
 
+    version: int
     found: dict[str, dict[Row, Row]]
     readable: set[str]  # the tables that were read to their end
 
@@ -99,7 +103,7 @@ class _Attempt:
 
 
 def _attempt(data: bytes, place: Path, version: int) -> _Attempt:
-    attempt = _Attempt({table: {} for table in COLUMNS}, set())
+    attempt = _Attempt(version, {table: {} for table in COLUMNS}, set())
     for candidate in _candidates(data, place, version):
         place.write_bytes(candidate)
         with suppress(*SQLITE_ERRORS), closing(connect(place, "mode=ro&immutable=1")) as connection:
@@ -107,7 +111,7 @@ def _attempt(data: bytes, place: Path, version: int) -> _Attempt:
     return attempt
 
 
-def _lost(kept: Mapping[str, int], facts: Mapping[str, Value], readable: set[str]) -> dict[str, int | None]:
+def _lost(kept: Mapping[str, int], facts: Mapping[str, Value], attempt: _Attempt) -> dict[str, int | None]:
     """Return how many rows are missing: what `meta` counted before, less what is there."""
     said = said_sums(facts)
     lost: dict[str, int | None] = {}
@@ -116,7 +120,7 @@ def _lost(kept: Mapping[str, int], facts: Mapping[str, Value], readable: set[str
             missing = said[table].rows - count
             if missing > 0:
                 lost[table] = missing
-        elif table not in readable:
+        elif table not in attempt.readable and SINCE.get(table, 1) <= (HASHED if said else attempt.version):
             lost[table] = None
     return lost
 
@@ -185,7 +189,9 @@ def _state(found: Mapping[str, Mapping[Row, Row]], reader: RowReader, node_id: V
     in_order = dict(sorted(found["contact"].items(), key=lambda item: _position(item[1])))
     contacts: list[Contact] = list(dict.fromkeys(_made(reader.contact_at, in_order)))
     own, held = _made(reader.own, found["own"]), _made(reader.held, found["held"])
-    return SavedState(ids[0] if ids else None, contacts, own, held, holders)
+    labels = {each.record_key: each.label for each in own if each.label != BLANK}
+    record_keys, guards = [each.record_key for each in own], dict(_made(reader.guard, found["guard"]))
+    return SavedState(ids[0] if ids else None, contacts, record_keys, held, holders, labels, guards)
 
 
 def _position(row: Row) -> int:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
+from itertools import starmap
 from typing import BinaryIO, Final, TypeVar
 
 import trio
@@ -24,7 +25,17 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.daemon.labels import Labels
+from dhtd.daemon.state.file import (
+    AddOwn,
+    Change,
+    SavedGuard,
+    SavedHolder,
+    SavedRecord,
+    SetGuard,
+    SetHolders,
+    StateFile,
+)
 from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.timeline import Anchor, Timeline
 from dhtd.errors import NoThread, StateError
@@ -45,11 +56,19 @@ class Saver:
     """Writes one node's state to one file."""
 
     def __init__(
-        self, file: StateFile, clock: Callable[[], float], wall: Callable[[], float] = time.time, boot: str = ""
+        self,
+        file: StateFile,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+        boot: str = "",
+        labels: Labels | None = None,
     ) -> None:
         self._file = file
         self._clock = clock
         self._timeline = Timeline(clock, wall, boot, Anchor.parse(file.fact("clock")))
+        self.restored = trio.Event()  # set once the node has all of the file
+        self._labels = Labels() if labels is None else labels
+        self.guards: dict[RecordKey, SavedGuard] = {}  # in the file at the start; `restore` reads them
         self._restorer: Restorer | None = None
         self._thread = trio.CapacityLimiter(1)
         self._holders_lock = trio.Lock()  # so that holders with nothing left to save are on disk
@@ -66,11 +85,14 @@ class Saver:
     def restore(self, node: Node, at_once: float = float("inf")) -> None:
         """Give the node what the file holds: of the entries, so many slices. Called once, before the node runs."""
         self._file_clock()
+        self._file.forget_held()
         contacts = self._file.contacts()
         for contact in contacts:
             node.overlays.restore(contact)
         self._saved_contacts = list(contacts)
-        restorer = self._restorer = Restorer(self._file, node, self._timeline)
+        self.guards = self._file.guards()
+        withheld = {record_key for record_key, guard in self.guards.items() if not guard.passed}
+        restorer = self._restorer = Restorer(self._file, node, self._labels, self._timeline, withheld)
         while not restorer.is_over and at_once > 0:
             restorer.take(restorer.read(), self._clock())
             at_once -= 1
@@ -88,6 +110,7 @@ class Saver:
                 await trio.sleep(SAVE_INTERVAL)
             driver.flush()
             await trio.lowlevel.checkpoint()
+        self.restored.set()
 
     async def bring(self, keys: Iterable[Id]) -> None:
         """Give the node what the file has of these keys, where the node lacks it. Call it with `own_entries`."""
@@ -100,9 +123,14 @@ class Saver:
         """Have the next save mark the file as one of the network with keys of these fingerprints."""
         self._networks = networks
 
-    async def add_own(self, record_key: RecordKey) -> None:
-        """Make an own entry durable; raise `StateError` where the disk refuses."""
-        await self._in_thread(lambda: self._file.add_own(record_key))
+    async def add_own(self, entries: Sequence[AddOwn]) -> None:
+        """Make own entries durable, all or none, at the price of one; raise `StateError` where the disk refuses."""
+        await self._in_thread(lambda: self._file.add_own(*entries))
+
+    async def set_guards(self, node: Node, guards: Mapping[RecordKey, SavedGuard]) -> None:
+        """Make the guards of own entries durable, with the holders of these; raise `StateError`."""
+        changes: list[Change] = [*starmap(SetGuard, guards.items()), *self._holders(node, guards)]
+        await self._in_thread(lambda: self._file.apply(changes))
 
     async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
         """Make durable that own entries are gone, with their holders; raise `StateError` where that fails."""

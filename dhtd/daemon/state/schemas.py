@@ -4,7 +4,8 @@
 2. The holders of entries, and of entries that were deleted, too.
 3. A hash in each row, a `spare` copy of the facts that a node cannot do without, and what holders saw of our address.
 4. Records of any kind: `kind`, `place` and `body` where there was a port, `source` where there was an endpoint.
-5. The session and the lease of a held entry, where there was a time. A restart gives it one more lease.
+5. The session and the lease of a held entry, where there was a time: a restart gives it one more lease. The `name`
+   of an own entry, and the `file` that declared it; and the guards of own entries.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ Row = tuple[Value, ...]
 VERSION: Final = 5  # of the format, in `user_version`
 HASHED: Final = 3  # the first version with hashes
 _RECORDS: Final = 4  # the first version with records of any kind
-_LEASES: Final = 5  # the first version with leases
+_LEASES: Final = 5  # the first version with leases, and with names and files of own entries
 
 # The columns of the primary key come first, and the hash last, in these and in what SQLite gives.
 COLUMNS: Final = {
     "meta": ("name", "value"),
     "spare": ("name", "value"),
     "contact": ("position", "id", "endpoint"),
-    "own": ("key", "kind", "place", "body"),
+    "own": ("key", "kind", "place", "body", "name", "file"),
+    "guard": ("key", "kind", "place", "what", "every", "passed"),
     "held": ("key", "kind", "place", "source", "session", "body", "lease"),
     "holder": ("key", "kind", "place", "id", "endpoint", "until", "seen"),
 }
@@ -38,19 +40,25 @@ KEYS: Final = {
     "spare": ("name",),
     "contact": ("position",),
     "own": ("key", "kind", "place"),
+    "guard": ("key", "kind", "place"),
     "held": ("key", "kind", "place", "source", "session"),
     "holder": ("key", "kind", "place", "id", "endpoint"),
 }
-SUMMED: Final = ("own", "contact", "held", "holder")  # the tables whose sums `meta` has
+SUMMED: Final = ("own", "guard", "contact", "held", "holder")  # the tables whose sums `meta` has
+SINCE: Final = {"holder": 2, "spare": HASHED, "guard": 5}  # the version that began with a table, after the first
 SPARED: Final = ("bits", "node_id", "networks", "session")  # of `meta`: what `spare` has as well, on another page
 
+# The columns of tables before a version changed them.
 _COLUMNS_BEFORE: Final[dict[int, dict[str, tuple[str, ...]]]] = {
-    3: {
+    _RECORDS: {
         "own": ("key", "port"),
         "held": ("key", "endpoint", "expires_at"),
         "holder": ("key", "port", "id", "endpoint", "until", "seen"),
     },
-    4: {"held": ("key", "kind", "place", "source", "body", "expires_at")},
+    _LEASES: {
+        "own": ("key", "kind", "place", "body"),
+        "held": ("key", "kind", "place", "source", "body", "expires_at"),
+    },
 }
 
 _PEER: Final = Kind.PEER.value  # the kind of all records before version 4
@@ -70,7 +78,7 @@ _UNHASHED: Final = {
         ),
     ),
 }
-_HASHED: Final = {
+_HASHED: Final[dict[int, tuple[str, ...]]] = {
     3: (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
         "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
@@ -106,7 +114,7 @@ _HASHED: Final = {
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
         "CREATE TABLE spare (name TEXT PRIMARY KEY, value, hash INTEGER) WITHOUT ROWID",
         (
-            "CREATE TABLE own (key BLOB, kind INTEGER, place BLOB, body BLOB, hash INTEGER,"
+            "CREATE TABLE own (key BLOB, kind INTEGER, place BLOB, body BLOB, name TEXT, file BLOB, hash INTEGER,"
             " PRIMARY KEY (key, kind, place)) WITHOUT ROWID"
         ),
         "CREATE TABLE contact (position INTEGER PRIMARY KEY, id BLOB, endpoint BLOB, hash INTEGER)",
@@ -117,6 +125,10 @@ _HASHED: Final = {
         (
             "CREATE TABLE holder (key BLOB, kind INTEGER, place BLOB, id BLOB, endpoint BLOB, until REAL, seen BLOB,"
             " hash INTEGER, PRIMARY KEY (key, kind, place, id, endpoint)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE guard (key BLOB, kind INTEGER, place BLOB, what TEXT, every REAL, passed INTEGER,"
+            " hash INTEGER, PRIMARY KEY (key, kind, place)) WITHOUT ROWID"
         ),
     ),
 }
@@ -131,38 +143,47 @@ def schema(version: int) -> tuple[str, ...]:
 
 def tables(version: int) -> list[str]:
     """Return the tables of this version."""
-    since = {"holder": 2, "spare": HASHED}
-    return [table for table in COLUMNS if version >= since.get(table, 1)]
+    return [table for table in COLUMNS if version >= SINCE.get(table, 1)]
+
+
+def summed(version: int) -> list[str]:
+    """Return the tables of this version whose sums `meta` has."""
+    return [table for table in tables(version) if table in SUMMED]
 
 
 def columns(table: str, version: int) -> tuple[str, ...]:
     """Return the columns of a table in files of this version, without the hash."""
-    before = _COLUMNS_BEFORE.get(max(version, HASHED), {}).get(table, COLUMNS[table])
-    return tuple(column for column in before if version >= HASHED or column != "seen")
+    before = [tables[table] for changed, tables in _COLUMNS_BEFORE.items() if version < changed and table in tables]
+    there = before[0] if before else COLUMNS[table]
+    return tuple(column for column in there if version >= HASHED or column != "seen")
 
 
 def upgraded(table: str, version: int, row: Sequence[Value]) -> Row:
     """Return how a row of this version, without its hash, reads in the newest one; raise `ValueError`."""
-    if version < _RECORDS and table in _COLUMNS_BEFORE[HASHED]:
-        row = _as_record(table, version, row)
+    if version < _RECORDS:
+        row = _with_record(table, row, has_seen=version >= HASHED)
+    if version < _LEASES and table == "own":
+        row = (*row, None, None)
     if version < _LEASES and table == "held":
         key, kind, place, source, body, _ = row
-        return key, kind, place, source, b"", body, _LEASE
+        row = (key, kind, place, source, b"", body, _LEASE)
     return tuple(row)
 
 
-def _as_record(table: str, version: int, row: Sequence[Value]) -> Row:
-    """Return how a row from before version 4 reads there."""
+def _with_record(table: str, row: Sequence[Value], *, has_seen: bool) -> Sequence[Value]:
+    """Return how a row with a port or an endpoint reads with a record."""
     if table == "held":
         key, endpoint, expires_at = row
         if not isinstance(endpoint, bytes):
             raise ValueError(endpoint)
         at = Endpoint(endpoint)
         return key, _PEER, bytes(at[-2:]), at.ip, b"", expires_at
+    if table not in {"own", "holder"}:
+        return row
     key, port, *rest = row
     if not isinstance(port, int):
         raise ValueError(port)
     place = check_port(port).to_bytes(2, "big")
     if table == "own":
         return key, _PEER, place, b""
-    return key, _PEER, place, *rest, *(() if version >= HASHED else (b"",))
+    return key, _PEER, place, *rest, *(() if has_seen else (b"",))

@@ -85,18 +85,29 @@ def test_ports_belong_to_the_id_or_name_before(dht: Run, home: Path) -> None:
 
 
 def test_prefixes_complete_in_their_own_case(dht: Run, home: Path) -> None:
-    with FakeDaemon(home / "s", words(ID), words("10.0.0.1:1729")) as fake:
+    with FakeDaemon(home / "s", words(), words(ID), words("10.0.0.1:1729")) as fake:
         assert offered(dht, "--socket", fake.path, "lookup", "AB") == ["AB" + ID[2:]]
         assert offered(dht, "--socket", fake.path, "ping", "10.") == ["10.0.0.1:1729"]
     assert fake.requests == [
+        ("complete", {"what": "own-name", "prefix": "AB"}),
         ("complete", {"what": "id", "prefix": "ab"}),
         ("complete", {"what": "endpoint", "prefix": "10."}),
     ]
 
 
+def test_names_are_offered_where_they_are_plain(dht: Run, home: Path) -> None:
+    known = ("wiki", "abba", "the camera", "-x", "caf\xe9", "a$b")
+    with FakeDaemon(home / "s", words(*known), words(ID), words(*known), words("wiki"), words("abba")) as fake:
+        assert offered(dht, "--socket", fake.path, "delete", "") == ["wiki", "caf\xe9", ID]
+        assert offered(dht, "--socket", fake.path, "delete", "--name", "") == ["wiki", "abba", "caf\xe9"]
+        assert offered(dht, "--socket", fake.path, "lookup", "wi") == ["wiki"]
+        assert offered(dht, "--socket", fake.path, "lookup", "--name", "ab") == ["abba"]
+    assert [params["what"] for _, params in fake.requests] == ["own-name", "own-id", *["own-name"] * 3]
+
+
 def test_the_socket_path_expands_as_in_a_shell(dht: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", str(home))
-    with FakeDaemon(home / "s", words(ID), words(ID)):
+    with FakeDaemon(home / "s", words(), words(ID), words(), words(ID)):
         assert offered(dht, "--socket", "$PLACE/s", "delete", "") == [ID]
         assert offered(dht, "--socket", "~/s", "delete", "") == [ID]
 

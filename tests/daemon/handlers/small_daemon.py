@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import typing
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,14 +19,21 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
 from dhtd.core.policy import Policy
-from dhtd.core.records import RecordKey
+from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.guards.guards import Guards
+from dhtd.daemon.guards.outcome import Outcome
 from dhtd.daemon.handler import Handler
+from dhtd.daemon.handlers.calls import ITSELF
+from dhtd.daemon.labels import Label
 from dhtd.daemon.report import NodeReport
+from dhtd.daemon.state.file import AddOwn
+from dhtd.daemon.state.rows import HELD, SavedGuard
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import DhtdError, StateError
+from dhtd.service.checks import Check
 from dhtd.service.info import InfoRequest
-from dhtd.service.method import Event, Request
+from dhtd.service.method import Caller, Event, Leave, Request
 from dhtd.service.methods import COMMON, method_of
 from tests.daemon.wire import POLICY, Wire, joined
 from tests.records import hold_peer
@@ -35,6 +42,7 @@ Entry = tuple[Id, int]
 KEY = Id(7)
 KEY_TEXT = NATIVE.format(KEY)
 NOWHERE = Endpoint.of("10.9.9.8", 1729)
+SILENT_PORT = 9  # nothing listens there
 NOBODY = ("10.9.9.9", 1729)
 
 
@@ -43,25 +51,50 @@ class Disk:
 
     def __init__(self) -> None:
         self.entries: set[Entry] = set()
+        self.labels: dict[RecordKey, Label] = {}
+        self.writes = 0
         self.steps = 0  # checkpoints before a change is on disk, and again before the call returns
         self.failing = False
         self.saved = b""  # the content of a copy
         self.node_had: list[set[Entry]] = []  # the node's entries at the moment when a change was on disk
         self.driver: Driver | None = None
         self.own_entries = trio.Lock()
+        self.guards: dict[RecordKey, SavedGuard] = {}
+
+    def give_back(self) -> None:
+        """Restore, as the saver does it."""
+        assert self.driver is not None
+        for key, port in self.entries:
+            record_key = RecordKey.of(key, Peer.on(port))
+            if self.guards.get(record_key, HELD).passed:
+                self.driver.node.publisher.restore_own(record_key, self.driver.clock())
 
     async def bring(self, keys: Iterable[Id]) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def add_own(self, record_key: RecordKey) -> None:
+    async def add_own(self, entries: Sequence[AddOwn]) -> None:
         await self._wait()
-        self.entries.add((record_key.key, record_key.port))
+        self.entries |= {(each.record_key.key, each.record_key.port) for each in entries}
+        self.labels |= {each.record_key: each.label for each in entries}
+        for each in entries:
+            self.guards.pop(each.record_key, None)
+            if each.guard is not None:
+                self.guards[each.record_key] = each.guard
+        self.writes += 1
         self._note()
         await self._wait()
 
     async def remove_own(self, node: Node, record_keys: Sequence[RecordKey]) -> None:
         await self._wait()
         self.entries -= {(each.key, each.port) for each in record_keys}
+        for record_key in record_keys:
+            self.guards.pop(record_key, None)
+        self._note()
+        await self._wait()
+
+    async def set_guards(self, node: Node, guards: Mapping[RecordKey, SavedGuard]) -> None:
+        await self._wait()
+        self.guards.update(guards)
         self._note()
         await self._wait()
 
@@ -84,6 +117,35 @@ class Disk:
         self.node_had.append(tracked(self.driver))
 
 
+class Service:
+    """Stands in for the checks: whether a service is up."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.checked: list[tuple[str, float]] = []  # checks, and when
+
+    async def check(self, check: Check, id: str, port: int, every: float) -> Outcome:
+        self.checked.append((str(check), trio.current_time()))
+        await trio.lowlevel.checkpoint()
+        return Outcome(self.is_up, "up" if self.is_up else "down")
+
+
+class Client:
+    """Stands in for a connection: a user, and what to do when it ends."""
+
+    def __init__(self, uid: int = 0, *, is_owner: bool = True) -> None:
+        self.uid = uid
+        self.is_owner = is_owner
+        self._leaves: list[Leave] = []
+
+    def attach(self, leave: Leave) -> None:
+        self._leaves.append(leave)
+
+    async def end(self) -> None:
+        for leave in self._leaves:
+            await leave()
+
+
 def tracked(driver: Driver) -> set[Entry]:
     return {(entry.key, entry.port) for entry in driver.node.tracker}
 
@@ -96,7 +158,9 @@ class Daemon:
     handler: Handler
     disk: Disk
     report: NodeReport
+    guards: Guards
     events: list[Event]
+    service: Service
 
     @property
     def at(self) -> tuple[str, int]:
@@ -112,11 +176,11 @@ class Daemon:
     def id(self) -> str:
         return NATIVE.format(self.driver.node.own_id)
 
-    async def ask(self, request: Request) -> Any:
+    async def ask(self, request: Request, caller: Caller = ITSELF) -> Any:
         """Ask, and check the result against the table of methods."""
         method = method_of(request)
         try:
-            result = await self.handler(request, self._emit)
+            result = await self.handler(request, self._emit, caller)
         except DhtdError as error:
             if type(error) not in {*method.errors, *COMMON}:
                 raise AssertionError(f"the table does not say that {method.name} may fail so") from error
@@ -129,15 +193,28 @@ class Daemon:
         self.events.append(event)
 
 
+async def listens(port: int) -> bool:
+    return port != SILENT_PORT
+
+
 @asynccontextmanager
-async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncIterator[Daemon]:
+async def daemon(
+    wire: Wire, directory: Path, policy: Policy = POLICY, disk: Disk | None = None
+) -> AsyncIterator[Daemon]:
     options = {"state": str(directory / "state.db"), "socket": "/tmp/sock", "config": str(directory / "dhtd.toml")}
     (directory / "dhtd.toml").write_text("")
     async with wire.driver(policy) as driver:
-        disk = Disk()
+        disk = disk or Disk()
         disk.driver = driver
-        report = NodeReport(driver, load_settings(options, {}), ControlCounters())
-        yield Daemon(driver, Handler(driver, cast("Saver", disk), report), disk, report, [])
+        disk.give_back()
+        service = Service()
+        guards = Guards(driver, cast("Saver", disk), service.check, lambda: 0.5)
+        report = NodeReport(driver, load_settings(options, {}), ControlCounters(), guards)
+        handler = Handler(driver, cast("Saver", disk), guards, report, listens)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(guards.run)
+            yield Daemon(driver, handler, disk, report, guards, [], service)
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

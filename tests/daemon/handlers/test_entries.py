@@ -14,10 +14,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, LeftBehind, Withdrawn
 from dhtd.core.ids import Id
+from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
 from dhtd.service.entries import (
     DeleteRequest,
     DeleteResult,
+    EnterManyRequest,
     EnterRequest,
     EnterResult,
     LookupEvent,
@@ -26,9 +28,11 @@ from dhtd.service.entries import (
 )
 from dhtd.service.method import Event, Request
 from dhtd.service.node import NodeIdRequest
+from dhtd.service.params import WantedEntry
 from dhtd.service.queries import PingRequest
 from tests.daemon.handlers.small_daemon import KEY, KEY_TEXT, NOBODY, NOWHERE, Daemon, daemon, matches, tracked, two
 from tests.daemon.wire import POLICY, Wire, end_of, joined
+from tests.records import own_key
 
 
 async def test_an_outsider_is_told_its_endpoints(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -123,6 +127,97 @@ async def test_enter_returns_in_time_with_what_it_has(autojump_clock: MockClock,
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 
 
+async def test_a_name_stays_beside_its_id(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        entered = await one.ask(EnterRequest(KEY, 80, name="printer"))
+        looked_up = await one.ask(LookupRequest(KEY))
+        asked_by_name = await one.ask(LookupRequest(Id(8), "scanner"))
+        deleted = await one.ask(DeleteRequest(KEY, None))
+        again = await one.ask(EnterRequest(KEY, 80))
+        assert [each["name"] for each in (entered, looked_up, asked_by_name, deleted, again)] == [
+            *("printer", "printer", "scanner", "printer", None)
+        ]
+        assert (await one.ask(DeleteRequest(KEY, None, "laser")))["name"] == "laser"
+
+
+async def test_a_delete_names_the_declaring_file(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        one.driver.labels.declared = {own_key(KEY, 80): "a.toml", own_key(KEY, 81): "a.toml"}
+        for port in (80, 81, 82):
+            await one.ask(EnterRequest(KEY, port))
+        assert (await one.ask(DeleteRequest(KEY, 82)))["declared"] == []
+        assert (await one.ask(DeleteRequest(KEY, None)))["declared"] == ["a.toml"]
+
+
+def many(count: int, **options: Any) -> EnterManyRequest:
+    return EnterManyRequest(
+        tuple(WantedEntry(Id(number), 80, f"{number}") for number in range(1, count + 1)), **options
+    )
+
+
+async def test_many_are_told_in_their_order(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        assert await one.ask(many(100)) == {"entered": 100}
+        assert one.disk.writes == 1
+        told = cast("list[EnterResult]", one.events)
+        assert all(matches(event, EnterResult) for event in told)
+        assert [event["name"] for event in told] == [f"{number}" for number in range(1, 101)]
+        assert {len(event["replicas"]) for event in told} == {1}
+        assert len(other.driver.node.store) == 100
+        assert not one.driver._operations
+        sent = one.driver.node.counters.queries_sent
+        one.events.clear()
+        await one.ask(many(100))  # which are published already
+        assert {len(event["replicas"]) for event in told} == {1}
+        assert one.driver.node.counters.queries_sent == sent
+
+
+async def test_many_without_waiting_are_on_disk(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        await one.ask(many(40, wait=False))
+        told = cast("list[EnterResult]", one.events)
+        assert [event["replicas"] for event in told] == [[]] * 40
+        assert len(one.disk.entries) == 40
+
+
+async def test_many_return_in_time_with_what_they_have(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        one.driver.node.start([Endpoint.of(*NOBODY)], one.driver.clock())
+        one.driver.flush()
+        began = trio.current_time()
+        await one.ask(many(100, min_replicas=1, within_s=5.0))
+        assert trio.current_time() == began + 5.0
+        assert len(one.events) == len(one.disk.entries) == len(tracked(one.driver)) == 100
+        assert not one.driver._operations
+
+
+async def test_one_of_many_may_be_deleted_meanwhile(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        end_of(other.driver)._wire.cut = True  # so that publishing takes its time
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.ask, many(100))
+            await wait_all_tasks_blocked()
+            for key in (1, 40, 100):
+                await one.ask(DeleteRequest(Id(key), None))
+        assert len(one.events) == 100
+        assert len(one.disk.entries) == 97
+        assert tracked(one.driver) == one.disk.entries
+
+
+async def test_a_leaving_client_loses_none_of_many(autojump_clock: MockClock, tmp_path: Path) -> None:
+    for moment in range(0, 60, 3):
+        async with two(tmp_path) as (one, _):
+            one.disk.steps = 2
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one.ask, many(50))
+                for _ in range(moment):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            assert tracked(one.driver) == one.disk.entries, f"after {moment} steps"
+            assert len(one.disk.entries) in {0, 50}
+            assert not one.driver._operations
+
+
 async def test_what_the_disk_refuses_is_not_entered(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         one.disk.failing = True
@@ -166,10 +261,18 @@ async def test_delete_withdraws_one_port_or_all(autojump_clock: MockClock, tmp_p
             await one.ask(EnterRequest(KEY, port, wait=True))
         result = await one.ask(DeleteRequest(KEY, 81))
         assert matches(result, DeleteResult)
-        assert result == {"id": KEY_TEXT, "removed": [81], "withdrawn": 1, "pending": 0, "left_behind": []}
+        told: dict[str, Any] = {
+            "id": KEY_TEXT,
+            "name": None,
+            "withdrawn": 1,
+            "pending": 0,
+            "left_behind": [],
+            "declared": [],
+        }
+        assert result == {**told, "removed": [81]}
         assert tracked(one.driver) == one.disk.entries == {(KEY, 80), (KEY, 82)}
         result = await one.ask(DeleteRequest(KEY, None))
-        assert result == {"id": KEY_TEXT, "removed": [80, 82], "withdrawn": 1, "pending": 0, "left_behind": []}
+        assert result == {**told, "removed": [80, 82]}
         assert not tracked(one.driver) | one.disk.entries
         assert not len(other.driver.node.store)
 
@@ -304,6 +407,6 @@ async def test_a_failing_emit_ends_only_the_lookup(autojump_clock: MockClock, tm
             raise trio.BrokenResourceError
 
         with pytest.raises(trio.BrokenResourceError):
-            await one.handler(LookupRequest(KEY), gone)
+            await one.handler(LookupRequest(KEY), gone, ITSELF)
         assert not one.driver._operations
         assert await one.ask(NodeIdRequest())

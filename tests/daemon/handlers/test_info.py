@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
+from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.daemon.handlers.info import WORDS_MAX
 from dhtd.daemon.report import SLICE
 from dhtd.service.entries import DeleteRequest, EnterRequest
@@ -87,7 +88,15 @@ async def test_info_shows_holders_left_after_a_delete(autojump_clock: MockClock,
         await one.ask(DeleteRequest(KEY, 81))
         end_of(other.driver)._wire.cut = True
         result = await one.ask(DeleteRequest(KEY, 80))
-        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []}
+        told: dict[str, Any] = {
+            "id": KEY_TEXT,
+            "name": None,
+            "withdrawn": 0,
+            "pending": 1,
+            "left_behind": [],
+            "declared": [],
+        }
+        assert result == {**told, "removed": [80]}
         info = await one.ask(InfoRequest("withdrawals"))
         first, second = info["withdrawals"]
         assert matches(first, WithdrawalInfo)
@@ -177,7 +186,7 @@ async def test_a_list_leaves_out_what_changed_meanwhile(
                 node.tracker.remove(own_key(own[-1], 80))
                 node.publisher.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
-        result = cast("Any", await one.handler(InfoRequest(section), change))
+        result = cast("Any", await one.handler(InfoRequest(section), change, ITSELF))
         rows = rows_of([*one.events, result], section)
         keys = held if section == "store" else own
         assert [row["id"] for row in rows] == [f"{key:064x}" for key in keys[:-1]]

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.daemon.handlers.owner import PIECE
 from dhtd.errors import Busy, StateError
 from dhtd.service.method import Event
@@ -37,7 +38,7 @@ async def test_one_backup_is_taken_at_a_time(autojump_clock: MockClock, tmp_path
             await trio.sleep_forever()  # as for a client that does not read
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.handler, BackupRequest(), emit)
+            nursery.start_soon(one.handler, BackupRequest(), emit, ITSELF)
             await wait_all_tasks_blocked()
             with pytest.raises(Busy, match="another backup"):
                 await one.ask(BackupRequest())

@@ -18,7 +18,7 @@ from dhtd.core.records import Peer
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state import copy as state_copy
 from dhtd.daemon.state.disk import connect
-from dhtd.daemon.state.file import SavedHolder, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SetHolders, StateFile
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
@@ -34,7 +34,7 @@ CLOCK, WALL = 1_000.0, 1_700_000_000.0
 def file(tmp_path: Path) -> Iterator[StateFile]:
     file = StateFile.open(tmp_path / "state.db")
     file.set_node_id(Id(99))
-    file.add_own(own_key(KEY, 80))
+    file.add_own(AddOwn(own_key(KEY, 80)))
     file.save_contacts([HOLDER])
     file.save_holders([SetHolders(own_key(KEY, 80), [SavedHolder(HOLDER, WALL)])])
     yield file
@@ -56,7 +56,7 @@ def new_node() -> Node:
 def test_a_copy_is_a_whole_state_file(file: StateFile, tmp_path: Path) -> None:
     before = file.load()
     copy = restored(file, tmp_path / "copy.db")
-    file.add_own(own_key(OTHER, 80))
+    file.add_own(AddOwn(own_key(OTHER, 80)))
     assert copy.load() == before
     assert (copy.node_id(), copy.notices()) == (Id(99), [])
     copy.close()
@@ -71,7 +71,7 @@ def test_a_copy_has_no_name_and_leaves_none(file: StateFile, tmp_path: Path) -> 
 
 def test_a_copied_file_stays_locked_and_writable(file: StateFile) -> None:
     with file.copy():
-        file.add_own(own_key(OTHER, 80))
+        file.add_own(AddOwn(own_key(OTHER, 80)))
     with pytest.raises(StateError, match="in use"):
         StateFile.open(file.path)
     assert file.load().own == [own_key(KEY, 80), own_key(OTHER, 80)]
@@ -88,7 +88,7 @@ def test_a_copy_without_room_leaves_nothing(file: StateFile, tmp_path: Path, mon
     with pytest.raises(StateError, match=r"no copy of the state file .* can be made \(.*full.*\)"):
         file.copy()
     assert sorted(tmp_path.iterdir()) == names
-    file.add_own(own_key(OTHER, 80))
+    file.add_own(AddOwn(own_key(OTHER, 80)))
     assert file.load().own == [own_key(KEY, 80), own_key(OTHER, 80)]
 
 

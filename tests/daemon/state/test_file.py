@@ -27,10 +27,11 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer
+from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
 from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
-from dhtd.daemon.state.rows import RowReader
+from dhtd.daemon.state.rows import HELD, RowReader, SavedGuard, SavedOwn
 from dhtd.daemon.state.schemas import VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
@@ -58,6 +59,14 @@ FULL = SavedState(
         ],
         own_key(OTHER, 80): [SavedHolder(Contact(KEY, V4), 1_700_000_003.0)],  # which was an own entry
     },
+    labels={
+        own_key(KEY, 80): Label("the printer é", "/etc/dhtd/entries.d/pr\udcffnter.toml"),
+        own_key(OTHER, 22): Label("scanner"),
+    },
+    guards={
+        own_key(KEY, 80): SavedGuard("http://127.0.0.1:80/", 5.0),
+        own_key(OTHER, 22): SavedGuard("tcp", 0.5, False),
+    },
 )
 
 
@@ -71,7 +80,7 @@ def fill(path: Path) -> bytes:
     with closing(StateFile.open(path)) as file:
         file.set_node_id(ID)
         file.save_contacts(FULL.contacts)
-        file.apply(list(map(AddOwn, FULL.own)))
+        file.add_own(*(AddOwn(own, FULL.labels.get(own, BLANK), FULL.guards.get(own)) for own in FULL.own))
         file.save_held([(KEY, FULL.held)])
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
     return path.read_bytes()
@@ -146,8 +155,8 @@ def test_a_closed_file_is_one_file_that_says_its_kind(path: Path) -> None:
 
 def test_an_own_entry_added_twice_is_there_once(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
-        file.add_own(own_key(KEY, 80))
-        file.add_own(own_key(KEY, 80))
+        file.add_own(AddOwn(own_key(KEY, 80)))
+        file.add_own(AddOwn(own_key(KEY, 80)))
         assert file.load().own == [own_key(KEY, 80)]
 
 
@@ -220,7 +229,7 @@ def test_a_keyspace_of_its_own_is_kept_apart(path: Path) -> None:
 
 def test_calls_may_come_from_any_thread(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
-        thread = threading.Thread(target=file.add_own, args=(own_key(KEY, 80),))
+        thread = threading.Thread(target=file.add_own, args=(AddOwn(own_key(KEY, 80)),))
         thread.start()
         thread.join()
         assert file.load().own == [own_key(KEY, 80)]
@@ -244,7 +253,7 @@ def test_a_second_close_is_harmless_a_use_is_a_mistake(path: Path) -> None:
     file.close()
     file.close()
     with pytest.raises(sqlite3.ProgrammingError):
-        file.add_own(own_key(KEY, 80))
+        file.add_own(AddOwn(own_key(KEY, 80)))
     with pytest.raises(sqlite3.ProgrammingError):
         file.load()
 
@@ -268,7 +277,7 @@ def test_a_second_opening_is_refused(path: Path) -> None:
         for _ in range(2):
             with pytest.raises(StateLocked, match=r"default\.db is in use(, most likely)? by .*: stop it, .*--inst"):
                 StateFile.open(path)
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
     assert own_key(KEY, 9) in loaded(path).own
     assert (StateLocked.code, StateLocked.exit_status) == ("state-locked", 1)
 
@@ -371,9 +380,10 @@ REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 3_600, KEPT), *FULL.held])
 
 
 def before(version: int, state: SavedState) -> SavedState:
-    """Return what a file of this version can hold of a state: no holders in 1, and nothing that they saw in 2."""
+    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2; no labels, guards."""
     unseen = {own: [replace(at, seen=()) for at in holders] for own, holders in state.holders.items()}
-    return replace(state, holders=({}, unseen, state.holders)[version - 1])
+    holders = ({}, unseen, state.holders, state.holders)[version - 1]
+    return replace(state, holders=holders, labels={}, guards={})
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
@@ -395,7 +405,7 @@ def test_an_earlier_file_gets_what_it_lacks(path: Path, version: int) -> None:
         assert (file.set_aside, file.notice) == (None, None)
         assert in_order(file.load()) == before(version, FULL)
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
-    assert in_order(loaded(path)) == FULL
+    assert in_order(loaded(path)) == replace(FULL, labels={}, guards={})
     assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
@@ -492,7 +502,58 @@ def test_a_file_with_tables_of_no_version_is_damaged(path: Path, statement: str)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
-        assert in_order(file.load()) == replace(FULL, holders={})
+        assert in_order(file.load()) == replace(FULL, holders={}, labels={}, guards={})
+
+
+# Guards of own entries
+
+
+TCP = SavedGuard("tcp", 5.0)
+
+
+def test_an_entry_has_the_guard_of_its_last_enter(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        file.add_own(AddOwn(own_key(KEY, 80), guard=TCP))
+        file.add_own(AddOwn(own_key(KEY, 80), guard=SavedGuard("exec a", 0.5, False)))
+        file.add_own(AddOwn(own_key(KEY, 81), guard=HELD))
+        file.add_own(AddOwn(own_key(KEY, 81)))
+        assert file.guards() == {own_key(KEY, 80): SavedGuard("exec a", 0.5, False)}
+
+
+def test_a_removed_entry_has_no_guard(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        file.add_own(AddOwn(own_key(KEY, 80), guard=TCP), AddOwn(own_key(KEY, 81), guard=TCP))
+        file.remove_own([own_key(KEY, 80)])
+    assert loaded(path).guards == {own_key(KEY, 81): TCP}
+
+
+def test_what_processes_held_is_forgotten_with_its_guard(path: Path) -> None:
+    holder = SavedHolder(Contact(KEY, V4), 1_700_000_003.0)
+    with closing(StateFile.open(path)) as file:
+        for port, guard in ((80, HELD), (81, TCP), (82, None)):
+            file.add_own(AddOwn(own_key(KEY, port), guard=guard))
+            file.save_holders([SetHolders(own_key(KEY, port), [holder])])
+        file.forget_held()
+        file.forget_held()
+    state = loaded(path)
+    assert sorted(state.own) == [own_key(KEY, 81), own_key(KEY, 82)]
+    assert state.guards == {own_key(KEY, 81): TCP}
+    assert state.holders.keys() == {own_key(KEY, port) for port in (80, 81, 82)}
+
+
+@pytest.mark.parametrize(
+    ("what", "every", "passed"),
+    [
+        *(("tcp", 0.0, 1), ("tcp", 5.0, 2), ("tcp", 5.0, None), ("tcp", 5.0, "1"), ("garbage", 5.0, 1)),
+        *((None, 5.0, 1), (b"tcp", 5.0, 1), ("tcp", "soon", 1), ("tcp", float("inf"), 1), ("", 5.0, 1), ("", 0.0, 0)),
+    ],
+)
+def test_a_guard_is_a_check_or_held(what: Value, every: Value, passed: Value) -> None:
+    reader, key = RowReader(NATIVE), (ID_BYTES, 1, b"\0\x50")
+    assert reader.guard(*key, "tcp", 5.0, 0) == (own_key(ID, 80), SavedGuard("tcp", 5.0, False))
+    assert reader.guard(*key, "", 0.0, 1) == (own_key(ID, 80), HELD)
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.guard(*key, what, every, passed)
 
 
 # Possible holders of entries
@@ -501,7 +562,7 @@ def test_a_file_with_tables_of_no_version_is_damaged(path: Path, statement: str)
 def test_holders_outlive_their_entry(path: Path) -> None:
     first, second = FULL.holders[own_key(KEY, 80)]
     with closing(StateFile.open(path)) as file:
-        file.add_own(own_key(KEY, 80))
+        file.add_own(AddOwn(own_key(KEY, 80)))
         file.save_holders([SetHolders(own_key(KEY, 80), [first]), SetHolders(own_key(KEY, 443), [first])])
         file.remove_own([own_key(KEY, 80)], [SetHolders(own_key(KEY, 80), [first, second])])
     state = loaded(path)
@@ -519,9 +580,9 @@ def test_holders_outlive_their_entry(path: Path) -> None:
 
 def test_a_newer_file_is_left_alone(path: Path) -> None:
     fill(path)
-    tamper(path, "PRAGMA user_version = 5")
+    tamper(path, "PRAGMA user_version = 6")
     before, status = path.read_bytes(), path.stat()
-    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 5.* knows 4\): upgrade dhtd"):
+    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 6.* knows 5\): upgrade dhtd"):
         StateFile.open(path)
     after = path.stat()
     assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
@@ -533,7 +594,7 @@ def test_a_newer_file_is_left_alone(path: Path) -> None:
     [
         ["CREATE TABLE note (text)"],
         ["PRAGMA application_id = 7"],
-        ["PRAGMA user_version = 4"],
+        ["PRAGMA user_version = 5"],
         ["PRAGMA journal_mode = WAL", "CREATE TABLE note (text)"],
     ],
     ids=["tables", "application_id", "user_version", "wal"],
@@ -741,7 +802,7 @@ def test_the_sound_part_of_a_damaged_file_goes_on(
         assert [name for name in keeps if getattr(state, name) != getattr(FULL, name)] == []
         assert file.damage is not None
         assert file.damage.has_new_id is ("node_id" not in keeps)
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
     assert names(path) == ["default.db", aside.name]
     assert sorted(loaded(path).own) == sorted([*state.own, own_key(KEY, 9)])
 
@@ -750,11 +811,11 @@ def test_losses_of_a_damaged_file_are_counted(path: Path) -> None:
     fill(path)
     zero_root(path, "own")
     with closing(StateFile.open(path)) as file:
-        assert in_order(file.load()) == replace(FULL, own=[])
+        assert in_order(file.load()) == replace(FULL, own=[], labels={})
         assert file.notice is not None
         assert file.notice.endswith(
-            "Kept: the node's ID, 3 contacts, 1 entry held for others, 3 notes of holders. Lost: 3 own"
-            " entries. What was lost of own entries must be entered again"
+            "Kept: the node's ID, 2 guards of entries, 3 contacts, 1 entry held for others, 3 notes of holders. Lost: 3"
+            " own entries. What was lost of own entries must be entered again"
         )
 
 
@@ -848,7 +909,7 @@ def test_a_write_ahead_log_is_switched_back(path: Path) -> None:
     fill(path)
     tamper(path, "PRAGMA journal_mode = WAL")
     with closing(StateFile.open(path)) as file:
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
         with pytest.raises(StateLocked):
             StateFile.open(path)
         assert names(path) == ["default.db", "default.db-journal"]
@@ -924,21 +985,25 @@ BLOB = "zeroblob(32)"
 @pytest.mark.parametrize(
     "statement",
     [
-        f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, x'010000', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, x'', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, 80, x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, 'ht', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, x'50', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 2, x'0050', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 'peer', x'0050', x'')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'01')",
-        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', NULL)",
-        "INSERT INTO own VALUES (zeroblob(31), 1, x'0050', x'')",
-        "INSERT INTO own VALUES (zeroblob(33), 1, x'0050', x'')",
-        "INSERT INTO own VALUES ('0123456789abcdef0123456789abcdef', 1, x'0050', x'')",
-        "INSERT INTO own VALUES (5, 1, x'0050', x'')",
-        "INSERT INTO own VALUES (CAST(x'ff' AS TEXT), 1, x'0050', x'')",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'010000', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, 80, x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, 'ht', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'50', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 2, x'0050', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 'peer', x'0050', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'01', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', NULL, NULL, NULL)",
+        "INSERT INTO own VALUES (zeroblob(31), 1, x'0050', x'', NULL, NULL)",
+        "INSERT INTO own VALUES (zeroblob(33), 1, x'0050', x'', NULL, NULL)",
+        "INSERT INTO own VALUES ('0123456789abcdef0123456789abcdef', 1, x'0050', x'', NULL, NULL)",
+        "INSERT INTO own VALUES (5, 1, x'0050', x'', NULL, NULL)",
+        "INSERT INTO own VALUES (CAST(x'ff' AS TEXT), 1, x'0050', x'', NULL, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'', 5, NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'', x'77', NULL)",
+        f"INSERT INTO own VALUES ({BLOB}, 1, x'0050', x'', 'wiki', 'wiki.toml')",
+        f"INSERT INTO guard VALUES ({BLOB}, 1, x'0050', 'tcp', 5.0, 1)",
         f"INSERT INTO contact VALUES (99, {BLOB}, NULL)",
         f"INSERT INTO contact VALUES (99, {BLOB}, zeroblob(5))",
         f"INSERT INTO contact VALUES (99, NULL, x'{V4.hex()}')",
@@ -976,13 +1041,14 @@ def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
     assert in_order(loaded(path)) == FULL
     with closing(sqlite3.connect(aside)) as copy:  # the row is still to be seen there
         [count] = copy.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert count == {"own": 3, "contact": 3, "held": 1, "holder": 3}[table] + 1
+    assert count == {"own": 3, "guard": 2, "contact": 3, "held": 1, "holder": 3}[table] + 1
 
 
 @pytest.mark.parametrize(
     ("statement", "lost"),
     [
         ("UPDATE own SET place = x'0051' WHERE place = x'0050'", "own"),
+        ("UPDATE guard SET what = 'exec /bin/sh' WHERE every = 0.5", "guard"),
         ("UPDATE held SET expires_at = 5", "held"),
         ("UPDATE contact SET endpoint = x'c00002010001' WHERE position = 1", "contact"),
         ("UPDATE holder SET until = until + 1 WHERE until < 1700000002", "holder"),
@@ -1020,9 +1086,9 @@ def test_seen_addresses_are_whole_and_have_times(seen: bytes | int | None) -> No
 )
 def test_an_own_row_is_a_peer_on_a_port(kind: Value, place: Value, body: Value) -> None:
     reader = RowReader(NATIVE)
-    assert reader.own(ID_BYTES, 1, b"\0\x50", b"") == own_key(ID, 80)
+    assert reader.own(ID_BYTES, 1, b"\0\x50", b"", None, None) == SavedOwn(own_key(ID, 80))
     with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
-        reader.own(ID_BYTES, kind, place, body)
+        reader.own(ID_BYTES, kind, place, body, None, None)
 
 
 @pytest.mark.parametrize(
@@ -1046,7 +1112,7 @@ def test_a_row_that_came_back_is_damage(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         sums = str(file.fact("sum own"))
     with closing(StateFile.open(path)) as file:
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
         file.set_fact("sum own", sums)
         file._sums = {}
     with closing(StateFile.open(path)) as file:
@@ -1058,7 +1124,7 @@ def test_an_impossible_node_id_goes_alone(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.set_fact("node_id", b"me")
-    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', 0)")
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', NULL, NULL, 0)")
     with closing(StateFile.open(path)) as file:
         assert file.damage is not None
         assert file.damage.has_new_id
@@ -1068,7 +1134,7 @@ def test_an_impossible_node_id_goes_alone(path: Path) -> None:
 
 def test_a_failed_copy_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(path)
-    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', 0)")
+    tamper(path, f"INSERT INTO own VALUES ({BLOB}, 1, x'0000', x'', NULL, NULL, 0)")
     before = path.read_bytes()
     with limited_file_size(8192), pytest.raises(StateError, match=r"default\.db: disk I/O error"):
         StateFile.open(path)
@@ -1174,7 +1240,7 @@ def test_a_file_system_without_locks_is_told(path: Path, code: int, monkeypatch:
     with closing(StateFile.open(path)) as file:
         [warning] = file.warnings
         assert f"the file system of the state file {path} has no locks" in warning
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
     child.end()
     assert own_key(KEY, 9) in loaded(path).own
 
@@ -1199,7 +1265,7 @@ def test_a_failing_disk_changes_nothing(path: Path) -> None:
         before = file.load()
         with limited_file_size(0):
             changes: list[Callable[[], None]] = [
-                lambda: file.add_own(own_key(KEY, 9)),
+                lambda: file.add_own(AddOwn(own_key(KEY, 9))),
                 lambda: file.remove_own([own_key(KEY, 80)]),
                 lambda: file.set_node_id(OTHER),
                 lambda: file.save_contacts([]),
@@ -1209,7 +1275,7 @@ def test_a_failing_disk_changes_nothing(path: Path) -> None:
                 with pytest.raises(StateError, match=r"default\.db: disk I/O error \(.*nothing was changed; check the"):
                     change()
         assert file.load() == before
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
         with pytest.raises(StateLocked):
             StateFile.open(path)
     assert own_key(KEY, 9) in loaded(path).own
@@ -1245,9 +1311,9 @@ def test_a_file_taken_away_acknowledges_nothing(path: Path, replaced: bool) -> N
         if replaced:
             path.touch()
         with pytest.raises(StateError, match=r"default\.db was moved, deleted or replaced under the running dhtd"):
-            file.add_own(own_key(KEY, 9))
+            file.add_own(AddOwn(own_key(KEY, 9)))
         path.with_suffix(".moved").rename(path)
-        file.add_own(own_key(KEY, 10))
+        file.add_own(AddOwn(own_key(KEY, 10)))
     assert sorted(own.port for own in loaded(path).own if own.key == KEY) == [10, 80, 443]
 
 
@@ -1256,7 +1322,7 @@ def test_damage_at_run_time_is_an_error(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
         file._connection.execute("DROP TABLE own")
         with pytest.raises(StateError, match=r"default\.db is damaged \(no such table: own\): .*restart dhtd"):
-            file.add_own(own_key(KEY, 9))
+            file.add_own(AddOwn(own_key(KEY, 9)))
         with pytest.raises(StateError, match=r"default\.db is damaged \(no such table: own\): .*restart dhtd"):
             file.load()
 
@@ -1273,7 +1339,9 @@ def test_a_change_cut_short_is_undone_by_its_journal(path: Path, tmp_path: Path)
         file._connection.execute("BEGIN")
         file._connection.execute("UPDATE own SET body = x'01'")
         for number in range(5000):
-            file._connection.execute("INSERT INTO own VALUES (?, 1, x'0050', x'', 0)", (NATIVE.to_bytes(Id(number)),))
+            file._connection.execute(
+                "INSERT INTO own VALUES (?, 1, x'0050', x'', 0, NULL, NULL)", (NATIVE.to_bytes(Id(number)),)
+            )
         for name in names(path):
             shutil.copy(path.with_name(name), crashed.with_name(name))
         file._connection.execute("ROLLBACK")
@@ -1289,7 +1357,7 @@ def test_an_old_backup_with_a_new_journal_is_damaged(path: Path, tmp_path: Path)
     mixed.parent.mkdir()
     mixed.write_bytes(fill(path))
     with closing(StateFile.open(path)) as file:
-        file.add_own(own_key(KEY, 9))
+        file.add_own(AddOwn(own_key(KEY, 9)))
         file._connection.execute("PRAGMA cache_size = 1")
         file._connection.execute("BEGIN")
         file._connection.execute("UPDATE own SET hash = hash + 1")
@@ -1327,7 +1395,7 @@ def write(path, number):
     endpoint = Endpoint.parse("192.0.2.1:1729")
     while True:
         number += 1
-        file.add_own(own(number))
+        file.add_own(AddOwn(own(number)))
         os.write(1, b"+%d\\n" % number)
         if number % 5 == 0:
             file.remove_own([own(number - 2)])

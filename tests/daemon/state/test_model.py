@@ -29,12 +29,15 @@ from dhtd.daemon.state.file import (
     AddOwn,
     Change,
     RemoveOwn,
+    SavedGuard,
     SavedHolder,
     SavedRecord,
     SavedState,
+    SetGuard,
     SetHolders,
     StateFile,
 )
+from dhtd.daemon.state.rows import HELD
 from dhtd.errors import InvalidPort
 from tests.core.small import SEVEN, endpoint
 from tests.daemon import disk
@@ -57,6 +60,7 @@ class Kept:
     own: frozenset[RecordKey] = frozenset()
     held: frozenset[SavedRecord] = frozenset()
     holders: frozenset[tuple[RecordKey, SavedHolder]] = frozenset()
+    guards: frozenset[tuple[RecordKey, SavedGuard]] = frozenset()
 
 
 # What may be asked of it: what it does to the file, and what it should do to what is kept
@@ -92,16 +96,22 @@ class Own:
         file.apply(self.changes)
 
     def applied(self, kept: Kept) -> Kept:
-        own, holders = set(kept.own), set(kept.holders)
+        own, holders, guards = set(kept.own), set(kept.holders), set(kept.guards)
         for change in self.changes:
             match change:
-                case AddOwn(record_key):
+                case AddOwn(record_key, _, guard):
                     own.add(record_key)
+                    guards = {each for each in guards if each[0] != record_key}
+                    guards |= {(record_key, guard)} if guard is not None else set()
                 case RemoveOwn(record_keys):
                     own -= set(record_keys)
+                    guards = {each for each in guards if each[0] not in record_keys}
                 case SetHolders(record_key, those):
                     holders = {each for each in holders if each[0] != record_key} | {(record_key, by) for by in those}
-        return replace(kept, own=frozenset(own), holders=frozenset(holders))
+                case SetGuard(record_key, guard):
+                    guards = {each for each in guards if each[0] != record_key}
+                    guards |= {(record_key, guard)} if guard is not None else set()
+        return replace(kept, own=frozenset(own), holders=frozenset(holders), guards=frozenset(guards))
 
 
 @dataclass(frozen=True)
@@ -131,10 +141,12 @@ seen = st.lists(st.tuples(st.binary(min_size=4, max_size=4), times), max_size=4)
 holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), st.tuples(times, seen), max_size=3).map(
     lambda holders: tuple(SavedHolder(contact, *each) for contact, each in holders.items())
 )
+few_guards = st.sampled_from([None, HELD, SavedGuard("tcp", 5.0), SavedGuard("exec a", 0.5, False)])
 own_changes = st.one_of(
-    st.builds(AddOwn, few_own),
+    st.builds(AddOwn, few_own, guard=few_guards),
     st.builds(RemoveOwn, st.lists(few_own, max_size=2).map(tuple)),
     st.builds(SetHolders, few_own, holder_lists),
+    st.builds(SetGuard, few_own, few_guards),
 )
 own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
 
@@ -177,7 +189,8 @@ def content(file: StateFile) -> Kept:
     holders = [(own, holder) for own, holders in state.holders.items() for holder in holders]
     assert len(holders) == len({(own, holder.contact) for own, holder in holders})
     own, held = frozenset(state.own), frozenset(state.held)
-    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders))
+    guards = frozenset(state.guards.items())
+    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders), guards)
 
 
 class Scratch:
@@ -406,7 +419,7 @@ def test_a_crash_while_mending_loses_no_row(scratch: Scratch) -> None:
         with closing(opened(path)) as file:
             own.make(file)
         with closing(sqlite3.connect(path / NAME, isolation_level=None)) as connection:
-            connection.execute("INSERT INTO own VALUES (x'03', 1, x'0000', x'', 7)")
+            connection.execute("INSERT INTO own VALUES (x'03', 1, x'0000', x'', NULL, NULL, 7)")
         before = disk.read_directory(path)
         taken.clear()
         StateFile.open(path / NAME, SEVEN).close()

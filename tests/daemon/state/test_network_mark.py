@@ -14,7 +14,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.daemon.state.network_mark import claim, fingerprints
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import WrongNetwork
@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Iterator[StateFile]:
     with closing(StateFile.open(tmp_path / "s.db")) as opened:
         opened.set_node_id(Id(1))
         opened.save_contacts([CONTACT])
-        opened.add_own(OWN)
+        opened.add_own(AddOwn(OWN))
         opened.save_held([(HELD.key, [HELD])])
         opened.save_holders([HOLDERS])
         yield opened

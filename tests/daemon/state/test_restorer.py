@@ -16,8 +16,9 @@ from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.core.records import Peer
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.labels import Label, Labels
 from dhtd.daemon.state import contents as state_contents
-from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedOwn, SavedRecord, SetHolders, StateFile
 from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
@@ -111,7 +112,7 @@ async def test_an_entry_entered_early_keeps_its_holders(case: Case) -> None:
     case.begin()
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
-        await case.saver.add_own(own_key(KEYS[7], 80))
+        await case.saver.add_own([AddOwn(own_key(KEYS[7], 80))])
         case.node.commands.enter(KEYS[7], 80, NOW)
     await case.finish()
     entry = case.node.tracker.get(own_key(KEYS[7], 80))
@@ -198,8 +199,23 @@ def test_a_part_that_fails_is_begun_again(case: Case, monkeypatch: pytest.Monkey
                 raise StateError("disk I/O error")
             yield number
 
-    restorer = Restorer(case.file, case.node, case.saver._timeline)
+    restorer = Restorer(case.file, case.node, Labels(), case.saver._timeline)
     restorer._slices = fail()
     with pytest.raises(StateError):
         restorer.read()
-    assert restorer.read() == [own_key(key, 80) for key in KEYS[:3]]
+    assert restorer.read() == [SavedOwn(own_key(key, 80)) for key in KEYS[:3]]
+
+
+async def test_labels_come_back_with_their_entries(case: Case) -> None:
+    labelled = {own_key(KEYS[3], 80): Label("printer", "a.toml"), own_key(KEYS[19], 80): Label("scanner")}
+    case.file.add_own(*(AddOwn(record_key, label) for record_key, label in labelled.items()))
+    labels = case.saver._labels
+    case.begin(at_once=1)
+    assert labels.of(own_key(KEYS[3], 80)) == Label()
+    async with case.saver.own_entries:
+        await case.saver.bring([KEYS[19]])
+    assert labels.of(own_key(KEYS[19], 80)).name == "scanner"
+    labels.set(own_key(KEYS[19], 80), Label("laser"))
+    await case.finish()
+    assert labels.of(own_key(KEYS[3], 80)) == Label("printer", "a.toml")
+    assert labels.of(own_key(KEYS[19], 80)) == Label("laser")  # nothing older comes over what was brought

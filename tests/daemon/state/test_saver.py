@@ -24,7 +24,16 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.driver import Driver
-from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
+from dhtd.daemon.state.file import (
+    AddOwn,
+    SavedGuard,
+    SavedHolder,
+    SavedOwn,
+    SavedRecord,
+    SavedState,
+    SetHolders,
+    StateFile,
+)
 from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
@@ -79,8 +88,8 @@ class Notes:
     def contacts(self) -> list[Contact]:
         return self.state.contacts
 
-    def own(self) -> Iterator[list[RecordKey]]:
-        yield from ([each] for each in self.state.own)
+    def own(self) -> Iterator[list[SavedOwn]]:
+        yield from ([SavedOwn(each)] for each in self.state.own)
 
     def held(self) -> Iterator[list[SavedRecord]]:
         yield from ([each] for each in self.state.held)
@@ -88,9 +97,15 @@ class Notes:
     def holders(self) -> Iterator[list[tuple[RecordKey, SavedHolder]]]:
         yield from ([(own, each)] for own, holders in self.state.holders.items() for each in holders)
 
-    def of_key(self, key: Id) -> tuple[list[RecordKey], list[tuple[RecordKey, SavedHolder]]]:
+    def of_key(self, key: Id) -> tuple[list[SavedOwn], list[tuple[RecordKey, SavedHolder]]]:
         holders = [(own, each) for own, those in self.state.holders.items() for each in those if own.key == key]
-        return [each for each in self.state.own if each.key == key], holders
+        return [SavedOwn(each) for each in self.state.own if each.key == key], holders
+
+    def forget_held(self) -> None:
+        pass
+
+    def guards(self) -> dict[RecordKey, SavedGuard]:
+        return self.state.guards
 
     def save_contacts(self, contacts: Sequence[Contact]) -> None:
         self._fail()
@@ -241,8 +256,8 @@ async def test_own_entries_are_on_disk_at_return(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK)
-    await saver.add_own(own_key(KEY, 80))
-    await saver.add_own(own_key(KEY, 81))
+    await saver.add_own([AddOwn(own_key(KEY, 80))])
+    await saver.add_own([AddOwn(own_key(KEY, 81))])
     await saver.remove_own(new_node(), [own_key(KEY, 80)])
     assert file.load().own == [own_key(KEY, 81)]
     file.close()
@@ -252,7 +267,7 @@ async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     path, node = tmp_path / "state.db", new_node()
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
-    await saver.add_own(own_key(KEY, 80))
+    await saver.add_own([AddOwn(own_key(KEY, 80))])
     node.tracker.may_hold(node.tracker.add(own_key(KEY, 80)), HOLDER, CLOCK + 100)
     await saver.remove_own(node, [own_key(KEY, 80)])
     file.close()  # as if it were killed before the node has withdrawn anything
@@ -292,7 +307,7 @@ async def test_seen_addresses_come_back_after_a_restart(tmp_path: Path) -> None:
     path, node = tmp_path / "state.db", new_node()
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
-    await saver.add_own(own_key(KEY, 80))
+    await saver.add_own([AddOwn(own_key(KEY, 80))])
     entry = node.tracker.add(own_key(KEY, 80))
     node.tracker.may_hold(entry, HOLDER, CLOCK + 200)
     await saver.save(node)
@@ -501,7 +516,7 @@ async def test_calls_of_the_file_never_overlap() -> None:
         calls = 0
         overlaps = 0
 
-        def add_own(self, record_key: RecordKey) -> None:
+        def add_own(self, *entries: AddOwn) -> None:
             self.calls += 1
             with suppress(threading.BrokenBarrierError):
                 # For another call, which must not come; a wait in vain breaks the barrier for all later ones.
@@ -512,7 +527,7 @@ async def test_calls_of_the_file_never_overlap() -> None:
     saver = saver_of(slow)
     async with trio.open_nursery() as nursery:
         for port in range(1, 50):
-            nursery.start_soon(saver.add_own, own_key(KEY, port))
+            nursery.start_soon(saver.add_own, [AddOwn(own_key(KEY, port))])
     assert (slow.calls, slow.overlaps) == (49, 0)
 
 
@@ -520,7 +535,7 @@ async def test_a_cancelled_save_loses_no_change() -> None:
     holding, release = threading.Event(), threading.Event()
 
     class Busy(Notes):
-        def add_own(self, record_key: RecordKey) -> None:
+        def add_own(self, *entries: AddOwn) -> None:
             holding.set()
             release.wait(60)
 
@@ -528,7 +543,7 @@ async def test_a_cancelled_save_loses_no_change() -> None:
     saver = saver_of(notes)
     hold_peer(node.store, KEY, endpoint(1), CLOCK)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(saver.add_own, own_key(KEY, 80))
+        nursery.start_soon(saver.add_own, [AddOwn(own_key(KEY, 80))])
         await trio.to_thread.run_sync(holding.wait, 60)
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -589,9 +604,9 @@ class SaverMachine(RuleBasedStateMachine):
             kept = {**self.state.holders, **{each.record_key: list(each.holders) for each in holders}}
             self.state = replace(self.state, holders={own: those for own, those in kept.items() if those})
 
-        def add_own(self, record_key: RecordKey) -> None:
+        def add_own(self, *entries: AddOwn) -> None:
             self._fail()
-            self.state = replace(self.state, own=[*self.state.own, record_key])
+            self.state = replace(self.state, own=[*self.state.own, *(each.record_key for each in entries)])
 
         def remove_own(self, record_keys: Sequence[RecordKey], holders: Sequence[SetHolders] = ()) -> None:
             self.save_holders(holders)
@@ -642,7 +657,8 @@ class SaverMachine(RuleBasedStateMachine):
 
     @rule(key=keys, port=st.sampled_from([80, 443]), fails=st.booleans())
     def is_entered(self, key: Id, port: int, fails: bool) -> None:
-        if (key, port) not in self.own and self._works(lambda: self.saver.add_own(own_key(key, port)), fails=fails):
+        entries = [AddOwn(own_key(key, port))]
+        if (key, port) not in self.own and self._works(lambda: self.saver.add_own(entries), fails=fails):
             self.node.commands.enter(key, port, self.now)
             self.own.add((key, port))
 

@@ -1,0 +1,128 @@
+"""Keeps the entries that files declare: see `dhtd.config.entry_files`.
+
+1. At the start, once the state is restored, and on SIGHUP, the files are read.
+2. What a file declares is entered. What a file has made and no file declares any more is deleted.
+3. An entry that was made by hand stays, whether or not a file declares it.
+4. A file that is broken changes nothing: its entries stay as they were until it is mended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from dhtd.config import entry_files
+from dhtd.config.entry_files import Declared, EntryFiles
+from dhtd.control.threads import in_thread
+from dhtd.core.ids import NATIVE, Id
+from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.labels import Label, Labels
+from dhtd.daemon.own_entries import OwnEntries, Wanted
+from dhtd.errors import ConfigError, DhtdError, NoThread, StateError
+from dhtd.words import count
+
+READ_WITHIN: Final = 10.0  # seconds until files that do not come are left alone
+RETRY: Final = 15.0  # seconds until entries that the disk refused are tried again
+
+log = logging.getLogger("dhtd.entries")
+
+Declarations = Mapping[RecordKey, tuple[Declared, str]]  # and the path of the file
+
+
+class Declaring:
+    """Follows the files, one reading at a time."""
+
+    def __init__(self, own: OwnEntries, labels: Labels) -> None:
+        self._own = own
+        self._labels = labels
+        self._turn = trio.Lock()
+        self._reader = trio.CapacityLimiter(1)
+
+    async def begin(self, restored: trio.Event, directory: Path | None) -> None:
+        """Read the files of this directory, once the node has the entries of its last run."""
+        await restored.wait()
+        await self.read(directory)
+
+    async def read(self, directory: Path | None) -> None:
+        """Read the files of this directory, and change the entries by them. Without a directory there are none."""
+        async with self._turn:
+            try:
+                files = EntryFiles() if directory is None else await self._read(directory)
+            except ConfigError as error:
+                log.error("declared entries are left as they were: %s", error)
+                return
+            for why in files.broken.values():
+                log.error("the entries of this file are left as they were: %s", why)
+            while True:
+                try:
+                    await self._follow(files)
+                except StateError as error:
+                    log.error("declared entries are not all entered: %s; trying again in %.0f s", error, RETRY)
+                    await trio.sleep(RETRY)
+                except DhtdError as error:
+                    log.error("declared entries are not all entered: %s", error)
+                    return
+                else:
+                    return
+
+    async def _read(self, directory: Path) -> EntryFiles:
+        """Read in a thread: the directory may be on a disk that hangs."""
+
+        def read() -> EntryFiles:
+            return entry_files.read(directory)
+
+        try:
+            with trio.fail_after(READ_WITHIN):
+                return await in_thread(read, self._reader, may_be_left=True)
+        except NoThread:
+            return read()
+        except trio.TooSlowError:
+            raise ConfigError(f"the directory {directory} cannot be read within {READ_WITHIN:.0f} s") from None
+
+    async def _follow(self, files: EntryFiles) -> None:
+        """Delete what no file declares any more, and enter what is new."""
+        labels, declared = self._labels, _declared(files)
+        made = dict(labels.made_by_files())
+        kept = {each: file for each, file in {**made, **labels.declared}.items() if file in files.broken}
+        gone = [each for each in made if each not in declared and each not in kept]
+        if gone:
+            names = [_called(each.key, labels.of(each).name) for each in gone]
+            await self._own.remove(gone)
+            for record_key, name in zip(gone, names, strict=True):
+                log.info("deleted %s port %d, as %s no longer declares it", name, record_key.port, made[record_key])
+        wanted = [self._wanted(record_key, *said) for record_key, said in declared.items()]
+        new = [each for each in wanted if each is not None]
+        if new:
+            await self._own.track(new)
+            for each in new:
+                log.info("entered %s port %d, as %s declares it", _called(each.key, each.name), each.port, each.file)
+        labels.declared = {**kept, **{record_key: file for record_key, (_, file) in declared.items()}}
+        if labels.declared or gone:
+            known = count(len(labels.declared), "entry")
+            log.info("files declare %s: %d changed, %d no longer declared", known, len(new), len(gone))
+
+    def _wanted(self, record_key: RecordKey, declared: Declared, file: str) -> Wanted | None:
+        """Return what is to change so that an entry is as it is declared; None if it is so already."""
+        label = self._labels.of(record_key)
+        is_made_by_hand = self._own.has(record_key) and label.file is None
+        wanted = Label(declared.name or label.name, None if is_made_by_hand else file)
+        if self._own.has(record_key) and label == wanted:
+            return None
+        return Wanted(declared.key, declared.port, *wanted)
+
+
+def _declared(files: EntryFiles) -> Declarations:
+    """Return the declarations of all sound files; where two are alike, that of the first file."""
+    found: dict[RecordKey, tuple[Declared, str]] = {}
+    for file, entries in files.entries.items():
+        for each in entries:
+            found.setdefault(RecordKey.of(each.key, Peer.on(each.port)), (each, file))
+    return found
+
+
+def _called(key: Id, name: str | None) -> str:
+    return NATIVE.format(key) if name is None else name

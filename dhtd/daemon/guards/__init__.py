@@ -1,0 +1,1 @@
+"""Guards tie own entries to their services: checks, processes and connections."""
