@@ -34,7 +34,7 @@ def known(responder: Responder, local: Sequence[Endpoint], key: Id, now: float) 
     """
     endpoints = responder.known(key, now)
     if not responder.external.endpoints():
-        endpoints += [here.with_port(port) for here in local for port in responder.tracker.ports(key)]
+        endpoints += [here.with_port(port) for here in local for port in responder.own_records.ports(key)]
     return endpoints
 
 

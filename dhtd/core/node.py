@@ -103,9 +103,9 @@ class Node:
             now,
             write_ahead=write_ahead,
         )
-        self.tracker, self.withdrawals = self.publisher.records, self.publisher.withdrawals
+        self.own_records, self.withdrawals = self.publisher.records, self.publisher.withdrawals
         # The answering side
-        self.responder = Responder(codec, rng, policy, self.overlays, self.tracker, self.counters, now)
+        self.responder = Responder(codec, rng, policy, self.overlays, self.own_records, self.counters, now)
         self.store, self.external = self.responder.store, self.responder.external
         self.strangers = Strangers(self.requester, self.overlays, self.responder, policy, caps_hit)
         self._own_ids = self.overlays.own_ids

@@ -153,7 +153,7 @@ class Host:
     def save(self, now: float) -> Saved:
         """Return what this node would have in its state file now."""
         node = self.node
-        own = tuple(entry.record_key for entry in node.tracker)
+        own = tuple(entry.record_key for entry in node.own_records)
         late = self.wall_ahead - self.ahead
         held = tuple(HeldRecord(entry.key, entry.record, entry.expires_at + late) for entry in node.store)
         entries = dict.fromkeys((*own, *node.withdrawals.entries()))

@@ -81,9 +81,9 @@ def _check_store(host: Host, clock: float) -> None:
 
 def _check_own(host: Host, clock: float) -> None:
     policy = host.node.policy
-    if len(host.node.tracker) > _FEW or host.ahead:
+    if len(host.node.own_records) > _FEW or host.ahead:
         return  # so many wait for each other, and a suspended machine has published nothing meanwhile
     overdue = policy.republish * (1 + policy.republish_jitter) + _PUBLICATION
-    for entry in host.node.tracker:
+    for entry in host.node.own_records:
         if entry.published_at is not None:
             assert entry.published_at + overdue > clock, "an own entry is not published any more"

@@ -127,7 +127,7 @@ def _condition(net: Network, host: Host) -> Condition:
         clock_ahead_s=round(host.ahead, 6),
         contacts=len(node.state.table),
         buckets=len(node.state.table.buckets),
-        own_entries=len(node.tracker),
+        own_entries=len(node.own_records),
         held_entries=len(node.store),
         wakes_in_s=None if deadline is None else round(max(0.0, deadline - host.clock(net.now)), 6),
     )

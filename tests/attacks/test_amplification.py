@@ -42,7 +42,7 @@ def loud(policy: Policy) -> Loud:
     for number in range(500):
         bench.node.store.put(KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
     for port in range(1, 65):
-        bench.node.tracker.add(own_key(KEY, port))
+        bench.node.own_records.add(own_key(KEY, port))
     return bench
 
 

@@ -508,12 +508,12 @@ def test_one_wake_up_serves_all_buckets() -> None:
 
 def test_one_wake_up_serves_all_entries() -> None:
     bench = Bench(policy=Policy(publishing=1))
-    tracker = bench.node.tracker
+    records = bench.node.own_records
     for port in (80, 443, 8080):
-        tracker.due_at(tracker.add(own_key(KEY, port)), 10.0)
+        records.due_at(records.add(own_key(KEY, port)), 10.0)
     bench.now = 10.0
     bench.node.handle_timeout(10.0)
-    assert [entry.published_at for entry in tracker] == [10.0] * 3
+    assert [entry.published_at for entry in records] == [10.0] * 3
     wakes_at = bench.node.poll_timeout()
     assert wakes_at is not None
     assert wakes_at > 10.0

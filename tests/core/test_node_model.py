@@ -1044,7 +1044,7 @@ class NodeMachine(RuleBasedStateMachine):
     @invariant()
     def own_entries_are_tracked_through_all(self) -> None:
         for machine in self.living():
-            tracked = [(entry.key, entry.port) for entry in machine.node.tracker]
+            tracked = [(entry.key, entry.port) for entry in machine.node.own_records]
             assert len(set(tracked)) == len(tracked)
             assert set(tracked) == machine.own
 

@@ -90,7 +90,7 @@ def test_an_endpoint_is_named_within_its_scope(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTS)
 def test_own_entries_are_named_by_scope(name: str) -> None:
     bench = dual()
-    bench.node.tracker.add(own_key(KEY, 3_000))
+    bench.node.own_records.add(own_key(KEY, 3_000))
     for other, host in HOSTS.items():
         for number in range(3 if other.startswith("internet") else 1):
             voter = Endpoint.of(f"20{number}.0.113.9", 9) if other == "internet" else node(other, number).endpoint

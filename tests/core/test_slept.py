@@ -43,11 +43,11 @@ def test_tokens_from_before_the_pause_are_invalid() -> None:
 def test_a_late_restored_entry_is_published_soon() -> None:
     bench = joined(1)
     bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)
-    entry = bench.node.tracker.get(own_key(Id(5), 80))
+    entry = bench.node.own_records.get(own_key(Id(5), 80))
     bench.node.publisher.restore_own(own_key(Id(6), 80), bench.now)
     bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)  # again
-    late = bench.node.tracker.get(own_key(Id(6), 80))
-    assert bench.node.tracker.get(own_key(Id(5), 80)) is entry
+    late = bench.node.own_records.get(own_key(Id(6), 80))
+    assert bench.node.own_records.get(own_key(Id(5), 80)) is entry
     assert entry is not None
     assert late is not None
     assert late.joined == {len(contact(1).endpoint)}

@@ -86,7 +86,7 @@ class Entries(Handlers):
         id, port = request.id, request.port
         async with self._saver.own_entries:
             await self._saver.bring([id])
-            ports = [tracked for tracked in self._node.tracker.ports(id) if port in (None, tracked)]
+            ports = [tracked for tracked in self._node.own_records.ports(id) if port in (None, tracked)]
             if not ports:
                 which = "this ID" if port is None else f"this ID on port {port}"
                 raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")

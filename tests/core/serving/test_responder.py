@@ -98,8 +98,8 @@ def test_find_value_gives_contacts_and_entries() -> None:
 
 def test_find_value_names_own_entries_as_seen() -> None:
     bench = Bench()
-    bench.node.tracker.add(own_key(KEY, 443))
-    bench.node.tracker.add(own_key(KEY, 80))
+    bench.node.own_records.add(own_key(KEY, 443))
+    bench.node.own_records.add(own_key(KEY, 80))
     assert ask(bench, FindValue(KEY)).endpoints == ()  # nobody has told us our address
     bench.node.external.vote(PEER.endpoint, US, 0.0)
     assert ask(bench, FindValue(KEY)).endpoints == (US.with_port(80), US.with_port(443))

@@ -84,7 +84,7 @@ class Disk:
 
 
 def tracked(driver: Driver) -> set[Entry]:
-    return {(entry.key, entry.port) for entry in driver.node.tracker}
+    return {(entry.key, entry.port) for entry in driver.node.own_records}
 
 
 @dataclass

@@ -174,7 +174,7 @@ async def test_a_list_leaves_out_what_changed_meanwhile(
                 for entry in node.store.held(held[-1]):
                     node.store.remove(entry.key, entry.record.endpoint)
                 node.store.put(Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
-                node.tracker.remove(own_key(own[-1], 80))
+                node.own_records.remove(own_key(own[-1], 80))
                 node.publisher.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
         result = cast("Any", await one.handler(InfoRequest(section), change))
