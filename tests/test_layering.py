@@ -40,7 +40,7 @@ ROOMS = [
     "records",
     *("messages", "codec", "counters", "events"),
     *("address", "storage", "routing", "querying", "membership", "publishing", "serving"),
-    *("news", "commands", "node"),
+    *("news", "machine", "commands", "node"),
 ]
 
 # What a pure core has no use for: clocks, entropy, sockets, files, threads, logs, and wires.

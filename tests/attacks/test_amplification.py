@@ -35,7 +35,7 @@ class Loud(Bench):
 def loud(policy: Policy) -> Loud:
     """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than ever fit."""
     bench = Loud(policy=policy, codec=CODEC)
-    bench.node.limit_rate(0, 0)
+    bench.node.gate.limit_rate(0, 0)
     for number in range(1, 41):
         contact = Contact(Id(KEY ^ number), Endpoint.of(f"2001:db8::{number:x}", 1_729))
         bench.node.state.answered(contact, 0.1, bench.now)
@@ -145,7 +145,7 @@ def test_a_lone_node_repeats_few_pings(padded: bool) -> None:
 
 def test_forged_queries_cause_few_stranger_pings(figure: Callable[[str, object], None]) -> None:
     bench = Bench(policy=ORDINARY, codec=CODEC)
-    bench.node.limit_rate(0, 0)
+    bench.node.gate.limit_rate(0, 0)
     sent = 0
     for number in range(10_000):  # in ten seconds
         source = Endpoint.of(f"198.51.{100 + number // 250}.{1 + number % 250}", 53)

@@ -129,9 +129,9 @@ def test_queries_above_the_rate_get_silence() -> None:
     bench.node.commands.ping(endpoint(9), bench.now)
     bench.pong(bench.sent()[-1], 9)
     assert isinstance(bench.events()[0], Answered)
-    bench.node.limit_rate(0)
+    bench.node.gate.limit_rate(0)
     assert all(bench.query(Ping(), contact(8)) for _ in range(1_000))
-    bench.node.limit_rate(1.0)
+    bench.node.gate.limit_rate(1.0)
     assert [bench.query(Ping(), contact(8)) is None for _ in range(4)] == [False, False, True, True]
 
 

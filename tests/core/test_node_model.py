@@ -254,6 +254,8 @@ def method(node: Node, name: str) -> Any:
             return node.store.restore
         case "restore_own" | "restore_holder":
             return getattr(node.publisher, name)
+        case "limit_rate":
+            return node.gate.limit_rate
         case _:
             return getattr(node if hasattr(Node, name) else node.commands, name)
 

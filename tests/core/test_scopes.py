@@ -139,7 +139,7 @@ def test_private_endpoints_pass_in_our_network() -> None:
     home, lan = node("internet6").endpoint[:8], node("lan", 5)
     for own in ((), (home,)):
         bench = dual()
-        bench.node.live_in(own, bench.now)
+        bench.node.machine.live_in(own, bench.now)
         bench.node.store.put(KEY, lan.endpoint, bench.now)
         told = ask(bench, FindValue(KEY), node("internet6", 1)).endpoints
         assert told == ((lan.endpoint,) if own else ())

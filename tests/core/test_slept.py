@@ -17,7 +17,7 @@ def test_contacts_and_buckets_age_by_the_pause() -> None:
     bench = joined(1)
     assert bench.node.state.standing(contact(1), bench.now) is Standing.GOOD
     bench.node.overlays.restore(contact(3))  # which was never heard
-    bench.node.slept(DEFAULT.good_for, bench.now)
+    bench.node.machine.slept(DEFAULT.good_for, bench.now)
     assert bench.node.state.standing(contact(1), bench.now) is Standing.QUESTIONABLE
     bench.sent()
     bench.node.handle_timeout(bench.now)
@@ -27,7 +27,7 @@ def test_contacts_and_buckets_age_by_the_pause() -> None:
 def test_held_entries_keep_their_time() -> None:
     bench = Bench()
     bench.node.store.put(Id(5), Endpoint.of("192.0.2.1", 80), bench.now)
-    bench.node.slept(10 * DEFAULT.store_expiry, bench.now)
+    bench.node.machine.slept(10 * DEFAULT.store_expiry, bench.now)
     assert bench.node.store.get(Id(5), bench.now) == [Endpoint.of("192.0.2.1", 80)]
 
 
@@ -36,7 +36,7 @@ def test_tokens_from_before_the_pause_are_invalid() -> None:
     tokens = bench.node.responder._tokens
     token = tokens.issue(b"ip", b"key", bench.now)
     assert tokens.is_valid(token, b"ip", b"key", bench.now)
-    bench.node.slept(2 * DEFAULT.token_rotation, bench.now)
+    bench.node.machine.slept(2 * DEFAULT.token_rotation, bench.now)
     assert not tokens.is_valid(token, b"ip", b"key", bench.now)
 
 

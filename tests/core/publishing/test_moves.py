@@ -149,7 +149,7 @@ def test_a_machine_with_a_new_network_joins_at_once() -> None:
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(1_000.0)
     bench.sent()
-    bench.node.moved(bench.now)
+    bench.node.machine.moved(bench.now)
     bench.advance(0.0)
     assert bench.sent_one().to == endpoint(1)
 
@@ -195,12 +195,12 @@ def test_contacts_beyond_a_cap_leave_with_our_network() -> None:
 
 def test_new_networks_make_a_node_look_itself_up() -> None:
     bench = joined(1)
-    bench.node.live_in(OURS, bench.now)
+    bench.node.machine.live_in(OURS, bench.now)
     assert bench.node.policy.own_networks == OURS
     assert bench.node.requester.policy.own_networks == OURS
     assert {sent.to for sent in bench.sent()} == {endpoint(1)}
     alone = Bench(families=list(Family))
-    alone.node.live_in(OURS, alone.now)
+    alone.node.machine.live_in(OURS, alone.now)
     assert alone.sent() == []
 
 
@@ -217,7 +217,7 @@ def test_machines_of_a_late_public_lan_become_a_swarm() -> None:
     owner = net.hosts[3]
     assert len(net.enter(owner, KEY, 80).replicas) == DEFAULT.lookup_per_network
     for host in net.hosts:
-        host.node.live_in(OURS, net.now)
+        host.node.machine.live_in(OURS, net.now)
         net.flush(host)
     net.run_for(2 * DEFAULT.republish_gap)
     entry = owner.node.own_records.get(own_key(KEY, 80))
@@ -240,7 +240,7 @@ def test_a_moved_machine_is_found_within_a_minute(seed: int) -> None:
     net.enter(host, KEY, 80)
     net.run_for(60)
     net.move(host)
-    host.node.moved(net.now)  # the daemon sees that its addresses are others
+    host.node.machine.moved(net.now)  # the daemon sees that its addresses are others
     net.flush(host)
     assert found_after_a_move(host, net, 60.0)
 
@@ -265,7 +265,7 @@ def test_a_liar_about_our_address_costs_little() -> None:
     began, stores = net.now, liar.node.counters.queries_received["store"]
     while net.now < began + 3_600:
         host.node.external.vote(liar.endpoint, Endpoint.of(f"10.1.1.{net.rng.randrange(1, 250)}", 1), net.now)
-        host.node.moved(net.now)
+        host.node.machine.moved(net.now)
         net.flush(host)
         net.run_for(10)
     assert liar.node.counters.queries_received["store"] - stores <= 3_600 / GAP + 6

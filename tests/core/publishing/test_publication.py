@@ -185,7 +185,7 @@ def test_an_entry_is_published_again_and_told() -> None:
     _, stores = publish(bench, (1,))
     bench.pong(stores[1], 1)
     bench.events()
-    bench.node.limit_rate(0)
+    bench.node.gate.limit_rate(0)
     seen: list[Published | Republished] = []
     for _ in range(int(DEFAULT.republish_first * 1.2)):
         bench.advance(1.0)

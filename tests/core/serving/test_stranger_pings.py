@@ -119,7 +119,7 @@ def test_each_half_has_half_of_the_rate() -> None:
 
 def test_a_proved_stranger_is_pinged_in_a_flood() -> None:
     bench = Bench(policy=QUIET)
-    bench.node.limit_rate(0, 0)
+    bench.node.gate.limit_rate(0, 0)
     for number in range(20, 40):
         bench.query(FindNode(KEY), contact(number))
     assert len(bench.sent()) == HALF
