@@ -113,14 +113,25 @@ class LeftBehindInfo(TypedDict):
     expires_in_s: float
 
 
+class KeptInfo(TypedDict):
+    """Copies of a deleted entry in a network without withdrawals. Lookups find them until they expire."""
+
+    nodes: int
+    expires_in_s: float
+
+
 class DeleteResult(TypedDict):
-    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again."""
+    """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again.
+
+    A network may have no withdrawals. Then neither is there, and `kept` tells of the copies; else it is None.
+    """
 
     id: str
     removed: list[int]
     withdrawn: int
     pending: int
     left_behind: list[LeftBehindInfo]
+    kept: KeptInfo | None
 
 
 DELETE: Final = Method(

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from dhtd.core.events import LookupDone, LookupProgress, LookupStats, Published, Withdrawn
+from dhtd.core.events import CannotWithdraw, LookupDone, LookupProgress, LookupStats, Published, Withdrawn
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.driver import SHOWN, Driver
@@ -22,7 +22,6 @@ from dhtd.service.entries import (
     DeleteResult,
     EnterRequest,
     EnterResult,
-    LeftBehindInfo,
     LookupEvent,
     LookupRequest,
     LookupResult,
@@ -96,20 +95,28 @@ class Entries(Handlers):
                 withdrawal = self._driver.begin(lambda now: self._node.commands.delete(id, port, now)[0])
         with withdrawal:
             event = await withdrawal.event()
-        assert isinstance(event, Withdrawn)
-        removed, withdrawn, pending = list(event.ports), event.nodes, event.silent
-        left: list[LeftBehindInfo] = [
-            {"endpoint": self.text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
-            for endpoint, until in event.left_behind
-        ]
+        assert isinstance(event, Withdrawn | CannotWithdraw)
         result: DeleteResult = {
             "id": self.format(id),
-            "removed": removed,
-            "withdrawn": withdrawn,
-            "pending": pending,
-            "left_behind": left,
+            "removed": list(event.ports),
+            "withdrawn": 0,
+            "pending": 0,
+            "left_behind": [],
+            "kept": None,
         }
+        if isinstance(event, Withdrawn):
+            result["withdrawn"], result["pending"] = event.nodes, event.silent
+            result["left_behind"] = [
+                {"endpoint": self.text(endpoint), "expires_in_s": self._seconds_until(until)}
+                for endpoint, until in event.left_behind
+            ]
+        else:
+            expires = 0.0 if event.until is None else self._seconds_until(event.until)
+            result["kept"] = {"nodes": event.holders, "expires_in_s": expires}
         return result
+
+    def _seconds_until(self, time: float) -> float:
+        return max(0.0, time - self._driver.clock())
 
     def _why_nobody(self) -> str:
         known = len(self._node.overlays.contacts())

@@ -15,6 +15,7 @@ import trio
 
 from dhtd.config.sources import load_settings
 from dhtd.control.limits import ControlCounters
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
@@ -140,8 +141,8 @@ async def daemon(wire: Wire, directory: Path, policy: Policy = POLICY) -> AsyncI
 
 
 @asynccontextmanager
-async def two(directory: Path) -> AsyncIterator[tuple[Daemon, Daemon]]:
-    wire = Wire()
+async def two(directory: Path, codec: Codec | None = None) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    wire = Wire(codec)
     async with daemon(wire, directory) as one, daemon(wire, directory) as other:
         await joined(one.driver, other.driver)
         yield one, other

@@ -87,7 +87,14 @@ async def test_info_shows_holders_left_after_a_delete(autojump_clock: MockClock,
         await one.ask(DeleteRequest(KEY, 81))
         end_of(other.driver)._wire.cut = True
         result = await one.ask(DeleteRequest(KEY, 80))
-        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []}
+        assert result == {
+            "id": KEY_TEXT,
+            "removed": [80],
+            "withdrawn": 0,
+            "pending": 1,
+            "left_behind": [],
+            "kept": None,
+        }
         info = await one.ask(InfoRequest("withdrawals"))
         first, second = info["withdrawals"]
         assert matches(first, WithdrawalInfo)
