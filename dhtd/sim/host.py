@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Republished, Unheld, Unreached
@@ -13,10 +12,8 @@ from dhtd.core.node import Node
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import RecordKey
 from dhtd.core.storage.store import HeldRecord
+from dhtd.sim.lie import Lie
 from dhtd.sim.links import Nat
-
-if TYPE_CHECKING:
-    from dhtd.sim.liars import Lie
 
 _BUSY = 1_000  # calls of `handle_timeout` at one moment; only a defect makes so many
 

@@ -6,16 +6,13 @@ A breach is an `AssertionError`. The simulation adds its seed and the number of 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import packed
 from dhtd.core.messages import FindNode, FindValue, Query
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlay import Overlay
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
+from dhtd.sim.host import Host
 
 _SLACK = 1e-6  # seconds: clocks that have jumped are sums, and sums are rounded
 _FEW = 1_000  # entries that are looked at one by one

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import Id
@@ -24,10 +23,8 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.errors import WireError
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
-    from dhtd.sim.network import Network
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
 
 _DIGITS = 8  # of an ID, and of a transaction: enough to tell it from others nearby in a story
 
