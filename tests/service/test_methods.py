@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import is_dataclass
+from dataclasses import MISSING, is_dataclass
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_the_owner_s_methods_may_be_refused() -> None:
 def test_parameters_are_those_of_the_fields() -> None:
     names = [parameter.name for parameter in ENTER.parameters]
     assert names == ["id", "port", "wait", "min_replicas", "within_s"]
-    optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.is_optional}
+    optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.default is not MISSING}
     assert (optional["wait"], optional["within_s"]) == (FLAG, SECONDS)
 
 
