@@ -75,7 +75,6 @@ class FairShares:
             heappush(found.queue, record)
             self._resize(group, size, size + 1)
             found.size = size + 1
-            self._tidy(found)
         else:
             self._sources[group] = _Several([found, record])
             self._resize(group, 1, 2)
