@@ -60,6 +60,8 @@ def test_chosen_holders_are_asked_once_written() -> None:
     assert bench.sent() == []
     publisher.written([chosen], bench.now)
     assert bench.sent_one().to == contact(1).endpoint
+    assert publisher._write_ahead is not None
+    assert publisher._write_ahead.next_timeout() is None
     wait_no_longer(bench, bench.now + patience)
     assert bench.sent() == []
 
@@ -144,6 +146,20 @@ def test_one_turn_serves_all_entries_that_are_due() -> None:
         publisher.records.due_at(publisher.records.add(own_key(Id(number), 80)), bench.now)
     publish_due(bench, bench.now)
     assert [type(event) for event in bench.events()] == [Republished] * 3
+
+
+def test_a_publication_that_cannot_begin_has_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("a defect")
+
+    bench = holding(1)
+    publisher = bench.node.publisher
+    publisher.records.due_at(publisher.records.add(OWN), bench.now)
+    monkeypatch.setattr(publisher, "_publish", fail)
+    with pytest.raises(ExceptionGroup):
+        publish_due(bench, bench.now)
+    assert publisher.records.is_publishing(entry_of(bench))
+    assert publisher.records.next_overdue() == bench.now + DEFAULT.publication_lasts
 
 
 # Entries that nobody holds

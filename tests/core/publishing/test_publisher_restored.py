@@ -41,7 +41,9 @@ def test_a_reached_network_gets_entries_and_withdrawals() -> None:
         publisher.restore_holder(deleted, holder, bench.now + 60.0, bench.now)
     assert publisher.records.next_publication(entry_of(bench)) is None
     publisher.reached(Family.IPV6, bench.now)
-    assert publisher.records.due_in(entry_of(bench), bench.now) <= DEFAULT.startup_spread
+    due_at = publisher.records.next_publication(entry_of(bench))
+    assert due_at is not None
+    assert due_at <= bench.now + DEFAULT.startup_spread
     due = {pending.holder: pending.due_at is not None for pending in publisher.withdrawals}
     assert due == {contact(1): False, six(2): True}
 
@@ -70,7 +72,9 @@ def test_a_restored_entry_waits_for_its_network() -> None:
     restored = bench.node.publisher.records.get(other)
     assert restored is not None
     assert restored.joined == {Family.IPV6}
-    assert bench.node.publisher.records.due_in(restored, bench.now) <= DEFAULT.startup_spread
+    due_at = bench.node.publisher.records.next_publication(restored)
+    assert due_at is not None
+    assert due_at <= bench.now + DEFAULT.startup_spread
 
 
 def test_a_present_entry_is_not_restored() -> None:
