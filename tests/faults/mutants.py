@@ -2,7 +2,8 @@
 
 poodle's mutators replace operators, comparisons, numbers, strings, constants, arguments in brackets, calls and returned
 values. Some mutants tell nothing of the tests and are left out: in annotations and type aliases; in decorators and
-`__slots__`; in assertions; in texts of exceptions and other composed texts; and in branches of `assert_never`.
+`__slots__`; in the values of an `Enum`, which are labels; in assertions; in texts of exceptions and other composed
+texts; and in branches of `assert_never`.
 """
 
 from __future__ import annotations
@@ -143,6 +144,8 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                     yield node.returns
             case ast.ClassDef():
                 yield from (*node.decorator_list, *node.bases)
+                if any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases):
+                    yield from (statement for statement in node.body if isinstance(statement, ast.Assign))
             case _:
                 pass
     for statement in tree.body:
