@@ -143,9 +143,7 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                 if node.returns is not None:
                     yield node.returns
             case ast.ClassDef():
-                yield from (*node.decorator_list, *node.bases)
-                if any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases):
-                    yield from (statement for statement in node.body if isinstance(statement, ast.Assign))
+                yield from (*node.decorator_list, *node.bases, *_labels(node))
             case _:
                 pass
     for statement in tree.body:
@@ -156,6 +154,12 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                 yield statement
             case _:
                 pass
+
+
+def _labels(node: ast.ClassDef) -> list[ast.stmt]:
+    """Return the members of an `Enum`; none of another class."""
+    is_enum = any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases)
+    return [statement for statement in node.body if isinstance(statement, ast.Assign)] if is_enum else []
 
 
 def _unfit(tree: ast.Module) -> Iterator[ast.AST]:
