@@ -148,7 +148,7 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                 pass
     for statement in tree.body:
         match statement:
-            case ast.Assign(value=ast.Call(ast.Name("TypeVar" | "NewType")) | ast.Subscript(ast.Name())):
+            case ast.Assign(value=ast.Call(ast.Name("TypeVar" | "ParamSpec" | "NewType")) | ast.Subscript(ast.Name())):
                 yield statement
             case ast.Assign(value=ast.BinOp(op=ast.BitOr())):
                 yield statement
