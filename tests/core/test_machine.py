@@ -1,16 +1,60 @@
-"""A pause of the machine that the node's clock does not count: everything known is older than it seems."""
+"""What happens to the machine, and which parts are told; a pause makes everything known older than it seems."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
+from dhtd.core.machine import Machine
 from dhtd.core.messages import FindNode
 from dhtd.core.policy import DEFAULT
 from dhtd.core.routing.standing import Standing
 from tests.core.bench import Bench
+from tests.core.part import Part
 from tests.core.small import contact
 from tests.core.test_node import joined
-from tests.records import own_key
+
+NETWORKS = (bytes((192, 0, 2)),)
+
+
+class House:
+    """A machine with all its neighbours, which note what they are told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        overlays: Any = [Part("ipv4", self.calls), Part("ipv6", self.calls)]
+        self.requester = cast("Any", Part("requester", self.calls))
+        self.requester.policy = DEFAULT
+        self.responder = cast("Any", Part("responder", self.calls))
+        memberships: Any = Part("memberships", self.calls)
+        publisher: Any = Part("publisher", self.calls)
+        pings: Any = Part("pings", self.calls)
+        news: Any = Part("news", self.calls)
+        self.machine = Machine(self.requester, overlays, memberships, publisher, self.responder, pings, news)
+
+
+def test_other_networks_are_told_before_news_settle() -> None:
+    house = House()
+    house.machine.live_in(NETWORKS, 7.0)
+    assert house.requester.policy == replace(DEFAULT, own_networks=NETWORKS)
+    assert house.responder.own_networks == NETWORKS
+    expected = [("pings.live_in", NETWORKS), ("memberships.live_in", NETWORKS, 7.0), ("news.settle", 7.0)]
+    assert house.calls == expected
+
+
+def test_a_move_is_news() -> None:
+    house = House()
+    house.machine.moved(7.0)
+    assert house.calls == [("news.moved", 7.0)]
+
+
+def test_a_pause_is_told_to_all_that_grows_old() -> None:
+    house = House()
+    house.machine.slept(100.0, 7.0)
+    told = [("ipv4.slept", 100.0), ("ipv6.slept", 100.0), ("responder.slept", 100.0), ("publisher.slept", 100.0, 7.0)]
+    assert house.calls == told
 
 
 def test_contacts_and_buckets_age_by_the_pause() -> None:
@@ -38,31 +82,3 @@ def test_tokens_from_before_the_pause_are_invalid() -> None:
     assert tokens.is_valid(token, b"ip", b"key", bench.now)
     bench.node.machine.slept(2 * DEFAULT.token_rotation, bench.now)
     assert not tokens.is_valid(token, b"ip", b"key", bench.now)
-
-
-def test_a_late_restored_entry_is_published_soon() -> None:
-    bench = joined(1)
-    bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)
-    entry = bench.node.own_records.get(own_key(Id(5), 80))
-    bench.node.publisher.restore_own(own_key(Id(6), 80), bench.now)
-    bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)  # again
-    late = bench.node.own_records.get(own_key(Id(6), 80))
-    assert bench.node.own_records.get(own_key(Id(5), 80)) is entry
-    assert entry is not None
-    assert late is not None
-    assert late.joined == {len(contact(1).endpoint)}
-
-
-def test_late_restored_holders_are_asked_soon() -> None:
-    bench = joined(1)
-    bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
-    assert bench.node.withdrawals.next_timeout() is None
-    bench.node.publisher.restored(bench.now)
-    assert bench.node.withdrawals.next_timeout() is not None
-
-
-def test_before_joining_nobody_is_asked_to_let_go() -> None:
-    bench = Bench()
-    bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
-    bench.node.publisher.restored(bench.now)
-    assert bench.node.withdrawals.next_timeout() is None

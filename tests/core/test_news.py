@@ -13,6 +13,7 @@ from dhtd.core.membership.facts import CutOff, Doubtful, Fact, GivenUp, Heard, M
 from dhtd.core.news import News
 from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Asked
+from tests.core.part import Part
 from tests.core.small import contact, endpoint
 
 NOW = 7.0
@@ -20,20 +21,6 @@ PEER = contact(1)
 VOTER, SEEN = endpoint(1), endpoint(9)
 QUERY = cast("Asked", object())
 UNREACHED = Unreached(Family.IPV6, (endpoint(2),), Silence.STILL)
-
-
-class Part:
-    """Stands in for a part: notes each call of a method, with its name and arguments."""
-
-    def __init__(self, name: str, calls: list[tuple[Any, ...]]) -> None:
-        self._name = name
-        self._calls = calls
-
-    def __getattr__(self, method: str) -> Callable[..., None]:
-        def call(*arguments: object, **named: object) -> None:
-            self._calls.append((f"{self._name}.{method}", *arguments, *named.items()))
-
-        return call
 
 
 class FakePublisher(Part):

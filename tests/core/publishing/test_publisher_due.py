@@ -9,6 +9,7 @@ import pytest
 from dhtd.core.events import Published, Republished, Unheld
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience
+from dhtd.core.messages import FindNode, Store
 from dhtd.core.policy import DEFAULT
 from tests.core.bench import QUIET, Bench
 from tests.core.both import KEY, answer_all
@@ -102,6 +103,17 @@ def test_a_stopped_publication_begins_anew_with_its_commands() -> None:
     assert published(bench) == []
     bench.advance(1.0)
     answer_all(bench)
+    assert published(bench) == [Published(op, KEY, 80, (contact(1),), 1)]
+
+
+def test_the_publication_that_was_stopped_stores_nothing() -> None:
+    bench = holding(1)
+    op = bench.node.commands.enter(KEY, 80, bench.now)
+    before = bench.sent_one()
+    publish_due(bench, bench.now + DEFAULT.publication_lasts)
+    bench.found(before, 1)
+    requests = [query.request for query in answer_all(bench)]
+    assert [type(request) for request in requests] == [FindNode, Store]
     assert published(bench) == [Published(op, KEY, 80, (contact(1),), 1)]
 
 

@@ -14,6 +14,7 @@ from tests.core.bench import US, Bench
 from tests.core.both import KEY, answer_all, both
 from tests.core.publishing.small_publisher import OWN, entry_of, holding
 from tests.core.small import MAPPED, contact, six
+from tests.core.test_node import joined
 from tests.records import own_key
 
 # The network and this machine
@@ -141,3 +142,31 @@ def test_restored_debtors_are_asked_where_we_have_joined() -> None:
     publisher.restored(bench.now)
     due = {pending.holder: pending.due_at is not None for pending in publisher.withdrawals}
     assert due == {contact(1): False, six(2): True}
+
+
+def test_a_late_restored_entry_is_published_soon() -> None:
+    bench = joined(1)
+    bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)
+    entry = bench.node.own_records.get(own_key(Id(5), 80))
+    bench.node.publisher.restore_own(own_key(Id(6), 80), bench.now)
+    bench.node.publisher.restore_own(own_key(Id(5), 80), bench.now)  # again
+    late = bench.node.own_records.get(own_key(Id(6), 80))
+    assert bench.node.own_records.get(own_key(Id(5), 80)) is entry
+    assert entry is not None
+    assert late is not None
+    assert late.joined == {len(contact(1).endpoint)}
+
+
+def test_late_restored_holders_are_asked_soon() -> None:
+    bench = joined(1)
+    bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
+    assert bench.node.withdrawals.next_timeout() is None
+    bench.node.publisher.restored(bench.now)
+    assert bench.node.withdrawals.next_timeout() is not None
+
+
+def test_before_joining_nobody_is_asked_to_let_go() -> None:
+    bench = Bench()
+    bench.node.publisher.restore_holder(own_key(Id(5), 80), contact(2), bench.now + 100, bench.now)
+    bench.node.publisher.restored(bench.now)
+    assert bench.node.withdrawals.next_timeout() is None
