@@ -146,6 +146,11 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                 yield from (*node.decorator_list, *node.bases, *_labels(node))
             case _:
                 pass
+    yield from _types(tree)
+
+
+def _types(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield what defines types at the level of the module."""
     for statement in tree.body:
         match statement:
             case ast.Assign(value=ast.Call(ast.Name("TypeVar" | "ParamSpec" | "NewType")) | ast.Subscript(ast.Name())):
