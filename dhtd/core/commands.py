@@ -167,7 +167,7 @@ class Commands:
 
     def check_room(self, key: Id, port: int) -> None:
         """Raise `TooManyEntries` where no further own entry is taken, or none of this key; one that is there is."""
-        self._publisher.check_room(RecordKey.of(key, Peer.on(port)))
+        self._publisher.records.check_room(RecordKey.of(key, Peer.on(port)))
 
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
         self.check_free()

@@ -16,7 +16,6 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unheld, Withdrawn
 from dhtd.core.ids import Id
@@ -37,7 +36,6 @@ from dhtd.core.querying.operations import Operations
 from dhtd.core.querying.requester import Requester
 from dhtd.core.records import Peer, RecordKey
 from dhtd.core.routing.overlays import Overlays
-from dhtd.errors import TooManyEntries
 
 if TYPE_CHECKING:
     from random import Random
@@ -94,8 +92,7 @@ class Publisher:
         self._tell = tell
         self._tell_news = tell_news
         self._policy = policy
-        self._caps_hit = caps_hit
-        self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays])
+        self.records = OwnRecords(rng, policy, [overlay.family for overlay in overlays], caps_hit)
         self.hurrying = Hurrying(self.records, policy)
         self.upheavals = Upheavals(self.records, policy)
         self.withdrawing = Withdrawing(
@@ -118,24 +115,11 @@ class Publisher:
 
     # Commands
 
-    def check_room(self, record_key: RecordKey) -> None:
-        """Raise `TooManyEntries` if no further own entry, or none of this key, is taken. A present one always is."""
-        records = self.records
-        if record_key in records:
-            return
-        if len(records) >= self._policy.own_entries:
-            self._caps_hit[OWN_ENTRIES] += 1
-            raise TooManyEntries(f"this node has entered as many entries as it takes ({len(records)}): delete some")
-        ports = len(records.ports(record_key.key))
-        if ports >= self._policy.own_ports:
-            self._caps_hit[OWN_PORTS] += 1
-            raise TooManyEntries(f"this node has entered this ID on as many ports as it takes ({ports}): delete some")
-
     def enter(self, op: Handle, record_key: RecordKey, now: float, *, patient: bool) -> None:
         """Track an own entry and publish it: see `Commands.enter`."""
         entry = self.records.add(record_key)
         for contact, until in self.withdrawals.take(record_key).items():
-            self._may_hold(entry, contact, until)
+            self.records.may_hold(entry, contact, until)
         self._publish(record_key, now, op, patient=patient)
 
     def delete(self, op: Handle, key: Id, port: int | None, now: float) -> list[int]:
@@ -237,7 +221,7 @@ class Publisher:
         if entry is None:
             self.withdrawing.restore(record_key, contact, until)
         else:
-            self._caps_hit[ENTRY_HOLDERS] += self.records.restore_holder(entry, contact, until, seen, now)
+            self.records.restore_holder(entry, contact, until, seen, now)
         return True
 
     def restored(self, now: float) -> None:
@@ -277,9 +261,6 @@ class Publisher:
 
     # Inside
 
-    def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
-        self._caps_hit[ENTRY_HOLDERS] += self.records.may_hold(entry, contact, until)
-
     def _publish(self, record_key: RecordKey, now: float, *ops: Handle, patient: bool = False) -> None:
         # Join the publication that is under way.
         ongoing = self._publications.get(record_key)
@@ -294,9 +275,7 @@ class Publisher:
         self.records.began(entry, now)
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
-        publication = Publication(
-            self._requester, self._overlays, report, self.records, entry, self._caps_hit, self._write_ahead
-        )
+        publication = Publication(self._requester, self._overlays, report, self.records, entry, self._write_ahead)
         ongoing.publication = publication
         self._publications[record_key] = ongoing
         ongoing.patient.update(ops if patient else ())

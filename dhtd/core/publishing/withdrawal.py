@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dhtd.core.counters import WITHDRAWALS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import LeftBehind
 from dhtd.core.ids import Id
@@ -48,7 +47,6 @@ class Withdrawal:
         "_acknowledged",
         "_beyond",
         "_came_from",
-        "_caps_hit",
         "_for_token",
         "_has_ended",
         "_holders",
@@ -71,12 +69,10 @@ class Withdrawal:
         report: Report[LetGo],
         entries: Sequence[OwnEntry],
         withdrawals: PendingWithdrawals,
-        caps_hit: dict[str, int],
     ) -> None:
         key = entries[0].key
         self.key = key
         self._requester = requester
-        self._caps_hit = caps_hit
         self._report = report
         self._record_keys = tuple(entry.record_key for entry in entries)
         self._sightings = {entry.record_key: entry.sightings for entry in entries}
@@ -136,8 +132,7 @@ class Withdrawal:
             return
         if not self._at(contact.endpoint):
             until = now + self._requester.policy.store_expiry
-            if self._withdrawals.add(record_key, contact, until):
-                self._caps_hit[WITHDRAWALS] += 1
+            self._withdrawals.add(record_key, contact, until)
         self.query_over(now)
 
     def give_up(self, now: float) -> None:

@@ -67,12 +67,12 @@ def test_room_ends_at_the_number_of_entries() -> None:
     bench = both(own_entries=2)
     publisher, caps_hit = bench.node.publisher, bench.node.counters.caps_hit
     publisher.restore_own(own_key(Id(1), 80), bench.now)
-    publisher.check_room(own_key(Id(2), 80))
+    publisher.records.check_room(own_key(Id(2), 80))
     publisher.restore_own(own_key(Id(2), 80), bench.now)
     for _ in range(2):
         with pytest.raises(TooManyEntries, match=r"as many entries as it takes \(2\)"):
-            publisher.check_room(own_key(Id(3), 80))
-    publisher.check_room(own_key(Id(2), 80))
+            publisher.records.check_room(own_key(Id(3), 80))
+    publisher.records.check_room(own_key(Id(2), 80))
     assert (caps_hit[OWN_ENTRIES], caps_hit[OWN_PORTS]) == (2, 0)
 
 
@@ -80,13 +80,13 @@ def test_room_ends_at_the_number_of_ports_of_a_key() -> None:
     bench = both(own_ports=2)
     publisher, caps_hit = bench.node.publisher, bench.node.counters.caps_hit
     publisher.restore_own(OWN, bench.now)
-    publisher.check_room(own_key(KEY, 81))
+    publisher.records.check_room(own_key(KEY, 81))
     publisher.restore_own(own_key(KEY, 81), bench.now)
     for _ in range(2):
         with pytest.raises(TooManyEntries, match=r"this ID on as many ports as it takes \(2\)"):
-            publisher.check_room(own_key(KEY, 82))
-    publisher.check_room(own_key(KEY, 81))
-    publisher.check_room(own_key(Id(6), 82))
+            publisher.records.check_room(own_key(KEY, 82))
+    publisher.records.check_room(own_key(KEY, 81))
+    publisher.records.check_room(own_key(Id(6), 82))
     assert (caps_hit[OWN_ENTRIES], caps_hit[OWN_PORTS]) == (0, 2)
 
 
