@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from dhtd.core.counters import STRANGER_PINGS
+from dhtd.core.counters import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Ping, Query, Request
@@ -86,6 +88,16 @@ def test_a_cap_is_counted_for_each_stranger(request_: Request) -> None:
         bench.node.strangers.consider(query, endpoint(number), ENOUGH, 0, bench.now)
     assert len(bench.sent()) == HALF
     assert bench.node.counters.caps_hit[STRANGER_PINGS] == 2
+
+
+def test_each_ping_counts_for_the_rate() -> None:
+    bench = Bench(policy=replace(QUIET, stranger_pings=4, stranger_rate=2.0))  # half of each for anybody
+    for id in (9, 10, 11):
+        bench.node.strangers.consider(Query(b"12345678", Id(id), Ping()), endpoint(id), ENOUGH, 0, bench.now)
+        for query in bench.sent():
+            if query.request == Ping():
+                bench.pong(query, id)
+    assert bench.node.counters.caps_hit[STRANGER_RATE] == 1
 
 
 def test_a_proved_stranger_is_pinged_in_a_flood() -> None:
