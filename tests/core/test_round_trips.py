@@ -12,14 +12,14 @@ def test_without_samples_nothing_is_known() -> None:
     assert (trips.samples, trips.mean, trips.patience(4)) == (0, None, None)
 
 
-def test_the_first_sample_is_the_mean_and_twice_the_deviation() -> None:
+def test_half_of_the_first_sample_is_the_deviation() -> None:
     trips = RoundTrips()
     trips.add(2.0)
     assert (trips.samples, trips.mean) == (1, 2.0)
     assert [trips.patience(deviations) for deviations in (0, 1, 4)] == [2.0, 3.0, 6.0]
 
 
-def test_a_sample_counts_an_eighth_and_its_error_a_quarter() -> None:
+def test_a_sample_counts_an_eighth() -> None:
     trips = RoundTrips()
     trips.add(2.0)
     trips.add(10.0)

@@ -77,7 +77,7 @@ def test_a_wrongly_named_node_is_remembered_as_it_is() -> None:
     assert changers.believes(contact(5), bench.now)
 
 
-def test_a_claimed_contact_is_verified_beside_the_claimant() -> None:
+def test_a_claimed_contact_is_verified_with_a_witness() -> None:
     bench = knowing(1)
     bench.advance(DEFAULT.claim_after + 1.0)
     bench.sent()

@@ -29,7 +29,7 @@ from tests.records import own_key
 # The disk
 
 
-def test_changes_of_own_and_deleted_entries_are_one_set() -> None:
+def test_changed_own_and_deleted_entries_are_one_set() -> None:
     bench = holding(1)
     other = own_key(Id(6), 80)
     for key in (OWN, other):
@@ -92,7 +92,7 @@ def test_every_part_with_a_timer_wakes_the_node(write_ahead: bool) -> None:
 # What is due
 
 
-def test_a_stopped_publication_begins_anew_with_its_commands() -> None:
+def test_a_stopped_publication_keeps_its_commands() -> None:
     bench = holding(1)
     op = bench.node.commands.enter(KEY, 80, bench.now)
     bench.sent()
@@ -106,7 +106,7 @@ def test_a_stopped_publication_begins_anew_with_its_commands() -> None:
     assert published(bench) == [Published(op, KEY, 80, (contact(1),), 1)]
 
 
-def test_the_publication_that_was_stopped_stores_nothing() -> None:
+def test_a_stopped_publication_stores_nothing() -> None:
     bench = holding(1)
     op = bench.node.commands.enter(KEY, 80, bench.now)
     before = bench.sent_one()
@@ -160,7 +160,7 @@ def test_one_turn_serves_all_entries_that_are_due() -> None:
     assert [type(event) for event in bench.events()] == [Republished] * 3
 
 
-def test_a_publication_that_cannot_begin_has_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_publication_that_fails_has_another_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ValueError("a defect")
 

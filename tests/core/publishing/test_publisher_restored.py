@@ -34,7 +34,7 @@ def test_a_move_and_a_sleep_hurry_entries() -> None:
         assert publisher.records.due_in(entry, bench.now) <= DEFAULT.startup_spread
 
 
-def test_a_reached_network_gets_entries_and_withdrawals() -> None:
+def test_a_reached_network_has_entries_and_debtors() -> None:
     bench = both()
     publisher, deleted = bench.node.publisher, own_key(Id(6), 80)
     publisher.restore_own(OWN, bench.now)
@@ -101,7 +101,7 @@ def test_a_holder_is_restored_until_its_copy_expires(own: bool) -> None:
     assert (publisher.withdrawals.holders(OWN) == expected) is not own
 
 
-def test_no_holder_is_in_a_foreign_network_or_ourselves() -> None:
+def test_no_holder_is_foreign_or_ourselves() -> None:
     bench = Bench()
     publisher, until = bench.node.publisher, bench.now + 60.0
     for foreign in (six(1), Contact(bench.node.own_id, contact(1).endpoint)):
@@ -133,7 +133,7 @@ def test_restored_sightings_are_told_again() -> None:
     assert publisher.seen_by(OWN, contact(2).endpoint) == ()
 
 
-def test_restored_debtors_are_asked_where_we_have_joined() -> None:
+def test_restored_debtors_are_asked_where_we_joined() -> None:
     bench = both()
     publisher = bench.node.publisher
     for holder in (contact(1), six(2)):

@@ -55,7 +55,7 @@ def test_contacts_that_were_asked_are_passed_over() -> None:
     assert asked(opinions) == [20, 30]
 
 
-def test_contacts_that_may_not_be_asked_are_passed_over() -> None:
+def test_forbidden_contacts_are_passed_over() -> None:
     opinions, _ = make(10, 20, 30)
     assert asked(opinions, 10, 30) == [20]
 

@@ -231,7 +231,7 @@ def test_before_the_start_all_figures_are_zero() -> None:
     assert not traversal.is_exhausted
 
 
-def test_figures_of_both_families_are_added_hops_are_not() -> None:
+def test_both_families_figures_are_added_but_hops() -> None:
     bench = both()
     bench.know(contact(1), six(2))
     traversal = make(bench)
