@@ -160,9 +160,9 @@ PLACE = Place("dhtd/core/counter.py", "count", "return total", "return None")
     ("caught", "survived", "reasons", "status"),
     [
         (10, 0, {}, 0),
-        (10, 1, {PLACE: "nobody counts"}, 0),
+        (19, 1, {PLACE: "nobody counts"}, 0),
         (10, 1, {}, 1),  # one survivor is not explained
-        (8, 1, {PLACE: "nobody counts"}, 1),  # and here too many survive
+        (18, 1, {PLACE: "nobody counts"}, 1),  # and here too many survive
     ],
 )
 def test_the_status_demands_enough_caught(
