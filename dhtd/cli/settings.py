@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
 from dhtd.cli.completion.candidates import complete_cap, complete_file, complete_instance
+from dhtd.cli.given import Command, option, takes
 from dhtd.config.settings import SETTINGS, Setting
 from dhtd.config.values import Offers
 
@@ -20,29 +22,26 @@ _COMPLETERS: dict[Offers, Callable[..., Any] | None] = {
 }
 
 
-def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+def takes_settings(command: Command) -> Command:
     """Give a command an option for each setting. The command is called with a mapping of the given ones, by key."""
-    context, _given, *own = inspect.signature(command, eval_str=True).parameters.values()
-    options = [_parameter(setting) for setting in SETTINGS]
+    keys = {setting.field: setting.key for setting in SETTINGS}
 
-    def run(context: typer.Context, **values: Any) -> None:
-        given = {setting.key: values.pop(setting.field) for setting in SETTINGS}
-        command(context, {key: value for key, value in given.items() if value not in (None, [])}, **values)
+    @wraps(command)
+    def by_key(context: typer.Context, given: Mapping[str, object], **values: Any) -> None:
+        command(context, {keys[field]: value for field, value in given.items()}, **values)
 
-    run.__doc__, run.__name__ = command.__doc__, command.__name__
-    run.__signature__ = inspect.Signature([context, *options, *own])  # type: ignore[attr-defined]  # typer reads it
-    return run
+    return takes([_parameter(setting) for setting in SETTINGS])(by_key)
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:
     """Return an option that takes any text: `load_settings` checks values from all their sources."""
     offers = setting.kind.offers
     complete = _COMPLETERS[offers] if isinstance(offers, Offers) else _fixed(offers)
-    option = typer.Option(
+    how = typer.Option(
         f"--{setting.key}", metavar=setting.metavar, help=_help(setting), autocompletion=complete, show_default=False
     )
-    kind = Annotated[list[str] | None if setting.is_list else str | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(setting.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    kind = Annotated[list[str] | None if setting.is_list else str | None, how]  # type: ignore[valid-type]
+    return option(setting.field, kind)
 
 
 def _help(setting: Setting) -> str:

@@ -34,7 +34,7 @@ def known(responder: Responder, local: Sequence[Endpoint], key: Id, now: float) 
     """
     endpoints = responder.known(key, now)
     if not responder.external.endpoints():
-        endpoints += [here.with_port(port) for here in local for port in responder.tracker.ports(key)]
+        endpoints += [here.with_port(port) for here in local for port in responder.own_records.ports(key)]
     return endpoints
 
 
@@ -177,7 +177,7 @@ class Commands:
 
     def check_room(self, *record_keys: RecordKey) -> None:
         """Raise `TooManyEntries` where these own entries are not all taken; one that is there already is."""
-        self._publisher.check_room(record_keys)
+        self._publisher.records.check_room(*record_keys)
 
     def _ask(self, request: Request, endpoint: Endpoint, now: float) -> Handle:
         self.check_free()

@@ -8,13 +8,13 @@ Drive it like this, from any loop and on any clock:
 - if the node is to `write_ahead`, make durable what `publisher.poll_unwritten` returns, and tell `publisher.written`.
 
 The parts are attributes, for the owner to use: `commands` (lookup, enter, ...), `publisher` (own records), `store`
-(records held for others), `memberships`, `overlays`, `external` (our address) and `outside` (whether others reach us).
+(records held for others), `memberships`, `overlays`, `external` (our address), `outside` (whether others reach us),
+`gate` (the limits on queries) and `machine` (to be told what happens to it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.events import Event
 from dhtd.core.ids import Id
+from dhtd.core.machine import Machine
 from dhtd.core.membership.memberships import Memberships
 from dhtd.core.membership.waiting import Waiting
 from dhtd.core.membership.whereabouts import Whereabouts
@@ -78,75 +79,67 @@ class Node:
         session: bytes | None = None,
         write_ahead: bool = False,
     ) -> None:
-        self.codec, self.policy, self._rng = codec, policy, rng
+        self.codec = codec
         self.counters = Counters()
         caps_hit = self.counters.caps_hit
-        self.overlays = Overlays(
+        self.overlays = overlays = Overlays(
             Overlay(family, own_ids.get(family, own_id), codec, rng, policy, now, caps_hit) for family in families
         )
-        self.state = self.overlays.first.state  # of the only one, for most nodes
+        self.state = overlays.first.state  # of the only one, for most nodes
         self.outside = Reachability(policy, now)
         # The asking side
-        self.requester = Requester(self.overlays, codec, rng, policy, self.counters, self.outside)
-        self.handles = Handles(policy.operations, caps_hit)
+        self.requester = requester = Requester(overlays, codec, rng, policy, self.counters, self.outside)
+        self.handles = handles = Handles(policy.operations, caps_hit)
         operations = Operations()
-        self.memberships = Memberships(self.requester, operations, self.overlays, caps_hit, rng)
-        self.waiting = Waiting(self.memberships.must_wait)
+        self.memberships = memberships = Memberships(requester, operations, overlays, caps_hit, rng)
+        self.waiting = waiting = Waiting(memberships.must_wait)
         # Own records
-        self.publisher = Publisher(
-            self.requester,
-            self.overlays,
+        self.publisher = publisher = Publisher(
+            requester,
+            overlays,
             operations,
-            self.waiting,
-            self.handles.tell,
-            self.handles.tell_news,
-            self.memberships.find_lost,
+            waiting,
+            handles.tell,
+            handles.tell_news,
+            memberships.find_lost,
             caps_hit,
             rng,
             now,
             session=rng.randbytes(SESSION_SIZE) if session is None else session,
             write_ahead=write_ahead,
         )
-        self.tracker, self.withdrawals = self.publisher.records, self.publisher.withdrawals
+        self.own_records, self.withdrawals = publisher.records, publisher.withdrawals
         # The answering side
-        self.responder = Responder(codec, rng, policy, self.overlays, self.tracker, self.counters, now)
-        self.store, self.external = self.responder.store, self.responder.external
-        self.strangers = Strangers(self.requester, self.overlays, self.responder, policy, caps_hit)
-        self._own_ids = self.overlays.own_ids
-        self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else self.overlays.is_settled
-        self.limit_rate(policy.rate_limit)
+        self.responder = responder = Responder(codec, rng, policy, overlays, self.own_records, self.counters, now)
+        self.store, self.external = responder.store, responder.external
+        self.strangers = Strangers(requester, overlays, responder, policy, caps_hit)
+        self.gate = Gate(policy, rng, overlays, responder, self.counters)
+        # These are asked for each datagram, and stay the same.
+        self._limit, self._unread = self.gate.limit, self.gate.malformed.unread
+        self._own_ids = overlays.own_ids
+        self._is_settled = self.state.is_settled if len(self._own_ids) == 1 else overlays.is_settled
         # What brings them together
-        whereabouts = Whereabouts(self.requester, self.overlays, self.external, policy)
-        self._news = news = News(
-            self.memberships, whereabouts, self.publisher, self.waiting, operations, self.handles.tell_news
-        )
-        self._answers = Answers(
-            self.requester.transactions,
-            self.requester.send,
-            codec,
-            self.overlays,
-            self.external,
-            self.counters,
-            news,
-        )
+        whereabouts = Whereabouts(requester, overlays, self.external, policy)
+        self._news = news = News(memberships, whereabouts, publisher, waiting, operations, handles.tell_news)
+        self._answers = Answers(requester, codec, overlays, self.external, self.counters, news)
+        self.machine = Machine(requester, overlays, memberships, publisher, responder, self.strangers.pings, news)
+        known_here = partial(known, responder, tuple(local))
         self.commands = Commands(
-            self.requester,
-            self.overlays,
-            operations,
-            self.waiting,
-            self.handles,
-            self.publisher,
-            partial(known, self.responder, tuple(local)),
-            news.settle,
-            caps_hit,
+            requester, overlays, operations, waiting, handles, publisher, known_here, news.settle, caps_hit
         )
+        # The clock
         self._sweep = Sweep(policy, self.store, self.withdrawals, now)
         self._attempts = Attempts()
         self._next_timeouts = [
-            self.requester.transactions.next_timeout,
-            *self.publisher.next_timeouts(),
-            *self.memberships.next_timeouts(),
+            requester.transactions.next_timeout,
+            *publisher.next_timeouts(),
+            *memberships.next_timeouts(),
         ]
+
+    @property
+    def policy(self) -> Policy:
+        """What it follows; `machine.live_in` changes the networks in it."""
+        return self.requester.policy
 
     @property
     def own_id(self) -> Id:
@@ -158,14 +151,14 @@ class Node:
     def handle_datagram(self, data: bytes, source: Endpoint, now: float) -> bytes | None:
         """Take one datagram; return the datagram that answers it, if it is a query that deserves one."""
         # 1. Read it: not everything from a source of rubbish.
-        if self._unread and self._gate.malformed.refuses(source, now) and not self.codec.is_plain(data):
+        if self._unread and self.gate.malformed.refuses(source, now) and not self.codec.is_plain(data):
             self.counters.malformed += 1
             return None
         try:
             message = self.codec.decode(data)
         except WireError:
             self.counters.malformed += 1
-            self._gate.malformed.count(source, now)
+            self.gate.malformed.count(source, now)
             return None
         # 2. An answer goes to the operation that asked.
         if type(message) is not Query and type(message) is not BadQuery:
@@ -180,7 +173,7 @@ class Node:
         # 4. Is its source within the limits?
         cap = self._limit.refusal(source, now)
         if cap is not None:
-            return self._gate.answer_above(message, cap, source, len(data), now)
+            return self.gate.answer_above(message, cap, source, len(data), now)
         if type(message) is BadQuery:
             self.counters.bad_queries += 1
             return self.codec.encode_error(
@@ -236,7 +229,7 @@ class Node:
         """Return the next event."""
         return self.handles.poll()
 
-    # What happens to the machine
+    # The networks
 
     def start(
         self, bootstrap: Iterable[Endpoint], now: float, *, awaits_names: bool = False, at_once: bool = True
@@ -255,39 +248,6 @@ class Node:
         self.memberships.ask_around(since, now)
         self._news.settle(now)
 
-    def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
-        """This machine is in other networks of its own now: what limits contacts by network is counted anew.
-
-        Contacts that were turned away before may come in, so we look our neighbours up again.
-        """
-        self.policy = self.requester.policy = replace(self.policy, own_networks=networks)
-        self.responder.own_networks = networks
-        self.strangers.pings.live_in(networks)
-        self.memberships.live_in(networks, now)
-        self._news.settle(now)
-
-    def moved(self, now: float) -> None:
-        """This machine is reached at another address: tell the holders of own entries soon, and ask where we are."""
-        self._news.moved(now)
-
-    def slept(self, seconds: float, now: float) -> None:
-        """The machine stood still for so long, and `now` does not tell: take what is known as so much older.
-
-        Held entries and withdrawals keep their time: perhaps it was only the clock that was set.
-        """
-        for overlay in self.overlays:
-            overlay.slept(seconds)
-        self.responder.slept(seconds)
-        self.publisher.slept(seconds, now)
-
-    def limit_rate(self, rate: float, total: float | None = None) -> None:
-        """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
-
-        Without a `total`, it is that of the policy.
-        """
-        self._gate = Gate(self.policy, self._rng, self.overlays, self.responder, self.counters, rate, total)
-        self._limit, self._unread = self._gate.limit, self._gate.malformed.unread  # asked for each datagram
-
     # Inside
 
     def _handle_answer(self, message: Reply | Error, source: Endpoint, now: float) -> None:
@@ -296,6 +256,6 @@ class Node:
             return
         try:
             if not self._answers.take(query, message, source, now):
-                self._gate.malformed.count(source, now)
+                self.gate.malformed.count(source, now)
         finally:
             self._news.settle(now)

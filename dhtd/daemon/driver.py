@@ -239,7 +239,7 @@ class Driver:
             way = "forward" if seconds > 0 else "back"
             log.warning("the clock was set %s by %.0f s, or this machine stood still", way, abs(seconds))
         if seconds > 0:
-            self.node.slept(seconds, now)
+            self.node.machine.slept(seconds, now)
             self.flush()
 
     def _dispatch(self, event: Event) -> None:

@@ -104,7 +104,7 @@ class OwnEntries:
                 await self._saver.remove_own(self._node, record_keys)
                 self._forget(record_keys)
                 withdrawal = None
-                if any(each in self._node.tracker for each in record_keys):
+                if any(each in self._node.own_records for each in record_keys):
                     withdrawal = self._driver.begin(lambda now: self._node.commands.delete(key, port, now)[0])
         return withdrawal, ports, name
 
@@ -122,17 +122,17 @@ class OwnEntries:
                     with trio.CancelScope(shield=True):
                         await self._saver.remove_own(self._node, there)
                         self._forget(there)
-                        published = [each for each in there if each in self._node.tracker]
+                        published = [each for each in there if each in self._node.own_records]
                         begun = [withdrawals.enter_context(self._withdraw(each)) for each in published]
                 for withdrawal in begun:
                     await withdrawal.event()
 
     def has(self, record_key: RecordKey) -> bool:
         """Whether there is this entry, published or not."""
-        return record_key in self._node.tracker or record_key in self._guards
+        return record_key in self._node.own_records or record_key in self._guards
 
     def _known_ports(self, key: Id) -> list[int]:
-        return sorted({*self._node.tracker.ports(key), *self._guards.ports(key)})
+        return sorted({*self._node.own_records.ports(key), *self._guards.ports(key)})
 
     def _forget(self, record_keys: Sequence[RecordKey]) -> None:
         self._labels.forget(record_keys)

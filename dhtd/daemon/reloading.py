@@ -81,7 +81,7 @@ class Reloading:
         log_module.set_up(settings.log_level, settings.log_format)
         limits = settings.rate_limit, settings.rate_limit_total
         if limits != (self._settings.rate_limit, self._settings.rate_limit_total):
-            self._driver.node.limit_rate(*limits)
+            self._driver.node.gate.limit_rate(*limits)
         if settings.bootstrap != self._settings.bootstrap:
             self._hosts.change(settings.bootstrap)
         taken = {row.field: getattr(settings, row.field) for row in SETTINGS if row.at_run_time}

@@ -113,7 +113,7 @@ class NodeReport:
         now = self._driver.clock()
         families = [self._family(overlay, now) for overlay in self._node.overlays]
         best = min(families, key=lambda family: _STATES.index(family["state"]))
-        replicas = [len(entry.replicas) for entry in self._node.tracker]
+        replicas = [len(entry.replicas) for entry in self._node.own_records]
         return {
             "node_id": self._format(self._node.own_id),
             "version": __version__,
@@ -134,7 +134,7 @@ class NodeReport:
         }
 
     def entered(self, record_key: RecordKey, replicas: Iterable[Contact], *, listening: bool | None) -> EnterResult:
-        entry = self._node.tracker.get(record_key)
+        entry = self._node.own_records.get(record_key)
         now = self._driver.clock()
         return {
             "id": self._format(record_key.key),
@@ -143,7 +143,7 @@ class NodeReport:
             "replicas": [
                 {"node_id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in replicas
             ],
-            "refresh_in_s": 0.0 if entry is None else _seconds(self._node.tracker.due_in(entry, now)),
+            "refresh_in_s": 0.0 if entry is None else _seconds(self._node.own_records.due_in(entry, now)),
             "expires_in_s": self._node.policy.store_expiry,
             "listening": listening,
             **self._guards.info(record_key),
@@ -161,8 +161,8 @@ class NodeReport:
             "uptime_s": _seconds(now - self._started_at),
             "connected": self._node.overlays.is_connected,
             "contacts": _sum(families),
-            "own_entries": len(self._node.tracker),
-            "unheld_entries": sum(not entry.replicas for entry in self._node.tracker),
+            "own_entries": len(self._node.own_records),
+            "unheld_entries": sum(not entry.replicas for entry in self._node.own_records),
             "families": families,
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
@@ -257,16 +257,16 @@ class NodeReport:
         }
 
     def _tracked(self) -> Iterator[TrackedInfo | None]:
-        tracker = self._node.tracker
-        for entry in list(tracker):
-            is_there = tracker.get(entry.record_key) is entry
+        records = self._node.own_records
+        for entry in list(records):
+            is_there = records.get(entry.record_key) is entry
             yield self._tracked_row(entry, self._driver.clock()) if is_there else None
         for record_key in self._guards.withheld():
             yield self._tracked_info(record_key, 0, None)
 
     def _tracked_row(self, entry: OwnEntry, now: float) -> TrackedInfo:
         replicas = len({replica.id for replica in entry.replicas})
-        return self._tracked_info(entry.record_key, replicas, _seconds(self._node.tracker.due_in(entry, now)))
+        return self._tracked_info(entry.record_key, replicas, _seconds(self._node.own_records.due_in(entry, now)))
 
     def _tracked_info(self, record_key: RecordKey, replicas: int, refresh_in: float | None) -> TrackedInfo:
         return {

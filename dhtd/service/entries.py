@@ -188,10 +188,18 @@ class LeftBehindInfo(TypedDict):
     expires_in_s: float
 
 
+class KeptInfo(TypedDict):
+    """Copies of a deleted entry in a network without withdrawals. Lookups find them until they expire."""
+
+    nodes: int
+    expires_in_s: float
+
+
 class DeleteResult(TypedDict):
     """The ports of the deleted entries. `withdrawn` nodes confirmed; `pending` ones are asked again.
 
     `declared` has the paths of files that declare one of the entries, and will enter it again.
+    A network may have no withdrawals. Then neither is there, and `kept` tells of the copies; else it is None.
     """
 
     id: str
@@ -201,6 +209,7 @@ class DeleteResult(TypedDict):
     pending: int
     left_behind: list[LeftBehindInfo]
     declared: list[str]
+    kept: KeptInfo | None
 
 
 DELETE: Final = Method(

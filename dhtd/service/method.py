@@ -62,12 +62,7 @@ class Parameter(NamedTuple):
 
     name: str
     kind: Kind
-    default: object  # `MISSING` for a parameter that every request must have
-
-    @property
-    def is_optional(self) -> bool:
-        """Whether a request may leave it out. With the default None, it may also be null."""
-        return self.default is not MISSING
+    default: object  # `MISSING` for one that every request must have; None for one that may also be null
 
 
 class Method(Generic[Q, R]):

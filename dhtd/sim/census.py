@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from dhtd.core.ids import Id, Keyspace, closest
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
+from dhtd.sim.host import Host
 
 
 class Census:

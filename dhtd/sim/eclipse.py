@@ -7,15 +7,11 @@ nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id
+from dhtd.sim.host import Host
 from dhtd.sim.liars import Conspirator
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
-    from dhtd.sim.network import Network
+from dhtd.sim.network import Network
 
 EACH = 2  # attackers in a network: as many as a lookup has places for
 _FEWEST = 16  # attackers of a key at least: in fewer networks, each has more IDs

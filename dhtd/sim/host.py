@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Republished, Unheld, Unreached
@@ -13,10 +12,8 @@ from dhtd.core.node import Node
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import RecordKey
 from dhtd.core.storage.held_record import HeldRecord
+from dhtd.sim.lie import Lie
 from dhtd.sim.links import Nat
-
-if TYPE_CHECKING:
-    from dhtd.sim.liars import Lie
 
 _BUSY = 1_000  # calls of `handle_timeout` at one moment; only a defect makes so many
 
@@ -154,7 +151,7 @@ class Host:
     def save(self, now: float) -> Saved:
         """Return what this node would have in its state file now."""
         node = self.node
-        own = tuple(entry.record_key for entry in node.tracker)
+        own = tuple(entry.record_key for entry in node.own_records)
         late = self.wall_ahead - self.ahead
         held = tuple(node.store)
         entries = dict.fromkeys((*own, *node.withdrawals.entries()))

@@ -6,16 +6,13 @@ A breach is an `AssertionError`. The simulation adds its seed and the number of 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import packed
 from dhtd.core.messages import FindNode, FindValue, Query
 from dhtd.core.policy import Policy
 from dhtd.core.routing.overlay import Overlay
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
+from dhtd.sim.host import Host
 
 _SLACK = 1e-6  # seconds: clocks that have jumped are sums, and sums are rounded
 _FEW = 1_000  # entries that are looked at one by one
@@ -81,9 +78,9 @@ def _check_store(host: Host, clock: float) -> None:
 
 def _check_own(host: Host, clock: float) -> None:
     policy = host.node.policy
-    if len(host.node.tracker) > _FEW or host.ahead:
+    if len(host.node.own_records) > _FEW or host.ahead:
         return  # so many wait for each other, and a suspended machine has published nothing meanwhile
     overdue = policy.republish * (1 + policy.republish_jitter) + _PUBLICATION
-    for entry in host.node.tracker:
+    for entry in host.node.own_records:
         if entry.published_at is not None:
             assert entry.published_at + overdue > clock, "an own entry is not published any more"

@@ -2,60 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from dhtd.core.codec import Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id, closest
 from dhtd.core.messages import Contact, FindNode, FindValue, Query, Store
+from dhtd.sim.lie import Forged, Machine, Truth
 
 if TYPE_CHECKING:
     from random import Random
-
-    from dhtd.sim.host import Host
-    from dhtd.sim.network import Network
-
-
-@dataclass(frozen=True, slots=True)
-class Forged:
-    """A datagram with the source that it is to show."""
-
-    data: bytes
-    source: Endpoint
-    destination: Endpoint
-
-
-class Lie(Protocol):
-    """What becomes of a liar's answers."""
-
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterable[Forged]:
-        """Return what to send instead of the `honest` answer to the query `data` from `source`."""
 
 
 class _Finds:
     """A lie told in answers to find queries; other queries are answered honestly."""
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
         if isinstance(query.request, FindNode | FindValue):
             honest = self.lie(net, host, query, source)
         yield Forged(honest, host.endpoint, source)
 
-    def lie(self, net: Network, host: Host, query: Query, source: Endpoint) -> bytes:
+    def lie(self, net: Truth, host: Machine, query: Query, source: Endpoint) -> bytes:
         target = _target(query)
         contacts = self.contacts(net, host, target)
         return _found(net, query, self.sender(net, host, target), source, contacts, self.endpoints(net))
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         return host.node.state.closest(target, net.policy.k)
 
-    def endpoints(self, net: Network) -> Sequence[Endpoint]:
+    def endpoints(self, net: Truth) -> Sequence[Endpoint]:
         return ()
 
-    def sender(self, net: Network, host: Host, target: Id) -> Id:
+    def sender(self, net: Truth, host: Machine, target: Id) -> Id:
         return host.id
 
 
@@ -65,21 +46,21 @@ class FakeContacts(_Finds):
     def __init__(self, count: int = 25) -> None:
         self._count = count
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         return [Contact(near(net, target), nowhere(net.rng)) for _ in range(self._count)]
 
 
 class FakeEndpoints(_Finds):
     """Names the true nearest nodes, at addresses without a machine."""
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         return [Contact(other.id, nowhere(net.rng)) for other in net.closest(target)]
 
 
 class FakeIds(_Finds):
     """Names the endpoints of the true nearest nodes, under IDs as far from the target as can be."""
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         far = net.codec.traits.keyspace.size - 1 ^ target
         return [Contact(Id(near(net, Id(far))), other.endpoint) for other in net.closest(target)]
 
@@ -90,10 +71,10 @@ class Aimed(_Finds):
     def __init__(self, victim: Endpoint) -> None:
         self._victim = victim
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         return [Contact(near(net, target), self._victim) for _ in range(20)]
 
-    def endpoints(self, net: Network) -> Sequence[Endpoint]:
+    def endpoints(self, net: Truth) -> Sequence[Endpoint]:
         return [self._victim]
 
 
@@ -103,28 +84,28 @@ class Inventor(_Finds):
     def __init__(self, count: int = 100) -> None:
         self._count = count
 
-    def endpoints(self, net: Network) -> Sequence[Endpoint]:
+    def endpoints(self, net: Truth) -> Sequence[Endpoint]:
         return [nowhere(net.rng) for _ in range(self._count)]
 
 
 class ManyIds(_Finds):
     """Answers under another ID each time, near the target."""
 
-    def sender(self, net: Network, host: Host, target: Id) -> Id:
+    def sender(self, net: Truth, host: Machine, target: Id) -> Id:
         return near(net, target)
 
 
 class Impostor(_Finds):
     """Answers under the ID of the true nearest node to the target."""
 
-    def sender(self, net: Network, host: Host, target: Id) -> Id:
+    def sender(self, net: Truth, host: Machine, target: Id) -> Id:
         return net.closest(target, 1)[0].id
 
 
 class Mute(_Finds):
     """Answers pings, and never a find query."""
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
         if not isinstance(query.request, FindNode | FindValue):
@@ -134,14 +115,14 @@ class Mute(_Finds):
 class Refuser(_Finds):
     """Answers every find query with an error."""
 
-    def lie(self, net: Network, host: Host, query: Query, source: Endpoint) -> bytes:
+    def lie(self, net: Truth, host: Machine, query: Query, source: Endpoint) -> bytes:
         return net.codec.encode_error(query.tid, host.id, 202, "no")
 
 
 class Empty(_Finds):
     """Knows nobody and nothing."""
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         return ()
 
 
@@ -151,17 +132,17 @@ class Conspirator(_Finds):
     It claims to hold what it is asked to store, so that nobody looks for another holder.
     """
 
-    def __init__(self, accomplices: Sequence[Host]) -> None:
+    def __init__(self, accomplices: Sequence[Machine]) -> None:
         self._accomplices = accomplices  # may be added to, and may hold the liar itself
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         if isinstance(query, Query) and isinstance(query.request, Store):
             yield Forged(net.codec.encode_acknowledged(query.tid, host.id, source), host.endpoint, source)
         else:
             yield from super().answer(net, host, data, honest, source)
 
-    def contacts(self, net: Network, host: Host, target: Id) -> Sequence[Contact]:
+    def contacts(self, net: Truth, host: Machine, target: Id) -> Sequence[Contact]:
         others = [other.contact for other in self._accomplices if other is not host]
         return closest(others, target, net.policy.k)
 
@@ -172,7 +153,7 @@ class Misleader(_Finds):
     def __init__(self, observed: Endpoint) -> None:
         self._observed = observed
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
         if isinstance(query.request, FindNode | FindValue):
@@ -186,7 +167,7 @@ class Misleader(_Finds):
 class WrongTid:
     """Answers with another transaction ID."""
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         query = net.codec.decode(data)
         assert isinstance(query, Query)
         tid = net.rng.randbytes(net.codec.traits.tid_size)
@@ -199,7 +180,7 @@ class WrongSource:
     def __init__(self) -> None:
         self._before: list[bytes] = []
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         yield Forged(honest, nowhere(net.rng), source)
         yield Forged(honest, net.rng.choice(net.hosts).endpoint, source)
         if self._before:
@@ -210,12 +191,12 @@ class WrongSource:
 class Garbage:
     """Answers with noise, and with its honest answer damaged."""
 
-    def answer(self, net: Network, host: Host, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
+    def answer(self, net: Truth, host: Machine, data: bytes, honest: bytes, source: Endpoint) -> Iterator[Forged]:
         yield Forged(net.rng.randbytes(net.rng.randrange(1500)), host.endpoint, source)
         yield Forged(damaged(honest, net.rng), host.endpoint, source)
 
 
-def near(net: Network, target: Id) -> Id:
+def near(net: Truth, target: Id) -> Id:
     """Return an ID nearer to `target` than honest nodes happen to be."""
     return Id(target ^ net.rng.getrandbits(max(1, net.codec.traits.keyspace.bits // 2)))
 
@@ -246,7 +227,7 @@ def _target(query: Query) -> Id:
 
 
 def _found(
-    net: Network,
+    net: Truth,
     query: Query,
     sender: Id,
     observed: Endpoint,

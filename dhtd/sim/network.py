@@ -20,7 +20,7 @@ from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim import invariants
 from dhtd.sim.census import Census
 from dhtd.sim.host import Host, Saved
-from dhtd.sim.liars import Lie
+from dhtd.sim.lie import Lie
 from dhtd.sim.links import LinkModels, Nat, Weather
 from dhtd.sim.places import Address, Places, private
 from dhtd.sim.schedule import Schedule

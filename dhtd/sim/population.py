@@ -8,7 +8,8 @@ from random import Random
 from dhtd.core.endpoint import Family
 from dhtd.sim import warm
 from dhtd.sim.host import Host
-from dhtd.sim.liars import Empty, FakeContacts, FakeEndpoints, FakeIds, Lie, Mute
+from dhtd.sim.liars import Empty, FakeContacts, FakeEndpoints, FakeIds, Mute
+from dhtd.sim.lie import Lie
 from dhtd.sim.links import Nat
 from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from dhtd.core.codec import Codec
 from dhtd.core.ids import Id
@@ -31,10 +31,8 @@ from dhtd.core.messages import (
     Withdraw,
 )
 from dhtd.errors import WireError
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
-    from dhtd.sim.network import Network
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
 
 _DIGITS = 8  # of an ID, and of a transaction: enough to tell it from others nearby in a story
 
@@ -134,7 +132,7 @@ def _condition(net: Network, host: Host) -> Condition:
         clock_ahead_s=round(host.ahead, 6),
         contacts=len(node.state.table),
         buckets=len(node.state.table.buckets),
-        own_entries=len(node.tracker),
+        own_entries=len(node.own_records),
         held_entries=len(node.store),
         wakes_in_s=None if deadline is None else round(max(0.0, deadline - host.clock(net.now)), 6),
     )

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, LookupDone
 from dhtd.core.ids import Id
 from dhtd.core.node import Node
+from dhtd.sim.host import Host
+from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import Balance, Hops, Lookups, Queries, Report, Table, Traffic, mean, percentile, spread
-
-if TYPE_CHECKING:
-    from dhtd.sim.host import Host
-    from dhtd.sim.network import Network
 
 Asking = tuple[Node, Handle]
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from dhtd.core.ids import Id
 from dhtd.core.routing.network_size import SLOTS
 from dhtd.sim.host import Host
-
-if TYPE_CHECKING:
-    from dhtd.sim.network import Network
+from dhtd.sim.network import Network
 
 
 def acquaint(net: Network, hosts: Iterable[Host]) -> None:

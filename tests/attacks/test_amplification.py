@@ -35,14 +35,14 @@ class Loud(Bench):
 def loud(policy: Policy) -> Loud:
     """Return a node with the longest answers: contacts of IPv6, and more endpoints under the key than ever fit."""
     bench = Loud(policy=policy, codec=CODEC)
-    bench.node.limit_rate(0, 0)
+    bench.node.gate.limit_rate(0, 0)
     for number in range(1, 41):
         contact = Contact(Id(KEY ^ number), Endpoint.of(f"2001:db8::{number:x}", 1_729))
         bench.node.state.answered(contact, 0.1, bench.now)
     for number in range(500):
         hold_peer(bench.node.store, KEY, Endpoint.of(f"2001:db8:1:{number:x}::1", 80), bench.now)
     for port in range(1, 65):
-        bench.node.tracker.add(own_key(KEY, port))
+        bench.node.own_records.add(own_key(KEY, port))
     return bench
 
 
@@ -156,7 +156,7 @@ def test_a_lone_node_repeats_few_pings(padded: bool) -> None:
 
 def test_forged_queries_cause_few_stranger_pings(figure: Callable[[str, object], None]) -> None:
     bench = Bench(policy=ORDINARY, codec=CODEC)
-    bench.node.limit_rate(0, 0)
+    bench.node.gate.limit_rate(0, 0)
     sent = 0
     for number in range(10_000):  # in ten seconds
         source = Endpoint.of(f"198.51.{100 + number // 250}.{1 + number % 250}", 53)

@@ -56,7 +56,7 @@ def state(host: Host) -> dict[str, Any]:
     return {
         "contacts": set(node.state.table),
         "held": {(entry.key, entry.record.endpoint) for entry in node.store},
-        "own": [(entry.key, entry.port) for entry in node.tracker],
+        "own": [(entry.key, entry.port) for entry in node.own_records],
         "external": node.external.endpoints(),
     }
 

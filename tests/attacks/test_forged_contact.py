@@ -76,7 +76,7 @@ class Flood:
             if answer is not None:
                 self.bytes_back += len(answer)
                 self.answers["long" if len(answer) > 120 else "short"] += 1
-        limit = self._target.node._gate.limit
+        limit = self._target.node.gate.limit
         self.most_lanes = max(self.most_lanes, len(limit._lanes))
 
 
@@ -254,7 +254,7 @@ def test_a_flood_in_all_names_loses_no_contact(
     contacts = friends(net, target)
     asking = Asking(net, target)
     flood = Flood(net, target, forged([Ping(), FindNode(KEYS[0])], [host.contact for host in contacts], exact))
-    target.node.limit_rate(16.0)  # so that each of them is above it
+    target.node.gate.limit_rate(16.0)  # so that each of them is above it
     net.run_for(5.0)
     for friend in contacts:
         asking.everything(friend)
@@ -296,7 +296,7 @@ def test_a_flood_in_one_name_spares_the_reserve(
     target = net.closest(KEYS[0])[0]
     friend, *others = friends(net, target)
     asking = Asking(net, target)
-    target.node.limit_rate(64.0, 2_048.0)
+    target.node.gate.limit_rate(64.0, 2_048.0)
     flood = Flood(net, target, forged([Ping()], [friend.contact], exact))
     net.run_for(5.0)
     asked = answered = 0

@@ -103,7 +103,7 @@ def test_another_nodes_or_runs_token_is_invalid() -> None:
 
 def test_guessing_tokens_finds_none(figure: Callable[[str, object], None]) -> None:
     bench = holding()
-    bench.node.limit_rate(0, 0)
+    bench.node.gate.limit_rate(0, 0)
     before = held(bench)
     guesses = [bytes(8), b"\xff" * 8, b"x", bytes(64), *(number.to_bytes(8, "big") for number in range(2_000))]
     right = token_of(bench, FindNode(KEY), OWNER)

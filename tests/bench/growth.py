@@ -113,7 +113,7 @@ def cost(node: Node, make: Make, queries: int, rng: Random) -> float:
         id, source = sources[place % SOURCES]
         batch.append((CODEC.encode_query(rng.randbytes(CODEC.traits.tid_size), id, make(node, rng)), source))
     handle, now = node.handle_datagram, 1.0
-    node.limit_rate(DEFAULT.rate_limit)  # from each source as many as it may send at once
+    node.gate.limit_rate(DEFAULT.rate_limit)  # from each source as many as it may send at once
     began = time.process_time()
     for data, source in batch:
         handle(data, source, now)

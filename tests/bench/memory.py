@@ -108,12 +108,12 @@ def own(number: int, rng: Random) -> object:
     network = [Contact(NATIVE.random(rng), _endpoint(place)) for place in range(1_000)]
     for _ in range(number):
         key = NATIVE.random(rng)
-        entry = node.tracker.add(own_key(key, 3_000))
-        node.tracker.began(entry, 0.0)
+        entry = node.own_records.add(own_key(key, 3_000))
+        node.own_records.began(entry, 0.0)
         replicas = tuple(rng.sample(network, REPLICAS))
         for contact in replicas:
-            node.tracker.may_hold(entry, contact, 3_600.0)
-        node.tracker.published(own_key(key, 3_000), replicas, 0.0)
+            node.own_records.may_hold(entry, contact, 3_600.0)
+        node.own_records.published(own_key(key, 3_000), replicas, 0.0)
     return node
 
 

@@ -57,7 +57,7 @@ def steps(queries: int, rng: Random) -> Iterable[Step]:
     node, codec, now = with_contacts(CONTACTS, rng), NativeCodec(), 1.0
     senders = [(NATIVE.random(rng), endpoint(1 << 20 | place)) for place in range(SOURCES)]
     limit, tokens = RateLimit(DEFAULT, rng, node.state.answers_us, rate=1e9, total=1e9), Tokens(rng, DEFAULT, now)
-    node.limit_rate(1e9, 1e9)  # no limits in the way
+    node.gate.limit_rate(1e9, 1e9)  # no limits in the way
     asked, decoded, targets = [], [], []
     for place in range(queries):
         sender, source = senders[place % SOURCES]

@@ -164,7 +164,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
     "delete": (
         ["delete", ID],
         ("delete", {"id": ID}),
-        {"id": ID, "removed": [80, 81], "withdrawn": 1, "pending": 0, "left_behind": []},
+        {"id": ID, "removed": [80, 81], "withdrawn": 1, "pending": 0, "left_behind": [], "kept": None},
         ["80", "81"],
     ),
     "status": (
@@ -182,7 +182,7 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
     "delete a port": (
         ["delete", ID, "80"],
         ("delete", {"id": ID, "port": 80}),
-        {"id": ID, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": []},
+        {"id": ID, "removed": [80], "withdrawn": 0, "pending": 1, "left_behind": [], "kept": None},
         ["80"],
     ),
     "node-id": (["node-id"], ("node-id", {}), {"node_id": NODE, "endpoints": [HERE]}, [NODE, HERE]),
@@ -286,7 +286,7 @@ def test_a_command_prints_one_json_object(case: str, dht: Run, home: Path) -> No
 
 
 def test_enter_and_delete_report_on_stderr(dht: Run, home: Path) -> None:
-    deleted: dict[str, Any] = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 0, "left_behind": []}
+    deleted: dict[str, Any] = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 0, "left_behind": [], "kept": None}
     left = [{"endpoint": "192.0.2.1:80", "expires_in_s": 3_421.0}]
     partly = {**deleted, "pending": 2, "left_behind": left}
     soon = {**deleted, "left_behind": [{"endpoint": "192.0.2.1:80", "expires_in_s": 0.0}]}
@@ -328,6 +328,28 @@ def test_a_name_is_the_same_however_it_is_typed(dht: Run, home: Path) -> None:
     assert fake.requests[0] == fake.requests[1]
     assert fake.requests[0][1]["name"] == "caf\xe9"
     assert dht("hash", "cafe\u0301").out.strip() == dht("hash", "caf\xe9").out.strip() == fake.requests[0][1]["id"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ({"nodes": 3, "expires_in_s": 3_421.0}, "the copies at 3 nodes expire by themselves within 58 min"),
+        ({"nodes": 1, "expires_in_s": None}, "the copies at 1 node expire by themselves"),
+    ],
+)
+def test_delete_tells_what_cannot_be_withdrawn(dht: Run, home: Path, kept: dict[str, Any], told: str) -> None:
+    deleted = {"id": ID, "removed": [80], "withdrawn": 0, "pending": 0, "left_behind": [], "kept": kept}
+    with FakeDaemon(home / "s", result(deleted)) as fake:
+        done = dht("--socket", fake.path, "delete", ID)
+    assert (done.out, done.err) == ("80\n", f"this network has no withdrawals: {told}\n")
+
+
+def test_delete_tells_that_no_copies_are_kept(dht: Run, home: Path) -> None:
+    kept = {"nodes": 0, "expires_in_s": 0.0}
+    deleted = {"id": ID, "removed": [80], "withdrawn": 0, "pending": 0, "left_behind": [], "kept": kept}
+    with FakeDaemon(home / "s", result(deleted)) as fake:
+        told = dht("--socket", fake.path, "delete", ID).err
+    assert told == "this network has no withdrawals, but no node holds a copy\n"
 
 
 def test_bootstrap_names_unreached_endpoints(dht: Run, home: Path) -> None:

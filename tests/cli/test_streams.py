@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is
 FULL = os.strerror(errno.ENOSPC)
 NOBODY = {"id": ID, "peers": [], "stats": STATS}
 LOOKED_UP = {"id": ID, "peers": [THERE], "stats": STATS}
-DELETED = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 1, "left_behind": []}
+DELETED = {"id": ID, "removed": [80], "withdrawn": 3, "pending": 1, "left_behind": [], "kept": None}
 
 # The command, the daemon's answer if it is asked at all, and the exit status.
 COMMANDS: dict[str, tuple[str, list[Frame] | None, int]] = {

@@ -30,7 +30,7 @@ from dhtd.daemon.handlers.owner import PIECE
 from dhtd.daemon.log import LogCounters
 from dhtd.daemon.report import SLICE
 from dhtd.daemon.sockets.channel import UdpCounters
-from dhtd.service.entries import LeftBehindInfo, Replica, Stats
+from dhtd.service.entries import KeptInfo, LeftBehindInfo, Replica, Stats
 from dhtd.service.info import (
     COMPLETIONS,
     SECTIONS,
@@ -59,6 +59,7 @@ OBJECTS: dict[str, Any] = {
     "bucket": BucketInfo,
     "family": FamilyInfo,
     "held entry": HeldInfo,
+    "kept copies": KeptInfo,
     "member": Member,
     "named node": NamedNode,
     "node": NodeInfo,
@@ -88,6 +89,7 @@ TYPES: dict[str, Any] = {
     "object of text": dict[str, str],
     "counters": dict[str, Any],
     **OBJECTS,
+    "kept copies or null": KeptInfo | None,
 }
 
 

@@ -93,12 +93,12 @@ def test_excess_own_entries_are_refused() -> None:
     with pytest.raises(TooManyEntries, match=r"as many entries as it takes \(2\)"):
         bench.node.commands.enter(Id(3), 80, bench.now)
     bench.node.commands.enter(Id(1), 80, bench.now)
-    assert [entry.key for entry in bench.node.tracker] == [1, 2]
+    assert [entry.key for entry in bench.node.own_records] == [1, 2]
     assert hit(bench) == {"own_entries": 1}
     bench.node.publisher.restore_own(
         own_key(Id(3), 80), bench.now
     )  # what was entered once is not lost because the number was lowered
-    assert len(bench.node.tracker) == 3
+    assert len(bench.node.own_records) == 3
 
 
 def test_many_entries_find_room_together() -> None:
@@ -133,7 +133,7 @@ def test_the_latest_possible_holders_are_kept() -> None:
         bench.found(sent, sent.to[3])
     stores = bench.sent()
     assert [type(sent.request) for sent in stores] == [Store] * 4
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     assert [holder.endpoint for holder in entry.holders(bench.now)] == [sent.to for sent in stores[1:]]
     assert hit(bench) == {"entry_holders": 1}

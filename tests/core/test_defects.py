@@ -144,14 +144,14 @@ def test_a_failed_publication_gets_another_turn(monkeypatch: pytest.MonkeyPatch)
     bench = Bench()
     own(bench)
     monkeypatch.setattr(Publisher, "_publish", fail)
-    due = bench.node.tracker.next_timeout()
+    due = bench.node.own_records.next_timeout()
     assert due is not None
     wake(bench, due - bench.now + 1.0)
     monkeypatch.undo()
     bench.sent()
     wake(bench, LASTS)
     assert hold(bench) == 1
-    assert bench.node.tracker.next_timeout() is not None
+    assert bench.node.own_records.next_timeout() is not None
 
 
 @pytest.mark.parametrize("name", ["start", "answered", "_converged", "_store"])

@@ -129,9 +129,9 @@ def test_queries_above_the_rate_get_silence() -> None:
     bench.node.commands.ping(endpoint(9), bench.now)
     bench.pong(bench.sent()[-1], 9)
     assert isinstance(bench.events()[0], Answered)
-    bench.node.limit_rate(0)
+    bench.node.gate.limit_rate(0)
     assert all(bench.query(Ping(), contact(8)) for _ in range(1_000))
-    bench.node.limit_rate(1.0)
+    bench.node.gate.limit_rate(1.0)
     assert [bench.query(Ping(), contact(8)) is None for _ in range(4)] == [False, False, True, True]
 
 
@@ -511,12 +511,12 @@ def test_one_wake_up_serves_all_buckets() -> None:
 
 def test_one_wake_up_serves_all_entries() -> None:
     bench = Bench(policy=Policy(publishing=1))
-    tracker = bench.node.tracker
+    records = bench.node.own_records
     for port in (80, 443, 8080):
-        tracker.due_at(tracker.add(own_key(KEY, port)), 10.0)
+        records.due_at(records.add(own_key(KEY, port)), 10.0)
     bench.now = 10.0
     bench.node.handle_timeout(10.0)
-    assert [entry.published_at for entry in tracker] == [10.0] * 3
+    assert [entry.published_at for entry in records] == [10.0] * 3
     wakes_at = bench.node.poll_timeout()
     assert wakes_at is not None
     assert wakes_at > 10.0

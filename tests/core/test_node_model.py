@@ -259,6 +259,8 @@ def method(node: Node, name: str) -> Any:
             return node.store.restore
         case "restore_own" | "restore_holder":
             return getattr(node.publisher, name)
+        case "limit_rate":
+            return node.gate.limit_rate
         case _:
             return getattr(node if hasattr(Node, name) else node.commands, name)
 
@@ -1051,7 +1053,7 @@ class NodeMachine(RuleBasedStateMachine):
     @invariant()
     def own_entries_are_tracked_through_all(self) -> None:
         for machine in self.living():
-            tracked = [(entry.key, entry.port) for entry in machine.node.tracker]
+            tracked = [(entry.key, entry.port) for entry in machine.node.own_records]
             assert len(set(tracked)) == len(tracked)
             assert set(tracked) == machine.own
 

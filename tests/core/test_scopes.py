@@ -90,7 +90,7 @@ def test_an_endpoint_is_named_within_its_scope(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTS)
 def test_own_entries_are_named_by_scope(name: str) -> None:
     bench = dual()
-    bench.node.tracker.add(own_key(KEY, 3_000))
+    bench.node.own_records.add(own_key(KEY, 3_000))
     for other, host in HOSTS.items():
         for number in range(3 if other.startswith("internet") else 1):
             voter = Endpoint.of(f"20{number}.0.113.9", 9) if other == "internet" else node(other, number).endpoint
@@ -139,7 +139,7 @@ def test_private_endpoints_pass_in_our_network() -> None:
     home, lan = node("internet6").endpoint[:8], node("lan", 5)
     for own in ((), (home,)):
         bench = dual()
-        bench.node.live_in(own, bench.now)
+        bench.node.machine.live_in(own, bench.now)
         hold_peer(bench.node.store, KEY, lan.endpoint, bench.now)
         told = ask(bench, FindValue(KEY), node("internet6", 1)).endpoints
         assert told == ((lan.endpoint,) if own else ())

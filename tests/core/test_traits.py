@@ -201,7 +201,7 @@ def test_only_some_finds_are_issued_tokens() -> None:
 def test_a_find_above_the_limit_gets_an_error(request_: Request) -> None:
     """An empty answer would seem whole."""
     bench = bare()
-    bench.node.limit_rate(1.0)
+    bench.node.gate.limit_rate(1.0)
     answers = [bench.query(request_, contact(1)) for _ in range(8)]
     busy = [answer for answer in answers if isinstance(answer, Error)]
     assert {answer.text for answer in busy} == {"busy"}

@@ -229,7 +229,7 @@ def test_trap_09_a_lookup_asks_the_network() -> None:
     asker, owner = hosts[0], hosts[1]
     net.enter(owner, KEY, 80)
     hold_peer(asker.node.store, KEY, STRANGER, net.now)
-    asker.node.tracker.add(own_key(KEY, 443))
+    asker.node.own_records.add(own_key(KEY, 443))
     done = net.lookup(asker, KEY)
     assert set(done.endpoints) == {STRANGER, owner.endpoint.with_port(80), asker.endpoint.with_port(443)}
     assert done.stats.responses >= 8
@@ -250,7 +250,7 @@ def test_trap_10_all_changes_survive_a_restart() -> None:
     assert [host.save(net.now).id for host in (holder, owner)] == [holder.id, owner.id]
     assert len(holder.node.state.table) == len(owner.node.state.table) == 2
     assert holder.node.store.get(KEY, net.now) == [owner.endpoint.with_port(80)]
-    assert owner.node.tracker.ports(KEY) == [80]
+    assert owner.node.own_records.ports(KEY) == [80]
     net.run_for(30)
     assert any(isinstance(event, Published | Republished) and event.replicas for _, event in owner.events[-3:])
     assert net.lookup(hosts[0], KEY).endpoints == (owner.endpoint.with_port(80),)

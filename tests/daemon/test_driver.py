@@ -47,9 +47,7 @@ class FakeNode:
         self.counters = Counters()
         self.publisher = SimpleNamespace(poll_unwritten=list[Chosen])
         self.pauses: list[tuple[float, float]] = []
-
-    def slept(self, seconds: float, now: float) -> None:
-        self.pauses.append((seconds, now))
+        self.machine = SimpleNamespace(slept=lambda seconds, now: self.pauses.append((seconds, now)))
 
     def poll_timeout(self) -> float | None:
         return self.due[0] if self.due else None

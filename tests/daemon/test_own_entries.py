@@ -36,7 +36,7 @@ async def enter(one: Daemon, *wanted: Wanted) -> None:
 def names(one: Daemon) -> dict[tuple[Id, int], str | None]:
     """Return the names in the node, which the disk has as well."""
     labels = one.driver.labels
-    found = {entry.record_key: labels.of(entry.record_key) for entry in one.driver.node.tracker}
+    found = {entry.record_key: labels.of(entry.record_key) for entry in one.driver.node.own_records}
     assert all(one.disk.labels.get(record_key, BLANK) == label for record_key, label in found.items())
     return {(record_key.key, record_key.port): label.name for record_key, label in found.items()}
 

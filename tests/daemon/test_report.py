@@ -131,7 +131,7 @@ async def test_contacts_that_are_all_bad_are_not_nobody(
 async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         await one.ask(EnterRequest(KEY, 80, wait=True))
-        other.driver.node.tracker.add(own_key(Id(8), 81))
+        other.driver.node.own_records.add(own_key(Id(8), 81))
         told = await one.ask(StatusRequest())
         keys = ("own_entries", "unheld_entries", "replicas", "held_entries")
         assert [told[key] for key in keys] == [1, 0, 1, 0]

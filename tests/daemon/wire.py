@@ -11,6 +11,7 @@ from typing import cast
 
 import trio
 
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
@@ -29,7 +30,8 @@ Sealing = Callable[[Id], Seal]  # makes the seal of the node with this ID
 class Wire:
     """The drivers, by endpoint. Datagrams for other endpoints are lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec | None = None) -> None:
+        self.codec = codec or NativeCodec()
         self.ends: dict[Endpoint, End] = {}
         self.cut = False  # then everything is lost
         self._next = 1
@@ -52,7 +54,7 @@ class Wire:
         end = self.ends[endpoint] = End(self, endpoint)
         rng = random.Random(number)
         now = trio.current_time()
-        node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=now, policy=policy, write_ahead=write_ahead)
+        node = Node(NATIVE.random(rng), self.codec, rng=rng, now=now, policy=policy, write_ahead=write_ahead)
         own = None if seal is None else seal(node.own_id)
         return Driver(node, cast("UdpSockets", end), trio.current_time, own, wall=trio.current_time)
 

@@ -2,7 +2,8 @@
 
 poodle's mutators replace operators, comparisons, numbers, strings, constants, arguments in brackets, calls and returned
 values. Some mutants tell nothing of the tests and are left out: in annotations and type aliases; in decorators and
-`__slots__`; in assertions; in texts of exceptions and other composed texts; and in branches of `assert_never`.
+`__slots__`; in the values of an `Enum`, which are labels; in assertions; in texts of exceptions and other composed
+texts; and in branches of `assert_never`.
 """
 
 from __future__ import annotations
@@ -142,17 +143,28 @@ def _excluded(tree: ast.Module) -> Iterator[ast.AST]:
                 if node.returns is not None:
                     yield node.returns
             case ast.ClassDef():
-                yield from (*node.decorator_list, *node.bases)
+                yield from (*node.decorator_list, *node.bases, *_labels(node))
             case _:
                 pass
+    yield from _types(tree)
+
+
+def _types(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield what defines types at the level of the module."""
     for statement in tree.body:
         match statement:
-            case ast.Assign(value=ast.Call(ast.Name("TypeVar" | "NewType")) | ast.Subscript(ast.Name())):
+            case ast.Assign(value=ast.Call(ast.Name("TypeVar" | "ParamSpec" | "NewType")) | ast.Subscript(ast.Name())):
                 yield statement
             case ast.Assign(value=ast.BinOp(op=ast.BitOr())):
                 yield statement
             case _:
                 pass
+
+
+def _labels(node: ast.ClassDef) -> list[ast.stmt]:
+    """Return the members of an `Enum`; none of another class."""
+    is_enum = any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases)
+    return [statement for statement in node.body if isinstance(statement, ast.Assign)] if is_enum else []
 
 
 def _unfit(tree: ast.Module) -> Iterator[ast.AST]:

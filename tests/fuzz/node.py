@@ -324,7 +324,7 @@ class World:
 
     def limit(self) -> None:
         """Have the node answer few queries, or all."""
-        self.node.limit_rate(self.read.one_of((0.0, 0.6, 1.0, 4.0, 256.0)), self.read.one_of((0.0, 2.0, 65_536.0)))
+        self.node.gate.limit_rate(self.read.one_of((0.0, 0.6, 1.0, 4.0, 256.0)), self.read.one_of((0.0, 2.0, 65_536.0)))
 
     def stall(self) -> None:
         """Have the disk stall, or write again."""

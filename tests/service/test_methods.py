@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import is_dataclass
+from dataclasses import MISSING, is_dataclass
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_parameters_are_those_of_the_fields() -> None:
     assert names == [
         *("id", "port", "wait", "min_replicas", "within_s", "name", "check", "every", "pid", "attached"),
     ]
-    optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.is_optional}
+    optional = {parameter.name: parameter.kind for parameter in ENTER.parameters if parameter.default is not MISSING}
     assert (optional["wait"], optional["within_s"]) == (FLAG, SECONDS)
 
 

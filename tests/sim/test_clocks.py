@@ -56,7 +56,7 @@ def test_a_suspended_owner_publishes_at_once() -> None:
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
     net.jump(owner, 2 * HOUR)
-    entry = owner.node.tracker.get(own_key(KEY, 3000))
+    entry = owner.node.own_records.get(own_key(KEY, 3000))
     assert entry is not None
     net.run_for(10)
     assert entry.published_at is not None

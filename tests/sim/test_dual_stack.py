@@ -143,7 +143,7 @@ def test_a_silent_family_costs_little(family: Family) -> None:
     net.weather.heal()
     net.run_for(600.0)
     assert all(other.is_joined for host in hosts for other in host.node.overlays)
-    replicas = {len(replica.endpoint) for entry in owner.node.tracker for replica in entry.replicas}
+    replicas = {len(replica.endpoint) for entry in owner.node.own_records for replica in entry.replicas}
     assert replicas == set(Family)
     assert {endpoint.family for endpoint in net.lookup(asker, wanted).endpoints} == set(Family)
 

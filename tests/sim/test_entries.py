@@ -166,8 +166,8 @@ def test_many_entries_are_published_in_turn() -> None:
     for _ in range(1_200):
         net.run_for(0.5)
         busiest = max(busiest, len(owner.node.publisher._publications))
-        if all(entry.replicas for entry in owner.node.tracker):
+        if all(entry.replicas for entry in owner.node.own_records):
             break
     assert busiest <= DEFAULT.publishing
-    assert all(len(entry.replicas) == DEFAULT.k for entry in owner.node.tracker)
+    assert all(len(entry.replicas) == DEFAULT.k for entry in owner.node.own_records)
     assert net.lookup(hosts[9], keys[-1]).endpoints == (owner.endpoint.with_port(3000),)

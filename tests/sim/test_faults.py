@@ -51,7 +51,7 @@ def test_small_networks_survive_any_restart(size: int) -> None:
             assert host.id == saved.id
             others = [other for other in net.hosts if other is not owner]
             assert not_finding(net, others, owner) == [], f"{restarted}, {owner_place}"
-            assert owner.node.tracker.ports(KEY) == [3000]
+            assert owner.node.own_records.ports(KEY) == [3000]
 
 
 def test_a_full_restart_reunites_all() -> None:

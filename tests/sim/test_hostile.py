@@ -34,7 +34,7 @@ def state(host: Host) -> dict[str, Any]:
     return {
         "contacts": set(node.state.table),
         "held": set(node.store),
-        "own": [(entry.key, entry.port) for entry in node.tracker],
+        "own": [(entry.key, entry.port) for entry in node.own_records],
         "external": node.external.endpoints(),
         "in flight": set(node.requester.transactions._queries),
         "deadlines": dict(node.requester.transactions._deadlines._deadlines),

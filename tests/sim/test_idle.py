@@ -56,7 +56,7 @@ def footprint(node: Node) -> dict[str, int]:
         "checks": len(node.strangers.pings)
         + len(node.memberships.verifying)
         + len(node.memberships.first.join.attempt),
-        "entries": len(node.tracker) + len(node.store),
+        "entries": len(node.own_records) + len(node.store),
     }
 
 

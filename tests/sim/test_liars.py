@@ -15,13 +15,13 @@ from dhtd.sim.liars import (
     FakeIds,
     Garbage,
     Impostor,
-    Lie,
     ManyIds,
     Mute,
     Refuser,
     WrongSource,
     WrongTid,
 )
+from dhtd.sim.lie import Lie
 from dhtd.sim.network import Network
 
 LIES: list[Callable[[], Lie]] = [

@@ -76,7 +76,7 @@ def test_an_own_outage_publishes_nothing_again() -> None:
     net.run_for(300)
     connected.append(owner.node.overlays.is_connected)
     assert connected == [False, True]
-    for entry in owner.node.tracker:
+    for entry in owner.node.own_records:
         assert len(entry.replicas) == 8
         assert 2 * len(entry.lost) < 8
         assert entry.published_at is not None

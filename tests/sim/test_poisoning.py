@@ -73,7 +73,7 @@ def found(net: Network, owner: Host, lookups: int = 25) -> float:
 @pytest.mark.parametrize("networks", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_few_networks_cannot_eclipse_a_key(networks: int, figure: Callable[[str, object], None]) -> None:
     net, owner = eclipsed(1, DEFAULT, networks)
-    entry = owner.node.tracker.get(own_key(KEY, 3000))
+    entry = owner.node.own_records.get(own_key(KEY, 3000))
     assert entry is not None
     assert sum(replica.endpoint[0] != 203 for replica in entry.replicas) >= 8 - 2 * networks
     assert owner.node.counters.caps_hit["lookup_per_network"] > 0
@@ -259,7 +259,7 @@ def test_forged_queries_change_no_state(
     net.run_for(10)
     state = node.state
     parts = [list(state.table), state.meta, state._line._newcomers, state._claims._claimants, state._diversity]
-    parts += [node.store, list(node.tracker), node.external]
+    parts += [node.store, list(node.own_records), node.external]
     contacts = list(node.state.table)
     before = snapshot(parts)
     standing = {contact: node.state.standing(contact, net.now) for contact in contacts}

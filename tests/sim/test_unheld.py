@@ -30,8 +30,8 @@ def test_unheld_entries_cost_little(
         owner.node.publisher.restore_own(own_key(NATIVE.digest(b"%d" % number), 3_000), net.now)
     net.flush(owner)
     net.run_for(900)
-    tracker = owner.node.tracker
-    unheld = tracker.untaken.refused
+    records = owner.node.own_records
+    unheld = records.untaken.refused
     assert unheld >= ENTRIES - len(others) * ROOM
     before = len(owner.events)
     sent = owner.node.counters.queries_sent

@@ -117,7 +117,7 @@ def test_a_restarted_owner_knows_its_old_holders() -> None:
     saved_holder = net.kill(holder)
     net.restart(owner, net.kill(owner))
     net.run_for(60)
-    entry = owner.node.tracker.get(own_key(KEY, PORT))
+    entry = owner.node.own_records.get(own_key(KEY, PORT))
     assert entry is not None
     assert holder.contact not in entry.replicas
     assert net.delete(owner, KEY).silent == 1

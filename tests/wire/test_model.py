@@ -601,7 +601,7 @@ def test_no_answer_exceeds_its_limit(
     for endpoint in held:
         node.store.restore(HeldRecord(key, Peer(endpoint), 1_000.0, 3_600, KEPT), 0.0)
     for port in own:
-        node.tracker.add(own_key(key, port))
+        node.own_records.add(own_key(key, port))
     for number, endpoint in enumerate(seen):
         node.external.vote(Endpoint.of(f"192.0.2.{number}", 1), endpoint, 0.0)
 

@@ -235,7 +235,7 @@ def make_node() -> Node:
     key = NATIVE.digest(b"printer")
     for number in range(60, 70):
         hold_peer(node.store, key, endpoint(number), 0.0)
-    node.tracker.add(own_key(NATIVE.digest(b"mine"), 80))
+    node.own_records.add(own_key(NATIVE.digest(b"mine"), 80))
     node.commands.ping(PEER, 0.0)
     assert node.poll_transmit() is not None
     return node
@@ -255,7 +255,7 @@ def snapshot(node: Node) -> dict[str, object]:
         "waiting": dict(node.state._line._newcomers),
         "heard": node.state.heard_at,
         "store": sorted((held.key, held.record.endpoint, held.expires_at) for held in node.store),
-        "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.tracker],
+        "own": [(entry.key, entry.port, entry.replicas, entry.published_at) for entry in node.own_records],
         "in flight": {tid: (query.endpoint, query.attempts_left) for tid, query in transactions._queries.items()},
         "join": (node.overlays.first.is_connected, node.memberships.first.join.next_timeout()),
         "external": node.external.endpoints(),

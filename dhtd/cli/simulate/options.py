@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from dhtd.cli.completion.candidates import complete_file, complete_scenario
+from dhtd.cli.given import option, takes
 from dhtd.cli.output import JsonOption, Verb
 from dhtd.errors import UsageError
 
@@ -22,61 +24,51 @@ ENTRIES_MAX = 1_000  # where nobody says how many: more change no figure, and co
 PICTURES = (".png", ".svg")
 
 
+class Row(NamedTuple):
+    """An option that says something of the plan."""
+
+    field: str  # of the plan, and the name of the option
+    kind: type
+    help: str
+    metavar: str | None = None  # a flag has none
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """The option, as typer is to see it."""
+        how = typer.Option(f"--{self.field}", metavar=self.metavar, help=self.help, show_default=False)
+        return option(self.field, Annotated[self.kind | None, how])
+
+
+OPTIONS: Final = (
+    Row("nodes", int, "Nodes. [default: 1000]", "N"),
+    Row("lookups", int, "Lookups, spread over the duration. [default: 1000]", "N"),
+    Row("entries", int, "Entries to look up. [default: a tenth of the nodes, at most 1000]", "N"),
+    Row("duration", float, "Seconds after the network stands. [default: 600]", "S"),
+    Row("seed", int, "The same seed gives the same run. [default: 1]", "N"),
+    Row("loss", float, "Share of datagrams that are lost.", "P"),
+    Row("duplicate", float, "Share of datagrams that arrive twice.", "P"),
+    Row("reorder", float, "Share of datagrams that are overtaken.", "P"),
+    Row("churn", float, "Seconds in the mean until a machine leaves.", "SESSION_S"),
+    Row("pareto", bool, "Most sessions short, some very long: Pareto, not exponential."),
+    Row("returning", float, "Share of leaving machines that come back, from the state file.", "P"),
+    Row("nat", float, "Share of nodes behind NAT: they can ask, but not be asked.", "P"),
+    Row("liars", float, "Share of nodes that lie.", "P"),
+    Row("jumps", float, "Share of nodes with a clock that jumps once.", "P"),
+    Row("partition", str, "Seconds of the duration in which the network is in two halves.", "FROM,TO"),
+    Row("eclipse", int, "Attackers from N networks take the places nearest to each key. [default: 0]", "NETWORKS"),
+    Row("closest", bool, "Attackers are far nearer to the key than all others."),
+    Row("late", bool, "Attackers come after the entries were published."),
+    Row("site", bool, "IPv6 only; the attackers of a key are in /64s of one /48."),
+    Row("undefended", bool, "Nodes do nothing against the attack."),
+    Row("warm", bool, "Begin with a network that has been up for hours."),
+)
+
+
+@takes([row.parameter for row in OPTIONS])
 def simulate(
     context: typer.Context,
+    given: Mapping[str, Any],
     *,
-    nodes: Annotated[int | None, typer.Option(metavar="N", help="Nodes. [default: 1000]")] = None,
-    lookups: Annotated[
-        int | None, typer.Option(metavar="N", help="Lookups, spread over the duration. [default: 1000]")
-    ] = None,
-    entries: Annotated[
-        int | None, typer.Option(metavar="N", help="Entries to look up. [default: a tenth of the nodes, at most 1000]")
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds after the network stands. [default: 600]")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The same seed gives the same run. [default: 1]")
-    ] = None,
-    loss: Annotated[float | None, typer.Option(metavar="P", help="Share of datagrams that are lost.")] = None,
-    duplicate: Annotated[float | None, typer.Option(metavar="P", help="Share of datagrams that arrive twice.")] = None,
-    reorder: Annotated[float | None, typer.Option(metavar="P", help="Share of datagrams that are overtaken.")] = None,
-    churn: Annotated[
-        float | None, typer.Option(metavar="SESSION_S", help="Seconds in the mean until a machine leaves.")
-    ] = None,
-    pareto: Annotated[
-        bool, typer.Option("--pareto", help="Most sessions short, some very long: Pareto, not exponential.")
-    ] = False,
-    returning: Annotated[
-        float | None, typer.Option(metavar="P", help="Share of leaving machines that come back, from the state file.")
-    ] = None,
-    nat: Annotated[
-        float | None, typer.Option(metavar="P", help="Share of nodes behind NAT: they can ask, but not be asked.")
-    ] = None,
-    liars: Annotated[float | None, typer.Option(metavar="P", help="Share of nodes that lie.")] = None,
-    jumps: Annotated[
-        float | None, typer.Option(metavar="P", help="Share of nodes with a clock that jumps once.")
-    ] = None,
-    partition: Annotated[
-        str | None,
-        typer.Option(metavar="FROM,TO", help="Seconds of the duration in which the network is in two halves."),
-    ] = None,
-    eclipse: Annotated[
-        int | None,
-        typer.Option(
-            metavar="NETWORKS",
-            help="Attackers from N networks take the places nearest to each key. [default: 0]",
-        ),
-    ] = None,
-    closest: Annotated[
-        bool, typer.Option("--closest", help="Attackers are far nearer to the key than all others.")
-    ] = False,
-    late: Annotated[bool, typer.Option("--late", help="Attackers come after the entries were published.")] = False,
-    site: Annotated[
-        bool, typer.Option("--site", help="IPv6 only; the attackers of a key are in /64s of one /48.")
-    ] = False,
-    undefended: Annotated[bool, typer.Option("--undefended", help="Nodes do nothing against the attack.")] = False,
-    warm: Annotated[bool, typer.Option("--warm", help="Begin with a network that has been up for hours.")] = False,
     scenario: Annotated[
         str | None,
         typer.Option(
@@ -96,30 +88,9 @@ def simulate(
     json: JsonOption = False,
 ) -> None:
     """Run a whole network on a virtual clock, under faults. The same seed prints the same figures."""
-    given: dict[str, Any] = {
-        "nodes": nodes,
-        "lookups": lookups,
-        "entries": entries,
-        "duration": duration,
-        "seed": seed,
-        "loss": loss,
-        "duplicate": duplicate,
-        "reorder": reorder,
-        "churn": churn,
-        "pareto": pareto or None,
-        "returning": returning,
-        "nat": nat,
-        "liars": liars,
-        "jumps": jumps,
-        "partition": None if partition is None else _span(partition),
-        "eclipse": eclipse,
-        "closest": closest or None,
-        "late": late or None,
-        "site": site or None,
-        "undefended": undefended or None,
-        "warm": warm or None,
-    }
-    plan = make_plan(scenario, {name: value for name, value in given.items() if value is not None})
+    if "partition" in given:
+        given = {**given, "partition": _span(given["partition"])}
+    plan = make_plan(scenario, given)
     picture = None if plot is None else check_picture(Path(plot))
     if stop_at is not None:
         _check_stop(stop_at, plot)
@@ -155,12 +126,12 @@ def make_plan(name: str | None, given: Mapping[str, Any]) -> Plan:
             changed.setdefault("lookups", max(1, nodes * base.lookups // base.nodes))
     plan = Plan(**changed) if scenario is None else scenario.vary(**changed)
     plan.check()
-    for option in ("pareto", "returning"):
-        if option in given and plan.churn is None:
-            raise UsageError(f"--{option} is about machines that leave: give --churn as well")
-    for option in ("closest", "late", "site"):
-        if option in given and not plan.eclipse:
-            raise UsageError(f"--{option} is about attackers around a key: give --eclipse as well")
+    for field in ("pareto", "returning"):
+        if field in given and plan.churn is None:
+            raise UsageError(f"--{field} is about machines that leave: give --churn as well")
+    for field in ("closest", "late", "site"):
+        if field in given and not plan.eclipse:
+            raise UsageError(f"--{field} is about attackers around a key: give --eclipse as well")
     return plan
 
 

@@ -154,15 +154,29 @@ def _how(told: Told, holders: int | None, *, wait: bool) -> str:
 
 
 def _withdrawn(told: Told) -> str:
+    if told.value("kept") is not None:
+        return _kept(told.part("kept"))
     withdrawn = f"withdrawn from {count(told.number('withdrawn'), 'node')}"
     pending = told.number("pending")
     if pending:
         withdrawn += f"; {count(pending, 'node')} did not answer, and will be asked again"
     for left in told.parts("left_behind"):
         expires = left.number("expires_in_s")
-        until = "it expires" if expires is None else f"it expires in {max(1, math.ceil(expires / 60))} min"
+        until = "it expires" if expires is None else f"it expires in {_minutes(expires)}"
         withdrawn += f"; {left.text('endpoint')} is found until {until}: this machine has another address now"
     return withdrawn
+
+
+def _kept(kept: Told) -> str:
+    nodes, expires = kept.number("nodes"), kept.number("expires_in_s")
+    if nodes == 0:
+        return "this network has no withdrawals, but no node holds a copy"
+    within = "" if expires is None else f" within {_minutes(expires)}"
+    return f"this network has no withdrawals: the copies at {count(nodes, 'node')} expire by themselves{within}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{max(1, math.ceil(seconds / 60))} min"
 
 
 def _too_few(told: Told, holders: int, wanted: int) -> str:

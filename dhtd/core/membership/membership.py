@@ -129,7 +129,7 @@ class Membership:
             self._try_endpoints(fresh, now)
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
-        """This machine is in other networks of its own: see `Node.live_in`."""
+        """This machine is in other networks of its own: see `Machine.live_in`."""
         self.overlay.state.live_in(networks)
         self.overlay.refresher.expire_far_buckets(now)
         if self.overlay.is_connected:

@@ -87,7 +87,7 @@ class Memberships:
             membership.start(endpoints, now, awaits_names=awaits_names, at_once=at_once)
 
     def live_in(self, networks: tuple[bytes, ...], now: float) -> None:
-        """This machine is in other networks of its own: see `Node.live_in`."""
+        """This machine is in other networks of its own: see `Machine.live_in`."""
         for membership in self:
             membership.live_in(networks, now)
 

@@ -11,12 +11,14 @@ News of the network may hurry an entry: see `Hurrying` and `Upheavals`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
+from dhtd.core.counters import ENTRY_HOLDERS, OWN_ENTRIES, OWN_PORTS, none_hit
 from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.ids import Id, packed
+from dhtd.core.ids import Id, packed, unpacked
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.publishing.changed_holders import ChangedHolders
@@ -29,6 +31,7 @@ from dhtd.core.publishing.timetable import Timetable
 from dhtd.core.publishing.untaken import Untaken
 from dhtd.core.publishing.walks import Visit, Walks
 from dhtd.core.records import RecordKey
+from dhtd.errors import TooManyEntries
 
 if TYPE_CHECKING:
     from random import Random
@@ -40,6 +43,7 @@ class OwnRecords:
     """The own entries, their timers and their holders."""
 
     __slots__ = (
+        "_caps_hit",
         "_changed",
         "_entries",
         "_lease",
@@ -54,7 +58,15 @@ class OwnRecords:
         "untaken",
     )
 
-    def __init__(self, rng: Random, policy: Policy, lease: OwnLease, families: Iterable[Family] = Family) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        policy: Policy,
+        lease: OwnLease,
+        families: Iterable[Family] = Family,
+        caps_hit: dict[str, int] | None = None,
+    ) -> None:
+        self._caps_hit = none_hit() if caps_hit is None else caps_hit  # where hits are counted
         self._rng = rng
         self._policy = policy
         self._lease = lease
@@ -95,6 +107,20 @@ class OwnRecords:
         """Return the ports on which this machine serves `key`."""
         ports = self._ports.get(packed(key)) if self._ports else None
         return sorted(ports) if ports else []
+
+    def check_room(self, *record_keys: RecordKey) -> None:
+        """Raise `TooManyEntries` if these entries are not all taken. One that is there always is."""
+        most, ports = self._policy.own_entries, self._policy.own_ports
+        new = {record_key for record_key in record_keys if record_key not in self}
+        if new and len(self) + len(new) > most:
+            self._caps_hit[OWN_ENTRIES] += 1
+            raise TooManyEntries(f"this node has entered as many entries as it takes ({most}): delete some")
+        for packed_key, many in Counter(record_key.packed_key for record_key in new).items():
+            if len(self.ports(unpacked(packed_key))) + many > ports:
+                self._caps_hit[OWN_PORTS] += 1
+                raise TooManyEntries(
+                    f"this node has entered this ID on as many ports as it takes ({ports}): delete some"
+                )
 
     def add(self, record_key: RecordKey) -> OwnEntry:
         """Return the entry, made where it was missing. It has no timer until `due_at` or `published` sets one."""
@@ -256,24 +282,20 @@ class OwnRecords:
 
     # Holders
 
-    def may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> bool:
-        """Note that a store is sent to `contact`, or will be: it may arrive, even if no answer says so.
-
-        Return whether another holder had to be forgotten for it.
-        """
+    def may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
+        """Note that a store is sent to `contact`, or will be: it may arrive, even if no answer says so."""
         self._changed.note(entry.record_key)
-        return entry.may_hold(contact, until)
+        self._caps_hit[ENTRY_HOLDERS] += entry.may_hold(contact, until)
 
     def seen_at(self, entry: OwnEntry, observed: Endpoint, holder: Endpoint, until: float) -> None:
         """A holder has taken the entry, and saw the store come from `observed`."""
         if entry.seen_at(observed, holder, until):
             self._changed.note(entry.record_key)
 
-    def restore_holder(self, entry: OwnEntry, contact: Contact, until: float, seen: Seen, now: float) -> bool:
-        """Put back a holder and what it saw. It is on disk, and so no change. Return as `may_hold` does."""
-        has_forgotten = entry.may_hold(contact, until)
+    def restore_holder(self, entry: OwnEntry, contact: Contact, until: float, seen: Seen, now: float) -> None:
+        """Put back a holder and what it saw. It is on disk, and so no change."""
+        self._caps_hit[ENTRY_HOLDERS] += entry.may_hold(contact, until)
         entry.restore_seen(contact.endpoint, seen, until, now)
-        return has_forgotten
 
     def changed(self) -> set[RecordKey]:
         """Return the entries with changed holders, which `take_changed` would take."""

@@ -23,6 +23,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dhtd.core.counters import WITHDRAWALS, none_hit
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import packed
 from dhtd.core.messages import Contact
@@ -84,9 +85,23 @@ class PendingWithdrawals:
     On a wire without withdrawals, nothing `can_ask` holders: they are kept until their copies have expired.
     """
 
-    __slots__ = ("_can_ask", "_changed", "_count", "_entries", "_holders", "_in_hand", "_policy", "_rng", "_timers")
+    __slots__ = (
+        "_can_ask",
+        "_caps_hit",
+        "_changed",
+        "_count",
+        "_entries",
+        "_holders",
+        "_in_hand",
+        "_policy",
+        "_rng",
+        "_timers",
+    )
 
-    def __init__(self, rng: Random, policy: Policy, *, can_ask: bool = True) -> None:
+    def __init__(
+        self, rng: Random, policy: Policy, caps_hit: dict[str, int] | None = None, *, can_ask: bool = True
+    ) -> None:
+        self._caps_hit = none_hit() if caps_hit is None else caps_hit  # where hits are counted
         self._rng = rng
         self._policy = policy
         self._changed = ChangedHolders()
@@ -139,30 +154,29 @@ class PendingWithdrawals:
         """Take and return the entries with changed holders; of those `among` these alone, if given."""
         return self._changed.take(among)
 
-    def add(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
+    def add(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """Note that a node may hold a deleted entry until then. It is asked after `release` or `joined`.
 
-        Return whether another withdrawal had to be forgotten for it: one of the entry that was deleted first.
+        There may be too many. Then another withdrawal is forgotten for it: one of the entry that was deleted first.
         """
         self._changed.note(record_key)
-        return self.restore(record_key, contact, until)
+        self.restore(record_key, contact, until)
 
-    def restore(self, record_key: RecordKey, contact: Contact, until: float) -> bool:
+    def restore(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """Do the same for a holder that is on disk, which is no change."""
         owed_by = self._entries.setdefault(record_key, {})
         owed = owed_by.get(contact)
         if owed is not None:
             owed.until = max(owed.until, until)
             owed.confirm_at = None
-            return False
+            return
         holder = self._holders.setdefault(packed(contact.id), {}).setdefault(contact.endpoint, Holder(contact))
         owed_by[contact] = holder.owed[record_key] = _Owed(until)
         self._count += 1
-        if self._count <= self._policy.withdrawals:
-            return False
-        first, owed_by = next(iter(self._entries.items()))
-        self._drop(first, next(iter(owed_by)))
-        return True
+        if self._count > self._policy.withdrawals:
+            first, owed_by = next(iter(self._entries.items()))
+            self._drop(first, next(iter(owed_by)))
+            self._caps_hit[WITHDRAWALS] += 1
 
     def take(self, record_key: RecordKey) -> dict[Contact, float]:
         """Forget an entry, which is entered again; return the nodes that may hold it, and until when."""

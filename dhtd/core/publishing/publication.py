@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dhtd.core.counters import ENTRY_HOLDERS
 from dhtd.core.messages import Contact, Error, Result, Store
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.own_entry import OwnEntry
@@ -43,7 +42,6 @@ class Publication:
 
     __slots__ = (
         "_asked",
-        "_caps_hit",
         "_chosen",
         "_heartbeats",
         "_in_flight",
@@ -67,11 +65,9 @@ class Publication:
         records: OwnRecords,
         heartbeats: Heartbeats,
         entry: OwnEntry,
-        caps_hit: dict[str, int],
         write_ahead: WriteAhead | None = None,
     ) -> None:
         self._requester = requester
-        self._caps_hit = caps_hit
         self._report = report
         self._records = records
         self._heartbeats = heartbeats
@@ -166,8 +162,7 @@ class Publication:
         chosen = [targets.pop() for _ in range(min(missing, len(targets)))]
         until = self._until(now)
         for contact in chosen:
-            has_forgotten = self._records.may_hold(self.entry, contact, until)
-            self._caps_hit[ENTRY_HOLDERS] += has_forgotten
+            self._records.may_hold(self.entry, contact, until)
         # Ask them: after the disk, where there is a write-ahead.
         if chosen and self._write_ahead is not None:
             self._chosen.update(chosen)

@@ -16,13 +16,11 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dhtd.core.counters import ENTRY_HOLDERS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import CannotWithdraw, Handle, Published, Republished, Unheld, Withdrawn
 from dhtd.core.ids import Id
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact
-from dhtd.core.publishing.entry_limits import check_room
 from dhtd.core.publishing.heartbeats import Heartbeats
 from dhtd.core.publishing.hurrying import Hurrying
 from dhtd.core.publishing.newcomers import Newcomers
@@ -97,9 +95,8 @@ class Publisher:
         self._tell = tell
         self._tell_news = tell_news
         self._policy = policy
-        self._caps_hit = caps_hit
         self.lease = OwnLease(session, requester.traits, policy)
-        self.records = OwnRecords(rng, policy, self.lease, [overlay.family for overlay in overlays])
+        self.records = OwnRecords(rng, policy, self.lease, [overlay.family for overlay in overlays], caps_hit)
         self.hurrying = Hurrying(self.records, policy, self.lease)
         self.upheavals = Upheavals(self.records, policy)
         self.withdrawing = Withdrawing(
@@ -123,10 +120,6 @@ class Publisher:
         return timeouts if self._write_ahead is None else [*timeouts, self._write_ahead.next_timeout]
 
     # Commands
-
-    def check_room(self, record_keys: Iterable[RecordKey]) -> None:
-        """Raise `TooManyEntries` if these own entries are not all taken. One that is there always is."""
-        check_room(record_keys, self.records, self._policy, self._caps_hit)
 
     def enter(self, op: Handle, record_key: RecordKey, now: float, *, patient: bool) -> None:
         """Track an own entry and publish it: see `Commands.enter`."""
@@ -239,7 +232,7 @@ class Publisher:
         if entry is None:
             self.withdrawing.restore(record_key, contact, until)
         else:
-            self._caps_hit[ENTRY_HOLDERS] += self.records.restore_holder(entry, contact, until, seen, now)
+            self.records.restore_holder(entry, contact, until, seen, now)
             self.heartbeats.restored(entry, contact, now)
         return True
 
@@ -284,11 +277,8 @@ class Publisher:
         """Return an own entry, made if it is missing; its withdrawals end, and their nodes are its holders again."""
         entry = self.records.add(record_key)
         for contact, until in self.withdrawals.take(record_key).items():
-            self._may_hold(entry, contact, until)
+            self.records.may_hold(entry, contact, until)
         return entry
-
-    def _may_hold(self, entry: OwnEntry, contact: Contact, until: float) -> None:
-        self._caps_hit[ENTRY_HOLDERS] += self.records.may_hold(entry, contact, until)
 
     def _publish(self, record_key: RecordKey, now: float, *ops: Handle, patient: bool = False) -> None:
         # Join the publication that is under way.
@@ -305,14 +295,7 @@ class Publisher:
         ongoing = _Ongoing(ops)
         report = self._operations.report_to(partial(self._placed, entry, ongoing))
         publication = Publication(
-            self._requester,
-            self._overlays,
-            report,
-            self.records,
-            self.heartbeats,
-            entry,
-            self._caps_hit,
-            self._write_ahead,
+            self._requester, self._overlays, report, self.records, self.heartbeats, entry, self._write_ahead
         )
         ongoing.publication = publication
         self._publications[record_key] = ongoing

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dhtd.core.counters import WITHDRAWALS
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import LeftBehind
 from dhtd.core.ids import Id
@@ -49,7 +48,6 @@ class Withdrawal:
         "_acknowledged",
         "_beyond",
         "_came_from",
-        "_caps_hit",
         "_for_token",
         "_has_ended",
         "_holders",
@@ -74,12 +72,10 @@ class Withdrawal:
         entries: Sequence[OwnEntry],
         lease: OwnLease,
         withdrawals: PendingWithdrawals,
-        caps_hit: dict[str, int],
     ) -> None:
         key = entries[0].key
         self.key = key
         self._requester = requester
-        self._caps_hit = caps_hit
         self._report = report
         self._lease = lease
         self._record_keys = tuple(entry.record_key for entry in entries)
@@ -140,8 +136,7 @@ class Withdrawal:
             return
         if not self._at(contact.endpoint):
             until = now + self._lease.lasts
-            if self._withdrawals.add(record_key, contact, until):
-                self._caps_hit[WITHDRAWALS] += 1
+            self._withdrawals.add(record_key, contact, until)
         self.query_over(now)
 
     def give_up(self, now: float) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dhtd.core.counters import WITHDRAWALS
 from dhtd.core.events import CannotWithdraw, Handle, Withdrawn
 from dhtd.core.membership.waiting import Patience, Waiting
 from dhtd.core.messages import Contact, Withdraw
@@ -62,18 +61,17 @@ class Withdrawing:
         self._tell = tell
         self._find_lost = find_lost
         self._release = release
-        self._caps_hit = caps_hit
         self._can_withdraw = Withdraw in requester.traits.requests
-        self.pending = PendingWithdrawals(rng, requester.policy, can_ask=self._can_withdraw)
+        self.pending = PendingWithdrawals(rng, requester.policy, caps_hit, can_ask=self._can_withdraw)
         self.under_way = UnderWay()
 
     def owe(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """A node may hold a deleted entry until then."""
-        self._caps_hit[WITHDRAWALS] += self.pending.add(record_key, contact, until)
+        self.pending.add(record_key, contact, until)
 
     def restore(self, record_key: RecordKey, contact: Contact, until: float) -> None:
         """Put back what a node owes."""
-        self._caps_hit[WITHDRAWALS] += self.pending.restore(record_key, contact, until)
+        self.pending.restore(record_key, contact, until)
 
     def begin(self, op: Handle, entries: Sequence[OwnEntry], now: float) -> None:
         """Withdraw deleted entries of one key from the holders that `owe` has named; ends the command `op`."""
@@ -81,9 +79,7 @@ class Withdrawing:
             self._tell(self._cannot_withdraw(op, entries), now)
             return
         report = self._operations.report_to(partial(self._withdrawn, op))
-        withdrawal = Withdrawal(
-            self._requester, self._overlays, report, entries, self._lease, self.pending, self._caps_hit
-        )
+        withdrawal = Withdrawal(self._requester, self._overlays, report, entries, self._lease, self.pending)
         for entry in entries:
             self.under_way.begin(entry.record_key)
         self._waiting.begin(withdrawal, Patience.LITTLE, now)

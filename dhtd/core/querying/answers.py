@@ -6,7 +6,6 @@ node that follow the network hear of it first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, assert_never
 
 from dhtd.core.address.external_address import ExternalAddress
@@ -15,8 +14,8 @@ from dhtd.core.counters import Counters
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Found, Reply
 from dhtd.core.querying.attempts import Attempts
-from dhtd.core.querying.requester import Asked, Operation
-from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut, Transactions
+from dhtd.core.querying.requester import Asked, Operation, Requester
+from dhtd.core.querying.transactions import Late, Retry, Slow, TimedOut
 from dhtd.core.routing.overlays import Overlays
 from dhtd.errors import WireError
 
@@ -41,17 +40,15 @@ class Answers:
 
     def __init__(
         self,
-        transactions: Transactions[Operation],
-        send: Callable[[Asked], None],
+        requester: Requester,
         codec: Codec,
         overlays: Overlays,
         external: ExternalAddress,
         counters: Counters,
         witness: Witness,
     ) -> None:
-        """`send` sends a query again."""
-        self._transactions = transactions
-        self._send = send
+        self._transactions = requester.transactions
+        self._send = requester.send
         self._codec = codec
         self._overlays = overlays
         self._external = external

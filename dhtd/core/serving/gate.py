@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """The limits on sources: `rate` queries a second from each, and `total` from all; 0 is no limit."""
+    """The limits on sources: at first those of the policy."""
 
     __slots__ = ("_counters", "_overlays", "_responder", "limit", "malformed")
 
@@ -29,15 +29,20 @@ class Gate:
         overlays: Overlays,
         responder: Responder,
         counters: Counters,
-        rate: float,
-        total: float | None,
     ) -> None:
-        """Without a `total`, it is that of the policy."""
         self._overlays = overlays
         self._responder = responder
         self._counters = counters
-        self.limit = RateLimit(policy, rng, overlays.answers_us, rate=rate, total=total)
-        self.malformed = Malformed(policy, rng, overlays.answers_us, rate)
+        self.limit = RateLimit(policy, rng, overlays.answers_us)
+        self.malformed = Malformed(policy, rng, overlays.answers_us, policy.rate_limit)
+
+    def limit_rate(self, rate: float, total: float | None = None) -> None:
+        """Answer at most `rate` queries a second from each source, and `total` from all, from now on; 0 is no limit.
+
+        Without a `total`, it is that of the policy.
+        """
+        self.limit.begin(rate, total)
+        self.malformed.begin(rate)
 
     def answer_above(self, query: Query | BadQuery, cap: str, source: Endpoint, size: int, now: float) -> bytes | None:
         """Answer a query above a limit with silence, unless a token proves its sender, or it may be a contact's.

@@ -35,6 +35,11 @@ class Malformed:
         self._limit = RateLimit(policy, rng, answers_us, rate=rate * PART, total=0.0)
         self.unread: dict[bytes, float] = {}  # sources above their part, and until when, the first first; mostly none
 
+    def begin(self, rate: float) -> None:
+        """Take another rate of queries for a source from now on, and begin with sources that have sent no rubbish."""
+        self._limit.begin(rate * PART, 0.0)
+        self.unread.clear()
+
     def count(self, source: Endpoint, now: float) -> None:
         """Charge a source for a datagram that could not be read."""
         if self._limit.refusal(source, now) is None:

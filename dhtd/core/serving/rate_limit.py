@@ -91,12 +91,18 @@ class RateLimit:
         rate: float | None = None,
         total: float | None = None,
     ) -> None:
-        rate = policy.rate_limit if rate is None else rate
-        total = policy.rate_limit_total if total is None else total
-        burst = policy.rate_burst
         self._policy = policy
         self._rng = rng
         self._answers_us = answers_us
+        self.begin(policy.rate_limit if rate is None else rate, total)
+
+    def begin(self, rate: float, total: float | None = None) -> None:
+        """Limit to these rates from now on, and begin with sources that owe nothing.
+
+        Without a `total`, it is that of the policy.
+        """
+        policy, burst = self._policy, self._policy.rate_burst
+        total = policy.rate_limit_total if total is None else total
         self._interval = 1 / rate if rate > 0 else 0.0
         self._allowance = max(burst - self._interval, 0.0)
         self._due: dict[bytes, float] = {}  # when a source that keeps to the rate would send its next query
@@ -104,7 +110,7 @@ class RateLimit:
         self._cells: Cells | None = None  # the same for the sources that share; there while places are few
         self._proved: Cells | None = None  # the same for queries that are proved, once there was one above the limit
         self._look_at = float("-inf")  # when to look for places again, while there are cells
-        self._lanes = ContactRates(self._interval, self._allowance, answers_us)
+        self._lanes = ContactRates(self._interval, self._allowance, self._answers_us)
         self._all_interval = 1 / total if total > 0 else 0.0
         self._all_allowance = max(burst - self._all_interval, 0.0)
         self._strangers_allowance = self._all_allowance * (1 - policy.rate_reserve)

@@ -79,9 +79,9 @@ class Responder:
         "_without_token",
         "external",
         "own_networks",
+        "own_records",
         "ping_size",
         "store",
-        "tracker",
     )
 
     def __init__(
@@ -90,7 +90,7 @@ class Responder:
         rng: Random,
         policy: Policy,
         overlays: Overlays,
-        tracker: OwnRecords,
+        own_records: OwnRecords,
         counters: Counters,
         now: float,
     ) -> None:
@@ -115,7 +115,7 @@ class Responder:
         self._counters, self._counts = counters, counters.queries_received
         self._tokens = Tokens(rng, policy, now)
         self._replays = ReplayGuard(policy, self._tokens.generation)
-        self.tracker = tracker
+        self.own_records = own_records
         self.store = HeldRecords(policy)
         self.external = ExternalAddress(policy)
         self._choice = EndpointSample()
@@ -179,7 +179,7 @@ class Responder:
         if endpoints and asked_by is not None and self.store.is_scoped(key, asked_by):
             beside_us = is_beside(asked_by, self.own_networks)
             endpoints = [each for each in endpoints if means_the_same(each, asked_by, beside_us=beside_us)]
-        ports = self.tracker.ports(key)
+        ports = self.own_records.ports(key)
         if ports:
             here = self.external.endpoints() if asked_by is None else self.external.endpoints_for(asked_by)
             own = [seen.with_port(port) for seen in here for port in ports]

@@ -37,6 +37,6 @@ class Moves:
         log.info("this machine has other addresses now: %s", where)
         now = driver.clock()
         if networks_of(addresses) != networks_of(before):
-            driver.node.live_in(networks_of(addresses), now)
-        driver.node.moved(now)
+            driver.node.machine.live_in(networks_of(addresses), now)
+        driver.node.machine.moved(now)
         driver.flush()

@@ -90,7 +90,7 @@ class Guards:
 
     def withheld(self) -> Iterator[RecordKey]:
         """Yield the entries that their guards keep from being published. Others may change them meanwhile."""
-        tracker = self._node.tracker
+        tracker = self._node.own_records
         return (each for each in list(self._guards) if each in self._guards and each not in tracker)
 
     def ports(self, key: Id) -> set[int]:
@@ -125,7 +125,7 @@ class Guards:
         if wanted is None:
             return None
         if isinstance(wanted, Checking):
-            return SavedGuard(str(wanted.check), wanted.every, record_key in self._node.tracker)
+            return SavedGuard(str(wanted.check), wanted.every, record_key in self._node.own_records)
         return HELD
 
     def set(self, record_key: RecordKey, wanted: WantedGuard | None) -> Checked | None:
@@ -163,7 +163,7 @@ class Guards:
         if isinstance(guard, Checked) and (guard.check, guard.every) == wanted:
             return guard
         self.drop([record_key])
-        judge = Judge(self._driver.clock(), is_published=record_key in self._node.tracker)
+        judge = Judge(self._driver.clock(), is_published=record_key in self._node.own_records)
         checked = Checked(*wanted, judge)
         self._put(record_key, checked)
         self._begin(record_key, checked)
@@ -225,7 +225,7 @@ class Guards:
                 began = trio.current_time()
                 outcome = await self._make(guard.check, id, port, guard.every)
             guard.judge.take(outcome, self._driver.clock())
-            if not guard.decided.is_set() or guard.is_good != (record_key in self._node.tracker):
+            if not guard.decided.is_set() or guard.is_good != (record_key in self._node.own_records):
                 self._mark(record_key)
             await trio.sleep_until(began + guard.every)
 
@@ -264,7 +264,7 @@ class Guards:
             for record_key in some:
                 self._marked.pop(record_key, None)
             # 2. Which entries are over, and which are published against the word of their guard, or are not?
-            tracker = self._node.tracker
+            tracker = self._node.own_records
             over = [each for each, guard in guards.items() if guard.is_over]
             changed = {
                 each: guard.saved()
@@ -317,7 +317,7 @@ class Guards:
     def _withdraw(self, record_key: RecordKey, guard: Guard) -> None:
         """Withdraw an entry, if it is published, and note when that is over."""
         key, port = record_key.key, record_key.port
-        if record_key not in self._node.tracker:
+        if record_key not in self._node.own_records:
             guard.note_acted()
             return
         log.info("%064x port %d is withdrawn: %s", key, port, guard.info(self._driver.clock())["message"])

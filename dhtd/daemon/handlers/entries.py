@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from dhtd.control.threads import in_thread
-from dhtd.core.events import LookupDone, LookupProgress, LookupStats, Published, Withdrawn
+from dhtd.core.events import CannotWithdraw, LookupDone, LookupProgress, LookupStats, Published, Withdrawn
 from dhtd.core.messages import Contact
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.driver import SHOWN, Driver, Ongoing
@@ -34,7 +34,6 @@ from dhtd.service.entries import (
     EnterManyResult,
     EnterRequest,
     EnterResult,
-    LeftBehindInfo,
     LookupEvent,
     LookupRequest,
     LookupResult,
@@ -92,7 +91,7 @@ class Entries(Handlers):
             return ()
         with trio.move_on_at(deadline):
             await check.decided.wait()
-        if wanted.record_key not in self._node.tracker:
+        if wanted.record_key not in self._node.own_records:
             return ()
         return await _replicas(request, self._own.publish(wanted, patient=self._is_patient(request)), deadline)
 
@@ -117,14 +116,14 @@ class Entries(Handlers):
                     with trio.move_on_at(deadline):
                         await publication.event()
                 # 3. Tell of its entry, which may have been deleted meanwhile.
-                entry = self._node.tracker.get(each.record_key)
+                entry = self._node.own_records.get(each.record_key)
                 replicas = entry.replicas if request.wait and entry is not None else ()
                 await emit(self._report.entered(each.record_key, replicas, listening=None))
         return {"entered": len(wanted)}
 
     def _is_new(self, wanted: Wanted) -> bool:
         """Whether an entry was never published. One that was deleted meanwhile is not."""
-        entry = self._node.tracker.get(wanted.record_key)
+        entry = self._node.own_records.get(wanted.record_key)
         return entry is not None and entry.published_at is None
 
     def _is_patient(self, request: EnterRequest | EnterManyRequest) -> bool:
@@ -138,7 +137,7 @@ class Entries(Handlers):
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self._why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
-        name = request.name or self._driver.labels.name(request.id, self._node.tracker.ports(request.id))
+        name = request.name or self._driver.labels.name(request.id, self._node.own_records.ports(request.id))
         return {
             "id": self.format(request.id),
             "name": name,
@@ -151,21 +150,30 @@ class Entries(Handlers):
         id, labels = request.id, self._driver.labels
         withdrawal, removed, name = await self._own.delete(id, request.port)
         event = None if withdrawal is None else await _withdrawn(withdrawal)
-        left: list[LeftBehindInfo] = [
-            {"endpoint": self.text(endpoint), "expires_in_s": max(0.0, until - self._driver.clock())}
-            for endpoint, until in (() if event is None else event.left_behind)
-        ]
         files = [labels.declared.get(RecordKey.of(id, Peer.on(port))) for port in removed]
         result: DeleteResult = {
             "id": self.format(id),
             "name": request.name or name,
             "removed": removed,
-            "withdrawn": 0 if event is None else event.nodes,
-            "pending": 0 if event is None else event.silent,
-            "left_behind": left,
+            "withdrawn": 0,
+            "pending": 0,
+            "left_behind": [],
+            "kept": None,
             "declared": sorted({file for file in files if file is not None}),
         }
+        if isinstance(event, Withdrawn):
+            result["withdrawn"], result["pending"] = event.nodes, event.silent
+            result["left_behind"] = [
+                {"endpoint": self.text(endpoint), "expires_in_s": self._seconds_until(until)}
+                for endpoint, until in event.left_behind
+            ]
+        elif isinstance(event, CannotWithdraw):
+            expires = 0.0 if event.until is None else self._seconds_until(event.until)
+            result["kept"] = {"nodes": event.holders, "expires_in_s": expires}
         return result
+
+    def _seconds_until(self, time: float) -> float:
+        return max(0.0, time - self._driver.clock())
 
     def _why_nobody(self) -> str:
         known = len(self._node.overlays.contacts())
@@ -191,10 +199,10 @@ async def _replicas(request: EnterRequest, publication: Ongoing, deadline: float
     return ()
 
 
-async def _withdrawn(withdrawal: Ongoing) -> Withdrawn:
+async def _withdrawn(withdrawal: Ongoing) -> Withdrawn | CannotWithdraw:
     with withdrawal:
         event = await withdrawal.event()
-    assert isinstance(event, Withdrawn)
+    assert isinstance(event, Withdrawn | CannotWithdraw)
     return event
 
 

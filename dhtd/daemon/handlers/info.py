@@ -85,12 +85,12 @@ class Inside(Handlers):
                 contacts = [contact for overlay in self._node.overlays for contact in overlay.state.table]
                 yield from (self.text(contact.endpoint) for contact in contacts)
             case "own-name":
-                yield from (name for entry in list(self._node.tracker) if (name := self._name(entry)) is not None)
+                yield from (name for entry in list(self._node.own_records) if (name := self._name(entry)) is not None)
             case "own-port":
-                entries = list(self._node.tracker)
+                entries = list(self._node.own_records)
                 yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
             case _:
-                yield from (self.format(entry.key) for entry in list(self._node.tracker))
+                yield from (self.format(entry.key) for entry in list(self._node.own_records))
                 if request.what == "id":
                     keys = self._node.store.keys()
                     yield from (self.format(unpacked(key)) for key in keys)

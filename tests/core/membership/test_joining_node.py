@@ -117,9 +117,9 @@ def test_an_entry_outlives_the_wait_for_it() -> None:
     bench.advance(DEFAULT.store_sweep)
     assert bench.events() == []
     assert bench.node.handles.running == set()
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
-    assert bench.node.tracker.due_in(entry, bench.now) > 0  # it has been tried
+    assert bench.node.own_records.due_in(entry, bench.now) > 0  # it has been tried
 
 
 def test_unresolved_names_are_waited_for() -> None:

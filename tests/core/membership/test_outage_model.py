@@ -118,7 +118,7 @@ def test_a_total_outage_takes_nothing_from_a_node(
         assert world.now - up_since <= POLICY.rejoin_max + POLICY.query_timeout + 1.0
     world.run(POLICY.startup_spread)
     check_that_nothing_is_lost(world, before, own)
-    assert all(entry.replicas for entry in node.tracker)
+    assert all(entry.replicas for entry in node.own_records)
     nearest = min(member.id ^ OWN_ID for member in node.state.table)
     for bucket in node.state.table.buckets:
         is_far = all(id ^ OWN_ID > nearest for id in range(bucket.low, bucket.high + 1))
@@ -150,4 +150,4 @@ def check_that_nothing_is_lost(world: World, contacts: set[Contact], own: set[tu
     state = world.node.state
     assert contacts <= set(state.table)
     assert all(state.standing(contact, world.now) is not Standing.BAD for contact in contacts)
-    assert {(entry.key, entry.port) for entry in world.node.tracker} == own
+    assert {(entry.key, entry.port) for entry in world.node.own_records} == own

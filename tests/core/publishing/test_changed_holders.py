@@ -39,8 +39,8 @@ def test_changes_that_could_not_be_saved_come_again() -> None:
 
 def test_changes_of_own_and_deleted_entries_are_given() -> None:
     bench = Bench()
-    publisher, tracker = bench.node.publisher, bench.node.tracker
-    tracker.may_hold(tracker.add(ONE), contact(1), 100.0)
+    publisher, records = bench.node.publisher, bench.node.own_records
+    records.may_hold(records.add(ONE), contact(1), 100.0)
     publisher.withdrawals.add(TWO, contact(1), 100.0)
     publisher.withdrawals.restore(THREE, contact(1), 100.0)  # which is on disk
     assert publisher.changed_records() == {ONE, TWO}

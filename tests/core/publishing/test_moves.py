@@ -17,7 +17,7 @@ from dhtd.core.routing.outcomes import Crowded, Inserted
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from tests.core.bench import US, Bench
-from tests.core.publishing.tracker import Tracker
+from tests.core.publishing.hurried import HurriedRecords
 from tests.core.small import CODEC, contact, endpoint
 from tests.core.test_node import KEY, answer_all, joined, live
 from tests.records import own_key
@@ -32,52 +32,52 @@ REPLICAS = [contact(number) for number in range(1, 9)]
 # Own entries
 
 
-def tracked(ports: int = 1) -> Tracker:
-    """Return a tracker of entries that were all published at 0."""
-    tracker = Tracker(Random(1), DEFAULT)
+def tracked(ports: int = 1) -> HurriedRecords:
+    """Return own records that were all published at 0."""
+    records = HurriedRecords(Random(1), DEFAULT)
     for port in range(1, ports + 1):
-        entry = tracker.add(own_key(KEY, port))
-        tracker.began(entry, 0.0)
-        tracker.published(own_key(KEY, port), REPLICAS, 0.0)
-    return tracker
+        entry = records.add(own_key(KEY, port))
+        records.began(entry, 0.0)
+        records.published(own_key(KEY, port), REPLICAS, 0.0)
+    return records
 
 
-def due(tracker: Tracker, now: float) -> list[float]:
-    return sorted(tracker.due_in(entry, now) for entry in tracker)
+def due(records: HurriedRecords, now: float) -> list[float]:
+    return sorted(records.due_in(entry, now) for entry in records)
 
 
 def test_a_move_has_all_entries_published_again() -> None:
-    tracker = tracked(50)
-    tracker.upheavals.moved(100.0)
-    waits = due(tracker, 100.0)
+    records = tracked(50)
+    records.upheavals.moved(100.0)
+    waits = due(records, 100.0)
     assert 0 <= waits[0] < 1
     assert SPREAD - 1 < waits[-1] <= SPREAD
 
 
 def test_moves_within_the_gap_are_one() -> None:
-    tracker = tracked()
-    tracker.upheavals.moved(100.0)
-    [entry] = tracker.pop_due(100.0 + SPREAD)
-    tracker.began(entry, 0.0)
-    tracker.published(own_key(KEY, 1), REPLICAS, 100.0 + SPREAD)
+    records = tracked()
+    records.upheavals.moved(100.0)
+    [entry] = records.pop_due(100.0 + SPREAD)
+    records.began(entry, 0.0)
+    records.published(own_key(KEY, 1), REPLICAS, 100.0 + SPREAD)
     for now in (111.0, 112.0, 200.0):
-        tracker.upheavals.moved(now)
-        [wait] = due(tracker, now)
+        records.upheavals.moved(now)
+        [wait] = due(records, now)
         assert 100.0 + GAP <= now + wait <= 100.0 + GAP + SPREAD
 
 
 def test_a_move_repeats_a_publication_under_way() -> None:
-    tracker = tracked()
-    [entry] = tracker
-    tracker.began(entry, 0.0)
-    tracker.upheavals.moved(100.0)
-    assert tracker.next_timeout() is None
-    tracker.published(own_key(KEY, 1), REPLICAS, 130.0)
-    assert due(tracker, 130.0) == [0.0]
-    [entry] = tracker.pop_due(130.0)
-    tracker.began(entry, 0.0)
-    tracker.published(own_key(KEY, 1), REPLICAS, 131.0)
-    assert due(tracker, 131.0) > [DEFAULT.republish_first / 2]
+    records = tracked()
+    [entry] = records
+    records.began(entry, 0.0)
+    records.upheavals.moved(100.0)
+    assert records.next_timeout() is None
+    records.published(own_key(KEY, 1), REPLICAS, 130.0)
+    assert due(records, 130.0) == [0.0]
+    [entry] = records.pop_due(130.0)
+    records.began(entry, 0.0)
+    records.published(own_key(KEY, 1), REPLICAS, 131.0)
+    assert due(records, 131.0) > [DEFAULT.republish_first / 2]
 
 
 # The word of others
@@ -149,7 +149,7 @@ def test_a_machine_with_a_new_network_joins_at_once() -> None:
     bench.node.start([endpoint(1)], bench.now)
     bench.advance(1_000.0)
     bench.sent()
-    bench.node.moved(bench.now)
+    bench.node.machine.moved(bench.now)
     bench.advance(0.0)
     assert bench.sent_one().to == endpoint(1)
 
@@ -195,12 +195,12 @@ def test_contacts_beyond_a_cap_leave_with_our_network() -> None:
 
 def test_new_networks_make_a_node_look_itself_up() -> None:
     bench = joined(1)
-    bench.node.live_in(OURS, bench.now)
+    bench.node.machine.live_in(OURS, bench.now)
     assert bench.node.policy.own_networks == OURS
     assert bench.node.requester.policy.own_networks == OURS
     assert {sent.to for sent in bench.sent()} == {endpoint(1)}
     alone = Bench(families=list(Family))
-    alone.node.live_in(OURS, alone.now)
+    alone.node.machine.live_in(OURS, alone.now)
     assert alone.sent() == []
 
 
@@ -217,10 +217,10 @@ def test_machines_of_a_late_public_lan_become_a_swarm() -> None:
     owner = net.hosts[3]
     assert len(net.enter(owner, KEY, 80).replicas) == DEFAULT.lookup_per_network
     for host in net.hosts:
-        host.node.live_in(OURS, net.now)
+        host.node.machine.live_in(OURS, net.now)
         net.flush(host)
     net.run_for(2 * DEFAULT.republish_gap)
-    entry = owner.node.tracker.get(own_key(KEY, 80))
+    entry = owner.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     assert len(entry.replicas) == DEFAULT.k
 
@@ -240,7 +240,7 @@ def test_a_moved_machine_is_found_within_a_minute(seed: int) -> None:
     net.enter(host, KEY, 80)
     net.run_for(60)
     net.move(host)
-    host.node.moved(net.now)  # the daemon sees that its addresses are others
+    host.node.machine.moved(net.now)  # the daemon sees that its addresses are others
     net.flush(host)
     assert found_after_a_move(host, net, 60.0)
 
@@ -265,7 +265,7 @@ def test_a_liar_about_our_address_costs_little() -> None:
     began, stores = net.now, liar.node.counters.queries_received["store"]
     while net.now < began + 3_600:
         host.node.external.vote(liar.endpoint, Endpoint.of(f"10.1.1.{net.rng.randrange(1, 250)}", 1), net.now)
-        host.node.moved(net.now)
+        host.node.machine.moved(net.now)
         net.flush(host)
         net.run_for(10)
     assert liar.node.counters.queries_received["store"] - stores <= 3_600 / GAP + 6

@@ -26,10 +26,10 @@ def owner(policy: Policy = POLICY) -> tuple[Bench, OwnEntry]:
     """Return a node with an entry that K nodes hold."""
     bench = Bench(own_id=0, policy=policy)
     bench.now = 1.0
-    tracker = bench.node.tracker
-    entry = tracker.add(own_key(KEY, 80))
-    tracker.began(entry, bench.now)
-    tracker.published(own_key(KEY, 80), HOLDERS, bench.now)
+    records = bench.node.own_records
+    entry = records.add(own_key(KEY, 80))
+    records.began(entry, bench.now)
+    records.published(own_key(KEY, 80), HOLDERS, bench.now)
     bench.now = 10.0
     return bench, entry
 
@@ -92,8 +92,8 @@ def test_an_entry_published_since_needs_no_hurry() -> None:
     bench, entry = owner()
     comes(bench, NEWCOMER)
     bench.advance(1)
-    bench.node.tracker.began(entry, bench.now)
-    bench.node.tracker.published(own_key(KEY, 80), HOLDERS, bench.now)
+    bench.node.own_records.began(entry, bench.now)
+    bench.node.own_records.published(own_key(KEY, 80), HOLDERS, bench.now)
     bench.advance(2 * STAYS)
     assert not bench.sent()
     assert not entry.hurried
@@ -109,8 +109,8 @@ def test_a_contact_that_left_the_table_is_not_asked() -> None:
 
 def test_an_entry_that_too_few_hold_does_not_wait() -> None:
     bench, entry = owner()
-    bench.node.tracker.began(entry, bench.now)
-    bench.node.tracker.published(own_key(KEY, 80), HOLDERS[:7], bench.now)
+    bench.node.own_records.began(entry, bench.now)
+    bench.node.own_records.published(own_key(KEY, 80), HOLDERS[:7], bench.now)
     comes(bench, NEWCOMER)
     assert entry.hurried
 

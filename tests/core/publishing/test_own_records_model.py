@@ -14,7 +14,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.policy import Policy
 from dhtd.core.records import RecordKey
-from tests.core.publishing.tracker import Tracker
+from tests.core.publishing.hurried import HurriedRecords
 from tests.core.small import contact
 from tests.records import own_key
 from tests.strategies import scaled
@@ -64,7 +64,7 @@ class Expected:
     holders: dict[Contact, float] = field(default_factory=dict)
 
 
-class TrackerMachine(RuleBasedStateMachine):
+class RecordsMachine(RuleBasedStateMachine):
     """Entries, publications, deletions, news of the network, time and restarts, in any order.
 
     The machine does what a node does: it begins what is entered or due, once at a time, and ends it once.
@@ -80,7 +80,7 @@ class TrackerMachine(RuleBasedStateMachine):
         self.restarts = 0
         self.acknowledged: set[RecordKey] = set()  # in the state file
         self.model: dict[RecordKey, Expected] = {}
-        self.tracker = Tracker(Random(0), self.POLICY)
+        self.own_records = HurriedRecords(Random(0), self.POLICY)
 
     keys = st.sampled_from([own_key(Id(0), 80), own_key(Id(0), 443), own_key(Id(5), 80)])
     near = st.integers(0, 15).map(Id)
@@ -96,7 +96,7 @@ class TrackerMachine(RuleBasedStateMachine):
     )
     def begin(self, seed: int, now: float, size: int, history: list[tuple[RecordKey, frozenset[Id]]]) -> None:
         self.now = now
-        self.tracker = Tracker(Random(seed), self.POLICY)
+        self.own_records = HurriedRecords(Random(seed), self.POLICY)
         self._network_has(size)
         for key, replicas in history:
             self.is_entered(key)
@@ -106,16 +106,16 @@ class TrackerMachine(RuleBasedStateMachine):
     def is_entered(self, key: RecordKey) -> None:
         self.acknowledged.add(key)
         expected = self.model.setdefault(key, Expected())
-        entry = self.tracker.add(key)
+        entry = self.own_records.add(key)
         if not expected.publishing:
-            self.tracker.began(entry, self.now)
+            self.own_records.began(entry, self.now)
             expected.publishing, expected.due = True, None
         self._agree()
 
     @rule(key=keys)
     def is_deleted(self, key: RecordKey) -> None:
         expected = self.model.pop(key, None)
-        entry = self.tracker.remove(key)
+        entry = self.own_records.remove(key)
         self.acknowledged.discard(key)
         assert (entry is None) == (expected is None)
         if entry is not None and expected is not None:
@@ -126,10 +126,10 @@ class TrackerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), holders=st.sets(near, max_size=4), age=st.sampled_from([0.0, 100.0, 3_600.0]))
     def is_sent_to(self, data: st.DataObject, holders: set[Id], age: float) -> None:
         key = data.draw(st.sampled_from(self._publishing()))
-        entry = self.tracker.get(key)
+        entry = self.own_records.get(key)
         assert entry is not None
         for id in holders:
-            self.tracker.may_hold(entry, contact(id), self.now - age + 3_600.0)
+            self.own_records.may_hold(entry, contact(id), self.now - age + 3_600.0)
             self.model[key].holders[contact(id)] = self.now - age + 3_600.0
         self._agree()
 
@@ -147,7 +147,7 @@ class TrackerMachine(RuleBasedStateMachine):
     def _published(self, key: RecordKey, replicas: frozenset[Id]) -> None:
         expected = self.model[key]
         taken = [contact(id) for id in sorted(replicas)]
-        self.tracker.published(key, iter(taken), self.now)
+        self.own_records.published(key, iter(taken), self.now)
         if expected.published_at is not None:
             elapsed = self.now - expected.published_at
             expected.minutes = minutes_after(expected.minutes, expected.replicas, taken, elapsed)
@@ -163,7 +163,7 @@ class TrackerMachine(RuleBasedStateMachine):
     @rule(key=keys)
     def a_publication_that_was_called_off_ends(self, key: RecordKey) -> None:
         if key not in self._publishing():
-            self.tracker.published(key, [contact(1)], self.now)
+            self.own_records.published(key, [contact(1)], self.now)
             self._agree()
 
     @rule(several=st.lists(near, min_size=1, max_size=3))
@@ -172,8 +172,8 @@ class TrackerMachine(RuleBasedStateMachine):
             self._contact_joins(id)
 
     def _contact_joins(self, id: Id) -> None:
-        self.tracker.hurrying.contact_joined(contact(id), self.now)
-        self.tracker.hurrying.contact_stayed(contact(id), self.now, self.now)
+        self.own_records.hurrying.contact_joined(contact(id), self.now)
+        self.own_records.hurrying.contact_stayed(contact(id), self.now, self.now)
         concerned = []
         for key, expected in self.model.items():
             nearer_than = [replica for replica in expected.replicas if id ^ key.key <= replica.id ^ key.key]
@@ -197,7 +197,7 @@ class TrackerMachine(RuleBasedStateMachine):
     @rule(lost=st.lists(near, min_size=1, max_size=3, unique=True))
     def holders_are_lost(self, lost: list[Id]) -> None:
         for id in lost:
-            self.tracker.hurrying.holder_lost(contact(id), self.now)
+            self.own_records.hurrying.holder_lost(contact(id), self.now)
             concerned = []
             for key, expected in self.model.items():
                 idle = expected.published_at is not None and not expected.publishing and not expected.hurried
@@ -219,7 +219,7 @@ class TrackerMachine(RuleBasedStateMachine):
             self._network_has(size[change])
 
     def _network_has(self, size: int) -> None:
-        self.tracker.hurrying.network_has(size, Family.IPV4, self.now)
+        self.own_records.hurrying.network_has(size, Family.IPV4, self.now)
         published = [key for key, expected in self.model.items() if expected.published_at is not None]
         doubled = size >= 2 * self.size
         if doubled and published and self.now < self.grown_at + 900.0:
@@ -233,7 +233,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     @rule()
     def the_network_is_reached(self) -> None:
-        self.tracker.upheavals.joined(Family.IPV4, self.now)
+        self.own_records.upheavals.joined(Family.IPV4, self.now)
         windows = {}
         for key, expected in self.model.items():
             if not expected.replicas:
@@ -248,7 +248,7 @@ class TrackerMachine(RuleBasedStateMachine):
 
     @rule()
     def time_passes_until_something_is_due(self) -> None:
-        when = self.tracker.next_timeout()
+        when = self.own_records.next_timeout()
         if when is not None:
             self.now = max(self.now, when)
             assert self._begin_what_is_due()
@@ -258,30 +258,32 @@ class TrackerMachine(RuleBasedStateMachine):
     def is_restarted(self, seed: int, pause: float) -> None:
         self.restarts += 1
         self.now += pause
-        self.tracker, self.size, self.grown_at = Tracker(Random(seed), self.POLICY), 1, float("-inf")
+        self.own_records, self.size, self.grown_at = HurriedRecords(Random(seed), self.POLICY), 1, float("-inf")
         for key in sorted(self.acknowledged):
-            self.tracker.add(key)
+            self.own_records.add(key)
         self.model = {key: Expected() for key in self.acknowledged}
         self._agree()
 
     @invariant()
     def what_was_acknowledged_is_tracked_and_nothing_else(self) -> None:
-        assert len(self.tracker) == len(self.acknowledged)
-        assert {entry.record_key for entry in self.tracker} == self.acknowledged
+        assert len(self.own_records) == len(self.acknowledged)
+        assert {entry.record_key for entry in self.own_records} == self.acknowledged
         for id in (Id(0), Id(5)):
-            assert self.tracker.ports(id) == sorted(each.port for each in self.acknowledged if each.key == id)
+            assert self.own_records.ports(id) == sorted(each.port for each in self.acknowledged if each.key == id)
             for port in (80, 443):
-                assert (self.tracker.get(own_key(id, port)) is not None) == (own_key(id, port) in self.acknowledged)
+                assert (self.own_records.get(own_key(id, port)) is not None) == (own_key(id, port) in self.acknowledged)
 
     @invariant()
     def each_entry_has_one_timer_or_one_publication(self) -> None:
-        assert set(self.tracker._timetable._publishing) == set(self._publishing())
-        assert len(self.tracker._timetable._timers) == sum(expected.due is not None for expected in self.model.values())
+        assert set(self.own_records._timetable._publishing) == set(self._publishing())
+        assert len(self.own_records._timetable._timers) == sum(
+            expected.due is not None for expected in self.model.values()
+        )
         for key, expected in self.model.items():
-            entry = self.tracker.get(key)
+            entry = self.own_records.get(key)
             assert entry is not None
             assert not (expected.publishing and expected.due is not None)
-            assert self.tracker.due_in(entry, self.now) == max(0.0, (expected.due or self.now) - self.now)
+            assert self.own_records.due_in(entry, self.now) == max(0.0, (expected.due or self.now) - self.now)
             assert list(entry.replicas) == expected.replicas
             assert entry.published_at == expected.published_at
             assert entry.holders(self.now) == self._holders(expected)
@@ -291,7 +293,7 @@ class TrackerMachine(RuleBasedStateMachine):
     def the_next_timeout_is_the_earliest_due_time(self) -> None:
         due = [expected.due for expected in self.model.values() if expected.due is not None]
         may_begin = len(self._publishing()) < 2
-        assert self.tracker.next_timeout() == (min(due, default=None) if may_begin else None)
+        assert self.own_records.next_timeout() == (min(due, default=None) if may_begin else None)
 
     def _publishing(self) -> list[RecordKey]:
         return sorted(key for key, expected in self.model.items() if expected.publishing)
@@ -319,8 +321,8 @@ class TrackerMachine(RuleBasedStateMachine):
         due = sorted(e.due for e in self.model.values() if e.due is not None and e.due <= self.now)
         due = due[: max(0, 2 - len(self._publishing()))]
         begun = []
-        for entry in self.tracker.pop_due(self.now):
-            self.tracker.began(entry, self.now)
+        for entry in self.own_records.pop_due(self.now):
+            self.own_records.began(entry, self.now)
             expected = self.model[entry.record_key]
             begun.append(expected.due)
             expected.publishing, expected.due = True, None
@@ -332,7 +334,7 @@ class TrackerMachine(RuleBasedStateMachine):
         """Check that these have timers within their windows and the others those that they had; take note of them."""
         windows = windows or {}
         for key, expected in self.model.items():
-            due = self.tracker._timetable._timers.get(key)
+            due = self.own_records._timetable._timers.get(key)
             if key in windows:
                 earliest, latest = windows[key]
                 assert due is not None
@@ -342,5 +344,5 @@ class TrackerMachine(RuleBasedStateMachine):
                 assert due == expected.due
 
 
-TestTrackerStartsOneChainAnEntry = TrackerMachine.TestCase
-TestTrackerStartsOneChainAnEntry.settings = scaled(100)
+TestRecordsStartOneChainAnEntry = RecordsMachine.TestCase
+TestRecordsStartOneChainAnEntry.settings = scaled(100)

@@ -31,7 +31,7 @@ def publishing(*others: int, policy: Policy = POLICY) -> Bench:
     while sent := bench.sent():
         for query in sent:
             answer(bench, query)
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     assert {replica.id for replica in entry.replicas} == set(HOLDERS)
     return bench
@@ -69,7 +69,7 @@ def test_a_doubtful_holder_stays_if_it_answers() -> None:
 
 def test_two_lost_holders_put_the_others_in_doubt() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     bench.advance(100.0)
     bench.sent()
@@ -77,12 +77,12 @@ def test_two_lost_holders_put_the_others_in_doubt() -> None:
     assert bench.sent() == []
     bench.node.publisher.patrol.lost(contact(65), bench.now)
     assert pinged(bench.sent()) == [66, 67]
-    assert bench.node.tracker.due_in(entry, bench.now) <= POLICY.startup_spread
+    assert bench.node.own_records.due_in(entry, bench.now) <= POLICY.startup_spread
 
 
 def test_two_silences_while_others_answer_are_a_loss() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     lose(bench, 65)
@@ -91,7 +91,7 @@ def test_two_silences_while_others_answer_are_a_loss() -> None:
 
 def test_while_nobody_answers_nobody_is_lost() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     bench.node.state.heard_at = None
@@ -101,7 +101,7 @@ def test_while_nobody_answers_nobody_is_lost() -> None:
 
 def test_another_nodes_answer_proves_the_loss() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     bench.pong(bench.sent_one(), 99)
@@ -110,7 +110,7 @@ def test_another_nodes_answer_proves_the_loss() -> None:
 
 def test_a_refusal_is_an_answer() -> None:
     bench = publishing()
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     suspect(bench, 65)
     bench.refuse(bench.sent_one(), 65)
@@ -172,7 +172,7 @@ def test_the_patrol_asks_a_holder_every_half_minute() -> None:
 
 def test_without_entries_the_patrol_rests() -> None:
     bench = publishing(policy=PATROL)
-    bench.node.tracker.remove(own_key(KEY, 80))
+    bench.node.own_records.remove(own_key(KEY, 80))
     bench.advance(600.0)
     assert bench.sent() == []
     assert bench.node.publisher.patrol.next_timeout() is None
@@ -188,7 +188,7 @@ def test_without_entries_nobody_is_asked() -> None:
 
 def test_an_unheld_entry_gives_the_patrol_nobody() -> None:
     bench = publishing(policy=PATROL)
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     entry.replicas = ()
     bench.advance(60.0)
@@ -206,10 +206,10 @@ def test_the_patrol_rests_without_a_network() -> None:
 def test_holders_of_an_unreached_family_are_left() -> None:
     bench = Bench(policy=PATROL, families=(Family.IPV4, Family.IPV6))
     bench.know(contact(64))
-    entry = bench.node.tracker.add(own_key(KEY, 80))
-    bench.node.tracker.began(entry, bench.now)
+    entry = bench.node.own_records.add(own_key(KEY, 80))
+    bench.node.own_records.began(entry, bench.now)
     there = Contact(Id(65), Endpoint.of("2001:db8::65", 1729))
-    bench.node.tracker.published(own_key(KEY, 80), [there], bench.now)
+    bench.node.own_records.published(own_key(KEY, 80), [there], bench.now)
     assert bench.node.overlays.first.is_joined
     bench.advance(35.0)
     assert bench.sent() == []
@@ -253,7 +253,7 @@ def test_the_first_of_many_lost_nodes_are_forgotten() -> None:
 
 def test_a_lone_silence_is_checked_beside_a_witness() -> None:
     bench = publishing(1, policy=POLICY)
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     holder = Contact(Id(65), endpoint(99))  # no timeout of a contact tells of this one
     entry.replicas = (holder,)
@@ -270,7 +270,7 @@ def test_a_lone_silence_is_checked_beside_a_witness() -> None:
 
 def test_without_a_witness_nobody_is_lost() -> None:
     bench = publishing(policy=POLICY)
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     for known in bench.node.state.table:
         for _ in range(2):
@@ -296,8 +296,8 @@ def test_the_owner_hears_of_refused_entries_seldom() -> None:
                     answer(bench, query)
         told += [event for event in bench.events() if isinstance(event, Unheld)]
     assert told == [Unheld(1, 1)]
-    assert bench.node.tracker.untaken.refused == 2
-    assert bench.node.tracker.untaken.is_notice_due(bench.now + DEFAULT.unheld_notice, refused=True)
+    assert bench.node.own_records.untaken.refused == 2
+    assert bench.node.own_records.untaken.is_notice_due(bench.now + DEFAULT.unheld_notice, refused=True)
 
 
 def test_the_owner_hears_of_unanswered_ones_seldom() -> None:
@@ -312,15 +312,15 @@ def test_the_owner_hears_of_unanswered_ones_seldom() -> None:
         told += [event for event in bench.events() if isinstance(event, Unheld)]
     assert bench.node.overlays.is_connected
     assert told == [Unheld(1, 1, refused=False)]
-    assert bench.node.tracker.untaken.unanswered == 2
+    assert bench.node.own_records.untaken.unanswered == 2
     bench.node.commands.delete(KEY, None, bench.now)
-    assert bench.node.tracker.untaken.unanswered == 0
+    assert bench.node.own_records.untaken.unanswered == 0
 
 
 def test_the_patrol_goes_from_entry_to_entry() -> None:
     bench = Bench(policy=PATROL)
-    tracker, patrol = bench.node.tracker, bench.node.publisher.patrol
+    records, patrol = bench.node.own_records, bench.node.publisher.patrol
     for port in (80, 81):
-        tracker.began(tracker.add(own_key(KEY, port)), bench.now)
-        tracker.published(own_key(KEY, port), [contact(port)], bench.now)
+        records.began(records.add(own_key(KEY, port)), bench.now)
+        records.published(own_key(KEY, port), [contact(port)], bench.now)
     assert [patrol._some_holders(1) for _ in range(3)] == [[contact(80)], [contact(81)], [contact(80)]]

@@ -8,6 +8,7 @@ from random import Random
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from dhtd.core.counters import WITHDRAWALS, none_hit
 from dhtd.core.endpoint import Endpoint, Family
 from dhtd.core.ids import Id, packed
 from dhtd.core.messages import Contact
@@ -25,8 +26,8 @@ STEADY = Policy(republish_jitter=0.0, startup_spread=0.0)
 UNTIL = 3_600.0
 
 
-def make(policy: Policy = STEADY) -> PendingWithdrawals:
-    return PendingWithdrawals(Random(1), policy)
+def make(policy: Policy = STEADY, caps_hit: dict[str, int] | None = None) -> PendingWithdrawals:
+    return PendingWithdrawals(Random(1), policy, caps_hit)
 
 
 def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Holder:
@@ -43,7 +44,7 @@ def attempt(withdrawals: PendingWithdrawals, now: float, *, failed: bool) -> Hol
 def deleted(withdrawals: PendingWithdrawals, *contacts: Contact, now: float = 0.0) -> None:
     """Delete KEY at port 80, without any acknowledgement."""
     for each in contacts:
-        assert not withdrawals.add(own_key(KEY, 80), each, UNTIL)
+        withdrawals.add(own_key(KEY, 80), each, UNTIL)
     withdrawals.release([own_key(KEY, 80)], now)
 
 
@@ -228,14 +229,18 @@ def test_the_policy_bounds_the_holders_in_hand() -> None:
 
 
 def test_holders_of_the_first_deletion_are_forgotten() -> None:
-    withdrawals = make(replace(STEADY, withdrawals=3))
+    caps_hit = none_hit()
+    withdrawals = make(replace(STEADY, withdrawals=3), caps_hit)
     for key, number in ((KEY, 1), (KEY, 2), (OTHER, 1)):
-        assert not withdrawals.add(own_key(key, 80), contact(number), UNTIL)
-    assert not withdrawals.add(own_key(OTHER, 80), contact(1), UNTIL + 1)  # the same, for longer
+        withdrawals.add(own_key(key, 80), contact(number), UNTIL)
+    withdrawals.add(own_key(OTHER, 80), contact(1), UNTIL + 1)  # the same, for longer
     assert withdrawals.holders(own_key(OTHER, 80)) == {contact(1): UNTIL + 1}
-    assert withdrawals.add(own_key(OTHER, 80), contact(3), UNTIL)
+    assert caps_hit[WITHDRAWALS] == 0
+    withdrawals.add(own_key(OTHER, 80), contact(3), UNTIL)
     assert withdrawals.holders(own_key(KEY, 80)) == {contact(2): UNTIL}
-    assert withdrawals.add(own_key(OTHER, 80), contact(4), UNTIL)
+    assert caps_hit[WITHDRAWALS] == 1
+    withdrawals.add(own_key(OTHER, 80), contact(4), UNTIL)
+    assert caps_hit[WITHDRAWALS] == 2
     assert withdrawals.holders(own_key(KEY, 80)) == {}
     assert set(withdrawals.holders(own_key(OTHER, 80))) == {contact(1), contact(3), contact(4)}
     assert len(withdrawals) == 3

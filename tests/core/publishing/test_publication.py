@@ -30,7 +30,7 @@ def test_entering_stores_and_names_the_holders() -> None:
     assert bench.events() == []
     bench.pong(stores[3], 3)
     assert bench.event(Published) == Published(op, KEY, 80, (contact(1), contact(3)), asked=3)  # type: ignore[arg-type]
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     assert entry.replicas == (contact(1), contact(3))
 
@@ -177,7 +177,7 @@ def test_entering_joins_a_running_publication() -> None:
     bench.pong(stores[1], 1)
     published = [event for event in bench.events() if isinstance(event, Published)]
     assert [event.op for event in published] == [first, second]
-    assert len(bench.node.tracker) == 1
+    assert len(bench.node.own_records) == 1
 
 
 def test_an_entry_is_published_again_and_told() -> None:
@@ -185,7 +185,7 @@ def test_an_entry_is_published_again_and_told() -> None:
     _, stores = publish(bench, (1,))
     bench.pong(stores[1], 1)
     bench.events()
-    bench.node.limit_rate(0)
+    bench.node.gate.limit_rate(0)
     seen: list[Published | Republished] = []
     for _ in range(int(DEFAULT.republish_first * 1.2)):
         bench.advance(1.0)

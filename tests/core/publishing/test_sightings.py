@@ -126,11 +126,11 @@ def test_after_a_restart_a_delete_says_the_same() -> None:
 
 
 def test_a_new_seen_address_is_to_be_saved() -> None:
-    tracker = OwnRecords(Random(1), DEFAULT, OwnLease(SESSION, TRAITS, DEFAULT))
-    entry = tracker.add(own_key(KEY, 80))
+    records = OwnRecords(Random(1), DEFAULT, OwnLease(SESSION, TRAITS, DEFAULT))
+    entry = records.add(own_key(KEY, 80))
     for observed, is_news in ((OLD, True), (OLD, False), (NEW, True), (NEW, False), (OLD, True)):
-        tracker.seen_at(entry, observed, endpoint(1), HOUR)
-        assert tracker.take_changed() == ({own_key(KEY, 80)} if is_news else set())
+        records.seen_at(entry, observed, endpoint(1), HOUR)
+        assert records.take_changed() == ({own_key(KEY, 80)} if is_news else set())
 
 
 def test_the_latest_restored_address_lasts_longest() -> None:

@@ -30,7 +30,7 @@ def test_deleting_withdraws_with_new_tokens() -> None:
     entered(bench, 1, 2)
     op, ports = bench.node.commands.delete(KEY, None, bench.now)
     assert ports == [80]
-    assert len(bench.node.tracker) == 0
+    assert len(bench.node.own_records) == 0
     sent = bench.sent()
     asked, search = of_kind(sent, FindValue), of_kind(sent, FindNode)
     assert set(asked) == set(search) == {1, 2}
@@ -67,13 +67,13 @@ def test_deleting_one_port_leaves_the_other() -> None:
     op, ports = bench.node.commands.delete(KEY, 81, bench.now)
     assert ports == [81]
     assert bench.event(Withdrawn) == Withdrawn(op, KEY, (81,), nodes=0)
-    assert bench.node.tracker.ports(KEY) == [80]
+    assert bench.node.own_records.ports(KEY) == [80]
 
 
 def test_deleting_all_ports_counts_a_node_once() -> None:
     bench = knowing(1)
     for port in (80, 81):
-        bench.node.tracker.add(own_key(KEY, port))
+        bench.node.own_records.add(own_key(KEY, port))
     op, ports = bench.node.commands.delete(KEY, None, bench.now)
     assert ports == [80, 81]
     bench.found(bench.sent_one(), 1)
@@ -88,7 +88,7 @@ def test_deleting_all_ports_counts_a_node_once() -> None:
 def test_deleting_an_unknown_entry_does_nothing(port: int | None) -> None:
     bench = knowing(1)
     if port is not None:
-        bench.node.tracker.add(own_key(KEY, 80))
+        bench.node.own_records.add(own_key(KEY, 80))
     _, ports = bench.node.commands.delete(KEY, port, bench.now)
     assert ports == []
     bench.advance(1.0)
@@ -126,7 +126,7 @@ def test_a_silent_holder_may_still_hold_it() -> None:
 
 def test_a_slow_contact_frees_a_withdrawals_slot() -> None:
     bench = knowing(65, 66, 67, 68, 69)
-    bench.node.tracker.add(own_key(Id(64), 80))
+    bench.node.own_records.add(own_key(Id(64), 80))
     bench.node.commands.delete(Id(64), 80, bench.now)
     assert set(by_id(bench.sent())) == {65, 66, 67, 68}
     bench.advance(SLOW)
@@ -135,7 +135,7 @@ def test_a_slow_contact_frees_a_withdrawals_slot() -> None:
 
 def test_deleting_tells_twice_k_and_counts_k() -> None:
     bench = knowing(80, 81, 32, 33, policy=replace(QUIET, k=2))
-    bench.node.tracker.add(own_key(Id(64), 80))
+    bench.node.own_records.add(own_key(Id(64), 80))
     bench.node.commands.delete(Id(64), 80, bench.now)
     told: set[int] = set()
     while sent := bench.sent():

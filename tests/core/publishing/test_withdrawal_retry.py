@@ -255,7 +255,7 @@ def test_an_entry_entered_again_is_not_withdrawn() -> None:
     (withdraw,) = asked(bench, Withdraw)
     bench.pong(withdraw, 2)
     assert queries(bench) == []
-    entry = bench.node.tracker.get(own_key(KEY, 80))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
     assert entry is not None
     assert entry.holders(bench.now) == {contact(2): HELD_UNTIL}  # for the next time that it is deleted
 
@@ -281,7 +281,7 @@ def test_an_entry_is_published_after_its_withdrawal() -> None:
 def test_a_silent_nearest_node_is_asked_again_too() -> None:
     bench = Bench(policy=POLICY)
     bench.know(contact(1))
-    bench.node.tracker.add(own_key(KEY, 80))
+    bench.node.own_records.add(own_key(KEY, 80))
     op, _ = bench.node.commands.delete(KEY, 80, bench.now)
     (search,) = bench.sent()
     bench.found(search, 1)
@@ -296,7 +296,7 @@ def test_a_holder_without_a_token_stays_in_debt() -> None:
     for named, debts in (([US.with_port(80)], [contact(2)]), ([US.with_port(81)], [])):
         bench = Bench(policy=POLICY)
         bench.know(contact(1))
-        bench.node.tracker.add(own_key(KEY, 80))
+        bench.node.own_records.add(own_key(KEY, 80))
         assert bench.node.publisher.restore_holder(own_key(KEY, 80), contact(2), HELD_UNTIL, bench.now)
         bench.node.commands.delete(KEY, 80, bench.now)
         for query in bench.sent():
@@ -313,7 +313,7 @@ def test_excess_withdrawals_are_counted() -> None:
     bench = owing(KEY, Id(64), policy=policy)
     caps = bench.node.counters.caps_hit
     assert (caps["withdrawals"], caps["entry_holders"]) == (1, 0)
-    bench.node.tracker.add(own_key(KEY, 81))
+    bench.node.own_records.add(own_key(KEY, 81))
     bench.node.publisher.restore_holder(own_key(KEY, 81), contact(3), HELD_UNTIL, bench.now)
     bench.node.publisher.restore_holder(own_key(KEY, 81), contact(4), HELD_UNTIL, bench.now)
     assert (caps["withdrawals"], caps["entry_holders"]) == (1, 1)

@@ -1,99 +1,193 @@
-"""A lookup in the networks of both address families."""
+"""Lookups: what they find, and whether that is all."""
 
 from __future__ import annotations
 
-from dhtd.core.endpoint import Endpoint, Family
-from dhtd.core.events import LookupDone
-from dhtd.core.policy import DEFAULT
-from tests.core.both import KEY, both, id_at
-from tests.core.small import MAPPED, contact, six
+from dataclasses import replace
+
+import pytest
+
+from dhtd.core.endpoint import Endpoint
+from dhtd.core.events import LookupDone, LookupProgress
+from dhtd.core.ids import Id
+from dhtd.core.messages import Contact, FindValue
+from tests.core.bench import QUIET, Bench
+from tests.core.played import KEY, TIMEOUT, by_id, knowing
+from tests.core.small import contact, endpoint
+from tests.records import hold_peer
+
+SERVER, OTHER_SERVER = Endpoint.of("10.7.7.7", 80), Endpoint.of("10.7.7.8", 81)
 
 
-def test_a_lookup_ends_when_both_families_ended() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    first, second = bench.sent()
-    assert {first.to, second.to} == {contact(1).endpoint, six(2).endpoint}
-    bench.found(first, id_at(bench, first.to), endpoints=[Endpoint.of("192.0.2.7", 80)])
-    assert not any(isinstance(event, LookupDone) for event in bench.events())
-    bench.found(second, id_at(bench, second.to), endpoints=[Endpoint.of("2001:db8::7", 80), MAPPED])
+def test_a_lone_lookup_ends_with_its_own_entries() -> None:
+    bench = Bench()
+    hold_peer(bench.node.store, KEY, SERVER, bench.now)
+    op = bench.node.commands.lookup(KEY, bench.now)
     done = bench.event(LookupDone)
-    assert set(done.endpoints) == {Endpoint.of("192.0.2.7", 80), Endpoint.of("2001:db8::7", 80)}
-    assert (done.stats.queries, done.stats.responses, done.stats.hops) == (2, 2, 1)
-    assert set(done.closest) == {contact(1), six(2)}
+    assert (done.op, done.key, done.endpoints) == (op, KEY, (SERVER,))
+    assert (done.stats.queries, done.stats.responses) == (0, 0)
 
 
-def test_one_unanswered_family_leaves_it_partial() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
+def test_a_lookup_merges_all_answers() -> None:
+    bench = knowing(1)
+    op = bench.node.commands.lookup(KEY, bench.now)
+    first = bench.sent_one()
+    assert first.request == FindValue(KEY)
+    bench.now += 0.1
+    bench.found(first, 1, [contact(76), contact(64)], [SERVER])
+    heard = bench.event(LookupProgress)
+    assert (heard.op, heard.endpoints, heard.stats.responses) == (op, (SERVER,), 1)
+    queries = by_id(bench.sent())
+    assert set(queries) == {76, 64}  # a value does not end it
+    bench.now += 0.1
+    bench.found(queries[76], 76, [], [OTHER_SERVER, SERVER])
+    assert bench.event(LookupProgress).endpoints == (OTHER_SERVER,)
+    bench.found(queries[64], 64, [], [SERVER])
+    progress, done = bench.events()
+    assert isinstance(progress, LookupProgress)
+    assert progress.endpoints == ()
+    assert isinstance(done, LookupDone)
+    assert done.endpoints == (SERVER, OTHER_SERVER)
+    assert done.stats.elapsed == pytest.approx(0.2)
+    assert (done.stats.hops, done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 3, 3, 0)
+
+
+def test_own_entries_never_replace_asking() -> None:
+    bench = knowing(1)
+    hold_peer(bench.node.store, KEY, SERVER, bench.now)
     bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.found(of_ipv4, 1)
-    bench.refuse(of_ipv6, 2)
-    assert not bench.event(LookupDone).complete
+    bench.found(bench.sent_one(), 1, [], [OTHER_SERVER, SERVER])
+    progress, done = bench.events()
+    assert isinstance(progress, LookupProgress)
+    assert isinstance(done, LookupDone)
+    assert progress.endpoints == done.endpoints == (SERVER, OTHER_SERVER)
 
 
-def test_a_silent_family_is_not_asked() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.memberships[Family.IPV6].join.lost(bench.now)
+def test_impossible_endpoints_are_left_out() -> None:
+    bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
-    bench.found(bench.sent_one(), 1)
-    assert not bench.event(LookupDone).complete
+    inside = Endpoint.of("64:ff9b::c0a8:101", 80)
+    bench.found(bench.sent_one(), 1, [], [SERVER.with_port(0), inside, SERVER])
+    assert [event.endpoints for event in bench.events() if isinstance(event, LookupDone)] == [(SERVER,)]
 
 
-def test_an_unknown_family_costs_a_lookup_nothing() -> None:
-    bench = both()
-    bench.know(contact(1))
+def test_unreachable_contacts_are_not_asked() -> None:
+    bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
-    bench.found(bench.sent_one(), 1)
+    nowhere = [
+        Contact(Id(70), Endpoint.of("127.0.0.1", 80)),
+        Contact(Id(71), endpoint(71).with_port(0)),
+        Contact(Id(72), Endpoint.of("224.0.0.1", 80)),
+        Contact(Id(0), endpoint(73)),  # our own ID
+    ]
+    bench.found(bench.sent_one(), 1, [*nowhere, contact(74)])
+    assert [sent.to for sent in bench.sent()] == [endpoint(74)]
+
+
+def test_a_cut_answer_is_fetched_once() -> None:
+    bench = knowing(1)
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [contact(64)], [SERVER], token=b"proof", more=True)
+    assert [event for event in bench.events() if isinstance(event, LookupDone)] == []
+    queries = by_id(bench.sent())
+    assert queries[1].request == FindValue(KEY, b"proof")
+    assert queries[64].request == FindValue(KEY)  # no waiting for the rest before the next is asked
+    bench.found(queries[64], 64)
+    bench.found(queries[1], 1, [], [SERVER, OTHER_SERVER], more=True)
+    assert bench.sent() == []
+    done = bench.events()[-1]
+    assert isinstance(done, LookupDone)
+    assert done.endpoints == (SERVER, OTHER_SERVER)
+    assert not done.complete  # the rest is cut as well
+    assert (done.stats.queries, done.stats.responses) == (2, 2)
+
+
+def test_a_lookup_with_all_rests_is_complete() -> None:
+    bench = knowing(1)
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
+    bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
     assert bench.event(LookupDone).complete
 
 
-def test_one_family_leads_the_search_of_the_other() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
+def test_a_full_node_may_have_refused_others() -> None:
+    bench = knowing(1)
     bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.found(of_ipv4, 1, [six(5)])
-    asked = bench.sent_one()
-    assert asked.to == six(5).endpoint
-    bench.found(of_ipv6, 2)
-    bench.found(asked, 5)
+    bench.found(bench.sent_one(), 1, [], [SERVER], token=b"")
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lookup_with_a_cut_answer_is_incomplete() -> None:
+    bench = knowing(1, policy=replace(QUIET, lookup_endpoints=1))
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER, OTHER_SERVER])
+    assert not bench.event(LookupDone).complete
+
+
+def test_an_unanswered_lookup_is_incomplete() -> None:
+    bench = knowing(1)
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.advance(TIMEOUT)
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lookup_out_of_queries_is_incomplete() -> None:
+    bench = knowing(1, policy=replace(QUIET, search_queries=1))
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [contact(64)], [SERVER])
+    assert not bench.event(LookupDone).complete
+
+
+def test_a_lone_lookup_is_incomplete() -> None:
+    bench = Bench()
+    bench.node.commands.enter(KEY, 80, bench.now)
+    bench.node.commands.lookup(KEY, bench.now)
+    assert not bench.event(LookupDone).complete
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_part_counts_without_its_rest(refused: bool) -> None:
+    bench = knowing(1)
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.found(bench.sent_one(), 1, [], [SERVER], more=True)
+    again = bench.sent_one()
+    if refused:
+        bench.refuse(again, 1)
+    else:
+        bench.advance(TIMEOUT)
     done = bench.event(LookupDone)
-    assert done.stats.hops == 2
-    assert done.closest == (contact(1), six(5), six(2))
+    assert done.endpoints == (SERVER,)
+    assert not done.complete
+    assert (done.stats.responses, done.stats.timeouts) == (1, 0)
 
 
-def test_the_other_family_revives_a_search() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, of_ipv6 = bench.sent()
-    bench.refuse(of_ipv6, 2)
-    assert bench.events() == []
-    bench.found(of_ipv4, 1, [six(5)])
-    bench.found(bench.sent_one(), 5, endpoints=[Endpoint.of("2001:db8::7", 80)])
-    assert bench.event(LookupDone).endpoints == (Endpoint.of("2001:db8::7", 80),)
+def sampled(bench: Bench, distance: int) -> None:
+    """Have a node find in four places that the K-th nearest node is at this distance."""
+    for target in (0, 32, 64, 96):
+        bench.node.overlays.first.size.measured(Id(target), [contact(target ^ near) for near in (1, 2, distance)])
 
 
-def test_a_search_without_answers_in_either_ends() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
-    bench.node.commands.lookup(KEY, bench.now)
+def looked_up(bench: Bench, endpoints: list[Endpoint], distance: int) -> bool:
+    """Have a node look up a key with three nodes near to it, and sample meanwhile. Return whether that is all."""
+    bench.node.commands.lookup(Id(64), bench.now)
+    sampled(bench, distance)
     for query in bench.sent():
-        bench.refuse(query, id_at(bench, query.to))
-    assert bench.event(LookupDone).stats.responses == 0
+        bench.found(query, query.to[3], [], endpoints)
+    return any(isinstance(event, LookupDone) for event in bench.events())
 
 
-def test_silence_in_one_family_delays_no_end() -> None:
-    bench = both()
-    bench.know(contact(1), six(2))
+@pytest.mark.parametrize(("endpoints", "crowding"), [([], 3), ([SERVER], 6)])
+def test_finding_nothing_tightens_the_crowd_limit(endpoints: list[Endpoint], crowding: int) -> None:
+    for distance in (crowding - 1, crowding):
+        bench = knowing(65, 66, 67, policy=replace(QUIET, k=3, region=1.5))
+        assert looked_up(bench, endpoints, distance) == (distance < crowding)
+
+
+def test_refusals_and_silence_are_skipped() -> None:
+    bench = knowing(1, 2)
     bench.node.commands.lookup(KEY, bench.now)
-    of_ipv4, _ = bench.sent()
-    bench.found(of_ipv4, 1)
-    begin = bench.now
-    while not any(isinstance(event, LookupDone) for event in bench.events()):
-        bench.advance(0.05)
-        assert bench.now < begin + DEFAULT.query_timeout
+    queries = by_id(bench.sent())
+    bench.refuse(queries[1], 1)
+    bench.advance(TIMEOUT)
+    done = bench.event(LookupDone)
+    assert done.endpoints == ()
+    assert (done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 0, 1)

@@ -57,7 +57,7 @@ def test_a_source_of_rubbish_is_soon_not_decoded() -> None:
     assert codec.decoded - before <= seconds * (DEFAULT.rate_limit * PART + 2)
     bench.now += PAUSE
     bench.deliver(RUBBISH, STRANGER.endpoint)
-    assert len(bench.node._gate.malformed.unread) <= 1
+    assert len(bench.node.gate.malformed.unread) <= 1
 
 
 def test_one_sources_rubbish_is_charged_to_it() -> None:

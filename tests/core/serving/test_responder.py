@@ -102,8 +102,8 @@ def test_find_value_gives_contacts_and_entries() -> None:
 
 def test_find_value_names_own_entries_as_seen() -> None:
     bench = Bench()
-    bench.node.tracker.add(own_key(KEY, 443))
-    bench.node.tracker.add(own_key(KEY, 80))
+    bench.node.own_records.add(own_key(KEY, 443))
+    bench.node.own_records.add(own_key(KEY, 80))
     assert ask(bench, FindValue(KEY)).endpoints == ()  # nobody has told us our address
     bench.node.external.vote(PEER.endpoint, US, 0.0)
     assert ask(bench, FindValue(KEY)).endpoints == (US.with_port(80), US.with_port(443))
@@ -467,7 +467,9 @@ class HoldingMachine(RuleBasedStateMachine):
         others = st.sampled_from(list(self.tokens))
         token = self.token_from(key, source, value=False) if right else data.draw(others)
         tid = len(self.sent).to_bytes(8, "little")
-        self.sent.append((tid, to_withdraw(key, port, token) if withdraw else to_store(key, port, token, lease=200), source))
+        self.sent.append(
+            (tid, to_withdraw(key, port, token) if withdraw else to_store(key, port, token, lease=200), source)
+        )
         self.change(*self.sent[-1])
 
     @precondition(lambda self: self.sent)

@@ -8,12 +8,9 @@ from dataclasses import replace
 from dhtd.core.counters import STRANGER_PINGS, STRANGER_RATE
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
-from dhtd.core.messages import FindNode, Ping
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.serving.stranger_pings import Share, StrangerPings
-from tests.core.bench import QUIET, Bench
-from tests.core.small import SEVEN, contact, endpoint
-from tests.records import hold_peer
+from tests.core.small import endpoint
 
 HALF = DEFAULT.stranger_pings // 2
 KEY = Id(77)
@@ -116,35 +113,3 @@ def test_each_half_has_half_of_the_rate() -> None:
     assert turns(0.0, is_proved=True) == 2
     assert turns(2.0, is_proved=False) == 2
     assert turns(2.0, is_proved=True) == 2
-
-
-def test_a_proved_stranger_is_pinged_in_a_flood() -> None:
-    bench = Bench(policy=QUIET)
-    bench.node.limit_rate(0, 0)
-    for number in range(20, 40):
-        bench.query(FindNode(KEY), contact(number))
-    assert len(bench.sent()) == HALF
-    token = bench.node.responder._tokens.issue(endpoint(9).ip, SEVEN.to_bytes(KEY), bench.now)
-    bench.query(FindNode(KEY, b"invalid!"), contact(9))
-    assert bench.sent() == []
-    bench.query(FindNode(KEY, token), contact(9))
-    assert bench.sent_one().to == endpoint(9)
-    assert bench.node.counters.caps_hit[STRANGER_PINGS] == 20 - HALF + 1
-
-
-def test_a_ping_goes_out_only_within_the_bound() -> None:
-    bench = Bench(policy=QUIET)
-    bench.know(*map(contact, range(64, 72)))
-    bare = bench.codec._encode(0, b"12345678", Id(9), "find_node", [bytes(31) + b"\x50", None])
-    answer = bench.deliver(bare, endpoint(9))
-    assert answer is not None
-    (ping,) = bench.sent()
-    assert ping.request == Ping()
-    assert len(answer) + ping.size <= 3 * len(bare)
-    for number in range(200):  # endpoints, which have the room first
-        hold_peer(bench.node.store, KEY, Endpoint.of(f"10.1.1.{number}", 80), bench.now)
-    full = bench.codec._encode(0, b"12345678", Id(10), "find_value", [bytes(31) + b"\x4d", None])
-    answer = bench.deliver(full, endpoint(10))
-    assert answer is not None
-    assert 3 * len(full) - ping.size < len(answer) <= 3 * len(full)
-    assert bench.sent() == []

@@ -20,11 +20,11 @@ BESIDE = frozenset({Endpoint.of("203.0.113.6", 1729)})
 
 
 class FakeDriver:
-    """A driver, its node and its sockets, as far as `Moves` knows them: notes its calls."""
+    """A driver, its node, its machine and its sockets, as far as `Moves` knows them: notes its calls."""
 
     def __init__(self) -> None:
         self.said: list[object] = []
-        self.node = self.udp = self
+        self.node = self.machine = self.udp = self
         self.clock = trio.current_time
 
     def listening(self) -> list[Endpoint]:

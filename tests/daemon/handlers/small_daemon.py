@@ -15,6 +15,7 @@ import trio
 
 from dhtd.config.sources import load_settings
 from dhtd.control.limits import ControlCounters
+from dhtd.core.codec import Codec
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.node import Node
@@ -147,7 +148,7 @@ class Client:
 
 
 def tracked(driver: Driver) -> set[Entry]:
-    return {(entry.key, entry.port) for entry in driver.node.tracker}
+    return {(entry.key, entry.port) for entry in driver.node.own_records}
 
 
 @dataclass
@@ -218,8 +219,8 @@ async def daemon(
 
 
 @asynccontextmanager
-async def two(directory: Path) -> AsyncIterator[tuple[Daemon, Daemon]]:
-    wire = Wire()
+async def two(directory: Path, codec: Codec | None = None) -> AsyncIterator[tuple[Daemon, Daemon]]:
+    wire = Wire(codec)
     async with daemon(wire, directory) as one, daemon(wire, directory) as other:
         await joined(one.driver, other.driver)
         yield one, other

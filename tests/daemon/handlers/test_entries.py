@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.events import Handle, LeftBehind, Withdrawn
-from dhtd.core.ids import Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.errors import Busy, NoPeers, NotTracked, StateError, TooManyEntries
 from dhtd.service.entries import (
@@ -30,6 +30,7 @@ from dhtd.service.method import Event, Request
 from dhtd.service.node import NodeIdRequest
 from dhtd.service.params import WantedEntry
 from dhtd.service.queries import PingRequest
+from dhtd.sim.json_codec import JsonCodec
 from tests.daemon.handlers.small_daemon import KEY, KEY_TEXT, NOBODY, NOWHERE, Daemon, daemon, matches, tracked, two
 from tests.daemon.wire import POLICY, Wire, end_of, joined
 from tests.records import own_key
@@ -267,6 +268,7 @@ async def test_delete_withdraws_one_port_or_all(autojump_clock: MockClock, tmp_p
             "withdrawn": 1,
             "pending": 0,
             "left_behind": [],
+            "kept": None,
             "declared": [],
         }
         assert result == {**told, "removed": [81]}
@@ -296,6 +298,28 @@ async def test_left_copies_expire_by_the_nodes_clock(
         monkeypatch.setattr(one.driver, "begin", lambda start: Deleted())
         result = await one.ask(DeleteRequest(KEY, None))
     assert result["left_behind"] == [{"endpoint": str(NOWHERE), "expires_in_s": 1_000.0}]
+
+
+async def test_delete_tells_when_copies_expire(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The network has no withdrawals."""
+    async with two(tmp_path, JsonCodec(NATIVE, bare=True)) as (one, other):
+        await one.ask(EnterRequest(KEY, 80))
+        await trio.sleep(600)
+        result = await one.ask(DeleteRequest(KEY, None))
+        kept = result.pop("kept")
+        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 0, "left_behind": []}
+        assert not tracked(one.driver) | one.disk.entries
+        assert kept["nodes"] == 1
+        assert 0 < kept["expires_in_s"] <= POLICY.store_expiry - 600 + POLICY.query_timeout
+        await trio.sleep(kept["expires_in_s"])
+        assert not other.driver.node.store.get(KEY, other.driver.clock())
+
+
+async def test_without_holders_no_copies_are_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(JsonCodec(NATIVE, bare=True)), tmp_path) as one:
+        await one.ask(EnterRequest(KEY, 80))
+        result = await one.ask(DeleteRequest(KEY, None))
+        assert result["kept"] == {"nodes": 0, "expires_in_s": 0.0}
 
 
 async def test_what_is_not_tracked_cannot_be_deleted(autojump_clock: MockClock, tmp_path: Path) -> None:

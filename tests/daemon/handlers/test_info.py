@@ -94,6 +94,7 @@ async def test_info_shows_holders_left_after_a_delete(autojump_clock: MockClock,
             "withdrawn": 0,
             "pending": 1,
             "left_behind": [],
+            "kept": None,
             "declared": [],
         }
         assert result == {**told, "removed": [80]}
@@ -183,7 +184,7 @@ async def test_a_list_leaves_out_what_changed_meanwhile(
                 for entry in node.store.held(held[-1]):
                     let_go(node.store, entry.key, entry.record.endpoint)
                 hold_peer(node.store, Id(1 << 100), Endpoint.of("10.6.0.1", 80), one.driver.clock())
-                node.tracker.remove(own_key(own[-1], 80))
+                node.own_records.remove(own_key(own[-1], 80))
                 node.publisher.restore_own(own_key(Id(1 << 101), 80), trio.current_time())
 
         result = cast("Any", await one.handler(InfoRequest(section), change, ITSELF))

@@ -84,7 +84,7 @@ def inside(node: Node) -> dict[str, Any]:
         "in flight": len(node.requester.transactions),
         "strangers": len(node.strangers.pings),
         "deadline": node.poll_timeout(),
-        "limited": dict(node._gate.limit._due),
+        "limited": dict(node.gate.limit._due),
         "votes": node.external.endpoints(),
     }
 

@@ -129,4 +129,4 @@ async def test_entries_of_an_old_copy_have_less_time(boot: str, file: StateFile,
     copy.close()
     assert DEFAULT.store_expiry > 600
     assert [(held.key, round(held.expires_at - clock)) for held in after.store] == [(KEY, 300)]
-    assert after.tracker.ports(KEY) == [80]
+    assert after.own_records.ports(KEY) == [80]

@@ -83,10 +83,10 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 async def test_the_rest_comes_in_slices(case: Case) -> None:
     before = case.file.load()
     case.begin(at_once=2)
-    assert (len(case.node.tracker), case.saver.is_restoring) == (6, True)
+    assert (len(case.node.own_records), case.saver.is_restoring) == (6, True)
     await case.finish()
-    assert (len(case.node.tracker), len(case.node.store), case.saver.is_restoring) == (20, 20, False)
-    assert all(set(entry.holders(NOW)) == {ONE} for entry in case.node.tracker)
+    assert (len(case.node.own_records), len(case.node.store), case.saver.is_restoring) == (20, 20, False)
+    assert all(set(entry.holders(NOW)) == {ONE} for entry in case.node.own_records)
     assert len(case.node.withdrawals) == 0
     assert case.driver.flushes > 10
     serial = case.file.fact("serial")
@@ -98,13 +98,13 @@ async def test_an_entry_may_be_deleted_before_it_is_restored(case: Case) -> None
     case.begin()
     async with case.saver.own_entries:
         await case.saver.bring([KEYS[7]])
-        assert case.node.tracker.ports(KEYS[7]) == [80]
+        assert case.node.own_records.ports(KEYS[7]) == [80]
         await case.saver.remove_own(case.node, [own_key(KEYS[7], 80)])
         case.node.commands.delete(KEYS[7], None, NOW)
     await case.finish()
-    assert case.node.tracker.get(own_key(KEYS[7], 80)) is None
+    assert case.node.own_records.get(own_key(KEYS[7], 80)) is None
     assert [(each.record_key.key, each.holder) for each in case.node.withdrawals] == [(KEYS[7], ONE)]
-    assert (len(case.node.tracker), len(case.file.load().own)) == (19, 19)
+    assert (len(case.node.own_records), len(case.file.load().own)) == (19, 19)
     assert case.holders(KEYS[7]) == {ONE}
 
 
@@ -115,7 +115,7 @@ async def test_an_entry_entered_early_keeps_its_holders(case: Case) -> None:
         await case.saver.add_own([AddOwn(own_key(KEYS[7], 80))])
         case.node.commands.enter(KEYS[7], 80, NOW)
     await case.finish()
-    entry = case.node.tracker.get(own_key(KEYS[7], 80))
+    entry = case.node.own_records.get(own_key(KEYS[7], 80))
     assert entry is not None
     assert set(entry.holders(NOW)) == {ONE}
 
@@ -123,9 +123,9 @@ async def test_an_entry_entered_early_keeps_its_holders(case: Case) -> None:
 @pytest.mark.parametrize("is_at_the_end", [False, True])
 async def test_chosen_holders_join_unrestored_ones(case: Case, is_at_the_end: bool) -> None:
     case.begin(at_once=8)  # all own entries, without their holders
-    entry = case.node.tracker.get(own_key(KEYS[7], 80))
+    entry = case.node.own_records.get(own_key(KEYS[7], 80))
     assert entry is not None
-    case.node.tracker.may_hold(entry, OTHER, NOW + 500)
+    case.node.own_records.may_hold(entry, OTHER, NOW + 500)
     if is_at_the_end:
         case.saver.save_now(case.node)
     else:
@@ -188,7 +188,7 @@ async def test_a_file_that_cannot_be_read_is_read_later(
     monkeypatch.setattr("dhtd.daemon.state.saver.SAVE_INTERVAL", 0.0)
     case.begin()
     await case.finish()
-    assert (len(case.node.tracker), len(case.node.store)) == (20, 20)
+    assert (len(case.node.own_records), len(case.node.store)) == (20, 20)
     assert caplog.messages.count("what the state file holds is not all restored: disk I/O error; trying again") == 2
 
 

@@ -249,7 +249,7 @@ def test_contacts_and_own_entries_come_back() -> None:
     notes.state = SavedState(None, [contact], [own_key(KEY, 80), own_key(KEY, 81)], [])
     saver_of(notes).restore(node)
     assert list(node.state.table) == [contact]
-    assert node.tracker.ports(KEY) == [80, 81]
+    assert node.own_records.ports(KEY) == [80, 81]
 
 
 async def test_own_entries_are_on_disk_at_return(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     await saver.add_own([AddOwn(own_key(KEY, 80))])
-    node.tracker.may_hold(node.tracker.add(own_key(KEY, 80)), HOLDER, CLOCK + 100)
+    node.own_records.may_hold(node.own_records.add(own_key(KEY, 80)), HOLDER, CLOCK + 100)
     await saver.remove_own(node, [own_key(KEY, 80)])
     file.close()  # as if it were killed before the node has withdrawn anything
 
@@ -276,7 +276,7 @@ async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     after = new_node(0.5)
     Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
     file.close()
-    assert len(after.tracker) == 0
+    assert len(after.own_records) == 0
     assert [(each.record_key, each.holder, each.until) for each in after.withdrawals] == [
         (own_key(KEY, 80), HOLDER, 40.5)
     ]
@@ -308,11 +308,11 @@ async def test_seen_addresses_come_back_after_a_restart(tmp_path: Path) -> None:
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     await saver.add_own([AddOwn(own_key(KEY, 80))])
-    entry = node.tracker.add(own_key(KEY, 80))
-    node.tracker.may_hold(entry, HOLDER, CLOCK + 200)
+    entry = node.own_records.add(own_key(KEY, 80))
+    node.own_records.may_hold(entry, HOLDER, CLOCK + 200)
     await saver.save(node)
-    node.tracker.seen_at(entry, endpoint(1), HOLDER.endpoint, CLOCK + 100)
-    node.tracker.seen_at(entry, endpoint(2), HOLDER.endpoint, CLOCK + 200)
+    node.own_records.seen_at(entry, endpoint(1), HOLDER.endpoint, CLOCK + 100)
+    node.own_records.seen_at(entry, endpoint(2), HOLDER.endpoint, CLOCK + 200)
     await saver.save(node)
     file.close()
 
@@ -357,7 +357,7 @@ def test_the_last_save_needs_no_thread_and_no_loop(tmp_path: Path) -> None:
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     hold_peer(node.store, KEY, endpoint(1), CLOCK)
     node.overlays.restore(HOLDER)
-    node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
+    node.own_records.may_hold(node.own_records.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     saver.save_now(node)
     state = file.load()
     assert (state.contacts, state.held) == ([HOLDER], [SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT)])
@@ -370,7 +370,7 @@ def test_a_failed_last_save_counts_nothing_as_saved() -> None:
     saver = saver_of(notes)
     hold_peer(node.store, KEY, endpoint(1), CLOCK)
     node.overlays.restore(HOLDER)
-    node.tracker.may_hold(node.tracker.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
+    node.own_records.may_hold(node.own_records.add(own_key(OTHER, 80)), HOLDER, CLOCK + 100)
     notes.failing = True
     with pytest.raises(StateError):
         saver.save_now(node)
@@ -676,10 +676,10 @@ class SaverMachine(RuleBasedStateMachine):
 
     @rule(key=keys, port=st.sampled_from([80, 443]), numbers=st.sets(st.integers(1, 3), min_size=1))
     def is_stored_on(self, key: Id, port: int, numbers: set[int]) -> None:
-        entry = self.node.tracker.get(own_key(key, port))
+        entry = self.node.own_records.get(own_key(key, port))
         for number in sorted(numbers) if entry is not None else ():
             assert entry is not None
-            self.node.tracker.may_hold(entry, Contact(Id(number), endpoint(number)), self.now + EXPIRY)
+            self.node.own_records.may_hold(entry, Contact(Id(number), endpoint(number)), self.now + EXPIRY)
             self.holders[key, port, Contact(Id(number), endpoint(number))] = self.wall + EXPIRY
 
     @rule(key=keys, port=st.sampled_from([80, 443]), number=st.integers(1, 3))
@@ -733,7 +733,7 @@ class SaverMachine(RuleBasedStateMachine):
         self.contacts, self.held, self.holders = set(contacts), dict(held), dict(holders)
         self._expire()
         self._start()
-        assert {(entry.key, entry.port) for entry in self.node.tracker} == self.own
+        assert {(entry.key, entry.port) for entry in self.node.own_records} == self.own
         if (self.held, self.holders) == (held, holders):
             assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing new
 

@@ -231,3 +231,45 @@ def test_a_contact_of_either_family_has_lanes() -> None:
     for friend in both:
         for _ in range(10 * RATE):
             assert bench.query(Ping(), friend) is not None
+
+
+# Other limits
+
+
+def answered(bench: Bench, queries: int = 50) -> int:
+    """Return how many pings of a stranger are answered at one moment."""
+    return sum(bench.query(Ping(), STRANGER) is not None for _ in range(queries))
+
+
+def test_another_rate_counts_from_now_on() -> None:
+    bench = Bench(policy=POLICY)
+    assert answered(bench) == RATE
+    bench.node.gate.limit_rate(2.0)
+    assert answered(bench) == 2 * RATE
+    bench.node.gate.limit_rate(0.0)
+    assert answered(bench) == 50
+
+
+def test_the_limit_for_all_is_the_policys_or_another() -> None:
+    bench = Bench(policy=replace(POLICY, rate_limit_total=4.0, rate_reserve=0.0))
+    bench.node.gate.limit_rate(0.0)
+    assert answered(bench) == 4 * RATE
+    bench.node.gate.limit_rate(0.0, 2.0)
+    assert answered(bench) == 2 * RATE
+    assert bench.node.counters.caps_hit[RATE_LIMIT_TOTAL] == 100 - 6 * RATE
+
+
+def test_rubbish_is_limited_by_another_rate_as_well() -> None:
+    bench = Bench(policy=replace(POLICY, rate_limit=0.0))
+    malformed = bench.node.gate.malformed
+
+    def is_refused() -> bool:
+        for _ in range(2 * RATE):
+            malformed.count(STRANGER.endpoint, bench.now)
+        return malformed.refuses(STRANGER.endpoint, bench.now)
+
+    refused = [is_refused()]
+    for rate in (16.0, 0.0):
+        bench.node.gate.limit_rate(rate)
+        refused.append(is_refused())
+    assert refused == [False, True, False]

@@ -22,7 +22,7 @@ BARE = JsonCodec(NATIVE, bare=True).traits
 REPLICAS = [contact(id) for id in range(1, 9)]
 
 
-class Tracker(OwnRecords):
+class HurriedRecords(OwnRecords):
     """Own records, and the news that hurries them; on a wire without leases."""
 
     def __init__(self, rng: Random, policy: Policy = DEFAULT, families: Iterable[Family] = Family) -> None:
@@ -32,10 +32,10 @@ class Tracker(OwnRecords):
         self.upheavals = Upheavals(self, policy)
 
 
-def make(policy: Policy = DEFAULT) -> Tracker:
-    return Tracker(Random(1), policy)
+def make(policy: Policy = DEFAULT) -> HurriedRecords:
+    return HurriedRecords(Random(1), policy)
 
 
-def publish(tracker: OwnRecords, entry: OwnEntry, now: float, replicas: list[Contact] = REPLICAS) -> None:
-    tracker.began(entry, 0.0)
-    tracker.published(entry.record_key, replicas, now)
+def publish(records: OwnRecords, entry: OwnEntry, now: float, replicas: list[Contact] = REPLICAS) -> None:
+    records.began(entry, 0.0)
+    records.published(entry.record_key, replicas, now)
