@@ -14,7 +14,8 @@ from dhtd.daemon.state.disk import APPLICATION_ID
 from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
 from dhtd.daemon.state.schemas import HASHED, SPARED, SUMMED, Value, schema
 
-OLD_VERSIONS: Final = (1, 2, 3)
+OLD_VERSIONS: Final = (1, 2, 3, 4)
+_UNTIL: Final = 1_700_000_000.5  # when entries expire, in files from before leases
 _FILES: Final = Path(__file__).parent / "state" / "files"
 
 
@@ -25,7 +26,7 @@ def put_real(path: Path, version: int) -> None:
 
 
 def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = NATIVE) -> None:
-    """Write a file of an earlier version with this in it; version 1 has no holders, and 2 nothing that they saw."""
+    """Write a file of an earlier version with this in it; version 1 has no holders, 2 nothing that they saw."""
     writer = Writer(keyspace)
     path.parent.mkdir(exist_ok=True)
     once: dict[str, Value] = {"bits": keyspace.bits}
@@ -60,11 +61,15 @@ def _rows(state: SavedState, version: int, writer: Writer) -> Iterator[tuple[str
     for position, contact in enumerate(state.contacts):
         yield "contact", writer.contact(position, contact)
     for own in state.own:
-        yield "own", (writer.id(own.key), own.port)
+        yield "own", (writer.id(own.key), own.port) if version < 4 else writer.own(own)
     for entry in state.held:
-        yield "held", (writer.id(entry.key), bytes(entry.record), entry.expires_at)
+        key, kind, place, source, *_ = writer.held(entry)
+        yield "held", (key, bytes(entry.record), _UNTIL) if version < 4 else (key, kind, place, source, b"", _UNTIL)
     for own, holders in state.holders.items() if version > 1 else ():
         for holder in holders:
+            if version >= 4:
+                yield "holder", writer.holder(own, holder)
+                continue
             *_, id, endpoint, until, seen = writer.holder(own, holder)
             row = (writer.id(own.key), own.port, id, endpoint, until, seen)
             yield "holder", row if version >= HASHED else row[:-1]

@@ -133,7 +133,6 @@ async def test_only_what_has_changed_is_written() -> None:
     hold_peer(node.store, KEY, endpoint(2), CLOCK)
     let_go(node.store, OTHER, endpoint(1))
     await saver.save(node)
-    expires_at = WALL + EXPIRY
     assert notes.noted_held[1:] == [
         {
             KEY: [SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT), SavedRecord(KEY, Peer(endpoint(2)), 3_600, KEPT)],
@@ -179,10 +178,13 @@ async def test_it_saves_now_and_then_despite_a_full_disk(
 
 @pytest.mark.parametrize("clock_then", [0.5, 1e6])
 @pytest.mark.parametrize("clock_now", [0.25, 5e6])
-async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_then: float, clock_now: float) -> None:
+@pytest.mark.parametrize("pause", [-86_400, 60, 86_400])
+async def test_a_restart_gives_entries_one_lease_of_grace(
+    tmp_path: Path, clock_then: float, clock_now: float, pause: int
+) -> None:
     before = new_node(clock_then)
     hold_peer(before.store, KEY, endpoint(1), clock_then)
-    before.store.restore(HeldRecord(OTHER, Peer(endpoint(2)), clock_then + 100, 3_600, KEPT), clock_then)
+    hold_peer(before.store, OTHER, endpoint(2), clock_then, lease=60, session=b"another session.")
     file = StateFile.open(tmp_path / "state.db")
     saver = Saver(file, lambda: clock_then, lambda: WALL)
     await saver.save(before)
@@ -190,33 +192,49 @@ async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_th
 
     file = StateFile.open(tmp_path / "state.db")
     after = new_node(clock_now)
-    Saver(file, lambda: clock_now, lambda: WALL + 60).restore(after)
+    Saver(file, lambda: clock_now, lambda: WALL + pause).restore(after)
     file.close()
-    assert {(held.key, held.record.endpoint, round(held.expires_at - clock_now, 3)) for held in after.store} == {
-        (KEY, endpoint(1), EXPIRY - 60),
-        (OTHER, endpoint(2), 40.0),
+    assert {(held.key, held.record.endpoint, held.lease, held.expires_at) for held in after.store} == {
+        (KEY, endpoint(1), 3_600, ceil(clock_now + 3_600)),
+        (OTHER, endpoint(2), 60, ceil(clock_now + 60)),
     }
+    assert after.store.remove(OTHER, endpoint(2), b"another session.")
 
 
 async def test_expired_entries_go_from_the_file_too(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
-    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT), SavedRecord(OTHER, Peer(endpoint(2)), 3_600, KEPT)
+    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), 60, KEPT), SavedRecord(OTHER, Peer(endpoint(2)), 3_600, KEPT)
     file.save_held([(KEY, [gone]), (OTHER, [kept])])
     node = new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     saver.restore(node)
+    assert not node.store.sweep(CLOCK + 60)
     assert [held.key for held in node.store] == [OTHER]
     await saver.save(node)
     assert file.load().held == [kept]
     file.close()
 
 
-@pytest.mark.parametrize("ahead", [EXPIRY + 1, 1e9, 1e300])
-def test_a_wrong_clock_makes_no_entry_immortal(ahead: float) -> None:
-    node = new_node()
-    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT)])).restore(node)
-    assert [held.expires_at for held in node.store] == [CLOCK + EXPIRY]
+async def test_nothing_is_written_for_a_renewal() -> None:
+    notes, node = Notes(), new_node()
+    saver = saver_of(notes)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK, lease=60)
+    await saver.save(node)
+    for second in range(1, 100):
+        assert node.store.renew(endpoint(1).ip, SESSION, 60 + second, CLOCK + second) == 1
+        assert hold_peer(node.store, KEY, endpoint(1), CLOCK + second, lease=60 + second)
+        await saver.save(node)
+    assert [list(changes) for changes in notes.noted_held] == [[KEY]]
+
+
+async def test_another_lease_is_written_at_a_store() -> None:
+    notes, node = Notes(), new_node()
+    saver = saver_of(notes)
+    for lease in 60, 90:
+        hold_peer(node.store, KEY, endpoint(1), CLOCK, lease=lease)
+        await saver.save(node)
+    assert [changes[KEY][0].lease for changes in notes.noted_held] == [60, 90]
 
 
 def test_the_next_save_forgets_refused_entries() -> None:
@@ -263,13 +281,15 @@ async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     file.close()
     assert len(after.tracker) == 0
     assert [(each.record_key, each.holder, each.until) for each in after.withdrawals] == [
-        (own_key(KEY, 80), HOLDER, 40.5)
+        (own_key(KEY, 80), HOLDER, 0.5 + LEASE)
     ]
 
 
 async def test_former_holders_go_from_the_file_too(tmp_path: Path) -> None:
+    """Of another address family, for example: this node has none of them."""
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
-    live, gone = SavedHolder(HOLDER, WALL + 1), SavedHolder(Contact(Id(6), endpoint(8)), WALL - 1)
+    live = SavedHolder(HOLDER, WALL + LEASE)
+    gone = SavedHolder(Contact(Id(6), Endpoint.of("2001:db8::8", 1729)), WALL + LEASE)
     file.save_holders(
         [
             SetHolders(own_key(KEY, 80), [live, gone]),
