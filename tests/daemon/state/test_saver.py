@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,14 +23,13 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer, RecordKey
-from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state.file import SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
 from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
-from tests.records import KEPT, hold_peer, let_go, own_key
+from tests.records import KEPT, LEASE, SESSION, hold_peer, let_go, own_key
 from tests.strategies import scaled
 
 T = TypeVar("T")
