@@ -305,7 +305,7 @@ def _name(overlay: Overlay) -> str:
 
 
 def _seconds(duration: float) -> float:
-    return round(duration, 3)
+    return round(float(duration), 3)
 
 
 def _sliced(section: str, rows: Iterator[object]) -> Generator[InfoResult, None, object]:
