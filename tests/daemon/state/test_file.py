@@ -24,8 +24,9 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
-from dhtd.core.messages import LEASE_MAX, Contact
+from dhtd.core.messages import LEASE_MAX, SESSION_SIZE, Contact
 from dhtd.core.records import Peer
+from dhtd.daemon import app
 from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
 from dhtd.daemon.state.file import AddOwn, RemoveOwn, SavedHolder, SavedRecord, SavedState, SetHolders, StateFile
@@ -1077,6 +1078,16 @@ def test_a_session_is_kept_over_restarts(path: Path) -> None:
         file.set_fact("session", SESSION)
     with closing(StateFile.open(path)) as file:
         assert file.session() == SESSION
+
+
+def test_a_node_draws_a_session_where_there_is_none(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        drawn = app._session(file, random.Random(1))
+        assert (len(drawn), app._session(file, random.Random(2)), file.session()) == (SESSION_SIZE, drawn, drawn)
+        file.set_fact("session", drawn[1:])
+        again = app._session(file, random.Random(2))
+        assert (len(again), file.session()) == (SESSION_SIZE, again)
+        assert again != drawn
 
 
 def test_a_damaged_session_comes_from_the_spare(path: Path) -> None:
