@@ -945,14 +945,14 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO contact VALUES (99, {BLOB}, NULL)",
         f"INSERT INTO contact VALUES (99, {BLOB}, zeroblob(5))",
         f"INSERT INTO contact VALUES (99, NULL, x'{V4.hex()}')",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'', 'soon')",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'', 9e999)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', '1.2.3.4', x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', zeroblob(5), x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'50', zeroblob(5), x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 2, x'0050', x'{V4.ip.hex()}', x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'01', 1.5)",
-        "INSERT INTO held VALUES (zeroblob(1), 1, x'0050', zeroblob(4), x'', 1.5)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'', 'soon')",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'', 14401)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', '1.2.3.4', zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', zeroblob(5), zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'50', zeroblob(5), zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 2, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'01', 60)",
+        "INSERT INTO held VALUES (zeroblob(1), 1, x'0050', zeroblob(4), zeroblob(7), x'', 60)",
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0000', {BLOB}, x'{V4.hex()}', 1.5, x'')",
         f"INSERT INTO holder VALUES (zeroblob(3), 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, x'')",
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', zeroblob(3), x'{V4.hex()}', 1.5, x'')",
@@ -1094,7 +1094,7 @@ def test_a_damaged_session_comes_from_the_spare(path: Path) -> None:
     fill(path)
     with closing(StateFile.open(path)) as file:
         file.set_fact("session", SESSION)
-    tamper(path, "UPDATE meta SET value = zeroblob(16) WHERE name = 'session'")
+    tamper(path, "UPDATE meta SET value = zeroblob(15) WHERE name = 'session'")
     with closing(StateFile.open(path)) as file:
         assert file.damage is not None
         assert file.session() == SESSION
@@ -1366,7 +1366,7 @@ def test_an_old_backup_with_a_new_journal_is_damaged(path: Path, tmp_path: Path)
         file._connection.execute("UPDATE own SET hash = hash + 1")
         for number in range(5000):
             file._connection.execute(
-                "INSERT INTO held VALUES (?, 1, ?, ?, ?, 1.5, 0)", (NATIVE.to_bytes(Id(number)), b"xx", b"x", b"")
+                "INSERT INTO held VALUES (?, 1, ?, ?, zeroblob(7), ?, 60, 0)", (NATIVE.to_bytes(Id(number)), b"xx", b"x", b"")
             )
         shutil.copy(f"{path}-journal", f"{mixed}-journal")
         file._connection.execute("ROLLBACK")
