@@ -198,6 +198,7 @@ def _node(node: Told) -> RenderableType:
         "key": Text(", ".join(private)),
         "contacts": _contacts(node),
         "entries": _own_entries(node),
+        "lease": _lease(node.part("lease")),
         "reached at": _places(node),
         "seen": _outside(node),
         "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
@@ -238,6 +239,15 @@ def _own_entries(node: Told) -> Text:
     if unheld:
         words.append(f", {count(unheld, 'entry')} held by nobody that answers", style="yellow")
     return words
+
+
+def _lease(lease: Told) -> Text:
+    """Say how long other nodes keep the entries, where some nodes have entries to keep."""
+    holders = lease.number("holders")
+    if not holders:
+        return Text()
+    renewed = f"{duration(lease.number('lease_s'))}, renewed every {duration(lease.number('period_s'))}"
+    return Text(f"{renewed} at {count(holders, 'node')}")
 
 
 def _places(node: Told) -> Text:

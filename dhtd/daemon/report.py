@@ -37,6 +37,7 @@ from dhtd.service.info import (
     FamilyInfo,
     HeldInfo,
     InfoResult,
+    LeaseInfo,
     Member,
     NodeInfo,
     TrackedInfo,
@@ -144,7 +145,7 @@ class NodeReport:
                 {"node_id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in replicas
             ],
             "refresh_in_s": 0.0 if entry is None else _seconds(self._node.own_records.due_in(entry, now)),
-            "expires_in_s": self._node.policy.store_expiry,
+            "expires_in_s": _seconds(self._node.publisher.lease.lasts),
             "listening": listening,
             **self._guards.info(record_key),
         }
@@ -163,6 +164,7 @@ class NodeReport:
             "contacts": _sum(families),
             "own_entries": len(self._node.own_records),
             "unheld_entries": sum(not entry.replicas for entry in self._node.own_records),
+            "lease": self._lease(),
             "families": families,
             "listening": self._listening(),
             "network_keys": [] if seal is None else [key.fingerprint for key in seal.keys],
@@ -171,6 +173,11 @@ class NodeReport:
             "restoring": self._is_restoring(),
             "socket": str(self._settings.socket),
         }
+
+    def _lease(self) -> LeaseInfo:
+        lease, heartbeats = self._node.publisher.lease, self._node.publisher.heartbeats
+        period = _seconds(lease.period) if lease.is_renewed else None
+        return {"lease_s": _seconds(lease.lasts), "period_s": period, "holders": len(heartbeats)}
 
     def _family(self, overlay: Overlay, now: float) -> FamilyInfo:
         contacts = {standing.value: 0 for standing in Standing}
@@ -252,7 +259,7 @@ class NodeReport:
         return {
             "id": self._format(entry.key),
             "endpoint": self._text(entry.record.endpoint),
-            "age_s": _seconds(now + entry.lease - entry.expires_at),
+            "age_s": _seconds(max(0.0, now + entry.lease - entry.expires_at)),  # a lease ends on a full second
             "expires_in_s": _seconds(entry.expires_at - now),
         }
 
@@ -313,7 +320,7 @@ def _name(overlay: Overlay) -> str:
 
 
 def _seconds(duration: float) -> float:
-    return round(duration, 3)
+    return round(float(duration), 3)
 
 
 def _sliced(section: str, rows: Iterator[object]) -> Generator[InfoResult, None, object]:

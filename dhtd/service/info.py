@@ -99,6 +99,17 @@ class FamilyInfo(TypedDict):
     since_s: float
 
 
+class LeaseInfo(TypedDict):
+    """The lease of own entries: its seconds, how often it is renewed at each holder, and how many holders there are.
+
+    On a wire without leases, `period_s` is null: holders keep an entry for `lease_s` after it was published.
+    """
+
+    lease_s: float
+    period_s: float | None
+    holders: int
+
+
 class NodeInfo(TypedDict):
     """The daemon itself. `endpoints` is where others reach it, as far as it knows. `network_keys` are fingerprints.
 
@@ -118,6 +129,7 @@ class NodeInfo(TypedDict):
     contacts: dict[str, int]
     own_entries: int
     unheld_entries: int
+    lease: LeaseInfo
     families: list[FamilyInfo]
     listening: list[str]
     network_keys: list[str]

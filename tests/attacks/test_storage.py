@@ -177,7 +177,7 @@ def test_a_full_store_grows_no_further(figure: Callable[[str, object], None]) ->
         assert grown_by < 4 * MIB
 
 
-def test_a_filled_store_is_empty_an_hour_later(figure: Callable[[str, object], None]) -> None:
+def test_a_filled_store_is_empty_a_lease_later(figure: Callable[[str, object], None]) -> None:
     net = grown()
     host = net.closest(KEY)[0]
     before = {(entry.key, entry.record.endpoint) for entry in host.node.store}
@@ -187,5 +187,5 @@ def test_a_filled_store_is_empty_an_hour_later(figure: Callable[[str, object], N
     net.run_for(POLICY.store_expiry + POLICY.store_sweep)
     figure("entries held before, full, and after", f"{len(before)}, {filled}, {len(host.node.store)}")
     assert {(entry.key, entry.record.endpoint) for entry in host.node.store} == before
-    assert host.node.store._shares._sources.keys() == {source_group(endpoint.ip) for _, endpoint in before}
+    assert host.node.store._sources._sources.keys() == {source_group(endpoint.ip) for _, endpoint in before}
     assert not host.node.store.is_crowded

@@ -53,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _saved(path: Path, keys: Sequence[Id]) -> Path:
-    until = time.time() + 3_000.0
     with closing(StateFile.open(path)) as file:
         file.save_held(
             [

@@ -66,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fill(daemon: Daemon, entries: int) -> None:
     """Write as many held and own entries into a daemon's state file."""
-    until = time.time() + 80_000
     keys = [Id(int.from_bytes(number.to_bytes(4, "big") * 8, "big")) for number in range(entries)]
     held = {
         key: [

@@ -33,6 +33,7 @@ INFO: dict[str, Any] = {
         "contacts": {"good": 1, "questionable": 0, "bad": 0},
         "own_entries": 3,
         "unheld_entries": 1,
+        "lease": {"lease_s": 60, "period_s": 20.0, "holders": 8},
         "families": [
             {
                 "family": "ipv4",
@@ -229,6 +230,9 @@ CASES: dict[str, tuple[list[str], tuple[str, dict[str, Any]], dict[str, Any], li
             "node contacts bad 0",
             "node own_entries 3",
             "node unheld_entries 1",
+            "node lease lease_s 60",
+            "node lease period_s 20.0",
+            "node lease holders 8",
             "node families ipv4 connected yes",
             "node families ipv4 contacts good 1",
             "node families ipv4 contacts questionable 0",

@@ -15,6 +15,7 @@ from dhtd.daemon.state.rows import SavedState, Sum, Writer, hash_of
 from dhtd.daemon.state.schemas import HASHED, SPARED, Value, schema, summed
 
 OLD_VERSIONS: Final = (1, 2, 3, 4)
+_UNTIL: Final = 1_700_000_000.5  # when entries expire, in files from before leases
 _FILES: Final = Path(__file__).parent / "state" / "files"
 
 
@@ -62,17 +63,16 @@ def write_old(path: Path, version: int, state: SavedState, keyspace: Keyspace = 
 def _rows(state: SavedState, version: int, writer: Writer) -> Iterator[tuple[str, tuple[Value, ...]]]:
     for position, contact in enumerate(state.contacts):
         yield "contact", writer.contact(position, contact)
-    if version > 3:
-        yield from (("own", (*writer.record_key(own), b"")) for own in state.own)
-        yield from (("held", writer.held(entry)) for entry in state.held)
-        yield from (("holder", writer.holder(own, at)) for own, those in state.holders.items() for at in those)
-        return
     for own in state.own:
-        yield "own", (writer.id(own.key), own.port)
+        yield "own", (writer.id(own.key), own.port) if version < 4 else (*writer.record_key(own), b"")
     for entry in state.held:
-        yield "held", (writer.id(entry.key), bytes(entry.record), entry.expires_at)
+        key, kind, place, source, *_ = writer.held(entry)
+        yield "held", (key, bytes(entry.record), _UNTIL) if version < 4 else (key, kind, place, source, b"", _UNTIL)
     for own, holders in state.holders.items() if version > 1 else ():
         for holder in holders:
+            if version >= 4:
+                yield "holder", writer.holder(own, holder)
+                continue
             *_, id, endpoint, until, seen = writer.holder(own, holder)
             row = (writer.id(own.key), own.port, id, endpoint, until, seen)
             yield "holder", row if version >= HASHED else row[:-1]

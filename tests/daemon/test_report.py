@@ -26,7 +26,7 @@ from dhtd.service.node import NodeIdRequest, StatusRequest, StatusResult
 from dhtd.service.queries import PingRequest
 from tests.daemon.handlers.small_daemon import KEY, NOBODY, Daemon, daemon, hold, matches, two
 from tests.daemon.wire import Wire, end_of
-from tests.records import own_key
+from tests.records import SESSION, hold_peer, own_key
 
 OUTAGE = 60.0  # seconds; by then a node that has sent anything knows
 
@@ -139,6 +139,22 @@ async def test_status_counts_entries(autojump_clock: MockClock, tmp_path: Path) 
         assert [told[key] for key in keys] == [1, 1, 0, 1]
         node = (await other.ask(InfoRequest("node")))["node"]
         assert (node["own_entries"], node["unheld_entries"]) == (1, 1)
+
+
+async def test_the_age_of_an_entry_is_that_of_its_lease(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """A renewal begins it anew. A lease ends on a full second, and its age is never below zero."""
+    async with daemon(Wire(), tmp_path) as one:
+        node, at = one.driver.node, one.driver.udp.listening()[0]
+        await trio.sleep(0.3)
+        hold_peer(node.store, KEY, at, trio.current_time(), lease=60)
+        [held] = (await one.ask(InfoRequest("store")))["store"]
+        assert (held["age_s"], 60 <= held["expires_in_s"] <= 61) == (0, True)
+        await trio.sleep(30)
+        [held] = (await one.ask(InfoRequest("store")))["store"]
+        assert held["age_s"] == pytest.approx(30, abs=1)
+        assert node.store.renew(at.ip, SESSION, 90, trio.current_time())
+        [held] = (await one.ask(InfoRequest("store")))["store"]
+        assert (held["age_s"], 90 <= held["expires_in_s"] <= 91) == (0, True)
 
 
 async def test_unfinished_lists_are_labelled(autojump_clock: MockClock, tmp_path: Path) -> None:

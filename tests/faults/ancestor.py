@@ -55,7 +55,11 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         Change(METRIC, 'hashlib.sha256(data).digest(), "big") >>', 'hashlib.sha256(data).digest()[-20:], "big") >>'),
     ),
     "04 a node that queries us is a good contact": (
-        Change(NODE, "import BadQuery, Error, Query, Reply\n", "import BadQuery, Contact, Error, Query, Reply\n"),
+        Change(
+            NODE,
+            "import SESSION_SIZE, BadQuery, Error, Query, Reply\n",
+            "import SESSION_SIZE, BadQuery, Contact, Error, Query, Reply\n",
+        ),
         Change(
             NODE,
             "self.strangers.consider(message, source, len(data), len(answer), now)",
@@ -63,7 +67,11 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         ),
     ),
     "04 a node that answers unasked is a good contact": (
-        Change(NODE, "import BadQuery, Error, Query, Reply\n", "import BadQuery, Contact, Error, Query, Reply\n"),
+        Change(
+            NODE,
+            "import SESSION_SIZE, BadQuery, Error, Query, Reply\n",
+            "import SESSION_SIZE, BadQuery, Contact, Error, Query, Reply\n",
+        ),
         Change(
             NODE,
             "        if query is None:\n",
@@ -158,7 +166,11 @@ FAULTS: Final[dict[str, tuple[Change, ...]]] = {
         Change(SAVER, "        await self._in_thread(lambda: self._file.add_own(*entries))\n", "        pass\n"),
     ),
     "10 nobody is told that entries have changed": (
-        Change(STORE, "        self._note_change(key)\n        return outcome\n", "        return outcome\n"),
+        Change(
+            STORE,
+            "        if not restored:\n            self.changed.note(key)\n        return outcome\n",
+            "        return outcome\n",
+        ),
     ),
     "11 the length of contacts overflows its byte": (
         Change(

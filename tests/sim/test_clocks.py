@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import pytest
 
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.policy import DEFAULT
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.records import RecordKey
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders, StateFile
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network
-from tests.records import KEPT, own_key
+from tests.records import LEASE, own_key
 
 KEY = NATIVE.digest(b"the key")
 HOUR = 3_600.0
@@ -64,8 +66,8 @@ def test_a_suspended_owner_publishes_at_once() -> None:
     assert finders(net, owner) == 16
 
 
-@pytest.mark.parametrize("wall", [-30 * 86_400.0, -60.0, 60.0])
-def test_no_clock_keeps_an_entry_over_an_hour(wall: float) -> None:
+@pytest.mark.parametrize("wall", [-30 * 86_400.0, -60.0, 60.0, 86_400.0])
+def test_a_restart_gives_one_lease_by_any_clock(wall: float) -> None:
     net = grown(3)
     owner = net.hosts[0]
     net.enter(owner, KEY, 3000)
@@ -75,18 +77,22 @@ def test_no_clock_keeps_an_entry_over_an_hour(wall: float) -> None:
     net.restart(holder, saved)
     assert holder in holders(net)
     (held,) = [entry for entry in holder.node.store if entry.key == KEY]
-    assert held.expires_at <= holder.clock(net.now) + DEFAULT.store_expiry
+    assert held.expires_at == ceil(holder.clock(net.now) + LEASE)
     invariants.check_host(holder, net.now)
 
 
-def test_a_day_off_restores_no_foreign_entry() -> None:
+def test_an_owner_that_is_gone_is_held_for_one_lease() -> None:
     net = grown(4)
-    net.enter(net.hosts[0], KEY, 3000)
-    holder = holders(net)[0]
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    holder = next(host for host in holders(net) if host is not owner)
+    net.kill(owner)
     saved = net.kill(holder)
-    net.jump(holder, 0.0, wall=86_400.0)
+    net.run_for(2 * HOUR)
     net.restart(holder, saved)
-    assert len(holder.node.store) == 0
+    assert holders(net) == [holder]
+    net.run_for(LEASE + 1)
+    assert holders(net) == []
 
 
 @pytest.mark.parametrize("wall", [-30 * 86_400.0, 0.0, 60.0])
@@ -101,7 +107,7 @@ def test_no_clock_forgets_a_withdrawal(wall: float) -> None:
     net.jump(owner, 0.0, wall=wall)
     net.restart(owner, state)
     assert len(owner.node.withdrawals) == len(state.holders) > 0
-    assert all(each.until <= net.now + DEFAULT.store_expiry + DEFAULT.query_timeout for each in owner.node.withdrawals)
+    assert all(each.until == owner.clock(net.now) + LEASE for each in owner.node.withdrawals)
     net.restart(holder, saved)
     net.run_for(60)
     assert holders(net) == []
@@ -128,35 +134,50 @@ def test_a_moved_machine_names_what_it_leaves() -> None:
     saved = net.kill(owner)
     net.move(owner)
     net.restart(owner, saved)
-    net.run_for(60)
+    net.run_for(LEASE // 2)
     assert [left.endpoint for left in net.delete(owner, KEY).left_behind] == [before.with_port(3000)]
+
+
+def test_a_moved_machine_leaves_nothing_after_a_lease() -> None:
+    net = grown(8)
+    owner = net.hosts[0]
+    net.enter(owner, KEY, 3000)
+    saved = net.kill(owner)
+    net.move(owner)
+    net.restart(owner, saved)
+    net.run_for(2 * LEASE)
+    assert net.delete(owner, KEY).left_behind == ()
+    assert holders(net) == []
 
 
 def through_a_file(path: Path, saved: Saved) -> Saved:
     """Return a state after a way through the daemon's state file."""
+    assert saved.session is not None
     with closing(StateFile.open(path)) as file:
         file.set_node_id(saved.id)
+        file.set_fact("session", saved.session)
         file.save_contacts(saved.contacts)
         for record_key in saved.own:
             file.add_own(AddOwn(record_key))
         entries: dict[Id, list[SavedRecord]] = {}
         for entry in saved.held:
-            entries.setdefault(entry.key, []).append(SavedRecord(entry.key, Peer(entry.record), 3_600, KEPT))
+            saved_entry = SavedRecord(entry.key, entry.record, entry.lease, entry.session)
+            entries.setdefault(entry.key, []).append(saved_entry)
         file.save_held(entries.items())
         holders: dict[RecordKey, list[SavedHolder]] = {}
         for each in saved.holders:
             holders.setdefault(each.record_key, []).append(SavedHolder(each.contact, each.until, each.seen))
         file.save_holders(SetHolders(own, those) for own, those in holders.items())
     with closing(StateFile.open(path)) as file:
-        state = file.load()
+        state, session = file.load(), file.session()
     assert state.node_id is not None
-    held = tuple(HeldRecord(entry.key, Peer(entry.record), entry.expires_at, 3_600, KEPT) for entry in state.held)
+    held = tuple(HeldRecord(entry.key, entry.record, 0.0, entry.lease, entry.session) for entry in state.held)
     holders_again = tuple(
         Holding(own, holder.contact, holder.until, holder.seen)
         for own, those in state.holders.items()
         for holder in those
     )
-    return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held, holders_again)
+    return Saved(state.node_id, tuple(state.contacts), tuple(state.own), held, holders_again, session)
 
 
 def test_a_whole_network_returns_from_its_files(tmp_path: Path) -> None:
@@ -168,13 +189,14 @@ def test_a_whole_network_returns_from_its_files(tmp_path: Path) -> None:
     net.run_for(600)
     for number, (host, state) in enumerate(saved):
         again = through_a_file(tmp_path / f"{number}.db", state)
-        assert (again.id, again.contacts, set(again.own), set(again.held), set(again.holders)) == (
+        assert (again.id, again.contacts, set(again.own), set(again.holders), again.session) == (
             state.id,
             state.contacts,
             set(state.own),
-            set(state.held),
             set(state.holders),
+            state.session,
         )
+        assert set(again.held) == {replace(entry, expires_at=0.0) for entry in state.held}
         assert len(again.holders) >= DEFAULT.k
         net.restart(host, again)
     net.run_for(30)

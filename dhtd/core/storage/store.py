@@ -103,8 +103,11 @@ class HeldRecords:
         return self._hold(packed(key), endpoint, kept(session), seconds, now)
 
     def restore(self, held: HeldRecord, now: float) -> Stored | QuotaReached:
-        """Hold a record of an earlier run for one lease of grace: its owner may have renewed it since it was saved."""
-        return self._hold(packed(held.key), held.record.endpoint, kept(held.session), held.lease, now)
+        """Hold a record of an earlier run for one lease of grace: its owner may have renewed it since it was saved.
+
+        It shortens no lease. It is on disk, so a change is only what does not fit, and what gives way to it.
+        """
+        return self._hold(packed(held.key), held.record.endpoint, kept(held.session), held.lease, now, restored=True)
 
     def renew(self, ip: bytes, session: bytes, seconds: int, now: float) -> int:
         """Hold the records of a session at this address for so long from now; return how many these are."""
@@ -210,10 +213,12 @@ class HeldRecords:
         return held if held is not None and held[2] == endpoint and held[0].session == session else None
 
     def _hold(
-        self, key: bytes, endpoint: Endpoint, session: int | None, seconds: int, now: float
+        self, key: bytes, endpoint: Endpoint, session: int | None, seconds: int, now: float, *, restored: bool = False
     ) -> Stored | QuotaReached:
         # A known record is renewed. Its lease on disk is changed if it is another one.
         entry = self._find(key, endpoint, session)
+        if entry is not None and restored:
+            return STORED
         if entry is not None:
             if entry[0].seconds != seconds:
                 self.changed.note(key)
@@ -228,6 +233,8 @@ class HeldRecords:
         if used_up is not None:
             loser = self._loser(used_up, key, endpoint)
             if loser is None:
+                if restored:
+                    self.changed.note(key)
                 return REFUSED_BY[used_up]
             self._remove(loser)
             outcome = EVICTED_BY[used_up]
@@ -236,14 +243,15 @@ class HeldRecords:
         if lease is None:
             lease = Lease(session, seconds, self._expiry(seconds, now))
             self._wheel.file(lease, lease.expires_at, now)
-        else:
+        elif not restored or now + seconds > lease.expires_at:
             self._prolong(lease, seconds, now)
         entry = self._keep(lease, key, endpoint)
         self._size += 1
         self._scopes.add(key, endpoint)
         self._sources.add(entry)
         self._note_crowd(entry)
-        self.changed.note(key)
+        if not restored:
+            self.changed.note(key)
         return outcome
 
     def _prolong(self, lease: Lease, seconds: int, now: float) -> None:

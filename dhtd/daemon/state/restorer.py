@@ -16,6 +16,7 @@ from typing import Any, Final
 from dhtd.core.ids import Id, packed
 from dhtd.core.node import Node
 from dhtd.core.records import RecordKey
+from dhtd.core.storage.changed_keys import ChangedKeys
 from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.labels import Labels
 from dhtd.daemon.state.file import SavedHolder, SavedOwn, SavedRecord, StateFile
@@ -57,7 +58,7 @@ class Restorer:
         self._part = 0
         self._slices: Iterator[Any] = file.own()
         self._counts = [0, 0, 0]
-        self._changed: set[bytes] | None = set()  # packed keys of held entries; None: too many to tell
+        self._merged = ChangedKeys(2 * node.policy.store_entries)  # of held entries: the file may still have others
         self.is_over = False
 
     def read(self) -> Sequence[object] | None:
@@ -104,29 +105,13 @@ class Restorer:
                 if own.record_key not in self._withheld:
                     self._node.publisher.restore_own(own.record_key, now)
 
+    def merged(self, keys: set[bytes] | None) -> None:
+        """Have the changes under these keys saved again at the end: what is gone is in the file until then."""
+        (self._node.store.changed if self.is_over else self._merged).put_back(keys)
+
     def _take_held(self, some: Sequence[SavedRecord], now: float) -> None:
-        """Hold entries for one lease of grace. Entries without room are saved as gone."""
-        node = self._node
-        self._keep(node.store.changed.take())
         for entry in some:
-            if entry.record_key in node.store:
-                continue  # it was stored again meanwhile
-            node.store.restore(HeldRecord(entry.key, entry.record, now, entry.lease, entry.session), now)
-            if entry.record_key not in node.store:
-                self._keep({packed(entry.key)})
-        node.store.changed.take()  # restored entries are in the file, and so no changes
-
-    def _keep(self, changed: set[bytes] | None) -> None:
-        """Keep changes of the store for `give_back`."""
-        if changed is None or self._changed is None:
-            self._changed = None
-        else:
-            self._changed |= changed
-
-    def give_back(self) -> None:
-        """Give the store its changes back, so that they can be saved."""
-        changed, self._changed = self._changed, set()
-        self._node.store.changed.put_back(changed)
+            self._node.store.restore(HeldRecord(entry.key, entry.record, now, entry.lease, entry.session), now)
 
     def _take_holders(self, some: Holders, now: float) -> None:
         node, offset = self._node, self._timeline.offset
@@ -143,7 +128,7 @@ class Restorer:
     def _end(self, now: float) -> None:
         self.is_over = True
         self._brought.clear()
-        self.give_back()
+        self._node.store.changed.put_back(self._merged.take())
         self._node.publisher.restored(now)
         own = self._counts[0]
         log.info(

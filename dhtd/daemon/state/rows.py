@@ -27,6 +27,7 @@ from dhtd.service.params import check_every
 
 _FLOAT: Final = Struct(">d")
 _PEER: Final = Kind.PEER.value
+_SESSION_SIZES: Final = (0, SESSION_KEPT)  # an entry of a wire without sessions has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +260,8 @@ class Writer:
     def held(self, entry: SavedRecord) -> tuple[Value, ...]:
         """Return a row of `held`."""
         peer = entry.record
+        assert 0 <= entry.lease <= LEASE_MAX
+        assert len(entry.session) in _SESSION_SIZES
         return self.id(entry.key), _PEER, bytes(peer[-2:]), bytes(peer[:-2]), entry.session, b"", entry.lease
 
     def holder(self, record_key: RecordKey, holder: SavedHolder) -> tuple[Value, ...]:
@@ -281,7 +284,7 @@ def _check_empty(body: Value) -> None:
 
 def _session(value: Value) -> bytes:
     session = _blob(value)
-    if len(session) not in (0, SESSION_KEPT):
+    if len(session) not in _SESSION_SIZES:
         raise ValueError(session)
     return session
 

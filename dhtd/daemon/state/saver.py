@@ -250,8 +250,6 @@ class Saver:
 
         `most`: of so many keys. A look at all entries of a full store takes 150 ms, in which nobody is answered.
         """
-        if self._restorer is not None:
-            self._restorer.give_back()
         changed = node.store.changed.take(most)
         keys = [unpacked(key) for key in (node.store.keys() if changed is None else changed)]
         entries = [
@@ -265,11 +263,14 @@ class Saver:
             else:
                 self._file.save_held(entries, whole=changed is None)
 
+        restorer = self._restorer if self.is_restoring else None
         try:
             yield _nothing if changed == set() else write
         except BaseException:
             node.store.changed.put_back(changed)
             raise
+        if restorer is not None:
+            restorer.merged(changed)
 
     async def _save_holders(self, node: Node, among: AbstractSet[RecordKey] | None = None) -> None:
         """Save the holders of all entries, or of those `among` these, that have changed by their turn."""

@@ -134,16 +134,31 @@ class StoreMachine(RuleBasedStateMachine):
             outcome = self.store.put(key, endpoint, session, lease, self.now)
         if quota is not None and not losers:
             assert outcome == quota
+            if restored:
+                self.changed.add(key)
             return
         assert outcome == Stored(None if quota is None else quota.cap)
         if quota is not None:
             [gone] = self.held.keys() - self.kept().keys()
             assert gone in losers
             self.drop(gone)
+        if restored:
+            self.is_restored(held, lease)
+            return
         if held not in self.held or self.leases[endpoint.ip, session][1] != lease:
             self.changed.add(key)
         self.held[held] = None
         self.leases[endpoint.ip, session] = float(ceil(self.now + lease)), lease
+
+    def is_restored(self, held: Held, lease: int) -> None:
+        """A record that was stored again meanwhile stays as it is. A new one shortens no lease."""
+        if held in self.held:
+            return
+        whose = held[1].ip, held[2]
+        is_there = any((endpoint.ip, its) == whose for _, endpoint, its in self.held)
+        if not is_there or self.now + lease > self.leases[whose][0]:
+            self.leases[whose] = float(ceil(self.now + lease)), lease
+        self.held[held] = None
 
     @rule(key=few_keys, endpoints=st.lists(few_endpoints, min_size=2, max_size=6), session=few_sessions)
     def put_several(self, key: Id, endpoints: list[Endpoint], session: bytes) -> None:

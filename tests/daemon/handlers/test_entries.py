@@ -72,7 +72,7 @@ async def test_enter_names_the_holders(autojump_clock: MockClock, tmp_path: Path
         assert matches(result, EnterResult)
         assert result["replicas"] == [{"node_id": other.id, "endpoint": other.endpoint}]
         assert (result["id"], result["port"]) == (KEY_TEXT, 80)
-        assert result["expires_in_s"] == POLICY.store_expiry
+        assert result["expires_in_s"] == 60
         assert 0.8 * POLICY.republish_first < result["refresh_in_s"] < 1.2 * POLICY.republish_first
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
 

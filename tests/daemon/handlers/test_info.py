@@ -74,7 +74,8 @@ async def test_info_shows_what_is_inside(autojump_clock: MockClock, tmp_path: Pa
         [held] = info["store"]
         assert (held["id"], held["endpoint"]) == (KEY_TEXT, f"{other.at[0]}:81")
         assert held["age_s"] == pytest.approx(10, abs=1)
-        assert held["age_s"] + held["expires_in_s"] == pytest.approx(POLICY.store_expiry)
+        assert held["age_s"] + held["expires_in_s"] == pytest.approx(60)
+        assert node["lease"] == {"lease_s": 60, "period_s": 20, "holders": 1}
         [own] = info["tracking"]
         assert (own["id"], own["port"], own["replicas"]) == (KEY_TEXT, 80, 1)
         assert info["network"]["datagrams_sent"] > 0
@@ -108,7 +109,7 @@ async def test_info_shows_holders_left_after_a_delete(autojump_clock: MockClock,
             (80, False, 1),
         ]
         assert 13 <= first["retry_in_s"] <= 17
-        assert first["expires_in_s"] == pytest.approx(POLICY.store_expiry, abs=10)
+        assert first["expires_in_s"] == pytest.approx(60, abs=10)
         end_of(other.driver)._wire.cut = False
         await trio.sleep(120)
         assert (await one.ask(InfoRequest(None)))["withdrawals"] == []

@@ -13,16 +13,13 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
-from dhtd.core.policy import DEFAULT
-from dhtd.core.records import Peer
-from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.state import copy as state_copy
 from dhtd.daemon.state.disk import connect
 from dhtd.daemon.state.file import AddOwn, SavedHolder, SetHolders, StateFile
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
-from tests.records import KEPT, hold_peer, own_key
+from tests.records import hold_peer, own_key
 
 KEY, OTHER = Id(7), Id(8)
 AT = Endpoint.of("10.0.0.9", 1729)
@@ -116,10 +113,10 @@ async def test_a_copy_has_what_was_not_saved_yet(file: StateFile, tmp_path: Path
 
 
 @pytest.mark.parametrize("boot", ["this boot", "another boot"])
-async def test_entries_of_an_old_copy_have_less_time(boot: str, file: StateFile, tmp_path: Path) -> None:
+async def test_entries_of_an_old_copy_have_one_lease(boot: str, file: StateFile, tmp_path: Path) -> None:
     node, saver = new_node(), Saver(file, lambda: CLOCK, lambda: WALL, "this boot")
-    node.store.restore(HeldRecord(KEY, Peer(AT), CLOCK + 600, 3_600, KEPT), CLOCK)
-    node.store.restore(HeldRecord(OTHER, Peer(AT), CLOCK + 60, 3_600, KEPT), CLOCK)
+    hold_peer(node.store, KEY, AT, CLOCK, lease=60)
+    hold_peer(node.store, OTHER, AT, CLOCK, lease=600, session=b"another session.")
     await saver.save(node)
     copy = restored(file, tmp_path / "copy.db")
     clock = CLOCK + 300 if boot == "this boot" else 5.0
@@ -127,6 +124,5 @@ async def test_entries_of_an_old_copy_have_less_time(boot: str, file: StateFile,
     after = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=clock)
     Saver(copy, lambda: clock, lambda: WALL + 300, boot).restore(after)
     copy.close()
-    assert DEFAULT.store_expiry > 600
-    assert [(held.key, round(held.expires_at - clock)) for held in after.store] == [(KEY, 300)]
+    assert {held.key: held.expires_at - clock for held in after.store} == {KEY: 60.0, OTHER: 600.0}
     assert after.own_records.ports(KEY) == [80]

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import math
 import os
 import random
 import resource
@@ -25,8 +24,9 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
-from dhtd.core.messages import Contact
+from dhtd.core.messages import LEASE_MAX, SESSION_SIZE, Contact
 from dhtd.core.records import Peer
+from dhtd.daemon import app
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
@@ -35,7 +35,7 @@ from dhtd.daemon.state.rows import HELD, RowReader, SavedGuard, SavedOwn
 from dhtd.daemon.state.schemas import VERSION, Value
 from dhtd.errors import InvalidPort, StateError, StateLocked, StateTooNew
 from tests.daemon.old_state import OLD_VERSIONS, put_real, write_old
-from tests.records import KEPT, own_key
+from tests.records import KEPT, SESSION, own_key
 
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534
@@ -258,11 +258,11 @@ def test_a_second_close_is_harmless_a_use_is_a_mistake(path: Path) -> None:
         file.load()
 
 
-@pytest.mark.parametrize("expires_at", [math.nan, math.inf])
-def test_unreadable_values_are_not_written(path: Path, expires_at: float) -> None:
+@pytest.mark.parametrize(("lease", "session"), [(-1, KEPT), (LEASE_MAX + 1, KEPT), (60, KEPT[1:]), (60, SESSION)])
+def test_unreadable_values_are_not_written(path: Path, lease: int, session: bytes) -> None:
     with closing(StateFile.open(path)) as file:
         with pytest.raises(AssertionError):
-            file.save_held([(KEY, [SavedRecord(KEY, Peer(V4), 3_600, KEPT)])])
+            file.save_held([(KEY, [SavedRecord(KEY, Peer(V4), lease, session)])])
         with pytest.raises(AssertionError):
             file.save_held([(OTHER, [SavedRecord(KEY, Peer(V4), 3_600, KEPT)])])
         assert file.load().held == []
@@ -380,10 +380,11 @@ REAL = replace(FULL, held=[SavedRecord(KEY, Peer(V6), 3_600, KEPT), *FULL.held])
 
 
 def before(version: int, state: SavedState) -> SavedState:
-    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2; no labels, guards."""
+    """Return what a file of this version can hold: no holders in 1, nothing that they saw in 2; no sessions, labels."""
     unseen = {own: [replace(at, seen=()) for at in holders] for own, holders in state.holders.items()}
-    holders = ({}, unseen, state.holders, state.holders)[version - 1]
-    return replace(state, holders=holders, labels={}, guards={})
+    holders = {1: {}, 2: unseen}.get(version, state.holders)
+    held = [replace(entry, lease=60, session=b"") for entry in state.held]
+    return replace(state, held=held, holders=holders, labels={}, guards={})
 
 
 @pytest.mark.parametrize("version", OLD_VERSIONS)
@@ -405,6 +406,7 @@ def test_an_earlier_file_gets_what_it_lacks(path: Path, version: int) -> None:
         assert (file.set_aside, file.notice) == (None, None)
         assert in_order(file.load()) == before(version, FULL)
         file.save_holders(SetHolders(own, holders) for own, holders in FULL.holders.items())
+        file.save_held([(KEY, FULL.held)])
     assert in_order(loaded(path)) == replace(FULL, labels={}, guards={})
     assert names(path) == ["default.db"]
     with closing(sqlite3.connect(path)) as connection:
@@ -458,7 +460,7 @@ def test_an_upgrade_finds_what_was_changed(path: Path, statement: str, lost: dic
         assert file.damage is not None
         assert reason in file.damage.reason
         assert (file.damage.lost, file.damage.has_new_id) == (lost, False)
-        assert is_part(in_order(file.load()), FULL)
+        assert is_part(in_order(file.load()), before(3, FULL))
         assert file.node_id() == ID  # which the spare has
     with closing(StateFile.open(path)) as file:
         assert file.damage is None
@@ -478,7 +480,7 @@ def test_an_upgrade_that_cannot_copy_says_so(path: Path, monkeypatch: pytest.Mon
     assert path.read_bytes() == old
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 @pytest.mark.parametrize("damaged", ["own", "held", "holder"])
 def test_sound_tables_of_an_earlier_file_are_kept(path: Path, damaged: str, version: int) -> None:
     write_old(path, version, FULL)
@@ -492,7 +494,7 @@ def test_sound_tables_of_an_earlier_file_are_kept(path: Path, damaged: str, vers
     with closing(StateFile.open(path)) as file:
         assert in_order(file.load()) == kept
         assert file.damage is not None
-        count = {"own": 3, "held": 1, "holder": 3}[damaged] if version == 3 else None
+        count = {"own": 3, "held": 1, "holder": 3}[damaged] if version >= 3 else None
         assert (file.damage.has_new_id, file.damage.lost) == (False, {damaged: count})
 
 
@@ -502,7 +504,7 @@ def test_a_file_with_tables_of_no_version_is_damaged(path: Path, statement: str)
     tamper(path, statement)
     with closing(StateFile.open(path)) as file:
         assert file.set_aside is not None
-        assert in_order(file.load()) == replace(FULL, holders={}, labels={}, guards={})
+        assert in_order(file.load()) == before(1, FULL)
 
 
 # Guards of own entries
@@ -580,9 +582,10 @@ def test_holders_outlive_their_entry(path: Path) -> None:
 
 def test_a_newer_file_is_left_alone(path: Path) -> None:
     fill(path)
-    tamper(path, "PRAGMA user_version = 6")
+    tamper(path, f"PRAGMA user_version = {VERSION + 1}")
     before, status = path.read_bytes(), path.stat()
-    with pytest.raises(StateTooNew, match=r"default\.db was written by a newer dhtd .*is 6.* knows 5\): upgrade dhtd"):
+    newer = rf"default\.db was written by a newer dhtd .*is {VERSION + 1}.* knows {VERSION}\): upgrade dhtd"
+    with pytest.raises(StateTooNew, match=newer):
         StateFile.open(path)
     after = path.stat()
     assert (path.read_bytes(), after.st_mtime_ns, names(path)) == (before, status.st_mtime_ns, ["default.db"])
@@ -594,7 +597,7 @@ def test_a_newer_file_is_left_alone(path: Path) -> None:
     [
         ["CREATE TABLE note (text)"],
         ["PRAGMA application_id = 7"],
-        ["PRAGMA user_version = 5"],
+        [f"PRAGMA user_version = {VERSION}"],
         ["PRAGMA journal_mode = WAL", "CREATE TABLE note (text)"],
     ],
     ids=["tables", "application_id", "user_version", "wal"],
@@ -1007,14 +1010,14 @@ BLOB = "zeroblob(32)"
         f"INSERT INTO contact VALUES (99, {BLOB}, NULL)",
         f"INSERT INTO contact VALUES (99, {BLOB}, zeroblob(5))",
         f"INSERT INTO contact VALUES (99, NULL, x'{V4.hex()}')",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'', 'soon')",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'', 9e999)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', '1.2.3.4', x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', zeroblob(5), x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'50', zeroblob(5), x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 2, x'0050', x'{V4.ip.hex()}', x'', 1.5)",
-        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', x'01', 1.5)",
-        "INSERT INTO held VALUES (zeroblob(1), 1, x'0050', zeroblob(4), x'', 1.5)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'', 'soon')",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'', 14401)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', '1.2.3.4', zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', zeroblob(5), zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'50', zeroblob(5), zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 2, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'', 60)",
+        f"INSERT INTO held VALUES ({BLOB}, 1, x'0050', x'{V4.ip.hex()}', zeroblob(7), x'01', 60)",
+        "INSERT INTO held VALUES (zeroblob(1), 1, x'0050', zeroblob(4), zeroblob(7), x'', 60)",
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0000', {BLOB}, x'{V4.hex()}', 1.5, x'')",
         f"INSERT INTO holder VALUES (zeroblob(3), 1, x'0050', {BLOB}, x'{V4.hex()}', 1.5, x'')",
         f"INSERT INTO holder VALUES ({BLOB}, 1, x'0050', zeroblob(3), x'{V4.hex()}', 1.5, x'')",
@@ -1049,7 +1052,7 @@ def test_foreign_rows_go_and_the_rest_stays(path: Path, statement: str) -> None:
     [
         ("UPDATE own SET place = x'0051' WHERE place = x'0050'", "own"),
         ("UPDATE guard SET what = 'exec /bin/sh' WHERE every = 0.5", "guard"),
-        ("UPDATE held SET expires_at = 5", "held"),
+        ("UPDATE held SET lease = 5", "held"),
         ("UPDATE contact SET endpoint = x'c00002010001' WHERE position = 1", "contact"),
         ("UPDATE holder SET until = until + 1 WHERE until < 1700000002", "holder"),
         ("UPDATE holder SET seen = x'' WHERE until < 1700000002", "holder"),
@@ -1101,9 +1104,77 @@ def test_an_own_row_is_a_peer_on_a_port(kind: Value, place: Value, body: Value) 
 def test_a_held_row_is_a_peer_from_an_address(kind: Value, place: Value, source: Value, body: Value) -> None:
     reader = RowReader(NATIVE)
     expected = SavedRecord(ID, Peer(V4.with_port(80)), 3_600, KEPT)
-    assert reader.held(ID_BYTES, 1, b"\0\x50", V4.ip, b"", 1.5) == expected
+    assert reader.held(ID_BYTES, 1, b"\0\x50", V4.ip, KEPT, b"", 3_600) == expected
     with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
-        reader.held(ID_BYTES, kind, place, source, body, 1.5)
+        reader.held(ID_BYTES, kind, place, source, KEPT, body, 3_600)
+
+
+@pytest.mark.parametrize(
+    ("session", "lease"),
+    [
+        *((KEPT[1:], 60), (SESSION, 60), (None, 60), (5, 60), ("1234567", 60)),
+        *((KEPT, -1), (KEPT, LEASE_MAX + 1), (KEPT, 60.0), (KEPT, None), (KEPT, b"60")),
+    ],
+)
+def test_a_held_row_has_a_session_and_a_lease(session: Value, lease: Value) -> None:
+    reader = RowReader(NATIVE)
+    row = ID_BYTES, 1, b"\0\x50", V4.ip
+    for sound in (b"", 0), (KEPT, LEASE_MAX):
+        assert reader.held(*row, sound[0], b"", sound[1]) == SavedRecord(ID, Peer(V4.with_port(80)), sound[1], sound[0])
+    with pytest.raises(ValueError):  # noqa: PT011 - no other is to be told from it
+        reader.held(*row, session, b"", lease)
+
+
+def test_two_sessions_with_one_endpoint_are_two_rows(path: Path) -> None:
+    ours, theirs = SavedRecord(KEY, Peer(V4), 60, bytes(7)), SavedRecord(KEY, Peer(V4), 60, bytes(6) + b"x")
+    with closing(StateFile.open(path)) as file:
+        file.save_held([(KEY, [theirs, ours])])
+    assert loaded(path).held == [ours, theirs]
+    with closing(StateFile.open(path)) as file:
+        file.merge_held([replace(theirs, lease=90)])
+    assert loaded(path).held == [ours, replace(theirs, lease=90)]
+    with closing(StateFile.open(path)) as file:
+        file.save_held([(KEY, [ours])])
+    assert loaded(path).held == [ours]
+
+
+def test_a_session_is_kept_over_restarts(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        assert file.session() is None
+        file.set_fact("session", SESSION)
+    with closing(StateFile.open(path)) as file:
+        assert file.session() == SESSION
+
+
+def test_a_node_draws_a_session_where_there_is_none(path: Path) -> None:
+    with closing(StateFile.open(path)) as file:
+        drawn = app._session(file, random.Random(1))
+        assert (len(drawn), app._session(file, random.Random(2)), file.session()) == (SESSION_SIZE, drawn, drawn)
+        file.set_fact("session", drawn[1:])
+        again = app._session(file, random.Random(2))
+        assert (len(again), file.session()) == (SESSION_SIZE, again)
+        assert again != drawn
+
+
+def test_a_damaged_session_comes_from_the_spare(path: Path) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.set_fact("session", SESSION)
+    tamper(path, "UPDATE meta SET value = zeroblob(15) WHERE name = 'session'")
+    with closing(StateFile.open(path)) as file:
+        assert file.damage is not None
+        assert file.session() == SESSION
+
+
+@pytest.mark.parametrize("damaged", ["x''", "zeroblob(15)", "'sixteen letters!'", "16", "NULL"])
+def test_a_session_that_cannot_be_one_is_none(path: Path, damaged: str) -> None:
+    fill(path)
+    with closing(StateFile.open(path)) as file:
+        file.set_fact("session", SESSION)
+    tamper(path, *(f"UPDATE {table} SET value = {damaged} WHERE name = 'session'" for table in ("meta", "spare")))
+    with closing(StateFile.open(path)) as file:
+        assert file.session() is None
+        assert in_order(file.load()) == FULL
 
 
 def test_a_row_that_came_back_is_damage(path: Path) -> None:
@@ -1363,7 +1434,8 @@ def test_an_old_backup_with_a_new_journal_is_damaged(path: Path, tmp_path: Path)
         file._connection.execute("UPDATE own SET hash = hash + 1")
         for number in range(5000):
             file._connection.execute(
-                "INSERT INTO held VALUES (?, 1, ?, ?, ?, 1.5, 0)", (NATIVE.to_bytes(Id(number)), b"xx", b"x", b"")
+                "INSERT INTO held VALUES (?, 1, ?, ?, zeroblob(7), ?, 60, 0)",
+                (NATIVE.to_bytes(Id(number)), b"xx", b"x", b""),
             )
         shutil.copy(f"{path}-journal", f"{mixed}-journal")
         file._connection.execute("ROLLBACK")
@@ -1402,7 +1474,7 @@ def write(path, number):
             os.write(1, b"-%d\\n" % (number - 2))
         if number % 7 == 0:
             peers = [Peer(endpoint.with_port(port)) for port in range(1, 200)]
-            file.save_held([(0, [SavedRecord(0, peer, float(number)) for peer in peers])])
+            file.save_held([(0, [SavedRecord(0, peer, number % 14_400, bytes(7)) for peer in peers])])
 
 for line in sys.stdin:
     path, number = line.rsplit(" ", 1)
@@ -1447,7 +1519,7 @@ def crash_again_and_again(path: Path, kills: int, seed: int) -> None:
         # One change may have been made that was not acknowledged any more: the next addition, or a removal.
         assert acknowledged - own <= ({last - 2} if last % 5 == 0 else set()), where
         assert own - acknowledged <= {last + 1}, where
-        assert len({entry.expires_at for entry in state.held}) <= 1, where
+        assert len({entry.lease for entry in state.held}) <= 1, where
         assert len(state.held) in {0, 199}, where
         acknowledged = own
         last = max(last, *own)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact
+from dhtd.core.messages import LEASE_MAX, Contact
 from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.state.file import (
     AddOwn,
@@ -134,6 +134,8 @@ few_keys = st.integers(0, 2).map(Id)
 few_own = st.builds(own_key, few_keys, st.sampled_from([1, 2, 65_535]))
 machines = st.integers(1, 30).map(endpoint)
 times = st.floats(-1e12, 1e12) | st.just(-0.0)
+leases = st.integers(0, LEASE_MAX)
+held_places = st.dictionaries(st.tuples(machines, st.sampled_from([b"", KEPT, b"another"])), leases, max_size=5)
 
 new_ids = st.builds(NewId, keys)
 contact_lists = st.builds(Contacts, st.lists(st.builds(Contact, keys, machines), max_size=5).map(tuple))
@@ -153,12 +155,12 @@ own_lists = st.builds(Own, st.lists(own_changes, max_size=6).map(tuple))
 
 @st.composite
 def held_entries(draw: st.DrawFn) -> HeldEntries:
-    """Draw entries under up to three keys, each endpoint once a key; an empty key is to be forgotten."""
-    by_key = draw(st.dictionaries(few_keys, st.dictionaries(machines, times, max_size=5), max_size=3))
+    """Draw entries under up to three keys, each endpoint once a session and key; an empty key is to be forgotten."""
+    by_key = draw(st.dictionaries(few_keys, held_places, max_size=3))
     return HeldEntries(
         tuple(
-            (key, tuple(SavedRecord(key, Peer(at), 3_600, KEPT) for at, expires_at in entries.items()))
-            for key, entries in by_key.items()
+            (key, tuple(SavedRecord(key, Peer(at), lease, session) for (at, session), lease in places.items()))
+            for key, places in by_key.items()
         )
     )
 
@@ -166,9 +168,9 @@ def held_entries(draw: st.DrawFn) -> HeldEntries:
 @st.composite
 def many_entries(draw: st.DrawFn) -> HeldEntries:
     """Draw a change of many pages."""
-    count, when = draw(st.integers(100, 200)), draw(times)
+    count, lease = draw(st.integers(100, 200)), draw(leases)
     return HeldEntries(
-        ((Id(9), tuple(SavedRecord(Id(9), Peer(endpoint(number)), 3_600, KEPT) for number in range(count))),)
+        ((Id(9), tuple(SavedRecord(Id(9), Peer(endpoint(number)), lease, KEPT) for number in range(count))),)
     )
 
 
@@ -185,7 +187,7 @@ def opened(path: Path) -> StateFile:
 def content(file: StateFile) -> Kept:
     state = file.load()
     assert len(state.own) == len(set(state.own))
-    assert len(state.held) == len({(entry.key, entry.record.endpoint) for entry in state.held})
+    assert len(state.held) == len({(entry.key, entry.record, entry.session) for entry in state.held})
     holders = [(own, holder) for own, holders in state.holders.items() for holder in holders]
     assert len(holders) == len({(own, holder.contact) for own, holder in holders})
     own, held = frozenset(state.own), frozenset(state.held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,9 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer
+from dhtd.core.storage.leases import SESSION_KEPT
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.labels import Label, Labels
 from dhtd.daemon.state import contents as state_contents
@@ -23,7 +25,7 @@ from dhtd.daemon.state.restorer import Restorer
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import StateError
 from dhtd.wire.native import NativeCodec
-from tests.records import KEPT, hold_peer, own_key
+from tests.records import KEPT, hold_peer, let_go, own_key
 
 KEYS = [Id(number) for number in range(20)]
 NOW, WALL = 1_000.0, 1_700_000_000.0
@@ -34,7 +36,13 @@ def machine(number: int) -> Endpoint:
     return Endpoint.of(f"10.0.0.{number}", 1729)
 
 
+ANOTHER = b"another session."  # than that of all other entries
 ONE, OTHER = Contact(NATIVE.digest(b"one"), machine(1)), Contact(NATIVE.digest(b"other"), machine(2))
+
+
+def new_node(policy: Policy) -> Node:
+    rng = random.Random(1)
+    return Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=NOW, policy=policy)
 
 
 class Bare:
@@ -56,8 +64,7 @@ class Case:
         self.file.apply([AddOwn(own_key(key, 80)) for key in KEYS])
         self.file.save_holders([SetHolders(own_key(key, 80), [SavedHolder(ONE, UNTIL)]) for key in KEYS])
         self.file.save_held([(key, [SavedRecord(key, Peer(machine(3)), 3_600, KEPT)]) for key in KEYS])
-        rng = random.Random(1)
-        self.node = Node(NATIVE.random(rng), NativeCodec(), rng=rng, now=NOW)
+        self.node = new_node(DEFAULT)
         self.driver = Bare(self.node)
         self.saver = Saver(self.file, lambda: NOW, lambda: WALL)
 
@@ -149,26 +156,85 @@ async def test_stored_entries_join_unrestored_ones(case: Case, is_at_the_end: bo
     assert len(case.node.store) == 21
 
 
-async def test_an_entry_renewed_meanwhile_keeps_its_time(case: Case) -> None:
+async def test_an_entry_stored_meanwhile_keeps_its_lease(case: Case) -> None:
     case.begin()
-    hold_peer(case.node.store, KEYS[7], machine(3), NOW)
+    hold_peer(case.node.store, KEYS[7], machine(3), NOW, lease=60, session=ANOTHER)
+    case.file.save_held([(KEYS[7], [SavedRecord(KEYS[7], Peer(machine(3)), 3_600, ANOTHER[:SESSION_KEPT])])])
     await case.finish()
-    assert [held.expires_at for held in case.node.store.held(KEYS[7])] == [NOW + DEFAULT.store_expiry]
+    assert [(held.lease, held.expires_at) for held in case.node.store.held(KEYS[7])] == [(60, NOW + 60)]
     await case.saver.save(case.node)
-    saved = [entry.expires_at for entry in case.file.load().held if entry.key == KEYS[7]]
-    assert saved == [WALL + DEFAULT.store_expiry]
+    assert [entry.lease for entry in case.file.load().held if entry.key == KEYS[7]] == [60]
 
 
-async def test_a_time_years_ahead_is_saved_as_an_hour(case: Case) -> None:
-    case.file.save_held([(KEYS[7], [SavedRecord(KEYS[7], Peer(machine(3)), 3_600, KEPT)])])
-    case.file.save_holders([SetHolders(own_key(KEYS[7], 80), [SavedHolder(ONE, WALL + 1e9)])])
+async def test_each_session_has_its_entry_back(case: Case) -> None:
+    """Two of them may have the same endpoint under one key: that of a session is there when the other's comes."""
+    ours, theirs = (SavedRecord(KEYS[7], Peer(machine(3)), 60, kept) for kept in (KEPT, ANOTHER[:SESSION_KEPT]))
+    case.file.save_held([(KEYS[7], [ours, theirs])])
     case.begin()
     await case.finish()
+    assert {held.session for held in case.node.store.held(KEYS[7])} == {ours.session, theirs.session}
+    hold_peer(case.node.store, KEYS[7], machine(4), NOW)
     await case.saver.save(case.node)
-    state = case.file.load()
-    latest = WALL + DEFAULT.store_expiry + DEFAULT.query_timeout
-    assert [entry.expires_at for entry in state.held if entry.key == KEYS[7]] == [WALL + DEFAULT.store_expiry]
-    assert [holder.until for holder in state.holders[own_key(KEYS[7], 80)]] == [latest]
+    saved = {(entry.record.endpoint, entry.session) for entry in case.file.load().held if entry.key == KEYS[7]}
+    assert saved == {(machine(3), ours.session), (machine(3), theirs.session), (machine(4), KEPT)}
+
+
+async def test_restored_entries_shorten_no_lease(case: Case) -> None:
+    case.begin()
+    hold_peer(case.node.store, Id(99), machine(3), NOW, lease=7_200)
+    await case.finish()
+    assert {(held.lease, held.expires_at) for held in case.node.store} == {(7_200, NOW + 7_200)}
+
+
+async def test_entries_of_one_session_share_its_longest_lease(case: Case) -> None:
+    case.file.save_held([(key, [SavedRecord(key, Peer(machine(3)), 60 + key, KEPT)]) for key in KEYS])
+    case.begin()
+    await case.finish()
+    assert {held.expires_at for held in case.node.store} == {NOW + 60 + max(KEYS)}
+
+
+async def test_what_ends_early_goes_from_the_file(case: Case) -> None:
+    """It was restored, withdrawn and saved while the file was still being read."""
+    case.begin(at_once=9)
+    [first, *_] = case.node.store
+    assert let_go(case.node.store, first.key, first.record.endpoint)
+    await case.saver.save(case.node)
+    assert case.saver.is_restoring
+    assert len(case.file.load().held) == 20
+    await case.finish()
+    await case.saver.save(case.node)
+    assert first.key not in {entry.key for entry in case.file.load().held}
+    assert len(case.file.load().held) == 19
+
+
+async def test_a_restored_entry_that_makes_room_is_gone(case: Case) -> None:
+    """It gives way to one of another source that comes from the file after it."""
+    case.node = new_node(replace(DEFAULT, store_entries=20))
+    case.driver.node = case.node
+    late = SavedRecord(Id(50), Peer(machine(4)), 60, KEPT)
+    case.file.save_held([(late.key, [late])])
+    case.begin()
+    await case.finish()
+    assert len(case.node.store) == 20
+    await case.saver.save(case.node)
+    in_file = case.file.load().held
+    assert late in in_file
+    assert {(entry.key, entry.record.endpoint) for entry in in_file} == {
+        (held.key, held.record.endpoint) for held in case.node.store
+    }
+
+
+@pytest.mark.parametrize("until", [WALL - 1e6, WALL + 1, WALL + 1e9])
+async def test_each_holder_has_one_lease_of_grace(case: Case, until: float) -> None:
+    """We may have renewed it since it was saved, and nothing is written for that."""
+    own, deleted = own_key(KEYS[7], 80), own_key(KEYS[7], 81)
+    case.file.save_holders([SetHolders(each, [SavedHolder(ONE, until)]) for each in (own, deleted)])
+    case.begin()
+    await case.finish()
+    lease = case.node.publisher.lease.seconds
+    assert lease == 60
+    for each in own, deleted:
+        assert case.node.publisher.holders(each, NOW) == {ONE: NOW + lease}
 
 
 async def test_a_file_that_cannot_be_read_is_read_later(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -22,7 +23,6 @@ from dhtd.core.messages import Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT, Policy
 from dhtd.core.records import Peer, RecordKey
-from dhtd.core.storage.held_record import HeldRecord
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.state.file import (
     AddOwn,
@@ -38,13 +38,13 @@ from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
-from tests.records import KEPT, hold_peer, let_go, own_key
+from tests.records import KEPT, LEASE, SESSION, hold_peer, let_go, own_key
 from tests.strategies import scaled
 
 T = TypeVar("T")
 
 KEY, OTHER = Id(7), Id(8)
-EXPIRY = DEFAULT.store_expiry
+EXPIRY = 3_600  # seconds: a lease, of which most is left when time passes
 CLOCK, WALL = 1_000.0, 1_700_000_000.0
 
 
@@ -148,7 +148,6 @@ async def test_only_what_has_changed_is_written() -> None:
     hold_peer(node.store, KEY, endpoint(2), CLOCK)
     let_go(node.store, OTHER, endpoint(1))
     await saver.save(node)
-    expires_at = WALL + EXPIRY
     assert notes.noted_held[1:] == [
         {
             KEY: [SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT), SavedRecord(KEY, Peer(endpoint(2)), 3_600, KEPT)],
@@ -194,10 +193,13 @@ async def test_it_saves_now_and_then_despite_a_full_disk(
 
 @pytest.mark.parametrize("clock_then", [0.5, 1e6])
 @pytest.mark.parametrize("clock_now", [0.25, 5e6])
-async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_then: float, clock_now: float) -> None:
+@pytest.mark.parametrize("pause", [-86_400, 60, 86_400])
+async def test_a_restart_gives_entries_one_lease_of_grace(
+    tmp_path: Path, clock_then: float, clock_now: float, pause: int
+) -> None:
     before = new_node(clock_then)
     hold_peer(before.store, KEY, endpoint(1), clock_then)
-    before.store.restore(HeldRecord(OTHER, Peer(endpoint(2)), clock_then + 100, 3_600, KEPT), clock_then)
+    hold_peer(before.store, OTHER, endpoint(2), clock_then, lease=60, session=b"another session.")
     file = StateFile.open(tmp_path / "state.db")
     saver = Saver(file, lambda: clock_then, lambda: WALL)
     await saver.save(before)
@@ -205,33 +207,49 @@ async def test_entries_keep_their_expiry_over_a_restart(tmp_path: Path, clock_th
 
     file = StateFile.open(tmp_path / "state.db")
     after = new_node(clock_now)
-    Saver(file, lambda: clock_now, lambda: WALL + 60).restore(after)
+    Saver(file, lambda: clock_now, lambda: WALL + pause).restore(after)
     file.close()
-    assert {(held.key, held.record.endpoint, round(held.expires_at - clock_now, 3)) for held in after.store} == {
-        (KEY, endpoint(1), EXPIRY - 60),
-        (OTHER, endpoint(2), 40.0),
+    assert {(held.key, held.record.endpoint, held.lease, held.expires_at) for held in after.store} == {
+        (KEY, endpoint(1), 3_600, ceil(clock_now + 3_600)),
+        (OTHER, endpoint(2), 60, ceil(clock_now + 60)),
     }
+    assert after.store.remove(OTHER, endpoint(2), b"another session.")
 
 
 async def test_expired_entries_go_from_the_file_too(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     file = StateFile.open(path)
-    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT), SavedRecord(OTHER, Peer(endpoint(2)), 3_600, KEPT)
+    gone, kept = SavedRecord(KEY, Peer(endpoint(1)), 60, KEPT), SavedRecord(OTHER, Peer(endpoint(2)), 3_600, KEPT)
     file.save_held([(KEY, [gone]), (OTHER, [kept])])
     node = new_node()
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     saver.restore(node)
+    assert not node.store.sweep(CLOCK + 60)
     assert [held.key for held in node.store] == [OTHER]
     await saver.save(node)
     assert file.load().held == [kept]
     file.close()
 
 
-@pytest.mark.parametrize("ahead", [EXPIRY + 1, 1e9, 1e300])
-def test_a_wrong_clock_makes_no_entry_immortal(ahead: float) -> None:
-    node = new_node()
-    saver_of(Notes([SavedRecord(KEY, Peer(endpoint(1)), 3_600, KEPT)])).restore(node)
-    assert [held.expires_at for held in node.store] == [CLOCK + EXPIRY]
+async def test_nothing_is_written_for_a_renewal() -> None:
+    notes, node = Notes(), new_node()
+    saver = saver_of(notes)
+    hold_peer(node.store, KEY, endpoint(1), CLOCK, lease=60)
+    await saver.save(node)
+    for second in range(1, 100):
+        assert node.store.renew(endpoint(1).ip, SESSION, 60 + second, CLOCK + second) == 1
+        hold_peer(node.store, KEY, endpoint(1), CLOCK + second, lease=60 + second)
+        await saver.save(node)
+    assert [list(changes) for changes in notes.noted_held] == [[KEY]]
+
+
+async def test_another_lease_is_written_at_a_store() -> None:
+    notes, node = Notes(), new_node()
+    saver = saver_of(notes)
+    for lease in 60, 90:
+        hold_peer(node.store, KEY, endpoint(1), CLOCK, lease=lease)
+        await saver.save(node)
+    assert [changes[KEY][0].lease for changes in notes.noted_held] == [60, 90]
 
 
 def test_the_next_save_forgets_refused_entries() -> None:
@@ -278,13 +296,15 @@ async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     file.close()
     assert len(after.own_records) == 0
     assert [(each.record_key, each.holder, each.until) for each in after.withdrawals] == [
-        (own_key(KEY, 80), HOLDER, 40.5)
+        (own_key(KEY, 80), HOLDER, 0.5 + LEASE)
     ]
 
 
 async def test_former_holders_go_from_the_file_too(tmp_path: Path) -> None:
+    """Of another address family, for example: this node has none of them."""
     file, node = StateFile.open(tmp_path / "state.db"), new_node()
-    live, gone = SavedHolder(HOLDER, WALL + 1), SavedHolder(Contact(Id(6), endpoint(8)), WALL - 1)
+    live = SavedHolder(HOLDER, WALL + LEASE)
+    gone = SavedHolder(Contact(Id(6), Endpoint.of("2001:db8::8", 1729)), WALL + LEASE)
     file.save_holders(
         [
             SetHolders(own_key(KEY, 80), [live, gone]),
@@ -321,8 +341,8 @@ async def test_seen_addresses_come_back_after_a_restart(tmp_path: Path) -> None:
     Saver(file, lambda: 0.5, lambda: WALL + 60).restore(after)
     file.close()
     assert after.publisher.seen_by(own_key(KEY, 80), HOLDER.endpoint) == (
-        (endpoint(1).ip, 40.5),
-        (endpoint(2).ip, 140.5),
+        (endpoint(1).ip, 40.5),  # an address that is ours no more renews nothing
+        (endpoint(2).ip, 0.5 + LEASE),
     )
     assert after.publisher.changed_records() == set()
 
@@ -621,10 +641,11 @@ class SaverMachine(RuleBasedStateMachine):
     def begin(self, clock: float) -> None:
         self.now, self.wall = clock, WALL
         self.contacts: set[Contact] = set()
-        self.held: dict[tuple[Id, Endpoint], float] = {}  # until when, on the wall clock
-        self.holders: dict[tuple[Id, int, Contact], float] = {}  # until when, on the wall clock
-        self.saved_holders = dict(self.holders)
-        self.saved = set(self.contacts), dict(self.held)
+        self.held: set[tuple[Id, Endpoint]] = set()
+        self.leases: dict[Endpoint, float] = {}  # by source: until when
+        self.holders: dict[tuple[Id, int, Contact], float] = {}  # until when
+        self.saved_holders = set(self.holders)
+        self.saved = set(self.contacts), set(self.held)
         self.own: set[tuple[Id, int]] = set()
         self._start()
 
@@ -635,12 +656,19 @@ class SaverMachine(RuleBasedStateMachine):
     def entries_are_stored(self, entries: list[tuple[Id, Endpoint]]) -> None:
         for key, source in entries:
             hold_peer(self.node.store, key, source, self.now)
-            self.held[key, source] = self.wall + EXPIRY
+            self.held.add((key, source))
+            self.leases[source] = ceil(self.now + EXPIRY)
+
+    @rule(source=endpoints)
+    def a_lease_is_renewed(self, source: Endpoint) -> None:
+        number = sum(its == source for _, its in self.held)
+        assert self.node.store.renew(source.ip, SESSION, EXPIRY, self.now) == number
+        self.leases[source] = ceil(self.now + EXPIRY)
 
     @rule(key=keys, source=endpoints)
     def an_entry_is_withdrawn(self, key: Id, source: Endpoint) -> None:
         let_go(self.node.store, key, source)
-        self.held.pop((key, source), None)
+        self.held.discard((key, source))
 
     @rule(numbers=st.sets(st.integers(1, 4), min_size=1, max_size=2))
     def contacts_come_or_go(self, numbers: set[int]) -> None:
@@ -668,10 +696,8 @@ class SaverMachine(RuleBasedStateMachine):
         if self._works(lambda: self.saver.remove_own(self.node, [own_key(key, port) for port in ports]), fails=fails):
             self.own -= {(key, port) for port in ports}
             deleted = {(key, port) for port in ports}
-            kept = {holder: until for holder, until in self.saved_holders.items() if holder[:2] not in deleted}
-            self.saved_holders = kept | {
-                holder: until for holder, until in self.holders.items() if holder[:2] in deleted
-            }
+            kept = {holder for holder in self.saved_holders if holder[:2] not in deleted}
+            self.saved_holders = kept | {holder for holder in self.holders if holder[:2] in deleted}
             self.node.commands.delete(key, None, self.now)
 
     @rule(key=keys, port=st.sampled_from([80, 443]), numbers=st.sets(st.integers(1, 3), min_size=1))
@@ -680,7 +706,7 @@ class SaverMachine(RuleBasedStateMachine):
         for number in sorted(numbers) if entry is not None else ():
             assert entry is not None
             self.node.own_records.may_hold(entry, Contact(Id(number), endpoint(number)), self.now + EXPIRY)
-            self.holders[key, port, Contact(Id(number), endpoint(number))] = self.wall + EXPIRY
+            self.holders[key, port, Contact(Id(number), endpoint(number))] = self.now + EXPIRY
 
     @rule(key=keys, port=st.sampled_from([80, 443]), number=st.integers(1, 3))
     def lets_go(self, key: Id, port: int, number: int) -> None:
@@ -707,47 +733,46 @@ class SaverMachine(RuleBasedStateMachine):
         with suppress(StateError):
             trio.run(self.saver.save, self.node)
         self.file.failing_halfway = False
-        self.saved, self.saved_holders = (set(self.contacts), self.saved[1]), dict(self.holders)
+        self.saved, self.saved_holders = (set(self.contacts), self.saved[1]), set(self.holders)
         assert set(self.file.state.contacts) == self.contacts
 
     @rule()
     def saves(self) -> None:
         assert self._works(lambda: self.saver.save(self.node), fails=False)
-        self.saved, self.saved_holders = (set(self.contacts), dict(self.held)), dict(self.holders)
+        self.saved, self.saved_holders = (set(self.contacts), set(self.held)), set(self.holders)
         assert set(self.file.state.contacts) == self.contacts
-        in_file = {(entry.key, entry.record.endpoint): entry.expires_at for entry in self.file.state.held}
-        assert in_file == {entry: pytest.approx(until, abs=0.01) for entry, until in self.held.items()}
-        holders = {
-            (own.key, own.port, holder.contact): holder.until
-            for own, holders in self.file.state.holders.items()
-            for holder in holders
-            if holder.until > self.wall + 0.001
-        }
-        assert holders == {holder: pytest.approx(until, abs=0.01) for holder, until in self.holders.items()}
+        assert {(entry.key, entry.record.endpoint) for entry in self.file.state.held} == self.held
+        assert all((entry.lease, entry.session) == (EXPIRY, KEPT) for entry in self.file.state.held)
+        offset = self.wall - self.now
+        holders = {holder: until - offset for holder, until in self._holders_in_file().items()}
+        live = {holder: until for holder, until in holders.items() if until > self.now + 0.001}
+        assert live == {holder: pytest.approx(until, abs=0.01) for holder, until in self.holders.items()}
         assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing to write
 
     @rule(pause=st.sampled_from([0.0, 10.0, 4_000.0]), clock=st.sampled_from([0.5, 1e6]))
     def is_killed_and_started_again(self, pause: float, clock: float) -> None:
+        """Everything in the file has one lease of grace: it may have been renewed since, and nothing tells."""
+        in_file = self._holders_in_file()
+        assert in_file.keys() >= self.saved_holders
+        assert all(in_file[holder] <= self.wall + 0.001 for holder in in_file.keys() - self.saved_holders)
         self.now, self.wall = clock, self.wall + pause
-        (contacts, held), holders = self.saved, self.saved_holders
-        self.contacts, self.held, self.holders = set(contacts), dict(held), dict(holders)
-        self._expire()
+        self.contacts, self.held = set(self.saved[0]), set(self.saved[1])
+        self.leases = {source: ceil(clock + EXPIRY) for _, source in self.held}
+        self.holders = dict.fromkeys(in_file, clock + LEASE)
+        self.saved_holders = set(in_file)
         self._start()
         assert {(entry.key, entry.port) for entry in self.node.own_records} == self.own
-        if (self.held, self.holders) == (held, holders):
-            assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing new
+        assert self._works(lambda: self.saver.save(self.node), fails=True)  # for there is nothing new
 
     @invariant()
     def the_node_has_what_it_should(self) -> None:
-        offset = self.wall - self.now
-        assert {
-            (entry.key, entry.record.endpoint): pytest.approx(entry.expires_at + offset, abs=0.01)
-            for entry in self.node.store
-        } == self.held
+        assert {(entry.key, entry.record.endpoint): entry.expires_at for entry in self.node.store} == {
+            (key, source): self.leases[source] for key, source in self.held
+        }
         assert set(self.node.state.table) == self.contacts
         entries = [(key, port) for key in (KEY, OTHER) for port in (80, 443)]
         assert {
-            (*own, contact): pytest.approx(until + offset, abs=0.01)
+            (*own, contact): pytest.approx(until, abs=0.01)
             for own in entries
             for contact, until in self.node.publisher.holders(own_key(*own), self.now).items()
         } == self.holders
@@ -758,8 +783,16 @@ class SaverMachine(RuleBasedStateMachine):
         self.saver.restore(self.node)
 
     def _expire(self) -> None:
-        self.held = {entry: until for entry, until in self.held.items() if until > self.wall + 0.001}
-        self.holders = {holder: until for holder, until in self.holders.items() if until > self.wall + 0.001}
+        self.held = {(key, source) for key, source in self.held if self.leases[source] > self.now}
+        self.holders = {holder: until for holder, until in self.holders.items() if until > self.now}
+
+    def _holders_in_file(self) -> dict[tuple[Id, int, Contact], float]:
+        """Return the possible holders in the file, and until when, on the wall clock."""
+        return {
+            (own.key, own.port, holder.contact): holder.until
+            for own, holders in self.file.state.holders.items()
+            for holder in holders
+        }
 
     def _works(self, call: Callable[[], Awaitable[None]], *, fails: bool) -> bool:
         """Make a call while the file fails or not; return whether it worked, as it does if nothing is written."""
