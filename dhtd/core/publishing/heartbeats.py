@@ -5,8 +5,10 @@
 2. The token may be too old, or there may be none yet. Then nothing is renewed, and the same query goes out once more,
    with the token of the answer.
 3. A node that holds fewer records than it took has lost some: `Restock` stores them there again.
-4. A node that misses two heartbeats is lost: its records are published anew. While nobody else answers, the network may
-   be down instead, and nothing is concluded.
+4. A node that holds more of them, twice in a row, has some that we withdrew: a restart may bring them back. It is told
+   to drop all, and restocked.
+5. A node that misses two heartbeats is lost: its records are published anew. A miss while nobody else answers may mean
+   that the network is down: then `Patrol` pings the node beside a witness.
 
 So holders are kept, rather than looked up again and again.
 """
@@ -38,7 +40,7 @@ _PATIENCE_MAX = 8  # times that the pause between two restocks of a holder doubl
 class Holder:
     """A node that holds some of our records."""
 
-    __slots__ = ("entries", "misses", "repeats", "restock", "restock_at", "restocks", "token")
+    __slots__ = ("entries", "misses", "repeats", "restock", "restock_at", "restocks", "surplus", "token")
 
     def __init__(self) -> None:
         self.entries: dict[RecordKey, OwnEntry] = {}  # that it has taken
@@ -48,13 +50,14 @@ class Holder:
         self.restock: Restock | None = None  # under way
         self.restock_at = float("-inf")  # not sooner
         self.restocks = 0  # since it has held all of its entries
+        self.surplus = 0  # heartbeats in a row with more records than it took
 
 
 class Heartbeats:
     """The holders of own records, and when each is asked to renew our lease.
 
-    `lost` is told of a holder that does not answer any more, and `dropped` of a record that a holder has lost and does
-    not take again.
+    `lost` is told of a holder that does not answer any more, `suspect` of one that may not, and `dropped` of a record
+    that a holder has lost and does not take again.
     """
 
     __slots__ = (
@@ -66,6 +69,7 @@ class Heartbeats:
         "_overlays",
         "_requester",
         "_rng",
+        "_suspect",
         "_timers",
         "lease",
     )
@@ -76,6 +80,7 @@ class Heartbeats:
         overlays: Overlays,
         lease: OwnLease,
         lost: Callable[[Contact, float], None],
+        suspect: Callable[[list[Contact], float], None],
         dropped: Callable[[OwnEntry, Contact, float], None],
         rng: Random,
     ) -> None:
@@ -83,6 +88,7 @@ class Heartbeats:
         self._overlays = overlays
         self.lease = lease
         self._lost = lost
+        self._suspect = suspect
         self._dropped = dropped
         self._rng = rng
         self._holders: dict[Contact, Holder] = {}
@@ -168,15 +174,14 @@ class Heartbeats:
                 self._missed(asked, holder, now)
             else:
                 holder.repeats = True
-                self._ask(asked, holder, now)
+                self._ask(asked, holder, now, query.request.lease)
             return
-        # It has renewed our lease. Some of what it took may be lost.
+        # It has renewed our lease, or has dropped all.
+        seconds = query.request.lease
         holder.misses = 0
-        self.lease.renewed(asked, now + query.request.lease, now)
-        if result.held >= len(holder.entries):
-            holder.restocks = 0
-        elif holder.restock is None and now >= holder.restock_at and self._farewell is None:
-            self._restock(asked, holder, now)
+        self.lease.renewed(asked, now + seconds, now)
+        if self._farewell is None:
+            self._compare(asked, holder, result.held if seconds else 0, now)
 
     def failed(self, query: Asked, error: Error | None, now: float) -> None:
         """A holder has not answered: it counts if somebody else has answered since, or if it has refused."""
@@ -189,6 +194,7 @@ class Heartbeats:
             self._missed(asked, holder, now)
         elif self._farewell is None:
             self._set_next(asked, now, self.lease.period / 2)
+            self._suspect([asked], now)
 
     def give_up(self, now: float) -> None:
         """A defect has stopped a heartbeat. The next one comes in its time."""
@@ -229,11 +235,25 @@ class Heartbeats:
         self._set_next(contact, now, self.lease.period)
         self._ask(contact, holder, now)
 
+    def _compare(self, contact: Contact, holder: Holder, held: int, now: float) -> None:
+        """Put right what a holder has of ours, if it is not as many records as it took."""
+        took = len(holder.entries)
+        holder.surplus = holder.surplus + 1 if held > took else 0
+        if held == took:
+            holder.restocks = 0
+        elif holder.restock is not None or now < holder.restock_at:
+            return
+        elif held < took:
+            self._restock(contact, holder, now)
+        elif holder.surplus > 1:
+            self._ask(contact, holder, now, seconds=0)
+
     def _set_next(self, contact: Contact, now: float, pause: float) -> None:
         self._timers.set(contact, now + pause * (1 - _JITTER * self._rng.random()))
 
-    def _ask(self, contact: Contact, holder: Holder, now: float) -> None:
-        seconds = self.lease.seconds if self._farewell is None else self._farewell
+    def _ask(self, contact: Contact, holder: Holder, now: float, seconds: int | None = None) -> None:
+        if seconds is None:
+            seconds = self.lease.seconds if self._farewell is None else self._farewell
         request = Renew(self.lease.session, seconds, holder.token)
         self._requester.ask(self, request, contact.endpoint, contact.id, now, insistent=True)
         self._in_flight += 1

@@ -9,6 +9,7 @@ from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.storage.store import HeldRecords
 
 _PAUSE: Final = 0.01  # seconds, where much has expired
+_EMPTY: Final = 300.0  # seconds, where nothing is held: it wakes nobody for nothing
 
 
 class Sweep:
@@ -24,11 +25,11 @@ class Sweep:
 
     def next_timeout(self) -> float:
         """Return when `go_on` has something to do."""
-        return self._at
+        return self._at if len(self._store) else self._at - self._interval + _EMPTY
 
     def go_on(self, now: float) -> None:
         """Drop what has expired: some of it now, the rest bit by bit."""
-        if now >= self._at:
+        if now >= self.next_timeout():
             self._at = now + self._interval
             is_left = self._store.sweep(now)
             if self._withdrawals.sweep(now) or is_left:

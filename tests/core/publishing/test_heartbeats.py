@@ -1,0 +1,333 @@
+"""Heartbeats: holders renew our lease, lose records and take them again, or are lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from dhtd.core.ids import Id
+from dhtd.core.messages import FindNode, Renew, Store, Withdraw
+from dhtd.core.policy import DEFAULT
+from dhtd.core.publishing.heartbeats import Heartbeats
+from tests.core.bench import QUIET, US, Bench, Sent
+from tests.core.played import KEY, by_id, entered, knowing, publish
+from tests.core.small import contact
+from tests.records import SESSION, own_key
+
+POLICY = replace(QUIET, heartbeat=20.0, bucket_refresh=1e9, good_for=1e9, probe_interval=1e9)
+PERIOD, LEASE = 20.0, 60
+TIMEOUT = DEFAULT.query_timeout
+
+
+def holding(*ids: int) -> Bench:
+    """Return a node with an entry on these nodes."""
+    bench = knowing(*ids, policy=POLICY)
+    for sent in publish_at(bench, ids):
+        bench.pong(sent, sent.to[3])
+    bench.events()
+    return bench
+
+
+def publish_at(bench: Bench, ids: tuple[int, ...]) -> list[Sent]:
+    bench.node.commands.enter(KEY, 80, bench.now)
+    for id, sent in by_id(bench.sent()).items():
+        bench.found(sent, id, token=b"token")
+    stores = bench.sent()
+    assert {sent.request for sent in stores} == {Store(KEY, 80, b"token", LEASE, SESSION)}
+    assert {sent.to[3] for sent in stores} == set(ids)
+    return stores
+
+
+def heartbeats(bench: Bench) -> Heartbeats:
+    return bench.node.publisher.heartbeats
+
+
+def renewals(bench: Bench) -> list[Sent]:
+    """Return the renewals sent since the last call, and drop what else was sent."""
+    return [sent for sent in bench.sent() if isinstance(sent.request, Renew)]
+
+
+def next_beat(bench: Bench) -> list[Sent]:
+    """Let time pass until holders are asked; return these renewals."""
+    due = heartbeats(bench).next_timeout()
+    assert due is not None
+    assert due <= bench.now + PERIOD
+    bench.advance(due - bench.now)
+    return renewals(bench)
+
+
+def renew(bench: Bench, sent: Sent, held: int | None, token: bytes = b"next", id: int | None = None) -> None:
+    """Answer a renewal as the node that it was sent to, or as another one there."""
+    own = Id(sent.to[3] if id is None else id)
+    bench.deliver(bench.codec.encode_renewed(sent.query.tid, own, US, token, held), sent.to)
+
+
+def beat(bench: Bench, held: int | None, *, token: bytes = b"next") -> Sent:
+    """Let the only holder answer its next heartbeat; return that."""
+    (sent,) = next_beat(bench)
+    renew(bench, sent, held, token)
+    return sent
+
+
+def due_in(bench: Bench) -> float:
+    entry = bench.node.own_records.get(own_key(KEY, 80))
+    assert entry is not None
+    return bench.node.own_records.due_in(entry, bench.now)
+
+
+def test_each_holder_is_asked_in_each_period() -> None:
+    bench = holding(1, 2)
+    assert len(heartbeats(bench)) == 2
+    bench.advance(PERIOD)
+    sent = renewals(bench)
+    assert {each.to[3] for each in sent} == {1, 2}
+    for each in sent:
+        assert each.request == Renew(SESSION, LEASE, b"")
+        renew(bench, each, 1)
+    asked = []
+    while len(asked) < 10:
+        for each in next_beat(bench):
+            assert each.request == Renew(SESSION, LEASE, b"next")
+            renew(bench, each, 1)
+            asked.append(each.to[3])
+    assert 4 <= asked.count(1) <= 6
+    assert 9 * 0.4 * PERIOD < bench.now < 6 * PERIOD + 1
+
+
+def test_a_renewal_without_a_good_token_is_repeated_once() -> None:
+    bench = holding(1)
+    beat(bench, None, token=b"first")
+    again = bench.sent_one()
+    assert again.request == Renew(SESSION, LEASE, b"first")
+    renew(bench, again, None, b"second")
+    assert bench.sent() == []  # it takes no token of its own: that is a miss
+    beat(bench, None, token=b"third")
+    renew(bench, bench.sent_one(), 1)
+    assert len(heartbeats(bench)) == 1
+
+
+def test_a_holder_that_takes_no_token_is_lost() -> None:
+    bench = holding(1)
+    for _ in range(2):
+        beat(bench, None)
+        renew(bench, bench.sent_one(), None)
+    assert len(heartbeats(bench)) == 0
+
+
+def test_a_silent_holder_is_checked_and_replaced() -> None:
+    bench = holding(1, 2)
+    began = bench.now
+    entry = bench.node.own_records.get(own_key(KEY, 80))
+    assert entry is not None
+    while not entry.lost:
+        bench.advance(0.5)
+        for sent in bench.sent():
+            if sent.to[3] == 2 and isinstance(sent.request, Renew):
+                renew(bench, sent, 1)
+            elif sent.to[3] == 2:
+                bench.pong(sent, 2)
+    assert bench.now - began <= PERIOD + 3 * TIMEOUT + 1.0
+    assert entry.hurried
+
+
+def test_a_holder_that_misses_two_heartbeats_is_lost() -> None:
+    bench = holding(1, 2)
+    while len(heartbeats(bench)) > 1:
+        bench.advance(0.5)
+        for sent in renewals(bench):
+            bench.node.state.heard_at = bench.now + 0.1
+            if sent.to[3] == 2:
+                renew(bench, sent, 1)
+    assert bench.now <= 1.5 * PERIOD + TIMEOUT + 1.0
+
+
+def test_while_nobody_answers_no_holder_is_lost() -> None:
+    bench = holding(1, 2)
+    bench.advance(10 * PERIOD)
+    assert len(heartbeats(bench)) == 2
+
+
+def test_another_node_at_its_place_is_no_holder() -> None:
+    bench = holding(1)
+    (sent,) = next_beat(bench)
+    renew(bench, sent, 1, id=9)
+    assert len(heartbeats(bench)) == 0
+
+
+def test_a_refusal_counts_as_a_miss() -> None:
+    bench = holding(1)
+    bench.refuse(next_beat(bench)[0], 1)
+    assert len(heartbeats(bench)) == 1
+    bench.refuse(next_beat(bench)[0], 1)
+    assert len(heartbeats(bench)) == 0
+
+
+def test_a_holder_gets_back_what_it_has_lost() -> None:
+    bench = holding(1)
+    beat(bench, 0)
+    find = bench.sent_one()
+    assert find.request == FindNode(KEY)
+    bench.found(find, 1, token=b"fresh")
+    store = bench.sent_one()
+    assert store.request == Store(KEY, 80, b"fresh", LEASE, SESSION)
+    bench.pong(store, 1)
+    beat(bench, 1)
+    assert bench.sent() == []
+
+
+def test_a_holder_that_loses_again_and_again_is_restocked_rarely() -> None:
+    bench = holding(1)
+    restocks = []
+    for turn in range(40):
+        beat(bench, 0)
+        for find in bench.sent():
+            restocks.append(turn)
+            bench.found(find, 1, token=b"fresh")
+            bench.pong(bench.sent_one(), 1)
+    pauses = [later - earlier for earlier, later in pairwise(restocks)]
+    assert restocks[0] == 0
+    assert pauses == sorted(pauses)
+    assert len(restocks) < 8
+
+
+@pytest.mark.parametrize("refuses", ["token", "store"])
+def test_what_a_holder_does_not_take_back_is_published(refuses: str) -> None:
+    bench = holding(1)
+    for _ in range(5):
+        beat(bench, 1)
+    beat(bench, 0)
+    bench.found(bench.sent_one(), 1, token=b"" if refuses == "token" else b"fresh")
+    if refuses == "store":
+        bench.refuse(bench.sent_one(), 1)
+    assert len(heartbeats(bench)) == 0
+    assert due_in(bench) <= POLICY.startup_spread
+
+
+def test_a_holder_with_withdrawn_records_drops_all() -> None:
+    bench = holding(1)
+    beat(bench, 2)
+    assert bench.sent() == []  # its answer may have crossed a store
+    beat(bench, 2)
+    drop = bench.sent_one()
+    assert drop.request == Renew(SESSION, 0, b"next")
+    renew(bench, drop, 2)
+    bench.found(bench.sent_one(), 1, token=b"fresh")
+    bench.pong(bench.sent_one(), 1)
+    beat(bench, 1)
+    assert bench.sent() == []
+
+
+def test_a_deleted_entry_has_no_heartbeats() -> None:
+    bench = holding(1)
+    bench.node.commands.delete(KEY, 80, bench.now)
+    assert len(heartbeats(bench)) == 0
+    bench.sent()
+    bench.advance(2 * PERIOD)
+    assert not any(isinstance(sent.request, Renew) for sent in bench.sent())
+
+
+def test_a_deleted_entry_is_not_restocked() -> None:
+    bench = holding(1)
+    beat(bench, 0)
+    find = bench.sent_one()
+    bench.node.commands.delete(KEY, 80, bench.now)
+    bench.sent()
+    bench.found(find, 1, token=b"fresh")
+    assert not any(isinstance(sent.request, Store) for sent in bench.sent())
+
+
+def test_other_nodes_than_the_replicas_are_left() -> None:
+    bench = knowing(1, 2, policy=replace(POLICY, k=2))
+    for sent in publish_at(bench, (1, 2)):
+        bench.pong(sent, sent.to[3])
+    assert len(heartbeats(bench)) == 2
+    bench.know(contact(77))
+    entry = bench.node.own_records.get(own_key(KEY, 80))
+    assert entry is not None
+    entry.replicas = (contact(2),)
+    heartbeats(bench).published(entry)
+    assert len(heartbeats(bench)) == 1
+
+
+def test_many_holders_are_asked_less_often() -> None:
+    bench = Bench(policy=replace(POLICY, heartbeat_rate=0.05))
+    bench.know(*map(contact, range(1, 5)))
+    for sent in publish_at(bench, (1, 2, 3, 4)):
+        bench.pong(sent, sent.to[3])
+    lease = bench.node.publisher.lease
+    assert (lease.period, lease.seconds) == (80.0, 240)
+
+
+def test_a_farewell_has_all_holders_drop_soon() -> None:
+    bench = holding(1, 2)
+    assert not heartbeats(bench).is_saying_goodbye
+    heartbeats(bench).say_goodbye(POLICY.farewell, bench.now)
+    sent = renewals(bench)
+    assert {(each.to[3], each.request) for each in sent} == {
+        (1, Renew(SESSION, 30, b"")),
+        (2, Renew(SESSION, 30, b"")),
+    }
+    renew(bench, sent[0], None, b"fresh")
+    renew(bench, sent[1], 1)
+    again = bench.sent_one()
+    assert again.request == Renew(SESSION, 30, b"fresh")
+    assert heartbeats(bench).is_saying_goodbye
+    renew(bench, again, 0)
+    assert not heartbeats(bench).is_saying_goodbye
+    bench.advance(5 * PERIOD)
+    assert bench.sent() == []
+
+
+def test_a_silent_holder_ends_the_farewell_too() -> None:
+    bench = holding(1)
+    heartbeats(bench).say_goodbye(0, bench.now)
+    assert bench.sent_one().request == Renew(SESSION, 0, b"")
+    bench.advance(TIMEOUT)
+    assert not heartbeats(bench).is_saying_goodbye
+
+
+def test_a_rare_heartbeat_makes_a_farewell_longer() -> None:
+    bench = holding(1)
+    bench.node.publisher.lease.period = 100.5
+    heartbeats(bench).say_goodbye(30, bench.now)
+    assert bench.sent_one().request == Renew(SESSION, 101, b"")
+
+
+def test_restored_holders_are_asked_soon() -> None:
+    bench = Bench(policy=POLICY)
+    bench.node.publisher.restore_own(own_key(KEY, 80), bench.now)
+    assert bench.node.publisher.restore_holder(own_key(KEY, 80), contact(1), -5.0, bench.now)
+    assert bench.node.publisher.holders(own_key(KEY, 80), bench.now) == {contact(1): bench.now + LEASE}
+    (sent,) = next_beat(bench)
+    assert bench.now <= PERIOD / 2
+    renew(bench, sent, None)
+    assert [each.request for each in renewals(bench)] == [Renew(SESSION, LEASE, b"next")]
+
+
+def test_after_a_sleep_all_holders_are_asked_soon() -> None:
+    bench = holding(1)
+    beat(bench, 1)
+    bench.node.machine.slept(600.0, bench.now)
+    bench.advance(PERIOD / 2)
+    assert any(isinstance(sent.request, Renew) for sent in bench.sent())
+
+
+def test_a_renewed_holder_is_asked_to_let_go() -> None:
+    """Long after the entry was stored there: its lease was renewed since."""
+    bench = holding(1)
+    for _ in range(10):
+        beat(bench, 1)
+    bench.node.commands.delete(KEY, 80, bench.now)
+    for sent in bench.sent():
+        bench.found(sent, 1, token=b"fresh")
+    assert Withdraw(KEY, 80, b"fresh", SESSION) in [sent.request for sent in bench.sent()]
+
+
+def test_without_leases_nobody_is_asked() -> None:
+    bench = knowing(1)
+    bench.node.publisher.lease.is_renewed = False
+    entered(bench, 1)
+    assert len(heartbeats(bench)) == 0
+    publish(bench, (1,))
