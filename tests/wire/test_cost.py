@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import FrameType
 
 import pytest
 
+from dhtd.core.codec import Room, Values
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import Id
 from dhtd.core.messages import (
     CHANGED_MAX,
     VERSION_MAX,
     Changed,
+    Contact,
     FindNode,
     FindValue,
     Ping,
+    Query,
     Renew,
     Reply,
     Request,
     Watch,
 )
 from dhtd.errors import WireError
+from dhtd.wire import native_decoder
 from dhtd.wire.native import NativeCodec
+from dhtd.wire.reader import Reader
 from tests.records import SESSION
 from tests.wire.bombs import LARGEST, bombs
 from tests.wire.vectors import VECTORS
@@ -116,3 +121,39 @@ def tails() -> Iterator[tuple[int, int]]:
 
 def test_the_steps_do_not_grow_with_the_datagram() -> None:
     assert max(count for _, count in tails()) <= CALLS
+
+
+class _NoReader:
+    """Stands where a datagram would be read step by step."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        raise AssertionError("it is read step by step")
+
+
+class _LateReader(Reader):
+    """Reads from the fourth element on only."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        assert at >= 50, "it reads what is at known places"
+        super().__init__(data, at)
+
+
+def long_reply(endpoints: Sequence[Endpoint]) -> bytes:
+    """Return an answer to find_value with eight contacts."""
+    codec = NativeCodec()
+    contacts = [Contact(Id(number), Endpoint.of("192.0.2.1", number)) for number in range(1, 9)]
+    query = Query(bytes(8), Id(1), FindValue(Id(5)))
+    packed, values = codec.pack_contacts(contacts), Values(endpoints)
+    return codec.encode_found(query, Id(2), contacts[0].endpoint, b"12345678", packed, Room(1_200), values)
+
+
+def test_a_reply_without_endpoints_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_decoder, "Reader", _NoReader)
+    assert isinstance(NativeCodec().decode(long_reply([])), Reply)
+    with pytest.raises(AssertionError, match="step by step"):
+        NativeCodec().decode(long_reply([Endpoint.of("192.0.2.9", 80)]))
+
+
+def test_fields_at_known_places_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_decoder, "Reader", _LateReader)
+    assert isinstance(NativeCodec().decode(long_reply([Endpoint.of("192.0.2.9", 80)])), Reply)

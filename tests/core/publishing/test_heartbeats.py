@@ -128,7 +128,7 @@ def test_a_silent_holder_is_checked_and_replaced() -> None:
                 renew(bench, sent, 1)
             elif sent.to[3] == 2:
                 bench.pong(sent, 2)
-    assert bench.now - began <= PERIOD + 3 * TIMEOUT + 1.0
+    assert bench.now - began <= 2 * PERIOD + 3 * TIMEOUT
     assert entry.hurried
 
 
@@ -140,7 +140,7 @@ def test_a_holder_that_misses_two_heartbeats_is_lost() -> None:
             bench.node.state.heard_at = bench.now + 0.1
             if sent.to[3] == 2:
                 renew(bench, sent, 1)
-    assert bench.now <= 1.5 * PERIOD + TIMEOUT + 1.0
+    assert bench.now <= 2 * PERIOD
 
 
 def test_while_nobody_answers_no_holder_is_lost() -> None:
