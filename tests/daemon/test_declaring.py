@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -19,11 +20,11 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.daemon import declaring as daemon_declaring
 from dhtd.daemon.declaring import RETRY, Declaring
 from dhtd.daemon.labels import Label
-from dhtd.daemon.own_entries import OwnEntries, Wanted
+from dhtd.daemon.own_entries import WITHDRAWN_WITHIN, OwnEntries, Wanted
 from dhtd.errors import NoThread
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from tests.daemon.handlers.small_daemon import Daemon, daemon, tracked, two
-from tests.daemon.wire import POLICY, Wire
+from tests.daemon.wire import POLICY, Wire, end_of
 from tests.records import own_key
 
 T = TypeVar("T")
@@ -130,6 +131,21 @@ async def test_what_is_declared_no_more_is_withdrawn(
         f"deleted blog port 80, as {a} no longer declares it",
         "files declare 0 entries: 0 changed, 1 no longer declared",
     ]
+
+
+async def test_a_silent_network_holds_up_no_change(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
+    put(directory, "a.toml", *(("wiki", port) for port in range(1, 61)), ("blog", 80), ("blog", 81))
+    async with declared(tmp_path, directory) as (one, other, declaring):
+        await trio.sleep(POLICY.startup_spread + 1)
+        end_of(other.driver)._wire.cut = True
+        b = put(directory, "b.toml", ("blog", 82))
+        remove(str(directory / "a.toml"))
+        began = trio.current_time()
+        await declaring.read(directory)
+        assert trio.current_time() <= began + WITHDRAWN_WITHIN
+        assert files(one) == {(BLOG, 82): b}
+        assert not one.driver._operations
+        assert one.driver.node.withdrawals.entries()
 
 
 async def test_an_entry_made_by_hand_stays(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
@@ -267,3 +283,43 @@ async def test_without_a_thread_files_are_read(
     async with daemon(Wire(), tmp_path) as one:
         await declaring_of(one).read(directory)
         assert files(one) == {(WIKI, 80): a}
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_files_and_hands_in_any_order(
+    autojump_clock: MockClock, tmp_path: Path, directory: Path, seed: int
+) -> None:
+    rng = Random(seed)
+    by_hand: set[tuple[Id, int]] = set()
+    contents: dict[str, set[tuple[str, int]] | None] = {}  # by the name of a file; None: it is broken
+    ids = {"wiki": WIKI, "blog": BLOG}
+    async with two(tmp_path) as (one, _):
+        declaring = declaring_of(one)
+        for _step in range(60):
+            name, entry = rng.choice(["a.toml", "b.toml"]), (rng.choice(list(ids)), rng.choice([80, 81, 82]))
+            of, port = entry
+            match rng.randrange(6):
+                case 0:
+                    contents[name] = {entry}
+                    put(directory, name, entry)
+                case 1:
+                    contents[name] = {entry, ("blog", 82)}
+                    put(directory, name, entry, ("blog", 82))
+                case 2:
+                    contents[name] = None
+                    put_text(str(directory / name), "[[entry]")
+                case 3 if contents.pop(name, "none") != "none":
+                    remove(str(directory / name))
+                case 4:
+                    await one.ask(EnterRequest(ids[of], port, wait=False))
+                    by_hand.add((ids[of], port))
+                case 5 if (ids[of], port) in tracked(one.driver):
+                    await one.ask(DeleteRequest(ids[of], port))
+                    by_hand.discard((ids[of], port))
+            before = files(one)
+            await declaring.read(directory)
+            after = files(one)
+            declared = {(ids[of], port) for some in contents.values() for of, port in some or ()}
+            broken = {str(directory / name) for name, some in contents.items() if some is None}
+            kept = {each for each, file in before.items() if file in broken}
+            assert declared | by_hand | kept == after.keys()
