@@ -17,7 +17,7 @@ from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.driver import Driver, Ongoing
 from dhtd.daemon.guards.guard import Checked
 from dhtd.daemon.guards.guards import Guards
-from dhtd.daemon.guards.wanted import WantedGuard
+from dhtd.daemon.guards.wanted import Checking, WantedGuard
 from dhtd.daemon.labels import Label
 from dhtd.daemon.state.file import AddOwn
 from dhtd.daemon.state.saver import Saver
@@ -134,6 +134,13 @@ class OwnEntries:
     def has(self, record_key: RecordKey) -> bool:
         """Whether there is this entry, published or not."""
         return record_key in self._node.tracker or record_key in self._guards
+
+    def is_guarded(self, record_key: RecordKey, check: Checking | None) -> bool:
+        """Whether an entry has this check, or no guard at all."""
+        saved = self._guards.saved(record_key)
+        return (None if saved is None else (saved.what, saved.every)) == (
+            None if check is None else (str(check.check), check.every)
+        )
 
     def _known_ports(self, key: Id) -> list[int]:
         return sorted({*self._node.tracker.ports(key), *self._guards.ports(key)})

@@ -21,7 +21,9 @@ from dhtd.daemon import declaring as daemon_declaring
 from dhtd.daemon.declaring import RETRY, Declaring
 from dhtd.daemon.labels import Label
 from dhtd.daemon.own_entries import WITHDRAWN_WITHIN, OwnEntries, Wanted
+from dhtd.daemon.state.rows import SavedGuard
 from dhtd.errors import NoThread
+from dhtd.service.checks import parse_check
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from tests.daemon.handlers.small_daemon import Daemon, daemon, tracked, two
 from tests.daemon.wire import POLICY, Wire, end_of
@@ -150,7 +152,7 @@ async def test_a_silent_network_holds_up_no_change(autojump_clock: MockClock, tm
 
 async def test_an_entry_made_by_hand_stays(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
     async with declared(tmp_path, directory) as (one, _, declaring):
-        await one.ask(EnterRequest(WIKI, 80, wait=False))
+        await one.ask(EnterRequest(WIKI, 80, wait=False, name="wiki"))
         a = put(directory, "a.toml", ("wiki", 80), ("blog", 80))
         await declaring.read(directory)
         assert files(one) == {(WIKI, 80): a, (BLOG, 80): a}
@@ -262,7 +264,7 @@ async def test_a_disk_that_hangs_holds_up_nothing(
 ) -> None:
     monkeypatch.undo()  # so that threads work
     released = threading.Event()
-    monkeypatch.setattr(entry_files, "read", lambda directory: released.wait(60))
+    monkeypatch.setattr(entry_files, "read", lambda *_: released.wait(60))
     async with daemon(Wire(), tmp_path) as one:
         await declaring_of(one).read(directory)
     released.set()
@@ -323,3 +325,51 @@ async def test_files_and_hands_in_any_order(
             broken = {str(directory / name) for name, some in contents.items() if some is None}
             kept = {each for each, file in before.items() if file in broken}
             assert declared | by_hand | kept == after.keys()
+
+
+async def test_a_declared_check_guards_its_entry(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
+    a = str(directory / "a.toml")
+    put_text(a, '[[entry]]\nname = "wiki"\nport = 80\ncheck = "tcp"\nevery = 60\n')
+    async with declared(tmp_path, directory) as (one, _, declaring):
+        key = own_key(WIKI, 80)
+        assert one.disk.guards[key] == SavedGuard("tcp", 60.0, False)
+        assert key not in one.driver.node.tracker  # nothing has passed yet
+        writes = one.disk.writes
+        await declaring.read(directory)
+        assert one.disk.writes == writes
+        for change, guard in (("every = 30", SavedGuard("tcp", 30.0, False)), ("", SavedGuard("tcp", 5.0, False))):
+            put_text(a, f'[[entry]]\nname = "wiki"\nport = 80\ncheck = "tcp"\n{change}\n')
+            await declaring.read(directory)
+            assert one.disk.guards[key] == guard
+        put(directory, "a.toml", ("wiki", 80))
+        await declaring.read(directory)
+        assert key not in one.disk.guards
+        assert key in one.driver.node.tracker
+
+
+async def test_a_check_made_by_hand_stays(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
+    async with declared(tmp_path, directory) as (one, _, declaring):
+        await one.ask(EnterRequest(WIKI, 80, wait=False, check=parse_check("tcp")))
+        put(directory, "a.toml", ("wiki", 80))
+        await declaring.read(directory)
+        assert own_key(WIKI, 80) in one.disk.guards
+
+
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        ('check = "udp"', "'udp' is not a check: give tcp"),
+        ('check = "tcp"\nevery = 0.1', "every 0.1 s is too often or too seldom: 0.5 to 3600 s"),
+        ('check = "http://192.0.2.1/"', "192.0.2.1 is no address of this machine"),
+        ('check = "exec /none"', "/none"),
+    ],
+)
+async def test_a_check_that_cannot_be_made_is_refused(
+    autojump_clock: MockClock, tmp_path: Path, directory: Path, caplog: pytest.LogCaptureFixture, check: str, why: str
+) -> None:
+    a = str(directory / "a.toml")
+    put_text(a, f'[[entry]]\nname = "wiki"\nport = 80\n{check}\n')
+    async with declared(tmp_path, directory) as (one, _, _declaring):
+        assert files(one) == {}
+    assert f"{a}, entry 1 (line 1): check: " in caplog.text
+    assert why in caplog.text

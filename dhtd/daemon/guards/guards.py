@@ -298,7 +298,7 @@ class Guards:
         try:
             self._node.commands.check_room(record_key)
         except TooManyEntries as error:
-            log.warning("%064x port %d cannot be entered: %s", record_key.key, record_key.port, error)
+            log.warning("%s cannot be entered: %s", self._driver.labels.text(record_key), error)
             return False
         return True
 
@@ -310,7 +310,7 @@ class Guards:
 
     def _enter(self, record_key: RecordKey) -> None:
         key, port = record_key.key, record_key.port
-        log.info("%064x port %d passes its check, and is entered", key, port)
+        log.info("%s passes its check, and is entered", self._driver.labels.text(record_key))
         with self._driver.begin(lambda now: self._node.commands.enter(key, port, now)):
             pass  # nobody waits
 
@@ -320,7 +320,8 @@ class Guards:
         if record_key not in self._node.tracker:
             guard.note_acted()
             return
-        log.info("%064x port %d is withdrawn: %s", key, port, guard.info(self._driver.clock())["message"])
+        why = guard.info(self._driver.clock())["message"]
+        log.info("%s is withdrawn: %s", self._driver.labels.text(record_key), why)
         withdrawal = self._driver.begin(lambda now: self._node.commands.delete(key, port, now)[0])
         assert self._nursery is not None
         self._nursery.start_soon(_see_off, withdrawal, guard)
