@@ -96,13 +96,13 @@ class Declaring:
             names = [_called(each.key, labels.of(each).name) for each in gone]
             await self._own.remove(gone)
             for record_key, name in zip(gone, names, strict=True):
-                log.info("deleted %s port %d, as %s no longer declares it", name, record_key.port, made[record_key])
+                log.info("%s no longer declares %s port %d: deleted it", made[record_key], name, record_key.port)
         wanted = [self._wanted(record_key, *said) for record_key, said in declared.items()]
         new = [each for each in wanted if each is not None]
         if new:
             await self._own.track(new)
             for each in new:
-                log.info("entered %s port %d, as %s declares it", _called(each.key, each.name), each.port, each.file)
+                log.info("%s declares %s port %d", each.file, _called(each.key, each.name), each.port)
         labels.declared = {**kept, **{record_key: file for record_key, (_, file) in declared.items()}}
         if labels.declared or gone:
             known = count(len(labels.declared), "entry")

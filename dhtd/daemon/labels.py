@@ -57,6 +57,10 @@ class Labels:
         """Return the file that declares an entry."""
         return self.declared.get(record_key) or self.of(record_key).file
 
+    def names(self) -> list[tuple[RecordKey, str]]:
+        """Return the entries that have names, with these."""
+        return [(each, label.name) for each, label in self._labels.items() if label.name is not None]
+
     def made_by_files(self) -> list[tuple[RecordKey, str]]:
         """Return the entries that files have made, and the paths of these files."""
         return [(each, label.file) for each, label in self._labels.items() if label.file is not None]

@@ -105,9 +105,9 @@ async def test_what_files_declare_is_entered(
         await trio.sleep(POLICY.startup_spread + 1)
         assert {held.key for held in other.driver.node.store} == {WIKI, BLOG}
     assert caplog.messages == [
-        f"entered wiki port 80, as {a} declares it",
-        f"entered wiki port 81, as {a} declares it",
-        f"entered blog port 80, as {b} declares it",
+        f"{a} declares wiki port 80",
+        f"{a} declares wiki port 81",
+        f"{b} declares blog port 80",
         "files declare 3 entries: 3 changed, 0 no longer declared",
     ]
 
@@ -130,7 +130,7 @@ async def test_what_is_declared_no_more_is_withdrawn(
         assert files(one) == {}
         assert not one.driver._operations
     assert caplog.messages == [
-        f"deleted blog port 80, as {a} no longer declares it",
+        f"{a} no longer declares blog port 80: deleted it",
         "files declare 0 entries: 0 changed, 1 no longer declared",
     ]
 
