@@ -211,9 +211,11 @@ class Guards:
         guard.scopes.append(scope)
 
         async def within() -> None:
-            with scope:
-                await work()
-            guard.scopes.remove(scope)
+            try:
+                with scope:
+                    await work()
+            finally:
+                guard.scopes.remove(scope)
 
         self._nursery.start_soon(within)
 
@@ -223,7 +225,11 @@ class Guards:
         while True:
             async with self._limiter:
                 began = trio.current_time()
-                outcome = await self._make(guard.check, id, port, guard.every)
+                try:
+                    outcome = await self._make(guard.check, id, port, guard.every)
+                except Exception:  # noqa: BLE001 - noted
+                    self._driver.defects.note("a check could not be made")
+                    outcome = Outcome(False, "a defect in dhtd; its log has the details")
             guard.judge.take(outcome, self._driver.clock())
             if not guard.decided.is_set() or guard.is_good != (record_key in self._node.tracker):
                 self._mark(record_key)
@@ -298,8 +304,11 @@ class Guards:
         try:
             self._node.commands.check_room(record_key)
         except TooManyEntries as error:
-            log.warning("%s cannot be entered: %s", self._driver.labels.text(record_key), error)
+            if not guard.is_refused:  # the next check would say it again
+                log.warning("%s cannot be entered: %s", self._driver.labels.text(record_key), error)
+            guard.is_refused = True
             return False
+        guard.is_refused = False
         return True
 
     async def _write(self, over: Sequence[RecordKey], changed: Mapping[RecordKey, SavedGuard]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 import trio
@@ -23,7 +24,7 @@ from dhtd.service.checks import Check, ExecCheck, HttpCheck, TcpCheck
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.info import InfoRequest
 from tests.daemon.handlers.small_daemon import KEY, SILENT_PORT, Client, Daemon, Disk, daemon, tracked, two
-from tests.daemon.wire import Wire
+from tests.daemon.wire import POLICY, Wire
 from tests.records import own_key
 
 ENTRY = own_key(KEY, 80)
@@ -174,6 +175,37 @@ async def test_entries_with_checks_are_limited(
         await one.ask(checked(every=9.0))
         with pytest.raises(TooManyEntries, match=r"as many entries as it can \(1\)"):
             await one.ask(EnterRequest(KEY, 81, check=TcpCheck()))
+
+
+async def test_a_full_node_waits_for_room(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with daemon(Wire(), tmp_path, replace(POLICY, own_entries=1)) as one:
+        one.service.is_up = False
+        await one.ask(checked(every=1.0))
+        await one.ask(EnterRequest(Id(8), 80))
+        one.service.is_up = True
+        await trio.sleep(60)
+        assert tracked(one.driver) == {(Id(8), 80)}
+        assert caplog.text.count("cannot be entered: this node has entered as many entries as it takes (1)") == 1
+        await one.ask(DeleteRequest(Id(8)))
+        await trio.sleep(1)
+        assert tracked(one.driver) == {(KEY, 80)}
+
+
+async def test_a_defect_in_a_check_is_a_failure(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+
+        async def fail(*_: object) -> NoReturn:
+            await trio.lowlevel.checkpoint()
+            raise KeyError("a defect")
+
+        monkeypatch.setattr(one.guards, "_make", fail)
+        result = await one.ask(checked())
+        assert (result["state"], result["message"]) == ("waiting", "a defect in dhtd; its log has the details")
+        assert one.driver.udp.counters.defects == 1
 
 
 async def test_without_a_guard_enter_tells_who_listens(autojump_clock: MockClock, tmp_path: Path) -> None:
