@@ -336,10 +336,11 @@ async def test_the_last_to_go_withdraws(autojump_clock: MockClock, tmp_path: Pat
         await one.ask(EnterRequest(KEY, 80, attached=True), second)
         result = await one.ask(EnterRequest(KEY, 80, pid=4711))
         assert result["message"] == "held by 2 clients, process 4711"
+        writes = len(one.disk.node_had)
         await first.end()
         work.over.set()
         await wait_all_tasks_blocked()
-        assert held_by(other) == [KEY]
+        assert (held_by(other), len(one.disk.node_had)) == ([KEY], writes)
         await second.end()
         assert held_by(other) == []
 
