@@ -23,6 +23,7 @@ from dhtd.errors import BadRequest, Busy, InvalidCheck, NotPermitted, NotTracked
 from dhtd.service.checks import Check, ExecCheck, HttpCheck, TcpCheck
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.info import InfoRequest
+from dhtd.service.node import StatusRequest
 from tests.daemon.handlers.small_daemon import KEY, SILENT_PORT, Client, Daemon, Disk, daemon, tracked, two
 from tests.daemon.wire import POLICY, Wire
 from tests.records import own_key
@@ -84,6 +85,8 @@ async def test_two_failures_withdraw_and_one_success_enters(autojump_clock: Mock
         assert (row["state"], row["message"], row["replicas"], row["refresh_in_s"]) == ("failing", "down", 0, None)
         assert 0.4 < row["since_s"] < 0.6
         assert held_by(other) == []
+        status = await one.ask(StatusRequest())
+        assert (status["own_entries"], status["withheld_entries"]) == (0, 1)
         assert one.disk.guards == {ENTRY: SavedGuard("tcp", 1.0, False)}
         one.service.is_up = True
         await trio.sleep(1)
