@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.core.ids import Id
 from dhtd.daemon.guards import guards as module
 from dhtd.daemon.guards import processes
+from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import BLANK
@@ -389,6 +390,33 @@ async def test_a_client_that_returns_keeps_its_entry(autojump_clock: MockClock, 
             nursery.start_soon(one.ask, EnterRequest(KEY, 80, attached=True), second)
         await wait_all_tasks_blocked()
         assert (held_by(other), one.disk.entries, tracked(one.driver)) == ([KEY], {(KEY, 80)}, {(KEY, 80)})
+
+
+async def test_guards_that_run_again_go_on(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
+    """As after a defect, which ends all of their tasks."""
+    async with two(tmp_path) as (one, other):
+        await one.ask(EnterRequest(KEY, 80))
+        guards = Guards(one.driver, cast("Saver", one.disk), one.service.check)
+        guards.set(ENTRY, work)
+        guards.set(own_key(KEY, 81), Checking(TcpCheck(), 1.0))
+        for _ in range(2):
+            with trio.move_on_after(0.5):
+                await guards.run()
+        assert [entry.port for entry in one.driver.node.tracker] == [80, 81]
+        work.over.set()
+        with trio.move_on_after(0.5):
+            await guards.run()
+        assert [entry.port for entry in one.driver.node.tracker] == [81]
+        assert [held.record.port for held in other.driver.node.store] == [81]
+
+
+async def test_an_entry_that_the_node_lost_is_forgotten(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        client = Client()
+        await one.ask(EnterRequest(KEY, 80, attached=True), client)
+        one.driver.node.commands.delete(KEY, 80, one.driver.clock())
+        await client.end()
+        assert (one.disk.entries, await rows(one)) == (set(), [])
 
 
 async def test_a_refused_process_is_let_go(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
