@@ -19,7 +19,7 @@ import pytest
 from dhtd.cli.child import Child
 from dhtd.errors import UsageError
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeDaemon, error, result
+from tests.cli.fake import FakeDaemon, Frame, error, result
 
 DEADLINE = 60.0
 ID = "07" * 32
@@ -172,16 +172,24 @@ def dht_run(*arguments: object, **given: Any) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False, **given)
 
 
+class Noting(FakeDaemon):
+    """Makes a file once it has given its answers, for which `UNTIL_TOLD` waits."""
+
+    def __init__(self, directory: Path, *answers: list[Frame]) -> None:
+        super().__init__(directory / "sock", *answers)
+        self.told = directory / "told"
+
+    def _serve(self) -> None:
+        super()._serve()
+        self.told.touch()
+
+
+UNTIL_TOLD = "while ! [ -e {} ]; do sleep 0.01; done"
+
+
 def test_an_entry_is_attached_while_the_command_runs(tmp_path: Path, port: int) -> None:
-    flag = tmp_path / "entered"
-    script = f"while ! [ -e {flag} ]; do sleep 0.01; done; echo served; exit 3"
-
-    class Noting(FakeDaemon):
-        def _serve(self) -> None:
-            super()._serve()
-            flag.touch()
-
-    with Noting(tmp_path / "sock", result(NODE), result(ENTERED)) as daemon:
+    with Noting(tmp_path, result(NODE), result(ENTERED)) as daemon:
+        script = f"{UNTIL_TOLD.format(daemon.told)}; echo served; exit 3"
         done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (3, "served\n")
     assert "on 1 node; published again in 15 min; withdrawn when the command ends" in done.stderr
@@ -192,7 +200,6 @@ def test_an_entry_is_attached_while_the_command_runs(tmp_path: Path, port: int) 
 
 
 def test_json_is_printed_once_entered(tmp_path: Path, port: int) -> None:
-    flag = tmp_path / "entered"
     with FakeDaemon(tmp_path / "sock", result(NODE), result(ENTERED)) as daemon:
         script = "read line; exit 0"
         command = [
@@ -212,12 +219,12 @@ def test_json_is_printed_once_entered(tmp_path: Path, port: int) -> None:
             process.stdin.write(b"\n")
             process.stdin.close()
             assert process.wait(DEADLINE) == 0
-    assert not flag.exists()
 
 
 def test_trouble_with_the_daemon_leaves_the_command_alone(tmp_path: Path, port: int) -> None:
-    with FakeDaemon(tmp_path / "sock", result(NODE), error("busy", "not now"), error("busy", "not now")) as daemon:
-        done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", "sleep 2.5; exit 4")
+    with Noting(tmp_path, result(NODE), error("busy", "not now"), error("busy", "not now")) as daemon:
+        script = f"{UNTIL_TOLD.format(daemon.told)}; exit 4"
+        done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", script)
     assert done.returncode == 4
     assert done.stderr.count("not entered: not now; trying again while the command runs") == 1
     assert len(daemon.requests) == 3
