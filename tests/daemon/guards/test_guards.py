@@ -329,6 +329,8 @@ async def test_an_entry_goes_with_its_connection(autojump_clock: MockClock, tmp_
         client = Client()
         result = await one.ask(EnterRequest(KEY, 80, attached=True), client)
         assert (result["guard"], result["message"], held_by(other)) == ("connection", "held by 1 client", [KEY])
+        await trio.sleep(5)
+        assert [row["since_s"] for row in await rows(one)] == [5.0]
         await client.end()
         assert (held_by(other), one.disk.entries, await rows(one)) == ([], set(), [])
 
@@ -396,7 +398,7 @@ async def test_guards_that_run_again_go_on(autojump_clock: MockClock, tmp_path: 
     """As after a defect, which ends all of their tasks."""
     async with two(tmp_path) as (one, other):
         await one.ask(EnterRequest(KEY, 80))
-        guards = Guards(one.driver, cast("Saver", one.disk), one.service.check)
+        guards = Guards(one.driver, cast("Saver", one.disk), one.service.check, lambda: 0.0)
         guards.set(ENTRY, work)
         guards.set(own_key(KEY, 81), Checking(TcpCheck(), 1.0))
         for _ in range(2):
