@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,8 +84,9 @@ def test_the_child_has_the_signals_of_the_parent() -> None:
 
 
 def test_an_ignored_end_of_children_is_no_hindrance() -> None:
-    process = started("sh", "-c", "exit 7", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
-    assert ended(process) == 7
+    ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    command = [sys.executable, "-c", f"{ignoring}; {RUN}", "sh", "-c", "exit 7"]
+    assert subprocess.run(command, timeout=DEADLINE, check=False).returncode == 7
 
 
 @pytest.mark.parametrize(
@@ -115,16 +114,18 @@ while True:
 """
 
 
+ON_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+
+
 def test_ctrl_c_reaches_the_child_once() -> None:
     """The terminal sends SIGINT to the whole job, so nobody has to send it on."""
     terminal, ours = os.openpty()
     job = subprocess.Popen(
-        [sys.executable, "-c", RUN, sys.executable, "-c", COUNT],
+        [sys.executable, "-c", f"{ON_TERMINAL}; {RUN}", sys.executable, "-c", COUNT],
         stdin=ours,
         stdout=ours,
         stderr=ours,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - nothing else may become its terminal
     )
     os.close(ours)
     with job, os.fdopen(terminal, "rb", buffering=0) as screen:

@@ -222,10 +222,11 @@ async def test_a_new_name_leaves_the_guards_of_other_ports(autojump_clock: MockC
     async with two(tmp_path) as (one, _):
         one.service.is_up = False
         await one.ask(checked(name="printer"))
-        await one.ask(EnterRequest(KEY, 81, name="laser"))
+        await one.ask(EnterRequest(KEY, 81, name="scanner"))
+        await one.ask(EnterRequest(KEY, 82, name="laser"))
         assert one.disk.guards == {ENTRY: SavedGuard("tcp", 5.0, False)}
         assert one.disk.labels[ENTRY].name == "laser"
-        assert [row["name"] for row in await rows(one)] == ["laser", "laser"]
+        assert [row["name"] for row in await rows(one)] == ["laser"] * 3
 
 
 async def test_many_entries_may_have_checks(autojump_clock: MockClock, tmp_path: Path) -> None:
