@@ -43,6 +43,7 @@ class Declared:
     port: int
     name: str | None
     check: object = None  # what the reader of checks has made of it
+    place: str = field(default="", compare=False)  # in its file
 
 
 Said = tuple[Declared, str]  # and the path of its file
@@ -107,7 +108,7 @@ def _read_file(path: str, read_check: ReadCheck) -> list[Declared]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{path}: entry must be an array of tables: write [[entry]]")
     places = _places(data, len(tables))
-    return [_entry(table, f"{path}, {place}", read_check) for table, place in zip(tables, places, strict=True)]
+    return [_entry(table, path, place, read_check) for table, place in zip(tables, places, strict=True)]
 
 
 def _places(data: bytes, count: int) -> list[str]:
@@ -118,7 +119,8 @@ def _places(data: bytes, count: int) -> list[str]:
     return [f"entry {number} (line {line})" for number, line in enumerate(lines, start=1)]
 
 
-def _entry(table: Mapping[str, Any], place: str, read_check: ReadCheck) -> Declared:
+def _entry(table: Mapping[str, Any], path: str, where: str, read_check: ReadCheck) -> Declared:
+    place = f"{path}, {where}"
     unknown = sorted(table.keys() - _KEYS.keys())
     if unknown:
         raise ConfigError(f"{place}: unknown key {shown(unknown[0])}; the keys are {', '.join(_KEYS)}")
@@ -142,7 +144,7 @@ def _entry(table: Mapping[str, Any], place: str, read_check: ReadCheck) -> Decla
             check = read_check(values["check"], values.get("every"))
         except UsageError as error:
             raise ConfigError(f"{place}: check: {error}") from None
-    return Declared(key, values["port"], name, check)
+    return Declared(key, values["port"], name, check, where)
 
 
 def _refuse_contradiction(path: str, entries: list[Declared], seen: dict[bytes, list[Said]]) -> None:
@@ -151,15 +153,15 @@ def _refuse_contradiction(path: str, entries: list[Declared], seen: dict[bytes, 
     `seen` has the declarations of other files, by the packed ID. Those of this file are added if they are sound.
     """
     said: dict[bytes, list[Said]] = {}
-    for number, each in enumerate(entries, start=1):
+    for each in entries:
         key = packed(each.key)
         for other, file in (*seen.get(key, ()), *said.get(key, ())):
             where = "above" if file == path else f"in {file}"
             called = each.name or NATIVE.format(each.key)
             if each.name != other.name and None not in (each.name, other.name):
-                raise ConfigError(f"{path}, entry {number}: the ID of {called} has the name {other.name} {where}")
+                raise ConfigError(f"{path}, {each.place}: the ID of {called} has the name {other.name} {where}")
             if each.port == other.port and each != other:
-                raise ConfigError(f"{path}, entry {number}: {called} port {each.port} is declared otherwise {where}")
+                raise ConfigError(f"{path}, {each.place}: {called} port {each.port} is declared otherwise {where}")
         said.setdefault(key, []).append((each, path))
     for key, those in said.items():
         seen.setdefault(key, []).extend(those)

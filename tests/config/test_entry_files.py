@@ -114,22 +114,22 @@ OTHERWISE: dict[str, tuple[str, str, str]] = {
     "another name": (
         f'[[entry]]\nid = "{ID}"\nname = "one"\nport = 80\n',
         f'{SOUND}[[entry]]\nid = "{ID}"\nname = "two"\nport = 81\n',
-        ", entry 2: the ID of two has the name one in ",
+        ", entry 2 (line 4): the ID of two has the name one in ",
     ),
     "a name for another ID": (
         f'[[entry]]\nid = "{NATIVE.format(WIKI)}"\nname = "blog"\nport = 80\n',
         SOUND,
-        ", entry 1: the ID of wiki has the name blog in ",
+        ", entry 1 (line 1): the ID of wiki has the name blog in ",
     ),
     "another check": (
         SOUND,
         f'{SOUND}check = "tcp"\n',
-        ", entry 1: wiki port 80 is declared otherwise in ",
+        ", entry 1 (line 1): wiki port 80 is declared otherwise in ",
     ),
     "no name": (
         f'[[entry]]\nid = "{ID}"\nname = "one"\nport = 80\n',
         f'[[entry]]\nid = "{ID}"\nport = 80\n',
-        f", entry 1: {ID} port 80 is declared otherwise in ",
+        f", entry 1 (line 1): {ID} port 80 is declared otherwise in ",
     ),
 }
 
@@ -146,7 +146,7 @@ def test_the_second_of_two_that_contradict_is_out(directory: Path, case: str) ->
 
 def test_a_file_may_contradict_itself(directory: Path) -> None:
     put(directory, "a.toml", "".join(OTHERWISE["another name"][:2]))
-    assert broken(directory) == {"a.toml": ", entry 3: the ID of two has the name one above"}
+    assert broken(directory) == {"a.toml": ", entry 3 (line 8): the ID of two has the name one above"}
 
 
 def test_the_same_twice_is_no_contradiction(directory: Path) -> None:
