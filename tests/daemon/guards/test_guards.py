@@ -229,6 +229,13 @@ async def test_a_new_name_leaves_the_guards_of_other_ports(autojump_clock: MockC
         assert [row["name"] for row in await rows(one)] == ["laser"] * 3
 
 
+async def test_a_new_name_leaves_what_clients_hold(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await one.ask(EnterRequest(KEY, 80, attached=True), Client())
+        await one.ask(EnterRequest(KEY, 81, name="laser"))
+        assert one.disk.guards == {ENTRY: HELD}
+
+
 async def test_many_entries_may_have_checks(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         own = OwnEntries(one.driver, cast("Saver", one.disk), one.guards)
@@ -325,7 +332,10 @@ async def test_an_entry_goes_with_its_process(autojump_clock: MockClock, tmp_pat
         assert one.driver.labels.of(ENTRY) == BLANK
 
 
-async def test_an_entry_goes_with_its_connection(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_an_entry_goes_with_its_connection(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with two(tmp_path) as (one, other):
         client = Client()
         result = await one.ask(EnterRequest(KEY, 80, attached=True), client)
@@ -334,6 +344,7 @@ async def test_an_entry_goes_with_its_connection(autojump_clock: MockClock, tmp_
         assert [row["since_s"] for row in await rows(one)] == [5.0]
         await client.end()
         assert (held_by(other), one.disk.entries, await rows(one)) == ([], set(), [])
+        assert "port 80 is withdrawn: the process or client that held it has ended" in caplog.text
 
 
 async def test_the_last_to_go_withdraws(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
