@@ -382,6 +382,18 @@ def test_only_sealed_datagrams_import_libsodium() -> None:
     assert users == set(), "a node without a network key must not wait for it"
 
 
+def test_only_checks_by_http_import_h11() -> None:
+    users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "h11"}
+    assert users == {"dhtd.daemon.guards.http"}
+    users = {
+        module
+        for module, imports in IMPORTS.items()
+        for found in imports
+        if found.module == "dhtd.daemon.guards.http" and found.at_run_time and found.at_top
+    }
+    assert users == set(), "a daemon without checks must not wait for it"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["start", "--port", "0"]], ids=["help", "start"])
 def test_the_daemon_loads_no_simulator(arguments: list[str]) -> None:
     loaded = loaded_by(f"""

@@ -5,6 +5,7 @@ A directory has files of any number of entries each:
     [[entry]]
     name = "wiki.example.org"
     port = 8080
+    check = "tcp"
 
 A file that is broken, that others could have written, or that contradicts another one is left out as a whole. The
 reason names the file and the place in it. All other files count.
@@ -28,6 +29,8 @@ from dhtd.core.ids import NATIVE, Id, packed
 from dhtd.core.names import clean_name, id_of_name
 from dhtd.errors import ConfigError, UsageError
 
+ReadCheck = Callable[[str, float | None], object]
+
 SUFFIX: Final = ".toml"
 _HEADER: Final = re.compile(rb"^[ \t]*\[\[[ \t]*entry[ \t]*\]\]", re.MULTILINE)
 
@@ -39,8 +42,8 @@ class Declared:
     key: Id
     port: int
     name: str | None
-    check: str | None = None  # tcp, a URL, or exec with a command
-    every: float | None = None  # seconds between two checks
+    check: object = None  # what the reader of checks has made of it
+    place: str = field(default="", compare=False)  # in its file
 
 
 Said = tuple[Declared, str]  # and the path of its file
@@ -54,9 +57,10 @@ class EntryFiles:
     broken: dict[str, ConfigError] = field(default_factory=dict)
 
 
-def read(directory: Path) -> EntryFiles:
+def read(directory: Path, read_check: ReadCheck) -> EntryFiles:
     """Read the files of a directory in the order of their names. One that is missing has none.
 
+    `read_check` makes something of a check and its interval in seconds, if there is one, or raises a `UsageError`.
     Raises `ConfigError` if the directory cannot be read, or if others can write it.
     """
     found = EntryFiles()
@@ -70,7 +74,7 @@ def read(directory: Path) -> EntryFiles:
     seen: dict[bytes, list[Said]] = {}
     for path in map(str, files):
         try:
-            entries = _read_file(path)
+            entries = _read_file(path, read_check)
             _refuse_contradiction(path, entries, seen)
         except ConfigError as error:
             found.broken[path] = error
@@ -79,7 +83,7 @@ def read(directory: Path) -> EntryFiles:
     return found
 
 
-def _read_file(path: str) -> list[Declared]:
+def _read_file(path: str, read_check: ReadCheck) -> list[Declared]:
     """Return the entries of one file; raise `ConfigError`."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a FIFO would have us wait for a writer
@@ -104,7 +108,7 @@ def _read_file(path: str) -> list[Declared]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{path}: entry must be an array of tables: write [[entry]]")
     places = _places(data, len(tables))
-    return [_entry(table, f"{path}, {place}") for table, place in zip(tables, places, strict=True)]
+    return [_entry(table, path, place, read_check) for table, place in zip(tables, places, strict=True)]
 
 
 def _places(data: bytes, count: int) -> list[str]:
@@ -115,7 +119,8 @@ def _places(data: bytes, count: int) -> list[str]:
     return [f"entry {number} (line {line})" for number, line in enumerate(lines, start=1)]
 
 
-def _entry(table: Mapping[str, Any], place: str) -> Declared:
+def _entry(table: Mapping[str, Any], path: str, where: str, read_check: ReadCheck) -> Declared:
+    place = f"{path}, {where}"
     unknown = sorted(table.keys() - _KEYS.keys())
     if unknown:
         raise ConfigError(f"{place}: unknown key {shown(unknown[0])}; the keys are {', '.join(_KEYS)}")
@@ -133,9 +138,13 @@ def _entry(table: Mapping[str, Any], place: str) -> Declared:
         raise ConfigError(f"{place}: it has no port")
     if "every" in values and "check" not in values:
         raise ConfigError(f"{place}: every: there is no check that it is for")
+    check = None
     if "check" in values:
-        raise ConfigError(f"{place}: check: this version of dhtd has no checks yet")
-    return Declared(key, values["port"], name, values.get("check"), values.get("every"))
+        try:
+            check = read_check(values["check"], values.get("every"))
+        except UsageError as error:
+            raise ConfigError(f"{place}: check: {error}") from None
+    return Declared(key, values["port"], name, check, where)
 
 
 def _refuse_contradiction(path: str, entries: list[Declared], seen: dict[bytes, list[Said]]) -> None:
@@ -144,15 +153,15 @@ def _refuse_contradiction(path: str, entries: list[Declared], seen: dict[bytes, 
     `seen` has the declarations of other files, by the packed ID. Those of this file are added if they are sound.
     """
     said: dict[bytes, list[Said]] = {}
-    for number, each in enumerate(entries, start=1):
+    for each in entries:
         key = packed(each.key)
         for other, file in (*seen.get(key, ()), *said.get(key, ())):
             where = "above" if file == path else f"in {file}"
             called = each.name or NATIVE.format(each.key)
             if each.name != other.name and None not in (each.name, other.name):
-                raise ConfigError(f"{path}, entry {number}: the ID of {called} has the name {other.name} {where}")
+                raise ConfigError(f"{path}, {each.place}: the ID of {called} has the name {other.name} {where}")
             if each.port == other.port and each != other:
-                raise ConfigError(f"{path}, entry {number}: {called} port {each.port} is declared otherwise {where}")
+                raise ConfigError(f"{path}, {each.place}: {called} port {each.port} is declared otherwise {where}")
         said.setdefault(key, []).append((each, path))
     for key, those in said.items():
         seen.setdefault(key, []).extend(those)
@@ -187,12 +196,6 @@ def _port(value: object) -> int:
     return check_port(value)
 
 
-def _check(text: str) -> str:
-    if text == "tcp" or text.startswith("http://") or text.removeprefix("exec ").strip() not in ("", text.strip()):
-        return text
-    raise ConfigError(f'{shown(text)} is none of "tcp", "http://127.0.0.1:PORT/..." and "exec COMMAND ..."')
-
-
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not (0 < value < math.inf):
         raise ConfigError(f"must be a number of seconds above 0, not {shown(value)}")
@@ -203,6 +206,6 @@ _KEYS: Final[dict[str, Callable[[object], Any]]] = {
     "name": _text(clean_name),
     "id": _text(NATIVE.parse),
     "port": _port,
-    "check": _text(_check),
+    "check": _text(str),
     "every": _seconds,
 }

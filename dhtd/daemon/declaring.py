@@ -2,7 +2,7 @@
 
 1. At the start, once the state is restored, and on SIGHUP, the files are read.
 2. What a file declares is entered. What a file has made and no file declares any more is deleted.
-3. An entry that was made by hand stays, whether or not a file declares it.
+3. An entry that was made by hand stays as it is, whether or not a file declares it.
 4. A file that is broken changes nothing: its entries stay as they were until it is mended.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -20,9 +20,12 @@ from dhtd.config.entry_files import Declared, EntryFiles
 from dhtd.control.threads import in_thread
 from dhtd.core.ids import NATIVE, Id
 from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.guards import checks
+from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import Label, Labels
 from dhtd.daemon.own_entries import OwnEntries, Wanted
-from dhtd.errors import ConfigError, DhtdError, NoThread, StateError
+from dhtd.errors import ConfigError, DhtdError, InvalidCheck, NoThread, StateError
+from dhtd.service.checks import EVERY, EVERY_MAX, EVERY_MIN, parse_check
 from dhtd.words import count
 
 READ_WITHIN: Final = 10.0  # seconds until files that do not come are left alone
@@ -73,7 +76,7 @@ class Declaring:
         """Read in a thread: the directory may be on a disk that hangs."""
 
         def read() -> EntryFiles:
-            return entry_files.read(directory)
+            return entry_files.read(directory, read_check)
 
         try:
             with trio.fail_after(READ_WITHIN):
@@ -93,26 +96,39 @@ class Declaring:
             names = [_called(each.key, labels.of(each).name) for each in gone]
             await self._own.remove(gone)
             for record_key, name in zip(gone, names, strict=True):
-                log.info("deleted %s port %d, as %s no longer declares it", name, record_key.port, made[record_key])
+                log.info("%s no longer declares %s port %d: deleted it", made[record_key], name, record_key.port)
         wanted = [self._wanted(record_key, *said) for record_key, said in declared.items()]
         new = [each for each in wanted if each is not None]
         if new:
             await self._own.track(new)
             for each in new:
-                log.info("entered %s port %d, as %s declares it", _called(each.key, each.name), each.port, each.file)
+                log.info("%s declares %s port %d", each.file, _called(each.key, each.name), each.port)
         labels.declared = {**kept, **{record_key: file for record_key, (_, file) in declared.items()}}
         if labels.declared or gone:
             known = count(len(labels.declared), "entry")
             log.info("files declare %s: %d changed, %d no longer declared", known, len(new), len(gone))
 
     def _wanted(self, record_key: RecordKey, declared: Declared, file: str) -> Wanted | None:
-        """Return what is to change so that an entry is as it is declared; None if it is so already."""
+        """Return what is to change so that an entry is as it is declared; None if nothing is."""
         label = self._labels.of(record_key)
-        is_made_by_hand = self._own.has(record_key) and label.file is None
-        wanted = Label(declared.name or label.name, None if is_made_by_hand else file)
-        if self._own.has(record_key) and label == wanted:
-            return None
-        return Wanted(declared.key, declared.port, *wanted)
+        check = cast("Checking | None", declared.check)
+        wanted = Wanted(declared.key, declared.port, declared.name, file, check)
+        if not self._own.has(record_key):
+            return wanted
+        if label.file is None:
+            return None  # made by hand
+        is_same = label == Label(declared.name or label.name, file) and self._own.is_guarded(record_key, check)
+        return None if is_same else wanted
+
+
+def read_check(text: str, every: float | None) -> Checking:
+    """Return the check that a file declares; raise a `UsageError`."""
+    check = parse_check(text)
+    checks.verify(check)
+    seconds = EVERY if every is None else every
+    if not EVERY_MIN <= seconds <= EVERY_MAX:
+        raise InvalidCheck(f"every {seconds:g} s is too often or too seldom: {EVERY_MIN:g} to {EVERY_MAX:g} s")
+    return Checking(check, seconds)
 
 
 def _declared(files: EntryFiles) -> Declarations:

@@ -26,6 +26,7 @@ from dhtd.core.events import (
 )
 from dhtd.core.node import Node
 from dhtd.core.publishing.write_ahead import Chosen
+from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.counter_log import CounterLog
 from dhtd.daemon.defects import Defects, Pause
 from dhtd.daemon.labels import Labels
@@ -260,9 +261,8 @@ class Driver:
                 log.warning("no node holds %s of this node: %s; tried again, ever more seldom", which, why)
             case Republished():
                 replicas = count(len(event.replicas), "node")
-                name = self.labels.name(event.key, [event.port])
-                named = "" if name is None else f" ({name})"
-                log.debug("published %064x%s port %d on %s", event.key, named, event.port, replicas)
+                entry = self.labels.text(RecordKey.of(event.key, Peer.on(event.port)))
+                log.debug("published %s on %s", entry, replicas)
             case _:
                 self._deliver(event)
 

@@ -47,9 +47,19 @@ class Labels:
         names = (self.of(RecordKey.of(key, Peer.on(port))).name for port in ports)
         return next((name for name in names if name is not None), None)
 
+    def text(self, record_key: RecordKey) -> str:
+        """Return an entry for the log: its ID, its name if it has one, and its port."""
+        name = self.name(record_key.key, [record_key.port])
+        named = "" if name is None else f" ({name})"
+        return f"{record_key.key:064x}{named} port {record_key.port}"
+
     def file(self, record_key: RecordKey) -> str | None:
         """Return the file that declares an entry."""
         return self.declared.get(record_key) or self.of(record_key).file
+
+    def names(self) -> list[tuple[RecordKey, str]]:
+        """Return the entries that have names, with these."""
+        return [(each, label.name) for each, label in self._labels.items() if label.name is not None]
 
     def made_by_files(self) -> list[tuple[RecordKey, str]]:
         """Return the entries that files have made, and the paths of these files."""

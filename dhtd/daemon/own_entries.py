@@ -17,13 +17,14 @@ from dhtd.core.records import Peer, RecordKey
 from dhtd.daemon.driver import Driver, Ongoing
 from dhtd.daemon.guards.guard import Checked
 from dhtd.daemon.guards.guards import Guards
-from dhtd.daemon.guards.wanted import WantedGuard
+from dhtd.daemon.guards.wanted import Checking, WantedGuard
 from dhtd.daemon.labels import Label
 from dhtd.daemon.state.file import AddOwn
 from dhtd.daemon.state.saver import Saver
 from dhtd.errors import NotTracked
 
-REMOVED_AT_ONCE: Final = 32  # entries
+REMOVED_AT_ONCE: Final = 64  # entries
+WITHDRAWN_WITHIN: Final = 2.0  # seconds that these wait for the network; it is asked again later
 
 
 class Wanted(NamedTuple):
@@ -109,7 +110,7 @@ class OwnEntries:
         return withdrawal, ports, name
 
     async def remove(self, record_keys: Sequence[RecordKey]) -> None:
-        """Delete entries, a few at a time, and wait until the network was asked to forget them.
+        """Delete entries, some at a time, each time with a moment for the network to forget them.
 
         An entry that is gone already is left out. Raises `StateError` if the disk refuses; the rest is still there.
         """
@@ -119,17 +120,27 @@ class OwnEntries:
                 async with self._saver.own_entries:
                     await self._saver.bring({each.key for each in some})
                     there = [each for each in some if self.has(each)]
+                    if not there:
+                        continue
                     with trio.CancelScope(shield=True):
                         await self._saver.remove_own(self._node, there)
                         self._forget(there)
                         published = [each for each in there if each in self._node.own_records]
                         begun = [withdrawals.enter_context(self._withdraw(each)) for each in published]
-                for withdrawal in begun:
-                    await withdrawal.event()
+                with trio.move_on_after(WITHDRAWN_WITHIN):
+                    for withdrawal in begun:
+                        await withdrawal.event()
 
     def has(self, record_key: RecordKey) -> bool:
         """Whether there is this entry, published or not."""
         return record_key in self._node.own_records or record_key in self._guards
+
+    def is_guarded(self, record_key: RecordKey, check: Checking | None) -> bool:
+        """Whether an entry has this check, or no guard at all."""
+        saved = self._guards.saved(record_key)
+        return (None if saved is None else (saved.what, saved.every)) == (
+            None if check is None else (str(check.check), check.every)
+        )
 
     def _known_ports(self, key: Id) -> list[int]:
         return sorted({*self._node.own_records.ports(key), *self._guards.ports(key)})

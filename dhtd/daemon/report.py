@@ -125,6 +125,7 @@ class NodeReport:
             "contacts": _sum(families),
             "own_entries": len(replicas),
             "unheld_entries": replicas.count(0),
+            "withheld_entries": sum(1 for _ in self._guards.withheld()),
             "replicas": sum(replicas),
             "held_entries": len(self._node.store),
             "restoring": self._is_restoring(),

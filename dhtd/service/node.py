@@ -35,7 +35,8 @@ class StatusResult(TypedDict):
 
     `state` is the best one of its families: `joined`, `doubtful` (a contact is silent, and the node asks others),
     `joining`, `silent` (nobody answers) or `alone` (the node knows nobody). `network` is `open` or `private`. An own
-    entry is `unheld` while no node holds it. While the node is `restoring`, it is still reading entries.
+    entry is `unheld` while no node holds it. It is `withheld`, and not among `own_entries`, while its check keeps it
+    from being published. While the node is `restoring`, it is still reading entries.
     """
 
     node_id: str
@@ -47,6 +48,7 @@ class StatusResult(TypedDict):
     contacts: dict[str, int]
     own_entries: int
     unheld_entries: int
+    withheld_entries: int
     replicas: int
     held_entries: int
     restoring: bool

@@ -199,9 +199,9 @@ def is_token(value: object) -> TypeGuard[bytes]:
 
 
 def is_issued(value: object) -> TypeGuard[bytes]:
-    """Whether this may be the token of an answer to a find, which is empty if the node would refuse to store.
+    """Whether this may be the token of a find's answer, or of a renewal.
 
-    Neither has the first renewal of a session a token to show.
+    The first is empty if the node would refuse to store. The second is empty if its sender has none yet.
     """
     return type(value) is bytes and len(value) <= TOKEN_MAX
 

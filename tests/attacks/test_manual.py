@@ -18,7 +18,9 @@ from dhtd.core.address_groups import outside
 from dhtd.core.counters import CAPS, ENTRY_HOLDERS, OPERATIONS, OWN_ENTRIES, OWN_PORTS, WITHDRAWALS, Counters
 from dhtd.core.endpoint import Endpoint, source_group
 from dhtd.core.policy import DEFAULT, Policy
+from dhtd.daemon.guards import checks, guards, http, judge
 from dhtd.daemon.sockets.channel import UdpCounters
+from dhtd.service.checks import EVERY_MIN
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.sealed import NONCE_SIZE, NONCES_MAX, WINDOW
 
@@ -79,6 +81,18 @@ def test_every_attack_that_is_a_test_is_named() -> None:
     files.remove(Path(__file__).relative_to(ROOT).as_posix())
     there = {(path, name) for path in files for name in functions_in(path)}
     assert there - set(NAMED) == set()
+
+
+def test_the_limits_of_checks_are_those_of_the_code() -> None:
+    for words in (
+        f"At most {http.BODY_MAX} bytes of a body and {http.HEAD_MAX} of the head are read",
+        f"A check ends after {checks.WITHIN_MAX:.0f} seconds",
+        f"At most {guards.CHECKS_AT_ONCE} checks run at once, at most {guards.CHECKS_MAX} entries have one",
+        f"more often than every {EVERY_MIN} seconds",
+        f"stays away for {judge.PAUSE_FIRST:.0f} seconds",
+        f"At most {guards.PROCESSES_MAX} processes are watched",
+    ):
+        assert words in WORDS
 
 
 def test_each_attack_names_defence_tests_limits() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 from dhtd.cli.child import Child
 from dhtd.errors import UsageError
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeDaemon, error, result
+from tests.cli.fake import FakeDaemon, Frame, error, result
 
 DEADLINE = 60.0
 ID = "07" * 32
@@ -86,8 +84,9 @@ def test_the_child_has_the_signals_of_the_parent() -> None:
 
 
 def test_an_ignored_end_of_children_is_no_hindrance() -> None:
-    process = started("sh", "-c", "exit 7", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
-    assert ended(process) == 7
+    ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    command = [sys.executable, "-c", f"{ignoring}; {RUN}", "sh", "-c", "exit 7"]
+    assert subprocess.run(command, timeout=DEADLINE, check=False).returncode == 7
 
 
 @pytest.mark.parametrize(
@@ -115,16 +114,18 @@ while True:
 """
 
 
+ON_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+
+
 def test_ctrl_c_reaches_the_child_once() -> None:
     """The terminal sends SIGINT to the whole job, so nobody has to send it on."""
     terminal, ours = os.openpty()
     job = subprocess.Popen(
-        [sys.executable, "-c", RUN, sys.executable, "-c", COUNT],
+        [sys.executable, "-c", f"{ON_TERMINAL}; {RUN}", sys.executable, "-c", COUNT],
         stdin=ours,
         stdout=ours,
         stderr=ours,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - nothing else may become its terminal
     )
     os.close(ours)
     with job, os.fdopen(terminal, "rb", buffering=0) as screen:
@@ -172,16 +173,24 @@ def dht_run(*arguments: object, **given: Any) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False, **given)
 
 
+class Noting(FakeDaemon):
+    """Makes a file once it has given its answers, for which `UNTIL_TOLD` waits."""
+
+    def __init__(self, directory: Path, *answers: list[Frame]) -> None:
+        super().__init__(directory / "sock", *answers)
+        self.told = directory / "told"
+
+    def _serve(self) -> None:
+        super()._serve()
+        self.told.touch()
+
+
+UNTIL_TOLD = "while ! [ -e {} ]; do sleep 0.01; done"
+
+
 def test_an_entry_is_attached_while_the_command_runs(tmp_path: Path, port: int) -> None:
-    flag = tmp_path / "entered"
-    script = f"while ! [ -e {flag} ]; do sleep 0.01; done; echo served; exit 3"
-
-    class Noting(FakeDaemon):
-        def _serve(self) -> None:
-            super()._serve()
-            flag.touch()
-
-    with Noting(tmp_path / "sock", result(NODE), result(ENTERED)) as daemon:
+    with Noting(tmp_path, result(NODE), result(ENTERED)) as daemon:
+        script = f"{UNTIL_TOLD.format(daemon.told)}; echo served; exit 3"
         done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (3, "served\n")
     assert "on 1 node; published again in 15 min; withdrawn when the command ends" in done.stderr
@@ -192,7 +201,6 @@ def test_an_entry_is_attached_while_the_command_runs(tmp_path: Path, port: int) 
 
 
 def test_json_is_printed_once_entered(tmp_path: Path, port: int) -> None:
-    flag = tmp_path / "entered"
     with FakeDaemon(tmp_path / "sock", result(NODE), result(ENTERED)) as daemon:
         script = "read line; exit 0"
         command = [
@@ -212,12 +220,12 @@ def test_json_is_printed_once_entered(tmp_path: Path, port: int) -> None:
             process.stdin.write(b"\n")
             process.stdin.close()
             assert process.wait(DEADLINE) == 0
-    assert not flag.exists()
 
 
 def test_trouble_with_the_daemon_leaves_the_command_alone(tmp_path: Path, port: int) -> None:
-    with FakeDaemon(tmp_path / "sock", result(NODE), error("busy", "not now"), error("busy", "not now")) as daemon:
-        done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", "sleep 2.5; exit 4")
+    with Noting(tmp_path, result(NODE), error("busy", "not now"), error("busy", "not now")) as daemon:
+        script = f"{UNTIL_TOLD.format(daemon.told)}; exit 4"
+        done = dht_run("--socket", daemon.path, "enter", ID, port, "--", "sh", "-c", script)
     assert done.returncode == 4
     assert done.stderr.count("not entered: not now; trying again while the command runs") == 1
     assert len(daemon.requests) == 3

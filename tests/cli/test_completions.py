@@ -149,6 +149,7 @@ def _shell(name: str, home: Path) -> Iterator[Shell]:
     [
         ("dht loo", "dht lookup"),
         ("dht --inst", "dht --instance"),
+        ("dht enter --che", "dht enter --check"),
         ("dht info rou", "dht info routing_table"),
         ("dht --json info tr", "dht --json info tracking"),
         ("dhtd keyg", "dhtd keygen"),
@@ -168,6 +169,8 @@ def test_commands_options_and_choices_complete(shell: Shell, line: str, complete
         ("dht --socket sett", "dht --socket settings.toml"),
         ("dht hash --file sett", "dht hash --file settings.toml"),
         ("dht hash --file a", "dht hash --file a file.toml"),  # the shell quotes it, and echo takes the quotes away
+        ("dht enter wiki 80 -- sett", "dht enter wiki 80 -- settings.toml"),
+        ("dht enter wiki 80 -- settings.toml --lo sett", "dht enter wiki 80 -- settings.toml --lo settings.toml"),
         ("dhtd start --state=sett", "dhtd start --state=settings.toml"),
         ("dhtd start --network-key sett", "dhtd start --network-key settings.toml"),
         ("dhtd keygen sett", "dhtd keygen settings.toml"),

@@ -92,7 +92,7 @@ def test_what_is_printed_of_a_missing_key(dht: Run, home: Path) -> None:
 
 def test_what_is_new_stands_behind_what_is_known(dht: Run, home: Path) -> None:
     told = changed(INFO, ("tracking", 0, "colour"), "blue")
-    assert " 80 2 60.0 - - - - blue\n" in run(dht, home, "info", told).out
+    assert " 80 2 60.0 - - - - - - blue\n" in run(dht, home, "info", told).out
     told = changed(INFO, ("routing_table", "buckets", 0, "members", 0, "state"), "superb")
     assert " superb no - 1 12.5\n" in run(dht, home, "info", told).out
     assert "node mood fine\n" in run(dht, home, "info", changed(INFO, ("node", "mood"), "fine")).out

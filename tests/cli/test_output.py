@@ -119,6 +119,7 @@ STATUS: dict[str, Any] = {
     "contacts": {"good": 14, "questionable": 2, "bad": 0},
     "own_entries": 3,
     "unheld_entries": 1,
+    "withheld_entries": 0,
     "replicas": 16,
     "held_entries": 120,
     "restoring": False,
@@ -468,6 +469,20 @@ def test_a_node_without_entries_or_place_says_so(dht: Run, home: Path) -> None:
         lines = dht("--socket", fake.path, "status").out.splitlines()
     assert lines[3] == "entries     0 entries of this machine; 0 held for others"
     assert lines[4] == "reached at  a place that nobody has told it; it listens on 0.0.0.0:1729"
+
+
+def test_entries_that_are_kept_back_are_counted(dht: Run, home: Path) -> None:
+    with FakeDaemon(home / "s", result({**STATUS, "withheld_entries": 2})) as fake:
+        told = dht("--socket", fake.path, "status").out
+    assert "1 held by nobody that answers, and 2 kept back by their checks; 120 held for others\n" in told
+
+
+def test_a_check_that_fails_is_why_no_replica_is_there(dht: Run, home: Path) -> None:
+    guarded = {"guard": "tcp", "state": "waiting", "since_s": 0.0, "message": "port 80 accepts no connection"}
+    with FakeDaemon(home / "s", result({**ENTERED, "replicas": [], **guarded})) as fake:
+        done = dht("--socket", fake.path, "enter", "--min-replicas", "1", ID, 80, "--check", "tcp")
+    assert done.status == 4
+    assert "no node took the entry, of 1 wanted: port 80 accepts no connection. It is kept all the same" in done.err
 
 
 def test_few_replicas_while_publishing_are_told(dht: Run, home: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from dhtd.control import server
 from dhtd.control.connection import LEAVE_WITHIN
 from dhtd.control.limits import Limits, Places
 from dhtd.errors import Busy
@@ -17,6 +18,7 @@ from dhtd.service.method import Caller, Emit, Request, Result
 from dhtd.service.node import StatusRequest
 from tests.control.serving import DONE, NODE_ID, serving
 from tests.control.test_limits import ALICE, BOB, OWN, Connection
+from tests.control.test_server import member
 
 STATUS = b'{"method":"status"}\n'
 
@@ -134,6 +136,19 @@ async def test_a_caller_has_its_user(autojump_clock: MockClock, tmp_path: Path) 
         await peer.line()
         [caller] = entries.callers
         assert (caller.uid, caller.is_owner) == (os.geteuid(), True)
+
+
+async def test_a_member_of_the_group_is_no_owner(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = Entries()
+    async with serving(tmp_path, entries.handle) as daemon:
+        monkeypatch.setattr(server._Server, "_user", member)
+        peer = await daemon.peer()
+        await peer.send(NODE_ID + b"\n")
+        await peer.line()
+        [caller] = entries.callers
+        assert (caller.uid, caller.is_owner) == (os.geteuid() + 1, False)
 
 
 def test_members_of_the_group_share_attached_places() -> None:

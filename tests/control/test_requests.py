@@ -11,12 +11,13 @@ from dhtd import errors
 from dhtd.control.frames import encode, error_body
 from dhtd.control.requests import decode_frame
 from dhtd.core.ids import NATIVE
-from dhtd.service.entries import DeleteRequest, EnterRequest, LookupRequest
+from dhtd.service.checks import TcpCheck
+from dhtd.service.entries import DeleteRequest, EnterManyRequest, EnterRequest, LookupRequest
 from dhtd.service.info import SECTIONS, CompleteRequest, InfoRequest
 from dhtd.service.method import Request
 from dhtd.service.methods import METHODS
 from dhtd.service.node import BootstrapRequest
-from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX
+from dhtd.service.params import BOOTSTRAP_MAX, TOKEN_MAX, WantedEntry
 from dhtd.service.queries import FindNodeRequest, FindValueRequest, PingRequest, StoreRequest
 
 ID = "0123456789abcdef" * 4
@@ -38,8 +39,15 @@ VALID: dict[str, tuple[dict[str, Any], Request]] = {
     **{name: ({}, method.request()) for name, method in METHODS.items() if not method.parameters},
     "ping": ({"endpoint": AT_TEXT}, PingRequest(AT)),
     "enter": (
-        {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5},
-        EnterRequest(NUMBER, 80, wait=False, min_replicas=3, within_s=2.5),
+        {"id": ID, "port": 80, "wait": False, "min_replicas": 3, "within_s": 2.5}
+        | {"check": "tcp", "every": 2, "pid": 7, "attached": True},
+        EnterRequest(
+            NUMBER, 80, wait=False, min_replicas=3, within_s=2.5, check=TcpCheck(), every=2.0, pid=7, attached=True
+        ),
+    ),
+    "enter-many": (
+        {"entries": [{"id": ID, "port": 80, "name": "wiki"}, {"id": ID, "port": 81}]},
+        EnterManyRequest((WantedEntry(NUMBER, 80, "wiki"), WantedEntry(NUMBER, 81, None))),
     ),
     "lookup": ({"id": ID}, LookupRequest(NUMBER)),
     "delete": ({"id": ID, "port": 80}, DeleteRequest(NUMBER, 80)),
@@ -58,6 +66,10 @@ OPTIONAL = {
     ("enter", "wait"),
     ("enter", "min_replicas"),
     ("enter", "within_s"),
+    ("enter", "check"),
+    ("enter", "every"),
+    ("enter", "pid"),
+    ("enter", "attached"),
     ("delete", "port"),
     ("info", "section"),
 }
@@ -73,6 +85,11 @@ WRONG_TYPES: dict[str, list[object]] = {
     "wait": [None, 0, 1, "true", []],
     "min_replicas": [None, True, "1", 1.0, []],
     "within_s": [None, True, "1", [], {}],
+    "entries": [None, ID, {}, [], [ID], [{"id": ID}], [{"port": 80}], [{"id": ID, "port": "80"}]],
+    "check": [1, True, ["tcp"], {}],
+    "every": [True, "5", [5], {}],
+    "pid": [True, "1", 1.0, [1], {}],
+    "attached": [None, 0, "yes", []],
     "entry": [1, True, [ID], NUMBER],
     "what": [1, None, True, ["id"]],
     "prefix": [1, None, True, ["8"]],
@@ -90,6 +107,11 @@ OUT_OF_RANGE: dict[str, tuple[type[errors.DhtdError], list[object]]] = {
     "wait": (errors.BadRequest, ["yes"]),
     "min_replicas": (errors.BadRequest, [-1]),
     "within_s": (errors.BadRequest, [0, -1.5]),
+    "entries": (errors.InvalidPort, [[{"id": ID, "port": 0}]]),
+    "check": (errors.InvalidCheck, ["", "udp", "exec", "https://127.0.0.1/", "http://example.org/"]),
+    "every": (errors.BadRequest, [0, -5, 0.49, 3_600.1, 10**400]),
+    "pid": (errors.InvalidPid, [0, -1, 1 << 31, 10**30]),
+    "attached": (errors.BadRequest, ["yes"]),
     "entry": (errors.InvalidId, ["", "0", ID[1:]]),
     "what": (errors.BadRequest, ["", "ID", "name"]),
     "prefix": (errors.BadRequest, [8]),

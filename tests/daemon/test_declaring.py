@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -19,11 +20,13 @@ from dhtd.core.ids import NATIVE, Id
 from dhtd.daemon import declaring as daemon_declaring
 from dhtd.daemon.declaring import RETRY, Declaring
 from dhtd.daemon.labels import Label
-from dhtd.daemon.own_entries import OwnEntries, Wanted
+from dhtd.daemon.own_entries import WITHDRAWN_WITHIN, OwnEntries, Wanted
+from dhtd.daemon.state.rows import SavedGuard
 from dhtd.errors import NoThread
+from dhtd.service.checks import parse_check
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from tests.daemon.handlers.small_daemon import Daemon, daemon, tracked, two
-from tests.daemon.wire import POLICY, Wire
+from tests.daemon.wire import POLICY, Wire, end_of
 from tests.records import own_key
 
 T = TypeVar("T")
@@ -102,9 +105,9 @@ async def test_what_files_declare_is_entered(
         await trio.sleep(POLICY.startup_spread + 1)
         assert {held.key for held in other.driver.node.store} == {WIKI, BLOG}
     assert caplog.messages == [
-        f"entered wiki port 80, as {a} declares it",
-        f"entered wiki port 81, as {a} declares it",
-        f"entered blog port 80, as {b} declares it",
+        f"{a} declares wiki port 80",
+        f"{a} declares wiki port 81",
+        f"{b} declares blog port 80",
         "files declare 3 entries: 3 changed, 0 no longer declared",
     ]
 
@@ -127,14 +130,29 @@ async def test_what_is_declared_no_more_is_withdrawn(
         assert files(one) == {}
         assert not one.driver._operations
     assert caplog.messages == [
-        f"deleted blog port 80, as {a} no longer declares it",
+        f"{a} no longer declares blog port 80: deleted it",
         "files declare 0 entries: 0 changed, 1 no longer declared",
     ]
 
 
+async def test_a_silent_network_holds_up_no_change(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
+    put(directory, "a.toml", *(("wiki", port) for port in range(1, 61)), ("blog", 80), ("blog", 81))
+    async with declared(tmp_path, directory) as (one, other, declaring):
+        await trio.sleep(POLICY.startup_spread + 1)
+        end_of(other.driver)._wire.cut = True
+        b = put(directory, "b.toml", ("blog", 82))
+        remove(str(directory / "a.toml"))
+        began = trio.current_time()
+        await declaring.read(directory)
+        assert trio.current_time() <= began + WITHDRAWN_WITHIN
+        assert files(one) == {(BLOG, 82): b}
+        assert not one.driver._operations
+        assert one.driver.node.withdrawals.entries()
+
+
 async def test_an_entry_made_by_hand_stays(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
     async with declared(tmp_path, directory) as (one, _, declaring):
-        await one.ask(EnterRequest(WIKI, 80, wait=False))
+        await one.ask(EnterRequest(WIKI, 80, wait=False, name="wiki"))
         a = put(directory, "a.toml", ("wiki", 80), ("blog", 80))
         await declaring.read(directory)
         assert files(one) == {(WIKI, 80): a, (BLOG, 80): a}
@@ -246,7 +264,7 @@ async def test_a_disk_that_hangs_holds_up_nothing(
 ) -> None:
     monkeypatch.undo()  # so that threads work
     released = threading.Event()
-    monkeypatch.setattr(entry_files, "read", lambda directory: released.wait(60))
+    monkeypatch.setattr(entry_files, "read", lambda *_: released.wait(60))
     async with daemon(Wire(), tmp_path) as one:
         await declaring_of(one).read(directory)
     released.set()
@@ -267,3 +285,91 @@ async def test_without_a_thread_files_are_read(
     async with daemon(Wire(), tmp_path) as one:
         await declaring_of(one).read(directory)
         assert files(one) == {(WIKI, 80): a}
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_files_and_hands_in_any_order(
+    autojump_clock: MockClock, tmp_path: Path, directory: Path, seed: int
+) -> None:
+    rng = Random(seed)
+    by_hand: set[tuple[Id, int]] = set()
+    contents: dict[str, set[tuple[str, int]] | None] = {}  # by the name of a file; None: it is broken
+    ids = {"wiki": WIKI, "blog": BLOG}
+    async with two(tmp_path) as (one, _):
+        declaring = declaring_of(one)
+        for _step in range(60):
+            name, entry = rng.choice(["a.toml", "b.toml"]), (rng.choice(list(ids)), rng.choice([80, 81, 82]))
+            of, port = entry
+            match rng.randrange(6):
+                case 0:
+                    contents[name] = {entry}
+                    put(directory, name, entry)
+                case 1:
+                    contents[name] = {entry, ("blog", 82)}
+                    put(directory, name, entry, ("blog", 82))
+                case 2:
+                    contents[name] = None
+                    put_text(str(directory / name), "[[entry]")
+                case 3 if contents.pop(name, "none") != "none":
+                    remove(str(directory / name))
+                case 4:
+                    await one.ask(EnterRequest(ids[of], port, wait=False))
+                    by_hand.add((ids[of], port))
+                case 5 if (ids[of], port) in tracked(one.driver):
+                    await one.ask(DeleteRequest(ids[of], port))
+                    by_hand.discard((ids[of], port))
+            before = files(one)
+            await declaring.read(directory)
+            after = files(one)
+            declared = {(ids[of], port) for some in contents.values() for of, port in some or ()}
+            broken = {str(directory / name) for name, some in contents.items() if some is None}
+            kept = {each for each, file in before.items() if file in broken}
+            assert declared | by_hand | kept == after.keys()
+
+
+async def test_a_declared_check_guards_its_entry(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
+    a = str(directory / "a.toml")
+    put_text(a, '[[entry]]\nname = "wiki"\nport = 80\ncheck = "tcp"\nevery = 60\n')
+    async with declared(tmp_path, directory) as (one, _, declaring):
+        key = own_key(WIKI, 80)
+        assert one.disk.guards[key] == SavedGuard("tcp", 60.0, False)
+        assert key not in one.driver.node.own_records  # nothing has passed yet
+        writes = one.disk.writes
+        await declaring.read(directory)
+        assert one.disk.writes == writes
+        for change, guard in (("every = 30", SavedGuard("tcp", 30.0, False)), ("", SavedGuard("tcp", 5.0, False))):
+            put_text(a, f'[[entry]]\nname = "wiki"\nport = 80\ncheck = "tcp"\n{change}\n')
+            await declaring.read(directory)
+            assert one.disk.guards[key] == guard
+        put(directory, "a.toml", ("wiki", 80))
+        await declaring.read(directory)
+        assert key not in one.disk.guards
+        assert key in one.driver.node.own_records
+
+
+async def test_a_check_made_by_hand_stays(autojump_clock: MockClock, tmp_path: Path, directory: Path) -> None:
+    async with declared(tmp_path, directory) as (one, _, declaring):
+        await one.ask(EnterRequest(WIKI, 80, wait=False, check=parse_check("tcp")))
+        put(directory, "a.toml", ("wiki", 80))
+        await declaring.read(directory)
+        assert own_key(WIKI, 80) in one.disk.guards
+
+
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        ('check = "udp"', "'udp' is not a check: give tcp"),
+        ('check = "tcp"\nevery = 0.1', "every 0.1 s is too often or too seldom: 0.5 to 3600 s"),
+        ('check = "http://192.0.2.1/"', "192.0.2.1 is no address of this machine"),
+        ('check = "exec /none"', "/none"),
+    ],
+)
+async def test_a_check_that_cannot_be_made_is_refused(
+    autojump_clock: MockClock, tmp_path: Path, directory: Path, caplog: pytest.LogCaptureFixture, check: str, why: str
+) -> None:
+    a = str(directory / "a.toml")
+    put_text(a, f'[[entry]]\nname = "wiki"\nport = 80\n{check}\n')
+    async with declared(tmp_path, directory) as (one, _, _declaring):
+        assert files(one) == {}
+    assert f"{a}, entry 1 (line 1): check: " in caplog.text
+    assert why in caplog.text

@@ -24,6 +24,7 @@ from dhtd.core.publishing.write_ahead import Chosen
 from dhtd.core.querying.requester import Transmit
 from dhtd.daemon.defects import COMPLAIN_INTERVAL, PAUSE_FIRST, PAUSE_MAX, Defects
 from dhtd.daemon.driver import DOZE, Driver, clock
+from dhtd.daemon.labels import Label
 from dhtd.daemon.sockets.channel import UdpCounters
 from dhtd.daemon.sockets.udp import UdpSockets
 from dhtd.wire.sealed import Refusal, Seal
@@ -496,5 +497,8 @@ async def test_the_nodes_own_publication_is_only_logged(
         await joined(one, two)
         await trio.sleep(3_600)
         assert f"published {KEY:064x} port 80 on 1 node\n" in caplog.text
+        one.labels.set(own_key(KEY, 80), Label("printer"))
+        await trio.sleep(3_600)
+        assert f"published {KEY:064x} (printer) port 80 on 1 node\n" in caplog.text
         assert not one._operations
         assert end_of(two).counters.defects == 0

@@ -16,6 +16,7 @@ from dhtd.service.checks import CHECK_MAX, ExecCheck, HttpCheck, TcpCheck, parse
         ("http://localhost:8080/a%20b?c=d", HttpCheck("localhost", 8080, "/a%20b?c=d")),
         ("http://[::1]:81/", HttpCheck("::1", 81, "/")),
         ("exec /bin/true", ExecCheck("exec /bin/true", ("/bin/true",))),
+        ("exec " + "a" * (CHECK_MAX - 5), ExecCheck("exec " + "a" * (CHECK_MAX - 5), ("a" * (CHECK_MAX - 5),))),
         ("exec a 'b c' \"d\"", ExecCheck("exec a 'b c' \"d\"", ("a", "b c", "d"))),
     ],
 )

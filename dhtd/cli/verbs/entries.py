@@ -17,6 +17,8 @@ from dhtd.cli.verbs.enter_list import enter_list
 from dhtd.errors import TooFewReplicas, UsageError
 from dhtd.words import count, duration
 
+_WITHHELD = ("waiting", "failing")  # states of checks
+
 
 def enter(
     context: typer.Context,
@@ -144,7 +146,7 @@ def _entered(told: Told, *, wait: bool) -> str:
 
 def _how(told: Told, holders: int | None, *, wait: bool) -> str:
     state = told.text("state")
-    if state in {"waiting", "failing"}:
+    if state in _WITHHELD:
         return f"kept on disk, and published as soon as its check passes; {state} now: {told.text('message')}"
     if not wait:
         return "entered, and kept on disk; dht info tracking tells who holds it"
@@ -180,6 +182,9 @@ def _minutes(seconds: float) -> str:
 
 
 def _too_few(told: Told, holders: int, wanted: int) -> str:
+    if told.text("state") in _WITHHELD:
+        why = told.text("message")
+        return f"no node took the entry, of {wanted} wanted: {why}. It is kept all the same, until its check passes"
     again = _again(told)
     if not holders:
         sooner = "published" if told.number("refresh_in_s") == 0 else f"{again}, or"

@@ -92,6 +92,8 @@ def _entries(told: Told) -> str:
         words += f", {count(told.number('replicas'), 'replica')}"
     if unheld:
         words += f", {told.text('unheld_entries')} held by nobody that answers"
+    if told.number("withheld_entries"):
+        words += f", and {told.text('withheld_entries')} kept back by their checks"
     more = ", and more are being restored" if told.flag("restoring") else ""
     return f"{words}; {told.text('held_entries')} held for others{more}"
 

@@ -22,6 +22,7 @@ class Guard(ABC):
 
     def __init__(self) -> None:
         self.scopes: list[trio.CancelScope] = []  # of the tasks that work for it
+        self.is_refused = False  # whether the node has no room for the entry
 
     @property
     @abstractmethod

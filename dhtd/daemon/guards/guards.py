@@ -211,9 +211,11 @@ class Guards:
         guard.scopes.append(scope)
 
         async def within() -> None:
-            with scope:
-                await work()
-            guard.scopes.remove(scope)
+            try:
+                with scope:
+                    await work()
+            finally:
+                guard.scopes.remove(scope)
 
         self._nursery.start_soon(within)
 
@@ -223,7 +225,11 @@ class Guards:
         while True:
             async with self._limiter:
                 began = trio.current_time()
-                outcome = await self._make(guard.check, id, port, guard.every)
+                try:
+                    outcome = await self._make(guard.check, id, port, guard.every)
+                except Exception:  # noqa: BLE001 - noted
+                    self._driver.defects.note("a check could not be made")
+                    outcome = Outcome(False, "a defect in dhtd; its log has the details")
             guard.judge.take(outcome, self._driver.clock())
             if not guard.decided.is_set() or guard.is_good != (record_key in self._node.own_records):
                 self._mark(record_key)
@@ -298,8 +304,11 @@ class Guards:
         try:
             self._node.commands.check_room(record_key)
         except TooManyEntries as error:
-            log.warning("%064x port %d cannot be entered: %s", record_key.key, record_key.port, error)
+            if not guard.is_refused:  # the next check would say it again
+                log.warning("%s cannot be entered: %s", self._driver.labels.text(record_key), error)
+            guard.is_refused = True
             return False
+        guard.is_refused = False
         return True
 
     async def _write(self, over: Sequence[RecordKey], changed: Mapping[RecordKey, SavedGuard]) -> None:
@@ -310,7 +319,7 @@ class Guards:
 
     def _enter(self, record_key: RecordKey) -> None:
         key, port = record_key.key, record_key.port
-        log.info("%064x port %d passes its check, and is entered", key, port)
+        log.info("%s passes its check, and is entered", self._driver.labels.text(record_key))
         with self._driver.begin(lambda now: self._node.commands.enter(key, port, now)):
             pass  # nobody waits
 
@@ -320,7 +329,8 @@ class Guards:
         if record_key not in self._node.own_records:
             guard.note_acted()
             return
-        log.info("%064x port %d is withdrawn: %s", key, port, guard.info(self._driver.clock())["message"])
+        why = guard.info(self._driver.clock())["message"]
+        log.info("%s is withdrawn: %s", self._driver.labels.text(record_key), why)
         withdrawal = self._driver.begin(lambda now: self._node.commands.delete(key, port, now)[0])
         assert self._nursery is not None
         self._nursery.start_soon(_see_off, withdrawal, guard)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-_TABLES: Final = {"tcp": b"0A", "tcp6": b"0A", "udp": None, "udp6": None}  # the state of a listening socket
+_TABLES: Final = {"tcp": b"0A", "tcp6": b"0A", "udp": b"07", "udp6": b"07"}  # the state of a socket without a peer
 _DIRECTORY: Final = Path("/proc/self/net")  # Linux
 
 
 def is_listening(port: int, tables: Path = _DIRECTORY) -> bool | None:
-    """Whether a TCP socket listens on the port, or a UDP socket is bound to it; None where the kernel does not tell."""
+    """Whether a TCP socket listens on the port, or a UDP socket waits there; None where the kernel does not tell."""
     suffix = b":%04X" % port
     can_tell = False
     for name, wanted in _TABLES.items():
@@ -24,6 +24,6 @@ def is_listening(port: int, tables: Path = _DIRECTORY) -> bool | None:
         can_tell = True
         for line in lines:
             _, local, _, state, *_ = line.split(maxsplit=4)
-            if local.endswith(suffix) and wanted in {None, state}:
+            if local.endswith(suffix) and state == wanted:
                 return True
     return False if can_tell else None

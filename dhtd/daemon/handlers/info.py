@@ -10,7 +10,6 @@ import trio
 
 from dhtd.core.ids import unpacked
 from dhtd.core.names import id_of_name
-from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.daemon.driver import Driver
 from dhtd.daemon.handlers.calls import Call, Handlers, answer, stream
 from dhtd.daemon.report import NodeReport
@@ -85,7 +84,10 @@ class Inside(Handlers):
                 contacts = [contact for overlay in self._node.overlays for contact in overlay.state.table]
                 yield from (self.text(contact.endpoint) for contact in contacts)
             case "own-name":
-                yield from (name for entry in list(self._node.own_records) if (name := self._name(entry)) is not None)
+                keyspace = self._node.codec.traits.keyspace
+                for record_key, name in self._driver.labels.names():
+                    if id_of_name(name, keyspace) == record_key.key:
+                        yield name
             case "own-port":
                 entries = list(self._node.own_records)
                 yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
@@ -94,8 +96,3 @@ class Inside(Handlers):
                 if request.what == "id":
                     keys = self._node.store.keys()
                     yield from (self.format(unpacked(key)) for key in keys)
-
-    def _name(self, entry: OwnEntry) -> str | None:
-        """Return the name of an entry, if it leads to the ID of the entry."""
-        name = self._driver.labels.of(entry.record_key).name
-        return name if name is not None and id_of_name(name, self._node.codec.traits.keyspace) == entry.key else None

@@ -185,14 +185,15 @@ async def test_an_address_that_is_lost_is_not_asked() -> None:
 
 
 def test_own_addresses_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lists some, and uses others towards themselves."""
     monkeypatch.setattr(places, "source_towards", lambda endpoint: "192.0.2.3")
     monkeypatch.setattr(places, "local_addresses", lambda: frozenset({bytes([192, 0, 2, 1]), bytes(15) + b"\7"}))
-    assert [
-        host for host in ("localhost", "127.9.9.9", "::1", "192.0.2.1", "::7", "192.0.2.2") if places.is_here(host)
-    ] == [
-        *("localhost", "127.9.9.9", "::1", "192.0.2.1", "::7"),
-    ]
+    ours = ["localhost", "127.9.9.9", "::1", "192.0.2.1", "::7", "192.0.2.3"]
+    assert [host for host in (*ours, "192.0.2.2", "::8") if places.is_here(host)] == ours
     assert list(places.own_hosts()) == ["127.0.0.1", "::1", "192.0.2.1", "::7"]
+    monkeypatch.setattr(places, "local_addresses", lambda: None)
+    assert not places.is_here("192.0.2.1")
+    assert list(places.own_hosts()) == ["127.0.0.1", "::1"]
 
 
 # Commands

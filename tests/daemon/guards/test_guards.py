@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from dhtd.core.ids import Id
 from dhtd.daemon.guards import guards as module
 from dhtd.daemon.guards import processes
+from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import BLANK
@@ -22,8 +24,9 @@ from dhtd.errors import BadRequest, Busy, InvalidCheck, NotPermitted, NotTracked
 from dhtd.service.checks import Check, ExecCheck, HttpCheck, TcpCheck
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.info import InfoRequest
+from dhtd.service.node import StatusRequest
 from tests.daemon.handlers.small_daemon import KEY, SILENT_PORT, Client, Daemon, Disk, daemon, tracked, two
-from tests.daemon.wire import Wire
+from tests.daemon.wire import POLICY, Wire
 from tests.records import own_key
 
 ENTRY = own_key(KEY, 80)
@@ -83,6 +86,8 @@ async def test_two_failures_withdraw_and_one_success_enters(autojump_clock: Mock
         assert (row["state"], row["message"], row["replicas"], row["refresh_in_s"]) == ("failing", "down", 0, None)
         assert 0.4 < row["since_s"] < 0.6
         assert held_by(other) == []
+        status = await one.ask(StatusRequest())
+        assert (status["own_entries"], status["withheld_entries"]) == (0, 1)
         assert one.disk.guards == {ENTRY: SavedGuard("tcp", 1.0, False)}
         one.service.is_up = True
         await trio.sleep(1)
@@ -176,6 +181,37 @@ async def test_entries_with_checks_are_limited(
             await one.ask(EnterRequest(KEY, 81, check=TcpCheck()))
 
 
+async def test_a_full_node_waits_for_room(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with daemon(Wire(), tmp_path, replace(POLICY, own_entries=1)) as one:
+        one.service.is_up = False
+        await one.ask(checked(every=1.0))
+        await one.ask(EnterRequest(Id(8), 80))
+        one.service.is_up = True
+        await trio.sleep(60)
+        assert tracked(one.driver) == {(Id(8), 80)}
+        assert caplog.text.count("cannot be entered: this node has entered as many entries as it takes (1)") == 1
+        await one.ask(DeleteRequest(Id(8)))
+        await trio.sleep(1)
+        assert tracked(one.driver) == {(KEY, 80)}
+
+
+async def test_a_defect_in_a_check_is_a_failure(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+
+        async def fail(*_: object) -> NoReturn:
+            await trio.lowlevel.checkpoint()
+            raise KeyError("a defect")
+
+        monkeypatch.setattr(one.guards, "_make", fail)
+        result = await one.ask(checked())
+        assert (result["state"], result["message"]) == ("waiting", "a defect in dhtd; its log has the details")
+        assert one.driver.udp.counters.defects == 1
+
+
 async def test_without_a_guard_enter_tells_who_listens(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with daemon(Wire(), tmp_path) as one:
         assert (await one.ask(EnterRequest(KEY, 80)))["listening"] is True
@@ -186,10 +222,18 @@ async def test_a_new_name_leaves_the_guards_of_other_ports(autojump_clock: MockC
     async with two(tmp_path) as (one, _):
         one.service.is_up = False
         await one.ask(checked(name="printer"))
-        await one.ask(EnterRequest(KEY, 81, name="laser"))
+        await one.ask(EnterRequest(KEY, 81, name="scanner"))
+        await one.ask(EnterRequest(KEY, 82, name="laser"))
         assert one.disk.guards == {ENTRY: SavedGuard("tcp", 5.0, False)}
         assert one.disk.labels[ENTRY].name == "laser"
-        assert [row["name"] for row in await rows(one)] == ["laser", "laser"]
+        assert [row["name"] for row in await rows(one)] == ["laser"] * 3
+
+
+async def test_a_new_name_leaves_what_clients_hold(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await one.ask(EnterRequest(KEY, 80, attached=True), Client())
+        await one.ask(EnterRequest(KEY, 81, name="laser"))
+        assert one.disk.guards == {ENTRY: HELD}
 
 
 async def test_many_entries_may_have_checks(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -288,13 +332,19 @@ async def test_an_entry_goes_with_its_process(autojump_clock: MockClock, tmp_pat
         assert one.driver.labels.of(ENTRY) == BLANK
 
 
-async def test_an_entry_goes_with_its_connection(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_an_entry_goes_with_its_connection(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with two(tmp_path) as (one, other):
         client = Client()
         result = await one.ask(EnterRequest(KEY, 80, attached=True), client)
         assert (result["guard"], result["message"], held_by(other)) == ("connection", "held by 1 client", [KEY])
+        await trio.sleep(5)
+        assert [row["since_s"] for row in await rows(one)] == [5.0]
         await client.end()
         assert (held_by(other), one.disk.entries, await rows(one)) == ([], set(), [])
+        assert "port 80 is withdrawn: the process or client that held it has ended" in caplog.text
 
 
 async def test_the_last_to_go_withdraws(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
@@ -304,10 +354,11 @@ async def test_the_last_to_go_withdraws(autojump_clock: MockClock, tmp_path: Pat
         await one.ask(EnterRequest(KEY, 80, attached=True), second)
         result = await one.ask(EnterRequest(KEY, 80, pid=4711))
         assert result["message"] == "held by 2 clients, process 4711"
+        writes = len(one.disk.node_had)
         await first.end()
         work.over.set()
         await wait_all_tasks_blocked()
-        assert held_by(other) == [KEY]
+        assert (held_by(other), len(one.disk.node_had)) == ([KEY], writes)
         await second.end()
         assert held_by(other) == []
 
@@ -353,6 +404,33 @@ async def test_a_client_that_returns_keeps_its_entry(autojump_clock: MockClock, 
             nursery.start_soon(one.ask, EnterRequest(KEY, 80, attached=True), second)
         await wait_all_tasks_blocked()
         assert (held_by(other), one.disk.entries, tracked(one.driver)) == ([KEY], {(KEY, 80)}, {(KEY, 80)})
+
+
+async def test_guards_that_run_again_go_on(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:
+    """As after a defect, which ends all of their tasks."""
+    async with two(tmp_path) as (one, other):
+        await one.ask(EnterRequest(KEY, 80))
+        guards = Guards(one.driver, cast("Saver", one.disk), one.service.check, lambda: 0.0)
+        guards.set(ENTRY, work)
+        guards.set(own_key(KEY, 81), Checking(TcpCheck(), 1.0))
+        for _ in range(2):
+            with trio.move_on_after(0.5):
+                await guards.run()
+        assert [entry.port for entry in one.driver.node.own_records] == [80, 81]
+        work.over.set()
+        with trio.move_on_after(0.5):
+            await guards.run()
+        assert [entry.port for entry in one.driver.node.own_records] == [81]
+        assert [held.record.port for held in other.driver.node.store] == [81]
+
+
+async def test_an_entry_that_the_node_lost_is_forgotten(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        client = Client()
+        await one.ask(EnterRequest(KEY, 80, attached=True), client)
+        one.driver.node.commands.delete(KEY, 80, one.driver.clock())
+        await client.end()
+        assert (one.disk.entries, await rows(one)) == (set(), [])
 
 
 async def test_a_refused_process_is_let_go(autojump_clock: MockClock, tmp_path: Path, work: Work) -> None:

@@ -56,6 +56,21 @@ def test_the_third_withdrawal_makes_it_wait() -> None:
     assert (judge.state, judge.message, judge.since) == (State.PASSING, "up", 18.0)
 
 
+def test_a_service_stays_away_for_five_minutes_at_most() -> None:
+    judge, now, away = Judge(0.0), 0.0, []
+    for _ in range(8):
+        judge.take(UP, now)
+        for outcome in (DOWN, DOWN):
+            judge.take(outcome, now)
+        began = now
+        judge.take(UP, now)
+        while judge.state is not State.PASSING:
+            now += 1.0
+            judge.take(UP, now)
+        away.append(now - began)
+    assert away == [0.0, 0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0]
+
+
 def test_old_withdrawals_are_forgotten() -> None:
     judge = Judge(0.0)
     falls = (UP, DOWN, DOWN)

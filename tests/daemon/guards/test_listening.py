@@ -31,6 +31,7 @@ def tables(directory: Path, **rows: str) -> Path:
         ("tcp", "0100007F:0051", "0A", False),
         ("tcp6", f"{'0' * 32}:0050", "0A", True),
         ("udp", "00000000:0050", "07", True),
+        ("udp", "0100007F:0050", "01", False),  # a client, which is connected to a server
         ("udp6", f"{'0' * 32}:0050", "07", True),
     ],
 )

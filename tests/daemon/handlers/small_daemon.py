@@ -65,9 +65,13 @@ class Disk:
     def give_back(self) -> None:
         """Restore, as the saver does it."""
         assert self.driver is not None
-        for key, port in self.entries:
+        for key, port in sorted(self.entries):
             record_key = RecordKey.of(key, Peer.on(port))
-            if self.guards.get(record_key, HELD).passed:
+            guard = self.guards.get(record_key)
+            if guard == HELD:
+                self.entries.remove((key, port))
+                del self.guards[record_key]
+            elif guard is None or guard.passed:
                 self.driver.node.publisher.restore_own(record_key, self.driver.clock())
 
     async def bring(self, keys: Iterable[Id]) -> None:

@@ -12,10 +12,11 @@ import trio
 from trio.testing import MockClock
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.ids import Id
+from dhtd.core.ids import NATIVE, Id
 from dhtd.core.messages import Contact
 from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.daemon.handlers.info import WORDS_MAX
+from dhtd.daemon.labels import Label
 from dhtd.daemon.report import SLICE
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.info import (
@@ -252,3 +253,19 @@ async def test_completion_offers_matching_words(autojump_clock: MockClock, tmp_p
         assert await words("own-port", "") == (["443", "80", "8080"], True)
         assert await words("endpoint", "10.") == ([other.endpoint], True)
         assert await words("endpoint", "11.") == ([], True)
+
+
+async def test_names_are_shown_and_offered(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        wiki = NATIVE.digest(b"wiki")
+        await one.ask(EnterRequest(wiki, 80, wait=False, name="wiki"))
+        await one.ask(EnterRequest(wiki, 81, wait=False))
+        await one.ask(EnterRequest(KEY, 80, wait=False, name="printer"))
+        one.driver.labels.set(own_key(KEY, 80), Label("printer", "a.toml"))
+        tracking = (await one.ask(InfoRequest("tracking")))["tracking"]
+        assert [(entry["name"], entry["port"], entry["file"]) for entry in tracking] == [
+            *(("wiki", 80, None), ("wiki", 81, None), ("printer", 80, "a.toml"))
+        ]
+        # The name of the printer does not lead to its ID.
+        assert (await one.ask(CompleteRequest("own-name", "")))["words"] == ["wiki"]
+        assert (await one.ask(CompleteRequest("own-name", "wo")))["words"] == []

@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from dhtd.core.ids import Id
 from dhtd.core.messages import LEASE_MAX, Contact
 from dhtd.core.records import Peer, RecordKey
+from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state.file import (
     AddOwn,
     Change,
@@ -61,6 +62,7 @@ class Kept:
     held: frozenset[SavedRecord] = frozenset()
     holders: frozenset[tuple[RecordKey, SavedHolder]] = frozenset()
     guards: frozenset[tuple[RecordKey, SavedGuard]] = frozenset()
+    labels: frozenset[tuple[RecordKey, Label]] = frozenset()  # without blank ones
 
 
 # What may be asked of it: what it does to the file, and what it should do to what is kept
@@ -96,22 +98,25 @@ class Own:
         file.apply(self.changes)
 
     def applied(self, kept: Kept) -> Kept:
-        own, holders, guards = set(kept.own), set(kept.holders), set(kept.guards)
+        own, holders, guards, labels = set(kept.own), set(kept.holders), set(kept.guards), dict(kept.labels)
         for change in self.changes:
             match change:
-                case AddOwn(record_key, _, guard):
+                case AddOwn(record_key, label, guard):
                     own.add(record_key)
+                    labels[record_key] = label
                     guards = {each for each in guards if each[0] != record_key}
                     guards |= {(record_key, guard)} if guard is not None else set()
                 case RemoveOwn(record_keys):
                     own -= set(record_keys)
+                    labels = {each: label for each, label in labels.items() if each not in record_keys}
                     guards = {each for each in guards if each[0] not in record_keys}
                 case SetHolders(record_key, those):
                     holders = {each for each in holders if each[0] != record_key} | {(record_key, by) for by in those}
                 case SetGuard(record_key, guard):
                     guards = {each for each in guards if each[0] != record_key}
                     guards |= {(record_key, guard)} if guard is not None else set()
-        return replace(kept, own=frozenset(own), holders=frozenset(holders), guards=frozenset(guards))
+        labelled = frozenset((each, label) for each, label in labels.items() if label != BLANK)
+        return replace(kept, own=frozenset(own), holders=frozenset(holders), guards=frozenset(guards), labels=labelled)
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,9 @@ holder_lists = st.dictionaries(st.builds(Contact, few_keys, machines), st.tuples
     lambda holders: tuple(SavedHolder(contact, *each) for contact, each in holders.items())
 )
 few_guards = st.sampled_from([None, HELD, SavedGuard("tcp", 5.0), SavedGuard("exec a", 0.5, False)])
+few_labels = st.sampled_from([BLANK, Label("wiki"), Label("caf\xe9", "/e/a.toml"), Label(None, "/e/\udcff.toml")])
 own_changes = st.one_of(
-    st.builds(AddOwn, few_own, guard=few_guards),
+    st.builds(AddOwn, few_own, few_labels, few_guards),
     st.builds(RemoveOwn, st.lists(few_own, max_size=2).map(tuple)),
     st.builds(SetHolders, few_own, holder_lists),
     st.builds(SetGuard, few_own, few_guards),
@@ -192,7 +198,8 @@ def content(file: StateFile) -> Kept:
     assert len(holders) == len({(own, holder.contact) for own, holder in holders})
     own, held = frozenset(state.own), frozenset(state.held)
     guards = frozenset(state.guards.items())
-    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders), guards)
+    labels = frozenset(state.labels.items())
+    return Kept(state.node_id, tuple(state.contacts), own, held, frozenset(holders), guards, labels)
 
 
 class Scratch:
