@@ -16,6 +16,7 @@ from dhtd.config.values import CapNumber, Kind, count_of, one_of
 from dhtd.core.ids import Id
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+ON_STOP: Final = ("grace", "leave", "stay")
 LOG_FORMATS: Final = ("text", "json")
 CLIENTS_MAX: Final = 1_000
 
@@ -68,6 +69,7 @@ class Settings:
     max_entries: int  # held for others
     max_operations: int  # of clients, under way at once
     cap: tuple[CapNumber, ...]  # other numbers for caps of `Policy`, each cap once
+    on_stop: str  # of ON_STOP
     log_level: str  # of LOG_LEVELS
     log_format: str  # of LOG_FORMATS
     origins: Mapping[str, str] = field(compare=False)  # by key: an option, a variable, a file, or "default"
@@ -136,6 +138,7 @@ SETTINGS: Final = (
         256,  # Policy.operations
     ),
     Setting("cap", "NAME=N", "Set a cap, see CAPS in dhtd(8); repeat for more.", values.CAPS, ()),
+    Setting("on-stop", "WHAT", "Keep entries half a minute, drop them, or neither.", one_of(ON_STOP), "grace"),
     Setting("log-level", "LEVEL", "debug, info, warning or error.", one_of(LOG_LEVELS), "info", at_run_time=True),
     Setting("log-format", "FORMAT", "text or json.", one_of(LOG_FORMATS), "text", at_run_time=True),
 )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import random
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,23 +20,22 @@ from dhtd.control.connection import Farewell
 from dhtd.control.limits import ControlCounters, Limits
 from dhtd.control.server import Listening, serve
 from dhtd.control.socket_file import ControlSocket
-from dhtd.core.ids import NATIVE, Id
-from dhtd.core.messages import SESSION_SIZE
-from dhtd.core.node import Node
-from dhtd.core.policy import DEFAULT, Policy
+from dhtd.core.ids import NATIVE
+from dhtd.core.policy import DEFAULT
 from dhtd.daemon import log as log_module
 from dhtd.daemon.declaring import Declaring
 from dhtd.daemon.descriptors import as_lack
 from dhtd.daemon.discovery.moves import Moves
 from dhtd.daemon.discovery.resolver import BootstrapHosts, SystemResolver
 from dhtd.daemon.driver import Driver, clock
+from dhtd.daemon.goodbye import say_goodbye
 from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handler import Handler
+from dhtd.daemon.make_driver import make_driver
 from dhtd.daemon.notify import notify
 from dhtd.daemon.own_entries import OwnEntries
 from dhtd.daemon.reloading import Reloading
 from dhtd.daemon.report import NodeReport
-from dhtd.daemon.sealing import make_seal
 from dhtd.daemon.signals import Signals, Terminal, in_another_thread
 from dhtd.daemon.sockets.links import Links
 from dhtd.daemon.sockets.own_networks import networks_of, own_addresses
@@ -49,7 +47,6 @@ from dhtd.daemon.state.saver import Saver
 from dhtd.daemon.timeline import boot_id
 from dhtd.errors import EXIT_DONE, DhtdError, InternalError
 from dhtd.service.owner import StopResult
-from dhtd.wire.native import NativeCodec
 from dhtd.wire.network_key import NetworkKey
 
 LOOK_INTERVAL: Final = 60.0  # seconds between looks at whether the control socket is still there
@@ -126,20 +123,6 @@ def _last_words() -> None:
     log_module.say_at_once("stopping at once; what was not saved is lost")
 
 
-def policy_of(settings: Settings, own: tuple[bytes, ...] = ()) -> Policy:
-    """Return the policy of a node with these settings, in these `own` networks; the rest is as it is by default."""
-    return replace(
-        DEFAULT,
-        rate_limit=settings.rate_limit,
-        rate_limit_total=settings.rate_limit_total,
-        store_entries=settings.max_entries,
-        operations=settings.max_operations,
-        exempt_networks=(*DEFAULT.exempt_networks, *settings.exempt_network),
-        own_networks=own,
-        **{cap.name: cap.number for cap in settings.cap},  # fields of it
-    )
-
-
 class Daemon:
     """One node with everything around it."""
 
@@ -156,7 +139,7 @@ class Daemon:
         self._control = control
         udp.open_channels()
         addresses = own_addresses(udp.listening())
-        self._driver = _make_driver(settings, keys, state_file, udp, networks_of(addresses))
+        self._driver = make_driver(settings, keys, state_file, udp, networks_of(addresses))
         self._saver = Saver(state_file, clock, boot=boot_id(), labels=self._driver.labels)
         self._saver.restore(self._driver.node, AT_ONCE)
         self._control_counters = ControlCounters()
@@ -171,6 +154,7 @@ class Daemon:
         self._reloading = Reloading(settings, self._driver, saver, self._hosts, self._declaring)
         self._farewells: list[Farewell] = []
         self._running = trio.CancelScope()
+        self._is_stopping = trio.Event()
         self._terminal = Terminal()
         self._listening = Listening(control.listening)
         self._socket_complaint = ""
@@ -219,6 +203,7 @@ class Daemon:
                 obey = partial(self._obey, signals, reload, nursery)
                 nursery.start_soon(persist, "signals could not be obeyed", obey)
                 nursery.start_soon(driver.run)
+                nursery.start_soon(persist, "nobody could be told that this node stops", self._end)
                 nursery.start_soon(persist, "bootstrap hosts could not be looked up", self._hosts.run)
                 nursery.start_soon(persist, "own addresses could not be watched", self._moves.run)
                 nursery.start_soon(persist, "the state could not be restored", partial(self._restore_rest, driver))
@@ -299,9 +284,17 @@ class Daemon:
         self._stop("because a client asks for it")
 
     def _stop(self, why: str) -> None:
-        if not self._running.cancel_called:
+        if not self._is_stopping.is_set():
             log.info("stopping %s", why)
             notify("STOPPING=1")
+            self._is_stopping.set()
+
+    async def _end(self) -> None:
+        """Once it is to stop, say goodbye, and end everything."""
+        await self._is_stopping.wait()
+        try:
+            await say_goodbye(self._driver, self._settings.on_stop)
+        finally:
             self._running.cancel()
 
     def _ready(self) -> Ready:
@@ -312,50 +305,3 @@ class Daemon:
             state=str(self._settings.state),
             pid=os.getpid(),
         )
-
-
-def _make_driver(
-    settings: Settings, keys: Sequence[NetworkKey], state_file: StateFile, udp: UdpSockets, own: tuple[bytes, ...]
-) -> Driver:
-    """Return a node that has nothing yet but its ID, in these `own` networks, with its sockets."""
-    rng = random.SystemRandom()
-    node_id = _node_id(settings, state_file, rng)
-    policy = policy_of(settings, own)
-    seal = make_seal(keys, node_id, rng) if keys else None
-    if seal is not None:
-        policy = replace(policy, datagram_sent_max=policy.datagram_sent_max - seal.overhead)
-    node = Node(
-        node_id,
-        NativeCodec(dual_stack=len(udp.families) > 1),
-        rng=rng,
-        now=clock(),
-        policy=policy,
-        families=udp.families,
-        local=udp.local(),
-        session=_session(state_file, rng),
-        write_ahead=True,
-    )
-    return Driver(node, udp, seal=seal)
-
-
-def _node_id(settings: Settings, state_file: StateFile, rng: random.Random) -> Id:
-    """Return the ID that was asked for, else that of the last run, else a new one; the file keeps it."""
-    saved = state_file.node_id()
-    if settings.node_id is not None:
-        node_id = Id(settings.node_id)
-    elif saved is not None:
-        node_id = saved
-    else:
-        node_id = NATIVE.random(rng)
-    if node_id != saved:
-        state_file.set_node_id(node_id)
-    return node_id
-
-
-def _session(state_file: StateFile, rng: random.Random) -> bytes:
-    """Return the session under which holders keep own entries: that of the last run, else a new one."""
-    session = state_file.session()
-    if session is None:
-        session = rng.randbytes(SESSION_SIZE)
-        state_file.set_fact("session", session)
-    return session

@@ -106,6 +106,7 @@ class Driver:
         self._sleeping_until = float("inf")
         self._wake = trio.Event()
         self.labels = Labels()  # of own entries
+        self.farewell: trio.Event | None = None  # set once no holder is left to tell that this node stops
         self.defects = Defects(udp.counters, clock)
         self._watch = CounterLog(node.counters)
         self._unsealing = Unsealing(udp.counters, clock, self.defects)
@@ -132,7 +133,10 @@ class Driver:
             if unwritten := self.node.publisher.poll_unwritten():
                 self.unwritten += unwritten
                 self.has_unwritten.set()
-            # 4. The input may have made a deadline that is earlier than the one we sleep for.
+            # 4. All holders may know by now that this node stops.
+            if self.farewell is not None and not self.node.publisher.heartbeats.is_saying_goodbye:
+                self.farewell.set()
+            # 5. The input may have made a deadline that is earlier than the one we sleep for.
             deadline = self.node.poll_timeout()
         except Exception:  # noqa: BLE001 - noted
             self.defects.note("the node could not be asked what to do")

@@ -96,6 +96,7 @@ def test_nothing_needs_to_be_said(home: Path) -> None:
         max_entries=Policy().store_entries,
         max_operations=Policy().operations,
         cap=(),
+        on_stop="grace",
         log_level="info",
         log_format="text",
         origins={},

@@ -25,7 +25,8 @@ from dhtd.control.client import Client
 from dhtd.core.ids import Id
 from dhtd.core.messages import Ping
 from dhtd.core.policy import DEFAULT
-from dhtd.daemon.app import policy_of, run
+from dhtd.daemon.app import run
+from dhtd.daemon.make_driver import policy_of
 from dhtd.daemon.outlet import BOUND
 from dhtd.daemon.signals import SIGNALS
 from dhtd.errors import DaemonTimeout, DaemonUnreachable, KeyUnusable, StateError

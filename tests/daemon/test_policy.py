@@ -10,7 +10,7 @@ from dhtd.config.sources import load_settings
 from dhtd.config.values import CAP_MAX, CAPS_APART
 from dhtd.core.counters import CAPS
 from dhtd.core.policy import DEFAULT
-from dhtd.daemon.app import policy_of
+from dhtd.daemon.make_driver import policy_of
 from tests.core.bench import Bench
 from tests.core.small import contact, endpoint
 

@@ -86,7 +86,7 @@ def test_each_holder_is_asked_in_each_period() -> None:
     for each in sent:
         assert each.request == Renew(SESSION, LEASE, b"")
         renew(bench, each, 1)
-    asked = []
+    asked: list[int] = []
     while len(asked) < 10:
         for each in next_beat(bench):
             assert each.request == Renew(SESSION, LEASE, b"next")

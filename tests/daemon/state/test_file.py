@@ -26,7 +26,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE, Id, Keyspace
 from dhtd.core.messages import LEASE_MAX, SESSION_SIZE, Contact
 from dhtd.core.records import Peer
-from dhtd.daemon import app
+from dhtd.daemon import make_driver
 from dhtd.daemon.labels import BLANK, Label
 from dhtd.daemon.state import contents
 from dhtd.daemon.state import disk as state_disk
@@ -1148,10 +1148,11 @@ def test_a_session_is_kept_over_restarts(path: Path) -> None:
 
 def test_a_node_draws_a_session_where_there_is_none(path: Path) -> None:
     with closing(StateFile.open(path)) as file:
-        drawn = app._session(file, random.Random(1))
-        assert (len(drawn), app._session(file, random.Random(2)), file.session()) == (SESSION_SIZE, drawn, drawn)
+        drawn = make_driver._session(file, random.Random(1))
+        assert len(drawn) == SESSION_SIZE
+        assert make_driver._session(file, random.Random(2)) == file.session() == drawn
         file.set_fact("session", drawn[1:])
-        again = app._session(file, random.Random(2))
+        again = make_driver._session(file, random.Random(2))
         assert (len(again), file.session()) == (SESSION_SIZE, again)
         assert again != drawn
 
