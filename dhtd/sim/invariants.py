@@ -69,7 +69,7 @@ def _check_store(host: Host, clock: float) -> None:
     held = 0
     for entry in store:
         held += 1
-        assert entry.expires_at <= clock + policy.store_expiry + _SLACK, "an entry is held too long"
+        assert entry.expires_at <= clock + entry.lease + _SLACK, "an entry is held too long"
         assert entry.expires_at + policy.store_sweep + 1 > clock, "an expired entry was not swept"
         if held > _FEW:
             return

@@ -38,7 +38,8 @@ from dhtd.core.querying.traversal import Traversal, _Exploration
 from dhtd.core.routing.admission import RoutingState
 from dhtd.core.storage.store import HeldRecords
 from tests.core.bench import Bench, Sent
-from tests.core.small import contact
+from tests.core.small import contact, endpoint
+from tests.records import hold_peer
 
 KEY = Id(77)
 HOLDER, GONE = contact(1), contact(2)
@@ -136,6 +137,7 @@ def test_a_failing_end_spares_the_other_queries(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_failed_sweep_waits_for_its_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
+    hold_peer(bench.node.store, Id(1), endpoint(1), bench.now)
     monkeypatch.setattr(HeldRecords, "sweep", fail)
     assert wake(bench, 4.5 * DEFAULT.store_sweep) == 4
 

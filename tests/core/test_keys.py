@@ -144,7 +144,7 @@ def test_the_walk_finds_keys_wherever_they_are() -> None:
     assert keyed_by_integers([lambda: counter]) == {"function.cell"}
     assert keyed_by_integers([partial(print, counter)]) == {"partial.()"}
     store.changed._keys = {wide}  # type: ignore[arg-type]
-    assert keyed_by_integers([store.put]) == {"HeldRecords.ChangedKeys._keys"}
+    assert keyed_by_integers([store.put]) == {"ChangedKeys._keys"}
 
 
 @pytest.mark.no_cover

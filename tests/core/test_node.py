@@ -348,15 +348,11 @@ def test_restored_entries_are_published_later() -> None:
     assert (published.key, published.port, published.replicas) == (KEY, 80, (contact(1),))
 
 
-def test_unexpired_held_entries_are_restored() -> None:
+def test_held_entries_are_restored_for_one_lease() -> None:
     bench = Bench(now=100.0)
-    live, dead = (
-        HeldRecord(KEY, Peer(endpoint(7)), 100.1, 3_600, KEPT),
-        HeldRecord(KEY, Peer(endpoint(8)), 100.0, 3_600, KEPT),
-    )
-    for entry in (live, dead):
-        bench.node.store.restore(entry, bench.now)
-    assert list(bench.node.store) == [live]
+    entry = HeldRecord(KEY, Peer(endpoint(7)), 0.0, 60, KEPT)
+    bench.node.store.restore(entry, bench.now)
+    assert list(bench.node.store) == [replace(entry, expires_at=160.0)]
 
 
 def test_an_outage_evicts_nobody() -> None:

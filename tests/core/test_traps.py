@@ -28,7 +28,7 @@ from dhtd.sim.host import Host
 from dhtd.sim.links import LinkModels
 from dhtd.sim.network import Network
 from dhtd.wire.native import NativeCodec
-from tests.records import hold_peer, let_go, own_key, to_store
+from tests.records import hold_peer, own_key, to_store
 
 CODEC = NativeCodec()
 KEY = NATIVE.digest(b"the key")
@@ -210,7 +210,7 @@ def test_trap_08_enter_names_holders_in_one_chain() -> None:
     for host in others:
         host.node.store._policy = Policy(store_entries=0)
         for held in list(host.node.store):
-            let_go(host.node.store, held.key, held.record.endpoint)
+            host.node.store.remove(held.key, held.record.endpoint, held.session)
     assert net.enter(owner, KEY, 80).replicas == ()
     for host in others:
         host.node.store._policy = DEFAULT

@@ -43,7 +43,7 @@ from dhtd.core.policy import DEFAULT
 from dhtd.errors import WireError
 from dhtd.wire.native import NativeCodec
 from dhtd.wire.native_layout import CHANGED_SIZE_MAX, FIND_NODE_SIZE, FIND_VALUE_SIZE, MAGIC, TOKEN_MAX
-from tests.records import SESSION, to_store, to_withdraw
+from tests.records import LEASE, SESSION, to_store, to_withdraw
 from tests.strategies import contacts, endpoints, endpoints4, ids, messages, queries, results, tids, tokens
 
 CODEC = NativeCodec()
@@ -264,7 +264,7 @@ BAD_ENDPOINTS: list[object] = [
 ARGUMENTS: dict[str, tuple[Request, list[object], list[list[object]]]] = {
     "store": (
         to_store(Id(9), 80, b"x"),
-        [KEY, 80, b"x", 60, SESSION],
+        [KEY, 80, b"x", LEASE, SESSION],
         [BAD_KEYS, BAD_PORTS, BAD_SHOWN, BAD_LEASES, BAD_SESSIONS],
     ),
     "withdraw": (
@@ -514,7 +514,7 @@ def test_a_find_query_with_a_token_is_not_padded(tid: bytes, sender: Id, target:
 @given(queries())
 def test_no_query_is_longer_than_a_datagram(query: Query) -> None:
     data = CODEC.encode_query(query.tid, query.sender, query.request)
-    assert len(data) <= CHANGED_SIZE_MAX < DEFAULT.datagram_sent_max
+    assert len(data) <= max(CHANGED_SIZE_MAX, FIND_VALUE_SIZE) < DEFAULT.datagram_sent_max
     assert len(data) <= FIND_VALUE_SIZE or isinstance(query.request, Changed)
 
 

@@ -286,7 +286,7 @@ def test_no_mutant_exceeds_its_rights() -> None:
             assert (reply.tid, reply.sender) == (message.tid, node.own_id)
             if isinstance(message, BadQuery):
                 assert isinstance(reply, Error)
-            if isinstance(message, Query) and not isinstance(message.request, Ping | FindNode | FindValue):
+            if isinstance(message, Query) and not isinstance(message.request, Ping | FindNode | FindValue | Renew):
                 assert isinstance(reply, Error)
         else:
             assert answer is None

@@ -21,7 +21,7 @@ if each record of the full key, or of the full store, has a source of its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from math import ceil
+from math import floor
 from typing import Final
 
 from dhtd.core.counters import STORE_ENTRIES, STORE_ENTRIES_PER_KEY, STORE_ENTRIES_PER_SOURCE
@@ -264,7 +264,7 @@ class HeldRecords:
         """Return when a lease of so many seconds ends. It ends on a full second, so that leases share the object."""
         if not seconds:
             return now
-        until = float(ceil(now + seconds))
+        until = float(floor(now + seconds))
         if until != self._until:
             self._until = until
         return self._until

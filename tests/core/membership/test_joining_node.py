@@ -114,7 +114,7 @@ def test_an_entry_outlives_the_wait_for_it() -> None:
     bench = Bench()
     op = bench.node.commands.enter(KEY, 80, bench.now, patient=True)
     bench.node.commands.cancel(op)
-    bench.advance(DEFAULT.store_sweep)
+    bench.advance(300.0)
     assert bench.events() == []
     assert bench.node.handles.running == set()
     entry = bench.node.own_records.get(own_key(KEY, 80))

@@ -118,6 +118,7 @@ def test_an_entry_is_published_again_unasked() -> None:
 def test_old_holders_of_an_entry_are_known_again() -> None:
     bench = both(entry_holders=1)
     publisher, until = bench.node.publisher, bench.now + 60.0
+    publisher.lease.is_renewed = False  # as on a wire without leases
     for number in (1, 2, 3):
         publisher.restore_holder(OWN, contact(number), until, bench.now)
     assert set(publisher.withdrawals.holders(OWN)) == {contact(1), contact(2), contact(3)}
@@ -189,6 +190,7 @@ def test_a_deletion_of_nothing_begins_nothing() -> None:
 def test_only_live_copies_are_owed() -> None:
     bench = both()
     publisher = bench.node.publisher
+    publisher.lease.is_renewed = False  # as on a wire without leases
     publisher.restore_own(OWN, bench.now)
     publisher.restore_holder(OWN, contact(1), bench.now + 10.0, bench.now)
     publisher.restore_holder(OWN, contact(2), bench.now + 20.0, bench.now)

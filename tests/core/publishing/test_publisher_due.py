@@ -81,11 +81,12 @@ def test_every_part_with_a_timer_wakes_the_node(write_ahead: bool) -> None:
     publisher = Bench(write_ahead=write_ahead).node.publisher
     expected = [
         *(publisher.records.next_timeout, publisher.records.next_overdue),
-        *(publisher.patrol.next_timeout, publisher.newcomers.next_timeout, publisher.withdrawals.next_timeout),
+        *(publisher.heartbeats.next_timeout, publisher.patrol.next_timeout),
+        *(publisher.newcomers.next_timeout, publisher.withdrawals.next_timeout),
     ]
     if publisher._write_ahead is not None:
         expected.append(publisher._write_ahead.next_timeout)
-    assert len(expected) == 5 + write_ahead
+    assert len(expected) == 6 + write_ahead
     assert publisher.next_timeouts() == expected
 
 

@@ -89,6 +89,7 @@ def test_a_present_entry_is_not_restored() -> None:
 def test_a_holder_is_restored_until_its_copy_expires(own: bool) -> None:
     bench = both()
     publisher, longest = bench.node.publisher, DEFAULT.store_expiry + DEFAULT.query_timeout
+    publisher.lease.is_renewed = False  # as on a wire without leases
     if own:
         publisher.restore_own(OWN, bench.now)
     assert publisher.restore_holder(OWN, contact(1), bench.now + 1.0, bench.now) is True
@@ -123,6 +124,7 @@ def test_too_many_restored_holders_are_counted() -> None:
 def test_restored_sightings_are_told_again() -> None:
     bench = both()
     publisher, until = bench.node.publisher, bench.now + 60.0
+    publisher.lease.is_renewed = False  # as on a wire without leases
     assert publisher.seen_by(OWN, contact(1).endpoint) == ()
     publisher.restore_own(OWN, bench.now)
     seen = ((US.ip, until),)

@@ -18,6 +18,8 @@ def test_the_expired_are_swept_each_ten_seconds() -> None:
     assert len(bench.node.store) == 1
     bench.advance(0.1)
     assert len(bench.node.store) == 0
+    assert bench.node.poll_timeout() == DEFAULT.store_sweep + 300.0  # nothing is held: it wakes nobody for nothing
+    hold_peer(bench.node.store, KEY, endpoint(7), bench.now)
     assert bench.node.poll_timeout() == 2 * DEFAULT.store_sweep
 
 

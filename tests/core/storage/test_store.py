@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from math import ceil
+from math import floor
 from typing import Any
 
 import pytest
@@ -148,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
         if held not in self.held or self.leases[endpoint.ip, session][1] != lease:
             self.changed.add(key)
         self.held[held] = None
-        self.leases[endpoint.ip, session] = float(ceil(self.now + lease)), lease
+        self.leases[endpoint.ip, session] = float(floor(self.now + lease)), lease
 
     def is_restored(self, held: Held, lease: int) -> None:
         """A record that was stored again meanwhile stays as it is. A new one shortens no lease."""
@@ -157,7 +157,7 @@ class StoreMachine(RuleBasedStateMachine):
         whose = held[1].ip, held[2]
         is_there = any((endpoint.ip, its) == whose for _, endpoint, its in self.held)
         if not is_there or self.now + lease > self.leases[whose][0]:
-            self.leases[whose] = float(ceil(self.now + lease)), lease
+            self.leases[whose] = float(floor(self.now + lease)), lease
         self.held[held] = None
 
     @rule(key=few_keys, endpoints=st.lists(few_endpoints, min_size=2, max_size=6), session=few_sessions)
@@ -171,7 +171,7 @@ class StoreMachine(RuleBasedStateMachine):
         number = sum((endpoint.ip, its) == (ip, session) for _, endpoint, its in self.held)
         assert self.store.renew(ip, session, lease, self.now) == number
         if number:
-            self.leases[ip, session] = (float(ceil(self.now + lease)) if lease else self.now), lease
+            self.leases[ip, session] = (float(floor(self.now + lease)) if lease else self.now), lease
         if not lease:
             self.now += 1.0  # by then they may be swept
 
@@ -293,8 +293,8 @@ def test_a_lease_ends_on_a_full_second() -> None:
     store = HeldRecords(DEFAULT)
     put(store, A, at(1), 0.25, lease=60)
     put(store, B, at(2), 0.5, lease=60)
-    assert [held.expires_at for held in store] == [61.0, 61.0]
-    assert store.get(A, 60.9) == [at(1)]
+    assert [held.expires_at for held in store] == [60.0, 60.0]
+    assert store.get(A, 59.9) == [at(1)]
 
 
 def test_one_renewal_prolongs_all_of_a_session() -> None:
@@ -329,8 +329,8 @@ def test_a_renewed_lease_outlives_its_reminder() -> None:
     store.renew(at(1).ip, ONE, 0, 10.0)
     store.renew(at(1).ip, ONE, 60, 10.5)
     assert not store.sweep(60.0)
-    assert store.get(A, 70.9) == [at(1)]
-    assert not store.sweep(71.0)
+    assert store.get(A, 69.9) == [at(1)]
+    assert not store.sweep(70.0)
     assert len(store) == 0
 
 
