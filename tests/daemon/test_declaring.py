@@ -101,7 +101,7 @@ async def test_what_files_declare_is_entered(
     async with declared(tmp_path, directory) as (one, other, _):
         assert files(one) == {(WIKI, 80): a, (WIKI, 81): a, (BLOG, 80): b}
         assert one.disk.writes == 1
-        assert one.driver.labels.name(WIKI, [80]) == "wiki"
+        assert one.driver.labels.name(WIKI) == "wiki"
         await trio.sleep(POLICY.startup_spread + 1)
         assert {held.key for held in other.driver.node.store} == {WIKI, BLOG}
     assert caplog.messages == [

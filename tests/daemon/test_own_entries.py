@@ -94,7 +94,7 @@ async def test_many_are_written_at_once_or_not(autojump_clock: MockClock, tmp_pa
         with pytest.raises(StateError):
             await own_of(one).track([Wanted(Id(9), 1, "nine")])
         assert (tracked(one.driver), one.disk.entries, one.disk.writes) == (before, before, 1)
-        assert one.driver.labels.name(Id(9), [1]) is None
+        assert one.driver.labels.name(Id(9)) is None
 
 
 async def test_tracked_entries_are_published_soon(autojump_clock: MockClock, tmp_path: Path) -> None:

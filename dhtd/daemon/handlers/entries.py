@@ -143,7 +143,7 @@ class Entries(Handlers):
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self._why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
-        name = request.name or self._driver.labels.name(request.id, self._node.tracker.ports(request.id))
+        name = request.name or self._driver.labels.name(request.id)
         return {
             "id": self.format(request.id),
             "name": name,
