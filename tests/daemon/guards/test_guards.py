@@ -384,6 +384,28 @@ async def test_a_connection_ends_a_plain_entry(autojump_clock: MockClock, tmp_pa
         assert held_by(other) == []
 
 
+async def test_a_client_ends_a_check(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await one.ask(checked())
+        await one.ask(EnterRequest(KEY, 80, attached=True), Client())
+        checks = len(one.service.checked)
+        await trio.sleep(60)
+        assert len(one.service.checked) == checks
+
+
+async def test_a_full_disk_delays_the_end_of_a_client(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        client = Client()
+        await one.ask(EnterRequest(KEY, 80, attached=True), client)
+        one.disk.failing = True
+        with trio.move_on_after(30):
+            await client.end()
+        assert held_by(other) == [KEY]
+        one.disk.failing = False
+        await trio.sleep(15)
+        assert (held_by(other), one.disk.entries, await rows(one)) == ([], set(), [])
+
+
 async def test_a_deleted_entry_leaves_its_client_alone(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, _):
         client = Client()
