@@ -194,7 +194,24 @@ async def test_a_full_node_waits_for_room(
         assert caplog.text.count("cannot be entered: this node has entered as many entries as it takes (1)") == 1
         await one.ask(DeleteRequest(Id(8)))
         await trio.sleep(1)
-        assert tracked(one.driver) == {(KEY, 80)}
+        assert (tracked(one.driver), await state(one)) == ({(KEY, 80)}, "passing")
+
+
+async def test_one_of_two_gets_the_last_place(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path, replace(POLICY, own_entries=1)) as one:
+        one.service.is_up = False
+        own = OwnEntries(one.driver, cast("Saver", one.disk), one.guards)
+        for port in (80, 81):
+            await own.track([Wanted(KEY, port, guard=Checking(TcpCheck(), 1.0))])
+        one.service.is_up, one.disk.failing = True, True
+        await trio.sleep(5)
+        one.disk.failing = False  # both are then entered at once
+        await trio.sleep(60)
+        assert len(tracked(one.driver)) == 1
+        assert one.driver.udp.counters.defects == 0
+        [row] = [row for row in await rows(one) if row["refresh_in_s"] is None]
+        assert (row["state"], one.disk.entries) == ("waiting", {(KEY, 80), (KEY, 81)})
+        assert row["message"] == "this node has entered as many entries as it takes (1): delete some"
 
 
 async def test_a_defect_in_a_check_is_a_failure(
