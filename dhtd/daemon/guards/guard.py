@@ -69,11 +69,12 @@ class Checked(Guard):
         return SavedGuard(str(self.check), self.every, self.is_good)
 
     def info(self, now: float) -> GuardInfo:
+        refusal = self.refusal if self.is_good else ""
         return {
             "guard": _kind(self.check),
-            "state": (State.WAITING if self.refusal else self.judge.state).value,
+            "state": (State.WAITING if refusal else self.judge.state).value,
             "since_s": _seconds(now - self.judge.since),
-            "message": self.refusal or self.judge.message,
+            "message": refusal or self.judge.message,
         }
 
     def note_acted(self) -> None:

@@ -212,6 +212,9 @@ async def test_one_of_two_gets_the_last_place(autojump_clock: MockClock, tmp_pat
         [row] = [row for row in await rows(one) if row["refresh_in_s"] is None]
         assert (row["state"], one.disk.entries) == ("waiting", {(KEY, 80), (KEY, 81)})
         assert row["message"] == "this node has entered as many entries as it takes (1): delete some"
+        one.service.is_up = False
+        await trio.sleep(5)
+        assert {(row["state"], row["message"]) for row in await rows(one)} == {("failing", "down")}
 
 
 async def test_a_defect_in_a_check_is_a_failure(
