@@ -99,6 +99,7 @@ def test_excess_own_entries_are_refused() -> None:
         own_key(Id(3), 80), bench.now
     )  # what was entered once is not lost because the number was lowered
     assert len(bench.node.tracker) == 3
+    bench.node.commands.enter(Id(3), 80, bench.now)  # nor refused when it is entered again
 
 
 def test_many_entries_find_room_together() -> None:
