@@ -104,6 +104,14 @@ async def test_tracked_entries_are_published_soon(autojump_clock: MockClock, tmp
         assert {held.key for held in other.driver.node.store} == {Id(number) for number in range(1, 31)}
 
 
+def test_an_entry_has_its_name_in_the_log() -> None:
+    labels = Labels()
+    assert labels.text(own_key(KEY, 80)) == f"{KEY:064x} port 80"
+    labels.set(own_key(KEY, 80), Label("printer"))
+    assert labels.text(own_key(KEY, 80)) == f"{KEY:064x} (printer) port 80"
+    assert (Label(), BLANK) == ((None, None), (None, None))
+
+
 def test_a_file_declares_an_entry_or_has_made_it() -> None:
     labels, made, declared = Labels(), own_key(KEY, 80), own_key(KEY, 81)
     labels.set(made, Label(None, "a.toml"))
