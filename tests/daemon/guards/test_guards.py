@@ -54,7 +54,10 @@ async def state(one: Daemon) -> str:
 # Checks
 
 
-async def test_a_passing_check_enters(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_passing_check_enters(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with two(tmp_path) as (one, other):
         result = await one.ask(checked())
         assert (result["guard"], result["state"], result["message"]) == ("tcp", "passing", "up")
@@ -62,6 +65,7 @@ async def test_a_passing_check_enters(autojump_clock: MockClock, tmp_path: Path)
         assert result["listening"] is None
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
         assert one.disk.guards == {ENTRY: TCP}
+        assert "port 80 passes its check, and is entered" in caplog.text
 
 
 async def test_a_failing_check_enters_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
