@@ -94,7 +94,7 @@ def _read_file(path: str, read_check: ReadCheck) -> list[Declared]:
         if not stat.S_ISREG(status.st_mode):
             raise ConfigError(f"{path} is not a regular file")
         _refuse_unsafe(status, path)
-        with os.fdopen(os.dup(file), "rb") as reading:
+        with open(file, "rb", closefd=False) as reading:
             data = reading.read(SIZE_MAX + 1)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None

@@ -32,7 +32,7 @@ class Handler:
             Entries(driver, OwnEntries(driver, saver, guards), report, look_at_port),
             Queries(driver),
             AboutNode(driver, report),
-            Inside(driver, report),
+            Inside(driver, guards, report),
             ForOwner(driver, saver),
         )
         self._serving = {call.method.request: call.serve for subject in subjects for call in subject.calls()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from dhtd.core.ids import Id
-from dhtd.core.records import Peer, RecordKey
+from dhtd.core.ids import Id, packed
+from dhtd.core.records import RecordKey
 
 
 class Label(NamedTuple):
@@ -23,44 +23,50 @@ class Labels:
     """The labels of own entries, and the declarations of files. Entries of one ID have one name."""
 
     def __init__(self) -> None:
-        self._labels: dict[RecordKey, Label] = {}  # without blank ones
+        self._labels: dict[bytes, dict[RecordKey, Label]] = {}  # by packed key; without blank ones
         self.declared: Mapping[RecordKey, str] = {}  # the paths of files, by the entries that they declare now
+
+    def __iter__(self) -> Iterator[tuple[RecordKey, Label]]:
+        """Yield the entries with labels."""
+        return ((record_key, label) for those in self._labels.values() for record_key, label in those.items())
 
     def of(self, record_key: RecordKey) -> Label:
         """Return the label of an entry; a blank one if it has none."""
-        return self._labels.get(record_key, BLANK)
+        return self._labels.get(record_key.packed_key, {}).get(record_key, BLANK)
 
     def set(self, record_key: RecordKey, label: Label) -> None:
         """Label an entry."""
         if label == BLANK:
-            self._labels.pop(record_key, None)
+            self.forget([record_key])
         else:
-            self._labels[record_key] = label
+            self._labels.setdefault(record_key.packed_key, {})[record_key] = label
 
     def forget(self, record_keys: Iterable[RecordKey]) -> None:
         """Drop the labels of entries that are gone."""
         for record_key in record_keys:
-            self._labels.pop(record_key, None)
+            those = self._labels.get(record_key.packed_key, {})
+            if those.pop(record_key, None) is not None and not those:
+                del self._labels[record_key.packed_key]
 
-    def name(self, key: Id, ports: Iterable[int]) -> str | None:
-        """Return the name of an ID with entries on these ports."""
-        names = (self.of(RecordKey.of(key, Peer.on(port))).name for port in ports)
+    def name(self, key: Id) -> str | None:
+        """Return the name of an ID."""
+        names = (label.name for label in self._labels.get(packed(key), {}).values())
         return next((name for name in names if name is not None), None)
+
+    def names(self) -> list[tuple[RecordKey, str]]:
+        """Return the entries that have names, with these."""
+        return [(each, label.name) for each, label in self if label.name is not None]
 
     def text(self, record_key: RecordKey) -> str:
         """Return an entry for the log: its ID, its name if it has one, and its port."""
-        name = self.name(record_key.key, [record_key.port])
+        name = self.of(record_key).name
         named = "" if name is None else f" ({name})"
         return f"{record_key.key:064x}{named} port {record_key.port}"
 
     def file(self, record_key: RecordKey) -> str | None:
-        """Return the file that declares an entry."""
+        """Return the file that declares an entry, or that has made it."""
         return self.declared.get(record_key) or self.of(record_key).file
-
-    def names(self) -> list[tuple[RecordKey, str]]:
-        """Return the entries that have names, with these."""
-        return [(each, label.name) for each, label in self._labels.items() if label.name is not None]
 
     def made_by_files(self) -> list[tuple[RecordKey, str]]:
         """Return the entries that files have made, and the paths of these files."""
-        return [(each, label.file) for each, label in self._labels.items() if label.file is not None]
+        return [(each, label.file) for each, label in self if label.file is not None]

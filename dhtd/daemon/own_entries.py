@@ -100,7 +100,7 @@ class OwnEntries:
                 raise NotTracked(f"this node has not entered {which}; dht info tracking lists what it has")
             self._node.commands.check_free()
             record_keys = [RecordKey.of(key, Peer.on(tracked)) for tracked in ports]
-            name = self._labels.name(key, ports)
+            name = self._labels.name(key)
             with trio.CancelScope(shield=True):
                 await self._saver.remove_own(self._node, record_keys)
                 self._forget(record_keys)
@@ -164,7 +164,7 @@ class OwnEntries:
         """Make entries and their labels durable. A new name goes to all entries of its ID."""
         # 1. Find the name of each ID: the latest one that is wanted, else the one that it has.
         ports = {packed(each.key): self._known_ports(each.key) for each in wanted}
-        names = {key: self._labels.name(unpacked(key), there) for key, there in ports.items()}
+        names = {key: self._labels.name(unpacked(key)) for key in ports}
         names |= {packed(each.key): each.name for each in wanted if each.name is not None}
         # 2. Label the wanted entries, and those beside them with another name.
         labels: dict[RecordKey, Label] = {}

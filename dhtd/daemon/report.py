@@ -140,7 +140,7 @@ class NodeReport:
         now = self._driver.clock()
         return {
             "id": self._format(record_key.key),
-            "name": self._driver.labels.name(record_key.key, [record_key.port]),
+            "name": self._driver.labels.of(record_key).name,
             "port": record_key.port,
             "replicas": [
                 {"node_id": self._format(node.id), "endpoint": self._text(node.endpoint)} for node in replicas

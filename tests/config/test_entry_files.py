@@ -54,9 +54,9 @@ def test_a_file_declares_entries_by_name_or_id(directory: Path) -> None:
 
 
 def test_a_check_is_read_with_its_interval(directory: Path) -> None:
-    text = f'{SOUND}check = "tcp"\nevery = 5\n{SOUND.replace("80", "81")}check = "http://[::1]/"\n'
+    text = f'{SOUND}check = "tcp"\nevery = 0.5\n{SOUND.replace("80", "81")}check = "http://[::1]/"\n'
     path = put(directory, "a.toml", text)
-    assert [each.check for each in read(directory, check_of).entries[path]] == [("tcp", 5.0), ("http://[::1]/", None)]
+    assert [each.check for each in read(directory, check_of).entries[path]] == [("tcp", 0.5), ("http://[::1]/", None)]
 
 
 def test_files_are_read_in_the_order_of_names(directory: Path) -> None:
@@ -94,6 +94,10 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "a check as number": (f"{SOUND}check = 5\n", "check: must be a string, not 5"),
     "a bad pause": (f'{SOUND}check = "tcp"\nevery = 0\n', "every: must be a number of seconds above 0, not 0"),
     "a pause as text": (f'{SOUND}every = "5"\n', "every: must be a number of seconds above 0, not '5'"),
+    "a pause that is true": (
+        f'{SOUND}check = "tcp"\nevery = true\n',
+        "every: must be a number of seconds above 0, not True",
+    ),
     "a pause alone": (f"{SOUND}every = 5\n", "every: there is no check that it is for"),
     "too long": (b"#" * (1 << 20) + b"#", " is longer than 1048576 bytes"),
 }
@@ -161,22 +165,51 @@ def test_a_file_that_others_can_write_is_left_out(directory: Path, mode: int) ->
     assert broken(directory) == {"a.toml": f" can be written by others, mode {mode:04o}: chmod go-w it"}
 
 
-def test_somebody_elses_file_is_left_out(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(directory, "a.toml", SOUND)
-    monkeypatch.setattr(os, "geteuid", lambda: 4_321)
+def owned_by(monkeypatch: pytest.MonkeyPatch, owner: int, user: int) -> None:
+    """Have files belong to `owner` and their directory to root, for a daemon of `user`."""
     real = os.fstat
 
-    def another(descriptor: int) -> os.stat_result:
-        status = list(real(descriptor))
-        status[4] = 1_234
-        return os.stat_result(status)
+    def status(descriptor: int) -> os.stat_result:
+        return os.stat_result([*real(descriptor)[:4], owner, *real(descriptor)[5:10]])
 
-    monkeypatch.setattr(os, "fstat", another)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "fstat", status)
     monkeypatch.setattr(Path, "stat", lambda path, **_: os.stat_result((0o40755, 0, 0, 0, 0, 0, 0, 0, 0, 0)))
-    assert (
-        "belongs to the user with ID 1234, and must belong to root or to the user with ID 4321"
-        in broken(directory)["a.toml"]
-    )
+
+
+def test_somebody_elses_file_is_left_out(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(directory, "a.toml", SOUND)
+    owned_by(monkeypatch, 1_234, 4_321)
+    [why] = broken(directory).values()
+    assert "belongs to the user with ID 1234, and must belong to root or to the user with ID 4321" in why
+
+
+@pytest.mark.parametrize("owner", [0, 4_321])
+def test_root_s_files_and_one_s_own_count(directory: Path, monkeypatch: pytest.MonkeyPatch, owner: int) -> None:
+    path = put(directory, "a.toml", SOUND)
+    owned_by(monkeypatch, owner, 4_321)
+    assert list(read(directory, check_of).entries) == [path]
+
+
+def test_no_file_is_left_open(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("a.toml", SOUND), ("b.toml", "[[entry]"), ("c.toml", 'entry = [{name = "x", port = 5}]')):
+        put(directory, name, text)
+    put(directory, "d.toml", SOUND, 0o666)
+    opened: list[int] = []
+    really_open, really_close = os.open, os.close
+
+    def note_open(*arguments: object) -> int:
+        opened.append(really_open(*arguments))  # type: ignore[arg-type]
+        return opened[-1]
+
+    def note_close(descriptor: int) -> None:
+        opened.remove(descriptor)
+        really_close(descriptor)
+
+    monkeypatch.setattr(os, "open", note_open)
+    monkeypatch.setattr(os, "close", note_close)
+    assert len(read(directory, check_of).entries) == 2
+    assert opened == []
 
 
 def test_what_is_no_file_is_left_out(directory: Path) -> None:

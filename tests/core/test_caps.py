@@ -98,7 +98,12 @@ def test_excess_own_entries_are_refused() -> None:
     bench.node.publisher.restore_own(
         own_key(Id(3), 80), bench.now
     )  # what was entered once is not lost because the number was lowered
+<<<<<<< HEAD
     assert len(bench.node.own_records) == 3
+=======
+    assert len(bench.node.own_records) == 3
+    bench.node.commands.enter(Id(3), 80, bench.now)  # nor refused when it is entered again
+>>>>>>> next
 
 
 def test_many_entries_find_room_together() -> None:
@@ -106,11 +111,12 @@ def test_many_entries_find_room_together() -> None:
     bench.node.commands.track([own_key(KEY, 80)], bench.now)
     check_room = bench.node.commands.check_room
     check_room(own_key(KEY, 80), own_key(KEY, 81), own_key(KEY, 81), own_key(Id(5), 80))
-    with pytest.raises(TooManyEntries, match=r"on as many ports as it takes \(2\)"):
-        check_room(own_key(KEY, 81), own_key(KEY, 82))
-    with pytest.raises(TooManyEntries, match=r"as many entries as it takes \(3\)"):
-        check_room(own_key(KEY, 81), own_key(Id(5), 80), own_key(Id(6), 80))
-    assert hit(bench) == {"own_ports": 1, "own_entries": 1}
+    for _ in range(2):
+        with pytest.raises(TooManyEntries, match=r"on as many ports as it takes \(2\)"):
+            check_room(own_key(KEY, 81), own_key(KEY, 82))
+        with pytest.raises(TooManyEntries, match=r"as many entries as it takes \(3\)"):
+            check_room(own_key(KEY, 81), own_key(Id(5), 80), own_key(Id(6), 80))
+    assert hit(bench) == {"own_ports": 2, "own_entries": 2}
 
 
 def test_excess_ports_of_a_key_are_refused() -> None:

@@ -39,7 +39,13 @@ def test_a_name_has_no_control_characters(character: str) -> None:
         clean_name(f"a{character}b")
 
 
-@pytest.mark.parametrize("text", ["a\udcffb", "\ud800"])
+@pytest.mark.parametrize("text", ["a\udcffb", chr(0xD800), chr(0xDFFF)])
 def test_a_name_is_utf_8(text: str) -> None:
     with pytest.raises(InvalidId, match=re.escape(f"the name {text!a} is not UTF-8")):
         clean_name(text)
+
+
+def test_a_long_name_is_cut_in_a_message() -> None:
+    for length, shown in ((80, "a" * 79 + "\\n"), (81, "a" * 77 + "...")):
+        with pytest.raises(InvalidId, match=re.escape(f"the name '{shown}' has the control character")):
+            clean_name("a" * (length - 1) + "\n")

@@ -23,7 +23,7 @@ from dhtd.daemon.labels import Label
 from dhtd.daemon.own_entries import WITHDRAWN_WITHIN, OwnEntries, Wanted
 from dhtd.daemon.state.rows import SavedGuard
 from dhtd.errors import NoThread
-from dhtd.service.checks import parse_check
+from dhtd.service.checks import EVERY_MAX, EVERY_MIN, TcpCheck, parse_check
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from tests.daemon.handlers.small_daemon import Daemon, daemon, tracked, two
 from tests.daemon.wire import POLICY, Wire, end_of
@@ -64,6 +64,7 @@ def declaring_of(one: Daemon) -> Declaring:
 
 def put_text(path: str, text: str) -> None:
     Path(path).write_text(text)
+    Path(path).chmod(0o600)
 
 
 def remove(path: str) -> None:
@@ -101,7 +102,7 @@ async def test_what_files_declare_is_entered(
     async with declared(tmp_path, directory) as (one, other, _):
         assert files(one) == {(WIKI, 80): a, (WIKI, 81): a, (BLOG, 80): b}
         assert one.disk.writes == 1
-        assert one.driver.labels.name(WIKI, [80]) == "wiki"
+        assert one.driver.labels.name(WIKI) == "wiki"
         await trio.sleep(POLICY.startup_spread + 1)
         assert {held.key for held in other.driver.node.store} == {WIKI, BLOG}
     assert caplog.messages == [
@@ -373,3 +374,26 @@ async def test_a_check_that_cannot_be_made_is_refused(
         assert files(one) == {}
     assert f"{a}, entry 1 (line 1): check: " in caplog.text
     assert why in caplog.text
+
+
+async def test_files_are_read_in_a_thread(tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # so that threads work
+    a = put(directory, "a.toml", ("wiki", 80))
+    async with daemon(Wire(), tmp_path) as one:
+        await declaring_of(one).read(directory)
+        assert files(one) == {(WIKI, 80): a}
+
+
+async def test_an_entry_without_a_name_is_told_by_its_id(
+    autojump_clock: MockClock, tmp_path: Path, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dhtd.entries")
+    a = str(directory / "a.toml")
+    put_text(a, f'[[entry]]\nid = "{NATIVE.format(WIKI)}"\nport = 80\n')
+    async with declared(tmp_path, directory):
+        assert caplog.messages[0] == f"{a} declares {NATIVE.format(WIKI)} port 80"
+
+
+@pytest.mark.parametrize("every", [EVERY_MIN, EVERY_MAX])
+def test_the_edges_of_an_interval_are_in_it(every: float) -> None:
+    assert daemon_declaring.read_check("tcp", every) == (TcpCheck(), every)

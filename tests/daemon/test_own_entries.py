@@ -11,9 +11,12 @@ from trio.testing import MockClock
 
 from dhtd.core.ids import Id
 from dhtd.daemon.driver import Ongoing
+from dhtd.daemon.guards.wanted import Checking
 from dhtd.daemon.labels import BLANK, Label, Labels
 from dhtd.daemon.own_entries import OwnEntries, Wanted
+from dhtd.daemon.state.rows import SavedGuard
 from dhtd.errors import NotTracked, StateError, TooManyEntries
+from dhtd.service.checks import EVERY, TcpCheck
 from tests.daemon.handlers.small_daemon import KEY, Daemon, daemon, tracked, two
 from tests.daemon.wire import POLICY, Wire
 from tests.records import own_key
@@ -49,6 +52,16 @@ async def test_the_latest_name_goes_to_the_whole_id(autojump_clock: MockClock, t
         assert names(one) == {(KEY, 80): "printer", (KEY, 81): "printer", (OTHER, 80): "scanner"}
         await enter(one, Wanted(KEY, 80, "laser"), Wanted(KEY, 82))
         assert names(one) == {**{(KEY, port): "laser" for port in (80, 81, 82)}, (OTHER, 80): "scanner"}
+
+
+async def test_a_new_name_leaves_guards_alone(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await own_of(one).enter(Wanted(KEY, 80, guard=Checking(TcpCheck())), patient=False)
+        await enter(one, Wanted(KEY, 81, "printer"))
+        assert one.disk.guards[own_key(KEY, 80)] == SavedGuard("tcp", EVERY, False)
+        assert one.disk.labels[own_key(KEY, 80)] == Label("printer")
+        assert own_of(one).is_guarded(own_key(KEY, 80), Checking(TcpCheck()))
+        assert own_of(one).is_guarded(own_key(KEY, 81), None)
 
 
 async def test_a_deleted_entry_has_no_label(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -94,7 +107,7 @@ async def test_many_are_written_at_once_or_not(autojump_clock: MockClock, tmp_pa
         with pytest.raises(StateError):
             await own_of(one).track([Wanted(Id(9), 1, "nine")])
         assert (tracked(one.driver), one.disk.entries, one.disk.writes) == (before, before, 1)
-        assert one.driver.labels.name(Id(9), [1]) is None
+        assert one.driver.labels.name(Id(9)) is None
 
 
 async def test_tracked_entries_are_published_soon(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -102,6 +115,14 @@ async def test_tracked_entries_are_published_soon(autojump_clock: MockClock, tmp
         await own_of(one).track([Wanted(Id(number), 80) for number in range(1, 31)])
         await trio.sleep(POLICY.startup_spread + 1)
         assert {held.key for held in other.driver.node.store} == {Id(number) for number in range(1, 31)}
+
+
+def test_an_entry_has_its_name_in_the_log() -> None:
+    labels = Labels()
+    assert labels.text(own_key(KEY, 80)) == f"{KEY:064x} port 80"
+    labels.set(own_key(KEY, 80), Label("printer"))
+    assert labels.text(own_key(KEY, 80)) == f"{KEY:064x} (printer) port 80"
+    assert (Label(), BLANK) == ((None, None), (None, None))
 
 
 def test_a_file_declares_an_entry_or_has_made_it() -> None:

@@ -98,12 +98,16 @@ def _finds(daemon: Daemon, port: int) -> bool:
     return any(endpoint.endswith(f":{port}") for endpoint in daemon.look_up(ID))
 
 
+def guards(network: Network, owner: Daemon) -> dict[int, str]:
+    return {row["port"]: row["guard"] for row in network.dht(owner, "info", "tracking")["tracking"]}
+
+
 def test_a_killed_service_takes_its_entry_along(network: Network, port: int) -> None:
     with running(network, network.daemons[1], port) as (client, pid):
         wait_for(lambda: is_found(network, port))
         os.kill(pid, signal.SIGKILL)
         assert client.wait(DEADLINE) == 128 + signal.SIGKILL
-        assert is_gone(network, port)
+        wait_for(lambda: is_gone(network, port))
 
 
 def test_a_killed_client_takes_its_entry_along(network: Network, port: int) -> None:
@@ -116,7 +120,7 @@ def test_a_killed_client_takes_its_entry_along(network: Network, port: int) -> N
 def test_a_killed_process_takes_its_entry_along(network: Network, port: int) -> None:
     with service(port) as process:
         network.dht(network.daemons[2], "enter", ID, str(port), "--pid", str(process.pid))
-        assert is_found(network, port)
+        wait_for(lambda: is_found(network, port))
         process.kill()
         wait_for(lambda: is_gone(network, port))
 
@@ -149,10 +153,8 @@ def test_a_killed_daemon_forgets_processes_and_keeps_checks(network: Network, po
         wait_for(lambda: is_found(network, other))
         owner.kill()
         network.launch(owner)
-        wait_for(lambda: is_found(network, other))  # its client has entered it again
-        rows = network.dht(owner, "info", "tracking")["tracking"]
-        assert {row["port"]: row["guard"] for row in rows} == {port: "tcp", other: "connection"}
-        assert is_found(network, port)
+        wait_for(lambda: guards(network, owner) == {port: "tcp", other: "connection"})  # its client has come back
+        wait_for(lambda: is_found(network, other) and is_found(network, port))
         process.kill()
         wait_for(lambda: is_gone(network, port) and is_gone(network, 9))
         network.dht(owner, "delete", ID, str(port))

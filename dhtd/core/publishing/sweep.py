@@ -25,7 +25,9 @@ class Sweep:
 
     def next_timeout(self) -> float:
         """Return when `go_on` has something to do."""
-        return self._at if len(self._store) else self._at - self._interval + _EMPTY
+        if len(self._store):
+            return max(self._at, self._store.filled_at + self._interval)
+        return self._at - self._interval + _EMPTY
 
     def go_on(self, now: float) -> None:
         """Drop what has expired: some of it now, the rest bit by bit."""

@@ -58,6 +58,7 @@ class HeldRecords:
         "_until",
         "_wheel",
         "changed",
+        "filled_at",
         "is_crowded",
     )
 
@@ -72,6 +73,7 @@ class HeldRecords:
         self._until = 0.0  # the latest expiry: an object that many leases share
         self._scopes = HeldScopes()
         self._size = 0
+        self.filled_at = float("-inf")  # when it was last empty, and took a record
         self.changed = ChangedKeys(2 * policy.store_entries)  # to be saved
         self.is_crowded = not policy.store_entries  # whether `refuses_newcomer` is worth a call
 
@@ -246,6 +248,8 @@ class HeldRecords:
         elif not restored or now + seconds > lease.expires_at:
             self._prolong(lease, seconds, now)
         entry = self._keep(lease, key, endpoint)
+        if not self._size:
+            self.filled_at = now
         self._size += 1
         self._scopes.add(key, endpoint)
         self._sources.add(entry)

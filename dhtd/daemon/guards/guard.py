@@ -7,7 +7,7 @@ from typing import assert_never
 
 import trio
 
-from dhtd.daemon.guards.judge import Judge
+from dhtd.daemon.guards.judge import Judge, State
 from dhtd.daemon.guards.processes import Process
 from dhtd.daemon.state.rows import HELD, SavedGuard
 from dhtd.service.checks import Check, ExecCheck, HttpCheck, TcpCheck
@@ -22,7 +22,7 @@ class Guard(ABC):
 
     def __init__(self) -> None:
         self.scopes: list[trio.CancelScope] = []  # of the tasks that work for it
-        self.is_refused = False  # whether the node has no room for the entry
+        self.refusal = ""  # the reason, if the node has no room for the entry
 
     @property
     @abstractmethod
@@ -69,11 +69,12 @@ class Checked(Guard):
         return SavedGuard(str(self.check), self.every, self.is_good)
 
     def info(self, now: float) -> GuardInfo:
+        refusal = self.refusal if self.is_good else ""
         return {
             "guard": _kind(self.check),
-            "state": self.judge.state.value,
+            "state": (State.WAITING if refusal else self.judge.state).value,
             "since_s": _seconds(now - self.judge.since),
-            "message": self.judge.message,
+            "message": refusal or self.judge.message,
         }
 
     def note_acted(self) -> None:

@@ -289,27 +289,25 @@ class Guards:
                     self._withdraw(record_key, guards.pop(record_key))
                 self._driver.labels.forget(over)
                 for record_key, saved in changed.items():
-                    if saved.passed:
-                        self._enter(record_key)
-                    else:
+                    if not saved.passed:
                         self._withdraw(record_key, guards.pop(record_key))
+                    elif self._has_room(record_key, guards[record_key]):  # the one before may have got the last place
+                        self._enter(record_key)
             # 4. Tell those that wait. A withdrawal tells when it is over.
             for guard in guards.values():
                 guard.note_acted()
 
     def _has_room(self, record_key: RecordKey, guard: Guard) -> bool:
         """Whether the node takes the entry, if that is what the guard says."""
-        if not guard.is_good:
-            return True
-        try:
-            self._node.commands.check_room(record_key)
-        except TooManyEntries as error:
-            if not guard.is_refused:  # the next check would say it again
-                log.warning("%s cannot be entered: %s", self._driver.labels.text(record_key), error)
-            guard.is_refused = True
-            return False
-        guard.is_refused = False
-        return True
+        before, guard.refusal = guard.refusal, ""
+        if guard.is_good:
+            try:
+                self._node.commands.check_room(record_key)
+            except TooManyEntries as error:
+                guard.refusal = str(error)
+                if guard.refusal != before:  # the next check would say it again
+                    log.warning("%s cannot be entered: %s", self._driver.labels.text(record_key), error)
+        return not guard.refusal
 
     async def _write(self, over: Sequence[RecordKey], changed: Mapping[RecordKey, SavedGuard]) -> None:
         if over:

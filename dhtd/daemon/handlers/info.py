@@ -10,7 +10,9 @@ import trio
 
 from dhtd.core.ids import unpacked
 from dhtd.core.names import id_of_name
+from dhtd.core.records import RecordKey
 from dhtd.daemon.driver import Driver
+from dhtd.daemon.guards.guards import Guards
 from dhtd.daemon.handlers.calls import Call, Handlers, answer, stream
 from dhtd.daemon.report import NodeReport
 from dhtd.service.info import COMPLETE, INFO, CompleteRequest, CompleteResult, InfoRequest, InfoResult
@@ -26,8 +28,9 @@ R = TypeVar("R", bound=Result)
 class Inside(Handlers):
     """Looks step by step. Between two steps other tasks run, with any number of clients."""
 
-    def __init__(self, driver: Driver, report: NodeReport) -> None:
+    def __init__(self, driver: Driver, guards: Guards, report: NodeReport) -> None:
         super().__init__(driver)
+        self._guards = guards
         self._report = report
         self._reading = trio.Lock()
 
@@ -89,10 +92,20 @@ class Inside(Handlers):
                     if id_of_name(name, keyspace) == record_key.key:
                         yield name
             case "own-port":
+<<<<<<< HEAD
                 entries = list(self._node.own_records)
                 yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
             case _:
                 yield from (self.format(entry.key) for entry in list(self._node.own_records))
+=======
+                yield from (str(each.port) for each in self._own() if request.entry in {None, each.key})
+            case _:
+                yield from (self.format(each.key) for each in self._own())
+>>>>>>> next
                 if request.what == "id":
                     keys = self._node.store.keys()
                     yield from (self.format(unpacked(key)) for key in keys)
+
+    def _own(self) -> list[RecordKey]:
+        """Return the own entries, and those that their guards keep from being published."""
+        return [*(entry.record_key for entry in self._node.own_records), *self._guards.withheld()]

@@ -117,6 +117,30 @@ def test_too_few_replicas_fail_after_all_lines(dht: Run, home: Path, path: Path)
     assert fake.requests[0][1]["min_replicas"] == 2
 
 
+def test_all_with_too_few_are_counted(dht: Run, home: Path, path: Path) -> None:
+    with FakeDaemon(home / "s", answer(1, 1)) as fake:
+        done = dht("--socket", fake.path, "enter", "--file", path, "--min-replicas", 2)
+    assert done.err.startswith("dht: 2 of 2 entries are on fewer nodes than 2.")
+
+
+def test_a_list_has_a_length(dht: Run, home: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtd.cli.verbs.enter_list.LIST_MAX", len(LIST) - 1)
+    done = dht("enter", "--file", path)
+    assert (done.status, done.err) == (2, f"dht: {path} is longer than {len(LIST) - 1} bytes\n")
+    monkeypatch.setattr("dhtd.cli.verbs.enter_list.LIST_MAX", len(LIST))
+    with FakeDaemon(home / "s", answer(3, 3)) as fake:
+        assert dht("--socket", fake.path, "enter", "--file", path).status == 0
+    assert fake.requests[0][1]["entries"] == WANTED
+
+
+def test_a_bad_list_from_stdin_is_told_so(dht: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("wiki\n")
+    with (tmp_path / "bad").open("rb") as stdin:
+        monkeypatch.setattr("dhtd.cli.verbs.enter_list.STDIN", stdin.fileno())
+        done = dht("enter", "--file", "-")
+    assert done.err.startswith("the standard input:1: a line is NAME PORT or ID PORT, and this one has 1 word\n")
+
+
 def test_entries_without_holders_are_counted(dht: Run, home: Path, path: Path) -> None:
     with FakeDaemon(home / "s", answer(3, 0)) as fake:
         done = dht("--socket", fake.path, "enter", "--file", path)

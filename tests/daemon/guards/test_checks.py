@@ -113,6 +113,8 @@ async def test_a_socket_connected_to_itself_is_refused() -> None:
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", (True, "answered 200")),
         (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", (True, "answered 200")),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + bytes(1_000_000), (True, "answered 200")),
+        (b"HTTP/1.1 299 Fine\r\nContent-Length: 0\r\n\r\n", (True, "answered 299")),
+        (b"HTTP/1.1 400 Odd\r\nContent-Length: 0\r\n\r\n", (False, "answered 400")),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", (False, "answered 404")),
         (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", (False, "answered 503")),
         (

@@ -54,7 +54,10 @@ async def state(one: Daemon) -> str:
 # Checks
 
 
-async def test_a_passing_check_enters(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_passing_check_enters(
+    autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with two(tmp_path) as (one, other):
         result = await one.ask(checked())
         assert (result["guard"], result["state"], result["message"]) == ("tcp", "passing", "up")
@@ -62,6 +65,7 @@ async def test_a_passing_check_enters(autojump_clock: MockClock, tmp_path: Path)
         assert result["listening"] is None
         assert one.disk.entries == tracked(one.driver) == {(KEY, 80)}
         assert one.disk.guards == {ENTRY: TCP}
+        assert "port 80 passes its check, and is entered" in caplog.text
 
 
 async def test_a_failing_check_enters_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -194,7 +198,27 @@ async def test_a_full_node_waits_for_room(
         assert caplog.text.count("cannot be entered: this node has entered as many entries as it takes (1)") == 1
         await one.ask(DeleteRequest(Id(8)))
         await trio.sleep(1)
-        assert tracked(one.driver) == {(KEY, 80)}
+        assert (tracked(one.driver), await state(one)) == ({(KEY, 80)}, "passing")
+
+
+async def test_one_of_two_gets_the_last_place(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path, replace(POLICY, own_entries=1)) as one:
+        one.service.is_up = False
+        own = OwnEntries(one.driver, cast("Saver", one.disk), one.guards)
+        for port in (80, 81):
+            await own.track([Wanted(KEY, port, guard=Checking(TcpCheck(), 1.0))])
+        one.service.is_up, one.disk.failing = True, True
+        await trio.sleep(5)
+        one.disk.failing = False  # both are then entered at once
+        await trio.sleep(60)
+        assert len(tracked(one.driver)) == 1
+        assert one.driver.udp.counters.defects == 0
+        [row] = [row for row in await rows(one) if row["refresh_in_s"] is None]
+        assert (row["state"], one.disk.entries) == ("waiting", {(KEY, 80), (KEY, 81)})
+        assert row["message"] == "this node has entered as many entries as it takes (1): delete some"
+        one.service.is_up = False
+        await trio.sleep(5)
+        assert {(row["state"], row["message"]) for row in await rows(one)} == {("failing", "down")}
 
 
 async def test_a_defect_in_a_check_is_a_failure(
@@ -382,6 +406,28 @@ async def test_a_connection_ends_a_plain_entry(autojump_clock: MockClock, tmp_pa
         await one.ask(EnterRequest(KEY, 80, attached=True), client)
         await client.end()
         assert held_by(other) == []
+
+
+async def test_a_client_ends_a_check(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await one.ask(checked())
+        await one.ask(EnterRequest(KEY, 80, attached=True), Client())
+        checks = len(one.service.checked)
+        await trio.sleep(60)
+        assert len(one.service.checked) == checks
+
+
+async def test_a_full_disk_delays_the_end_of_a_client(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        client = Client()
+        await one.ask(EnterRequest(KEY, 80, attached=True), client)
+        one.disk.failing = True
+        with trio.move_on_after(30):
+            await client.end()
+        assert held_by(other) == [KEY]
+        one.disk.failing = False
+        await trio.sleep(15)
+        assert (held_by(other), one.disk.entries, await rows(one)) == ([], set(), [])
 
 
 async def test_a_deleted_entry_leaves_its_client_alone(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -48,8 +48,12 @@ async def test_a_killed_process_has_ended(child: subprocess.Popen[bytes]) -> Non
             raise AssertionError("it runs")
         child.kill()
         await process.ended()
+    descriptor = process._descriptor
+    assert descriptor is not None
     process.close()
     process.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 @pytest.mark.usefixtures("no_descriptors")

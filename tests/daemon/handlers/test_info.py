@@ -18,6 +18,7 @@ from dhtd.daemon.handlers.calls import ITSELF
 from dhtd.daemon.handlers.info import WORDS_MAX
 from dhtd.daemon.labels import Label
 from dhtd.daemon.report import SLICE
+from dhtd.service.checks import parse_check
 from dhtd.service.entries import DeleteRequest, EnterRequest
 from dhtd.service.info import (
     SECTIONS,
@@ -269,3 +270,12 @@ async def test_names_are_shown_and_offered(autojump_clock: MockClock, tmp_path: 
         # The name of the printer does not lead to its ID.
         assert (await one.ask(CompleteRequest("own-name", "")))["words"] == ["wiki"]
         assert (await one.ask(CompleteRequest("own-name", "wo")))["words"] == []
+
+
+async def test_withheld_entries_are_offered(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with daemon(Wire(), tmp_path) as one:
+        await one.ask(EnterRequest(KEY, 80, wait=False, name="printer", check=parse_check("tcp")))
+        assert not len(one.driver.node.own_records)
+        assert (await one.ask(CompleteRequest("own-id", "")))["words"] == [KEY_TEXT]
+        assert (await one.ask(CompleteRequest("own-port", "", KEY)))["words"] == ["80"]
+        assert (await one.ask(EnterRequest(KEY, 81, wait=False)))["name"] == "printer"

@@ -1455,7 +1455,7 @@ import os, sys
 from pathlib import Path
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.records import Peer, RecordKey
-from dhtd.daemon.state.file import SavedRecord, StateFile
+from dhtd.daemon.state.file import AddOwn, SavedRecord, StateFile
 
 def own(key):
     return RecordKey.of(key, Peer.on(1729))
