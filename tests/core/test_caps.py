@@ -98,12 +98,8 @@ def test_excess_own_entries_are_refused() -> None:
     bench.node.publisher.restore_own(
         own_key(Id(3), 80), bench.now
     )  # what was entered once is not lost because the number was lowered
-<<<<<<< HEAD
-    assert len(bench.node.own_records) == 3
-=======
     assert len(bench.node.own_records) == 3
     bench.node.commands.enter(Id(3), 80, bench.now)  # nor refused when it is entered again
->>>>>>> next
 
 
 def test_many_entries_find_room_together() -> None:

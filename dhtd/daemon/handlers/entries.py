@@ -142,11 +142,7 @@ class Entries(Handlers):
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self._why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
-<<<<<<< HEAD
-        name = request.name or self._driver.labels.name(request.id, self._node.own_records.ports(request.id))
-=======
         name = request.name or self._driver.labels.name(request.id)
->>>>>>> next
         return {
             "id": self.format(request.id),
             "name": name,

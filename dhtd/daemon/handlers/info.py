@@ -92,16 +92,9 @@ class Inside(Handlers):
                     if id_of_name(name, keyspace) == record_key.key:
                         yield name
             case "own-port":
-<<<<<<< HEAD
-                entries = list(self._node.own_records)
-                yield from (str(entry.port) for entry in entries if request.entry in {None, entry.key})
-            case _:
-                yield from (self.format(entry.key) for entry in list(self._node.own_records))
-=======
                 yield from (str(each.port) for each in self._own() if request.entry in {None, each.key})
             case _:
                 yield from (self.format(each.key) for each in self._own())
->>>>>>> next
                 if request.what == "id":
                     keys = self._node.store.keys()
                     yield from (self.format(unpacked(key)) for key in keys)
