@@ -11,6 +11,7 @@ from dhtd.core.ids import Id
 from dhtd.core.messages import FindNode, Renew, Store, Withdraw
 from dhtd.core.policy import DEFAULT
 from dhtd.core.publishing.heartbeats import Heartbeats
+from dhtd.core.publishing.restock import Restock
 from tests.core.bench import QUIET, US, Bench, Sent
 from tests.core.played import KEY, by_id, entered, knowing, publish
 from tests.core.small import contact
@@ -331,3 +332,64 @@ def test_without_leases_nobody_is_asked() -> None:
     entered(bench, 1)
     assert len(heartbeats(bench)) == 0
     publish(bench, (1,))
+
+
+def test_an_answer_after_a_deletion_changes_nothing() -> None:
+    bench = holding(1)
+    (sent,) = next_beat(bench)
+    bench.node.commands.delete(KEY, 80, bench.now)
+    renew(bench, sent, 1)
+    assert len(heartbeats(bench)) == 0
+
+
+def test_a_silence_after_a_deletion_changes_nothing() -> None:
+    bench = holding(1)
+    next_beat(bench)
+    bench.node.commands.delete(KEY, 80, bench.now)
+    bench.advance(TIMEOUT)
+    assert len(heartbeats(bench)) == 0
+
+
+def test_a_miss_in_the_farewell_loses_nobody() -> None:
+    bench = holding(1)
+    heartbeats(bench).say_goodbye(30, bench.now)
+    bench.refuse(bench.sent_one(), 1)
+    assert (len(heartbeats(bench)), heartbeats(bench).is_saying_goodbye) == (1, False)
+
+
+def test_a_holder_that_is_lost_is_restocked_no_more() -> None:
+    bench = holding(1)
+    beat(bench, 0)
+    find = bench.sent_one()
+    heartbeats(bench)._lose(contact(1), bench.now)
+    bench.sent()
+    bench.found(find, 1, token=b"fresh")
+    assert not any(isinstance(each.request, Store) for each in bench.sent())
+
+
+def test_a_defect_in_a_restock_leaves_it_to_the_next_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, *args: object) -> None:
+        raise RuntimeError
+
+    bench = holding(1)
+    beat(bench, 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(Restock, "token", fail)
+        with pytest.raises(RuntimeError):
+            bench.found(bench.sent_one(), 1, token=b"fresh")
+    for _ in range(2):
+        beat(bench, 0)
+    assert [type(sent.request) for sent in bench.sent()] == [FindNode]
+
+
+def test_a_defect_in_a_heartbeat_ends_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, *args: object) -> None:
+        raise RuntimeError
+
+    bench = holding(1)
+    (sent,) = next_beat(bench)
+    with monkeypatch.context() as broken:
+        broken.setattr(Heartbeats, "_compare", fail)
+        with pytest.raises(RuntimeError):
+            renew(bench, sent, 1)
+    assert beat(bench, 1).request == Renew(SESSION, LEASE, b"next")

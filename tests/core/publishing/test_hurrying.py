@@ -141,3 +141,26 @@ def test_one_familys_growth_is_its_own() -> None:
     assert records.due_in(entry, 1.0) > 2 * DEFAULT.republish_gap
     records.hurrying.network_has(20, Family.IPV6, 1.0)
     assert records.due_in(entry, 1.0) < 2 * DEFAULT.republish_gap
+
+
+def test_a_lost_copy_hurries_an_entry_once() -> None:
+    records = make()
+    entry = records.add(own_key(KEY, 80))
+    publish(records, entry, 0.0)
+    records.hurrying.copy_lost(entry, contact(77), 100.0)  # it is no holder
+    assert (entry.lost, entry.hurried) == ((), False)
+    for _ in range(2):
+        records.hurrying.copy_lost(entry, REPLICAS[0], 100.0)
+    assert (entry.lost, entry.hurried) == ((REPLICAS[0],), True)
+    due = records.due_in(entry, 100.0)
+    assert due <= DEFAULT.startup_spread
+    records.hurrying.copy_lost(entry, REPLICAS[1], 100.0)
+    assert records.due_in(entry, 100.0) == due
+
+
+def test_a_lost_copy_waits_for_its_pause() -> None:
+    records = make()
+    entry = records.add(own_key(KEY, 80))
+    publish(records, entry, 0.0)
+    records.hurrying.copy_lost(entry, REPLICAS[0], 1.0)
+    assert 0.9 * DEFAULT.republish_gap - 1.0 <= records.due_in(entry, 1.0) <= 1.1 * DEFAULT.republish_gap
