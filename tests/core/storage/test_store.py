@@ -425,6 +425,24 @@ def test_a_restored_record_has_one_lease_of_grace() -> None:
     assert restored.renew(at(1).ip, ONE, 60, 5_010.0) == 1
 
 
+def test_a_restored_record_shortens_no_live_lease() -> None:
+    store = HeldRecords(DEFAULT)
+    put(store, A, at(1), 0.0, lease=600)
+    for key in (A, B):
+        assert store.restore(HeldRecord(key, Peer(at(1)), 0.0, 60, ONE[:SESSION_KEPT]), 10.0) == Stored()
+    assert {held.key: held.expires_at for held in store} == {A: 600.0, B: 600.0}
+    assert store.restore(HeldRecord(Id(3), Peer(at(1)), 0.0, 900, ONE[:SESSION_KEPT]), 10.0) == Stored()
+    assert {held.expires_at for held in store} == {910.0}
+
+
+def test_a_restored_record_without_room_is_to_be_dropped() -> None:
+    store = HeldRecords(Policy(store_entries=1))
+    put(store, A, at(1), 0.0)
+    store.changed.take()
+    assert store.restore(HeldRecord(B, Peer(at(2)), 0.0, 60, ONE[:SESSION_KEPT]), 1.0) == FULL
+    assert store.changed.take() == {packed(B)}
+
+
 def test_a_key_has_several_ports_and_machines() -> None:
     store = HeldRecords(DEFAULT)
     endpoints = [at(1, 80), at(1, 81), at(2, 80)]
