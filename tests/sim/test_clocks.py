@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from math import ceil
+from math import floor
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from dhtd.daemon.state.file import AddOwn, SavedHolder, SavedRecord, SetHolders,
 from dhtd.sim import invariants
 from dhtd.sim.host import Holding, Host, Saved
 from dhtd.sim.network import Network
-from tests.records import LEASE, own_key
+from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")
 HOUR = 3_600.0
+LEASE = DEFAULT.heartbeats_in_lease * DEFAULT.heartbeat
 
 
 def grown(seed: int, size: int = 16) -> Network:
@@ -77,7 +78,7 @@ def test_a_restart_gives_one_lease_by_any_clock(wall: float) -> None:
     net.restart(holder, saved)
     assert holder in holders(net)
     (held,) = [entry for entry in holder.node.store if entry.key == KEY]
-    assert held.expires_at == ceil(holder.clock(net.now) + LEASE)
+    assert held.expires_at == floor(holder.clock(net.now) + LEASE)
     invariants.check_host(holder, net.now)
 
 
@@ -109,7 +110,8 @@ def test_no_clock_forgets_a_withdrawal(wall: float) -> None:
     assert len(owner.node.withdrawals) == len(state.holders) > 0
     assert all(each.until == owner.clock(net.now) + LEASE for each in owner.node.withdrawals)
     net.restart(holder, saved)
-    net.run_for(60)
+    assert holder in holders(net)
+    net.run_for(LEASE / 2)
     assert holders(net) == []
 
 
@@ -119,7 +121,7 @@ def test_no_holder_is_asked_for_an_expired_entry() -> None:
     net.enter(owner, KEY, 3000)
     net.kill(next(host for host in holders(net) if host is not owner))
     net.delete(owner, KEY)
-    net.run_for(60)
+    net.run_for(LEASE * 2 / 3)  # the others have confirmed it
     assert len(owner.node.withdrawals) == 1
     net.jump(owner, 2 * HOUR)
     net.run_for(1)
@@ -134,7 +136,7 @@ def test_a_moved_machine_names_what_it_leaves() -> None:
     saved = net.kill(owner)
     net.move(owner)
     net.restart(owner, saved)
-    net.run_for(LEASE // 2)
+    net.run_for(LEASE / 2)
     assert [left.endpoint for left in net.delete(owner, KEY).left_behind] == [before.with_port(3000)]
 
 

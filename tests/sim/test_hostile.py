@@ -144,14 +144,15 @@ def test_nobody_stores_or_withdraws_for_another(figure: Callable[[str, object], 
     found = net.codec.decode_result(FindValue(KEY), reply.body)
     assert isinstance(found, Found)
     assert found.token
-    before = set(holder.node.store)
+    before = {(entry.record, entry.session): entry for entry in holder.node.store}
     for request in (to_store(KEY, 9, found.token), to_withdraw(KEY, victim.port, found.token)):
         data = net.codec.encode_query(b"12345678", KEY, request)
         held = set(holder.node.store)
         holder.node.handle_datagram(data, victim, net.now)  # the attacker's token, from a forged source
         assert set(holder.node.store) == held
         holder.node.handle_datagram(data, attacker, net.now)
-    new = {entry.record.endpoint for entry in set(holder.node.store) - before}
+    new = {entry.record.endpoint for entry in set(holder.node.store) - set(before.values())}
     assert new == {attacker.with_port(9)}
     figure("honest lookups that found the entry afterwards", all_find(net))
-    assert before <= set(holder.node.store)
+    # Their owners have renewed some of them meanwhile.
+    assert before.keys() <= {(entry.record, entry.session) for entry in holder.node.store}

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from dhtd.core.ids import NATIVE
+from dhtd.core.messages import Message, Query, Renew
 from dhtd.core.policy import DEFAULT
 from dhtd.sim import warm
 from dhtd.sim.host import Host
+from dhtd.sim.json_codec import JsonCodec
 from dhtd.sim.network import Network
 
 
@@ -45,10 +47,29 @@ def test_entries_survive_four_deaths_in_five(
     assert found == 100
 
 
-def test_owners_ask_a_few_times_a_minute() -> None:
+def test_an_owner_renews_thrice_a_minute() -> None:
+    net = Network(1)
+    hosts = [net.add(start=False) for _ in range(24)]
+    warm.acquaint(net, hosts)
+    owner = hosts[0]
+    for number in range(5):
+        net.enter(owner, NATIVE.digest(b"%d" % number), 3_000)
+    net.run_for(600)
+    holders = len(owner.node.publisher.heartbeats)
+    assert holders < 24  # of 40 copies: one heartbeat renews all that a holder has
+    sent: list[Message] = []
+    net.taps.append(lambda source, _, data: sent.append(net.codec.decode(data)) if source == owner.endpoint else None)
+    net.run_for(3_600)
+    assert len(owner.node.publisher.heartbeats) == holders
+    renewals = sum(isinstance(each, Query) and isinstance(each.request, Renew) for each in sent)
+    assert 180 < renewals / holders < 200
+
+
+def test_a_patrol_asks_a_few_times_a_minute() -> None:
+    """On a wire without renewals, the patrol asks whether holders are there."""
     sent = []
     for policy in (replace(DEFAULT, patrol=0.0), DEFAULT):
-        net = Network(1, policy=policy)
+        net = Network(1, policy=policy, codec=JsonCodec(NATIVE, bare=True))
         hosts = [net.add(start=False) for _ in range(24)]
         warm.acquaint(net, hosts)
         for number in range(5):

@@ -10,14 +10,12 @@ from typing import Any
 import pytest
 
 from dhtd.core.ids import Id
-from dhtd.core.records import Peer
-from dhtd.core.storage.held_record import HeldRecord
 from dhtd.errors import SimulationFailed, UsageError
 from dhtd.sim.plan import Plan
 from dhtd.sim.report import Report
 from dhtd.sim.scenarios import SCENARIOS, Goal, Scenario
 from dhtd.sim.simulation import Simulation
-from tests.records import KEPT
+from tests.records import SESSION
 
 # The numbers that make each small; `dhtd simulate --scenario NAME` runs the size of the plan.
 SMALL: dict[str, dict[str, Any]] = {
@@ -134,9 +132,7 @@ def test_a_broken_invariant_tells_seed_and_event() -> None:
         simulation = Simulation(plan)
         simulation.advance(500)
         host = simulation.net.hosts[4]
-        host.node.store.restore(
-            HeldRecord(Id(1), Peer(host.endpoint), 1e6, 3_600, KEPT), simulation.net.now
-        )  # for much too long
+        host.node.store.put(Id(1), host.endpoint, SESSION, 60, now=1e6)  # so it is held for much too long
         with pytest.raises(
             SimulationFailed, match=r"^seed 3, event \d+, at \d+\.\d+ virtual seconds: Assertion"
         ) as failed:

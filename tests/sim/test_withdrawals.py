@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -9,19 +10,24 @@ import pytest
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
-from dhtd.core.policy import DEFAULT
+from dhtd.core.policy import DEFAULT, Policy
 from dhtd.sim.host import Host, Saved
 from dhtd.sim.network import Network
 from tests.records import own_key
 
 KEY = NATIVE.digest(b"the key")
 PORT = 3000
+HOURLY = replace(DEFAULT, heartbeat=1_200.0)  # leases of an hour: no copy expires while a test runs
 JITTER = 1 + DEFAULT.republish_jitter
 ATTEMPT = 10.0  # seconds that asking a holder takes at most, and the lookup of one that is lost
 
 
-def grown(seed: int, size: int = 24) -> Network:
-    net = Network(seed)
+def lease(policy: Policy) -> float:
+    return policy.heartbeats_in_lease * policy.heartbeat
+
+
+def grown(seed: int, policy: Policy = HOURLY, size: int = 24) -> Network:
+    net = Network(seed, policy=policy)
     net.grow(size)
     net.run_for(60)
     return net
@@ -35,9 +41,9 @@ def is_let_go(net: Network) -> bool:
     return not holders(net)
 
 
-def entered(seed: int) -> tuple[Network, Host, Host]:
+def entered(seed: int, policy: Policy = HOURLY) -> tuple[Network, Host, Host]:
     """Return a network, the owner of an entry in it, and a holder that is not the owner and not its bootstrap."""
-    net = grown(seed)
+    net = grown(seed, policy)
     owner = net.hosts[5]
     net.enter(owner, KEY, PORT)
     holder = net.rng.choice([host for host in holders(net) if host.endpoint not in owner.bootstrap])
@@ -53,22 +59,53 @@ def grace(away: float) -> float:
     return JITTER * min(away + DEFAULT.withdraw_retry, DEFAULT.withdraw_retry_max) + ATTEMPT
 
 
-@pytest.mark.parametrize("away", [5.0, 40.0, 300.0, 2_000.0])
+@pytest.mark.parametrize(
+    ("policy", "away"),
+    [(DEFAULT, 5.0), (DEFAULT, 40.0), (HOURLY, 5.0), (HOURLY, 40.0), (HOURLY, 300.0), (HOURLY, 2_000.0)],
+)
 @pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 3), marks=pytest.mark.slow)])
-def test_a_returning_holder_lets_go(away: float, seeds: range) -> None:
+def test_a_returning_holder_lets_go(policy: Policy, away: float, seeds: range) -> None:
     for seed in seeds:
-        net, owner, holder = entered(seed)
+        net, owner, holder = entered(seed, policy)
         saved = net.kill(holder)
         gone = net.now
         assert net.delete(owner, KEY).silent == 1
         net.run_for(gone + away - net.now)
         net.restart(holder, saved)
         assert holders(net) == [holder]
-        net.run_for(grace(away))
+        net.run_for(min(grace(away), lease(policy) / 2))
         assert holders(net) == [], f"seed {seed}"
         assert not is_found(net, owner)
         net.run_for(2 * DEFAULT.withdraw_confirm)
         assert len(owner.node.withdrawals) == 0, f"seed {seed}"
+
+
+def test_a_holder_away_for_longer_forgets() -> None:
+    """It comes back with the entry, and nobody asks it any more: it keeps it for one lease of grace."""
+    net, owner, holder = entered(11, DEFAULT)
+    saved = net.kill(holder)
+    net.delete(owner, KEY)
+    net.run_for(300)
+    assert len(owner.node.withdrawals) == 0
+    net.restart(holder, saved)
+    assert holders(net) == [holder]
+    net.run_for(lease(DEFAULT))
+    assert holders(net) == []
+    assert not is_found(net, owner)
+
+
+def test_heartbeats_keep_no_deleted_entry() -> None:
+    """A renewal is for all that a holder has of ours: also for an entry that was deleted while it was away."""
+    never = lease(HOURLY)
+    net, owner, holder = entered(12, replace(DEFAULT, withdraw_retry=never, withdraw_retry_max=never))
+    net.enter(owner, KEY, PORT + 1)
+    saved = net.kill(holder)
+    assert net.delete(owner, KEY, PORT).silent == 1
+    net.restart(holder, saved)
+    assert {entry.record.endpoint.port for entry in holder.node.store} == {PORT, PORT + 1}
+    net.run_for(2.5 * DEFAULT.heartbeat)
+    assert {entry.record.endpoint.port for entry in holder.node.store} == {PORT + 1}
+    assert net.lookup(holder, KEY).endpoints == (owner.endpoint.with_port(PORT + 1),)
 
 
 @pytest.mark.parametrize("kills", [1, 2, 3])
@@ -179,11 +216,11 @@ def test_an_absent_holder_is_given_up_at_expiry() -> None:
     asked: list[float] = []
     net.taps.append(lambda source, to, data: asked.append(net.now) if (source, to) == pair else None)
     pair = (owner.endpoint, holder.endpoint)
-    net.run_for(DEFAULT.store_expiry + DEFAULT.store_sweep)
+    net.run_for(lease(HOURLY) + DEFAULT.store_sweep)
     assert len(owner.node.withdrawals) == 0
     assert 10 <= len({at // 30 for at in asked}) <= 30  # attempts, of three datagrams each
     asked.clear()
-    net.run_for(DEFAULT.store_expiry)
+    net.run_for(lease(HOURLY))
     assert len(asked) <= 10  # probes of a lost contact
 
 

@@ -9,7 +9,7 @@ from dhtd.core.publishing.pending_withdrawals import PendingWithdrawals
 from dhtd.core.storage.store import HeldRecords
 
 _PAUSE: Final = 0.01  # seconds, where much has expired
-_EMPTY: Final = 300.0  # seconds, where nothing is held: it wakes nobody for nothing
+_EMPTY: Final = 300.0  # seconds, where nothing may expire: it wakes nobody for nothing
 
 
 class Sweep:
@@ -27,7 +27,7 @@ class Sweep:
         """Return when `go_on` has something to do."""
         if len(self._store):
             return max(self._at, self._store.filled_at + self._interval)
-        return self._at - self._interval + _EMPTY
+        return self._at if len(self._withdrawals) else self._at - self._interval + _EMPTY
 
     def go_on(self, now: float) -> None:
         """Drop what has expired: some of it now, the rest bit by bit."""

@@ -21,6 +21,7 @@ if each record of the full key, or of the full store, has a source of its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from math import floor
 from typing import Final
 
@@ -112,19 +113,28 @@ class HeldRecords:
         return self._hold(packed(held.key), held.record.endpoint, kept(held.session), held.lease, now, restored=True)
 
     def renew(self, ip: bytes, session: bytes, seconds: int, now: float) -> int:
-        """Hold the records of a session at this address for so long from now; return how many these are."""
+        """Hold the records of a session at this address for so long from now; return how many these are.
+
+        A lease of 0 seconds drops them at once, or `SWEPT` of them: the next store of this session would else bring
+        back all that `sweep` has not dropped yet.
+        """
         lease = self._sources.lease(ip, kept(session))
         if lease is None:
             return 0
+        held = len(lease)
         self._prolong(lease, seconds, now)
-        return len(lease)
+        if not seconds:
+            for entry in list(islice(lease, SWEPT)):
+                self._remove(entry)
+        return held
 
     def remove(self, key: Id, endpoint: Endpoint, session: bytes) -> bool:
         """Drop the peer that this session has stored; return whether it was there."""
         entry = self._find(packed(key), endpoint, kept(session))
-        if entry is not None:
-            self._remove(entry)
-        return entry is not None
+        if entry is None:
+            return False
+        self._remove(entry)
+        return True
 
     # Answers
 
@@ -198,7 +208,9 @@ class HeldRecords:
         return held
 
     def _records(self, key: bytes) -> Collection[Entry]:
-        held = self._held.get(key, {})
+        held = self._held.get(key)
+        if held is None:
+            return ()
         return (held,) if isinstance(held, tuple) else held.values()
 
     def _find(self, key: bytes, endpoint: Endpoint, session: int | None) -> Entry | None:
@@ -266,7 +278,8 @@ class HeldRecords:
         if not seconds:
             return now
         until = float(floor(now + seconds))
-        self._until = self._until if until == self._until else until
+        if until != self._until:
+            self._until = until
         return self._until
 
     def _keep(self, lease: Lease, key: bytes, endpoint: Endpoint) -> Entry:

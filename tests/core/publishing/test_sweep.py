@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dhtd.core.ids import Id
+from dhtd.core.messages import Contact
 from dhtd.core.policy import DEFAULT
 from dhtd.core.storage.store import SWEPT
 from tests.core.bench import Bench
 from tests.core.small import endpoint
 from tests.core.test_node import KEY
-from tests.records import hold_peer
+from tests.records import hold_peer, own_key
 
 
 def test_the_expired_are_swept_each_ten_seconds() -> None:
@@ -21,6 +22,16 @@ def test_the_expired_are_swept_each_ten_seconds() -> None:
     assert bench.node.poll_timeout() == DEFAULT.store_sweep + 300.0  # nothing is held: it wakes nobody for nothing
     hold_peer(bench.node.store, KEY, endpoint(7), bench.now)
     assert bench.node.poll_timeout() == 2 * DEFAULT.store_sweep
+
+
+def test_withdrawals_are_swept_where_nothing_is_held() -> None:
+    bench = Bench()
+    bench.node.withdrawals.restore(own_key(KEY, 80), Contact(Id(7), endpoint(7)), 5.0)
+    bench.advance(DEFAULT.store_sweep - 0.1)
+    assert len(bench.node.withdrawals) == 1
+    bench.advance(0.1)
+    assert len(bench.node.withdrawals) == 0
+    assert bench.node.poll_timeout() == DEFAULT.store_sweep + 300.0
 
 
 def test_a_full_store_is_swept_in_small_steps() -> None:

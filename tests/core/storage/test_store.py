@@ -170,10 +170,11 @@ class StoreMachine(RuleBasedStateMachine):
         ip = Endpoint.of(host, 1).ip
         number = sum((endpoint.ip, its) == (ip, session) for _, endpoint, its in self.held)
         assert self.store.renew(ip, session, lease, self.now) == number
-        if number:
-            self.leases[ip, session] = (float(floor(self.now + lease)) if lease else self.now), lease
-        if not lease:
-            self.now += 1.0  # by then they may be swept
+        if number and lease:
+            self.leases[ip, session] = float(floor(self.now + lease)), lease
+        elif number:
+            for held in [held for held in self.held if (held[1].ip, held[2]) == (ip, session)]:
+                self.drop(held)
 
     @rule(key=few_keys, endpoint=few_endpoints, session=few_sessions)
     def remove(self, key: Id, endpoint: Endpoint, session: bytes) -> None:
@@ -322,11 +323,31 @@ def test_a_renewal_may_shorten() -> None:
     assert len(store) == 0
 
 
+def test_no_store_brings_back_what_was_dropped() -> None:
+    store = HeldRecords(DEFAULT)
+    put(store, A, at(1), 0.0)
+    put(store, B, at(1), 0.0)
+    assert store.renew(at(1).ip, ONE, 0, 10.0) == 2
+    put(store, B, at(1), 10.0)
+    assert (store.get(A, 10.0), store.get(B, 10.0), len(store)) == ([], [at(1)], 1)
+
+
+def test_what_is_dropped_is_dropped_in_steps() -> None:
+    store = HeldRecords(DEFAULT)
+    for number in range(SWEPT + 8):
+        put(store, Id(number), at(1), 0.0)
+    assert store.renew(at(1).ip, ONE, 0, 10.0) == SWEPT + 8
+    assert len(store) == 8
+    assert not any(store.get(Id(number), 10.0) for number in range(SWEPT + 8))
+    assert not store.sweep(11.0)
+    assert len(store) == 0
+
+
 def test_a_renewed_lease_outlives_its_reminder() -> None:
     store = HeldRecords(DEFAULT)
     put(store, A, at(1), 0.0)
     put(store, B, at(1), 0.0)
-    store.renew(at(1).ip, ONE, 0, 10.0)
+    store.renew(at(1).ip, ONE, 1, 10.0)
     store.renew(at(1).ip, ONE, 60, 10.5)
     assert not store.sweep(60.0)
     assert store.get(A, 69.9) == [at(1)]
