@@ -114,8 +114,12 @@ class HeldRecords:
         lease = self._sources.lease(ip, kept(session))
         if lease is None:
             return 0
+        count = len(lease)
         self._prolong(lease, seconds, now)
-        return len(lease)
+        # With no time left, drop them: the next store would bring them back. `sweep` drops what is too much for once.
+        for _ in range(0 if seconds else min(count, SWEPT)):
+            self._remove(lease.first())
+        return count
 
     def remove(self, key: Id, endpoint: Endpoint, session: bytes) -> bool:
         """Drop the peer that this session has stored; return whether it was there."""

@@ -171,9 +171,10 @@ class StoreMachine(RuleBasedStateMachine):
         number = sum((endpoint.ip, its) == (ip, session) for _, endpoint, its in self.held)
         assert self.store.renew(ip, session, lease, self.now) == number
         if number:
-            self.leases[ip, session] = (float(ceil(self.now + lease)) if lease else self.now), lease
+            self.leases[ip, session] = float(ceil(self.now + lease)), lease
         if not lease:
-            self.now += 1.0  # by then they may be swept
+            for held in [held for held in self.held if (held[1].ip, held[2]) == (ip, session)]:
+                self.drop(held)
 
     @rule(key=few_keys, endpoint=few_endpoints, session=few_sessions)
     def remove(self, key: Id, endpoint: Endpoint, session: bytes) -> None:
@@ -316,9 +317,30 @@ def test_a_renewal_may_shorten() -> None:
     assert (store.get(A, 39.9), store.get(A, 40.0)) == ([at(1), at(2)], [at(2)])
     assert store.renew(at(2).ip, ONE, 0, 10.0) == 1
     assert store.get(A, 10.0) == [at(1)]
-    assert not store.sweep(11.0)
     assert len(store) == 1
     assert not store.sweep(40.0)
+    assert len(store) == 0
+
+
+def test_what_is_dropped_does_not_come_back() -> None:
+    store = HeldRecords(DEFAULT)
+    put(store, A, at(1), 0.0)
+    put(store, B, at(1), 0.0)
+    store.changed.take()
+    assert store.renew(at(1).ip, ONE, 0, 10.0) == 2
+    assert store.changed.take() == {packed(A), packed(B)}
+    put(store, A, at(1), 10.0)
+    assert (store.get(A, 10.0), store.get(B, 10.0), len(store)) == ([at(1)], [], 1)
+
+
+def test_what_is_too_much_to_drop_at_once_is_swept() -> None:
+    store = HeldRecords(DEFAULT)
+    for number in range(SWEPT + 8):
+        put(store, Id(number), at(1), 0.0)
+    assert store.renew(at(1).ip, ONE, 0, 10.0) == SWEPT + 8
+    assert len(store) == 8
+    assert not any(store.get(Id(number), 10.0) for number in range(SWEPT + 8))
+    assert not store.sweep(10.0)
     assert len(store) == 0
 
 
@@ -326,7 +348,7 @@ def test_a_renewed_lease_outlives_its_reminder() -> None:
     store = HeldRecords(DEFAULT)
     put(store, A, at(1), 0.0)
     put(store, B, at(1), 0.0)
-    store.renew(at(1).ip, ONE, 0, 10.0)
+    store.renew(at(1).ip, ONE, 1, 10.0)
     store.renew(at(1).ip, ONE, 60, 10.5)
     assert not store.sweep(60.0)
     assert store.get(A, 70.9) == [at(1)]
