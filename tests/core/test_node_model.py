@@ -730,6 +730,11 @@ class NodeMachine(RuleBasedStateMachine):
         event(f"a renewal with a {'good' if is_good else 'bad'} token")
         count = self.prolong(machine, source, request.session[:SESSION_KEPT], request.lease) if is_good else None
         assert renewed.held == count
+        if is_good and not request.lease:  # they are dropped at once
+            whose = source.ip, request.session[:SESSION_KEPT]
+            machine.held = {
+                one: until for one, until in machine.held.items() if (one.endpoint.ip, one.session) != whose
+            }
         assert int.from_bytes(renewed.token[:8], "big") == ceil(self.now + max(request.lease, RENEWABLE))
         machine.renewable.add((renewed.token, source.ip, request.session))
 
@@ -1275,7 +1280,7 @@ class NodeMachine(RuleBasedStateMachine):
             if any(other is not machine and other.towards(at) for other in self.machines)
         }
         held = {one[:2] for machine in self.machines for one, until in machine.held.items() if until > self.now}
-        assert held == served
+        assert held == served, (held - served, served - held)
         for machine in self.machines:
             for key in {key for key, _ in served}:
                 self.do(machine, "lookup", key, self.now)
