@@ -1264,6 +1264,9 @@ class NodeMachine(RuleBasedStateMachine):
 
     def look_far_ahead(self) -> None:
         """Served entries are held where lookups find them, and no others are held."""
+        # A node that has come back under other IDs again and again is let into tables later.
+        if any(machine.sessions > 2 for machine in self.machines):
+            self.run_for(self.policy.id_change_max)
         self.run_for(REJOINED_WITHIN)
         assert all(machine.node.overlays.is_connected for machine in self.machines)
         self.run_for(AN_HOUR_AND_MORE)
