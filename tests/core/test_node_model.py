@@ -2,8 +2,8 @@
 
 The nodes of a machine share a network. Every datagram lies in a bag until a rule delivers, drops, copies, delays or
 changes it, or forges its source. The model sees only the input and the output of each node. It keeps the consequences
-as sets and lists: open operations, queries in flight, own entries, tokens given out, held entries and nodes that have
-ever answered.
+as sets and lists: open operations, queries in flight, own entries, tokens given out, held entries with their leases,
+and nodes that have ever answered or taken an entry.
 
 Time is bounded, too. Once the clock runs freely, everything open ends within `SETTLED_WITHIN`, with or without answers.
 With answers, every node is back within five minutes, and an hour later the held entries are the served ones.
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import floor
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from hypothesis import event
 from hypothesis import strategies as st
@@ -43,6 +44,7 @@ from dhtd.core.ids import Id, Keyspace
 from dhtd.core.messages import (
     ERROR_PROTOCOL,
     ERROR_SERVER,
+    SESSION_SIZE,
     Acknowledged,
     BadQuery,
     Changed,
@@ -55,6 +57,7 @@ from dhtd.core.messages import (
     Ping,
     Query,
     Renew,
+    Renewed,
     Reply,
     Request,
     Result,
@@ -66,6 +69,7 @@ from dhtd.core.node import Node
 from dhtd.core.policy import Policy
 from dhtd.core.querying.requester import Transmit
 from dhtd.core.storage.held_record import HeldRecord
+from dhtd.core.storage.leases import SESSION_KEPT
 from dhtd.errors import WireError
 from dhtd.sim.json_codec import JsonCodec
 from dhtd.wire.native import NativeCodec
@@ -83,7 +87,7 @@ QUERY_TIMEOUT = 2.0
 COPIES = 3  # datagrams that one attempt of a query is worth, at most
 # Seconds for which a token is good at least, and at most; sums of times are rounded.
 TOKEN_SURE, TOKEN_MAX = 59.999, 120.001
-EXPIRY = 3_600.0
+RENEWABLE = 60  # seconds for which a token for renewals is good, at least
 AN_HOUR_AND_MORE = 4_000.0  # until unserved entries have expired and were swept
 PORTS = (80, 443)
 
@@ -141,6 +145,14 @@ class Parcel:
     source: Endpoint
     to: Endpoint
     mutated: bool = False
+
+
+class Held(NamedTuple):
+    """An entry that a node holds for another; on a wire without leases, `session` is empty."""
+
+    key: Id
+    endpoint: Endpoint
+    session: bytes  # what a holder keeps of it
 
 
 @dataclass(slots=True)
@@ -207,6 +219,8 @@ class Machine:
         self.ever_answered: set[Contact] = set()
         self.saved: tuple[tuple[Contact, ...], tuple[HeldRecord, ...]] = ((), ())
         self.deleted: dict[Entry, dict[Contact, float]] = {}  # the possible holders of each entry, as in the state file
+        self.sessions = 0
+        self.draw_session()
         self.lives = 0
         self.up = False
 
@@ -223,6 +237,11 @@ class Machine:
         """Return the ID under which `other` knows it; the first one for a foreign family."""
         return self.ids.get(Family(len(other)), self.ids[self.families[0]])
 
+    def draw_session(self) -> None:
+        """Take a session that no node has had."""
+        self.sessions += 1
+        self.session = bytes([self.number, self.sessions]) * (SESSION_SIZE // 2)
+
     def begin_life(self, codec: Codec, policy: Policy, now: float) -> None:
         self.lives += 1
         self.seed = self.lives << 8 | self.number
@@ -236,7 +255,10 @@ class Machine:
         self.tokens: dict[
             tuple[bytes, bytes, Id], float
         ] = {}  # the owner and the key of each token, and when it was last given
-        self.held: dict[tuple[Id, Endpoint], float] = {}
+        self.renewable: set[tuple[bytes, bytes, bytes]] = set()  # the token, address and session of each renewal
+        self.held: dict[Held, float] = {}  # and until when; some have expired
+        self.entrusted: set[Endpoint] = set()  # nodes that took an entry in this life, or may have before
+        self.told: dict[Endpoint, list[int]] = {}  # what each of these has said that it holds of ours
         self.changes: set[tuple[bytes, bytes, Store | Withdraw]] = (
             set()
         )  # taken with a good token: their source, token and tid
@@ -246,8 +268,16 @@ class Machine:
         self.limited = False
 
     def new_node(self, codec: Codec, policy: Policy) -> Node:
-        rng = Random(self.seed)
-        return Node(self.id, codec, rng=rng, now=self.born, policy=policy, families=self.families, own_ids=self.ids)
+        return Node(
+            self.id,
+            codec,
+            rng=Random(self.seed),
+            now=self.born,
+            policy=policy,
+            families=self.families,
+            own_ids=self.ids,
+            session=self.session,
+        )
 
 
 def method(node: Node, name: str) -> Any:
@@ -274,6 +304,16 @@ def call(node: Node, name: str, args: tuple[Any, ...]) -> Call:
     while (told := node.poll_event()) is not None:
         events.append(told)
     return Call(name, args, result, transmits, events)
+
+
+def held_by(node: Node) -> dict[Held, float]:
+    """Return what a node holds, and until when; some may have expired."""
+    return {Held(each.key, each.record.endpoint, each.session): each.expires_at for each in node.store}
+
+
+def end_of(lease: int, now: float) -> float:
+    """Return when a lease of so many seconds ends: on a full second, unless it ends at once."""
+    return float(floor(now + lease)) if lease else now
 
 
 def withdraws(machine: NodeMachine) -> bool:
@@ -323,6 +363,15 @@ class NodeMachine(RuleBasedStateMachine):
             self.start(machine)
         if joined:
             self.run_for(30.0)
+
+    @property
+    def has_leases(self) -> bool:
+        return Renew in self.codec.traits.requests
+
+    @property
+    def lease(self) -> int:
+        """The seconds that each owner asks for, on a wire with leases: nobody has many holders."""
+        return floor(self.policy.heartbeats_in_lease * self.policy.heartbeat)
 
     def may_be_told(self, truth: T) -> tuple[T | None, ...]:
         """Return what an answer may tell of a fact: the truth."""
@@ -379,6 +428,7 @@ class NodeMachine(RuleBasedStateMachine):
         assert query.sender == machine.id_towards(transmit.endpoint)
         known = machine.on_their_way.get(query.tid)
         if known is None:
+            self.check_asked(machine, transmit.endpoint, query.request)
             machine.tally.queries_sent += 1
             machine.on_their_way[query.tid] = OnItsWay(
                 transmit.endpoint, query.request, transmit.data, self.now, self.now
@@ -394,13 +444,38 @@ class NodeMachine(RuleBasedStateMachine):
                 assert known.copies <= COPIES
         self.send(machine, transmit.data, transmit.endpoint)
 
+    def check_asked(self, machine: Machine, to: Endpoint, request: Request) -> None:
+        """It stores and renews what is its own, under its own session."""
+        assert type(request) in self.codec.traits.requests
+        match request:
+            case Store(key, port, _, lease, session):
+                by_command = machine.calls[-1].name == "store_at"
+                assert by_command or (key, port) in machine.own
+                assert (lease, session) == ((self.lease, machine.session) if self.has_leases else (0, b""))
+            case Withdraw(key, port, _, session):
+                # It may be entered again already. Then it is stored once this is over.
+                assert any((key, own.with_port(port)) in self.ever_entered for own in machine.endpoints)
+                assert session == machine.session
+            case Renew(session, lease, _):
+                assert session == machine.session
+                assert to in machine.entrusted
+                assert lease in (self.lease, 0)
+                # Not checked: how many entries it took. It is told to drop all if it has said twice that it has more.
+                assert lease or all(machine.told[to][-2:])
+            case _:
+                pass
+
     def expire(self, machine: Machine) -> None:
         for tid, query in list(machine.on_their_way.items()):
             if query.tried_at + QUERY_TIMEOUT <= self.now:
                 del machine.on_their_way[tid]
-        for key, expires_at in list(machine.held.items()):
-            if expires_at + self.policy.store_sweep < self.now:
-                del machine.held[key]
+        # Expired entries are dropped some time soon. Until then, a renewal brings them back.
+        left = held_by(machine.node)
+        for one, expires_at in list(machine.held.items()):
+            if one not in left:
+                assert expires_at <= self.now
+                del machine.held[one]
+            assert expires_at + 1 + self.policy.store_sweep >= self.now or one not in left
         after = machine.node.poll_timeout()
         assert after is not None
         assert after > self.now, "it wakes and wakes, and time stands still"
@@ -561,9 +636,10 @@ class NodeMachine(RuleBasedStateMachine):
             event("an answer under our own ID")
             machine.tally.own_id_claimed += 1
             return None
+        result = None
         if isinstance(message, Reply):
             try:
-                self.codec.decode_result(query.request, message.body)
+                result = self.codec.decode_result(query.request, message.body)
             except WireError:
                 machine.tally.malformed += 1
                 return None
@@ -573,6 +649,10 @@ class NodeMachine(RuleBasedStateMachine):
             machine.tally.replies_received += 1
         else:
             machine.tally.errors_received += 1
+        if isinstance(query.request, Store) and result is not None:
+            machine.entrusted.add(source)
+        if isinstance(result, Renewed) and result.held is not None:
+            machine.told.setdefault(source, []).append(result.held)
         del machine.on_their_way[message.tid]
         return message
 
@@ -608,7 +688,12 @@ class NodeMachine(RuleBasedStateMachine):
                     machine.tokens[found.token, source.ip, target] = self.now
             case Store() | Withdraw():
                 self.take_change(machine, query.tid, query.request, source, reply)
-            case Renew() | Watch() | Changed():
+            case Renew():
+                assert isinstance(reply, Reply)
+                renewed = self.codec.decode_result(query.request, reply.body)
+                assert isinstance(renewed, Renewed)
+                self.take_renewal(machine, query.request, source, renewed)
+            case Watch() | Changed():
                 assert isinstance(reply, Error)
 
     def take_change(
@@ -623,24 +708,52 @@ class NodeMachine(RuleBasedStateMachine):
         machine.tally.repeated += again
         event(f"a change comes {'again' if again else 'for the first time'}")
         if again:
-            there = machine.held.get((request.key, announced), 0.0) > self.now
+            there = self.is_held(machine, request.key, announced)
             assert isinstance(reply, Reply) is (isinstance(request, Withdraw) or there)
             return
         assert isinstance(reply, Reply)
+        one = Held(request.key, announced, request.session[:SESSION_KEPT])
         if isinstance(request, Store):
-            machine.held[request.key, announced] = self.now + EXPIRY
+            lease = request.lease if self.has_leases else int(self.policy.store_expiry)
+            self.prolong(machine, source, one.session, lease)
+            machine.held[one] = end_of(lease, self.now)
             holder = machine.towards(source)
             assert holder is not None
             self.stores_taken.add((holder, request.key, announced))
         else:
-            machine.held.pop((request.key, announced), None)
+            machine.held.pop(one, None)
+
+    def take_renewal(self, machine: Machine, request: Renew, source: Endpoint, renewed: Renewed) -> None:
+        """A renewal with a good token holds all entries of the session at the address; another one changes nothing."""
+        until = int.from_bytes(request.token[:8], "big")
+        is_good = (request.token, source.ip, request.session) in machine.renewable and until >= self.now
+        event(f"a renewal with a {'good' if is_good else 'bad'} token")
+        count = self.prolong(machine, source, request.session[:SESSION_KEPT], request.lease) if is_good else None
+        assert renewed.held == count
+        if is_good and not request.lease:  # they are dropped at once
+            whose = source.ip, request.session[:SESSION_KEPT]
+            machine.held = {
+                one: until for one, until in machine.held.items() if (one.endpoint.ip, one.session) != whose
+            }
+        assert int.from_bytes(renewed.token[:8], "big") == floor(self.now + max(request.lease, RENEWABLE))
+        machine.renewable.add((renewed.token, source.ip, request.session))
+
+    def prolong(self, machine: Machine, source: Endpoint, session: bytes, lease: int) -> int:
+        """Hold what this session has at this address for so long. Return how many entries these are."""
+        ours = [one for one in machine.held if session and (one.endpoint.ip, one.session) == (source.ip, session)]
+        machine.held.update(dict.fromkeys(ours, end_of(lease, self.now)))
+        return len(ours)
+
+    def is_held(self, machine: Machine, key: Id, at: Endpoint) -> bool:
+        """Whether a machine holds this endpoint under the key, in any session."""
+        return any(one[:2] == (key, at) and until > self.now for one, until in machine.held.items())
 
     def check_found(self, machine: Machine, source: Endpoint, target: Id, found: Found, of_value: bool) -> None:
         """An answer names members of the tables, and held, unexpired and usable entries, each once."""
         assert set(found.contacts) <= set(machine.node.overlays.contacts())
         for family in Family:
             assert sum(len(contact.endpoint) == family for contact in found.contacts) <= self.policy.k
-        held = {one for (key, one), until in machine.held.items() if key == target and until > self.now}
+        held = {one.endpoint for one, until in machine.held.items() if one.key == target and until > self.now}
         own = {
             seen.with_port(port)
             for seen in machine.node.external.endpoints()
@@ -863,7 +976,7 @@ class NodeMachine(RuleBasedStateMachine):
             for other in self.machines
             if other.up
             for own in machine.endpoints
-            if other.held.get((key, own.with_port(port)), 0.0) > self.now and (at := other.towards(own)) is not None
+            if self.is_held(other, key, own.with_port(port)) and (at := other.towards(own)) is not None
         }
 
     @precondition(withdraws)
@@ -990,13 +1103,24 @@ class NodeMachine(RuleBasedStateMachine):
         for key, port in sorted(machine.own):
             self.do(machine, "restore_own", own_key(key, port), self.now)
         for own, holders in sorted(machine.deleted.items()):
-            for contact, until in holders.items():
-                self.do(machine, "restore_holder", own_key(*own), contact, until, self.now)
+            self.restore_holders(machine, own, holders)
         for entry in held:
+            # Its owner may have renewed it since it was saved, so it has one more lease.
             self.do(machine, "restore_held", entry, self.now)
-            if entry.expires_at > self.now:
-                machine.held[entry.key, entry.record.endpoint] = entry.expires_at
+            machine.held[Held(entry.key, entry.record.endpoint, entry.session)] = end_of(entry.lease, self.now)
         self.do(machine, "start", [at for other in self.machines[:2] for at in other.endpoints], self.now)
+
+    def restore_holders(self, machine: Machine, own: Entry, holders: dict[Contact, float]) -> None:
+        """They may hold an own entry, or a deleted one: with leases, for one of ours at most."""
+        restored = {}
+        for contact, saved in holders.items():
+            until = self.now + self.lease if self.has_leases else saved
+            if self.do(machine, "restore_holder", own_key(*own), contact, saved, self.now):
+                restored[contact] = until
+                machine.entrusted.add(contact.endpoint)
+            else:
+                assert until <= self.now or contact.id in machine.ids.values()
+        assert machine.node.publisher.holders(own_key(*own), self.now) == restored
 
     def save(self, machine: Machine) -> None:
         machine.saved = (tuple(machine.node.overlays.contacts()), tuple(machine.node.store))
@@ -1042,6 +1166,7 @@ class NodeMachine(RuleBasedStateMachine):
             machine.own.clear()
             machine.deleted.clear()
             machine.ever_answered.clear()
+            machine.draw_session()
             self.now += seconds
             self.start(machine)
 
@@ -1078,9 +1203,8 @@ class NodeMachine(RuleBasedStateMachine):
     @invariant()
     def only_what_was_asked_for_with_a_good_token_is_held(self) -> None:
         for machine in self.living():
-            held = {(entry.key, entry.record.endpoint): entry.expires_at for entry in machine.node.store}
-            live = {key: until for key, until in held.items() if until > self.now}
-            assert live == {key: until for key, until in machine.held.items() if until > self.now}
+            held = held_by(machine.node)
+            assert held == machine.held
             assert len(machine.node.store) == len(held)
 
     @invariant()
@@ -1121,9 +1245,10 @@ class NodeMachine(RuleBasedStateMachine):
         for machine in self.machines:
             self.do(machine, "limit_rate", 0.0)
             machine.limited = False
-        while any(machine.open or machine.on_their_way for machine in self.machines):
+        began = self.now
+        while self.is_unsettled(began):
             self.flush()
-            if not any(machine.open or machine.on_their_way for machine in self.machines):
+            if not self.is_unsettled(began):
                 break
             self.now = self.next_timeout()
             assert self.now <= until, [machine.open for machine in self.machines]
@@ -1132,8 +1257,16 @@ class NodeMachine(RuleBasedStateMachine):
         if not self.outage:  # in an outage, lookups of our own go on, and everything that waits for them
             assert not any(machine.node.handles.running for machine in self.machines)
 
+    def is_unsettled(self, began: float) -> bool:
+        """Whether a command is open, or a query of that time on its way. Heartbeats go on for ever."""
+        queries = (query for machine in self.machines for query in machine.on_their_way.values())
+        return any(machine.open for machine in self.machines) or any(query.first_sent <= began for query in queries)
+
     def look_far_ahead(self) -> None:
         """Served entries are held where lookups find them, and no others are held."""
+        # A node that has come back under other IDs again and again is let into tables later.
+        if any(machine.sessions > 2 for machine in self.machines):
+            self.run_for(self.policy.id_change_max)
         self.run_for(REJOINED_WITHIN)
         assert all(machine.node.overlays.is_connected for machine in self.machines)
         self.run_for(AN_HOUR_AND_MORE)
@@ -1149,8 +1282,8 @@ class NodeMachine(RuleBasedStateMachine):
             for machine, key, at in entered
             if any(other is not machine and other.towards(at) for other in self.machines)
         }
-        held = {one for machine in self.machines for one, until in machine.held.items() if until > self.now}
-        assert held == served
+        held = {one[:2] for machine in self.machines for one, until in machine.held.items() if until > self.now}
+        assert held == served, (held - served, served - held)
         for machine in self.machines:
             for key in {key for key, _ in served}:
                 self.do(machine, "lookup", key, self.now)
