@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import floor
+from math import ceil, floor
 from random import Random
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -371,7 +371,7 @@ class NodeMachine(RuleBasedStateMachine):
     @property
     def lease(self) -> int:
         """The seconds that each owner asks for, on a wire with leases: nobody has many holders."""
-        return floor(self.policy.heartbeats_in_lease * self.policy.heartbeat)
+        return ceil(self.policy.heartbeats_in_lease * self.policy.heartbeat)
 
     def may_be_told(self, truth: T) -> tuple[T | None, ...]:
         """Return what an answer may tell of a fact: the truth."""
@@ -735,7 +735,7 @@ class NodeMachine(RuleBasedStateMachine):
             machine.held = {
                 one: until for one, until in machine.held.items() if (one.endpoint.ip, one.session) != whose
             }
-        assert int.from_bytes(renewed.token[:8], "big") == floor(self.now + max(request.lease, RENEWABLE))
+        assert int.from_bytes(renewed.token[:8], "big") == ceil(self.now + max(request.lease, RENEWABLE))
         machine.renewable.add((renewed.token, source.ip, request.session))
 
     def prolong(self, machine: Machine, source: Endpoint, session: bytes, lease: int) -> int:
