@@ -64,6 +64,7 @@ PURE = {
         "heapq",
         "hmac",
         "ipaddress",
+        "math",
         "itertools",
     ),
     *("statistics", "types", "typing", "unicodedata"),
@@ -301,7 +302,7 @@ def test_a_package_stays_in_its_layers(package: str, layers: set[str]) -> None:
 
 def test_only_the_renderers_import_rich() -> None:
     users = {module for module, imports in IMPORTS.items() for found in imports if found.root == "rich"}
-    assert users == {"dhtd.cli.render", "dhtd.cli.render_info"}
+    assert users == {"dhtd.cli.render", "dhtd.cli.render_info", "dhtd.cli.render_node"}
 
 
 def test_only_the_plotter_imports_matplotlib() -> None:

@@ -9,34 +9,19 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from dhtd.cli.render_node import FAMILIES, about_node
 from dhtd.cli.told import Told, shown
 from dhtd.words import count, duration
 
 STATES = {"good": ("green", "█"), "questionable": ("yellow", "▓"), "bad": ("red", "░")}
 _NEW_STATE = ("magenta", "?")  # one that only newer daemons have
-FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 _K = 8  # places in a bucket's bar; fuller buckets have longer ones
 _ROWS_MAX = 20  # rows of each kind beside other sections; the rest is counted
 _BAR_WIDTH = 12
 _ID_MIN = 12  # digits of an ID that are always shown, which tell it from all others there are
 _GAP = 2  # columns between cells
-
-_HEALTH = {
-    "joined": ("green", "connected"),
-    "doubtful": ("yellow", "a contact is silent, and others are being asked; connected"),
-    "joining": ("yellow", "joining"),
-    "silent": ("red", "nobody answers"),
-    "alone": ("yellow", "knows no other node"),
-}
-_RESTORING = "entries are still being read from the state file: not all of them are shown"
-_REACH = {
-    "public": Text("reached from outside", style="green"),
-    "private": Text("reached from private networks only"),
-    "unknown": Text("not reached unasked so far", style="yellow"),
-}
 
 
 def info(told: Told, section: str | None) -> None:
@@ -67,7 +52,7 @@ class _View:
         """Yield what is to be printed of an answer."""
         for name in told.body:
             if name == "node":
-                yield _node(told.part(name))
+                yield about_node(told.part(name))
             elif name == "routing_table":
                 yield from self._routing_table(told.part(name).parts("buckets"))
             elif name == "tracking":
@@ -185,84 +170,6 @@ def _title(text: str) -> RenderableType:
 
 
 # What is told of each thing
-
-
-def _node(node: Told) -> RenderableType:
-    grid = Table.grid(padding=(0, _GAP))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    private = node.texts("network_keys")
-    facts = {
-        "node": Text(node.text("node_id"), style="cyan"),
-        "network": _health(node),
-        "key": Text(", ".join(private)),
-        "contacts": _contacts(node),
-        "entries": _own_entries(node),
-        "lease": _lease(node.part("lease")),
-        "reached at": _places(node),
-        "seen": _outside(node),
-        "dhtd": Text(f"{node.text('version')}, process {node.text('pid')}, up {duration(node.number('uptime_s'))}"),
-        "socket": Text(node.text("socket")),
-        "state": Text(node.text("state")),
-        "restoring": Text(_RESTORING if node.flag("restoring") else "", style="yellow"),
-        "damage": Text("\n".join(node.texts("state_notices"))),
-    }
-    for name, words in facts.items():
-        if words.plain:
-            grid.add_row(Text(name, style="dim"), words)
-    return grid
-
-
-def _health(node: Told) -> Text:
-    """Say how the node is in the network of each of its families."""
-    health = Text("private: " if node.body.get("network_keys") else "")
-    families = node.parts("families")
-    for family in families:
-        state = family.text("state")
-        style, words = _HEALTH.get(state, ("magenta", state))
-        health.append("; " if family is not families[0] else "")
-        health.append(f"● {words}", style=style)
-        name = family.text("family")
-        by = f" by {FAMILIES.get(name, name)}" if len(families) > 1 else ""
-        health.append(f"{by} for {duration(family.number('since_s'))}")
-    return health if families else Text("connected" if node.flag("connected") else "-")
-
-
-def _contacts(node: Told) -> Text:
-    by_state = {state: number for state, number in node.part("contacts").body.items() if number}
-    return Text(", ".join(f"{number} {state}" for state, number in by_state.items()) or "none")
-
-
-def _own_entries(node: Told) -> Text:
-    unheld = node.number("unheld_entries")
-    words = Text(f"{count(node.number('own_entries'), 'entry')} of this machine")
-    if unheld:
-        words.append(f", {count(unheld, 'entry')} held by nobody that answers", style="yellow")
-    return words
-
-
-def _lease(lease: Told) -> Text:
-    """Say how long other nodes keep the entries, where some nodes have entries to keep."""
-    holders = lease.number("holders")
-    if not holders:
-        return Text()
-    renewed = f"{duration(lease.number('lease_s'))}, renewed every {duration(lease.number('period_s'))}"
-    return Text(f"{renewed} at {count(holders, 'node')}")
-
-
-def _places(node: Told) -> Text:
-    places = node.texts("endpoints")
-    return Text(" ".join(places) or f"nobody has told; it listens on {' '.join(node.texts('listening')) or '-'}")
-
-
-def _outside(node: Told) -> Text:
-    """Say who vouches for the address, and whether anybody has come to it unasked."""
-    vouching = [
-        f"by {count(networks, 'network')} at {endpoint}" for endpoint, networks in node.part("observed").body.items()
-    ]
-    reach = node.text("reachable")
-    words = Text(", ".join(vouching) or "by nobody").append("; ")
-    return words.append_text(_REACH.get(reach, Text(f"reachable: {reach}")))
 
 
 def _bucket(bucket: Told) -> _Row:

@@ -17,13 +17,13 @@ from random import Random
 
 from dhtd.core.endpoint import Endpoint
 from dhtd.core.ids import NATIVE
-from dhtd.core.messages import Contact
+from dhtd.core.messages import SESSION_SIZE, Contact
 from dhtd.core.node import Node
 from dhtd.core.policy import DEFAULT
 from dhtd.wire.native import NativeCodec
 from tests.bench.load import resident
 from tests.e2e.daemons import Network
-from tests.records import hold_peer, own_key
+from tests.records import own_key
 
 REPLICAS = DEFAULT.k  # nodes that hold an own entry
 SAVED = 10_000  # entries that are held before they are saved
@@ -84,18 +84,22 @@ def contacts(number: int, rng: Random) -> object:
 
 
 def held(number: int, rng: Random) -> object:
-    """Return a node that holds so many entries, each with its own key and source, renewed once."""
-    node, hour = _node(rng, number), DEFAULT.store_expiry
-    now, sweep_at, keys = 0.0, 0.0, rng
-    for turn in range(2 * number):  # in an hour and a half: each is renewed after 45 minutes
+    """Return a node that holds so many entries, each with its own key, source and session, renewed twice."""
+    node = _node(rng, number)
+    now, sweep_at, draws = 0.0, 0.0, rng
+    for turn in range(3 * number):  # in three periods
         place = turn % number
         if not place:
-            keys = Random(number)  # the same ones again, as new objects
+            draws = Random(number)  # the same ones again, as new objects
+        key, session = NATIVE.random(draws), draws.randbytes(SESSION_SIZE)
         if now >= sweep_at:
             node.store.sweep(now)
             sweep_at += DEFAULT.store_sweep
-        hold_peer(node.store, NATIVE.random(keys), _endpoint(place), now)
-        now += 0.75 * hour / number
+        if turn < number:
+            node.store.put(key, _endpoint(place), session, 60, now)
+        else:
+            assert node.store.renew(_endpoint(place).ip, session, 60, now) == 1
+        now += DEFAULT.heartbeat / number
         if place % SAVED == 0:
             node.store.changed.take()  # as the daemon does, which saves them
     assert len(node.store) == number

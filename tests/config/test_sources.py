@@ -153,6 +153,7 @@ EXAMPLES: dict[str, tuple[str, str, object]] = {  # by key: as an option or a va
         '["claims=16", "search_queries=64"]',
         (("claims", 16), ("search_queries", 64)),
     ),
+    "on-stop": ("leave", '"leave"', "leave"),
     "log-level": ("debug", '"debug"', "debug"),
     "log-format": ("json", '"json"', "json"),
 }
@@ -498,6 +499,7 @@ def test_the_client_names_a_wrong_socket_setting() -> None:
         ("max-operations", "0", "0 is not a number of operations from 1 to 100000"),
         ("max-entries", "10000001", "10000001 is not a number of entries from 0 to 10000000"),
         ("rate-limit", "fast", "'fast' is not a number of queries a second, such as 256, or 0 for no limit"),
+        ("on-stop", "now", "'now' is none of grace, leave, stay"),
         ("log-level", "verbose", "'verbose' is none of debug, info, warning, error"),
         ("log-format", "xml", "'xml' is none of text, json"),
     ],

@@ -23,6 +23,7 @@ from dhtd.core.endpoint import Endpoint
 from dhtd.core.messages import Contact, Error, Renew, Renewed, Result
 from dhtd.core.publishing.own_entry import OwnEntry
 from dhtd.core.publishing.own_lease import OwnLease
+from dhtd.core.publishing.patrol import Patrol
 from dhtd.core.publishing.restock import Restock
 from dhtd.core.querying.attempts import Attempts
 from dhtd.core.querying.requester import Asked, Requester
@@ -56,8 +57,8 @@ class Holder:
 class Heartbeats:
     """The holders of own records, and when each is asked to renew our lease.
 
-    `lost` is told of a holder that does not answer any more, `suspect` of one that may not, and `dropped` of a record
-    that a holder has lost and does not take again.
+    The `patrol` is told of a holder that does not answer any more, or may not, and `dropped` of a record that a holder
+    has lost and does not take again.
     """
 
     __slots__ = (
@@ -65,11 +66,10 @@ class Heartbeats:
         "_farewell",
         "_holders",
         "_in_flight",
-        "_lost",
         "_overlays",
+        "_patrol",
         "_requester",
         "_rng",
-        "_suspect",
         "_timers",
         "lease",
     )
@@ -79,16 +79,14 @@ class Heartbeats:
         requester: Requester,
         overlays: Overlays,
         lease: OwnLease,
-        lost: Callable[[Contact, float], None],
-        suspect: Callable[[list[Contact], float], None],
+        patrol: Patrol,
         dropped: Callable[[OwnEntry, Contact, float], None],
         rng: Random,
     ) -> None:
         self._requester = requester
         self._overlays = overlays
         self.lease = lease
-        self._lost = lost
-        self._suspect = suspect
+        self._patrol = patrol
         self._dropped = dropped
         self._rng = rng
         self._holders: dict[Contact, Holder] = {}
@@ -194,7 +192,7 @@ class Heartbeats:
             self._missed(asked, holder, now)
         elif self._farewell is None:
             self._set_next(asked, now, self.lease.period / 2)
-            self._suspect([asked], now)
+            self._patrol.suspect([asked], now)
 
     def give_up(self, now: float) -> None:
         """A defect has stopped a heartbeat. The next one comes in its time."""
@@ -274,7 +272,7 @@ class Heartbeats:
 
     def _lose(self, contact: Contact, now: float) -> None:
         self._forget(contact)
-        self._lost(contact, now)
+        self._patrol.lost(contact, now)
 
     def _restock(self, contact: Contact, holder: Holder, now: float) -> None:
         """Store at a holder what it should have; ever more rarely at one that loses its entries again and again."""

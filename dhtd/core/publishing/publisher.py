@@ -104,8 +104,7 @@ class Publisher:
         )
         self.withdrawals = self.withdrawing.pending
         self.patrol = Patrol(requester, overlays, self.records, self.hurrying, self.lease, rng, now)
-        patrol, copy_lost = self.patrol, self.hurrying.copy_lost
-        self.heartbeats = Heartbeats(requester, overlays, self.lease, patrol.lost, patrol.suspect, copy_lost, rng)
+        self.heartbeats = Heartbeats(requester, overlays, self.lease, self.patrol, self.hurrying.copy_lost, rng)
         self.newcomers = Newcomers(requester, overlays, self.hurrying)
         self._write_ahead = WriteAhead(policy.write_ahead) if write_ahead else None
         self._publications: dict[RecordKey, _Ongoing] = {}

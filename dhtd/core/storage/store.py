@@ -131,10 +131,9 @@ class HeldRecords:
     def remove(self, key: Id, endpoint: Endpoint, session: bytes) -> bool:
         """Drop the peer that this session has stored; return whether it was there."""
         entry = self._find(packed(key), endpoint, kept(session))
-        if entry is None:
-            return False
-        self._remove(entry)
-        return True
+        if entry is not None:
+            self._remove(entry)
+        return entry is not None
 
     # Answers
 
@@ -208,9 +207,7 @@ class HeldRecords:
         return held
 
     def _records(self, key: bytes) -> Collection[Entry]:
-        held = self._held.get(key)
-        if held is None:
-            return ()
+        held = self._held.get(key, {})
         return (held,) if isinstance(held, tuple) else held.values()
 
     def _find(self, key: bytes, endpoint: Endpoint, session: int | None) -> Entry | None:
@@ -278,8 +275,7 @@ class HeldRecords:
         if not seconds:
             return now
         until = float(floor(now + seconds))
-        if until != self._until:
-            self._until = until
+        self._until = self._until if until == self._until else until
         return self._until
 
     def _keep(self, lease: Lease, key: bytes, endpoint: Endpoint) -> Entry:

@@ -285,7 +285,7 @@ async def test_a_command_that_is_no_program_fails(tmp_path: Path) -> None:
     with trio.fail_after(DEADLINE):
         assert await made(command(path)) == (False, "the command cannot be started: Exec format error")
         path.unlink()
-        assert await made(command(path)) == (False, f"there is no program '{path}', or dhtd may not see it")
+        assert await made(command(path)) == (False, f"there is no program {str(path)!r:.80}, or dhtd may not see it")
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,15 @@ async def test_delete_tells_when_copies_expire(autojump_clock: MockClock, tmp_pa
         await trio.sleep(600)
         result = await one.ask(DeleteRequest(KEY, None))
         kept = result.pop("kept")
-        assert result == {"id": KEY_TEXT, "removed": [80], "withdrawn": 0, "pending": 0, "left_behind": []}
+        assert result == {
+            "id": KEY_TEXT,
+            "name": None,
+            "removed": [80],
+            "withdrawn": 0,
+            "pending": 0,
+            "left_behind": [],
+            "declared": [],
+        }
         assert not tracked(one.driver) | one.disk.entries
         assert kept["nodes"] == 1
         assert 0 < kept["expires_in_s"] <= POLICY.store_expiry - 600 + POLICY.query_timeout

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from math import ceil
+from math import floor
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -38,13 +38,14 @@ from dhtd.daemon.state.saver import HELD_AT_ONCE, SAVE_INTERVAL, Saver
 from dhtd.errors import NoThread, StateError
 from dhtd.wire.native import NativeCodec
 from tests.daemon.wire import Wire, joined
-from tests.records import KEPT, LEASE, SESSION, hold_peer, let_go, own_key
+from tests.records import KEPT, SESSION, hold_peer, let_go, own_key
 from tests.strategies import scaled
 
 T = TypeVar("T")
 
 KEY, OTHER = Id(7), Id(8)
-EXPIRY = 3_600  # seconds: a lease, of which most is left when time passes
+EXPIRY = 3_600  # seconds: the lease of a held entry, of which most is left when time passes
+LEASE = 60.0  # seconds: the lease of own entries with few holders
 CLOCK, WALL = 1_000.0, 1_700_000_000.0
 
 
@@ -210,8 +211,8 @@ async def test_a_restart_gives_entries_one_lease_of_grace(
     Saver(file, lambda: clock_now, lambda: WALL + pause).restore(after)
     file.close()
     assert {(held.key, held.record.endpoint, held.lease, held.expires_at) for held in after.store} == {
-        (KEY, endpoint(1), 3_600, ceil(clock_now + 3_600)),
-        (OTHER, endpoint(2), 60, ceil(clock_now + 60)),
+        (KEY, endpoint(1), 3_600, floor(clock_now + 3_600)),
+        (OTHER, endpoint(2), 60, floor(clock_now + 60)),
     }
     assert after.store.remove(OTHER, endpoint(2), b"another session.")
 
@@ -286,7 +287,7 @@ async def test_a_deletion_is_on_disk_with_its_holders(tmp_path: Path) -> None:
     file = StateFile.open(path)
     saver = Saver(file, lambda: CLOCK, lambda: WALL)
     await saver.add_own([AddOwn(own_key(KEY, 80))])
-    node.own_records.may_hold(node.own_records.add(own_key(KEY, 80)), HOLDER, CLOCK + 100)
+    node.own_records.may_hold(node.own_records.add(own_key(KEY, 80)), HOLDER, CLOCK + 40)
     await saver.remove_own(node, [own_key(KEY, 80)])
     file.close()  # as if it were killed before the node has withdrawn anything
 
@@ -657,13 +658,13 @@ class SaverMachine(RuleBasedStateMachine):
         for key, source in entries:
             hold_peer(self.node.store, key, source, self.now)
             self.held.add((key, source))
-            self.leases[source] = ceil(self.now + EXPIRY)
+            self.leases[source] = floor(self.now + EXPIRY)
 
     @rule(source=endpoints)
     def a_lease_is_renewed(self, source: Endpoint) -> None:
         number = sum(its == source for _, its in self.held)
         assert self.node.store.renew(source.ip, SESSION, EXPIRY, self.now) == number
-        self.leases[source] = ceil(self.now + EXPIRY)
+        self.leases[source] = floor(self.now + EXPIRY)
 
     @rule(key=keys, source=endpoints)
     def an_entry_is_withdrawn(self, key: Id, source: Endpoint) -> None:
@@ -705,8 +706,8 @@ class SaverMachine(RuleBasedStateMachine):
         entry = self.node.own_records.get(own_key(key, port))
         for number in sorted(numbers) if entry is not None else ():
             assert entry is not None
-            self.node.own_records.may_hold(entry, Contact(Id(number), endpoint(number)), self.now + EXPIRY)
-            self.holders[key, port, Contact(Id(number), endpoint(number))] = self.now + EXPIRY
+            self.node.own_records.may_hold(entry, Contact(Id(number), endpoint(number)), self.now + LEASE)
+            self.holders[key, port, Contact(Id(number), endpoint(number))] = self.now + LEASE
 
     @rule(key=keys, port=st.sampled_from([80, 443]), number=st.integers(1, 3))
     def lets_go(self, key: Id, port: int, number: int) -> None:
@@ -715,7 +716,7 @@ class SaverMachine(RuleBasedStateMachine):
             self.node.withdrawals.holds_nothing(own_key(key, port), contact)
             self.holders.pop((key, port, contact), None)
 
-    @rule(seconds=st.sampled_from([1.0, 1_000.0, EXPIRY]))
+    @rule(seconds=st.sampled_from([1.0, 25.0, 1_000.0, EXPIRY]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.wall += seconds
@@ -757,7 +758,7 @@ class SaverMachine(RuleBasedStateMachine):
         assert all(in_file[holder] <= self.wall + 0.001 for holder in in_file.keys() - self.saved_holders)
         self.now, self.wall = clock, self.wall + pause
         self.contacts, self.held = set(self.saved[0]), set(self.saved[1])
-        self.leases = {source: ceil(clock + EXPIRY) for _, source in self.held}
+        self.leases = {source: floor(clock + EXPIRY) for _, source in self.held}
         self.holders = dict.fromkeys(in_file, clock + LEASE)
         self.saved_holders = set(in_file)
         self._start()
