@@ -200,6 +200,10 @@ class PendingWithdrawals:
         if contact in self._entries.get(record_key, {}):
             self._drop(record_key, contact)
 
+    def first_until(self) -> float:
+        """Return when a copy of the entry that was deleted first expires; there must be one."""
+        return next(iter(next(iter(self._entries.values())).values())).until
+
     def sweep(self, now: float) -> bool:
         """Forget withdrawals with expired copies, `SWEPT` at most; return whether more may be left."""
         expired = islice(

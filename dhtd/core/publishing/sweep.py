@@ -27,7 +27,9 @@ class Sweep:
         """Return when `go_on` has something to do."""
         if len(self._store):
             return max(self._at, self._store.filled_at + self._interval)
-        return self._at if len(self._withdrawals) else self._at - self._interval + _EMPTY
+        if len(self._withdrawals):
+            return max(self._at, self._withdrawals.first_until())
+        return self._at - self._interval + _EMPTY
 
     def go_on(self, now: float) -> None:
         """Drop what has expired: some of it now, the rest bit by bit."""

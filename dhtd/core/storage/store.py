@@ -21,7 +21,6 @@ if each record of the full key, or of the full store, has a source of its own.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from itertools import islice
 from math import floor
 from typing import Final
 
@@ -113,19 +112,15 @@ class HeldRecords:
         return self._hold(packed(held.key), held.record.endpoint, kept(held.session), held.lease, now, restored=True)
 
     def renew(self, ip: bytes, session: bytes, seconds: int, now: float) -> int:
-        """Hold the records of a session at this address for so long from now; return how many these are.
-
-        A lease of 0 seconds drops them at once, or `SWEPT` of them: the next store of this session would else bring
-        back all that `sweep` has not dropped yet.
-        """
+        """Hold the records of a session at this address for so long from now; return how many these are."""
         lease = self._sources.lease(ip, kept(session))
         if lease is None:
             return 0
         held = len(lease)
         self._prolong(lease, seconds, now)
-        if not seconds:
-            for entry in list(islice(lease, SWEPT)):
-                self._remove(entry)
+        # With no time left, drop them: the next store would bring them back. `sweep` drops what is too much for once.
+        for _ in range(0 if seconds else min(held, SWEPT)):
+            self._remove(lease.first())
         return held
 
     def remove(self, key: Id, endpoint: Endpoint, session: bytes) -> bool:
@@ -165,9 +160,8 @@ class HeldRecords:
         self.sweep(now)
         if self._size >= self._policy.store_entries and not self._sources.shares.has_more_than_fair:
             return True
-        found_by = packed(key)
-        crowd = self._crowds.get(found_by)
-        is_full = crowd is not None and len(self._records(found_by)) >= self._policy.store_entries_per_key
+        crowd = self._crowds.get(packed(key))
+        is_full = crowd is not None and len(self._records(packed(key))) >= self._policy.store_entries_per_key
         return is_full and crowd is not None and crowd.loser(ip) is None
 
     # Expiry
@@ -272,8 +266,6 @@ class HeldRecords:
 
     def _expiry(self, seconds: int, now: float) -> float:
         """Return when a lease of so many seconds ends. It ends on a full second, so that leases share the object."""
-        if not seconds:
-            return now
         until = float(floor(now + seconds))
         self._until = self._until if until == self._until else until
         return self._until
