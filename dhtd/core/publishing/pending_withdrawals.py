@@ -206,16 +206,13 @@ class PendingWithdrawals:
 
     def sweep(self, now: float) -> bool:
         """Forget withdrawals with expired copies, `SWEPT` at most; return whether more may be left."""
-        expired = islice(
-            (
-                (record_key, contact)
-                for record_key, owed_by in self._entries.items()
-                for contact, owed in owed_by.items()
-                if owed.until <= now
-            ),
-            SWEPT,
+        expired = (
+            (record_key, contact)
+            for record_key, owed_by in self._entries.items()
+            for contact, owed in owed_by.items()
+            if owed.until <= now
         )
-        dropped = list(expired)
+        dropped = list(islice(expired, SWEPT))
         for record_key, contact in dropped:
             self._drop(record_key, contact)
         return len(dropped) == SWEPT
@@ -284,8 +281,7 @@ class PendingWithdrawals:
     def postpone(self, holder: Holder, record_keys: Iterable[RecordKey]) -> None:
         """The holder has failed over these: ask for them last the next time."""
         for record_key in record_keys:
-            owed = holder.owed.pop(record_key, None)
-            if owed is not None:
+            if (owed := holder.owed.pop(record_key, None)) is not None:
                 holder.owed[record_key] = owed
 
     def over(self, holder: Holder, endpoint: Endpoint, now: float, *, failed: bool, nobody_there: bool = False) -> None:
