@@ -817,7 +817,7 @@ class NodeMachine(RuleBasedStateMachine):
     def run_for(self, seconds: float, *, answered: bool = True, shuffle: Random | None = None) -> None:
         """Let time pass; each node is woken in time, and datagrams arrive at once, or not at all meanwhile."""
         until = self.now + seconds
-        for _ in range(20_000):
+        for _ in range(20_000 + round(10 * seconds)):  # five nodes have twenty holders to renew, with copies
             if answered:
                 self.flush(shuffle=shuffle)
             when = self.next_timeout()
