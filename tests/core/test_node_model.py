@@ -970,13 +970,15 @@ class NodeMachine(RuleBasedStateMachine):
         return machine, *sorted(machine.own)[pick % len(machine.own)]
 
     def holders(self, machine: Machine, key: Id, port: int) -> set[Endpoint]:
-        """Return the holders of an entry of this machine that it was stored by, with their families."""
+        """Return the holders of an entry of this machine, stored under its session, with their families."""
+        session = machine.session[:SESSION_KEPT] if self.has_leases else b""
         return {
             at
             for other in self.machines
             if other.up
             for own in machine.endpoints
-            if self.is_held(other, key, own.with_port(port)) and (at := other.towards(own)) is not None
+            if other.held.get(Held(key, own.with_port(port), session), 0.0) > self.now
+            if (at := other.towards(own)) is not None
         }
 
     @precondition(withdraws)
