@@ -817,7 +817,7 @@ class NodeMachine(RuleBasedStateMachine):
     def run_for(self, seconds: float, *, answered: bool = True, shuffle: Random | None = None) -> None:
         """Let time pass; each node is woken in time, and datagrams arrive at once, or not at all meanwhile."""
         until = self.now + seconds
-        for _ in range(20_000):
+        for _ in range(20_000 + round(10 * seconds)):  # five nodes have twenty holders to renew, with copies
             if answered:
                 self.flush(shuffle=shuffle)
             when = self.next_timeout()
@@ -970,13 +970,15 @@ class NodeMachine(RuleBasedStateMachine):
         return machine, *sorted(machine.own)[pick % len(machine.own)]
 
     def holders(self, machine: Machine, key: Id, port: int) -> set[Endpoint]:
-        """Return the holders of an entry of this machine that it was stored by, with their families."""
+        """Return the holders of an entry of this machine, stored under its session, with their families."""
+        session = machine.session[:SESSION_KEPT] if self.has_leases else b""
         return {
             at
             for other in self.machines
             if other.up
             for own in machine.endpoints
-            if self.is_held(other, key, own.with_port(port)) and (at := other.towards(own)) is not None
+            if other.held.get(Held(key, own.with_port(port), session), 0.0) > self.now
+            if (at := other.towards(own)) is not None
         }
 
     @precondition(withdraws)

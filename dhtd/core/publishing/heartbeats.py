@@ -65,6 +65,7 @@ class Heartbeats:
         "_dropped",
         "_farewell",
         "_holders",
+        "_holders_of",
         "_in_flight",
         "_overlays",
         "_patrol",
@@ -90,6 +91,8 @@ class Heartbeats:
         self._dropped = dropped
         self._rng = rng
         self._holders: dict[Contact, Holder] = {}
+        # The holders of each entry. `OwnEntry` forgets those whose lease has run out, and these are asked all the same.
+        self._holders_of: dict[RecordKey, dict[Contact, None]] = {}
         self._timers: Timers[Contact] = Timers()
         self._in_flight = 0
         self._farewell: int | None = None  # seconds: this node stops
@@ -113,11 +116,11 @@ class Heartbeats:
     def published(self, entry: OwnEntry) -> None:
         """A publication has ended: other nodes than its replicas are asked for this record no more."""
         replicas = set(entry.replicas)
-        self._release(entry, [contact for contact in entry.every_holder() if contact not in replicas])
+        self._release(entry, [contact for contact in self._asked_for(entry) if contact not in replicas])
 
     def forget(self, entry: OwnEntry) -> None:
         """The record is deleted."""
-        self._release(entry, entry.every_holder())
+        self._release(entry, self._asked_for(entry))
 
     # When they are asked
 
@@ -207,6 +210,7 @@ class Heartbeats:
             self.lease.has_holders(len(self._holders))
             self._timers.set(contact, due_at)
         holder.entries[entry.record_key] = entry
+        self._holders_of.setdefault(entry.record_key, {})[contact] = None
         self.lease.renewed(contact, max(now + self.lease.lasts, self.lease.until(contact)), now)
 
     def _release(self, entry: OwnEntry, contacts: Iterable[Contact]) -> None:
@@ -214,6 +218,7 @@ class Heartbeats:
             holder = self._holders.get(contact)
             if holder is None or holder.entries.pop(entry.record_key, None) is None:
                 continue
+            self._unlink(entry.record_key, contact)
             if holder.restock is not None:
                 holder.restock.leave(entry.record_key)
             if not holder.entries:
@@ -223,9 +228,19 @@ class Heartbeats:
         holder = self._holders.pop(contact)
         self._timers.cancel(contact)
         self.lease.has_holders(len(self._holders))
-        if holder.restock is not None:
-            for record_key in holder.entries:
+        for record_key in holder.entries:
+            self._unlink(record_key, contact)
+            if holder.restock is not None:
                 holder.restock.leave(record_key)
+
+    def _asked_for(self, entry: OwnEntry) -> list[Contact]:
+        return list(self._holders_of.get(entry.record_key, ()))
+
+    def _unlink(self, record_key: RecordKey, contact: Contact) -> None:
+        contacts = self._holders_of[record_key]
+        del contacts[contact]
+        if not contacts:
+            del self._holders_of[record_key]
 
     def _beat(self, contact: Contact, now: float) -> None:
         holder = self._holders[contact]

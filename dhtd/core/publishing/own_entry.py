@@ -64,10 +64,6 @@ class OwnEntry:
         lasting = ((contact, max(until, self._lease.until(contact))) for contact, until in self._holders.items())
         return {contact: until for contact, until in lasting if until > now}
 
-    def every_holder(self) -> list[Contact]:
-        """Return the nodes that may hold the entry, or may have held it."""
-        return list(self._holders)
-
     def may_hold(self, contact: Contact, until: float) -> bool:
         """Note a holder; return whether another one had to be forgotten: the one that lets go first."""
         self._holders.pop(contact, None)

@@ -78,6 +78,18 @@ def due_in(bench: Bench) -> float:
     return bench.node.own_records.due_in(entry, bench.now)
 
 
+def test_a_deleted_entry_is_asked_for_no_more() -> None:
+    """Not even where the lease has run out in silence, so that the entry has forgotten its holder."""
+    bench = holding(1)
+    entry = bench.node.own_records.get(own_key(KEY, 80))
+    assert entry is not None
+    entry.forget_expired(bench.now + 2 * LEASE)
+    assert entry.holders(bench.now) == {}
+    assert len(heartbeats(bench)) == 1
+    bench.node.commands.delete(KEY, 80, bench.now)
+    assert len(heartbeats(bench)) == 0
+
+
 def test_each_holder_is_asked_in_each_period() -> None:
     bench = holding(1, 2)
     assert len(heartbeats(bench)) == 2
