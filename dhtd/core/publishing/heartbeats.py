@@ -215,9 +215,8 @@ class Heartbeats:
 
     def _release(self, entry: OwnEntry, contacts: Iterable[Contact]) -> None:
         for contact in contacts:
-            holder = self._holders.get(contact)
-            if holder is None or holder.entries.pop(entry.record_key, None) is None:
-                continue
+            holder = self._holders[contact]
+            del holder.entries[entry.record_key]
             self._unlink(entry.record_key, contact)
             if holder.restock is not None:
                 holder.restock.leave(entry.record_key)

@@ -405,3 +405,13 @@ def test_a_defect_in_a_heartbeat_ends_no_others(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(RuntimeError):
             renew(bench, sent, 1)
     assert beat(bench, 1).request == Renew(SESSION, LEASE, b"next")
+
+
+def test_a_store_that_is_taken_after_a_deletion_changes_nothing() -> None:
+    bench = holding(1)
+    beat(bench, 0)
+    bench.found(bench.sent_one(), 1, token=b"fresh")
+    store = bench.sent_one()
+    bench.node.commands.delete(KEY, 80, bench.now)
+    bench.pong(store, 1)
+    assert len(heartbeats(bench)) == 0

@@ -180,6 +180,7 @@ def test_without_entries_the_patrol_rests() -> None:
 
 def test_without_entries_nobody_is_asked() -> None:
     bench = Bench(policy=PATROL)
+    bench.node.publisher.lease.is_renewed = False
     bench.know(*map(contact, HOLDERS))
     for number in range(10, 14):
         bench.node.publisher.patrol.lost(contact(number), bench.now)
@@ -205,6 +206,7 @@ def test_the_patrol_rests_without_a_network() -> None:
 
 def test_holders_of_an_unreached_family_are_left() -> None:
     bench = Bench(policy=PATROL, families=(Family.IPV4, Family.IPV6))
+    bench.node.publisher.lease.is_renewed = False
     bench.know(contact(64))
     entry = bench.node.own_records.add(own_key(KEY, 80))
     bench.node.own_records.began(entry, bench.now)
