@@ -19,7 +19,7 @@ def takes(options: Sequence[inspect.Parameter]) -> Callable[[Command], Command]:
 
         def run(context: typer.Context, **values: Any) -> None:
             found = {option.name: values.pop(option.name) for option in options}
-            command(context, {name: value for name, value in found.items() if value not in (None, [])}, **values)
+            command(context, {name: value for name, value in found.items() if value is not None}, **values)
 
         run.__doc__, run.__name__ = command.__doc__, command.__name__
         run.__signature__ = inspect.Signature([context, *options, *own])  # type: ignore[attr-defined]  # typer reads it

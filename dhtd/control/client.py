@@ -230,14 +230,21 @@ class Client:
 
     def _begin(self, request: bytes) -> Answer:
         """Send a request and return the first answer; try again while the daemon has no place."""
+        refusal: DhtdError | None = None
         while True:
-            self._connect()
-            self._send(request)
-            answer = self._receive()
+            try:
+                self._connect()
+                self._send(request)
+                answer = self._receive()
+            except DaemonTimeout:
+                if refusal is not None:
+                    raise refusal from None  # it says why the time did not suffice
+                raise
             if not (isinstance(answer, Failure) and isinstance(answer.error, TooManyClients)):
                 return answer
+            refusal = answer.error
             if time.monotonic() + CONNECT_PAUSE >= self._deadline:
-                raise answer.error
+                raise refusal
             self._renew_socket()
             time.sleep(CONNECT_PAUSE)
 

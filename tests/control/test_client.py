@@ -421,6 +421,24 @@ def test_a_full_daemon_is_retried_for_a_place(tmp_path: Path, refusals: int, mon
     assert len(pauses) == refusals
 
 
+def test_a_client_out_of_time_reports_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = frame(error={"code": "too-many-clients", "message": "no place"})
+    pauses: list[float] = []
+
+    def oversleep(seconds: float) -> None:
+        pauses.append(seconds)
+        client._deadline = 0.0
+
+    monkeypatch.setattr(time, "sleep", oversleep)
+    with (
+        listening(tmp_path / "sock", answering(refusal)) as path,
+        Client(path, LONG) as client,
+        pytest.raises(errors.TooManyClients, match="no place"),
+    ):
+        client.ask(NODE_ID)
+    assert len(pauses) == 1
+
+
 @pytest.mark.parametrize("min_replicas", [0, 2])
 def test_enter_works_with_older_daemons(tmp_path: Path, min_replicas: int) -> None:
     path = tmp_path / "sock"

@@ -355,15 +355,6 @@ def test_info_works_among_stalled_clients(descriptors: int | None, figure: Calla
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_client_out_of_time_reports_no_place() -> None:
-    with Network() as network:
-        [daemon] = network.start(1, "--socket-clients=1", "--bootstrap=127.0.0.1:9")
-        with connect(daemon.socket) as busy:
-            busy.sendall(b'{"method":"ping","params":{"endpoint":"127.0.0.1:9"}}\n')
-            with Client(daemon.socket, 1.0) as client, pytest.raises(TooManyClients, match="socket-clients"):
-                client.ask(node.NODE_ID)
-
-
 @pytest.mark.slow
 def test_unread_answers_cost_little_memory(
     figure: Callable[[str, object], None],
