@@ -149,6 +149,12 @@ class TooManyEntries(DhtdError):
     code = "too-many-entries"
 
 
+class TooManyWatches(DhtdError):
+    """This node watches as many IDs as it can."""
+
+    code = "too-many-watches"
+
+
 class NoThread(DhtdError):
     """The system starts no further thread for the daemon."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Bootstrapped, GaveUp, Handle, LookupProgress, Outcome
+from dhtd.core.events import Bootstrapped, GaveUp, Handle, Outcome, Progress
 from dhtd.core.ids import Id
 from dhtd.core.membership.bootstrap import Bootstrap, Tried
 from dhtd.core.membership.waiting import Patience, Waiting
@@ -193,6 +193,6 @@ class Commands:
             self._told(Bootstrapped(op, outcome.contacted, len(outcome.silent), outcome.silent), now)
 
     def _told(self, outcome: Outcome, now: float) -> None:
-        if not isinstance(outcome, LookupProgress):
+        if not isinstance(outcome, Progress):
             self._asking.pop(outcome.op, None)
         self._handles.tell(outcome, now)

@@ -80,6 +80,22 @@ class LookupDone:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchUpdate:
+    """The endpoints under a watched key: the first time once the nodes near it were asked, then at each change.
+
+    Where `holders` is 0, no other node tells of changes, and the node goes on trying. An update may come with nothing
+    added or removed: it tells that `holders` has become 0, or is above again.
+    """
+
+    op: Handle
+    key: Id
+    endpoints: tuple[Endpoint, ...]  # all of them
+    added: tuple[Endpoint, ...]  # since the update before
+    removed: tuple[Endpoint, ...]
+    holders: int  # other nodes that tell us of changes
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """A publication has ended: `replicas` took the entry, of each family K at most; `asked` contacts were asked to.
 
@@ -197,7 +213,6 @@ class Unheld:
     refused: bool = True
 
 
-Outcome = (
-    Answered | Unanswered | LookupProgress | LookupDone | Published | Withdrawn | CannotWithdraw | Bootstrapped | GaveUp
-)
+Progress = LookupProgress | WatchUpdate  # more follows
+Outcome = Progress | Answered | Unanswered | LookupDone | Published | Withdrawn | CannotWithdraw | Bootstrapped | GaveUp
 Event = Outcome | Republished | Joined | Isolated | Unreached | Unheld

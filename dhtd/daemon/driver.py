@@ -18,7 +18,7 @@ from dhtd.core.events import (
     Handle,
     Isolated,
     Joined,
-    LookupProgress,
+    Progress,
     Republished,
     Silence,
     Unheld,
@@ -292,7 +292,7 @@ class Driver:
         channel = self._operations.get(event.op)
         if channel is None:
             return
-        if not isinstance(event, LookupProgress):
+        if not isinstance(event, Progress):
             del self._operations[event.op]
         if isinstance(event, GaveUp):
             channel.close()  # the client hears that there is no outcome

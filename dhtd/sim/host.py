@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dhtd.core.endpoint import Endpoint
-from dhtd.core.events import Event, Handle, Isolated, Joined, LookupProgress, Republished, Unheld, Unreached
+from dhtd.core.events import (
+    Event,
+    Handle,
+    Isolated,
+    Joined,
+    LookupProgress,
+    Republished,
+    Unheld,
+    Unreached,
+    WatchUpdate,
+)
 from dhtd.core.ids import Id
 from dhtd.core.messages import Contact
 from dhtd.core.node import Node
@@ -142,7 +152,7 @@ class Host:
         match event:
             case LookupProgress(op):
                 self.progress.setdefault(op, []).append(event)
-            case Joined() | Isolated() | Unreached() | Unheld() | Republished():
+            case Joined() | WatchUpdate() | Isolated() | Unreached() | Unheld() | Republished():
                 self.events.append((now, event))
             case _:
                 self.events.append((now, event))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from dhtd.core.counters import OPERATIONS
-from dhtd.core.events import Event, Handle, LookupProgress, Outcome
+from dhtd.core.events import Event, Handle, Outcome, Progress
 from dhtd.errors import Busy
 
 
@@ -40,7 +40,7 @@ class Handles:
         """Tell the owner what became of a command, if it still waits for that."""
         if outcome.op in self.open:
             self._events.append(outcome)
-        if not isinstance(outcome, LookupProgress):
+        if not isinstance(outcome, Progress):
             self.end(outcome.op)
 
     def tell_news(self, event: Event) -> None:

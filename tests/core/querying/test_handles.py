@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from dhtd.core.counters import OPERATIONS, none_hit
 from dhtd.core.endpoint import Family
-from dhtd.core.events import GaveUp, Isolated, LookupProgress, LookupStats
+from dhtd.core.events import GaveUp, Handle, Isolated, LookupProgress, LookupStats, Progress, WatchUpdate
+from dhtd.core.ids import Id
 from dhtd.core.querying.handles import Handles
 from dhtd.errors import Busy
 
@@ -43,12 +46,17 @@ def test_an_end_is_told_once() -> None:
     assert [handles.poll(), handles.poll()] == [GaveUp(op), None]
 
 
-def test_progress_is_no_end() -> None:
+@pytest.mark.parametrize(
+    "progress",
+    [lambda op: LookupProgress(op, (), STATS), lambda op: WatchUpdate(op, Id(1), (), (), (), 0)],
+    ids=["a lookup", "a watch"],
+)
+def test_progress_is_no_end(progress: Callable[[Handle], Progress]) -> None:
     handles = make()
-    progress = LookupProgress(handles.begin(), (), STATS)
-    handles.tell(progress, 0.0)
-    assert handles.poll() == progress
-    assert handles.open == handles.running == {progress.op}
+    op = handles.begin()
+    handles.tell(progress(op), 0.0)
+    assert handles.poll() == progress(op)
+    assert handles.open == handles.running == {op}
 
 
 def test_a_command_whose_owner_left_runs_on_silently() -> None:
