@@ -48,6 +48,7 @@ class LookupStats:
     responses: int
     timeouts: int
     elapsed: float  # seconds
+    first: float | None = None  # seconds until another node named an endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,14 @@ class LookupRequest(Request):
 
 
 class Stats(TypedDict):
-    """The course of a lookup."""
+    """The course of a lookup. `first_ms` is null until another node has named an endpoint."""
 
     hops: int
     queries: int
     responses: int
     timeouts: int
     elapsed_ms: float
+    first_ms: float | None
 
 
 class LookupEvent(TypedDict):

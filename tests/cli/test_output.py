@@ -16,7 +16,7 @@ from tests.cli.fake import FakeDaemon, result
 ID = "ab" * 32
 NODE, OTHER = "01" * 32, "02" * 32
 HERE, THERE = "192.0.2.1:1729", "192.0.2.2:1729"
-STATS = {"hops": 1, "queries": 5, "responses": 4, "timeouts": 1, "elapsed_ms": 12.5}
+STATS = {"hops": 1, "queries": 5, "responses": 4, "timeouts": 1, "elapsed_ms": 12.5, "first_ms": 8.5}
 NAMED = hashlib.sha256(b"wiki").hexdigest()
 
 UNGUARDED = {"guard": None, "state": None, "since_s": None, "message": None}
@@ -400,7 +400,7 @@ def test_an_empty_lookup_is_a_negative_answer(dht: Run, home: Path) -> None:
     assert json_done.body.items() >= answer.items()
 
 
-SILENT = {"hops": 0, "queries": 14, "responses": 0, "timeouts": 14, "elapsed_ms": 2000.0}
+SILENT = {"hops": 0, "queries": 14, "responses": 0, "timeouts": 14, "elapsed_ms": 2000.0, "first_ms": None}
 
 
 def test_an_unanswered_lookup_is_not_a_negative(dht: Run, home: Path) -> None:

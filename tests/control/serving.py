@@ -25,7 +25,7 @@ Handler = Callable[[Request, Emit[Any], Caller], Awaitable[Any]]
 
 NODE_ID = b'{"method":"node-id"}'
 DONE: Result = {"node_id": "0" * 64, "endpoints": []}
-STATS: Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0}
+STATS: Stats = {"hops": 0, "queries": 0, "responses": 0, "timeouts": 0, "elapsed_ms": 0.0, "first_ms": None}
 
 
 class Peer:

@@ -26,7 +26,7 @@ from tests.control.users import other_user
 LONG = 60.0  # seconds; only a hang reaches it
 SHORT = 0.05  # for hangs
 
-STATS = {"hops": 1, "queries": 1, "responses": 1, "timeouts": 0, "elapsed_ms": 1.0}
+STATS = {"hops": 1, "queries": 1, "responses": 1, "timeouts": 0, "elapsed_ms": 1.0, "first_ms": 1.0}
 
 Conversation = Callable[[socket.socket], None]
 

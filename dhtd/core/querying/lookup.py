@@ -22,6 +22,7 @@ class Lookup:
         "_caps_hit",
         "_endpoints",
         "_expected",
+        "_first",
         "_has_ended",
         "_is_cut",
         "_key",
@@ -69,6 +70,7 @@ class Lookup:
         self._overlays = overlays
         self._expected: list[Family] = []  # the families in which this node knows contacts
         self._started_at = now
+        self._first: float | None = None  # see `LookupStats.first`
         self._has_ended = False  # the outcome was told, or no owner waits for it
 
     def start(self, now: float) -> None:
@@ -98,7 +100,10 @@ class Lookup:
         may_be_cut = bool(found.endpoints) and not tells_more
         self._is_cut |= is_over or may_be_cut or (found.more and query.request.token is not None)
         teller, beside_us = query.endpoint, self._requester.is_beside_us(query.endpoint)
-        self._add(each for each in found.endpoints[:limit] if is_contactable(each, teller, beside_us=beside_us))
+        named = [each for each in found.endpoints[:limit] if is_contactable(each, teller, beside_us=beside_us)]
+        if named and self._first is None:
+            self._first = now - self._started_at
+        self._add(named)
 
     def progressed(self, now: float) -> None:
         """Report what is new."""
@@ -122,4 +127,4 @@ class Lookup:
     def _stats(self, now: float) -> LookupStats:
         stats = self._traversal.stats()
         elapsed = now - self._started_at
-        return LookupStats(stats.hops, stats.queries, stats.responses, stats.timeouts, elapsed)
+        return LookupStats(stats.hops, stats.queries, stats.responses, stats.timeouts, elapsed, self._first)

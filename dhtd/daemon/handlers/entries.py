@@ -226,4 +226,5 @@ def _stats(stats: LookupStats) -> Stats:
         "responses": stats.responses,
         "timeouts": stats.timeouts,
         "elapsed_ms": milliseconds(stats.elapsed),
+        "first_ms": None if stats.first is None else milliseconds(stats.first),
     }

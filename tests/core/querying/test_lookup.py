@@ -51,6 +51,22 @@ def test_a_lookup_merges_all_answers() -> None:
     assert (done.stats.hops, done.stats.queries, done.stats.responses, done.stats.timeouts) == (2, 3, 3, 0)
 
 
+def test_the_first_answer_with_an_endpoint_is_timed() -> None:
+    bench = knowing(1)
+    hold_peer(bench.node.store, KEY, OTHER_SERVER, bench.now)  # nobody else has named it
+    bench.node.commands.lookup(KEY, bench.now)
+    bench.now += 0.1
+    bench.found(bench.sent_one(), 1, [contact(76), contact(64)], [])
+    assert bench.event(LookupProgress).stats.first is None
+    queries = by_id(bench.sent())
+    for id in (76, 64):
+        bench.now += 0.1
+        bench.found(queries[id], id, [], [SERVER])
+    done = bench.events()[-1]
+    assert isinstance(done, LookupDone)
+    assert done.stats.first == pytest.approx(0.2)
+
+
 def test_own_entries_never_replace_asking() -> None:
     bench = knowing(1)
     hold_peer(bench.node.store, KEY, SERVER, bench.now)
