@@ -129,10 +129,14 @@ ENTER_MANY: Final = Stream(
 
 @dataclass(frozen=True, slots=True)
 class LookupRequest(Request):
-    """Who serves `id`? Events tell of progress. The result repeats the name."""
+    """Who serves `id`? Events tell of progress. The result repeats the name.
+
+    With `first`, the lookup ends with the first answer that has an endpoint, and is not `complete`.
+    """
 
     id: Annotated[Id, ID]
     name: Annotated[str | None, NAME] = None
+    first: Annotated[bool, FLAG] = False
 
 
 class Stats(TypedDict):

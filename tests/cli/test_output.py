@@ -422,6 +422,13 @@ def test_local_entries_in_an_outage_are_labelled(dht: Run, home: Path) -> None:
         assert dht("--socket", fake.path, "lookup", ID, "--json").body == answer
 
 
+def test_a_first_answer_is_not_called_a_part(dht: Run, home: Path) -> None:
+    answer = {"id": ID, "peers": [HERE], "stats": STATS, "complete": False}
+    with FakeDaemon(home / "s", result(answer)) as fake:
+        assert dht("--socket", fake.path, "lookup", ID, "--first") == (0, f"{HERE}\n", "")
+    assert fake.requests == [("lookup", {"id": ID, "first": True})]
+
+
 def test_partial_endpoints_are_labelled(dht: Run, home: Path) -> None:
     answer = {"id": ID, "peers": [HERE], "stats": STATS, "complete": False}
     with FakeDaemon(home / "s", result(answer), result(answer)) as fake:

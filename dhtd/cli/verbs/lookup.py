@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
@@ -16,14 +17,21 @@ from dhtd.errors import DhtdError, NoAnswer, NotFound
 from dhtd.words import count
 
 
-def lookup(context: typer.Context, id: IdArgument, *, name: NameOption = False, json: JsonOption = False) -> None:
+def lookup(
+    context: typer.Context,
+    id: IdArgument,
+    *,
+    first: Annotated[bool, typer.Option("--first", help="End with the first answer that has an endpoint.")] = False,
+    name: NameOption = False,
+    json: JsonOption = False,
+) -> None:
     """Find who serves ID. Prints one endpoint a line."""
     from dhtd.service.entries import LOOKUP
 
     options = session(context, json=json)
     with options.client() as client:
         key = parse_key(id, name=name)
-        answers = (Told(answer) for answer in client.stream(LOOKUP, id=key.id, name=key.name))
+        answers = (Told(answer) for answer in client.stream(LOOKUP, id=key.id, name=key.name, first=first or None))
         if options.json:
             *_, told = answers
         elif sys.stdout.isatty():
@@ -36,7 +44,7 @@ def lookup(context: typer.Context, id: IdArgument, *, name: NameOption = False, 
         if failure is not None:
             raise Failure(failure, told.body)
         options.show(told, [], client)
-    _finish(options, told)
+    _finish(options, told, first=first)
 
 
 def _stream(answers: Iterator[Told]) -> Told:
@@ -73,13 +81,13 @@ def _failure(told: Told) -> DhtdError | None:
     return NotFound(f"nobody serves {this}: {heard}")
 
 
-def _finish(options: Session, told: Told) -> None:
+def _finish(options: Session, told: Told, *, first: bool) -> None:
     """Say what there is to say about the endpoints that were printed."""
     stats = told.part("stats")
     answered = stats.number("responses")
     if answered == 0:
         options.note("nobody else answers: this is what this node knows itself. See dht status")
-    elif told.body.get("complete") is False:
+    elif told.body.get("complete") is False and not first:
         options.note("a part only: there may be others, that were not named or that only silent nodes know")
     if not options.json and sys.stderr.isatty():
         options.note(
@@ -93,7 +101,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
     examples = (
         "dht lookup --name wiki.example.org\n"
-        "dht lookup --name wiki.example.org | head -n 1\n"
+        "dht lookup --name wiki.example.org --first | head -n 1\n"
         'dht lookup "$(dht hash --file backup.tar)" --json'
     )
     app.command(cls=Verb, epilog=examples)(lookup)

@@ -138,7 +138,9 @@ class Entries(Handlers):
         with self._driver.begin(lambda now: self._node.commands.lookup(request.id, now)) as lookup:
             while isinstance(event := await lookup.event(), LookupProgress):
                 await emit({"peers": [self.text(peer) for peer in event.endpoints], "stats": _stats(event.stats)})
-        assert isinstance(event, LookupDone)
+                if request.first and event.endpoints:
+                    break
+        assert isinstance(event, LookupDone | LookupProgress)
         if not event.endpoints and not event.stats.queries:
             raise NoPeers(self._why_nobody())
         peers = [self.text(peer) for peer in event.endpoints]
@@ -148,7 +150,7 @@ class Entries(Handlers):
             "name": name,
             "peers": peers,
             "stats": _stats(event.stats),
-            "complete": event.complete,
+            "complete": isinstance(event, LookupDone) and event.complete,
         }
 
     async def _delete(self, request: DeleteRequest) -> DeleteResult:

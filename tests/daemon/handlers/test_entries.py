@@ -256,6 +256,22 @@ async def test_a_cap_refuses_without_a_trace(autojump_clock: MockClock, tmp_path
         assert not tracked(one.driver) | one.disk.entries
 
 
+async def test_a_first_answer_ends_a_lookup(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, other):
+        await other.ask(EnterRequest(KEY, 80, wait=True))
+        result = await one.ask(LookupRequest(KEY, first=True))
+        assert (result["peers"], result["complete"], result["stats"]["responses"]) == ([f"{other.at[0]}:80"], False, 1)
+        assert result["stats"]["first_ms"] == result["stats"]["elapsed_ms"]
+        assert [event["peers"] for event in one.events] == [result["peers"]]
+        assert not one.driver.node.handles.running
+
+
+async def test_a_lookup_in_vain_has_no_first_answer(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with two(tmp_path) as (one, _):
+        result = await one.ask(LookupRequest(KEY, first=True))
+        assert (result["peers"], result["complete"], result["stats"]["first_ms"]) == ([], True, None)
+
+
 async def test_delete_withdraws_one_port_or_all(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with two(tmp_path) as (one, other):
         for port in (80, 81, 82):
