@@ -390,7 +390,7 @@ def test_a_timeout_may_exceed_the_sockets_limit(tmp_path: Path) -> None:
 
 def test_leaving_the_client_hangs_up(tmp_path: Path) -> None:
     with listening(tmp_path / "sock", read_on) as path, Client(path, LONG) as client:
-        client._connect()
+        client._link.connect()
         # `listening` fails where its conversation does not end.
 
 
@@ -427,7 +427,7 @@ def test_a_client_out_of_time_reports_no_place(tmp_path: Path, monkeypatch: pyte
 
     def oversleep(seconds: float) -> None:
         pauses.append(seconds)
-        client._deadline = 0.0
+        client._link.deadline = 0.0
 
     monkeypatch.setattr(time, "sleep", oversleep)
     with (
