@@ -101,7 +101,7 @@ def _progress_of_simulation(title: str, status: RunStatus, speed: float, spent: 
 
 
 def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[RenderableType]:
-    lookups, traffic, table, balance = (result[key] for key in ("lookups", "traffic", "table", "balance"))
+    lookups, traffic, table, balance, cut = (result[key] for key in ("lookups", "traffic", "table", "balance", "cut"))
     if heading:
         yield Text(heading, style="bold")
     yield _success(lookups)
@@ -120,6 +120,11 @@ def _simulated(result: Mapping[str, Any], plan: Plan, heading: str) -> Iterator[
         else f"{duration(lookups['recovery_s'])} after the partition until all lookups across it succeed",
         "traffic": f"{traffic['datagrams_per_node_s']:.2f} datagrams, {traffic['bytes_per_node_s']:,.0f} bytes "
         f"a node and second; {traffic['peak_datagrams_per_node_s']:,} at most",
+        "leases": f"{traffic['renewals_per_node_s']:.2f} renewals a node and second",
+        "power cuts": ""
+        if not cut["entries"]
+        else f"{count(cut['entries'], 'entry')} gone after {duration(cut['gone_p50_s'])} in the median, "
+        f"{duration(cut['gone_max_s'])} at most",
         "tables": f"{table['size_p50']:g} contacts in the median, {100 * table['stale_share']:.1f} % stale",
         "balance": "no node was there from the beginning to the end"
         if balance["max_over_mean"] is None

@@ -17,7 +17,7 @@ from dhtd.core.events import (
     WatchUpdate,
 )
 from dhtd.core.ids import Id
-from dhtd.core.messages import Contact
+from dhtd.core.messages import METHODS, Contact, Renew
 from dhtd.core.node import Node
 from dhtd.core.publishing.sightings import Seen
 from dhtd.core.records import RecordKey
@@ -56,6 +56,7 @@ class Host:
     __slots__ = (
         "_burst",
         "_contact",
+        "_renewals_before",
         "_second",
         "_woken",
         "ahead",
@@ -98,6 +99,7 @@ class Host:
         self.peak = 0  # datagrams sent in the busiest second
         self._second = 0  # that of the last datagram
         self._burst = 0  # how many were sent in it
+        self._renewals_before = 0  # renewals that had arrived before its node started
         self.events: list[tuple[float, Event]] = []  # all but progress, with their times in seconds
         self.done: dict[Handle, Event] = {}  # how operations ended
         self.progress: dict[Handle, list[LookupProgress]] = {}
@@ -120,6 +122,19 @@ class Host:
     def contacts(self) -> tuple[Contact, ...]:
         """This host as others of each family know it."""
         return tuple(Contact(self.id, endpoint) for endpoint in self.endpoints)
+
+    @property
+    def renewals(self) -> int:
+        """How many renewals of leases have arrived."""
+        return self._renewals_before + self.node.counters.queries_received[METHODS[Renew]]
+
+    def restart(self, node: Node) -> None:
+        """Run another node, after a kill."""
+        self._renewals_before = self.renewals
+        self.node = node
+        self.alive = True
+        self.wake_at = None
+        self.done.clear()
 
     def towards(self, destination: Endpoint) -> Endpoint | None:
         """Return the endpoint that this host sends from, if it speaks the family of the destination."""

@@ -65,6 +65,7 @@ class Network:
         self.datagrams = 0  # sent by hosts
         self.bytes = 0
         self._places = Places(address)
+        self.renewals_gone = 0  # renewals of leases that had arrived at hosts that were removed
         self._starts = 0
 
     # Hosts
@@ -148,10 +149,7 @@ class Network:
         if id is None:
             id = self.codec.traits.keyspace.random(self.rng) if saved is None else saved.id
         session = None if saved is None else saved.session
-        host.node = self._node(id, host.endpoints, host.clock(self.now), session)
-        host.alive = True
-        host.wake_at = None
-        host.done.clear()
+        host.restart(self._node(id, host.endpoints, host.clock(self.now), session))
         if host.nat is None:
             self.census.add(host)
         if saved is not None:
@@ -171,6 +169,7 @@ class Network:
     def remove(self, host: Host) -> None:
         """Kill a host for good, and forget it."""
         self.kill(host)
+        self.renewals_gone += host.renewals
         self.hosts.remove(host)
         self._places.clear(host)
 

@@ -99,6 +99,15 @@ class Questions:
             del self._entered[host, entry.key, entry.port]
             self.enter()
 
+    def served_by(self, host: Host) -> list[Entry]:
+        """Return the acknowledged entries of a machine."""
+        return [entry for entry in self._entries if entry.owner is host and entry.is_acknowledged]
+
+    def draw_owner(self) -> Host | None:
+        """Draw a machine that is up and has an acknowledged entry."""
+        served = [entry for entry in self._entries if entry.is_acknowledged and entry.owner.alive]
+        return self._rng.choice(served).owner if served else None
+
     # Lookups
 
     def look_up(self, phase: Phase) -> None:

@@ -57,6 +57,7 @@ class Traffic:
     datagrams_per_node_s: float
     bytes_per_node_s: float
     peak_datagrams_per_node_s: float  # of the busiest node in its busiest second
+    renewals_per_node_s: float  # of the datagrams, the renewals of leases that arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,15 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """The entries of machines that lost their power, and how soon no lookup found them any more."""
+
+    entries: int
+    gone_p50_s: float | None  # None if there are no such entries
+    gone_max_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One run."""
 
@@ -90,6 +100,7 @@ class Report:
     traffic: Traffic
     table: Table
     balance: Balance
+    cut: Cut
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -20,6 +20,8 @@ class Goal:
     recall_at_k: float | None = None  # at least
     recovery: float | None = None  # seconds after the end of a partition until every lookup across it succeeds, at most
     peak: float | None = None  # datagrams that a node sends in its busiest second, at most
+    gone_p50: float | None = None  # seconds until no lookup finds an entry of a machine that was cut off, at most
+    gone_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,12 @@ class Scenario:
                 f"peak_datagrams_per_node_s is {report.traffic.peak_datagrams_per_node_s:g}, "
                 f"and is to be {goal.peak:g} at most"
             )
+        for name, value, most in (
+            ("gone_p50_s", report.cut.gone_p50_s, goal.gone_p50),
+            ("gone_max_s", report.cut.gone_max_s, goal.gone_max),
+        ):
+            if most is not None and (value is None or value > most):
+                missed.append(f"{name} is {value}, and is to be {most:g} at most")
         return missed
 
 
@@ -82,6 +90,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         "all nodes restart at once, with 1,000 own entries each",
         Plan(nodes=100, restart=60.0, restored=1_000, duration=1_200.0),
         Goal(0.999, peak=1_000.0),
+    ),
+    "power-cut": Scenario(
+        "machines with entries lose their power, one after another",
+        Plan(cut=(120.0, 420.0)),
+        Goal(1.0, gone_p50=50.0, gone_max=75.0),
     ),
     "half-nat": Scenario("half of the nodes behind NAT", Plan(nat=0.5), Goal(0.99)),
     "liars": Scenario("10 % of the nodes falsify their answers", Plan(liars=0.1), Goal(0.99)),

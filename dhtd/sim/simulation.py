@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import log2
 from random import Random
 
+from dhtd.core.events import Event
 from dhtd.core.records import Peer, RecordKey
 from dhtd.errors import SimulationFailed
 from dhtd.sim import invariants
@@ -21,6 +22,7 @@ from dhtd.sim.network import Network
 from dhtd.sim.places import private, scattered
 from dhtd.sim.plan import Plan
 from dhtd.sim.population import Population
+from dhtd.sim.power_cuts import PowerCuts
 from dhtd.sim.questions import LOOKUP_LIMIT, Entry, Phase, Questions
 from dhtd.sim.report import Report
 from dhtd.sim.tally import Tally
@@ -59,7 +61,8 @@ class Simulation:
         self._eclipse = Eclipse(self.net, plan.eclipse, closest=plan.closest, site=plan.site)
         self._population = Population(self.net, plan, self.tally, self._rng)
         self._questions = Questions(self.net, plan, self._population, self.tally, self._rng)
-        self.net.listener = self._questions.heard
+        self._power_cuts = PowerCuts(self.net, self._population, self._questions)
+        self.net.listener = self._heard
         self._phase = Phase.JOINING
         self.stands_at = self._plan_start()
         self.ends_at = self.stands_at + plan.duration
@@ -68,7 +71,7 @@ class Simulation:
     @property
     def is_over(self) -> bool:
         """Whether the duration is over, and every lookup has ended."""
-        return self.net.now >= self.ends_at and not len(self._questions)
+        return self.net.now >= self.ends_at and not len(self._questions) and not len(self._power_cuts)
 
     def advance(self, events: int) -> bool:
         """Do so many events; return whether there is more to do. Raise `SimulationFailed` if an invariant breaks."""
@@ -111,7 +114,7 @@ class Simulation:
 
     def report(self) -> Report:
         """Return what the run has shown so far."""
-        return self.tally.report(self._population.live)
+        return self.tally.report(self._population.live, self._power_cuts.report())
 
     # The plan
 
@@ -145,6 +148,10 @@ class Simulation:
         if plan.partition is not None:
             at(begin + plan.partition[0], self._part)
             at(begin + plan.partition[1], self._heal)
+        if plan.cut is not None:
+            first, last = plan.cut
+            for number in range(plan.entries // 2):
+                at(begin + first + (last - first) * 2 * number / plan.entries, self._power_cuts.cut)
         if plan.restart is not None:
             at(begin + plan.restart, self._restart_all)
 
@@ -157,6 +164,10 @@ class Simulation:
             if self._rng.random() < self.plan.jumps:
                 when = self.net.now + self._rng.random() * self.plan.duration
                 self.net.schedule.at(when, self._jump, host, self._rng.random() * JUMP)
+
+    def _heard(self, host: Host, event: Event) -> None:
+        self._questions.heard(host, event)
+        self._power_cuts.heard(host, event)
 
     def _look_up(self) -> None:
         self._questions.look_up(self._phase)

@@ -13,7 +13,7 @@ from dhtd.core.node import Node
 from dhtd.sim.host import Host
 from dhtd.sim.network import Network
 from dhtd.sim.plan import Plan
-from dhtd.sim.report import Balance, Hops, Lookups, Queries, Report, Table, Traffic, mean, percentile, spread
+from dhtd.sim.report import Balance, Cut, Hops, Lookups, Queries, Report, Table, Traffic, mean, percentile, spread
 
 Asking = tuple[Node, Handle]
 
@@ -49,12 +49,14 @@ class Tally:
         self._began: dict[Host, int] = {}  # the hosts that were there, and what each had received
         self._datagrams = 0
         self._bytes = 0
+        self._renewals = 0
 
     def begin(self, live: Sequence[Host]) -> None:
         """The network stands: traffic counts from now on."""
         self.population_changed(len(live))
         self._node_seconds = 0.0
         self._datagrams, self._bytes = self._net.datagrams, self._net.bytes
+        self._renewals = self._renewals_so_far()
         self._began = {host: host.received for host in live}
         for host in live:
             host.peak = 0
@@ -90,8 +92,8 @@ class Tally:
             LookupOutcome(self._net.now, is_found, recall, stats.hops, stats.queries, stats.elapsed, across)
         )
 
-    def report(self, live: Sequence[Host]) -> Report:
-        """Return the figures, of the hosts that are alive."""
+    def report(self, live: Sequence[Host], cut: Cut) -> Report:
+        """Return the figures, of the hosts that are alive, and of those that were cut off."""
         net = self._net
         self.population_changed(self._population)
         return Report(
@@ -103,6 +105,7 @@ class Tally:
             traffic=self._traffic(live),
             table=self._table(live),
             balance=self._balance(live),
+            cut=cut,
         )
 
     def _lookups(self) -> Lookups:
@@ -140,7 +143,11 @@ class Tally:
             datagrams_per_node_s=_rounded((self._net.datagrams - self._datagrams) / seconds) if seconds else 0.0,
             bytes_per_node_s=_rounded((self._net.bytes - self._bytes) / seconds) if seconds else 0.0,
             peak_datagrams_per_node_s=max((host.peak for host in live), default=0),
+            renewals_per_node_s=_rounded((self._renewals_so_far() - self._renewals) / seconds) if seconds else 0.0,
         )
+
+    def _renewals_so_far(self) -> int:
+        return self._net.renewals_gone + sum(host.renewals for host in self._net.hosts)
 
     def _table(self, live: Sequence[Host]) -> Table:
         sizes = [len(host.node.state.table) for host in live]

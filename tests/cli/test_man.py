@@ -224,6 +224,8 @@ def test_every_scenarios_goal_is_in_the_page() -> None:
             "recall_at_k": goal.recall_at_k,
             "recovery_s": goal.recovery,
             "peak_datagrams_per_node_s": goal.peak,
+            "gone_p50_s": goal.gone_p50,
+            "gone_max_s": goal.gone_max,
         }
         figures = ", ".join(f"{figure} {value:g}" for figure, value in wanted.items() if value is not None)
         said = f"{scenario.summary[0].upper()}{scenario.summary[1:]}.\nGoal: {figures}.\n"

@@ -31,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "partition": (300.0, 3_900.0),
     },
     "mass-restart": {"nodes": 12, "restored": 40, "lookups": 100, "duration": 300.0},
+    "power-cut": {"nodes": 50, "entries": 40, "lookups": 100, "duration": 420.0, "cut": (120.0, 240.0)},
     "half-nat": {"nodes": 80, "entries": 40, "lookups": 200, "duration": 300.0},
     "liars": {"nodes": 100, "entries": 50, "lookups": 200, "duration": 300.0},
     "eclipse": {"nodes": 100, "entries": 3, "lookups": 40, "duration": 300.0},
@@ -39,8 +40,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "trio": {},
 }
 
+# What misses a goal of its scenario, and why.
+MISSES = {"power-cut": "an entry is gone with the last of eight leases: holders are renewed one by one, so after 56 s"}
+
 # These have siblings in tests/sim/test_faults.py that are quicker.
-LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd", "mass-restart", "eclipse"}
+LONG = {"lossy", "churn", "partition-heals", "liars", "half-nat", "flash-crowd", "mass-restart", "eclipse", "power-cut"}
 
 EVERYTHING = Plan(
     nodes=40,
@@ -70,9 +74,13 @@ def test_every_scenario_is_tried_in_small() -> None:
     assert set(SMALL) == set(SCENARIOS)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in SMALL]
-)
+def scenario_marks(name: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a scenario's test."""
+    marks = [pytest.mark.slow] if name in LONG else []
+    return [*marks, pytest.mark.xfail(reason=MISSES[name], strict=True)] if name in MISSES else marks
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=scenario_marks(name)) for name in SMALL])
 def test_a_scenario_reaches_its_goal_in_small(name: str) -> None:
     scenario = SCENARIOS[name]
     report = Simulation(scenario.vary(**SMALL[name])).run()
@@ -143,13 +151,15 @@ def test_a_broken_invariant_tells_seed_and_event() -> None:
 
 @pytest.mark.slow
 def test_a_goal_that_is_missed_is_said_in_words() -> None:
-    strict = Scenario("", EVERYTHING, Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0))
+    strict = Scenario("", EVERYTHING, Goal(1.1, recall_at_k=1.1, recovery=-1.0, peak=0.0, gone_p50=50.0, gone_max=75.0))
     shortfalls = strict.shortfalls(everything())
     assert [shortfall.split()[0] for shortfall in shortfalls] == [
         "success_rate",
         "recall_at_k",
         "recovery_s",
         "peak_datagrams_per_node_s",
+        "gone_p50_s",
+        "gone_max_s",
     ]
 
 
